@@ -1,0 +1,352 @@
+"""The data types that travel between the stages: frozen dataclasses of arrays, validation only.
+
+Conventions (``docs/conventions.md``): positions in images are px, (y, x), 0-based, an integer
+is a pixel's centre, y down. Positions in the lattice frame are pm, (x, y), y up, origin at the
+ideal chalcogen column of the defect, whose nearest metal columns lie at 90, 210 and 330 degrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.integer[Any]]
+BoolArray = npt.NDArray[np.bool_]
+StrArray = npt.NDArray[np.str_]
+
+Progress = Callable[[float, str], None]
+"""Called with the fraction done (0-1) and what is being done; may raise `Cancelled`."""
+
+
+class DefectStrainError(ValueError):
+    """Bad input or a request that can't be met: says what was got, what was expected, what to do."""
+
+
+class Cancelled(Exception):
+    """Raised by a progress callback when the user asked to stop."""
+
+
+def no_progress(fraction: float, message: str) -> None:
+    """The progress callback that does nothing."""
+
+
+@dataclass(frozen=True)
+class CalibratedImage:
+    """One ADF-STEM image.
+
+    Parameters
+    ----------
+    data : array, `(H, W)`
+        Counts or intensities, finite and real.
+    pixel_size_pm : float or None
+        Side of a pixel [pm]; None where the file does not say.
+    name : str
+        Stem of the file or name of the layer.
+    metadata : mapping
+        What else the file says (beam energy, dwell time, ...).
+    """
+
+    data: FloatArray
+    pixel_size_pm: float | None
+    name: str = "image"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 2:
+            raise DefectStrainError(
+                f"{self.name}: got an array of shape {self.data.shape}, expected one 2D image"
+            )
+
+
+@dataclass(frozen=True)
+class Sites:
+    """All columns found in one image.
+
+    Parameters
+    ----------
+    position_px : array, `(N, 2)`
+        (y, x) of each column [px].
+    probabilities : array, `(N, K)`
+        Probability of each class, in the order of `class_names`.
+    class_index : array, `(N,)`
+        Class given to each column: an index into `class_names`.
+    class_names : tuple of str
+        Names in the order of the roles: metal, X2, XY, Y2, V1, V2.
+    source : array of str, `(N,)`
+        ``model``, ``manual`` or ``file``.
+    """
+
+    position_px: FloatArray
+    probabilities: FloatArray
+    class_index: IntArray
+    class_names: tuple[str, ...]
+    source: StrArray
+
+    def __post_init__(self) -> None:
+        n = len(self.position_px)
+        expected = {
+            "position_px": (n, 2),
+            "probabilities": (n, len(self.class_names)),
+            "class_index": (n,),
+            "source": (n,),
+        }
+        for name, shape in expected.items():
+            got = getattr(self, name).shape
+            if got != shape:
+                raise DefectStrainError(f"Sites.{name}: got shape {got}, expected {shape}")
+
+    def __len__(self) -> int:
+        return len(self.position_px)
+
+    @property
+    def class_name(self) -> StrArray:
+        """Name of the class of each column, `(N,)`."""
+        return np.asarray(self.class_names, dtype=np.str_)[self.class_index]
+
+    @property
+    def probability(self) -> FloatArray:
+        """Probability of the class given to each column, `(N,)`."""
+        return self.probabilities[np.arange(len(self)), self.class_index]
+
+    @property
+    def is_metal(self) -> BoolArray:
+        """True for columns of the metal sublattice, `(N,)`."""
+        return np.asarray(self.class_index == 0)
+
+
+@dataclass(frozen=True)
+class ImageLattice:
+    """The average lattice of one image: an affine map from the lattice frame to pixels.
+
+    ``position_px = origin_px + matrix @ (x_pm, y_pm)``; `matrix` is `(2, 2)`, rows (y, x) px,
+    columns (x, y) pm of an ideal lattice of constant `a_pm`. The origin is one chalcogen site.
+
+    Parameters
+    ----------
+    origin_px : array, `(2,)`
+        (y, x) of a chalcogen site [px].
+    matrix : array, `(2, 2)`
+        Derivative of the position in the image [px] by that in the lattice frame [pm].
+    a_pm : float
+        Lattice constant of the ideal lattice that `matrix` starts from [pm].
+    measured_a_pm : float or None
+        Lattice constant by the image's own pixel size [pm]; None without calibration.
+    residual_pm : float
+        Root mean square distance per axis of the metal columns from the fitted lattice [pm].
+    """
+
+    origin_px: FloatArray
+    matrix: FloatArray
+    a_pm: float
+    measured_a_pm: float | None
+    residual_pm: float
+
+    def to_px(self, position_pm: FloatArray) -> FloatArray:
+        """Positions in the lattice frame `(..., 2)` (x, y) [pm] to the image (y, x) [px]."""
+        return np.asarray(self.origin_px + position_pm @ self.matrix.T)
+
+    def to_pm(self, position_px: FloatArray) -> FloatArray:
+        """Positions in the image `(..., 2)` (y, x) [px] to the lattice frame (x, y) [pm]."""
+        return np.asarray((position_px - self.origin_px) @ np.linalg.inv(self.matrix).T)
+
+
+@dataclass(frozen=True)
+class ClassStack:
+    """Windows around the isolated columns of one class, resampled into the lattice frame.
+
+    Parameters
+    ----------
+    class_name : str
+        Name of the class, for instance ``SV``.
+    windows : array, `(N, P, P)`
+        Intensity in units of the image's mean metal-column height; P is odd, the central pixel is
+        the origin of the lattice frame, y down in memory (row 0 is the largest y).
+    step_pm : float
+        Side of a pixel of the windows [pm].
+    a_pm : float
+        Lattice constant of the lattice frame [pm].
+    image_index, site_index : arrays, `(N,)`
+        Which image, and which of its `Sites`, a window comes from.
+    position_px : array, `(N, 2)`
+        (y, x) of the window's centre in its image [px].
+    shift_pm : array, `(N, 2)`
+        (x, y) by which registration moved the window [pm].
+    probability : array, `(N,)`
+        Probability of the class given to the window's centre.
+    included : array of bool, `(N,)`
+        False for windows left out.
+    reason : array of str, `(N,)`
+        Why a window is left out; empty where it is included.
+    """
+
+    class_name: str
+    windows: FloatArray
+    step_pm: float
+    a_pm: float
+    image_index: IntArray
+    site_index: IntArray
+    position_px: FloatArray
+    shift_pm: FloatArray
+    probability: FloatArray
+    included: BoolArray
+    reason: StrArray
+
+    @property
+    def n(self) -> int:
+        """Number of windows that count."""
+        return int(self.included.sum())
+
+
+@dataclass(frozen=True)
+class ClassAverage:
+    """Mean of the included windows of a `ClassStack`.
+
+    Parameters
+    ----------
+    class_name : str
+    mean, sem : arrays, `(P, P)`
+        Mean and its standard error, in units of the metal-column height.
+    n, n_excluded : int
+        Windows averaged, and windows left out.
+    step_pm, a_pm : float
+        As in `ClassStack`.
+    purity : float
+        Expected fraction of windows that are of this class (mean probability).
+    """
+
+    class_name: str
+    mean: FloatArray
+    sem: FloatArray
+    n: int
+    n_excluded: int
+    step_pm: float
+    a_pm: float
+    purity: float
+
+
+@dataclass(frozen=True)
+class ColumnFits:
+    """Columns of one class average, fitted together.
+
+    Parameters
+    ----------
+    class_name : str
+    site_pm : array, `(M, 2)`
+        Ideal site of each column, (x, y) in the lattice frame [pm].
+    is_metal : array of bool, `(M,)`
+        Sublattice of each column.
+    position_pm : array, `(M, 2)`
+        Fitted position [pm]; NaN where the fit failed or the column is empty.
+    covariance_pm2 : array, `(2M, 2M)`
+        Covariance of ``position_pm.ravel()`` from the scatter of the windows [pm^2].
+    weight : array, `(M,)`
+        Integrated intensity of the column in units of the mean metal column.
+    flag : array of int, `(M,)`
+        Bits, see `columns.FLAGS`; 0 is good.
+    """
+
+    class_name: str
+    site_pm: FloatArray
+    is_metal: BoolArray
+    position_pm: FloatArray
+    covariance_pm2: FloatArray
+    weight: FloatArray
+    flag: IntArray
+
+    @property
+    def sigma_pm(self) -> FloatArray:
+        """Standard error of each position, `(M, 2)` (x, y) [pm]."""
+        return np.asarray(np.sqrt(np.diag(self.covariance_pm2)).reshape(-1, 2))
+
+
+@dataclass(frozen=True)
+class DisplacementField:
+    """Displacement of each column: its position in the class average minus that in the reference.
+
+    Parameters
+    ----------
+    class_name : str
+    site_pm : array, `(M, 2)`
+        Ideal sites, (x, y) in the lattice frame [pm].
+    is_metal : array of bool, `(M,)`
+    u_pm : array, `(M, 2)`
+        (ux, uy) [pm]; NaN where either fit failed.
+    covariance_pm2 : array, `(2M, 2M)`
+        Covariance of ``u_pm.ravel()`` [pm^2].
+    """
+
+    class_name: str
+    site_pm: FloatArray
+    is_metal: BoolArray
+    u_pm: FloatArray
+    covariance_pm2: FloatArray
+
+    @property
+    def sigma_pm(self) -> FloatArray:
+        """Standard error of each displacement, `(M, 2)` (x, y) [pm]."""
+        return np.asarray(np.sqrt(np.diag(self.covariance_pm2)).reshape(-1, 2))
+
+
+STRAIN_COMPONENTS = ("exx", "eyy", "exy", "rotation", "dilation")
+
+
+@dataclass(frozen=True)
+class StrainField:
+    """Strain on a grid in the lattice frame; fractions, tension positive, rotation in radians.
+
+    Parameters
+    ----------
+    class_name : str
+    x_pm, y_pm : arrays, `(W,)` and `(H,)`
+        Coordinates of the columns and rows of the maps [pm]; `y_pm` falls with the row (y up).
+    components : mapping of str to array, `(H, W)`
+        ``exx``, ``eyy``, ``exy``, ``rotation`` (counter-clockwise positive), ``dilation``.
+    sigma : mapping of str to array, `(H, W)`
+        Standard error of each component.
+    smoothing_pm : float
+        Sigma of the Gaussian that smoothed the displacement [pm].
+    """
+
+    class_name: str
+    x_pm: FloatArray
+    y_pm: FloatArray
+    components: Mapping[str, FloatArray]
+    sigma: Mapping[str, FloatArray]
+    smoothing_pm: float
+
+
+@dataclass(frozen=True)
+class SpacingResult:
+    """Spacing of the three metal columns nearest to the defect.
+
+    Parameters
+    ----------
+    class_name : str
+    n, n_excluded : int
+        Windows averaged and left out.
+    spacing_pm, precision_pm : float
+        Mean of the three spacings and its bootstrap standard deviation [pm].
+    strain, strain_std, strain_total_std : float
+        Relative change against the defect-free average; its bootstrap standard deviation; the
+        same with what is known of systematic errors (fractions).
+    purity : float
+        Expected fraction of windows that are of this class.
+    samples_pm : array, `(B,)`
+        The bootstrap samples of the mean spacing [pm].
+    """
+
+    class_name: str
+    n: int
+    n_excluded: int
+    spacing_pm: float
+    precision_pm: float
+    strain: float
+    strain_std: float
+    strain_total_std: float
+    purity: float
+    samples_pm: FloatArray

@@ -1,0 +1,32 @@
+"""The only conversion factors: everything dimensional inside is pm (arrays in px)."""
+
+from __future__ import annotations
+
+PM_PER_NM = 1000.0
+PM_PER_ANGSTROM = 100.0
+PM_PER_UNIT: dict[str, float] = {
+    "m": 1e12,
+    "cm": 1e10,
+    "mm": 1e9,
+    "um": 1e6,
+    "µm": 1e6,
+    "μm": 1e6,
+    "micron": 1e6,
+    "nm": PM_PER_NM,
+    "å": PM_PER_ANGSTROM,
+    "ang": PM_PER_ANGSTROM,
+    "angstrom": PM_PER_ANGSTROM,
+    "a": PM_PER_ANGSTROM,
+    "pm": 1.0,
+}
+
+
+def pm_per_unit(unit: str) -> float | None:
+    """Length of a unit [pm], or None where it is no known unit of length.
+
+    >>> pm_per_unit("nm")
+    1000.0
+    >>> pm_per_unit("1/nm") is None
+    True
+    """
+    return PM_PER_UNIT.get(unit.strip().casefold())
