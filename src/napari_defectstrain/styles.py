@@ -1,0 +1,54 @@
+"""One look for each class, in figures and in napari: colour, symbol, by role and so for any material.
+
+Colours are those of Okabe and Ito (jfly.uni-koeln.de/color), which people with any of the common
+colour blindnesses tell apart; every class has its own symbol too, so that print without colour works.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .materials import ROLES
+
+
+@dataclass(frozen=True)
+class ClassStyle:
+    """How one class is drawn.
+
+    Parameters
+    ----------
+    colour : str
+        Hexadecimal RGB.
+    symbol : str
+        Symbol of a napari Points layer.
+    marker : str
+        Marker of matplotlib, of the same shape.
+    """
+
+    colour: str
+    symbol: str
+    marker: str
+
+
+CLASS_STYLE: dict[str, ClassStyle] = {
+    "metal": ClassStyle("#999999", "disc", "o"),
+    "X2": ClassStyle("#F0E442", "cross", "+"),
+    "XY": ClassStyle("#E69F00", "square", "s"),
+    "Y2": ClassStyle("#CC79A7", "diamond", "D"),
+    "V1": ClassStyle("#56B4E9", "ring", "o"),
+    "V2": ClassStyle("#009E73", "triangle_up", "^"),
+}
+"""Style of each role of `materials.ROLES`."""
+
+DISPLACEMENT_SCALE: dict[str, float] = {"XY": 40.0, "Y2": 40.0, "V1": 10.0, "V2": 10.0}
+"""How many times displacement arrows are enlarged, as in the paper's Fig. 4
+(doi 10.1021/acs.nanolett.0c00269): substitutions move their neighbours less than vacancies do."""
+
+
+def styles_by_name(class_names: tuple[str, ...]) -> dict[str, ClassStyle]:
+    """Style of each class by the name that people see.
+
+    >>> styles_by_name(("W", "2Se", "SeTe", "2Te", "SV", "DV"))["SV"].symbol
+    'ring'
+    """
+    return {name: CLASS_STYLE[role] for name, role in zip(class_names, ROLES, strict=True)}
