@@ -1,0 +1,116 @@
+"""Settings of detection and of training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..config import Config
+from ..simulate.conditions import Conditions
+from ..types import DefectStrainError
+
+CANONICAL_PIXEL_PM = 40.0
+"""Pixel size that the network works at: near Nyquist sampling of the paper's probe [pm]."""
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class DetectConfig(Config):
+    """Settings of detection.
+
+    Parameters
+    ----------
+    weights : str or None
+        Weights file (safetensors); None takes the bundled one of the material.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    thresholds : tuple of float
+        Least probability of XY, Y2, V1, V2; a column below it is taken as X2.
+    material : str
+        Preset of `materials`.
+    tile_px : int
+        Side of the tiles at the network's sampling, rim included [px].
+    symmetries : int
+        Rotations and mirror images averaged over: 1, 4 or 8.
+    min_column_probability : float
+        Least probability that there is a column at all.
+    """
+
+    weights: str | None = None
+    device: str = "auto"
+    thresholds: tuple[float, ...] = (0.5, 0.5, 0.5, 0.5)
+    material: str = "WSe2"
+    tile_px: int = 512
+    symmetries: int = 4
+    min_column_probability: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise DefectStrainError(
+                f"device: got {self.device!r}, expected one of {', '.join(DEVICES)}"
+            )
+        if len(self.thresholds) != 4 or not all(0 <= t <= 1 for t in self.thresholds):
+            raise DefectStrainError(
+                f"thresholds: got {self.thresholds}, expected four probabilities "
+                "(XY, Y2, V1, V2) between 0 and 1"
+            )
+        if self.symmetries not in (1, 4, 8):
+            raise DefectStrainError(f"symmetries: got {self.symmetries}, expected 1, 4 or 8")
+        if self.tile_px < 128 or self.tile_px % 16:
+            raise DefectStrainError(
+                f"tile_px: got {self.tile_px}, expected a multiple of 16 of at least 128"
+            )
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Config):
+    """Shape of the ResUNet.
+
+    Parameters
+    ----------
+    features : tuple of int
+        Feature maps of each residual block on the way down; the last is the bottom.
+    dropout : float
+        Dropout between the blocks.
+    """
+
+    features: tuple[int, ...] = (24, 48, 64, 96, 128)
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class TrainConfig(Config):
+    """Settings of a training run.
+
+    Parameters
+    ----------
+    conditions : Conditions
+        Distribution of the training images.
+    network : NetworkConfig
+    steps : int
+        Steps of the optimiser.
+    batch, window_px : int
+        Windows a step and their side [px].
+    learning_rate : float
+        Peak of the one-cycle schedule.
+    steps_per_epoch : int
+        Steps between two lines of the log and two checkpoints.
+    validation_windows : int
+        Windows, never trained on, that precision and recall are measured on.
+    seed : int
+    workers : int
+        Processes that simulate windows.
+    device : str
+    """
+
+    conditions: Conditions = field(default_factory=Conditions)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    steps: int = 3000
+    batch: int = 8
+    window_px: int = 128
+    learning_rate: float = 2e-3
+    steps_per_epoch: int = 50
+    validation_windows: int = 32
+    seed: int = 0
+    workers: int = 1
+    device: str = "cpu"

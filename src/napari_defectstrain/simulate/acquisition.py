@@ -1,0 +1,160 @@
+"""From a noise-free image to counts: contamination, scan-line jitter, dose, detector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+
+from ..config import Config
+from ..types import DefectStrainError, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class ScanConfig(Config):
+    """How the image is taken.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (H, W) [px].
+    pixel_size_pm : float
+    rotation_deg : float
+        Angle by which the crystal is turned in the image, counter-clockwise.
+    shear_x, shear_y : float
+        Horizontal and vertical shear of the scan.
+    dose_e_per_nm2 : float
+        Total dose of all frames [e-/nm^2].
+    frames : int
+        Frames summed after registration; each has its own scan-line jitter.
+    jitter_px : float
+        Standard deviation of the shift of a scan line in one frame [px].
+    metal_fraction : float
+        Fraction of the beam that the detector counts on top of a metal column.
+    read_noise : float
+        Standard deviation of the detector's noise in the summed image, as a fraction of a metal
+        column's height.
+    offset_counts : float
+        Dark level that keeps counts positive.
+    contamination : float
+        Mean intensity of contamination as a fraction of a metal column's height.
+    contamination_nm : float
+        Correlation length of the contamination [nm].
+    texture : float
+        Amorphous texture (0.1 nm grain) of the contamination, as a fraction of it.
+    """
+
+    shape: tuple[int, ...] = (1024, 1024)
+    pixel_size_pm: float = 20.74
+    rotation_deg: float = 0.0
+    shear_x: float = 0.0
+    shear_y: float = 0.0
+    dose_e_per_nm2: float = 1.24e7
+    frames: int = 10
+    jitter_px: float = 1.0
+    metal_fraction: float = 0.025
+    read_noise: float = 0.12
+    offset_counts: float = 100.0
+    contamination: float = 0.1
+    contamination_nm: float = 3.0
+    texture: float = 0.1
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 2 or min(self.shape) < 32 or self.pixel_size_pm <= 0:
+            raise DefectStrainError(
+                f"scan: got shape {self.shape} and pixel size {self.pixel_size_pm} pm, expected two "
+                "sides of at least 32 px and a size above 0"
+            )
+        if self.dose_e_per_nm2 <= 0 or self.frames < 1:
+            raise DefectStrainError(
+                f"scan: got a dose of {self.dose_e_per_nm2} e-/nm2 in {self.frames} frames, "
+                "expected a dose above 0 in at least one frame"
+            )
+
+    def matrix_pm(self) -> FloatArray:
+        """Place in the sample (x right, y up) [pm] by that in the scan (x right, y down) [px]."""
+        angle = np.deg2rad(self.rotation_deg)
+        rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        shear = np.array([[1.0, self.shear_x], [self.shear_y, 1.0]])
+        flip = np.diag([1.0, -1.0])
+        return np.asarray(rotation @ flip @ shear * self.pixel_size_pm)
+
+
+def random_field(
+    shape: tuple[int, int], correlation_px: float, rng: np.random.Generator
+) -> FloatArray:
+    """A Gaussian random field of unit variance with a Gaussian correlation, `shape`."""
+    pad = int(3 * correlation_px) + 1
+    size = [scipy.fft.next_fast_len(n + pad, real=True) for n in shape]
+    # A long correlation needs few numbers: draw on a coarse grid in Fourier space only.
+    noise = scipy.fft.rfft2(rng.standard_normal(size))
+    fy, fx = np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None, :]
+    noise *= np.exp(-((np.pi * correlation_px) ** 2) * (fx**2 + fy**2))
+    field = scipy.fft.irfft2(noise, s=size)[: shape[0], : shape[1]]
+    # Unit variance of the process, not of this draw: a small image may lie on one slope.
+    norm = np.sqrt(
+        np.mean(np.exp(-2 * ((np.pi * correlation_px) ** 2) * (fx**2 + fy**2)))
+    )
+    return np.asarray(field / norm)
+
+
+def contamination(config: ScanConfig, rng: np.random.Generator) -> FloatArray:
+    """Intensity of surface contamination in units of a metal column's height, never negative.
+
+    Low-frequency contrast with the texture of amorphous carbon on top, `(H, W)`.
+    """
+    shape = (config.shape[0], config.shape[1])
+    slow = random_field(shape, config.contamination_nm * 1e3 / config.pixel_size_pm, rng)
+    thickness = np.clip(1 + 0.6 * slow, 0, None)
+    if config.texture:
+        grain = random_field(shape, 100.0 / config.pixel_size_pm, rng)
+        thickness = thickness * np.clip(1 + config.texture * grain, 0, None)
+    return config.contamination * thickness
+
+
+def jitter_lines(
+    image: FloatArray, shift_px: FloatArray
+) -> FloatArray:
+    """Mean over frames of an image whose lines are shifted along x.
+
+    Parameters
+    ----------
+    image : array, `(H, W)`
+    shift_px : array, `(T, H)`
+        Shift of each line in each frame [px].
+    """
+    pad = 32
+    padded = np.pad(image, ((0, 0), (pad, pad)), mode="reflect")
+    width = scipy.fft.next_fast_len(padded.shape[1], real=True)
+    spectrum = scipy.fft.rfft(padded, n=width, axis=1)
+    frequency = np.fft.rfftfreq(width)
+    phase = np.zeros_like(spectrum)
+    for frame in shift_px:
+        # exp(-2 pi i f s), built by its real and imaginary part: cheaper than a complex exponential
+        angle = (-2 * np.pi * frame)[:, None] * frequency
+        phase.real += np.cos(angle)
+        phase.imag += np.sin(angle)
+    spectrum *= phase / len(shift_px)
+    return np.asarray(scipy.fft.irfft(spectrum, n=width, axis=1)[:, pad : pad + image.shape[1]])
+
+
+def expose(
+    image: FloatArray, config: ScanConfig, rng: np.random.Generator
+) -> IntArray:
+    """Counts of a noise-free image in units of a metal column's height.
+
+    Scan-line jitter of every frame, Poisson statistics of the dose, read noise and dark level;
+    rounded to whole counts, `(H, W)` uint16.
+    """
+    blurred = image
+    if config.jitter_px:
+        shift = rng.normal(0, config.jitter_px, (config.frames, image.shape[0]))
+        # registration of whole frames removes their mean shift
+        blurred = jitter_lines(image, shift - shift.mean(axis=1, keepdims=True))
+    pixel_nm2 = (config.pixel_size_pm * 1e-3) ** 2
+    height = config.dose_e_per_nm2 * pixel_nm2 * config.metal_fraction
+    counts = rng.poisson(np.clip(blurred, 0, None) * height).astype(float)
+    if config.read_noise:
+        counts += rng.standard_normal(image.shape) * (config.read_noise * height)
+    return np.clip(np.round(counts + config.offset_counts), 0, 65535).astype(np.uint16)

@@ -1,0 +1,180 @@
+"""Simulated images with their truth, and the settings that made them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..config import Config
+from ..io import write_json, write_table, write_tiff
+from ..materials import get_material
+from ..types import CalibratedImage, FloatArray, IntArray
+from .acquisition import ScanConfig, contamination, expose
+from .image import column_height, render_columns
+from .probe import ProbeConfig
+from .structure import Crystal, CrystalConfig, build_crystal
+
+WSE2_WEIGHTS = (1.0, 0.70, 1.06, 1.38, 0.355, 0.0)
+"""Intensity of the columns W, 2Se, SeTe, 2Te, SV, DV relative to W.
+
+ADF 63-200 mrad at 80 kV: the middle of static and frozen-phonon multislice and of Kirkland's cross
+sections (0.65-0.75, 1.03-1.11, 1.32-1.43, 0.34-0.37).
+"""
+
+
+@dataclass(frozen=True)
+class SimulationConfig(Config):
+    """Everything that makes a simulated image.
+
+    Parameters
+    ----------
+    crystal : CrystalConfig
+    probe : ProbeConfig
+    scan : ScanConfig
+    weights : tuple of float
+        Intensity of the columns in the order of `materials.ROLES`, relative to the metal's.
+    """
+
+    crystal: CrystalConfig = field(default_factory=CrystalConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    scan: ScanConfig = field(default_factory=ScanConfig)
+    weights: tuple[float, ...] = WSE2_WEIGHTS
+
+
+@dataclass(frozen=True)
+class SimulatedImage:
+    """A simulated exposure and the truth behind it.
+
+    Parameters
+    ----------
+    image : CalibratedImage
+        Counts, uint16.
+    position_px : array, `(N, 2)`
+        True (y, x) of each column in the image [px].
+    class_index : array, `(N,)`
+    displacement_pm, own_displacement_pm : arrays, `(N, 2)`
+        True (ux, uy) in the lattice frame [pm]: of all defects, and of the nearest alone.
+    config : SimulationConfig
+    """
+
+    image: CalibratedImage
+    position_px: FloatArray
+    class_index: IntArray
+    displacement_pm: FloatArray
+    own_displacement_pm: FloatArray
+    config: SimulationConfig
+
+    def truth_table(self) -> pd.DataFrame:
+        """Columns of a sites table (`io.sites_table`) and the true displacements."""
+        names = get_material(self.config.crystal.material).class_names
+        pixel_nm = self.config.scan.pixel_size_pm * 1e-3
+        table: dict[str, object] = {
+            "y_px": self.position_px[:, 0].round(4),
+            "x_px": self.position_px[:, 1].round(4),
+            "y_nm": (self.position_px[:, 0] * pixel_nm).round(6),
+            "x_nm": (self.position_px[:, 1] * pixel_nm).round(6),
+            "class": np.asarray(names)[self.class_index],
+            "probability": 1,
+        }
+        for index, name in enumerate(names):
+            table[f"p_{name}"] = (self.class_index == index).astype(int)
+        table["source"] = "truth"
+        for name, values in (
+            ("", self.displacement_pm),
+            ("_own", self.own_displacement_pm),
+        ):
+            table[f"ux{name}_pm"] = values[:, 0].round(4)
+            table[f"uy{name}_pm"] = values[:, 1].round(4)
+        return pd.DataFrame(table)
+
+
+def crystal_for(config: SimulationConfig, rng: np.random.Generator) -> Crystal:
+    """A crystal that covers the field of view with a margin of 2 nm."""
+    scan = config.scan
+    radius = np.hypot(*scan.shape) / 2 * scan.pixel_size_pm * 1.1 + 2000
+    return build_crystal(config.crystal, radius, rng)
+
+
+def crystal_to_px(
+    position_pm: FloatArray, scan: ScanConfig, origin_px: FloatArray
+) -> FloatArray:
+    """Places in the sample (x, y) [pm] to (y, x) in the image [px]."""
+    xy = position_pm @ np.linalg.inv(scan.matrix_pm()).T
+    return np.asarray(xy[:, ::-1] + origin_px)
+
+
+def clean_image(
+    position_px: FloatArray, class_index: IntArray, config: SimulationConfig
+) -> FloatArray:
+    """Noise-free image in units of the height of an isolated metal column, `(H, W)`."""
+    matrix = config.scan.matrix_pm()
+    shape = (config.scan.shape[0], config.scan.shape[1])
+    weight = np.asarray(config.weights)[class_index]
+    image = render_columns(position_px, weight, shape, matrix, config.probe)
+    return image / column_height(matrix, config.probe)
+
+
+def simulate_image(
+    config: SimulationConfig, rng: np.random.Generator, name: str = "simulated"
+) -> SimulatedImage:
+    """One exposure of a random crystal.
+
+    Parameters
+    ----------
+    config : SimulationConfig
+    rng : numpy.random.Generator
+    name : str
+        Name of the image.
+    """
+    crystal = crystal_for(config, rng)
+    scan = config.scan
+    origin = (np.asarray(scan.shape) - 1) / 2 + rng.uniform(-0.5, 0.5, 2) * 300 / scan.pixel_size_pm
+    position = crystal_to_px(crystal.position_pm, scan, origin)
+    clean = clean_image(position, crystal.class_index, config)
+    counts = expose(clean + contamination(scan, rng), scan, rng)
+    return _with_truth(counts, position, crystal, config, name)
+
+
+def _with_truth(
+    counts: IntArray,
+    position: FloatArray,
+    crystal: Crystal,
+    config: SimulationConfig,
+    name: str,
+) -> SimulatedImage:
+    shape = np.asarray(config.scan.shape)
+    inside = np.all((position >= -0.5) & (position <= shape - 0.5), axis=1)
+    return SimulatedImage(
+        CalibratedImage(counts, config.scan.pixel_size_pm, name, metadata_of(config)),
+        position[inside],
+        crystal.class_index[inside],
+        crystal.displacement_pm[inside],
+        crystal.own_displacement_pm[inside],
+        config,
+    )
+
+
+def metadata_of(config: SimulationConfig) -> dict[str, object]:
+    """What a simulated file says of itself."""
+    return {
+        "beam_energy_kev": config.probe.energy_kev,
+        "simulated": True,
+        "simulation": config.to_dict(),
+    }
+
+
+def write_simulated(simulated: SimulatedImage, out_dir: Path) -> list[Path]:
+    """Write ``<name>.tif`` and ``<name>.truth.csv``; returns their paths."""
+    name = simulated.image.name
+    tif, truth = out_dir / f"{name}.tif", out_dir / f"{name}.truth.csv"
+    write_tiff(tif, simulated.image.data, simulated.image.pixel_size_pm, simulated.image.metadata)
+    write_table(truth, simulated.truth_table())
+    return [tif, truth]
+
+
+def write_config(config: SimulationConfig, seed: int, path: Path) -> None:
+    """Write the settings and the seed beside the images."""
+    write_json(path, {"seed": seed, **config.to_dict()})

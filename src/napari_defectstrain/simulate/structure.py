@@ -1,0 +1,151 @@
+"""The crystal: sites of a 2H monolayer, defects drawn at random, their relaxations superposed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ..config import Config
+from ..types import BoolArray, DefectStrainError, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class CrystalConfig(Config):
+    """Structure of the simulated crystal.
+
+    Parameters
+    ----------
+    material : str
+        Preset of `materials`.
+    lattice_pm : float
+        Lattice constant of the defect-free crystal [pm].
+    fractions : tuple of float
+        Fraction of the chalcogen columns that are XY, Y2, V1, V2.
+    spacing_change : tuple of float
+        Relative change of the metal-metal spacing next to XY, Y2, V1, V2.
+    disorder_pm : float
+        Standard deviation per axis of random static displacements [pm].
+    """
+
+    material: str = "WSe2"
+    lattice_pm: float = 330.0
+    fractions: tuple[float, ...] = (0.056, 0.032, 0.056, 0.002)
+    spacing_change: tuple[float, ...] = (0.006, 0.012, -0.048, -0.080)
+    disorder_pm: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.fractions) != 4 or min(self.fractions) < 0 or sum(self.fractions) > 1:
+            raise DefectStrainError(
+                f"fractions: got {self.fractions}, expected four of XY, Y2, V1, V2 that sum to at most 1"
+            )
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """Columns of a crystal in the sample plane.
+
+    Parameters
+    ----------
+    site_pm, displacement_pm, own_displacement_pm : arrays, `(N, 2)`
+        (x, y) [pm], y up, axes of the lattice frame: ideal sites, the sum of all defects'
+        displacements, and the part of the nearest defect.
+    class_index : array, `(N,)`
+        Role of each column, an index into `materials.ROLES`.
+    is_metal : array of bool, `(N,)`
+    disorder_pm : array, `(N, 2)`
+        Random static displacement [pm], part of the position but of no defect.
+    """
+
+    site_pm: FloatArray
+    class_index: IntArray
+    is_metal: BoolArray
+    displacement_pm: FloatArray
+    own_displacement_pm: FloatArray
+    disorder_pm: FloatArray
+
+    @property
+    def position_pm(self) -> FloatArray:
+        """(x, y) of each column [pm]."""
+        return self.site_pm + self.displacement_pm + self.disorder_pm
+
+
+def lattice_sites(lattice_pm: float, radius_pm: float) -> tuple[FloatArray, BoolArray]:
+    """Sites of a 2H monolayer within a circle, projected.
+
+    Chalcogen columns at ``n a1 + m a2``, metal columns a/sqrt(3) above each (90 degrees), with
+    ``a1 = (a, 0)``, ``a2 = (a/2, sqrt(3) a/2)``.
+
+    Returns
+    -------
+    site_pm : array, `(N, 2)`
+    is_metal : array of bool, `(N,)`
+    """
+    n = int(np.ceil(radius_pm / lattice_pm * 1.2)) + 2
+    i, j = np.meshgrid(np.arange(-n, n + 1), np.arange(-n, n + 1))
+    chalcogen = np.stack([i + j / 2, j * np.sqrt(3) / 2], axis=-1).reshape(-1, 2) * lattice_pm
+    metal = chalcogen + [0.0, lattice_pm / np.sqrt(3)]
+    site = np.concatenate([chalcogen, metal])
+    is_metal = np.repeat([False, True], len(chalcogen))
+    inside = np.hypot(site[:, 0], site[:, 1]) <= radius_pm
+    return site[inside], is_metal[inside]
+
+
+def relaxation(
+    offset_pm: FloatArray, spacing_change: FloatArray, lattice_pm: float
+) -> FloatArray:
+    """Displacement beside a point defect: linear inside the ring of metal columns, 1/r outside.
+
+    ``u(r) = u0 r / r0`` for ``r < r0`` and ``u0 r0 / r`` beyond, radial, with ``r0 = a/sqrt(3)`` and
+    ``u0 = spacing_change a / sqrt(3)``: the field of a 2D inclusion (Eshelby, doi
+    10.1098/rspa.1957.0133) whose radius is the metal ring.
+
+    Parameters
+    ----------
+    offset_pm : array, `(..., 2)`
+        Place relative to the defect [pm].
+    spacing_change : array, `(...)`
+        Relative change of the spacing of the three nearest metal columns.
+    lattice_pm : float
+    """
+    ring = lattice_pm / np.sqrt(3)
+    r2 = np.maximum((offset_pm**2).sum(axis=-1), ring**2)
+    return np.asarray((spacing_change * ring * ring / r2)[..., None] * offset_pm)
+
+
+def build_crystal(
+    config: CrystalConfig, radius_pm: float, rng: np.random.Generator, chunk: int = 2000
+) -> Crystal:
+    """A round flake of a crystal with defects drawn independently on its chalcogen columns."""
+    site, is_metal = lattice_sites(config.lattice_pm, radius_pm)
+    roles = rng.choice(
+        np.arange(1, 6), size=len(site), p=(1 - sum(config.fractions), *config.fractions)
+    )
+    class_index = np.where(is_metal, 0, roles)
+    return relax_crystal(config, site, is_metal, class_index, rng, chunk)
+
+
+def relax_crystal(
+    config: CrystalConfig,
+    site: FloatArray,
+    is_metal: BoolArray,
+    class_index: IntArray,
+    rng: np.random.Generator,
+    chunk: int = 2000,
+) -> Crystal:
+    """Superpose the relaxations of all defects of a crystal with given classes."""
+    change = np.zeros(6)
+    change[2:] = config.spacing_change
+    defect = np.flatnonzero((class_index >= 2) & (change[class_index] != 0))
+    total = np.zeros_like(site)
+    own = np.zeros_like(site)
+    if len(defect):
+        strength = change[class_index[defect]]
+        for start in range(0, len(site), chunk):
+            offset = site[start : start + chunk, None, :] - site[defect]
+            total[start : start + chunk] = relaxation(offset, strength, config.lattice_pm).sum(1)
+        nearest = cKDTree(site[defect]).query(site)[1]
+        own = relaxation(site - site[defect[nearest]], strength[nearest], config.lattice_pm)
+    disorder = rng.normal(0, config.disorder_pm, site.shape) if config.disorder_pm else 0 * site
+    return Crystal(site, class_index, is_metal, total, own, disorder)
