@@ -1,0 +1,405 @@
+"""Geometry of the honeycomb of columns: sublattices, average lattice, frame, ideal sites, shells.
+
+Projected 2H-MX2 is a honeycomb: metal and chalcogen columns a/sqrt(3) apart, each surrounded by
+three of the other kind. In the lattice frame (``docs/conventions.md``) the metals nearest to a
+chalcogen column lie at 90, 210 and 330 degrees.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.spatial import cKDTree
+
+from .calibration import PixelSizeEstimate, estimate_pixel_size
+from .types import BoolArray, DefectStrainError, FloatArray, ImageLattice, IntArray
+
+__all__ = [
+    "PixelSizeEstimate",
+    "estimate_pixel_size",
+    "fit_lattice",
+    "ideal_sites",
+    "index_columns",
+    "isolated",
+    "metal_sublattice",
+    "shell_radii",
+]
+
+SQRT3 = float(np.sqrt(3.0))
+FIRST_NEIGHBOUR_REACH = 1.35  # times the nearest distance: halfway to the second shell at 1.73
+SECOND_NEIGHBOUR_REACH = 1.95  # times the nearest distance: between a (1.73) and the third (2.0)
+MIN_METAL_COLUMNS = 12
+
+
+def _basis_pm(a_pm: float) -> FloatArray:
+    """Lattice vectors a1 along x and a2 at 60 degrees, as the columns of a `(2, 2)` array."""
+    return a_pm * np.array([[1.0, 0.5], [0.0, SQRT3 / 2]])
+
+
+def _threefold(position_px: FloatArray, neighbour_px: FloatArray, valid: BoolArray) -> FloatArray:
+    """Mean of exp(3i phi) over up to three neighbours, phi with y up; complex `(N,)`."""
+    d = neighbour_px - position_px[:, None]  # (n, k, 2)
+    unit = d[..., 1] - 1j * d[..., 0]  # row down, y up
+    length = np.where(valid, np.abs(unit), 1.0)
+    z = np.where(valid, unit / np.where(length > 0, length, 1.0), 0.0) ** 3
+    return np.asarray(z.sum(axis=1) / 3.0)
+
+
+def metal_sublattice(
+    position_px: FloatArray, metal_log_odds: FloatArray, radius_px: float | None = None
+) -> BoolArray:
+    """Which columns are metal, by the vote of the neighbourhood and never by a single column.
+
+    The mean of exp(3i phi) over a column's three nearest neighbours has opposite sign on the
+    two sublattices. Weighted with what is known of each column's brightness and summed over a
+    neighbourhood it tells which sign is the metal's: mirror twins get a vote each.
+
+    Parameters
+    ----------
+    position_px : array, `(N, 2)`
+        (y, x) of all columns, metal and chalcogen [px].
+    metal_log_odds : array, `(N,)`
+        Positive where the column itself looks like metal; clipped to +-3, NaN counts as unknown.
+    radius_px : float, optional
+        Reach of the vote (two standard deviations of its Gaussian weight) [px];
+        default 6.5 lattice constants.
+
+    Returns
+    -------
+    array of bool, `(N,)`
+        True for metal. A column without usable neighbours keeps the sign of its own log odds.
+    """
+    position = np.asarray(position_px, dtype=float)
+    weight = np.clip(np.nan_to_num(np.asarray(metal_log_odds, dtype=float)), -3.0, 3.0)
+    n = len(position)
+    if n < 4:
+        return np.asarray(weight > 0)
+    tree = cKDTree(position)
+    distance, index = tree.query(position, k=min(n, 13))
+    distance, index = distance[:, 1:], index[:, 1:]
+    nearest = float(np.median(distance[:, 0]))
+    first = distance < FIRST_NEIGHBOUR_REACH * nearest
+    first[:, 3:] = False
+    z = _threefold(position, position[index], first)
+    vote = _smoothed(position, weight * z, radius_px or 6.5 * SQRT3 * nearest, nearest)
+    sign = np.real(z * np.conj(vote))
+    size = np.abs(z) * np.abs(vote)
+    good = (np.abs(z) > 0.5) & (np.abs(sign) > 0.3 * size)
+    kind = np.where(sign > 0, 1.0, -1.0)
+    # Poor columns: unlike their first neighbours, like their second ones.
+    second = (distance < SECOND_NEIGHBOUR_REACH * nearest) & (
+        distance >= FIRST_NEIGHBOUR_REACH * nearest
+    )
+    trusted = np.where(good, kind, 0.0)[index]
+    polled = (trusted * second).sum(axis=1) - (trusted * first).sum(axis=1)
+    fallback = np.where(size > 0, sign, weight)
+    return np.asarray(np.where(good, kind, np.where(polled != 0, polled, fallback)) > 0)
+
+
+def _smoothed(position: FloatArray, value: FloatArray, radius: float, cell: float) -> FloatArray:
+    """Gaussian-weighted sum of complex values scattered over the plane, at their own places."""
+    low = position.min(axis=0)
+    grid_index = np.rint((position - low) / cell).astype(int)
+    shape = tuple(grid_index.max(axis=0) + 1)
+    flat = np.ravel_multi_index((grid_index[:, 0], grid_index[:, 1]), shape)
+    sigma = radius / 2 / cell
+    parts = []
+    for part in (value.real, value.imag):
+        grid = np.bincount(flat, part, minlength=shape[0] * shape[1]).reshape(shape)
+        grid = gaussian_filter(grid, sigma, mode="constant")
+        parts.append(map_coordinates(grid, ((position - low) / cell).T, order=1, mode="nearest"))
+    return np.asarray(parts[0] + 1j * parts[1])
+
+
+def fit_lattice(
+    position_px: FloatArray,
+    is_metal: BoolArray,
+    a_pm: float,
+    pixel_size_pm: float | None = None,
+) -> ImageLattice:
+    """The average lattice of an image: an affine map fitted to the metal columns, and its frame.
+
+    The metal columns are indexed by growing outwards along nearest-neighbour vectors, so that
+    vacancies and slow distortion don't lose count, then fitted by least squares without their
+    outliers. The chalcogen columns decide, by majority, between the two senses 60 degrees
+    apart; of the three equivalent frames the one whose x is nearest to the image's x is taken.
+
+    Parameters
+    ----------
+    position_px : array, `(N, 2)`
+        (y, x) of all columns [px].
+    is_metal : array of bool, `(N,)`
+        Sublattice of each column.
+    a_pm : float
+        Lattice constant of the ideal lattice [pm].
+    pixel_size_pm : float, optional
+        The image's own calibration [pm]; gives `measured_a_pm`.
+
+    Returns
+    -------
+    ImageLattice
+        Its origin is the chalcogen site nearest to the centroid of the metal columns.
+
+    Raises
+    ------
+    DefectStrainError
+        With too few metal columns, or when less than half of them belong to one lattice.
+    """
+    position = np.asarray(position_px, dtype=float)
+    metal = position[np.asarray(is_metal, dtype=bool)]
+    chalcogen = position[~np.asarray(is_metal, dtype=bool)]
+    if len(metal) < MIN_METAL_COLUMNS or len(chalcogen) < 3:
+        raise DefectStrainError(
+            f"lattice: got {len(metal)} metal and {len(chalcogen)} chalcogen columns, expected at "
+            f"least {MIN_METAL_COLUMNS} and 3; use a larger region or check the detection"
+        )
+    basis = _orient(_neighbour_basis(metal), metal, chalcogen)
+    member, index = _grow(metal, basis)
+    if len(member) < max(MIN_METAL_COLUMNS, 0.5 * len(metal)):
+        raise DefectStrainError(
+            f"lattice: only {len(member)} of {len(metal)} metal columns belong to one hexagonal "
+            "lattice, expected at least half; the image may hold several grains, another phase "
+            "or few columns: crop it to one 2H grain or check the detection"
+        )
+    origin, basis, residual = _fit_affine(metal[member], index)
+    # Centre of an upward triangle of metals: a chalcogen site with metals at 90, 210, 330 deg.
+    shift = np.rint(np.linalg.solve(basis, metal[member].mean(axis=0) - origin) - 1 / 3)
+    matrix = basis @ np.linalg.inv(_basis_pm(a_pm))
+    scale = float(np.sqrt(np.linalg.det(matrix)))
+    residual_pm = residual @ np.linalg.inv(matrix).T
+    return ImageLattice(
+        origin_px=origin + basis @ (shift + 1 / 3),
+        matrix=matrix,
+        a_pm=float(a_pm),
+        measured_a_pm=None if pixel_size_pm is None else float(a_pm * scale * pixel_size_pm),
+        residual_pm=float(np.sqrt(np.mean(residual_pm**2))),
+    )
+
+
+def _neighbour_basis(metal: FloatArray) -> FloatArray:
+    """Two lattice vectors 60 degrees apart (y up), columns (y, x) px, by mean neighbour vectors."""
+    distance, index = cKDTree(metal).query(metal, k=7)
+    spacing = float(np.median(distance[:, 1:4]))
+    d = (metal[index[:, 1:]] - metal[:, None])[
+        (distance[:, 1:] < 1.3 * spacing) & (distance[:, 1:] > 0.7 * spacing)
+    ]
+    angle = np.arctan2(-d[:, 0], d[:, 1])
+    phase = np.exp(6j * angle).mean() if len(d) else 0.0
+    if abs(phase) < 0.2:
+        raise DefectStrainError(
+            "lattice: the neighbours of the metal columns point in no common directions, expected "
+            "a hexagonal lattice; check the detection, or crop the image to one 2H grain"
+        )
+    theta = float(np.angle(phase)) / 6
+    vectors = []
+    for target in (theta, theta + np.pi / 3):
+        # Opposite vectors count too; the median ignores neighbours across a vacancy or a defect.
+        along = np.cos(angle - target)
+        near = np.abs(along) > np.cos(np.deg2rad(18.0))
+        if not near.any():
+            near = np.abs(along) > np.cos(np.deg2rad(30.0))
+        vectors.append(np.median(d[near] * np.sign(along[near])[:, None], axis=0))
+    return np.asarray(np.stack(vectors, axis=1))
+
+
+def _orient(basis: FloatArray, metal: FloatArray, chalcogen: FloatArray) -> FloatArray:
+    """The pair of lattice vectors of the lattice frame: sense by the chalcogen columns."""
+    a1, a2 = basis[:, 0], basis[:, 1]
+    ring = np.stack([a1, a2, a2 - a1, -a1, -a2, a1 - a2])  # counter-clockwise with y up
+    distance, index = cKDTree(metal).query(chalcogen, k=3)
+    spacing = float(np.hypot(*a1))
+    z = _threefold(chalcogen, metal[index], distance < FIRST_NEIGHBOUR_REACH * spacing / SQRT3)
+    # A chalcogen whose metals lie at 90, 210, 330 degrees from an x axis at angle theta has
+    # z = -i exp(3i theta): the two senses differ in sign, each column has one vote.
+    theta = np.arctan2(-ring[:, 0], ring[:, 1])
+    mine = np.real(z * np.conj(-1j * np.exp(3j * theta[0])))
+    votes = np.sum(np.sign(mine)[np.abs(mine) > 0.5])
+    candidates = range(0, 6, 2) if votes >= 0 else range(1, 6, 2)
+    best = max(candidates, key=lambda k: float(np.cos(theta[k])))
+    return np.asarray(np.stack([ring[best], ring[(best + 1) % 6]], axis=1))
+
+
+def _grow(metal: FloatArray, basis: FloatArray) -> tuple[IntArray, IntArray]:
+    """Members of the largest connected patch and their integer coordinates `(M, 2)`."""
+    n = len(metal)
+    steps = np.array([[1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]])
+    _, index = cKDTree(metal).query(metal, k=7)
+    start = np.repeat(np.arange(n), 6)
+    end = index[:, 1:].ravel()
+    d = metal[end] - metal[start]
+    local = np.linalg.solve(basis, d.T).T  # (e, 2)
+    rounded = np.rint(local).astype(int)
+    miss = np.hypot(*(basis @ (local - rounded).T))
+    is_step = (rounded[:, None] == steps[None]).all(axis=2).any(axis=1)
+    keep = is_step & (miss < 0.25 * np.hypot(*basis[:, 0]))
+    start, end, rounded = start[keep], end[keep], rounded[keep]
+    graph = coo_array((np.ones(len(start)), (start, end)), shape=(n, n)).tocsr()
+    _, label = connected_components(graph, directed=False)
+    largest = int(np.bincount(label).argmax())
+    seed = int(np.flatnonzero(label == largest)[0])
+    symmetric = (graph + graph.T).tocsr()
+    order, parent = breadth_first_order(symmetric, seed, directed=False)
+    step_of = {}
+    for i, j, step in zip(start.tolist(), end.tolist(), rounded, strict=True):
+        step_of[i, j] = step
+        step_of.setdefault((j, i), -step)
+    coordinate = np.zeros((n, 2), dtype=int)
+    for node in order[1:].tolist():
+        above = int(parent[node])
+        coordinate[node] = coordinate[above] + step_of[above, node]
+    return np.asarray(order), coordinate[order]
+
+
+def _fit_affine(position: FloatArray, index: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Least squares ``position = origin + basis @ index`` without outliers."""
+    design = np.column_stack([np.ones(len(index)), index])
+    keep = np.ones(len(index), dtype=bool)
+    for _ in range(5):
+        solution, *_ = np.linalg.lstsq(design[keep], position[keep], rcond=None)
+        residual = position - design @ solution
+        size = np.hypot(residual[:, 0], residual[:, 1])
+        # 4 robust sigma of a Rayleigh variable (median 1.177 sigma), never less than 1e-6 px
+        new = size <= max(4.0 * float(np.median(size[keep])) / 1.177, 1e-6)
+        if (new == keep).all() or new.sum() < MIN_METAL_COLUMNS:
+            break
+        keep = new
+    return solution[0], solution[1:].T, residual[keep]
+
+
+def ideal_sites(a_pm: float, radius_pm: float) -> tuple[FloatArray, BoolArray]:
+    """All sites of the honeycomb within a radius of a chalcogen site.
+
+    Parameters
+    ----------
+    a_pm, radius_pm : float
+        Lattice constant and radius [pm].
+
+    Returns
+    -------
+    site_pm : array, `(M, 2)`
+        (x, y) in the lattice frame [pm], by radius, then by angle from 0 to 360 degrees; the
+        origin comes first.
+    is_metal : array of bool, `(M,)`
+
+    Examples
+    --------
+    >>> site_pm, is_metal = ideal_sites(330.0, 200.0)
+    >>> site_pm.round(1).tolist()
+    [[0.0, 0.0], [0.0, 190.5], [-165.0, -95.3], [165.0, -95.3]]
+    """
+    reach = int(np.ceil(radius_pm / (a_pm * SQRT3 / 2))) + 2
+    i, j = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    chalcogen = np.stack([i.ravel(), j.ravel()], axis=1) @ _basis_pm(a_pm).T
+    metal = chalcogen + [0.0, a_pm / SQRT3]
+    site = np.concatenate([chalcogen, metal])
+    is_metal = np.repeat([False, True], len(chalcogen))
+    radius = np.hypot(site[:, 0], site[:, 1])
+    # Rounded keys: equal radii and angles must not be ordered by their rounding errors.
+    angle = np.round(np.mod(np.arctan2(site[:, 1], site[:, 0]) + 1e-9, 2 * np.pi), 6)
+    inside = np.flatnonzero(radius <= radius_pm * (1 + 1e-9) + 1e-9)
+    order = inside[np.lexsort((angle[inside], np.round(radius[inside] / a_pm, 6)))]
+    return np.asarray(site[order]), np.asarray(is_metal[order])
+
+
+def shell_radii(a_pm: float) -> FloatArray:
+    """Radii of the first three shells of chalcogen columns around one of them [pm], `(3,)`."""
+    return np.asarray(a_pm * np.array([1.0, SQRT3, 2.0]))
+
+
+def isolated(
+    position_px: FloatArray,
+    class_index: IntArray,
+    lattice: ImageLattice,
+    shape: tuple[int, int],
+    shells: int = 2,
+) -> BoolArray:
+    """Chalcogen columns whose first shells hold perfect columns (class X2) only.
+
+    A site without a detected column breaks isolation, as a defective column does; so does one
+    outside the image.
+
+    Parameters
+    ----------
+    position_px : array, `(N, 2)`
+        (y, x) of all columns [px].
+    class_index : array of int, `(N,)`
+        Role of each column (0 metal, 1 X2, 2-5 defects).
+    lattice : ImageLattice
+    shape : tuple of int
+        Shape of the image [px].
+    shells : int
+        How many shells of chalcogen columns, 0-3: radii a, sqrt(3) a, 2 a; 6 columns each.
+
+    Returns
+    -------
+    array of bool, `(N,)`
+        False for metal columns.
+
+    Raises
+    ------
+    DefectStrainError
+        If `shells` is not 0-3.
+    """
+    if not 0 <= shells <= 3:
+        raise DefectStrainError(f"isolation shells: got {shells}, expected 0, 1, 2 or 3")
+    result = np.asarray(np.asarray(class_index) != 0)
+    if shells == 0 or not result.any():
+        return result
+    position = np.asarray(position_px, dtype=float)
+    a = lattice.a_pm
+    site, is_metal = ideal_sites(a, shell_radii(a)[shells - 1] * 1.01)
+    neighbour_pm = site[~is_metal][1:]  # (6 shells, 2)
+    step_px = neighbour_pm @ lattice.matrix.T
+    index = np.flatnonzero(result)
+    target = position[index][:, None] + step_px  # (n, 6 shells, 2)
+    inside = ((target > -0.5) & (target < np.array(shape) - 0.5)).all(axis=2)
+    # Half the distance to a metal column is a/(2 sqrt 3) = 0.29 a: the tolerance stays below it.
+    tolerance_px = 0.27 * a * float(np.sqrt(np.linalg.det(lattice.matrix)))
+    distance, nearest = cKDTree(position).query(target, distance_upper_bound=tolerance_px)
+    found = np.isfinite(distance) & inside
+    perfect = np.append(np.asarray(class_index), -1)[nearest] == 1
+    result[index] = (found & perfect).all(axis=1)
+    return result
+
+
+def index_columns(
+    position_px: FloatArray, lattice: ImageLattice
+) -> tuple[FloatArray, BoolArray, FloatArray]:
+    """The ideal site nearest to each column, and how far the column is from it.
+
+    Parameters
+    ----------
+    position_px : array, `(N, 2)`
+        (y, x) [px].
+    lattice : ImageLattice
+
+    Returns
+    -------
+    site_pm : array, `(N, 2)`
+        Ideal site in the lattice frame (x, y) [pm].
+    is_metal : array of bool, `(N,)`
+        Sublattice of that site.
+    residual_pm : array, `(N, 2)`
+        Position minus site, (x, y) [pm].
+    """
+    position_pm = lattice.to_pm(np.asarray(position_px, dtype=float))
+    offset = np.array([0.0, lattice.a_pm / SQRT3])
+    chalcogen = _nearest_lattice_point(position_pm, lattice.a_pm)
+    metal = _nearest_lattice_point(position_pm - offset, lattice.a_pm) + offset
+    to_chalcogen = np.hypot(*(position_pm - chalcogen).T)
+    to_metal = np.hypot(*(position_pm - metal).T)
+    is_metal = np.asarray(to_metal < to_chalcogen)
+    site_pm = np.where(is_metal[:, None], metal, chalcogen)
+    return site_pm, is_metal, position_pm - site_pm
+
+
+def _nearest_lattice_point(position_pm: FloatArray, a_pm: float) -> FloatArray:
+    """Nearest point of the triangular lattice: one of the corners of the rhombic cell."""
+    basis = _basis_pm(a_pm)
+    cell = np.floor(np.linalg.solve(basis, position_pm.T).T)
+    corner = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+    candidate = (cell[:, None] + corner) @ basis.T  # (n, 4, 2)
+    distance = np.hypot(*np.moveaxis(candidate - position_pm[:, None], 2, 0))
+    return np.asarray(candidate[np.arange(len(cell)), distance.argmin(axis=1)])
