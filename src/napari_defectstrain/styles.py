@@ -31,8 +31,8 @@ class ClassStyle:
 
 
 CLASS_STYLE: dict[str, ClassStyle] = {
-    "metal": ClassStyle("#999999", "disc", "o"),
-    "X2": ClassStyle("#F0E442", "cross", "+"),
+    "metal": ClassStyle("#F0E442", "disc", "o"),
+    "X2": ClassStyle("#999999", "cross", "+"),
     "XY": ClassStyle("#E69F00", "square", "s"),
     "Y2": ClassStyle("#CC79A7", "diamond", "D"),
     "V1": ClassStyle("#56B4E9", "ring", "o"),
