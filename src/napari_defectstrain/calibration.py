@@ -133,7 +133,7 @@ def _reciprocal_basis(
     if basis is None:
         return None
     basis = _fundamental(basis, spectrum)
-    if not low <= _length(basis) <= high:
+    if basis is None or not low <= _length(basis) <= high:
         return None
     quality = 1 - 1 / min(spectrum.at(basis @ h)[1] for h in SPOTS[:3])
     refined = _refine(z, basis, spectrum)
@@ -167,7 +167,7 @@ class _Spectrum:
         fy, fx = fy[rows], fx[columns]
         power = uniform_filter(power[np.ix_(rows, columns)], 3, mode="nearest")
         radius = np.hypot(fy[:, None], fx[None])
-        return cls(power, _ring_median(power, radius, 3.0 / min(z.shape)), fy, fx)
+        return cls(power, _ring_background(power, radius, 3.0 / min(z.shape)), fy, fx)
 
     @property
     def snr(self) -> FloatArray:
@@ -192,14 +192,19 @@ class _Spectrum:
         return power - background, power / background
 
 
-def _ring_median(power: FloatArray, radius: FloatArray, width: float) -> FloatArray:
-    """Median power of rings of that width, interpolated in radius (log of the power)."""
+def _ring_background(power: FloatArray, radius: FloatArray, width: float) -> FloatArray:
+    """Background of rings of that width, interpolated in radius (log of the power).
+
+    The lower quartile, as in small pictures the spots fill half of a ring. Scaled to the
+    median of noise: 3 x 3 bins under a Hann window average about 4 independent ones, and a
+    gamma variable of shape 4 has its lower quartile at 0.69 of its median.
+    """
     ring = (radius / width).astype(int).ravel()
     order = np.argsort(ring, kind="stable")
     edges = np.flatnonzero(np.diff(ring[order], prepend=-1))
     groups = np.split(power.ravel()[order], edges[1:])
-    tiny = np.finfo(power.dtype).tiny
-    level = np.log(np.array([max(float(np.median(g)), float(tiny)) for g in groups]))
+    quartile = np.array([float(np.percentile(g, 25)) for g in groups])
+    level = np.log(np.maximum(quartile / 0.69, np.finfo(power.dtype).tiny))
     centre = (ring[order][edges] + 0.5) * width
     return np.asarray(np.exp(np.interp(radius, centre, level)))
 
@@ -234,15 +239,22 @@ def _best_hexagon(spectrum: _Spectrum, low: float, count: int = 40) -> FloatArra
     return np.asarray(np.stack([g[first[best]], g[second[best]]], axis=1))
 
 
-def _fundamental(basis: FloatArray, spectrum: _Spectrum) -> FloatArray:
-    """The hexagon inside, sqrt(3) smaller, where its spots say that `basis` is of {110}."""
+def _fundamental(basis: FloatArray, spectrum: _Spectrum) -> FloatArray | None:
+    """The hexagon inside, sqrt(3) smaller, where its spots say that `basis` is of {110}.
+
+    None where the picture holds too few periods of the inner one to tell.
+    """
     p, q = basis.T
     inner = np.stack([(p + q) / 3, (2 * q - p) / 3], axis=1)
     inner_power, inner_snr = zip(*[spectrum.at(inner @ h) for h in SPOTS[:3]], strict=True)
     outer_power = [spectrum.at(basis @ h)[0] for h in SPOTS[:3]]
     # A quarter for two equal sublattices without an envelope; less where the high-pass bites.
-    strong = np.median(inner_power) > 0.12 * np.median(outer_power)
-    return inner if strong and min(inner_snr) > MIN_SNR / 3 else basis
+    if np.median(inner_power) < 0.12 * np.median(outer_power):
+        return basis
+    if min(inner_snr) > MIN_SNR / 3:
+        return inner
+    # Strong, but no clear spots: below 6 periods a lobe of the window is as wide as the ring.
+    return basis if _length(inner) > 6 * spectrum.bin else None
 
 
 def _refine(
