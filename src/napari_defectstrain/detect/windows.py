@@ -12,7 +12,7 @@ from ..simulate.conditions import Conditions, crystal_edge
 from ..simulate.dataset import clean_image, crystal_for, crystal_to_px
 from ..types import FloatArray
 from .config import CANONICAL_PIXEL_PM
-from .prepare import normalise, resample
+from .prepare import normalise, resample, to_resampled
 
 _RIM = 12
 """Pixels simulated around a window, then cut away: no window sees the rim of its image."""
@@ -26,7 +26,6 @@ def draw_window(
     A column is labelled by the 3 x 3 pixels around it: 0 is background, 1 + role elsewhere.
     """
     side_px = window_px + 2 * _RIM
-    # a calibration error of the image scales what the network sees
     field = side_px * CANONICAL_PIXEL_PM
     config = conditions.draw(field, rng)
     scan = config.scan
@@ -40,8 +39,8 @@ def draw_window(
     clean = clean_image(position, class_index, config) + contamination(scan, rng)
     counts = expose(clean, scan, rng)
     image = normalise(resample(counts.astype(np.float32), scan.pixel_size_pm, CANONICAL_PIXEL_PM))
-    scale = np.asarray(image.shape) / np.asarray(scan.shape)
-    labels = label_columns(position * scale, class_index, (image.shape[0], image.shape[1]))
+    placed = to_resampled(position, scan.shape, image.shape)
+    labels = label_columns(placed, class_index, (image.shape[0], image.shape[1]))
     cut = slice(_RIM, _RIM + window_px)
     return np.ascontiguousarray(image[cut, cut]), np.ascontiguousarray(labels[cut, cut])
 

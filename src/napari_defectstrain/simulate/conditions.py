@@ -54,10 +54,10 @@ class Conditions(Config):
     disorder_pm: tuple[float, ...] = (0.0, 6.0)
     energy_kev: tuple[float, ...] = (60.0, 80.0, 80.0, 80.0)
     semi_angle_mrad: tuple[float, ...] = (21.0, 34.0)
-    c1_std_pm: float = 2500.0
-    a1_std_pm: float = 2000.0
-    b2_std_nm: float = 60.0
-    a2_std_nm: float = 60.0
+    c1_std_pm: float = 1500.0
+    a1_std_pm: float = 800.0
+    b2_std_nm: float = 40.0
+    a2_std_nm: float = 40.0
     c3_std_nm: float = 500.0
     c5_std_mm: float = 0.5
     source_fwhm_pm: tuple[float, ...] = (55.0, 125.0)
@@ -66,7 +66,7 @@ class Conditions(Config):
     dose_e_per_nm2: tuple[float, ...] = (2.5e6, 4e7)
     frames: tuple[int, ...] = (1, 4, 8, 10, 10, 12)
     jitter_px: tuple[float, ...] = (0.0, 1.4)
-    read_noise: tuple[float, ...] = (0.0, 0.22)
+    read_noise: tuple[float, ...] = (0.0, 0.20)
     contamination: tuple[float, ...] = (0.0, 0.5)
     contamination_nm: tuple[float, ...] = (0.7, 6.0)
     texture: tuple[float, ...] = (0.0, 0.35)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..config import Config
-from ..io import write_json, write_table, write_tiff
 from ..materials import get_material
 from ..types import CalibratedImage, FloatArray, IntArray
 from .acquisition import ScanConfig, contamination, expose
@@ -164,17 +162,3 @@ def metadata_of(config: SimulationConfig) -> dict[str, object]:
         "simulated": True,
         "simulation": config.to_dict(),
     }
-
-
-def write_simulated(simulated: SimulatedImage, out_dir: Path) -> list[Path]:
-    """Write ``<name>.tif`` and ``<name>.truth.csv``; returns their paths."""
-    name = simulated.image.name
-    tif, truth = out_dir / f"{name}.tif", out_dir / f"{name}.truth.csv"
-    write_tiff(tif, simulated.image.data, simulated.image.pixel_size_pm, simulated.image.metadata)
-    write_table(truth, simulated.truth_table())
-    return [tif, truth]
-
-
-def write_config(config: SimulationConfig, seed: int, path: Path) -> None:
-    """Write the settings and the seed beside the images."""
-    write_json(path, {"seed": seed, **config.to_dict()})

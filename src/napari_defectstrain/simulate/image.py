@@ -7,6 +7,8 @@ sits at its exact sub-pixel place: rounding positions to pixels would cost sever
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import scipy.fft
 
@@ -53,15 +55,21 @@ def _sampling(matrix_pm: FloatArray, probe: ProbeConfig) -> tuple[float, int]:
     return pitch, int(np.ceil(pitch * 2 * probe.information_limit_per_pm / 0.52))
 
 
-def _patch_px(pitch: float, factor: int) -> int:
-    return int(np.ceil(_PATCH_PM * factor / pitch / 2)) * 2
+@lru_cache(maxsize=8)
+def _patch(probe: ProbeConfig, matrix: tuple[float, ...], size: int) -> FloatArray:
+    """The probe's intensity, kept: one image needs it twice, a series for every frame."""
+    return probe_intensity(probe, np.reshape(matrix, (2, 2)), size)
+
+
+def _probe_patch(matrix_pm: FloatArray, probe: ProbeConfig) -> FloatArray:
+    pitch, factor = _sampling(matrix_pm, probe)
+    size = scipy.fft.next_fast_len(int(np.ceil(_PATCH_PM * factor / pitch)))
+    return _patch(probe, tuple(float(m) / factor for m in np.ravel(matrix_pm)), size)
 
 
 def column_height(matrix_pm: FloatArray, probe: ProbeConfig) -> float:
     """Height of an isolated column of weight 1 in an image of `render_columns`."""
-    pitch, factor = _sampling(matrix_pm, probe)
-    patch = probe_intensity(probe, np.asarray(matrix_pm) / factor, _patch_px(pitch, factor))
-    return float(patch.max()) * factor**2
+    return float(_probe_patch(matrix_pm, probe).max()) * _sampling(matrix_pm, probe)[1] ** 2
 
 
 def render_columns(
@@ -97,11 +105,13 @@ def render_columns(
         (position_px > -pad) & (position_px < np.asarray(shape) + pad), axis=1
     )
     grid = _spread((position_px[near] + pad) * factor, weight[near], (size[0], size[1]))
-    patch_px = _patch_px(pitch, factor)
-    patch = probe_intensity(probe, np.asarray(matrix_pm) / factor, patch_px)
+    patch = _probe_patch(matrix_pm, probe)
+    half = len(patch) // 2
+    patch_px = [min(len(patch), n) for n in size]
     padded = np.zeros(size)
-    half = patch_px // 2
-    padded[:patch_px, :patch_px] = np.roll(patch, (half, half), axis=(0, 1))
+    padded[: patch_px[0], : patch_px[1]] = np.roll(patch, (half, half), axis=(0, 1))[
+        : patch_px[0], : patch_px[1]
+    ]
     padded = np.roll(padded, (-half, -half), axis=(0, 1))
     spectrum = scipy.fft.rfft2(grid)
     spectrum *= scipy.fft.rfft2(padded)

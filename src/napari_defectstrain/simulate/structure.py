@@ -114,6 +114,24 @@ def relaxation(
     return np.asarray((spacing_change * ring * ring / r2)[..., None] * offset_pm)
 
 
+def superposed_relaxation(
+    site_pm: FloatArray, defect_pm: FloatArray, spacing_change: FloatArray, lattice_pm: float
+) -> FloatArray:
+    """Sum of `relaxation` over defects at `defect_pm` `(D, 2)`, at sites `(N, 2)` [pm].
+
+    The same formula, written as matrix products: sum_j w_ij (x_i - x_j).
+    """
+    ring2 = lattice_pm**2 / 3
+    r2 = (
+        (site_pm**2).sum(axis=1)[:, None]
+        + (defect_pm**2).sum(axis=1)
+        - 2 * site_pm @ defect_pm.T
+    )  # (N, D)
+    np.maximum(r2, ring2, out=r2)
+    np.divide(spacing_change * ring2, r2, out=r2)
+    return np.asarray(r2.sum(axis=1)[:, None] * site_pm - r2 @ defect_pm)
+
+
 def build_crystal(
     config: CrystalConfig, radius_pm: float, rng: np.random.Generator, chunk: int = 2000
 ) -> Crystal:
@@ -143,8 +161,10 @@ def relax_crystal(
     if len(defect):
         strength = change[class_index[defect]]
         for start in range(0, len(site), chunk):
-            offset = site[start : start + chunk, None, :] - site[defect]
-            total[start : start + chunk] = relaxation(offset, strength, config.lattice_pm).sum(1)
+            part = slice(start, start + chunk)
+            total[part] = superposed_relaxation(
+                site[part], site[defect], strength, config.lattice_pm
+            )
         nearest = cKDTree(site[defect]).query(site)[1]
         own = relaxation(site - site[defect[nearest]], strength[nearest], config.lattice_pm)
     disorder = rng.normal(0, config.disorder_pm, site.shape) if config.disorder_pm else 0 * site
