@@ -1,0 +1,195 @@
+"""Class averages as napari layers, laid side by side in the world, and back to class stacks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Layer, Points
+
+from ..types import ClassAverage, ClassStack
+from ._layers import KEY, free_name, kind, note
+
+STACK = "defectstrain_stack"
+"""Key of an average layer's metadata: the `ClassStack` that it is the mean of."""
+RESULTS = ("average", "windows", "average labels", "map", "displacement", "map labels")
+GAP = 0.12
+"""Gap between neighbours, as a fraction of a window's side."""
+HEADER = 0.16
+"""Room for the text above an image, as a fraction of a window's side."""
+UNITS = ("pm", "pm")
+AXES = ("y", "x")
+
+
+def world_box_pm(layer: Layer) -> np.ndarray:
+    """Corners of a layer in the world, `(2, 2)`: least and greatest (y, x) [pm]."""
+    box = np.array(layer.extent.world[:, -2:], dtype=float)
+    for axis, unit in enumerate(layer.units[-2:]):
+        if unit.is_compatible_with("pm"):
+            box[:, axis] *= (1 * unit).to("pm").magnitude
+    return box
+
+
+def free_corner(viewer: ViewerModel, sources: Sequence[Layer]) -> tuple[float, float]:
+    """Upper left corner (y, x) for new results [pm]: right of the images, below older results."""
+    boxes = [world_box_pm(la) for la in sources]
+    top, right = min(b[0, 0] for b in boxes), max(b[1, 1] for b in boxes)
+    width = right - min(b[0, 1] for b in boxes)
+    older = [world_box_pm(la)[1, 0] for la in viewer.layers if kind(la) in RESULTS]
+    margin = GAP * 0.5 * width
+    if older:
+        top = max(older) + margin
+    return top, right + margin
+
+
+def slots(count: int, side_pm: float, corner: tuple[float, float]) -> list[tuple[float, float]]:
+    """Centres (y, x) of windows of one side, in a row right of a corner [pm]."""
+    y = corner[0] + (HEADER + 0.5) * side_pm
+    return [(y, corner[1] + (0.5 + i * (1 + GAP)) * side_pm) for i in range(count)]
+
+
+def translate_of(
+    centre: Sequence[float], shape: Sequence[int], step_pm: float
+) -> tuple[float, ...]:
+    """World position of the first pixel of an image around a centre [pm]."""
+    return tuple(c - 0.5 * (n - 1) * step_pm for c, n in zip(centre, shape[-2:], strict=True))
+
+
+def add_averages(
+    viewer: ViewerModel,
+    stacks: Mapping[str, ClassStack],
+    averages: Mapping[str, ClassAverage],
+    corner: tuple[float, float],
+    metadata: dict[str, Any],
+    with_windows: bool,
+) -> list[Image]:
+    """Add an Image layer a class, a layer of their names and, hidden, the windows.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    stacks, averages : mapping of class to ClassStack, ClassAverage
+    corner : (float, float)
+        From `free_corner` [pm].
+    metadata : dict
+        From `_layers.provenance`, with the id of the ``run``.
+    with_windows : bool
+        Whether the windows become layers, too.
+
+    Returns
+    -------
+    list of Image
+        The averages.
+    """
+    first = next(iter(averages.values()))
+    side = first.mean.shape[0] * first.step_pm
+    centres = slots(len(averages), side, corner)
+    low = min(float(np.nanmin(a.mean)) for a in averages.values())
+    high = max(float(np.nanmax(a.mean)) for a in averages.values())
+    windows, layers = [], []
+    for (name, average), centre in zip(averages.items(), centres, strict=True):
+        stack = stacks[name]
+        about = {**metadata[KEY], "class": name, "n": average.n, "centre_pm": list(centre)}
+        look = {
+            "scale": (average.step_pm, average.step_pm),
+            "translate": translate_of(centre, average.mean.shape, average.step_pm),
+            "contrast_limits": (low, high),
+            "colormap": "gray",
+        }
+        if with_windows:
+            windows.append(_add_windows(viewer, stack, look, about))
+        layers.append(
+            viewer.add_image(
+                average.mean,
+                name=free_name(viewer, f"{name} · average"),
+                units=UNITS,
+                axis_labels=AXES,
+                metadata={KEY: {**about, "kind": "average"}, STACK: stack},
+                **look,
+            )
+        )
+    viewer.layers.link_layers(layers, ("contrast_limits", "colormap", "gamma"))
+    texts = [f"{n}  N = {a.n}" for n, a in averages.items()]
+    add_labels(
+        viewer,
+        "averages · labels",
+        texts,
+        [(y - 0.5 * (1 + HEADER) * side, x) for y, x in centres],
+        {KEY: {**metadata[KEY], "kind": "average labels"}},
+        side,
+    )
+    return layers
+
+
+def _add_windows(
+    viewer: ViewerModel, stack: ClassStack, look: Mapping[str, Any], about: Mapping[str, Any]
+) -> Image:
+    step, shift = look["scale"], look["translate"]
+    use = stack.included
+    more = {
+        "kind": "windows",
+        "image_index": stack.image_index[use].tolist(),
+        "position_px": stack.position_px[use].tolist(),
+    }
+    return viewer.add_image(
+        stack.windows[use],
+        name=free_name(viewer, f"{stack.class_name} · windows"),
+        units=("pixel", *UNITS),
+        axis_labels=("window", *AXES),
+        scale=(1, *step),
+        translate=(0, *shift),
+        colormap=look["colormap"],
+        visible=False,
+        metadata={KEY: {**about, **more}},
+    )
+
+
+def add_labels(
+    viewer: ViewerModel,
+    name: str,
+    texts: Sequence[str],
+    centres: Sequence[tuple[float, float]],
+    metadata: dict[str, Any],
+    side_pm: float,
+) -> Points:
+    """Add text at places in the world [pm], of a size that keeps to the images."""
+    return viewer.add_points(
+        np.array(centres, dtype=float),
+        name=free_name(viewer, name),
+        features={"text": list(texts)},
+        text={
+            "string": "{text}",
+            "size": 0.06 * side_pm,
+            "scaling": True,
+            "color": "white",
+            "anchor": "center",
+        },
+        face_color="transparent",
+        border_color="transparent",
+        size=0.01 * side_pm,
+        units=UNITS,
+        axis_labels=AXES,
+        metadata=metadata,
+    )
+
+
+def runs(viewer: ViewerModel) -> dict[str, list[Image]]:
+    """The averages in the viewer by their run, in order."""
+    found: dict[str, list[Image]] = {}
+    for layer in viewer.layers:
+        if kind(layer) == "average" and STACK in layer.metadata:
+            found.setdefault(note(layer)["run"], []).append(layer)
+    return found
+
+
+def run_title(layers: Sequence[Image]) -> str:
+    """One line that says which averages these are."""
+    parts = [f"{note(la)['class']} {note(la)['n']}" for la in layers]
+    images = note(layers[0]).get("images", [])
+    of = images[0] if len(images) == 1 else f"{len(images)} images"
+    return f"{of}: {', '.join(parts)}"
+
+
+def layers_of_run(viewer: ViewerModel, run: str, kinds: Sequence[str]) -> list[Layer]:
+    """All layers of some kinds that belong to a run."""
+    return [la for la in viewer.layers if note(la).get("run") == run and kind(la) in kinds]

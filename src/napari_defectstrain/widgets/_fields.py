@@ -1,0 +1,193 @@
+"""Displacement and strain of class averages as Vectors and Image layers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Layer, Vectors
+from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
+
+from ..types import DisplacementField, StrainField
+from ._averages import AXES, GAP, HEADER, UNITS, add_labels, translate_of
+from ._layers import KEY, free_name
+
+PERCENT = 100.0
+TITLES = {
+    "dilation": "dilation (%)",
+    "exx": "exx (%)",
+    "eyy": "eyy (%)",
+    "exy": "exy (%)",
+    "rotation": "rotation (10⁻² rad)",
+}
+DIVERGING = "RdBu_r"
+SIGMA_MAP = "viridis"
+
+
+def add_displacement(
+    viewer: ViewerModel,
+    field: DisplacementField,
+    centre: Sequence[float],
+    enlargement: float,
+    metadata: dict[str, Any],
+) -> Vectors:
+    """Arrows over a class average: displacement of each column against the defect-free average.
+
+    Directions are true displacements [pm]; the layer's `length` enlarges them.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    field : DisplacementField
+        In the lattice frame, y up.
+    centre : (float, float)
+        Where the frame's origin lies in the world, (y, x) [pm].
+    enlargement : float
+    metadata : dict
+    """
+    good = np.isfinite(field.u_pm).all(axis=1)
+    site, u, sigma = field.site_pm[good], field.u_pm[good], field.sigma_pm[good]
+    # The frame's y points up, rows of the world down.
+    start = np.asarray(centre) + np.stack([-site[:, 1], site[:, 0]], axis=1)
+    direction = np.stack([-u[:, 1], u[:, 0]], axis=1)
+    size = np.hypot(u[:, 0], u[:, 1])
+    layer = viewer.add_vectors(
+        np.stack([start, direction], axis=1),
+        name=free_name(viewer, f"{field.class_name} · displacement"),
+        features={
+            "magnitude_pm": size,
+            "ux_pm": u[:, 0],
+            "uy_pm": u[:, 1],
+            "sigma_x_pm": sigma[:, 0],
+            "sigma_y_pm": sigma[:, 1],
+            "sublattice": np.where(field.is_metal[good], "metal", "chalcogen"),
+        },
+        edge_color="magnitude_pm",
+        edge_colormap="plasma",
+        edge_contrast_limits=(0.0, float(size.max(initial=0.0)) or 1.0),
+        edge_width=28.0,
+        length=enlargement,
+        vector_style="arrow",
+        opacity=1.0,
+        units=UNITS,
+        axis_labels=AXES,
+        metadata=metadata,
+    )
+    return layer
+
+
+def add_maps(
+    viewer: ViewerModel,
+    fields: Mapping[str, StrainField],
+    centres: Mapping[str, Sequence[float]],
+    side_pm: float,
+    components: Sequence[str],
+    with_sigma: bool,
+    limit_percent: float,
+    metadata: Mapping[str, dict[str, Any]],
+    labels_metadata: dict[str, Any],
+) -> list[Image]:
+    """Strain maps under the class averages: one row a component, dilation first.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    fields : mapping of class to StrainField
+    centres : mapping of class to (float, float)
+        Centre of the average of each class, (y, x) [pm].
+    side_pm : float
+        Side of the averages [pm].
+    components : sequence of str
+        Keys of `TITLES`.
+    with_sigma : bool
+        A row of standard errors under each component.
+    limit_percent : float
+        Colour limit of all maps [%]; 0 takes each map's own largest value.
+    metadata : mapping of class to dict
+    labels_metadata : dict
+
+    Returns
+    -------
+    list of Image
+    """
+    rows = [(c, s) for c in components for s in ((False, True) if with_sigma else (False,))]
+    layers: list[Image] = []
+    texts: list[str] = []
+    places: list[tuple[float, float]] = []
+    for row, (component, is_sigma) in enumerate(rows):
+        down = (row + 1) * (1 + HEADER + 0.5 * GAP) * side_pm
+        for name, field in fields.items():
+            y, x = centres[name]
+            layer = _add_map(
+                viewer, field, component, is_sigma, (y + down, x), limit_percent, metadata[name]
+            )
+            layers.append(layer)
+            texts.append(f"{name}  {map_title(layer)}")
+            places.append((y + down - 0.5 * (1 + HEADER) * side_pm, x))
+    labels = add_labels(viewer, "maps · labels", texts, places, labels_metadata, side_pm)
+    for i, layer in enumerate(layers):
+        layer.events.contrast_limits.connect(_title_updater(labels, i, layer))
+    return layers
+
+
+def _add_map(
+    viewer: ViewerModel,
+    field: StrainField,
+    component: str,
+    is_sigma: bool,
+    centre: Sequence[float],
+    limit_percent: float,
+    metadata: dict[str, Any],
+) -> Image:
+    source = field.sigma if is_sigma else field.components
+    values = PERCENT * np.asarray(source[component], dtype=float)
+    finite = np.abs(values[np.isfinite(values)])
+    limit = limit_percent or float(finite.max(initial=0.0)) or 1.0
+    step = float(abs(field.x_pm[1] - field.x_pm[0]))
+    what = f"σ {component}" if is_sigma else component
+    # The map's own centre may lie off the frame's origin.
+    middle = (
+        centre[0] - 0.5 * (field.y_pm[0] + field.y_pm[-1]),
+        centre[1] + 0.5 * (field.x_pm[0] + field.x_pm[-1]),
+    )
+    about = {**metadata[KEY], "kind": "map", "component": component, "sigma": is_sigma}
+    return viewer.add_image(
+        values,
+        name=free_name(viewer, f"{field.class_name} · {what} (%)"),
+        scale=(step, step),
+        translate=translate_of(middle, values.shape, step),
+        units=UNITS,
+        axis_labels=AXES,
+        colormap=SIGMA_MAP if is_sigma else diverging(),
+        contrast_limits=(0.0, limit) if is_sigma else (-limit, limit),
+        interpolation2d="linear",
+        metadata={KEY: about},
+    )
+
+
+def diverging() -> Colormap:
+    """Blue for contraction, white for none, red for expansion."""
+    if DIVERGING in AVAILABLE_COLORMAPS:
+        return AVAILABLE_COLORMAPS[DIVERGING]
+    from matplotlib import colormaps
+
+    return Colormap(colormaps[DIVERGING](np.linspace(0, 1, 256)), name=DIVERGING)
+
+
+def map_title(layer: Image) -> str:
+    """Component, unit and colour limits of a map."""
+    about = layer.metadata[KEY]
+    low, high = layer.contrast_limits
+    title = TITLES[about["component"]]
+    if about["sigma"]:
+        return f"σ {title}: 0 to {high:.2g}"
+    return f"{title} ±{high:.2g}" if np.isclose(-low, high) else f"{title} {low:.2g} to {high:.2g}"
+
+
+def _title_updater(labels: Layer, row: int, layer: Image):
+    def update(_event: object = None) -> None:
+        name = layer.metadata[KEY]["class"]
+        labels.features.loc[row, "text"] = f"{name}  {map_title(layer)}"
+        labels.refresh_text()
+
+    return update

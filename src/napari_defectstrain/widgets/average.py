@@ -1,0 +1,289 @@
+"""The average widget: isolated defects of many images, registered and averaged by class."""
+
+from uuid import uuid4
+
+from napari.layers import Image, Layer, Points
+from napari.utils.notifications import show_warning
+from napari.viewer import Viewer
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QGridLayout, QLabel, QListWidget, QListWidgetItem
+
+from ..average import AverageConfig, average_stack
+from ..materials import ROLES, WSE2, get_material
+from ..pipeline import RunConfig, average_classes
+from ..types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
+from . import _panel
+from ._averages import add_averages, free_corner, layers_of_run, run_title, runs
+from ._layers import (
+    corrected_planes,
+    image_planes,
+    kind,
+    layer_by_id,
+    material_of,
+    note,
+    provenance,
+)
+
+SHELLS = {
+    "none": 0,
+    "1 shell (a, 6 columns)": 1,
+    "2 shells (√3 a, 12 columns)": 2,
+    "3 shells (2 a, 18 columns)": 3,
+}
+
+
+class AverageWidget(_panel.Panel):
+    """Choose images, classes and isolation; get a class average a class.
+
+    Parameters
+    ----------
+    napari_viewer : Viewer
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(
+            napari_viewer,
+            "average",
+            "Average classes",
+            "Cut a window around every isolated defect, register the windows in the lattice frame, "
+            "and average them by class",
+        )
+        self._build_images()
+        self._build_classes()
+        self._build_windows()
+        self.body.addStretch(1)
+        self.run_bar.run_clicked.connect(self.run)
+        self.watch_layers(self.refresh)
+        self.refresh()
+
+    def _build_images(self) -> None:
+        form = self.group("Images")
+        self.images = QListWidget()
+        self.images.setToolTip(
+            "Detections to average together: images of different scan rotation may be mixed. "
+            "Corrections by hand count as they are now"
+        )
+        self.images.setMinimumHeight(110)
+        form.addRow(self.images)
+        self.hint = QLabel("Detect the defects of an image first.")
+        self.hint.setWordWrap(True)
+        form.addRow(self.hint)
+
+    def _build_classes(self) -> None:
+        form = self.group("Classes")
+        grid = QGridLayout()
+        self.classes = []
+        for i, (role, name) in enumerate(zip(ROLES[1:], WSE2.class_names[1:], strict=True)):
+            box = self.remember(
+                f"class_{role}",
+                _panel.checkbox(name, True),
+                "Average the columns of this class"
+                if role != "X2"
+                else "Defect-free columns: always averaged, as the reference of all displacements",
+            )
+            grid.addWidget(box, i // 3, i % 3)
+            self.classes.append(box)
+        self.classes[0].setChecked(True)
+        self.classes[0].setEnabled(False)
+        form.addRow(grid)
+
+    def _build_windows(self) -> None:
+        form = self.group("Windows")
+        default = AverageConfig()
+        self.shells = self.remember(
+            "shells",
+            _panel.choice(list(SHELLS)),
+            "Isolation: shells of chalcogen columns around a defect that must be free of other "
+            "defects (lattice constants a)",
+        )
+        if self.settings.get("shells") is None:
+            self.shells.setCurrentIndex(default.shells)
+        form.addRow("Isolation", self.shells)
+        self.window = self.remember(
+            "window_nm",
+            _panel.number(default.window_pm / 1000, 2.0, 6.0, 0.1, 1, " nm"),
+            "Side of the windows in nm, at least 2 nm",
+        )
+        form.addRow("Window", self.window)
+        self.references = self.remember(
+            "references",
+            _panel.count(default.references, 10, 20000, " windows"),
+            "Number of defect-free windows of the reference, drawn at random",
+        )
+        form.addRow("Reference", self.references)
+        self.seed = self.remember(
+            "seed",
+            _panel.count(0, 0, 999_999),
+            "Seed of the random choice of reference windows (a number without a unit)",
+        )
+        form.addRow("Seed", self.seed)
+        self.with_windows = self.remember(
+            "windows_layers",
+            _panel.checkbox("Keep the windows as hidden layers", True),
+            "Adds a stack a class, to look through the single windows with the slider",
+        )
+        form.addRow(self.with_windows)
+        self.update_existing = self.remember(
+            "update",
+            _panel.checkbox("Replace the last averages of these images", False),
+            "Off: new averages get numbered names and a row of their own. "
+            "On: the last ones of the same images are removed once the new ones are there",
+        )
+        form.addRow(self.update_existing)
+
+    def refresh(self, *_: object) -> None:
+        """List the detections that there are, and keep what is ticked."""
+        off = {
+            item.data(Qt.ItemDataRole.UserRole)
+            for item in self._items()
+            if item.checkState() == Qt.CheckState.Unchecked
+        }
+        self.images.clear()
+        for layer in self.viewer.layers:
+            if kind(layer) != "defects":
+                continue
+            item = QListWidgetItem(layer.name)
+            key = str(layer.unique_id)
+            item.setData(Qt.ItemDataRole.UserRole, key)
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            item.setCheckState(
+                Qt.CheckState.Unchecked if key in off else Qt.CheckState.Checked
+            )
+            self.images.addItem(item)
+            names = get_material(material_of(layer)).class_names[1:]
+            for box, name in zip(self.classes, names, strict=True):
+                box.setText(name)
+        self.hint.setVisible(self.images.count() == 0)
+
+    def _items(self) -> list[QListWidgetItem]:
+        return [self.images.item(i) for i in range(self.images.count())]
+
+    def chosen(self) -> list[Points]:
+        """The ticked defects layers.
+
+        Raises
+        ------
+        DefectStrainError
+            If there is none, or they are of several materials.
+        """
+        ids = [
+            item.data(Qt.ItemDataRole.UserRole)
+            for item in self._items()
+            if item.checkState() == Qt.CheckState.Checked
+        ]
+        layers = [la for la in (layer_by_id(self.viewer, i) for i in ids) if la is not None]
+        if not layers:
+            raise DefectStrainError(
+                "got no detections to average: detect the defects of an image, and tick it here"
+            )
+        materials = sorted({material_of(la) for la in layers})
+        if len(materials) > 1:
+            raise DefectStrainError(
+                f"got images of {' and '.join(materials)}: average one material at a time"
+            )
+        return layers
+
+    def config(self, material: str) -> RunConfig:
+        """The controls as settings."""
+        average = AverageConfig(
+            shells=SHELLS[self.shells.currentText()],
+            window_pm=1000 * self.window.value(),
+            references=self.references.value(),
+        )
+        return RunConfig(material=material, average=average, seed=self.seed.value())
+
+    def run(self) -> None:
+        """Gather images and corrected columns, and average."""
+        try:
+            layers = self.chosen()
+            config = self.config(material_of(layers[0]))
+            images, sites = [], []
+            for layer in layers:
+                planes = corrected_planes(self.viewer, layer)
+                images += image_planes(layer_by_id(self.viewer, note(layer)["image"]))
+                sites += planes
+        except DefectStrainError as mistake:
+            self.run_bar.fail(str(mistake))
+            return
+        names = [b.text() for b in self.classes if b.isChecked()]
+        self.run_bar.start(
+            lambda progress: _average(images, sites, names, config, progress),
+            lambda result: self._show(layers, *result, config),
+            "Cutting and registering windows…",
+        )
+
+    def _show(
+        self,
+        layers: list[Points],
+        stacks: dict[str, ClassStack],
+        averages: dict[str, ClassAverage],
+        config: RunConfig,
+    ) -> None:
+        missing = [b.text() for b in self.classes if b.isChecked() and b.text() not in averages]
+        if missing:
+            show_warning(
+                f"No isolated {', '.join(missing)} away from the edges: no average. Fewer shells "
+                "of isolation, or more images, would give some"
+            )
+        single = [n for n, a in averages.items() if a.n == 1]
+        if single:
+            show_warning(f"Only one window of {', '.join(single)}: no error can be given")
+        sources = self._sources(layers)
+        images = [la.name for la in sources]
+        ids = sorted(str(la.unique_id) for la in sources)
+        old = self._old_run(ids) if self.update_existing.isChecked() else []
+        corner = free_corner(self.viewer, sources) if not old else tuple(note(old[0])["corner_pm"])
+        for layer in old:
+            layer.visible = False
+        self._remove(old)
+        metadata = provenance(
+            "average",
+            {k: config.to_dict()[k] for k in ("material", "average", "seed")},
+            note(layers[0]).get("weights_sha256"),
+            run=uuid4().hex,
+            images=images,
+            image_ids=ids,
+            corner_pm=list(corner),
+            detection=[note(la).get("parameters") for la in layers],
+        )
+        added = add_averages(
+            self.viewer, stacks, averages, corner, metadata, self.with_windows.isChecked()
+        )
+        self.viewer.layers.selection.active = added[0]
+        self.viewer.fit_to_view(layers=self._all_averages())
+        self.run_bar.status.setText(run_title(added))
+
+    def _all_averages(self) -> list[Layer]:
+        return [la for la in self.viewer.layers if kind(la) in ("average", "average labels")]
+
+    def _sources(self, layers: list[Points]) -> list[Image]:
+        found = [layer_by_id(self.viewer, note(la)["image"]) for la in layers]
+        if any(la is None for la in found):
+            raise DefectStrainError("an image was removed while it was averaged: average again")
+        return found
+
+    def _old_run(self, ids: list[str]) -> list[Layer]:
+        same = [r for r, las in runs(self.viewer).items() if note(las[0])["image_ids"] == ids]
+        kinds = ("average", "windows", "average labels", "map", "displacement", "map labels")
+        return layers_of_run(self.viewer, same[-1], kinds) if same else []
+
+    def _remove(self, layers: list[Layer]) -> None:
+        for layer in layers:
+            self.viewer.layers.remove(layer)
+
+
+def _average(
+    images: list[CalibratedImage],
+    sites: list[Sites],
+    names: list[str],
+    config: RunConfig,
+    progress: Progress,
+) -> tuple[dict[str, ClassStack], dict[str, ClassAverage]]:
+    stacks = average_classes(images, sites, config, progress)
+    kept = {n: s for n, s in stacks.items() if n in names and s.n > 0}
+    if not kept:
+        raise DefectStrainError(
+            "got no isolated column away from the edges, not even a defect-free one; lower the "
+            "isolation or the window, or correct the detection"
+        )
+    return kept, {n: average_stack(s) for n, s in kept.items()}
