@@ -1,0 +1,26 @@
+"""Fixtures that many tests share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REAL_IMAGES = "DEFECTSTRAIN_REAL_IMAGES"
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator of random numbers, the same in every run."""
+    return np.random.default_rng(20200)
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Path:
+    """Folder of real microscope images; they aren't part of the project."""
+    folder = os.environ.get(REAL_IMAGES)
+    if not folder:
+        pytest.skip(f"set {REAL_IMAGES} to the folder of real images")
+    if not Path(folder).is_dir():
+        pytest.fail(f"{REAL_IMAGES} is {folder!r}, which is no folder")
+    return Path(folder)
