@@ -11,7 +11,7 @@ import pandas as pd
 from .types import BoolArray, DefectStrainError, FloatArray, IntArray, Sites, StrArray
 from .units import PM_PER_NM
 
-SOURCES = ("model", "manual", "file")
+SOURCES = ("model", "manual", "file", "truth")
 DECIMALS = 6
 """Decimals of positions [px, nm] and probabilities in tables: 1e-3 pm, far below any error."""
 

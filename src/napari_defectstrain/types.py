@@ -78,7 +78,7 @@ class Sites:
     class_names : tuple of str
         Names in the order of the roles: metal, X2, XY, Y2, V1, V2.
     source : array of str, `(N,)`
-        ``model``, ``manual`` or ``file``.
+        ``model``, ``manual``, ``file`` or ``truth``.
     """
 
     position_px: FloatArray

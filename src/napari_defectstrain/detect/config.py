@@ -40,7 +40,7 @@ class DetectConfig(Config):
     device: str = "auto"
     thresholds: tuple[float, ...] = (0.5, 0.5, 0.5, 0.5)
     material: str = "WSe2"
-    tile_px: int = 512
+    tile_px: int = 768
     symmetries: int = 4
     min_column_probability: float = 0.3
 
@@ -56,9 +56,9 @@ class DetectConfig(Config):
             )
         if self.symmetries not in (1, 4, 8):
             raise DefectStrainError(f"symmetries: got {self.symmetries}, expected 1, 4 or 8")
-        if self.tile_px < 128 or self.tile_px % 16:
+        if self.tile_px < 256 or self.tile_px % 16:
             raise DefectStrainError(
-                f"tile_px: got {self.tile_px}, expected a multiple of 16 of at least 128"
+                f"tile_px: got {self.tile_px}, expected a multiple of 16 of at least 256"
             )
 
 

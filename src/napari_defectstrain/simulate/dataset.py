@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,22 +50,36 @@ class SimulatedImage:
 
     Parameters
     ----------
-    image : CalibratedImage
-        Counts, uint16.
+    name : str
+    counts : array, `(H, W)` or `(T, H, W)`
+        The image or the frames of a series, uint16.
     position_px : array, `(N, 2)`
         True (y, x) of each column in the image [px].
     class_index : array, `(N,)`
     displacement_pm, own_displacement_pm : arrays, `(N, 2)`
         True (ux, uy) in the lattice frame [pm]: of all defects, and of the nearest alone.
     config : SimulationConfig
+    metadata : mapping
+        What a file of it says of itself.
+    extra : mapping of str to array, `(N,)`
+        Further columns of the truth table.
     """
 
-    image: CalibratedImage
+    name: str
+    counts: IntArray
     position_px: FloatArray
     class_index: IntArray
     displacement_pm: FloatArray
     own_displacement_pm: FloatArray
     config: SimulationConfig
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, IntArray] = field(default_factory=dict)
+
+    @property
+    def image(self) -> CalibratedImage:
+        """The exposure, or the sum of the frames, as the pipeline takes it."""
+        data = self.counts if self.counts.ndim == 2 else self.counts.sum(axis=0)
+        return CalibratedImage(data, self.config.scan.pixel_size_pm, self.name, self.metadata)
 
     def truth_table(self) -> pd.DataFrame:
         """Columns of a sites table (`io.sites_table`) and the true displacements."""
@@ -86,7 +102,7 @@ class SimulatedImage:
         ):
             table[f"ux{name}_pm"] = values[:, 0].round(4)
             table[f"uy{name}_pm"] = values[:, 1].round(4)
-        return pd.DataFrame(table)
+        return pd.DataFrame({**table, **self.extra})
 
 
 def crystal_for(config: SimulationConfig, rng: np.random.Generator) -> Crystal:
@@ -133,25 +149,28 @@ def simulate_image(
     position = crystal_to_px(crystal.position_pm, scan, origin)
     clean = clean_image(position, crystal.class_index, config)
     counts = expose(clean + contamination(scan, rng), scan, rng)
-    return _with_truth(counts, position, crystal, config, name)
+    return with_truth(counts, position, crystal, config, name)
 
 
-def _with_truth(
+def with_truth(
     counts: IntArray,
     position: FloatArray,
     crystal: Crystal,
     config: SimulationConfig,
     name: str,
 ) -> SimulatedImage:
+    """Counts with the truth of the columns that lie in the image; `position` is (y, x) [px]."""
     shape = np.asarray(config.scan.shape)
     inside = np.all((position >= -0.5) & (position <= shape - 0.5), axis=1)
     return SimulatedImage(
-        CalibratedImage(counts, config.scan.pixel_size_pm, name, metadata_of(config)),
+        name,
+        counts,
         position[inside],
         crystal.class_index[inside],
         crystal.displacement_pm[inside],
         crystal.own_displacement_pm[inside],
         config,
+        metadata_of(config),
     )
 
 

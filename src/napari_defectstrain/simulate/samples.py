@@ -1,0 +1,217 @@
+"""The bundled samples: made by this simulator from fixed seeds, with their truth.
+
+``defectstrain simulate --sample NAME --out DIR`` writes exactly the files of ``sample_data/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..io import write_json, write_table, write_tiff
+from ..materials import DEFECT_ROLES, ROLES, get_material
+from ..types import IntArray, Progress, no_progress
+from .acquisition import ScanConfig, contamination, expose
+from .dataset import (
+    SimulatedImage,
+    SimulationConfig,
+    clean_image,
+    crystal_for,
+    crystal_to_px,
+    metadata_of,
+    simulate_image,
+    with_truth,
+)
+from .probe import ProbeConfig
+from .structure import CrystalConfig, relax_crystal
+
+_DWELL_S = 2e-6
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A bundled sample: its seed, a line on what it shows, and the function that makes it."""
+
+    seed: int
+    summary: str
+    make: Callable[[np.random.Generator], Iterator[SimulatedImage]]
+
+
+def table_s1_probe(rng: np.random.Generator) -> ProbeConfig:
+    """A probe drawn from Table S1 of Lee et al. (doi 10.1021/acs.nanolett.0c00269)."""
+    return ProbeConfig(
+        c3_nm=float(rng.normal(0, 500)),
+        c5_mm=float(rng.normal(0, 0.5)),
+        source_fwhm_pm=float(rng.normal(105, 10)),
+        focal_spread_pm=float(np.clip(rng.normal(2000, 1000), 0, None)),
+    )
+
+
+def paper_like(rng: np.random.Generator, rotation_deg: float) -> SimulationConfig:
+    """Settings of one region as in the paper: its dose, pixels, frames, alloy and probe."""
+    return SimulationConfig(
+        probe=table_s1_probe(rng),
+        scan=ScanConfig(
+            rotation_deg=rotation_deg,
+            shear_x=float(rng.normal(0, 0.01)),
+            shear_y=float(rng.normal(0, 0.01)),
+            contamination=float(rng.uniform(0.05, 0.25)),
+            contamination_nm=float(rng.uniform(1.5, 4)),
+            texture=0.15,
+        ),
+    )
+
+
+def nine_regions(rng: np.random.Generator) -> Iterator[SimulatedImage]:
+    """Nine images of one alloy at two scan rotations."""
+    for number in range(1, 10):
+        config = paper_like(rng, 8.0 if number <= 5 else 51.0)
+        yield simulate_image(config, rng, f"nine_regions_{number}")
+
+
+def one_region(rng: np.random.Generator) -> Iterator[SimulatedImage]:
+    """A single image for a first look."""
+    yield simulate_image(paper_like(rng, 20.0), rng, "one_region")
+
+
+def drift_series(rng: np.random.Generator) -> Iterator[SimulatedImage]:
+    """Ten frames of one region at a tenth of the dose each, drifting by 5 pm/s.
+
+    The drift within a frame is a row's place in time: a shear and stretch of the frame.
+    """
+    base = paper_like(rng, 14.0)
+    scan = replace(
+        base.scan,
+        dose_e_per_nm2=1.24e6,
+        frames=1,
+        read_noise=base.scan.read_noise * np.sqrt(10),
+    )
+    config = replace(base, scan=scan)
+    crystal = crystal_for(config, rng)
+    dirt = contamination(scan, rng)
+    origin = (np.asarray(scan.shape) - 1) / 2
+    start = crystal_to_px(crystal.position_pm, scan, origin)
+    angle = rng.uniform(0, 2 * np.pi)
+    per_second = 5.0 / scan.pixel_size_pm * np.array([np.sin(angle), np.cos(angle)])
+    frame_s = scan.shape[0] * scan.shape[1] * _DWELL_S
+    frames, drift = [], []
+    for t in range(10):
+        seconds = frame_s * (t + np.clip(start[:, :1], 0, scan.shape[0]) / scan.shape[0])
+        clean = clean_image(start + per_second * seconds, crystal.class_index, config)
+        frames.append(expose(clean + dirt, scan, rng))
+        drift.append((frame_s * (t + 0.5) * per_second * scan.pixel_size_pm).tolist())
+    truth = with_truth(np.stack(frames), start, crystal, config, "drift_series")
+    extra = {"dwell_time_us": _DWELL_S * 1e6, "drift_pm_yx": drift}
+    image = replace_metadata(truth, extra)
+    yield image
+
+
+def dose_series(rng: np.random.Generator) -> Iterator[SimulatedImage]:
+    """Thirty frames of a field of 15 nm in which the beam knocks out Se atoms one by one.
+
+    Every Se atom has the same chance in every frame; a column that loses one becomes SV, one that
+    loses both DV. The truth is that of the last frame, with the frame of each loss beside it.
+    """
+    frames_n, loss = 30, 0.0035
+    base = paper_like(rng, 3.0)
+    scan = replace(
+        base.scan, shape=(512, 512), pixel_size_pm=30.0, dose_e_per_nm2=3.9e6, frames=1, jitter_px=0.5
+    )
+    crystal_config = CrystalConfig(fractions=(0.056, 0.032, 0.004, 0.0))
+    config = replace(base, scan=scan, crystal=crystal_config)
+    crystal = crystal_for(config, rng)
+    class_index = crystal.class_index.copy()
+    dirt = contamination(scan, rng)
+    origin = (np.asarray(scan.shape) - 1) / 2
+    frames, classes = [], []
+    for t in range(frames_n):
+        if t:
+            class_index = _knock_out(class_index, loss, rng)
+        crystal = relax_crystal(
+            crystal_config, crystal.site_pm, crystal.is_metal, class_index, rng
+        )
+        position = crystal_to_px(crystal.position_pm, scan, origin)
+        frames.append(expose(clean_image(position, class_index, config) + dirt, scan, rng))
+        classes.append(class_index.copy())
+    truth = with_truth(np.stack(frames), position, crystal, config, "dose_series")
+    inside = np.all((position >= -0.5) & (position <= np.asarray(scan.shape) - 0.5), axis=1)
+    history = np.stack(classes)[:, inside]  # (T, N)
+    born = {
+        f"{name}_frame": np.where((history == role).any(0), (history == role).argmax(0), -1)
+        for name, role in (("SV", ROLES.index("V1")), ("DV", ROLES.index("V2")))
+    }
+    yield replace_metadata(replace(truth, extra=born), {"dwell_time_us": 4.0})
+
+
+def _knock_out(class_index: IntArray, loss: float, rng: np.random.Generator) -> IntArray:
+    x2, v1, v2 = ROLES.index("X2"), ROLES.index("V1"), ROLES.index("V2")
+    chance = rng.random(len(class_index))
+    first = (class_index == x2) & (chance < 2 * loss)
+    second = (class_index == v1) & (chance < loss)
+    return np.where(first, v1, np.where(second, v2, class_index))
+
+
+def replace_metadata(simulated: SimulatedImage, extra: dict[str, object]) -> SimulatedImage:
+    """The same with more metadata."""
+    metadata = {**simulated.metadata, **extra}
+    return replace(simulated, metadata=metadata)
+
+
+SAMPLES: dict[str, Sample] = {
+    "nine_regions": Sample(20200269, "nine regions of WSe2-2xTe2x, as in the paper", nine_regions),
+    "one_region": Sample(20200270, "one region, for a first look", one_region),
+    "drift_series": Sample(20200271, "ten frames of one drifting region", drift_series),
+    "dose_series": Sample(20200272, "thirty frames in which vacancies appear", dose_series),
+}
+
+
+def write_sample(
+    name: str, out_dir: Path, seed: int | None = None, progress: Progress = no_progress
+) -> list[Path]:
+    """Make one of the bundled samples: images, truth tables and ``<name>.json``.
+
+    Parameters
+    ----------
+    name : str
+        One of `SAMPLES`.
+    out_dir : Path
+    seed : int, optional
+        Another seed makes another sample of the same kind.
+    progress : Progress
+
+    Returns
+    -------
+    list of Path
+        The files written.
+    """
+    sample = SAMPLES[name]
+    seed = sample.seed if seed is None else seed
+    written: list[Path] = []
+    settings: dict[str, object] = {}
+    crystal = CrystalConfig()
+    for number, simulated in enumerate(sample.make(np.random.default_rng(seed))):
+        progress(min(0.99, number / 9), simulated.name)
+        written += write_simulated(simulated, out_dir)
+        settings[simulated.name] = simulated.config.to_dict()
+        crystal = simulated.config.crystal
+    names = get_material(crystal.material).class_names
+    change = {
+        names[ROLES.index(role)]: value
+        for role, value in zip(DEFECT_ROLES, crystal.spacing_change, strict=True)
+    }
+    summary = out_dir / f"{name}.json"
+    write_json(summary, {"seed": seed, "spacing_change": change, "images": settings})
+    progress(1.0, "done")
+    return [*written, summary]
+
+
+def write_simulated(simulated: SimulatedImage, out_dir: Path) -> list[Path]:
+    """Write ``<name>.tif`` and ``<name>.truth.csv``; returns their paths."""
+    tif = out_dir / f"{simulated.name}.tif"
+    truth = out_dir / f"{simulated.name}.truth.csv"
+    write_tiff(tif, simulated.counts, simulated.config.scan.pixel_size_pm, simulated.metadata)
+    write_table(truth, simulated.truth_table())
+    return [tif, truth]
