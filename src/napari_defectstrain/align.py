@@ -18,6 +18,7 @@ deviations high (the largest of 10^6 normal values is 5) and that many times as 
 what the clipping leaves of a perfect crystal has many equal peaks."""
 
 TAYLOR_ORDER = 6
+SMOOTHING_PX = 1.0  # a sampled Gaussian much narrower has no good derivatives
 EDGE_PX = 3  # lost at each border of a sum: the reach of the ringing of the Fourier shift
 
 
@@ -259,7 +260,6 @@ def register_windows(
     mask: BoolArray,
     step_pm: float,
     max_shift_pm: float = 60.0,
-    smoothing_px: float = 1.0,
 ) -> FloatArray:
     """Rigid shift of each window against a template, by least squares over a mask.
 
@@ -272,15 +272,13 @@ def register_windows(
     ----------
     windows : array, `(N, P, P)`
     template : array, `(P, P)`
-        Smoothed by `smoothing_px` (which moves nothing) to keep noise out of its derivatives.
+        Smoothed by a Gaussian of 1 px, which moves nothing, to keep noise out of its derivatives.
     mask : array of bool, `(P, P)`
         Pixels that count; leave out what differs between classes.
     step_pm : float
         Side of a pixel [pm].
     max_shift_pm : float
         Shifts are limited to this length [pm].
-    smoothing_px : float
-        Sigma of the template's Gaussian smoothing [px].
 
     Returns
     -------
@@ -296,7 +294,7 @@ def register_windows(
     order = [(i, n - i) for n in range(TAYLOR_ORDER + 1) for i in range(n + 1)]
     # Derivatives near the border see its mirror image: leave their reach out.
     inner = np.zeros(mask.shape, dtype=bool)
-    border = int(np.ceil(4 * smoothing_px))
+    border = int(np.ceil(4 * SMOOTHING_PX))
     inner[border:-border, border:-border] = True
     use = mask & inner
     row, column = np.nonzero(use)
@@ -304,7 +302,7 @@ def register_windows(
     plane, _ = np.linalg.qr(plane)  # (m, 3)
     derivative = np.stack(
         [
-            gaussian_filter(np.asarray(template, dtype=float), smoothing_px, order=o)[use]
+            gaussian_filter(np.asarray(template, dtype=float), SMOOTHING_PX, order=o)[use]
             for o in order
         ],
         axis=1,

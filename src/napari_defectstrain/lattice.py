@@ -1,4 +1,4 @@
-"""Geometry of the honeycomb of columns: sublattices, average lattice, frame, ideal sites, shells.
+"""The lattice of an image by its columns: sublattices, the average lattice and its frame.
 
 Projected 2H-MX2 is a honeycomb: metal and chalcogen columns a/sqrt(3) apart, each surrounded by
 three of the other kind. In the lattice frame (``docs/conventions.md``) the metals nearest to a
@@ -14,6 +14,15 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.spatial import cKDTree
 
 from .calibration import PixelSizeEstimate, estimate_pixel_size
+from .honeycomb import (
+    SQRT3,
+    basis_pm,
+    ideal_sites,
+    index_columns,
+    isolated,
+    nearest_sites,
+    shell_radii,
+)
 from .types import BoolArray, DefectStrainError, FloatArray, ImageLattice, IntArray
 
 __all__ = [
@@ -24,26 +33,19 @@ __all__ = [
     "index_columns",
     "isolated",
     "metal_sublattice",
+    "nearest_sites",
     "shell_radii",
 ]
 
-SQRT3 = float(np.sqrt(3.0))
 FIRST_NEIGHBOUR_REACH = 1.35  # times the nearest distance: halfway to the second shell at 1.73
 SECOND_NEIGHBOUR_REACH = 1.95  # times the nearest distance: between a (1.73) and the third (2.0)
 MIN_METAL_COLUMNS = 12
 
 
-def _basis_pm(a_pm: float) -> FloatArray:
-    """Lattice vectors a1 along x and a2 at 60 degrees, as the columns of a `(2, 2)` array."""
-    return a_pm * np.array([[1.0, 0.5], [0.0, SQRT3 / 2]])
-
-
 def _threefold(position_px: FloatArray, neighbour_px: FloatArray, valid: BoolArray) -> FloatArray:
     """Mean of exp(3i phi) over up to three neighbours, phi with y up; complex `(N,)`."""
     d = neighbour_px - position_px[:, None]  # (n, k, 2)
-    unit = d[..., 1] - 1j * d[..., 0]  # row down, y up
-    length = np.where(valid, np.abs(unit), 1.0)
-    z = np.where(valid, unit / np.where(length > 0, length, 1.0), 0.0) ** 3
+    z = np.exp(3j * np.arctan2(-d[..., 0], d[..., 1])) * valid
     return np.asarray(z.sum(axis=1) / 3.0)
 
 
@@ -166,7 +168,7 @@ def fit_lattice(
     origin, basis, residual = _fit_affine(metal[member], index)
     # Centre of an upward triangle of metals: a chalcogen site with metals at 90, 210, 330 deg.
     shift = np.rint(np.linalg.solve(basis, metal[member].mean(axis=0) - origin) - 1 / 3)
-    matrix = basis @ np.linalg.inv(_basis_pm(a_pm))
+    matrix = basis @ np.linalg.inv(basis_pm(a_pm))
     scale = float(np.sqrt(np.linalg.det(matrix)))
     residual_pm = residual @ np.linalg.inv(matrix).T
     return ImageLattice(
@@ -266,140 +268,3 @@ def _fit_affine(position: FloatArray, index: IntArray) -> tuple[FloatArray, Floa
             break
         keep = new
     return solution[0], solution[1:].T, residual[keep]
-
-
-def ideal_sites(a_pm: float, radius_pm: float) -> tuple[FloatArray, BoolArray]:
-    """All sites of the honeycomb within a radius of a chalcogen site.
-
-    Parameters
-    ----------
-    a_pm, radius_pm : float
-        Lattice constant and radius [pm].
-
-    Returns
-    -------
-    site_pm : array, `(M, 2)`
-        (x, y) in the lattice frame [pm], by radius, then by angle from 0 to 360 degrees; the
-        origin comes first.
-    is_metal : array of bool, `(M,)`
-
-    Examples
-    --------
-    >>> site_pm, is_metal = ideal_sites(330.0, 200.0)
-    >>> site_pm.round(1).tolist()
-    [[0.0, 0.0], [0.0, 190.5], [-165.0, -95.3], [165.0, -95.3]]
-    """
-    reach = int(np.ceil(radius_pm / (a_pm * SQRT3 / 2))) + 2
-    i, j = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    chalcogen = np.stack([i.ravel(), j.ravel()], axis=1) @ _basis_pm(a_pm).T
-    metal = chalcogen + [0.0, a_pm / SQRT3]
-    site = np.concatenate([chalcogen, metal])
-    is_metal = np.repeat([False, True], len(chalcogen))
-    radius = np.hypot(site[:, 0], site[:, 1])
-    # Rounded keys: equal radii and angles must not be ordered by their rounding errors.
-    angle = np.round(np.mod(np.arctan2(site[:, 1], site[:, 0]) + 1e-9, 2 * np.pi), 6)
-    inside = np.flatnonzero(radius <= radius_pm * (1 + 1e-9) + 1e-9)
-    order = inside[np.lexsort((angle[inside], np.round(radius[inside] / a_pm, 6)))]
-    return np.asarray(site[order]), np.asarray(is_metal[order])
-
-
-def shell_radii(a_pm: float) -> FloatArray:
-    """Radii of the first three shells of chalcogen columns around one of them [pm], `(3,)`."""
-    return np.asarray(a_pm * np.array([1.0, SQRT3, 2.0]))
-
-
-def isolated(
-    position_px: FloatArray,
-    class_index: IntArray,
-    lattice: ImageLattice,
-    shape: tuple[int, int],
-    shells: int = 2,
-) -> BoolArray:
-    """Chalcogen columns whose first shells hold perfect columns (class X2) only.
-
-    A site without a detected column breaks isolation, as a defective column does; so does one
-    outside the image.
-
-    Parameters
-    ----------
-    position_px : array, `(N, 2)`
-        (y, x) of all columns [px].
-    class_index : array of int, `(N,)`
-        Role of each column (0 metal, 1 X2, 2-5 defects).
-    lattice : ImageLattice
-    shape : tuple of int
-        Shape of the image [px].
-    shells : int
-        How many shells of chalcogen columns, 0-3: radii a, sqrt(3) a, 2 a; 6 columns each.
-
-    Returns
-    -------
-    array of bool, `(N,)`
-        False for metal columns.
-
-    Raises
-    ------
-    DefectStrainError
-        If `shells` is not 0-3.
-    """
-    if not 0 <= shells <= 3:
-        raise DefectStrainError(f"isolation shells: got {shells}, expected 0, 1, 2 or 3")
-    result = np.asarray(np.asarray(class_index) != 0)
-    if shells == 0 or not result.any():
-        return result
-    position = np.asarray(position_px, dtype=float)
-    a = lattice.a_pm
-    site, is_metal = ideal_sites(a, shell_radii(a)[shells - 1] * 1.01)
-    neighbour_pm = site[~is_metal][1:]  # (6 shells, 2)
-    step_px = neighbour_pm @ lattice.matrix.T
-    index = np.flatnonzero(result)
-    target = position[index][:, None] + step_px  # (n, 6 shells, 2)
-    inside = ((target > -0.5) & (target < np.array(shape) - 0.5)).all(axis=2)
-    # Half the distance to a metal column is a/(2 sqrt 3) = 0.29 a: the tolerance stays below it.
-    tolerance_px = 0.27 * a * float(np.sqrt(np.linalg.det(lattice.matrix)))
-    distance, nearest = cKDTree(position).query(target, distance_upper_bound=tolerance_px)
-    found = np.isfinite(distance) & inside
-    perfect = np.append(np.asarray(class_index), -1)[nearest] == 1
-    result[index] = (found & perfect).all(axis=1)
-    return result
-
-
-def index_columns(
-    position_px: FloatArray, lattice: ImageLattice
-) -> tuple[FloatArray, BoolArray, FloatArray]:
-    """The ideal site nearest to each column, and how far the column is from it.
-
-    Parameters
-    ----------
-    position_px : array, `(N, 2)`
-        (y, x) [px].
-    lattice : ImageLattice
-
-    Returns
-    -------
-    site_pm : array, `(N, 2)`
-        Ideal site in the lattice frame (x, y) [pm].
-    is_metal : array of bool, `(N,)`
-        Sublattice of that site.
-    residual_pm : array, `(N, 2)`
-        Position minus site, (x, y) [pm].
-    """
-    position_pm = lattice.to_pm(np.asarray(position_px, dtype=float))
-    offset = np.array([0.0, lattice.a_pm / SQRT3])
-    chalcogen = _nearest_lattice_point(position_pm, lattice.a_pm)
-    metal = _nearest_lattice_point(position_pm - offset, lattice.a_pm) + offset
-    to_chalcogen = np.hypot(*(position_pm - chalcogen).T)
-    to_metal = np.hypot(*(position_pm - metal).T)
-    is_metal = np.asarray(to_metal < to_chalcogen)
-    site_pm = np.where(is_metal[:, None], metal, chalcogen)
-    return site_pm, is_metal, position_pm - site_pm
-
-
-def _nearest_lattice_point(position_pm: FloatArray, a_pm: float) -> FloatArray:
-    """Nearest point of the triangular lattice: one of the corners of the rhombic cell."""
-    basis = _basis_pm(a_pm)
-    cell = np.floor(np.linalg.solve(basis, position_pm.T).T)
-    corner = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
-    candidate = (cell[:, None] + corner) @ basis.T  # (n, 4, 2)
-    distance = np.hypot(*np.moveaxis(candidate - position_pm[:, None], 2, 0))
-    return np.asarray(candidate[np.arange(len(cell)), distance.argmin(axis=1)])

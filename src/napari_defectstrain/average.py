@@ -1,0 +1,314 @@
+"""Class averages: windows around isolated columns, brought into the lattice frame and registered.
+
+Each window is interpolated once, from the raw image: the affine map of its image's lattice
+takes out scale, shear and rotation, its centre comes from the columns around it and then from
+registration against the defect-free average.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .align import register_windows
+from .candidates import Candidates, find_candidates, thin_reference
+from .config import Config
+from .lattice import fit_lattice
+from .materials import ROLES
+from .types import (
+    BoolArray,
+    CalibratedImage,
+    ClassAverage,
+    ClassStack,
+    DefectStrainError,
+    FloatArray,
+    ImageLattice,
+    Progress,
+    Sites,
+    StrArray,
+    no_progress,
+)
+from .windows import WindowFrame, WindowSource
+
+CORE_RADIUS = 0.8
+"""Radius of what registration leaves out [a]: in the gap between the three nearest metals
+(0.58 a), which the defect moves most, and the first chalcogen shell (1 a). The field of a defect
+has no mean displacement by symmetry, so what lies outside does not pull."""
+
+MIN_FOR_OUTLIERS = 8
+MAX_SHIFT = 0.2  # a; beyond it registration has lost the column
+
+
+@dataclass(frozen=True)
+class AverageConfig(Config):
+    """Settings of class averages.
+
+    Parameters
+    ----------
+    shells : int
+        Shells of chalcogen columns around a window's centre that must be perfect, 0-3.
+    window_nm : float
+        Side of the windows [nm].
+    step_pm : float
+        Side of a pixel of the windows [pm].
+    max_reference : int
+        Defect-free windows at most; drawn at random.
+    min_probability : float
+        Windows whose centre is less probable are left out.
+    outlier_sigma : float
+        Windows that differ from their average by more are left out (robust sigma).
+    iterations : int
+        Rounds of registration.
+    margin_px : float
+        Least distance of a window from the border of its image [px].
+    """
+
+    shells: int = 2
+    window_nm: float = 2.6
+    step_pm: float = 20.0
+    max_reference: int = 437
+    min_probability: float = 0.9
+    outlier_sigma: float = 5.0
+    iterations: int = 2
+    margin_px: float = 3.0
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "shells": (self.shells, 0, 3),
+            "window_nm": (self.window_nm, 1.5, 20.0),
+            "step_pm": (self.step_pm, 2.0, 50.0),
+            "max_reference": (self.max_reference, 1, 10**6),
+            "min_probability": (self.min_probability, 0.0, 1.0),
+            "outlier_sigma": (self.outlier_sigma, 2.0, np.inf),
+            "iterations": (self.iterations, 0, 10),
+            "margin_px": (self.margin_px, 0.0, 1000.0),
+        }
+        for name, (value, low, high) in allowed.items():
+            if not low <= value <= high:
+                raise DefectStrainError(
+                    f"AverageConfig.{name}: got {value:g}, expected {low:g} to {high:g}"
+                )
+
+
+def lattice_of(image: CalibratedImage, sites: Sites, a_pm: float) -> ImageLattice:
+    """The average lattice of one image by its columns.
+
+    Raises
+    ------
+    DefectStrainError
+        If the columns form no lattice; the message names the image.
+    """
+    try:
+        return fit_lattice(sites.position_px, sites.is_metal, a_pm, image.pixel_size_pm)
+    except DefectStrainError as error:
+        raise DefectStrainError(f"{image.name}: {error}") from error
+
+
+def stack_classes(
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+    config: AverageConfig,
+    a_pm: float,
+    rng: np.random.Generator,
+    progress: Progress = no_progress,
+) -> dict[str, ClassStack]:
+    """Windows around the isolated columns of each class, in the lattice frame, registered.
+
+    Intensities are in units of the mean metal column of their image, above the hexagon centres
+    of the window (those outside the core, so that all classes are treated alike).
+
+    Parameters
+    ----------
+    images, sites : sequences of equal length
+        Images, and their columns with classes.
+    config : AverageConfig
+    a_pm : float
+        Lattice constant of the lattice frame [pm].
+    rng : numpy.random.Generator
+        Draws the defect-free reference windows.
+    progress : callable
+
+    Returns
+    -------
+    dict
+        A stack for the class X2 and for each class of defects with at least one window, in the
+        order of the roles. Windows left out stay in the stack, with a reason.
+
+    Raises
+    ------
+    DefectStrainError
+        If `images` and `sites` don't fit together, an image shows no lattice, or no defect-free
+        column is isolated.
+    """
+    names = _class_names(images, sites)
+    lattices = [lattice_of(im, s, a_pm) for im, s in zip(images, sites, strict=True)]
+    frame = WindowFrame(a_pm, config.step_pm, config.window_nm)
+    found = find_candidates(images, sites, lattices, frame, config.shells, config.margin_px)
+    if not ((found.class_index == 1) & (found.probability >= config.min_probability)).any():
+        raise DefectStrainError(
+            f"averaging: no defect-free column has {config.shells} perfect shells around it and a "
+            f"window of {config.window_nm:g} nm inside its image; use fewer shells, smaller "
+            "windows or larger images"
+        )
+    found = thin_reference(found, config.max_reference, config.min_probability, a_pm, rng)
+    progress(0.05, "preparing images")
+    sources = [
+        WindowSource.of(im.data, s.position_px[s.is_metal], lattice, im.name)
+        for im, s, lattice in zip(images, sites, lattices, strict=True)
+    ]
+    windows, centre_px, shift_pm = _registered(found, sources, frame, config, progress)
+    reason = _reasons(found, windows, shift_pm, frame, config)
+    stacks = {}
+    for role in range(1, len(ROLES)):
+        which = np.flatnonzero(found.class_index == role)
+        if len(which) == 0:
+            continue
+        stacks[names[role]] = ClassStack(
+            class_name=names[role],
+            windows=windows[which],
+            step_pm=config.step_pm,
+            a_pm=float(a_pm),
+            image_index=found.image_index[which],
+            site_index=found.site_index[which],
+            position_px=centre_px[which],
+            shift_pm=shift_pm[which],
+            probability=found.probability[which],
+            included=np.asarray(reason[which] == ""),
+            reason=reason[which],
+        )
+    progress(1.0, "windows registered")
+    return stacks
+
+
+def _class_names(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> tuple[str, ...]:
+    if len(images) != len(sites) or len(images) == 0:
+        raise DefectStrainError(
+            f"averaging: got {len(images)} images and {len(sites)} tables of sites, expected as "
+            "many of each, and at least one"
+        )
+    names = sites[0].class_names
+    if any(s.class_names != names for s in sites) or len(names) < len(ROLES):
+        raise DefectStrainError(
+            f"averaging: got classes {sorted({s.class_names for s in sites})}, expected the same "
+            f"{len(ROLES)} for all images; average one material at a time"
+        )
+    return names
+
+
+def _registered(
+    found: Candidates,
+    sources: Sequence[WindowSource],
+    frame: WindowFrame,
+    config: AverageConfig,
+    progress: Progress,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Windows `(N, P, P)`, their centres [px] and the shifts that registration made [pm]."""
+    centre = found.centre_px.copy()
+    shift = np.zeros_like(centre)
+    trusted = (found.class_index == 1) & (found.probability >= config.min_probability)
+    mask = frame.outside(CORE_RADIUS)
+    rounds = config.iterations + 1
+    windows = np.empty((len(found), *frame.shape), dtype=np.float32)
+    for turn in range(rounds):
+        for i, source in enumerate(sources):
+            done = 0.1 + 0.85 * (turn + i / len(sources)) / rounds
+            progress(done, f"cutting windows, round {turn + 1} of {rounds}")
+            mine = np.flatnonzero(found.image_index == i)
+            windows[mine] = source.cut(centre[mine], frame)
+        if turn == config.iterations:
+            break
+        template = windows[trusted].mean(axis=0, dtype=float)
+        step = register_windows(windows, template, mask, frame.step_pm)
+        shift += step
+        for i, source in enumerate(sources):
+            mine = found.image_index == i
+            centre[mine] += step[mine] @ source.lattice.matrix.T
+    return windows, centre, shift
+
+
+def _reasons(
+    found: Candidates,
+    windows: FloatArray,
+    shift_pm: FloatArray,
+    frame: WindowFrame,
+    config: AverageConfig,
+) -> StrArray:
+    """Why each window is left out; empty for those that count."""
+    reason = np.full(len(found), "", dtype="<U64")
+    poor = found.probability < config.min_probability
+    reason[poor] = [
+        f"probability {p:.3f} < {config.min_probability:g}" for p in found.probability[poor]
+    ]
+    reason[(reason == "") & (np.hypot(*shift_pm.T) > MAX_SHIFT * frame.a_pm)] = "registration"
+    # Outside the core all classes look alike: one template and one distribution for all.
+    good = reason == ""
+    core = ~frame.outside(CORE_RADIUS)
+    reference = good & (found.class_index == 1)
+    if reference.any():
+        template = windows[reference].mean(axis=0, dtype=float)
+        power = _residual_power(windows, template, ~core)
+        reason[good & _far_above(power, good, config.outlier_sigma)] = "outlier"
+    for role in np.unique(found.class_index):
+        good = (reason == "") & (found.class_index == role)
+        if good.sum() >= MIN_FOR_OUTLIERS:
+            power = _residual_power(windows, np.median(windows[good], axis=0), core)
+            reason[good & _far_above(power, good, config.outlier_sigma)] = "outlier"
+    return reason
+
+
+def _residual_power(windows: FloatArray, template: FloatArray, mask: BoolArray) -> FloatArray:
+    """Mean squared difference from a template over a mask, `(N,)`."""
+    difference = windows[:, mask] - template[mask].astype(windows.dtype)
+    return np.asarray(np.einsum("nm,nm->n", difference, difference) / mask.sum(), dtype=float)
+
+
+def _far_above(power: FloatArray, good: BoolArray, sigma: float) -> BoolArray:
+    """Where log(power) exceeds the median of the good ones by `sigma` robust deviations."""
+    if good.sum() < MIN_FOR_OUTLIERS:
+        return np.zeros(len(power), dtype=bool)
+    level = np.log(np.maximum(power, 1e-30))
+    centre = float(np.median(level[good]))
+    # Never less than 5 %: identical noise-free windows differ by rounding only.
+    spread = max(1.4826 * float(np.median(np.abs(level[good] - centre))), 0.05)
+    return np.asarray(level > centre + sigma * spread)
+
+
+def average_stack(stack: ClassStack) -> ClassAverage:
+    """Mean of the included windows and its standard error.
+
+    One window alone has a mean but no standard error (NaN, and a warning).
+
+    Raises
+    ------
+    DefectStrainError
+        If no window is included.
+    """
+    n = stack.n
+    if n == 0:
+        raise DefectStrainError(
+            f"{stack.class_name}: all {len(stack.included)} windows are left out, expected at "
+            "least one; lower the probability threshold or the isolation"
+        )
+    windows = stack.windows[stack.included]
+    mean = windows.mean(axis=0, dtype=float)
+    if n == 1:
+        warnings.warn(
+            f"{stack.class_name}: one window only; its average has no standard error",
+            stacklevel=2,
+        )
+        sem = np.full(mean.shape, np.nan)
+    else:
+        sem = windows.std(axis=0, ddof=1, dtype=float) / np.sqrt(n)
+    return ClassAverage(
+        class_name=stack.class_name,
+        mean=mean,
+        sem=sem,
+        n=n,
+        n_excluded=len(stack.included) - n,
+        step_pm=stack.step_pm,
+        a_pm=stack.a_pm,
+        purity=float(stack.probability[stack.included].mean()),
+    )

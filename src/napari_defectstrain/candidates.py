@@ -1,0 +1,131 @@
+"""Which columns get a window: isolated ones, and a random choice of defect-free ones far apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .lattice import isolated
+from .types import CalibratedImage, FloatArray, ImageLattice, IntArray, Sites
+from .windows import WindowFrame, window_centres
+
+REFERENCE_SPACINGS = (4.0, 3.0, 2.5)
+"""Least distance of the centres of two reference windows [a]: the first that gives enough."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Columns that a window may be cut around.
+
+    Parameters
+    ----------
+    image_index, site_index, class_index : arrays, `(N,)`
+        Image, row in its `Sites`, class.
+    probability : array, `(N,)`
+        Of the class.
+    centre_px : array, `(N, 2)`
+        (y, x) of the ideal site by the columns around it [px].
+    centre_pm : array, `(N, 2)`
+        The same in the lattice frame of the image (x, y) [pm].
+    """
+
+    image_index: IntArray
+    site_index: IntArray
+    class_index: IntArray
+    probability: FloatArray
+    centre_px: FloatArray
+    centre_pm: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.site_index)
+
+    def take(self, which: IntArray) -> Candidates:
+        """Some of the candidates."""
+        return Candidates(*(getattr(self, f.name)[which] for f in fields(self)))
+
+
+def find_candidates(
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+    lattices: Sequence[ImageLattice],
+    frame: WindowFrame,
+    shells: int,
+    margin_px: float,
+) -> Candidates:
+    """Isolated columns of all classes whose windows lie inside their image.
+
+    Parameters
+    ----------
+    images, sites, lattices : sequences of equal length
+    frame : WindowFrame
+        Size of the windows.
+    shells : int
+        Shells of perfect columns asked for, see `lattice.isolated`.
+    margin_px : float
+        Least distance of a window from the border [px].
+
+    Returns
+    -------
+    Candidates
+        By image, then in the order of the sites.
+    """
+    parts = []
+    for i, (image, columns, lattice) in enumerate(zip(images, sites, lattices, strict=True)):
+        height, width = image.data.shape
+        position = columns.position_px
+        alone = isolated(position, columns.class_index, lattice, (height, width), shells)
+        index = np.flatnonzero(alone)
+        centre = window_centres(position, columns.is_metal, index, lattice)
+        inside = frame.fits(centre, lattice, (height, width), margin_px)
+        index, centre = index[inside], centre[inside]
+        parts.append(
+            Candidates(
+                np.full(len(index), i),
+                index,
+                columns.class_index[index],
+                np.asarray(columns.probability[index], dtype=float),
+                centre,
+                lattice.to_pm(centre),
+            )
+        )
+    return Candidates(
+        *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Candidates))
+    )
+
+
+def thin_reference(
+    found: Candidates,
+    count: int,
+    min_probability: float,
+    a_pm: float,
+    rng: np.random.Generator,
+) -> Candidates:
+    """All defects, and at most `count` defect-free windows drawn at random.
+
+    Their centres lie at least 4 a apart, or less (`REFERENCE_SPACINGS`) where that leaves too
+    few: overlapping windows share pixels and aren't independent.
+    """
+    perfect = np.flatnonzero((found.class_index == 1) & (found.probability >= min_probability))
+    order = rng.permutation(perfect)
+    # Images side by side, too far apart to be neighbours
+    place = found.centre_pm[order].copy()
+    place[:, 0] += found.image_index[order] * (1e3 * a_pm + np.ptp(found.centre_pm[:, 0]))
+    tree = cKDTree(place)
+    reference: list[int] = []
+    for spacing in REFERENCE_SPACINGS:
+        free = np.ones(len(order), dtype=bool)
+        reference = []
+        for k in range(len(order)):
+            if not free[k]:
+                continue
+            reference.append(int(order[k]))
+            if len(reference) == count:
+                break
+            free[tree.query_ball_point(place[k], spacing * a_pm)] = False
+        if len(reference) == count:
+            break
+    defects = np.flatnonzero(found.class_index > 1)
+    return found.take(np.sort(np.concatenate([np.array(reference, dtype=int), defects])))
