@@ -30,6 +30,24 @@ def world_box_pm(layer: Layer) -> np.ndarray:
     return box
 
 
+def look_at(viewer: ViewerModel, layers: Sequence[Layer]) -> None:
+    """Centre and zoom on some layers, whatever else the viewer holds.
+
+    napari's own ``fit_to_view(layers=...)`` fails on 2D layers beside a stack.
+    """
+    if not layers:
+        return
+    boxes = [world_box_pm(la) for la in layers]
+    low, high = np.min([b[0] for b in boxes], axis=0), np.max([b[1] for b in boxes], axis=0)
+    unit = viewer.layers.extent.units[-1]
+    pm_per_world = (1 * unit).to("pm").magnitude if unit.is_compatible_with("pm") else 1.0
+    size = np.maximum(high - low, 1.0) / pm_per_world
+    camera = viewer.scene.camera
+    middle = 0.5 * (low + high) / pm_per_world
+    camera.center = (*camera.center[:-2], *(float(m) for m in middle))
+    camera.zoom = 0.94 * float(np.min(np.array(viewer.canvas.size) / size))
+
+
 def free_corner(viewer: ViewerModel, sources: Sequence[Layer]) -> tuple[float, float]:
     """Upper left corner (y, x) for new results [pm]: right of the images, below older results."""
     boxes = [world_box_pm(la) for la in sources]
@@ -86,28 +104,32 @@ def add_averages(
     centres = slots(len(averages), side, corner)
     low = min(float(np.nanmin(a.mean)) for a in averages.values())
     high = max(float(np.nanmax(a.mean)) for a in averages.values())
-    windows, layers = [], []
-    for (name, average), centre in zip(averages.items(), centres, strict=True):
-        stack = stacks[name]
-        about = {**metadata[KEY], "class": name, "n": average.n, "centre_pm": list(centre)}
-        look = {
-            "scale": (average.step_pm, average.step_pm),
-            "translate": translate_of(centre, average.mean.shape, average.step_pm),
-            "contrast_limits": (low, high),
-            "colormap": "gray",
-        }
-        if with_windows:
-            windows.append(_add_windows(viewer, stack, look, about))
-        layers.append(
-            viewer.add_image(
-                average.mean,
-                name=free_name(viewer, f"{name} · average"),
-                units=UNITS,
-                axis_labels=AXES,
-                metadata={KEY: {**about, "kind": "average"}, STACK: stack},
-                **look,
-            )
+    looks, abouts = [], []
+    for average, centre in zip(averages.values(), centres, strict=True):
+        looks.append(
+            {
+                "scale": (average.step_pm, average.step_pm),
+                "translate": translate_of(centre, average.mean.shape, average.step_pm),
+                "contrast_limits": (low, high),
+                "colormap": "gray",
+            }
         )
+        name, n = average.class_name, average.n
+        abouts.append({**metadata[KEY], "class": name, "n": n, "centre_pm": list(centre)})
+    if with_windows:
+        for name, look, about in zip(averages, looks, abouts, strict=True):
+            _add_windows(viewer, stacks[name], look, about)
+    layers = [
+        viewer.add_image(
+            average.mean,
+            name=free_name(viewer, f"{name} · average"),
+            units=UNITS,
+            axis_labels=AXES,
+            metadata={KEY: {**about, "kind": "average"}, STACK: stacks[name]},
+            **look,
+        )
+        for (name, average), look, about in zip(averages.items(), looks, abouts, strict=True)
+    ]
     viewer.layers.link_layers(layers, ("contrast_limits", "colormap", "gamma"))
     texts = [f"{n}  N = {a.n}" for n, a in averages.items()]
     add_labels(

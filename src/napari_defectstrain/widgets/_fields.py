@@ -13,13 +13,14 @@ from ._averages import AXES, GAP, HEADER, UNITS, add_labels, translate_of
 from ._layers import KEY, free_name
 
 PERCENT = 100.0
-TITLES = {
-    "dilation": "dilation (%)",
-    "exx": "exx (%)",
-    "eyy": "eyy (%)",
-    "exy": "exy (%)",
-    "rotation": "rotation (10⁻² rad)",
+COMPONENTS = {
+    "dilation": "local change of area, exx + eyy (%)",
+    "exx": "strain along x, a zigzag row (%)",
+    "eyy": "strain along y (%)",
+    "exy": "shear strain (%)",
+    "rotation": "rotation, counter-clockwise positive (1 % is 10 mrad)",
 }
+"""Strain components in the order of their rows of maps, and what they are."""
 DIVERGING = "RdBu_r"
 SIGMA_MAP = "viridis"
 
@@ -98,7 +99,7 @@ def add_maps(
     side_pm : float
         Side of the averages [pm].
     components : sequence of str
-        Keys of `TITLES`.
+        Keys of `COMPONENTS`.
     with_sigma : bool
         A row of standard errors under each component.
     limit_percent : float
@@ -122,7 +123,7 @@ def add_maps(
                 viewer, field, component, is_sigma, (y + down, x), limit_percent, metadata[name]
             )
             layers.append(layer)
-            texts.append(f"{name}  {map_title(layer)}")
+            texts.append(map_title(layer))
             places.append((y + down - 0.5 * (1 + HEADER) * side_pm, x))
     labels = add_labels(viewer, "maps · labels", texts, places, labels_metadata, side_pm)
     for i, layer in enumerate(layers):
@@ -178,16 +179,15 @@ def map_title(layer: Image) -> str:
     """Component, unit and colour limits of a map."""
     about = layer.metadata[KEY]
     low, high = layer.contrast_limits
-    title = TITLES[about["component"]]
-    if about["sigma"]:
-        return f"σ {title}: 0 to {high:.2g}"
-    return f"{title} ±{high:.2g}" if np.isclose(-low, high) else f"{title} {low:.2g} to {high:.2g}"
+    name = f"σ {about['component']}" if about["sigma"] else about["component"]
+    if np.isclose(-low, high):
+        return f"{name} ±{high:.2g} %"
+    return f"{name} {low:.2g}–{high:.2g} %"
 
 
 def _title_updater(labels: Layer, row: int, layer: Image):
     def update(_event: object = None) -> None:
-        name = layer.metadata[KEY]["class"]
-        labels.features.loc[row, "text"] = f"{name}  {map_title(layer)}"
+        labels.features.loc[row, "text"] = map_title(layer)
         labels.refresh_text()
 
     return update

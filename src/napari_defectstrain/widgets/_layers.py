@@ -1,7 +1,8 @@
 """Images and columns: our types to napari layers and back.
 
-Every layer of ours carries ``metadata["defectstrain"]``: what kind of layer it is, which layers it
-comes from, and its provenance (software version, weights, all parameters), as JSON values.
+Every layer of ours carries ``metadata["napari-defectstrain"]``: what kind of layer it is, which
+layers it comes from, and its provenance (software version, weights, all parameters), as JSON
+values. Image layers that our reader opened have under the same key what their file says.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from ..styles import CLASS_STYLE
 from ..types import CalibratedImage, DefectStrainError, Sites
 from ._corrections import correct_sites
 
-KEY = "defectstrain"
+KEY = "napari-defectstrain"
 CALIBRATION = "calibration"
 """Key of an image's metadata: ``file`` or ``lattice``, where its pixel size comes from."""
 PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
@@ -184,7 +185,8 @@ def site_positions(sites: Sequence[Sites], ndim: int) -> np.ndarray:
 def symbols(classes: pd.Series, class_names: Sequence[str]) -> list[str]:
     """Symbol of each point by its class."""
     look = {n: CLASS_STYLE[r].symbol for n, r in zip(class_names, ROLES, strict=True)}
-    return [look[c] for c in classes]
+    # Our symbols are hollow: a disc's border is one circle, a ring's border would be two.
+    return [{"ring": "disc"}.get(look[c], look[c]) for c in classes]
 
 
 def colours(class_names: Sequence[str]) -> dict[str, str]:
@@ -230,13 +232,13 @@ def add_detection(
         whole,
         name=free_name(viewer, f"{source.name} · sites"),
         features=table,
-        feature_defaults={"class": names[1], "probability": 1.0, "source": "manual"},
         symbol=symbols(table["class"], names) if len(table) else "disc",
         visible=False,
-        locked=True,
         metadata={KEY: {**shared, "kind": "sites"}},
         **look,
     )
+    all_columns.editable = False
+    all_columns.locked = True
     position, features = defect_points(whole, table, names)
     defects = viewer.add_points(
         position,
@@ -334,8 +336,7 @@ def corrected_planes(viewer: ViewerModel, defects: Points) -> list[Sites]:
     image = layer_by_id(viewer, note(defects).get("image"))
     if not isinstance(sites_layer, Points) or not isinstance(image, Image):
         raise DefectStrainError(
-            f"{defects.name}: its image or its layer of all columns (· sites) is gone; "
-            "detect again"
+            f"{defects.name}: its image or its layer of all columns (· sites) is gone; detect again"
         )
     if image.ndim == 2:
         return [sites_from_layers(sites_layer, defects)]

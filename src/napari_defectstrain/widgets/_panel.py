@@ -39,9 +39,7 @@ class Panel(QWidget):
         The run button.
     """
 
-    def __init__(
-        self, viewer: ViewerModel, section: str, run_label: str, run_tooltip: str
-    ) -> None:
+    def __init__(self, viewer: ViewerModel, section: str, run_label: str, run_tooltip: str) -> None:
         super().__init__()
         self.viewer = viewer
         self.settings = Settings(section)
@@ -64,7 +62,7 @@ class Panel(QWidget):
         """A titled box of rows "label: control"."""
         box = QGroupBox(title)
         form = QFormLayout(box)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.setContentsMargins(8, 8, 8, 8)
         self.body.addWidget(box)
         return form
@@ -96,14 +94,19 @@ class LayerCombo(QComboBox):
     viewer : ViewerModel
     accept : callable
         Which layers are offered.
+    everything : str
+        Text, with a place for their number, of the last choice: all of the layers.
     """
 
     layer_changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, accept: Callable[[Layer], bool]) -> None:
+    def __init__(
+        self, viewer: ViewerModel, accept: Callable[[Layer], bool], everything: str
+    ) -> None:
         super().__init__()
         self.viewer = viewer
         self._accept = accept
+        self._everything = everything
         self._shown: list[Layer] = []
         # Long names of layers must not widen the dock.
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -112,12 +115,16 @@ class LayerCombo(QComboBox):
 
     def refresh(self, *_: object) -> None:
         """Read the list of layers again."""
-        chosen = self.layer
+        chosen, everything = self.layer, self.chose_everything
         self._shown = [la for la in self.viewer.layers if self._accept(la)]
         self.blockSignals(True)
         self.clear()
         self.addItems([la.name for la in self._shown])
-        if chosen in self._shown:
+        if len(self._shown) > 1:
+            self.addItem(self._everything.format(len(self._shown)))
+        if everything and len(self._shown) > 1:
+            self.setCurrentIndex(len(self._shown))
+        elif chosen in self._shown:
             self.setCurrentIndex(self._shown.index(chosen))
         elif self.viewer.layers.selection.active in self._shown:
             self.setCurrentIndex(self._shown.index(self.viewer.layers.selection.active))
@@ -127,9 +134,19 @@ class LayerCombo(QComboBox):
 
     @property
     def layer(self) -> Layer | None:
-        """The chosen layer."""
+        """The chosen layer; None where there is none, or all are chosen."""
         i = self.currentIndex()
         return self._shown[i] if 0 <= i < len(self._shown) else None
+
+    @property
+    def chose_everything(self) -> bool:
+        """True where all layers are chosen."""
+        return 1 < len(self._shown) == self.currentIndex()
+
+    @property
+    def layers(self) -> list[Layer | None]:
+        """The chosen layers: one (None where there is none), or all."""
+        return list(self._shown) if self.chose_everything else [self.layer]
 
     def choose(self, layer: Layer) -> None:
         """Choose a layer, if it is offered."""

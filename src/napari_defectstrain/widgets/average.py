@@ -13,7 +13,7 @@ from ..materials import ROLES, WSE2, get_material
 from ..pipeline import RunConfig, average_classes
 from ..types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
 from . import _panel
-from ._averages import add_averages, free_corner, layers_of_run, run_title, runs
+from ._averages import add_averages, free_corner, layers_of_run, look_at, run_title, runs
 from ._layers import (
     corrected_planes,
     image_planes,
@@ -101,16 +101,23 @@ class AverageWidget(_panel.Panel):
         form.addRow("Isolation", self.shells)
         self.window = self.remember(
             "window_nm",
-            _panel.number(default.window_pm / 1000, 2.0, 6.0, 0.1, 1, " nm"),
+            _panel.number(default.window_nm, 2.0, 6.0, 0.1, 1, " nm"),
             "Side of the windows in nm, at least 2 nm",
         )
         form.addRow("Window", self.window)
         self.references = self.remember(
             "references",
-            _panel.count(default.references, 10, 20000, " windows"),
-            "Number of defect-free windows of the reference, drawn at random",
+            _panel.count(default.max_reference, 10, 20000, " windows"),
+            "Number of defect-free windows of the reference at most, drawn at random",
         )
         form.addRow("Reference", self.references)
+        self.probability = self.remember(
+            "min_probability",
+            _panel.number(default.min_probability, 0.0, 1.0, 0.05, 2),
+            "Least probability (0 to 1) of a window's centre: less certain columns are left out. "
+            "Points made by hand have probability 1",
+        )
+        form.addRow("Probability", self.probability)
         self.seed = self.remember(
             "seed",
             _panel.count(0, 0, 999_999),
@@ -146,9 +153,7 @@ class AverageWidget(_panel.Panel):
             key = str(layer.unique_id)
             item.setData(Qt.ItemDataRole.UserRole, key)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-            item.setCheckState(
-                Qt.CheckState.Unchecked if key in off else Qt.CheckState.Checked
-            )
+            item.setCheckState(Qt.CheckState.Unchecked if key in off else Qt.CheckState.Checked)
             self.images.addItem(item)
             names = get_material(material_of(layer)).class_names[1:]
             for box, name in zip(self.classes, names, strict=True):
@@ -187,8 +192,9 @@ class AverageWidget(_panel.Panel):
         """The controls as settings."""
         average = AverageConfig(
             shells=SHELLS[self.shells.currentText()],
-            window_pm=1000 * self.window.value(),
-            references=self.references.value(),
+            window_nm=self.window.value(),
+            max_reference=self.references.value(),
+            min_probability=self.probability.value(),
         )
         return RunConfig(material=material, average=average, seed=self.seed.value())
 
@@ -250,7 +256,7 @@ class AverageWidget(_panel.Panel):
             self.viewer, stacks, averages, corner, metadata, self.with_windows.isChecked()
         )
         self.viewer.layers.selection.active = added[0]
-        self.viewer.fit_to_view(layers=self._all_averages())
+        look_at(self.viewer, self._all_averages())
         self.run_bar.status.setText(run_title(added))
 
     def _all_averages(self) -> list[Layer]:

@@ -65,6 +65,8 @@ class DetectWidget(_panel.Panel):
         self.edit = EditPanel(napari_viewer)
         edit.addRow(self.edit)
         self.body.addStretch(1)
+        self._queue: list[Layer | None] = []
+        self._keep = False
         self.run_bar.run_clicked.connect(self.run)
         self.image.layer_changed.connect(self._image_changed)
         self.watch_layers(self.image.refresh)
@@ -76,8 +78,10 @@ class DetectWidget(_panel.Panel):
 
     def _build_source(self) -> None:
         form = self.group("Image and model")
-        self.image = _panel.LayerCombo(self.viewer, _is_source)
-        self.image.setToolTip("Image layer to search: one image, or a stack of images or frames")
+        self.image = _panel.LayerCombo(self.viewer, _is_source, "all {} images")
+        self.image.setToolTip(
+            "Image layer to search: one image, a stack of images or frames, or all layers in turn"
+        )
         form.addRow("Image", self.image)
         self.material = self.remember(
             "material",
@@ -184,11 +188,20 @@ class DetectWidget(_panel.Panel):
         )
 
     def run(self) -> None:
-        """Check the image, ask what must be asked, detect."""
+        """Detect in the chosen image, or in all of them, one after another."""
         try:
             config = self.config()
-            planes = image_planes(self.image.layer)
-            layer = self.image.layer
+        except DefectStrainError as mistake:
+            self.run_bar.fail(str(mistake))
+            return
+        self._queue = self.image.layers
+        self._next(config)
+
+    def _next(self, config: RunConfig) -> None:
+        """Check the next image, ask what must be asked, detect."""
+        layer = self._queue.pop(0)
+        try:
+            planes = image_planes(layer)
             if len(planes) == 0:
                 raise DefectStrainError(f"{layer.name}: got a stack without images")
             if not self._may_replace(layer):
@@ -232,15 +245,14 @@ class DetectWidget(_panel.Panel):
             **place,
         )
         layer.visible = False
-        self.image.choose(added)
+        if not self._queue:
+            self.image.choose(added)
         self._calibrate_and_detect(added, image_planes(added), config)
 
     def _calibrate_and_detect(
         self, layer: Image, planes: list[CalibratedImage], config: RunConfig
     ) -> None:
-        self.calibrator.ensure(
-            layer, planes, config.material, lambda: self._detect(layer, config)
-        )
+        self.calibrator.ensure(layer, planes, config.material, lambda: self._detect(layer, config))
 
     def look_for_lattice(self) -> None:
         """Measure the pixel size by the lattice, and offer it."""
@@ -308,10 +320,17 @@ class DetectWidget(_panel.Panel):
         self.run_bar.status.setText(f"{columns} columns, {len(defects.data)} of them defects")
         if len(defects.data) == 0:
             show_info(f"{layer.name}: no defects found in {columns} columns")
+        while self._queue and self._queue[0] not in self.viewer.layers:
+            self._queue.pop(0)
+        if self._queue:
+            self._next(config)
 
     def _image_changed(self) -> None:
         layer = self.image.layer
         self.calibrate_button.setEnabled(layer is not None)
+        if self.image.chose_everything:
+            self.calibration.setText("each image's own")
+            return
         try:
             size = None if layer is None else pixel_size_pm(layer)
         except DefectStrainError as mistake:

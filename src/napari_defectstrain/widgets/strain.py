@@ -26,8 +26,8 @@ from ..strain import StrainConfig
 from ..styles import DISPLACEMENT_SCALE
 from ..types import DefectStrainError
 from . import _panel
-from ._averages import STACK, layers_of_run, run_title, runs
-from ._fields import TITLES, add_displacement, add_maps
+from ._averages import STACK, layers_of_run, look_at, run_title, runs
+from ._fields import COMPONENTS, add_displacement, add_maps
 from ._layers import KEY, kind, note, provenance
 
 RESULT = "defectstrain_result"
@@ -104,12 +104,11 @@ class StrainWidget(_panel.Panel):
         form = self.group("Maps")
         grid = QGridLayout()
         self.maps = {}
-        for i, component in enumerate(("dilation", "exx", "eyy", "exy", "rotation")):
+        for i, component in enumerate(COMPONENTS):
             box = self.remember(
                 f"map_{component}",
                 _panel.checkbox(component, component == "dilation"),
-                f"A map a class of {TITLES[component]}; tension and counter-clockwise rotation "
-                "are positive",
+                f"A map a class: {COMPONENTS[component]}; tension is positive",
             )
             self.maps[component] = box
             grid.addWidget(box, i // 3, i % 3)
@@ -239,11 +238,11 @@ class StrainWidget(_panel.Panel):
             show_warning("There is no defect class to measure: only the defect-free average")
             return
         labels = provenance("map labels", parameters, run=run)
-        self._add_maps(averages, fields, centres, about, labels)
+        maps = self._add_maps(averages, fields, centres, about, labels)
         arrows = [self._add_arrows(n, m, centres[n], about[n]) for n, m in fields.items()]
         shown = layers_of_run(self.viewer, run, ("average", "average labels", *KINDS))
-        self.viewer.layers.selection.active = arrows[0]
-        self.viewer.fit_to_view(layers=[la for la in shown if la.visible])
+        self.viewer.layers.selection.active = maps[0] if maps else arrows[0]
+        look_at(self.viewer, [la for la in shown if la.visible])
         self.run_bar.status.setText(f"Measured {', '.join(fields)} against the defect-free average")
 
     def _add_maps(
@@ -253,11 +252,11 @@ class StrainWidget(_panel.Panel):
         centres: dict[str, Any],
         about: dict[str, Any],
         labels: dict[str, Any],
-    ) -> None:
+    ) -> list[Image]:
         components = [c for c, box in self.maps.items() if box.isChecked()]
         strains = {n: m.strain for n, m in fields.items() if m.strain is not None}
         if not components or not strains:
-            return
+            return []
         side = averages[0].data.shape[-1] * float(averages[0].scale[-1])
         maps = add_maps(
             self.viewer,
@@ -273,6 +272,7 @@ class StrainWidget(_panel.Panel):
         # One colour bar at a time: that of the map which is selected.
         self.viewer.layers.selection.events.changed.connect(self._show_colour_bars)
         maps[0].colorbar.visible = True
+        return maps
 
     def _add_arrows(
         self, name: str, measurement: ClassMeasurement, centre: Any, about: dict[str, Any]
