@@ -155,7 +155,7 @@ def _numbers(table: pd.DataFrame, name: str, path: object) -> FloatArray:
 
 def _source(table: pd.DataFrame, path: object) -> StrArray:
     if "source" not in table:
-        return np.full(len(table), "file", dtype=np.str_)
+        return np.full(len(table), "file", dtype=SOURCE_DTYPE)
     source = table["source"].str.strip().replace("", "manual")
     bad = ~source.isin(SOURCES).to_numpy()
     if bad.any():
@@ -163,7 +163,7 @@ def _source(table: pd.DataFrame, path: object) -> StrArray:
             f"{path}: {_rows(bad)}: got the source {source[bad].iloc[0]!r}, expected one of "
             f"{', '.join(SOURCES)}"
         )
-    return np.asarray(source, dtype=np.str_)
+    return np.asarray(source, dtype=SOURCE_DTYPE)
 
 
 def _rows(bad: BoolArray) -> str:
