@@ -12,6 +12,7 @@ from .types import BoolArray, DefectStrainError, FloatArray, IntArray, Sites, St
 from .units import PM_PER_NM
 
 SOURCES = ("model", "manual", "file", "truth")
+SOURCE_DTYPE = np.dtype("<U6")  # wide enough for each of them
 DECIMALS = 6
 """Decimals of positions [px, nm] and probabilities in tables: 1e-3 pm, far below any error."""
 
