@@ -84,7 +84,8 @@ def estimate_pixel_size(
     # |det| of two {100} vectors is 1/(cell area) = 2/(sqrt(3) a^2)
     pixel = np.array([a_pm * np.sqrt(np.sqrt(3) / 2 * abs(np.linalg.det(b))) for b, _, _ in good])
     sigma = np.array([s for _, s, _ in good]) * pixel
-    turn = np.array([np.exp(6j * np.arctan2(-b[0], b[1])).mean() for b, _, _ in good])
+    spots = np.array([b @ SPOTS[:3].T for b, _, _ in good])  # (tiles, 2, 3)
+    turn = np.exp(6j * np.arctan2(-spots[:, 0], spots[:, 1]))
     # g100 is perpendicular to a zigzag row: 90 degrees apart, 30 degrees modulo 60
     angle = np.rad2deg(np.angle(-turn.mean()) / 6)
     spread = 1.2533 * pixel.std(ddof=1) / np.sqrt(len(pixel)) if len(pixel) > 2 else 0.0
@@ -210,7 +211,11 @@ def _ring_background(power: FloatArray, radius: FloatArray, width: float) -> Flo
 
 
 def _best_hexagon(spectrum: _Spectrum, low: float, count: int = 40) -> FloatArray | None:
-    """The two vectors p, q, 60 degrees apart, whose weakest spot among p, q, q - p is strongest."""
+    """The two vectors p, q, 60 degrees apart, whose weakest spot among p, q, q - p is strongest.
+
+    Clearness (SNR) tells spots from dirt; above 300 power counts instead, as in pictures with
+    little noise the faint high orders stand out as well.
+    """
     snr = spectrum.snr
     radius = np.hypot(spectrum.fy[:, None], spectrum.fx[None])
     peak = (snr == maximum_filter(snr, 5)) & (radius > low) & (snr > MIN_SNR)
@@ -221,6 +226,7 @@ def _best_hexagon(spectrum: _Spectrum, low: float, count: int = 40) -> FloatArra
     g = np.stack([spectrum.fy[where[:, 0]], spectrum.fx[where[:, 1]]], axis=1)
     g = np.concatenate([g, -g])
     value = np.tile(snr[where[:, 0], where[:, 1]], 2)
+    power = np.tile(spectrum.power[where[:, 0], where[:, 1]], 2)
     direction = g[:, 1] - 1j * g[:, 0]
     ratio = direction[None] / direction[:, None]
     # Scan shear of several per cent bends angles by some degrees and lengths by some per cent.
@@ -232,10 +238,12 @@ def _best_hexagon(spectrum: _Spectrum, low: float, count: int = 40) -> FloatArra
     gap = np.hypot(*np.moveaxis(third[:, None] - g[None], 2, 0))
     closing = gap.argmin(axis=1)
     closed = gap[np.arange(len(third)), closing] < 2.5 * spectrum.bin
-    score = np.minimum(np.minimum(value[first], value[second]), value[closing]) * closed
-    best = int(score.argmax())
-    if score[best] < MIN_SNR:
+    spots = np.stack([first, second, closing])
+    weakest = value[spots].min(axis=0) * closed
+    if weakest.max() < MIN_SNR:
         return None
+    clear = weakest >= min(float(weakest.max()), 300.0)
+    best = int((power[spots].min(axis=0) * clear).argmax())
     return np.asarray(np.stack([g[first[best]], g[second[best]]], axis=1))
 
 
