@@ -114,5 +114,5 @@ def scores(counts: IntArray, class_names: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _share(part: float, rest: float) -> float:
-    """part / (part + rest), NaN where there is nothing."""
+    """Part / (part + rest), NaN where there is nothing."""
     return float(part / (part + rest)) if part + rest else float("nan")

@@ -10,7 +10,9 @@ from ..lattice import metal_sublattice
 from ..types import BoolArray, FloatArray, IntArray
 
 _REACH = 2
-"""Pixels around a maximum that its centroid is taken over; columns lie 4.7 px apart."""
+"""Pixels around a maximum that hold no other; columns lie 4.7 px apart."""
+_SIGMA_PX = 1.0
+_ITERATIONS = 6
 _MIN_DISTANCE = 0.62
 """Least distance of two columns as a fraction of the typical one; the weaker of a pair goes."""
 _EPS = 1e-6
@@ -43,20 +45,7 @@ def locate_columns(
     peak = mean + 1e-3 * uniform_filter(mean, 3, mode="nearest")
     top = (peak == maximum_filter(peak, 2 * _REACH + 1)) & (mean >= min_probability)
     row, col = np.nonzero(top)
-    window = np.arange(-_REACH, _REACH + 1)
-    padded = np.pad(column, _REACH)
-    patch = padded[
-        row[:, None, None] + _REACH + window[:, None], col[:, None, None] + _REACH + window
-    ]  # (N, 5, 5)
-    total = patch.sum(axis=(1, 2))
-    offset = np.stack(
-        [
-            (patch * window[:, None]).sum(axis=(1, 2)) / total,
-            (patch * window).sum(axis=(1, 2)) / total,
-        ],
-        axis=1,
-    )
-    position = np.stack([row, col], axis=1) + offset
+    position = _centres(column, row, col)
     height, width = column.shape
     classes = np.stack(
         [
@@ -72,6 +61,30 @@ def locate_columns(
     probabilities = classes / np.maximum(classes.sum(axis=1, keepdims=True), _EPS)
     keep = _without_doubles(position, mean[top])
     return position[keep], probabilities[keep], mean[top][keep]
+
+
+def _centres(column: FloatArray, row: IntArray, col: IntArray) -> FloatArray:
+    """Centres of blobs by centroids under a Gaussian that follows them, (y, x), `(N, 2)`.
+
+    The Gaussian, re-centred until it rests, keeps the cut-off and the neighbours from pulling.
+    """
+    reach = 3
+    window = np.arange(-reach, reach + 1)
+    padded = np.pad(column, reach)
+    patch = padded[
+        row[:, None, None] + reach + window[:, None], col[:, None, None] + reach + window
+    ]  # (N, 7, 7)
+    offset = np.zeros((len(row), 2))
+    for _ in range(_ITERATIONS):
+        weight = np.exp(-((window - offset[:, :, None]) ** 2) / (2 * _SIGMA_PX**2))  # (N, 2, 7)
+        weighted = patch * weight[:, 0, :, None] * weight[:, 1, None, :]
+        total = np.maximum(weighted.sum(axis=(1, 2)), _EPS)
+        down = (weighted.sum(axis=2) * window).sum(axis=1) / total
+        right = (weighted.sum(axis=1) * window).sum(axis=1) / total
+        # the Gaussian halves the step that blobs of its own width take: go all the way
+        step = 2 * (np.stack([down, right], axis=1) - offset)
+        offset = np.clip(offset + step, -1.5, 1.5)
+    return np.stack([row, col], axis=1) + offset
 
 
 def _without_doubles(position: FloatArray, strength: FloatArray) -> BoolArray:

@@ -16,6 +16,7 @@ from ..rasters import validate_image
 from ..types import CalibratedImage, DefectStrainError, FloatArray, Progress, Sites, no_progress
 from .config import CANONICAL_PIXEL_PM, DetectConfig
 from .device import pick_device
+from .doubts import doubts
 from .locate import assign_classes, locate_columns, settle_sublattices
 from .network import ResUNet
 from .prepare import normalise, resample, to_resampled
@@ -90,8 +91,8 @@ def detect_columns(
     weights = find_weights(config)
     if weights.material != material.name:
         raise DefectStrainError(
-            f"weights: trained on {weights.material}, expected {material.name}; choose the material "
-            "of the weights or other weights"
+            f"weights: trained on {weights.material}, expected {material.name}; choose the "
+            "material of the weights or other weights"
         )
     progress(0.0, "calibrating")
     pixel_pm, warnings = _sampling(image, material)
@@ -100,8 +101,8 @@ def detect_columns(
     position, probabilities, _ = locate_columns(maps, config.min_column_probability)
     if len(position) < _MIN_COLUMNS:
         raise DefectStrainError(
-            f"{image.name}: found {len(position)} columns, expected at least {_MIN_COLUMNS}; is it an "
-            f"atomically resolved image of {material.name}?"
+            f"{image.name}: found {len(position)} columns, expected at least {_MIN_COLUMNS}; is it "
+            f"an atomically resolved image of {material.name}?"
         )
     probabilities = settle_sublattices(position, probabilities)
     sites = Sites(
@@ -111,7 +112,7 @@ def detect_columns(
         class_names=material.class_names,
         source=np.full(len(position), "model"),
     )
-    warnings += _doubts(image, sites, material, pixel_pm)
+    warnings += doubts(image, sites, material, pixel_pm)
     progress(1.0, "done")
     return Detection(sites, pixel_pm, weights.sha256, material.name, tuple(warnings))
 
@@ -129,14 +130,14 @@ def _sampling(image: CalibratedImage, material: Material) -> tuple[float, list[s
         warnings = []
         if stated is not None and abs(found / stated - 1) > _DISAGREEMENT:
             warnings.append(
-                f"{image.name}: stated {stated:.4g} pm per pixel, but {found:.4g} pm by a lattice of "
-                f"{material.lattice_pm:g} pm ({material.name}): another material, or a calibration "
-                f"that is off by {100 * (stated / found - 1):+.1f} %"
+                f"{image.name}: stated {stated:.4g} pm per pixel, but {found:.4g} pm by a lattice "
+                f"of {material.lattice_pm:g} pm ({material.name}): another material, or a "
+                f"calibration that is off by {100 * (stated / found - 1):+.1f} %"
             )
     if found > _RESOLVED_PM:
         raise DefectStrainError(
-            f"{image.name}: got {found:.3g} pm per pixel, expected at most {_RESOLVED_PM:g} pm: columns "
-            f"{material.lattice_pm / np.sqrt(3):.0f} pm apart are not resolved"
+            f"{image.name}: got {found:.3g} pm per pixel, expected at most {_RESOLVED_PM:g} pm: "
+            f"columns {material.lattice_pm / np.sqrt(3):.0f} pm apart are not resolved"
         )
     return found, warnings
 
@@ -203,42 +204,3 @@ def _spans(n: int, tile_px: int) -> Iterator[tuple[slice, slice, slice]]:
         stop = min(start + core, n)
         low, high = max(0, start - RIM_PX), min(n, stop + RIM_PX)
         yield slice(low, high), slice(start - low, stop - low), slice(start, stop)
-
-
-def _doubts(
-    image: CalibratedImage, sites: Sites, material: Material, pixel_pm: float
-) -> list[str]:
-    """What makes a detection doubtful: a contrast that isn't this material's."""
-    ratio = contrast_ratio(image.data, sites, material.lattice_pm / pixel_pm)
-    if ratio is None:
-        return [f"{image.name}: too few columns to check that this is {material.name}"]
-    low, high = CONTRAST_RANGE
-    if not low <= ratio <= high:
-        return [
-            f"{image.name}: columns of the chalcogen sublattice are {ratio:.2f} times as bright as the "
-            f"metal's, expected {low:g} to {high:g} for {material.name}: another material, phase or "
-            "detector range; classes are not to be trusted"
-        ]
-    return []
-
-
-CONTRAST_RANGE = (0.5, 0.92)
-"""Median brightness of X2 over metal columns above the hexagon centres, for WSe2 at 60-200 mrad."""
-
-
-def contrast_ratio(data: FloatArray, sites: Sites, a_px: float) -> float | None:
-    """Median brightness of X2 columns over that of the metal's, above the local minimum.
-
-    None where there are fewer than ten of either.
-    """
-    from scipy.ndimage import gaussian_filter, minimum_filter
-
-    smooth = gaussian_filter(data.astype(np.float32), 0.08 * a_px)
-    dark = gaussian_filter(minimum_filter(smooth, max(3, int(1.2 * a_px))), a_px)
-    at = np.round(sites.position_px).astype(int)
-    at = np.clip(at, 0, np.asarray(data.shape) - 1)
-    height = (smooth - dark)[at[:, 0], at[:, 1]]
-    metal, host = height[sites.is_metal], height[sites.class_index == 1]
-    if min(len(metal), len(host)) < 10:
-        return None
-    return float(np.median(host) / np.median(metal))

@@ -29,7 +29,9 @@ def resample(data: FloatArray, pixel_size_pm: float, target_pm: float) -> FloatA
         if n == old:
             continue
         spectrum = scipy.fft.dct(image, axis=axis, norm="ortho")
-        image = scipy.fft.idct(spectrum, n=n, axis=axis, norm="ortho") * np.float32(np.sqrt(n / old))
+        image = scipy.fft.idct(spectrum, n=n, axis=axis, norm="ortho") * np.float32(
+            np.sqrt(n / old)
+        )
     return image
 
 
@@ -41,9 +43,7 @@ def resampled_shape(
     return h, w
 
 
-def to_resampled(
-    position_px: FloatArray, old: tuple[int, ...], new: tuple[int, ...]
-) -> FloatArray:
+def to_resampled(position_px: FloatArray, old: tuple[int, ...], new: tuple[int, ...]) -> FloatArray:
     """Positions (y, x) [px] in an image of shape `old` to those after resampling to `new`.
 
     Pixels' outer edges coincide, not the centres of the first pixels.

@@ -185,7 +185,7 @@ def _step(
         logits = network(batch.contiguous(memory_format=torch.channels_last))
     loss = nn.functional.cross_entropy(logits.float(), truth.long())
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimiser.step()
     return float(loss.detach())

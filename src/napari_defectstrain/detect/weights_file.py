@@ -119,7 +119,9 @@ def load_weights(path: Path) -> Weights:
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(str(path), framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            return {
+                name: file.get_tensor(name) for name in list(file.keys())
+            }, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise DefectStrainError(
             f"weights: {path.name} is no safetensors file ({error}); expected a .safetensors file "

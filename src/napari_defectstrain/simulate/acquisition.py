@@ -63,8 +63,8 @@ class ScanConfig(Config):
     def __post_init__(self) -> None:
         if len(self.shape) != 2 or min(self.shape) < 32 or self.pixel_size_pm <= 0:
             raise DefectStrainError(
-                f"scan: got shape {self.shape} and pixel size {self.pixel_size_pm} pm, expected two "
-                "sides of at least 32 px and a size above 0"
+                f"scan: got shape {self.shape} and pixel size {self.pixel_size_pm} pm, expected "
+                "two sides of at least 32 px and a size above 0"
             )
         if self.dose_e_per_nm2 <= 0 or self.frames < 1:
             raise DefectStrainError(
@@ -93,9 +93,7 @@ def random_field(
     noise *= np.exp(-((np.pi * correlation_px) ** 2) * (fx**2 + fy**2))
     field = scipy.fft.irfft2(noise, s=size)[: shape[0], : shape[1]]
     # Unit variance of the process, not of this draw: a small image may lie on one slope.
-    norm = np.sqrt(
-        np.mean(np.exp(-2 * ((np.pi * correlation_px) ** 2) * (fx**2 + fy**2)))
-    )
+    norm = np.sqrt(np.mean(np.exp(-2 * ((np.pi * correlation_px) ** 2) * (fx**2 + fy**2))))
     return np.asarray(field / norm)
 
 
@@ -110,12 +108,10 @@ def contamination(config: ScanConfig, rng: np.random.Generator) -> FloatArray:
     if config.texture:
         grain = random_field(shape, 100.0 / config.pixel_size_pm, rng)
         thickness = thickness * np.clip(1 + config.texture * grain, 0, None)
-    return config.contamination * thickness
+    return np.asarray(config.contamination * thickness)
 
 
-def jitter_lines(
-    image: FloatArray, shift_px: FloatArray
-) -> FloatArray:
+def jitter_lines(image: FloatArray, shift_px: FloatArray) -> FloatArray:
     """Mean over frames of an image whose lines are shifted along x.
 
     Parameters
@@ -139,9 +135,7 @@ def jitter_lines(
     return np.asarray(scipy.fft.irfft(spectrum, n=width, axis=1)[:, pad : pad + image.shape[1]])
 
 
-def expose(
-    image: FloatArray, config: ScanConfig, rng: np.random.Generator
-) -> IntArray:
+def expose(image: FloatArray, config: ScanConfig, rng: np.random.Generator) -> IntArray:
     """Counts of a noise-free image in units of a metal column's height.
 
     Scan-line jitter of every frame, Poisson statistics of the dose, read noise and dark level;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from .acquisition import ScanConfig
 from .dataset import SimulationConfig
 from .probe import ProbeConfig
 from .structure import CrystalConfig
+
+Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -41,35 +43,35 @@ class Conditions(Config):
     """
 
     material: str = "WSe2"
-    pixel_size_pm: tuple[float, ...] = (12.0, 42.0)
+    pixel_size_pm: Range = (12.0, 42.0)
     scale_std: float = 0.015
     fractions_max: tuple[float, ...] = (0.14, 0.10, 0.14, 0.08)
-    spacing_change: tuple[tuple[float, ...], ...] = (
+    spacing_change: tuple[Range, ...] = (
         (-0.005, 0.03),
         (-0.005, 0.05),
         (-0.09, 0.0),
         (-0.17, 0.0),
     )
-    weights: tuple[tuple[float, ...], ...] = ((0.31, 0.39), (0.62, 0.74), (0.92, 1.06))
-    disorder_pm: tuple[float, ...] = (0.0, 6.0)
+    weights: tuple[Range, ...] = ((0.31, 0.39), (0.62, 0.74), (0.92, 1.06))
+    disorder_pm: Range = (0.0, 6.0)
     energy_kev: tuple[float, ...] = (60.0, 80.0, 80.0, 80.0)
-    semi_angle_mrad: tuple[float, ...] = (21.0, 34.0)
+    semi_angle_mrad: Range = (21.0, 34.0)
     c1_std_pm: float = 1500.0
     a1_std_pm: float = 800.0
     b2_std_nm: float = 40.0
     a2_std_nm: float = 40.0
     c3_std_nm: float = 500.0
     c5_std_mm: float = 0.5
-    source_fwhm_pm: tuple[float, ...] = (55.0, 125.0)
-    focal_spread_pm: tuple[float, ...] = (500.0, 4000.0)
+    source_fwhm_pm: Range = (55.0, 125.0)
+    focal_spread_pm: Range = (500.0, 4000.0)
     shear_std: float = 0.02
-    dose_e_per_nm2: tuple[float, ...] = (2.5e6, 4e7)
+    dose_e_per_nm2: Range = (2.5e6, 4e7)
     frames: tuple[int, ...] = (1, 4, 8, 10, 10, 12)
-    jitter_px: tuple[float, ...] = (0.0, 1.4)
-    read_noise: tuple[float, ...] = (0.0, 0.20)
-    contamination: tuple[float, ...] = (0.0, 0.5)
-    contamination_nm: tuple[float, ...] = (0.7, 6.0)
-    texture: tuple[float, ...] = (0.0, 0.35)
+    jitter_px: Range = (0.0, 1.4)
+    read_noise: Range = (0.0, 0.20)
+    contamination: Range = (0.0, 0.5)
+    contamination_nm: Range = (0.7, 6.0)
+    texture: Range = (0.0, 0.35)
     edge_fraction: float = 0.06
 
     def draw(self, field_pm: float, rng: np.random.Generator) -> SimulationConfig:

@@ -79,7 +79,9 @@ class SimulatedImage:
     def image(self) -> CalibratedImage:
         """The exposure, or the sum of the frames, as the pipeline takes it."""
         data = self.counts if self.counts.ndim == 2 else self.counts.sum(axis=0)
-        return CalibratedImage(data, self.config.scan.pixel_size_pm, self.name, self.metadata)
+        return CalibratedImage(
+            np.asarray(data), self.config.scan.pixel_size_pm, self.name, self.metadata
+        )
 
     def truth_table(self) -> pd.DataFrame:
         """Columns of a sites table (`io.sites_table`) and the true displacements."""
@@ -108,13 +110,11 @@ class SimulatedImage:
 def crystal_for(config: SimulationConfig, rng: np.random.Generator) -> Crystal:
     """A crystal that covers the field of view with a margin of 2 nm."""
     scan = config.scan
-    radius = np.hypot(*scan.shape) / 2 * scan.pixel_size_pm * 1.1 + 2000
+    radius = np.hypot(scan.shape[0], scan.shape[1]) / 2 * scan.pixel_size_pm * 1.1 + 2000
     return build_crystal(config.crystal, radius, rng)
 
 
-def crystal_to_px(
-    position_pm: FloatArray, scan: ScanConfig, origin_px: FloatArray
-) -> FloatArray:
+def crystal_to_px(position_pm: FloatArray, scan: ScanConfig, origin_px: FloatArray) -> FloatArray:
     """Places in the sample (x, y) [pm] to (y, x) in the image [px]."""
     xy = position_pm @ np.linalg.inv(scan.matrix_pm()).T
     return np.asarray(xy[:, ::-1] + origin_px)

@@ -1,8 +1,8 @@
 """Incoherent images: columns at exact positions, convolved with the probe.
 
 The columns are spread onto the pixel grid with a compact kernel and the kernel is divided out in
-Fourier space (a non-uniform FFT of type 1; Barnett et al., doi 10.1137/18M120885X), so that a column
-sits at its exact sub-pixel place: rounding positions to pixels would cost several picometres.
+Fourier space (a non-uniform FFT of type 1; Barnett et al., doi 10.1137/18M120885X), so that a
+column sits at its exact sub-pixel place: rounding to pixels would cost several picometres.
 """
 
 from __future__ import annotations
@@ -43,13 +43,14 @@ def _spread(position_px: FloatArray, weight: FloatArray, shape: tuple[int, int])
     flat = rows[:, :, None] + (index[:, 1] % shape[1])[:, None, :]  # (N, w, w)
     image = value[:, 0, :, None] * value[:, 1, None, :] * weight[:, None, None]
     grid = np.bincount(flat.ravel(), image.ravel(), minlength=shape[0] * shape[1])
-    return grid.reshape(shape)
+    return np.asarray(grid.reshape(shape), dtype=float)
 
 
 def _sampling(matrix_pm: FloatArray, probe: ProbeConfig) -> tuple[float, int]:
     """Pixel size [pm] and the factor by which the grid is finer than the pixels.
 
-    The grid holds the information limit at twice its Nyquist rate; coarse scans are sampled from it.
+    The grid holds the information limit at twice its Nyquist rate; coarse scans take every nth
+    point of it.
     """
     pitch = float(np.sqrt(abs(np.linalg.det(matrix_pm))))
     return pitch, int(np.ceil(pitch * 2 * probe.information_limit_per_pm / 0.52))
@@ -101,9 +102,7 @@ def render_columns(
     pitch, factor = _sampling(matrix_pm, probe)
     pad = int(np.ceil(700.0 / pitch))
     size = tuple(scipy.fft.next_fast_len((n + 2 * pad) * factor, real=True) for n in shape)
-    near = np.all(
-        (position_px > -pad) & (position_px < np.asarray(shape) + pad), axis=1
-    )
+    near = np.all((position_px > -pad) & (position_px < np.asarray(shape) + pad), axis=1)
     grid = _spread((position_px[near] + pad) * factor, weight[near], (size[0], size[1]))
     patch = _probe_patch(matrix_pm, probe)
     half = len(patch) // 2

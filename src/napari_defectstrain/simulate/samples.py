@@ -21,7 +21,6 @@ from .dataset import (
     clean_image,
     crystal_for,
     crystal_to_px,
-    metadata_of,
     simulate_image,
     with_truth,
 )
@@ -118,7 +117,12 @@ def dose_series(rng: np.random.Generator) -> Iterator[SimulatedImage]:
     frames_n, loss = 30, 0.0035
     base = paper_like(rng, 3.0)
     scan = replace(
-        base.scan, shape=(512, 512), pixel_size_pm=30.0, dose_e_per_nm2=3.9e6, frames=1, jitter_px=0.5
+        base.scan,
+        shape=(512, 512),
+        pixel_size_pm=30.0,
+        dose_e_per_nm2=3.9e6,
+        frames=1,
+        jitter_px=0.5,
     )
     crystal_config = CrystalConfig(fractions=(0.056, 0.032, 0.004, 0.0))
     config = replace(base, scan=scan, crystal=crystal_config)
@@ -130,9 +134,7 @@ def dose_series(rng: np.random.Generator) -> Iterator[SimulatedImage]:
     for t in range(frames_n):
         if t:
             class_index = _knock_out(class_index, loss, rng)
-        crystal = relax_crystal(
-            crystal_config, crystal.site_pm, crystal.is_metal, class_index, rng
-        )
+        crystal = relax_crystal(crystal_config, crystal.site_pm, crystal.is_metal, class_index, rng)
         position = crystal_to_px(crystal.position_pm, scan, origin)
         frames.append(expose(clean_image(position, class_index, config) + dirt, scan, rng))
         classes.append(class_index.copy())

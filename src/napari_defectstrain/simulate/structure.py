@@ -38,7 +38,8 @@ class CrystalConfig(Config):
     def __post_init__(self) -> None:
         if len(self.fractions) != 4 or min(self.fractions) < 0 or sum(self.fractions) > 1:
             raise DefectStrainError(
-                f"fractions: got {self.fractions}, expected four of XY, Y2, V1, V2 that sum to at most 1"
+                f"fractions: got {self.fractions}, expected four of XY, Y2, V1, V2 that sum "
+                "to at most 1"
             )
 
 
@@ -92,12 +93,10 @@ def lattice_sites(lattice_pm: float, radius_pm: float) -> tuple[FloatArray, Bool
     return site[inside], is_metal[inside]
 
 
-def relaxation(
-    offset_pm: FloatArray, spacing_change: FloatArray, lattice_pm: float
-) -> FloatArray:
+def relaxation(offset_pm: FloatArray, spacing_change: FloatArray, lattice_pm: float) -> FloatArray:
     """Displacement beside a point defect: linear inside the ring of metal columns, 1/r outside.
 
-    ``u(r) = u0 r / r0`` for ``r < r0`` and ``u0 r0 / r`` beyond, radial, with ``r0 = a/sqrt(3)`` and
+    Radial, ``u0 r / r0`` for ``r < r0`` and ``u0 r0 / r`` beyond, with ``r0 = a / sqrt(3)`` and
     ``u0 = spacing_change a / sqrt(3)``: the field of a 2D inclusion (Eshelby, doi
     10.1098/rspa.1957.0133) whose radius is the metal ring.
 
@@ -123,9 +122,7 @@ def superposed_relaxation(
     """
     ring2 = lattice_pm**2 / 3
     r2 = (
-        (site_pm**2).sum(axis=1)[:, None]
-        + (defect_pm**2).sum(axis=1)
-        - 2 * site_pm @ defect_pm.T
+        (site_pm**2).sum(axis=1)[:, None] + (defect_pm**2).sum(axis=1) - 2 * site_pm @ defect_pm.T
     )  # (N, D)
     np.maximum(r2, ring2, out=r2)
     np.divide(spacing_change * ring2, r2, out=r2)
