@@ -6,8 +6,8 @@ from napari.layers import Image
 
 from ..calibration import PixelSizeEstimate, estimate_pixel_size
 from ..io import validate_image
+from ..loading import CALIBRATED_BY_LATTICE, CALIBRATION_TOLERANCE
 from ..materials import get_material
-from ..pipeline import CALIBRATED_BY_LATTICE, CALIBRATION_TOLERANCE
 from ..types import CalibratedImage, DefectStrainError, Progress
 from . import _panel
 from ._layers import CALIBRATION, calibrate, pixel_size_pm

@@ -25,6 +25,7 @@ from ..styles import CLASS_STYLE, ClassStyle
 from ..types import DefectStrainError
 from . import _panel
 from ._layers import corrected_planes, kind, note
+from ._lifetime import connect, when_destroyed
 from .editing import DefectEditor, editor_of
 
 CLASS_ROLES = ROLES[1:]
@@ -70,7 +71,13 @@ class EditPanel(QWidget):
         self.export_button.clicked.connect(self.export)
         layout.addWidget(self.export_button)
         self._shortcuts: list[QShortcut] = []
+        when_destroyed(self, self._forget_editor)
         self.show_layer(None)
+
+    def _forget_editor(self) -> None:
+        if self.editor is not None:
+            self.editor.changed.disconnect(self._changed)
+            self.editor = None
 
     def _legend(self) -> QGridLayout:
         grid = QGridLayout()
@@ -163,8 +170,7 @@ class EditPanel(QWidget):
         if layer is self.layer and layer is not None:
             self.update_counts()
             return
-        if self.editor is not None:
-            self.editor.changed.disconnect(self._changed)
+        self._forget_editor()
         self.layer = layer if isinstance(layer, Points) else None
         self.editor = editor_of(self.layer) if self.layer is not None else None
         if self.editor is not None and self.layer is not None:
@@ -187,7 +193,7 @@ class EditPanel(QWidget):
             shortcut.activated.connect(lambda i=i: self.relabel(i))
             self._shortcuts.append(shortcut)
             self.destroyed.connect(shortcut.deleteLater)
-        self.viewer.layers.selection.events.active.connect(self._enable_shortcuts)
+        connect(self, self.viewer.layers.selection.events.active, self._enable_shortcuts)
         self._enable_shortcuts()
 
     def _enable_shortcuts(self, *_: object) -> None:

@@ -65,6 +65,25 @@ def placement(layer: Layer) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in PLACEMENT}
 
 
+def plane_placement(layer: Layer, corner_px: Sequence[float]) -> dict[str, Any]:
+    """Where an image lies that is a part of the planes of a stack.
+
+    Parameters
+    ----------
+    layer : Layer
+        The stack.
+    corner_px : (float, float)
+        (y, x) of the part's first pixel in the planes [px].
+    """
+    return {
+        "scale": layer.scale[-2:],
+        "rotate": layer.rotate[-2:, -2:],
+        "translate": layer.data_to_world((*(0,) * (layer.ndim - 2), *corner_px))[-2:],
+        "units": layer.units[-2:],
+        "axis_labels": layer.axis_labels[-2:],
+    }
+
+
 def free_name(viewer: ViewerModel, name: str) -> str:
     """The name, with a number if there is such a layer already."""
     taken = {layer.name for layer in viewer.layers}

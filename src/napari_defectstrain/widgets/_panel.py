@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ._lifetime import connect
 from ._settings import Settings
 from ._worker import RunBar
 
@@ -77,13 +78,7 @@ class Panel(QWidget):
         """Call `refresh` when layers come, go or are renamed, until the widget is gone."""
         events = self.viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
-            event.connect(refresh)
-
-        def forget(*_: object) -> None:
-            for event in (events.inserted, events.removed, events.renamed):
-                event.disconnect(refresh)
-
-        self.destroyed.connect(forget)
+            connect(self, event, refresh)
 
 
 class LayerCombo(QComboBox):

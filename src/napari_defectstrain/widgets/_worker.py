@@ -9,8 +9,19 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from ..types import Cancelled, DefectStrainError, Progress
+from ._lifetime import when_destroyed
 
 PROGRESS_STEPS = 1000
+
+
+class _Stop:
+    """Whether the job under way shall stop."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def ask(self) -> None:
+        self.asked = True
 
 
 class _Reporter(QObject):
@@ -18,12 +29,12 @@ class _Reporter(QObject):
 
     progressed = Signal(float, str)
 
-    def __init__(self) -> None:
+    def __init__(self, stop: _Stop) -> None:
         super().__init__()
-        self.stop = False
+        self.stop = stop
 
     def __call__(self, fraction: float, message: str) -> None:
-        if self.stop:
+        if self.stop.asked:
             raise Cancelled(message)
         self.progressed.emit(float(fraction), str(message))
 
@@ -40,7 +51,7 @@ def _attempt(compute: Callable[[Progress], Any], reporter: _Reporter) -> tuple[s
         return "mistake", "this job needs more memory than the computer has free: use fewer images"
     except OSError as failure:
         return "mistake", f"{failure.filename or 'file'}: {failure.strerror or failure}"
-    return ("cancelled", None) if reporter.stop else ("done", result)
+    return ("cancelled", None) if reporter.stop.asked else ("done", result)
 
 
 class RunBar(QWidget):
@@ -79,6 +90,9 @@ class RunBar(QWidget):
         layout.addLayout(buttons)
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
+        # A closed widget must not leave a job behind that nobody can stop.
+        stop = self._stop = _Stop()
+        when_destroyed(self, stop.ask)
         self.run_button.clicked.connect(self.run_clicked)
         self.cancel_button.clicked.connect(self.cancel)
         self._reporter: _Reporter | None = None
@@ -97,10 +111,9 @@ class RunBar(QWidget):
         if self.running:
             show_info("A job is running already: wait for it, or cancel it")
             return
-        reporter = _Reporter()
+        self._stop.asked = False
+        reporter = _Reporter(self._stop)
         reporter.progressed.connect(self._show_progress)
-        # A closed widget must not leave a job behind that nobody can stop.
-        self.destroyed.connect(lambda *_: setattr(reporter, "stop", True))
         worker = create_worker(_attempt, compute, reporter, _start_thread=False)
         worker.returned.connect(self._finish)
         worker.errored.connect(self._fail)
@@ -112,13 +125,13 @@ class RunBar(QWidget):
 
     def cancel(self) -> None:
         """Ask the running job to stop at its next step."""
-        if self._reporter is not None:
-            self._reporter.stop = True
+        if self.running:
+            self._stop.ask()
             self.status.setText("Stopping…")
 
     def _show_progress(self, fraction: float, message: str) -> None:
         self.bar.setValue(round(PROGRESS_STEPS * min(max(fraction, 0.0), 1.0)))
-        if self._reporter is None or not self._reporter.stop:
+        if not self._stop.asked:
             self.status.setText(message)
 
     def _reset(self) -> None:

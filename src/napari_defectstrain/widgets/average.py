@@ -10,7 +10,8 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QListWidget, QListWidgetItem
 
 from ..average import AverageConfig, average_stack
 from ..materials import ROLES, WSE2, get_material
-from ..pipeline import RunConfig, average_classes
+from ..pipeline import average_classes
+from ..runs import RunConfig
 from ..types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
 from . import _panel
 from ._averages import add_averages, free_corner, layers_of_run, look_at, run_title, runs

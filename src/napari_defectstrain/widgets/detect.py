@@ -7,11 +7,12 @@ from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QLineEdit, QPushButton, QWidget
 
-from ..align import register_frames
 from ..detect.config import DEVICES, DetectConfig
 from ..io import validate_image
+from ..loading import sum_frames
 from ..materials import DEFECT_ROLES, MATERIALS, get_material
-from ..pipeline import RunConfig, detect_images
+from ..pipeline import detect_images
+from ..runs import RunConfig
 from ..types import CalibratedImage, DefectStrainError, Progress
 from . import _panel
 from ._calibrator import Calibrator
@@ -26,13 +27,14 @@ from ._layers import (
     layer_by_id,
     note,
     pixel_size_pm,
-    placement,
+    plane_placement,
     provenance,
     replace_metadata,
     set_points,
     site_positions,
     site_table,
 )
+from ._lifetime import connect
 from .editing import editor_of
 
 BUNDLED = "bundled weights"
@@ -71,7 +73,7 @@ class DetectWidget(_panel.Panel):
         self.image.layer_changed.connect(self._image_changed)
         self.watch_layers(self.image.refresh)
         self.watch_layers(self._follow_active)
-        napari_viewer.layers.selection.events.active.connect(self._follow_active)
+        connect(self, napari_viewer.layers.selection.events.active, self._follow_active)
         self.image.refresh()
         self._image_changed()
         self._follow_active()
@@ -214,7 +216,7 @@ class DetectWidget(_panel.Panel):
             self.run_bar.status.setText("Nothing was done")
         elif meaning == FRAMES:
             self.run_bar.start(
-                lambda progress: _register(planes, progress),
+                lambda progress: _register(planes, layer.name, progress),
                 lambda total: self._detect_sum(layer, total, config),
                 "Registering the frames…",
             )
@@ -230,20 +232,19 @@ class DetectWidget(_panel.Panel):
             [FRAMES, IMAGES],
         )
 
-    def _detect_sum(self, layer: Image, total: Any, config: RunConfig) -> None:
-        place = {
-            k: v[1:] if k in ("scale", "translate", "units", "axis_labels") else v
-            for k, v in placement(layer).items()
-            if k in ("scale", "translate", "units", "axis_labels")
-        }
+    def _detect_sum(self, layer: Image, total: CalibratedImage, config: RunConfig) -> None:
+        corner = total.metadata["region_px"][0::2]
+        about = {k: v for k, v in total.metadata.items() if k not in (CALIBRATION, "warnings")}
         added = self.viewer.add_image(
-            total,
+            total.data,
             name=free_name(self.viewer, f"{layer.name} · sum"),
-            metadata=provenance(
-                "sum", {"frames": layer.data.shape[0]}, frames_of=str(layer.unique_id)
-            ),
-            **place,
+            metadata=provenance("sum", about, frames_of=str(layer.unique_id)),
+            **plane_placement(layer, corner),
         )
+        if CALIBRATION in layer.metadata:
+            added.metadata[CALIBRATION] = layer.metadata[CALIBRATION]
+        for warning in total.metadata["warnings"]:
+            show_warning(warning)
         layer.visible = False
         if not self._queue:
             self.image.choose(added)
@@ -371,11 +372,10 @@ def _is_source(layer: Layer) -> bool:
     return isinstance(layer, Image) and kind(layer) in ("", "sum")
 
 
-def _register(planes: list[CalibratedImage], progress: Progress) -> Any:
-    progress(0.0, "Registering the frames")
+def _register(planes: list[CalibratedImage], name: str, progress: Progress) -> CalibratedImage:
     for plane in planes:
         validate_image(plane)
-    return register_frames([plane.data for plane in planes]).total
+    return sum_frames(planes, name, progress)
 
 
 def _detect_all(planes: list[CalibratedImage], config: RunConfig, progress: Progress) -> list[Any]:

@@ -20,8 +20,9 @@ from qtpy.QtWidgets import (
 from ..config import Config
 from ..io import write_table
 from ..materials import ROLES, get_material
-from ..pipeline import ClassMeasurement, RunConfig, RunResult, measure_classes
+from ..pipeline import measure_classes
 from ..results import displacement_table, spacings_table
+from ..runs import ClassMeasurement, RunConfig, RunResult
 from ..strain import StrainConfig
 from ..styles import DISPLACEMENT_SCALE
 from ..types import DefectStrainError
@@ -29,6 +30,7 @@ from . import _panel
 from ._averages import STACK, layers_of_run, look_at, run_title, runs
 from ._fields import COMPONENTS, add_displacement, add_maps
 from ._layers import KEY, kind, note, provenance
+from ._lifetime import connect
 
 RESULT = "defectstrain_result"
 """Key of a displacement layer's metadata: its `ClassMeasurement`."""
@@ -60,6 +62,8 @@ class StrainWidget(_panel.Panel):
         self.body.addStretch(1)
         self.run_bar.run_clicked.connect(self.run)
         self.watch_layers(self.refresh)
+        # One colour bar at a time: that of the map which is selected.
+        connect(self, napari_viewer.layers.selection.events.changed, self._show_colour_bars)
         self.refresh()
 
     def _build_source(self) -> None:
@@ -269,8 +273,6 @@ class StrainWidget(_panel.Panel):
             about,
             labels,
         )
-        # One colour bar at a time: that of the map which is selected.
-        self.viewer.layers.selection.events.changed.connect(self._show_colour_bars)
         maps[0].colorbar.visible = True
         return maps
 

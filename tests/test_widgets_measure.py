@@ -1,0 +1,335 @@
+"""The average and strain widgets, and the whole way from an edited point to a strain map."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from napari.components import ViewerModel
+from numpy.testing import assert_allclose
+from qtpy.QtCore import Qt
+from widget_stage import PIXEL_PM, add_region, click, errors, press, run, use_truth
+
+from napari_defectstrain.types import DisplacementField, StrainField
+from napari_defectstrain.widgets import _panel
+from napari_defectstrain.widgets import average as average_module
+from napari_defectstrain.widgets._averages import STACK, look_at, runs, world_box_pm
+from napari_defectstrain.widgets._fields import add_displacement, add_maps, map_title
+from napari_defectstrain.widgets._layers import kind, note, provenance
+from napari_defectstrain.widgets.average import AverageWidget
+from napari_defectstrain.widgets.detect import DetectWidget
+from napari_defectstrain.widgets.strain import StrainWidget
+
+NAMES = ("2Se", "SeTe", "2Te", "SV", "DV")
+
+
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFECTSTRAIN_SETTINGS", str(tmp_path / "widgets.json"))
+
+
+def detect(viewer, qtbot, monkeypatch, *seeds):
+    """Detect the truth in simulated images; returns them."""
+    made = [add_region(viewer, seed, size=512, name=f"region {seed}")[0] for seed in seeds]
+    use_truth(monkeypatch, *made)
+    widget = DetectWidget(viewer)
+    qtbot.addWidget(widget)
+    for i in range(len(made)):
+        widget.image.setCurrentIndex(i)
+        run(qtbot, widget)
+    return made
+
+
+@pytest.fixture
+def averaged(qtbot, monkeypatch):
+    """Averages of two regions."""
+    viewer = ViewerModel()
+    detect(viewer, qtbot, monkeypatch, 1, 2)
+    widget = AverageWidget(viewer)
+    qtbot.addWidget(widget)
+    widget.references.setValue(40)
+    run(qtbot, widget)
+    return viewer, widget
+
+
+def of_kind(viewer, what):
+    return [la for la in viewer.layers if kind(la) == what]
+
+
+def test_averages_lie_side_by_side_in_pm(averaged):
+    viewer, _ = averaged
+    averages = of_kind(viewer, "average")
+    assert [note(la)["class"] for la in averages] == list(NAMES)
+    boxes = [world_box_pm(la) for la in averages]
+    for left, right in zip(boxes, boxes[1:], strict=False):
+        assert left[1, 1] < right[0, 1]
+        assert_allclose(left[:, 0], right[:, 0])
+    regions = [world_box_pm(viewer.layers[f"region {i}"]) for i in (1, 2)]
+    assert min(b[0, 1] for b in boxes) > max(b[1, 1] for b in regions)
+    for layer in averages:
+        assert [str(u) for u in layer.units] == ["picometer"] * 2
+        assert layer.axis_labels == ("y", "x")
+        assert layer.data.shape[0] * layer.scale[0] >= 2000
+        # the middle pixel is the origin of the lattice frame
+        middle = np.array(layer.data.shape) // 2
+        assert_allclose(layer.data_to_world(middle), note(layer)["centre_pm"], atol=1e-6)
+
+
+def test_names_and_numbers_are_written_on_the_averages(averaged):
+    viewer, _ = averaged
+    (labels,) = of_kind(viewer, "average labels")
+    stacks = {note(la)["class"]: la.metadata[STACK] for la in of_kind(viewer, "average")}
+    assert list(labels.features["text"]) == [f"{n}  N = {stacks[n].n}" for n in NAMES]
+
+
+def test_averages_share_their_contrast(averaged):
+    viewer, _ = averaged
+    averages = of_kind(viewer, "average")
+    averages[0].contrast_limits = (0.1, 0.9)
+    assert all(tuple(la.contrast_limits) == (0.1, 0.9) for la in averages)
+
+
+def test_windows_are_kept_hidden_and_average_to_the_average(averaged):
+    viewer, _ = averaged
+    windows = {note(la)["class"]: la for la in of_kind(viewer, "windows")}
+    for layer in of_kind(viewer, "average"):
+        stack = windows[note(layer)["class"]]
+        assert not stack.visible
+        assert len(stack.data) == note(layer)["n"] == len(note(stack)["image_index"])
+        assert_allclose(np.mean(stack.data, axis=0), layer.data, rtol=1e-5, atol=1e-5)
+
+
+def test_averages_carry_their_provenance(averaged):
+    viewer, _ = averaged
+    about = note(of_kind(viewer, "average")[0])
+    assert about["weights_sha256"] == "cafe"
+    assert about["images"] == ["region 1", "region 2"]
+    assert about["parameters"]["average"]["max_reference"] == 40
+    assert about["detection"][0]["material"] == "WSe2"
+
+
+def test_a_second_run_gets_numbers_and_a_row_of_its_own(averaged, qtbot):
+    viewer, widget = averaged
+    run(qtbot, widget)
+    assert "SV · average" in viewer.layers
+    assert "SV · average [1]" in viewer.layers
+    first, second = (world_box_pm(viewer.layers[n]) for n in ("SV · average", "SV · average [1]"))
+    assert second[0, 0] > first[1, 0]
+    assert len(runs(viewer)) == 2
+
+
+def test_update_replaces_the_last_run_in_its_place(averaged, qtbot):
+    viewer, widget = averaged
+    before = world_box_pm(viewer.layers["SV · average"])
+    names = [la.name for la in viewer.layers]
+    widget.update_existing.setChecked(True)
+    run(qtbot, widget)
+    assert [la.name for la in viewer.layers] == names
+    assert_allclose(world_box_pm(viewer.layers["SV · average"]), before)
+
+
+def test_only_ticked_images_and_classes_count(averaged, qtbot):
+    viewer, widget = averaged
+    both = note(viewer.layers["SV · average"])["n"]
+    widget.images.item(1).setCheckState(Qt.CheckState.Unchecked)
+    widget.classes[1].setChecked(False)
+    widget.with_windows.setChecked(False)
+    run(qtbot, widget)
+    layer = viewer.layers["SV · average [1]"]
+    assert note(layer)["images"] == ["region 1"]
+    assert 0 < note(layer)["n"] < both
+    assert "SeTe · average [1]" not in viewer.layers
+    assert "SV · windows [1]" not in viewer.layers
+
+
+def test_fewer_shells_give_more_windows(averaged, qtbot):
+    viewer, widget = averaged
+    widget.shells.setCurrentIndex(0)
+    run(qtbot, widget)
+    more, fewer = (note(viewer.layers[n])["n"] for n in ("SV · average [1]", "SV · average"))
+    assert more > fewer
+
+
+def test_nothing_to_average_is_said(qtbot, monkeypatch):
+    viewer = ViewerModel()
+    shown = errors(monkeypatch)
+    widget = AverageWidget(viewer)
+    qtbot.addWidget(widget)
+    run(qtbot, widget)
+    assert "no detections" in shown[0]
+    detect(viewer, qtbot, monkeypatch, 1)
+    viewer.layers["region 1 · sites"].locked = False
+    viewer.layers.remove("region 1 · sites")
+    run(qtbot, widget)
+    assert "detect again" in shown[1]
+
+
+def test_classes_without_windows_are_named(qtbot, monkeypatch):
+    viewer = ViewerModel()
+    said = []
+    monkeypatch.setattr(average_module, "show_warning", said.append)
+    detect(viewer, qtbot, monkeypatch, 1)
+    defects = viewer.layers["region 1 · defects"]
+    classes = defects.features["class"]
+    # only one DV is left, in the middle, and no 2Te
+    dv = np.flatnonzero(classes == "DV")
+    middle = dv[np.hypot(*(defects.data[dv] - 256).T).argmin()]
+    gone = np.flatnonzero((classes == "2Te") | (classes == "DV"))
+    defects.selected_data = set(gone.tolist()) - {int(middle)}
+    defects.remove_selected()
+    widget = AverageWidget(viewer)
+    qtbot.addWidget(widget)
+    widget.references.setValue(20)
+    widget.shells.setCurrentIndex(0)
+    run(qtbot, widget)
+    assert any("No isolated 2Te" in text for text in said)
+    assert any("Only one window of DV" in text for text in said)
+    assert note(viewer.layers["DV · average"])["n"] == 1
+
+
+def test_settings_are_remembered(qtbot):
+    first = AverageWidget(ViewerModel())
+    qtbot.addWidget(first)
+    first.window.setValue(3.0)
+    first.shells.setCurrentIndex(3)
+    first.classes[2].setChecked(False)
+    second = AverageWidget(ViewerModel())
+    qtbot.addWidget(second)
+    assert second.window.value() == 3.0
+    assert second.shells.currentIndex() == 3
+    assert not second.classes[2].isChecked()
+
+
+def a_field(name="SV"):
+    """Two columns, and a strain field whose dilation rises along x by 1e-5 a pm."""
+    site = np.array([[0.0, 190.0], [190.0, 0.0]])
+    u = np.array([[0.0, 5.0], [-3.0, 0.0]])
+    x = np.arange(-100.0, 101.0, 10.0)
+    grid = np.tile(1e-5 * x, (len(x), 1))
+    components = dict.fromkeys(("exx", "eyy", "exy", "rotation", "dilation"), grid)
+    strain = StrainField(name, x, -x, components, {k: 0.1 * v for k, v in components.items()}, 60.0)
+    return DisplacementField(name, site, np.array([True, False]), u, np.eye(4)), strain
+
+
+def test_arrows_start_at_the_sites_and_point_with_y_up():
+    viewer = ViewerModel()
+    field, _ = a_field()
+    layer = add_displacement(viewer, field, (1000.0, 2000.0), 10.0, provenance("displacement", {}))
+    # a column above the defect (y up) lies at smaller y in the world, and moves further up
+    assert_allclose(layer.data[0], [[810.0, 2000.0], [-5.0, 0.0]])
+    assert_allclose(layer.data[1], [[1000.0, 2190.0], [0.0, -3.0]])
+    assert layer.length == 10.0
+    assert layer.vector_style == "arrow"
+    assert_allclose(layer.features["magnitude_pm"], [5.0, 3.0])
+
+
+def test_columns_without_a_fit_get_no_arrow():
+    field, _ = a_field()
+    field.u_pm[0] = np.nan
+    layer = add_displacement(ViewerModel(), field, (0.0, 0.0), 1.0, provenance("displacement", {}))
+    assert len(layer.data) == 1
+
+
+def test_maps_are_in_per_cent_with_symmetric_limits_and_lie_where_they_belong():
+    viewer = ViewerModel()
+    _, strain = a_field()
+    about = {"SV": provenance("displacement", {}, **{"class": "SV"})}
+    maps = add_maps(
+        viewer,
+        {"SV": strain},
+        {"SV": (0.0, 500.0)},
+        2000.0,
+        ["dilation"],
+        True,
+        0.0,
+        about,
+        provenance("map labels", {}),
+    )
+    assert [la.name for la in maps] == ["SV · dilation (%)", "SV · σ dilation (%)"]
+    dilation, sigma = maps
+    assert_allclose(dilation.contrast_limits, (-0.1, 0.1))
+    assert_allclose(sigma.contrast_limits, (0.0, 0.01))
+    # x = +100 pm is in the last column, 100 pm right of the centre of its class
+    assert_allclose(dilation.data[0, -1], 0.1)
+    assert_allclose(dilation.data_to_world((10, 20))[1], 600.0)
+    (labels,) = of_kind(viewer, "map labels")
+    assert labels.features["text"][0] == "dilation ±0.1 %"
+    dilation.contrast_limits = (-0.05, 0.05)
+    assert labels.features["text"][0] == map_title(dilation) == "dilation ±0.05 %"
+
+
+def test_strain_without_averages_is_said(qtbot, monkeypatch):
+    shown = errors(monkeypatch)
+    widget = StrainWidget(ViewerModel())
+    qtbot.addWidget(widget)
+    run(qtbot, widget)
+    assert "average the classes" in shown[0]
+
+
+def test_strain_adds_arrows_maps_and_a_table(averaged, qtbot, tmp_path, monkeypatch):
+    viewer, _ = averaged
+    widget = StrainWidget(viewer)
+    qtbot.addWidget(widget)
+    widget.bootstrap.setValue(200)
+    widget.maps["exx"].setChecked(True)
+    widget.sigma.setChecked(True)
+    run(qtbot, widget)
+    arrows = {note(la)["class"]: la for la in of_kind(viewer, "displacement")}
+    assert list(arrows) == list(NAMES[1:])
+    assert [arrows[n].length for n in NAMES[1:]] == [40, 40, 10, 10]
+    maps = [la.name for la in of_kind(viewer, "map")]
+    assert len(maps) == 4 * 2 * 2
+    assert {"SV · dilation (%)", "SV · σ exx (%)"} <= set(maps)
+    assert "SV · eyy (%)" not in maps
+    about = note(arrows["SV"])
+    assert about["parameters"]["bootstrap"] == 200
+    assert about["parameters"]["average"]["max_reference"] == 40
+    assert about["weights_sha256"] == "cafe"
+    assert [widget.table.item(i, 0).text() for i in range(5)] == list(NAMES)
+    assert widget.table.item(0, 3).text() == "reference"
+    # built in: SV -4.8 %
+    assert widget.table.item(3, 3).text().startswith("-")
+    path = tmp_path / "spacings.csv"
+    monkeypatch.setattr(_panel, "ask_save_path", lambda *_: str(path))
+    widget.export_buttons[0].click()
+    assert list(pd.read_csv(path)["class"]) == list(NAMES)
+    path = tmp_path / "displacement.csv"
+    monkeypatch.setattr(_panel, "ask_save_path", lambda *_: str(path))
+    widget.export_buttons[1].click()
+    assert set(pd.read_csv(path)["class"]) == set(NAMES[1:])
+    widget.enlargement["V1"].setValue(25)
+    assert [arrows[n].length for n in NAMES[1:]] == [40, 40, 25, 25]
+    # again: numbered, and the old ones hidden under the new
+    run(qtbot, widget)
+    assert not viewer.layers["SV · displacement"].visible
+    assert viewer.layers["SV · displacement [1]"].visible
+
+
+def test_an_edit_by_hand_changes_the_average(make_napari_viewer, qtbot, monkeypatch):
+    """As a person would: detect, average, delete one point with the mouse and a key, again."""
+    viewer = make_napari_viewer(show=True)
+    made, _ = add_region(viewer, 1, size=512)
+    use_truth(monkeypatch, made)
+    detector, averager = DetectWidget(viewer), AverageWidget(viewer)
+    viewer.window.add_dock_widget(detector, area="right")
+    viewer.window.add_dock_widget(averager, area="right")
+    run(qtbot, detector)
+    averager.references.setValue(40)
+    run(qtbot, averager)
+    before = viewer.layers["SV · average"]
+    stack = before.metadata[STACK]
+    assert stack.n > 1
+
+    defects = viewer.layers["region · defects"]
+    look_at(viewer, [viewer.layers["region"]])
+    detector.edit.buttons["Select"].click()
+    target = stack.position_px[np.flatnonzero(stack.included)[0]]
+    click(viewer, defects, target)
+    assert list(defects.features["class"].iloc[list(defects.selected_data)]) == ["SV"]
+    press(viewer, Qt.Key.Key_5, Qt.KeyboardModifier.ShiftModifier)  # a DV, she says
+    run(qtbot, averager)
+    after = viewer.layers["SV · average [1]"]
+    assert note(after)["n"] == note(before)["n"] - 1
+    assert np.abs(after.data - before.data).max() > 1e-3
+    assert (
+        note(viewer.layers["DV · average [1]"])["n"] == note(viewer.layers["DV · average"])["n"] + 1
+    )
+    assert pytest.approx(PIXEL_PM) == viewer.layers["region"].scale[0]
