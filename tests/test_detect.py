@@ -9,6 +9,7 @@ import torch
 
 from napari_defectstrain.detect.config import DetectConfig, NetworkConfig, TrainConfig
 from napari_defectstrain.detect.device import pick_device
+from napari_defectstrain.detect.doubts import irregular_fraction
 from napari_defectstrain.detect.evaluate import confusion_matrix, match_columns, scores
 from napari_defectstrain.detect.locate import (
     assign_classes,
@@ -169,6 +170,13 @@ def test_images_outside_the_model_are_refused_or_doubted() -> None:
     assert any("another material, or a calibration" in w for w in detect_columns(wrong).warnings)
     with pytest.raises(DefectStrainError, match="no weights are bundled for MoS2"):
         detect_columns(region().image, DetectConfig(material="MoS2"))
+
+
+def test_a_honeycomb_is_regular_and_another_net_is_not() -> None:
+    simulated = region()
+    assert irregular_fraction(simulated.position_px, (400, 400)) == 0
+    square = np.stack(np.meshgrid(np.arange(0, 400, 9.0), np.arange(0, 400, 9.0)), -1)
+    assert irregular_fraction(square.reshape(-1, 2), (400, 400)) > 0.9
 
 
 def test_weights_files_carry_settings_record_and_hash(tmp_path: Path) -> None:

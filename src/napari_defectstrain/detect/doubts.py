@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, minimum_filter
+from scipy.spatial import cKDTree
 
 from ..materials import Material
 from ..types import CalibratedImage, FloatArray, Sites
@@ -11,21 +12,53 @@ from ..types import CalibratedImage, FloatArray, Sites
 CONTRAST_RANGE = (0.5, 0.92)
 """Brightness of X2 columns over that of the metal's for WSe2: 0.65-0.75, blurred by the probe."""
 _MIN_COLUMNS = 10
+_MAX_IRREGULAR = 0.03
+_SURE = 0.8
+_MAX_UNSURE = 0.15
 
 
 def doubts(image: CalibratedImage, sites: Sites, material: Material, pixel_pm: float) -> list[str]:
     """Reasons, a line each, not to trust the classes found in an image."""
+    name, found = image.name, []
     ratio = contrast_ratio(image.data, sites, material.lattice_pm / pixel_pm)
-    if ratio is None:
-        return [f"{image.name}: too few columns to check that this is {material.name}"]
     low, high = CONTRAST_RANGE
-    if not low <= ratio <= high:
-        return [
-            f"{image.name}: columns of the chalcogen sublattice are {ratio:.2f} times as bright as "
-            f"the metal's, expected {low:g} to {high:g} for {material.name}: another material, "
-            "phase or detector range; classes are not to be trusted"
-        ]
-    return []
+    if ratio is None:
+        found.append(f"{name}: too few columns to check that this is {material.name}")
+    elif not low <= ratio <= high:
+        found.append(
+            f"{name}: columns of the chalcogen sublattice are {ratio:.2f} times as bright as the "
+            f"metal's, expected {low:g} to {high:g} for {material.name}: another material, phase "
+            "or detector range; classes are not to be trusted"
+        )
+    irregular = irregular_fraction(sites.position_px, image.data.shape)
+    if irregular > _MAX_IRREGULAR:
+        found.append(
+            f"{name}: {100 * irregular:.0f} % of the columns lack the three neighbours of a 2H "
+            "honeycomb: another phase, a boundary, a hole or a distorted scan; classes there are "
+            "not to be trusted"
+        )
+    unsure = float(np.mean(sites.probability[~sites.is_metal] < _SURE))
+    if unsure > _MAX_UNSURE:
+        found.append(
+            f"{name}: {100 * unsure:.0f} % of the chalcogen columns have no class above "
+            f"{100 * _SURE:.0f} %: noise, or a picture unlike {material.name} as the model knows it"
+        )
+    return found
+
+
+def irregular_fraction(position_px: FloatArray, shape: tuple[int, ...]) -> float:
+    """Fraction of the columns away from the rim without threefold surroundings.
+
+    The modulus of the mean of exp(3 i phi) over a column's three nearest neighbours is 1 in a
+    honeycomb, also a sheared or strained one, and small where they don't lie 120 degrees apart.
+    """
+    distance, index = cKDTree(position_px).query(position_px, k=4)
+    offset = position_px[index[:, 1:]] - position_px[:, None]
+    direction = (offset[..., 1] - 1j * offset[..., 0]) / distance[:, 1:]
+    order = np.abs((direction**3).mean(axis=1))
+    rim = 1.5 * np.median(distance[:, 1])
+    inner = np.all((position_px > rim) & (position_px < np.asarray(shape[:2]) - 1 - rim), axis=1)
+    return float((order[inner] < 0.5).mean()) if inner.any() else 1.0
 
 
 def contrast_ratio(data: FloatArray, sites: Sites, a_px: float) -> float | None:
