@@ -1,8 +1,8 @@
 """Precision, recall and F1 of detection on fresh simulated images of the paper's kind.
 
-``python benchmarks/bench_detect.py [--images 12] [--seed 777] [--weights FILE]`` prints the table of
-Lee et al., SI Table S2 (doi 10.1021/acs.nanolett.0c00269), and the confusion matrix. The images
-share nothing with training but the simulator: another seed, the conditions of the sample data.
+``python benchmarks/bench_detect.py [--images 12] [--seed 777] [--weights FILE]`` prints the table
+of Lee et al., SI Table S2 (doi 10.1021/acs.nanolett.0c00269), and the confusion matrix. The
+images share nothing with training but the simulator: another seed, the conditions of the sample data.
 """
 
 from __future__ import annotations
