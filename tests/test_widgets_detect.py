@@ -22,6 +22,7 @@ from widget_stage import (
     use_truth,
 )
 
+from napari_defectstrain.io import read_sites
 from napari_defectstrain.types import Cancelled
 from napari_defectstrain.widgets import _edit_panel, _panel
 from napari_defectstrain.widgets import detect as detect_module
@@ -38,6 +39,7 @@ from napari_defectstrain.widgets.detect import (
 )
 from napari_defectstrain.widgets.strain import StrainWidget
 
+NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV")
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 CONTROL = Qt.KeyboardModifier.ControlModifier
 
@@ -128,7 +130,7 @@ def test_select_relabel_undo_redo_with_the_keyboard(window, qtbot):
     assert defects.features["class"].iloc[row] == "SV"
     press(viewer, Qt.Key.Key_Z, CONTROL | SHIFT)
     assert defects.features["class"].iloc[row] == "DV"
-    qtbot.waitUntil(lambda: "1 points by hand" in widget.edit.title.text())
+    qtbot.waitUntil(lambda: "1 point by hand" in widget.edit.title.text())
 
 
 def test_moving_by_dragging_and_deleting_by_key(window):
@@ -189,6 +191,21 @@ def test_populations_are_exported(stage, tmp_path, monkeypatch):
     widget.edit.export_button.click()
     table = pd.read_csv(path).query("image == 'all'").set_index("class")
     assert table.loc["SV", "columns"] == (made.class_index == 4).sum()
+
+
+def test_corrected_columns_are_exported_for_the_command_line(stage, tmp_path, monkeypatch):
+    viewer, widget, made, _ = stage
+    defects = viewer.layers["region · defects"]
+    defects.selected_data = {0}
+    defects.remove_selected()
+    path = tmp_path / "region.sites.csv"
+    monkeypatch.setattr(_panel, "ask_save_path", lambda *_: str(path))
+    widget.edit.columns_button.click()
+    got = read_sites(path, NAMES)
+    (want,) = corrected_planes(viewer, defects)
+    assert_allclose(got.position_px, want.position_px, atol=1e-3)
+    assert_array_equal(got.class_index, want.class_index)
+    assert (got.source == "manual").sum() == 1
 
 
 def test_detecting_again_asks_before_it_touches_edits(stage, qtbot, monkeypatch):

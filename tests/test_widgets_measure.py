@@ -6,7 +6,7 @@ import pytest
 from napari.components import ViewerModel
 from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
-from widget_stage import PIXEL_PM, add_region, click, errors, press, run, use_truth
+from widget_stage import add_region, click, errors, press, run, use_truth
 
 from napari_defectstrain.types import DisplacementField, StrainField
 from napari_defectstrain.widgets import _panel
@@ -28,7 +28,7 @@ def own_settings(tmp_path, monkeypatch):
 
 def detect(viewer, qtbot, monkeypatch, *seeds):
     """Detect the truth in simulated images; returns them."""
-    made = [add_region(viewer, seed, size=512, name=f"region {seed}")[0] for seed in seeds]
+    made = [add_region(viewer, seed, size=448, name=f"region {seed}")[0] for seed in seeds]
     use_truth(monkeypatch, *made)
     widget = DetectWidget(viewer)
     qtbot.addWidget(widget)
@@ -171,7 +171,7 @@ def test_classes_without_windows_are_named(qtbot, monkeypatch):
     classes = defects.features["class"]
     # only one DV is left, in the middle, and no 2Te
     dv = np.flatnonzero(classes == "DV")
-    middle = dv[np.hypot(*(defects.data[dv] - 256).T).argmin()]
+    middle = dv[np.hypot(*(defects.data[dv] - 224).T).argmin()]
     gone = np.flatnonzero((classes == "2Te") | (classes == "DV"))
     defects.selected_data = set(gone.tolist()) - {int(middle)}
     defects.remove_selected()
@@ -303,33 +303,45 @@ def test_strain_adds_arrows_maps_and_a_table(averaged, qtbot, tmp_path, monkeypa
     assert viewer.layers["SV · displacement [1]"].visible
 
 
-def test_an_edit_by_hand_changes_the_average(make_napari_viewer, qtbot, monkeypatch):
-    """As a person would: detect, average, delete one point with the mouse and a key, again."""
+def test_from_the_sample_to_strain_with_an_edit_by_hand(make_napari_viewer, qtbot):
+    """As a person would: open, detect, average, relabel a point, average again, measure."""
     viewer = make_napari_viewer(show=True)
-    made, _ = add_region(viewer, 1, size=512)
-    use_truth(monkeypatch, made)
-    detector, averager = DetectWidget(viewer), AverageWidget(viewer)
-    viewer.window.add_dock_widget(detector, area="right")
-    viewer.window.add_dock_widget(averager, area="right")
+    viewer.open_sample("napari-defectstrain", "one_region")
+    region = viewer.layers[0]
+    widgets = DetectWidget(viewer), AverageWidget(viewer), StrainWidget(viewer)
+    for i, widget in enumerate(widgets):
+        viewer.window.add_dock_widget(widget, area="right", tabify=i > 0)
+    detector, averager, strain = widgets
+
     run(qtbot, detector)
-    averager.references.setValue(40)
+    defects = viewer.layers[f"{region.name} · defects"]
+    # the alloy has 14.6 % of defective columns among 4800 or so
+    assert 550 < len(defects.data) < 850
+    assert len(note(defects)["weights_sha256"]) == 64
+
+    averager.references.setValue(60)
     run(qtbot, averager)
     before = viewer.layers["SV · average"]
     stack = before.metadata[STACK]
-    assert stack.n > 1
 
-    defects = viewer.layers["region · defects"]
-    look_at(viewer, [viewer.layers["region"]])
-    detector.edit.buttons["Select"].click()
+    look_at(viewer, [region])
+    viewer.scene.camera.zoom *= 4
     target = stack.position_px[np.flatnonzero(stack.included)[0]]
+    viewer.scene.camera.center = (0.0, *region.data_to_world(target))
+    detector.edit.buttons["Select"].click()
     click(viewer, defects, target)
     assert list(defects.features["class"].iloc[list(defects.selected_data)]) == ["SV"]
-    press(viewer, Qt.Key.Key_5, Qt.KeyboardModifier.ShiftModifier)  # a DV, she says
+    press(viewer, Qt.Key.Key_3, Qt.KeyboardModifier.ShiftModifier)
     run(qtbot, averager)
     after = viewer.layers["SV · average [1]"]
-    assert note(after)["n"] == note(before)["n"] - 1
+    assert note(after)["n"] < note(before)["n"]
     assert np.abs(after.data - before.data).max() > 1e-3
-    assert (
-        note(viewer.layers["DV · average [1]"])["n"] == note(viewer.layers["DV · average"])["n"] + 1
-    )
-    assert pytest.approx(PIXEL_PM) == viewer.layers["region"].scale[0]
+    assert note(viewer.layers["2Te · average [1]"])["n"] > note(viewer.layers["2Te · average"])["n"]
+
+    strain.bootstrap.setValue(200)
+    run(qtbot, strain)
+    arrows = viewer.layers["SV · displacement"]
+    assert note(arrows)["run"] == note(after)["run"]
+    assert viewer.layers["SV · dilation (%)"].visible
+    # the sample's vacancies contract by 4.8 %
+    assert float(strain.table.item(3, 3).text().split(" ")[0]) == pytest.approx(-4.8, abs=2.0)

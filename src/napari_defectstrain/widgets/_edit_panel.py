@@ -1,10 +1,14 @@
 """The part of the detect widget that shows, counts and edits the defects of one layer."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Layer, Points
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtCore import QPointF, Qt, QTimer
-from qtpy.QtGui import QColor, QIcon, QKeySequence, QPainter, QPen, QPixmap, QPolygonF
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -18,14 +22,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ..io import write_table
+from ..io import sites_table, write_table
 from ..materials import ROLES, WSE2
 from ..populations import ALL_IMAGES, SUBSTITUTION, VACANCIES, population_table
-from ..styles import CLASS_STYLE, ClassStyle
-from ..types import DefectStrainError
+from ..styles import CLASS_STYLE
+from ..types import DefectStrainError, Sites
 from . import _panel
-from ._layers import corrected_planes, kind, note
+from ._layers import corrected_planes, kind, note, pixel_size_pm
 from ._lifetime import connect, when_destroyed
+from ._symbols import symbol_icon
 from .editing import DefectEditor, editor_of
 
 CLASS_ROLES = ROLES[1:]
@@ -64,12 +69,22 @@ class EditPanel(QWidget):
             "the share of a class is a fraction of the chalcogen columns"
         )
         layout.addWidget(self.population)
-        self.export_button = QPushButton("Export populations as CSV…")
+        exports = QHBoxLayout()
+        self.export_button = QPushButton("Export populations…")
         self.export_button.setToolTip(
-            "Write columns and concentration of every class (fractions) for every image"
+            "Write columns and concentration of every class (fractions) as CSV, for every image "
+            "of this material that was searched"
         )
         self.export_button.clicked.connect(self.export)
-        layout.addWidget(self.export_button)
+        self.columns_button = QPushButton("Export columns…")
+        self.columns_button.setToolTip(
+            "Write all columns with your corrections as CSV (px and nm), one file an image, as "
+            "`defectstrain run --sites` reads them"
+        )
+        self.columns_button.clicked.connect(self.export_columns)
+        exports.addWidget(self.export_button)
+        exports.addWidget(self.columns_button)
+        layout.addLayout(exports)
         self._shortcuts: list[QShortcut] = []
         when_destroyed(self, self._forget_editor)
         self.show_layer(None)
@@ -263,8 +278,9 @@ class EditPanel(QWidget):
         for name in ("Undo", "Redo"):
             flag = self.editor is not None and getattr(self.editor, f"can_{name.lower()}")
             self.buttons[name].setEnabled(flag)
-        table = self._table()
+        table = self._table([self.layer])
         self.export_button.setEnabled(table is not None)
+        self.columns_button.setEnabled(table is not None)
         if table is None or self.layer is None or self.editor is None:
             self.title.setText("No defects yet: detect, or select a · defects layer")
             self.population.setText("")
@@ -272,7 +288,7 @@ class EditPanel(QWidget):
                 label.setText("–")
             return
         manual = int((self.layer.features["source"] == "manual").sum())
-        self.title.setText(f"{self.layer.name}: {manual} points by hand")
+        self.title.setText(f"{self.layer.name}: {manual} point{'s' * (manual != 1)} by hand")
         rows = table[table["image"] == ALL_IMAGES].set_index("class")
         for i, name in enumerate(self.class_names):
             self.count_labels[i].setText(f"{rows.loc[name, 'columns']}")
@@ -283,20 +299,33 @@ class EditPanel(QWidget):
             f"vacancies {_percent(rows.loc[VACANCIES, 'concentration'])} of the sites"
         )
 
-    def _table(self):
-        if self.layer is None or kind(self.layer) != "defects":
+    def _table(self, layers: Sequence[Layer | None]) -> pd.DataFrame | None:
+        """Populations of some defects layers of one material; None where there are no columns."""
+        names: list[str] = []
+        columns: list[Sites] = []
+        for layer in layers:
+            if layer is None or kind(layer) != "defects":
+                continue
+            try:
+                planes = corrected_planes(self.viewer, layer)
+            except DefectStrainError:
+                continue
+            image = layer.name.removesuffix(" · defects")
+            several = len(planes) > 1
+            names += [f"{image} {i + 1}" if several else image for i in range(len(planes))]
+            columns += planes
+        if not columns:
             return None
-        try:
-            planes = corrected_planes(self.viewer, self.layer)
-        except DefectStrainError:
-            return None
-        image = self.layer.name.removesuffix(" · defects")
-        names = [image] if len(planes) == 1 else [f"{image} {i + 1}" for i in range(len(planes))]
-        return population_table(names, planes, tuple(note(self.layer)["class_names"]))
+        return population_table(names, columns, columns[0].class_names)
 
     def export(self) -> None:
         """Write the population table where the user says."""
-        table = self._table()
+        alike = [
+            la
+            for la in self.viewer.layers
+            if kind(la) == "defects" and tuple(note(la)["class_names"])[1:] == self.class_names
+        ]
+        table = self._table(alike)
         if table is None:
             show_warning("There are no populations to write yet: detect first")
             return
@@ -304,6 +333,25 @@ class EditPanel(QWidget):
         if path:
             write_table(path, table)
             show_info(f"Wrote {path}")
+
+    def export_columns(self) -> None:
+        """Write the corrected columns where the user says, a file for each plane of a stack."""
+        if self.layer is None or self._table([self.layer]) is None:
+            show_warning("There are no columns to write yet: detect first")
+            return
+        planes = corrected_planes(self.viewer, self.layer)
+        image = self.layer.name.removesuffix(" · defects")
+        given = _panel.ask_save_path(self, "Export columns", f"{image}.sites.csv")
+        if not given:
+            return
+        size = pixel_size_pm(self.layer)
+        for i, sites in enumerate(planes):
+            path = Path(given)
+            if len(planes) > 1:
+                stem = path.name.removesuffix(".csv").removesuffix(".sites")
+                path = path.with_name(f"{stem}_{i + 1}.sites.csv")
+            write_table(path, sites_table(sites, size))
+        show_info(f"Wrote {given}" + (f" and {len(planes) - 1} more" if len(planes) > 1 else ""))
 
 
 CLASS_HELP = {
@@ -317,27 +365,3 @@ CLASS_HELP = {
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.2f} %"
-
-
-def symbol_icon(style: ClassStyle, side: int = 18) -> QIcon:
-    """Symbol and colour of a class as napari draws them."""
-    pixmap = QPixmap(side, side)
-    pixmap.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(pixmap)
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    painter.setPen(QPen(QColor(style.colour), 2.2))
-    low, mid, high = 3.0, side / 2, side - 3.0
-    corners = {
-        "square": [(low, low), (high, low), (high, high), (low, high)],
-        "diamond": [(mid, low - 1), (high + 1, mid), (mid, high + 1), (low - 1, mid)],
-        "triangle_up": [(mid, low), (high, high), (low, high)],
-    }.get(style.symbol)
-    if corners is not None:
-        painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in corners]))
-    elif style.symbol == "cross":
-        painter.drawLine(QPointF(mid, low), QPointF(mid, high))
-        painter.drawLine(QPointF(low, mid), QPointF(high, mid))
-    else:
-        painter.drawEllipse(QPointF(mid, mid), mid - low, mid - low)
-    painter.end()
-    return QIcon(pixmap)

@@ -21,6 +21,7 @@ COMPONENTS = {
     "rotation": "rotation, counter-clockwise positive (1 % is 10 mrad)",
 }
 """Strain components in the order of their rows of maps, and what they are."""
+LIMIT_PERCENTILE = 99.5
 DIVERGING = "RdBu_r"
 SIGMA_MAP = "viridis"
 
@@ -112,11 +113,14 @@ def add_maps(
     list of Image
     """
     rows = [(c, s) for c in components for s in ((False, True) if with_sigma else (False,))]
+    height = max(_height_pm(field) for field in fields.values())
     layers: list[Image] = []
     texts: list[str] = []
     places: list[tuple[float, float]] = []
     for row, (component, is_sigma) in enumerate(rows):
-        down = (row + 1) * (1 + HEADER + 0.5 * GAP) * side_pm
+        # Under the averages, each map with its title above it.
+        down = 0.5 * (side_pm + height) + GAP * side_pm
+        down += HEADER * side_pm + row * (height + (HEADER + GAP) * side_pm)
         for name, field in fields.items():
             y, x = centres[name]
             layer = _add_map(
@@ -124,11 +128,22 @@ def add_maps(
             )
             layers.append(layer)
             texts.append(map_title(layer))
-            places.append((y + down - 0.5 * (1 + HEADER) * side_pm, x))
+            places.append((y + down - 0.5 * (height + HEADER * side_pm), x))
     labels = add_labels(viewer, "maps · labels", texts, places, labels_metadata, side_pm)
     for i, layer in enumerate(layers):
         layer.events.contrast_limits.connect(_title_updater(labels, i, layer))
     return layers
+
+
+def _height_pm(field: StrainField) -> float:
+    step = abs(float(field.x_pm[1] - field.x_pm[0]))
+    return float(abs(field.y_pm[0] - field.y_pm[-1])) + step
+
+
+def _limit(percent: np.ndarray) -> float:
+    """Colour limit of a map: without its largest 0.5 % of pixels, which are noise of the rim."""
+    finite = np.abs(percent[np.isfinite(percent)])
+    return float(np.percentile(finite, LIMIT_PERCENTILE)) if finite.size else 1.0
 
 
 def _add_map(
@@ -142,8 +157,7 @@ def _add_map(
 ) -> Image:
     source = field.sigma if is_sigma else field.components
     values = PERCENT * np.asarray(source[component], dtype=float)
-    finite = np.abs(values[np.isfinite(values)])
-    limit = limit_percent or float(finite.max(initial=0.0)) or 1.0
+    limit = limit_percent or _limit(values) or 1.0
     step = float(abs(field.x_pm[1] - field.x_pm[0]))
     what = f"σ {component}" if is_sigma else component
     # The map's own centre may lie off the frame's origin.
@@ -152,7 +166,7 @@ def _add_map(
         centre[1] + 0.5 * (field.x_pm[0] + field.x_pm[-1]),
     )
     about = {**metadata[KEY], "kind": "map", "component": component, "sigma": is_sigma}
-    return viewer.add_image(
+    layer = viewer.add_image(
         values,
         name=free_name(viewer, f"{field.class_name} · {what} (%)"),
         scale=(step, step),
@@ -164,6 +178,9 @@ def _add_map(
         interpolation2d="linear",
         metadata={KEY: about},
     )
+    # The corner under the defect-free average, which has no maps.
+    layer.colorbar.position = "bottom_left"
+    return layer
 
 
 def diverging() -> Colormap:

@@ -318,7 +318,9 @@ class DetectWidget(_panel.Panel):
         self.viewer.layers.selection.active = defects
         self.edit.show_layer(defects)
         columns = sum(len(s) for s in sites)
-        self.run_bar.status.setText(f"{columns} columns, {len(defects.data)} of them defects")
+        self.run_bar.status.setText(
+            f"{layer.name}: {columns} columns, {len(defects.data)} of them defects"
+        )
         if len(defects.data) == 0:
             show_info(f"{layer.name}: no defects found in {columns} columns")
         while self._queue and self._queue[0] not in self.viewer.layers:

@@ -80,6 +80,8 @@ class DefectEditor:
         # Without the block napari would change the points that are selected, too.
         with layer.block_update_properties():
             layer.current_symbol = symbols(pd.Series([class_name]), note(layer)["class_names"])[0]
+        # napari's own controls don't notice that the colour of new points follows the class.
+        layer.events.current_border_color()
 
     def relabel(self, class_name: str, indices: Sequence[int] | None = None) -> int:
         """Give points (default: the selected ones) a class; returns how many changed."""

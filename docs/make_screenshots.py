@@ -1,0 +1,168 @@
+"""Makes the pictures of the documentation: the real plugin at work on the bundled samples.
+
+Needs a display, for instance a virtual one::
+
+    xvfb-run -a -s "-screen 0 1920x1200x24" python docs/make_screenshots.py
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import napari
+import numpy as np
+from napari.viewer import Viewer
+from qtpy.QtWidgets import QApplication
+from vispy.gloo import glir
+
+from napari_defectstrain.widgets._averages import look_at
+from napari_defectstrain.widgets._layers import kind, note
+from napari_defectstrain.widgets._panel import Panel
+from napari_defectstrain.widgets.average import AverageWidget
+from napari_defectstrain.widgets.detect import DetectWidget
+from napari_defectstrain.widgets.strain import StrainWidget
+
+PLUGIN = "napari-defectstrain"
+SIZE = (1680, 1050)
+
+
+def pump(seconds: float) -> None:
+    """Let Qt work for a while."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def finish(panel: Panel) -> None:
+    """Wait until a widget has no job left."""
+    idle = 0
+    while idle < 5:
+        idle = 0 if panel.run_bar.running else idle + 1
+        pump(0.1)
+    print(f"{type(panel).__name__}: {panel.run_bar.status.text()}", flush=True)
+
+
+def shoot(viewer: Viewer, path: Path) -> None:
+    """Save a picture of the whole window."""
+    pump(1.0)
+    viewer.screenshot(str(path), canvas_only=False, flash=False)
+    print(path, flush=True)
+
+
+def open_viewer(sample: str) -> Viewer:
+    """A window of a fixed size with a sample in it."""
+    viewer = Viewer(show=True)
+    viewer.window.resize(*SIZE)
+    viewer.open_sample(PLUGIN, sample)
+    viewer.canvas.overlays.scale_bar.visible = True
+    pump(1.0)
+    viewer.reset_view()
+    return viewer
+
+
+def add(viewer: Viewer, panel: Panel, name: str, tabify: bool) -> None:
+    """Dock a widget on the right."""
+    viewer.window.add_dock_widget(panel, name=name, area="right", tabify=tabify)
+    pump(0.5)
+
+
+def detection(out: Path) -> None:
+    """One region: the opened sample, its defects, and points being edited."""
+    viewer = open_viewer("one_region")
+    panel = DetectWidget(viewer)
+    add(viewer, panel, "Detect defects", tabify=False)
+    viewer.reset_view()
+    shoot(viewer, out / "sample.png")
+    panel.run()
+    finish(panel)
+    shoot(viewer, out / "detect.png")
+    edit(viewer, panel)
+    shoot(viewer, out / "edit.png")
+    viewer.close()
+
+
+def edit(viewer: Viewer, panel: DetectWidget) -> None:
+    """Zoom in, add one point, and select two others."""
+    defects = viewer.layers[-1]
+    middle = np.array(viewer.layers[0].data.shape) / 2
+    viewer.scene.camera.center = (0.0, *viewer.layers[0].data_to_world(middle))
+    viewer.scene.camera.zoom *= 4.5
+    panel.edit.select()
+    sites = viewer.layers[1]
+    perfect = sites.data[(sites.features["class"] == "2Se").to_numpy()]
+    defects.add(perfect[np.hypot(*(perfect - middle - 20).T).argmin()])
+    near = np.argsort(np.hypot(*(defects.data - middle).T))[:2]
+    defects.selected_data = {int(i) for i in near}
+
+
+def measurement(out: Path) -> None:
+    """Nine regions: their averages, single windows, arrows and maps."""
+    viewer = open_viewer("nine_regions")
+    panels = DetectWidget(viewer), AverageWidget(viewer), StrainWidget(viewer)
+    for i, (panel, name) in enumerate(
+        zip(panels, ("Detect defects", "Average classes", "Strain maps"), strict=True)
+    ):
+        add(viewer, panel, name, tabify=i > 0)
+    detect, average, strain = panels
+    detect.image.setCurrentIndex(detect.image.count() - 1)
+    _raise(detect)
+    detect.run()
+    finish(detect)
+    viewer.layers.selection.active = viewer.layers[-1]
+    viewer.reset_view()
+    shoot(viewer, out / "nine_regions.png")
+    _raise(average)
+    average.run()
+    finish(average)
+    shoot(viewer, out / "averages.png")
+    _raise(strain)
+    for component in ("exx", "eyy"):
+        strain.maps[component].setChecked(True)
+    strain.run()
+    finish(strain)
+    shoot(viewer, out / "strain.png")
+    arrows = [la for la in viewer.layers if kind(la) == "displacement"]
+    averages = [la for la in viewer.layers if kind(la) == "average"]
+    shown = [la for la in averages if note(la)["class"] in ("2Te", "SV")]
+    look_at(viewer, shown)
+    viewer.layers.selection.active = arrows[-2]
+    shoot(viewer, out / "arrows.png")
+    viewer.close()
+
+
+def _raise(panel: Panel) -> None:
+    """Bring the tab of a docked widget to the front."""
+    dock = panel.parent()
+    while dock is not None and not hasattr(dock, "raise_and_activate"):
+        if type(dock).__name__ == "QtViewerDockWidget":
+            break
+        dock = dock.parent()
+    if dock is not None:
+        dock.raise_()
+    pump(0.3)
+
+
+def main() -> None:
+    """Make all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = Path(__file__).parent / "images"
+    parser.add_argument("--out", type=Path, default=default, help="folder of the pictures")
+    parser.add_argument("--only", choices=("detection", "measurement"), help="one part only")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    # Mesa 22 crashes in a visible viewer when the programs of removed layers are deleted.
+    glir.GlirProgram.delete = lambda self: None
+    with tempfile.TemporaryDirectory() as folder:
+        # Pictures show the defaults, and leave the user's own settings alone.
+        os.environ["DEFECTSTRAIN_SETTINGS"] = str(Path(folder) / "widgets.json")
+        napari.settings.get_settings().application.save_window_geometry = False
+        for name, part in (("detection", detection), ("measurement", measurement)):
+            if args.only in (None, name):
+                part(args.out)
+
+
+if __name__ == "__main__":
+    main()
