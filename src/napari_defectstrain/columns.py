@@ -1,0 +1,548 @@
+"""Column positions of class averages: all columns together, and what each window says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .config import Config
+from .crowded import (
+    FULL_BLUR,
+    TRACELESS_BLUR,
+    Geometry,
+    JointFit,
+    State,
+    classes_by_number,
+    fit_jointly,
+    start_state,
+    target_of,
+)
+from .profiles import MIN_COEFFICIENTS, ColumnProfile, FourierWindow, gaussian_profile, spline_profile
+from .single import fit_single_gaussians
+from .types import (
+    BoolArray,
+    ClassAverage,
+    ClassStack,
+    ColumnFits,
+    DefectStrainError,
+    FloatArray,
+    IntArray,
+    Progress,
+    no_progress,
+)
+
+START_TOLERANCE_PM = 0.3
+MODELS = ("profile", "gaussians", "gaussian")
+
+FLAGS = {
+    "not_converged": 1,
+    "at_bound": 2,
+    "low_signal": 4,
+    "overlapping": 8,
+    "outside": 16,
+}
+"""Bits of `ColumnFits.flag`: the fit did not converge; the column left its site by more than
+`ColumnConfig.max_shift_pm`; it is empty, its weight too small for a position; another column lies
+closer than `ColumnConfig.min_distance_pm`; it left the pixels. A position flagged with any but
+``overlapping`` is NaN."""
+
+
+@dataclass(frozen=True)
+class ColumnConfig(Config):
+    """Settings of the column fits.
+
+    Parameters
+    ----------
+    model : str
+        ``profile``: all columns together, one profile learnt from the averages; ``gaussians``: all
+        together, one Gaussian of shared width; ``gaussian``: the paper's single Gaussians.
+    n_coefficients : int
+        Coefficients of the profile's radial spline.
+    check_coefficients : int
+        The same of a second profile; the change of the strain counts as the model's error.
+    cutoff_sigma : float
+        Where the profile's transfer function ends, in units of 1/(width of a Gaussian fit).
+    prior_sigma : float
+        How far the transfer function may depart from a Gaussian's where the data are silent.
+    fit_radius_pm : float
+        Largest radius of the disc of pixels that is fitted [pm].
+    single_radius_pm : float
+        Radius of the pixels of a single Gaussian [pm].
+    rim_pm : float
+        Columns closer to the disc's rim are fitted, but not reported [pm].
+    background_degree : int
+        Degree of the polynomial background.
+    min_weight : float
+        Columns of less than this fraction of a metal column are empty.
+    max_shift_pm, min_distance_pm : float
+        Bounds that raise flags [pm].
+    tolerance_pm : float
+        Largest step of a position at convergence [pm].
+    max_iterations : int
+    """
+
+    model: str = "profile"
+    n_coefficients: int = 10
+    check_coefficients: int = 8
+    cutoff_sigma: float = 0.7
+    prior_sigma: float = 0.3
+    fit_radius_pm: float = 1400.0
+    single_radius_pm: float = 80.0
+    rim_pm: float = 150.0
+    background_degree: int = 2
+    min_weight: float = 0.05
+    max_shift_pm: float = 100.0
+    min_distance_pm: float = 100.0
+    tolerance_pm: float = 1e-3
+    max_iterations: int = 30
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise DefectStrainError(
+                f"ColumnConfig.model: got {self.model!r}, expected one of {', '.join(MODELS)}"
+            )
+        ranges = {
+            "n_coefficients": (MIN_COEFFICIENTS, 40),
+            "check_coefficients": (MIN_COEFFICIENTS, 40),
+            "cutoff_sigma": (0.3, 2.0),
+            "prior_sigma": (1e-6, np.inf),
+            "fit_radius_pm": (400.0, 5000.0),
+            "single_radius_pm": (20.0, 200.0),
+            "rim_pm": (0.0, 1000.0),
+            "background_degree": (0, 4),
+            "min_weight": (0.0, 1.0),
+            "max_shift_pm": (1.0, 300.0),
+            "min_distance_pm": (0.0, 300.0),
+            "tolerance_pm": (0.0, 1.0),
+            "max_iterations": (1, 1000),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise DefectStrainError(
+                    f"ColumnConfig.{name}: got {value!r}, expected {low:g} to {high:g}"
+                )
+
+
+@dataclass(frozen=True)
+class ColumnFitModel:
+    """One class average fitted, with its linear response to the windows.
+
+    Parameters
+    ----------
+    fits : ColumnFits
+        The reported columns. Their covariance here is that of independent pixels of the average's
+        standard error, which resampling and jitter make too small: `measure_columns` replaces it.
+    profile : ColumnProfile or None
+        The learnt profile with this class's blur; None for single Gaussians.
+    operator : array, `(2M, P)`
+        Derivative of the positions by the pixels [pm]; NaN for columns without a position.
+    pixel : array of bool, `(size, size)`
+        The pixels that are used.
+    model : array, `(P,)`
+        The fitted average at those pixels.
+    profile_gain : array, `(2M, g)`
+        Shift of the positions by each free coefficient of the profile [pm].
+    profile_operator : array, `(g, P)`
+        Derivative of the coefficients by the pixels of one window of this class.
+    """
+
+    fits: ColumnFits
+    profile: ColumnProfile | None
+    operator: FloatArray
+    pixel: BoolArray
+    model: FloatArray
+    profile_gain: FloatArray
+    profile_operator: FloatArray
+
+
+@dataclass(frozen=True)
+class ColumnMeasurement:
+    """Column positions of one class with what is known of their errors.
+
+    Parameters
+    ----------
+    fits : ColumnFits
+        With the covariance of the windows' scatter.
+    influence_pm : array, `(N, 2M)`
+        Influence of each window on each position, mean zero: the fit of an average of other
+        windows is shifted by their mean influence [pm].
+    profile_shift_pm : array, `(2M, g)`
+        Shifts of the positions by independent one-sigma errors of the learnt profile [pm]: the
+        same errors for all classes, so that they mostly cancel in a difference.
+    check_position_pm : array, `(M, 2)`
+        Positions by the profile with `check_coefficients` [pm].
+    model : ColumnFitModel
+    """
+
+    fits: ColumnFits
+    influence_pm: FloatArray
+    profile_shift_pm: FloatArray
+    check_position_pm: FloatArray
+    model: ColumnFitModel
+
+
+def fit_columns(
+    averages: Mapping[str, ClassAverage],
+    config: ColumnConfig | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, ColumnFitModel]:
+    """Positions of all columns of each class average.
+
+    Parameters
+    ----------
+    averages : mapping of class to ClassAverage
+        Of one lattice frame: equal size, step and lattice constant.
+    config : ColumnConfig, optional
+    progress : Progress
+
+    Returns
+    -------
+    dict of class to ColumnFitModel
+        In the order of `averages`. Columns are those of `lattice.ideal_sites` within the reported
+        radius, in its order: the same for all classes.
+
+    Raises
+    ------
+    DefectStrainError
+        If there is nothing to fit, the averages differ in their frame, hold NaN, or are too small.
+    """
+    config = config or ColumnConfig()
+    _check(averages, config)
+    if config.model == "gaussian":
+        return {name: _fit_single(a, config) for name, a in averages.items()}
+    start = _fit_gaussians(averages, config, lambda f, m: progress(0.4 * f, m))
+    return _fit_together(averages, config, start, lambda f, m: progress(0.4 + 0.6 * f, m))
+
+
+def influence(model: ColumnFitModel, stack: ClassStack) -> FloatArray:
+    """Influence of each window on each fitted position, `(N, 2M)` [pm].
+
+    The Gauss-Newton step from the fit of the average to that of the window alone, less its mean
+    over the windows (zero up to the fit's tolerance): the fit of the average of any sample of
+    windows is shifted by the sample's mean influence, to first order in that shift.
+
+    Parameters
+    ----------
+    model : ColumnFitModel
+        The fit of this stack's average.
+    stack : ClassStack
+        Only included windows count.
+
+    Returns
+    -------
+    array, `(N, 2M)`
+        Columns as ``position_pm.ravel()``; NaN where there is no position.
+    """
+    return _project(model.operator, model, stack)
+
+
+def measure_columns(
+    stacks: Mapping[str, ClassStack],
+    averages: Mapping[str, ClassAverage],
+    config: ColumnConfig | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, ColumnMeasurement]:
+    """Fit all columns of all class averages, with the covariance of the windows' scatter.
+
+    The covariance is the empirical ("sandwich") one: ``sum of outer(influence) / (N (N - 1))``.
+    It needs no model of the noise, holds for correlated pixels, jitter and registration, and is
+    NaN for a single window. The learnt profile is taken as known; its own error, from the
+    windows of all classes, is in `ColumnMeasurement.profile_shift_pm`.
+
+    Parameters
+    ----------
+    stacks, averages : mappings by class
+        Windows and their averages (`average.average_stack`).
+    config : ColumnConfig, optional
+    progress : Progress
+
+    Raises
+    ------
+    DefectStrainError
+        As `fit_columns`.
+    """
+    config = config or ColumnConfig()
+    _check(averages, config)
+    if config.model == "gaussian":
+        models = checks = fit_columns(averages, config)
+    else:
+        start = _fit_gaussians(averages, config, lambda f, m: progress(0.3 * f, m))
+        models = checks = _fit_together(
+            averages, config, start, lambda f, m: progress(0.3 + 0.3 * f, m)
+        )
+    if config.model == "profile":
+        other = config.replace(n_coefficients=config.check_coefficients)
+        checks = _fit_together(averages, other, start, lambda f, m: progress(0.6 + 0.3 * f, m))
+    shifts: dict[str, FloatArray] = {}
+    covariance = np.zeros((len(next(iter(models.values())).profile_operator),) * 2)
+    for name, model in models.items():
+        shifts[name] = influence(model, stacks[name])
+        by_window = _project(model.profile_operator, model, stacks[name])
+        covariance += by_window.T @ by_window
+    root = _square_root(covariance)
+    progress(1.0, "Measured all columns")
+    return {
+        name: ColumnMeasurement(
+            fits=replace(model.fits, covariance_pm2=_sandwich(shifts[name])),
+            influence_pm=shifts[name],
+            profile_shift_pm=model.profile_gain @ root,
+            check_position_pm=checks[name].fits.position_pm,
+            model=model,
+        )
+        for name, model in models.items()
+    }
+
+
+def _project(operator: FloatArray, model: ColumnFitModel, stack: ClassStack) -> FloatArray:
+    windows = stack.windows[stack.included][:, model.pixel]
+    response = (windows - model.model) @ operator.T
+    return np.asarray(response - response.mean(axis=0))
+
+
+def _sandwich(influence_pm: FloatArray) -> FloatArray:
+    n = len(influence_pm)
+    if n < 2:
+        return np.full((influence_pm.shape[1],) * 2, np.nan)
+    return np.asarray(influence_pm.T @ influence_pm / (n * (n - 1)))
+
+
+def _square_root(covariance: FloatArray) -> FloatArray:
+    value, vector = np.linalg.eigh(covariance)
+    return np.asarray(vector * np.sqrt(np.maximum(value, 0.0)))
+
+
+def _check(averages: Mapping[str, ClassAverage], config: ColumnConfig) -> None:
+    if not averages:
+        raise DefectStrainError("columns: got no class average, expected at least one")
+    first = next(iter(averages.values()))
+    for name, a in averages.items():
+        frame = (a.mean.shape, a.step_pm, a.a_pm)
+        if frame != (first.mean.shape, first.step_pm, first.a_pm):
+            raise DefectStrainError(
+                f"columns: the average of {name} has {frame[0]} px of {a.step_pm:g} pm and "
+                f"a = {a.a_pm:g} pm, expected those of {first.class_name}; average all classes "
+                "with the same settings"
+            )
+        if a.mean.ndim != 2 or a.mean.shape[0] != a.mean.shape[1] or a.mean.shape[0] % 2 == 0:
+            raise DefectStrainError(
+                f"columns: got an average of {name} of shape {a.mean.shape}, "
+                "expected a square of odd side"
+            )
+        if not np.all(np.isfinite(a.mean)):
+            raise DefectStrainError(f"columns: the average of {name} holds NaN or infinity")
+    reach = _radius(first, config) - config.rim_pm
+    if reach < 1.2 * first.a_pm / np.sqrt(3.0):
+        raise DefectStrainError(
+            f"columns: the windows reach {reach:.0f} pm (less the rim), expected at least the three "
+            "nearest metal columns; use larger windows"
+        )
+
+
+def _radius(average: ClassAverage, config: ColumnConfig) -> float:
+    return min(average.mean.shape[0] // 2 * average.step_pm, config.fit_radius_pm)
+
+
+def _geometry(average: ClassAverage, config: ColumnConfig, sigma_pm: float) -> Geometry:
+    nyquist = 0.5 / average.step_pm
+    window = FourierWindow(
+        average.mean.shape[0], average.step_pm, min(1.1 / sigma_pm, nyquist)
+    )
+    return Geometry(
+        window,
+        average.a_pm,
+        _radius(average, config),
+        1.5 * average.a_pm,
+        config.background_degree,
+    )
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Every class fitted by one Gaussian of shared width: where all other fits start."""
+
+    geometry: Geometry
+    states: Mapping[str, State]
+    sigma_pm: float
+
+
+def _fit_gaussians(
+    averages: Mapping[str, ClassAverage], config: ColumnConfig, progress: Progress
+) -> _Start:
+    names = classes_by_number(averages)
+    sigma_pm = averages[names[0]].a_pm / 6.0
+    geometry = _geometry(averages[names[0]], config, sigma_pm)
+    states: dict[str, State] = {}
+    for done, name in enumerate(names):
+        progress(done / len(names), f"Fitting the columns of {name}")
+        profile = gaussian_profile(sigma_pm)
+        target = target_of(geometry, averages[name], FULL_BLUR)
+        start = start_state(geometry, target.data, profile, profile.blur_pm2, config.min_weight)
+        joint = fit_jointly(
+            geometry,
+            {name: target},
+            {name: start},
+            profile,
+            np.arange(0),
+            config.prior_sigma,
+            max(config.tolerance_pm, START_TOLERANCE_PM),
+            config.max_iterations,
+        )
+        state = joint.states[name]
+        least = config.min_weight * np.mean(state.weight[geometry.is_metal])
+        states[name] = replace(state, empty=state.empty | (state.weight < least))
+        if done == 0:  # the most numerous class gives the width
+            width = max(float(state.blur_pm2[[0, 2]].mean()), geometry.window.step_pm**2)
+            sigma_pm = float(np.sqrt(width))
+    return _Start(geometry, states, sigma_pm)
+
+
+def _fit_together(
+    averages: Mapping[str, ClassAverage], config: ColumnConfig, start: _Start, progress: Progress
+) -> dict[str, ColumnFitModel]:
+    """All columns of all classes: one learnt profile, or one Gaussian for each class."""
+    sigma_pm, states = start.sigma_pm, start.states
+    if config.model == "gaussians":
+        profile, free = gaussian_profile(sigma_pm), np.arange(0)
+        bases = dict.fromkeys(averages, FULL_BLUR)
+        groups = [[name] for name in averages]
+    else:
+        profile = spline_profile(sigma_pm, config.n_coefficients, config.cutoff_sigma)
+        free = _free_coefficients(profile, start.geometry.a_pm)
+        width = np.array([sigma_pm**2, 0.0, sigma_pm**2])
+        states = {n: replace(s, blur_pm2=s.blur_pm2 - width) for n, s in states.items()}
+        reference = classes_by_number(averages)[0]
+        bases = {n: TRACELESS_BLUR if n == reference else FULL_BLUR for n in averages}
+        groups = [list(averages)]
+    geometry = start.geometry.with_cutoff(profile.cutoff_per_pm)
+    found: dict[str, ColumnFitModel] = {}
+    for done, group in enumerate(groups):
+        progress(done / len(groups), "Fitting all columns together")
+        joint = fit_jointly(
+            geometry,
+            {n: target_of(geometry, averages[n], bases[n]) for n in group},
+            {n: states[n] for n in group},
+            profile,
+            free,
+            config.prior_sigma,
+            config.tolerance_pm,
+            config.max_iterations,
+        )
+        for name in group:
+            found[name] = _report(geometry, averages[name], joint, config)
+    progress(1.0, "Fitted all columns")
+    return {name: found[name] for name in averages}
+
+
+def _free_coefficients(profile: ColumnProfile, a_pm: float) -> IntArray:
+    """All coefficients but the last, zero, and the one that matters most at the {10} spots.
+
+    A common factor of weights and profile is arbitrary. It is tied where the data are strongest:
+    the integral, T(0), is nearly hidden by the background.
+    """
+    spot = profile.basis(np.array([2.0 / (np.sqrt(3.0) * a_pm)]))[0]
+    return np.delete(np.arange(len(spot) - 1), int(np.argmax(spot)))
+
+
+def _report(
+    geometry: Geometry,
+    average: ClassAverage,
+    joint: JointFit,
+    config: ColumnConfig,
+) -> ColumnFitModel:
+    """The columns far enough from the rim, with their response to the pixels."""
+    name = average.class_name
+    state, part = joint.states[name], joint.linearised[name]
+    shown = _shown(geometry.site_pm, geometry.radius_pm - config.rim_pm)
+    place = np.cumsum(~state.empty) - 1
+    n_free = int((~state.empty).sum())
+    rows = np.stack([place[shown], place[shown] + n_free], axis=1).ravel()
+    empty = np.repeat(state.empty[shown], 2)
+    inverse = np.where(empty[:, None], np.nan, part.inverse[rows])
+    gain = np.where(empty[:, None], np.nan, part.gain[rows])
+    flag = _flags(state, geometry, shown, joint.converged, config)
+    position = _positions(state.position_pm[shown], flag)
+    operator = inverse @ part.jacobian
+    sem = np.nan_to_num(average.sem[geometry.pixel])
+    fits = ColumnFits(
+        class_name=name,
+        site_pm=geometry.site_pm[shown],
+        is_metal=geometry.is_metal[shown],
+        position_pm=position,
+        covariance_pm2=(operator * sem**2) @ operator.T,
+        weight=state.weight[shown] / np.mean(state.weight[shown & geometry.is_metal]),
+        flag=flag,
+    )
+    return ColumnFitModel(
+        fits=fits,
+        profile=joint.profile.normalised().with_blur(state.blur_pm2),
+        operator=operator,
+        pixel=geometry.pixel,
+        model=average.mean[geometry.pixel] - joint.residual[name],
+        profile_gain=gain,
+        profile_operator=joint.profile_inverse @ part.projected,
+    )
+
+
+def _shown(site_pm: FloatArray, radius_pm: float) -> BoolArray:
+    return np.asarray(np.hypot(*site_pm.T) <= radius_pm + 1e-6)
+
+
+def _flags(
+    state: State, geometry: Geometry, shown: BoolArray, converged: bool, config: ColumnConfig
+) -> IntArray:
+    flag = np.full(int(shown.sum()), 0 if converged else FLAGS["not_converged"])
+    position = state.position_pm
+    shift = np.hypot(*(position - geometry.site_pm).T)[shown]
+    flag |= np.where(shift > config.max_shift_pm, FLAGS["at_bound"], 0)
+    flag |= np.where(state.empty[shown], FLAGS["low_signal"], 0)
+    outside = np.hypot(*position[shown].T) > geometry.radius_pm
+    flag |= np.where(outside, FLAGS["outside"], 0)
+    nearest = cKDTree(position[~state.empty]).query(position[shown], k=2)[0][:, 1]
+    close = (nearest < config.min_distance_pm) & ~state.empty[shown]
+    flag |= np.where(close, FLAGS["overlapping"], 0)
+    return flag
+
+
+def _positions(position_pm: FloatArray, flag: IntArray) -> FloatArray:
+    """Positions, NaN where a flag other than ``overlapping`` is raised."""
+    bad = (flag & ~FLAGS["overlapping"]) != 0
+    return np.where(bad[:, None], np.nan, position_pm)
+
+
+def _fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
+    """The paper's fit: every column on its own."""
+    geometry = _geometry(average, config, average.a_pm / 6.0)
+    shown = _shown(geometry.site_pm, geometry.radius_pm - config.rim_pm)
+    site, is_metal = geometry.site_pm[shown], geometry.is_metal[shown]
+    single = fit_single_gaussians(
+        average.mean, average.step_pm, site, config.single_radius_pm, average.a_pm / 6.0
+    )
+    weight = single.weight / np.mean(single.weight[is_metal])
+    flag = np.where(single.converged, 0, FLAGS["not_converged"])
+    shift = np.hypot(*(np.nan_to_num(single.position_pm) - site).T)
+    flag |= np.where(single.converged & (shift > config.max_shift_pm), FLAGS["at_bound"], 0)
+    flag |= np.where(weight < config.min_weight, FLAGS["low_signal"], 0)
+    position = _positions(single.position_pm, flag)
+    operator = np.where(np.isnan(position.ravel())[:, None], np.nan, single.operator)
+    sem = np.nan_to_num(average.sem[single.pixel])
+    return ColumnFitModel(
+        fits=ColumnFits(
+            class_name=average.class_name,
+            site_pm=site,
+            is_metal=is_metal,
+            position_pm=position,
+            covariance_pm2=(operator * sem**2) @ operator.T,
+            weight=weight,
+            flag=flag,
+        ),
+        profile=None,
+        operator=operator,
+        pixel=single.pixel,
+        model=single.model,
+        profile_gain=np.zeros((len(operator), 0)),
+        profile_operator=np.zeros((0, int(single.pixel.sum()))),
+    )
