@@ -20,7 +20,13 @@ from .crowded import (
     start_state,
     target_of,
 )
-from .profiles import MIN_COEFFICIENTS, ColumnProfile, FourierWindow, gaussian_profile, spline_profile
+from .profiles import (
+    MIN_COEFFICIENTS,
+    ColumnProfile,
+    FourierWindow,
+    gaussian_profile,
+    spline_profile,
+)
 from .single import fit_single_gaussians
 from .types import (
     BoolArray,
@@ -348,9 +354,7 @@ def _radius(average: ClassAverage, config: ColumnConfig) -> float:
 
 def _geometry(average: ClassAverage, config: ColumnConfig, sigma_pm: float) -> Geometry:
     nyquist = 0.5 / average.step_pm
-    window = FourierWindow(
-        average.mean.shape[0], average.step_pm, min(1.1 / sigma_pm, nyquist)
-    )
+    window = FourierWindow(average.mean.shape[0], average.step_pm, min(1.1 / sigma_pm, nyquist))
     return Geometry(
         window,
         average.a_pm,

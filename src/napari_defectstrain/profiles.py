@@ -71,9 +71,7 @@ class ColumnProfile:
     def transfer(self, kx_per_pm: FloatArray, ky_per_pm: FloatArray) -> FloatArray:
         """T at frequencies (x, y) [1/pm], of their shape."""
         k = np.hypot(kx_per_pm, ky_per_pm)
-        return np.asarray(
-            (self.basis(k) @ self.coefficient) * self._gaussian(kx_per_pm, ky_per_pm)
-        )
+        return np.asarray((self.basis(k) @ self.coefficient) * self._gaussian(kx_per_pm, ky_per_pm))
 
     def by_coefficients(self, kx_per_pm: FloatArray, ky_per_pm: FloatArray) -> FloatArray:
         """Derivative of `transfer` by each coefficient, frequencies' shape + `(B,)`."""

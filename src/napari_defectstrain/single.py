@@ -86,7 +86,9 @@ def fit_single_gaussians(
     position = site_pm.copy()
     for _ in range(RECENTRINGS):
         patch = _patches(image, step_pm, position, half, radius_pm)
-        parameters, jacobian, converged = _fit(patch, position, sigma_pm, max_iterations, tolerance_pm)
+        parameters, jacobian, converged = _fit(
+            patch, position, sigma_pm, max_iterations, tolerance_pm
+        )
         moved = np.where(converged[:, None], parameters[:, 1:3], position)
         if np.all(_patches(image, step_pm, moved, half, radius_pm).used == patch.used):
             break
