@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from napari_defectstrain import figures
 from napari_defectstrain.materials import WSE2
+from napari_defectstrain.precision import PrecisionAgainstN
 from napari_defectstrain.types import (
     STRAIN_COMPONENTS,
     CalibratedImage,
@@ -183,7 +184,10 @@ def test_strain_maps_are_in_per_cent_with_symmetric_limits():
 
 def test_precision_is_log_log(rng):
     n = np.array([1, 4, 16, 64])
-    figure = figures.precision_figure(n, 8.0 / np.sqrt(n), np.sqrt(n), "2Se")
+    gain = np.sqrt(n) * np.array([[1.0], [0.9], [1.1]])
+    background = np.array([0.025, 0.01, 0.05])
+    curve = PrecisionAgainstN(n, 8.0 / np.sqrt(n), 1.0 / n, background, gain)
+    figure = figures.precision_figure(curve, "2Se")
     assert [axes.get_xscale() for axes in figure.axes] == ["log", "log"]
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "log"]
 

@@ -18,6 +18,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .materials import DEFECT_ROLES, ROLES, Material
+from .precision import PrecisionAgainstN
 from .styles import CLASS_STYLE, DISPLACEMENT_SCALE
 from .types import (
     CalibratedImage,
@@ -217,15 +218,13 @@ def strain_figure(strain: StrainField, displacement: DisplacementField) -> Figur
     return figure
 
 
-def precision_figure(
-    n: FloatArray, precision_pm: FloatArray, snr_gain: FloatArray, class_name: str
-) -> Figure:
+def precision_figure(curve: PrecisionAgainstN, class_name: str) -> Figure:
     """Precision and gain in signal to noise against the number of windows, log-log (Fig. 3c).
 
     Parameters
     ----------
-    n, precision_pm, snr_gain : arrays, `(K,)`
-        Windows averaged, standard deviation of the metal spacings [pm], SNR over that of one window.
+    curve : PrecisionAgainstN
+        The gain is drawn for its first background, with a band over the others.
     class_name : str
         The class that was averaged.
     """
@@ -233,10 +232,19 @@ def precision_figure(
     axes = figure.subplots()
     other = axes.twinx()
     blue, red = "#0072B2", "#D55E00"
-    axes.loglog(n, precision_pm, "o", color=blue, markersize=4)
-    axes.loglog(n, precision_pm[0] * np.sqrt(n[0] / n), "-", color=blue, linewidth=1)
-    other.loglog(n, snr_gain, "s", color=red, markersize=4)
-    other.loglog(n, snr_gain[0] * np.sqrt(n / n[0]), "--", color=red, linewidth=1)
+    n, precision, gain = curve.n, curve.precision_pm, curve.snr_gain[0]
+    axes.errorbar(
+        n, precision, curve.precision_std_pm, fmt="o", color=blue, markersize=4, linewidth=1
+    )
+    axes.plot(n, precision[0] * np.sqrt(n[0] / n), "-", color=blue, linewidth=1)
+    other.plot(n, gain, "s", color=red, markersize=4)
+    other.plot(n, gain[0] * np.sqrt(n / n[0]), "--", color=red, linewidth=1)
+    other.fill_between(
+        n, curve.snr_gain.min(axis=0), curve.snr_gain.max(axis=0), color=red, alpha=0.2, lw=0
+    )
+    for scaled in (axes, other):
+        scaled.set_xscale("log")
+        scaled.set_yscale("log")
     axes.set_xlabel(f"{class_name} windows averaged, N")
     axes.set_ylabel("precision [pm]", color=blue)
     other.set_ylabel("SNR gain", color=red)
@@ -245,7 +253,12 @@ def precision_figure(
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(plain)
         axis.set_minor_formatter(NullFormatter())
-    axes.set_title(r"lines: $1/\sqrt{N}$ and $\sqrt{N}$ from the first point", fontsize=9)
+    low, high = 100 * curve.background_fraction.min(), 100 * curve.background_fraction.max()
+    axes.set_title(
+        r"lines: $1/\sqrt{N}$ and $\sqrt{N}$ from one window;"
+        f"\nband: background of {low:g} to {high:g} % of the pixels",
+        fontsize=8,
+    )
     return figure
 
 

@@ -1,0 +1,374 @@
+"""The whole chain, from images to strain fields: the only place that joins the stages.
+
+`run` does everything. Its steps `detect_images`, `average_classes` and `measure_classes` also stand
+alone: a widget calls one of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .average import average_stack, stack_classes
+from .columns import measure_columns
+from .displacement import displacement_field
+from .io import validate_image
+from .lattice import fit_lattice
+from .loading import (
+    CALIBRATED_BY_LATTICE,
+    CALIBRATION_TOLERANCE,
+    PIXEL_SIZE_BY_LATTICE,
+    calibrate,
+    distinct_names,
+    load_images,
+    subprogress,
+)
+from .materials import Material, get_material
+from .populations import population_table
+from .precision import precision_against_n, single_window_spacings, spacing_results
+from .runs import ClassMeasurement, RunConfig, RunResult
+from .strain import strain_field
+from .types import (
+    CalibratedImage,
+    ClassStack,
+    DefectStrainError,
+    Progress,
+    Sites,
+    no_progress,
+)
+
+__all__ = [
+    "CALIBRATED_BY_LATTICE",
+    "CALIBRATION_TOLERANCE",
+    "ClassMeasurement",
+    "RunConfig",
+    "RunResult",
+    "average_classes",
+    "detect",
+    "detect_images",
+    "load_images",
+    "measure",
+    "measure_classes",
+    "run",
+]
+
+PRECISION_SUBSETS = 20
+"""Random subsets of windows for each point of precision against N."""
+
+if TYPE_CHECKING:  # torch comes along only when something is detected
+    from .detect.predict import Detection
+
+
+def detect_images(
+    images: Sequence[CalibratedImage], config: RunConfig, progress: Progress = no_progress
+) -> list[Detection]:
+    """Find and classify all columns of each image.
+
+    Parameters
+    ----------
+    images : sequence of CalibratedImage
+    config : RunConfig
+    progress : Progress
+
+    Returns
+    -------
+    list of Detection
+        One an image.
+
+    Raises
+    ------
+    DefectStrainError
+        If an image can't be read as this material's lattice.
+    """
+    from .detect.predict import detect_columns  # imports torch
+
+    settings = config.detect.replace(material=config.material)
+    detections = []
+    for i, image in enumerate(images):
+        part = subprogress(progress, i / len(images), (i + 1) / len(images), f"{image.name}: ")
+        detections.append(detect_columns(image, settings, part))
+    return detections
+
+
+def average_classes(
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+    config: RunConfig,
+    progress: Progress = no_progress,
+) -> dict[str, ClassStack]:
+    """Stack the windows around the isolated columns of each class, in the lattice frame.
+
+    The frame's lattice constant is the median of those that the calibrated images show, or the
+    material's where no image is calibrated but by its lattice.
+
+    Parameters
+    ----------
+    images, sites : sequences
+        The images and their columns.
+    config : RunConfig
+    progress : Progress
+
+    Returns
+    -------
+    dict of class to ClassStack
+
+    Raises
+    ------
+    DefectStrainError
+        If an image's columns form no lattice.
+    """
+    if len(images) != len(sites):
+        raise DefectStrainError(
+            f"averaging: got {len(images)} images and {len(sites)} tables of sites, expected as "
+            "many of one as of the other"
+        )
+    a_pm = _lattice_constant(images, sites, get_material(config.material).lattice_pm)
+    rng, _ = np.random.default_rng(config.seed).spawn(2)
+    return stack_classes(images, sites, config.average, a_pm, rng, progress)
+
+
+def _lattice_constant(
+    images: Sequence[CalibratedImage], sites: Sequence[Sites], nominal_pm: float
+) -> float:
+    measured = []
+    for image, columns in zip(images, sites, strict=True):
+        if image.pixel_size_pm is None:
+            continue
+        if image.metadata.get("calibration") == CALIBRATED_BY_LATTICE:
+            continue  # would only give back the nominal constant
+        lattice = fit_lattice(
+            columns.position_px, columns.is_metal, nominal_pm, image.pixel_size_pm
+        )
+        if lattice.measured_a_pm is not None:
+            measured.append(lattice.measured_a_pm)
+    return float(np.median(measured)) if measured else nominal_pm
+
+
+def measure_classes(
+    stacks: Mapping[str, ClassStack], config: RunConfig, progress: Progress = no_progress
+) -> dict[str, ClassMeasurement]:
+    """Average each stack, fit its columns, and measure spacing, displacement and strain.
+
+    Parameters
+    ----------
+    stacks : mapping of class to ClassStack
+        With the defect-free class, which everything is measured against.
+    config : RunConfig
+    progress : Progress
+
+    Returns
+    -------
+    dict of class to ClassMeasurement
+        In the order of the material's classes; classes without a window are left out.
+
+    Raises
+    ------
+    DefectStrainError
+        If there is no defect-free window.
+    """
+    reference = get_material(config.material).class_names[1]
+    if reference not in stacks or stacks[reference].n == 0:
+        raise DefectStrainError(
+            f"measuring: got no window of {reference}, expected the defect-free class that the "
+            "others are measured against; average some defect-free windows"
+        )
+    averages = {name: average_stack(stack) for name, stack in stacks.items() if stack.n}
+    columns = measure_columns(stacks, averages, config.columns, subprogress(progress, 0.0, 0.5))
+    _, parent = np.random.default_rng(config.seed).spawn(2)
+    rng, subsets = parent.spawn(2)
+    part = subprogress(progress, 0.5, 0.7)
+    spacings = spacing_results(columns, averages, reference, rng, config.bootstrap, part)
+    curve = precision_against_n(
+        stacks[reference],
+        columns[reference].model,
+        subsets,
+        n_subsets=PRECISION_SUBSETS,
+        progress=subprogress(progress, 0.7, 0.8),
+    )
+    measured = {}
+    for done, (name, average) in enumerate(averages.items()):
+        progress(0.8 + 0.2 * done / len(averages), f"strain of {name}")
+        fits = columns[name].fits
+        found = ClassMeasurement(
+            average, fits, spacings[name], single_window_spacings(columns[name])
+        )
+        if name == reference:
+            measured[name] = replace(found, precision=curve)
+            continue
+        displacement = displacement_field(fits, columns[reference].fits)
+        strain = strain_field(displacement, config.strain)
+        measured[name] = replace(found, displacement=displacement, strain=strain)
+    progress(1.0, "measured")
+    return measured
+
+
+def detect(
+    images: Sequence[CalibratedImage],
+    config: RunConfig,
+    sites: Sequence[Sites] | None = None,
+    progress: Progress = no_progress,
+) -> RunResult:
+    """The first half of `run`: images, their columns and populations.
+
+    Parameters
+    ----------
+    images : sequence of CalibratedImage
+    config : RunConfig
+    sites : sequence of Sites, optional
+        Columns of each image, taken instead of detecting them.
+    progress : Progress
+
+    Returns
+    -------
+    RunResult
+        Without stacks and measurements.
+    """
+    clock = _Clock()
+    material = get_material(config.material)
+    if sites is not None:
+        _check_sites(images, sites)
+    warnings: list[str] = []
+    calibrated = []
+    with clock.stage("calibrate"):
+        for image, name in zip(images, distinct_names([i.name for i in images]), strict=True):
+            validate_image(image)
+            named = replace(image, name=name)
+            found, notes = calibrate(named, material, config.pixel_size_pm)
+            calibrated.append(found)
+            warnings += notes
+    weights = None
+    with clock.stage("detect"):
+        if sites is None:
+            # The network wants every lattice at one sampling, right or wrong calibration.
+            sampled = [
+                replace(image, pixel_size_pm=image.metadata[PIXEL_SIZE_BY_LATTICE])
+                for image in calibrated
+            ]
+            detections = detect_images(sampled, config, progress)
+            sites = [detection.sites for detection in detections]
+            for detection in detections:
+                warnings += detection.warnings
+                weights = detection.weights_sha256
+    names = [image.name for image in calibrated]
+    return RunResult(
+        config=config,
+        images=tuple(calibrated),
+        sites=tuple(sites),
+        populations=population_table(names, sites, material.class_names),
+        weights_sha256=weights,
+        seconds=clock.seconds,
+        warnings=tuple(warnings),
+    )
+
+
+def _check_sites(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> None:
+    if len(images) != len(sites):
+        raise DefectStrainError(
+            f"sites: got {len(sites)} tables for {len(images)} images, expected one each"
+        )
+    for image, columns in zip(images, sites, strict=True):
+        low, high = -0.5, np.array(image.data.shape) - 0.5
+        outside = ((columns.position_px < low) | (columns.position_px > high)).any(axis=1)
+        if outside.any():
+            raise DefectStrainError(
+                f"{image.name}: {int(outside.sum())} of {len(columns)} columns of its table lie "
+                f"outside the image of {' x '.join(map(str, image.data.shape))} px; is it the "
+                "table of another image?"
+            )
+
+
+def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
+    """The second half of `run`: from columns to strain.
+
+    Parameters
+    ----------
+    found : RunResult
+        What `detect` returned.
+    progress : Progress
+
+    Returns
+    -------
+    RunResult
+        Complete; with a warning for each class that has no isolated column.
+
+    Raises
+    ------
+    DefectStrainError
+        If an image shows no lattice, or there is no defect-free window.
+    """
+    clock = _Clock()
+    config = found.config
+    with clock.stage("average"):
+        stacks = average_classes(found.images, found.sites, config, subprogress(progress, 0.0, 0.3))
+    with clock.stage("measure"):
+        measurements = measure_classes(stacks, config, subprogress(progress, 0.3, 1.0))
+    return replace(
+        found,
+        stacks=stacks,
+        measurements=measurements,
+        seconds={**found.seconds, **clock.seconds},
+        warnings=found.warnings + _warnings_of(found.material, stacks),
+    )
+
+
+def _warnings_of(material: Material, stacks: Mapping[str, ClassStack]) -> tuple[str, ...]:
+    defects = material.class_names[2:]
+    counts = {name: stacks[name].n if name in stacks else 0 for name in defects}
+    warnings = []
+    for name, n in counts.items():
+        if n == 0:
+            warnings.append(f"{name}: no isolated column away from the edges: not measured")
+        elif n == 1:
+            warnings.append(f"{name}: only one window: measured without a precision")
+    if not any(counts.values()):
+        warnings.append("no defect could be measured, only the defect-free lattice")
+    return tuple(warnings)
+
+
+def run(
+    images: Sequence[CalibratedImage],
+    config: RunConfig | None = None,
+    sites: Sequence[Sites] | None = None,
+    progress: Progress = no_progress,
+) -> RunResult:
+    """From images to strain fields.
+
+    Parameters
+    ----------
+    images : sequence of CalibratedImage
+    config : RunConfig, optional
+    sites : sequence of Sites, optional
+        Columns of each image (for instance corrected by hand), taken instead of detecting them.
+    progress : Progress
+
+    Returns
+    -------
+    RunResult
+
+    Raises
+    ------
+    DefectStrainError
+        On bad input, before any work starts; or if there is nothing to measure.
+    Cancelled
+        If `progress` says so.
+    """
+    found = detect(images, config or RunConfig(), sites, subprogress(progress, 0.0, 0.6))
+    return measure(found, subprogress(progress, 0.6, 1.0))
+
+
+class _Clock:
+    """Wall-clock time of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start

@@ -1,0 +1,241 @@
+"""The chain on simulated images whose truth is known, and what it says about doubtful ones."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_alloy import SPACING_CHANGE, simulated, true_sites
+
+from napari_defectstrain import pipeline
+from napari_defectstrain.loading import calibrate, distinct_names
+from napari_defectstrain.materials import WSE2
+from napari_defectstrain.pipeline import RunConfig, RunResult
+from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError, Sites
+
+CONFIG = RunConfig(bootstrap=300)
+
+
+@pytest.fixture(scope="module")
+def result() -> RunResult:
+    """Two images at different scan rotations, their true columns given."""
+    made = [simulated(seed=1, rotation_deg=8.0), simulated(seed=2, rotation_deg=51.0)]
+    return pipeline.run([m.image for m in made], CONFIG, sites=[true_sites(m) for m in made])
+
+
+def test_strains_agree_with_what_was_built_in(result):
+    for name, truth in SPACING_CHANGE.items():
+        spacing = result.measurements[name].spacing
+        # 3 sigma of each class's own total error
+        assert abs(spacing.strain - truth) < 3 * spacing.strain_total_std, name
+        assert spacing.strain_total_std < 0.01
+
+
+def test_signs_are_right_for_the_classes_that_stand_out(result):
+    assert result.measurements["SV"].spacing.strain < -0.03
+    assert result.measurements["DV"].spacing.strain < -0.05
+
+
+def test_spacing_of_the_reference_is_the_lattice_constant(result):
+    spacing = result.measurements["2Se"].spacing
+    # built with a = 330 pm; the scan's shear is zero, so calibration is exact
+    assert spacing.spacing_pm == pytest.approx(330.0, abs=5 * spacing.precision_pm + 0.5)
+    assert result.measurements["2Se"].displacement is None
+
+
+def test_maps_are_where_the_strain_is(result):
+    strain = result.measurements["SV"].strain
+    middle = len(strain.y_pm) // 2
+    assert strain.components["dilation"][middle, middle] < -0.01
+    assert set(strain.sigma) == set(strain.components)
+
+
+def test_populations_are_those_of_the_truth(result):
+    truth = sum(np.bincount(sites.class_index, minlength=6) for sites in result.sites)
+    table = result.populations.query("image == 'all'").set_index("class")
+    for name, count in zip(WSE2.class_names, truth, strict=True):
+        assert table.loc[name, "columns"] == count
+
+
+def test_equal_names_are_told_apart(result):
+    assert [image.name for image in result.images] == ["alloy", "alloy_2"]
+    assert set(result.populations["image"]) == {"alloy", "alloy_2", "all"}
+
+
+def test_same_seed_same_numbers(result):
+    again = pipeline.measure_classes(result.stacks, CONFIG)
+    for name, measured in result.measurements.items():
+        assert again[name].spacing.precision_pm == measured.spacing.precision_pm
+
+
+def test_inputs_are_left_alone():
+    made = simulated(seed=1, rotation_deg=8.0)
+    image, sites = made.image, true_sites(made)
+    before = image.data.copy(), sites.position_px.copy(), sites.class_index.copy()
+    pipeline.average_classes([image], [sites], CONFIG)
+    np.testing.assert_array_equal(image.data, before[0])
+    np.testing.assert_array_equal(sites.position_px, before[1])
+    np.testing.assert_array_equal(sites.class_index, before[2])
+
+
+def test_progress_runs_from_nothing_to_everything_and_can_stop():
+    made = simulated(seed=1, rotation_deg=8.0)
+    seen = []
+    pipeline.run(
+        [made.image], CONFIG, [true_sites(made)], lambda fraction, text: seen.append(fraction)
+    )
+    assert seen == sorted(seen)
+    assert seen[0] >= 0
+    assert 0.9 < seen[-1] <= 1.0
+
+    def stop(fraction: float, message: str) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):  # carries no message to match
+        pipeline.run([made.image], CONFIG, [true_sites(made)], stop)
+
+
+def test_corrected_class_changes_the_averages():
+    made = simulated(seed=1, rotation_deg=8.0)
+    sites = true_sites(made)
+    stacks = pipeline.average_classes([made.image], [sites], CONFIG)
+    chosen = stacks["SV"].site_index[stacks["SV"].included][0]
+    index = sites.class_index.copy()
+    index[chosen] = WSE2.class_names.index("SeTe")
+    certain = np.eye(6)[index]
+    corrected = replace(sites, class_index=index, probabilities=certain)
+    changed = pipeline.average_classes([made.image], [corrected], CONFIG)
+    assert chosen not in changed["SV"].site_index
+    assert chosen in changed["SeTe"].site_index
+    assert len(changed["SV"].included) == len(stacks["SV"].included) - 1
+
+
+# ------------------------------------------------------------------ calibration
+
+
+def test_lattice_calibrates_an_image_without_pixel_size():
+    image = replace(simulated().image, pixel_size_pm=None)
+    found, (text,) = calibrate(image, WSE2)
+    # 20.74 pm within 0.5 %: defects change the mean lattice a little
+    assert found.pixel_size_pm == pytest.approx(20.74, rel=0.005)
+    assert found.metadata["calibration"] == "lattice"
+    assert "not calibrated" in text
+    assert "20.7" in text
+
+
+def test_good_calibration_is_kept_in_silence():
+    found, warnings = calibrate(simulated().image, WSE2)
+    assert found.pixel_size_pm == 20.74
+    assert found.metadata["calibration"] == "file"
+    assert warnings == ()
+
+
+def test_calibration_that_is_off_is_kept_and_said():
+    image = replace(simulated().image, pixel_size_pm=20.74 * 1.05)
+    found, (text,) = calibrate(image, WSE2)
+    assert found.pixel_size_pm == image.pixel_size_pm
+    assert "another material" in text
+
+
+def test_calibration_that_contradicts_the_lattice_is_an_error():
+    image = replace(simulated().image, pixel_size_pm=41.48)
+    with pytest.raises(DefectStrainError, match=r"41\.48 pm per pixel, but the lattice of WSe2"):
+        calibrate(image, WSE2)
+
+
+def test_given_pixel_size_comes_first():
+    image = replace(simulated().image, pixel_size_pm=41.48)
+    found, warnings = calibrate(image, WSE2, 20.74)
+    assert found.pixel_size_pm == 20.74
+    assert found.metadata["calibration"] == "given"
+    assert warnings == ()
+
+
+def test_image_without_lattice_is_an_error():
+    noise = np.random.default_rng(0).normal(100.0, 10.0, (300, 300))
+    with pytest.raises(DefectStrainError, match="noise: pixel size: no lattice"):
+        calibrate(CalibratedImage(noise, 20.0, "noise"), WSE2)
+
+
+def test_lattice_constant_of_uncalibrated_images_is_the_nominal_one():
+    made = simulated(seed=1, rotation_deg=8.0)
+    image, _ = calibrate(replace(made.image, pixel_size_pm=None), WSE2)
+    stacks = pipeline.average_classes([image], [true_sites(made)], CONFIG)
+    assert stacks["2Se"].a_pm == WSE2.lattice_pm
+
+
+# ------------------------------------------------------------------ settings and bad input
+
+
+def test_settings_round_trip():
+    config = RunConfig(bootstrap=77, pixel_size_pm=20.0, frames=True)
+    assert RunConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"material": "NaCl"}, "material: got 'NaCl'"),
+        ({"pixel_size_pm": 0.0}, "pixel size: got 0 pm"),
+        ({"pixel_size_pm": float("nan")}, "pixel size: got nan pm"),
+        ({"bootstrap": 1}, "bootstrap: got 1 samples"),
+        ({"seed": -1}, "seed: got -1"),
+    ],
+)
+def test_settings_out_of_range(changes, match):
+    with pytest.raises(DefectStrainError, match=match):
+        RunConfig(**changes)
+
+
+def test_distinct_names():
+    assert distinct_names(["a", "b", "a", "a_2"]) == ["a", "b", "a_2", "a_2_2"]
+
+
+def test_images_and_sites_must_match():
+    made = simulated()
+    with pytest.raises(DefectStrainError, match="2 images and 1 tables of sites"):
+        pipeline.average_classes([made.image] * 2, [true_sites(made)], CONFIG)
+
+
+def test_perfect_crystal_is_measured_and_said_to_have_no_defects():
+    made = simulated(seed=3, fractions=(0.0, 0.0, 0.0, 0.0), size=320)
+    found = pipeline.run([made.image], CONFIG, [true_sites(made)])
+    assert list(found.measurements) == ["2Se"]
+    assert "no defect" in " ".join(found.warnings)
+
+
+def test_one_defect_is_measured_without_precision():
+    made = simulated(seed=3, fractions=(0.0, 0.0, 0.0, 0.0), size=320)
+    sites = with_defects(true_sites(made), made.image, 1)
+    found = pipeline.run([made.image], CONFIG, [sites])
+    spacing = found.measurements["SV"].spacing
+    assert spacing.n == 1
+    assert np.isnan(spacing.precision_pm)
+    assert any(text.startswith("SV: only one window") for text in found.warnings)
+
+
+def test_defects_at_the_edge_are_left_out_and_said():
+    made = simulated(seed=3, fractions=(0.0, 0.0, 0.0, 0.0), size=320)
+    sites = true_sites(made)
+    edge = np.min(np.minimum(sites.position_px, 319 - sites.position_px), axis=1) < 20
+    index = np.where(edge & (sites.class_index == 1), 4, sites.class_index)
+    found = pipeline.run([made.image], CONFIG, [replace(sites, class_index=index)])
+    assert "SV" not in found.measurements
+    assert any(text.startswith("SV: no isolated column") for text in found.warnings)
+
+
+def test_crystal_of_defects_alone_has_no_reference():
+    made = simulated(seed=3, fractions=(0.0, 0.0, 0.0, 0.0), size=320)
+    sites = true_sites(made)
+    index = np.where(sites.class_index == 1, 2, sites.class_index)
+    with pytest.raises(DefectStrainError, match="no defect-free column"):
+        pipeline.run([made.image], CONFIG, [replace(sites, class_index=index)])
+
+
+def with_defects(sites: Sites, image: CalibratedImage, count: int) -> Sites:
+    """The same columns, the chalcogens nearest to the middle called SV."""
+    middle = (np.array(image.data.shape) - 1) / 2
+    distance = np.hypot(*(sites.position_px - middle).T)
+    distance[sites.is_metal] = np.inf
+    index = sites.class_index.copy()
+    index[np.argsort(distance)[:count]] = WSE2.class_names.index("SV")
+    return replace(sites, class_index=index)
