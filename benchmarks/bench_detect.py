@@ -3,6 +3,7 @@
 ``python benchmarks/bench_detect.py [--images 12] [--seed 777] [--weights FILE]`` prints the table
 of Lee et al., SI Table S2 (doi 10.1021/acs.nanolett.0c00269), and the confusion matrix. The
 images share nothing with training but the simulator: other seeds, the sample data's conditions.
+"""
 
 from __future__ import annotations
 

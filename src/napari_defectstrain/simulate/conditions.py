@@ -142,8 +142,10 @@ class Conditions(Config):
 
     def _weights(self, rng: np.random.Generator) -> tuple[float, ...]:
         x, y = rng.uniform(*self.weights[0]), rng.uniform(*self.weights[1])
-        pair = rng.uniform(*self.weights[2])
-        return (1.0, float(2 * x * pair), float((x + y) * pair), float(2 * y * pair), float(x), 0.0)
+        # the pairs channel each in their own way: three factors, partly common
+        pair = rng.uniform(*self.weights[2]) * rng.uniform(0.97, 1.03, 3)
+        sums = np.array([2 * x, x + y, 2 * y]) * pair
+        return (1.0, float(sums[0]), float(sums[1]), float(sums[2]), float(x), 0.0)
 
 
 def crystal_edge(position_px: FloatArray, side: int, rng: np.random.Generator) -> BoolArray:
