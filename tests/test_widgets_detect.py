@@ -1,6 +1,7 @@
 """The detect widget in a real viewer: what it adds, asks, says, remembers, and how it is edited."""
 
 import itertools
+import threading
 
 import numpy as np
 import pandas as pd
@@ -230,6 +231,30 @@ def test_detecting_again_asks_before_it_touches_edits(stage, qtbot, monkeypatch)
     run(qtbot, widget)
     assert asked == []
     assert len(viewer.layers) == count
+
+
+def test_edits_made_while_the_network_works_are_asked_about(stage, qtbot, monkeypatch):
+    viewer, widget, _, _ = stage
+    defects = viewer.layers["region · defects"]
+    whole = len(defects.data)
+    truth = detect_module.detect_images
+    edited = threading.Event()
+
+    def waiting(images, config, progress):
+        while not edited.is_set():
+            progress(0.5, "busy")
+        return truth(images, config, progress)
+
+    monkeypatch.setattr(detect_module, "detect_images", waiting)
+    asked = answers(monkeypatch, None)
+    widget.run()
+    qtbot.waitUntil(lambda: widget.run_bar.status.text() == "busy")
+    defects.selected_data = {0}
+    defects.remove_selected()
+    edited.set()
+    finish(qtbot, widget)
+    assert len(asked) == 1
+    assert len(defects.data) == whole - 1
 
 
 def test_without_update_results_get_numbers(stage, qtbot):

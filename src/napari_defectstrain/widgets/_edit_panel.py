@@ -206,6 +206,8 @@ class EditPanel(QWidget):
         for i in range(len(CLASS_ROLES)):
             shortcut = QShortcut(QKeySequence(f"Shift+{i + 1}"), window)
             shortcut.activated.connect(lambda i=i: self.relabel(i))
+            # A second detect widget has the same shortcuts: Qt calls one of them.
+            shortcut.activatedAmbiguously.connect(lambda i=i: self.relabel(i))
             self._shortcuts.append(shortcut)
             self.destroyed.connect(shortcut.deleteLater)
         connect(self, self.viewer.layers.selection.events.active, self._enable_shortcuts)

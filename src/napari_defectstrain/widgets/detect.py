@@ -69,6 +69,7 @@ class DetectWidget(_panel.Panel):
         self.body.addStretch(1)
         self._queue: list[Layer | None] = []
         self._keep = False
+        self._known_edits = 0
         self.run_bar.run_clicked.connect(self.run)
         self.image.layer_changed.connect(self._image_changed)
         self.watch_layers(self.image.refresh)
@@ -284,12 +285,13 @@ class DetectWidget(_panel.Panel):
         """Ask before a layer that was edited by hand is touched; False where the user cancels."""
         self._keep = not self.update_existing.isChecked()
         previous = self._previous(layer)
-        if self._keep or previous is None or not editor_of(previous).edited:
+        self._known_edits = 0 if previous is None else editor_of(previous).edited
+        if self._keep or self._known_edits == 0:
             return True
         answer = _panel.ask(
             self,
             "Edited by hand",
-            f"{previous.name} holds {editor_of(previous).edited} change(s) made by hand. A new "
+            f"{previous.name} holds {self._known_edits} change(s) made by hand. A new "
             "detection would replace them.",
             [NEW_LAYERS, REPLACE],
         )
@@ -302,6 +304,11 @@ class DetectWidget(_panel.Panel):
         sites = [d.sites for d in detections]
         metadata = provenance("defects", config.to_dict()["detect"], detections[0].weights_sha256)
         previous = self._previous(layer)
+        # She may have gone on editing while the network was at work.
+        more = previous is not None and editor_of(previous).edited != self._known_edits
+        if more and not self._keep and not self._may_replace(layer):
+            self.run_bar.status.setText(f"{layer.name}: kept as edited, detection discarded")
+            return
         all_columns = layer_by_id(self.viewer, note(previous).get("sites")) if previous else None
         if self._keep or previous is None or all_columns is None:
             _, defects = add_detection(self.viewer, layer, sites, metadata)

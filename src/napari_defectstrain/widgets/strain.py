@@ -23,7 +23,7 @@ from ..materials import ROLES, get_material
 from ..pipeline import measure_classes
 from ..results import displacement_table, spacings_table
 from ..runs import ClassMeasurement, RunConfig, RunResult
-from ..strain import StrainConfig
+from ..strain import METHODS, StrainConfig
 from ..styles import DISPLACEMENT_SCALE
 from ..types import DefectStrainError
 from . import _panel
@@ -87,6 +87,13 @@ class StrainWidget(_panel.Panel):
             "Sigma in pm of the Gaussian that smooths the displacement before it is differentiated",
         )
         form.addRow("Smoothing", self.smoothing)
+        self.method = self.remember(
+            "method",
+            _panel.choice(list(METHODS)),
+            "How displacements are interpolated between columns: rbf is a smooth spline; griddata "
+            "is the paper's, and breaks the symmetry of symmetric fields",
+        )
+        form.addRow("Interpolation", self.method)
 
     def _build_arrows(self) -> None:
         form = self.group("Displacement arrows")
@@ -187,7 +194,9 @@ class StrainWidget(_panel.Panel):
         """The controls as settings."""
         return RunConfig(
             material=material,
-            strain=StrainConfig(smoothing_pm=self.smoothing.value()),
+            strain=StrainConfig(
+                method=self.method.currentText(), smoothing_pm=self.smoothing.value()
+            ),
             bootstrap=self.bootstrap.value(),
             seed=seed,
         )
