@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .types import ColumnFits, DefectStrainError, DisplacementField, FloatArray
+from .types import BoolArray, ColumnFits, DefectStrainError, DisplacementField, FloatArray
 
-FAR_FRACTION = 0.7
-"""Columns beyond this fraction of the largest radius are far from the defect."""
+FAR = 3.1
+"""Columns beyond this many times the radius of the nearest metal columns (1.8 a) are far from the
+defect; where a window holds none, all columns count, which is as good by symmetry but noisier."""
 
 SAME_SITE_PM = 1.0
 
@@ -56,18 +57,18 @@ def displacement_field(
     covariance = (
         fits.covariance_pm2[np.ix_(first, first)] + reference.covariance_pm2[np.ix_(second, second)]
     )
-    site = fits.site_pm[common]
+    site, is_metal = fits.site_pm[common], fits.is_metal[common]
     missing = np.isnan(u).any(axis=1)
     u[missing] = np.nan
     if remove_translation:
-        operator = _without_translation(site, covariance, missing)
+        operator = _without_translation(_far(site, is_metal), covariance, missing)
         u = (operator @ np.where(missing[:, None], 0.0, u).ravel()).reshape(-1, 2)
         u[missing] = np.nan
         covariance = _carry(operator, covariance, missing)
     return DisplacementField(
         class_name=fits.class_name,
         site_pm=site,
-        is_metal=fits.is_metal[common],
+        is_metal=is_metal,
         u_pm=u,
         covariance_pm2=covariance,
     )
@@ -90,7 +91,7 @@ def far_affine(field: DisplacementField) -> FloatArray:
     DefectStrainError
         If fewer than four far columns have a displacement.
     """
-    far = _far(field.site_pm) & np.isfinite(field.u_pm).all(axis=1)
+    far = _far(field.site_pm, field.is_metal) & np.isfinite(field.u_pm).all(axis=1)
     if far.sum() < 4:
         raise DefectStrainError(
             f"far columns of {field.class_name}: got {int(far.sum())}, expected at least 4; "
@@ -100,16 +101,14 @@ def far_affine(field: DisplacementField) -> FloatArray:
     return np.asarray(np.linalg.lstsq(design, field.u_pm[far], rcond=None)[0][1:].T)
 
 
-def _far(site_pm: FloatArray) -> FloatArray:
+def _far(site_pm: FloatArray, is_metal: BoolArray) -> BoolArray:
     radius = np.hypot(*site_pm.T)
-    return np.asarray(radius > FAR_FRACTION * radius.max())
+    return np.asarray(radius > FAR * radius[is_metal].min(initial=np.inf))
 
 
-def _without_translation(
-    site_pm: FloatArray, covariance: FloatArray, missing: FloatArray
-) -> FloatArray:
+def _without_translation(far: BoolArray, covariance: FloatArray, missing: BoolArray) -> FloatArray:
     """Linear map that takes the weighted mean of the far columns out of ``u.ravel()``."""
-    far = _far(site_pm) & ~missing
+    far = far & ~missing
     if not far.any():
         far = ~missing
     variance = np.diag(covariance).reshape(-1, 2)
@@ -118,13 +117,13 @@ def _without_translation(
     weight = np.where(good, 1.0 / np.where(good, variance, 1.0), 0.0)
     if not good[far].all():
         weight = np.repeat(far[:, None], 2, axis=1).astype(float)
-    operator = np.eye(2 * len(site_pm))
+    operator = np.eye(2 * len(far))
     for axis in range(2):
         operator[axis::2, axis::2] -= weight[:, axis] / max(weight[:, axis].sum(), 1e-300)
     return operator
 
 
-def _carry(operator: FloatArray, covariance: FloatArray, missing: FloatArray) -> FloatArray:
+def _carry(operator: FloatArray, covariance: FloatArray, missing: BoolArray) -> FloatArray:
     """Covariance after a linear map that gives the missing columns no weight."""
     gone = np.repeat(missing, 2)
     known = np.where(gone[:, None] | gone[None], 0.0, covariance)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from .columns import ColumnConfig, ColumnFitModel, ColumnMeasurement, fit_columns, influence
+from .spacings import nearest_metal_spacings, nearest_metals, neighbouring_metals
 from .types import (
     BoolArray,
     ClassAverage,
@@ -21,6 +21,17 @@ from .types import (
     SpacingResult,
     no_progress,
 )
+
+__all__ = [
+    "PrecisionAgainstN",
+    "bootstrap_positions",
+    "bootstrap_positions_refit",
+    "nearest_metal_spacings",
+    "precision_against_n",
+    "single_window_spacings",
+    "spacing_results",
+    "systematic_errors",
+]
 
 PAPER_SAMPLES = 22500
 """Bootstrap samples a class (SI 3.1, doi:10.1021/acs.nanolett.0c00269)."""
@@ -100,46 +111,6 @@ def bootstrap_positions_refit(
         fits = fit_columns({**others, stack.class_name: average}, config)[stack.class_name].fits
         samples.append(fits.position_pm.ravel())
     return np.array(samples)
-
-
-def nearest_metals(site_pm: FloatArray, is_metal: BoolArray) -> IntArray:
-    """Indices of the three metal columns nearest the origin, `(3,)`, by angle.
-
-    Raises
-    ------
-    DefectStrainError
-        If there are fewer than three metal columns.
-    """
-    metal = np.flatnonzero(is_metal)
-    if len(metal) < 3:
-        raise DefectStrainError(
-            f"spacings: got {len(metal)} metal columns, expected at least three around the origin"
-        )
-    nearest = metal[np.argsort(np.hypot(*site_pm[metal].T), kind="stable")[:3]]
-    angle = np.arctan2(site_pm[nearest, 1], site_pm[nearest, 0])
-    return np.asarray(nearest[np.argsort(angle)])
-
-
-def nearest_metal_spacings(
-    position_pm: FloatArray, site_pm: FloatArray, is_metal: BoolArray
-) -> FloatArray:
-    """The three spacings of the metal columns nearest the origin.
-
-    Parameters
-    ----------
-    position_pm : array, `(..., M, 2)`
-        Positions; leading axes are samples.
-    site_pm : array, `(M, 2)`
-        Ideal sites, which say which columns are nearest.
-    is_metal : array of bool, `(M,)`
-
-    Returns
-    -------
-    array, `(..., 3)`
-        [pm].
-    """
-    corner = position_pm[..., nearest_metals(site_pm, is_metal), :]
-    return np.asarray(np.linalg.norm(corner - np.roll(corner, 1, axis=-2), axis=-1))
 
 
 def single_window_spacings(measurement: ColumnMeasurement) -> FloatArray:
@@ -266,7 +237,7 @@ def systematic_errors(
     return {
         "profile": float(np.sqrt(np.sum(np.square(profile)))),
         "model": abs(check - strain),
-        "impurity": max(1.0 - purity, 0.0) * abs(strain) / np.sqrt(3.0),
+        "impurity": float(max(1.0 - purity, 0.0) * abs(strain) / np.sqrt(3.0)),
     }
 
 
@@ -288,7 +259,7 @@ def _bootstrap_spacing(
         measurement.influence_pm[:, columns], fits.position_pm[corner].ravel(), n_samples, rng
     ).reshape(-1, 3, 2)
     metal = np.ones(3, dtype=bool)
-    return nearest_metal_spacings(drawn, fits.site_pm[corner], metal).mean(axis=-1)
+    return np.asarray(nearest_metal_spacings(drawn, fits.site_pm[corner], metal).mean(axis=-1))
 
 
 @dataclass(frozen=True)
@@ -365,7 +336,7 @@ def precision_against_n(
     average = windows.mean(axis=0)
     dark = [average <= np.quantile(average, f) for f in background_fraction]
     raw = np.mean([_snr(w, signal, dark) for w in windows], axis=0)
-    pairs = _nearest_pairs(model.fits, stack.a_pm)
+    pairs = neighbouring_metals(model.fits, stack.a_pm)
     precision = np.zeros((len(numbers), n_subsets))
     gain = np.zeros((len(background_fraction), len(numbers)))
     for k, n in enumerate(numbers):
@@ -398,10 +369,3 @@ def _signal_pixels(fits: ColumnFits, size: int, step_pm: float) -> BoolArray:
 
 def _snr(image: FloatArray, signal: BoolArray, dark: Sequence[BoolArray]) -> FloatArray:
     return np.array([image[signal].mean() / image[d].std() for d in dark])
-
-
-def _nearest_pairs(fits: ColumnFits, a_pm: float) -> IntArray:
-    """Pairs of metal columns one lattice constant apart, `(P, 2)`, both with a position."""
-    metal = np.flatnonzero(fits.is_metal & np.isfinite(fits.position_pm[:, 0]))
-    pairs = cKDTree(fits.site_pm[metal]).query_pairs(1.1 * a_pm, output_type="ndarray")
-    return np.asarray(metal[pairs])

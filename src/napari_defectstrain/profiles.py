@@ -1,12 +1,12 @@
 """The image of one column, shared by all columns of an image and learnt from the image itself.
 
 An incoherent image is the scattering object convolved with one intensity profile: the probe, the
-source, vibration and jitter (Kirkland 2010, doi:10.1007/978-1-4419-6533-2, chapter 3). Crowded-field
-photometry learns that profile from the data as an effective point spread function (Anderson &
-King 2000, doi:10.1086/316632). Here it lives in Fourier space, where a probe is simple: its
-transfer function is smooth and ends at twice the aperture, and the tails in real space, which are
-what moves the peaks of neighbouring columns, follow from its shape near zero. There a column at
-any position is a phase ramp, exact to rounding.
+source, vibration and jitter (Kirkland 2010, doi:10.1007/978-1-4419-6533-2, chapter 3).
+Crowded-field photometry learns that profile from the data as an effective point spread function
+(Anderson & King 2000, doi:10.1086/316632). Here it lives in Fourier space, where a probe is
+simple: its transfer function is smooth and ends at twice the aperture, and the tails in real
+space, which are what moves the peaks of neighbouring columns, follow from its shape near zero.
+There a column at any position is a phase ramp, exact to rounding.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scipy.interpolate import BSpline
 
 from .types import DefectStrainError, FloatArray
 
-ComplexArray = npt.NDArray[np.complexfloating]
+ComplexArray = npt.NDArray[np.complex128]
 
 DEGREE = 3
 MIN_COEFFICIENTS = DEGREE + 2
@@ -184,7 +184,7 @@ class FourierWindow:
 
     @property
     def x_pm(self) -> FloatArray:
-        """x of the columns of pixels, `(size,)` [pm]; y of the rows is its reverse."""
+        """Place of the columns of pixels, `(size,)` [pm]; y of the rows is its reverse."""
         return np.asarray((np.arange(self.size) - self.size // 2) * self.step_pm)
 
     @property
@@ -212,7 +212,7 @@ class FourierWindow:
         phase_x = np.exp(-2j * np.pi * position_pm[:, :1] * self.kx_per_pm)
         return np.asarray((phase_y * weight) @ phase_x)
 
-    def image(self, spectrum: ComplexArray) -> FloatArray:
+    def image(self, spectrum: ComplexArray | FloatArray) -> FloatArray:
         """Real images with these spectra `(..., ky, kx)`, `(..., size, size)`, y down in memory."""
         phase_y = np.exp(2j * np.pi * self.x_pm[::-1, None] * self.ky_per_pm[:, 0])
         return np.asarray((phase_y @ spectrum @ self._half_phase(self.x_pm)).real)

@@ -163,9 +163,11 @@ def derivative_operators(
 def _thin_plate(
     site_pm: FloatArray, x_pm: FloatArray, y_pm: FloatArray, smoothing_pm: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Thin-plate spline ``sum_j c_j phi(|r - r_j|) + affine``, ``phi = r^2 log r`` (Duchon 1977,
-    doi:10.1007/BFb0086566), smoothed and differentiated in closed form on the infinite plane: no
-    grid error and no edge. It reproduces affine displacements exactly."""
+    """Thin-plate spline ``sum_j c_j phi(|r - r_j|) + affine``, ``phi = r^2 log r``.
+
+    Duchon 1977, doi:10.1007/BFb0086566. Smoothed and differentiated in closed form on the infinite
+    plane: no grid error and no edge. It reproduces affine displacements exactly.
+    """
     scale = float(np.hypot(*site_pm.T).max())
     sites, smoothing = site_pm / scale, smoothing_pm / scale
     m = len(sites)
@@ -218,7 +220,8 @@ def _griddata(
     """
     unit = np.eye(len(site_pm))
     grid_x, grid_y = np.meshgrid(x_pm, y_pm)
-    values = CloughTocher2DInterpolator(site_pm, unit)(grid_x, grid_y)
+    # Gradients at the columns are iterated to a tolerance: scipy's default leaves 1e-6 of strain
+    values = CloughTocher2DInterpolator(site_pm, unit, tol=1e-12, maxiter=2000)(grid_x, grid_y)
     outside = np.isnan(values).any(axis=2)
     nearest = NearestNDInterpolator(site_pm, unit)
     values[outside] = nearest(grid_x[outside], grid_y[outside])

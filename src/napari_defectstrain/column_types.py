@@ -1,0 +1,160 @@
+"""What column fits are asked for, and what they say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .config import Config
+from .profiles import MIN_COEFFICIENTS, ColumnProfile
+from .types import BoolArray, ColumnFits, DefectStrainError, FloatArray
+
+MODELS = ("profile", "gaussians", "gaussian")
+
+FLAGS = {
+    "not_converged": 1,
+    "at_bound": 2,
+    "low_signal": 4,
+    "overlapping": 8,
+    "outside": 16,
+}
+"""Bits of `ColumnFits.flag`: the fit did not converge; the column left its site by more than
+`ColumnConfig.max_shift_pm`; it is empty, its weight too small for a position; another column lies
+closer than `ColumnConfig.min_distance_pm`; it left the pixels. A position flagged with any but
+``overlapping`` is NaN."""
+
+
+@dataclass(frozen=True)
+class ColumnConfig(Config):
+    """Settings of the column fits.
+
+    Parameters
+    ----------
+    model : str
+        ``profile``: all columns together, one profile learnt from the averages; ``gaussians``: all
+        together, one Gaussian of shared width; ``gaussian``: the paper's single Gaussians.
+    n_coefficients : int
+        Coefficients of the profile's radial spline.
+    check_coefficients : int
+        The same of a second profile; the change of the strain counts as the model's error.
+    cutoff_sigma : float
+        Where the profile's transfer function ends, in units of 1/(width of a Gaussian fit).
+    prior_sigma : float
+        How far the transfer function may depart from a Gaussian's where the data are silent.
+    fit_radius_pm : float
+        Largest radius of the disc of pixels that is fitted [pm].
+    single_radius_pm : float
+        Radius of the pixels of a single Gaussian [pm].
+    rim_pm : float
+        Columns closer to the disc's rim are fitted, but not reported [pm].
+    background_degree : int
+        Degree of the polynomial background.
+    min_weight : float
+        Columns of less than this fraction of a metal column are empty.
+    max_shift_pm, min_distance_pm : float
+        Bounds that raise flags [pm].
+    tolerance_pm : float
+        Largest step of a position at convergence [pm].
+    max_iterations : int
+    """
+
+    model: str = "profile"
+    n_coefficients: int = 10
+    check_coefficients: int = 8
+    cutoff_sigma: float = 0.7
+    prior_sigma: float = 0.3
+    fit_radius_pm: float = 1400.0
+    single_radius_pm: float = 80.0
+    rim_pm: float = 150.0
+    background_degree: int = 2
+    min_weight: float = 0.05
+    max_shift_pm: float = 100.0
+    min_distance_pm: float = 100.0
+    tolerance_pm: float = 1e-3
+    max_iterations: int = 30
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise DefectStrainError(
+                f"ColumnConfig.model: got {self.model!r}, expected one of {', '.join(MODELS)}"
+            )
+        ranges = {
+            "n_coefficients": (MIN_COEFFICIENTS, 40),
+            "check_coefficients": (MIN_COEFFICIENTS, 40),
+            "cutoff_sigma": (0.3, 2.0),
+            "prior_sigma": (1e-6, np.inf),
+            "fit_radius_pm": (400.0, 5000.0),
+            "single_radius_pm": (20.0, 200.0),
+            "rim_pm": (0.0, 1000.0),
+            "background_degree": (0, 4),
+            "min_weight": (0.0, 1.0),
+            "max_shift_pm": (1.0, 300.0),
+            "min_distance_pm": (0.0, 300.0),
+            "tolerance_pm": (0.0, 1.0),
+            "max_iterations": (1, 1000),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise DefectStrainError(
+                    f"ColumnConfig.{name}: got {value!r}, expected {low:g} to {high:g}"
+                )
+
+
+@dataclass(frozen=True)
+class ColumnFitModel:
+    """One class average fitted, with its linear response to the windows.
+
+    Parameters
+    ----------
+    fits : ColumnFits
+        The reported columns. Their covariance here is that of independent pixels of the average's
+        standard error, which resampling and jitter make too small: `measure_columns` replaces it.
+    profile : ColumnProfile or None
+        The learnt profile with this class's blur; None for single Gaussians.
+    operator : array, `(2M, P)`
+        Derivative of the positions by the pixels [pm]; NaN for columns without a position.
+    pixel : array of bool, `(size, size)`
+        The pixels that are used.
+    model : array, `(P,)`
+        The fitted average at those pixels.
+    profile_gain : array, `(2M, g)`
+        Shift of the positions by each free coefficient of the profile [pm].
+    profile_operator : array, `(g, P)`
+        Derivative of the coefficients by the pixels of one window of this class.
+    """
+
+    fits: ColumnFits
+    profile: ColumnProfile | None
+    operator: FloatArray
+    pixel: BoolArray
+    model: FloatArray
+    profile_gain: FloatArray
+    profile_operator: FloatArray
+
+
+@dataclass(frozen=True)
+class ColumnMeasurement:
+    """Column positions of one class with what is known of their errors.
+
+    Parameters
+    ----------
+    fits : ColumnFits
+        With the covariance of the windows' scatter.
+    influence_pm : array, `(N, 2M)`
+        Influence of each window on each position, mean zero: the fit of an average of other
+        windows is shifted by their mean influence [pm].
+    profile_shift_pm : array, `(2M, g)`
+        Shifts of the positions by independent one-sigma errors of the learnt profile [pm]: the
+        same errors for all classes, so that they mostly cancel in a difference.
+    check_position_pm : array, `(M, 2)`
+        Positions by the profile with `check_coefficients` [pm].
+    model : ColumnFitModel
+    """
+
+    fits: ColumnFits
+    influence_pm: FloatArray
+    profile_shift_pm: FloatArray
+    check_position_pm: FloatArray
+    model: ColumnFitModel

@@ -1,0 +1,55 @@
+"""The triangle of metal columns around a defect."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .types import BoolArray, ColumnFits, DefectStrainError, FloatArray, IntArray
+
+
+def nearest_metals(site_pm: FloatArray, is_metal: BoolArray) -> IntArray:
+    """Indices of the three metal columns nearest the origin, `(3,)`, by angle.
+
+    Raises
+    ------
+    DefectStrainError
+        If there are fewer than three metal columns.
+    """
+    metal = np.flatnonzero(is_metal)
+    if len(metal) < 3:
+        raise DefectStrainError(
+            f"spacings: got {len(metal)} metal columns, expected at least three around the origin"
+        )
+    nearest = metal[np.argsort(np.hypot(*site_pm[metal].T), kind="stable")[:3]]
+    angle = np.arctan2(site_pm[nearest, 1], site_pm[nearest, 0])
+    return np.asarray(nearest[np.argsort(angle)])
+
+
+def nearest_metal_spacings(
+    position_pm: FloatArray, site_pm: FloatArray, is_metal: BoolArray
+) -> FloatArray:
+    """The three spacings of the metal columns nearest the origin.
+
+    Parameters
+    ----------
+    position_pm : array, `(..., M, 2)`
+        Positions; leading axes are samples.
+    site_pm : array, `(M, 2)`
+        Ideal sites, which say which columns are nearest.
+    is_metal : array of bool, `(M,)`
+
+    Returns
+    -------
+    array, `(..., 3)`
+        [pm].
+    """
+    corner = position_pm[..., nearest_metals(site_pm, is_metal), :]
+    return np.asarray(np.linalg.norm(corner - np.roll(corner, 1, axis=-2), axis=-1))
+
+
+def neighbouring_metals(fits: ColumnFits, a_pm: float) -> IntArray:
+    """Pairs of metal columns one lattice constant apart, `(P, 2)`, both with a position."""
+    metal = np.flatnonzero(fits.is_metal & np.isfinite(fits.position_pm[:, 0]))
+    pairs = cKDTree(fits.site_pm[metal]).query_pairs(1.1 * a_pm, output_type="ndarray")
+    return np.asarray(metal[pairs])
