@@ -55,7 +55,8 @@ class AverageConfig(Config):
     step_pm : float
         Side of a pixel of the windows [pm].
     max_reference : int
-        Defect-free windows at most; drawn at random.
+        Defect-free windows at most; drawn at random. The paper has 437; the reference's error is
+        part of every class's strain, and defect-free windows cost nothing.
     min_probability : float
         Windows whose centre is less probable are left out.
     outlier_sigma : float
@@ -69,7 +70,7 @@ class AverageConfig(Config):
     shells: int = 2
     window_nm: float = 2.6
     step_pm: float = 20.0
-    max_reference: int = 437
+    max_reference: int = 1000
     min_probability: float = 0.9
     outlier_sigma: float = 5.0
     iterations: int = 2
