@@ -299,6 +299,9 @@ def test_strain_adds_arrows_maps_and_a_table(averaged, qtbot, tmp_path, monkeypa
     assert set(pd.read_csv(path)["class"]) == set(NAMES[1:])
     widget.enlargement["V1"].setValue(25)
     assert [arrows[n].length for n in NAMES[1:]] == [40, 40, 25, 25]
+    texts = list(viewer.layers["arrows · labels"].features["text"])
+    longest = arrows["SV"].features["magnitude_pm"].max()
+    assert texts[2] == f"×25, up to {longest:.1f} pm"
     # again (with the same outcome): numbered, and the old ones hidden under the new
     measured = widget._result.measurements
     monkeypatch.setattr(strain_module, "measure_classes", lambda *_: measured)
@@ -325,6 +328,7 @@ def test_from_the_sample_to_strain_with_an_edit_by_hand(make_napari_viewer, qtbo
 
     averager.references.setValue(60)
     averager.window.setValue(2.0)
+    averager.classes[4].setChecked(False)  # one DV is no average
     run(qtbot, averager)
     before = viewer.layers["SV · average"]
     stack = before.metadata[STACK]

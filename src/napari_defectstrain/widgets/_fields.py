@@ -1,11 +1,11 @@
 """Displacement and strain of class averages as Vectors and Image layers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Layer, Vectors
+from napari.layers import Image, Layer, Points, Vectors
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
 
 from ..types import DisplacementField, StrainField
@@ -78,6 +78,28 @@ def add_displacement(
     return layer
 
 
+def add_arrow_labels(
+    viewer: ViewerModel,
+    arrows: Sequence[Vectors],
+    centres: Sequence[Sequence[float]],
+    side_pm: float,
+    metadata: dict[str, Any],
+) -> Points:
+    """Under each average: how much its arrows are enlarged, and the longest displacement."""
+    places = [(y + (0.5 + 0.5 * GAP) * side_pm, x) for y, x in centres]
+    texts = [arrow_title(layer) for layer in arrows]
+    labels = add_labels(viewer, "arrows · labels", texts, places, metadata, side_pm)
+    for i, layer in enumerate(arrows):
+        layer.events.length.connect(_title_updater(labels, i, layer, arrow_title))
+    return labels
+
+
+def arrow_title(layer: Vectors) -> str:
+    """Enlargement and longest displacement of a layer of arrows."""
+    longest = layer.features["magnitude_pm"].max() if len(layer.data) else 0.0
+    return f"×{layer.length:g}, up to {longest:.1f} pm"
+
+
 def add_maps(
     viewer: ViewerModel,
     fields: Mapping[str, StrainField],
@@ -131,7 +153,7 @@ def add_maps(
             places.append((y + down - 0.5 * (height + HEADER * side_pm), x))
     labels = add_labels(viewer, "maps · labels", texts, places, labels_metadata, side_pm)
     for i, layer in enumerate(layers):
-        layer.events.contrast_limits.connect(_title_updater(labels, i, layer))
+        layer.events.contrast_limits.connect(_title_updater(labels, i, layer, map_title))
     return layers
 
 
@@ -202,9 +224,9 @@ def map_title(layer: Image) -> str:
     return f"{name} {low:.2g}–{high:.2g} %"
 
 
-def _title_updater(labels: Layer, row: int, layer: Image):
+def _title_updater(labels: Points, row: int, layer: Layer, title: Callable[[Any], str]):
     def update(_event: object = None) -> None:
-        labels.features.loc[row, "text"] = map_title(layer)
+        labels.features.loc[row, "text"] = title(layer)
         labels.refresh_text()
 
     return update

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_info, show_warning
@@ -28,7 +29,7 @@ from ..styles import DISPLACEMENT_SCALE
 from ..types import DefectStrainError
 from . import _panel
 from ._averages import STACK, layers_of_run, look_at, run_title, runs
-from ._fields import COMPONENTS, add_displacement, add_maps
+from ._fields import COMPONENTS, add_arrow_labels, add_displacement, add_maps
 from ._layers import KEY, kind, note, provenance
 from ._lifetime import connect
 
@@ -186,6 +187,9 @@ class StrainWidget(_panel.Panel):
         self.source.clear()
         for run, layers in found.items():
             self.source.addItem(run_title(layers), run)
+            self.source.setItemData(
+                self.source.count() - 1, run_title(layers), Qt.ItemDataRole.ToolTipRole
+            )
         new = [run for run in found if run not in known]
         wanted = new[-1] if new else chosen
         self.source.setCurrentIndex(max(self.source.findData(wanted), 0) if found else -1)
@@ -253,6 +257,9 @@ class StrainWidget(_panel.Panel):
         labels = provenance("map labels", parameters, run=run)
         maps = self._add_maps(averages, fields, centres, about, labels)
         arrows = [self._add_arrows(n, m, centres[n], about[n]) for n, m in fields.items()]
+        add_arrow_labels(
+            self.viewer, arrows, [centres[n] for n in fields], _side_pm(averages), labels
+        )
         shown = layers_of_run(self.viewer, run, ("average", "average labels", *KINDS))
         self.viewer.layers.selection.active = maps[0] if maps else arrows[0]
         look_at(self.viewer, [la for la in shown if la.visible])
@@ -270,12 +277,11 @@ class StrainWidget(_panel.Panel):
         strains = {n: m.strain for n, m in fields.items() if m.strain is not None}
         if not components or not strains:
             return []
-        side = averages[0].data.shape[-1] * float(averages[0].scale[-1])
         maps = add_maps(
             self.viewer,
             strains,
             centres,
-            side,
+            _side_pm(averages),
             components,
             self.sigma.isChecked(),
             self.limit.value(),
@@ -328,13 +334,13 @@ class StrainWidget(_panel.Panel):
         self.table.setRowCount(len(result.measurements))
         for row, (name, measurement) in enumerate(result.measurements.items()):
             s = measurement.spacing
-            cells = [name, str(s.n), f"{s.spacing_pm:.2f} ± {s.precision_pm:.2f}"]
+            cells = [name, str(s.n), f"{s.spacing_pm:.2f} {_error(s.precision_pm)}"]
             if measurement.displacement is None:
                 cells += ["reference", ""]
             else:
                 cells += [
-                    f"{100 * s.strain:+.2f} ± {100 * s.strain_std:.2f}",
-                    f"± {100 * s.strain_total_std:.2f}",
+                    f"{100 * s.strain:+.2f} {_error(100 * s.strain_std)}",
+                    _error(100 * s.strain_total_std),
                 ]
             for column, text in enumerate(cells):
                 self.table.setItem(row, column, QTableWidgetItem(text))
@@ -356,6 +362,15 @@ class StrainWidget(_panel.Panel):
         if path:
             write_table(path, table_of(self._result))
             show_info(f"Wrote {path}")
+
+
+def _side_pm(averages: list[Image]) -> float:
+    return averages[0].data.shape[-1] * float(averages[0].scale[-1])
+
+
+def _error(value: float) -> str:
+    """One window alone has no error."""
+    return f"± {value:.2f}" if np.isfinite(value) else "± ?"
 
 
 def _measured_with(config: Config) -> dict[str, Any]:
