@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
+from napari_defectstrain.average import AverageConfig
+from napari_defectstrain.columns import ColumnConfig
 from napari_defectstrain.materials import WSE2
+from napari_defectstrain.pipeline import RunConfig
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig
 from napari_defectstrain.types import Sites
 
 SPACING_CHANGE = dict(zip(WSE2.class_names[2:], CrystalConfig().spacing_change, strict=True))
+
+QUICK = RunConfig(
+    average=AverageConfig(window_nm=2.0), columns=ColumnConfig(model="gaussian"), bootstrap=50
+)
+"""For tests of the plumbing: the paper's single Gaussians, which are fast, and biased."""
+
+SHARED_PROFILE = QUICK.replace(columns=ColumnConfig(fit_radius_pm=800.0), bootstrap=300)
+"""For tests of numbers: all columns together, in a disc that saves time."""
 
 
 @lru_cache
@@ -46,3 +58,10 @@ def true_sites(image: SimulatedImage) -> Sites:
         class_names=WSE2.class_names,
         source=np.full(len(image.class_index), "model"),
     )
+
+
+def relabelled(sites: Sites, chosen: np.ndarray, class_name: str) -> Sites:
+    """The same columns, some of them certainly of another class."""
+    index = np.where(chosen, WSE2.class_names.index(class_name), sites.class_index)
+    certain = np.eye(len(WSE2.class_names))[index]
+    return replace(sites, class_index=index, probabilities=certain)

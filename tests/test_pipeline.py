@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_alloy import SPACING_CHANGE, simulated, true_sites
+from small_alloy import QUICK, SHARED_PROFILE, SPACING_CHANGE, relabelled, simulated, true_sites
 
 from napari_defectstrain import pipeline
 from napari_defectstrain.loading import calibrate, distinct_names
@@ -12,14 +12,14 @@ from napari_defectstrain.materials import WSE2
 from napari_defectstrain.pipeline import RunConfig, RunResult
 from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError, Sites
 
-CONFIG = RunConfig(bootstrap=300)
-
 
 @pytest.fixture(scope="module")
 def result() -> RunResult:
     """Two images at different scan rotations, their true columns given."""
     made = [simulated(seed=1, rotation_deg=8.0), simulated(seed=2, rotation_deg=51.0)]
-    return pipeline.run([m.image for m in made], CONFIG, sites=[true_sites(m) for m in made])
+    return pipeline.run(
+        [m.image for m in made], SHARED_PROFILE, sites=[true_sites(m) for m in made]
+    )
 
 
 def test_strains_agree_with_what_was_built_in(result):
@@ -62,7 +62,7 @@ def test_equal_names_are_told_apart(result):
 
 
 def test_same_seed_same_numbers(result):
-    again = pipeline.measure_classes(result.stacks, CONFIG)
+    again = pipeline.measure_classes(result.stacks, SHARED_PROFILE)
     for name, measured in result.measurements.items():
         assert again[name].spacing.precision_pm == measured.spacing.precision_pm
 
@@ -71,7 +71,7 @@ def test_inputs_are_left_alone():
     made = simulated(seed=1, rotation_deg=8.0)
     image, sites = made.image, true_sites(made)
     before = image.data.copy(), sites.position_px.copy(), sites.class_index.copy()
-    pipeline.average_classes([image], [sites], CONFIG)
+    pipeline.average_classes([image], [sites], QUICK)
     np.testing.assert_array_equal(image.data, before[0])
     np.testing.assert_array_equal(sites.position_px, before[1])
     np.testing.assert_array_equal(sites.class_index, before[2])
@@ -81,7 +81,7 @@ def test_progress_runs_from_nothing_to_everything_and_can_stop():
     made = simulated(seed=1, rotation_deg=8.0)
     seen = []
     pipeline.run(
-        [made.image], CONFIG, [true_sites(made)], lambda fraction, text: seen.append(fraction)
+        [made.image], QUICK, [true_sites(made)], lambda fraction, text: seen.append(fraction)
     )
     assert seen == sorted(seen)
     assert seen[0] >= 0
@@ -91,19 +91,16 @@ def test_progress_runs_from_nothing_to_everything_and_can_stop():
         raise Cancelled
 
     with pytest.raises(Cancelled):  # carries no message to match
-        pipeline.run([made.image], CONFIG, [true_sites(made)], stop)
+        pipeline.run([made.image], QUICK, [true_sites(made)], stop)
 
 
 def test_corrected_class_changes_the_averages():
     made = simulated(seed=1, rotation_deg=8.0)
     sites = true_sites(made)
-    stacks = pipeline.average_classes([made.image], [sites], CONFIG)
+    stacks = pipeline.average_classes([made.image], [sites], QUICK)
     chosen = stacks["SV"].site_index[stacks["SV"].included][0]
-    index = sites.class_index.copy()
-    index[chosen] = WSE2.class_names.index("SeTe")
-    certain = np.eye(6)[index]
-    corrected = replace(sites, class_index=index, probabilities=certain)
-    changed = pipeline.average_classes([made.image], [corrected], CONFIG)
+    corrected = relabelled(sites, np.arange(len(sites)) == chosen, "SeTe")
+    changed = pipeline.average_classes([made.image], [corrected], QUICK)
     assert chosen not in changed["SV"].site_index
     assert chosen in changed["SeTe"].site_index
     assert len(changed["SV"].included) == len(stacks["SV"].included) - 1
@@ -159,7 +156,7 @@ def test_image_without_lattice_is_an_error():
 def test_lattice_constant_of_uncalibrated_images_is_the_nominal_one():
     made = simulated(seed=1, rotation_deg=8.0)
     image, _ = calibrate(replace(made.image, pixel_size_pm=None), WSE2)
-    stacks = pipeline.average_classes([image], [true_sites(made)], CONFIG)
+    stacks = pipeline.average_classes([image], [true_sites(made)], QUICK)
     assert stacks["2Se"].a_pm == WSE2.lattice_pm
 
 
@@ -193,12 +190,12 @@ def test_distinct_names():
 def test_images_and_sites_must_match():
     made = simulated()
     with pytest.raises(DefectStrainError, match="2 images and 1 tables of sites"):
-        pipeline.average_classes([made.image] * 2, [true_sites(made)], CONFIG)
+        pipeline.average_classes([made.image] * 2, [true_sites(made)], QUICK)
 
 
 def test_perfect_crystal_is_measured_and_said_to_have_no_defects():
     made = simulated(seed=3, fractions=(0.0, 0.0, 0.0, 0.0), size=320)
-    found = pipeline.run([made.image], CONFIG, [true_sites(made)])
+    found = pipeline.run([made.image], QUICK, [true_sites(made)])
     assert list(found.measurements) == ["2Se"]
     assert "no defect" in " ".join(found.warnings)
 
@@ -206,7 +203,7 @@ def test_perfect_crystal_is_measured_and_said_to_have_no_defects():
 def test_one_defect_is_measured_without_precision():
     made = simulated(seed=3, fractions=(0.0, 0.0, 0.0, 0.0), size=320)
     sites = with_defects(true_sites(made), made.image, 1)
-    found = pipeline.run([made.image], CONFIG, [sites])
+    found = pipeline.run([made.image], QUICK, [sites])
     spacing = found.measurements["SV"].spacing
     assert spacing.n == 1
     assert np.isnan(spacing.precision_pm)
@@ -217,8 +214,8 @@ def test_defects_at_the_edge_are_left_out_and_said():
     made = simulated(seed=3, fractions=(0.0, 0.0, 0.0, 0.0), size=320)
     sites = true_sites(made)
     edge = np.min(np.minimum(sites.position_px, 319 - sites.position_px), axis=1) < 20
-    index = np.where(edge & (sites.class_index == 1), 4, sites.class_index)
-    found = pipeline.run([made.image], CONFIG, [replace(sites, class_index=index)])
+    sites = relabelled(sites, edge & ~sites.is_metal, "SV")
+    found = pipeline.run([made.image], QUICK, [sites])
     assert "SV" not in found.measurements
     assert any(text.startswith("SV: no isolated column") for text in found.warnings)
 
@@ -226,9 +223,8 @@ def test_defects_at_the_edge_are_left_out_and_said():
 def test_crystal_of_defects_alone_has_no_reference():
     made = simulated(seed=3, fractions=(0.0, 0.0, 0.0, 0.0), size=320)
     sites = true_sites(made)
-    index = np.where(sites.class_index == 1, 2, sites.class_index)
     with pytest.raises(DefectStrainError, match="no defect-free column"):
-        pipeline.run([made.image], CONFIG, [replace(sites, class_index=index)])
+        pipeline.run([made.image], QUICK, [relabelled(sites, ~sites.is_metal, "SeTe")])
 
 
 def with_defects(sites: Sites, image: CalibratedImage, count: int) -> Sites:
@@ -236,6 +232,4 @@ def with_defects(sites: Sites, image: CalibratedImage, count: int) -> Sites:
     middle = (np.array(image.data.shape) - 1) / 2
     distance = np.hypot(*(sites.position_px - middle).T)
     distance[sites.is_metal] = np.inf
-    index = sites.class_index.copy()
-    index[np.argsort(distance)[:count]] = WSE2.class_names.index("SV")
-    return replace(sites, class_index=index)
+    return relabelled(sites, distance <= np.sort(distance)[count - 1], "SV")

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from tqdm import tqdm
@@ -81,9 +81,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    from .pipeline import RunConfig
-
-    default = RunConfig()
     parser.add_argument(
         "images",
         nargs="+",
@@ -95,13 +92,19 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     add("--force", action="store_true", help="write into DIR even if it isn't empty")
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm] of all images")
-    add("--material", default=default.material, help=f"one of {', '.join(sorted(MATERIALS))}")
+    add("--material", help=f"one of {', '.join(sorted(MATERIALS))} (WSe2)")
     add("--frames", action="store_true", help="a stack holds frames of one region: sum them")
     add("--sites", type=Path, metavar="DIR", help="take <stem>.sites.csv from DIR, don't detect")
-    add("--weights", metavar="FILE", help="weights of the network (default: bundled)")
-    add("--device", default=default.detect.device, help="auto, cpu, cuda or mps")
-    add("--bootstrap", type=int, default=default.bootstrap, metavar="M", help="samples a class")
-    add("--seed", type=int, default=default.seed, metavar="N", help="seed of everything random")
+    add("--weights", metavar="FILE", help="weights of the network (those of the package)")
+    add("--device", help="auto, cpu, cuda or mps (auto)")
+    add("--bootstrap", type=int, metavar="M", help="bootstrap samples a class (22500)")
+    add("--seed", type=int, metavar="N", help="seed of everything random (0)")
+    add(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="all settings (JSON), for instance an earlier run.json; other options come first",
+    )
 
 
 def _add_simulate(parser: argparse.ArgumentParser) -> None:
@@ -166,19 +169,34 @@ def _detected(options: argparse.Namespace, progress: Progress) -> tuple[RunResul
 
 
 def _run_config(options: argparse.Namespace) -> RunConfig:
+    """Settings of the file, or the defaults, with what the command line changes."""
     from .pipeline import RunConfig
 
-    default = RunConfig()
-    return RunConfig(
-        material=options.material,
-        pixel_size_pm=options.pixel_size_pm,
-        frames=options.frames,
-        detect=default.detect.replace(
-            weights=options.weights, device=options.device, material=options.material
-        ),
-        bootstrap=options.bootstrap,
-        seed=options.seed,
-    )
+    values = {} if options.config is None else _read_settings(options.config)
+    parameters = values.get("parameters", values)  # of a run.json
+    try:
+        config = RunConfig.from_dict(parameters)
+        given = {"weights": options.weights, "device": options.device}
+        detect = config.detect.replace(**_without_none(given))
+        names = ("material", "pixel_size_pm", "bootstrap", "seed")
+        changes = _without_none({name: getattr(options, name) for name in names})
+        return config.replace(detect=detect, frames=options.frames or config.frames, **changes)
+    except (TypeError, AttributeError) as error:  # such as text where a number belongs
+        raise DefectStrainError(f"{options.config}: unusable settings: {error}") from error
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DefectStrainError(f"{path}: not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise DefectStrainError(f"{path}: got no JSON object, expected settings")
+    return values
 
 
 def _read_sites(folder: Path, names: Sequence[str], material: str) -> list[Sites]:
@@ -240,27 +258,19 @@ def _simulation_config(options: argparse.Namespace) -> tuple[SimulationConfig, i
     """Settings and seed: of the file, or the defaults, with what the command line changes."""
     from .simulate.dataset import SimulationConfig
 
-    values: dict[str, object] = {}
-    if options.config is not None:
-        try:
-            values = json.loads(options.config.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DefectStrainError(f"{options.config}: not JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise DefectStrainError(f"{options.config}: got no JSON object, expected settings")
+    values = {} if options.config is None else _read_settings(options.config)
     seed = values.pop("seed", 0) if options.seed is None else options.seed
     values.pop("seed", None)
     if not isinstance(seed, int) or seed < 0:
         raise DefectStrainError(f"seed: got {seed!r}, expected a whole number of 0 or more")
-    config = SimulationConfig.from_dict(values)
-    changes: dict[str, object] = {}
-    if options.size is not None:
-        changes["shape"] = (options.size, options.size)
-    if options.pixel_size_pm is not None:
-        changes["pixel_size_pm"] = options.pixel_size_pm
-    if options.dose is not None:
-        changes["dose_e_per_nm2"] = options.dose
-    return config.replace(scan=config.scan.replace(**changes)), seed
+    try:
+        config = SimulationConfig.from_dict(values)
+    except (TypeError, AttributeError) as error:
+        raise DefectStrainError(f"{options.config}: unusable settings: {error}") from error
+    size = None if options.size is None else (options.size, options.size)
+    changes = {"shape": size, "pixel_size_pm": options.pixel_size_pm}
+    changes |= {"dose_e_per_nm2": options.dose}
+    return config.replace(scan=config.scan.replace(**_without_none(changes))), seed
 
 
 def _say(text: str) -> None:

@@ -1,0 +1,193 @@
+"""The whole chain on the bundled sample of nine regions, against its built-in truth.
+
+python examples/demo.py [--out demo_results] [--no-gui]
+
+Prints what was measured for each class beside what the simulation put in, and how many of the true
+defects were found. Where there is a display, napari opens on the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+from tqdm import tqdm
+
+from napari_defectstrain.io import read_images
+from napari_defectstrain.materials import ROLES
+from napari_defectstrain.pipeline import RunConfig, RunResult, run
+from napari_defectstrain.results import RUN_FILE, check_out_dir, write_results
+from napari_defectstrain.styles import DISPLACEMENT_SCALE
+from napari_defectstrain.types import DefectStrainError, Sites
+
+SAMPLE = files("napari_defectstrain.sample_data")
+HIT_PM = 150.0  # a detection this near to a true column of its class is a hit
+PAPER_N = {"2Se": 437, "SeTe": 312, "2Te": 180, "SV": 576, "DV": 18}  # the paper's stacks
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("demo_results"), metavar="DIR")
+    parser.add_argument("--no-gui", action="store_true", help="don't open napari at the end")
+    parser.add_argument("--regions", type=int, default=9, metavar="N", help="how many of the nine")
+    parser.add_argument("--bootstrap", type=int, default=RunConfig().bootstrap, metavar="M")
+    options = parser.parse_args(arguments)
+    names = [f"nine_regions_{i}" for i in range(1, options.regions + 1)]
+    start = time.perf_counter()
+    try:
+        check_out_dir(options.out, force=is_own(options.out))
+        images = []
+        for name in names:
+            with as_file(SAMPLE / f"{name}.tif") as path:
+                images += read_images(path)
+        with tqdm(total=1.0, leave=False, bar_format="{percentage:3.0f}% {bar:20} {desc}") as bar:
+
+            def progress(fraction: float, message: str) -> None:
+                bar.n = fraction
+                bar.set_description_str(message)
+
+            result = run(images, RunConfig(bootstrap=options.bootstrap), progress=progress)
+        write_results(result, options.out, force=True)
+    except (DefectStrainError, OSError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    truth = json.loads((SAMPLE / "nine_regions.json").read_text(encoding="utf-8"))
+    minutes = (time.perf_counter() - start) / 60
+    print(f"\n{len(images)} images, {sum(map(len, result.sites))} columns, {minutes:.1f} min")
+    for warning in result.warnings:
+        print(f"warning: {warning}")
+    print("\nSpacing of the three metal columns nearest each defect, strain against 2Se")
+    print(strain_table(result, truth["spacing_change"]))
+    print("\nDetection against the truth (counts; a hit lies within 150 pm)")
+    print(detection_table(result, [read_truth(name) for name in names]))
+    print(f"\nfigures: {options.out / 'figures'}")
+    if not options.no_gui and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        open_napari(result)
+    return 0
+
+
+def is_own(folder: Path) -> bool:
+    """Whether a folder holds nothing that an earlier demo didn't write there."""
+    try:
+        run_file = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(run_file, dict) and run_file.get("software") == "napari-defectstrain"
+
+
+def strain_table(result: RunResult, truth: dict[str, float]) -> str:
+    """Measured spacing and strain of each class beside the built-in strain."""
+    header = f"{'class':<6}{'N':>5}{'paper N':>9}{'W-W spacing [pm]':>20}"
+    lines = [header + f"{'strain [%]':>17}{'truth [%]':>11}{'pull':>7}"]
+    for name, measured in result.measurements.items():
+        s = measured.spacing
+        line = f"{name:<6}{s.n:>5}{PAPER_N.get(name, 0):>9}"
+        line += f"{f'{s.spacing_pm:.2f} ± {s.precision_pm:.2f}':>20}"
+        if name in truth:
+            pull = (s.strain - truth[name]) / s.strain_total_std
+            line += f"{f'{100 * s.strain:+.2f} ± {100 * s.strain_total_std:.2f}':>17}"
+            line += f"{100 * truth[name]:>+11.2f}{pull:>+7.1f}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def read_truth(name: str) -> pd.DataFrame:
+    """The truth table of one image."""
+    with as_file(SAMPLE / f"{name}.truth.csv") as path:
+        return pd.read_csv(path)
+
+
+def detection_table(result: RunResult, truth: Sequence[pd.DataFrame]) -> str:
+    """Precision, recall and F1 of each defect class over all images."""
+    lines = [f"{'class':<6}{'true':>7}{'found':>7}{'precision':>11}{'recall':>8}{'F1':>8}"]
+    for name in result.material.class_names[2:]:
+        hits = found = true = 0
+        for image, sites, table in zip(result.images, result.sites, truth, strict=True):
+            radius_px = HIT_PM / float(image.pixel_size_pm or 1.0)
+            expected = table.loc[table["class"] == name, ["y_px", "x_px"]].to_numpy()
+            hits += count_hits(sites, name, expected, radius_px)
+            found += int((sites.class_name == name).sum())
+            true += len(expected)
+        precision = hits / found if found else np.nan
+        recall = hits / true if true else np.nan
+        f1 = 2 * hits / (found + true) if found + true else np.nan
+        lines.append(f"{name:<6}{true:>7}{found:>7}{precision:>11.4f}{recall:>8.4f}{f1:>8.4f}")
+    return "\n".join(lines)
+
+
+def count_hits(sites: Sites, name: str, expected_px: np.ndarray, radius_px: float) -> int:
+    """Detections of a class that lie near a true column of that class, one each."""
+    detected = sites.position_px[sites.class_name == name]
+    if not len(detected) or not len(expected_px):
+        return 0
+    distance, _ = cKDTree(detected).query(expected_px)
+    return int((distance <= radius_px).sum())  # columns lie 190 pm apart: no column counts twice
+
+
+def open_napari(result: RunResult) -> None:
+    """Show the first image with its defects, and all averages, arrows and dilations, in napari."""
+    import napari  # a second to import, and Qt: only where it is wanted
+
+    viewer = napari.Viewer(title="defectstrain: nine regions")
+    show(viewer, result)
+    napari.run()
+
+
+def show(viewer: Any, result: RunResult) -> None:
+    """Add the layers of a result to a viewer, as the widgets do."""
+    from napari_defectstrain.widgets._averages import (
+        AXES,
+        UNITS,
+        add_averages,
+        free_corner,
+        look_at,
+    )
+    from napari_defectstrain.widgets._fields import add_displacement, add_maps
+    from napari_defectstrain.widgets._layers import add_detection, note, provenance
+
+    def about(kind: str, **more: object) -> dict[str, Any]:
+        return provenance(kind, result.config.to_dict(), result.weights_sha256, **more)
+
+    image, measured = result.images[0], result.measurements
+    scale = (image.pixel_size_pm, image.pixel_size_pm)
+    source = viewer.add_image(
+        image.data, name=image.name, scale=scale, units=UNITS, axis_labels=AXES
+    )
+    add_detection(viewer, source, result.sites[:1], about("detection"))
+    corner = free_corner(viewer, [source])
+    run_of = {"run": "demo", "images": [i.name for i in result.images]}
+    run_of |= {"image_ids": [str(source.unique_id)], "corner_pm": list(corner)}
+    averages = add_averages(
+        viewer,
+        result.stacks,
+        {name: m.average for name, m in measured.items()},
+        corner,
+        about("average", **run_of),
+        with_windows=False,
+    )
+    centres = {note(layer)["class"]: note(layer)["centre_pm"] for layer in averages}
+    strains = {name: m.strain for name, m in measured.items() if m.strain is not None}
+    notes = {name: about("displacement", **run_of, **{"class": name}) for name in strains}
+    side = averages[0].data.shape[0] * float(averages[0].scale[0])
+    labels = about("map labels", **run_of)
+    maps = add_maps(viewer, strains, centres, side, ["dilation"], False, 0.0, notes, labels)
+    for role, name in zip(ROLES, result.material.class_names, strict=True):
+        if name in strains:
+            field, enlarged = measured[name].displacement, DISPLACEMENT_SCALE[role]
+            add_displacement(viewer, field, centres[name], enlarged, notes[name])
+    look_at(viewer, [source, *averages, *maps])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
