@@ -72,7 +72,7 @@ class ColumnConfig(Config):
     max_shift_pm: float = 100.0
     min_distance_pm: float = 100.0
     tolerance_pm: float = 1e-3
-    max_iterations: int = 30
+    max_iterations: int = 15
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:

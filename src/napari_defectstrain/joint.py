@@ -1,8 +1,8 @@
 """Least squares of all class averages at once: they share one column profile.
 
-Minimised is ``sum over classes of N_c |I_c - m_c|^2``, the least squares of all single windows,
-by Gauss-Newton. Each class's own parameters are eliminated from the normal equations of the few
-that all share (the Schur complement).
+Minimised is ``sum over classes of N_c |I_c - m_c|^2``, the least squares of all single windows, by
+damped Gauss-Newton. Each class's own parameters are eliminated from the normal equations of the
+few that all share (the Schur complement).
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from .types import ClassAverage, FloatArray, IntArray
 FULL_BLUR = np.eye(3)
 TRACELESS_BLUR = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
 """Blur of the class that the profile's own width is tied to."""
-MAX_HALVINGS = 8
+MAX_TRIALS = 8
+MIN_DAMPING = 1e-4
+NEGLIGIBLE_CHI2 = 1e-3
+"""A gain in chi^2 (in pixel noise) that no later step could make worth having."""
 STEPS_PER_LINEARISATION = 4
 
 
 @dataclass(frozen=True)
 class Linearised:
-    """Normal equations of one class, its own parameters eliminated from the profile's.
+    """One class near its present parameters, and how it follows the profile's.
 
     Parameters
     ----------
@@ -43,6 +46,17 @@ class Linearised:
     inverse: FloatArray
     gain: FloatArray
     projected: FloatArray
+
+
+@dataclass(frozen=True)
+class _Products:
+    """Jacobians of one class and their products."""
+
+    own: FloatArray
+    shared: FloatArray
+    own_own: FloatArray
+    own_shared: FloatArray
+    shared_shared: FloatArray
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,7 @@ def fit_jointly(
     tolerance_pm: float,
     max_iterations: int,
 ) -> JointFit:
-    """Gauss-Newton on all classes and the profile's free coefficients.
+    """Levenberg-Marquardt on all classes and the profile's free coefficients.
 
     Weights and profile multiply each other, so that a plain step overshoots: each linearisation
     serves for several steps, which are cheap beside it, before its outcome is judged.
@@ -125,23 +139,30 @@ def fit_jointly(
         The coefficients are held to the start by a Gaussian of this width, in units of T: it
         matters only where the data say nothing (a defect-free lattice alone).
     tolerance_pm : float
-        Largest step of a position at convergence [pm].
+        Largest step of a position at convergence [pm]; it also counts as converged where the fit
+        gains nothing against the noise any more.
     max_iterations : int
         Linearisations at most.
     """
     noise = max(t.noise_variance for t in targets.values())
     descent = _Descent(geometry, targets, free, noise / prior_sigma**2, profile.coefficient[free])
-    states = dict(states)
-    converged = False
-    for _ in range(max_iterations):
-        parts, inverse = descent.linearise(states, profile)
-        states, profile, moved = descent.move(states, profile, parts, inverse)
-        converged = moved < tolerance_pm
-        if converged:
-            break
-    parts, inverse = descent.linearise(states, profile)
-    residual = descent.residuals(states, profile)
-    return JointFit(states, profile, parts, inverse, residual, converged)
+    negligible = NEGLIGIBLE_CHI2 * noise
+    start = _Parameters(dict(states), profile)
+    now, converged = descent.run(start, negligible, tolerance_pm, max_iterations)
+    if not converged and len(free):
+        # Few windows leave the profile's tails open, in a long flat valley: take the profile as
+        # it is, and settle the columns
+        settled = replace(descent, free=free[:0], prior_mean=descent.prior_mean[:0])
+        now, converged = settled.run(now, negligible, tolerance_pm, max_iterations)
+    parts, inverse = descent.linearise(descent.differentiate(now), 0.0)
+    residual = descent.residuals(now)
+    return JointFit(now.states, now.profile, parts, inverse, residual, converged)
+
+
+@dataclass(frozen=True)
+class _Parameters:
+    states: Mapping[str, State]
+    profile: ColumnProfile
 
 
 @dataclass(frozen=True)
@@ -152,87 +173,97 @@ class _Descent:
     prior: float
     prior_mean: FloatArray
 
+    def run(
+        self, now: _Parameters, negligible: float, tolerance_pm: float, max_iterations: int
+    ) -> tuple[_Parameters, bool]:
+        damping = 0.0
+        for _ in range(max_iterations):
+            products = self.differentiate(now)
+            now, moved, gained, damping = self.descend(now, products, damping)
+            if moved < tolerance_pm or 0.0 <= gained < negligible:
+                return now, True
+        return now, False
+
+    def differentiate(self, now: _Parameters) -> dict[str, _Products]:
+        products = {}
+        for name, target in self.targets.items():
+            own = jacobian(self.geometry, now.states[name], now.profile, target.blur_basis)
+            shared = profile_jacobian(self.geometry, now.states[name], now.profile, self.free)
+            products[name] = _Products(own, shared, own @ own.T, own @ shared.T, shared @ shared.T)
+        return products
+
     def linearise(
-        self, states: Mapping[str, State], profile: ColumnProfile
+        self, products: Mapping[str, _Products], damping: float
     ) -> tuple[dict[str, Linearised], FloatArray]:
+        """Eliminate each class's parameters from the profile's normal equations."""
         parts = {}
         normal = self.prior * np.eye(len(self.free))
-        for name, target in self.targets.items():
-            own = jacobian(self.geometry, states[name], profile, target.blur_basis)
-            shared = profile_jacobian(self.geometry, states[name], profile, self.free)
-            inverse = solve_normal(own @ own.T, np.eye(len(own)))
-            gain = -inverse @ (own @ shared.T)
-            projected = shared + gain.T @ own
-            parts[name] = Linearised(own, inverse, gain, projected)
-            normal += target.n * (projected @ projected.T)
-        trace = float(np.trace(normal))
-        return parts, np.linalg.inv(normal + 1e-13 * trace * np.eye(len(normal)))
+        for name, p in products.items():
+            damped = p.own_own + damping * np.diag(np.diag(p.own_own))
+            inverse = solve_normal(damped, np.eye(len(p.own)))
+            gain = -inverse @ p.own_shared
+            parts[name] = Linearised(p.own, inverse, gain, p.shared + gain.T @ p.own)
+            # p.shared projected on itself, without forming it anew from the pixels
+            normal += self.targets[name].n * (p.shared_shared + gain.T @ p.own_shared)
+        normal = 0.5 * (normal + normal.T)
+        normal += (damping + 1e-13) * np.diag(np.diag(normal))
+        return parts, np.linalg.inv(normal)
 
-    def residuals(
-        self, states: Mapping[str, State], profile: ColumnProfile
-    ) -> dict[str, FloatArray]:
+    def residuals(self, now: _Parameters) -> dict[str, FloatArray]:
         return {
-            name: target.data - predict(self.geometry, states[name], profile)
+            name: target.data - predict(self.geometry, now.states[name], now.profile)
             for name, target in self.targets.items()
         }
 
-    def cost(self, profile: ColumnProfile, residual: Mapping[str, FloatArray]) -> float:
+    def cost(self, now: _Parameters, residual: Mapping[str, FloatArray]) -> float:
         data = sum(self.targets[n].n * float(r @ r) for n, r in residual.items())
-        return data + self.prior * float(
-            np.sum((profile.coefficient[self.free] - self.prior_mean) ** 2)
-        )
+        departure = now.profile.coefficient[self.free] - self.prior_mean
+        return data + self.prior * float(departure @ departure)
 
-    def move(
-        self,
-        states: dict[str, State],
-        profile: ColumnProfile,
-        parts: Mapping[str, Linearised],
-        profile_inverse: FloatArray,
-    ) -> tuple[dict[str, State], ColumnProfile, float]:
-        """A few steps with one linearisation, the first shortened until the fit improves.
+    def descend(
+        self, start: _Parameters, products: Mapping[str, _Products], damping: float
+    ) -> tuple[_Parameters, float, float, float]:
+        """A few steps with one linearisation, damped until the fit improves.
 
-        Returns the new parameters and how far a position moved in the last step [pm].
+        Returns the new parameters, how far a position moved in the last step [pm], by how much the
+        cost fell, and the damping for the next time.
         """
-        residual = self.residuals(states, profile)
-        before = self.cost(profile, residual)
-        scale = 1.0
-        for _ in range(MAX_HALVINGS):
-            now, shared, left = states, profile, residual
-            for inner in range(STEPS_PER_LINEARISATION):
-                part = scale if inner == 0 else 1.0
-                now, shared, moved = self._step(now, shared, parts, profile_inverse, left, part)
-                left = self.residuals(now, shared)
-                if scale < 1.0:
-                    break
-            after = self.cost(shared, left)
+        first = self.residuals(start)
+        before = self.cost(start, first)
+        for _ in range(MAX_TRIALS):
+            parts, inverse = self.linearise(products, damping)
+            now, residual = start, first
+            for _ in range(STEPS_PER_LINEARISATION):
+                now, moved = self._step(now, parts, inverse, residual)
+                residual = self.residuals(now)
+            after = self.cost(now, residual)
             if np.isfinite(after) and after <= before * (1.0 + 1e-9) + 1e-18:
-                break
-            scale *= 0.5
-        return now, shared, moved / scale
+                lower = 0.1 * damping if damping > MIN_DAMPING else 0.0
+                return now, moved, before - after, lower
+            damping = max(10.0 * damping, MIN_DAMPING)
+        return start, np.inf, -1.0, damping
 
     def _step(
         self,
-        states: Mapping[str, State],
-        profile: ColumnProfile,
+        now: _Parameters,
         parts: Mapping[str, Linearised],
         profile_inverse: FloatArray,
         residual: Mapping[str, FloatArray],
-        scale: float,
-    ) -> tuple[dict[str, State], ColumnProfile, float]:
-        pull = self.prior * (self.prior_mean - profile.coefficient[self.free])
+    ) -> tuple[_Parameters, float]:
+        pull = self.prior * (self.prior_mean - now.profile.coefficient[self.free])
         for name, part in parts.items():
             pull = pull + self.targets[name].n * (part.projected @ residual[name])
         by_profile = profile_inverse @ pull
-        coefficient = profile.coefficient.copy()
-        coefficient[self.free] += scale * by_profile
+        coefficient = now.profile.coefficient.copy()
+        coefficient[self.free] += by_profile
         moved = 0.0
-        new = {}
+        states = {}
         for name, part in parts.items():
             step = part.inverse @ (part.jacobian @ residual[name]) + part.gain @ by_profile
-            n_position = 2 * int((~states[name].empty).sum())
+            n_position = 2 * int((~now.states[name].empty).sum())
             moved = max(moved, float(np.max(np.abs(step[:n_position]), initial=0.0)))
-            new[name] = states[name].moved(scale * step, self.targets[name].blur_basis)
-        return new, replace(profile, coefficient=coefficient), scale * moved
+            states[name] = now.states[name].moved(step, self.targets[name].blur_basis)
+        return _Parameters(states, replace(now.profile, coefficient=coefficient)), moved
 
 
 def classes_by_number(averages: Mapping[str, ClassAverage]) -> Sequence[str]:

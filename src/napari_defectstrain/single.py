@@ -93,7 +93,7 @@ def fit_single_gaussians(
         if np.all(_patches(image, step_pm, moved, half, radius_pm).used == patch.used):
             break
         position = moved
-    inverse = np.linalg.pinv(np.einsum("mip,mjp->mij", jacobian, jacobian), hermitian=True)
+    inverse = np.linalg.pinv(_hessian(patch, parameters), hermitian=True)
     influence = np.einsum("mij,mjp->mip", inverse, jacobian)[:, 1:3]
     determinant = np.maximum(parameters[:, 4] * parameters[:, 6] - parameters[:, 5] ** 2, 1e-300)
     fitted = parameters[:, 1:3].copy()
@@ -194,6 +194,25 @@ def _gaussian(patch: _Patches, p: FloatArray) -> tuple[FloatArray, FloatArray]:
         -0.5 * value * dy * dy,
     ]
     return value + constant, np.stack(rows, axis=1) * patch.used[:, None]
+
+
+def _hessian(patch: _Patches, p: FloatArray) -> FloatArray:
+    """Half the second derivative of the squared residual, `(M, 7, 7)`.
+
+    ``J J^T`` alone won't do: neighbours' tails leave residuals that have a say in how a position
+    follows the pixels. By central differences of the gradient.
+    """
+
+    def gradient(q: FloatArray) -> FloatArray:
+        value, jacobian = _gaussian(patch, q)
+        return np.asarray(np.einsum("mip,mp->mi", jacobian, value - patch.value))
+
+    hessian = np.empty((len(p), N_PARAMETERS, N_PARAMETERS))
+    scale = np.array([1.0, 100.0, 100.0, 1.0, 1e-3, 1e-3, 1e-3])
+    for i, step in enumerate(1e-5 * scale):
+        change = step * np.eye(N_PARAMETERS)[i]
+        hessian[:, i] = (gradient(p + change) - gradient(p - change)) / (2.0 * step)
+    return 0.5 * (hessian + hessian.transpose(0, 2, 1))
 
 
 def _assemble(
