@@ -28,3 +28,14 @@ def pick_device(name: str) -> torch.device:
             f"device: got {name!r}, which this machine lacks; expected one of auto, {usable}"
         )
     return torch.device(name)
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is a gain: on GPUs, and on processors with instructions for it.
+
+    Elsewhere a CPU emulates it, slower than single precision.
+    """
+    if device.type == "cpu":
+        probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        return bool(probe and probe())
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
