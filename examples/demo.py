@@ -186,7 +186,7 @@ def show(viewer: Any, result: RunResult) -> None:
         if name in strains:
             field, enlarged = measured[name].displacement, DISPLACEMENT_SCALE[role]
             add_displacement(viewer, field, centres[name], enlarged, notes[name])
-    look_at(viewer, [source, *averages, *maps])
+    look_at(viewer, [*averages, *maps])
 
 
 if __name__ == "__main__":

@@ -135,3 +135,20 @@ def test_demo_scores_are_those_of_their_definition(demo, sample, truth_as_detect
     assert table.loc["SV", "recall"] == pytest.approx((n_sv - 1) / n_sv, abs=1e-4)
     assert table.loc["SV", "precision"] == 1.0
     assert table.loc["SeTe", "precision"] == pytest.approx(n_sete / (n_sete + 1), abs=1e-4)
+
+
+def test_demo_shows_defects_averages_arrows_and_dilation(demo, truth_as_detection):
+    from napari.components import ViewerModel
+
+    viewer = ViewerModel()
+    result = pipeline.run([simulated().image], SHARED_PROFILE)
+    demo.show(viewer, result)
+    names = [layer.name for layer in viewer.layers]
+    assert names[:3] == ["alloy", "alloy · sites", "alloy · defects"]
+    for name in ("SeTe", "2Te", "SV", "DV"):
+        assert f"{name} · average" in names
+        assert f"{name} · displacement" in names
+        assert any(f"{name} · dilation" in layer for layer in names)
+    assert len(viewer.layers["alloy · defects"].data) == (simulated().class_index > 1).sum()
+    assert viewer.layers["SeTe · displacement"].length == 40.0
+    assert viewer.layers["SV · displacement"].length == 10.0

@@ -200,6 +200,7 @@ def test_perfect_crystal_is_measured_and_said_to_have_no_defects():
     assert "no defect" in " ".join(found.warnings)
 
 
+@pytest.mark.filterwarnings("ignore:SV. one window only")
 def test_one_defect_is_measured_without_precision():
     made = simulated(seed=3, fractions=(0.0, 0.0, 0.0, 0.0), size=320)
     sites = with_defects(true_sites(made), made.image, 1)

@@ -250,7 +250,7 @@ def precision_figure(curve: PrecisionAgainstN, class_name: str) -> Figure:
     other.set_ylabel("SNR gain", color=red)
     plain = FuncFormatter(lambda value, _: f"{value:g}")
     for axis in (axes.xaxis, axes.yaxis, other.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
         axis.set_major_formatter(plain)
         axis.set_minor_formatter(NullFormatter())
     low, high = 100 * curve.background_fraction.min(), 100 * curve.background_fraction.max()
@@ -300,10 +300,10 @@ def _arrows(axes: Axes, field: DisplacementField, factor: float) -> mpl.quiver.Q
         scale_units="xy",
         scale=1.0,
         cmap="plasma",
-        width=0.010,
-        headwidth=3.0,
-        headlength=3.5,
-        headaxislength=3.5,
+        width=0.012,
+        headwidth=2.6,
+        headlength=2.6,
+        headaxislength=2.6,
         minlength=0.0,
     )
 

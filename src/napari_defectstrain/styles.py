@@ -1,7 +1,7 @@
-"""One look for each class, in figures and in napari: colour, symbol, by role and so for any material.
+"""One look for each class, in figures and in napari: colour and symbol by role, for any material.
 
 Colours are those of Okabe and Ito (jfly.uni-koeln.de/color), which people with any of the common
-colour blindnesses tell apart; every class has its own symbol too, so that print without colour works.
+colour blindnesses tell apart; every class has its own symbol too, so that grey prints work.
 """
 
 from __future__ import annotations
