@@ -128,6 +128,7 @@ def measurement(out: Path) -> None:
     averages = [la for la in viewer.layers if kind(la) == "average"]
     shown = [la for la in averages if note(la)["class"] in ("2Te", "SV")]
     look_at(viewer, shown)
+    viewer.scene.camera.zoom *= 0.9
     viewer.layers.selection.active = arrows[-2]
     shoot(viewer, out / "arrows.png")
     viewer.close()

@@ -301,7 +301,7 @@ def test_strain_adds_arrows_maps_and_a_table(averaged, qtbot, tmp_path, monkeypa
     assert [arrows[n].length for n in NAMES[1:]] == [40, 40, 25, 25]
     texts = list(viewer.layers["arrows · labels"].features["text"])
     longest = arrows["SV"].features["magnitude_pm"].max()
-    assert texts[2] == f"×25, up to {longest:.1f} pm"
+    assert texts[2] == f"×25, ≤ {longest:.1f} pm"
     # again (with the same outcome): numbered, and the old ones hidden under the new
     measured = widget._result.measurements
     monkeypatch.setattr(strain_module, "measure_classes", lambda *_: measured)

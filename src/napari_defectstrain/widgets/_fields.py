@@ -97,7 +97,7 @@ def add_arrow_labels(
 def arrow_title(layer: Vectors) -> str:
     """Enlargement and longest displacement of a layer of arrows."""
     longest = layer.features["magnitude_pm"].max() if len(layer.data) else 0.0
-    return f"×{layer.length:g}, up to {longest:.1f} pm"
+    return f"×{layer.length:g}, ≤ {longest:.1f} pm"
 
 
 def add_maps(
@@ -141,7 +141,7 @@ def add_maps(
     places: list[tuple[float, float]] = []
     for row, (component, is_sigma) in enumerate(rows):
         # Under the averages, each map with its title above it.
-        down = 0.5 * (side_pm + height) + GAP * side_pm
+        down = 0.5 * (side_pm + height) + 1.4 * GAP * side_pm
         down += HEADER * side_pm + row * (height + (HEADER + GAP) * side_pm)
         for name, field in fields.items():
             y, x = centres[name]
