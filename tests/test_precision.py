@@ -115,7 +115,7 @@ def test_the_fast_bootstrap_equals_averaging_and_fitting(model: str) -> None:
     fast = bootstrap_positions(
         response, found.fits.position_pm.ravel(), 6, np.random.default_rng(3)
     )
-    # single Gaussians choose their pixels anew, with jumps: the inner triangle, well within, is free
+    # single Gaussians choose their pixels anew, with jumps; the inner triangle has none here
     first = 4 if model == "gaussian" else len(found.fits.site_pm)
     columns = np.repeat(np.arange(len(found.fits.site_pm)) < first, 2)
     columns[:2] &= model == "gaussians"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from .config import Config
 from .profiles import MIN_COEFFICIENTS, ColumnProfile
-from .types import BoolArray, ColumnFits, DefectStrainError, FloatArray
+from .types import BoolArray, ClassAverage, ColumnFits, DefectStrainError, FloatArray
 
 MODELS = ("profile", "gaussians", "gaussian")
 
@@ -158,3 +159,42 @@ class ColumnMeasurement:
     profile_shift_pm: FloatArray
     check_position_pm: FloatArray
     model: ColumnFitModel
+
+
+def check_averages(averages: Mapping[str, ClassAverage], config: ColumnConfig) -> None:
+    """Refuse averages that can't be fitted together.
+
+    Raises
+    ------
+    DefectStrainError
+        If there is none, their frames differ, they hold NaN, or are too small.
+    """
+    if not averages:
+        raise DefectStrainError("columns: got no class average, expected at least one")
+    first = next(iter(averages.values()))
+    for name, a in averages.items():
+        frame = (a.mean.shape, a.step_pm, a.a_pm)
+        if frame != (first.mean.shape, first.step_pm, first.a_pm):
+            raise DefectStrainError(
+                f"columns: the average of {name} has {frame[0]} px of {a.step_pm:g} pm and "
+                f"a = {a.a_pm:g} pm, expected those of {first.class_name}; average all classes "
+                "with the same settings"
+            )
+        if a.mean.ndim != 2 or a.mean.shape[0] != a.mean.shape[1] or a.mean.shape[0] % 2 == 0:
+            raise DefectStrainError(
+                f"columns: got an average of {name} of shape {a.mean.shape}, "
+                "expected a square of odd side"
+            )
+        if not np.all(np.isfinite(a.mean)):
+            raise DefectStrainError(f"columns: the average of {name} holds NaN or infinity")
+    reach = fit_radius_pm(first, config) - config.rim_pm
+    if reach < 1.2 * first.a_pm / np.sqrt(3.0):
+        raise DefectStrainError(
+            f"columns: the windows reach {reach:.0f} pm (less the rim), expected at least the "
+            "three nearest metal columns; use larger windows"
+        )
+
+
+def fit_radius_pm(average: ClassAverage, config: ColumnConfig) -> float:
+    """Radius of the disc of pixels that is fitted [pm]."""
+    return float(min(average.mean.shape[0] // 2 * average.step_pm, config.fit_radius_pm))

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .column_types import FLAGS, ColumnConfig, ColumnFitModel, ColumnMeasurement
+from .column_types import (
+    FLAGS,
+    ColumnConfig,
+    ColumnFitModel,
+    ColumnMeasurement,
+    check_averages,
+    fit_radius_pm,
+)
 from .crowded import Geometry, State, start_state
 from .joint import (
     FULL_BLUR,
@@ -30,7 +37,6 @@ from .types import (
     ClassAverage,
     ClassStack,
     ColumnFits,
-    DefectStrainError,
     FloatArray,
     IntArray,
     Progress,
@@ -76,7 +82,7 @@ def fit_columns(
         If there is nothing to fit, the averages differ in their frame, hold NaN, or are too small.
     """
     config = config or ColumnConfig()
-    _check(averages, config)
+    check_averages(averages, config)
     if config.model == "gaussian":
         return {name: _fit_single(a, config) for name, a in averages.items()}
     start = _fit_gaussians(averages, config, lambda f, m: progress(0.4 * f, m))
@@ -131,7 +137,7 @@ def measure_columns(
         As `fit_columns`.
     """
     config = config or ColumnConfig()
-    _check(averages, config)
+    check_averages(averages, config)
     if config.model == "gaussian":
         models = checks = fit_columns(averages, config)
     else:
@@ -180,44 +186,13 @@ def _square_root(covariance: FloatArray) -> FloatArray:
     return np.asarray(vector * np.sqrt(np.maximum(value, 0.0)))
 
 
-def _check(averages: Mapping[str, ClassAverage], config: ColumnConfig) -> None:
-    if not averages:
-        raise DefectStrainError("columns: got no class average, expected at least one")
-    first = next(iter(averages.values()))
-    for name, a in averages.items():
-        frame = (a.mean.shape, a.step_pm, a.a_pm)
-        if frame != (first.mean.shape, first.step_pm, first.a_pm):
-            raise DefectStrainError(
-                f"columns: the average of {name} has {frame[0]} px of {a.step_pm:g} pm and "
-                f"a = {a.a_pm:g} pm, expected those of {first.class_name}; average all classes "
-                "with the same settings"
-            )
-        if a.mean.ndim != 2 or a.mean.shape[0] != a.mean.shape[1] or a.mean.shape[0] % 2 == 0:
-            raise DefectStrainError(
-                f"columns: got an average of {name} of shape {a.mean.shape}, "
-                "expected a square of odd side"
-            )
-        if not np.all(np.isfinite(a.mean)):
-            raise DefectStrainError(f"columns: the average of {name} holds NaN or infinity")
-    reach = _radius(first, config) - config.rim_pm
-    if reach < 1.2 * first.a_pm / np.sqrt(3.0):
-        raise DefectStrainError(
-            f"columns: the windows reach {reach:.0f} pm (less the rim), expected at least the "
-            "three nearest metal columns; use larger windows"
-        )
-
-
-def _radius(average: ClassAverage, config: ColumnConfig) -> float:
-    return float(min(average.mean.shape[0] // 2 * average.step_pm, config.fit_radius_pm))
-
-
 def _geometry(average: ClassAverage, config: ColumnConfig, sigma_pm: float) -> Geometry:
     nyquist = 0.5 / average.step_pm
     window = FourierWindow(average.mean.shape[0], average.step_pm, min(1.1 / sigma_pm, nyquist))
     return Geometry(
         window,
         average.a_pm,
-        _radius(average, config),
+        fit_radius_pm(average, config),
         1.5 * average.a_pm,
         config.background_degree,
     )

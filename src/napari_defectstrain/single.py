@@ -17,6 +17,7 @@ N_PARAMETERS = 7
 """Height, x, y, constant, and the inverse covariance xx, xy, yy."""
 RECENTRINGS = 3
 MAX_STEP_PM = 20.0
+SETTLED_PM = 1e-2
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def fit_single_gaussians(
     site_pm: FloatArray,
     radius_pm: float,
     sigma_pm: float,
-    max_iterations: int = 50,
+    max_iterations: int = 200,
     tolerance_pm: float = 1e-7,
 ) -> SingleFits:
     """Fit one Gaussian to each column, all columns at once, none aware of the others.
@@ -173,7 +174,8 @@ def _fit(
         if done.all():
             break
     definite = (p[:, 4] > 0) & (p[:, 4] * p[:, 6] > p[:, 5] ** 2) & (p[:, 0] > 0)
-    settled = done | (np.abs(step[:, 1:3]).max(axis=1) < 1e-3)
+    # Height, width and constant may trade places for long while the position stands still
+    settled = done | (np.abs(step[:, 1:3]).max(axis=1) < SETTLED_PM)
     return p, jacobian, np.asarray(definite & settled)
 
 
