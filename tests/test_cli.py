@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
@@ -276,6 +277,17 @@ def test_simulated_images_come_with_their_truth(tmp_path):
     assert main(again) == 0
     (repeated,) = read_images(tmp_path / "b" / "simulated_2.tif")
     np.testing.assert_array_equal(repeated.data, image.data)
+
+
+def test_bundled_sample_can_be_made_again(tmp_path):
+    assert main(["simulate", "--sample", "one_region", "--out", str(tmp_path)]) == 0
+    bundled = files("napari_defectstrain.sample_data")
+    with as_file(bundled / "one_region.tif") as path:
+        np.testing.assert_array_equal(
+            tifffile.imread(tmp_path / "one_region.tif"), tifffile.imread(path)
+        )
+    for name in ("one_region.truth.csv", "one_region.json"):
+        assert (tmp_path / name).read_text() == (bundled / name).read_text()
 
 
 @pytest.mark.parametrize(

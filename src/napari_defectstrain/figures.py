@@ -32,7 +32,6 @@ from .types import (
 )
 from .units import PM_PER_NM
 
-DPI = 200
 _STROKE = (withStroke(linewidth=1.5, foreground="black"),)
 _BAR_LENGTHS_NM = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 _COMPONENT_LABEL = {

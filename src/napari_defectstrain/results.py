@@ -10,19 +10,22 @@ import json
 import os
 import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from . import __version__, figures
+from . import __version__
 from .io import atomic_path, sites_table, write_json, write_table, write_tiff
 from .pipeline import ClassMeasurement, RunResult
 from .types import STRAIN_COMPONENTS, DefectStrainError, StrainField
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 RUN_FILE = "run.json"
 FIGURES = "figures"
+DPI = 200
 FRAME = (
     "lattice frame: x to the right along a zigzag row, y up (row 0 is the largest y), origin at "
     "the ideal chalcogen column, nearest metal columns at 90, 210 and 330 degrees"
@@ -87,6 +90,8 @@ def write_results(result: RunResult, out_dir: Path | str, force: bool = False) -
 
 def write_detections(result: RunResult, out_dir: Path) -> list[Path]:
     """Write ``<stem>.sites.csv``, ``populations.csv`` and the figures of the detected columns."""
+    from . import figures  # matplotlib: only where something is drawn
+
     folder = _made(out_dir / FIGURES)
     files = []
     for image, sites in zip(result.images, result.sites, strict=True):
@@ -103,7 +108,7 @@ def write_measurements(result: RunResult, out_dir: Path) -> list[Path]:
     """Write spacings, columns, displacements, averages, strain and their figures."""
     if not result.measurements:
         return []
-    folder = _made(out_dir / FIGURES)
+    _made(out_dir / FIGURES)
     measured = result.measurements
     tables = {
         "spacings.csv": spacings_table(result),
@@ -116,14 +121,8 @@ def write_measurements(result: RunResult, out_dir: Path) -> list[Path]:
         write_table(files[-1], table)
     for name, measurement in measured.items():
         files += _write_class(result, name, measurement, out_dir)
-    drawn = {
-        "averages": figures.averages_figure(
-            result.stacks, {name: m.average for name, m in measured.items()}
-        ),
-        **_measurement_figures(result),
-    }
-    for name, figure in drawn.items():
-        files.append(folder / f"{name}.png")
+    for name, figure in _measurement_figures(result).items():
+        files.append(out_dir / FIGURES / f"{name}.png")
         _write_figure(figure, files[-1])
     return files
 
@@ -281,16 +280,19 @@ def _write_strain(strain: StrainField, metadata: dict[str, Any], out_dir: Path) 
 
 
 def _measurement_figures(result: RunResult) -> dict[str, Figure]:
+    from . import figures
+
     measured = result.measurements
     displacements = {n: m.displacement for n, m in measured.items() if m.displacement is not None}
     strains = {n: m.strain for n, m in measured.items() if m.strain is not None}
     averages = {n: m.average for n, m in measured.items()}
     drawn = {
+        "averages": figures.averages_figure(result.stacks, averages),
         "spacings": figures.spacing_figure(
             {n: m.single_spacing_pm.ravel() for n, m in measured.items()},
             {n: m.spacing for n, m in measured.items()},
             result.material,
-        )
+        ),
     }
     for name, measurement in measured.items():
         if measurement.precision is not None:
@@ -306,7 +308,7 @@ def _measurement_figures(result: RunResult) -> dict[str, Figure]:
 
 def _write_figure(figure: Figure, path: Path) -> None:
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=figures.DPI)
+        figure.savefig(temporary, format="png", dpi=DPI)
 
 
 def _made(folder: Path) -> Path:
