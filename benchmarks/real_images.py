@@ -40,7 +40,7 @@ def main() -> None:
             for warning in found.warnings:
                 print(f"  warning: {warning}")
             figure = detections_figure(image, found.sites, WSE2)
-            figure.savefig(options.out / f"real_{image.name}.png", dpi=110)
+            figure.savefig(options.out / f"real_{image.name}.png", dpi=80)
 
 
 if __name__ == "__main__":

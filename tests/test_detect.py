@@ -9,7 +9,7 @@ import torch
 
 from napari_defectstrain.detect.config import DetectConfig, NetworkConfig, TrainConfig
 from napari_defectstrain.detect.device import pick_device
-from napari_defectstrain.detect.doubts import irregular_fraction
+from napari_defectstrain.detect.doubts import irregular_fraction, opposed_fraction
 from napari_defectstrain.detect.evaluate import confusion_matrix, match_columns, scores
 from napari_defectstrain.detect.locate import (
     assign_classes,
@@ -177,6 +177,17 @@ def test_a_honeycomb_is_regular_and_another_net_is_not() -> None:
     assert irregular_fraction(simulated.position_px, (400, 400)) == 0
     square = np.stack(np.meshgrid(np.arange(0, 400, 9.0), np.arange(0, 400, 9.0)), -1)
     assert irregular_fraction(square.reshape(-1, 2), (400, 400)) > 0.9
+
+
+def test_a_twin_opposes_the_majority() -> None:
+    sites = truth_sites(region())
+    assert opposed_fraction(sites) == 0
+    # in the lower quarter the other sublattice is taken for metal
+    swapped = sites.class_index.copy()
+    low = sites.position_px[:, 0] > 300
+    swapped[low] = np.where(swapped[low] == 0, 1, 0)
+    other = Sites(sites.position_px, sites.probabilities, swapped, sites.class_names, sites.source)
+    assert opposed_fraction(other) == pytest.approx(0.25, abs=0.03)
 
 
 def test_weights_files_carry_settings_record_and_hash(tmp_path: Path) -> None:
