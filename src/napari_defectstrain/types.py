@@ -24,7 +24,7 @@ Progress = Callable[[float, str], None]
 
 
 class DefectStrainError(ValueError):
-    """Bad input or a request that can't be met: says what was got, what was expected, what to do."""
+    """Bad input: the message says what was got, what was expected and what to do."""
 
 
 class Cancelled(Exception):
