@@ -19,19 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from scipy.spatial import cKDTree
 from tqdm import tqdm
 
+from napari_defectstrain.detect.evaluate import confusion_matrix, scores
 from napari_defectstrain.io import read_images
 from napari_defectstrain.materials import ROLES
 from napari_defectstrain.pipeline import RunConfig, RunResult, run
 from napari_defectstrain.results import RUN_FILE, check_out_dir, write_results
 from napari_defectstrain.styles import DISPLACEMENT_SCALE
+from napari_defectstrain.tables import read_sites
 from napari_defectstrain.types import DefectStrainError, Sites
 
 SAMPLE = files("napari_defectstrain.sample_data")
-HIT_PM = 150.0  # a detection this near to a true column of its class is a hit
 PAPER_N = {"2Se": 437, "SeTe": 312, "2Te": 180, "SV": 576, "DV": 18}  # the paper's stacks
 
 
@@ -70,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\nSpacing of the three metal columns nearest each defect, strain against 2Se")
     print(strain_table(result, truth["spacing_change"]))
     print("\nDetection against the truth (counts; a hit lies within 150 pm)")
-    print(detection_table(result, [read_truth(name) for name in names]))
+    classes = result.material.class_names
+    print(detection_table(result, [read_truth(name, classes) for name in names]))
     print(f"\nfigures: {options.out / 'figures'}")
     if not options.no_gui and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         open_napari(result)
@@ -102,37 +102,20 @@ def strain_table(result: RunResult, truth: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def read_truth(name: str) -> pd.DataFrame:
+def read_truth(name: str, class_names: tuple[str, ...]) -> Sites:
     """The truth table of one image."""
     with as_file(SAMPLE / f"{name}.truth.csv") as path:
-        return pd.read_csv(path)
+        return read_sites(path, class_names)
 
 
-def detection_table(result: RunResult, truth: Sequence[pd.DataFrame]) -> str:
+def detection_table(result: RunResult, truth: Sequence[Sites]) -> str:
     """Precision, recall and F1 of each defect class over all images."""
-    lines = [f"{'class':<6}{'true':>7}{'found':>7}{'precision':>11}{'recall':>8}{'F1':>8}"]
-    for name in result.material.class_names[2:]:
-        hits = found = true = 0
-        for image, sites, table in zip(result.images, result.sites, truth, strict=True):
-            radius_px = HIT_PM / float(image.pixel_size_pm or 1.0)
-            expected = table.loc[table["class"] == name, ["y_px", "x_px"]].to_numpy()
-            hits += count_hits(sites, name, expected, radius_px)
-            found += int((sites.class_name == name).sum())
-            true += len(expected)
-        precision = hits / found if found else np.nan
-        recall = hits / true if true else np.nan
-        f1 = 2 * hits / (found + true) if found + true else np.nan
-        lines.append(f"{name:<6}{true:>7}{found:>7}{precision:>11.4f}{recall:>8.4f}{f1:>8.4f}")
-    return "\n".join(lines)
-
-
-def count_hits(sites: Sites, name: str, expected_px: np.ndarray, radius_px: float) -> int:
-    """Detections of a class that lie near a true column of that class, one each."""
-    detected = sites.position_px[sites.class_name == name]
-    if not len(detected) or not len(expected_px):
-        return 0
-    distance, _ = cKDTree(detected).query(expected_px)
-    return int((distance <= radius_px).sum())  # columns lie 190 pm apart: no column counts twice
+    counts = [
+        confusion_matrix(sites, true, image.data.shape, float(image.pixel_size_pm or 1.0))
+        for image, sites, true in zip(result.images, result.sites, truth, strict=True)
+    ]
+    table = scores(np.sum(counts, axis=0), result.material.class_names)
+    return str(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
 
 
 def open_napari(result: RunResult) -> None:

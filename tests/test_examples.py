@@ -8,15 +8,11 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
-import pandas as pd
 import pytest
 from small_alloy import SHARED_PROFILE, simulated, true_sites
 
 from napari_defectstrain import pipeline
-from napari_defectstrain.materials import WSE2
 from napari_defectstrain.simulate.samples import write_simulated
-from napari_defectstrain.types import Sites
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -92,7 +88,8 @@ def test_demo_compares_with_the_truth(
     )
     assert row is not None, printed
     assert abs(float(row[1]) + 4.8) < 1.0
-    assert re.search(r"^SV +(\d+) +\1 +1\.0000 +1\.0000 +1\.0000$", printed, re.MULTILINE), printed
+    # class, columns, precision, recall, balanced accuracy, F1
+    assert re.search(r"^ *SV +\d+( +1\.0000){4}$", printed, re.MULTILINE), printed
     assert (out / "figures" / "averages.png").exists()
     # its own results would be replaced, somebody else's folder is not
     assert demo.is_own(out)
@@ -102,39 +99,6 @@ def test_demo_compares_with_the_truth(
     assert demo.main(["--out", str(other), "--regions", "1", "--no-gui"]) == 2
     assert "isn't empty" in capsys.readouterr().err
     assert [path.name for path in other.iterdir()] == ["thesis.txt"]
-
-
-def test_demo_counts_hits_by_class_and_distance(demo):
-    position = np.array([[10.0, 10.0], [50.0, 50.0], [90.0, 90.0]])
-    index = np.array([4, 4, 2])
-    sites = Sites(position, np.eye(6)[index], index, WSE2.class_names, np.full(3, "model"))
-    expected = np.array([[10.0, 16.0], [50.0, 58.0], [90.0, 90.0]])  # 6 px, 8 px; other class
-    assert demo.count_hits(sites, "SV", expected, 7.0) == 1
-    assert demo.count_hits(sites, "DV", expected, 7.0) == 0
-    assert demo.count_hits(sites, "SV", expected[:0], 7.0) == 0
-
-
-def test_demo_scores_are_those_of_their_definition(demo, sample, truth_as_detection):
-    made = simulated(name="nine_regions_1")
-    truth = demo.read_truth("nine_regions_1")
-    sites = true_sites(made)
-    # one of the true SV called SeTe: recall of SV and precision of SeTe fall by one
-    index = sites.class_index.copy()
-    index[np.flatnonzero(index == 4)[0]] = 2
-    wrong = Sites(sites.position_px, sites.probabilities, index, sites.class_names, sites.source)
-
-    class Result:
-        material = WSE2
-        images = (made.image,)
-        sites = (wrong,)
-
-    lines = demo.detection_table(Result, [truth]).splitlines()
-    table = pd.DataFrame([line.split() for line in lines[1:]], columns=lines[0].split())
-    table = table.set_index("class").astype(float)
-    n_sv, n_sete = (int((truth["class"] == name).sum()) for name in ("SV", "SeTe"))
-    assert table.loc["SV", "recall"] == pytest.approx((n_sv - 1) / n_sv, abs=1e-4)
-    assert table.loc["SV", "precision"] == 1.0
-    assert table.loc["SeTe", "precision"] == pytest.approx(n_sete / (n_sete + 1), abs=1e-4)
 
 
 def test_demo_shows_defects_averages_arrows_and_dilation(demo, truth_as_detection):

@@ -104,3 +104,20 @@ def test_bad_profiles_are_refused() -> None:
         gaussian_profile(-1.0)
     with pytest.raises(DefectStrainError, match="expected positive numbers"):
         spline_profile(55.0, 3, 0.7)
+
+
+def test_a_spline_profile_can_start_as_a_probe_of_an_aperture() -> None:
+    sigma, limit, spot = 57.0, 0.012, 0.0035
+    profile = spline_profile(sigma, 12, 0.7, limit, spot)
+    zero = np.zeros(1)
+
+    def transfer(k: float) -> float:
+        return float(profile.transfer(np.array([k]), zero)[0])
+
+    gaussian = np.exp(-2 * np.pi**2 * sigma**2 * np.array([spot, 2 * spot]) ** 2)
+    # where a lattice's spots fix the width it is the Gaussian, to the spline's thousandths
+    np.testing.assert_allclose([transfer(spot), transfer(2 * spot)], gaussian, atol=2e-3)
+    # the cusp of an aperture at k = 0: T falls by 4 k / (pi limit) of itself, no Gaussian does
+    fall = 1 - transfer(2e-4) / transfer(0.0)
+    assert fall == pytest.approx(4 / np.pi * 2e-4 / limit, rel=0.15)
+    assert transfer(0.0) > 1.15

@@ -249,7 +249,13 @@ def _fit_together(
         bases = dict.fromkeys(averages, FULL_BLUR)
         groups = [[name] for name in averages]
     else:
-        profile = spline_profile(sigma_pm, config.n_coefficients, config.cutoff_sigma)
+        profile = spline_profile(
+            sigma_pm,
+            config.n_coefficients,
+            config.cutoff_sigma,
+            config.information_limit_per_pm,
+            _first_spot(start.geometry.a_pm),
+        )
         free = _free_coefficients(profile, start.geometry.a_pm)
         width = np.array([sigma_pm**2, 0.0, sigma_pm**2])
         states = {n: replace(s, blur_pm2=s.blur_pm2 - width) for n, s in states.items()}
@@ -276,13 +282,18 @@ def _fit_together(
     return {name: found[name] for name in averages}
 
 
+def _first_spot(a_pm: float) -> float:
+    """Frequency of the {10} spots [1/pm]."""
+    return float(2.0 / (np.sqrt(3.0) * a_pm))
+
+
 def _free_coefficients(profile: ColumnProfile, a_pm: float) -> IntArray:
     """All coefficients but the last, zero, and the one that matters most at the {10} spots.
 
     A common factor of weights and profile is arbitrary. It is tied where the data are strongest:
     the integral, T(0), is nearly hidden by the background.
     """
-    spot = profile.basis(np.array([2.0 / (np.sqrt(3.0) * a_pm)]))[0]
+    spot = profile.basis(np.array([_first_spot(a_pm)]))[0]
     return np.delete(np.arange(len(spot) - 1), int(np.argmax(spot)))
 
 

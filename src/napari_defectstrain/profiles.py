@@ -125,17 +125,32 @@ def gaussian_profile(sigma_pm: float) -> ColumnProfile:
     )
 
 
-def spline_profile(sigma_pm: float, n_coefficients: int, cutoff_sigma: float) -> ColumnProfile:
-    """A start for learning: the spline nearest to a round Gaussian, zero at its cutoff.
+def spline_profile(
+    sigma_pm: float,
+    n_coefficients: int,
+    cutoff_sigma: float,
+    limit_per_pm: float = np.inf,
+    spot_per_pm: float = 0.0035,
+) -> ColumnProfile:
+    """A start for learning: the spline nearest to a probe as wide as a round Gaussian.
+
+    The transfer function of a round aperture, ``A(k) = 2/pi (acos q - q sqrt(1 - q^2))`` with
+    ``q = k / limit`` (Born and Wolf, *Principles of Optics*, 9.5.2), times a Gaussian that gives it
+    the slope of the Gaussian of `sigma_pm` between the {10} and {20} spots of the lattice, which
+    is where the data fix the width. It has the tails that a Gaussian lacks.
 
     Parameters
     ----------
     sigma_pm : float
         Width of the Gaussian [pm].
     n_coefficients : int
-        Number of coefficients of the spline, the fixed first and last among them.
+        Number of coefficients of the spline, the fixed last among them.
     cutoff_sigma : float
         Cutoff in units of ``1/sigma``; at 0.7 a Gaussian has fallen to 6e-5.
+    limit_per_pm : float
+        Information limit of the probe, ``2 alpha / lambda`` [1/pm]; infinite: a Gaussian.
+    spot_per_pm : float
+        Frequency of the {10} spots [1/pm].
 
     Raises
     ------
@@ -150,10 +165,22 @@ def spline_profile(sigma_pm: float, n_coefficients: int, cutoff_sigma: float) ->
         )
     flat = ColumnProfile(np.ones(n_coefficients), cutoff_sigma / sigma_pm, np.zeros(3))
     k = np.linspace(0.0, flat.cutoff_per_pm, 500)
+    spots = np.array([1.0, 2.0]) * spot_per_pm
+    # 0.9: a limit at or below the {20} spots would leave nothing to compare
+    aperture = _aperture(np.minimum(spots / limit_per_pm, 0.9))
+    slope = np.log(aperture[1] / aperture[0]) / (spots[1] ** 2 - spots[0] ** 2)
+    rest = max(sigma_pm**2 + slope / (2.0 * np.pi**2), 0.0)
+    scale = np.exp(-2.0 * np.pi**2 * (sigma_pm**2 - rest) * spots[0] ** 2) / aperture[0]
+    goal = scale * _aperture(k / limit_per_pm) * np.exp(-2.0 * np.pi**2 * rest * k**2)
     basis = flat.basis(k)
-    target = np.exp(-2.0 * (np.pi * sigma_pm * k) ** 2) - basis[:, 0]
-    middle = np.linalg.lstsq(basis[:, 1:-1], target, rcond=None)[0]
-    return replace(flat, coefficient=np.concatenate([[1.0], middle, [0.0]]))
+    middle = np.linalg.lstsq(basis[:, 1:-1], goal - basis[:, 0] * goal[0], rcond=None)[0]
+    return replace(flat, coefficient=np.concatenate([goal[:1], middle, [0.0]]))
+
+
+def _aperture(q: FloatArray) -> FloatArray:
+    """Transfer function of an incoherent image by a round aperture, 1 at 0 and 0 from 1 on."""
+    inside = np.clip(q, 0.0, 1.0)
+    return np.asarray(2.0 / np.pi * (np.arccos(inside) - inside * np.sqrt(1.0 - inside**2)))
 
 
 def _knots(n_coefficients: int) -> FloatArray:
