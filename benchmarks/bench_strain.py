@@ -1,8 +1,8 @@
 """Measured against built-in strains over many simulated data sets, with the true classes given.
 
 ``python benchmarks/bench_strain.py [--images 9] [--seeds 6]`` simulates data sets of the paper's
-kind, averages and measures each with its true columns (their places blurred by 5 pm), and prints for
-each class the mean deviation from the built-in strain and the width of its pulls:
+kind, averages and measures each with its true columns (their places blurred by 5 pm), and prints
+for each class the mean deviation from the built-in strain and the width of its pulls:
 (measured - true) / total error.
 """
 
