@@ -38,7 +38,8 @@ class ColumnConfig(Config):
     n_coefficients : int
         Coefficients of the profile's radial spline.
     check_coefficients : int
-        The same of a second profile; the change of the strain counts as the model's error.
+        The same of a second profile, which is also held to its start five times more loosely; the
+        change of the strain counts as the model's error.
     cutoff_sigma : float
         Where the profile's transfer function ends, in units of 1/(width of a Gaussian fit).
     information_limit_per_pm : float
@@ -68,7 +69,7 @@ class ColumnConfig(Config):
     check_coefficients: int = 8
     cutoff_sigma: float = 0.7
     information_limit_per_pm: float = 0.012
-    prior_sigma: float = 0.02
+    prior_sigma: float = 0.05
     fit_radius_pm: float = 1400.0
     single_radius_pm: float = 80.0
     rim_pm: float = 150.0

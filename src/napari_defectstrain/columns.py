@@ -53,6 +53,7 @@ __all__ = [
     "measure_columns",
 ]
 
+CHECK_PRIOR = 5.0
 START_TOLERANCE_PM = 0.3
 
 
@@ -146,7 +147,8 @@ def measure_columns(
             averages, config, start, lambda f, m: progress(0.3 + 0.3 * f, m)
         )
     if config.model == "profile":
-        other = config.replace(n_coefficients=config.check_coefficients)
+        loose = CHECK_PRIOR * config.prior_sigma
+        other = config.replace(n_coefficients=config.check_coefficients, prior_sigma=loose)
         checks = _fit_together(averages, other, start, lambda f, m: progress(0.6 + 0.3 * f, m))
     shifts: dict[str, FloatArray] = {}
     covariance = np.zeros((len(next(iter(models.values())).profile_operator),) * 2)
@@ -249,13 +251,8 @@ def _fit_together(
         bases = dict.fromkeys(averages, FULL_BLUR)
         groups = [[name] for name in averages]
     else:
-        profile = spline_profile(
-            sigma_pm,
-            config.n_coefficients,
-            config.cutoff_sigma,
-            config.information_limit_per_pm,
-            _first_spot(start.geometry.a_pm),
-        )
+        shape = (config.n_coefficients, config.cutoff_sigma, config.information_limit_per_pm)
+        profile = spline_profile(sigma_pm, *shape, _first_spot(start.geometry.a_pm))
         free = _free_coefficients(profile, start.geometry.a_pm)
         width = np.array([sigma_pm**2, 0.0, sigma_pm**2])
         states = {n: replace(s, blur_pm2=s.blur_pm2 - width) for n, s in states.items()}

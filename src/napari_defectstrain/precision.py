@@ -206,7 +206,7 @@ def systematic_errors(
     * ``profile``: the learnt profile has errors of its own, from the noise of all windows; they
       move the class and the reference alike and mostly cancel.
     * ``model``: change of the strain when the profile is described by another number of
-      coefficients.
+      coefficients and held more loosely to its start.
     * ``impurity``: a fraction ``1 - purity`` of the windows belongs to other classes, whose strain
       differs by up to the class's own: a rectangular distribution of the half-width
       ``(1 - purity) |strain|``, hence divided by sqrt(3) (JCGM 100:2008, 4.3.7).
