@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in names:
             with as_file(SAMPLE / f"{name}.tif") as path:
                 images += read_images(path)
-        with tqdm(total=1.0, leave=False, bar_format="{percentage:3.0f}% {bar:20} {desc}") as bar:
+        style = "{percentage:3.0f}% {bar:20} {desc}"
+        # disable=None: no bar where the output is not a terminal
+        with tqdm(total=1.0, leave=False, bar_format=style, disable=None) as bar:
 
             def progress(fraction: float, message: str) -> None:
                 bar.n = fraction
