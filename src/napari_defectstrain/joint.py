@@ -233,10 +233,12 @@ class _Descent:
         for _ in range(MAX_TRIALS):
             parts, inverse = self.linearise(products, damping)
             now, residual = start, first
-            for _ in range(STEPS_PER_LINEARISATION):
-                now, moved = self._step(now, parts, inverse, residual)
-                residual = self.residuals(now)
-            after = self.cost(now, residual)
+            # a step of a class of few windows may go wild: it overflows, and is then refused
+            with np.errstate(over="ignore", invalid="ignore"):
+                for _ in range(STEPS_PER_LINEARISATION):
+                    now, moved = self._step(now, parts, inverse, residual)
+                    residual = self.residuals(now)
+                after = self.cost(now, residual)
             if np.isfinite(after) and after <= before * (1.0 + 1e-9) + 1e-18:
                 lower = 0.1 * damping if damping > MIN_DAMPING else 0.0
                 return now, moved, before - after, lower
