@@ -366,9 +366,8 @@ def test_all_images_are_searched_in_turn(qtbot, monkeypatch):
     assert "r1 · defects" in names(viewer)
 
 
-def test_cancel_stops_the_job_and_changes_nothing(qtbot, monkeypatch):
-    viewer = ViewerModel()
-    add_region(viewer)
+def detect_without_end(monkeypatch) -> list[bool]:
+    """Replace detection by a job that only a cancel ends; the list fills when it was."""
     stopped = []
 
     def endless(images, config, progress):
@@ -380,6 +379,13 @@ def test_cancel_stops_the_job_and_changes_nothing(qtbot, monkeypatch):
             raise
 
     monkeypatch.setattr(detect_module, "detect_images", endless)
+    return stopped
+
+
+def test_cancel_stops_the_job_and_changes_nothing(qtbot, monkeypatch):
+    viewer = ViewerModel()
+    add_region(viewer)
+    stopped = detect_without_end(monkeypatch)
     widget = DetectWidget(viewer)
     qtbot.addWidget(widget)
     widget.run_bar.run_button.click()
@@ -543,17 +549,7 @@ def test_every_control_has_a_tooltip(qtbot, kind):
 def test_closing_the_widget_stops_its_job(qtbot, monkeypatch):
     viewer = ViewerModel()
     add_region(viewer)
-    stopped = []
-
-    def endless(images, config, progress):
-        try:
-            while True:
-                progress(0.5, "busy")
-        except Cancelled:
-            stopped.append(True)
-            raise
-
-    monkeypatch.setattr(detect_module, "detect_images", endless)
+    stopped = detect_without_end(monkeypatch)
     widget = DetectWidget(viewer)
     widget.show()
     widget.run_bar.run_button.click()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .materials import ROLES
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,3 @@ CLASS_STYLE: dict[str, ClassStyle] = {
 DISPLACEMENT_SCALE: dict[str, float] = {"XY": 40.0, "Y2": 40.0, "V1": 10.0, "V2": 10.0}
 """How many times displacement arrows are enlarged, as in the paper's Fig. 4
 (doi 10.1021/acs.nanolett.0c00269): substitutions move their neighbours less than vacancies do."""
-
-
-def styles_by_name(class_names: tuple[str, ...]) -> dict[str, ClassStyle]:
-    """Style of each class by the name that people see.
-
-    >>> styles_by_name(("W", "2Se", "SeTe", "2Te", "SV", "DV"))["SV"].symbol
-    'ring'
-    """
-    return {name: CLASS_STYLE[role] for name, role in zip(class_names, ROLES, strict=True)}

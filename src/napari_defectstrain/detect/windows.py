@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
@@ -57,12 +55,3 @@ def label_columns(
         for dx in range(3):
             labels[row + dy, column + dx] = class_index[inside] + 1
     return labels[1:-1, 1:-1]
-
-
-def window_batches(
-    conditions: Conditions, window_px: int, batch: int, rng: np.random.Generator
-) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
-    """Endless batches of windows `(b, h, w)` and labels `(b, h, w)`."""
-    while True:
-        drawn = [draw_window(conditions, window_px, rng) for _ in range(batch)]
-        yield np.stack([d[0] for d in drawn]), np.stack([d[1] for d in drawn])
