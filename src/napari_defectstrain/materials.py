@@ -5,12 +5,17 @@ Inside, a class is a role; the material gives the name that people see.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from .types import DefectStrainError
 
-ROLES = ("metal", "X2", "XY", "Y2", "V1", "V2")
-"""Order of the classes everywhere: probabilities, class indices, tables."""
+ROLES = ("metal", "X2", "XY", "Y2", "V1", "V2", "other")
+"""Order of the classes everywhere: probabilities, class indices, tables.
+
+``other`` takes what fits none of them: adatoms, antisites, metal vacancies and substitutions, one Y
+alone, X beside a light atom, columns of another phase.
+"""
 
 DEFECT_ROLES = ("XY", "Y2", "V1", "V2")
 
@@ -25,12 +30,15 @@ class Material:
         Chemical symbols.
     lattice_pm : float
         Lattice constant a [pm].
+    thickness_pm : float
+        Distance of the two chalcogen layers [pm].
     """
 
     metal: str
     chalcogen: str
     substituent: str
     lattice_pm: float
+    thickness_pm: float = 330.0
 
     @property
     def name(self) -> str:
@@ -42,36 +50,47 @@ class Material:
         """Names of the classes in the order of `ROLES`.
 
         >>> WSE2.class_names
-        ('W', '2Se', 'SeTe', '2Te', 'SV', 'DV')
+        ('W', '2Se', 'SeTe', '2Te', 'SV', 'DV', 'other')
         """
         x, y = self.chalcogen, self.substituent
-        return (self.metal, f"2{x}", f"{x}{y}", f"2{y}", "SV", "DV")
+        return (self.metal, f"2{x}", f"{x}{y}", f"2{y}", "SV", "DV", "other")
 
 
-WSE2 = Material("W", "Se", "Te", 330.0)
+WSE2 = Material("W", "Se", "Te", 330.0, 336.0)
 MATERIALS: dict[str, Material] = {
     m.name: m
     for m in (
         WSE2,
-        Material("Mo", "S", "Se", 316.0),
-        Material("W", "S", "Se", 315.3),
-        Material("Mo", "Se", "Te", 328.8),
-        Material("Mo", "Te", "Se", 351.9),
-        Material("W", "Te", "Se", 355.0),
+        Material("Mo", "S", "Se", 316.0, 313.0),
+        Material("W", "S", "Se", 315.3, 314.0),
+        Material("Mo", "Se", "Te", 328.8, 334.0),
+        Material("Mo", "Te", "Se", 351.9, 361.0),
+        Material("W", "Te", "Se", 355.0, 361.0),
     )
 }
 
 
+_FORMULA = re.compile(r"([A-Z][a-z]?)([A-Z][a-z]?)2\(([A-Z][a-z]?),\s*([0-9.]+)\)")
+
+
 def get_material(name: str) -> Material:
-    """The preset of that formula.
+    """The preset of that formula, or the material that ``MX2(Y, a)`` spells out.
+
+    >>> get_material("NbSe2(S, 344.5)").class_names[:4]
+    ('Nb', '2Se', 'SeS', '2S')
 
     Raises
     ------
     DefectStrainError
-        If there is no such preset.
+        If it is neither.
     """
-    if name not in MATERIALS:
+    if name in MATERIALS:
+        return MATERIALS[name]
+    spelt = _FORMULA.fullmatch(name)
+    if spelt is None:
         raise DefectStrainError(
-            f"material: got {name!r}, expected one of {', '.join(sorted(MATERIALS))}"
+            f"material: got {name!r}, expected one of {', '.join(sorted(MATERIALS))}, or a formula "
+            "with the substituent and the lattice constant in pm, such as 'NbSe2(S, 344.5)'"
         )
-    return MATERIALS[name]
+    metal, chalcogen, substituent, lattice = spelt.groups()
+    return Material(metal, chalcogen, substituent, float(lattice))

@@ -35,6 +35,7 @@ CLASS_STYLE: dict[str, ClassStyle] = {
     "Y2": ClassStyle("#CC79A7", "diamond", "D"),
     "V1": ClassStyle("#56B4E9", "ring", "o"),
     "V2": ClassStyle("#009E73", "triangle_up", "^"),
+    "other": ClassStyle("#D55E00", "x", "x"),
 }
 """Style of each role of `materials.ROLES`."""
 

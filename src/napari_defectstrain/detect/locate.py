@@ -103,8 +103,8 @@ def settle_sublattices(position_px: FloatArray, probabilities: FloatArray) -> Fl
     """Probabilities once the majority has told which columns are metal.
 
     A column's brightness alone can't tell a metal from an XY column of the same weight; its place
-    in the honeycomb can. On the metal sublattice the metal class gets probability 1, elsewhere 0
-    and the chalcogen classes share what is left in their proportions.
+    in the honeycomb can. On the metal sublattice a column is metal or other, elsewhere it is not
+    metal, and the classes that are left share what is left in their proportions.
 
     Parameters
     ----------
@@ -119,10 +119,12 @@ def settle_sublattices(position_px: FloatArray, probabilities: FloatArray) -> Fl
     rest = settled.sum(axis=1, keepdims=True)
     # a column that the network took for metal alone: nothing is known of its class but its place
     unknown = np.zeros(settled.shape[1])
-    unknown[1:] = 1 / (settled.shape[1] - 1)
+    unknown[1:-1] = 1 / (settled.shape[1] - 2)
     settled = np.where(rest > _EPS, settled / np.maximum(rest, _EPS), unknown)
+    other = probabilities[is_metal, -1]
     settled[is_metal] = 0
-    settled[is_metal, 0] = 1
+    settled[is_metal, 0] = 1 - other
+    settled[is_metal, -1] = other
     return settled
 
 
@@ -131,7 +133,7 @@ def assign_classes(probabilities: FloatArray, thresholds: tuple[float, ...]) -> 
 
     Parameters
     ----------
-    probabilities : array, `(N, 6)`
+    probabilities : array, `(N, 7)`
         In the order of `materials.ROLES`.
     thresholds : tuple of float
         Least probability of XY, Y2, V1, V2.
