@@ -16,7 +16,7 @@ from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfi
 from napari_defectstrain.simulate.structure import CrystalConfig
 from napari_defectstrain.types import Sites
 
-SPACING_CHANGE = dict(zip(WSE2.class_names[2:], CrystalConfig().spacing_change, strict=True))
+SPACING_CHANGE = dict(zip(WSE2.defect_names, CrystalConfig().spacing_change, strict=True))
 
 QUICK = RunConfig(
     average=AverageConfig(window_nm=2.0), columns=ColumnConfig(model="gaussian"), bootstrap=50

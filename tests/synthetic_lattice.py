@@ -10,8 +10,8 @@ from scipy.spatial import cKDTree
 from napari_defectstrain.lattice import ideal_sites
 from napari_defectstrain.types import BoolArray, FloatArray, IntArray
 
-HEIGHTS = np.array([1.0, 0.70, 1.05, 1.40, 0.36, 0.0])
-"""Height of the columns of each role: metal, X2, XY, Y2, V1, V2."""
+HEIGHTS = np.array([1.0, 0.70, 1.05, 1.40, 0.36, 0.0, 0.55])
+"""Height of the columns of each role: metal, X2, XY, Y2, V1, V2, other."""
 
 
 @dataclass(frozen=True)

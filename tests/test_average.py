@@ -13,14 +13,14 @@ from napari_defectstrain.windows import WindowFrame, window_centres
 A_PM = 330.0
 PIXEL_PM = 20.74
 SIGMA_PM = 47.0
-NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV")
+NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV", "other")
 SHAPE = (640, 640)
 DEFECTS = (0.03, 0.015, 0.03, 0.0)
 SMALL = AverageConfig(window_nm=2.0, max_reference=60)
 
 
 def as_sites(position_px, class_index, certain=0.99):
-    probabilities = np.full((len(class_index), 6), (1 - certain) / 5)
+    probabilities = np.full((len(class_index), 7), (1 - certain) / 6)
     probabilities[np.arange(len(class_index)), class_index] = certain
     return Sites(position_px, probabilities, class_index, NAMES, np.full(len(class_index), "model"))
 
@@ -203,7 +203,7 @@ def test_improbable_windows_stay_in_the_stack_with_a_reason(two_regions):
     image, sites, _ = two_regions[0]
     doubtful = np.flatnonzero(sites.class_index == 4)[::2]
     probabilities = sites.probabilities.copy()
-    probabilities[doubtful] = [0.05, 0.05, 0.05, 0.05, 0.75, 0.05]
+    probabilities[doubtful] = [0.05, 0.05, 0.05, 0.05, 0.75, 0.05, 0.0]
     changed = Sites(sites.position_px, probabilities, sites.class_index, NAMES, sites.source)
     stack = stack_classes([image], [changed], SMALL, A_PM, np.random.default_rng(0))["SV"]
     out = np.isin(stack.site_index, doubtful)
@@ -305,7 +305,7 @@ def test_no_isolated_reference_is_said_with_advice(two_regions):
 def test_windows_all_left_out_cannot_be_averaged(two_regions):
     image, sites, _ = two_regions[0]
     probabilities = sites.probabilities.copy()
-    probabilities[sites.class_index == 3] = [0.05, 0.05, 0.05, 0.75, 0.05, 0.05]
+    probabilities[sites.class_index == 3] = [0.05, 0.05, 0.05, 0.75, 0.05, 0.05, 0.0]
     changed = Sites(sites.position_px, probabilities, sites.class_index, NAMES, sites.source)
     stack = stack_classes([image], [changed], SMALL, A_PM, np.random.default_rng(0))["2Te"]
     assert stack.n == 0
@@ -321,7 +321,7 @@ def test_bad_requests_are_refused(two_regions):
     with pytest.raises(DefectStrainError, match="got 0 images"):
         stack_classes([], [], SMALL, A_PM, rng)
     other = Sites(
-        sites.position_px, sites.probabilities, sites.class_index, tuple("abcdef"), sites.source
+        sites.position_px, sites.probabilities, sites.class_index, tuple("abcdefg"), sites.source
     )
     with pytest.raises(DefectStrainError, match="average one material at a time"):
         stack_classes([image, image], [sites, other], SMALL, A_PM, rng)
@@ -385,5 +385,5 @@ def test_centres_come_from_the_columns_around_and_not_from_the_defect():
     moved[k] += [3.0, -2.0]
     near = np.hypot(*(position - position[k]).T) * PIXEL_PM < 1.05 * A_PM
     moved[near & is_metal] += (position[k] - position[near & is_metal]) * 0.1
-    centre = window_centres(moved, is_metal, np.array([k]), lattice)
+    centre = window_centres(moved, 1 - is_metal.astype(int), np.array([k]), lattice)
     assert np.abs(centre[0] - position[k]).max() < 1e-6

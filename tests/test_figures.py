@@ -105,7 +105,7 @@ def test_detections_are_drawn_where_they_are(rng):
     image = CalibratedImage(rng.poisson(50, (80, 120)).astype(float), 100.0, "region")
     position = np.array([[10.0, 20.0], [40.0, 100.0], [5.0, 5.0]])
     index = np.array([2, 4, 0])
-    sites = Sites(position, np.eye(6)[index], index, WSE2.class_names, np.full(3, "model"))
+    sites = Sites(position, np.eye(7)[index], index, WSE2.class_names, np.full(3, "model"))
     figure = figures.detections_figure(image, sites, WSE2)
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     # 100 pm a pixel: (y, x) = (10, 20) px lies at x = 2 nm, y = 1 nm
@@ -119,7 +119,7 @@ def test_detections_without_calibration_have_no_scale_bar(rng):
     image = CalibratedImage(rng.poisson(50, (80, 120)).astype(float), None, "region")
     empty = Sites(
         np.zeros((0, 2)),
-        np.zeros((0, 6)),
+        np.zeros((0, 7)),
         np.zeros(0, dtype=int),
         WSE2.class_names,
         np.zeros(0, dtype=str),
@@ -134,6 +134,7 @@ def test_averages_share_one_grey_scale_and_show_n(rng):
     limits = {axes.images[0].get_clim() for axes in figure.axes}
     assert len(limits) == 1
     assert texts(figure).count("N = 20") == 2
+    assert texts(figure).count("purity 0.980") == 2
     assert texts(figure).count("N = 1") == 2
 
 
@@ -144,7 +145,7 @@ def test_histograms_name_value_and_precision(rng):
     }
     single = {name: rng.normal(330.0, 7.0, 60) for name in spacings}
     figure = figures.spacing_figure(single, spacings, WSE2)
-    assert "SeTe: 331.60 ± 0.40 pm, N = 20" in texts(figure)
+    assert "SeTe: 331.60 ± 0.40 pm, N = 20 (purity 0.980)" in texts(figure)
     assert any(text.startswith("SeTe: 3") and text.endswith(" pm") for text in texts(figure))
 
 

@@ -29,7 +29,7 @@ from napari_defectstrain.io import (
 )
 from napari_defectstrain.types import CalibratedImage, DefectStrainError, Sites
 
-NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV")
+NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV", "other")
 # DM and MRC files keep their scale as float32, ImageJ as a fraction of 32-bit integers.
 SINGLE = 1e-7
 
@@ -567,7 +567,7 @@ except DefectStrainError as error:
 
 @pytest.fixture
 def sites(rng):
-    probabilities = rng.dirichlet(np.ones(6), size=8)
+    probabilities = rng.dirichlet(np.ones(7), size=8)
     return Sites(
         position_px=rng.uniform(0, 1000, (8, 2)),
         probabilities=probabilities,
@@ -581,7 +581,7 @@ def test_sites_table_has_the_promised_columns(sites):
     table = sites_table(sites, 20.0)
     assert list(table.columns) == [
         *("y_px", "x_px", "y_nm", "x_nm", "class", "probability"),
-        *("p_W", "p_2Se", "p_SeTe", "p_2Te", "p_SV", "p_DV", "source"),
+        *("p_W", "p_2Se", "p_SeTe", "p_2Te", "p_SV", "p_DV", "p_other", "source"),
     ]
     # Both are rounded to 6 decimals, the px first scaled by 0.02.
     assert np.allclose(table["y_nm"], table["y_px"] * 0.02, rtol=0, atol=6e-7)
@@ -600,7 +600,7 @@ def test_sites_round_trip(tmp_path, sites):
 
 
 def test_no_sites_round_trip(tmp_path):
-    none = Sites(np.zeros((0, 2)), np.zeros((0, 6)), np.zeros(0, int), NAMES, np.zeros(0, "<U6"))
+    none = Sites(np.zeros((0, 2)), np.zeros((0, 7)), np.zeros(0, int), NAMES, np.zeros(0, "<U6"))
     write_table(tmp_path / "a.csv", sites_table(none, 20.0))
     assert len(read_sites(tmp_path / "a.csv", NAMES)) == 0
 
@@ -623,7 +623,7 @@ def test_row_added_by_hand(tmp_path, sites):
     path = tmp_path / "a.csv"
     write_table(path, sites_table(sites, 20.0))
     with path.open("a") as stream:
-        stream.write("1.5,2.5,,,DV,,,,,,,,\n")
+        stream.write("1.5,2.5,,,DV,,,,,,,,,\n")
     found = read_sites(path, NAMES)
     assert found.class_name[-1] == "DV"
     assert found.probability[-1] == 1.0

@@ -68,7 +68,7 @@ def test_image_without_chalcogens_has_no_concentration():
 
 def test_other_material_is_refused():
     with pytest.raises(DefectStrainError, match="another material"):
-        population_table(["a"], [sites_with({"W": 1})], ("Mo", "2S", "SSe", "2Se", "SV", "DV"))
+        population_table(["a"], [sites_with({"W": 1})], ("Mo", "2S", "SSe", "2Se", "SV", "DV", "other"))
 
 
 def test_names_and_sites_must_match():

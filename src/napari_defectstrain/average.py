@@ -17,7 +17,8 @@ from .align import register_windows
 from .candidates import Candidates, find_candidates, thin_reference
 from .config import Config
 from .lattice import fit_lattice
-from .materials import ROLES
+from .materials import DEFECT_ROLES, ROLES
+from .purity import expected_mixture, expected_purity, overconfidence
 from .types import (
     BoolArray,
     CalibratedImage,
@@ -26,6 +27,7 @@ from .types import (
     DefectStrainError,
     FloatArray,
     ImageLattice,
+    IntArray,
     Progress,
     Sites,
     StrArray,
@@ -37,6 +39,9 @@ CORE_RADIUS = 0.8
 """Radius of what registration leaves out [a]: in the gap between the three nearest metals
 (0.58 a), which the defect moves most, and the first chalcogen shell (1 a). The field of a defect
 has no mean displacement by symmetry, so what lies outside does not pull."""
+
+STACKED_ROLES = ("X2", *DEFECT_ROLES)
+"""Classes of identical columns; other is none, so it has no average."""
 
 MIN_FOR_OUTLIERS = 8
 MAX_SHIFT = 0.2  # a; beyond it registration has lost the column
@@ -103,7 +108,9 @@ def lattice_of(image: CalibratedImage, sites: Sites, a_pm: float) -> ImageLattic
         If the columns form no lattice; the message names the image.
     """
     try:
-        return fit_lattice(sites.position_px, sites.is_metal, a_pm, image.pixel_size_pm)
+        return fit_lattice(
+            sites.position_px, sites.is_metal, a_pm, image.pixel_size_pm, sites.is_chalcogen
+        )
     except DefectStrainError as error:
         raise DefectStrainError(f"{image.name}: {error}") from error
 
@@ -115,6 +122,7 @@ def stack_classes(
     a_pm: float,
     rng: np.random.Generator,
     progress: Progress = no_progress,
+    confusion: FloatArray | IntArray | None = None,
 ) -> dict[str, ClassStack]:
     """Windows around the isolated columns of each class, in the lattice frame, registered.
 
@@ -131,6 +139,9 @@ def stack_classes(
     rng : numpy.random.Generator
         Draws the defect-free reference windows.
     progress : callable
+    confusion : array, `(K, K)`, optional
+        How the detector did on validation images (counts; rows true class, columns class given):
+        checks the probabilities that the expected purity comes from.
 
     Returns
     -------
@@ -163,7 +174,8 @@ def stack_classes(
     windows, centre_px, shift_pm = _registered(found, sources, frame, config, progress)
     reason = _reasons(found, windows, shift_pm, frame, config)
     stacks = {}
-    for role in range(1, len(ROLES)):
+    wrong = np.ones(len(names)) if confusion is None else overconfidence(sites, confusion)
+    for role in (ROLES.index(r) for r in STACKED_ROLES):
         which = np.flatnonzero(found.class_index == role)
         if len(which) == 0:
             continue
@@ -179,6 +191,9 @@ def stack_classes(
             probability=found.probability[which],
             included=np.asarray(reason[which] == ""),
             reason=reason[which],
+            probabilities=found.probabilities[which],
+            class_names=names,
+            overconfidence=float(wrong[role]),
         )
     progress(1.0, "windows registered")
     return stacks
@@ -191,7 +206,7 @@ def _class_names(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> t
             "many of each, and at least one"
         )
     names = sites[0].class_names
-    if any(s.class_names != names for s in sites) or len(names) < len(ROLES):
+    if any(s.class_names != names for s in sites) or len(names) != len(ROLES):
         raise DefectStrainError(
             f"averaging: got classes {sorted({s.class_names for s in sites})}, expected the same "
             f"{len(ROLES)} for all images; average one material at a time"
@@ -278,7 +293,7 @@ def _far_above(power: FloatArray, good: BoolArray, sigma: float) -> BoolArray:
 
 
 def average_stack(stack: ClassStack) -> ClassAverage:
-    """Mean of the included windows and its standard error.
+    """Mean of the included windows, its standard error, and what it is expected to hold.
 
     One window alone has a mean but no standard error (NaN, and a warning).
 
@@ -303,6 +318,7 @@ def average_stack(stack: ClassStack) -> ClassAverage:
         sem = np.full(mean.shape, np.nan)
     else:
         sem = windows.std(axis=0, ddof=1, dtype=float) / np.sqrt(n)
+    purity = expected_purity(stack.probability[stack.included], stack.overconfidence)
     return ClassAverage(
         class_name=stack.class_name,
         mean=mean,
@@ -311,5 +327,16 @@ def average_stack(stack: ClassStack) -> ClassAverage:
         n_excluded=len(stack.included) - n,
         step_pm=stack.step_pm,
         a_pm=stack.a_pm,
-        purity=float(stack.probability[stack.included].mean()),
+        purity=purity,
+        contaminants=_contaminants(stack),
     )
+
+
+def _contaminants(stack: ClassStack) -> dict[str, float]:
+    """Expected fraction of each other class among the included windows; none if not known."""
+    if stack.probabilities is None:
+        return {}
+    role = stack.class_names.index(stack.class_name)
+    mixture = expected_mixture(stack.probabilities[stack.included], role, stack.overconfidence)
+    named = zip(stack.class_names, mixture.tolist(), strict=True)
+    return {name: share for name, share in named if name != stack.class_name}

@@ -24,8 +24,8 @@ class Candidates:
     ----------
     image_index, site_index, class_index : arrays, `(N,)`
         Image, row in its `Sites`, class.
-    probability : array, `(N,)`
-        Of the class.
+    probabilities : array, `(N, K)`
+        Of every class.
     centre_px : array, `(N, 2)`
         (y, x) of the ideal site by the columns around it [px].
     centre_pm : array, `(N, 2)`
@@ -35,12 +35,17 @@ class Candidates:
     image_index: IntArray
     site_index: IntArray
     class_index: IntArray
-    probability: FloatArray
+    probabilities: FloatArray
     centre_px: FloatArray
     centre_pm: FloatArray
 
     def __len__(self) -> int:
         return len(self.site_index)
+
+    @property
+    def probability(self) -> FloatArray:
+        """Probability of the class given to each, `(N,)`."""
+        return np.asarray(self.probabilities[np.arange(len(self)), self.class_index])
 
     def take(self, which: IntArray) -> Candidates:
         """Some of the candidates."""
@@ -55,7 +60,7 @@ def find_candidates(
     shells: int,
     margin_px: float,
 ) -> Candidates:
-    """Isolated columns of all classes whose windows lie inside their image.
+    """Isolated columns of all classes but other whose windows lie inside their image.
 
     Parameters
     ----------
@@ -78,7 +83,7 @@ def find_candidates(
         position = columns.position_px
         alone = isolated(position, columns.class_index, lattice, (height, width), shells)
         index = np.flatnonzero(alone)
-        centre = window_centres(position, columns.is_metal, index, lattice)
+        centre = window_centres(position, columns.class_index, index, lattice)
         inside = frame.fits(centre, lattice, (height, width), margin_px)
         index, centre = index[inside], centre[inside]
         parts.append(
@@ -86,7 +91,7 @@ def find_candidates(
                 np.full(len(index), i),
                 index,
                 columns.class_index[index],
-                np.asarray(columns.probability[index], dtype=float),
+                np.asarray(columns.probabilities[index], dtype=float),
                 centre,
                 lattice.to_pm(centre),
             )

@@ -51,7 +51,7 @@ def detections_figure(image: CalibratedImage, sites: Sites, material: Material) 
     image : CalibratedImage
         Without a pixel size the axes are in px and there is no scale bar.
     sites : Sites
-        Its columns; only defects are drawn.
+        Its columns; only defects and those of the class other are drawn.
     material : Material
         Gives the roles of the classes.
     """
@@ -64,7 +64,7 @@ def detections_figure(image: CalibratedImage, sites: Sites, material: Material) 
     extent = (-0.5 * unit_nm, (width - 0.5) * unit_nm, (height - 0.5) * unit_nm, -0.5 * unit_nm)
     axes.imshow(image.data, cmap="gray", vmin=low, vmax=high, extent=extent)
     for role, name in zip(ROLES, material.class_names, strict=True):
-        if role not in DEFECT_ROLES:
+        if role in ("metal", "X2"):
             continue
         y, x = sites.position_px[sites.class_name == name].T * unit_nm
         style = CLASS_STYLE[role]
@@ -81,7 +81,7 @@ def detections_figure(image: CalibratedImage, sites: Sites, material: Material) 
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(image.name, fontsize=10)
-    figure.legend(loc="outside lower center", ncols=len(DEFECT_ROLES), frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(DEFECT_ROLES) + 1, frameon=False)
     if image.pixel_size_pm is not None:
         _scale_bar(axes)
     return figure
@@ -92,7 +92,8 @@ def averages_figure(
 ) -> Figure:
     """One window of each class above the average of its class, N in the corner (Fig. 2).
 
-    All panels share one grey scale, so brightnesses compare across the figure.
+    Averages also state the expected purity of their windows. All panels share one grey scale, so
+    brightnesses compare across the figure.
     """
     names = list(averages)
     figure = Figure(figsize=(2.1 * len(names) + 0.3, 4.5), layout="constrained")
@@ -109,6 +110,7 @@ def averages_figure(
             _note(axes, f"N = {n}", "lower right")
             axes.set_xticks([])
             axes.set_yticks([])
+        _note(mean, f"purity {average.purity:.3f}", "upper right")
         single.set_title(name)
         _scale_bar(mean)
     panels[0, 0].set_ylabel("single window")
@@ -178,6 +180,7 @@ def displacement_figure(
         arrows = _arrows(top, field, factor)
         figure.colorbar(arrows, ax=top, label="displacement [pm]", shrink=0.8)
         _note(top, f"N = {average.n}", "lower right")
+        _note(top, f"purity {average.purity:.3f}", "upper right")
         _note(top, f"×{factor:g}", "lower left")
         top.set_title(name)
         _zoom(top, field)
@@ -332,8 +335,8 @@ def _bootstrap(axes: Axes, spacing: SpacingResult, colour: str) -> None:
     if values.size < 2 or np.ptp(values) == 0.0:  # one window: nothing to resample
         axes.axvline(spacing.spacing_pm, color=colour, label=f"{spacing.class_name}: N = 1")
         return
-    text = _plus_minus(spacing.spacing_pm, spacing.precision_pm, 2)
-    _histogram(axes, values, colour, f"{spacing.class_name}: {text} pm, N = {spacing.n}")
+    text = f"{spacing.class_name}: {_plus_minus(spacing.spacing_pm, spacing.precision_pm, 2)} pm"
+    _histogram(axes, values, colour, f"{text}, N = {spacing.n} (purity {spacing.purity:.3f})")
 
 
 def _plus_minus(value: float, error: float, decimals: int) -> str:

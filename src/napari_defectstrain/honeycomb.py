@@ -8,9 +8,24 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .types import BoolArray, DefectStrainError, FloatArray, ImageLattice, IntArray
+from .types import (
+    METAL,
+    OTHER,
+    BoolArray,
+    DefectStrainError,
+    FloatArray,
+    ImageLattice,
+    IntArray,
+)
 
 SQRT3 = float(np.sqrt(3.0))
+OTHER_REACH = (0.0, 1.34, 1.87, 2.2)
+"""How far columns of the class other break isolation, for 0-3 shells [a].
+
+They lie on any site: metals and hexagon centres are 0.58, 1.15, 1.53, 2.08, 2.31 a away from a
+chalcogen column, its own kind 1, 1.73, 2, 2.65 a. So each reach ends in a gap beyond its last
+shell, where no scatter of a few tens of pm decides.
+"""
 
 
 def basis_pm(a_pm: float) -> FloatArray:
@@ -68,14 +83,15 @@ def isolated(
     """Chalcogen columns whose first shells hold perfect columns (class X2) only.
 
     A site without a detected column breaks isolation, as a defective column does; so does one
-    outside the image.
+    outside the image. A column of the class other breaks it wherever it lies within the shells
+    (`OTHER_REACH`), on a site of either sublattice or between them.
 
     Parameters
     ----------
     position_px : array, `(N, 2)`
         (y, x) of all columns [px].
     class_index : array of int, `(N,)`
-        Role of each column (0 metal, 1 X2, 2-5 defects).
+        Role of each column (0 metal, 1 X2, 2-5 defects, 6 other).
     lattice : ImageLattice
     shape : tuple of int
         Shape of the image [px].
@@ -85,7 +101,7 @@ def isolated(
     Returns
     -------
     array of bool, `(N,)`
-        False for metal columns.
+        False for metal columns and for those of the class other.
 
     Raises
     ------
@@ -94,7 +110,8 @@ def isolated(
     """
     if not 0 <= shells <= 3:
         raise DefectStrainError(f"isolation shells: got {shells}, expected 0, 1, 2 or 3")
-    result = np.asarray(np.asarray(class_index) != 0)
+    role = np.asarray(class_index)
+    result = np.asarray((role > METAL) & (role < OTHER))
     if shells == 0 or not result.any():
         return result
     position = np.asarray(position_px, dtype=float)
@@ -109,8 +126,11 @@ def isolated(
     tolerance_px = 0.27 * a * float(np.sqrt(np.linalg.det(lattice.matrix)))
     distance, nearest = cKDTree(position).query(target, distance_upper_bound=tolerance_px)
     found = np.isfinite(distance) & inside
-    perfect = np.append(np.asarray(class_index), -1)[nearest] == 1
+    perfect = np.append(role, -1)[nearest] == 1
     result[index] = (found & perfect).all(axis=1)
+    if (role == OTHER).any():
+        strange = cKDTree(lattice.to_pm(position[role == OTHER]))
+        result[index] &= strange.query(lattice.to_pm(position[index]))[0] > OTHER_REACH[shells] * a
     return result
 
 

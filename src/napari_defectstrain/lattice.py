@@ -14,6 +14,13 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.spatial import cKDTree
 
 from .calibration import PixelSizeEstimate, estimate_pixel_size
+from .domains import (
+    FIRST_NEIGHBOUR_REACH,
+    SECOND_NEIGHBOUR_REACH,
+    honeycomb_domains,
+    neighbours,
+    threefold_order,
+)
 from .honeycomb import (
     SQRT3,
     basis_pm,
@@ -37,26 +44,21 @@ __all__ = [
     "shell_radii",
 ]
 
-FIRST_NEIGHBOUR_REACH = 1.35  # times the nearest distance: halfway to the second shell at 1.73
-SECOND_NEIGHBOUR_REACH = 1.95  # times the nearest distance: between a (1.73) and the third (2.0)
 MIN_METAL_COLUMNS = 12
 
 
-def _threefold(position_px: FloatArray, neighbour_px: FloatArray, valid: BoolArray) -> FloatArray:
-    """Mean of exp(3i phi) over up to three neighbours, phi with y up; complex `(N,)`."""
-    d = neighbour_px - position_px[:, None]  # (n, k, 2)
-    z = np.exp(3j * np.arctan2(-d[..., 0], d[..., 1])) * valid
-    return np.asarray(z.sum(axis=1) / 3.0)
-
-
 def metal_sublattice(
-    position_px: FloatArray, metal_log_odds: FloatArray, radius_px: float | None = None
+    position_px: FloatArray,
+    metal_log_odds: FloatArray,
+    radius_px: float | None = None,
+    is_other: BoolArray | None = None,
 ) -> BoolArray:
-    """Which columns are metal, by the vote of the neighbourhood and never by a single column.
+    """Which columns are metal, by the vote of their whole domain and never by a single column.
 
-    The mean of exp(3i phi) over a column's three nearest neighbours has opposite sign on the
-    two sublattices. Weighted with what is known of each column's brightness and summed over a
-    neighbourhood it tells which sign is the metal's: mirror twins get a vote each.
+    The mean of exp(3i phi) over a column's three nearest neighbours has opposite sign on the two
+    sublattices. Geometry alone tells the domains (`domains.honeycomb_domains`); in each, the sum of
+    what is known of every column's brightness says which sign is the metal's. Columns that belong
+    to no domain follow the vote of their neighbourhood, then that of their neighbours.
 
     Parameters
     ----------
@@ -65,8 +67,11 @@ def metal_sublattice(
     metal_log_odds : array, `(N,)`
         Positive where the column itself looks like metal; clipped to +-3, NaN counts as unknown.
     radius_px : float, optional
-        Reach of the vote (two standard deviations of its Gaussian weight) [px];
+        Reach of the neighbourhood's vote (two standard deviations of its Gaussian weight) [px];
         default 6.5 lattice constants.
+    is_other : array of bool, `(N,)`, optional
+        Columns of neither kind (adatoms, antisites, another phase): they have no say, and get the
+        sublattice that the others around them leave them.
 
     Returns
     -------
@@ -74,30 +79,51 @@ def metal_sublattice(
         True for metal. A column without usable neighbours keeps the sign of its own log odds.
     """
     position = np.asarray(position_px, dtype=float)
+    if is_other is not None and np.any(is_other):
+        known = ~np.asarray(is_other, dtype=bool)
+        result = np.zeros(len(position), dtype=bool)
+        odds = np.asarray(metal_log_odds, dtype=float)[known]
+        result[known] = metal_sublattice(position[known], odds, radius_px)
+        result[~known] = _sublattice_left(position[~known], position[known], result[known])
+        return result
     weight = np.clip(np.nan_to_num(np.asarray(metal_log_odds, dtype=float)), -3.0, 3.0)
     n = len(position)
     if n < 4:
         return np.asarray(weight > 0)
-    tree = cKDTree(position)
-    distance, index = tree.query(position, k=min(n, 13))
-    distance, index = distance[:, 1:], index[:, 1:]
+    distance, index = neighbours(position)
     nearest = float(np.median(distance[:, 0]))
     first = distance < FIRST_NEIGHBOUR_REACH * nearest
     first[:, 3:] = False
-    z = _threefold(position, position[index], first)
-    vote = _smoothed(position, weight * z, radius_px or 6.5 * SQRT3 * nearest, nearest)
-    sign = np.real(z * np.conj(vote))
-    size = np.abs(z) * np.abs(vote)
-    good = (np.abs(z) > 0.5) & (np.abs(sign) > 0.3 * size)
-    kind = np.where(sign > 0, 1.0, -1.0)
-    # Poor columns: unlike their first neighbours, like their second ones.
     second = (distance < SECOND_NEIGHBOUR_REACH * nearest) & (
         distance >= FIRST_NEIGHBOUR_REACH * nearest
     )
+    z = threefold_order(position, position[index], first)
+    label, side = honeycomb_domains(z, index, first, second)
+    whole = np.bincount(label + 1, weight * side)[label + 1]  # side is 0 where there is no domain
+    vote = _smoothed(position, weight * z, radius_px or 6.5 * SQRT3 * nearest, nearest)
+    sign = np.where(label < 0, np.real(z * np.conj(vote)), side * whole)
+    size = np.where(label < 0, np.abs(z) * np.abs(vote), np.abs(whole))
+    good = (label >= 0) | ((np.abs(z) > 0.5) & (np.abs(sign) > 0.3 * size))
+    kind = np.where(sign > 0, 1.0, -1.0)
+    # Poor columns: unlike their first neighbours, like their second ones.
     trusted = np.where(good, kind, 0.0)[index]
     polled = (trusted * second).sum(axis=1) - (trusted * first).sum(axis=1)
     fallback = np.where(size > 0, sign, weight)
     return np.asarray(np.where(good, kind, np.where(polled != 0, polled, fallback)) > 0)
+
+
+def _sublattice_left(
+    position_px: FloatArray, known_px: FloatArray, is_metal: BoolArray
+) -> BoolArray:
+    """Whether places are metal sites: unlike their first known neighbours, like their second."""
+    if len(known_px) < 2:
+        return np.zeros(len(position_px), dtype=bool)
+    tree = cKDTree(known_px)
+    nearest = float(np.median(tree.query(known_px, k=2)[0][:, 1]))
+    distance, index = tree.query(position_px, k=min(len(known_px), 12))
+    kind = np.where(is_metal, 1.0, -1.0)[index] * (distance < SECOND_NEIGHBOUR_REACH * nearest)
+    first = distance < FIRST_NEIGHBOUR_REACH * nearest
+    return np.asarray((kind * np.where(first, -1.0, 1.0)).sum(axis=1) > 0)
 
 
 def _smoothed(position: FloatArray, value: FloatArray, radius: float, cell: float) -> FloatArray:
@@ -120,6 +146,7 @@ def fit_lattice(
     is_metal: BoolArray,
     a_pm: float,
     pixel_size_pm: float | None = None,
+    is_chalcogen: BoolArray | None = None,
 ) -> ImageLattice:
     """The average lattice of an image: an affine map fitted to the metal columns, and its frame.
 
@@ -138,6 +165,9 @@ def fit_lattice(
         Lattice constant of the ideal lattice [pm].
     pixel_size_pm : float, optional
         The image's own calibration [pm]; gives `measured_a_pm`.
+    is_chalcogen : array of bool, `(N,)`, optional
+        Columns of the other sublattice; by default all that aren't metal. Columns that are neither
+        (adatoms, antisites, another phase) have no say.
 
     Returns
     -------
@@ -150,8 +180,9 @@ def fit_lattice(
         With too few metal columns, or when less than half of them belong to one lattice.
     """
     position = np.asarray(position_px, dtype=float)
-    metal = position[np.asarray(is_metal, dtype=bool)]
-    chalcogen = position[~np.asarray(is_metal, dtype=bool)]
+    metal_index = np.asarray(is_metal, dtype=bool)
+    other = ~metal_index if is_chalcogen is None else np.asarray(is_chalcogen, dtype=bool)
+    metal, chalcogen = position[metal_index], position[other]
     if len(metal) < MIN_METAL_COLUMNS or len(chalcogen) < 3:
         raise DefectStrainError(
             f"lattice: got {len(metal)} metal and {len(chalcogen)} chalcogen columns, expected at "
@@ -212,7 +243,8 @@ def _orient(basis: FloatArray, metal: FloatArray, chalcogen: FloatArray) -> Floa
     ring = np.stack([a1, a2, a2 - a1, -a1, -a2, a1 - a2])  # counter-clockwise with y up
     distance, index = cKDTree(metal).query(chalcogen, k=3)
     spacing = float(np.hypot(*a1))
-    z = _threefold(chalcogen, metal[index], distance < FIRST_NEIGHBOUR_REACH * spacing / SQRT3)
+    near = distance < FIRST_NEIGHBOUR_REACH * spacing / SQRT3
+    z = threefold_order(chalcogen, metal[index], near)
     # A chalcogen whose metals lie at 90, 210, 330 degrees from an x axis at angle theta has
     # z = -i exp(3i theta): the two senses differ in sign, each column has one vote.
     theta = np.arctan2(-ring[:, 0], ring[:, 1])

@@ -18,6 +18,7 @@ alone, X beside a light atom, columns of another phase.
 """
 
 DEFECT_ROLES = ("XY", "Y2", "V1", "V2")
+"""The defects that are averaged: each a class of identical columns, which ``other`` is not."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,17 @@ class Material:
         return f"{self.metal}{self.chalcogen}2"
 
     @property
+    def label(self) -> str:
+        """What `get_material` knows it by.
+
+        >>> get_material("NbSe2(S, 344.5)").label
+        'NbSe2(S, 344.5)'
+        """
+        if MATERIALS.get(self.name) == self:
+            return self.name
+        return f"{self.name}({self.substituent}, {self.lattice_pm:g})"
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes in the order of `ROLES`.
 
@@ -54,6 +66,16 @@ class Material:
         """
         x, y = self.chalcogen, self.substituent
         return (self.metal, f"2{x}", f"{x}{y}", f"2{y}", "SV", "DV", "other")
+
+    @property
+    def defect_names(self) -> tuple[str, ...]:
+        """Names of the classes in the order of `DEFECT_ROLES`.
+
+        >>> WSE2.defect_names
+        ('SeTe', '2Te', 'SV', 'DV')
+        """
+        names = dict(zip(ROLES, self.class_names, strict=True))
+        return tuple(names[role] for role in DEFECT_ROLES)
 
 
 WSE2 = Material("W", "Se", "Te", 330.0, 336.0)

@@ -23,7 +23,9 @@ def population_table(
     A chalcogen column holds two atomic sites, so with `N` chalcogen columns the substituted
     fraction is ``x = (n_XY + 2 n_Y2) / 2N`` and the vacancy fraction ``(n_V1 + 2 n_V2) / 2N``:
     fractions of atomic sites. The concentration of a class is a fraction of the columns of its
-    sublattice.
+    sublattice. Columns of the class other may lie on either sublattice or between: they are not
+    among the `N`, count neither as substituted nor as vacancies, and their concentration is a
+    fraction of all columns.
 
     Parameters
     ----------
@@ -32,15 +34,15 @@ def population_table(
     sites_list : sequence of Sites
         The columns of each image.
     class_names : sequence of str
-        Names of the classes in the order of the roles (metal, X2, XY, Y2, V1, V2).
+        Names of the classes in the order of the roles (metal, X2, XY, Y2, V1, V2, other).
 
     Returns
     -------
     DataFrame
         ``image`` (the name, or ``all``), ``class`` (a class, ``x`` or ``vacancy fraction``),
         ``columns`` (columns of that class, or columns that hold a substituent or a vacancy),
-        ``all_columns`` (columns of the sublattice), ``concentration`` (fraction; NaN where the
-        sublattice has no column).
+        ``all_columns`` (columns of the sublattice; all columns for other), ``concentration``
+        (fraction of these; NaN where there are none).
 
     Raises
     ------
@@ -71,11 +73,12 @@ def _rows(
     name: str, count: IntArray, class_names: Sequence[str]
 ) -> list[tuple[str, str, int, int, float]]:
     n = {role: int(c) for role, c in zip(ROLES, count, strict=True)}
-    metals = n["metal"]
-    chalcogens = sum(n.values()) - metals
+    every = sum(n.values())
+    chalcogens = every - n["metal"] - n["other"]
+    wholes = {"metal": n["metal"], "other": every}
     rows = []
     for role, class_name in zip(ROLES, class_names, strict=True):
-        whole = metals if role == "metal" else chalcogens
+        whole = wholes.get(role, chalcogens)
         rows.append((name, class_name, n[role], whole, _fraction(n[role], whole)))
     for label, one, two in ((SUBSTITUTION, "XY", "Y2"), (VACANCIES, "V1", "V2")):
         atoms = n[one] + 2 * n[two]

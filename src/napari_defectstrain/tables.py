@@ -19,6 +19,9 @@ DECIMALS = 6
 # Probabilities of a table are rounded, some by hand; beyond this they don't sum to one.
 PROBABILITY_SUM_TOLERANCE = 0.01
 
+ADDED_LATER = "p_other"
+"""Tables of versions that knew no class other lack this column: its probability is 0."""
+
 
 def sites_table(sites: Sites, pixel_size_pm: float | None) -> pd.DataFrame:
     """One row a column: y_px, x_px, y_nm, x_nm, class, probability, p_<class> each, source.
@@ -50,8 +53,9 @@ def read_sites(path: str | Path, class_names: Sequence[str]) -> Sites:
     """Columns of an image from a table, also one corrected by hand.
 
     Needs y_px, x_px and class; other columns than those of `sites_table` are ignored. Without
-    p_<class> columns, or in a row where they are empty, the class is taken as certain. Rows
-    without a source are ``manual`` in a table that has the column, ``file`` in one that hasn't.
+    p_<class> columns, or in a row where they are empty, the class is taken as certain. p_other
+    alone may be missing: tables of earlier versions have none, and it is 0. Rows without a source
+    are ``manual`` in a table that has the column, ``file`` in one that hasn't.
 
     Raises
     ------
@@ -120,12 +124,15 @@ def _probabilities(
     missing = [name for name in names if name not in table]
     if len(missing) == len(names):
         return certain
-    if missing:
+    if missing and missing != [ADDED_LATER]:
         raise DefectStrainError(
             f"{path}: got some of the p_ columns, expected also {', '.join(missing)}, or none"
         )
-    given = np.column_stack([_numbers(table, name, path) for name in names])
+    given = np.column_stack(
+        [_numbers(table, n, path) if n in table else np.full(len(table), np.nan) for n in names]
+    )
     empty = np.asarray(np.isnan(given).all(axis=1))
+    given[:, [n in missing for n in names]] = 0.0
     given = np.asarray(np.where(empty[:, None], certain, given))
     bad = np.asarray(~((given >= 0) & (given <= 1)).all(axis=1))
     if bad.any():

@@ -19,6 +19,9 @@ IntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
 StrArray = npt.NDArray[np.str_]
 
+METAL, OTHER = 0, 6
+"""First and last index of `materials.ROLES`: between them are the classes of chalcogen columns."""
+
 Progress = Callable[[float, str], None]
 """Called with the fraction done (0-1) and what is being done; may raise `Cancelled`."""
 
@@ -76,7 +79,7 @@ class Sites:
     class_index : array, `(N,)`
         Class given to each column: an index into `class_names`.
     class_names : tuple of str
-        Names in the order of the roles: metal, X2, XY, Y2, V1, V2.
+        Names in the order of the roles: metal, X2, XY, Y2, V1, V2, other.
     source : array of str, `(N,)`
         ``model``, ``manual``, ``file`` or ``truth``.
     """
@@ -115,8 +118,18 @@ class Sites:
 
     @property
     def is_metal(self) -> BoolArray:
-        """True for columns of the metal sublattice, `(N,)`."""
-        return np.asarray(self.class_index == 0)
+        """True for metal columns, `(N,)`; "other" ones on their sublattice are none."""
+        return np.asarray(self.class_index == METAL)
+
+    @property
+    def is_chalcogen(self) -> BoolArray:
+        """True for columns of the chalcogen sublattice (X2, XY, Y2, V1, V2), `(N,)`."""
+        return np.asarray((self.class_index > METAL) & (self.class_index < OTHER))
+
+    @property
+    def is_other(self) -> BoolArray:
+        """True for columns that fit no class, `(N,)`: on either sublattice or between them."""
+        return np.asarray(self.class_index == OTHER)
 
 
 @dataclass(frozen=True)
@@ -182,6 +195,13 @@ class ClassStack:
         False for windows left out.
     reason : array of str, `(N,)`
         Why a window is left out; empty where it is included.
+    probabilities : array, `(N, K)`, optional
+        Probability of every class at the window's centre.
+    class_names : tuple of str
+        Their names; empty where `probabilities` is None.
+    overconfidence : float
+        How many times oftener than their probabilities say the detector's columns of this class
+        are of another one, at least 1; see `purity.overconfidence`.
     """
 
     class_name: str
@@ -195,6 +215,9 @@ class ClassStack:
     probability: FloatArray
     included: BoolArray
     reason: StrArray
+    probabilities: FloatArray | None = None
+    class_names: tuple[str, ...] = ()
+    overconfidence: float = 1.0
 
     @property
     def n(self) -> int:
@@ -216,7 +239,11 @@ class ClassAverage:
     step_pm, a_pm : float
         As in `ClassStack`.
     purity : float
-        Expected fraction of windows that are of this class (mean probability).
+        Expected fraction of the windows averaged that are of this class, see
+        `purity.expected_purity`.
+    contaminants : mapping of class to float
+        Expected fraction of the windows averaged that are of each other class; empty where only
+        the probability of this class is known.
     """
 
     class_name: str
@@ -227,6 +254,7 @@ class ClassAverage:
     step_pm: float
     a_pm: float
     purity: float
+    contaminants: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -335,7 +363,7 @@ class SpacingResult:
         Relative change against the defect-free average; its bootstrap standard deviation; the
         same with what is known of systematic errors (fractions).
     purity : float
-        Expected fraction of windows that are of this class.
+        Expected fraction of the windows averaged that are of this class.
     samples_pm : array, `(B,)`
         The bootstrap samples of the mean spacing [pm].
     """

@@ -10,7 +10,15 @@ from scipy.ndimage import map_coordinates, spline_filter
 from scipy.spatial import cKDTree
 
 from .lattice import ideal_sites, nearest_sites
-from .types import BoolArray, DefectStrainError, FloatArray, ImageLattice, IntArray
+from .types import (
+    METAL,
+    OTHER,
+    BoolArray,
+    DefectStrainError,
+    FloatArray,
+    ImageLattice,
+    IntArray,
+)
 from .units import PM_PER_NM
 
 SPLINE_ORDER = 5
@@ -86,19 +94,20 @@ class WindowFrame:
 
 
 def window_centres(
-    position_px: FloatArray, is_metal: BoolArray, index: IntArray, lattice: ImageLattice
+    position_px: FloatArray, class_index: IntArray, index: IntArray, lattice: ImageLattice
 ) -> FloatArray:
     """Where the lattice around a column puts its ideal site.
 
     Mean distance of the columns within 1.2 nm from their ideal sites, counted from the column
-    itself: it follows slow distortion of the scan, and the defect's own columns (within 1.1 a)
-    have no say.
+    itself: it follows slow distortion of the scan. The defect's own columns (within 1.1 a) have no
+    say, nor have columns of the class other, which may lie anywhere.
 
     Parameters
     ----------
     position_px : array, `(N, 2)`
         (y, x) of all columns [px].
-    is_metal : array of bool, `(N,)`
+    class_index : array of int, `(N,)`
+        Role of each column (0 metal, 1 X2, 2-5 defects, 6 other).
     index : array of int, `(M,)`
         Chalcogen columns asked for.
     lattice : ImageLattice
@@ -120,7 +129,8 @@ def window_centres(
     residual = offset_pm - site
     use = (
         (np.hypot(*site.T) > CENTRE_FREE * lattice.a_pm)
-        & (metal_site == is_metal[other])
+        & (metal_site == (class_index[other] == METAL))
+        & (class_index[other] != OTHER)
         & (np.hypot(*residual.T) < 0.25 * lattice.a_pm)
     )
     count = np.bincount(owner[use], minlength=len(index))

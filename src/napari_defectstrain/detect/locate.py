@@ -103,33 +103,36 @@ def settle_sublattices(position_px: FloatArray, probabilities: FloatArray) -> Fl
     """Probabilities once the majority has told which columns are metal.
 
     A column's brightness alone can't tell a metal from an XY column of the same weight; its place
-    in the honeycomb can. On the metal sublattice a column is metal or other, elsewhere it is not
-    metal, and the classes that are left share what is left in their proportions.
+    in the honeycomb can. What is not other is metal on the metal sublattice, and elsewhere of the
+    chalcogen classes, in their proportions: other lies on either, and keeps its probability.
 
     Parameters
     ----------
     position_px : array, `(N, 2)`
     probabilities : array, `(N, K)`
-        Metal first.
+        Metal first, other last.
     """
-    metal = np.clip(probabilities[:, 0].astype(float), _EPS, 1 - _EPS)
-    is_metal = metal_sublattice(position_px, np.log(metal / (1 - metal)))
-    settled = probabilities.astype(float).copy()
-    settled[:, 0] = 0
-    rest = settled.sum(axis=1, keepdims=True)
+    given = np.asarray(probabilities, dtype=float)
+    other, chalcogen = given[:, -1], given[:, 1:-1]
+    # other says nothing for metal nor against it
+    odds = (given[:, 0] + other / 2 + _EPS) / (chalcogen.sum(axis=1) + other / 2 + _EPS)
+    is_metal = metal_sublattice(position_px, np.log(odds), is_other=other > 0.5)
+    rest = chalcogen.sum(axis=1, keepdims=True)
     # a column that the network took for metal alone: nothing is known of its class but its place
-    unknown = np.zeros(settled.shape[1])
-    unknown[1:-1] = 1 / (settled.shape[1] - 2)
-    settled = np.where(rest > _EPS, settled / np.maximum(rest, _EPS), unknown)
-    other = probabilities[is_metal, -1]
-    settled[is_metal] = 0
-    settled[is_metal, 0] = 1 - other
-    settled[is_metal, -1] = other
+    unknown = 1 / chalcogen.shape[1]
+    share = np.where(rest > _EPS, chalcogen / np.maximum(rest, _EPS), unknown)
+    settled = np.zeros_like(given)
+    settled[:, -1] = other
+    settled[is_metal, 0] = 1 - other[is_metal]
+    settled[~is_metal, 1:-1] = share[~is_metal] * (1 - other[~is_metal, None])
     return settled
 
 
 def assign_classes(probabilities: FloatArray, thresholds: tuple[float, ...]) -> IntArray:
-    """Most probable class of each column; a defect below its threshold is taken as X2.
+    """Most probable class of each column; a defect below its threshold is none.
+
+    Then the most probable of metal, X2, the other defects and other is taken, and X2 rather than
+    a metal that is improbable.
 
     Parameters
     ----------
