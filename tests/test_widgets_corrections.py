@@ -6,14 +6,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from napari_defectstrain.types import Sites
 from napari_defectstrain.widgets._corrections import correct_sites, reach_px
 
-NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV")
-METAL, X2, XY, Y2, V1, V2 = range(6)
+NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV", "other")
+METAL, X2, XY, Y2, V1, V2, OTHER = range(7)
 
 
 def a_row(classes: list[int]) -> Sites:
     """Columns in a row, 10 px apart: half of that is the reach of a point."""
     n = len(classes)
-    probabilities = np.full((n, 6), 0.02)
+    probabilities = np.full((n, 7), 0.1 / 6)
     probabilities[np.arange(n), classes] = 0.9
     return Sites(
         position_px=np.column_stack([np.full(n, 50.0), 10.0 * np.arange(n)]),
@@ -47,7 +47,7 @@ def test_a_deleted_defect_is_a_perfect_column():
     got = correct_sites(sites, *points((50.0, XY, False)))
     assert_array_equal(got.class_index, [METAL, X2, METAL, X2, METAL, XY])
     assert_array_equal(got.source, ["model"] * 3 + ["manual"] + ["model"] * 2)
-    assert_array_equal(got.probabilities[3], [0, 1, 0, 0, 0, 0])
+    assert_array_equal(got.probabilities[3], [0, 1, 0, 0, 0, 0, 0])
 
 
 def test_a_relabelled_defect_is_certain():

@@ -18,7 +18,7 @@ from napari_defectstrain.widgets._layers import (
 )
 from napari_defectstrain.widgets.editing import UNDO_STEPS, editor_of
 
-NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV")
+NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV", "other")
 PLACE = {
     "scale": (20.0, 20.0),
     "translate": (500.0, 100.0),
@@ -34,7 +34,7 @@ def a_grid(classes: list[int]) -> Sites:
     y, x = np.divmod(np.arange(n), side)
     return Sites(
         position_px=10.0 * np.column_stack([y, x]) + 5.0,
-        probabilities=np.full((n, 6), 0.04) + 0.76 * np.eye(6)[classes],
+        probabilities=np.full((n, 7), 0.2 / 6) + (0.8 - 0.2 / 6) * np.eye(7)[classes],
         class_index=np.array(classes),
         class_names=NAMES,
         source=np.full(n, "model"),

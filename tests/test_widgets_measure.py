@@ -78,8 +78,12 @@ def test_averages_lie_side_by_side_in_pm(averaged):
 def test_names_and_numbers_are_written_on_the_averages(averaged):
     viewer, _ = averaged
     (labels,) = of_kind(viewer, "average labels")
-    stacks = {note(la)["class"]: la.metadata[STACK] for la in of_kind(viewer, "average")}
-    assert list(labels.features["text"]) == [f"{n}  N = {stacks[n].n}" for n in NAMES]
+    averages = of_kind(viewer, "average")
+    stacks = {note(la)["class"]: la.metadata[STACK] for la in averages}
+    purity = {note(la)["class"]: note(la)["expected_purity"] for la in averages}
+    assert list(labels.features["text"]) == [
+        f"{n}  N = {stacks[n].n}  purity {purity[n]:.3f}" for n in NAMES
+    ]
 
 
 def test_averages_share_their_contrast(averaged):
@@ -286,9 +290,9 @@ def test_strain_adds_arrows_maps_and_a_table(averaged, qtbot, tmp_path, monkeypa
     assert about["parameters"]["average"]["max_reference"] == 40
     assert about["weights_sha256"] == "cafe"
     assert [widget.table.item(i, 0).text() for i in range(5)] == list(NAMES)
-    assert widget.table.item(0, 3).text() == "reference"
+    assert widget.table.item(0, 4).text() == "reference"
     # built in: SV -4.8 %
-    assert widget.table.item(3, 3).text().startswith("-")
+    assert widget.table.item(3, 4).text().startswith("-")
     path = tmp_path / "spacings.csv"
     monkeypatch.setattr(_panel, "ask_save_path", lambda *_: str(path))
     widget.export_buttons[0].click()
@@ -355,4 +359,4 @@ def test_from_the_sample_to_strain_with_an_edit_by_hand(make_napari_viewer, qtbo
     assert note(arrows)["run"] == note(after)["run"]
     assert viewer.layers["SV · dilation (%)"].visible
     # the sample's vacancies contract by 4.8 %
-    assert float(strain.table.item(3, 3).text().split(" ")[0]) == pytest.approx(-4.8, abs=2.0)
+    assert float(strain.table.item(3, 4).text().split(" ")[0]) == pytest.approx(-4.8, abs=2.0)

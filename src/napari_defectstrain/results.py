@@ -18,6 +18,7 @@ import pandas as pd
 from . import __version__
 from .io import atomic_path, sites_table, write_json, write_table, write_tiff
 from .pipeline import ClassMeasurement, RunResult
+from .purity import purity_text
 from .types import STRAIN_COMPONENTS, DefectStrainError, StrainField
 
 if TYPE_CHECKING:
@@ -175,7 +176,11 @@ def provenance(result: RunResult) -> dict[str, Any]:
 
 
 def spacings_table(result: RunResult) -> pd.DataFrame:
-    """The columns of ``spacings.csv``: one row a class, strains as fractions against X2."""
+    """The columns of ``spacings.csv``: one row a class, strains as fractions against X2.
+
+    After them ``expected_<class>``: expected fraction of the windows of each class, empty where
+    the stacks don't say.
+    """
     columns = [
         "n",
         "n_excluded",
@@ -186,24 +191,36 @@ def spacings_table(result: RunResult) -> pd.DataFrame:
         "strain_total_std",
         "purity",
     ]
-    rows = [
-        {"class": name, **{c: getattr(measurement.spacing, c) for c in columns}}
-        for name, measurement in result.measurements.items()
-    ]
-    return pd.DataFrame(rows, columns=["class", *columns])
+    expected = {name: f"expected_{name}" for name in result.material.class_names}
+    rows = []
+    for name, measurement in result.measurements.items():
+        average = measurement.average
+        row = {"class": name, **{c: getattr(measurement.spacing, c) for c in columns}}
+        if average.contaminants:
+            shares = {name: average.purity, **average.contaminants}
+            row |= {expected[other]: share for other, share in shares.items()}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["class", *columns, *expected.values()])
 
 
 def summary(result: RunResult) -> str:
-    """A table for people: windows, spacing with its precision, strain with its total error."""
+    """A table for people: windows, spacing with its precision, strain with its total error.
+
+    Last comes the expected purity of the windows, with what else is expected among them.
+    """
     metal = result.material.metal
-    lines = [f"{'class':>6} {'N':>5}  {f'{metal}-{metal} spacing [pm]':>20}  {'strain [%]':>16}"]
+    lines = [
+        f"{'class':>6} {'N':>5}  {f'{metal}-{metal} spacing [pm]':>20}  {'strain [%]':>16}"
+        "  expected purity"
+    ]
     for name, measurement in result.measurements.items():
         s = measurement.spacing
         spacing = f"{s.spacing_pm:.2f} ± {s.precision_pm:.2f}"
         strain = f"{100 * s.strain:+.2f} ± {100 * s.strain_total_std:.2f}"
         if measurement.displacement is None:
             strain = "reference"
-        lines.append(f"{name:>6} {s.n:>5}  {spacing:>20}  {strain:>16}")
+        pure = purity_text(s.purity, measurement.average.contaminants)
+        lines.append(f"{name:>6} {s.n:>5}  {spacing:>20}  {strain:>16}  {pure}")
     return "\n".join(lines)
 
 
@@ -246,6 +263,8 @@ def _write_class(
         "class": name,
         "n": average.n,
         "n_excluded": average.n_excluded,
+        "expected_purity": average.purity,
+        "expected_contaminants": dict(average.contaminants),
         "unit": "mean height of a metal column",
         "frame": FRAME,
         "lattice_pm": average.a_pm,

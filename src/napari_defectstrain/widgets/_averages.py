@@ -115,7 +115,16 @@ def add_averages(
             }
         )
         name, n = average.class_name, average.n
-        abouts.append({**metadata[KEY], "class": name, "n": n, "centre_pm": list(centre)})
+        abouts.append(
+            {
+                **metadata[KEY],
+                "class": name,
+                "n": n,
+                "expected_purity": average.purity,
+                "expected_contaminants": dict(average.contaminants),
+                "centre_pm": list(centre),
+            }
+        )
     if with_windows:
         for name, look, about in zip(averages, looks, abouts, strict=True):
             _add_windows(viewer, stacks[name], look, about)
@@ -131,7 +140,7 @@ def add_averages(
         for (name, average), look, about in zip(averages.items(), looks, abouts, strict=True)
     ]
     viewer.layers.link_layers(layers, ("contrast_limits", "colormap", "gamma"))
-    texts = [f"{n}  N = {a.n}" for n, a in averages.items()]
+    texts = [f"{n}  N = {a.n}  purity {a.purity:.3f}" for n, a in averages.items()]
     add_labels(
         viewer,
         "averages · labels",

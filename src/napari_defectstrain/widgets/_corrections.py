@@ -3,10 +3,12 @@
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..types import BoolArray, FloatArray, IntArray, Sites
+from ..types import METAL, BoolArray, FloatArray, IntArray, Sites
 
 X2 = 1
 """Index of the perfect column in the order of the roles."""
+HALFWAY = 1.35
+"""Between the distances of first and second neighbours in a honeycomb, in units of the first."""
 
 
 def correct_sites(
@@ -19,6 +21,9 @@ def correct_sites(
     and source ``manual``. A defective column without a point was deleted by hand and becomes
     perfect; a point without a column adds one. Of several points at one column the one made by
     hand counts, then the nearest.
+
+    A column of the class other that was deleted becomes metal or perfect, unlike its neighbours,
+    unless it lies in the middle of a hexagon: an adatom that isn't there is no column.
 
     Parameters
     ----------
@@ -34,7 +39,7 @@ def correct_sites(
     Returns
     -------
     Sites
-        The columns in their order, then the added ones.
+        The columns in their order, less deleted adatoms, then the added ones.
     """
     position = np.array(sites.position_px, dtype=float)
     probabilities = np.array(sites.probabilities, dtype=float)
@@ -47,21 +52,25 @@ def correct_sites(
     defective = sites.class_index > X2
     deleted = defective.copy()
     deleted[column] = False
-    _set_certain(probabilities, index, source, np.flatnonzero(deleted), X2)
+    gone = np.flatnonzero(deleted)
+    perfect, in_hexagon = _what_is_left(sites, gone)
+    _set_certain(probabilities, index, source, gone, perfect)
 
     index[column] = class_index[matched]
     by_hand = np.flatnonzero(matched & manual)
     _set_certain(probabilities, index, source, owner[by_hand], class_index[by_hand])
     position[owner[by_hand]] = position_px[by_hand]
 
+    kept = np.ones(len(sites), dtype=bool)
+    kept[gone[in_hexagon]] = False
     added = np.flatnonzero(owner == -1)
     certain = np.eye(len(sites.class_names))[class_index[added]]
     return Sites(
-        position_px=np.concatenate([position, position_px[added]]),
-        probabilities=np.concatenate([probabilities, certain]),
-        class_index=np.concatenate([index, class_index[added]]),
+        position_px=np.concatenate([position[kept], position_px[added]]),
+        probabilities=np.concatenate([probabilities[kept], certain]),
+        class_index=np.concatenate([index[kept], class_index[added]]),
         class_names=sites.class_names,
-        source=np.concatenate([source, np.full(len(added), "manual", dtype="<U6")]),
+        source=np.concatenate([source[kept], np.full(len(added), "manual", dtype="<U6")]),
     )
 
 
@@ -71,6 +80,25 @@ def reach_px(position_px: FloatArray) -> float:
         return 0.0
     distance, _ = cKDTree(position_px).query(position_px, k=2)
     return 0.5 * float(np.median(distance[:, 1]))
+
+
+def _what_is_left(sites: Sites, which: IntArray) -> tuple[IntArray, BoolArray]:
+    """Perfect class of columns without their defect, and which "other" ones are no column at all.
+
+    Nearest neighbours tell: on a site of the honeycomb there are three of the other sublattice, in
+    the middle of a hexagon six.
+    """
+    perfect, in_hexagon = np.full(len(which), X2), np.zeros(len(which), dtype=bool)
+    if len(sites) < 2:
+        return perfect, in_hexagon
+    reach = HALFWAY * 2.0 * reach_px(sites.position_px)
+    around = cKDTree(sites.position_px).query_ball_point(sites.position_px[which], reach)
+    for i in np.flatnonzero(sites.is_other[which]):
+        near = [k for k in around[i] if k != which[i]]
+        in_hexagon[i] = len(near) >= 5
+        if sites.is_chalcogen[near].sum() > sites.is_metal[near].sum():
+            perfect[i] = METAL
+    return perfect, in_hexagon
 
 
 def _owners(site_px: FloatArray, point_px: FloatArray, manual: BoolArray) -> IntArray:

@@ -66,7 +66,8 @@ class EditPanel(QWidget):
         self.population.setWordWrap(True)
         self.population.setToolTip(
             "x and vacancy fraction are fractions of the atomic sites, two a chalcogen column; "
-            "the share of a class is a fraction of the chalcogen columns"
+            "the share of a class is a fraction of the chalcogen columns, that of other of all "
+            "columns: it counts neither as substituted nor as vacancies"
         )
         layout.addWidget(self.population)
         exports = QHBoxLayout()
@@ -102,7 +103,7 @@ class EditPanel(QWidget):
                 ("Show", "Show or hide the points of a class"),
                 ("Class", "Symbol and colour on the canvas"),
                 ("Number", "Columns of that class in all planes of the image"),
-                ("Share", "Per cent of the chalcogen columns"),
+                ("Share", "Per cent of the chalcogen columns; of all columns for other"),
                 ("New", "Class of the points that you add"),
                 ("Relabel", "Give the selected points this class"),
             )
@@ -132,7 +133,7 @@ class EditPanel(QWidget):
         name.setToolTip(CLASS_HELP[role])
         number, share = QLabel("–"), QLabel("–")
         number.setToolTip("Columns of this class")
-        share.setToolTip("Per cent of the chalcogen columns")
+        share.setToolTip(f"Per cent of {'all' if role == 'other' else 'the chalcogen'} columns")
         new = QRadioButton()
         new.setToolTip("Points that you add get this class")
         relabel = QPushButton(f"⇧{i + 1}")
@@ -362,6 +363,8 @@ CLASS_HELP = {
     "Y2": "Two substituted atoms",
     "V1": "Single vacancy: one chalcogen missing",
     "V2": "Double vacancy: both chalcogens missing",
+    "other": "What fits no class: adatom, antisite, metal vacancy, another phase. It is never "
+    "averaged, and no window is cut near it",
 }
 
 

@@ -24,6 +24,9 @@ def symbol_icon(style: ClassStyle, side: int = 18) -> QIcon:
     elif style.symbol == "cross":
         painter.drawLine(QPointF(mid, low), QPointF(mid, high))
         painter.drawLine(QPointF(low, mid), QPointF(high, mid))
+    elif style.symbol == "x":
+        painter.drawLine(QPointF(low, low), QPointF(high, high))
+        painter.drawLine(QPointF(low, high), QPointF(high, low))
     else:
         painter.drawEllipse(QPointF(mid, mid), mid - low, mid - low)
     painter.end()

@@ -6,11 +6,21 @@ from napari.layers import Image, Layer, Points
 from napari.utils.notifications import show_warning
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QGridLayout, QLabel, QListWidget, QListWidgetItem
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QGridLayout,
+    QHeaderView,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QTableWidget,
+    QTableWidgetItem,
+)
 
-from ..average import AverageConfig, average_stack
-from ..materials import ROLES, WSE2, get_material
+from ..average import STACKED_ROLES, AverageConfig, average_stack
+from ..materials import WSE2, Material, get_material
 from ..pipeline import average_classes
+from ..purity import purity_text
 from ..runs import RunConfig
 from ..types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
 from . import _panel
@@ -31,6 +41,7 @@ SHELLS = {
     "2 shells (√3 a, 12 columns)": 2,
     "3 shells (2 a, 18 columns)": 3,
 }
+COLUMNS = ("Class", "Windows", "Left out", "Expected purity")
 
 
 class AverageWidget(_panel.Panel):
@@ -52,6 +63,7 @@ class AverageWidget(_panel.Panel):
         self._build_images()
         self._build_classes()
         self._build_windows()
+        self._build_table()
         self.body.addStretch(1)
         self.run_bar.run_clicked.connect(self.run)
         self.watch_layers(self.refresh)
@@ -74,7 +86,7 @@ class AverageWidget(_panel.Panel):
         form = self.group("Classes")
         grid = QGridLayout()
         self.classes = []
-        for i, (role, name) in enumerate(zip(ROLES[1:], WSE2.class_names[1:], strict=True)):
+        for i, (role, name) in enumerate(zip(STACKED_ROLES, _stacked(WSE2), strict=True)):
             box = self.remember(
                 f"class_{role}",
                 _panel.checkbox(name, True),
@@ -139,6 +151,34 @@ class AverageWidget(_panel.Panel):
         )
         form.addRow(self.update_existing)
 
+    def _build_table(self) -> None:
+        form = self.group("Windows averaged")
+        self.table = QTableWidget(0, len(COLUMNS))
+        self.table.setHorizontalHeaderLabels(COLUMNS)
+        self.table.setToolTip(
+            "Expected purity: fraction (0 to 1) of the windows averaged that truly are of their "
+            "class, by their probabilities; in brackets what else is expected among them. Impurity "
+            "biases an average"
+        )
+        self.table.verticalHeader().setVisible(False)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setStretchLastSection(True)
+        self.table.setMinimumHeight(178)
+        form.addRow(self.table)
+
+    def _fill_table(self, averages: dict[str, ClassAverage]) -> None:
+        self.table.setRowCount(len(averages))
+        for row, (name, average) in enumerate(averages.items()):
+            pure = purity_text(average.purity, average.contaminants)
+            whole = f"{name} {average.n} windows, expected purity {pure}"
+            cells = (name, str(average.n), str(average.n_excluded), pure)
+            for column, text in enumerate(cells):
+                item = QTableWidgetItem(text)
+                item.setToolTip(whole)
+                self.table.setItem(row, column, item)
+
     def refresh(self, *_: object) -> None:
         """List the detections that there are, and keep what is ticked."""
         off = {
@@ -156,7 +196,7 @@ class AverageWidget(_panel.Panel):
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             item.setCheckState(Qt.CheckState.Unchecked if key in off else Qt.CheckState.Checked)
             self.images.addItem(item)
-            names = get_material(material_of(layer)).class_names[1:]
+            names = _stacked(get_material(material_of(layer)))
             for box, name in zip(self.classes, names, strict=True):
                 box.setText(name)
         self.hint.setVisible(self.images.count() == 0)
@@ -243,6 +283,7 @@ class AverageWidget(_panel.Panel):
         for layer in old:
             layer.visible = False
         self._remove(old)
+        self._fill_table(averages)
         metadata = provenance(
             "average",
             {k: config.to_dict()[k] for k in ("material", "average", "seed")},
@@ -277,6 +318,11 @@ class AverageWidget(_panel.Panel):
     def _remove(self, layers: list[Layer]) -> None:
         for layer in layers:
             self.viewer.layers.remove(layer)
+
+
+def _stacked(material: Material) -> tuple[str, ...]:
+    """Names of the classes that are averaged, in the order of `STACKED_ROLES`."""
+    return (material.class_names[1], *material.defect_names)
 
 
 def _average(

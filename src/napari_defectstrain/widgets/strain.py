@@ -22,6 +22,7 @@ from ..config import Config
 from ..io import write_table
 from ..materials import ROLES, get_material
 from ..pipeline import measure_classes
+from ..purity import purity_text
 from ..results import displacement_table, spacings_table
 from ..runs import ClassMeasurement, RunConfig, RunResult
 from ..strain import METHODS, StrainConfig
@@ -35,7 +36,7 @@ from ._lifetime import connect
 
 RESULT = "defectstrain_result"
 """Key of a displacement layer's metadata: its `ClassMeasurement`."""
-COLUMNS = ("Class", "N", "Spacing (pm)", "Strain (%)", "± total (%)")
+COLUMNS = ("Class", "N", "Purity", "Spacing (pm)", "Strain (%)", "± total (%)")
 KINDS = ("map", "displacement", "map labels")
 
 
@@ -151,7 +152,8 @@ class StrainWidget(_panel.Panel):
         self.table.setHorizontalHeaderLabels(COLUMNS)
         self.table.setToolTip(
             "Mean of the three metal columns around the defect (pm) ± bootstrap precision; strain "
-            "against the defect-free average ± bootstrap; total: with known systematic errors"
+            "against the defect-free average ± bootstrap; total: with known systematic errors. "
+            "Purity: expected fraction of the windows that are of the class"
         )
         self.table.verticalHeader().setVisible(False)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -334,7 +336,8 @@ class StrainWidget(_panel.Panel):
         self.table.setRowCount(len(result.measurements))
         for row, (name, measurement) in enumerate(result.measurements.items()):
             s = measurement.spacing
-            cells = [name, str(s.n), f"{s.spacing_pm:.2f} {_error(s.precision_pm)}"]
+            cells = [name, str(s.n), f"{s.purity:.3f}"]
+            cells.append(f"{s.spacing_pm:.2f} {_error(s.precision_pm)}")
             if measurement.displacement is None:
                 cells += ["reference", ""]
             else:
@@ -342,8 +345,11 @@ class StrainWidget(_panel.Panel):
                     f"{100 * s.strain:+.2f} {_error(100 * s.strain_std)}",
                     _error(100 * s.strain_total_std),
                 ]
+            pure = purity_text(s.purity, measurement.average.contaminants)
             for column, text in enumerate(cells):
-                self.table.setItem(row, column, QTableWidgetItem(text))
+                item = QTableWidgetItem(text)
+                item.setToolTip(f"{name} {s.n} windows, expected purity {pure}")
+                self.table.setItem(row, column, item)
         for button in self.export_buttons:
             button.setEnabled(True)
 
