@@ -142,7 +142,11 @@ def _lattice_constant(
         if image.metadata.get("calibration") == CALIBRATED_BY_LATTICE:
             continue  # would only give back the nominal constant
         lattice = fit_lattice(
-            columns.position_px, columns.is_metal, nominal_pm, image.pixel_size_pm
+            columns.position_px,
+            columns.is_metal,
+            nominal_pm,
+            image.pixel_size_pm,
+            columns.is_chalcogen,
         )
         if lattice.measured_a_pm is not None:
             measured.append(lattice.measured_a_pm)
@@ -317,8 +321,7 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
 
 
 def _warnings_of(material: Material, stacks: Mapping[str, ClassStack]) -> tuple[str, ...]:
-    defects = material.class_names[2:]
-    counts = {name: stacks[name].n if name in stacks else 0 for name in defects}
+    counts = {name: stacks[name].n if name in stacks else 0 for name in material.defect_names}
     warnings = []
     for name, n in counts.items():
         if n == 0:

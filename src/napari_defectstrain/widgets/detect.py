@@ -364,7 +364,7 @@ class DetectWidget(_panel.Panel):
             self.edit.show_layer(self._previous(image) if image is not None else None)
 
     def _name_classes(self, material: str) -> None:
-        names = get_material(material).class_names[2:]
+        names = get_material(material).defect_names
         for label, name in zip(self.threshold_labels, names, strict=True):
             label.setText(name)
 
