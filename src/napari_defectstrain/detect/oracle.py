@@ -1,0 +1,354 @@
+"""What could be known at best: classes by likelihood where all but one column's class is given.
+
+The oracle knows the places of all columns, the classes of all columns but the one it judges, and,
+from the image itself, the column's profile (the optics with the scan's blur), the shift of every
+scan line, the background and the covariance of the noise. What it does not know is the class of
+that one column and the noise. With all else known, the data of one column say one number, the
+generalised least-squares estimate of its weight,
+
+    w = (P' C^-1 r) / (P' C^-1 P),    variance 1 / (P' C^-1 P),
+
+with P the column's profile, r the data less background and all other columns, and C the
+covariance of the noise (Kay, *Fundamentals of Statistical Signal Processing* I, ch. 4: w is a
+sufficient statistic). The class is the one of greatest likelihood times frequency.
+
+Beside it the linear least-squares fit of all weights at once, neighbours free, cut at the
+thresholds that are best for that very image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import lsmr
+from scipy.spatial import cKDTree
+
+from ..materials import ROLES
+from ..types import BoolArray, DefectStrainError, FloatArray, IntArray, Sites, StrArray
+from .known_image import KnownImage, column_patches, explain_image
+
+_METAL, _X2, _V2, _OTHER = (ROLES.index(role) for role in ("metal", "X2", "V2", "other"))
+_START = {"metal": 1.0, "X2": 0.7, "XY": 1.05, "Y2": 1.38, "V1": 0.355, "V2": 0.0, "other": 0.7}
+_TILE = 64
+_PRIOR_COLUMNS = 30.0
+"""A class's own scatter counts fully against that of all classes from this many columns on."""
+_CHUNK = 500
+_MIN_CHALCOGEN = 20
+_LEAST_SQUARES_REACH_PM = 300.0
+
+
+@dataclass(frozen=True)
+class OracleResult:
+    """What the best possible judges make of an image.
+
+    Parameters
+    ----------
+    sites, least_squares : Sites
+        Columns at their true places with the classes given by the oracle, and by thresholds on the
+        weights of the linear least-squares fit. Columns that are not judged keep their class.
+    judged : array of bool, `(N,)`
+        Columns on chalcogen sites.
+    weight, sigma : arrays, `(N,)`
+        The oracle's estimate of each judged column's weight relative to the metal's, and its
+        standard error; NaN elsewhere.
+    free_weight : array, `(N,)`
+        Weight of each column by linear least squares of all.
+    known : KnownImage
+    """
+
+    sites: Sites
+    least_squares: Sites
+    judged: BoolArray
+    weight: FloatArray
+    sigma: FloatArray
+    free_weight: FloatArray
+    known: KnownImage
+
+
+def oracle(
+    data: FloatArray, truth: Sites, pixel_size_pm: float, kind: StrArray | None = None
+) -> OracleResult:
+    """Classify the chalcogen columns of an image whose truth is known, as well as can be.
+
+    Judged are the columns that are X2, XY, Y2, V1 or V2, and those of class "other" that lie where
+    a chalcogen column does (one Y alone, X beside a light atom): each of their kinds is a
+    candidate too. Other columns (adatoms, antisites, metal vacancies) are given.
+
+    Parameters
+    ----------
+    data : array, `(H, W)`
+    truth : Sites
+        All columns of the image with their true classes.
+    pixel_size_pm : float
+    kind : array of str, `(N,)`, optional
+        What a column of class "other" is.
+
+    Raises
+    ------
+    DefectStrainError
+        If the truth lacks the metal or the perfect chalcogen columns, or the image is too small.
+    """
+    role = np.asarray(truth.class_index)
+    if not (role == _METAL).any() or (role == _X2).sum() < _MIN_CHALCOGEN:
+        raise DefectStrainError(
+            f"oracle: got {int((role == _METAL).sum())} metal and {int((role == _X2).sum())} "
+            f"perfect chalcogen columns, expected the truth to list all columns"
+        )
+    judged = _judged(truth, pixel_size_pm)
+    group, names = _groups(role, kind, judged)
+    start = np.array([_START[name.split(":")[0]] for name in names])
+    candidates = np.unique(group[judged])
+    even = np.arange(len(names))
+    even[candidates] = _X2
+    known = explain_image(data, truth.position_px, group, pixel_size_pm, start, even)
+    weight, sigma = _estimates(known, np.flatnonzero(judged), pixel_size_pm)
+    chance = _class_chances(weight, sigma, group[judged], known.weight, candidates)
+    of_role = np.array([ROLES.index(names[g].split(":")[0]) for g in candidates])
+    probabilities = np.eye(len(ROLES))[role]
+    probabilities[judged] = chance @ np.eye(len(ROLES))[of_role]
+    free = free_weights(known, np.asarray(data, dtype=float), pixel_size_pm)
+    cut = role.copy()
+    cut[judged] = best_cuts(free[judged], role[judged], _role_weights(known.weight, names))
+    every = np.full((2, len(role)), np.nan)
+    every[:, judged] = weight, sigma
+    return OracleResult(
+        sites=_sites(truth, probabilities),
+        least_squares=_sites(truth, np.eye(len(ROLES))[cut]),
+        judged=judged,
+        weight=every[0],
+        sigma=every[1],
+        free_weight=free,
+        known=known,
+    )
+
+
+def _sites(truth: Sites, probabilities: FloatArray) -> Sites:
+    index = probabilities.argmax(axis=1)
+    source = np.full(len(truth), "model", dtype=truth.source.dtype)
+    return Sites(truth.position_px, probabilities, index, truth.class_names, source)
+
+
+def _judged(truth: Sites, pixel_size_pm: float) -> BoolArray:
+    """Chalcogen columns, and others with as many metals around as a chalcogen column has."""
+    role = truth.class_index
+    judged = (role != _METAL) & (role != _OTHER)
+    other = np.flatnonzero(role == _OTHER)
+    if len(other):
+        metal = cKDTree(truth.position_px[role == _METAL])
+        distance = metal.query(truth.position_px[judged], k=3)[0]
+        typical = np.median(distance)
+        found = metal.query(truth.position_px[other], k=3)[0]
+        judged[other] = (np.abs(found / typical - 1) < 0.25).all(axis=1)
+    return np.asarray(judged)
+
+
+def _groups(role: IntArray, kind: StrArray | None, judged: BoolArray) -> tuple[IntArray, list[str]]:
+    """Columns that share a weight: a group a role; a group a kind among the judged others.
+
+    Columns of class other that aren't judged have a weight each: everything about them is known.
+    """
+    group, names = role.copy(), list(ROLES)
+    kinds = np.full(len(role), "", dtype="<U40") if kind is None else np.asarray(kind, dtype=str)
+    for name in np.unique(kinds[judged & (role == _OTHER)]):
+        group[judged & (role == _OTHER) & (kinds == name)] = len(names)
+        names.append(f"other:{name}")
+    for column in np.flatnonzero(~judged & (role == _OTHER)):
+        group[column] = len(names)
+        names.append(f"other:#{column}")
+    return group, names
+
+
+def _role_weights(weight: FloatArray, names: list[str]) -> FloatArray:
+    return np.array([weight[names.index(role)] for role in ROLES])
+
+
+def noise_spectrum(normalised: FloatArray) -> FloatArray:
+    """Power spectrum of the noise in units of white noise of variance one, `(64, 33)`.
+
+    Mean periodogram of half-overlapping tiles under a Hann window (Welch, doi
+    10.1109/TAU.1967.1161901); the least value is 2 % of the median, which bounds its inverse.
+    """
+    window = np.hanning(_TILE + 1)[:-1]
+    taper = window[:, None] * window
+    taper /= np.sqrt((taper**2).sum())
+    total, count = np.zeros((_TILE, _TILE // 2 + 1)), 0
+    for y in range(0, normalised.shape[0] - _TILE + 1, _TILE // 2):
+        for x in range(0, normalised.shape[1] - _TILE + 1, _TILE // 2):
+            tile = normalised[y : y + _TILE, x : x + _TILE] * taper
+            total += np.abs(scipy.fft.rfft2(tile)) ** 2
+            count += 1
+    if not count:
+        return np.ones_like(total)
+    spectrum = total / count
+    return np.maximum(spectrum, 0.02 * np.median(spectrum))
+
+
+def _estimates(
+    known: KnownImage, column: IntArray, pixel_size_pm: float
+) -> tuple[FloatArray, FloatArray]:
+    """Generalised least-squares weight of each column, all else known, and its standard error."""
+    root = np.sqrt(known.variance)
+    normalised = known.residual / root
+    spectrum = noise_spectrum(normalised)
+    whitened = _whitened(normalised, spectrum)
+    weight, sigma = np.empty(len(column)), np.empty(len(column))
+    for start in range(0, len(column), _CHUNK):
+        part = column[start : start + _CHUNK]
+        patch, flat = column_patches(
+            known.residual.shape, known.position_px[part], known.profile, known.line_shift_px
+        )
+        inside = flat >= 0
+        scaled = np.where(inside, patch / root.ravel()[flat], 0.0)
+        data = (scaled * np.where(inside, whitened.ravel()[flat], 0.0)).sum(axis=(1, 2))
+        power = _whitened_power(scaled, spectrum)
+        place = slice(start, start + len(part))
+        weight[place] = known.weight[known.group[part]] + data / power
+        sigma[place] = 1 / np.sqrt(power)
+    return weight, sigma
+
+
+def _whitened(normalised: FloatArray, spectrum: FloatArray) -> FloatArray:
+    """``S^-1`` applied: a convolution with the transform of the inverse spectrum."""
+    kernel = scipy.fft.irfft2(1 / spectrum, s=(_TILE, _TILE))
+    shape = [scipy.fft.next_fast_len(n + _TILE, real=True) for n in normalised.shape]
+    padded = np.zeros(shape)
+    padded[:_TILE, :_TILE] = np.roll(kernel, (_TILE // 2, _TILE // 2), axis=(0, 1))
+    padded = np.roll(padded, (-_TILE // 2, -_TILE // 2), axis=(0, 1))
+    product = scipy.fft.rfft2(normalised, s=shape) * scipy.fft.rfft2(padded)
+    h, w = normalised.shape
+    return np.asarray(scipy.fft.irfft2(product, s=shape)[:h, :w])
+
+
+def _whitened_power(scaled: FloatArray, spectrum: FloatArray) -> FloatArray:
+    """``P' S^-1 P`` of patches `(n, k, k)`; patches larger than the tile are cut at their rim."""
+    cut = max(0, scaled.shape[1] - _TILE)
+    inner = scaled[:, cut // 2 : scaled.shape[1] - (cut - cut // 2)]
+    inner = inner[:, :, cut // 2 : scaled.shape[2] - (cut - cut // 2)]
+    power = np.abs(scipy.fft.rfft2(inner, s=(_TILE, _TILE))) ** 2 / spectrum
+    double = np.full(power.shape[-1], 2.0)  # the half of the spectrum that rfft2 leaves out
+    double[[0, -1]] = 1.0
+    return np.asarray((power * double).sum(axis=(1, 2)) / _TILE**2)
+
+
+def _class_chances(
+    weight: FloatArray,
+    sigma: FloatArray,
+    group: IntArray,
+    group_weight: FloatArray,
+    candidates: IntArray,
+) -> FloatArray:
+    """Probability of each candidate group, `(n, candidates)`, of columns with these estimates.
+
+    A column has no say in the weight of its own class (else a class of few columns would
+    know them), and classes scatter by what their columns do.
+    """
+    pull = (weight - group_weight[group]) / sigma
+    common = _spread(pull)
+    log = np.empty((len(weight), len(candidates)))
+    for i, candidate in enumerate(candidates):
+        own = group == candidate
+        n = int(own.sum())
+        middle = np.full(len(weight), group_weight[candidate])
+        if n > 1 and group_weight[candidate] != 0:
+            mean = weight[own].mean()
+            middle[:] = mean
+            middle[own] = (n * mean - weight[own]) / (n - 1)
+        squares = n * _spread(pull[own]) ** 2 if n > 3 else 0.0
+        count = n if n > 3 else 0
+        scatter2 = (_PRIOR_COLUMNS * common**2 + squares) / (_PRIOR_COLUMNS + count)
+        width = sigma * np.sqrt(scatter2)
+        log[:, i] = -(((weight - middle) / width) ** 2) / 2 - np.log(width) + np.log(n)
+    chance = np.exp(log - log.max(axis=1, keepdims=True))
+    return np.asarray(chance / chance.sum(axis=1, keepdims=True))
+
+
+def _spread(pull: FloatArray) -> float:
+    """Standard deviation by the median of absolute values: the oracle must not mind outliers."""
+    return float(np.median(np.abs(pull)) / 0.6745)
+
+
+def free_weights(known: KnownImage, data: FloatArray, pixel_size_pm: float) -> FloatArray:
+    """Weights of all columns by linear least squares at their known places, `(N,)`.
+
+    Profile, line shifts and background are those of `known`; every pixel counts the same.
+    """
+    rows, values = [], []
+    reach = _LEAST_SQUARES_REACH_PM / pixel_size_pm
+    n = len(known.position_px)
+    for start in range(0, n, _CHUNK):
+        patch, flat = column_patches(
+            data.shape,
+            known.position_px[start : start + _CHUNK],
+            known.profile,
+            known.line_shift_px,
+        )
+        half = (patch.shape[1] - 1) // 2
+        offset = np.arange(-half, half + 1)
+        keep = (np.hypot(offset[:, None], offset) <= reach) & (flat >= 0)
+        for p, f, k in zip(patch, flat, keep, strict=True):
+            rows.append(f[k])
+            values.append(p[k])
+    pointer = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
+    matrix = csr_array(
+        (np.concatenate(values), np.concatenate(rows), pointer), shape=(n, data.size)
+    )
+    target = (data - known.background).ravel()
+    return np.asarray(lsmr(matrix.T, target, atol=1e-8, btol=1e-8, maxiter=300)[0])
+
+
+def best_cuts(weight: FloatArray, role: IntArray, role_weight: FloatArray) -> IntArray:
+    """Classes by thresholds on the weight, those that give the greatest sum of F1.
+
+    Parameters
+    ----------
+    weight : array, `(n,)`
+    role : array of int, `(n,)`
+        True roles: the thresholds are the best for these very columns.
+    role_weight : array, `(7,)`
+        Typical weight of each role, which orders them.
+
+    Returns
+    -------
+    array of int, `(n,)`
+        X2 or a defect role each.
+    """
+    present = [r for r in np.unique(role) if r not in (_METAL, _OTHER)]
+    order = np.array(sorted(present, key=lambda r: role_weight[r]))
+    if len(order) < 2:
+        return np.full(len(weight), order[0] if len(order) else _X2)
+    rank = np.argsort(weight)
+    counts = np.stack([np.concatenate([[0], np.cumsum(role[rank] == r)]) for r in order])
+    middle = (role_weight[order][1:] + role_weight[order][:-1]) / 2
+    cut = np.searchsorted(weight[rank], middle)
+    for _ in range(6):
+        before = cut.copy()
+        for i in range(len(cut)):
+            low = cut[i - 1] if i else 0
+            high = cut[i + 1] if i + 1 < len(cut) else len(weight)
+            f1 = sum(
+                _f1_between(counts, order, k, cut, i, np.arange(low, high + 1)) for k in (i, i + 1)
+            )
+            cut[i] = low + int(np.argmax(f1))
+        if (cut == before).all():
+            break
+    found = np.empty(len(weight), dtype=int)
+    found[rank] = order[np.searchsorted(cut, np.arange(len(weight)), side="right")]
+    return found
+
+
+def _f1_between(
+    counts: IntArray, order: IntArray, k: int, cut: IntArray, moved: int, to: IntArray
+) -> FloatArray:
+    """F1 of class k of the order where cut number `moved` goes through the places `to`."""
+    edges = [np.broadcast_to(c, to.shape) for c in cut]
+    edges[moved] = to
+    low = edges[k - 1] if k else np.zeros_like(to)
+    high = edges[k] if k < len(cut) else np.full_like(to, counts.shape[1] - 1)
+    hits = counts[k, high] - counts[k, low]
+    if order[k] == _X2:
+        return hits * 0.0  # the table is of the defects
+    return np.asarray(2 * hits / np.maximum(high - low + counts[k, -1], 1))
