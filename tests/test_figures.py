@@ -103,14 +103,15 @@ def texts(figure: Figure) -> list[str]:
 
 def test_detections_are_drawn_where_they_are(rng):
     image = CalibratedImage(rng.poisson(50, (80, 120)).astype(float), 100.0, "region")
-    position = np.array([[10.0, 20.0], [40.0, 100.0], [5.0, 5.0]])
-    index = np.array([2, 4, 0])
-    sites = Sites(position, np.eye(7)[index], index, WSE2.class_names, np.full(3, "model"))
+    position = np.array([[10.0, 20.0], [40.0, 100.0], [5.0, 5.0], [30.0, 60.0]])
+    index = np.array([2, 4, 0, 6])
+    sites = Sites(position, np.eye(7)[index], index, WSE2.class_names, np.full(4, "model"))
     figure = figures.detections_figure(image, sites, WSE2)
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     # 100 pm a pixel: (y, x) = (10, 20) px lies at x = 2 nm, y = 1 nm
     assert lines["SeTe  1"].get_xydata().tolist() == [[2.0, 1.0]]
     assert lines["SV  1"].get_xydata().tolist() == [[10.0, 4.0]]
+    assert lines["other  1"].get_xydata().tolist() == [[6.0, 3.0]]
     assert "2Te  0" in texts(figure)
     assert not any(label.startswith("W ") for label in lines)
 

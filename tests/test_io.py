@@ -630,6 +630,32 @@ def test_row_added_by_hand(tmp_path, sites):
     assert found.source[-1] == "manual"
 
 
+def test_tables_of_earlier_versions_lack_other(tmp_path, sites):
+    path = tmp_path / "a.csv"
+    chosen = np.minimum(sites.class_index, 5)
+    share = sites.probabilities[:, :6] / sites.probabilities[:, :6].sum(axis=1, keepdims=True)
+    old = Sites(sites.position_px, np.c_[share, np.zeros(8)], chosen, NAMES, sites.source)
+    table = sites_table(old, 20.0).drop(columns="p_other")
+    table.loc[2, [c for c in table if c.startswith("p_")]] = np.nan
+    write_table(path, table)
+    found = read_sites(path, NAMES)
+    assert found.class_names == NAMES
+    assert np.array_equal(found.class_index, chosen)
+    assert not found.probabilities[:, 6].any()
+    certain = np.eye(7)[chosen[2]]
+    assert np.array_equal(found.probabilities[2], certain)
+    rest = np.arange(8) != 2
+    # rounded to 6 decimals
+    assert np.allclose(found.probabilities[rest, :6], share[rest], rtol=0, atol=0.51e-6)
+
+
+def test_other_in_a_table(tmp_path):
+    text = f"{P},p_other\n1,2,other,0,0.1,0,0,0,0,0.9\n3,4,other,,,,,,,\n"
+    found = read_sites(write(tmp_path / "a.csv", text), NAMES)
+    assert found.is_other.all()
+    assert found.probability.tolist() == [0.9, 1.0]
+
+
 P = "y_px,x_px,class,p_W,p_2Se,p_SeTe,p_2Te,p_SV,p_DV"
 
 
@@ -646,6 +672,8 @@ P = "y_px,x_px,class,p_W,p_2Se,p_SeTe,p_2Te,p_SV,p_DV"
         ("y_px,x_px,class,p_W\n1,2,W,1\n", "expected also p_2Se"),
         (f"{P}\n1,2,W,-0.1,1.1,0,0,0,0\n", "line 2: got a probability outside 0-1"),
         (f"{P}\n1,2,W,1,,0,0,0,0\n", "line 2: got a probability outside 0-1 or an empty one"),
+        ("y_px,x_px,class,p_W,p_other\n1,2,W,1,0\n", "expected also p_2Se"),
+        (f"{P},p_other\n1,2,W,1,0,0,0,0,0,\n", "line 2: got a probability outside 0-1 or an empty"),
         (f"{P}\n1,2,W,0.9,0,0,0,0.9,0\n", r"line 2: got probabilities that sum to 1\.800"),
         ("y_px,x_px,class,source\n1,2,W,me\n", "line 2: got the source 'me'"),
     ],

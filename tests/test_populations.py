@@ -43,6 +43,17 @@ def test_fractions_follow_their_definitions():
     assert row(table, "a", "W")[["columns", "all_columns"]].tolist() == [98, 98]
 
 
+def test_other_is_listed_and_counts_neither_as_substituted_nor_as_vacant():
+    without = {"W": 98, "2Se": 86, "SeTe": 6, "2Te": 3, "SV": 4, "DV": 1}
+    table = population_table(["a"], [sites_with({**without, "other": 2})], NAMES)
+    # 2 of 98 metals, 100 chalcogens and 2 that are neither
+    assert row(table, "a", "other")[["columns", "all_columns"]].tolist() == [2, 200]
+    assert row(table, "a", "other")["concentration"] == pytest.approx(0.01)
+    plain = population_table(["a"], [sites_with(without)], NAMES)
+    rest = table["class"] != "other"
+    pd.testing.assert_frame_equal(table[rest], plain[plain["class"] != "other"])
+
+
 def test_all_images_together_weigh_by_columns():
     small = sites_with({"W": 10, "2Se": 5, "SV": 5})
     large = sites_with({"W": 90, "2Se": 90})
@@ -68,7 +79,9 @@ def test_image_without_chalcogens_has_no_concentration():
 
 def test_other_material_is_refused():
     with pytest.raises(DefectStrainError, match="another material"):
-        population_table(["a"], [sites_with({"W": 1})], ("Mo", "2S", "SSe", "2Se", "SV", "DV", "other"))
+        population_table(
+            ["a"], [sites_with({"W": 1})], ("Mo", "2S", "SSe", "2Se", "SV", "DV", "other")
+        )
 
 
 def test_names_and_sites_must_match():

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
+from napari_defectstrain.lattice import ideal_sites
 from napari_defectstrain.types import Sites
 from napari_defectstrain.widgets._corrections import correct_sites, reach_px
 
@@ -48,6 +49,46 @@ def test_a_deleted_defect_is_a_perfect_column():
     assert_array_equal(got.class_index, [METAL, X2, METAL, X2, METAL, XY])
     assert_array_equal(got.source, ["model"] * 3 + ["manual"] + ["model"] * 2)
     assert_array_equal(got.probabilities[3], [0, 1, 0, 0, 0, 0, 0])
+
+
+def honeycomb(other: list[int]) -> Sites:
+    """Perfect columns of a honeycomb, some of them other; the last one an adatom in a hexagon."""
+    site, is_metal = ideal_sites(17.0, 60.0)
+    position = np.array([80.0, 80.0]) + site[:, ::-1] * [-1, 1]
+    adatom = position[0] + [17.0 / np.sqrt(3), 0.0]  # y down: opposite to the metal above
+    index = np.append(np.where(is_metal, METAL, X2), OTHER)
+    index[other] = OTHER
+    return Sites(
+        np.vstack([position, adatom]), np.eye(7)[index], index, NAMES, np.full(len(index), "model")
+    )
+
+
+def test_other_deleted_is_what_its_neighbours_leave_or_nothing():
+    sites = honeycomb([0, 3])  # a chalcogen and a metal
+    truth = np.where(ideal_sites(17.0, 60.0)[1], METAL, X2)
+    assert truth[0] == X2 and truth[3] == METAL
+    got = correct_sites(sites, *points())
+    assert_array_equal(got.class_index, truth)
+    assert_array_equal(got.position_px, sites.position_px[:-1])
+    assert_array_equal(got.source[[0, 3]], ["manual", "manual"])
+    assert_array_equal(got.probabilities, np.eye(7)[truth])
+
+
+def test_other_kept_stays_and_can_be_given():
+    sites = honeycomb([])
+    adatom = (sites.position_px[-1:], np.array([OTHER]), np.array([False]))
+    assert_array_equal(correct_sites(sites, *adatom).class_index, sites.class_index)
+    both = (sites.position_px[[-1, 3]], np.array([OTHER, OTHER]), np.array([False, True]))
+    got = correct_sites(sites, *both)
+    assert got.class_index[3] == OTHER and got.probability[3] == 1.0
+    assert_array_equal(np.delete(got.class_index, 3), np.delete(sites.class_index, 3))
+
+
+def test_other_added_beside_the_columns_is_a_column_of_its_own():
+    sites = a_row([METAL, X2, METAL, X2])
+    place = (np.array([[60.0, 15.0]]), np.array([OTHER]), np.array([True]))
+    got = correct_sites(sites, *place)
+    assert_array_equal(got.class_index, [METAL, X2, METAL, X2, OTHER])
 
 
 def test_a_relabelled_defect_is_certain():

@@ -40,7 +40,7 @@ from napari_defectstrain.widgets.detect import (
 )
 from napari_defectstrain.widgets.strain import StrainWidget
 
-NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV")
+NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV", "other")
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 CONTROL = Qt.KeyboardModifier.ControlModifier
 
@@ -82,9 +82,9 @@ def test_detecting_adds_the_two_layers_with_provenance(stage):
     viewer, widget, made, image = stage
     assert names(viewer) == ["region", "region · sites", "region · defects"]
     defects = viewer.layers["region · defects"]
-    truth = np.bincount(made.class_index, minlength=6)
+    truth = np.bincount(made.class_index, minlength=7)
     counts = defects.features["class"].value_counts()
-    assert [counts[c] for c in ("SeTe", "2Te", "SV", "DV")] == truth[2:].tolist()
+    assert [counts[c] for c in ("SeTe", "2Te", "SV", "DV", "other")] == truth[2:].tolist()
     about = note(defects)
     assert about["weights_sha256"] == "cafe"
     assert about["parameters"]["thresholds"] == (0.5, 0.5, 0.5, 0.5)
@@ -122,7 +122,7 @@ def test_select_relabel_undo_redo_with_the_keyboard(window, qtbot):
     widget.edit.buttons["Select"].click()
     click(viewer, defects, target)
     assert set(defects.selected_data) == {row}
-    for digit, name in zip("12345", ("2Se", "SeTe", "2Te", "SV", "DV"), strict=True):
+    for digit, name in zip("612345", ("other", *NAMES[1:6]), strict=True):
         press(viewer, getattr(Qt.Key, f"Key_{digit}"), SHIFT)
         assert defects.features["class"].iloc[row] == name
         assert defects.mode == "select"  # napari's own digits change the mode, or delete

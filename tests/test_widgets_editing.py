@@ -170,6 +170,35 @@ def test_relabel_changes_class_colour_symbol_and_the_columns(layers):
     assert classes(defects) == ["SV", "SeTe", "DV", "2Te"]
 
 
+def test_other_is_given_and_taken_like_any_class(layers):
+    _, sites, defects = layers
+    editor = editor_of(defects)
+    assert editor.class_names[-1] == "other"
+    defects.selected_data = {0}
+    assert editor.relabel("other") == 1
+    assert str(defects.symbol[0]) == "x"
+    assert len({tuple(c) for c in defects.border_color}) == 4
+    got = sites_from_layers(sites, defects)
+    assert_array_equal(got.class_index, [0, 6, 0, 1, 2, 0, 5, 3, 0])
+    assert got.probability[1] == 1.0
+    editor.relabel("SV", [0])
+    assert_array_equal(sites_from_layers(sites, defects).class_index[1], 4)
+    editor.choose_class("other")
+    defects.add([10.0, 10.0])  # between the columns
+    assert classes(defects)[-1] == "other"
+    assert_array_equal(sites_from_layers(sites, defects).class_index[-1], 6)
+    editor.undo()
+    assert len(sites_from_layers(sites, defects)) == 9
+
+
+def test_other_that_was_detected_is_shown_among_the_defects(viewer):
+    image = viewer.add_image(np.zeros((30, 30)), name="region", **PLACE)
+    found = [a_grid([0, 6, 0, 1, 2, 0, 5, 3, 0])]
+    sites, defects = add_detection(viewer, image, found, provenance("defects", {}))
+    assert classes(defects) == ["other", "SeTe", "DV", "2Te"]
+    assert_array_equal(sites_from_layers(sites, defects).class_index, found[0].class_index)
+
+
 def test_a_class_changed_in_the_features_table_counts_as_an_edit(layers):
     defects = layers[2]
     editor = editor_of(defects)

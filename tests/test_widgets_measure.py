@@ -86,6 +86,23 @@ def test_names_and_numbers_are_written_on_the_averages(averaged):
     ]
 
 
+def test_expected_purity_stands_beside_the_count(averaged):
+    viewer, widget = averaged
+    averages = of_kind(viewer, "average")
+    assert widget.table.rowCount() == len(NAMES)
+    for row, layer in enumerate(averages):
+        about = note(layer)
+        cells = [widget.table.item(row, i).text() for i in range(3)]
+        left_out = layer.metadata[STACK].included.size - about["n"]
+        assert cells == [about["class"], str(about["n"]), str(left_out)]
+        # the truth is certain: nothing else is expected
+        assert widget.table.item(row, 3).text() == "1.000"
+        whole = f"{about['class']} {about['n']} windows, expected purity 1.000"
+        assert widget.table.item(row, 0).toolTip() == whole
+        assert set(about["expected_contaminants"]) == {"W", *NAMES, "other"} - {about["class"]}
+    assert "other" not in [box.text() for box in widget.classes]
+
+
 def test_averages_share_their_contrast(averaged):
     viewer, _ = averaged
     averages = of_kind(viewer, "average")
@@ -291,6 +308,8 @@ def test_strain_adds_arrows_maps_and_a_table(averaged, qtbot, tmp_path, monkeypa
     assert about["weights_sha256"] == "cafe"
     assert [widget.table.item(i, 0).text() for i in range(5)] == list(NAMES)
     assert widget.table.item(0, 4).text() == "reference"
+    assert [widget.table.item(i, 2).text() for i in range(5)] == ["1.000"] * 5
+    assert widget.table.item(3, 2).toolTip().startswith("SV ")
     # built in: SV -4.8 %
     assert widget.table.item(3, 4).text().startswith("-")
     path = tmp_path / "spacings.csv"
