@@ -29,7 +29,7 @@ def true_sites(simulated: SimulatedImage, rng: np.random.Generator) -> Sites:
     index = np.asarray(simulated.class_index)
     place = simulated.position_px + rng.normal(0, BLUR_PX, simulated.position_px.shape)
     source = np.full(len(index), "truth")
-    return Sites(place, np.eye(6)[index], index, WSE2.class_names, source)
+    return Sites(place, np.eye(7)[index], index, WSE2.class_names, source)
 
 
 def deviations(n_images: int, seed: int, config: RunConfig) -> dict[str, FloatArray]:

@@ -58,7 +58,7 @@ def run_arguments(work: Path, settings: str = "quick.json") -> list[str]:
 def test_every_file_is_there_and_listed(out):
     expected = {"alloy.sites.csv", "alloy_2.sites.csv", "populations.csv", "spacings.csv"}
     expected |= {"columns.csv", "displacement.csv", "run.json"}
-    expected |= {f"average_{name}.tif" for name in WSE2.class_names[1:]}
+    expected |= {f"average_{name}.tif" for name in WSE2.class_names[1:-1]}
     expected |= {f"strain_{name}.tif" for name in SPACING_CHANGE}
     expected |= {f"strain_{name}.sigma.tif" for name in SPACING_CHANGE}
     assert {path.name for path in out.iterdir() if path.is_file()} == expected

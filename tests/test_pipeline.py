@@ -50,7 +50,7 @@ def test_maps_are_where_the_strain_is(result):
 
 
 def test_populations_are_those_of_the_truth(result):
-    truth = sum(np.bincount(sites.class_index, minlength=6) for sites in result.sites)
+    truth = sum(np.bincount(sites.class_index, minlength=7) for sites in result.sites)
     table = result.populations.query("image == 'all'").set_index("class")
     for name, count in zip(WSE2.class_names, truth, strict=True):
         assert table.loc[name, "columns"] == count
