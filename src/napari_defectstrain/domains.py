@@ -1,8 +1,8 @@
 """Honeycomb domains among columns, by their places alone.
 
-In projected 2H-MX2 every column has three neighbours 120 degrees apart. The mean of exp(3i phi) over
-them, phi their directions with y up, has modulus 1, and opposite signs on the two sublattices. Where
-the crystal turns into its mirror twin both signs change.
+In projected 2H-MX2 every column has three neighbours 120 degrees apart. The mean of exp(3i phi)
+over them, phi their directions with y up, has modulus 1, and opposite signs on the two sublattices.
+Where the crystal turns into its mirror twin both signs change.
 """
 
 from __future__ import annotations
