@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..config import Config
+from ..materials import DEFECT_ROLES
 from ..simulate.conditions import Conditions
 from ..types import DefectStrainError
 
@@ -72,10 +73,14 @@ class NetworkConfig(Config):
         Feature maps of each residual block on the way down; the last is the bottom.
     dropout : float
         Dropout between the blocks.
+    conditioned : bool
+        Whether it is told the material (`condition.material_condition`), so that one network
+        serves several.
     """
 
     features: tuple[int, ...] = (24, 48, 64, 96, 128)
     dropout: float = 0.1
+    conditioned: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,14 @@ class TrainConfig(Config):
     conditions : Conditions
         Distribution of the training images.
     network : NetworkConfig
+    only : str
+        A role: the network tells columns of this role from all others, as each of the paper's four
+        does; empty for all roles in one network.
     steps : int
         Steps of the optimiser.
+    minutes : float or None
+        Time after which training has ended, however many steps that were: the learning rate falls
+        with whichever is further, time or steps.
     batch, window_px : int
         Windows a step and their side [px].
     learning_rate : float
@@ -97,6 +108,8 @@ class TrainConfig(Config):
         Steps between two lines of the log and two checkpoints.
     validation_windows : int
         Windows, never trained on, that precision and recall are measured on.
+    calibration_windows : int
+        Further ones that the probabilities are calibrated on at the end.
     seed : int
     workers : int
         Processes that simulate windows.
@@ -105,12 +118,31 @@ class TrainConfig(Config):
 
     conditions: Conditions = field(default_factory=Conditions)
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    steps: int = 3000
+    only: str = ""
+    steps: int = 10000
+    minutes: float | None = None
     batch: int = 8
     window_px: int = 128
     learning_rate: float = 2e-3
     steps_per_epoch: int = 50
     validation_windows: int = 32
+    calibration_windows: int = 192
     seed: int = 0
     workers: int = 1
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.only and self.only not in DEFECT_ROLES:
+            raise DefectStrainError(
+                f"only: got {self.only!r}, expected nothing or one of {', '.join(DEFECT_ROLES)}"
+            )
+        least = {"steps": 1, "batch": 1, "steps_per_epoch": 1, "validation_windows": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise DefectStrainError(
+                    f"{name}: got {getattr(self, name)}, expected {value} or more"
+                )
+        if self.window_px < 32 or self.window_px % 16:
+            raise DefectStrainError(
+                f"window_px: got {self.window_px}, expected a multiple of 16 of at least 32"
+            )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from ..materials import ROLES
-from ..types import DefectStrainError, FloatArray, IntArray, Progress, no_progress
+from ..types import Cancelled, DefectStrainError, IntArray, Progress, no_progress
+from .calibrate import fit_calibration
+from .condition import material_condition
 from .config import TrainConfig
 from .device import fast_bfloat16, pick_device
 from .network import N_LABELS, ResUNet
@@ -26,24 +30,44 @@ _DECAY = 0.3
 _BUFFER = 256
 
 
-class SimulatedWindows(IterableDataset[tuple[Tensor, Tensor]]):
+class Example(NamedTuple):
+    """A window and its labels, `(h, w)` each, or a batch; the condition `(conditions,)`."""
+
+    image: Tensor
+    labels: Tensor
+    condition: Tensor
+
+
+class SimulatedWindows(IterableDataset[Example]):
     """Endless windows; each worker has a stream of its own, a resumed run a new one."""
 
     def __init__(self, config: TrainConfig, start: int) -> None:
         self.config = config
         self.start = start
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Example]:
         info = torch.utils.data.get_worker_info()
         worker = info.id if info else 0
         rng = np.random.default_rng([self.config.seed, 1 + worker, self.start])
         while True:
-            image, labels = draw_window(self.config.conditions, self.config.window_px, rng)
-            yield torch.from_numpy(image), torch.from_numpy(labels.astype(np.uint8))
+            yield draw_example(self.config, rng)
 
 
-def batches(config: TrainConfig, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (b, 1, h, w) and labels (b, h, w) for training from step `start` on.
+def draw_example(config: TrainConfig, rng: np.random.Generator) -> Example:
+    """A fresh window; with `config.only`, all other chalcogen columns count as X2."""
+    window = draw_window(config.conditions, config.window_px, rng)
+    labels = window.labels.astype(np.uint8)
+    if config.only:
+        metal, host, wanted = (1 + ROLES.index(r) for r in ("metal", "X2", config.only))
+        labels[(labels > metal) & (labels != wanted)] = host
+    condition = material_condition(window.material).astype(np.float32)
+    return Example(
+        torch.from_numpy(window.image), torch.from_numpy(labels), torch.from_numpy(condition)
+    )
+
+
+def batches(config: TrainConfig, start: int) -> Iterator[Example]:
+    """Batches (b, 1, h, w), labels (b, h, w), conditions (b, c) for training from step `start` on.
 
     Half of every batch is new, half is drawn again from the last `_BUFFER` windows, each time in a
     random one of its eight orientations: simulating costs as much as a step.
@@ -55,33 +79,42 @@ def batches(config: TrainConfig, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         prefetch_factor=8 if config.workers else None,
     )
     rng = np.random.default_rng([config.seed, 0, start])
-    images: list[Tensor] = []
-    labels: list[Tensor] = []
-    for fresh_images, fresh_labels in loader:
-        images = (images + list(fresh_images))[-_BUFFER:]
-        labels = (labels + list(fresh_labels))[-_BUFFER:]
-        n = len(fresh_images)
-        chosen = [*range(len(images) - n, len(images))]
-        chosen += rng.integers(0, len(images), config.batch - n).tolist()
-        pairs = [_orient(images[i], labels[i], int(rng.integers(8))) for i in chosen]
-        yield torch.stack([p[0] for p in pairs])[:, None], torch.stack([p[1] for p in pairs])
+    kept: list[Example] = []
+    for fresh in loader:
+        new = [Example(*parts) for parts in zip(*fresh, strict=True)]
+        kept = (kept + new)[-_BUFFER:]
+        chosen = new + [kept[i] for i in rng.integers(0, len(kept), config.batch - len(new))]
+        yield _stacked([_orient(example, int(rng.integers(8))) for example in chosen])
 
 
-def _orient(image: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _stacked(examples: list[Example]) -> Example:
+    image, labels, condition = (torch.stack(parts) for parts in zip(*examples, strict=True))
+    return Example(image[:, None], labels, condition)
+
+
+def _orient(example: Example, k: int) -> Example:
     """One of the eight orientations of a square window; a mirrored 2H crystal is a rotated one."""
+    image, labels = example.image, example.labels
     if k >= 4:
         image, labels = image.flip(-1), labels.flip(-1)
-    return torch.rot90(image, k % 4), torch.rot90(labels, k % 4)
+    return Example(torch.rot90(image, k % 4), torch.rot90(labels, k % 4), example.condition)
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Warm-up, plateau, linear decay over the last part of the steps."""
+def fraction_done(step: int, seconds: float, config: TrainConfig) -> float:
+    """How far training has come, by its steps or its minutes, whichever is further."""
+    done = step / config.steps
+    if config.minutes is not None:
+        done = max(done, seconds / (60 * config.minutes) if config.minutes > 0 else 1.0)
+    return done
+
+
+def learning_rate(step: int, done: float, config: TrainConfig) -> float:
+    """Warm-up, plateau, linear decay over the last part of the training."""
     warm = min(1.0, (step + 1) / _WARM_UP)
-    decay = min(1.0, (config.steps - step) / max(1.0, _DECAY * config.steps))
-    return config.learning_rate * warm * max(decay, 0.0)
+    return config.learning_rate * warm * float(np.clip((1 - done) / _DECAY, 0.0, 1.0))
 
 
-def confusion(network: ResUNet, images: Tensor, labels: Tensor) -> IntArray:
+def confusion(network: ResUNet, examples: Example) -> IntArray:
     """Counts of pixels at columns by true (rows) and given label (columns), background first.
 
     A column is one count: its central pixel, the middle of its 3 x 3 labelled pixels.
@@ -89,8 +122,8 @@ def confusion(network: ResUNet, images: Tensor, labels: Tensor) -> IntArray:
     network.eval()
     counts = np.zeros((N_LABELS, N_LABELS), dtype=np.int64)
     with torch.inference_mode():
-        for image, truth in zip(images.split(8), labels.split(8), strict=True):
-            given = network(image).argmax(1)
+        for image, truth, condition in zip(*(part.split(8) for part in examples), strict=True):
+            given = network(image, condition).argmax(1)
             inner = truth[:, 1:-1, 1:-1]
             same = torch.ones_like(inner, dtype=torch.bool)
             h, w = truth.shape[1:]
@@ -114,25 +147,24 @@ def precision_recall(counts: IntArray) -> dict[str, float]:
     return out
 
 
-def validation_set(config: TrainConfig) -> tuple[Tensor, Tensor]:
-    """Windows of a stream that training never sees, (b, 1, h, w) and (b, h, w)."""
+def validation_set(config: TrainConfig) -> Example:
+    """Windows of a stream that training never sees, as one batch."""
     rng = np.random.default_rng([config.seed, 10**6])
-    drawn = [
-        draw_window(config.conditions, config.window_px, rng)
-        for _ in range(config.validation_windows)
-    ]
-    images: FloatArray = np.stack([d[0] for d in drawn])
-    labels: IntArray = np.stack([d[1] for d in drawn])
-    return torch.from_numpy(images)[:, None], torch.from_numpy(labels)
+    return _stacked([draw_example(config, rng) for _ in range(config.validation_windows)])
 
 
 def train(
-    config: TrainConfig, out: Path, resume: bool = True, progress: Progress = no_progress
+    config: TrainConfig,
+    out: Path,
+    resume: bool = True,
+    progress: Progress = no_progress,
+    on_epoch: Callable[[Mapping[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train a network and write its weights.
 
     Every epoch writes a checkpoint ``<out>.checkpoint`` that a later call with the same settings
-    goes on from (`steps` may differ), the weights so far to `out`, and the log to ``<out>.csv``.
+    goes on from, the weights so far to `out`, and the log to ``<out>.csv``. At the end the
+    probabilities are calibrated.
 
     Parameters
     ----------
@@ -141,92 +173,127 @@ def train(
         Weights file (safetensors).
     resume : bool
         Go on from a checkpoint where there is one.
-    progress : callable
+    progress : Progress
+        Called after every step; when it raises `Cancelled`, a checkpoint is written first.
+    on_epoch : callable, optional
+        Called with each new entry of the log.
 
     Returns
     -------
     list of dict
-        One entry an epoch: step, loss, precision and recall of each role on validation windows.
+        One entry an epoch: step, minutes, loss, precision and recall of each role on the
+        validation windows.
     """
     device = pick_device(config.device)
-    torch.manual_seed(config.seed)
-    network = ResUNet(config.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-    record: list[dict[str, float]] = []
-    start = 0
+    run = _Run(config, out, device)
     checkpoint = out.with_name(out.name + ".checkpoint")
     if resume and checkpoint.is_file():
-        start, record = _restore(checkpoint, config, network, optimiser)
-    images, labels = (t.to(device) for t in validation_set(config))
+        run.restore(checkpoint)
+    examples = Example(*(part.to(device) for part in validation_set(config)))
     losses: list[float] = []
-    network.train()
-    for step, (batch, truth) in enumerate(batches(config, start), start=start):
-        if step >= config.steps:
-            break
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, config)
-        losses.append(_step(network, optimiser, batch.to(device), truth.to(device)))
-        progress((step + 1) / config.steps, f"loss {losses[-1]:.4f}")
-        if (step + 1) % config.steps_per_epoch == 0 or step + 1 == config.steps:
-            scores = precision_recall(confusion(network, images, labels))
-            record.append({"step": step + 1, "loss": float(np.mean(losses)), **scores})
+    since = time.monotonic() - run.seconds
+    done = fraction_done(run.step, run.seconds, config)
+    for batch in batches(config, run.step) if done < 1 else ():
+        run.set_learning_rate(learning_rate(run.step, done, config))
+        losses.append(run.learn(Example(*(part.to(device) for part in batch))))
+        run.seconds = time.monotonic() - since
+        done = fraction_done(run.step, run.seconds, config)
+        if run.step % config.steps_per_epoch == 0 or done >= 1:
+            scores = precision_recall(confusion(run.network, examples))
+            minutes = round(run.seconds / 60, 2)
+            entry = {"step": run.step, "minutes": minutes, "loss": float(np.mean(losses)), **scores}
             losses.clear()
-            _write_log(out.with_name(out.name + ".csv"), record)
-            save_weights(out, network, config, record)
-            _save_checkpoint(checkpoint, config, network, optimiser, step + 1, record)
-    return record
+            run.record.append(entry)
+            run.write(checkpoint)
+            if on_epoch is not None:
+                on_epoch(entry)
+        try:
+            progress(min(done, 0.999), f"step {run.step}, loss {run.loss:.4f}")
+        except Cancelled:
+            run.write(checkpoint)
+            raise
+        if done >= 1:
+            break
+    progress(0.999, "calibrating")
+    calibration = fit_calibration(run.network, config)
+    save_weights(out, run.network, config, run.record, calibration)
+    progress(1.0, f"step {run.step}")
+    return run.record
 
 
-def _step(
-    network: ResUNet, optimiser: torch.optim.Optimizer, batch: Tensor, truth: Tensor
-) -> float:
-    # bfloat16 doubles the speed where the processor knows it, and needs no loss scaling
-    fast = fast_bfloat16(batch.device)
-    with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=fast):
-        logits = network(batch.contiguous(memory_format=torch.channels_last))
-    loss = nn.functional.cross_entropy(logits.float(), truth.long())
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimiser.step()
-    return float(loss.detach())
+class _Run:
+    """A network in training, and how far it has come."""
 
-
-def _save_checkpoint(
-    path: Path,
-    config: TrainConfig,
-    network: ResUNet,
-    optimiser: torch.optim.Optimizer,
-    step: int,
-    record: list[dict[str, float]],
-) -> None:
-    part = path.with_name(path.name + ".part")
-    torch.save(
-        {
-            "config": config.to_dict(),
-            "network": network.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "step": step,
-            "record": record,
-        },
-        part,
-    )
-    os.replace(part, path)
-
-
-def _restore(
-    path: Path, config: TrainConfig, network: ResUNet, optimiser: torch.optim.Optimizer
-) -> tuple[int, list[dict[str, float]]]:
-    """Go on from a checkpoint; weights_only keeps torch from running code in the file."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["config"]["network"] != config.to_dict()["network"]:
-        raise DefectStrainError(
-            f"{path.name} holds another network ({state['config']['network']}) than asked for "
-            f"({config.to_dict()['network']}): remove it or give another output"
+    def __init__(self, config: TrainConfig, out: Path, device: torch.device) -> None:
+        torch.manual_seed(config.seed)
+        self.config = config
+        self.out = out
+        self.network = ResUNet(config.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=1e-4
         )
-    network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"]), list(state["record"])
+        self.step = 0
+        self.seconds = 0.0
+        self.loss = float("nan")
+        self.record: list[dict[str, float]] = []
+        self.network.train()
+
+    def set_learning_rate(self, rate: float) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+
+    def learn(self, batch: Example) -> float:
+        """One step of the optimiser; returns the loss."""
+        # bfloat16 doubles the speed where the processor knows it, and needs no loss scaling
+        fast = fast_bfloat16(batch.image.device)
+        image = batch.image.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=fast):
+            logits = self.network(image, batch.condition)
+        loss = nn.functional.cross_entropy(logits.float(), batch.labels.long())
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        self.loss = float(loss.detach())
+        return self.loss
+
+    def write(self, checkpoint: Path) -> None:
+        """The checkpoint, and the weights and the log so far."""
+        part = checkpoint.with_name(checkpoint.name + ".part")
+        state = {
+            "config": self.config.to_dict(),
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "record": self.record,
+        }
+        torch.save(state, part)
+        os.replace(part, checkpoint)
+        save_weights(self.out, self.network, self.config, self.record)
+        if self.record:
+            _write_log(self.out.with_name(self.out.name + ".csv"), self.record)
+
+    def restore(self, checkpoint: Path) -> None:
+        """Go on from a checkpoint; weights_only keeps torch from running code in the file."""
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        mine = self.config.to_dict()
+        differ = [k for k in mine if k not in _FREE and state["config"].get(k) != mine[k]]
+        if differ:
+            raise DefectStrainError(
+                f"{checkpoint.name} was made with other settings ({', '.join(differ)}): give the "
+                "same settings, another output, or start anew"
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = int(state["step"])
+        self.seconds = float(state["seconds"])
+        self.record = list(state["record"])
+
+
+_FREE = ("steps", "minutes", "workers", "device", "steps_per_epoch", "calibration_windows")
+"""Settings that a resumed run may change."""
 
 
 def _write_log(path: Path, record: list[dict[str, float]]) -> None:

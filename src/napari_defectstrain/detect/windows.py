@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from ..simulate.acquisition import contamination, expose
-from ..simulate.conditions import Conditions, crystal_edge
-from ..simulate.dataset import clean_image, crystal_for, crystal_to_px
+from ..simulate.background import measured_contamination
+from ..simulate.conditions import Conditions
+from ..simulate.dataset import crystal_for, crystal_image
 from ..types import FloatArray
 from .config import CANONICAL_PIXEL_PM
 from .prepare import normalise, resample, to_resampled
@@ -16,31 +20,47 @@ _RIM = 12
 """Pixels simulated around a window, then cut away: no window sees the rim of its image."""
 
 
-def draw_window(
-    conditions: Conditions, window_px: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """One window as the network sees it, and its labels, `(window_px, window_px)` each.
+class Window(NamedTuple):
+    """A window as the network sees it.
 
-    A column is labelled by the 3 x 3 pixels around it: 0 is background, 1 + role elsewhere.
+    Parameters
+    ----------
+    image : array, `(n, n)`
+        float32, resampled and normalised.
+    labels : array, `(n, n)`
+        0 is background, 1 + role elsewhere: the 3 x 3 pixels around a column.
+    material : str
+        What it shows.
     """
+
+    image: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    material: str
+
+
+def draw_window(conditions: Conditions, window_px: int, rng: np.random.Generator) -> Window:
+    """A freshly simulated window of `window_px` x `window_px`."""
     side_px = window_px + 2 * _RIM
-    field = side_px * CANONICAL_PIXEL_PM
-    config = conditions.draw(field, rng)
+    config = conditions.draw(side_px * CANONICAL_PIXEL_PM, rng)
     scan = config.scan
     crystal = crystal_for(config, rng)
-    origin = (np.asarray(scan.shape) - 1) / 2 + rng.uniform(-0.5, 0.5, 2) * 330 / scan.pixel_size_pm
-    position = crystal_to_px(crystal.position_pm, scan, origin)
-    class_index = crystal.class_index
-    if rng.random() < conditions.edge_fraction:
-        keep = crystal_edge(position, scan.shape[0], rng)
-        position, class_index = position[keep], class_index[keep]
-    clean = clean_image(position, class_index, config) + contamination(scan, rng)
-    counts = expose(clean, scan, rng)
+    reach = config.crystal.lattice_pm / scan.pixel_size_pm
+    origin = (np.asarray(scan.shape) - 1) / 2 + rng.uniform(-0.5, 0.5, 2) * reach
+    clean, position = crystal_image(crystal, config, origin)
+    if conditions.background and rng.random() < 0.5:
+        dirt = measured_contamination(Path(conditions.background), scan, rng)
+    else:
+        dirt = contamination(scan, rng)
+    counts = expose(clean + dirt, scan, rng)
     image = normalise(resample(counts.astype(np.float32), scan.pixel_size_pm, CANONICAL_PIXEL_PM))
     placed = to_resampled(position, scan.shape, image.shape)
-    labels = label_columns(placed, class_index, (image.shape[0], image.shape[1]))
+    labels = label_columns(placed, crystal.class_index, (image.shape[0], image.shape[1]))
     cut = slice(_RIM, _RIM + window_px)
-    return np.ascontiguousarray(image[cut, cut]), np.ascontiguousarray(labels[cut, cut])
+    return Window(
+        np.ascontiguousarray(image[cut, cut]),
+        np.ascontiguousarray(labels[cut, cut]),
+        config.crystal.material,
+    )
 
 
 def label_columns(

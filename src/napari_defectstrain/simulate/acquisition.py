@@ -35,12 +35,16 @@ class ScanConfig(Config):
     read_noise : float
         Standard deviation of the detector's noise in the summed image, as a fraction of a metal
         column's height.
+    gain : float
+        Counts an electron.
     offset_counts : float
         Dark level that keeps counts positive.
     contamination : float
         Mean intensity of contamination as a fraction of a metal column's height.
     contamination_nm : float
         Correlation length of the contamination [nm].
+    patchiness : float
+        Standard deviation of the contamination's thickness as a fraction of its mean.
     texture : float
         Amorphous texture (0.1 nm grain) of the contamination, as a fraction of it.
     """
@@ -55,9 +59,11 @@ class ScanConfig(Config):
     jitter_px: float = 1.0
     metal_fraction: float = 0.025
     read_noise: float = 0.12
+    gain: float = 1.0
     offset_counts: float = 100.0
     contamination: float = 0.1
     contamination_nm: float = 3.0
+    patchiness: float = 0.6
     texture: float = 0.1
 
     def __post_init__(self) -> None:
@@ -104,7 +110,7 @@ def contamination(config: ScanConfig, rng: np.random.Generator) -> FloatArray:
     """
     shape = (config.shape[0], config.shape[1])
     slow = random_field(shape, config.contamination_nm * 1e3 / config.pixel_size_pm, rng)
-    thickness = np.clip(1 + 0.6 * slow, 0, None)
+    thickness = np.clip(1 + config.patchiness * slow, 0, None)
     if config.texture:
         grain = random_field(shape, 100.0 / config.pixel_size_pm, rng)
         thickness = thickness * np.clip(1 + config.texture * grain, 0, None)
@@ -151,4 +157,5 @@ def expose(image: FloatArray, config: ScanConfig, rng: np.random.Generator) -> I
     counts = rng.poisson(np.clip(blurred, 0, None) * height).astype(float)
     if config.read_noise:
         counts += rng.standard_normal(image.shape) * (config.read_noise * height)
+    counts *= config.gain
     return np.clip(np.round(counts + config.offset_counts), 0, 65535).astype(np.uint16)

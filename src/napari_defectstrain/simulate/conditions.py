@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config import Config
-from ..types import BoolArray, FloatArray
+from ..materials import Material, get_material
+from ..types import DefectStrainError
 from .acquisition import ScanConfig
 from .dataset import SimulationConfig
+from .lookalikes import LOOKALIKES
 from .probe import ProbeConfig
-from .structure import CrystalConfig
+from .scattering import relative_weight
+from .structure import PATTERNS, CrystalConfig
 
 Range = tuple[float, float]
 
@@ -25,36 +28,58 @@ class Conditions(Config):
 
     Parameters
     ----------
-    material : str
-        Preset of `materials`.
+    materials : tuple of str
+        Materials drawn from with equal chance; repeat one for more of it.
     pixel_size_pm : tuple of float
         Pixel size of the scan, log-uniform [pm].
     scale_std : float
         Relative error of the calibration and mean strain of the lattice.
     fractions_max : tuple of float
         Largest fraction of XY, Y2, V1, V2 columns; each is drawn from zero up.
+    absent : float
+        Chance of each of these classes to be missing from an image.
     spacing_change : tuple of tuple
         Range of the relaxation of XY, Y2, V1, V2.
-    weights : tuple of tuple
-        Range of the intensities of one X and one Y atom relative to the metal column, and of the
-        factor by which two stacked atoms exceed their sum.
-    edge_fraction : float
-        Fraction of the images that the crystal's edge crosses.
+    lookalikes : tuple of float
+        Chance of an image to hold look-alikes, and the largest fraction of each kind.
+    patterns : tuple of str
+        What the field of view holds besides one grain, drawn from with equal chance.
+    inner_mrad, outer_mrad : tuple of float
+        Angles of the detector [mrad], which the brightness of the columns follows from.
+    single, pair : tuple of float
+        Range of the factors by which the brightness of one chalcogen atom, and of two stacked
+        ones, differs from cross sections: channelling, thermal motion, detector.
+    jitter_px, jitter_max_pm
+        Scan-line jitter of one frame [px], and its upper limit in coarse scans [pm].
+    contamination : tuple of float
+        Range of its mean, as a fraction of a metal column's height; small values prevail.
+    background : str
+        File of a measured contamination (`background.extract_background`) that takes the place
+        of a simulated one in half of the images; empty for none.
     """
 
-    material: str = "WSe2"
+    materials: tuple[str, ...] = ("WSe2",)
     pixel_size_pm: Range = (12.0, 42.0)
     scale_std: float = 0.015
     fractions_max: tuple[float, ...] = (0.14, 0.10, 0.14, 0.08)
+    absent: float = 0.2
     spacing_change: tuple[Range, ...] = (
         (-0.005, 0.03),
         (-0.005, 0.05),
         (-0.09, 0.0),
         (-0.17, 0.0),
     )
-    weights: tuple[Range, ...] = ((0.31, 0.39), (0.62, 0.74), (0.92, 1.06))
+    lookalikes: Range = (0.5, 0.012)
+    tilt_mrad: Range = (0.0, 50.0)
+    ripple_mrad: Range = (0.0, 20.0)
+    ripple_nm: Range = (2.0, 12.0)
+    patterns: tuple[str, ...] = (*["whole"] * 14, "edge", "holes", "twin", "grain", "1T'", "1T'")
+    inner_mrad: Range = (50.0, 85.0)
+    outer_mrad: Range = (150.0, 250.0)
+    single: tuple[Range, ...] = ((0.85, 1.06), (0.92, 1.12))
+    pair: Range = (0.94, 1.05)
     disorder_pm: Range = (0.0, 6.0)
-    energy_kev: tuple[float, ...] = (60.0, 80.0, 80.0, 80.0)
+    energy_kev: tuple[float, ...] = (40.0, 60.0, 60.0, 80.0, 80.0, 80.0, 80.0, 80.0)
     semi_angle_mrad: Range = (21.0, 34.0)
     c1_std_pm: float = 1500.0
     a1_std_pm: float = 800.0
@@ -67,33 +92,61 @@ class Conditions(Config):
     shear_std: float = 0.02
     dose_e_per_nm2: Range = (2.5e6, 4e7)
     frames: tuple[int, ...] = (1, 4, 8, 10, 10, 12)
-    jitter_px: Range = (0.0, 1.4)
-    read_noise: Range = (0.0, 0.20)
-    contamination: Range = (0.0, 0.5)
+    jitter_px: Range = (0.0, 1.5)
+    jitter_max_pm: float = 40.0
+    read_noise: Range = (0.0, 0.22)
+    contamination: Range = (0.0, 0.8)
     contamination_nm: Range = (0.7, 6.0)
+    patchiness: Range = (0.2, 1.2)
     texture: Range = (0.0, 0.35)
-    edge_fraction: float = 0.06
+    background: str = ""
+
+    def __post_init__(self) -> None:
+        for name in self.materials:
+            get_material(name)
+        if not self.materials or not set(self.patterns) <= set(PATTERNS) or not self.patterns:
+            raise DefectStrainError(
+                f"conditions: got materials {self.materials} and patterns {self.patterns}, "
+                f"expected at least one of each, patterns among {', '.join(PATTERNS)}"
+            )
 
     def draw(self, field_pm: float, rng: np.random.Generator) -> SimulationConfig:
         """Settings of one image whose sides measure `field_pm` [pm]."""
+        material = get_material(str(rng.choice(self.materials)))
         low, high = np.log(self.pixel_size_pm)
         pixel = float(np.exp(rng.uniform(low, high)))
         side = int(np.ceil(field_pm / pixel))
+        probe = self._probe(rng)
         return SimulationConfig(
-            crystal=self._crystal(rng),
-            probe=self._probe(rng),
+            crystal=self._crystal(material, rng),
+            probe=probe,
             scan=self._scan(pixel, side, rng),
-            weights=self._weights(rng),
+            weights=self._weights(material, probe.energy_kev, rng),
         )
 
-    def _crystal(self, rng: np.random.Generator) -> CrystalConfig:
+    def _crystal(self, material: Material, rng: np.random.Generator) -> CrystalConfig:
         scale = 1 + self.scale_std * float(np.clip(rng.standard_normal(), -3, 3))
+        present = rng.random(len(self.fractions_max)) >= self.absent
+        chance, most = self.lookalikes
+        strange = rng.uniform(0, most, len(LOOKALIKES)) * (rng.random() < chance)
+        # the square favours the small tilts of a flat sheet
+        tilt = self.tilt_mrad[0] + np.ptp(self.tilt_mrad) * rng.random() ** 2
+        ripple = self.ripple_mrad[0] + np.ptp(self.ripple_mrad) * rng.random() ** 2
         return CrystalConfig(
-            material=self.material,
-            lattice_pm=330.0 * scale,
-            fractions=tuple(float(rng.uniform(0, m)) for m in self.fractions_max),
+            material=material.label,
+            lattice_pm=material.lattice_pm * scale,
+            fractions=tuple(
+                float(rng.uniform(0, m) * p)
+                for m, p in zip(self.fractions_max, present, strict=True)
+            ),
             spacing_change=tuple(float(rng.uniform(*r)) for r in self.spacing_change),
             disorder_pm=float(rng.uniform(*self.disorder_pm)),
+            lookalikes=tuple(float(f) for f in strange),
+            tilt_mrad=float(tilt),
+            tilt_deg=float(rng.uniform(0, 360)),
+            ripple_mrad=float(ripple),
+            ripple_nm=float(rng.uniform(*self.ripple_nm)),
+            pattern=str(rng.choice(self.patterns)),
         )
 
     def _probe(self, rng: np.random.Generator) -> ProbeConfig:
@@ -121,7 +174,7 @@ class Conditions(Config):
 
     def _scan(self, pixel: float, side: int, rng: np.random.Generator) -> ScanConfig:
         frames = int(rng.choice(self.frames))
-        jitter = float(rng.uniform(*self.jitter_px)) * min(1.0, 20.74 / pixel)
+        jitter = min(float(rng.uniform(*self.jitter_px)), self.jitter_max_pm / pixel)
         if frames < 4:
             jitter *= 0.3
         low, high = np.log(self.dose_e_per_nm2)
@@ -137,22 +190,21 @@ class Conditions(Config):
             read_noise=float(rng.uniform(*self.read_noise)),
             contamination=float(rng.uniform(*self.contamination)) * float(rng.random()),
             contamination_nm=float(rng.uniform(*self.contamination_nm)),
+            patchiness=float(rng.uniform(*self.patchiness)),
             texture=float(rng.uniform(*self.texture)),
         )
 
-    def _weights(self, rng: np.random.Generator) -> tuple[float, ...]:
-        x, y = rng.uniform(*self.weights[0]), rng.uniform(*self.weights[1])
+    def _weights(
+        self, material: Material, energy_kev: float, rng: np.random.Generator
+    ) -> tuple[float, ...]:
+        angles = (energy_kev, rng.uniform(*self.inner_mrad), rng.uniform(*self.outer_mrad))
+        x = relative_weight(material.chalcogen, material.metal, *angles) * rng.uniform(
+            *self.single[0]
+        )
+        y = relative_weight(material.substituent, material.metal, *angles) * rng.uniform(
+            *self.single[1]
+        )
         # the pairs channel each in their own way: three factors, partly common
-        pair = rng.uniform(*self.weights[2]) * rng.uniform(0.97, 1.03, 3)
+        pair = rng.uniform(*self.pair) * rng.uniform(0.97, 1.03, 3)
         sums = np.array([2 * x, x + y, 2 * y]) * pair
         return (1.0, float(sums[0]), float(sums[1]), float(sums[2]), float(x), 0.0)
-
-
-def crystal_edge(position_px: FloatArray, side: int, rng: np.random.Generator) -> BoolArray:
-    """True for columns on the crystal's side of a random straight edge with a wavy rim, `(N,)`."""
-    angle = rng.uniform(0, 2 * np.pi)
-    normal = np.array([np.sin(angle), np.cos(angle)])
-    along = position_px @ np.array([np.cos(angle), -np.sin(angle)])
-    wave = 0.06 * side * np.sin(along / side * rng.uniform(4, 20) + rng.uniform(0, 2 * np.pi))
-    distance = (position_px - side / 2) @ normal + wave
-    return np.asarray(distance < rng.uniform(-0.2, 0.3) * side)

@@ -11,11 +11,13 @@ import pandas as pd
 
 from ..config import Config
 from ..materials import get_material
-from ..types import CalibratedImage, FloatArray, IntArray
+from ..types import CalibratedImage, FloatArray, IntArray, StrArray
 from .acquisition import ScanConfig, contamination, expose
 from .image import column_height, render_columns
+from .lookalikes import kind_names, layer_weights
+from .patterns import crystal_with_pattern
 from .probe import ProbeConfig
-from .structure import Crystal, CrystalConfig, build_crystal
+from .structure import Crystal, CrystalConfig
 
 WSE2_WEIGHTS = (1.0, 0.70, 1.06, 1.38, 0.355, 0.0)
 """Intensity of the columns W, 2Se, SeTe, 2Te, SV, DV relative to W.
@@ -62,7 +64,7 @@ class SimulatedImage:
     metadata : mapping
         What a file of it says of itself.
     extra : mapping of str to array, `(N,)`
-        Further columns of the truth table.
+        Further columns of the truth table, such as ``kind``, the look-alikes' names.
     """
 
     name: str
@@ -73,7 +75,7 @@ class SimulatedImage:
     own_displacement_pm: FloatArray
     config: SimulationConfig
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, IntArray] = field(default_factory=dict)
+    extra: Mapping[str, IntArray | StrArray] = field(default_factory=dict)
 
     @property
     def image(self) -> CalibratedImage:
@@ -95,7 +97,8 @@ class SimulatedImage:
             "class": np.asarray(names)[self.class_index],
             "probability": 1,
         }
-        for index, name in enumerate(names):
+        present = names if (self.class_index == len(names) - 1).any() else names[:-1]
+        for index, name in enumerate(present):
             table[f"p_{name}"] = (self.class_index == index).astype(int)
         table["source"] = "truth"
         for name, values in (
@@ -110,8 +113,9 @@ class SimulatedImage:
 def crystal_for(config: SimulationConfig, rng: np.random.Generator) -> Crystal:
     """A crystal that covers the field of view with a margin of 2 nm."""
     scan = config.scan
-    radius = np.hypot(scan.shape[0], scan.shape[1]) / 2 * scan.pixel_size_pm * 1.1 + 2000
-    return build_crystal(config.crystal, radius, rng)
+    diagonal = np.hypot(scan.shape[0], scan.shape[1]) * scan.pixel_size_pm
+    field_pm = min(scan.shape) * scan.pixel_size_pm
+    return crystal_with_pattern(config.crystal, diagonal / 2 * 1.1 + 2000, field_pm, rng)
 
 
 def crystal_to_px(position_pm: FloatArray, scan: ScanConfig, origin_px: FloatArray) -> FloatArray:
@@ -123,10 +127,55 @@ def crystal_to_px(position_pm: FloatArray, scan: ScanConfig, origin_px: FloatArr
 def clean_image(
     position_px: FloatArray, class_index: IntArray, config: SimulationConfig
 ) -> FloatArray:
-    """Noise-free image in units of the height of an isolated metal column, `(H, W)`."""
+    """Noise-free image in units of the height of an isolated metal column, `(H, W)`.
+
+    Of columns that stand upright and hold what their class says.
+    """
+    return _rendered(position_px, np.asarray(config.weights)[class_index], config)
+
+
+def crystal_image(
+    crystal: Crystal, config: SimulationConfig, origin_px: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Noise-free image of a crystal, tilted as it may be, and where its columns appear.
+
+    Parameters
+    ----------
+    crystal : Crystal
+    config : SimulationConfig
+    origin_px : array, `(2,)`
+        (y, x) of the sample's origin [px].
+
+    Returns
+    -------
+    image : array, `(H, W)`
+        In units of the height of an isolated metal column.
+    position_px : array, `(N, 2)`
+        (y, x) of the columns: their centres of brightness.
+    """
+    layers = layer_weights(config.crystal.material, config.weights)[crystal.layers]  # (N, 3)
+    total = layers.sum(axis=1)
+    if not crystal.tilt.any():
+        position = crystal_to_px(crystal.position_pm, config.scan, origin_px)
+        return _rendered(position, total, config), position
+    half = get_material(config.crystal.material).thickness_pm / 2
+    height = np.where(crystal.upside_down[:, None], -1.0, 1.0) * [half, 0.0, -half]  # (N, 3)
+    atom = crystal.position_pm[:, None] + height[:, :, None] * crystal.tilt[:, None]  # (N, 3, 2)
+    share = layers / np.maximum(total, 1e-12)[:, None]
+    centre = np.where(
+        total[:, None] > 0, (share[:, :, None] * atom).sum(axis=1), crystal.position_pm
+    )
+    lit = layers > 0
+    position = crystal_to_px(atom[lit], config.scan, origin_px)
+    return (
+        _rendered(position, layers[lit], config),
+        crystal_to_px(centre, config.scan, origin_px),
+    )
+
+
+def _rendered(position_px: FloatArray, weight: FloatArray, config: SimulationConfig) -> FloatArray:
     matrix = config.scan.matrix_pm()
     shape = (config.scan.shape[0], config.scan.shape[1])
-    weight = np.asarray(config.weights)[class_index]
     image = render_columns(position_px, weight, shape, matrix, config.probe)
     return image / column_height(matrix, config.probe)
 
@@ -146,8 +195,7 @@ def simulate_image(
     crystal = crystal_for(config, rng)
     scan = config.scan
     origin = (np.asarray(scan.shape) - 1) / 2 + rng.uniform(-0.5, 0.5, 2) * 300 / scan.pixel_size_pm
-    position = crystal_to_px(crystal.position_pm, scan, origin)
-    clean = clean_image(position, crystal.class_index, config)
+    clean, position = crystal_image(crystal, config, origin)
     counts = expose(clean + contamination(scan, rng), scan, rng)
     return with_truth(counts, position, crystal, config, name)
 
@@ -162,6 +210,10 @@ def with_truth(
     """Counts with the truth of the columns that lie in the image; `position` is (y, x) [px]."""
     shape = np.asarray(config.scan.shape)
     inside = np.all((position >= -0.5) & (position <= shape - 0.5), axis=1)
+    extra = {}
+    if crystal.kind[inside].any():
+        names = np.array(kind_names(get_material(config.crystal.material)))
+        extra["kind"] = names[crystal.kind[inside]]
     return SimulatedImage(
         name,
         counts,
@@ -171,6 +223,7 @@ def with_truth(
         crystal.own_displacement_pm[inside],
         config,
         metadata_of(config),
+        extra,
     )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from ..config import Config
 from ..types import BoolArray, DefectStrainError, FloatArray, IntArray
+from .lookalikes import LOOKALIKES, OTHER
+
+PATTERNS = ("whole", "edge", "holes", "twin", "grain", "1T'")
+_RIPPLES = 6
+"""Plane waves that make up the local tilt."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,15 @@ class CrystalConfig(Config):
         Relative change of the metal-metal spacing next to XY, Y2, V1, V2.
     disorder_pm : float
         Standard deviation per axis of random static displacements [pm].
+    lookalikes : tuple of float
+        Fraction of the places of each of `lookalikes.LOOKALIKES` that hold one; empty for none.
+    tilt_mrad, tilt_deg : float
+        Tilt of the crystal against the beam [mrad] and the direction in the sample, from x
+        towards y, that its top layer moves to [deg].
+    ripple_mrad, ripple_nm : float
+        Root mean square of a local tilt on top of it [mrad] and its wavelength [nm].
+    pattern : str
+        One of `PATTERNS`: what else than one perfect grain the field of view holds.
     """
 
     material: str = "WSe2"
@@ -34,12 +48,29 @@ class CrystalConfig(Config):
     fractions: tuple[float, ...] = (0.056, 0.032, 0.056, 0.002)
     spacing_change: tuple[float, ...] = (0.006, 0.012, -0.048, -0.080)
     disorder_pm: float = 0.0
+    lookalikes: tuple[float, ...] = ()
+    tilt_mrad: float = 0.0
+    tilt_deg: float = 0.0
+    ripple_mrad: float = 0.0
+    ripple_nm: float = 5.0
+    pattern: str = "whole"
 
     def __post_init__(self) -> None:
         if len(self.fractions) != 4 or min(self.fractions) < 0 or sum(self.fractions) > 1:
             raise DefectStrainError(
                 f"fractions: got {self.fractions}, expected four of XY, Y2, V1, V2 that sum "
                 "to at most 1"
+            )
+        if self.pattern not in PATTERNS:
+            raise DefectStrainError(
+                f"pattern: got {self.pattern!r}, expected one of {', '.join(PATTERNS)}"
+            )
+        if self.lookalikes and (
+            len(self.lookalikes) != len(LOOKALIKES) or not 0 <= sum(self.lookalikes) <= 1
+        ):
+            raise DefectStrainError(
+                f"lookalikes: got {self.lookalikes}, expected none or {len(LOOKALIKES)} fractions "
+                f"that sum to at most 1: {', '.join(look.name for look in LOOKALIKES)}"
             )
 
 
@@ -57,6 +88,14 @@ class Crystal:
     is_metal : array of bool, `(N,)`
     disorder_pm : array, `(N, 2)`
         Random static displacement [pm], part of the position but of no defect.
+    kind : array, `(N,)`
+        Kind of a look-alike (`lookalikes.kind_names`), 0 for the ordinary columns.
+    layers : array, `(N,)`
+        Row of `lookalikes.layer_weights` that tells what the column holds.
+    upside_down : array of bool, `(N,)`
+        True where the bottom layer of that row lies on top.
+    tilt : array, `(N, 2)`
+        Local tilt: displacement (x, y) by height.
     """
 
     site_pm: FloatArray
@@ -65,6 +104,14 @@ class Crystal:
     displacement_pm: FloatArray
     own_displacement_pm: FloatArray
     disorder_pm: FloatArray
+    kind: IntArray
+    layers: IntArray
+    upside_down: BoolArray
+    tilt: FloatArray
+
+    def take(self, which: IntArray | BoolArray) -> Crystal:
+        """Some of the columns."""
+        return Crystal(*(getattr(self, f.name)[which] for f in fields(self)))
 
     @property
     def position_pm(self) -> FloatArray:
@@ -132,13 +179,47 @@ def superposed_relaxation(
 def build_crystal(
     config: CrystalConfig, radius_pm: float, rng: np.random.Generator, chunk: int = 2000
 ) -> Crystal:
-    """A round flake of a crystal with defects drawn independently on its chalcogen columns."""
+    """A round flake of a crystal with defects drawn independently on its columns."""
     site, is_metal = lattice_sites(config.lattice_pm, radius_pm)
     roles = rng.choice(
         np.arange(1, 6), size=len(site), p=(1 - sum(config.fractions), *config.fractions)
     )
     class_index = np.where(is_metal, 0, roles)
-    return relax_crystal(config, site, is_metal, class_index, rng, chunk)
+    kind = np.zeros(len(site), dtype=int)
+    if any(config.lookalikes):
+        site, is_metal, class_index, kind = _add_lookalikes(
+            config, site, is_metal, class_index, rng
+        )
+    return relax_crystal(config, site, is_metal, class_index, rng, chunk, kind)
+
+
+def _add_lookalikes(
+    config: CrystalConfig,
+    site: FloatArray,
+    is_metal: BoolArray,
+    class_index: IntArray,
+    rng: np.random.Generator,
+) -> tuple[FloatArray, BoolArray, IntArray, IntArray]:
+    """Put look-alikes on the sites and adatoms into the empty centres of hexagons."""
+    hexagon = site[~is_metal] - [0.0, config.lattice_pm / np.sqrt(3)]
+    places = {
+        "metal": np.flatnonzero(is_metal),
+        "chalcogen": np.flatnonzero(~is_metal),
+        "hexagon": len(site) + np.arange(len(hexagon)),
+    }
+    kind = np.zeros(len(site) + len(hexagon), dtype=int)
+    for number, (look, fraction) in enumerate(
+        zip(LOOKALIKES, config.lookalikes, strict=True), start=1
+    ):
+        chosen = places[look.place]
+        kind[chosen[rng.random(len(chosen)) < fraction]] = number
+    keep = kind > 0
+    keep[: len(site)] = True
+    everything = np.concatenate([site, hexagon])[keep]
+    kind = kind[keep]
+    class_index = np.concatenate([class_index, np.zeros(len(kind) - len(site), dtype=int)])
+    is_metal = np.concatenate([is_metal, np.zeros(len(kind) - len(site), dtype=bool)])
+    return everything, is_metal, np.where(kind > 0, OTHER, class_index), kind
 
 
 def relax_crystal(
@@ -148,15 +229,18 @@ def relax_crystal(
     class_index: IntArray,
     rng: np.random.Generator,
     chunk: int = 2000,
+    kind: IntArray | None = None,
 ) -> Crystal:
-    """Superpose the relaxations of all defects of a crystal with given classes."""
-    change = np.zeros(6)
-    change[2:] = config.spacing_change
-    defect = np.flatnonzero((class_index >= 2) & (change[class_index] != 0))
+    """Superpose the relaxations of all defects of a crystal with given classes and kinds."""
+    kind = np.zeros(len(site), dtype=int) if kind is None else kind
+    of_class = np.array([0.0, 0.0, *config.spacing_change, 0.0])
+    of_kind = np.array([0.0, *(look.spacing_change for look in LOOKALIKES)])
+    change = of_class[class_index] + of_kind[kind]
+    defect = np.flatnonzero(change != 0)
     total = np.zeros_like(site)
     own = np.zeros_like(site)
     if len(defect):
-        strength = change[class_index[defect]]
+        strength = change[defect]
         for start in range(0, len(site), chunk):
             part = slice(start, start + chunk)
             total[part] = superposed_relaxation(
@@ -165,4 +249,27 @@ def relax_crystal(
         nearest = cKDTree(site[defect]).query(site)[1]
         own = relaxation(site - site[defect[nearest]], strength[nearest], config.lattice_pm)
     disorder = rng.normal(0, config.disorder_pm, site.shape) if config.disorder_pm else 0 * site
-    return Crystal(site, class_index, is_metal, total, own, disorder)
+    tilt = np.zeros_like(site)
+    upside_down = np.zeros(len(site), dtype=bool)
+    if config.tilt_mrad or config.ripple_mrad:
+        tilt = _local_tilt(config, site, rng)
+        upside_down = rng.random(len(site)) < 0.5
+    layers = np.where(kind > 0, OTHER - 1 + kind, class_index)
+    return Crystal(
+        site, class_index, is_metal, total, own, disorder, kind, layers, upside_down, tilt
+    )
+
+
+def _local_tilt(config: CrystalConfig, site_pm: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Tilt of a rippled sheet, `(N, 2)`: displacement (x, y) by height."""
+    angle = np.deg2rad(config.tilt_deg)
+    tilt = np.full(site_pm.shape, config.tilt_mrad * 1e-3) * [np.cos(angle), np.sin(angle)]
+    if config.ripple_mrad:
+        direction = rng.uniform(0, 2 * np.pi, _RIPPLES)
+        unit = np.stack([np.cos(direction), np.sin(direction)])  # (2, waves)
+        wavelength = config.ripple_nm * 1e3 * rng.uniform(0.6, 1.7, _RIPPLES)
+        phase = 2 * np.pi * (site_pm @ unit / wavelength + rng.random(_RIPPLES))
+        # each wave of amplitude A gives A^2 / 2 to the mean square of the tilt
+        amplitude = config.ripple_mrad * 1e-3 * np.sqrt(2 / _RIPPLES)
+        tilt = tilt + amplitude * np.cos(phase) @ unit.T
+    return np.asarray(tilt)
