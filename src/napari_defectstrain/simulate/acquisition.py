@@ -95,11 +95,16 @@ def random_field(
     size = [scipy.fft.next_fast_len(n + pad, real=True) for n in shape]
     # A long correlation needs few numbers: draw on a coarse grid in Fourier space only.
     noise = scipy.fft.rfft2(rng.standard_normal(size))
-    fy, fx = np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None, :]
-    noise *= np.exp(-((np.pi * correlation_px) ** 2) * (fx**2 + fy**2))
+    # exp(-(pi c f)^2) along each axis: the filter is separable, and so is its mean square
+    down, across = (
+        np.exp(-((np.pi * correlation_px * f) ** 2))
+        for f in (np.fft.fftfreq(size[0]), np.fft.rfftfreq(size[1]))
+    )
+    noise *= down[:, None]
+    noise *= across
     field = scipy.fft.irfft2(noise, s=size)[: shape[0], : shape[1]]
     # Unit variance of the process, not of this draw: a small image may lie on one slope.
-    norm = np.sqrt(np.mean(np.exp(-2 * ((np.pi * correlation_px) ** 2) * (fx**2 + fy**2))))
+    norm = np.sqrt(np.mean(down**2) * np.mean(across**2))
     return np.asarray(field / norm)
 
 
@@ -130,14 +135,14 @@ def jitter_lines(image: FloatArray, shift_px: FloatArray) -> FloatArray:
     padded = np.pad(image, ((0, 0), (pad, pad)), mode="reflect")
     width = scipy.fft.next_fast_len(padded.shape[1], real=True)
     spectrum = scipy.fft.rfft(padded, n=width, axis=1)
-    frequency = np.fft.rfftfreq(width)
-    phase = np.zeros_like(spectrum)
-    for frame in shift_px:
-        # exp(-2 pi i f s), built by its real and imaginary part: cheaper than a complex exponential
-        angle = (-2 * np.pi * frame)[:, None] * frequency
-        phase.real += np.cos(angle)
-        phase.imag += np.sin(angle)
-    spectrum *= phase / len(shift_px)
+    # The sum over frames of exp(-2 pi i f s) = z^k. With k = 32 j + b it is a sum of products
+    # z^(32 j) z^b, a matrix product for each line: a hundredth of the exponentials.
+    blocks = 32
+    fine = np.exp(-2j * np.pi / width * shift_px.T[:, :, None] * np.arange(blocks))  # (H, T, 32)
+    steps = blocks * np.arange(-(-spectrum.shape[1] // blocks))
+    coarse = np.exp(-2j * np.pi / width * shift_px.T[:, None, :] * steps[:, None])  # (H, J, T)
+    phase = (coarse @ fine).reshape(len(spectrum), -1)
+    spectrum *= phase[:, : spectrum.shape[1]] / len(shift_px)
     return np.asarray(scipy.fft.irfft(spectrum, n=width, axis=1)[:, pad : pad + image.shape[1]])
 
 

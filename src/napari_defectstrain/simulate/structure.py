@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
+import scipy.fft
 from scipy.spatial import cKDTree
 
 from ..config import Config
@@ -161,24 +162,63 @@ def relaxation(offset_pm: FloatArray, spacing_change: FloatArray, lattice_pm: fl
 
 
 def superposed_relaxation(
-    site_pm: FloatArray, defect_pm: FloatArray, spacing_change: FloatArray, lattice_pm: float
+    site_pm: FloatArray,
+    defect: IntArray,
+    spacing_change: FloatArray,
+    lattice_pm: float,
 ) -> FloatArray:
-    """Sum of `relaxation` over defects at `defect_pm` `(D, 2)`, at sites `(N, 2)` [pm].
+    """Sum of `relaxation` over defects, at sites of a honeycomb `(N, 2)` [pm].
 
-    The same formula, written as matrix products: sum_j w_ij (x_i - x_j).
+    Sites differ by lattice vectors and by the offsets of three sublattices (chalcogen, metal,
+    centres of hexagons), so that the sum is a convolution on the lattice: exact, by Fourier
+    transforms.
+
+    Parameters
+    ----------
+    site_pm : array, `(N, 2)`
+        Sites as `lattice_sites` gives them, or centres of hexagons.
+    defect : array of int, `(D,)`
+        Which of the sites hold a defect.
+    spacing_change : array, `(D,)`
+        Of each defect, as in `relaxation`.
+    lattice_pm : float
     """
-    ring2 = lattice_pm**2 / 3
-    r2 = (
-        (site_pm**2).sum(axis=1)[:, None] + (defect_pm**2).sum(axis=1) - 2 * site_pm @ defect_pm.T
-    )  # (N, D)
-    np.maximum(r2, ring2, out=r2)
-    np.divide(spacing_change * ring2, r2, out=r2)
-    return np.asarray(r2.sum(axis=1)[:, None] * site_pm - r2 @ defect_pm)
+    cell = lattice_pm * np.array([[1.0, 0.5], [0.0, np.sqrt(3) / 2]])  # columns a1, a2
+    # offsets along y in steps of a / sqrt(3); the third step is a lattice vector again
+    whole = np.linalg.solve(cell, site_pm.T).T  # (N, 2): integers plus s (-1/3, 2/3)
+    sublattice = np.rint(3 * (whole[:, 0] + whole[:, 1])).astype(int) % 3
+    offset = np.array([[0.0, s * lattice_pm / np.sqrt(3)] for s in range(3)])
+    index = np.rint(np.linalg.solve(cell, (site_pm - offset[sublattice]).T).T).astype(int)
+    index -= index.min(axis=0)
+    extent = index.max(axis=0) + 1
+    size = [scipy.fft.next_fast_len(2 * int(n), real=True) for n in extent]
+    steps = [
+        np.where(np.arange(n) < e, np.arange(n), np.arange(n) - n)
+        for n, e in zip(size, extent, strict=True)
+    ]
+    lattice = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1) @ cell.T  # (s0, s1, 2)
+    strength = np.zeros((3, *size))
+    where = index[defect]
+    strength[sublattice[defect], where[:, 0], where[:, 1]] = spacing_change
+    sources = [s for s in range(3) if strength[s].any()]
+    spectrum = {s: scipy.fft.rfft2(strength[s]) for s in sources}
+    out = np.zeros(site_pm.shape)
+    for target in range(3):
+        mine = sublattice == target
+        if not mine.any():
+            continue
+        for axis in range(2):
+            total = np.zeros((size[0], size[1] // 2 + 1), dtype=complex)
+            for source in sources:
+                apart = lattice + offset[target] - offset[source]
+                kernel = relaxation(apart, np.ones(apart.shape[:-1]), lattice_pm)[..., axis]
+                total += spectrum[source] * scipy.fft.rfft2(kernel)
+            field = scipy.fft.irfft2(total, s=size)
+            out[mine, axis] = field[index[mine, 0], index[mine, 1]]
+    return out
 
 
-def build_crystal(
-    config: CrystalConfig, radius_pm: float, rng: np.random.Generator, chunk: int = 2000
-) -> Crystal:
+def build_crystal(config: CrystalConfig, radius_pm: float, rng: np.random.Generator) -> Crystal:
     """A round flake of a crystal with defects drawn independently on its columns."""
     site, is_metal = lattice_sites(config.lattice_pm, radius_pm)
     roles = rng.choice(
@@ -190,7 +230,7 @@ def build_crystal(
         site, is_metal, class_index, kind = _add_lookalikes(
             config, site, is_metal, class_index, rng
         )
-    return relax_crystal(config, site, is_metal, class_index, rng, chunk, kind)
+    return relax_crystal(config, site, is_metal, class_index, rng, kind)
 
 
 def _add_lookalikes(
@@ -228,7 +268,6 @@ def relax_crystal(
     is_metal: BoolArray,
     class_index: IntArray,
     rng: np.random.Generator,
-    chunk: int = 2000,
     kind: IntArray | None = None,
 ) -> Crystal:
     """Superpose the relaxations of all defects of a crystal with given classes and kinds."""
@@ -241,11 +280,7 @@ def relax_crystal(
     own = np.zeros_like(site)
     if len(defect):
         strength = change[defect]
-        for start in range(0, len(site), chunk):
-            part = slice(start, start + chunk)
-            total[part] = superposed_relaxation(
-                site[part], site[defect], strength, config.lattice_pm
-            )
+        total = superposed_relaxation(site, defect, strength, config.lattice_pm)
         nearest = cKDTree(site[defect]).query(site)[1]
         own = relaxation(site - site[defect[nearest]], strength[nearest], config.lattice_pm)
     disorder = rng.normal(0, config.disorder_pm, site.shape) if config.disorder_pm else 0 * site
