@@ -36,7 +36,7 @@ from ._lifetime import connect
 
 RESULT = "defectstrain_result"
 """Key of a displacement layer's metadata: its `ClassMeasurement`."""
-COLUMNS = ("Class", "N", "Purity", "Spacing (pm)", "Strain (%)", "± total (%)")
+COLUMNS = ("Class", "N", "Purity", "Spacing (pm)", "Strain (%)", "± total")
 KINDS = ("map", "displacement", "map labels")
 
 
@@ -152,16 +152,14 @@ class StrainWidget(_panel.Panel):
         self.table.setHorizontalHeaderLabels(COLUMNS)
         self.table.setToolTip(
             "Mean of the three metal columns around the defect (pm) ± bootstrap precision; strain "
-            "against the defect-free average ± bootstrap; total: with known systematic errors. "
+            "against the defect-free average (%) ± bootstrap; total: with known systematic errors. "
             "Purity: expected fraction of the windows that are of the class"
         )
         self.table.verticalHeader().setVisible(False)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setStretchLastSection(True)
         self.table.setMinimumHeight(178)
-        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         form.addRow(self.table)
         row = QHBoxLayout()
         self.export_buttons = []
