@@ -1,13 +1,10 @@
 """Detection: maps to columns, sublattices by majority, tiles, weights files, scores, training."""
 
-import pickle
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from napari_defectstrain.detect.config import DetectConfig, NetworkConfig, TrainConfig
+from napari_defectstrain.detect.config import DetectConfig, NetworkConfig
 from napari_defectstrain.detect.device import pick_device
 from napari_defectstrain.detect.doubts import irregular_fraction, opposed_fraction
 from napari_defectstrain.detect.evaluate import confusion_matrix, match_columns, scores
@@ -19,8 +16,6 @@ from napari_defectstrain.detect.locate import (
 from napari_defectstrain.detect.network import N_LABELS, ResUNet
 from napari_defectstrain.detect.predict import detect_columns, predict_maps
 from napari_defectstrain.detect.prepare import normalise, resample, to_resampled
-from napari_defectstrain.detect.train import learning_rate, train
-from napari_defectstrain.detect.weights_file import load_weights, save_weights
 from napari_defectstrain.detect.windows import draw_window, label_columns
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.simulate.acquisition import ScanConfig
@@ -190,32 +185,6 @@ def test_a_twin_opposes_the_majority() -> None:
     assert opposed_fraction(other) == pytest.approx(0.25, abs=0.03)
 
 
-def test_weights_files_carry_settings_record_and_hash(tmp_path: Path) -> None:
-    config = TrainConfig(network=SMALL)
-    network = ResUNet(SMALL)
-    path = tmp_path / "w.safetensors"
-    sha256 = save_weights(path, network, config, [{"step": 1, "loss": 2.0}])
-    loaded = load_weights(path)
-    assert loaded.config == config and loaded.sha256 == sha256
-    assert loaded.record == ({"step": 1, "loss": 2.0},)
-    x = torch.randn(1, 1, 32, 32)
-    torch.testing.assert_close(loaded.network(x), network.eval()(x))
-    damaged = bytearray(path.read_bytes())
-    damaged[-3] ^= 0xFF
-    path.write_bytes(damaged)
-    with pytest.raises(DefectStrainError, match="damaged"):
-        load_weights(path)
-
-
-def test_pickles_and_other_files_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "w.pt"
-    path.write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(DefectStrainError, match="pickled .pt and .pth files are refused"):
-        load_weights(path)
-    with pytest.raises(DefectStrainError, match="is no file"):
-        load_weights(tmp_path / "missing.safetensors")
-
-
 def test_devices() -> None:
     assert pick_device("auto").type in ("cpu", "cuda", "mps")
     if not torch.cuda.is_available():
@@ -246,28 +215,3 @@ def test_matching_is_one_to_one() -> None:
     true = np.array([[0.0, 0.9], [0.0, 2.5]])
     f, t = match_columns(found, true, 2.0)
     assert sorted(zip(f.tolist(), t.tolist(), strict=True)) == [(0, 0), (1, 1)]
-
-
-def test_training_learns_and_resumes(tmp_path: Path) -> None:
-    config = TrainConfig(
-        network=SMALL, steps=6, batch=2, window_px=48, steps_per_epoch=3,
-        validation_windows=2, workers=0,
-    )  # fmt: skip
-    out = tmp_path / "w.safetensors"
-    first = train(config, out)
-    assert [r["step"] for r in first] == [3, 6]
-    assert first[1]["loss"] < first[0]["loss"]
-    more = train(TrainConfig.from_dict({**config.to_dict(), "steps": 9}), out)
-    assert [r["step"] for r in more] == [3, 6, 9] and more[:2] == first
-    assert load_weights(out).record[-1]["step"] == 9
-    assert out.with_name("w.safetensors.csv").read_text().count("\n") == 4
-    other = TrainConfig.from_dict({**config.to_dict(), "network": {"features": [4, 4, 4, 4, 4]}})
-    with pytest.raises(DefectStrainError, match="another network"):
-        train(other, out)
-
-
-def test_learning_rate_warms_up_and_decays_to_zero() -> None:
-    config = TrainConfig(steps=1000, learning_rate=1e-3)
-    assert learning_rate(0, config) == pytest.approx(1e-5)
-    assert learning_rate(500, config) == pytest.approx(1e-3)
-    assert learning_rate(999, config) < 1e-5
