@@ -146,7 +146,7 @@ def test_manifest_is_valid_and_its_names_exist():
     manifest = PluginManifest.from_distribution("napari-defectstrain")
     manifest.validate_imports()
     widgets = [widget.display_name for widget in manifest.contributions.widgets]
-    assert widgets == ["Detect defects", "Average classes", "Strain maps"]
+    assert widgets == ["Detect defects", "Average classes", "Strain maps", "Train a network"]
     assert len(manifest.contributions.sample_data) == 4
 
 
