@@ -70,11 +70,11 @@ def test_labels_mark_three_by_three_pixels() -> None:
 
 
 def test_a_window_and_its_labels_belong_together() -> None:
-    image, labels = draw_window(
-        Conditions(contamination=(0, 0), read_noise=(0, 0), edge_fraction=0),
-        96,
-        np.random.default_rng(3),
+    conditions = Conditions(
+        contamination=(0, 0), read_noise=(0, 0), patterns=("whole",), lookalikes=(0, 0)
     )
+    image, labels, material = draw_window(conditions, 96, np.random.default_rng(3))
+    assert material == "WSe2"
     assert image.shape == labels.shape == (96, 96)
     assert image[labels == 1].mean() > image[labels == 2].mean()
     assert image[labels == 1].mean() > image[labels == 0].mean()
