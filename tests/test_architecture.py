@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 TOOLKITS = {"napari", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "superqt"}
 """What only the widgets may import."""
 
-LAZY = {"torch": ("detect",), "matplotlib": ("figures.py", "widgets")}
+LAZY = {"torch": ("detect",), "matplotlib": ("figures", "widgets")}
 """What is heavy to import, and the only places that may do so when they are imported."""
 
 MAX_LINES = 400
@@ -55,7 +55,7 @@ CORE = [
     for path in MODULES
     if not relative(path).startswith("widgets/")
     and not relative(path).endswith("__main__.py")
-    and relative(path) != "figures.py"
+    and not relative(path).startswith("figures")
     and "torch" not in imports(path)
 ]
 

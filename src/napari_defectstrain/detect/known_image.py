@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 from scipy.interpolate import BSpline
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 from scipy.optimize import nnls
 from scipy.sparse import coo_array, csr_array
 from scipy.spatial import cKDTree
@@ -106,7 +106,7 @@ def explain_image(
     group: IntArray,
     pixel_size_pm: float,
     start_weight: FloatArray,
-    even_weight: FloatArray,
+    even_weight: IntArray,
 ) -> KnownImage:
     """Fit profile, weights, background and line shifts of an image with known columns.
 
@@ -119,10 +119,10 @@ def explain_image(
         Columns of one group share a weight.
     pixel_size_pm : float
     start_weight : array, `(G,)`
-        First guess of the weights; a group that starts at 0 stays there. The first group, the metal,
-        is the unit.
-    even_weight : array, `(G,)`
-        Which group's weight stands for each group in the variance, an index.
+        First guess of the weights; a group that starts at 0 stays there. The first group, the
+        metal, is the unit.
+    even_weight : array of int, `(G,)`
+        The group whose weight stands for each group's in the variance.
 
     Raises
     ------

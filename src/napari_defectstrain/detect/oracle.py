@@ -18,7 +18,6 @@ thresholds that are best for that very image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
