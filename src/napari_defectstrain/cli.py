@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from tqdm import tqdm
 
-from . import __version__
+from . import __version__, cli_evaluate
 from .io import read_sites, write_json
 from .materials import MATERIALS, get_material
 from .populations import ALL_IMAGES
@@ -73,6 +73,12 @@ def build_parser() -> argparse.ArgumentParser:
         ("run", "from images to strain maps", _add_run, _run),
         ("detect", "find and count the defects only", _add_run, _detect),
         ("simulate", "make images with known truth", _add_simulate, _simulate),
+        (
+            "evaluate",
+            "how good a detection is, against truth",
+            cli_evaluate.add_arguments,
+            cli_evaluate.evaluate,
+        ),
     ):
         sub = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
         add_arguments(sub)
