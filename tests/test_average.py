@@ -5,8 +5,9 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 from synthetic_lattice import HEIGHTS, frame_matrix, make_crystal, render
 
-from napari_defectstrain.average import AverageConfig, average_stack, lattice_of, stack_classes
+from napari_defectstrain.average import AverageConfig, average_stack, stack_classes
 from napari_defectstrain.lattice import ideal_sites
+from napari_defectstrain.patches import lattice_of
 from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError, Sites
 from napari_defectstrain.windows import WindowFrame, window_centres
 

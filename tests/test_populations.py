@@ -66,7 +66,10 @@ def test_all_images_together_weigh_by_columns():
 
 def test_columns_of_the_table_are_the_documented_ones():
     table = population_table([], [], NAMES)
-    assert list(table) == ["image", "class", "columns", "all_columns", "concentration"]
+    assert list(table) == [
+        *("image", "class", "columns", "all_columns"),
+        *("concentration", "per_site", "area_nm2", "per_nm2"),
+    ]
     assert (table["columns"] == 0).all()
     assert table["concentration"].isna().all()
 
@@ -87,3 +90,24 @@ def test_other_material_is_refused():
 def test_names_and_sites_must_match():
     with pytest.raises(DefectStrainError, match="2 names and 1 tables"):
         population_table(["a", "b"], [sites_with({"W": 1})], NAMES)
+
+
+def test_concentrations_refer_to_area_and_to_atomic_sites():
+    a = sites_with({"W": 98, "2Se": 86, "SeTe": 6, "2Te": 3, "SV": 4, "DV": 1})
+    b = sites_with({"W": 10, "2Se": 10})
+    table = population_table(["a", "b"], [a, b], NAMES, [10.0, 2.5])
+    assert row(table, "a", "SV")["per_nm2"] == pytest.approx(0.4)
+    assert row(table, "a", "vacancy fraction")["per_nm2"] == pytest.approx(0.6)  # 4 + 2*1 atoms
+    assert row(table, "a", "x")["per_nm2"] == pytest.approx(1.2)
+    assert row(table, "all", "SV")["per_nm2"] == pytest.approx(4 / 12.5)
+    assert row(table, "all", "SV")["area_nm2"] == pytest.approx(12.5)
+    # 100 chalcogen columns hold 200 atomic sites
+    assert row(table, "a", "2Te")["per_site"] == pytest.approx(0.03)
+    assert row(table, "a", "2Te")["concentration"] == pytest.approx(0.03)
+    assert row(table, "a", "SV")["per_site"] == pytest.approx(0.02)
+    assert math.isnan(row(table, "a", "2Se")["per_site"])
+
+
+def test_without_areas_there_is_no_density():
+    table = population_table(["a"], [sites_with({"W": 1, "2Se": 1})], NAMES)
+    assert table[["area_nm2", "per_nm2"]].isna().all(axis=None)

@@ -8,7 +8,7 @@ registration against the defect-free average.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,10 @@ import numpy as np
 from .align import register_windows
 from .candidates import Candidates, find_candidates, thin_reference
 from .config import Config
-from .lattice import fit_lattice
 from .materials import DEFECT_ROLES, ROLES
+from .patches import Patch, find_patches
 from .purity import expected_mixture, expected_purity, overconfidence
+from .regions import Regions
 from .types import (
     BoolArray,
     CalibratedImage,
@@ -26,7 +27,6 @@ from .types import (
     ClassStack,
     DefectStrainError,
     FloatArray,
-    ImageLattice,
     IntArray,
     Progress,
     Sites,
@@ -99,22 +99,6 @@ class AverageConfig(Config):
                 )
 
 
-def lattice_of(image: CalibratedImage, sites: Sites, a_pm: float) -> ImageLattice:
-    """The average lattice of one image by its columns.
-
-    Raises
-    ------
-    DefectStrainError
-        If the columns form no lattice; the message names the image.
-    """
-    try:
-        return fit_lattice(
-            sites.position_px, sites.is_metal, a_pm, image.pixel_size_pm, sites.is_chalcogen
-        )
-    except DefectStrainError as error:
-        raise DefectStrainError(f"{image.name}: {error}") from error
-
-
 def stack_classes(
     images: Sequence[CalibratedImage],
     sites: Sequence[Sites],
@@ -123,10 +107,12 @@ def stack_classes(
     rng: np.random.Generator,
     progress: Progress = no_progress,
     confusion: FloatArray | IntArray | None = None,
+    regions: Sequence[Regions | None] | None = None,
 ) -> dict[str, ClassStack]:
     """Windows around the isolated columns of each class, in the lattice frame, registered.
 
-    Intensities are in units of the mean metal column of their image, above the hexagon centres
+    Every window lies in one domain, and is turned into the lattice frame by that domain's lattice.
+    Intensities are in units of the mean metal column of their domain, above the hexagon centres
     of the window (those outside the core, so that all classes are treated alike).
 
     Parameters
@@ -142,6 +128,8 @@ def stack_classes(
     confusion : array, `(K, K)`, optional
         How the detector did on validation images (counts; rows true class, columns class given):
         checks the probabilities that the expected purity comes from.
+    regions : sequence of Regions or None, optional
+        Of each image; an image without them is taken as one domain.
 
     Returns
     -------
@@ -156,21 +144,22 @@ def stack_classes(
         column is isolated.
     """
     names = _class_names(images, sites)
-    lattices = [lattice_of(im, s, a_pm) for im, s in zip(images, sites, strict=True)]
+    patches = find_patches(images, sites, a_pm, regions)
+    if not patches:
+        raise DefectStrainError(
+            "averaging: got no 2H domain in any image, expected at least one; check the regions"
+        )
     frame = WindowFrame(a_pm, config.step_pm, config.window_nm)
-    found = find_candidates(images, sites, lattices, frame, config.shells, config.margin_px)
+    found = find_candidates(images, sites, patches, frame, config.shells, config.margin_px)
     if not ((found.class_index == 1) & (found.probability >= config.min_probability)).any():
         raise DefectStrainError(
             f"averaging: no defect-free column has {config.shells} perfect shells around it and a "
-            f"window of {config.window_nm:g} nm inside its image; use fewer shells, smaller "
+            f"window of {config.window_nm:g} nm inside its domain; use fewer shells, smaller "
             "windows or larger images"
         )
     found = thin_reference(found, config.max_reference, config.min_probability, a_pm, rng)
     progress(0.05, "preparing images")
-    sources = [
-        WindowSource.of(im.data, s.position_px[s.is_metal], lattice, im.name)
-        for im, s, lattice in zip(images, sites, lattices, strict=True)
-    ]
+    sources = _sources(found, patches, images, sites)
     windows, centre_px, shift_pm = _registered(found, sources, frame, config, progress)
     reason = _reasons(found, windows, shift_pm, frame, config)
     stacks = {}
@@ -214,9 +203,28 @@ def _class_names(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> t
     return names
 
 
+def _sources(
+    found: Candidates,
+    patches: Sequence[Patch],
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+) -> dict[int, WindowSource]:
+    """A source for each patch that windows come from; those of one image share its pixels."""
+    sources: dict[int, WindowSource] = {}
+    shared: dict[int, FloatArray] = {}
+    for p in np.unique(found.patch_index).tolist():
+        patch = patches[p]
+        image, columns = images[patch.image_index], sites[patch.image_index]
+        metal = columns.position_px[columns.is_metal & patch.member]
+        known = shared.get(patch.image_index)
+        sources[p] = WindowSource.of(image.data, metal, patch.lattice, image.name, known)
+        shared[patch.image_index] = sources[p].coefficients
+    return sources
+
+
 def _registered(
     found: Candidates,
-    sources: Sequence[WindowSource],
+    sources: Mapping[int, WindowSource],
     frame: WindowFrame,
     config: AverageConfig,
     progress: Progress,
@@ -229,18 +237,18 @@ def _registered(
     rounds = config.iterations + 1
     windows = np.empty((len(found), *frame.shape), dtype=np.float32)
     for turn in range(rounds):
-        for i, source in enumerate(sources):
+        for i, (patch, source) in enumerate(sources.items()):
             done = 0.1 + 0.85 * (turn + i / len(sources)) / rounds
             progress(done, f"cutting windows, round {turn + 1} of {rounds}")
-            mine = np.flatnonzero(found.image_index == i)
+            mine = np.flatnonzero(found.patch_index == patch)
             windows[mine] = source.cut(centre[mine], frame)
         if turn == config.iterations:
             break
         template = windows[trusted].mean(axis=0, dtype=float)
         step = register_windows(windows, template, mask, frame.step_pm)
         shift += step
-        for i, source in enumerate(sources):
-            mine = found.image_index == i
+        for patch, source in sources.items():
+            mine = found.patch_index == patch
             centre[mine] += step[mine] @ source.lattice.matrix.T
     return windows, centre, shift
 

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from .lattice import isolated
-from .types import CalibratedImage, FloatArray, ImageLattice, IntArray, Sites
+from .patches import Patch
+from .types import OTHER, CalibratedImage, FloatArray, IntArray, Sites
 from .windows import WindowFrame, window_centres
 
 REFERENCE_SPACINGS = (4.0, 3.0, 2.5)
@@ -22,16 +23,17 @@ class Candidates:
 
     Parameters
     ----------
-    image_index, site_index, class_index : arrays, `(N,)`
-        Image, row in its `Sites`, class.
+    patch_index, image_index, site_index, class_index : arrays, `(N,)`
+        Patch, its image, row in its `Sites`, class.
     probabilities : array, `(N, K)`
         Of every class.
     centre_px : array, `(N, 2)`
         (y, x) of the ideal site by the columns around it [px].
     centre_pm : array, `(N, 2)`
-        The same in the lattice frame of the image (x, y) [pm].
+        The same in the lattice frame of the patch (x, y) [pm].
     """
 
+    patch_index: IntArray
     image_index: IntArray
     site_index: IntArray
     class_index: IntArray
@@ -55,45 +57,51 @@ class Candidates:
 def find_candidates(
     images: Sequence[CalibratedImage],
     sites: Sequence[Sites],
-    lattices: Sequence[ImageLattice],
+    patches: Sequence[Patch],
     frame: WindowFrame,
     shells: int,
     margin_px: float,
 ) -> Candidates:
-    """Isolated columns of all classes but other whose windows lie inside their image.
+    """Isolated columns of all classes but other whose windows lie inside their domain.
 
     Parameters
     ----------
-    images, sites, lattices : sequences of equal length
+    images, sites : sequences of equal length
+    patches : sequence of Patch
+        Domains of the images, see `patches.find_patches`.
     frame : WindowFrame
         Size of the windows.
     shells : int
-        Shells of perfect columns asked for, see `lattice.isolated`.
+        Shells of perfect columns asked for, see `lattice.isolated`; all in the domain.
     margin_px : float
         Least distance of a window from the border [px].
 
     Returns
     -------
     Candidates
-        By image, then in the order of the sites.
+        By patch, then in the order of the sites.
     """
     parts = []
-    for i, (image, columns, lattice) in enumerate(zip(images, sites, lattices, strict=True)):
-        height, width = image.data.shape
-        position = columns.position_px
-        alone = isolated(position, columns.class_index, lattice, (height, width), shells)
+    for p, patch in enumerate(patches):
+        height, width = images[patch.image_index].data.shape
+        columns = sites[patch.image_index]
+        # what lies outside of the domain is as foreign to it as columns of the class other
+        role = np.where(patch.member, columns.class_index, OTHER)
+        alone = isolated(columns.position_px, role, patch.lattice, (height, width), shells)
         index = np.flatnonzero(alone)
-        centre = window_centres(position, columns.class_index, index, lattice)
-        inside = frame.fits(centre, lattice, (height, width), margin_px)
+        centre = window_centres(columns.position_px, role, index, patch.lattice)
+        inside = frame.fits(centre, patch.lattice, (height, width), margin_px)
+        inside &= patch.holds(centre, frame)
         index, centre = index[inside], centre[inside]
         parts.append(
             Candidates(
-                np.full(len(index), i),
+                np.full(len(index), p),
+                np.full(len(index), patch.image_index),
                 index,
                 columns.class_index[index],
                 np.asarray(columns.probabilities[index], dtype=float),
                 centre,
-                lattice.to_pm(centre),
+                patch.lattice.to_pm(centre),
             )
         )
     return Candidates(
@@ -115,9 +123,9 @@ def thin_reference(
     """
     perfect = np.flatnonzero((found.class_index == 1) & (found.probability >= min_probability))
     order = rng.permutation(perfect)
-    # Images side by side, too far apart to be neighbours
+    # Patches side by side, too far apart to be neighbours
     place = found.centre_pm[order].copy()
-    place[:, 0] += found.image_index[order] * (1e3 * a_pm + np.ptp(found.centre_pm[:, 0]))
+    place[:, 0] += found.patch_index[order] * (1e3 * a_pm + np.ptp(found.centre_pm[:, 0]))
     tree = cKDTree(place)
     reference: list[int] = []
     for spacing in REFERENCE_SPACINGS:

@@ -32,10 +32,10 @@ _MIN_ALIKE = 0.4  # mean cosine with the second neighbours: about 0 in the two r
 _MIN_LINK = 0.7  # cosine: linked columns differ by less than 15 degrees of rotation
 
 
-def neighbours(position_px: FloatArray) -> tuple[FloatArray, IntArray]:
-    """Distances and rows of up to twelve nearest columns, `(N, k)`, the nearest first."""
+def neighbours(position_px: FloatArray, count: int = NEIGHBOURS) -> tuple[FloatArray, IntArray]:
+    """Distances and rows of up to `count` nearest columns, `(N, k)`, the nearest first."""
     tree = cKDTree(position_px)
-    distance, index = tree.query(position_px, k=min(len(position_px), NEIGHBOURS + 1))
+    distance, index = tree.query(position_px, k=min(len(position_px), count + 1))
     return distance[:, 1:], index[:, 1:]
 
 

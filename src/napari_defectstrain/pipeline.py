@@ -18,7 +18,6 @@ from .average import average_stack, stack_classes
 from .columns import measure_columns
 from .displacement import displacement_field
 from .io import validate_image
-from .lattice import fit_lattice
 from .loading import (
     CALIBRATED_BY_LATTICE,
     CALIBRATION_TOLERANCE,
@@ -29,8 +28,11 @@ from .loading import (
     subprogress,
 )
 from .materials import Material, get_material
-from .populations import population_table
+from .patches import lattice_constant
+from .populations import usable_populations
 from .precision import precision_against_n, single_window_spacings, spacing_results
+from .region_search import divide_images
+from .regions import Regions, check_regions, region_summary
 from .runs import ClassMeasurement, RunConfig, RunResult
 from .strain import strain_field
 from .types import (
@@ -51,6 +53,7 @@ __all__ = [
     "average_classes",
     "detect",
     "detect_images",
+    "divide_images",
     "load_images",
     "measure",
     "measure_classes",
@@ -100,6 +103,7 @@ def average_classes(
     sites: Sequence[Sites],
     config: RunConfig,
     progress: Progress = no_progress,
+    regions: Sequence[Regions | None] | None = None,
 ) -> dict[str, ClassStack]:
     """Stack the windows around the isolated columns of each class, in the lattice frame.
 
@@ -112,6 +116,8 @@ def average_classes(
         The images and their columns.
     config : RunConfig
     progress : Progress
+    regions : sequence of Regions or None, optional
+        Of each image: every window lies in one domain. An image without them is taken as one.
 
     Returns
     -------
@@ -127,30 +133,11 @@ def average_classes(
             f"averaging: got {len(images)} images and {len(sites)} tables of sites, expected as "
             "many of one as of the other"
         )
-    a_pm = _lattice_constant(images, sites, get_material(config.material).lattice_pm)
+    if regions is not None:
+        check_regions(regions, [image.data.shape for image in images])
+    a_pm = lattice_constant(images, sites, get_material(config.material).lattice_pm, regions)
     rng, _ = np.random.default_rng(config.seed).spawn(2)
-    return stack_classes(images, sites, config.average, a_pm, rng, progress)
-
-
-def _lattice_constant(
-    images: Sequence[CalibratedImage], sites: Sequence[Sites], nominal_pm: float
-) -> float:
-    measured = []
-    for image, columns in zip(images, sites, strict=True):
-        if image.pixel_size_pm is None:
-            continue
-        if image.metadata.get("calibration") == CALIBRATED_BY_LATTICE:
-            continue  # would only give back the nominal constant
-        lattice = fit_lattice(
-            columns.position_px,
-            columns.is_metal,
-            nominal_pm,
-            image.pixel_size_pm,
-            columns.is_chalcogen,
-        )
-        if lattice.measured_a_pm is not None:
-            measured.append(lattice.measured_a_pm)
-    return float(np.median(measured)) if measured else nominal_pm
+    return stack_classes(images, sites, config.average, a_pm, rng, progress, regions=regions)
 
 
 def measure_classes(
@@ -216,16 +203,19 @@ def detect(
     config: RunConfig,
     sites: Sequence[Sites] | None = None,
     progress: Progress = no_progress,
+    regions: Sequence[Regions | None] | None = None,
 ) -> RunResult:
-    """The first half of `run`: images, their columns and populations.
+    """The first half of `run`: images, their columns, regions and populations.
 
     Parameters
     ----------
     images : sequence of CalibratedImage
     config : RunConfig
     sites : sequence of Sites, optional
-        Columns of each image, taken instead of detecting them.
+        Columns of each image, taken as they are instead of detecting them.
     progress : Progress
+    regions : sequence of Regions or None, optional
+        Of each image, taken instead of looking for them; None looks.
 
     Returns
     -------
@@ -236,6 +226,8 @@ def detect(
     material = get_material(config.material)
     if sites is not None:
         _check_sites(images, sites)
+    if regions is not None:
+        check_regions(regions, [image.data.shape for image in images])
     warnings: list[str] = []
     calibrated = []
     with clock.stage("calibrate"):
@@ -258,13 +250,22 @@ def detect(
             for detection in detections:
                 warnings += detection.warnings
                 weights = detection.weights_sha256
-    names = [image.name for image in calibrated]
+    with clock.stage("regions"):
+        a_px = [
+            material.lattice_pm / float(image.metadata[PIXEL_SIZE_BY_LATTICE])
+            for image in calibrated
+        ]
+        kept, known = divide_images(calibrated, sites, a_px, config.regions, regions)
+        sites = sites if weights is None else kept  # given columns are as the user wants them
+    for image, divided in zip(calibrated, known, strict=True):
+        warnings += region_summary(image.name, divided)
     return RunResult(
         config=config,
         images=tuple(calibrated),
         sites=tuple(sites),
-        populations=population_table(names, sites, material.class_names),
+        populations=usable_populations(calibrated, sites, known, material.class_names),
         weights_sha256=weights,
+        regions=tuple(known),
         seconds=clock.seconds,
         warnings=tuple(warnings),
     )
@@ -308,7 +309,9 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
     clock = _Clock()
     config = found.config
     with clock.stage("average"):
-        stacks = average_classes(found.images, found.sites, config, subprogress(progress, 0.0, 0.3))
+        part = subprogress(progress, 0.0, 0.3)
+        regions = found.regions or None
+        stacks = average_classes(found.images, found.sites, config, part, regions)
     with clock.stage("measure"):
         measurements = measure_classes(stacks, config, subprogress(progress, 0.3, 1.0))
     return replace(
@@ -338,6 +341,7 @@ def run(
     config: RunConfig | None = None,
     sites: Sequence[Sites] | None = None,
     progress: Progress = no_progress,
+    regions: Sequence[Regions | None] | None = None,
 ) -> RunResult:
     """From images to strain fields.
 
@@ -348,6 +352,8 @@ def run(
     sites : sequence of Sites, optional
         Columns of each image (for instance corrected by hand), taken instead of detecting them.
     progress : Progress
+    regions : sequence of Regions or None, optional
+        Of each image (for instance edited by hand), taken instead of looking for them.
 
     Returns
     -------
@@ -360,7 +366,8 @@ def run(
     Cancelled
         If `progress` says so.
     """
-    found = detect(images, config or RunConfig(), sites, subprogress(progress, 0.0, 0.6))
+    part = subprogress(progress, 0.0, 0.6)
+    found = detect(images, config or RunConfig(), sites, part, regions)
     return measure(found, subprogress(progress, 0.6, 1.0))
 
 

@@ -8,17 +8,35 @@ import numpy as np
 import pandas as pd
 
 from .materials import ROLES
-from .types import DefectStrainError, IntArray, Sites
+from .regions import Regions, usable_sites
+from .types import CalibratedImage, DefectStrainError, IntArray, Sites
+from .units import PM_PER_NM
 
 ALL_IMAGES = "all"
 SUBSTITUTION = "x"
 VACANCIES = "vacancy fraction"
+COLUMNS = (
+    "image",
+    "class",
+    "columns",
+    "all_columns",
+    "concentration",
+    "per_site",
+    "area_nm2",
+    "per_nm2",
+)
 
 
 def population_table(
-    names: Sequence[str], sites_list: Sequence[Sites], class_names: Sequence[str]
+    names: Sequence[str],
+    sites_list: Sequence[Sites],
+    class_names: Sequence[str],
+    areas_nm2: Sequence[float] | None = None,
 ) -> pd.DataFrame:
     """Count the columns of each class in each image and in all of them.
+
+    Counts and area must belong together: give the columns of the usable area only
+    (`regions.usable_sites`).
 
     A chalcogen column holds two atomic sites, so with `N` chalcogen columns the substituted
     fraction is ``x = (n_XY + 2 n_Y2) / 2N`` and the vacancy fraction ``(n_V1 + 2 n_V2) / 2N``:
@@ -35,6 +53,8 @@ def population_table(
         The columns of each image.
     class_names : sequence of str
         Names of the classes in the order of the roles (metal, X2, XY, Y2, V1, V2, other).
+    areas_nm2 : sequence of float, optional
+        Area that the columns of each image lie in [nm^2].
 
     Returns
     -------
@@ -42,7 +62,10 @@ def population_table(
         ``image`` (the name, or ``all``), ``class`` (a class, ``x`` or ``vacancy fraction``),
         ``columns`` (columns of that class, or columns that hold a substituent or a vacancy),
         ``all_columns`` (columns of the sublattice; all columns for other), ``concentration``
-        (fraction of these; NaN where there are none).
+        (fraction of these; NaN where there are none), ``per_site`` (fraction of the chalcogen
+        atomic sites that are substituted or vacant in these columns; NaN for other classes),
+        ``area_nm2``, ``per_nm2`` (columns of the class per nm^2; for ``x`` and ``vacancy fraction``
+        substituted atoms and missing atoms per nm^2).
 
     Raises
     ------
@@ -63,29 +86,63 @@ def population_table(
             )
         counts.append(np.bincount(sites.class_index, minlength=len(class_names)))
     total = np.sum(counts, axis=0, dtype=int) if counts else np.zeros(len(class_names), dtype=int)
+    areas = [float("nan")] * len(names) if areas_nm2 is None else [float(a) for a in areas_nm2]
+    every = float(sum(areas)) if areas else float("nan")
     rows = []
-    for name, count in [*zip(names, counts, strict=True), (ALL_IMAGES, total)]:
-        rows.extend(_rows(name, count, class_names))
-    return pd.DataFrame(rows, columns=["image", "class", "columns", "all_columns", "concentration"])
+    for name, count, area in [
+        *zip(names, counts, areas, strict=True),
+        (ALL_IMAGES, total, every),
+    ]:
+        rows.extend(_rows(name, count, class_names, area))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def usable_populations(
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+    regions: Sequence[Regions],
+    class_names: Sequence[str],
+) -> pd.DataFrame:
+    """`population_table` of the usable area of each image: its 2H domains.
+
+    Parameters
+    ----------
+    images, sites, regions : sequences of equal length
+    class_names : sequence of str
+    """
+    return population_table(
+        [image.name for image in images],
+        [usable_sites(columns, found) for columns, found in zip(sites, regions, strict=True)],
+        class_names,
+        [
+            found.usable_px * ((image.pixel_size_pm or np.nan) / PM_PER_NM) ** 2
+            for image, found in zip(images, regions, strict=True)
+        ],
+    )
 
 
 def _rows(
-    name: str, count: IntArray, class_names: Sequence[str]
-) -> list[tuple[str, str, int, int, float]]:
+    name: str, count: IntArray, class_names: Sequence[str], area_nm2: float
+) -> list[tuple[str, str, int, int, float, float, float, float]]:
     n = {role: int(c) for role, c in zip(ROLES, count, strict=True)}
     every = sum(n.values())
     chalcogens = every - n["metal"] - n["other"]
     wholes = {"metal": n["metal"], "other": every}
+    atoms = {"XY": n["XY"], "Y2": 2 * n["Y2"], "V1": n["V1"], "V2": 2 * n["V2"]}
     rows = []
     for role, class_name in zip(ROLES, class_names, strict=True):
         whole = wholes.get(role, chalcogens)
-        rows.append((name, class_name, n[role], whole, _fraction(n[role], whole)))
+        share = _fraction(n[role], whole)
+        per_site = _fraction(atoms[role], 2 * chalcogens) if role in atoms else float("nan")
+        density = _fraction(n[role], area_nm2)
+        rows.append((name, class_name, n[role], whole, share, per_site, area_nm2, density))
     for label, one, two in ((SUBSTITUTION, "XY", "Y2"), (VACANCIES, "V1", "V2")):
-        atoms = n[one] + 2 * n[two]
-        fraction = _fraction(atoms, 2 * chalcogens)
-        rows.append((name, label, n[one] + n[two], chalcogens, fraction))
+        both = atoms[one] + atoms[two]
+        share = _fraction(both, 2 * chalcogens)
+        density = _fraction(both, area_nm2)
+        rows.append((name, label, n[one] + n[two], chalcogens, share, share, area_nm2, density))
     return rows
 
 
-def _fraction(part: int, whole: int) -> float:
+def _fraction(part: int, whole: float) -> float:
     return part / whole if whole else float("nan")

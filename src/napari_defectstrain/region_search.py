@@ -12,6 +12,8 @@ What tells them (`region_evidence`):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.ndimage import distance_transform_edt, label
 
@@ -35,8 +37,9 @@ from .regions import (
     Regions,
     label_regions,
     lattice_turn,
+    without_foreign_defects,
 )
-from .types import METAL, OTHER, BoolArray, FloatArray, IntArray, Sites
+from .types import METAL, OTHER, BoolArray, CalibratedImage, FloatArray, IntArray, Sites
 
 # Lengths in lattice constants
 _EDGE_SIGMA = 0.6
@@ -47,6 +50,34 @@ _MIN_FIT = 0.35  # cosine of three times the angle between a column's surroundin
 _TURN_PER_A = 0.2  # gradient of the angle that parts domains, of `min_angle_deg`
 _SMALL = 2.0  # unit cells; smaller gaps are filled
 _CLUSTER = 6.0  # unit cells; smaller disturbances inside of one domain belong to it
+
+
+def divide_images(
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+    a_px: Sequence[float],
+    config: RegionConfig | None = None,
+    given: Sequence[Regions | None] | None = None,
+) -> tuple[list[Sites], list[Regions]]:
+    """Find the regions of each image; the columns of other phases become class other.
+
+    Parameters
+    ----------
+    images, sites : sequences
+    a_px : sequence of float
+        Lattice constant in each image [px].
+    config : RegionConfig, optional
+    given : sequence of Regions or None, optional
+        Regions that are known already.
+    """
+    known = [
+        find_regions(image.data, columns, a, config) if found is None else found
+        for image, columns, a, found in zip(
+            images, sites, a_px, given or [None] * len(images), strict=True
+        )
+    ]
+    kept = [without_foreign_defects(s, r) for s, r in zip(sites, known, strict=True)]
+    return kept, known
 
 
 def find_regions(
@@ -77,7 +108,7 @@ def find_regions(
     domain = _domains(evidence, config)
     fits = _fits(domain, evidence, sites, turn, grid)
     labels = _labelled(domain, fits, evidence, config)
-    return label_regions(grid.spread(_by_size(labels, config)), sites)
+    return label_regions(grid.spread(_by_size(labels, config)), sites, turn)
 
 
 def _domains(evidence: Evidence, config: RegionConfig) -> IntArray:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import Config
-from .domains import FIRST_NEIGHBOUR_REACH, neighbours, threefold_order
+from .domains import FIRST_NEIGHBOUR_REACH, ComplexArray, neighbours, threefold_order
 from .types import METAL, OTHER, BoolArray, DefectStrainError, FloatArray, IntArray, Sites
 
 LabelArray = npt.NDArray[np.uint8]
@@ -30,6 +30,8 @@ KINDS = {
 }
 """Names of the labels that are no domain."""
 _MIN_COLUMNS = 3
+_PLENTY = 0.95  # usable fraction that is nothing to speak of
+_NEAREST = 5  # three, and what may lie between them
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,9 @@ def region_name(label: int) -> str:
     return f"2H domain {label}" if 0 < label <= MAX_DOMAINS else "left out"
 
 
-def label_regions(labels: npt.NDArray[np.integer], sites: Sites) -> Regions:
+def label_regions(
+    labels: npt.NDArray[np.integer], sites: Sites, turn: ComplexArray | None = None
+) -> Regions:
     """Regions from a label image, for instance one edited by hand.
 
     Area, orientation and sense of every domain are measured again; labels stay as they are.
@@ -147,6 +151,8 @@ def label_regions(labels: npt.NDArray[np.integer], sites: Sites) -> Regions:
     labels : array of int, `(H, W)`
     sites : Sites
         Columns of the image.
+    turn : array, `(N,)`, optional
+        Their `lattice_turn`, where it is known already.
 
     Raises
     ------
@@ -167,15 +173,17 @@ def label_regions(labels: npt.NDArray[np.integer], sites: Sites) -> Regions:
             + ", ".join(f"{label} for {name}" for label, name in KINDS.items())
         )
     found = Regions(np.asarray(labels, dtype=np.uint8), ())
-    return replace(found, domains=_measured(found, count, sites))
+    turn = lattice_turn(sites) if turn is None else turn
+    return replace(found, domains=_measured(found, count, sites, turn))
 
 
-def _measured(found: Regions, count: IntArray, sites: Sites) -> tuple[Domain, ...]:
+def _measured(
+    found: Regions, count: IntArray, sites: Sites, turn: ComplexArray
+) -> tuple[Domain, ...]:
     present = [k for k in range(1, min(len(count), MAX_DOMAINS + 1)) if count[k]]
     if not present:
         return ()
     of_column = found.label_at(sites.position_px)
-    turn = lattice_turn(sites)
     total = [
         np.bincount(of_column, part, minlength=256) for part in (turn.real, turn.imag, turn != 0)
     ]
@@ -190,7 +198,7 @@ def _measured(found: Regions, count: IntArray, sites: Sites) -> tuple[Domain, ..
     return tuple(domains)
 
 
-def lattice_turn(sites: Sites) -> npt.NDArray[np.complexfloating]:
+def lattice_turn(sites: Sites) -> ComplexArray:
     """exp(3i theta) by each column's neighbours, theta the angle of the lattice frame's x axis.
 
     Modulus 1 where the three neighbours lie 120 degrees apart, less elsewhere; 0 for columns of the
@@ -206,7 +214,7 @@ def lattice_turn(sites: Sites) -> npt.NDArray[np.complexfloating]:
     if len(known) < _MIN_COLUMNS + 1:
         return result
     position = np.asarray(sites.position_px, dtype=float)[known]
-    distance, index = neighbours(position)
+    distance, index = neighbours(position, _NEAREST)
     near = distance < FIRST_NEIGHBOUR_REACH * np.median(distance[:, 0])
     order = threefold_order(position, position[index], near, least=2)
     result[known] = np.where(sites.class_index[known] == METAL, -1j, 1j) * order
@@ -250,6 +258,26 @@ def without_foreign_defects(sites: Sites, regions: Regions) -> Sites:
     return replace(
         sites, probabilities=probabilities, class_index=index.astype(sites.class_index.dtype)
     )
+
+
+def region_summary(name: str, regions: Regions) -> list[str]:
+    """A line on an image's regions, or none where nearly all of it is one domain."""
+    share = regions.usable_px / regions.labels.size
+    several = len(regions.domains) > 1
+    if share > _PLENTY and not several:
+        return []
+    parts = [
+        f"{100 * regions.area_px(label) / regions.labels.size:.1f} % {kind}"
+        for label, kind in KINDS.items()
+        if regions.area_px(label)
+    ]
+    domains = f"{len(regions.domains)} 2H domains" if several else "2H"
+    if not regions.domains:
+        return [f"{name}: no 2H domain found ({', '.join(parts)}): nothing to count or average"]
+    rest = f", {', '.join(parts)}" if parts else ""
+    return [
+        f"{name}: {100 * share:.1f} % {domains}{rest}; defects are counted and averaged in 2H only"
+    ]
 
 
 def check_regions(regions: Sequence[Regions | None], shapes: Sequence[tuple[int, ...]]) -> None:

@@ -19,6 +19,7 @@ from . import __version__
 from .io import atomic_path, sites_table, write_json, write_table, write_tiff
 from .pipeline import ClassMeasurement, RunResult
 from .purity import purity_text
+from .region_files import write_regions
 from .types import STRAIN_COMPONENTS, DefectStrainError, StrainField
 
 if TYPE_CHECKING:
@@ -90,7 +91,10 @@ def write_results(result: RunResult, out_dir: Path | str, force: bool = False) -
 
 
 def write_detections(result: RunResult, out_dir: Path) -> list[Path]:
-    """Write ``<stem>.sites.csv``, ``populations.csv`` and the figures of the detected columns."""
+    """Write columns, regions, populations and the figures of the detected columns.
+
+    ``<stem>.sites.csv``, ``<stem>.regions.tif`` and ``.csv``, ``populations.csv``.
+    """
     from . import figures  # matplotlib: only where something is drawn
 
     folder = _made(out_dir / FIGURES)
@@ -100,6 +104,8 @@ def write_detections(result: RunResult, out_dir: Path) -> list[Path]:
         write_table(files[-1], sites_table(sites, image.pixel_size_pm))
         files.append(folder / f"detections_{image.name}.png")
         _write_figure(figures.detections_figure(image, sites, result.material), files[-1])
+    for image, regions in zip(result.images, result.regions, strict=False):
+        files += write_regions(regions, out_dir, image.name, image.pixel_size_pm)
     files.append(out_dir / "populations.csv")
     write_table(files[-1], result.populations)
     return files

@@ -14,6 +14,7 @@ from .config import Config
 from .detect.config import DetectConfig
 from .materials import Material, get_material
 from .precision import PrecisionAgainstN
+from .regions import RegionConfig, Regions
 from .strain import StrainConfig
 from .types import (
     CalibratedImage,
@@ -42,7 +43,7 @@ class RunConfig(Config):
     frames : bool
         True: the images of one file are frames of one region (registered and summed); False:
         they are separate images.
-    detect, average, columns, strain
+    detect, regions, average, columns, strain
         Settings of the stages; `material` overrides that of `detect`.
     bootstrap : int
         Bootstrap samples a class; the paper's 22 500 (SI 3.1, doi
@@ -55,6 +56,7 @@ class RunConfig(Config):
     pixel_size_pm: float | None = None
     frames: bool = False
     detect: DetectConfig = field(default_factory=DetectConfig)
+    regions: RegionConfig = field(default_factory=RegionConfig)
     average: AverageConfig = field(default_factory=AverageConfig)
     columns: ColumnConfig = field(default_factory=ColumnConfig)
     strain: StrainConfig = field(default_factory=StrainConfig)
@@ -115,9 +117,11 @@ class RunResult:
     sites : tuple of Sites
         Columns of each image.
     populations : DataFrame
-        See `populations.population_table`.
+        Of the usable area, see `populations.population_table`.
     weights_sha256 : str or None
         Hash of the network's weights; None where the sites were given.
+    regions : tuple of Regions
+        Of each image.
     stacks : mapping of class to ClassStack
     measurements : mapping of class to ClassMeasurement
         Empty, like `stacks`, before `measure`.
@@ -131,6 +135,7 @@ class RunResult:
     sites: tuple[Sites, ...]
     populations: pd.DataFrame
     weights_sha256: str | None
+    regions: tuple[Regions, ...] = ()
     stacks: Mapping[str, ClassStack] = field(default_factory=dict)
     measurements: Mapping[str, ClassMeasurement] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)

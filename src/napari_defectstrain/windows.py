@@ -160,18 +160,35 @@ class WindowSource:
 
     @classmethod
     def of(
-        cls, data: FloatArray, metal_px: FloatArray, lattice: ImageLattice, name: str
+        cls,
+        data: FloatArray,
+        metal_px: FloatArray,
+        lattice: ImageLattice,
+        name: str,
+        coefficients: FloatArray | None = None,
     ) -> WindowSource:
-        """Prepare an image; `metal_px` are its metal columns, `(M, 2)` (y, x) [px].
+        """Prepare an image, or a domain of it.
+
+        Parameters
+        ----------
+        data : array, `(H, W)`
+        metal_px : array, `(M, 2)`
+            (y, x) of its metal columns [px].
+        lattice : ImageLattice
+        name : str
+            Of the image, for messages.
+        coefficients : array, `(H, W)`, optional
+            Those of another domain of the same image, to be shared.
 
         Raises
         ------
         DefectStrainError
             If the metal columns aren't brighter than the hexagon centres.
         """
-        coefficients = spline_filter(  # float32: nine images of 4096 px a side are 0.6 GB
-            np.asarray(data, dtype=float), SPLINE_ORDER, output=np.float32, mode="mirror"
-        )
+        if coefficients is None:
+            coefficients = spline_filter(  # float32: nine images of 4096 px a side are 0.6 GB
+                np.asarray(data, dtype=float), SPLINE_ORDER, output=np.float32, mode="mirror"
+            )
         angle = np.deg2rad([90.0, 210.0, 330.0])  # hexagon centres as seen from a metal
         step = lattice.a_pm / np.sqrt(3) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
         around = metal_px[:, None] + step @ lattice.matrix.T  # (m, 3, 2)
