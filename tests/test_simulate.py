@@ -1,6 +1,7 @@
 """The simulator: exact places, honest counts, known relaxations, reproducible samples."""
 
 import json
+from functools import partial
 from importlib.resources import files
 
 import numpy as np
@@ -19,13 +20,12 @@ from napari_defectstrain.simulate.conditions import Conditions
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.simulate.image import column_height, render_columns
 from napari_defectstrain.simulate.probe import ProbeConfig, probe_intensity
+from napari_defectstrain.simulate.relaxation import relaxation, superpose
 from napari_defectstrain.simulate.samples import SAMPLES
 from napari_defectstrain.simulate.structure import (
     CrystalConfig,
     build_crystal,
     lattice_sites,
-    relaxation,
-    superposed_relaxation,
 )
 from napari_defectstrain.types import DefectStrainError
 
@@ -145,7 +145,8 @@ def test_superposition_is_the_sum_of_single_fields() -> None:
     defect = rng.choice(len(site), 60, replace=False)
     change = rng.uniform(-0.08, 0.02, 60)
     direct = relaxation(site[:, None] - site[defect], change, 330.0).sum(axis=1)
-    found = superposed_relaxation(site, defect, change, 330.0)
+    one = partial(relaxation, spacing_change=1.0, lattice_pm=330.0)
+    found = superpose(site, defect, change, one, 330.0)
     # both are exact: only rounding differs, far below the displacements of several pm
     np.testing.assert_allclose(found, direct, atol=1e-9)
     assert np.abs(direct).max() > 5

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from ..config import Config
-from ..materials import get_material
+from ..materials import WSE2, get_material
 from ..types import CalibratedImage, FloatArray, IntArray, StrArray
 from .acquisition import ScanConfig, contamination, expose
 from .image import column_height, render_columns
 from .lookalikes import kind_names, layer_weights
 from .patterns import crystal_with_pattern
 from .probe import ProbeConfig
+from .scattering import nominal_weights
 from .structure import Crystal, CrystalConfig
 
 WSE2_WEIGHTS = (1.0, 0.70, 1.06, 1.38, 0.355, 0.0)
@@ -37,13 +38,21 @@ class SimulationConfig(Config):
     probe : ProbeConfig
     scan : ScanConfig
     weights : tuple of float
-        Intensity of the columns in the order of `materials.ROLES`, relative to the metal's.
+        Intensity of the columns metal, X2, XY, Y2, V1, V2, relative to the metal's; none given
+        takes `WSE2_WEIGHTS` for WSe2 and `scattering.nominal_weights` for another material.
     """
 
     crystal: CrystalConfig = field(default_factory=CrystalConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     scan: ScanConfig = field(default_factory=ScanConfig)
-    weights: tuple[float, ...] = WSE2_WEIGHTS
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.weights:
+            return
+        material = get_material(self.crystal.material)
+        nominal = nominal_weights(material, self.probe.energy_kev)
+        object.__setattr__(self, "weights", WSE2_WEIGHTS if material == WSE2 else nominal)
 
 
 @dataclass(frozen=True)

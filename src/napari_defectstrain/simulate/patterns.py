@@ -66,7 +66,7 @@ def in_holes(position_pm: FloatArray, field_pm: float, rng: np.random.Generator)
     for _ in range(rng.integers(1, 5)):
         offset = position_pm - rng.uniform(-0.5, 0.5, 2) * field_pm
         angle = np.arctan2(offset[:, 1], offset[:, 0])
-        radius = rng.uniform(300, 1500)
+        radius = np.full(len(position_pm), rng.uniform(300, 1500))
         for order in (2, 3, 5):
             swing = 0.15 * rng.standard_normal()
             radius = radius * (1 + swing * np.cos(order * angle + rng.uniform(0, 2 * np.pi)))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
-import scipy.fft
 from scipy.spatial import cKDTree
 
 from ..config import Config
+from ..materials import get_material
 from ..types import BoolArray, DefectStrainError, FloatArray, IntArray
 from .lookalikes import LOOKALIKES, OTHER
+from .relaxation import Field, relaxation, superpose
+from .relaxed import relaxed_field
 
 PATTERNS = ("whole", "edge", "holes", "twin", "grain", "1T'")
 _RIPPLES = 6
@@ -26,13 +29,18 @@ class CrystalConfig(Config):
     material : str
         Preset of `materials`.
     lattice_pm : float
-        Lattice constant of the defect-free crystal [pm].
+        Lattice constant of the defect-free crystal [pm]; 0 takes the material's.
     fractions : tuple of float
         Fraction of the chalcogen columns that are XY, Y2, V1, V2.
     spacing_change : tuple of float
         Relative change of the metal-metal spacing next to XY, Y2, V1, V2.
     disorder_pm : float
         Standard deviation per axis of random static displacements [pm].
+    relaxed : tuple of str
+        Structure files of XY, Y2, V1, V2 (`relaxed.read_relaxed`) whose displacements take the
+        place of `spacing_change`; an empty name keeps the latter.
+    relaxed_pristine : str
+        The structure without a defect.
     lookalikes : tuple of float
         Fraction of the places of each of `lookalikes.LOOKALIKES` that hold one; empty for none.
     tilt_mrad, tilt_deg : float
@@ -45,10 +53,12 @@ class CrystalConfig(Config):
     """
 
     material: str = "WSe2"
-    lattice_pm: float = 330.0
+    lattice_pm: float = 0.0
     fractions: tuple[float, ...] = (0.056, 0.032, 0.056, 0.002)
     spacing_change: tuple[float, ...] = (0.006, 0.012, -0.048, -0.080)
     disorder_pm: float = 0.0
+    relaxed: tuple[str, ...] = ()
+    relaxed_pristine: str = "pristine_9x9.extxyz"
     lookalikes: tuple[float, ...] = ()
     tilt_mrad: float = 0.0
     tilt_deg: float = 0.0
@@ -57,10 +67,16 @@ class CrystalConfig(Config):
     pattern: str = "whole"
 
     def __post_init__(self) -> None:
+        if self.lattice_pm == 0:
+            object.__setattr__(self, "lattice_pm", get_material(self.material).lattice_pm)
         if len(self.fractions) != 4 or min(self.fractions) < 0 or sum(self.fractions) > 1:
             raise DefectStrainError(
                 f"fractions: got {self.fractions}, expected four of XY, Y2, V1, V2 that sum "
                 "to at most 1"
+            )
+        if len(self.relaxed) not in (0, 4):
+            raise DefectStrainError(
+                f"relaxed: got {len(self.relaxed)} names, expected none or four, of XY, Y2, V1, V2"
             )
         if self.pattern not in PATTERNS:
             raise DefectStrainError(
@@ -141,83 +157,6 @@ def lattice_sites(lattice_pm: float, radius_pm: float) -> tuple[FloatArray, Bool
     return site[inside], is_metal[inside]
 
 
-def relaxation(offset_pm: FloatArray, spacing_change: FloatArray, lattice_pm: float) -> FloatArray:
-    """Displacement beside a point defect: linear inside the ring of metal columns, 1/r outside.
-
-    Radial, ``u0 r / r0`` for ``r < r0`` and ``u0 r0 / r`` beyond, with ``r0 = a / sqrt(3)`` and
-    ``u0 = spacing_change a / sqrt(3)``: the field of a 2D inclusion (Eshelby, doi
-    10.1098/rspa.1957.0133) whose radius is the metal ring.
-
-    Parameters
-    ----------
-    offset_pm : array, `(..., 2)`
-        Place relative to the defect [pm].
-    spacing_change : array, `(...)`
-        Relative change of the spacing of the three nearest metal columns.
-    lattice_pm : float
-    """
-    ring = lattice_pm / np.sqrt(3)
-    r2 = np.maximum((offset_pm**2).sum(axis=-1), ring**2)
-    return np.asarray((spacing_change * ring * ring / r2)[..., None] * offset_pm)
-
-
-def superposed_relaxation(
-    site_pm: FloatArray,
-    defect: IntArray,
-    spacing_change: FloatArray,
-    lattice_pm: float,
-) -> FloatArray:
-    """Sum of `relaxation` over defects, at sites of a honeycomb `(N, 2)` [pm].
-
-    Sites differ by lattice vectors and by the offsets of three sublattices (chalcogen, metal,
-    centres of hexagons), so that the sum is a convolution on the lattice: exact, by Fourier
-    transforms.
-
-    Parameters
-    ----------
-    site_pm : array, `(N, 2)`
-        Sites as `lattice_sites` gives them, or centres of hexagons.
-    defect : array of int, `(D,)`
-        Which of the sites hold a defect.
-    spacing_change : array, `(D,)`
-        Of each defect, as in `relaxation`.
-    lattice_pm : float
-    """
-    cell = lattice_pm * np.array([[1.0, 0.5], [0.0, np.sqrt(3) / 2]])  # columns a1, a2
-    # offsets along y in steps of a / sqrt(3); the third step is a lattice vector again
-    whole = np.linalg.solve(cell, site_pm.T).T  # (N, 2): integers plus s (-1/3, 2/3)
-    sublattice = np.rint(3 * (whole[:, 0] + whole[:, 1])).astype(int) % 3
-    offset = np.array([[0.0, s * lattice_pm / np.sqrt(3)] for s in range(3)])
-    index = np.rint(np.linalg.solve(cell, (site_pm - offset[sublattice]).T).T).astype(int)
-    index -= index.min(axis=0)
-    extent = index.max(axis=0) + 1
-    size = [scipy.fft.next_fast_len(2 * int(n), real=True) for n in extent]
-    steps = [
-        np.where(np.arange(n) < e, np.arange(n), np.arange(n) - n)
-        for n, e in zip(size, extent, strict=True)
-    ]
-    lattice = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1) @ cell.T  # (s0, s1, 2)
-    strength = np.zeros((3, *size))
-    where = index[defect]
-    strength[sublattice[defect], where[:, 0], where[:, 1]] = spacing_change
-    sources = [s for s in range(3) if strength[s].any()]
-    spectrum = {s: scipy.fft.rfft2(strength[s]) for s in sources}
-    out = np.zeros(site_pm.shape)
-    for target in range(3):
-        mine = sublattice == target
-        if not mine.any():
-            continue
-        for axis in range(2):
-            total = np.zeros((size[0], size[1] // 2 + 1), dtype=complex)
-            for source in sources:
-                apart = lattice + offset[target] - offset[source]
-                kernel = relaxation(apart, np.ones(apart.shape[:-1]), lattice_pm)[..., axis]
-                total += spectrum[source] * scipy.fft.rfft2(kernel)
-            field = scipy.fft.irfft2(total, s=size)
-            out[mine, axis] = field[index[mine, 0], index[mine, 1]]
-    return out
-
-
 def build_crystal(config: CrystalConfig, radius_pm: float, rng: np.random.Generator) -> Crystal:
     """A round flake of a crystal with defects drawn independently on its columns."""
     site, is_metal = lattice_sites(config.lattice_pm, radius_pm)
@@ -272,17 +211,7 @@ def relax_crystal(
 ) -> Crystal:
     """Superpose the relaxations of all defects of a crystal with given classes and kinds."""
     kind = np.zeros(len(site), dtype=int) if kind is None else kind
-    of_class = np.array([0.0, 0.0, *config.spacing_change, 0.0])
-    of_kind = np.array([0.0, *(look.spacing_change for look in LOOKALIKES)])
-    change = of_class[class_index] + of_kind[kind]
-    defect = np.flatnonzero(change != 0)
-    total = np.zeros_like(site)
-    own = np.zeros_like(site)
-    if len(defect):
-        strength = change[defect]
-        total = superposed_relaxation(site, defect, strength, config.lattice_pm)
-        nearest = cKDTree(site[defect]).query(site)[1]
-        own = relaxation(site - site[defect[nearest]], strength[nearest], config.lattice_pm)
+    total, own = _displacements(config, site, class_index, kind)
     disorder = rng.normal(0, config.disorder_pm, site.shape) if config.disorder_pm else 0 * site
     tilt = np.zeros_like(site)
     upside_down = np.zeros(len(site), dtype=bool)
@@ -293,6 +222,40 @@ def relax_crystal(
     return Crystal(
         site, class_index, is_metal, total, own, disorder, kind, layers, upside_down, tilt
     )
+
+
+def _displacements(
+    config: CrystalConfig, site: FloatArray, class_index: IntArray, kind: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """Displacement by all defects, and that by the nearest of them, `(N, 2)` each."""
+    a = config.lattice_pm
+    of_class = np.array([0.0, 0.0, *config.spacing_change, 0.0])
+    of_kind = np.array([0.0, *(look.spacing_change for look in LOOKALIKES)])
+    fields: dict[int, Field] = {}
+    for role, path in enumerate(config.relaxed, start=2):
+        if path:
+            of_class[role] = 0.0
+            fields[role] = partial(relaxed_field(path, config.relaxed_pristine).at, lattice_pm=a)
+    change = of_class[class_index] + of_kind[kind]
+    total = np.zeros_like(site)
+    defect = np.flatnonzero(change != 0)
+    if len(defect):
+        analytic = partial(relaxation, spacing_change=1.0, lattice_pm=a)
+        total += superpose(site, defect, change[defect], analytic, a)
+    for role, field in fields.items():
+        of_role = np.flatnonzero(class_index == role)
+        if len(of_role):
+            total += superpose(site, of_role, np.ones(len(of_role)), field, a)
+    defect = np.flatnonzero((change != 0) | np.isin(class_index, list(fields)))
+    own = np.zeros_like(site)
+    if len(defect):
+        nearest = defect[cKDTree(site[defect]).query(site)[1]]
+        offset = site - site[nearest]
+        own = relaxation(offset, change[nearest], a)
+        for role, field in fields.items():
+            mine = class_index[nearest] == role
+            own[mine] = field(offset[mine])
+    return total, own
 
 
 def _local_tilt(config: CrystalConfig, site_pm: FloatArray, rng: np.random.Generator) -> FloatArray:
