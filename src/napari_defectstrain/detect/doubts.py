@@ -1,4 +1,4 @@
-"""What makes a detection doubtful: a picture that isn't of the model's material."""
+"""What makes a detection doubtful: columns that form no single 2H honeycomb, or have no class."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter, minimum_filter
 from scipy.spatial import cKDTree
 
 from ..materials import Material
 from ..types import CalibratedImage, FloatArray, Sites
 
-CONTRAST_RANGE = (0.5, 0.92)
-"""Brightness of X2 columns over that of the metal's for WSe2: 0.65-0.75, blurred by the probe."""
-_MIN_COLUMNS = 10
 _MAX_IRREGULAR = 0.03
 _SURE = 0.8
 _MAX_UNSURE = 0.15
@@ -23,19 +19,9 @@ _MAX_OPPOSED = 0.02
 ComplexArray = npt.NDArray[np.complexfloating[Any, Any]]
 
 
-def doubts(image: CalibratedImage, sites: Sites, material: Material, pixel_pm: float) -> list[str]:
-    """Reasons, a line each, not to trust the classes found in an image."""
+def doubts(image: CalibratedImage, sites: Sites, material: Material) -> list[str]:
+    """Reasons, a line each, not to trust the classes found in an image; see also `identity`."""
     name, found = image.name, []
-    ratio = contrast_ratio(image.data, sites, material.lattice_pm / pixel_pm)
-    low, high = CONTRAST_RANGE
-    if ratio is None:
-        found.append(f"{name}: too few columns to check that this is {material.name}")
-    elif not low <= ratio <= high:
-        found.append(
-            f"{name}: columns of the chalcogen sublattice are {ratio:.2f} times as bright as the "
-            f"metal's, expected {low:g} to {high:g} for {material.name}: another material, phase "
-            "or detector range; classes are not to be trusted"
-        )
     irregular = irregular_fraction(sites.position_px, image.data.shape)
     if irregular > _MAX_IRREGULAR:
         found.append(
@@ -90,28 +76,3 @@ def _threefold_order(position_px: FloatArray) -> tuple[ComplexArray, float]:
     offset = position_px[index[:, 1:]] - position_px[:, None]
     direction = (offset[..., 1] - 1j * offset[..., 0]) / distance[:, 1:]
     return np.asarray((direction**3).mean(axis=1)), float(np.median(distance[:, 1]))
-
-
-def contrast_ratio(data: FloatArray, sites: Sites, a_px: float) -> float | None:
-    """Median brightness of the X2 columns over that of the metal's, above the local minimum.
-
-    Parameters
-    ----------
-    data : array, `(H, W)`
-    sites : Sites
-    a_px : float
-        Lattice constant [px].
-
-    Returns
-    -------
-    float or None
-        None where there are fewer than ten of either.
-    """
-    smooth = gaussian_filter(np.asarray(data, dtype=np.float32), 0.08 * a_px)
-    dark = gaussian_filter(minimum_filter(smooth, max(3, int(1.2 * a_px))), a_px)
-    at = np.clip(np.round(sites.position_px).astype(int), 0, np.asarray(data.shape) - 1)
-    height = (smooth - dark)[at[:, 0], at[:, 1]]
-    metal, host = height[sites.is_metal], height[sites.class_index == 1]
-    if min(len(metal), len(host)) < _MIN_COLUMNS:
-        return None
-    return float(np.median(host) / np.median(metal))
