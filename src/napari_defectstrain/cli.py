@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from . import __version__, cli_evaluate
+from .cli_train import add_train, run_train
 from .io import read_sites, write_json
 from .materials import MATERIALS, get_material
 from .populations import ALL_IMAGES
@@ -79,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
             cli_evaluate.add_arguments,
             cli_evaluate.evaluate,
         ),
+        ("train", "train the network on simulated images", add_train, run_train),
     ):
         sub = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
         add_arguments(sub)
@@ -119,6 +121,7 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true", help="write into DIR even if it isn't empty")
     add("--sample", metavar="NAME", help="one of the bundled samples, exactly")
     add("--config", type=Path, metavar="FILE", help="settings of the simulation (JSON)")
+    add("--material", help="WSe2 (default), MoS2, ..., or a formula such as 'NbSe2(S, 344.5)'")
     add("--images", type=int, metavar="N", help="how many images (default 1)")
     add("--seed", type=int, metavar="N", help="seed of everything random")
     add("--size", type=int, metavar="N", help="side of the images [px]")
@@ -248,7 +251,7 @@ def _simulate_sample(options: argparse.Namespace, progress: Progress) -> None:
         raise DefectStrainError(
             f"--sample: got {options.sample!r}, expected one of {', '.join(SAMPLES)}"
         )
-    for name in ("config", "images", "size", "pixel_size_pm", "dose"):
+    for name in ("config", "material", "images", "size", "pixel_size_pm", "dose"):
         if getattr(options, name) is not None:
             raise DefectStrainError(
                 f"--{name.replace('_', '-')}: a sample is fixed but for its --seed; leave out "
@@ -269,6 +272,9 @@ def _simulation_config(options: argparse.Namespace) -> tuple[SimulationConfig, i
     values.pop("seed", None)
     if not isinstance(seed, int) or seed < 0:
         raise DefectStrainError(f"seed: got {seed!r}, expected a whole number of 0 or more")
+    if options.material is not None:
+        # of this material: its lattice and brightness, unless the file says otherwise
+        values["crystal"] = {**values.get("crystal", {}), "material": options.material}
     try:
         config = SimulationConfig.from_dict(values)
     except (TypeError, AttributeError) as error:

@@ -28,9 +28,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, metavar="N", help="seed of everything random")
     add("--workers", type=int, metavar="N", help="processes that simulate")
     add("--device", help="auto, cpu, cuda or mps (cpu)")
-    add(
-        "--force", action="store_true", help="start anew, even if FILE or its checkpoint are there"
-    )
+    add("--force", action="store_true", help="start anew, even if FILE or its checkpoint are there")
 
 
 def run_train(options: argparse.Namespace, progress: Progress) -> None:
