@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,15 +133,14 @@ def test_calibration_makes_probabilities_agree_with_frequencies() -> None:
     # 20000 columns fix the slope to about 1 %
     assert slope == pytest.approx(0.5, abs=0.03)
     assert np.ptp(offset) < 0.15
-    confusion = ((0,) * len(ROLES),) * len(ROLES)
-    fixed = Calibration(slope, offset, confusion).apply(bold)
+    fixed = replace(Calibration.none(), slope=slope, offset=offset).apply(bold)
     assert np.abs(fixed - true).mean() < 0.01
     assert np.abs(bold - true).mean() > 0.05
     assert fixed.sum(axis=1) == pytest.approx(1)
 
 
 def test_calibration_keeps_the_impossible_impossible() -> None:
-    calibration = Calibration(0.8, (0.1,) * len(ROLES), ((0,) * len(ROLES),) * len(ROLES))
+    calibration = replace(Calibration.none(), slope=0.8, offset=(0.1,) * len(ROLES))
     p = np.zeros((1, len(ROLES)))
     p[0, 1], p[0, 2] = 0.7, 0.3
     fixed = calibration.apply(p)
@@ -152,7 +152,7 @@ def test_calibration_keeps_the_impossible_impossible() -> None:
 def test_weights_files_carry_settings_record_calibration_and_hash(tmp_path: Path) -> None:
     network = ResUNet(SMALL)
     path = tmp_path / "w.safetensors"
-    calibration = Calibration(0.9, (0.0,) * len(ROLES), ((1,) * len(ROLES),) * len(ROLES))
+    calibration = replace(Calibration.none(), slope=0.9)
     sha256 = save_weights(path, network, TINY, [{"step": 1, "loss": 2.0}], calibration)
     loaded = load_weights(path)
     assert loaded.config == TINY

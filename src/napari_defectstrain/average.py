@@ -18,7 +18,7 @@ from .candidates import Candidates, find_candidates, thin_reference
 from .config import Config
 from .materials import DEFECT_ROLES, ROLES
 from .patches import Patch, find_patches
-from .purity import expected_mixture, expected_purity, overconfidence
+from .purity import expected_mixture, expected_purity
 from .regions import Regions
 from .types import (
     BoolArray,
@@ -27,7 +27,6 @@ from .types import (
     ClassStack,
     DefectStrainError,
     FloatArray,
-    IntArray,
     Progress,
     Sites,
     StrArray,
@@ -106,8 +105,8 @@ def stack_classes(
     a_pm: float,
     rng: np.random.Generator,
     progress: Progress = no_progress,
-    confusion: FloatArray | IntArray | None = None,
     regions: Sequence[Regions | None] | None = None,
+    overconfidence: Sequence[float] | None = None,
 ) -> dict[str, ClassStack]:
     """Windows around the isolated columns of each class, in the lattice frame, registered.
 
@@ -125,11 +124,11 @@ def stack_classes(
     rng : numpy.random.Generator
         Draws the defect-free reference windows.
     progress : callable
-    confusion : array, `(K, K)`, optional
-        How the detector did on validation images (counts; rows true class, columns class given):
-        checks the probabilities that the expected purity comes from.
     regions : sequence of Regions or None, optional
         Of each image; an image without them is taken as one domain.
+    overconfidence : sequence of float, `(K,)`, optional
+        How many times oftener than its probabilities say the detector gives a wrong class:
+        enters the expected purity.
 
     Returns
     -------
@@ -163,7 +162,7 @@ def stack_classes(
     windows, centre_px, shift_pm = _registered(found, sources, frame, config, progress)
     reason = _reasons(found, windows, shift_pm, frame, config)
     stacks = {}
-    wrong = np.ones(len(names)) if confusion is None else overconfidence(sites, confusion)
+    wrong = np.ones(len(names)) if overconfidence is None else np.asarray(overconfidence)
     for role in (ROLES.index(r) for r in STACKED_ROLES):
         which = np.flatnonzero(found.class_index == role)
         if len(which) == 0:

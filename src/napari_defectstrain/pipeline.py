@@ -104,6 +104,7 @@ def average_classes(
     config: RunConfig,
     progress: Progress = no_progress,
     regions: Sequence[Regions | None] | None = None,
+    overconfidence: Sequence[float] | None = None,
 ) -> dict[str, ClassStack]:
     """Stack the windows around the isolated columns of each class, in the lattice frame.
 
@@ -118,6 +119,8 @@ def average_classes(
     progress : Progress
     regions : sequence of Regions or None, optional
         Of each image: every window lies in one domain. An image without them is taken as one.
+    overconfidence : sequence of float, optional
+        Of the detector, by role (`Detection.overconfidence`): enters the expected purity.
 
     Returns
     -------
@@ -137,7 +140,9 @@ def average_classes(
         check_regions(regions, [image.data.shape for image in images])
     a_pm = lattice_constant(images, sites, get_material(config.material).lattice_pm, regions)
     rng, _ = np.random.default_rng(config.seed).spawn(2)
-    return stack_classes(images, sites, config.average, a_pm, rng, progress, regions=regions)
+    return stack_classes(
+        images, sites, config.average, a_pm, rng, progress, regions, overconfidence
+    )
 
 
 def measure_classes(
@@ -238,6 +243,7 @@ def detect(
             calibrated.append(found)
             warnings += notes
     weights = None
+    overconfidence: tuple[float, ...] = ()
     with clock.stage("detect"):
         if sites is None:
             # The network wants every lattice at one sampling, right or wrong calibration.
@@ -250,6 +256,7 @@ def detect(
             for detection in detections:
                 warnings += detection.warnings
                 weights = detection.weights_sha256
+                overconfidence = detection.overconfidence
     with clock.stage("regions"):
         a_px = [
             material.lattice_pm / float(image.metadata[PIXEL_SIZE_BY_LATTICE])
@@ -266,6 +273,7 @@ def detect(
         populations=usable_populations(calibrated, sites, known, material.class_names),
         weights_sha256=weights,
         regions=tuple(known),
+        overconfidence=overconfidence,
         seconds=clock.seconds,
         warnings=tuple(warnings),
     )
@@ -311,7 +319,9 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
     with clock.stage("average"):
         part = subprogress(progress, 0.0, 0.3)
         regions = found.regions or None
-        stacks = average_classes(found.images, found.sites, config, part, regions)
+        stacks = average_classes(
+            found.images, found.sites, config, part, regions, found.overconfidence or None
+        )
     with clock.stage("measure"):
         measurements = measure_classes(stacks, config, subprogress(progress, 0.3, 1.0))
     return replace(

@@ -122,6 +122,8 @@ class RunResult:
         Hash of the network's weights; None where the sites were given.
     regions : tuple of Regions
         Of each image.
+    overconfidence : tuple of float
+        Of the detector, see `Detection`; empty where the sites were given.
     stacks : mapping of class to ClassStack
     measurements : mapping of class to ClassMeasurement
         Empty, like `stacks`, before `measure`.
@@ -136,6 +138,7 @@ class RunResult:
     populations: pd.DataFrame
     weights_sha256: str | None
     regions: tuple[Regions, ...] = ()
+    overconfidence: tuple[float, ...] = ()
     stacks: Mapping[str, ClassStack] = field(default_factory=dict)
     measurements: Mapping[str, ClassMeasurement] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)

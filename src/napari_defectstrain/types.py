@@ -201,7 +201,7 @@ class ClassStack:
         Their names; empty where `probabilities` is None.
     overconfidence : float
         How many times oftener than their probabilities say the detector's columns of this class
-        are of another one, at least 1; see `purity.overconfidence`.
+        are of another one, at least 1; see `purity.expected_purity`.
     """
 
     class_name: str

@@ -8,7 +8,7 @@ column, need not agree with frequencies.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -40,11 +40,15 @@ class Calibration:
         One a role.
     confusion : tuple of tuple of int
         Columns of the windows it was fitted on by true (rows) and given role, after it.
+    overconfidence : tuple of float
+        By role, how many times oftener than the probabilities say a column given that role is of
+        another one, on the same windows; at least 1.
     """
 
     slope: float
     offset: tuple[float, ...]
     confusion: tuple[tuple[int, ...], ...]
+    overconfidence: tuple[float, ...]
 
     def apply(self, probabilities: FloatArray) -> FloatArray:
         """Corrected probabilities `(N, 7)`; what was impossible stays so."""
@@ -52,7 +56,7 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"slope": self.slope, "offset": self.offset, "confusion": self.confusion}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
@@ -61,7 +65,14 @@ class Calibration:
             float(values["slope"]),
             tuple(float(v) for v in values["offset"]),
             tuple(tuple(int(n) for n in row) for row in values["confusion"]),
+            tuple(float(v) for v in values["overconfidence"]),
         )
+
+    @classmethod
+    def none(cls) -> Calibration:
+        """The correction that changes nothing."""
+        n = len(ROLES)
+        return cls(1.0, (0.0,) * n, ((0,) * n,) * n, (1.0,) * n)
 
 
 def _scaled(probabilities: FloatArray, slope: float, offset: FloatArray) -> FloatArray:
@@ -121,14 +132,23 @@ def fit_calibration(network: ResUNet, config: TrainConfig) -> Calibration:
     network.train(training)
     probabilities, true_class = np.concatenate(found), np.concatenate(truth)
     if len(true_class) == 0:
-        return Calibration(1.0, (0.0,) * len(ROLES), ((0,) * len(ROLES),) * len(ROLES))
+        return Calibration.none()
     slope, offset = fit_slope_and_offset(probabilities, true_class)
-    given = assign_classes(
-        _scaled(probabilities, slope, np.asarray(offset)), DetectConfig().thresholds
-    )
-    confusion = np.zeros((len(ROLES), len(ROLES)), dtype=int)
+    fixed = _scaled(probabilities, slope, np.asarray(offset))
+    given = assign_classes(fixed, DetectConfig().thresholds)
+    n = len(ROLES)
+    confusion = np.zeros((n, n), dtype=int)
     np.add.at(confusion, (true_class, given), 1)
-    return Calibration(slope, offset, tuple(tuple(int(n) for n in row) for row in confusion))
+    wrong = np.bincount(given[given != true_class], minlength=n)
+    doubt = np.bincount(given, 1 - fixed[np.arange(len(given)), given], minlength=n)
+    # one more of each: a handful of columns says nothing
+    factor = np.maximum((wrong + 1) / (doubt + 1), 1.0)
+    return Calibration(
+        slope,
+        offset,
+        tuple(tuple(int(c) for c in row) for row in confusion),
+        tuple(float(f) for f in factor),
+    )
 
 
 def labelled_columns(network: ResUNet, window: Window) -> tuple[FloatArray, IntArray]:

@@ -91,6 +91,12 @@ class Model:
             return probabilities  # each was calibrated for its own question
         return self.members[0].weights.calibrate(probabilities)
 
+    @property
+    def overconfidence(self) -> tuple[float, ...]:
+        """By role, how many times oftener than it says its columns are of another one."""
+        calibration = self.members[0].weights.calibration if len(self.members) == 1 else None
+        return () if calibration is None else calibration.overconfidence
+
 
 def join_maps(maps: Sequence[Tensor], roles: Sequence[str]) -> Tensor:
     """One set of maps from networks that know one class of defects each.

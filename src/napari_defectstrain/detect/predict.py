@@ -34,6 +34,8 @@ class Detection:
     weights_sha256 : str
     material : str
     warnings : tuple of str
+    overconfidence : tuple of float
+        By role, see `calibrate.Calibration`; empty where it isn't known.
     """
 
     sites: Sites
@@ -41,6 +43,7 @@ class Detection:
     weights_sha256: str
     material: str
     warnings: tuple[str, ...]
+    overconfidence: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,14 @@ def detect_columns(
     warnings += identity_doubts(image.name, material, sampling.measured_a_pm, ratio)
     warnings += doubts(image, sites, material)
     progress(1.0, "done")
-    return Detection(sites, sampling.pixel_pm, model.sha256, material.name, tuple(warnings))
+    return Detection(
+        sites,
+        sampling.pixel_pm,
+        model.sha256,
+        material.name,
+        tuple(warnings),
+        model.overconfidence,
+    )
 
 
 def find_sampling(image: CalibratedImage, material: Material) -> Sampling:
