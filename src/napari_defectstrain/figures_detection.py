@@ -54,8 +54,10 @@ def confusion_figure(table: pd.DataFrame) -> Figure:
 def reliability_figure(found: Mapping[str, Reliability], material: Material) -> Figure:
     """Reliability diagrams: how often columns of a probability are of the class.
 
-    Bars are binomial standard errors; the diagonal is the truth. Empty bins are left out.
+    Bars are the standard errors that true probabilities would have; they lie on the diagonal.
+    Empty bins, and classes without a doubtful column, are left out.
     """
+    found = {name: r for name, r in found.items() if r.columns}
     rows = max(1, -(-len(found) // 4))
     figure = Figure(figsize=(10.0, 2.8 * rows), layout="constrained")
     panels = figure.subplots(rows, 4, squeeze=False, sharex=True, sharey=True)
@@ -71,10 +73,8 @@ def reliability_figure(found: Mapping[str, Reliability], material: Material) -> 
         axes.errorbar(
             p, f, error, fmt="o", color=colours[name], markersize=4, markeredgecolor="0.3"
         )
-        text = f"{name}: {r.columns} columns"
-        if r.columns:
-            text += f"\nECE {r.ece:.3f} ± {r.ece_std:.3f} (by chance {r.ece_if_true:.3f})"
-        axes.set_title(text, fontsize=8)
+        error_text = f"ECE {r.ece:.3f} ± {r.ece_std:.3f} (by chance {r.ece_if_true:.3f})"
+        axes.set_title(f"{name}: {r.columns} columns\n{error_text}", fontsize=8)
         axes.set_xlim(0, 1)
         axes.set_ylim(-0.02, 1.02)
     low, high = P_RANGE

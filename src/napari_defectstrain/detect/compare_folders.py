@@ -324,9 +324,7 @@ def _judged_by_oracle(
     material: Material,
 ) -> tuple[Sites, Sites]:
     if image is None:
-        raise DefectStrainError(
-            f"oracle: got no image of {case.stem}; give their folder (--images)"
-        )
+        raise DefectStrainError(f"oracle: got no image of {case.stem}; give --images DIR")
     true = truth_sites(truth.position_px, truth.class_index, material)
     result = oracle(image.data, true, pixel_pm, truth.kind)
     return result.sites, result.least_squares

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from ..materials import DEFECT_ROLES, ROLES, Material
-from ..types import IntArray
+from ..types import FloatArray, IntArray
 from .calibration_curve import Reliability, reliability
 from .compare_folders import Evaluation
 from .conditions import curve, varied
+from .confusion import purity_by_confusion
 from .evaluate import NONE, PAPER_TABLE, UNKNOWN, Comparison, partial_scores, scores
 
 _PAPER_COLUMNS = ("precision", "recall", "balanced_accuracy", "F1")
@@ -163,12 +164,17 @@ def calibration_table(found: dict[str, Reliability]) -> pd.DataFrame:
 
 
 def purity_check(evaluation: Evaluation) -> pd.DataFrame:
-    """Expected purity (mean probability of those given a class) against the actual one."""
+    """Expected purity of what was given each class, by two estimates, against the actual one.
+
+    ``expected_purity`` is the mean probability; ``by_confusion`` is what the confusion matrices of
+    the other images say of each image (`confusion.purity_by_confusion`), over all images.
+    """
     made = evaluation.comparisons
     p = np.concatenate([c.probabilities for c in made])
     truth = np.concatenate([c.true_class for c in made])
     found = np.concatenate([c.found_class for c in made])
     roles = ("X2", *DEFECT_ROLES) if evaluation.complete else evaluation.judged
+    by_confusion = _purity_by_others(evaluation)
     rows = []
     for role in (ROLES.index(r) for r in roles):
         own = found == role
@@ -180,11 +186,25 @@ def purity_check(evaluation: Evaluation) -> pd.DataFrame:
                 "class": evaluation.material.class_names[role],
                 "columns": n,
                 "expected_purity": mean,
+                "by_confusion": by_confusion[role],
                 "actual_purity": actual,
                 "std": float(np.sqrt(actual * (1 - actual) / n)) if n else np.nan,
             }
         )
     return pd.DataFrame(rows)
+
+
+def _purity_by_others(evaluation: Evaluation) -> FloatArray:
+    """Purity by the confusion matrices of the other images, mean over images by columns, `(7,)`."""
+    counts = np.stack([c.counts for c in evaluation.comparisons])
+    right, total = np.zeros(NONE), np.zeros(NONE)
+    for i, own in enumerate(counts if len(counts) > 1 and evaluation.complete else ()):
+        number = own.sum(axis=0)[:NONE]
+        purity = purity_by_confusion(number, counts.sum(axis=0) - counts[i])
+        known = np.isfinite(purity)
+        right[known] += purity[known] * number[known]
+        total[known] += number[known]
+    return np.asarray(np.divide(right, total, out=np.full(NONE, np.nan), where=total > 0))
 
 
 def curves_table(evaluation: Evaluation) -> pd.DataFrame:

@@ -221,7 +221,7 @@ class _Fit:
         h, w = self.data.shape
         margin = int(min(reach, min(h, w) / 4))
         inner = np.arange(margin, h - margin), np.arange(margin, w - margin)
-        count = min(count, len(inner[0]) * len(inner[1]))
+        count = min(count, len(inner[0]) * len(inner[1]) // 3)
         y, x = self.rng.choice(inner[0], count), self.rng.choice(inner[1], count)
         pixel = np.stack([y, x - self.shift[y]], axis=1)
         matrix = self._profile_matrix(pixel, reach)
