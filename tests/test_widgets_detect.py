@@ -80,7 +80,7 @@ def names(viewer):
 
 def test_detecting_adds_the_two_layers_with_provenance(stage):
     viewer, widget, made, image = stage
-    assert names(viewer) == ["region", "region · sites", "region · defects"]
+    assert names(viewer) == ["region", "region · regions", "region · sites", "region · defects"]
     defects = viewer.layers["region · defects"]
     truth = np.bincount(made.class_index, minlength=7)
     counts = defects.features["class"].value_counts()

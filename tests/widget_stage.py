@@ -22,7 +22,12 @@ def truth_detector(*made):
             progress(i / len(images), image.name)
             match = next(m for m in made if np.array_equal(m.image.data, image.data))
             found.append(
-                SimpleNamespace(sites=true_sites(match), weights_sha256="cafe", warnings=())
+                SimpleNamespace(
+                    sites=true_sites(match),
+                    weights_sha256="cafe",
+                    warnings=(),
+                    pixel_size_pm=PIXEL_PM,
+                )
             )
         return found
 

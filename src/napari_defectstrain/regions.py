@@ -119,7 +119,7 @@ class Regions:
     @property
     def usable_px(self) -> int:
         """Area of all domains [px]."""
-        return sum(domain.area_px for domain in self.domains)
+        return int(np.count_nonzero(self.usable))
 
     def label_at(self, position_px: FloatArray) -> LabelArray:
         """Label of the pixel that each position (y, x) lies in, `(N,)`; the rim's outside."""
@@ -247,9 +247,9 @@ def _rows(sites: Sites, which: BoolArray) -> Sites:
 def without_foreign_defects(sites: Sites, regions: Regions) -> Sites:
     """The columns, those in areas that are not 2H as class other: no point defects live there.
 
-    Their probability is certain, their source stays; columns made or relabelled by hand are kept.
+    Their probability is certain, their source stays.
     """
-    foreign = (regions.label_at(sites.position_px) == NOT_2H) & (sites.source != "manual")
+    foreign = regions.label_at(sites.position_px) == NOT_2H
     if not foreign.any():
         return sites
     probabilities = np.array(sites.probabilities)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 import pandas as pd
 from napari.components import ViewerModel
@@ -25,11 +26,13 @@ from qtpy.QtWidgets import (
 from ..io import sites_table, write_table
 from ..materials import ROLES, WSE2
 from ..populations import ALL_IMAGES, SUBSTITUTION, VACANCIES, population_table
+from ..regions import usable_sites
 from ..styles import CLASS_STYLE
 from ..types import DefectStrainError, Sites
 from . import _panel
-from ._layers import corrected_planes, kind, note, pixel_size_pm
+from ._layers import image_planes, kind, layer_by_id, note, pixel_size_pm
 from ._lifetime import connect, when_destroyed
+from ._regions import divided_planes, regions_of, usable_nm2
 from ._symbols import symbol_icon
 from .editing import DefectEditor, editor_of
 
@@ -51,6 +54,7 @@ class EditPanel(QWidget):
         self.layer: Points | None = None
         self.editor: DefectEditor | None = None
         self.class_names = WSE2.class_names[1:]
+        self._watched: set[UUID] = set()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(UPDATE_MS)
@@ -67,7 +71,8 @@ class EditPanel(QWidget):
         self.population.setToolTip(
             "x and vacancy fraction are fractions of the atomic sites, two a chalcogen column; "
             "the share of a class is a fraction of the chalcogen columns, that of other of all "
-            "columns: it counts neither as substituted nor as vacancies"
+            "columns: it counts neither as substituted nor as vacancies. Columns in the 2H domains "
+            "of the · regions layer count"
         )
         layout.addWidget(self.population)
         exports = QHBoxLayout()
@@ -198,6 +203,13 @@ class EditPanel(QWidget):
             label.setText(name)
         self.update_counts()
 
+    def _watch_regions(self) -> None:
+        """Count again whenever the regions of the shown layer are painted or removed."""
+        layer = regions_of(self.viewer, self.layer) if self.layer is not None else None
+        if layer is not None and layer.unique_id not in self._watched:
+            self._watched.add(layer.unique_id)
+            connect(self, layer.events.set_data, lambda *_: self._timer.start())
+
     def _install_shortcuts(self) -> None:
         # napari's bind_key never sees Shift+digit: the key arrives as "!", "@", … So these are
         # Qt shortcuts of the window, on only while a defects layer is the active one.
@@ -278,6 +290,7 @@ class EditPanel(QWidget):
     def update_counts(self) -> None:
         """Count again and show the numbers."""
         self._apply_shown()
+        self._watch_regions()
         for name in ("Undo", "Redo"):
             flag = self.editor is not None and getattr(self.editor, f"can_{name.lower()}")
             self.buttons[name].setEnabled(flag)
@@ -300,26 +313,30 @@ class EditPanel(QWidget):
             f"{rows.loc[SUBSTITUTION, 'all_columns']} chalcogen columns · "
             f"x = {rows.loc[SUBSTITUTION, 'concentration']:.4f} · "
             f"vacancies {_percent(rows.loc[VACANCIES, 'concentration'])} of the sites"
+            + _area(rows.loc[SUBSTITUTION, "area_nm2"])
         )
 
     def _table(self, layers: Sequence[Layer | None]) -> pd.DataFrame | None:
         """Populations of some defects layers of one material; None where there are no columns."""
         names: list[str] = []
         columns: list[Sites] = []
+        areas: list[float] = []
         for layer in layers:
             if layer is None or kind(layer) != "defects":
                 continue
             try:
-                planes = corrected_planes(self.viewer, layer)
+                planes, regions = divided_planes(self.viewer, layer, measure=False)
+                images = image_planes(layer_by_id(self.viewer, note(layer)["image"]))
             except DefectStrainError:
                 continue
             image = layer.name.removesuffix(" · defects")
             several = len(planes) > 1
             names += [f"{image} {i + 1}" if several else image for i in range(len(planes))]
-            columns += planes
+            columns += [usable_sites(s, r) for s, r in zip(planes, regions, strict=True)]
+            areas += [usable_nm2(im, r) for im, r in zip(images, regions, strict=True)]
         if not columns:
             return None
-        return population_table(names, columns, columns[0].class_names)
+        return population_table(names, columns, columns[0].class_names, areas)
 
     def export(self) -> None:
         """Write the population table where the user says."""
@@ -342,7 +359,7 @@ class EditPanel(QWidget):
         if self.layer is None or self._table([self.layer]) is None:
             show_warning("There are no columns to write yet: detect first")
             return
-        planes = corrected_planes(self.viewer, self.layer)
+        planes, _ = divided_planes(self.viewer, self.layer, measure=False)
         image = self.layer.name.removesuffix(" · defects")
         given = _panel.ask_save_path(self, "Export columns", f"{image}.sites.csv")
         if not given:
@@ -366,6 +383,10 @@ CLASS_HELP = {
     "other": "What fits no class: adatom, antisite, metal vacancy, another phase. It is never "
     "averaged, and no window is cut near it",
 }
+
+
+def _area(area_nm2: float) -> str:
+    return "" if area_nm2 != area_nm2 else f" · {area_nm2:.1f} nm² usable"
 
 
 def _percent(fraction: float) -> str:

@@ -218,6 +218,7 @@ def add_detection(
     source: Image,
     sites: Sequence[Sites],
     metadata: dict[str, Any],
+    foreign: np.ndarray | None = None,
 ) -> tuple[Points, Points]:
     """Add "<image> · sites" (all columns, hidden, locked) and "<image> · defects".
 
@@ -230,6 +231,8 @@ def add_detection(
         One for each plane of the image.
     metadata : dict
         From `provenance`.
+    foreign : array of bool, `(N,)`, optional
+        Columns of all planes that are no defects, whatever they were taken for.
 
     Returns
     -------
@@ -258,7 +261,7 @@ def add_detection(
     )
     all_columns.editable = False
     all_columns.locked = True
-    position, features = defect_points(whole, table, names)
+    position, features = defect_points(whole, table, names, foreign)
     defects = viewer.add_points(
         position,
         name=free_name(viewer, f"{source.name} · defects"),
@@ -278,10 +281,15 @@ def marker_size(layer: Layer) -> float:
 
 
 def defect_points(
-    position: np.ndarray, table: pd.DataFrame, names: Sequence[str]
+    position: np.ndarray,
+    table: pd.DataFrame,
+    names: Sequence[str],
+    foreign: np.ndarray | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """The defects among the columns; classes from X2 on, so that a point can say "perfect"."""
     rows = table["class"].isin(names[2:]).to_numpy()
+    if foreign is not None:
+        rows = rows & ~foreign
     features = table.loc[rows, ["class", "probability", "source"]].reset_index(drop=True)
     features["class"] = pd.Categorical(features["class"].astype(str), names[1:])
     return position[rows], features

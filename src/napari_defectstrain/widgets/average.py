@@ -21,12 +21,12 @@ from ..average import STACKED_ROLES, AverageConfig, average_stack
 from ..materials import WSE2, Material, get_material
 from ..pipeline import average_classes
 from ..purity import purity_text
+from ..regions import Regions
 from ..runs import RunConfig
 from ..types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
 from . import _panel
 from ._averages import add_averages, free_corner, layers_of_run, look_at, run_title, runs
 from ._layers import (
-    corrected_planes,
     image_planes,
     kind,
     layer_by_id,
@@ -34,6 +34,7 @@ from ._layers import (
     note,
     provenance,
 )
+from ._regions import divided_planes
 
 SHELLS = {
     "none": 0,
@@ -244,17 +245,18 @@ class AverageWidget(_panel.Panel):
         try:
             layers = self.chosen()
             config = self.config(material_of(layers[0]))
-            images, sites = [], []
+            images, sites, regions = [], [], []
             for layer in layers:
-                planes = corrected_planes(self.viewer, layer)
+                columns, divided = divided_planes(self.viewer, layer)
                 images += image_planes(layer_by_id(self.viewer, note(layer)["image"]))
-                sites += planes
+                sites += columns
+                regions += divided
         except DefectStrainError as mistake:
             self.run_bar.fail(str(mistake))
             return
         names = [b.text() for b in self.classes if b.isChecked()]
         self.run_bar.start(
-            lambda progress: _average(images, sites, names, config, progress),
+            lambda progress: _average(images, sites, regions, names, config, progress),
             lambda result: self._show(layers, *result, config),
             "Cutting and registering windows…",
         )
@@ -328,11 +330,12 @@ def _stacked(material: Material) -> tuple[str, ...]:
 def _average(
     images: list[CalibratedImage],
     sites: list[Sites],
+    regions: list[Regions | None],
     names: list[str],
     config: RunConfig,
     progress: Progress,
 ) -> tuple[dict[str, ClassStack], dict[str, ClassAverage]]:
-    stacks = average_classes(images, sites, config, progress)
+    stacks = average_classes(images, sites, config, progress, regions)
     kept = {n: s for n, s in stacks.items() if n in names and s.n > 0}
     if not kept:
         raise DefectStrainError(

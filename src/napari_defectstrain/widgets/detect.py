@@ -11,7 +11,8 @@ from ..detect.config import DEVICES, DetectConfig
 from ..io import validate_image
 from ..loading import sum_frames
 from ..materials import DEFECT_ROLES, MATERIALS, get_material
-from ..pipeline import detect_images
+from ..pipeline import detect_images, divide_images
+from ..regions import Regions, region_summary
 from ..runs import RunConfig
 from ..types import CalibratedImage, DefectStrainError, Progress
 from . import _panel
@@ -19,22 +20,16 @@ from ._calibrator import Calibrator
 from ._edit_panel import EditPanel
 from ._layers import (
     CALIBRATION,
-    add_detection,
-    defect_points,
     free_name,
     image_planes,
     kind,
-    layer_by_id,
     note,
     pixel_size_pm,
     plane_placement,
     provenance,
-    replace_metadata,
-    set_points,
-    site_positions,
-    site_table,
 )
 from ._lifetime import connect
+from ._regions import edited, put_detection, regions_of
 from .editing import editor_of
 
 BUNDLED = "bundled weights"
@@ -58,8 +53,8 @@ class DetectWidget(_panel.Panel):
             napari_viewer,
             "detect",
             "Detect columns",
-            "Find and classify all columns of the image; adds one layer of defects and one, "
-            "hidden, of all columns",
+            "Find and classify all columns of the image; adds a layer of defects, a hidden one of "
+            "all columns, and one of regions: 2H domains, boundaries, other phases, holes, dirt",
         )
         self._build_source()
         self._build_thresholds()
@@ -69,7 +64,7 @@ class DetectWidget(_panel.Panel):
         self.body.addStretch(1)
         self._queue: list[Layer | None] = []
         self._keep = False
-        self._known_edits = 0
+        self._known_edits = (0, False)
         self.run_bar.run_clicked.connect(self.run)
         self.image.layer_changed.connect(self._image_changed)
         self.watch_layers(self.image.refresh)
@@ -269,7 +264,7 @@ class DetectWidget(_panel.Panel):
         planes = image_planes(layer)
         self.run_bar.start(
             lambda progress: _detect_all(planes, config, progress),
-            lambda detections: self._show(layer, detections, config),
+            lambda result: self._show(layer, *result, config),
             f"Detecting in {layer.name}…",
         )
 
@@ -281,46 +276,49 @@ class DetectWidget(_panel.Panel):
         ]
         return mine[-1] if mine else None
 
+    def _edits(self, previous: Layer | None) -> tuple[int, bool]:
+        """Changes by hand of the last detection: points, and whether its regions differ."""
+        if previous is None:
+            return 0, False
+        return editor_of(previous).edited, edited(regions_of(self.viewer, previous))
+
     def _may_replace(self, layer: Layer) -> bool:
         """Ask before a layer that was edited by hand is touched; False where the user cancels."""
         self._keep = not self.update_existing.isChecked()
         previous = self._previous(layer)
-        self._known_edits = 0 if previous is None else editor_of(previous).edited
-        if self._keep or self._known_edits == 0:
+        self._known_edits = self._edits(previous)
+        points, regions = self._known_edits
+        if self._keep or not (points or regions):
             return True
+        parts = [f"{previous.name} holds {points} change(s) made by hand"] if points else []
+        parts += [f"{regions_of(self.viewer, previous).name} was edited"] if regions else []
         answer = _panel.ask(
             self,
             "Edited by hand",
-            f"{previous.name} holds {self._known_edits} change(s) made by hand. A new "
-            "detection would replace them.",
+            f"{', and '.join(parts)}. A new detection would replace them.",
             [NEW_LAYERS, REPLACE],
         )
         self._keep = answer == NEW_LAYERS
         return answer is not None
 
-    def _show(self, layer: Image, detections: list[Any], config: RunConfig) -> None:
+    def _show(
+        self, layer: Image, detections: list[Any], regions: list[Regions], config: RunConfig
+    ) -> None:
         if layer not in self.viewer.layers:
             raise DefectStrainError(f"{layer.name} was removed while it was searched")
         sites = [d.sites for d in detections]
         metadata = provenance("defects", config.to_dict()["detect"], detections[0].weights_sha256)
         previous = self._previous(layer)
         # She may have gone on editing while the network was at work.
-        more = previous is not None and editor_of(previous).edited != self._known_edits
+        more = self._edits(previous) != self._known_edits
         if more and not self._keep and not self._may_replace(layer):
             self.run_bar.status.setText(f"{layer.name}: kept as edited, detection discarded")
             return
-        all_columns = layer_by_id(self.viewer, note(previous).get("sites")) if previous else None
-        if self._keep or previous is None or all_columns is None:
-            _, defects = add_detection(self.viewer, layer, sites, metadata)
-        else:
-            defects, editor, names = previous, editor_of(previous), sites[0].class_names
-            for old in (all_columns, defects):
-                replace_metadata(old, metadata, class_names=list(names))
-            whole, table = site_positions(sites, layer.ndim), site_table(sites)
-            set_points(all_columns, whole, table)
-            editor.replace(*defect_points(whole, table, names))
-            editor.reset()
-        for warning in {w for d in detections for w in d.warnings}:
+        settings = provenance("regions", config.to_dict()["regions"], detections[0].weights_sha256)
+        old = None if self._keep else previous
+        defects = put_detection(self.viewer, layer, old, sites, regions, metadata, settings)
+        warnings = {w for d in detections for w in d.warnings}
+        for warning in warnings.union(*(region_summary(layer.name, r) for r in regions)):
             show_warning(warning)
         self.viewer.layers.selection.active = defects
         self.edit.show_layer(defects)
@@ -387,7 +385,13 @@ def _register(planes: list[CalibratedImage], name: str, progress: Progress) -> C
     return sum_frames(planes, name, progress)
 
 
-def _detect_all(planes: list[CalibratedImage], config: RunConfig, progress: Progress) -> list[Any]:
+def _detect_all(
+    planes: list[CalibratedImage], config: RunConfig, progress: Progress
+) -> tuple[list[Any], list[Regions]]:
     for plane in planes:
         validate_image(plane)
-    return detect_images(planes, config, progress)
+    detections = detect_images(planes, config, progress)
+    lattice_pm = get_material(config.material).lattice_pm
+    a_px = [lattice_pm / d.pixel_size_pm for d in detections]
+    _, regions = divide_images(planes, [d.sites for d in detections], a_px, config.regions)
+    return detections, regions
