@@ -13,6 +13,7 @@ CANONICAL_PIXEL_PM = 40.0
 """Pixel size that the network works at: near Nyquist sampling of the paper's probe [pm]."""
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+RENDERERS = ("auto", "numpy", "torch")
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,9 @@ class TrainConfig(Config):
     workers : int
         Processes that simulate windows.
     device : str
+    renderer : str
+        What renders windows: ``numpy``, ``torch`` (in batches on an NVIDIA GPU, in the workers
+        elsewhere), or ``auto``: torch on an NVIDIA GPU, numpy elsewhere.
     """
 
     conditions: Conditions = field(default_factory=Conditions)
@@ -130,8 +134,13 @@ class TrainConfig(Config):
     seed: int = 0
     workers: int = 1
     device: str = "cpu"
+    renderer: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.renderer not in RENDERERS:
+            raise DefectStrainError(
+                f"renderer: got {self.renderer!r}, expected one of {', '.join(RENDERERS)}"
+            )
         if self.only and self.only not in DEFECT_ROLES:
             raise DefectStrainError(
                 f"only: got {self.only!r}, expected nothing or one of {', '.join(DEFECT_ROLES)}"

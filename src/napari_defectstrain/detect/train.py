@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from .condition import material_condition
 from .config import TrainConfig
 from .device import fast_bfloat16, pick_device
 from .network import N_LABELS, ResUNet
+from .render_jobs import RenderJob, draw_job
+from .renderer import render_batch
 from .weights_file import save_weights
 from .windows import draw_window
 
@@ -38,50 +40,89 @@ class Example(NamedTuple):
     condition: Tensor
 
 
-class SimulatedWindows(IterableDataset[Example]):
-    """Endless windows; each worker has a stream of its own, a resumed run a new one."""
+class SimulatedWindows(IterableDataset[Any]):
+    """Endless windows, or with `as_jobs` what they show; each worker has a stream of its own.
 
-    def __init__(self, config: TrainConfig, start: int) -> None:
+    A resumed run has new ones.
+    """
+
+    def __init__(self, config: TrainConfig, start: int, as_jobs: bool = False) -> None:
         self.config = config
         self.start = start
+        self.as_jobs = as_jobs
 
-    def __iter__(self) -> Iterator[Example]:
+    def __iter__(self) -> Iterator[Any]:
         info = torch.utils.data.get_worker_info()
         worker = info.id if info else 0
         rng = np.random.default_rng([self.config.seed, 1 + worker, self.start])
         while True:
-            yield draw_example(self.config, rng)
+            if self.as_jobs:
+                yield draw_job(self.config.conditions, self.config.window_px, rng)
+            else:
+                yield draw_example(self.config, rng)
 
 
 def draw_example(config: TrainConfig, rng: np.random.Generator) -> Example:
     """A fresh window; with `config.only`, all other chalcogen columns count as X2."""
+    if config.renderer == "torch":
+        job = draw_job(config.conditions, config.window_px, rng)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        return rendered([job], config, generator)[0]
     window = draw_window(config.conditions, config.window_px, rng)
-    labels = window.labels.astype(np.uint8)
-    if config.only:
-        metal, host, wanted = (1 + ROLES.index(r) for r in ("metal", "X2", config.only))
-        labels[(labels > metal) & (labels != wanted)] = host
+    labels = torch.from_numpy(window.labels.astype(np.uint8))
     condition = material_condition(window.material).astype(np.float32)
     return Example(
-        torch.from_numpy(window.image), torch.from_numpy(labels), torch.from_numpy(condition)
+        torch.from_numpy(window.image), _wanted(labels, config.only), torch.from_numpy(condition)
     )
 
 
-def batches(config: TrainConfig, start: int) -> Iterator[Example]:
+def rendered(
+    jobs: Sequence[RenderJob], config: TrainConfig, generator: torch.Generator
+) -> list[Example]:
+    """The windows of jobs, rendered on the device of the generator, where they stay."""
+    device = generator.device
+    image, labels = render_batch(jobs, device, generator)
+    labels = _wanted(labels, config.only)
+    known = np.stack([material_condition(job.material) for job in jobs]).astype(np.float32)
+    condition = torch.from_numpy(known).to(device)
+    return [Example(*parts) for parts in zip(image[:, 0], labels, condition, strict=True)]
+
+
+def _wanted(labels: Tensor, only: str) -> Tensor:
+    if not only:
+        return labels
+    metal, host, wanted = (1 + ROLES.index(r) for r in ("metal", "X2", only))
+    return labels.masked_fill((labels > metal) & (labels != wanted), host)
+
+
+def _fresh(config: TrainConfig, start: int, device: torch.device) -> Iterator[list[Example]]:
+    """New windows, half a batch at a time; a GPU renders what the workers draw."""
+    on_gpu = device.type == "cuda" and config.renderer != "numpy"
+    loader = DataLoader(
+        SimulatedWindows(config, start, as_jobs=on_gpu),
+        batch_size=max(1, config.batch // 2),
+        num_workers=config.workers,
+        prefetch_factor=8 if config.workers else None,
+        collate_fn=list if on_gpu else None,
+    )
+    seed = int(np.random.default_rng([config.seed, 2, start]).integers(2**63))
+    generator = torch.Generator(device if on_gpu else "cpu").manual_seed(seed)
+    for drawn in loader:
+        if on_gpu:
+            yield rendered(drawn, config, generator)
+        else:
+            yield [Example(*parts) for parts in zip(*drawn, strict=True)]
+
+
+def batches(config: TrainConfig, start: int, device: torch.device) -> Iterator[Example]:
     """Batches (b, 1, h, w), labels (b, h, w), conditions (b, c) for training from step `start` on.
 
     Half of every batch is new, half is drawn again from the last `_BUFFER` windows, each time in a
     random one of its eight orientations: simulating costs as much as a step.
     """
-    loader = DataLoader(
-        SimulatedWindows(config, start),
-        batch_size=max(1, config.batch // 2),
-        num_workers=config.workers,
-        prefetch_factor=8 if config.workers else None,
-    )
     rng = np.random.default_rng([config.seed, 0, start])
     kept: list[Example] = []
-    for fresh in loader:
-        new = [Example(*parts) for parts in zip(*fresh, strict=True)]
+    for new in _fresh(config, start, device):
         kept = (kept + new)[-_BUFFER:]
         chosen = new + [kept[i] for i in rng.integers(0, len(kept), config.batch - len(new))]
         yield _stacked([_orient(example, int(rng.integers(8))) for example in chosen])
@@ -193,7 +234,7 @@ def train(
     losses: list[float] = []
     since = time.monotonic() - run.seconds
     done = fraction_done(run.step, run.seconds, config)
-    for batch in batches(config, run.step) if done < 1 else ():
+    for batch in batches(config, run.step, device) if done < 1 else ():
         run.set_learning_rate(learning_rate(run.step, done, config))
         losses.append(run.learn(Example(*(part.to(device) for part in batch))))
         run.seconds = time.monotonic() - since
@@ -292,7 +333,9 @@ class _Run:
         self.record = list(state["record"])
 
 
-_FREE = ("steps", "minutes", "workers", "device", "steps_per_epoch", "calibration_windows")
+_FREE = (
+    "steps", "minutes", "workers", "device", "renderer", "steps_per_epoch", "calibration_windows",
+)  # fmt: skip
 """Settings that a resumed run may change."""
 
 
