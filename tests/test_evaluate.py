@@ -291,8 +291,14 @@ def test_pixels_come_before_lengths(tmp_path):
 def test_what_is_assumed_is_said(tmp_path):
     truth = read_truth(written(tmp_path, "y,x\n10,20\n30,40\n"), WSE2, None)
     assert (truth.class_index == UNKNOWN).all()
-    assert any("taken as pixels" in note for note in truth.notes)
+    assert any("y and x in pixels" in note for note in truth.notes)
     assert any("only places" in note for note in truth.notes)
+
+
+def test_two_columns_of_any_name_are_y_and_x(tmp_path):
+    truth = read_truth(written(tmp_path, "c0,c1\n10,20\n30,40\n"), WSE2, None)
+    np.testing.assert_allclose(truth.position_px, [[10.0, 20.0], [30.0, 40.0]])
+    assert any("c0 and c1 are taken as y and x" in note for note in truth.notes)
 
 
 def test_users_say_what_their_names_mean(tmp_path):

@@ -82,9 +82,10 @@ def read_truth(
 ) -> Truth:
     """Read a table of true columns.
 
-    Positions: y_px and x_px, or y and x (taken as pixels), or y_nm and x_nm, y_pm and x_pm. Class:
-    the names of roles or of the material's classes, or what people call them (`class_aliases`);
-    without such a column only places are known. A column ``kind`` names look-alikes.
+    Positions: y_px and x_px, or y and x (taken as pixels), or y_nm and x_nm, y_pm and x_pm; of a
+    table of two columns the first is y. Class: the names of roles or of the material's classes, or
+    what people call them (`class_aliases`); without such a column only places are known. A column
+    ``kind`` names look-alikes.
 
     Parameters
     ----------
@@ -148,6 +149,8 @@ def _positions(
     table: pd.DataFrame, path: Path, pixel_size_pm: float | None, notes: list[str]
 ) -> FloatArray:
     pair = next((p for p in _POSITIONS if p[0] in table and p[1] in table), None)
+    if pair is None and len(table.columns) == 2:
+        pair = (table.columns[0], table.columns[1], None)
     if pair is None:
         raise DefectStrainError(
             f"{path}: got the columns {', '.join(table.columns)}; expected y_px and x_px, or y and "
@@ -162,7 +165,7 @@ def _positions(
         )
     if pm is None:
         if not names[0].endswith("_px"):
-            notes.append(f"{path.name}: {names[0]} and {names[1]} are taken as pixels")
+            notes.append(f"{path.name}: {names[0]} and {names[1]} are taken as y and x in pixels")
         return np.asarray(values, dtype=float)
     if pixel_size_pm is None:
         raise DefectStrainError(
