@@ -20,6 +20,9 @@ from .tiles import columns_by_tiles
 
 _RESOLVED_PM = 60.0
 _MIN_COLUMNS = 30
+_BORDER_PX = 1.25
+"""Columns whose centre lies nearer to the border than 50 pm, cut by it, are not reported [px of
+the network]: neither their place nor their class can be told."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ def detect_columns(
         config.min_column_probability,
         lambda fraction, message: progress(0.05 + 0.9 * fraction, message),
     )
+    low, high = _BORDER_PX - 0.5, np.asarray(prepared.shape) - 0.5 - _BORDER_PX
+    found = found[((found.position_px >= low) & (found.position_px <= high)).all(axis=1)]
     if len(found) < _MIN_COLUMNS:
         raise DefectStrainError(
             f"{image.name}: found {len(found)} columns, expected at least {_MIN_COLUMNS}; is it "
