@@ -246,12 +246,7 @@ def detect(
     overconfidence: tuple[float, ...] = ()
     with clock.stage("detect"):
         if sites is None:
-            # The network wants every lattice at one sampling, right or wrong calibration.
-            sampled = [
-                replace(image, pixel_size_pm=image.metadata[PIXEL_SIZE_BY_LATTICE])
-                for image in calibrated
-            ]
-            detections = detect_images(sampled, config, progress)
+            detections = detect_images(calibrated, config, progress)
             sites = [detection.sites for detection in detections]
             for detection in detections:
                 warnings += detection.warnings
