@@ -23,7 +23,8 @@ class DetectConfig(Config):
     Parameters
     ----------
     weights : str or None
-        Weights file (safetensors); None takes the bundled one of the material.
+        Weights file (safetensors); None takes the bundled one of the material. Networks that know
+        one class each: their folder, or their files joined by the system's path separator.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     thresholds : tuple of float
@@ -31,7 +32,8 @@ class DetectConfig(Config):
     material : str
         Preset of `materials`.
     tile_px : int
-        Side of the tiles at the network's sampling, rim included [px].
+        Largest side of the tiles at the network's sampling, rim included [px]; they become smaller
+        where the memory doesn't suffice.
     symmetries : int
         Rotations and mirror images averaged over: 1, 4 or 8.
     min_column_probability : float
