@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from tqdm import tqdm
 
 from .materials import DEFECT_ROLES, MATERIALS
 from .types import DefectStrainError, Progress
@@ -72,14 +73,14 @@ def evaluate(options: argparse.Namespace, progress: Progress) -> None:
         progress,
     )
     for note in made.notes:
-        print(f"defectstrain: note: {note}", file=sys.stderr)
+        tqdm.write(f"defectstrain: note: {note}", file=sys.stderr)
     found = reliabilities(made) if made.judged else {}
-    print(report(made, found))
+    tqdm.write(report(made, found), file=sys.stdout)
     if options.out is not None:
         from .evaluation_results import write_evaluation
 
         write_evaluation(made, found, options.out, [options.predictions, options.truth])
-        print(f"\nresults in {options.out}")
+        tqdm.write(f"\nresults in {options.out}", file=sys.stdout)
 
 
 def _class_map(texts: list[str]) -> dict[str, str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ..io import SUFFIXES as IMAGE_SUFFIXES
 from ..io import read_images
@@ -253,7 +252,8 @@ def _pixel_size(case: _Case, image: CalibratedImage | None, options: Options) ->
 def _read_prediction(path: Path, material: Material) -> Sites:
     """Columns that detection found; tables without a class other have none of it."""
     names = material.class_names
-    header = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns.str.strip()
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = [name.strip() for name in file.readline().split(",")]
     if f"p_{names[0]}" not in header or f"p_{names[-1]}" in header:
         return read_sites(path, names)
     sites = read_sites(path, names[:-1])
