@@ -10,6 +10,7 @@ from napari_defectstrain import pipeline
 from napari_defectstrain.loading import calibrate, distinct_names
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.pipeline import RunConfig, RunResult
+from napari_defectstrain.regions import NOT_2H, label_regions, usable_sites
 from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError, Sites
 
 
@@ -234,3 +235,96 @@ def with_defects(sites: Sites, image: CalibratedImage, count: int) -> Sites:
     distance = np.hypot(*(sites.position_px - middle).T)
     distance[sites.is_metal] = np.inf
     return relabelled(sites, distance <= np.sort(distance)[count - 1], "SV")
+
+
+# ---------------------------------------------------------------- several domains in one image
+
+SEAM, TWIN_SIDE = 384, 768  # px
+
+
+@pytest.fixture(scope="module")
+def twin() -> tuple[CalibratedImage, Sites]:
+    """Two halves of an image, mirror twins: turned by 60 degrees against each other."""
+    left = simulated(seed=1, rotation_deg=8.0, size=TWIN_SIDE)
+    right = simulated(seed=2, rotation_deg=68.0, size=TWIN_SIDE)
+    data = np.hstack([left.image.data[:, :SEAM], right.image.data[:, SEAM:]])
+    keep = [left.position_px[:, 1] < SEAM, right.position_px[:, 1] >= SEAM]
+    index = np.concatenate([left.class_index[keep[0]], right.class_index[keep[1]]])
+    sites = replace(
+        true_sites(left),
+        position_px=np.concatenate([left.position_px[keep[0]], right.position_px[keep[1]]]),
+        probabilities=np.eye(len(WSE2.class_names))[index],
+        class_index=index,
+        source=np.full(len(index), "model"),
+    )
+    return replace(left.image, data=data, name="twin"), sites
+
+
+def test_windows_of_mirror_twins_come_into_one_frame(twin):
+    image, sites = twin
+    found = pipeline.detect([image], QUICK, [sites])
+    (regions,) = found.regions
+    assert [round(d.orientation_deg) % 120 for d in regions.domains] in ([8, 68], [68, 8])
+    assert [d.sense for d in regions.domains] == [1, -1]
+    assert any("2 2H domains" in text for text in found.warnings)
+    stacks = pipeline.average_classes(found.images, found.sites, QUICK, regions=found.regions)
+    stack = stacks["2Se"]
+    # half of a 2 nm window's side is 48 px: whole windows, turned, lie on one side of the seam
+    assert (np.abs(stack.position_px[:, 1] - SEAM) > 48).all()
+    on_left = stack.position_px[:, 1] < SEAM
+    one, other = (stack.windows[stack.included & w].mean(axis=0) for w in (on_left, ~on_left))
+    difference, turned = np.std(one - other), np.std(one - other[::-1, ::-1])
+    assert difference < 0.1 * turned  # noise of some 30 windows against a frame that is 60 deg off
+
+
+def test_counts_and_areas_are_those_of_the_domains(twin):
+    image, sites = twin
+    found = pipeline.detect([image], QUICK, [sites])
+    (regions,) = found.regions
+    inside = usable_sites(sites, regions)
+    assert 0 < len(sites) - len(inside) < 0.05 * len(sites)
+    rows = found.populations.query("image == 'all'").set_index("class")
+    area = regions.usable_px * 0.02074**2
+    for i, name in enumerate(WSE2.class_names):
+        assert rows.loc[name, "columns"] == (inside.class_index == i).sum()
+        assert rows.loc[name, "area_nm2"] == pytest.approx(area)
+        assert rows.loc[name, "per_nm2"] == pytest.approx(rows.loc[name, "columns"] / area)
+    # a unit cell of 330 pm holds one metal column: 1/(0.33^2 sqrt(3)/2) = 10.60 /nm2; the rim of
+    # 4 000 nm cells decides about one per cent
+    assert rows.loc["W", "per_nm2"] == pytest.approx(10.60, rel=0.015)
+
+
+def test_edited_regions_decide_what_is_counted_and_averaged(twin):
+    image, sites = twin
+    labels = np.full(image.data.shape, NOT_2H, dtype=np.uint8)
+    labels[:, :SEAM] = 1
+    edited = label_regions(labels, sites)
+    found = pipeline.detect([image], QUICK, [sites], regions=[edited])
+    assert found.regions == (edited,)
+    rows = found.populations.query("image == 'all'").set_index("class")
+    assert (
+        rows.loc["W", "columns"] == (sites.is_metal & (sites.position_px[:, 1] < SEAM - 0.5)).sum()
+    )
+    assert found.sites[0].class_index.tolist() == sites.class_index.tolist()  # as they were given
+    stacks = pipeline.average_classes(found.images, found.sites, QUICK, regions=found.regions)
+    assert all((s.position_px[:, 1] < SEAM).all() for s in stacks.values())
+
+
+def test_one_domain_gives_exactly_what_no_regions_give():
+    made = simulated(seed=1, rotation_deg=8.0)
+    found = pipeline.detect([made.image], QUICK, [true_sites(made)])
+    assert (found.regions[0].labels == 1).all()
+    plain = pipeline.average_classes(found.images, found.sites, QUICK)
+    divided = pipeline.average_classes(found.images, found.sites, QUICK, regions=found.regions)
+    for name, stack in plain.items():
+        np.testing.assert_array_equal(divided[name].windows, stack.windows)
+
+
+def test_nothing_to_average_is_said(twin):
+    image, sites = twin
+    nowhere = label_regions(np.full(image.data.shape, NOT_2H, dtype=np.uint8), sites)
+    with pytest.raises(DefectStrainError, match="no 2H domain in any image"):
+        pipeline.average_classes([image], [sites], QUICK, regions=[nowhere])
+    with pytest.raises(DefectStrainError, match="expected that of the image"):
+        small = label_regions(np.ones((9, 9), dtype=np.uint8), sites)
+        pipeline.detect([image], QUICK, [sites], regions=[small])
