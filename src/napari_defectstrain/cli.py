@@ -127,6 +127,7 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     add("--size", type=int, metavar="N", help="side of the images [px]")
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm]")
     add("--dose", type=float, metavar="D", help="electrons per nm2")
+    add("--drift", type=float, metavar="V", help="frames one by one, drifting by V pm/s")
 
 
 def _run(options: argparse.Namespace, progress: Progress) -> None:
@@ -223,7 +224,7 @@ def _read_sites(folder: Path, names: Sequence[str], material: str) -> list[Sites
 def _simulate(options: argparse.Namespace, progress: Progress) -> None:
     from .loading import subprogress
     from .results import check_out_dir
-    from .simulate.dataset import simulate_image
+    from .simulate.dataset import simulate_image, simulate_series
     from .simulate.samples import write_simulated
 
     if options.sample is not None:
@@ -239,7 +240,11 @@ def _simulate(options: argparse.Namespace, progress: Progress) -> None:
     for i, rng in enumerate(np.random.default_rng(seed).spawn(count)):
         name = f"simulated_{i + 1}"
         subprogress(progress, i / count, 1.0)(0.0, name)
-        write_simulated(simulate_image(config, rng, name), options.out)
+        if options.drift is None:
+            simulated = simulate_image(config, rng, name)
+        else:
+            simulated = simulate_series(config, rng, name, options.drift)
+        write_simulated(simulated, options.out)
     _say(f"{count} image(s) in {options.out}")
 
 
@@ -251,7 +256,7 @@ def _simulate_sample(options: argparse.Namespace, progress: Progress) -> None:
         raise DefectStrainError(
             f"--sample: got {options.sample!r}, expected one of {', '.join(SAMPLES)}"
         )
-    for name in ("config", "material", "images", "size", "pixel_size_pm", "dose"):
+    for name in ("config", "material", "images", "size", "pixel_size_pm", "dose", "drift"):
         if getattr(options, name) is not None:
             raise DefectStrainError(
                 f"--{name.replace('_', '-')}: a sample is fixed but for its --seed; leave out "

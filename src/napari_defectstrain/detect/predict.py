@@ -105,7 +105,8 @@ def detect_columns(
         lambda fraction, message: progress(0.05 + 0.9 * fraction, message),
     )
     low, high = _BORDER_PX - 0.5, np.asarray(prepared.shape) - 0.5 - _BORDER_PX
-    found = found[((found.position_px >= low) & (found.position_px <= high)).all(axis=1)]
+    whole = np.all((found.position_px >= low) & (found.position_px <= high), axis=1)
+    found = found[np.asarray(whole)]
     if len(found) < _MIN_COLUMNS:
         raise DefectStrainError(
             f"{image.name}: found {len(found)} columns, expected at least {_MIN_COLUMNS}; is it "

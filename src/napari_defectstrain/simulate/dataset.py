@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -162,11 +162,27 @@ def crystal_image(
     position_px : array, `(N, 2)`
         (y, x) of the columns: their centres of brightness.
     """
+    atoms, weight, position = atoms_px(crystal, config, origin_px)
+    return _rendered(atoms, weight, config), position
+
+
+def atoms_px(
+    crystal: Crystal, config: SimulationConfig, origin_px: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """What lights the image: one atom a column where it stands upright, else one a layer.
+
+    Returns
+    -------
+    atom_px, weight : arrays, `(A, 2)` and `(A,)`
+        (y, x) [px] and brightness relative to a metal column.
+    position_px : array, `(N, 2)`
+        As in `crystal_image`.
+    """
     layers = layer_weights(config.crystal.material, config.weights)[crystal.layers]  # (N, 3)
     total = layers.sum(axis=1)
     if not crystal.tilt.any():
         position = crystal_to_px(crystal.position_pm, config.scan, origin_px)
-        return _rendered(position, total, config), position
+        return position, total, position
     half = get_material(config.crystal.material).thickness_pm / 2
     height = np.where(crystal.upside_down[:, None], -1.0, 1.0) * [half, 0.0, -half]  # (N, 3)
     atom = crystal.position_pm[:, None] + height[:, :, None] * crystal.tilt[:, None]  # (N, 3, 2)
@@ -175,9 +191,9 @@ def crystal_image(
         total[:, None] > 0, (share[:, :, None] * atom).sum(axis=1), crystal.position_pm
     )
     lit = layers > 0
-    position = crystal_to_px(atom[lit], config.scan, origin_px)
     return (
-        _rendered(position, layers[lit], config),
+        crystal_to_px(atom[lit], config.scan, origin_px),
+        layers[lit],
         crystal_to_px(centre, config.scan, origin_px),
     )
 
@@ -207,6 +223,59 @@ def simulate_image(
     clean, position = crystal_image(crystal, config, origin)
     counts = expose(clean + contamination(scan, rng), scan, rng)
     return with_truth(counts, position, crystal, config, name)
+
+
+def simulate_series(
+    config: SimulationConfig,
+    rng: np.random.Generator,
+    name: str = "series",
+    drift_pm_per_s: float = 5.0,
+    dwell_s: float = 2e-6,
+) -> SimulatedImage:
+    """The frames of one region one by one, drifting steadily in a random direction.
+
+    The drift within a frame is a row's place in time: a shear and stretch of the frame.
+
+    Parameters
+    ----------
+    config : SimulationConfig
+        Of the sum: its dose and read noise are shared out among `scan.frames` frames.
+    rng : numpy.random.Generator
+    name : str
+    drift_pm_per_s : float
+        Speed of the drift [pm/s].
+    dwell_s : float
+        Time a pixel [s].
+
+    Returns
+    -------
+    SimulatedImage
+        `(T, H, W)` counts, the settings of one frame, columns as they lie when the first frame
+        starts; ``drift_pm_yx`` of each frame's middle in the metadata.
+    """
+    frames = config.scan.frames
+    scan = config.scan.replace(
+        dose_e_per_nm2=config.scan.dose_e_per_nm2 / frames,
+        read_noise=config.scan.read_noise * float(np.sqrt(frames)),
+        frames=1,
+    )
+    single = config.replace(scan=scan)
+    crystal = crystal_for(single, rng)
+    dirt = contamination(scan, rng)
+    origin = (np.asarray(scan.shape) - 1) / 2
+    angle = rng.uniform(0, 2 * np.pi)
+    per_second = drift_pm_per_s / scan.pixel_size_pm * np.array([np.sin(angle), np.cos(angle)])
+    frame_s = scan.shape[0] * scan.shape[1] * dwell_s
+    atoms, weight, start = atoms_px(crystal, single, origin)
+    row = np.clip(atoms[:, :1], 0, scan.shape[0]) / scan.shape[0]
+    counts, drift = [], []
+    for t in range(frames):
+        clean = _rendered(atoms + per_second * (frame_s * (t + row)), weight, single)
+        counts.append(expose(clean + dirt, scan, rng))
+        drift.append((frame_s * (t + 0.5) * per_second * scan.pixel_size_pm).tolist())
+    made = with_truth(np.stack(counts), start, crystal, single, name)
+    extra = {"dwell_time_us": dwell_s * 1e6, "drift_pm_yx": drift}
+    return replace(made, metadata={**made.metadata, **extra})
 
 
 def with_truth(

@@ -22,6 +22,7 @@ from .dataset import (
     crystal_for,
     crystal_to_px,
     simulate_image,
+    simulate_series,
     with_truth,
 )
 from .probe import ProbeConfig
@@ -82,35 +83,8 @@ def one_region(rng: np.random.Generator) -> Iterator[SimulatedImage]:
 
 
 def drift_series(rng: np.random.Generator) -> Iterator[SimulatedImage]:
-    """Ten frames of one region at a tenth of the dose each, drifting by 5 pm/s.
-
-    The drift within a frame is a row's place in time: a shear and stretch of the frame.
-    """
-    base = paper_like(rng, 14.0)
-    scan = replace(
-        base.scan,
-        dose_e_per_nm2=1.24e6,
-        frames=1,
-        read_noise=base.scan.read_noise * np.sqrt(10),
-    )
-    config = replace(base, scan=scan)
-    crystal = crystal_for(config, rng)
-    dirt = contamination(scan, rng)
-    origin = (np.asarray(scan.shape) - 1) / 2
-    start = crystal_to_px(crystal.position_pm, scan, origin)
-    angle = rng.uniform(0, 2 * np.pi)
-    per_second = 5.0 / scan.pixel_size_pm * np.array([np.sin(angle), np.cos(angle)])
-    frame_s = scan.shape[0] * scan.shape[1] * _DWELL_S
-    frames, drift = [], []
-    for t in range(10):
-        seconds = frame_s * (t + np.clip(start[:, :1], 0, scan.shape[0]) / scan.shape[0])
-        clean = clean_image(start + per_second * seconds, crystal.class_index, config)
-        frames.append(expose(clean + dirt, scan, rng))
-        drift.append((frame_s * (t + 0.5) * per_second * scan.pixel_size_pm).tolist())
-    truth = with_truth(np.stack(frames), start, crystal, config, "drift_series")
-    extra = {"dwell_time_us": _DWELL_S * 1e6, "drift_pm_yx": drift}
-    image = replace_metadata(truth, extra)
-    yield image
+    """Ten frames of one region at a tenth of the dose each, drifting by 5 pm/s."""
+    yield simulate_series(paper_like(rng, 14.0), rng, "drift_series", 5.0, _DWELL_S)
 
 
 def dose_series(rng: np.random.Generator) -> Iterator[SimulatedImage]:
