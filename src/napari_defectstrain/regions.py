@@ -122,7 +122,7 @@ class Regions:
         return int(np.count_nonzero(self.usable))
 
     def label_at(self, position_px: FloatArray) -> LabelArray:
-        """Label of the pixel that each position (y, x) lies in, `(N,)`; the rim's outside."""
+        """Label of the pixel that each position (y, x) lies in, `(N,)`; of the nearest outside."""
         last = np.array(self.labels.shape) - 1
         row, column = np.clip(np.rint(position_px).astype(int), 0, last).T
         return np.asarray(self.labels[row, column])
@@ -165,14 +165,15 @@ def label_regions(
             f"regions: got an array of shape {labels.shape} and type {labels.dtype}, expected a "
             "2D image of whole numbers"
         )
-    count = np.bincount(labels.ravel()) if labels.size and labels.min() >= 0 else None
-    if count is None or len(count) > CONTAMINATED + 1:
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if low < 0 or high > CONTAMINATED:
         raise DefectStrainError(
-            f"regions: got labels from {labels.min(initial=0)} to {labels.max(initial=0)}, "
+            f"regions: got labels from {low} to {high}, "
             f"expected 0 to {CONTAMINATED}: 1 to {MAX_DOMAINS} for domains of 2H, "
             + ", ".join(f"{label} for {name}" for label, name in KINDS.items())
         )
     found = Regions(np.asarray(labels, dtype=np.uint8), ())
+    count = np.bincount(labels.ravel())
     turn = lattice_turn(sites) if turn is None else turn
     return replace(found, domains=_measured(found, count, sites, turn))
 

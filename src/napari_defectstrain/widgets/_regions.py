@@ -192,9 +192,7 @@ def divided_planes(
     stack = data[None] if data.ndim == 2 else data
     try:
         regions = [
-            label_regions(labels, columns)
-            if measure
-            else Regions(np.asarray(labels, dtype=np.uint8), ())
+            label_regions(labels, columns) if measure else Regions(labels, ())
             for labels, columns in zip(stack, planes, strict=len(stack) == len(planes))
         ]
         check_regions(regions, shapes)
