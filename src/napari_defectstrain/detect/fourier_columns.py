@@ -137,7 +137,8 @@ def _values(job: RenderJob) -> dict[str, float]:
     rim = 1 / (patch * pitch)
     limit = (probe.information_limit_per_pm + rim) * reach
     grain = _GRAIN_LIMIT_PER_PM * scan.pixel_size_pm
-    slow = scan.contamination_nm * 1e3 / scan.pixel_size_pm
+    # nothing is slower to draw, or looks different, below the grain of the texture
+    slow = max(scan.contamination_nm * 1e3, _GRAIN_PM / 2) / scan.pixel_size_pm
     slow_period = period.length_px + period.margin_px + 3 * slow
     inverse = np.linalg.inv(matrix).T
     dose = scan.dose_e_per_nm2 * (scan.pixel_size_pm * 1e-3) ** 2
