@@ -20,6 +20,7 @@ from napari_defectstrain.detect.prepare import normalise, resample, to_resampled
 from napari_defectstrain.detect.tiles import columns_by_tiles, receptive_radius, split, with_rim
 from napari_defectstrain.detect.weights_file import load_weights, save_weights
 from napari_defectstrain.materials import DEFECT_ROLES, ROLES, WSE2
+from napari_defectstrain.rasters import block_means
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig
@@ -439,3 +440,14 @@ def test_devices() -> None:
         DetectConfig(device="tpu")
     with pytest.raises(DefectStrainError, match="four probabilities"):
         DetectConfig(thresholds=(0.5, 1.5, 0.5, 0.5))
+
+
+# ------------------------------------------------------------------ large pictures
+
+
+def test_large_pictures_are_drawn_by_the_means_of_their_blocks() -> None:
+    data = np.arange(7 * 9, dtype=np.uint16).reshape(7, 9)
+    means, side = block_means(data, 4)
+    assert side == 3
+    np.testing.assert_allclose(means, data[:6].reshape(2, 3, 3, 3).mean(axis=(1, 3)), rtol=1e-6)
+    assert block_means(data, 9)[0] is data

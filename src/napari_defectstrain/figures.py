@@ -19,6 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .materials import DEFECT_ROLES, ROLES, Material
 from .precision import PrecisionAgainstN
+from .rasters import block_means
 from .styles import CLASS_STYLE, DISPLACEMENT_SCALE
 from .types import (
     CalibratedImage,
@@ -33,6 +34,8 @@ from .types import (
 from .units import PM_PER_NM
 
 _STROKE = (withStroke(linewidth=1.5, foreground="black"),)
+_MAX_SHOWN_PX = 2048
+"""Of larger pictures matplotlib would hold several copies of all pixels, in colour."""
 _BAR_LENGTHS_NM = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 _COMPONENT_LABEL = {
     "exx": r"$\varepsilon_{xx}$",
@@ -59,10 +62,12 @@ def detections_figure(image: CalibratedImage, sites: Sites, material: Material) 
     height, width = image.data.shape
     figure = Figure(figsize=(8.0, 8.0 * height / width + 0.5), layout="constrained")
     axes = figure.subplots()
-    low, high = np.percentile(image.data, (0.5, 99.8))
+    shown, factor = block_means(image.data, _MAX_SHOWN_PX)
+    low, high = np.percentile(shown, (0.5, 99.8))
     # edges of the outer pixels, as pixel centres are integers
-    extent = (-0.5 * unit_nm, (width - 0.5) * unit_nm, (height - 0.5) * unit_nm, -0.5 * unit_nm)
-    axes.imshow(image.data, cmap="gray", vmin=low, vmax=high, extent=extent)
+    bottom, right = (n * factor - 0.5 for n in shown.shape)
+    extent = (-0.5 * unit_nm, right * unit_nm, bottom * unit_nm, -0.5 * unit_nm)
+    axes.imshow(shown, cmap="gray", vmin=low, vmax=high, extent=extent)
     for role, name in zip(ROLES, material.class_names, strict=True):
         if role in ("metal", "X2"):
             continue

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .types import CalibratedImage, DefectStrainError
+from .types import CalibratedImage, DefectStrainError, FloatArray
 
 MAX_SIDE_PX = 16384
 """Largest side of an image; a float32 copy of a larger one would take more than 1 GiB."""
@@ -118,6 +118,23 @@ def grey_values(colour: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
             "no intensities: export the data themselves"
         )
     return np.ascontiguousarray(channels[..., 0])
+
+
+def block_means(data: FloatArray, largest_px: int) -> tuple[FloatArray, int]:
+    """Means of square blocks, float32, no more than `largest_px` a side, and the blocks' side [px].
+
+    An image that is small enough is returned as it is. Rows and columns that fill no block are left
+    out.
+    """
+    side = -(-max(data.shape) // largest_px)
+    if side == 1:
+        return data, 1
+    rows, columns = (n // side * side for n in data.shape)
+    total = np.zeros((rows // side, columns // side), dtype=np.float32)
+    for i in range(side):
+        for j in range(side):
+            total += data[i:rows:side, j:columns:side]
+    return total / side**2, side
 
 
 def drop_leading_ones(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
