@@ -22,7 +22,7 @@ from napari_defectstrain.detect.renderer import (
     render_batch,
 )
 from napari_defectstrain.detect.train import SimulatedWindows, draw_example, rendered, train
-from napari_defectstrain.detect.windows import _RIM, draw_window
+from napari_defectstrain.detect.windows import RIM_PX, draw_window
 from napari_defectstrain.io import write_tiff
 from napari_defectstrain.simulate.acquisition import ScanConfig, expose
 from napari_defectstrain.simulate.conditions import Conditions
@@ -34,7 +34,7 @@ from napari_defectstrain.types import DefectStrainError
 
 CPU = torch.device("cpu")
 WINDOW = 64
-FIELD_PM = (WINDOW + 2 * _RIM) * 40.0
+FIELD_PM = (WINDOW + 2 * RIM_PX) * 40.0
 ABERRATED = ProbeConfig(
     energy_kev=60.0, semi_angle_mrad=31.0, c1_pm=-2500.0, a1_pm=900.0, a1_deg=20.0, b2_nm=50.0,
     b2_deg=200.0, a2_nm=60.0, a2_deg=75.0, c3_nm=800.0, c5_mm=0.4, source_fwhm_pm=70.0,
@@ -76,7 +76,7 @@ def test_noise_free_windows_equal_those_of_numpy(name: str) -> None:
     job, config, crystal, origin = scene(name)
     expected, _ = crystal_image(crystal, config, origin)
     small = resample(expected, config.scan.pixel_size_pm, 40.0)
-    cut = slice(_RIM, _RIM + WINDOW)
+    cut = slice(RIM_PX, RIM_PX + WINDOW)
     even = normalise(small)[cut, cut]
     for dtype, bound in ((torch.float64, 1e-4), (torch.float32, 1e-3)):
         batch = _packed([job], CPU, dtype)

@@ -18,7 +18,7 @@ import scipy.fft
 import torch
 from torch import Tensor
 
-from ..simulate.probe import _FOCAL_NODES
+from ..simulate.probe import FOCAL_NODES
 from ..types import DefectStrainError
 from .config import CANONICAL_PIXEL_PM
 from .prepare import resampled_shape
@@ -250,7 +250,7 @@ def _patch_transfer(batch: Batch) -> Tensor:
     chi = _aberrations(batch, x, y, theta2) * (2 * torch.pi / wavelength)
     (spread,) = batch.of("focal_spread")
     intensity = torch.zeros_like(theta2)
-    for node, weight in zip(*np.polynomial.hermite_e.hermegauss(_FOCAL_NODES), strict=True):
+    for node, weight in zip(*np.polynomial.hermite_e.hermegauss(FOCAL_NODES), strict=True):
         defocus = (torch.pi * float(node)) * spread / wavelength * theta2
         wave = torch.fft.ifft2(torch.polar(aperture, -chi - defocus))
         intensity += float(weight) * (wave.real**2 + wave.imag**2)

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..types import FloatArray
 
-_CONTRAST_PX = 40.0
+CONTRAST_PX = 40.0
 """Sigma of the neighbourhood that sets mean and contrast [px at the canonical sampling]."""
 _LINES = 512
 """Lines that are resampled at a time."""
@@ -71,10 +71,10 @@ def normalise(data: FloatArray) -> FloatArray:
     The standard deviation is floored at half its typical value, so that holes stay flat.
     """
     image = np.array(data, dtype=np.float32)
-    local = gaussian_filter(image, _CONTRAST_PX, mode="reflect", truncate=2.5)
+    local = gaussian_filter(image, CONTRAST_PX, mode="reflect", truncate=2.5)
     image -= local
     np.square(image, out=local)
-    gaussian_filter(local, _CONTRAST_PX, mode="reflect", truncate=2.5, output=local)
+    gaussian_filter(local, CONTRAST_PX, mode="reflect", truncate=2.5, output=local)
     np.maximum(local, 0, out=local)
     np.sqrt(local, out=local)
     floor = np.float32(0.5) * np.median(local) + np.float32(1e-12)

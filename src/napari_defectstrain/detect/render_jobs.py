@@ -9,19 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from ..materials import get_material
 from ..simulate.acquisition import ScanConfig
 from ..simulate.background import measured_contamination
 from ..simulate.conditions import Conditions
-from ..simulate.dataset import SimulationConfig, crystal_for, crystal_to_px
-from ..simulate.image import _PATCH_PM, _sampling
-from ..simulate.lookalikes import layer_weights
+from ..simulate.dataset import SimulationConfig, atoms_px, crystal_for
+from ..simulate.image import PATCH_PM, sampling
 from ..simulate.probe import ProbeConfig
 from ..simulate.structure import Crystal
 from ..types import DefectStrainError, FloatArray
 from .config import CANONICAL_PIXEL_PM
 from .prepare import resampled_shape, to_resampled
-from .windows import _RIM, label_columns
+from .windows import RIM_PX, label_columns
 
 _MARGIN_PM = 700.0
 """How far outside the scan columns still light it [pm], as in `simulate.image.render_columns`."""
@@ -82,11 +80,11 @@ class Period:
             raise DefectStrainError(
                 f"window: got a scan of {scan.shape[0]} x {scan.shape[1]} px, expected a square one"
             )
-        pitch, self.fineness = _sampling(scan.matrix_pm(), probe)
+        pitch, self.fineness = sampling(scan.matrix_pm(), probe)
         self.margin_px = int(np.ceil(_MARGIN_PM / pitch))
         points = (scan.shape[0] + 2 * self.margin_px) * self.fineness
         self.length_px = scipy.fft.next_fast_len(points, real=True) / self.fineness
-        self.patch = scipy.fft.next_fast_len(int(np.ceil(_PATCH_PM * self.fineness / pitch)))
+        self.patch = scipy.fft.next_fast_len(int(np.ceil(PATCH_PM * self.fineness / pitch)))
 
 
 def grid_points(window_px: int) -> int:
@@ -96,7 +94,7 @@ def grid_points(window_px: int) -> int:
     192
     """
     margins = 2 * int(np.ceil(_MARGIN_PM / CANONICAL_PIXEL_PM))
-    return int(scipy.fft.next_fast_len(window_px + 2 * _RIM + margins + 2, real=True))
+    return int(scipy.fft.next_fast_len(window_px + 2 * RIM_PX + margins + 2, real=True))
 
 
 def draw_job(conditions: Conditions, window_px: int, rng: np.random.Generator) -> RenderJob:
@@ -112,7 +110,7 @@ def draw_job(conditions: Conditions, window_px: int, rng: np.random.Generator) -
         Side of the window at the network's sampling [px].
     rng : numpy.random.Generator
     """
-    config = conditions.draw((window_px + 2 * _RIM) * CANONICAL_PIXEL_PM, rng)
+    config = conditions.draw((window_px + 2 * RIM_PX) * CANONICAL_PIXEL_PM, rng)
     crystal = crystal_for(config, rng)
     reach = config.crystal.lattice_pm / config.scan.pixel_size_pm
     origin = (np.asarray(config.scan.shape) - 1) / 2 + rng.uniform(-0.5, 0.5, 2) * reach
@@ -149,18 +147,18 @@ def job_of(
     """
     scan = config.scan
     shape = resampled_shape(scan.shape, scan.pixel_size_pm, CANONICAL_PIXEL_PM)
-    if min(shape) < window_px + 2 * _RIM:
+    if min(shape) < window_px + 2 * RIM_PX:
         raise DefectStrainError(
             f"window: got a scan of {min(shape)} px at {CANONICAL_PIXEL_PM:g} pm, expected "
-            f"{window_px + 2 * _RIM} or more for a window of {window_px} px"
+            f"{window_px + 2 * RIM_PX} or more for a window of {window_px} px"
         )
-    position, weight, centre = _atoms(crystal, config, origin_px)
+    position, weight, centre = atoms_px(crystal, config, origin_px)
     margin = Period(scan, config.probe).margin_px
     lights = (weight > 0) & np.all(
         (position > -margin) & (position < np.asarray(scan.shape) + margin), axis=1
     )
     labels = label_columns(to_resampled(centre, scan.shape, shape), crystal.class_index, shape)
-    cut = slice(_RIM, _RIM + window_px)
+    cut = slice(RIM_PX, RIM_PX + window_px)
     return RenderJob(
         position[lights],
         weight[lights],
@@ -169,32 +167,6 @@ def job_of(
         labels[cut, cut].astype(np.uint8),
         config.crystal.material,
         dirt,
-    )
-
-
-def _atoms(
-    crystal: Crystal, config: SimulationConfig, origin_px: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Atoms of every layer (y, x) [px], their brightness, and the columns' centres of brightness.
-
-    As `simulate.dataset.crystal_image` places them.
-    """
-    layers = layer_weights(config.crystal.material, config.weights)[crystal.layers]  # (N, 3)
-    total = layers.sum(axis=1)
-    if not crystal.tilt.any():
-        position = crystal_to_px(crystal.position_pm, config.scan, origin_px)
-        return position, total, position
-    half = get_material(config.crystal.material).thickness_pm / 2
-    height = np.where(crystal.upside_down[:, None], -1.0, 1.0) * [half, 0.0, -half]  # (N, 3)
-    # centre of brightness of the three layers: their positions differ by height x tilt alone
-    lever = (layers * height).sum(axis=1) / np.where(total > 0, total, 1.0)
-    centre = crystal.position_pm + lever[:, None] * crystal.tilt
-    atom = crystal.position_pm[:, None] + height[:, :, None] * crystal.tilt[:, None]  # (N, 3, 2)
-    lit = layers > 0
-    return (
-        crystal_to_px(atom[lit], config.scan, origin_px),
-        layers[lit],
-        crystal_to_px(centre, config.scan, origin_px),
     )
 
 

@@ -23,9 +23,9 @@ from .fourier_columns import (
     sent,
     whole_frequencies,
 )
-from .prepare import _CONTRAST_PX
+from .prepare import CONTRAST_PX
 from .render_jobs import RenderJob, grid_points
-from .windows import _RIM
+from .windows import RIM_PX
 
 
 def render_batch(
@@ -216,7 +216,7 @@ def _normalised(batch: Batch, image: Tensor) -> Tensor:
     inside = (place < square) & (place[:, None] < square)
     known = torch.where(inside, local, torch.nan).flatten(1)
     floor = known.nanmedian(dim=1).values[:, None, None] * 0.5 + 1e-12
-    cut = slice(_RIM, _RIM + batch.window)
+    cut = slice(RIM_PX, RIM_PX + batch.window)
     return (image / torch.maximum(local, floor))[:, cut, cut]
 
 
@@ -224,7 +224,5 @@ def _normalised(batch: Batch, image: Tensor) -> Tensor:
 def _smoothing(n: int, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Matrix `(size, size)` that smooths the first n points as `prepare.normalise` does."""
     matrix = np.zeros((size, size))
-    matrix[:n, :n] = gaussian_filter1d(
-        np.eye(n), _CONTRAST_PX, axis=0, mode="reflect", truncate=2.5
-    )
+    matrix[:n, :n] = gaussian_filter1d(np.eye(n), CONTRAST_PX, axis=0, mode="reflect", truncate=2.5)
     return torch.from_numpy(matrix).to(device, dtype)

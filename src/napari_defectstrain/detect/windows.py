@@ -16,7 +16,7 @@ from ..types import FloatArray
 from .config import CANONICAL_PIXEL_PM
 from .prepare import normalise, resample, to_resampled
 
-_RIM = 12
+RIM_PX = 12
 """Pixels simulated around a window, then cut away: no window sees the rim of its image."""
 
 
@@ -40,7 +40,7 @@ class Window(NamedTuple):
 
 def draw_window(conditions: Conditions, window_px: int, rng: np.random.Generator) -> Window:
     """A freshly simulated window of `window_px` x `window_px`."""
-    side_px = window_px + 2 * _RIM
+    side_px = window_px + 2 * RIM_PX
     config = conditions.draw(side_px * CANONICAL_PIXEL_PM, rng)
     scan = config.scan
     crystal = crystal_for(config, rng)
@@ -55,7 +55,7 @@ def draw_window(conditions: Conditions, window_px: int, rng: np.random.Generator
     image = normalise(resample(counts.astype(np.float32), scan.pixel_size_pm, CANONICAL_PIXEL_PM))
     placed = to_resampled(position, scan.shape, image.shape)
     labels = label_columns(placed, crystal.class_index, (image.shape[0], image.shape[1]))
-    cut = slice(_RIM, _RIM + window_px)
+    cut = slice(RIM_PX, RIM_PX + window_px)
     return Window(
         np.ascontiguousarray(image[cut, cut]),
         np.ascontiguousarray(labels[cut, cut]),

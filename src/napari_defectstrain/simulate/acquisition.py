@@ -90,7 +90,11 @@ class ScanConfig(Config):
 def random_field(
     shape: tuple[int, int], correlation_px: float, rng: np.random.Generator
 ) -> FloatArray:
-    """A Gaussian random field of unit variance with a Gaussian correlation, `shape`."""
+    """A Gaussian random field with a Gaussian correlation, `shape`.
+
+    Of unit variance where many correlation lengths fit into the image; of less where it holds
+    but one or two, down to 0.65: a slow field hardly varies there.
+    """
     pad = int(3 * correlation_px) + 1
     size = [scipy.fft.next_fast_len(n + pad, real=True) for n in shape]
     # A long correlation needs few numbers: draw on a coarse grid in Fourier space only.

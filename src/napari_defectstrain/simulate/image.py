@@ -18,7 +18,7 @@ from .probe import ProbeConfig, probe_intensity
 _WIDTH = 8
 """Pixels that the spreading kernel spans: relative error near 1e-7 at twofold oversampling."""
 _BETA = 2.3 * _WIDTH
-_PATCH_PM = 2700.0
+PATCH_PM = 2700.0
 """Extent of the patch that holds the probe's tails [pm]."""
 
 
@@ -46,7 +46,7 @@ def _spread(position_px: FloatArray, weight: FloatArray, shape: tuple[int, int])
     return np.asarray(grid.reshape(shape), dtype=float)
 
 
-def _sampling(matrix_pm: FloatArray, probe: ProbeConfig) -> tuple[float, int]:
+def sampling(matrix_pm: FloatArray, probe: ProbeConfig) -> tuple[float, int]:
     """Pixel size [pm] and the factor by which the grid is finer than the pixels.
 
     The grid holds the information limit at twice its Nyquist rate; coarse scans take every nth
@@ -63,14 +63,14 @@ def _patch(probe: ProbeConfig, matrix: tuple[float, ...], size: int) -> FloatArr
 
 
 def _probe_patch(matrix_pm: FloatArray, probe: ProbeConfig) -> FloatArray:
-    pitch, factor = _sampling(matrix_pm, probe)
-    size = scipy.fft.next_fast_len(int(np.ceil(_PATCH_PM * factor / pitch)))
+    pitch, factor = sampling(matrix_pm, probe)
+    size = scipy.fft.next_fast_len(int(np.ceil(PATCH_PM * factor / pitch)))
     return _patch(probe, tuple(float(m) / factor for m in np.ravel(matrix_pm)), size)
 
 
 def column_height(matrix_pm: FloatArray, probe: ProbeConfig) -> float:
     """Height of an isolated column of weight 1 in an image of `render_columns`."""
-    return float(_probe_patch(matrix_pm, probe).max()) * _sampling(matrix_pm, probe)[1] ** 2
+    return float(_probe_patch(matrix_pm, probe).max()) * sampling(matrix_pm, probe)[1] ** 2
 
 
 def render_columns(
@@ -99,7 +99,7 @@ def render_columns(
     array, `(H, W)`
         Intensity per pixel area; an isolated column of weight 1 sums to 1.
     """
-    pitch, factor = _sampling(matrix_pm, probe)
+    pitch, factor = sampling(matrix_pm, probe)
     pad = int(np.ceil(700.0 / pitch))
     size = tuple(scipy.fft.next_fast_len((n + 2 * pad) * factor, real=True) for n in shape)
     near = np.all((position_px > -pad) & (position_px < np.asarray(shape) + pad), axis=1)

@@ -16,7 +16,7 @@ import scipy.fft
 from ..config import Config
 from ..types import DefectStrainError, FloatArray
 
-_FOCAL_NODES = 5
+FOCAL_NODES = 5
 """Gauss-Hermite nodes of the focal spread: enough for 3 nm of spread at 30 mrad."""
 
 
@@ -132,7 +132,7 @@ def probe_intensity(config: ProbeConfig, matrix_pm: FloatArray, size: int) -> Fl
     step = config.wavelength_pm / (size * np.sqrt(abs(np.linalg.det(matrix_pm))))
     aperture = np.clip((alpha - theta) / step + 0.5, 0, 1)
     wave = aperture * np.exp(-1j * aberration_phase(config, theta, phi))
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_FOCAL_NODES)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(FOCAL_NODES)
     if config.focal_spread_pm == 0:
         nodes, weights = np.zeros(1), np.ones(1)
     intensity = np.zeros((size, size))
