@@ -5,9 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
+import tifffile
 from synthetic_lattice import HEIGHTS, frame_matrix, make_crystal, render
 
+from napari_defectstrain.cli import main
+from napari_defectstrain.io import sites_table, write_table, write_tiff
 from napari_defectstrain.lattice import metal_sublattice
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.region_files import read_regions, regions_table, write_regions
@@ -409,3 +413,25 @@ def test_bad_labels_are_refused(tmp_path):
     for setting in ({"contamination": 0.0}, {"min_angle_deg": 40.0}, {"min_cells": 1.0}):
         with pytest.raises(DefectStrainError, match=f"RegionConfig.{next(iter(setting))}: got"):
             RegionConfig(**setting)
+
+
+def test_the_command_line_takes_edited_regions(tmp_path, capsys):
+    image, sites = made((7.0, everywhere))
+    write_tiff(tmp_path / "a.tif", np.rint(image).clip(0).astype(np.uint16), PIXEL_PM)
+    write_table(tmp_path / "a.sites.csv", sites_table(sites, PIXEL_PM))
+    labels = np.ones(SHAPE, dtype=np.uint8)
+    labels[:128] = CONTAMINATED
+    write_regions(label_regions(labels, sites), tmp_path, "a", PIXEL_PM)
+    given = [str(tmp_path / "a.tif"), "--sites", str(tmp_path), "--regions", str(tmp_path)]
+    assert main(["detect", *given, "--out", str(tmp_path / "out")]) == 0
+    back = tifffile.imread(tmp_path / "out" / "a.regions.tif")
+    np.testing.assert_array_equal(back, labels)
+    table = pd.read_csv(tmp_path / "out" / "populations.csv").query("image == 'a'")
+    usable = np.rint(sites.position_px[:, 0]) >= 128
+    metals = table.set_index("class").loc["W"]
+    assert metals["columns"] == (sites.is_metal & usable).sum()
+    assert metals["area_nm2"] == pytest.approx(0.75 * SHAPE[0] * SHAPE[1] * 0.02074**2)
+    (tmp_path / "none").mkdir()
+    given[-1] = str(tmp_path / "none")
+    assert main(["detect", *given, "--out", str(tmp_path / "out2")]) == 2
+    assert "got no label image of regions, expected a.regions.tif" in capsys.readouterr().err

@@ -103,6 +103,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--material", help=f"one of {', '.join(sorted(MATERIALS))} (WSe2)")
     add("--frames", action="store_true", help="a stack holds frames of one region: sum them")
     add("--sites", type=Path, metavar="DIR", help="take <stem>.sites.csv from DIR, don't detect")
+    add("--regions", type=Path, metavar="DIR", help="take <stem>.regions.tif from DIR where it is")
     add("--weights", metavar="FILE", help="weights of the network (those of the package)")
     add("--device", help="auto, cpu, cuda or mps (auto)")
     add("--bootstrap", type=int, metavar="M", help="bootstrap samples a class (22500)")
@@ -164,6 +165,7 @@ def _detected(options: argparse.Namespace, progress: Progress) -> tuple[RunResul
     """Everything is checked before the work starts; what is found is written at once."""
     from . import pipeline, results
     from .loading import load_images
+    from .region_files import read_folder
 
     config = _run_config(options)
     results.check_out_dir(options.out, options.force)
@@ -172,7 +174,10 @@ def _detected(options: argparse.Namespace, progress: Progress) -> tuple[RunResul
     sites = None
     if options.sites is not None:
         sites = _read_sites(options.sites, [image.name for image in images], config.material)
-    found = pipeline.detect(images, config, sites, progress)
+    regions = None
+    if options.regions is not None:
+        regions = read_folder(options.regions, [image.name for image in images])
+    found = pipeline.detect(images, config, sites, progress, regions)
     _say_warnings(found.warnings)
     found = replace(found, warnings=notes + found.warnings)
     return found, results.write_detections(found, options.out)

@@ -35,7 +35,8 @@ _LEVEL_SIGMA = 0.5
 _SPOT = 0.1
 _RING = 0.7  # the sites around a metal lie 0.58 a from it
 
-_MIN_CONTRAST = 0.4  # of the image's own 2H contrast
+_LOW_CONTRAST = 0.4  # of the image's own 2H contrast: surely not 2H, even in noise
+_HALF_CONTRAST = 0.6  # about halfway to what other phases show: beside them, no longer 2H
 _MAX_OTHER = 0.5
 _CLEAN_PERCENTILE = 20.0
 
@@ -138,7 +139,7 @@ class Evidence:
         at = grid.cell_of(metal)
         peak, host, gap = _levels(data, metal, angle[at], a_px)
         contrast = _contrast(grid, metal, peak - gap, host - gap)
-        is_2h = (contrast > _MIN_CONTRAST * float(np.percentile(contrast[at], 80))) & few_other
+        is_2h = few_other & ~_flat(contrast / float(np.percentile(contrast[at], 80)))
         ordered = is_2h[at] & (np.abs(order[at]) > MIN_ORDER)
         ordered = ordered if ordered.any() else np.ones(len(metal), dtype=bool)
         metals = grid.sums(metal, np.ones(len(metal)))
@@ -162,6 +163,15 @@ class Evidence:
 
 def _complex(parts: list[FloatArray]) -> ComplexArray:
     return np.asarray(parts[0] + 1j * parts[1], dtype=np.complex64)
+
+
+def _flat(contrast: FloatArray) -> BoolArray:
+    """Cells without the contrast of 2H: low ones, and around them up to half of the contrast."""
+    low = contrast < _LOW_CONTRAST
+    if not low.any():
+        return np.asarray(low)
+    beside = distance_transform_edt(~low) <= CELLS
+    return np.asarray(low | (beside & (contrast < _HALF_CONTRAST)))
 
 
 def _with_ring_inside(metal_px: FloatArray, shape: tuple[int, ...], a_px: float) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,15 @@ def write_regions(
     return files
 
 
-def read_regions(path: str | Path, sites: Sites) -> Regions:
+def read_regions(path: str | Path, sites: Sites | None = None) -> Regions:
     """Regions from a label image, also one edited by hand.
 
     Parameters
     ----------
     path : path
         TIFF of whole numbers, see `regions`.
-    sites : Sites
-        Columns of the image, which tell the orientation of the domains.
+    sites : Sites, optional
+        Columns of the image, which tell the orientation of the domains; without them it is unknown.
 
     Raises
     ------
@@ -75,3 +76,21 @@ def read_regions(path: str | Path, sites: Sites) -> Regions:
         return label_regions(labels, sites)
     except DefectStrainError as error:
         raise DefectStrainError(f"{path}: {error}") from error
+
+
+def read_folder(folder: Path, names: Sequence[str]) -> list[Regions | None]:
+    """The label images of a folder, by the names of the images; None for images without one.
+
+    Raises
+    ------
+    DefectStrainError
+        If it is no folder, holds none for any of the images, or one can't be read.
+    """
+    if not folder.is_dir():
+        raise DefectStrainError(f"{folder}: got no folder, expected one with label images")
+    paths = [folder / f"{name}{LABELS_SUFFIX}" for name in names]
+    if not any(path.exists() for path in paths):
+        raise DefectStrainError(
+            f"{folder}: got no label image of regions, expected {', '.join(p.name for p in paths)}"
+        )
+    return [read_regions(path) if path.exists() else None for path in paths]

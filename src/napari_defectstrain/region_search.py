@@ -68,10 +68,12 @@ def divide_images(
         Lattice constant in each image [px].
     config : RegionConfig, optional
     given : sequence of Regions or None, optional
-        Regions that are known already.
+        Regions that are known already; their domains are measured by the columns.
     """
     known = [
-        find_regions(image.data, columns, a, config) if found is None else found
+        find_regions(image.data, columns, a, config)
+        if found is None
+        else label_regions(found.labels, columns)
         for image, columns, a, found in zip(
             images, sites, a_px, given or [None] * len(images), strict=True
         )

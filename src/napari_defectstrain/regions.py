@@ -140,7 +140,7 @@ def region_name(label: int) -> str:
 
 
 def label_regions(
-    labels: npt.NDArray[np.integer], sites: Sites, turn: ComplexArray | None = None
+    labels: npt.NDArray[np.integer], sites: Sites | None, turn: ComplexArray | None = None
 ) -> Regions:
     """Regions from a label image, for instance one edited by hand.
 
@@ -149,8 +149,8 @@ def label_regions(
     Parameters
     ----------
     labels : array of int, `(H, W)`
-    sites : Sites
-        Columns of the image.
+    sites : Sites or None
+        Columns of the image; without them no orientation is known.
     turn : array, `(N,)`, optional
         Their `lattice_turn`, where it is known already.
 
@@ -174,17 +174,19 @@ def label_regions(
         )
     found = Regions(np.asarray(labels, dtype=np.uint8), ())
     count = np.bincount(labels.ravel())
-    turn = lattice_turn(sites) if turn is None else turn
-    return replace(found, domains=_measured(found, count, sites, turn))
+    place = np.zeros((0, 2)) if sites is None else np.asarray(sites.position_px)
+    if turn is None:
+        turn = np.zeros(0, dtype=complex) if sites is None else lattice_turn(sites)
+    return replace(found, domains=_measured(found, count, place, turn))
 
 
 def _measured(
-    found: Regions, count: IntArray, sites: Sites, turn: ComplexArray
+    found: Regions, count: IntArray, place_px: FloatArray, turn: ComplexArray
 ) -> tuple[Domain, ...]:
     present = [k for k in range(1, min(len(count), MAX_DOMAINS + 1)) if count[k]]
     if not present:
         return ()
-    of_column = found.label_at(sites.position_px)
+    of_column = found.label_at(place_px)
     total = [
         np.bincount(of_column, part, minlength=256) for part in (turn.real, turn.imag, turn != 0)
     ]
