@@ -50,13 +50,16 @@ def imports(path: Path, *, within_functions: bool = False) -> set[str]:
     return found
 
 
+WITHOUT_TORCH = ("config", "condition", "evaluate", "locate", "oracle", "prepare", "windows")
+"""Modules of `detect` that serve without torch: settings, evaluation, what a network sees."""
+
 CORE = [
     dotted(path)
     for path in MODULES
     if not relative(path).startswith("widgets/")
     and not relative(path).endswith("__main__.py")
     and not relative(path).startswith("figures")
-    and "torch" not in imports(path)
+    and (not relative(path).startswith("detect/") or path.stem in WITHOUT_TORCH)
 ]
 
 
