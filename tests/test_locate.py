@@ -213,6 +213,9 @@ def test_a_contrast_that_contradicts_names_what_fits() -> None:
 def test_both_together_leave_little_doubt() -> None:
     (doubt,) = identity_doubts("x", WSE2, 316.0, 0.42)
     assert "NOT WSe2" in doubt and "(MoS2 would fit)" in doubt
+    # a calibration that is off, as in real files: brightness says which
+    (doubt,) = identity_doubts("x", WSE2, 342.0, 0.44)
+    assert "NOT WSe2" in doubt and "MoS2 (+8.2 %) or MoTe2 (-2.8 %) would fit" in doubt
     (doubt,) = identity_doubts("x", WSE2, 290.0, 0.02)
     assert "NOT WSe2" in doubt and "would fit" not in doubt
 

@@ -57,14 +57,17 @@ def identity_doubts(
         )
     if not spacing and not contrast:
         return []
+    others = [other for other in MATERIALS.values() if other.name != material.name]
+    bright = [other for other in others if ratio is None or _contrast_fits(ratio, other)]
     better = [
         other.name
-        for other in MATERIALS.values()
-        if other.name != material.name
-        and (not spacing or measured_a_pm is None or _spacing_fits(measured_a_pm, other, _FITS))
-        and (ratio is None or _contrast_fits(ratio, other))
+        for other in bright
+        if not spacing or measured_a_pm is None or _spacing_fits(measured_a_pm, other, _FITS)
     ]
     fitting = f" ({' or '.join(better)} would fit)" if better else ""
+    if spacing and contrast and not better and bright and measured_a_pm is not None:
+        off = [f"{o.name} ({_per_cent_off(measured_a_pm, o)})" for o in bright]
+        fitting = f" (by brightness {' or '.join(off)} would fit, with a calibration off by that)"
     if spacing and contrast:
         return [
             f"{name}: NOT {material.name}, or badly calibrated: {spacing}, and {contrast}{fitting};"
@@ -76,17 +79,21 @@ def identity_doubts(
             "not to be trusted"
         ]
     assert measured_a_pm is not None
-    off = f"a calibration that is off by {100 * (measured_a_pm / material.lattice_pm - 1):+.1f} %"
+    error = f"a calibration that is off by {_per_cent_off(measured_a_pm, material)}"
     if better or ratio is None:
-        return [f"{name}: {spacing}: another material{fitting}, or {off}"]
+        return [f"{name}: {spacing}: another material{fitting}, or {error}"]
     return [
-        f"{name}: {spacing}: {off}, or a material without a preset; the columns' brightness fits "
+        f"{name}: {spacing}: {error}, or a material without a preset; the columns' brightness fits "
         f"{material.name}"
     ]
 
 
 def _spacing_fits(a_pm: float, material: Material, tolerance: float) -> bool:
     return abs(a_pm / material.lattice_pm - 1) <= tolerance
+
+
+def _per_cent_off(a_pm: float, material: Material) -> str:
+    return f"{100 * (a_pm / material.lattice_pm - 1):+.1f} %"
 
 
 def contrast_range(material: Material) -> tuple[float, float] | None:
