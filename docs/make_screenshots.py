@@ -23,6 +23,7 @@ from napari_defectstrain.widgets._panel import Panel
 from napari_defectstrain.widgets.average import AverageWidget
 from napari_defectstrain.widgets.detect import DetectWidget
 from napari_defectstrain.widgets.strain import StrainWidget
+from napari_defectstrain.widgets.train import TrainWidget
 
 PLUGIN = "napari-defectstrain"
 SIZE = (1680, 1050)
@@ -134,6 +135,32 @@ def measurement(out: Path) -> None:
     viewer.close()
 
 
+def training(out: Path) -> None:
+    """One region beside simulated examples, and a training of some minutes."""
+    viewer = open_viewer("one_region")
+    panel = TrainWidget(viewer)
+    add(viewer, panel, "Train a network", tabify=False)
+    viewer.reset_view()
+    for button in (panel.own.take_button, panel.examples.button):
+        button.click()
+        finish(panel)
+    panel.examples.marks.click()
+    shoot(viewer, out / "train.png")
+    # Small windows, few of them: a picture of a curve, not weights to use.
+    panel.base = panel.base.replace(window_px=96, batch=4, calibration_windows=8)
+    panel.steps.setValue(1000)
+    panel.epoch.setValue(20)
+    with tempfile.TemporaryDirectory() as folder:
+        panel.weights.setText(str(Path(folder) / "mine.safetensors"))
+        panel.run_bar.run_button.click()
+        while len(panel.log.record) < 15:
+            pump(1.0)
+        shoot(viewer, out / "training.png")
+        panel.run_bar.cancel()
+        finish(panel)
+    viewer.close()
+
+
 def _raise(panel: Panel) -> None:
     """Bring the tab of a docked widget to the front."""
     dock = panel.parent()
@@ -151,7 +178,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = Path(__file__).parent / "images"
     parser.add_argument("--out", type=Path, default=default, help="folder of the pictures")
-    parser.add_argument("--only", choices=("detection", "measurement"), help="one part only")
+    parts = {"detection": detection, "measurement": measurement, "training": training}
+    parser.add_argument("--only", choices=parts, help="one part only")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     # Mesa 22 crashes in a visible viewer when the programs of removed layers are deleted.
@@ -160,7 +188,7 @@ def main() -> None:
         # Pictures show the defaults, and leave the user's own settings alone.
         os.environ["DEFECTSTRAIN_SETTINGS"] = str(Path(folder) / "widgets.json")
         napari.settings.get_settings().application.save_window_geometry = False
-        for name, part in (("detection", detection), ("measurement", measurement)):
+        for name, part in parts.items():
             if args.only in (None, name):
                 part(args.out)
 

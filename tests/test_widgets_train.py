@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
     QLineEdit,
+    QScrollArea,
 )
 from widget_stage import PIXEL_PM, add_region, answers, errors, finish, run
 
@@ -21,6 +22,7 @@ from napari_defectstrain.detect.resuming import checkpoint_of, stopped_training
 from napari_defectstrain.types import Cancelled, DefectStrainError
 from napari_defectstrain.widgets import train as train_module
 from napari_defectstrain.widgets._layers import KEY
+from napari_defectstrain.widgets._own_weights import use_in_detect
 from napari_defectstrain.widgets._pacing import Gate, Pace
 from napari_defectstrain.widgets.detect import BUNDLED, FROM_FILE, DetectWidget
 from napari_defectstrain.widgets.train import ANEW, GO_ON, PAUSE, RESUME, TrainWidget
@@ -292,7 +294,9 @@ def test_a_training_is_drawn_written_and_used_in_detect(qtbot, tmp_path, widget)
     assert list(loss.lines[0].get_xdata()) == [2, 4]
     # precision and recall of the seven classes
     assert len(scores.lines) == 14
-    assert {t.get_text() for t in scores.get_legend().get_texts()} >= {"W", "SeTe", "DV", "other"}
+    (legend,) = widget.log.figure.legends
+    assert {t.get_text().split()[0] for t in legend.get_texts()} >= {"W", "SeTe", "DV", "other"}
+    assert legend.get_title().get_text().endswith("step 4")
     log = (tmp_path / "own.safetensors.csv").read_text().splitlines()
     assert len(log) == 1 + 2
     assert float(log[2].split(",")[0]) == 4
@@ -306,13 +310,15 @@ def test_a_training_is_drawn_written_and_used_in_detect(qtbot, tmp_path, widget)
         assert each.material.currentText() == "WSe2"
 
 
-def test_weights_of_another_material_change_that_of_detect(qtbot, widget):
-    detect = DetectWidget(widget.viewer)
+@pytest.mark.parametrize("material", ["MoS2", "NbSe2(S, 344.5)"])
+def test_weights_of_another_material_change_that_of_detect(qtbot, tmp_path, material):
+    detect = DetectWidget(ViewerModel())
     qtbot.addWidget(detect)
-    widget.conditions.material.setCurrentText("MoS2")
-    run(qtbot, widget)
-    click(qtbot, widget.use_button)
-    assert detect.material.currentText() == "MoS2"
+    assert use_in_detect(tmp_path / "own.safetensors", ["WSe2", material]) == 0  # no dock
+    assert detect.material.currentText() == "WSe2"  # which they know, too
+    use_in_detect(tmp_path / "own.safetensors", [material])
+    assert detect.material.currentText() == material
+    assert detect.config().detect.material == material
 
 
 def test_pausing_holds_the_training_until_it_is_resumed(qtbot, widget):
@@ -349,7 +355,7 @@ def test_a_stopped_training_goes_on_where_it_was(qtbot, monkeypatch, tmp_path, w
     assert f"stopped at step {stopped.step}" in asked[0][1]
     assert "other conditions" in asked[0][1]
     assert widget.conditions.energy.value() == 80.0
-    steps = [int(row["step"]) for row in widget._record]
+    steps = [int(row["step"]) for row in widget.log.record]
     assert steps == sorted(set(steps))
     assert steps[-1] == stopped.step + 3
     # and now it is done: only a longer one can go on
@@ -371,7 +377,7 @@ def test_nothing_is_overwritten_unasked(qtbot, monkeypatch, tmp_path, widget):
     answers(monkeypatch, ANEW)
     run(qtbot, widget)
     assert out.read_bytes() != b"precious"
-    assert len(widget._record) == 2
+    assert len(widget.log.record) == 2
 
 
 @pytest.mark.parametrize(
@@ -429,6 +435,16 @@ def test_closing_the_dock_leaves_a_checkpoint(make_napari_viewer, qtbot, tmp_pat
     qtbot.waitUntil(lambda: not worker.is_running, timeout=60_000)
     assert stopped_training(tmp_path / "own.safetensors").step >= 3
     viewer.theme = "light"  # no callback into the deleted widget
+
+
+def test_the_controls_fit_the_narrowest_dock(make_napari_viewer):
+    viewer = make_napari_viewer()
+    widget = TrainWidget(viewer)
+    viewer.window.add_dock_widget(widget, area="right")
+    scroll = widget.findChild(QScrollArea)
+    # there is no horizontal scroll bar: what is wider would be cut off
+    bar = scroll.verticalScrollBar().sizeHint().width()
+    assert scroll.widget().minimumSizeHint().width() + bar <= widget.minimumWidth() - 12
 
 
 def test_the_theme_is_followed(qtbot, widget):

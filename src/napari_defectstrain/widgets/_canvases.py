@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize
 
@@ -61,7 +62,7 @@ class ExamplesCanvas(ThemedCanvas):
         Windows in a row, of six places.
     """
 
-    def __init__(self, theme: str, height: int = 420, columns: int = 2) -> None:
+    def __init__(self, theme: str, height: int = 480, columns: int = 2) -> None:
         self._columns = columns
         self._own: Example | None = None
         self._name = ""
@@ -136,10 +137,11 @@ class ExamplesCanvas(ThemedCanvas):
         for role in MARKED:
             style = CLASS_STYLE[role]
             y, x = example.centre_px[example.role == ROLES.index(role)].T
+            size = 8 if self._columns == 2 else 24
             look = {"color": style.colour} if style.marker in "+x" else {"edgecolors": style.colour}
             if style.marker not in "+x":
                 look["facecolors"] = "none"
-            axes.scatter(x, y, s=18, marker=style.marker, linewidths=0.9, **look)
+            axes.scatter(x, y, s=size, marker=style.marker, linewidths=0.7, **look)
 
     def _explain(self, axes) -> None:
         names = [self._class_names[ROLES.index(role)] for role in MARKED]
@@ -162,23 +164,27 @@ class ExamplesCanvas(ThemedCanvas):
 class TrainingCanvas(ThemedCanvas):
     """Loss, and precision and recall of each class, against the step (as the paper's Fig. S3)."""
 
-    def __init__(self, theme: str, height: int = 300) -> None:
-        self._record: Sequence[dict[str, float]] = ()
+    def __init__(self, theme: str, height: int = 360) -> None:
+        self.record: Sequence[dict[str, float]] = ()
         self._class_names: Sequence[str] = ()
         super().__init__(theme, height)
 
     def show_record(self, record: Sequence[dict[str, float]], class_names: Sequence[str]) -> None:
         """Draw the log of a training: one entry an epoch."""
-        self._record, self._class_names = list(record), class_names
+        self.record, self._class_names = list(record), class_names
         self.redraw()
 
     def redraw(self) -> None:
         """The loss above, precision (lines) and recall (dashes) of the classes below."""
         self.figure.clear()
         upper, lower = self.figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+        upper.set_yscale("log")
+        upper.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        upper.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        upper.yaxis.set_minor_formatter(NullFormatter())
         for axes in (upper, lower):
             axes.set_facecolor(self.ground)
-            axes.tick_params(colors=self.ink, labelsize=7)
+            axes.tick_params(which="both", colors=self.ink, labelsize=7)
             axes.grid(alpha=0.2)
             for spine in axes.spines.values():
                 spine.set_color(self.ink)
@@ -186,29 +192,39 @@ class TrainingCanvas(ThemedCanvas):
         lower.set_ylabel("precision —  recall - -", color=self.ink, fontsize=8)
         lower.set_xlabel("step", color=self.ink, fontsize=8)
         lower.set_ylim(-0.02, 1.02)
-        if self._record:
+        lower.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        self.figure.align_ylabels()
+        if self.record:
             self._draw_record(upper, lower)
         self.draw_idle()
 
     def _draw_record(self, upper, lower) -> None:
-        steps = [row["step"] for row in self._record]
+        steps = [row["step"] for row in self.record]
         # A single epoch would be a line without length.
         dot = "." if len(steps) < 3 else ""
-        upper.semilogy(steps, [row["loss"] for row in self._record], marker=dot, color=self.ink)
+        upper.plot(steps, [row["loss"] for row in self.record], marker=dot, color=self.ink)
+        last = self.record[-1]
         for role, name in zip(ROLES, self._class_names, strict=True):
-            if f"precision_{role}" not in self._record[0]:
+            if f"precision_{role}" not in last:
                 continue
-            colour = CLASS_STYLE[role].colour
+            now = last[f"precision_{role}"], last[f"recall_{role}"]
             for what, line in (("precision", "-"), ("recall", "--")):
                 lower.plot(
                     steps,
-                    [row[f"{what}_{role}"] for row in self._record],
+                    [row[f"{what}_{role}"] for row in self.record],
                     line,
                     marker=dot,
-                    color=colour,
+                    color=CLASS_STYLE[role].colour,
                     linewidth=1.2,
-                    label=name if what == "precision" else None,
+                    label="{} {:.3f} / {:.3f}".format(name, *now) if what == "precision" else None,
                 )
-        legend = lower.legend(fontsize=7, loc="lower right", ncols=4, facecolor=self.ground)
-        for text in legend.get_texts():
+        legend = self.figure.legend(
+            fontsize=8,
+            loc="outside lower center",
+            ncols=2,
+            frameon=False,
+            title=f"precision / recall at step {last['step']:g}",
+            title_fontsize=8,
+        )
+        for text in (legend.get_title(), *legend.get_texts()):
             text.set_color(self.ink)

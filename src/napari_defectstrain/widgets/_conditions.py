@@ -92,12 +92,12 @@ class ConditionsControls:
             "background",
             QLineEdit(),
             "File of the contamination of a real image, which is then seen in half of the training "
-            "images; Take its contamination, above, makes one of yours",
+            "images; Take contamination, above, makes one of yours",
         )
         self.background.setPlaceholderText("none: simulated only")
         self.background.setClearButtonEnabled(True)
         form.addRow("  measured", self.background)
-        form.addRow(QLabel("Largest share of the chalcogen columns (0–1)"))
+        form.addRow(QLabel("Largest share of each class (0–1)"))
         form.addRow(self._shares(default))
         self.reset_button = reset = QPushButton("Defaults")
         reset.setToolTip("Back to wide ranges, which suit many microscopes")

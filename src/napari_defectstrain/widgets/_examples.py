@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from qtpy.QtWidgets import QDialog, QHBoxLayout, QPushButton, QVBoxLayout
+from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QDialog, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout
 
 from ..detect.previews import Example
 from ..materials import get_material
@@ -15,7 +16,7 @@ from ._own_image import OwnImage
 from ._training_job import EXAMPLES, make_examples
 
 
-class Examples:
+class Examples(QObject):
     """The group of controls.
 
     Parameters
@@ -31,6 +32,7 @@ class Examples:
     def __init__(
         self, panel: _panel.Panel, own: OwnImage, conditions: ConditionsControls, window_px: int
     ) -> None:
+        super().__init__(panel)
         self._panel = panel
         self._own = own
         self._conditions = conditions
@@ -52,9 +54,9 @@ class Examples:
         self.enlarge_button.setToolTip("Show the examples in a window of their own")
         self.enlarge_button.setEnabled(False)
         self.enlarge_button.clicked.connect(self.enlarge)
+        form.addRow(self.button)
         row = QHBoxLayout()
-        row.addWidget(self.button, 2)
-        row.addWidget(self.marks)
+        row.addWidget(self.marks, 1)
         row.addWidget(self.enlarge_button, 1)
         form.addRow(row)
         self.canvas = ExamplesCanvas(panel.viewer.theme)
@@ -99,6 +101,11 @@ class Examples:
         self.canvas.show()
         self.canvas.show_examples(own, name, examples, class_names, self.marks.isChecked())
         self.enlarge_button.setEnabled(True)
+        # The canvas has its place only when Qt has laid out the panel anew.
+        QTimer.singleShot(0, self._reveal)
+
+    def _reveal(self) -> None:
+        self._panel.findChild(QScrollArea).ensureWidgetVisible(self.canvas)
 
     def enlarge(self) -> None:
         """The examples in a window of their own."""

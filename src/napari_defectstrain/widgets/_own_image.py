@@ -38,12 +38,12 @@ class OwnImage:
             "in the middle of the view"
         )
         form.addRow("Image", self.image)
-        self.take_button = QPushButton("Take its values")
+        self.take_button = QPushButton("Take values")
         self.take_button.setToolTip(
             "Set pixel size (by the lattice, ±15 %), beam energy, semi-angle (±10 %) and dose (a "
             "factor of 2) to what the image and its metadata say; what they don't say stays"
         )
-        self.contamination_button = QPushButton("Take its contamination")
+        self.contamination_button = QPushButton("Take contamination")
         self.contamination_button.setToolTip(
             "Train with the contamination of this image, too: what varies more slowly than the "
             "lattice is laid over half of the simulated images, each time turned and cut anew"

@@ -21,7 +21,7 @@ def use_in_detect(weights: Path, materials: Sequence[str]) -> int:
     Returns
     -------
     int
-        Number of open detect widgets.
+        Number of detect widgets that are docked.
     """
     settings = Settings("detect")
     chosen: dict[str, str] = {"model": FROM_FILE, "weights": str(weights)}
@@ -34,5 +34,8 @@ def use_in_detect(weights: Path, materials: Sequence[str]) -> int:
         widget.weights.setText(str(weights))
         widget.model.setCurrentText(FROM_FILE)
         if widget.material.currentText() not in materials:
+            if widget.material.findText(materials[0]) < 0:  # a material of the user's own
+                widget.material.addItem(materials[0])
             widget.material.setCurrentText(materials[0])
-    return len(found)
+    # One that was closed may still be waiting for its end, out of its dock.
+    return sum(widget.parent() is not None for widget in found)

@@ -86,6 +86,8 @@ def _box(value: float, low: float, high: float, step: float, decimals: int) -> Q
         box.setDecimals(decimals)
         box.setRange(low, high)
         box.setValue(value)
-    # Two boxes in a row: the numbers need the room; the arrow keys work without buttons.
+    # Two boxes in a row: the numbers need the room that napari keeps for buttons; the arrow keys
+    # work without them.
     box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+    box.setStyleSheet("QDoubleSpinBox { padding: 1px 4px; min-width: 55px; }")
     return box

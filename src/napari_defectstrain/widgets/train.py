@@ -45,7 +45,6 @@ class TrainWidget(_panel.Panel):
         # Processes that simulate can't be started safely from a thread of a program with a GUI.
         self.base = TrainConfig(workers=0)
         self._job: TrainingJob | None = None
-        self._record: list[dict[str, float]] = []
         self.own = OwnImage(self)
         self.conditions = ConditionsControls(self)
         self.own.take_button.clicked.connect(lambda: self.own.set_conditions(self.conditions))
@@ -90,7 +89,8 @@ class TrainWidget(_panel.Panel):
         self.minutes = self.remember(
             "minutes",
             _panel.count(0, 0, 10_000, " min"),
-            "Longest time [min]: the training ends then, however many steps that were",
+            "Longest time [min], pauses included: the training ends then, however many steps that "
+            "were",
         )
         self.minutes.setSpecialValueText("no limit")
         form.addRow("Time", self.minutes)
@@ -220,7 +220,7 @@ class TrainWidget(_panel.Panel):
         self.pause_button.setText(RESUME if gate.closed else PAUSE)
 
     def _epoch_passed(self, row: Mapping[str, float]) -> None:
-        self._show_record([*self._record, dict(row)])
+        self._show_record([*self.log.record, dict(row)])
         self.use_button.setEnabled(True)
 
     def _finished(self, record: list[dict[str, float]]) -> None:
@@ -241,9 +241,8 @@ class TrainWidget(_panel.Panel):
             self.run_bar.status.setText("Stopped, with a checkpoint: Start training can go on")
 
     def _show_record(self, record: Sequence[Mapping[str, float]]) -> None:
-        self._record = list(record)
         names = get_material(self._job.config.conditions.materials[0]).class_names
-        self.log.show_record(self._record, names)
+        self.log.show_record(record, names)
 
     def use(self) -> None:
         """Let Detect use the weights."""
