@@ -46,7 +46,7 @@ class Member:
 
     def label_maps(self, tile: FloatArray) -> Tensor:
         """Probability of each label at each pixel of a tile `(h, w)`: `(labels, h, w)` float32."""
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.inference_mode():
             x = torch.from_numpy(tile).to(self.device, self.dtype)[None, None]  # (1, 1, h, w)
             logits = self.network(x.contiguous(memory_format=torch.channels_last))[0]
             maps = torch.softmax(logits.float(), dim=0)
