@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +11,12 @@ import pytest
 import tifffile
 from synthetic_lattice import HEIGHTS, frame_matrix, make_crystal, render
 
+from napari_defectstrain import pipeline
+from napari_defectstrain.calibration import estimate_pixel_size
 from napari_defectstrain.cli import main
 from napari_defectstrain.io import sites_table, write_table, write_tiff
 from napari_defectstrain.lattice import metal_sublattice
+from napari_defectstrain.loading import load_images
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.region_files import read_regions, regions_table, write_regions
 from napari_defectstrain.region_search import find_regions
@@ -31,6 +35,7 @@ from napari_defectstrain.regions import (
     usable_sites,
     without_foreign_defects,
 )
+from napari_defectstrain.runs import RunConfig
 from napari_defectstrain.types import OTHER, DefectStrainError, Sites
 
 Array = npt.NDArray[np.float64]
@@ -271,8 +276,8 @@ def test_dirt_is_contaminated_with_or_without_columns(columns_lost):
             sites.position_px[~spot(sites.position_px)],
             sites.class_index[~spot(sites.position_px)],
         )
-    regions = find_regions(image + 0.6 * HEIGHT * dirty, sites, A_PX)
-    # smoothing over a lattice constant blurs the rim by a cell or so
+    # twice the threshold: where the rim is blurred, half of it lies at the rim
+    regions = find_regions(image + 0.7 * HEIGHT * dirty, sites, A_PX)
     assert regions.area_px(CONTAMINATED) == pytest.approx(dirty.sum(), rel=0.04)
     assert regions.usable_px == pytest.approx((~dirty).sum(), rel=0.01)
 
@@ -435,3 +440,37 @@ def test_the_command_line_takes_edited_regions(tmp_path, capsys):
     given[-1] = str(tmp_path / "none")
     assert main(["detect", *given, "--out", str(tmp_path / "out2")]) == 2
     assert "got no label image of regions, expected a.regions.tif" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- real images
+
+
+def detected(path: Path) -> tuple[Sites, Regions]:
+    """Columns and regions of a real image, by the bundled WSe2 weights and its own lattice."""
+    images, _ = load_images([path])
+    by_lattice = estimate_pixel_size(images[0].data, A_PM).pixel_size_pm
+    found = pipeline.detect([replace(images[0], pixel_size_pm=by_lattice)], RunConfig())
+    return found.sites[0], found.regions[0]
+
+
+def test_no_point_defects_are_reported_in_the_1t_half(real_images):
+    sites, regions = detected(real_images / "WS2Te2_motif.tif")
+    # the interface runs from a third of the height on the left to two thirds on the right
+    y, x = np.mgrid[: regions.labels.shape[0], : regions.labels.shape[1]]
+    interface = 115 + (235 - 115) * x / 374
+    assert (regions.labels[y > interface + 30] == NOT_2H).mean() > 0.99
+    assert (regions.labels[y < interface - 30] == 1).mean() > 0.99
+    row, column = sites.position_px.T
+    lower = row > 115 + (235 - 115) * column / 374 + 30
+    assert (sites.class_index[lower] == OTHER).all()
+    assert ((sites.class_index[~lower] > 1) & (sites.class_index[~lower] < OTHER)).sum() > 5
+
+
+def test_a_real_hole_is_found_and_the_rest_is_one_domain(real_images):
+    _, regions = detected(real_images / "example_Se_implanted_MoS2.dm3")
+    row, column = np.nonzero(regions.labels == HOLE)
+    assert abs(row.mean() - 680) < 20
+    assert abs(column.mean() - 545) < 20
+    assert 1000 < len(row) < 4000  # px; the eye sees some 60 x 40
+    assert len(regions.domains) == 1
+    assert regions.usable_px > 0.97 * regions.labels.size

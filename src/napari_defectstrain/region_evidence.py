@@ -153,7 +153,8 @@ class Evidence:
         # gaps between columns say nothing where there are none, or where chalcogen fills them
         gaps = (smooth(metals, _ORDER_SIGMA) > 0.3 / UNIT_CELL) & is_2h & covered
         level = np.where(gaps, floor - clean, smooth(mean, _ORDER_SIGMA, "nearest") - crystal)
-        dirt = np.asarray(level / max(float(np.median((peak - gap)[ordered])), 1e-9))
+        height = float(np.median((_at(data, metal) - gap)[ordered]))
+        dirt = np.asarray(level / max(height, 1e-9))
         # at the image's rim columns go missing: what looks like crystal belongs to it as far again
         plain = ~dark & (dirt <= config.contamination)
         if not covered.all():
@@ -198,12 +199,17 @@ def _levels(
     spot = _SPOT * a_px * np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1]), axis=-1).reshape(-1, 2)
 
     def sampled(place: FloatArray) -> FloatArray:
-        at = np.moveaxis(place[..., None, :] + spot, -1, 0)
-        return np.asarray(map_coordinates(data, at, order=1, mode="nearest", output=np.float32))
+        return _at(data, place[..., None, :] + spot)
 
     peak = sampled(metal_px).mean(axis=1)
     around = [sampled(metal_px[:, None] + sign * step).mean(axis=(1, 2)) for sign in (1, -1)]
     return peak, around[0], around[1]
+
+
+def _at(data: FloatArray, place_px: FloatArray) -> FloatArray:
+    """The image at places `(..., 2)` (y, x)."""
+    where = np.moveaxis(place_px, -1, 0)
+    return np.asarray(map_coordinates(data, where, order=1, mode="nearest", output=np.float32))
 
 
 def smooth(value: FloatArray, sigma: float, mode: str = "constant") -> FloatArray:
