@@ -155,7 +155,7 @@ def write_velox(path: Path, images: dict[str, np.ndarray], pixel_size_m: float) 
                 "BinaryResult": {"PixelSize": size, "PixelUnitX": "m", "PixelUnitY": "m",
                                  "DetectorIndex": "0", "Offset": {"x": "0", "y": "0"}},
                 "Scan": {"DwellTime": "2e-06", "FrameTime": "0.8"},
-                "Optics": {"AccelerationVoltage": "80000"},
+                "Optics": {"AccelerationVoltage": "80000", "BeamConvergence": "0.025"},
                 "Detectors": {"Detector-0": {"DetectorName": title}},
                 "Core": {}, "CustomProperties": {}, "Instrument": {},
                 "Acquisition": {"AcquisitionStartDatetime": {"DateTime": "1600000000"}},

@@ -98,6 +98,7 @@ def test_velox_emd_takes_haadf_of_several_detectors(tmp_path, frame):
     assert found.name == "a[HAADF]"
     assert found.pixel_size_pm == pytest.approx(20.74)
     assert found.metadata["beam_energy_kev"] == 80.0
+    assert found.metadata["semi_angle_mrad"] == 25.0
     assert found.metadata["dwell_time_us"] == 2.0
     assert "3 images (BF, HAADF, DF4); took a[HAADF]" in found.metadata["warnings"][0]
     assert [entry.name for entry in read_datasets(path)] == ["a[BF]", "a[HAADF]", "a[DF4]"]

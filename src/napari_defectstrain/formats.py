@@ -28,13 +28,17 @@ ROSETTASCIIO = {
 }
 SUFFIXES = (*ROSETTASCIIO, ".tif", ".tiff", ".png", ".npy")
 
-# Where acquisition software keeps the beam energy and the dwell time: the end of the path in the
-# tree of the file's own metadata, and the factor to keV or µs.
+# Where acquisition software keeps the beam energy, the convergence semi-angle and the dwell time:
+# the end of the path in the tree of the file's own metadata, and the factor to keV, mrad or µs.
 BEAM_ENERGY = (
     (("Microscope Info", "Voltage"), 1e-3),
     (("Optics", "AccelerationVoltage"), 1e-3),
     (("ExperimentalDescription", "High tension_kV"), 1.0),
     (("Acquisition_instrument", "TEM", "beam_energy"), 1.0),
+)
+SEMI_ANGLE = (
+    (("Optics", "BeamConvergence"), 1e3),
+    (("Acquisition_instrument", "TEM", "convergence_angle"), 1.0),
 )
 DWELL_TIME = (
     (("DigiScan", "Sample Time"), 1.0),
@@ -183,10 +187,14 @@ def _emi_metadata(path: Path) -> Mapping[str, Any]:
 
 
 def _acquisition(trees: Iterable[Any]) -> dict[str, Any]:
-    """Beam energy [keV] and dwell time [µs] where the metadata of a file has them."""
+    """Beam energy [keV], semi-angle [mrad], dwell time [µs] where a file's metadata has them."""
     metadata: dict[str, Any] = {}
     for tree in trees:
-        for key, places in (("beam_energy_kev", BEAM_ENERGY), ("dwell_time_us", DWELL_TIME)):
+        for key, places in (
+            ("beam_energy_kev", BEAM_ENERGY),
+            ("semi_angle_mrad", SEMI_ANGLE),
+            ("dwell_time_us", DWELL_TIME),
+        ):
             for ending, factor in places:
                 value = _find(tree, ending)
                 if value is not None:

@@ -83,8 +83,8 @@ class ImageFile:
         Stem of the file, and the title in brackets where the file holds several images.
     metadata : mapping
         ``source`` (name of the file); where the file has them ``beam_energy_kev``,
-        ``dwell_time_us``, ``title``, ``channel``; ``stated_pixel_size_pm`` and ``warnings`` (list
-        of str) where the file's calibration was not believed.
+        ``semi_angle_mrad``, ``dwell_time_us``, ``title``, ``channel``; ``stated_pixel_size_pm``
+        and ``warnings`` (list of str) where the file's calibration was not believed.
     """
 
     data: npt.NDArray[Any]

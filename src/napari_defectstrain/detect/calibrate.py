@@ -16,7 +16,7 @@ import torch
 from scipy.optimize import minimize
 
 from ..materials import ROLES
-from ..types import FloatArray, IntArray
+from ..types import FloatArray, IntArray, Progress, no_progress
 from .condition import material_condition
 from .config import DetectConfig, TrainConfig
 from .locate import assign_classes, locate_columns, settle_sublattices
@@ -110,7 +110,9 @@ def fit_slope_and_offset(
     return float(found[0]), tuple(float(v) for v in found[1:])
 
 
-def fit_calibration(network: ResUNet, config: TrainConfig) -> Calibration:
+def fit_calibration(
+    network: ResUNet, config: TrainConfig, progress: Progress = no_progress
+) -> Calibration:
     """Calibrate a network on freshly simulated windows, seen as detection sees an image.
 
     Parameters
@@ -119,12 +121,14 @@ def fit_calibration(network: ResUNet, config: TrainConfig) -> Calibration:
         Trained; left in the mode it is in.
     config : TrainConfig
         Its conditions, window size, `calibration_windows` and seed.
+    progress : Progress
     """
     training = network.training
     network.eval()
     rng = np.random.default_rng([config.seed, _STREAM])
     found, truth = [], []
-    for _ in range(config.calibration_windows):
+    for i in range(config.calibration_windows):
+        progress(0.999, f"calibrating, window {i + 1} of {config.calibration_windows}")
         window = draw_window(config.conditions, config.window_px, rng)
         probabilities, true_class = labelled_columns(network, window)
         found.append(probabilities)

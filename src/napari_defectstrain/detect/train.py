@@ -232,12 +232,12 @@ def train(
         run.restore(checkpoint)
     examples = Example(*(part.to(device) for part in validation_set(config)))
     losses: list[float] = []
-    since = time.monotonic() - run.seconds
+    since = time.monotonic()
     done = fraction_done(run.step, run.seconds, config)
     for batch in batches(config, run.step, device) if done < 1 else ():
         run.set_learning_rate(learning_rate(run.step, done, config))
         losses.append(run.learn(Example(*(part.to(device) for part in batch))))
-        run.seconds = time.monotonic() - since
+        run.seconds += time.monotonic() - since
         done = fraction_done(run.step, run.seconds, config)
         if run.step % config.steps_per_epoch == 0 or done >= 1:
             scores = precision_recall(confusion(run.network, examples))
@@ -249,14 +249,14 @@ def train(
             if on_epoch is not None:
                 on_epoch(entry)
         try:
-            progress(min(done, 0.999), f"step {run.step}, loss {run.loss:.4f}")
+            progress(min(done, 0.999), f"step {run.step} of {config.steps}, loss {run.loss:.4f}")
         except Cancelled:
             run.write(checkpoint)
             raise
         if done >= 1:
             break
-    progress(0.999, "calibrating")
-    calibration = fit_calibration(run.network, config)
+        since = time.monotonic()  # a pause within `progress` doesn't count
+    calibration = fit_calibration(run.network, config, progress)
     save_weights(out, run.network, config, run.record, calibration)
     progress(1.0, f"step {run.step}")
     return run.record
