@@ -5,10 +5,13 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+import scipy.fft
+from scipy.ndimage import gaussian_filter
 
 from napari_defectstrain.detect.compare_folders import truth_sites
 from napari_defectstrain.detect.evaluate import confusion_matrix, f1_by_role
-from napari_defectstrain.detect.oracle import OracleResult, best_cuts, noise_spectrum, oracle
+from napari_defectstrain.detect.local_noise import inner_product, learn_noise
+from napari_defectstrain.detect.oracle import OracleResult, best_cuts, oracle
 from napari_defectstrain.materials import ROLES, WSE2
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image
@@ -156,12 +159,38 @@ def test_truth_of_some_columns_is_not_enough():
         oracle(made.image.data[:60, :60], truth(made), 20.74)
 
 
-def test_white_noise_has_a_flat_spectrum_of_one():
-    noise = np.random.default_rng(0).standard_normal((512, 512))
-    # 225 half-overlapping tiles: each value is known to about 9 %
-    spectrum = noise_spectrum(noise)
-    assert spectrum.mean() == pytest.approx(1.0, abs=0.02)
-    assert spectrum.std() < 0.15
+def test_white_noise_has_power_one_everywhere():
+    noise = learn_noise(np.random.default_rng(0).standard_normal((512, 512)), 64)
+    spectrum = noise.at(np.array([[256.0, 256.0], [3.0, 500.0]]))
+    # a tile has 2112 numbers of power, the mixture 2 amplitudes: each is known to a few per cent
+    np.testing.assert_allclose(spectrum.mean(axis=(1, 2)), 1.0, atol=0.08)
+    assert spectrum.std(axis=(1, 2)).max() < 0.2
+
+
+def test_dirt_in_patches_is_coloured_noise_there_and_nowhere_else():
+    rng = np.random.default_rng(1)
+    white = rng.standard_normal((512, 512))
+    dirt = gaussian_filter(rng.standard_normal((512, 512)), 3.0)
+    dirt[:, :256] = 0
+    noise = learn_noise(white + 3 * dirt / dirt[:, 256:].std(), 64)
+    clean, dirty = noise.at(np.array([[256.0, 80.0], [256.0, 430.0]]))
+    np.testing.assert_allclose(clean.mean(), 1.0, atol=0.1)
+    both = np.full(33, 2.0)  # the half of the plane that is left out
+    both[[0, -1]] = 1.0
+    variance = (dirty * both).sum() / 64**2
+    # 1 + 9; a tile of 64 px holds some 60 grains, which scatter by sqrt(2 / 60)
+    assert variance == pytest.approx(10.0, rel=0.4)
+    # a Gaussian of 3 px has no power beyond a quarter of a cycle a pixel
+    assert dirty[20:44, 20:].mean() == pytest.approx(1.0, abs=0.3)
+    assert dirty[0, 2] > 50 * clean[0, 2]
+
+
+def test_products_in_fourier_space_are_those_of_pixels():
+    rng = np.random.default_rng(2)
+    a, b = rng.standard_normal((2, 5, 32, 32))
+    transforms = scipy.fft.rfft2(a), scipy.fft.rfft2(b)
+    made = inner_product(*transforms, np.full((5, 32, 17), 2.0), 32)
+    np.testing.assert_allclose(made, (a * b).sum(axis=(1, 2)) / 2, rtol=1e-9)
 
 
 def test_best_cuts_separate_what_can_be_separated():

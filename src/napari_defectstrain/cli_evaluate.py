@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .detect.calibration_curve import Reliability
     from .detect.compare_folders import Evaluation
 
-_MIN_CURVE_IMAGES = 6
+_MIN_CURVE_IMAGES = 7
 """Fewer images make no curve worth printing; the table is written all the same."""
 
 

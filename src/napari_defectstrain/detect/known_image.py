@@ -38,6 +38,8 @@ _PIXELS = 60_000  # that the profile is fitted to
 _PIXEL_CHUNK = 10_000
 _ROUNDS = 5
 _SLOPE_PX = 0.6
+_PATCH_PM = 700.0
+_MAX_EXCESS = 16.0
 _START_SIGMA_PM = 55.0
 _CHUNK = 400  # columns rendered at once
 
@@ -192,12 +194,14 @@ class _Fit:
         """
         present = np.bincount(self.group, minlength=len(self.weight)) > 0
         free = np.flatnonzero((self.weight != 0) & present)
-        maps = np.stack([self.columns(self.group == g) for g in free])
-        sharp = np.stack([self._sharp(m).ravel() for m in maps])
-        found = np.linalg.solve(sharp @ sharp.T, sharp @ self._sharp(self.data).ravel())
+        sharp = np.empty((len(free), self.data.size), dtype=np.float32)
+        for row, g in zip(sharp, free, strict=True):
+            row[:] = self._sharp(self.columns(self.group == g)).ravel()
+        target = self._sharp(self.data).ravel().astype(np.float32)
+        found = np.linalg.solve((sharp @ sharp.T).astype(float), (sharp @ target).astype(float))
         self.weight[free] = found / found[0]
         self.profile = Profile(self.profile.table * found[0], self.profile.step_px)
-        self.model = np.tensordot(found, maps, axes=1)
+        self.model = self.columns(self.weight[self.group])
         rest = self.data - self.model
         self.background = rest - self._sharp(rest)
         self.residual = rest - self.background
@@ -265,7 +269,11 @@ class _Fit:
         factor = self._variance_factors()
         neutral = self._variance_terms(self.columns(self.weight[even][self.group]))
         found = np.tensordot(factor, neutral, axes=1)
-        return np.maximum(found, 0.05 * self.residual.var()), factor
+        found = np.maximum(found, 0.05 * self.residual.var())
+        # dirt lies in patches: what is noisier than its intensity says is so over a nanometre
+        excess = np.minimum(self.residual**2 / found, _MAX_EXCESS)
+        local = gaussian_filter(excess, _PATCH_PM / self.pixel_pm, truncate=3.0)
+        return found * np.clip(local, 0.3, None), factor
 
     def _variance_terms(self, model: FloatArray) -> FloatArray:
         slopes = [gaussian_filter1d(model, _SLOPE_PX, axis=a, order=1) ** 2 for a in (1, 0)]
@@ -277,7 +285,7 @@ class _Fit:
         chosen = self.rng.integers(0, terms.shape[1], 200_000)
         squares = self.residual.ravel()[chosen] ** 2
         # a few misfits (an unlisted adatom) must not set the noise of everything
-        squares = np.minimum(squares, 16 * np.median(squares) / 0.455)
+        squares = np.minimum(squares, _MAX_EXCESS * np.median(squares) / 0.455)
         return np.asarray(nnls(terms[:, chosen].T, squares)[0])
 
 

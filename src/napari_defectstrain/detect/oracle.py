@@ -28,14 +28,15 @@ from scipy.spatial import cKDTree
 
 from ..materials import ROLES
 from ..types import BoolArray, DefectStrainError, FloatArray, IntArray, Sites, StrArray
-from .known_image import KnownImage, column_patches, explain_image
+from .known_image import REACH_PM, KnownImage, column_patches, explain_image
+from .local_noise import inner_product, learn_noise
 
 _METAL, _X2, _V2, _OTHER = (ROLES.index(role) for role in ("metal", "X2", "V2", "other"))
 _START = {"metal": 1.0, "X2": 0.7, "XY": 1.05, "Y2": 1.38, "V1": 0.355, "V2": 0.0, "other": 0.7}
-_TILE = 64
+_TILE_PM = 1650.0
 _PRIOR_COLUMNS = 30.0
 """A class's own scatter counts fully against that of all classes from this many columns on."""
-_CHUNK = 500
+_CHUNK = 250
 _MIN_CHALCOGEN = 20
 _LEAST_SQUARES_REACH_PM = 300.0
 
@@ -146,18 +147,17 @@ def _judged(truth: Sites, pixel_size_pm: float) -> BoolArray:
 
 
 def _groups(role: IntArray, kind: StrArray | None, judged: BoolArray) -> tuple[IntArray, list[str]]:
-    """Columns that share a weight: a group a role; a group a kind among the judged others.
+    """Columns that share a weight: a group a role, and one for every kind of look-alike.
 
-    Columns of class other that aren't judged have a weight each: everything about them is known.
+    Kinds on chalcogen sites and elsewhere are two groups: the first are candidates.
     """
     group, names = role.copy(), list(ROLES)
     kinds = np.full(len(role), "", dtype="<U40") if kind is None else np.asarray(kind, dtype=str)
-    for name in np.unique(kinds[judged & (role == _OTHER)]):
-        group[judged & (role == _OTHER) & (kinds == name)] = len(names)
-        names.append(f"other:{name}")
-    for column in np.flatnonzero(~judged & (role == _OTHER)):
-        group[column] = len(names)
-        names.append(f"other:#{column}")
+    for place in (True, False):
+        other = (role == _OTHER) & (judged == place)
+        for name in np.unique(kinds[other]):
+            group[other & (kinds == name)] = len(names)
+            names.append(f"other:{name}")
     return group, names
 
 
@@ -165,72 +165,51 @@ def _role_weights(weight: FloatArray, names: list[str]) -> FloatArray:
     return np.array([weight[names.index(role)] for role in ROLES])
 
 
-def noise_spectrum(normalised: FloatArray) -> FloatArray:
-    """Power spectrum of the noise in units of white noise of variance one, `(64, 33)`.
-
-    Mean periodogram of half-overlapping tiles under a Hann window (Welch, doi
-    10.1109/TAU.1967.1161901); the least value is 2 % of the median, which bounds its inverse.
-    """
-    window = np.hanning(_TILE + 1)[:-1]
-    taper = window[:, None] * window
-    taper /= np.sqrt((taper**2).sum())
-    total, count = np.zeros((_TILE, _TILE // 2 + 1)), 0
-    for y in range(0, normalised.shape[0] - _TILE + 1, _TILE // 2):
-        for x in range(0, normalised.shape[1] - _TILE + 1, _TILE // 2):
-            tile = normalised[y : y + _TILE, x : x + _TILE] * taper
-            total += np.abs(scipy.fft.rfft2(tile)) ** 2
-            count += 1
-    if not count:
-        return np.ones_like(total)
-    spectrum = total / count
-    return np.maximum(spectrum, 0.02 * np.median(spectrum))
-
-
 def _estimates(
     known: KnownImage, column: IntArray, pixel_size_pm: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Generalised least-squares weight of each column, all else known, and its standard error."""
+    """Generalised least-squares weight of each column, all else known, and its standard error.
+
+    Around a column the noise is taken as stationary: a patch of the residual and the profile
+    there, both in units of the expected noise, are weighted by the inverse of its spectrum.
+    """
+    tile = 2 * int(np.ceil(_TILE_PM / pixel_size_pm / 2))
+    tile = min(tile, min(known.residual.shape) // 2 * 2)
     root = np.sqrt(known.variance)
-    normalised = known.residual / root
-    spectrum = noise_spectrum(normalised)
-    whitened = _whitened(normalised, spectrum)
+    noise = learn_noise(known.residual / root, tile)
+    shape = known.residual.shape
+    padded = np.pad(known.residual / root, tile)
+    taper = _taper(tile, REACH_PM / pixel_size_pm)
     weight, sigma = np.empty(len(column)), np.empty(len(column))
     for start in range(0, len(column), _CHUNK):
         part = column[start : start + _CHUNK]
-        patch, flat = column_patches(
-            known.residual.shape, known.position_px[part], known.profile, known.line_shift_px
-        )
-        inside = flat >= 0
-        scaled = np.where(inside, patch / root.ravel()[flat], 0.0)
-        data = (scaled * np.where(inside, whitened.ravel()[flat], 0.0)).sum(axis=(1, 2))
-        power = _whitened_power(scaled, spectrum)
+        position = known.position_px[part]
+        patch, flat = column_patches(shape, position, known.profile, known.line_shift_px)
+        scaled = np.where(flat >= 0, patch / root.ravel()[flat], 0.0)
+        half = (scaled.shape[1] - 1) // 2
+        cut = max(0, half - (tile // 2 - 1))  # only where the whole image is smaller than a profile
+        scaled = scaled[:, cut : scaled.shape[1] - cut, cut : scaled.shape[2] - cut]
+        corner = np.rint(position).astype(int) - (half - cut) + tile
+        index = corner[:, :, None] + np.arange(tile) - (tile - scaled.shape[1]) // 2
+        data = padded[index[:, 0, :, None], index[:, 1, None, :]] * taper
+        before = (tile - scaled.shape[1]) // 2
+        after = tile - scaled.shape[1] - before
+        model = scipy.fft.rfft2(np.pad(scaled, ((0, 0), (before, after), (before, after))))
+        spectrum = noise.at(position)
+        power = inner_product(model, model, spectrum, tile)
+        pull = inner_product(model, scipy.fft.rfft2(data), spectrum, tile)
         place = slice(start, start + len(part))
-        weight[place] = known.weight[known.group[part]] + data / power
+        weight[place] = known.weight[known.group[part]] + pull / power
         sigma[place] = 1 / np.sqrt(power)
     return weight, sigma
 
 
-def _whitened(normalised: FloatArray, spectrum: FloatArray) -> FloatArray:
-    """``S^-1`` applied: a convolution with the transform of the inverse spectrum."""
-    kernel = scipy.fft.irfft2(1 / spectrum, s=(_TILE, _TILE))
-    shape = [scipy.fft.next_fast_len(n + _TILE, real=True) for n in normalised.shape]
-    padded = np.zeros(shape)
-    padded[:_TILE, :_TILE] = np.roll(kernel, (_TILE // 2, _TILE // 2), axis=(0, 1))
-    padded = np.roll(padded, (-_TILE // 2, -_TILE // 2), axis=(0, 1))
-    product = scipy.fft.rfft2(normalised, s=shape) * scipy.fft.rfft2(padded)
-    h, w = normalised.shape
-    return np.asarray(scipy.fft.irfft2(product, s=shape)[:h, :w])
-
-
-def _whitened_power(scaled: FloatArray, spectrum: FloatArray) -> FloatArray:
-    """``P' S^-1 P`` of patches `(n, k, k)`; patches larger than the tile are cut at their rim."""
-    cut = max(0, scaled.shape[1] - _TILE)
-    inner = scaled[:, cut // 2 : scaled.shape[1] - (cut - cut // 2)]
-    inner = inner[:, :, cut // 2 : scaled.shape[2] - (cut - cut // 2)]
-    power = np.abs(scipy.fft.rfft2(inner, s=(_TILE, _TILE))) ** 2 / spectrum
-    double = np.full(power.shape[-1], 2.0)  # the half of the spectrum that rfft2 leaves out
-    double[[0, -1]] = 1.0
-    return np.asarray((power * double).sum(axis=(1, 2)) / _TILE**2)
+def _taper(tile: int, flat_px: float) -> FloatArray:
+    """One in the middle, falling to zero at the rim: a patch must not wrap around."""
+    distance = np.abs(np.arange(tile) - (tile - 1) / 2)
+    ramp = np.clip((tile / 2 - distance) / max(tile / 2 - flat_px, 1.0), 0, 1)
+    rise = np.sin(np.pi / 2 * ramp) ** 2
+    return np.asarray(rise[:, None] * rise)
 
 
 def _class_chances(
