@@ -57,6 +57,7 @@ def run_arguments(work: Path, settings: str = "quick.json") -> list[str]:
 
 def test_every_file_is_there_and_listed(out):
     expected = {"alloy.sites.csv", "alloy_2.sites.csv", "populations.csv", "spacings.csv"}
+    expected |= {f"alloy{n}.regions.{kind}" for n in ("", "_2") for kind in ("tif", "csv")}
     expected |= {"columns.csv", "displacement.csv", "run.json"}
     expected |= {f"average_{name}.tif" for name in WSE2.class_names[1:-1]}
     expected |= {f"strain_{name}.tif" for name in SPACING_CHANGE}
@@ -73,7 +74,13 @@ def test_every_file_is_there_and_listed(out):
     ("name", "columns"),
     [
         ("alloy.sites.csv", SITES_COLUMNS),
-        ("populations.csv", ["image", "class", "columns", "all_columns", "concentration"]),
+        (
+            "populations.csv",
+            [
+                *("image", "class", "columns", "all_columns"),
+                *("concentration", "per_site", "area_nm2", "per_nm2"),
+            ],
+        ),
         (
             "spacings.csv",
             [
@@ -226,7 +233,8 @@ def test_detect_takes_the_network(work, tmp_path, fake_detection, capsys):
     image = str(work / "alloy" / "alloy.tif")
     assert main(["detect", image, "--out", str(tmp_path / "out")]) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"alloy.sites.csv", "populations.csv", "figures", "run.json"}
+    regions = {"alloy.regions.tif", "alloy.regions.csv"}
+    assert names == {"alloy.sites.csv", "populations.csv", "figures", "run.json"} | regions
     assert json.loads((tmp_path / "out" / "run.json").read_text())["weights_sha256"] == "abc"
     assert "vacancy fraction" in capsys.readouterr().out
 
