@@ -173,13 +173,15 @@ def test_dirt_in_patches_is_coloured_noise_there_and_nowhere_else():
     dirt = gaussian_filter(rng.standard_normal((512, 512)), 3.0)
     dirt[:, :256] = 0
     noise = learn_noise(white + 3 * dirt / dirt[:, 256:].std(), 64)
-    clean, dirty = noise.at(np.array([[256.0, 80.0], [256.0, 430.0]]))
+    y, x = (a.ravel() for a in np.mgrid[64:450:32, 64:200:32])
+    clean = noise.at(np.stack([y, x], axis=1)).mean(axis=0)
+    dirty = noise.at(np.stack([y, x + 256], axis=1)).mean(axis=0)
     np.testing.assert_allclose(clean.mean(), 1.0, atol=0.1)
     both = np.full(33, 2.0)  # the half of the plane that is left out
     both[[0, -1]] = 1.0
     variance = (dirty * both).sum() / 64**2
-    # 1 + 9; a tile of 64 px holds some 60 grains, which scatter by sqrt(2 / 60)
-    assert variance == pytest.approx(10.0, rel=0.4)
+    # 1 + 9; half the image holds some 1000 grains, whose squares scatter by sqrt(2 / 1000)
+    assert variance == pytest.approx(10.0, rel=0.15)
     # a Gaussian of 3 px has no power beyond a quarter of a cycle a pixel
     assert dirty[20:44, 20:].mean() == pytest.approx(1.0, abs=0.3)
     assert dirty[0, 2] > 50 * clean[0, 2]
