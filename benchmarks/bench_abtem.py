@@ -257,7 +257,7 @@ def compare_columns(phonons: int, step: float) -> float:
         ("cross sections (scattering)", nominal_weights(WSE2)),
     ):
         print(f"{kind:36}" + "".join(f"{weights[names.index(name)]:8.3f}" for name in order))
-    return seconds / (image.size * float(np.prod(steps)))
+    return seconds / (max(phonons, 1) * image.size * float(np.prod(steps)))
 
 
 # ---------------------------------------------------------------- (b) time
