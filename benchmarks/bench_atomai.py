@@ -12,7 +12,7 @@ kind for the same minutes, which include simulating them (AtomAI's are made befo
 nothing). Then both, in turn, with two threads each, find the columns of the same images.
 
 AtomAI is given windows and images with the even contrast that this package's network sees, at 40 pm
-a pixel (``--upsample 1``: a megapixel of the microscope is a quarter of the work) or at 20 pm, close
+a pixel (``--upsample 1``: a megapixel of the microscope is a quarter of the work) or at 20 pm, near
 to the paper's own pixels, as it would be used without this package (``--upsample 2``); each is
 trained for itself. The time of this preparation is charged to this package only. ``--window 256``
 gives AtomAI windows as large as its examples': fewer steps in the same time.

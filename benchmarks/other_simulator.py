@@ -25,6 +25,7 @@ import numpy as np
 from other_crystals import RADIUS_PM, SPACING_CHANGE, WEIGHTS, Array, Crystal, grow
 from scipy.fft import irfft2, rfft2
 from scipy.ndimage import map_coordinates, spline_filter1d
+from scipy.special import j0
 
 FRAMES = 10
 PAPER_DOSE = 1.24e7  # e/nm2
@@ -93,15 +94,21 @@ def _radial_profile(energy: float, angle: float, setting: dict[str, float], radi
 
 
 def _cross_section(element: str, energy: float, detector: tuple[float, float]) -> float:
-    """Single-atom Born cross section of an annulus (A^2), Kirkland's factors as in abTEM."""
-    from abtem.core.energy import energy2wavelength
+    """Single-atom cross section of an annulus (A^2): abTEM's Kirkland potential as a phase object.
+
+    The Born approximation would make tungsten two thirds too bright.
+    """
+    from abtem.core.energy import energy2sigma, energy2wavelength
     from abtem.parametrizations import KirklandParametrization
 
-    theta = np.linspace(detector[0] * 1e-3, detector[1] * 1e-3, 2001)
-    factor = KirklandParametrization().scattering_factor(element)
-    amplitude = (1 + energy / 510998.95) * np.asarray(
-        factor((theta / energy2wavelength(energy)) ** 2)  # a function of the square
-    )
+    wavelength = energy2wavelength(energy)
+    log_r = np.linspace(np.log(1e-4), np.log(10), 4000)
+    r = np.exp(log_r)
+    potential = np.asarray(KirklandParametrization().projected_potential(element)(r))
+    wave = (1 - np.exp(1j * energy2sigma(energy) * potential)) * r**2  # r dr = r^2 d(log r)
+    theta = np.linspace(detector[0] * 1e-3, detector[1] * 1e-3, 401)
+    kernel = j0(2 * np.pi * theta[:, None] / wavelength * r)
+    amplitude = 2 * np.pi / wavelength * np.abs(np.trapezoid(kernel * wave, log_r, axis=1))
     return float(np.trapezoid(2 * np.pi * np.sin(theta) * amplitude**2, theta))
 
 
