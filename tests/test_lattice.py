@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
 from synthetic_lattice import HEIGHTS, frame_matrix, make_crystal, render
 
 from napari_defectstrain.lattice import (
@@ -18,6 +19,9 @@ from napari_defectstrain.lattice import (
     nearest_sites,
     shell_radii,
 )
+from napari_defectstrain.simulate.acquisition import ScanConfig
+from napari_defectstrain.simulate.dataset import SimulationConfig, atoms_px, crystal_for
+from napari_defectstrain.simulate.structure import CrystalConfig
 from napari_defectstrain.types import DefectStrainError, ImageLattice
 
 A_PM = 330.0
@@ -113,6 +117,56 @@ def test_mirror_twins_get_a_vote_each():
     # The seam is an arbitrary cut, not a real boundary: two rows (40 px) each side may fail.
     assert not wrong[np.abs(position[:, 1] - 700) > 40].any()
     assert wrong.mean() < 0.01
+
+
+def simulated_columns(pattern, angle_deg, seed):
+    """Places of the columns of a simulated field [px], which are metal, and the generator."""
+    rng = np.random.default_rng(seed)
+    scan = ScanConfig(shape=(512, 512), pixel_size_pm=PIXEL_PM, rotation_deg=angle_deg)
+    config = SimulationConfig(crystal=CrystalConfig(pattern=pattern), scan=scan)
+    crystal = crystal_for(config, rng)
+    position = atoms_px(crystal, config, np.array([255.5, 255.5]))[2]
+    seen = ((position > 0) & (position < 511)).all(axis=1) & (crystal.class_index != 5)
+    found = position[seen] + rng.normal(0, 0.3, (int(seen.sum()), 2))
+    return found, crystal.class_index[seen] == 0, rng
+
+
+@pytest.mark.parametrize("angle_deg", [5.0, 15.0, 17.0, 20.0, 25.0, 29.0])
+def test_a_picture_joined_to_its_mirror_image_is_right_on_both_sides(angle_deg):
+    # At 15-20 degrees the threefold order turns little by little through the seam (141, 90, 39
+    # degrees), at 25-29 the metals nearly continue the chalcogens of the other side.
+    position, is_metal, rng = simulated_columns("whole", angle_deg, 14)
+    both = np.concatenate([position, [0.0, 1023.0] + [1.0, -1.0] * position])
+    truth = np.concatenate([is_metal, is_metal])
+    clash = cKDTree(both).query_pairs(5.0, output_type="ndarray")
+    free = ~np.isin(np.arange(len(both)), clash[:, 1])
+    # a single column is wrong in 23 % of cases: 1.5 against a scatter of 2
+    odds = np.where(truth, 1.5, -1.5) + rng.normal(0, 2.0, len(truth))
+    wrong = metal_sublattice(both[free], odds[free]) != truth[free]
+    seam = np.abs(both[free, 1] - 511.5) < 2.5 * A_PM / PIXEL_PM
+    assert not wrong[~seam].any()
+    assert wrong.mean() < 0.01
+
+
+@pytest.mark.parametrize("pattern", ["whole", "twin", "grain"])
+def test_simulated_grains_come_out_right_however_they_meet(pattern):
+    for seed in range(12):
+        position, is_metal, rng = simulated_columns(pattern, 10.0 * seed, 30 + seed)
+        odds = np.where(is_metal, 1.5, -1.5) + rng.normal(0, 2.0, len(is_metal))
+        wrong = metal_sublattice(position, odds) != is_metal
+        # the boundary's length is 32 to 45 lattice constants: one column each is 2 % of 2400
+        assert wrong.mean() <= (0.0 if pattern == "whole" else 0.02)
+
+
+def test_a_patch_is_believed_by_its_size_against_its_rim():
+    crystal, rng = columns(15, 5.0)
+    for side, believed in ((100.0, False), (350.0, True)):
+        corner = (crystal.position_px < side).all(axis=1)
+        odds = np.where(crystal.is_metal ^ corner, 1.5, -1.5)
+        odds += rng.normal(0, 2.0, len(corner))
+        found = metal_sublattice(crystal.position_px, odds)
+        rim = np.abs(crystal.position_px.max(axis=1) - side) < 4 * A_PM / PIXEL_PM
+        assert np.array_equal(found[~rim], (crystal.is_metal ^ (corner & believed))[~rim])
 
 
 def test_holes_and_edges_do_not_flip_columns():

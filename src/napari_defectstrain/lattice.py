@@ -19,6 +19,7 @@ from .domains import (
     SECOND_NEIGHBOUR_REACH,
     honeycomb_domains,
     neighbours,
+    opposed_patches,
     threefold_order,
 )
 from .honeycomb import (
@@ -57,8 +58,9 @@ def metal_sublattice(
 
     The mean of exp(3i phi) over a column's three nearest neighbours has opposite sign on the two
     sublattices. Geometry alone tells the domains (`domains.honeycomb_domains`); in each, the sum of
-    what is known of every column's brightness says which sign is the metal's. Columns that belong
-    to no domain follow the vote of their neighbourhood, then that of their neighbours.
+    what is known of every column's brightness says which sign is the metal's, unless a large patch
+    of it clearly says the opposite (`domains.opposed_patches`). Columns that belong to no domain
+    follow the vote of their neighbourhood, then that of their neighbours.
 
     Parameters
     ----------
@@ -101,7 +103,10 @@ def metal_sublattice(
     label, side = honeycomb_domains(z, index, first, second)
     whole = np.bincount(label + 1, weight * side)[label + 1]  # side is 0 where there is no domain
     vote = _smoothed(position, weight * z, radius_px or 6.5 * SQRT3 * nearest, nearest)
-    sign = np.where(label < 0, np.real(z * np.conj(vote)), side * whole)
+    local = np.real(z * np.conj(vote))
+    kind = np.where(side * whole > 0, 1.0, -1.0)  # of the columns of domains
+    own = opposed_patches(label, weight * kind, local * kind < 0, index, first | second)
+    sign = np.where(label < 0, local, np.where(own, -1.0, 1.0) * side * whole)
     size = np.where(label < 0, np.abs(z) * np.abs(vote), np.abs(whole))
     good = (label >= 0) | ((np.abs(z) > 0.5) & (np.abs(sign) > 0.3 * size))
     kind = np.where(sign > 0, 1.0, -1.0)
