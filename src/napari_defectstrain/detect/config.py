@@ -112,7 +112,7 @@ class TrainConfig(Config):
     validation_windows : int
         Windows, never trained on, that precision and recall are measured on.
     calibration_windows : int
-        Further ones that the probabilities are calibrated on at the end.
+        Images of twice that side that the probabilities are calibrated on at the end.
     seed : int
     workers : int
         Processes that simulate windows.
@@ -132,7 +132,7 @@ class TrainConfig(Config):
     learning_rate: float = 2e-3
     steps_per_epoch: int = 50
     validation_windows: int = 32
-    calibration_windows: int = 192
+    calibration_windows: int = 64
     seed: int = 0
     workers: int = 1
     device: str = "cpu"

@@ -19,7 +19,7 @@ from ..types import DefectStrainError, FloatArray
 from .condition import material_condition
 from .config import DetectConfig
 from .device import fast_bfloat16, pick_device
-from .network import N_LABELS, ResUNet
+from .network import ResUNet
 from .weights_file import Weights, bundled_weights, load_weights
 
 _SUFFIX = ".safetensors"
@@ -49,9 +49,7 @@ class Member:
         with torch.inference_mode():
             x = torch.from_numpy(tile).to(self.device, self.dtype)[None, None]  # (1, 1, h, w)
             logits = self.network(x.contiguous(memory_format=torch.channels_last))[0]
-            maps = torch.softmax(logits.float(), dim=0)
-        lack = N_LABELS - len(maps)  # networks that know no class other
-        return nn.functional.pad(maps, (0, 0, 0, 0, 0, lack))
+            return torch.softmax(logits.float(), dim=0)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class ResidualBlock(nn.Module):
 class ResUNet(nn.Module):
     """Four residual blocks down, a bottom, four up, with skips that concatenate."""
 
-    def __init__(self, config: NetworkConfig, labels: int = N_LABELS) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         f = config.features
         self.stride = 2 ** (len(f) - 1)
@@ -65,7 +65,7 @@ class ResUNet(nn.Module):
         self.up = nn.ModuleList(
             ResidualBlock(a + b, a, config) for a, b in zip(f[-2::-1], f[:0:-1], strict=True)
         )
-        self.head = nn.Conv2d(f[0], labels, 1)
+        self.head = nn.Conv2d(f[0], N_LABELS, 1)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """(b, 1, h, w) -> logits (b, labels, h, w); h and w are multiples of `stride`.

@@ -18,7 +18,7 @@ from torch import Tensor
 from .. import __version__
 from ..types import DefectStrainError, FloatArray
 from .calibrate import Calibration
-from .config import NetworkConfig, TrainConfig
+from .config import TrainConfig
 from .network import ResUNet
 
 _FORMAT = "napari-defectstrain weights 2"
@@ -116,8 +116,6 @@ def load_weights(path: Path) -> Weights:
     if not path.is_file():
         raise DefectStrainError(f"weights: got {path}, which is no file; expected a .safetensors")
     tensors, metadata = _read(path)
-    if metadata.get("format") == "napari-defectstrain weights 1":
-        return _load_first_format(tensors, metadata)
     if metadata.get("format") != _FORMAT:
         raise DefectStrainError(
             f"weights: {path.name} was not written by this software "
@@ -137,14 +135,6 @@ def load_weights(path: Path) -> Weights:
     network.eval()
     calibration = None if values[2] is None else Calibration.from_dict(values[2])
     return Weights(network, config, tuple(values[1]), sha256, calibration)
-
-
-def _load_first_format(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> Weights:
-    config = TrainConfig(network=NetworkConfig(conditioned=False))
-    network = ResUNet(config.network, labels=7)
-    network.load_state_dict(tensors)
-    network.eval()
-    return Weights(network, config, (), metadata["sha256"])
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

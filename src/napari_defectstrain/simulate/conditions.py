@@ -110,6 +110,33 @@ class Conditions(Config):
                 f"expected at least one of each, patterns among {', '.join(PATTERNS)}"
             )
 
+    def as_measured(self) -> Conditions:
+        """The same materials under the conditions of common images.
+
+        Rare classes, look-alikes and other phases are as rare as they are, optics tuned: what
+        probabilities are calibrated for. Training oversamples what is rare or difficult.
+        """
+        return self.replace(
+            pixel_size_pm=(14.0, 32.0),
+            fractions_max=(0.11, 0.06, 0.11, 0.006),
+            lookalikes=(0.5, 0.001),
+            patterns=(*["whole"] * 10, "edge", "holes"),
+            tilt_mrad=(0.0, 15.0),
+            ripple_mrad=(0.0, 8.0),
+            disorder_pm=(0.0, 4.0),
+            c1_std_pm=500.0,
+            a1_std_pm=300.0,
+            b2_std_nm=15.0,
+            a2_std_nm=15.0,
+            source_fwhm_pm=(75.0, 120.0),
+            dose_e_per_nm2=(5e6, 3e7),
+            frames=(8, 10, 10, 12),
+            jitter_px=(0.2, 1.3),
+            read_noise=(0.05, 0.18),
+            contamination=(0.0, 0.7),
+            texture=(0.05, 0.3),
+        )
+
     def draw(self, field_pm: float, rng: np.random.Generator) -> SimulationConfig:
         """Settings of one image whose sides measure `field_pm` [pm]."""
         material = get_material(str(rng.choice(self.materials)))
