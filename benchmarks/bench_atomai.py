@@ -34,14 +34,14 @@ import pandas as pd
 import torch
 from scipy.ndimage import zoom
 
-from napari_defectstrain.detect.compare_folders import truth_sites
 from napari_defectstrain.detect.config import CANONICAL_PIXEL_PM, DetectConfig, TrainConfig
-from napari_defectstrain.detect.evaluate import confusion_matrix, scores
 from napari_defectstrain.detect.predict import detect_columns
 from napari_defectstrain.detect.prepare import normalise, resample, to_resampled
 from napari_defectstrain.detect.train import train
-from napari_defectstrain.detect.truth_tables import read_truth
 from napari_defectstrain.detect.windows import draw_window
+from napari_defectstrain.evaluation.folders import truth_sites
+from napari_defectstrain.evaluation.scores import confusion_matrix, scores
+from napari_defectstrain.evaluation.truth_tables import read_truth
 from napari_defectstrain.io import read_images
 from napari_defectstrain.materials import ROLES, WSE2
 from napari_defectstrain.simulate.conditions import Conditions
