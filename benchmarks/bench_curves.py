@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from bench_detect import PAPER_DOSE, Tally, evaluate_case, simulated_case
 
-from napari_defectstrain.detect.conditions import curve
 from napari_defectstrain.detect.config import DetectConfig
-from napari_defectstrain.detect.evaluation_tables import named_curves
+from napari_defectstrain.evaluation.conditions import curve
+from napari_defectstrain.evaluation.tables import named_curves
 from napari_defectstrain.figures_detection import curves_figure
 from napari_defectstrain.io import write_table
 from napari_defectstrain.materials import Material, get_material

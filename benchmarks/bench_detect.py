@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 
 from napari_defectstrain.cli_evaluate import report
-from napari_defectstrain.detect.compare_folders import Evaluation, truth_sites
-from napari_defectstrain.detect.conditions import conditions_of, settings_beside
 from napari_defectstrain.detect.config import DetectConfig
-from napari_defectstrain.detect.evaluate import HIT_RADIUS_PM, Comparison, compare
-from napari_defectstrain.detect.evaluation_tables import reliabilities
-from napari_defectstrain.detect.oracle import oracle
 from napari_defectstrain.detect.predict import detect_columns
-from napari_defectstrain.detect.truth_tables import read_truth
+from napari_defectstrain.evaluation.conditions import conditions_of, settings_beside
+from napari_defectstrain.evaluation.folders import Evaluation, truth_sites
+from napari_defectstrain.evaluation.oracle import oracle
+from napari_defectstrain.evaluation.scores import HIT_RADIUS_PM, Comparison, compare
+from napari_defectstrain.evaluation.tables import reliabilities
+from napari_defectstrain.evaluation.truth_tables import read_truth
 from napari_defectstrain.evaluation_results import write_evaluation
 from napari_defectstrain.io import read_images
 from napari_defectstrain.materials import DEFECT_ROLES, Material, get_material

@@ -111,7 +111,7 @@ def time_training(options: argparse.Namespace) -> None:
     from bench_detect import Tally, evaluate_case, evaluation_of, simulated_case
 
     from napari_defectstrain.cli_evaluate import beside_paper
-    from napari_defectstrain.detect.evaluation_tables import scores_table
+    from napari_defectstrain.evaluation.tables import scores_table
     from napari_defectstrain.materials import get_material
     from napari_defectstrain.simulate.samples import paper_like
 

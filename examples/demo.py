@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from napari_defectstrain.detect.evaluate import confusion_matrix, scores
+from napari_defectstrain.evaluation.scores import confusion_matrix, scores
 from napari_defectstrain.io import read_images
 from napari_defectstrain.materials import ROLES
 from napari_defectstrain.pipeline import RunConfig, RunResult, run

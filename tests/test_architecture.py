@@ -50,8 +50,8 @@ def imports(path: Path, *, within_functions: bool = False) -> set[str]:
     return found
 
 
-WITHOUT_TORCH = ("config", "condition", "evaluate", "locate", "oracle", "prepare", "windows")
-"""Modules of `detect` that serve without torch: settings, evaluation, what a network sees."""
+WITHOUT_TORCH = ("config", "condition", "locate", "prepare", "windows")
+"""Modules of `detect` that serve without torch: settings, what a network sees."""
 
 CORE = [
     dotted(path)

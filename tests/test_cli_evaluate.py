@@ -9,9 +9,9 @@ import pytest
 
 from napari_defectstrain import figures_detection as figures
 from napari_defectstrain.cli import main
-from napari_defectstrain.detect.calibration_curve import reliability
-from napari_defectstrain.detect.compare_folders import Options, evaluate_folders
-from napari_defectstrain.detect.evaluation_tables import (
+from napari_defectstrain.evaluation.calibration_curve import reliability
+from napari_defectstrain.evaluation.folders import Options, evaluate_folders
+from napari_defectstrain.evaluation.tables import (
     columns_table,
     confusion_table,
     curves_table,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from napari_defectstrain.detect.config import NetworkConfig
-from napari_defectstrain.detect.evaluate import match_columns, scores
 from napari_defectstrain.detect.windows import draw_window, label_columns
+from napari_defectstrain.evaluation.scores import match_columns, scores
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.conditions import Conditions

@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_defectstrain.detect.calibration_curve import reliability
-from napari_defectstrain.detect.conditions import (
+from napari_defectstrain.evaluation.calibration_curve import reliability
+from napari_defectstrain.evaluation.conditions import (
     conditions_of,
     curve,
     f1_errors,
     settings_beside,
     varied,
 )
-from napari_defectstrain.detect.confusion import purity_by_confusion
-from napari_defectstrain.detect.evaluate import (
+from napari_defectstrain.evaluation.confusion import purity_by_confusion
+from napari_defectstrain.evaluation.scores import (
     NONE,
     UNKNOWN,
     compare,
@@ -23,7 +23,7 @@ from napari_defectstrain.detect.evaluate import (
     partial_scores,
     scores,
 )
-from napari_defectstrain.detect.truth_tables import class_aliases, read_truth
+from napari_defectstrain.evaluation.truth_tables import class_aliases, read_truth
 from napari_defectstrain.io import write_json
 from napari_defectstrain.materials import MATERIALS, ROLES, WSE2
 from napari_defectstrain.types import DefectStrainError, Sites

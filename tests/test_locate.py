@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from napari_defectstrain.detect.doubts import irregular_fraction, opposed_fraction
-from napari_defectstrain.detect.evaluate import match_columns
 from napari_defectstrain.detect.identity import contrast_range, contrast_ratio, identity_doubts
 from napari_defectstrain.detect.locate import (
     SEAM_PX,
@@ -18,6 +17,7 @@ from napari_defectstrain.detect.locate import (
 )
 from napari_defectstrain.detect.network import N_LABELS
 from napari_defectstrain.detect.prepare import to_resampled
+from napari_defectstrain.evaluation.scores import match_columns
 from napari_defectstrain.materials import MATERIALS, WSE2, Material
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image

@@ -12,13 +12,13 @@ from napari_defectstrain.detect import model as models
 from napari_defectstrain.detect import tiles
 from napari_defectstrain.detect.config import DetectConfig, NetworkConfig, TrainConfig
 from napari_defectstrain.detect.device import pick_device
-from napari_defectstrain.detect.evaluate import match_columns
 from napari_defectstrain.detect.model import find_model, folded, join_maps
 from napari_defectstrain.detect.network import N_LABELS, ResUNet
 from napari_defectstrain.detect.predict import detect_columns, find_sampling
 from napari_defectstrain.detect.prepare import normalise, resample, to_resampled
 from napari_defectstrain.detect.tiles import columns_by_tiles, receptive_radius, split, with_rim
 from napari_defectstrain.detect.weights_file import load_weights, save_weights
+from napari_defectstrain.evaluation.scores import match_columns
 from napari_defectstrain.materials import DEFECT_ROLES, ROLES, WSE2
 from napari_defectstrain.rasters import block_means
 from napari_defectstrain.simulate.acquisition import ScanConfig
@@ -342,15 +342,6 @@ def test_folding_changes_nothing_but_the_time(conditioned: bool, tmp_path: Path)
     # single precision, through a dozen layers
     torch.testing.assert_close(fast, expected, atol=1e-4, rtol=1e-4)
     assert all((before[name] == value).all() for name, value in network.state_dict().items())
-
-
-def test_networks_without_the_class_other_give_it_no_probability() -> None:
-    torch.manual_seed(0)
-    member = find_model(DetectConfig(device="cpu"), WSE2).members[0]
-    six = models.Member(member.weights, ResUNet(SMALL, labels=7).eval(), member.device, torch.float)
-    maps = six.label_maps(np.zeros((32, 32), dtype=np.float32))
-    assert maps.shape == (N_LABELS, 32, 32) and (maps[-1] == 0).all()
-    torch.testing.assert_close(maps.sum(dim=0), torch.ones(32, 32))
 
 
 def maps_of(probability: dict[str, float]) -> torch.Tensor:

@@ -14,8 +14,8 @@ from .materials import DEFECT_ROLES, MATERIALS
 from .types import DefectStrainError, Progress
 
 if TYPE_CHECKING:
-    from .detect.calibration_curve import Reliability
-    from .detect.compare_folders import Evaluation
+    from .evaluation.calibration_curve import Reliability
+    from .evaluation.folders import Evaluation
 
 _MIN_CURVE_IMAGES = 7
 """Fewer images make no curve worth printing; the table is written all the same."""
@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def evaluate(options: argparse.Namespace, progress: Progress) -> None:
     """Compare detections with truth: print the tables, and write them where asked to."""
-    from .detect.compare_folders import Options, evaluate_folders
-    from .detect.evaluation_tables import reliabilities
+    from .evaluation.folders import Options, evaluate_folders
+    from .evaluation.tables import reliabilities
     from .results import check_out_dir
 
     if options.radius_pm <= 0 or (options.pixel_size_pm or 1) <= 0:
@@ -106,8 +106,8 @@ def _classes(text: str | None) -> tuple[str, ...]:
 
 def report(made: Evaluation, found: dict[str, Reliability]) -> str:
     """All tables as text."""
-    from .detect import evaluation_tables as tables
-    from .detect.compare_folders import margin_text
+    from .evaluation import tables as tables
+    from .evaluation.folders import margin_text
 
     n = len(made.comparisons)
     rim = f"{n} image{'s' * (n > 1)}; hit radius {made.radius_pm:g} pm, one to one; {margin_text()}"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from . import __version__
-from .detect import evaluation_tables as tables
-from .detect.calibration_curve import Reliability
-from .detect.compare_folders import Evaluation
+from .evaluation import tables as tables
+from .evaluation.calibration_curve import Reliability
+from .evaluation.folders import Evaluation
 from .io import atomic_path, write_json, write_table
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .detect.calibration_curve import P_RANGE, Reliability
-from .detect.conditions import LABELS
+from .evaluation.calibration_curve import P_RANGE, Reliability
+from .evaluation.conditions import LABELS
 from .materials import DEFECT_ROLES, ROLES, Material
 from .styles import CLASS_STYLE
 from .types import DefectStrainError
@@ -28,7 +28,7 @@ def confusion_figure(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table : DataFrame
-        Of `detect.evaluation_tables.confusion_table`.
+        Of `evaluation.tables.confusion_table`.
     """
     shown = table[table.drop(columns=["truth", "look_alike"]).sum(axis=1) > 0]
     names = [c for c in table.columns if c not in ("truth", "look_alike")]
@@ -89,7 +89,7 @@ def curves_figure(table: pd.DataFrame, material: Material) -> Figure:
     Parameters
     ----------
     table : DataFrame
-        Of `detect.evaluation_tables.curves_table`.
+        Of `evaluation.tables.curves_table`.
     material : Material
     """
     parameters = list(dict.fromkeys(table["parameter"]))

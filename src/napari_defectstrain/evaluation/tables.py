@@ -10,10 +10,10 @@ import pandas as pd
 from ..materials import DEFECT_ROLES, ROLES, Material
 from ..types import FloatArray, IntArray
 from .calibration_curve import Reliability, reliability
-from .compare_folders import Evaluation
 from .conditions import curve, varied
 from .confusion import purity_by_confusion
-from .evaluate import NONE, PAPER_TABLE, UNKNOWN, Comparison, partial_scores, scores
+from .folders import Evaluation
+from .scores import NONE, PAPER_TABLE, UNKNOWN, Comparison, partial_scores, scores
 
 _PAPER_COLUMNS = ("precision", "recall", "balanced_accuracy", "F1")
 

@@ -328,5 +328,5 @@ def _f1_between(
     high = edges[k] if k < len(cut) else np.full_like(to, counts.shape[1] - 1)
     hits = counts[k, high] - counts[k, low]
     if order[k] == _X2:
-        return hits * 0.0  # the table is of the defects
+        return np.asarray(hits * 0.0)  # the table is of the defects
     return np.asarray(2 * hits / np.maximum(high - low + counts[k, -1], 1))

@@ -23,8 +23,8 @@ from ..types import (
     no_progress,
 )
 from .conditions import conditions_of, settings_beside
-from .evaluate import HIT_RADIUS_PM, MARGIN_PM, UNKNOWN, Comparison, compare
 from .oracle import oracle
+from .scores import HIT_RADIUS_PM, MARGIN_PM, UNKNOWN, Comparison, compare
 from .truth_tables import SUFFIXES, Truth, read_truth
 
 _PREDICTION = ".sites.csv"

@@ -207,7 +207,7 @@ class _Fit:
         self.residual = rest - self.background
 
     def _sharp(self, image: FloatArray) -> FloatArray:
-        return image - gaussian_filter(image, self.smooth_px, truncate=3.0)
+        return np.asarray(image - gaussian_filter(image, self.smooth_px, truncate=3.0))
 
     def fit_lines(self) -> None:
         """Shift of every line: all of its columns move together; shrunk by its own error."""
