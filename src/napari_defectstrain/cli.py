@@ -7,7 +7,6 @@ one line on stderr and exit code 2, Ctrl-C in one line and 130.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from . import __version__, cli_evaluate
 from .cli_train import add_train, run_train
-from .io import read_sites, write_json
+from .io import read_settings, read_sites, write_json
 from .materials import MATERIALS, get_material
 from .populations import ALL_IMAGES
 from .types import DefectStrainError, Progress, Sites
@@ -187,7 +186,7 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
     """Settings of the file, or the defaults, with what the command line changes."""
     from .pipeline import RunConfig
 
-    values = {} if options.config is None else _read_settings(options.config)
+    values = {} if options.config is None else read_settings(options.config)
     parameters = values.get("parameters", values)  # of a run.json
     try:
         config = RunConfig.from_dict(parameters)
@@ -202,16 +201,6 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DefectStrainError(f"{path}: not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise DefectStrainError(f"{path}: got no JSON object, expected settings")
-    return values
 
 
 def _read_sites(folder: Path, names: Sequence[str], material: str) -> list[Sites]:
@@ -277,7 +266,7 @@ def _simulation_config(options: argparse.Namespace) -> tuple[SimulationConfig, i
     """Settings and seed: of the file, or the defaults, with what the command line changes."""
     from .simulate.dataset import SimulationConfig
 
-    values = {} if options.config is None else _read_settings(options.config)
+    values = {} if options.config is None else read_settings(options.config)
     seed = values.pop("seed", 0) if options.seed is None else options.seed
     values.pop("seed", None)
     if not isinstance(seed, int) or seed < 0:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from .io import read_settings
 from .types import DefectStrainError, Progress
 
 
@@ -74,14 +75,6 @@ def _say_epoch(entry: Any) -> None:
 
 
 def _read_recipe(name: str) -> dict[str, Any]:
-    from importlib.resources import files
-
-    recipe = files("napari_defectstrain.detect.recipes") / f"{name}.json"
-    source = recipe if recipe.is_file() else Path(name)
-    try:
-        values = json.loads(source.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DefectStrainError(f"{name}: not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise DefectStrainError(f"{name}: got no JSON object, expected settings")
-    return values
+    with as_file(files("napari_defectstrain.detect.recipes")) as folder:
+        recipe = Path(folder) / f"{name}.json"
+        return read_settings(recipe if recipe.is_file() else Path(name))

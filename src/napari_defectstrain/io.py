@@ -304,6 +304,23 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """The object of a JSON file.
+
+    Raises
+    ------
+    DefectStrainError
+        If it holds something else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DefectStrainError(f"{path}: not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise DefectStrainError(f"{path}: got no JSON object, expected settings")
+    return values
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write JSON, overwriting `path`; arrays become lists, NaN and infinity null.
 
