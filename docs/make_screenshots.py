@@ -92,7 +92,7 @@ def edit(viewer: Viewer, panel: DetectWidget) -> None:
     viewer.scene.camera.center = (0.0, *viewer.layers[0].data_to_world(middle))
     viewer.scene.camera.zoom *= 4.5
     panel.edit.select()
-    sites = viewer.layers[1]
+    sites = next(la for la in viewer.layers if la.name.endswith("· sites"))
     perfect = sites.data[(sites.features["class"] == "2Se").to_numpy()]
     defects.add(perfect[np.hypot(*(perfect - middle - 20).T).argmin()])
     near = np.argsort(np.hypot(*(defects.data - middle).T))[:2]

@@ -82,7 +82,7 @@ def test_names_and_numbers_are_written_on_the_averages(averaged):
     stacks = {note(la)["class"]: la.metadata[STACK] for la in averages}
     purity = {note(la)["class"]: note(la)["expected_purity"] for la in averages}
     assert list(labels.features["text"]) == [
-        f"{n}  N = {stacks[n].n}  purity {purity[n]:.3f}" for n in NAMES
+        f"{n}  N = {stacks[n].n}\npurity {purity[n]:.3f}" for n in NAMES
     ]
 
 

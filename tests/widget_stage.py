@@ -73,7 +73,7 @@ def add_region(viewer, seed=1, size=384, name="region", **kwargs):
     return made, viewer.add_image(made.image.data, name=name, **options)
 
 
-def finish(qtbot, widget, timeout=60_000):
+def finish(qtbot, widget, timeout=180_000):
     """Wait until a widget has no job left."""
     qtbot.waitUntil(lambda: not widget.run_bar.running, timeout=timeout)
     qtbot.wait(20)

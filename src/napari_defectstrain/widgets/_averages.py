@@ -140,7 +140,7 @@ def add_averages(
         for (name, average), look, about in zip(averages.items(), looks, abouts, strict=True)
     ]
     viewer.layers.link_layers(layers, ("contrast_limits", "colormap", "gamma"))
-    texts = [f"{n}  N = {a.n}  purity {a.purity:.3f}" for n, a in averages.items()]
+    texts = [f"{n}  N = {a.n}\npurity {a.purity:.3f}" for n, a in averages.items()]
     add_labels(
         viewer,
         "averages · labels",
