@@ -169,6 +169,29 @@ class ImageLattice:
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """Other defects in and around the windows of a `ClassStack`.
+
+    Parameters
+    ----------
+    window : array of int, `(K,)`
+        Which window of the stack each lies near.
+    class_index : array of int, `(K,)`
+        Its role: an index into `materials.ROLES`.
+    site_pm : array, `(K, 2)`
+        Its ideal site, (x, y) in the window's lattice frame [pm].
+    reach_pm : float
+        All other defects whose sites lie within this distance of a window's centre are listed,
+        as far as the image shows them.
+    """
+
+    window: IntArray
+    class_index: IntArray
+    site_pm: FloatArray
+    reach_pm: float
+
+
+@dataclass(frozen=True)
 class ClassStack:
     """Windows around the isolated columns of one class, resampled into the lattice frame.
 
@@ -202,6 +225,10 @@ class ClassStack:
     overconfidence : float
         How many times oftener than their probabilities say the detector's columns of this class
         are of another one, at least 1; see `purity.expected_purity`.
+    group : array of int, `(N,)`, optional
+        Group of images of like probe width that a window belongs to; None: all are alike.
+    neighbours : Neighbours, optional
+        The other defects in and around the windows; None where they are not known.
     """
 
     class_name: str
@@ -218,6 +245,8 @@ class ClassStack:
     probabilities: FloatArray | None = None
     class_names: tuple[str, ...] = ()
     overconfidence: float = 1.0
+    group: IntArray | None = None
+    neighbours: Neighbours | None = None
 
     @property
     def n(self) -> int:
