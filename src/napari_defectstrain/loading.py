@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .align import register_frames
 from .calibration import estimate_pixel_size
+from .frames import register_frames
 from .io import read_images
 from .materials import Material
 from .types import CalibratedImage, DefectStrainError, Progress, no_progress
