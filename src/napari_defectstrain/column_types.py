@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,6 +35,11 @@ class ColumnConfig(Config):
     model : str
         ``profile``: all columns together, one profile learnt from the averages; ``gaussians``: all
         together, one Gaussian of shared width; ``gaussian``: the paper's single Gaussians.
+    correct : bool
+        Report positions less the model's bias: what the same fit finds too much on a simulation of
+        the fitted structure.
+    compare : bool
+        Fit the other models too, each with its bias (`ColumnMeasurement.alternatives`).
     n_coefficients : int
         Coefficients of the profile's radial spline.
     check_coefficients : int
@@ -65,6 +70,8 @@ class ColumnConfig(Config):
     """
 
     model: str = "profile"
+    correct: bool = False
+    compare: bool = True
     n_coefficients: int = 10
     check_coefficients: int = 8
     cutoff_sigma: float = 0.7
@@ -142,6 +149,31 @@ class ColumnFitModel:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """Another column model fitted to the same average.
+
+    Parameters
+    ----------
+    position_pm : array, `(M, 2)`
+        What it finds [pm]; NaN where it fails.
+    bias_pm : array, `(M, 2)`
+        What the same fit finds on a simulation of the fitted structure, less what was built in
+        [pm].
+    influence_pm : array, `(N, 2M)`
+        Influence of each window on `position_pm`, mean zero [pm].
+    """
+
+    position_pm: FloatArray
+    bias_pm: FloatArray
+    influence_pm: FloatArray
+
+    @property
+    def corrected_pm(self) -> FloatArray:
+        """Positions less their bias, `(M, 2)` [pm]."""
+        return np.asarray(self.position_pm - self.bias_pm)
+
+
+@dataclass(frozen=True)
 class ColumnMeasurement:
     """Column positions of one class with what is known of their errors.
 
@@ -158,6 +190,12 @@ class ColumnMeasurement:
     check_position_pm : array, `(M, 2)`
         Positions by the profile with `check_coefficients` [pm].
     model : ColumnFitModel
+        Where images of different probe width were fitted apart: that of the largest group, whose
+        operator says nothing of the other windows. `influence_pm` is of all.
+    alternatives : mapping of model to Alternative
+        The other column models; empty without `ColumnConfig.compare`.
+    bias_pm : array, `(M, 2)`, or None
+        The bias that was subtracted from the positions [pm]; None without `ColumnConfig.correct`.
     """
 
     fits: ColumnFits
@@ -165,6 +203,8 @@ class ColumnMeasurement:
     profile_shift_pm: FloatArray
     check_position_pm: FloatArray
     model: ColumnFitModel
+    alternatives: Mapping[str, Alternative] = field(default_factory=dict)
+    bias_pm: FloatArray | None = None
 
 
 def check_averages(averages: Mapping[str, ClassAverage], config: ColumnConfig) -> None:

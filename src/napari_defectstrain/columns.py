@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from .column_types import (
     FLAGS,
+    Alternative,
     ColumnConfig,
     ColumnFitModel,
     ColumnMeasurement,
@@ -45,6 +46,7 @@ from .types import (
 
 __all__ = [
     "FLAGS",
+    "Alternative",
     "ColumnConfig",
     "ColumnFitModel",
     "ColumnMeasurement",
