@@ -1,0 +1,184 @@
+"""What the defects around a window do to it: superposition of the fields of the classes.
+
+The displacements of point defects add (linear elasticity; at a few times their distance from one
+another they do so to within a few per cent even in atomistic models). Beyond the isolation shells
+most windows of an alloy hold other defects, whose fields give each column a small mean
+displacement. The reference's windows have the same surroundings on average, so that only the
+difference of the two counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .spacings import nearest_metal_spacings
+from .types import (
+    BoolArray,
+    ClassStack,
+    DefectStrainError,
+    DisplacementField,
+    FloatArray,
+)
+
+SAME_SITE_PM = 2.0
+TAIL_FROM = 0.6
+"""The elastic tail is fitted to the columns beyond this fraction of the field's radius."""
+
+
+@dataclass(frozen=True)
+class NeighbourContribution:
+    """Mean displacement that the other defects give the columns of a class average.
+
+    Parameters
+    ----------
+    class_name : str
+    site_pm : array, `(M, 2)`
+        Ideal sites, (x, y) in the lattice frame [pm].
+    u_pm : array, `(M, 2)`
+        Mean displacement by the neighbours of the class's windows minus that by the neighbours of
+        the reference's [pm]; the mean over the columns outside the core is taken out, as
+        registration takes it out of the windows.
+    own_pm, reference_pm : arrays, `(M, 2)`
+        The two means [pm].
+    strain : float
+        What `u_pm` makes of the strain of the spacing of the three nearest metal columns.
+    per_window : float
+        Mean number of known neighbours of a window of the class.
+    reach_pm : float
+        How far they are known [pm].
+    """
+
+    class_name: str
+    site_pm: FloatArray
+    u_pm: FloatArray
+    own_pm: FloatArray
+    reference_pm: FloatArray
+    strain: float
+    per_window: float
+    reach_pm: float
+
+
+def neighbour_contribution(
+    stack: ClassStack,
+    reference: ClassStack,
+    fields: Mapping[str, DisplacementField],
+    site_pm: FloatArray,
+    is_metal: BoolArray,
+) -> NeighbourContribution:
+    """What the known neighbours of a class's windows add to its displacements, on average.
+
+    ``u(s) = mean over windows of sum over neighbours k of U_k(s - site_k)``, for the windows of
+    the class minus the same for the reference's. U is the measured field of the neighbour's
+    class; beyond its columns the tail ``B r / |r|^2`` of a centre of dilation, fitted to the
+    outer ones (Eshelby 1957, doi:10.1098/rspa.1957.0133). Classes without a field, such as
+    other, add nothing.
+
+    Parameters
+    ----------
+    stack, reference : ClassStack
+        Of the class and of the defect-free windows; both with `neighbours`. Windows left out
+        don't count.
+    fields : mapping of class to DisplacementField
+        Measured against the reference.
+    site_pm : array, `(M, 2)`
+        Sites asked for, (x, y) in the lattice frame [pm].
+    is_metal : array of bool, `(M,)`
+        Their sublattice.
+
+    Raises
+    ------
+    DefectStrainError
+        If the neighbours of either stack aren't known.
+    """
+    own = _mean_displacement(stack, fields, site_pm)
+    base = _mean_displacement(reference, fields, site_pm)
+    u = own - base
+    outer = np.hypot(*site_pm.T) > 0.8 * stack.a_pm
+    if outer.any():
+        u = u - u[outer].mean(axis=0)
+    spacing = nearest_metal_spacings(np.stack([site_pm, site_pm + u]), site_pm, is_metal)
+    near, moved = spacing.mean(axis=1)
+    assert stack.neighbours is not None  # _mean_displacement has checked it
+    counted = stack.included[stack.neighbours.window]
+    return NeighbourContribution(
+        class_name=stack.class_name,
+        site_pm=site_pm,
+        u_pm=u,
+        own_pm=own,
+        reference_pm=base,
+        strain=float(moved / near - 1),
+        per_window=float(counted.sum() / max(stack.n, 1)),
+        reach_pm=stack.neighbours.reach_pm,
+    )
+
+
+def _mean_displacement(
+    stack: ClassStack, fields: Mapping[str, DisplacementField], site_pm: FloatArray
+) -> FloatArray:
+    """Mean over the included windows of what their neighbours do at each site, `(M, 2)` [pm]."""
+    known = stack.neighbours
+    if known is None:
+        raise DefectStrainError(
+            f"{stack.class_name}: the defects around its windows aren't known, expected "
+            "ClassStack.neighbours; make the stacks with stack_classes"
+        )
+    u = np.zeros_like(site_pm, dtype=float)
+    counted = stack.included[known.window]
+    for role, name in enumerate(stack.class_names):
+        if name not in fields:
+            continue
+        mine = known.site_pm[counted & (known.class_index == role)]
+        if len(mine) == 0:
+            continue
+        # Ideal sites are few: how many windows have a neighbour there is all that counts
+        place, count = np.unique(np.round(mine, 1), axis=0, return_counts=True)
+        offset = site_pm[:, None] - place[None]  # (m, s, 2)
+        made = field_at(fields[name], offset.reshape(-1, 2)).reshape(offset.shape)
+        u += np.einsum("msk,s->mk", made, count / max(stack.n, 1))
+    return u
+
+
+def field_at(field: DisplacementField, offset_pm: FloatArray) -> FloatArray:
+    """Displacement that a defect makes at lattice sites around it.
+
+    Parameters
+    ----------
+    field : DisplacementField
+    offset_pm : array, `(K, 2)`
+        Site minus the defect's site, (x, y) [pm].
+
+    Returns
+    -------
+    array, `(K, 2)`
+        The field's own value where it has that site (0 where that is empty); its tail beyond.
+    """
+    known = np.isfinite(field.u_pm).all(axis=1)
+    distance, index = cKDTree(field.site_pm).query(offset_pm)
+    radius2 = np.maximum(np.einsum("kx,kx->k", offset_pm, offset_pm), 1.0)
+    tail = tail_strength(field) * offset_pm / radius2[:, None]
+    inside = np.hypot(*field.site_pm.T).max(initial=0.0)
+    tail[radius2 <= inside**2] = 0.0
+    at_site = np.asarray(distance < SAME_SITE_PM)[:, None]
+    value = np.where(known[:, None], field.u_pm, 0.0)[index]
+    return np.where(at_site, value, tail)
+
+
+def tail_strength(field: DisplacementField) -> float:
+    """B of ``u = B r / |r|^2`` at the outer columns of a field, by weighted least squares [pm^2].
+
+    Zero where no column of the field has a displacement.
+    """
+    known = np.isfinite(field.u_pm).all(axis=1)
+    radius = np.hypot(*field.site_pm.T)
+    outer = known & (radius > TAIL_FROM * radius.max(initial=0.0)) & (radius > 0)
+    if not outer.any():
+        return 0.0
+    shape = field.site_pm[outer] / radius[outer, None] ** 2
+    variance = np.diag(field.covariance_pm2).reshape(-1, 2)[outer]
+    good = np.isfinite(variance).all() and bool((variance > 0).all())
+    weight = 1.0 / variance if good else np.ones_like(shape)
+    return float((weight * shape * field.u_pm[outer]).sum() / (weight * shape**2).sum())
