@@ -1,7 +1,7 @@
 """The whole chain, from images to strain fields: the only place that joins the stages.
 
-`run` does everything. Its steps `detect_images`, `average_classes` and `measure_classes` also stand
-alone: a widget calls one of them.
+`run` does everything. Its steps `detect_images`, `average_classes`, `measure_spacings` and
+`measure_classes` also stand alone: a widget calls one of them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .average import average_stack, stack_classes
-from .columns import measure_columns
-from .displacement import displacement_field
+from .average import stack_classes
+from .class_measurement import measure_classes, measure_spacings
 from .io import validate_image
 from .loading import (
     CALIBRATED_BY_LATTICE,
@@ -30,11 +29,9 @@ from .loading import (
 from .materials import Material, get_material
 from .patches import lattice_constant
 from .populations import usable_populations
-from .precision import precision_against_n, single_window_spacings, spacing_results
 from .region_search import divide_images
 from .regions import Regions, check_regions, region_summary
 from .runs import ClassMeasurement, RunConfig, RunResult
-from .strain import strain_field
 from .types import (
     CalibratedImage,
     ClassStack,
@@ -57,11 +54,9 @@ __all__ = [
     "load_images",
     "measure",
     "measure_classes",
+    "measure_spacings",
     "run",
 ]
-
-PRECISION_SUBSETS = 20
-"""Random subsets of windows for each point of precision against N."""
 
 if TYPE_CHECKING:  # torch comes along only when something is detected
     from .detect.predict import Detection
@@ -143,64 +138,6 @@ def average_classes(
     return stack_classes(
         images, sites, config.average, a_pm, rng, progress, regions, overconfidence
     )
-
-
-def measure_classes(
-    stacks: Mapping[str, ClassStack], config: RunConfig, progress: Progress = no_progress
-) -> dict[str, ClassMeasurement]:
-    """Average each stack, fit its columns, and measure spacing, displacement and strain.
-
-    Parameters
-    ----------
-    stacks : mapping of class to ClassStack
-        With the defect-free class, which everything is measured against.
-    config : RunConfig
-    progress : Progress
-
-    Returns
-    -------
-    dict of class to ClassMeasurement
-        In the order of the material's classes; classes without a window are left out.
-
-    Raises
-    ------
-    DefectStrainError
-        If there is no defect-free window.
-    """
-    reference = get_material(config.material).class_names[1]
-    if reference not in stacks or stacks[reference].n == 0:
-        raise DefectStrainError(
-            f"measuring: got no window of {reference}, expected the defect-free class that the "
-            "others are measured against; average some defect-free windows"
-        )
-    averages = {name: average_stack(stack) for name, stack in stacks.items() if stack.n}
-    columns = measure_columns(stacks, averages, config.columns, subprogress(progress, 0.0, 0.5))
-    _, parent = np.random.default_rng(config.seed).spawn(2)
-    rng, subsets = parent.spawn(2)
-    part = subprogress(progress, 0.5, 0.7)
-    spacings = spacing_results(columns, averages, reference, rng, config.bootstrap, part)
-    curve = precision_against_n(
-        stacks[reference],
-        columns[reference].model,
-        subsets,
-        n_subsets=PRECISION_SUBSETS,
-        progress=subprogress(progress, 0.7, 0.8),
-    )
-    measured = {}
-    for done, (name, average) in enumerate(averages.items()):
-        progress(0.8 + 0.2 * done / len(averages), f"strain of {name}")
-        fits = columns[name].fits
-        found = ClassMeasurement(
-            average, fits, spacings[name], single_window_spacings(columns[name])
-        )
-        if name == reference:
-            measured[name] = replace(found, precision=curve)
-            continue
-        displacement = displacement_field(fits, columns[reference].fits)
-        strain = strain_field(displacement, config.strain)
-        measured[name] = replace(found, displacement=displacement, strain=strain)
-    progress(1.0, "measured")
-    return measured
 
 
 def detect(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .average import AverageConfig
-from .columns import ColumnConfig
+from .columns import ColumnConfig, ColumnMeasurement
 from .config import Config
 from .detect.config import DetectConfig
 from .materials import Material, get_material
@@ -94,6 +94,8 @@ class ClassMeasurement:
         None where there is no displacement.
     precision : PrecisionAgainstN or None
         Precision and SNR of averages of fewer windows; of the defect-free class only.
+    columns : ColumnMeasurement or None
+        The fits with what each window says of them: what bootstrap samples are drawn from.
     """
 
     average: ClassAverage
@@ -103,6 +105,7 @@ class ClassMeasurement:
     displacement: DisplacementField | None = None
     strain: StrainField | None = None
     precision: PrecisionAgainstN | None = None
+    columns: ColumnMeasurement | None = None
 
 
 @dataclass(frozen=True)
