@@ -231,12 +231,13 @@ def test_dirt_and_mistaken_classes_are_outliers(two_regions):
         [dirty], [as_sites(sites.position_px, classes)], SMALL, A_PM, np.random.default_rng(0)
     )
     mistaken = found["SV"].site_index == perfect
-    assert found["SV"].reason[mistaken].tolist() == ["outlier"]
+    assert mistaken.sum() == 1
+    assert all(r.startswith("outlier: centre too bright") for r in found["SV"].reason[mistaken])
     near = np.hypot(*(found["2Se"].position_px - victim - [18, 0]).T) < 15
-    assert set(found["2Se"].reason[near]) <= {"outlier"}
+    assert all(r.startswith("outlier") for r in found["2Se"].reason[near])
     total = np.concatenate([s.reason for s in found.values()])
     far = np.concatenate([np.hypot(*(s.position_px - victim).T) > 80 for s in found.values()])
-    assert (total[far] == "outlier").sum() <= 2
+    assert np.char.startswith(total[far], "outlier").sum() <= 2
 
 
 def test_slow_contamination_is_taken_out():

@@ -14,14 +14,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from .align import register_windows
-from .candidates import Candidates, find_candidates, thin_reference
+from .candidates import (
+    Candidates,
+    find_candidates,
+    find_neighbours,
+    neighbours_of,
+    thin_reference,
+)
 from .config import Config
 from .materials import DEFECT_ROLES, ROLES
+from .outliers import left_out
 from .patches import Patch, find_patches
+from .probe_width import ProbeWidths, probe_widths
 from .purity import expected_mixture, expected_purity
 from .regions import Regions
 from .types import (
-    BoolArray,
     CalibratedImage,
     ClassAverage,
     ClassStack,
@@ -29,21 +36,15 @@ from .types import (
     FloatArray,
     Progress,
     Sites,
-    StrArray,
     no_progress,
 )
-from .windows import WindowFrame, WindowSource
-
-CORE_RADIUS = 0.8
-"""Radius of what registration leaves out [a]: in the gap between the three nearest metals
-(0.58 a), which the defect moves most, and the first chalcogen shell (1 a). The field of a defect
-has no mean displacement by symmetry, so what lies outside does not pull."""
+from .windows import CORE_RADIUS, WindowFrame, WindowSource
 
 STACKED_ROLES = ("X2", *DEFECT_ROLES)
 """Classes of identical columns; other is none, so it has no average."""
 
-MIN_FOR_OUTLIERS = 8
-MAX_SHIFT = 0.2  # a; beyond it registration has lost the column
+MIN_GROUP = 50
+"""Defect-free windows that a group of like probes needs for a column profile of its own."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,10 @@ class AverageConfig(Config):
     min_probability : float
         Windows whose centre is less probable are left out.
     outlier_sigma : float
-        Windows that differ from their average by more are left out (robust sigma).
+        Windows that differ from the others by more are left out (robust sigma), see `outliers`.
+    probe_tolerance : float
+        Images whose columns differ in width by more than this fraction belong to groups of their
+        own, see `probe_width`.
     iterations : int
         Rounds of registration.
     margin_px : float
@@ -77,6 +81,7 @@ class AverageConfig(Config):
     max_reference: int = 1000
     min_probability: float = 0.9
     outlier_sigma: float = 5.0
+    probe_tolerance: float = 0.1
     iterations: int = 2
     margin_px: float = 3.0
 
@@ -88,6 +93,7 @@ class AverageConfig(Config):
             "max_reference": (self.max_reference, 1, 10**6),
             "min_probability": (self.min_probability, 0.0, 1.0),
             "outlier_sigma": (self.outlier_sigma, 2.0, np.inf),
+            "probe_tolerance": (self.probe_tolerance, 0.01, 10.0),
             "iterations": (self.iterations, 0, 10),
             "margin_px": (self.margin_px, 0.0, 1000.0),
         }
@@ -160,7 +166,18 @@ def stack_classes(
     progress(0.05, "preparing images")
     sources = _sources(found, patches, images, sites)
     windows, centre_px, shift_pm = _registered(found, sources, frame, config, progress)
-    reason = _reasons(found, windows, shift_pm, frame, config)
+    neighbours = find_neighbours(found, sites, patches)
+    widths = _widths(found, windows, frame, len(images), config)
+    reason = left_out(
+        found,
+        windows,
+        shift_pm,
+        neighbours,
+        frame,
+        config.min_probability,
+        config.outlier_sigma,
+        widths.typical_pm,
+    )
     stacks = {}
     wrong = np.ones(len(names)) if overconfidence is None else np.asarray(overconfidence)
     for role in (ROLES.index(r) for r in STACKED_ROLES):
@@ -182,6 +199,8 @@ def stack_classes(
             probabilities=found.probabilities[which],
             class_names=names,
             overconfidence=float(wrong[role]),
+            group=widths.group[found.image_index[which]],
+            neighbours=neighbours_of(neighbours, which),
         )
     progress(1.0, "windows registered")
     return stacks
@@ -252,51 +271,23 @@ def _registered(
     return windows, centre, shift
 
 
-def _reasons(
+def _widths(
     found: Candidates,
     windows: FloatArray,
-    shift_pm: FloatArray,
     frame: WindowFrame,
+    n_images: int,
     config: AverageConfig,
-) -> StrArray:
-    """Why each window is left out; empty for those that count."""
-    reason = np.full(len(found), "", dtype="<U64")
-    poor = found.probability < config.min_probability
-    reason[poor] = [
-        f"probability {p:.3f} < {config.min_probability:g}" for p in found.probability[poor]
-    ]
-    reason[(reason == "") & (np.hypot(*shift_pm.T) > MAX_SHIFT * frame.a_pm)] = "registration"
-    # Outside the core all classes look alike: one template and one distribution for all.
-    good = reason == ""
-    core = ~frame.outside(CORE_RADIUS)
-    reference = good & (found.class_index == 1)
-    if reference.any():
-        template = windows[reference].mean(axis=0, dtype=float)
-        power = _residual_power(windows, template, ~core)
-        reason[good & _far_above(power, good, config.outlier_sigma)] = "outlier"
-    for role in np.unique(found.class_index):
-        good = (reason == "") & (found.class_index == role)
-        if good.sum() >= MIN_FOR_OUTLIERS:
-            power = _residual_power(windows, np.median(windows[good], axis=0), core)
-            reason[good & _far_above(power, good, config.outlier_sigma)] = "outlier"
-    return reason
-
-
-def _residual_power(windows: FloatArray, template: FloatArray, mask: BoolArray) -> FloatArray:
-    """Mean squared difference from a template over a mask, `(N,)`."""
-    difference = windows[:, mask] - template[mask].astype(windows.dtype)
-    return np.asarray(np.einsum("nm,nm->n", difference, difference) / mask.sum(), dtype=float)
-
-
-def _far_above(power: FloatArray, good: BoolArray, sigma: float) -> BoolArray:
-    """Where log(power) exceeds the median of the good ones by `sigma` robust deviations."""
-    if good.sum() < MIN_FOR_OUTLIERS:
-        return np.zeros(len(power), dtype=bool)
-    level = np.log(np.maximum(power, 1e-30))
-    centre = float(np.median(level[good]))
-    # Never less than 5 %: identical noise-free windows differ by rounding only.
-    spread = max(1.4826 * float(np.median(np.abs(level[good] - centre))), 0.05)
-    return np.asarray(level > centre + sigma * spread)
+) -> ProbeWidths:
+    """Probe width of each image by its trusted defect-free windows."""
+    trusted = (found.class_index == 1) & (found.probability >= config.min_probability)
+    return probe_widths(
+        windows[trusted],
+        found.image_index[trusted],
+        n_images,
+        frame,
+        config.probe_tolerance,
+        MIN_GROUP,
+    )
 
 
 def average_stack(stack: ClassStack) -> ClassAverage:

@@ -1,4 +1,7 @@
-"""Which columns get a window: isolated ones, and a random choice of defect-free ones far apart."""
+"""Which columns get a window: isolated ones, and a random choice of defect-free ones far apart.
+
+And which other defects lie in and around those windows.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,14 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .lattice import isolated
+from .lattice import isolated, nearest_sites
 from .patches import Patch
-from .types import OTHER, CalibratedImage, FloatArray, IntArray, Sites
+from .types import OTHER, CalibratedImage, FloatArray, IntArray, Neighbours, Sites
 from .windows import WindowFrame, window_centres
+
+NEIGHBOUR_REACH_PM = 2000.0
+"""How far around a window's centre its neighbours are listed: the field of a single vacancy has
+fallen to a few tenths of a picometre there, and pushes from all sides alike."""
 
 REFERENCE_SPACINGS = (4.0, 3.0, 2.5)
 """Least distance of the centres of two reference windows [a]: the first that gives enough."""
@@ -142,3 +149,59 @@ def thin_reference(
             break
     defects = np.flatnonzero(found.class_index > 1)
     return found.take(np.sort(np.concatenate([np.array(reference, dtype=int), defects])))
+
+
+def find_neighbours(
+    found: Candidates, sites: Sequence[Sites], patches: Sequence[Patch]
+) -> Neighbours:
+    """The other defects of its domain in and around the window of each candidate.
+
+    Parameters
+    ----------
+    found : Candidates
+        `Neighbours.window` counts these.
+    sites : sequence of Sites
+        Of each image.
+    patches : sequence of Patch
+        Domains of the images.
+
+    Returns
+    -------
+    Neighbours
+        Defects of the chalcogen classes at their ideal sites, columns of the class other where
+        they are, within `NEIGHBOUR_REACH_PM`.
+    """
+    window, role, place = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=int)], [np.zeros((0, 2))]
+    for p in np.unique(found.patch_index).tolist():
+        lattice = patches[p].lattice
+        columns = sites[patches[p].image_index]
+        defect = np.flatnonzero(patches[p].member & (columns.class_index > 1))
+        mine = np.flatnonzero(found.patch_index == p)
+        if len(defect) == 0:
+            continue
+        defect_pm = lattice.to_pm(columns.position_px[defect])
+        centre_pm = lattice.to_pm(found.centre_px[mine])
+        near = cKDTree(defect_pm).query_ball_point(centre_pm, NEIGHBOUR_REACH_PM)
+        owner = np.repeat(np.arange(len(mine)), [len(n) for n in near])
+        other = np.concatenate([np.asarray(n, dtype=int) for n in near])
+        keep = defect[other] != found.site_index[mine][owner]
+        owner, other = owner[keep], other[keep]
+        offset = defect_pm[other] - centre_pm[owner]
+        kind = columns.class_index[defect[other]]
+        ideal, _ = nearest_sites(offset, lattice.a_pm)
+        window.append(mine[owner])
+        role.append(kind)
+        place.append(np.where((kind == OTHER)[:, None], offset, ideal))
+    return Neighbours(
+        np.concatenate(window), np.concatenate(role), np.concatenate(place), NEIGHBOUR_REACH_PM
+    )
+
+
+def neighbours_of(known: Neighbours, which: IntArray) -> Neighbours:
+    """The neighbours of some of the windows, `(N,)`, counted anew in their order."""
+    count = max(int(known.window.max(initial=-1)), int(which.max(initial=-1))) + 1
+    number = np.full(count, -1)
+    number[which] = np.arange(len(which))
+    window = number[known.window]
+    keep = window >= 0
+    return Neighbours(window[keep], known.class_index[keep], known.site_pm[keep], known.reach_pm)

@@ -156,15 +156,14 @@ def field_at(field: DisplacementField, offset_pm: FloatArray) -> FloatArray:
     array, `(K, 2)`
         The field's own value where it has that site (0 where that is empty); its tail beyond.
     """
-    known = np.isfinite(field.u_pm).all(axis=1)
+    known = np.asarray(np.isfinite(field.u_pm).all(axis=1))
     distance, index = cKDTree(field.site_pm).query(offset_pm)
     radius2 = np.maximum(np.einsum("kx,kx->k", offset_pm, offset_pm), 1.0)
     tail = tail_strength(field) * offset_pm / radius2[:, None]
     inside = np.hypot(*field.site_pm.T).max(initial=0.0)
     tail[radius2 <= inside**2] = 0.0
-    at_site = np.asarray(distance < SAME_SITE_PM)[:, None]
     value = np.where(known[:, None], field.u_pm, 0.0)[index]
-    return np.where(at_site, value, tail)
+    return np.asarray(np.where((distance < SAME_SITE_PM).reshape(-1, 1), value, tail))
 
 
 def tail_strength(field: DisplacementField) -> float:

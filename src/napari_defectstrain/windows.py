@@ -21,6 +21,11 @@ from .types import (
 )
 from .units import PM_PER_NM
 
+CORE_RADIUS = 0.8
+"""Radius of what registration leaves out [a]: in the gap between the three nearest metals
+(0.58 a), which the defect moves most, and the first chalcogen shell (1 a). The field of a defect
+has no mean displacement by symmetry, so what lies outside does not pull."""
+
 SPLINE_ORDER = 5
 CENTRE_REACH_PM = 1200.0
 CENTRE_FREE = 1.1  # a; the first shell moves with the defect and tells nothing of the lattice
