@@ -188,6 +188,15 @@ def _knots(n_coefficients: int) -> FloatArray:
     return np.concatenate([np.zeros(DEGREE), inner, np.ones(DEGREE)])
 
 
+def _waves(
+    distance_pm: FloatArray, rest_pm: FloatArray, k: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """cos and sin of ``k (distance + rest)``, `(M, distance, k)`, by the addition theorem."""
+    cos_d, sin_d = np.cos(distance_pm[:, None] * k), np.sin(distance_pm[:, None] * k)
+    cos_r, sin_r = np.cos(rest_pm[:, None, None] * k), np.sin(rest_pm[:, None, None] * k)
+    return cos_d * cos_r - sin_d * sin_r, sin_d * cos_r + cos_d * sin_r
+
+
 @dataclass(frozen=True)
 class FourierWindow:
     """The pixels of a square window, and the frequencies that carry a band-limited image there.
@@ -269,15 +278,23 @@ class FourierWindow:
         centre = np.rint(position_pm / self.step_pm).astype(np.intp)
         column = centre[:, :1] + offset
         row = -centre[:, 1:] + offset
-        ky = self.ky_per_pm[:, 0]
-        dx = column * self.step_pm - position_pm[:, :1]
-        dy = -row * self.step_pm - position_pm[:, 1:]
-        phase_y = np.exp(2j * np.pi * dy[..., None] * ky)  # (m, row, ky)
-        phase_x = np.stack([self._half_phase(d) for d in dx])  # (m, kx, column)
-        half = phase_y @ transfer
-        half_by_y = (phase_y * (-2j * np.pi * ky)) @ transfer
-        by_x = phase_x * (-2j * np.pi * self.kx_per_pm.T)
-        patch = np.stack([(half @ phase_x).real, (half @ by_x).real, (half_by_y @ phase_x).real])
+        # T is real, so that with its even and odd parts in ky all is cosines and sines
+        k = 2.0 * np.pi * self.kx_per_pm[0]
+        even = transfer[self._n :] + transfer[self._n :: -1]
+        even[0] *= 0.5
+        odd = transfer[self._n :] - transfer[self._n :: -1]
+        distance = offset * self.step_pm
+        rest = centre * self.step_pm - position_pm
+        cos_y, sin_y = _waves(-distance, rest[:, 1], k)  # (m, row, ky)
+        cos_x, sin_x = (w.transpose(0, 2, 1) for w in _waves(distance, rest[:, 0], k))
+        weight = np.full(len(k), 2.0 / self.period_pm**2)
+        weight[0] *= 0.5
+        cos_x, sin_x = weight[:, None] * cos_x, weight[:, None] * sin_x
+        wave_x = np.concatenate([cos_x, sin_x], axis=1)  # (m, 2 kx, column)
+        wave_by_x = np.concatenate([k[:, None] * sin_x, -k[:, None] * cos_x], axis=1)
+        half = np.concatenate([cos_y @ even, sin_y @ -odd], axis=2)
+        half_by_y = np.concatenate([(k * sin_y) @ even, (k * cos_y) @ odd], axis=2)
+        patch = np.stack([half @ wave_x, half @ wave_by_x, half_by_y @ wave_x])
         return patch, row + self.size // 2, column + self.size // 2
 
     def _half_phase(self, x_pm: FloatArray) -> ComplexArray:
