@@ -8,15 +8,15 @@ and the covariance of the columns gives the error of the map exactly. Signs are 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from scipy.interpolate import CloughTocher2DInterpolator, NearestNDInterpolator
-from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import Delaunay
-from scipy.special import exp1
 
 from .config import Config
+from .interpolation import METHODS, derivative_operators, grid_points, interpolation_operators
 from .types import (
+    STRAIN_COMPONENTS,
     BoolArray,
     DefectStrainError,
     DisplacementField,
@@ -24,9 +24,27 @@ from .types import (
     StrainField,
 )
 
-METHODS = ("rbf", "griddata")
+__all__ = [
+    "COLUMNS",
+    "FWHM_PER_SIGMA",
+    "METHODS",
+    "StrainConfig",
+    "column_factor",
+    "gradient_components",
+    "grid_operators",
+    "point_operators",
+    "significant",
+    "strain_field",
+    "used_columns",
+]
+
 COLUMNS = ("both", "metal", "chalcogen")
 MIN_COLUMNS = 4
+FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
+"""Full width at half maximum of a Gaussian, in units of its sigma."""
+
+MAX_POINTS = 100_000
+"""More points of a map take GB of memory and show nothing more."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +54,9 @@ class StrainConfig(Config):
     Parameters
     ----------
     method : str
-        ``rbf``: thin-plate spline, with exact smoothing and derivatives; ``griddata``: the paper's
-        cubic interpolation on Delaunay triangles, whose arbitrary diagonals break the symmetry.
+        ``rbf``: thin-plate spline, with exact smoothing and derivatives; ``cubic``: the radial
+        function ``r^3``, likewise exact; ``griddata``: the paper's cubic interpolation on Delaunay
+        triangles, whose arbitrary diagonals break the symmetry.
     smoothing_pm : float
         Sigma of the Gaussian that smooths the displacement [pm]; the paper's is about 60 pm.
     step_pm : float
@@ -46,7 +65,7 @@ class StrainConfig(Config):
         Half the side of the map [pm]; None takes all columns in.
     columns : str
         Sublattices to use. A relative shift of the two sublattices is no strain, but in maps from
-        both it looks like one at the scale of a unit cell.
+        both it looks like one at the scale of a unit cell (`sublattices.sublattice_shift`).
     """
 
     method: str = "rbf"
@@ -76,6 +95,33 @@ class StrainConfig(Config):
             )
 
 
+@dataclass(frozen=True)
+class GridOperators:
+    """From values at columns to derivatives on the points of a grid that lie inside their hull.
+
+    Parameters
+    ----------
+    x_pm, y_pm : arrays, `(W,)` and `(H,)`
+        The grid [pm], y falling with the row.
+    inside : array of bool, `(H, W)`
+        Its G points inside the hull.
+    by_x, by_y : arrays, `(G, M)`
+        [1/pm].
+    """
+
+    x_pm: FloatArray
+    y_pm: FloatArray
+    inside: BoolArray
+    by_x: FloatArray
+    by_y: FloatArray
+
+    def on_grid(self, values: FloatArray) -> FloatArray:
+        """Values at the points inside `(..., G)` as maps `(..., H, W)`, NaN elsewhere."""
+        grid = np.full((*values.shape[:-1], *self.inside.shape), np.nan)
+        grid[..., self.inside] = values
+        return grid
+
+
 def strain_field(
     displacement: DisplacementField, config: StrainConfig | None = None
 ) -> StrainField:
@@ -99,10 +145,66 @@ def strain_field(
     Raises
     ------
     DefectStrainError
-        If fewer than four columns are left, or they lie on a line.
+        If fewer than four columns are left, they lie on a line, or the smoothing is wider than
+        they reach.
     """
     config = config or StrainConfig()
-    use = np.isfinite(displacement.u_pm).all(axis=1)
+    use = used_columns(displacement, config)
+    operators = grid_operators(displacement.site_pm[use], config)
+    values = gradient_components(
+        operators.by_x, operators.by_y, displacement.u_pm[use].reshape(-1, 1)
+    )
+    factor = column_factor(displacement, use)
+    scatter = gradient_components(operators.by_x, operators.by_y, factor)
+    return StrainField(
+        class_name=displacement.class_name,
+        x_pm=operators.x_pm.copy(),
+        y_pm=operators.y_pm.copy(),
+        components={name: operators.on_grid(v[:, 0]) for name, v in values.items()},
+        sigma={name: operators.on_grid(np.linalg.norm(v, axis=1)) for name, v in scatter.items()},
+        smoothing_pm=config.smoothing_pm,
+    )
+
+
+def significant(strain: StrainField, n_sigma: float = 2.0) -> dict[str, BoolArray]:
+    """Where each component differs from zero by more than its error.
+
+    Point by point: of a map without any strain, 4.6 % lie beyond two sigma, in patches of the size
+    of the smoothing.
+
+    Parameters
+    ----------
+    strain : StrainField
+    n_sigma : float
+        How many standard errors, positive.
+
+    Returns
+    -------
+    dict of component to array of bool, `(H, W)`
+        False where the strain or its error isn't known.
+
+    Raises
+    ------
+    DefectStrainError
+        If `n_sigma` isn't positive.
+    """
+    if not n_sigma > 0:
+        raise DefectStrainError(f"significance: got {n_sigma:g} sigma, expected more than 0")
+    return {
+        name: np.abs(values) > n_sigma * strain.sigma[name]  # False for NaN
+        for name, values in strain.components.items()
+    }
+
+
+def used_columns(displacement: DisplacementField, config: StrainConfig) -> BoolArray:
+    """Which columns the interpolation uses, `(M,)`.
+
+    Raises
+    ------
+    DefectStrainError
+        If they are too few, lie on a line, or reach no farther than the smoothing.
+    """
+    use = np.asarray(np.isfinite(displacement.u_pm).all(axis=1))
     if config.columns != "both":
         use &= displacement.is_metal == (config.columns == "metal")
     site = displacement.site_pm[use]
@@ -111,146 +213,105 @@ def strain_field(
             f"strain of {displacement.class_name}: got {len(site)} columns with a displacement, "
             f"expected at least {MIN_COLUMNS} that don't lie on a line"
         )
-    x, y = _axes(site, config)
-    inside = _inside_hull(site, x, y)
-    by_x, by_y = derivative_operators(site, x, y, config.method, config.smoothing_pm)
-    by_x, by_y = by_x[inside.ravel()], by_y[inside.ravel()]
-    rows = np.repeat(use, 2)
-    covariance = displacement.covariance_pm2[np.ix_(rows, rows)]
-    components, sigma = {}, {}
-    for name, (from_x, from_y) in _combinations(by_x, by_y).items():
-        value = from_x @ displacement.u_pm[use, 0] + from_y @ displacement.u_pm[use, 1]
-        components[name] = _on_grid(value, inside)
-        sigma[name] = _on_grid(_standard_error(from_x, from_y, covariance), inside)
-    return StrainField(
-        class_name=displacement.class_name,
-        x_pm=x,
-        y_pm=y,
-        components=components,
-        sigma=sigma,
-        smoothing_pm=config.smoothing_pm,
-    )
+    reach = float(np.linalg.norm(site - site.mean(axis=0), axis=1).max())
+    if config.smoothing_pm > 0.5 * reach:
+        raise DefectStrainError(
+            f"strain of {displacement.class_name}: got a smoothing of sigma "
+            f"{config.smoothing_pm:g} pm, expected at most {0.5 * reach:.0f} pm, half of how far "
+            "the columns reach; smooth less or use larger windows"
+        )
+    return use
 
 
-def derivative_operators(
-    site_pm: FloatArray,
-    x_pm: FloatArray,
-    y_pm: FloatArray,
-    method: str = "rbf",
-    smoothing_pm: float = 60.0,
-) -> tuple[FloatArray, FloatArray]:
-    """Matrices from values at the sites to the derivatives of the smoothed interpolant.
+def grid_operators(site_pm: FloatArray, config: StrainConfig) -> GridOperators:
+    """The map's grid and its operators; kept for the next call with the same sites and settings.
 
     Parameters
     ----------
     site_pm : array, `(M, 2)`
-    x_pm, y_pm : arrays, `(W,)` and `(H,)`
-        Grid, y falling with the row.
-    method : str
-        ``rbf`` or ``griddata``.
-    smoothing_pm : float
+    config : StrainConfig
+
+    Raises
+    ------
+    DefectStrainError
+        If the grid has too many points.
+    """
+    site = np.ascontiguousarray(site_pm, dtype=np.float64)
+    return _kept_operators(site.tobytes(), config)
+
+
+def point_operators(
+    site_pm: FloatArray, point_pm: FloatArray, config: StrainConfig
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Value and derivatives at any points, by the same interpolation as the maps', `(P, M)`."""
+    return interpolation_operators(site_pm, point_pm, config.method, config.smoothing_pm)
+
+
+def gradient_components(by_x: FloatArray, by_y: FloatArray, u: FloatArray) -> dict[str, FloatArray]:
+    """All components at P points of B displacement fields at once.
+
+    Parameters
+    ----------
+    by_x, by_y : arrays, `(P, M)`
+        [1/pm].
+    u : array, `(2M, B)`
+        ``(ux, uy)`` of column after column [pm].
 
     Returns
     -------
-    by_x, by_y : arrays, `(H*W, M)`
-        [1/pm].
+    dict of component to array, `(P, B)`
     """
-    if method == "rbf":
-        return _thin_plate(site_pm, x_pm, y_pm, smoothing_pm)
-    return _griddata(site_pm, x_pm, y_pm, smoothing_pm)
+    ux, uy = u[0::2], u[1::2]
+    exx, eyy = by_x @ ux, by_y @ uy
+    ux_by_y, uy_by_x = by_y @ ux, by_x @ uy
+    return dict(
+        zip(
+            STRAIN_COMPONENTS,
+            (exx, eyy, 0.5 * (ux_by_y + uy_by_x), 0.5 * (uy_by_x - ux_by_y), exx + eyy),
+            strict=True,
+        )
+    )
 
 
-def _thin_plate(
-    site_pm: FloatArray, x_pm: FloatArray, y_pm: FloatArray, smoothing_pm: float
-) -> tuple[FloatArray, FloatArray]:
-    """Thin-plate spline ``sum_j c_j phi(|r - r_j|) + affine``, ``phi = r^2 log r``.
+def column_factor(displacement: DisplacementField, use: BoolArray) -> FloatArray:
+    """A matrix F with ``F F^T`` the covariance of the columns used, `(2K, k)` [pm].
 
-    Duchon 1977, doi:10.1007/BFb0086566. Smoothed and differentiated in closed form on the infinite
-    plane: no grid error and no edge. It reproduces affine displacements exactly.
+    The norms of the rows of ``L F`` are the standard errors of ``L u``. NaN where the covariance
+    holds any.
     """
-    scale = float(np.hypot(*site_pm.T).max())
-    sites, smoothing = site_pm / scale, smoothing_pm / scale
-    m = len(sites)
-    system = np.zeros((m + 3, m + 3))
-    r = np.linalg.norm(sites[:, None] - sites[None], axis=2)
-    system[:m, :m] = r**2 * np.log(np.where(r > 0, r, 1.0))
-    system[:m, m] = 1.0
-    system[:m, m + 1 :] = sites
-    system[m:, :m] = system[:m, m:].T
-    coefficients = np.linalg.inv(system)[:, :m]
-    grid = np.stack([g.ravel() for g in np.meshgrid(x_pm / scale, y_pm / scale)], axis=1)
-    offset = grid[:, None] - sites[None]  # (grid, m, 2)
-    slope = _smoothed_slope(np.sum(offset**2, axis=2), smoothing)
-    operators = []
-    for axis in range(2):
-        rows = np.zeros((len(grid), m + 3))
-        rows[:, :m] = slope * offset[:, :, axis]
-        rows[:, m + 1 + axis] = 1.0
-        operators.append(rows @ coefficients / scale)
-    return operators[0], operators[1]
+    rows = np.repeat(use, 2)
+    covariance = displacement.covariance_pm2[np.ix_(rows, rows)]
+    if not np.isfinite(covariance).all():
+        return np.full((len(covariance), 1), np.nan)
+    values, vectors = np.linalg.eigh(0.5 * (covariance + covariance.T))
+    # eigenvalues of directions that were projected out are rounding errors of either sign
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
-def _smoothed_slope(r2: FloatArray, sigma: float) -> FloatArray:
-    """``phi_s'(r) / r`` of ``r^2 log r`` convolved with a 2D Gaussian.
-
-    By the heat equation, ``d phi_s / d s^2 = (Laplacian of phi_s) / 2``, and the logarithm's
-    convolution, ``log r + E1(r^2 / 2 s^2) / 2``:
-
-    ``phi_s = r^2 log r + 2 s^2 (1 + log r) + (s^2 + r^2/2) E1(q) - s^2 exp(-q)``, q = r^2/2s^2,
-
-    hence ``phi_s' / r = 2 log r + 1 + E1(q) + (1 - exp(-q)) / q``, which has the limit
-    ``log(2 s^2) - gamma + 2`` at r = 0.
-    """
-    if sigma == 0.0:
-        return np.asarray(np.where(r2 > 0, np.log(np.where(r2 > 0, r2, 1.0)) + 1.0, 0.0))
-    q = r2 / (2.0 * sigma**2)
-    safe = np.maximum(q, 1e-12)
-    # log r^2 + E1(q) stays finite: both are taken at the same clipped q
-    value = np.log(2.0 * sigma**2 * safe) + exp1(safe) + 1.0 - np.expm1(-safe) / safe
-    return np.asarray(value)
-
-
-def _griddata(
-    site_pm: FloatArray, x_pm: FloatArray, y_pm: FloatArray, smoothing_pm: float
-) -> tuple[FloatArray, FloatArray]:
-    """The paper's way: piecewise cubic on Delaunay triangles, Gaussian filter, differences.
-
-    Applied to unit displacements of one column each. Outside the hull the nearest column's value
-    stands in for the filter; the maps are not valid within about two sigma of the hull.
-    """
-    unit = np.eye(len(site_pm))
-    grid_x, grid_y = np.meshgrid(x_pm, y_pm)
-    # Gradients at the columns are iterated to a tolerance: scipy's default leaves 1e-6 of strain
-    values = CloughTocher2DInterpolator(site_pm, unit, tol=1e-12, maxiter=2000)(grid_x, grid_y)
-    outside = np.isnan(values).any(axis=2)
-    nearest = NearestNDInterpolator(site_pm, unit)
-    values[outside] = nearest(grid_x[outside], grid_y[outside])
-    step = float(x_pm[1] - x_pm[0])
-    if smoothing_pm > 0:
-        for axis in range(2):
-            values = gaussian_filter1d(values, smoothing_pm / step, axis=axis, mode="nearest")
-    by_y, by_x = np.gradient(values, -step, step, axis=(0, 1))
-    shape = (-1, len(site_pm))
-    return by_x.reshape(shape), by_y.reshape(shape)
+@lru_cache(maxsize=4)
+def _kept_operators(sites: bytes, config: StrainConfig) -> GridOperators:
+    site = np.frombuffer(sites, dtype=np.float64).reshape(-1, 2)
+    x, y = _axes(site, config)
+    if len(x) * len(y) > 4 * MAX_POINTS:
+        _too_many(len(x) * len(y), config)
+    inside = _inside_hull(site, x, y)
+    if inside.sum() > MAX_POINTS:
+        _too_many(int(inside.sum()), config)
+    if config.method == "griddata":
+        by_x, by_y = derivative_operators(site, x, y, "griddata", config.smoothing_pm)
+        by_x, by_y = by_x[inside.ravel()], by_y[inside.ravel()]
+    else:
+        _, by_x, by_y = point_operators(site, grid_points(x, y)[inside.ravel()], config)
+    for array in (x, y, inside, by_x, by_y):  # shared by all who ask
+        array.setflags(write=False)
+    return GridOperators(x, y, inside, by_x, by_y)
 
 
-def _combinations(by_x: FloatArray, by_y: FloatArray) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """What each component takes from ux and from uy."""
-    none = np.zeros_like(by_x)
-    return {
-        "exx": (by_x, none),
-        "eyy": (none, by_y),
-        "exy": (0.5 * by_y, 0.5 * by_x),
-        "rotation": (-0.5 * by_y, 0.5 * by_x),
-        "dilation": (by_x, by_y),
-    }
-
-
-def _standard_error(from_x: FloatArray, from_y: FloatArray, covariance: FloatArray) -> FloatArray:
-    """Square root of the diagonal of ``L C L^T``."""
-    operator = np.stack([from_x, from_y], axis=2).reshape(len(from_x), -1)
-    variance = np.einsum("gm,gm->g", operator @ covariance, operator)
-    return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
+def _too_many(points: int, config: StrainConfig) -> None:
+    raise DefectStrainError(
+        f"strain map: got {points} points at steps of {config.step_pm:g} pm, expected at most "
+        f"{MAX_POINTS}; use larger steps or a smaller map"
+    )
 
 
 def _axes(site_pm: FloatArray, config: StrainConfig) -> tuple[FloatArray, FloatArray]:
@@ -263,9 +324,3 @@ def _axes(site_pm: FloatArray, config: StrainConfig) -> tuple[FloatArray, FloatA
 def _inside_hull(site_pm: FloatArray, x_pm: FloatArray, y_pm: FloatArray) -> BoolArray:
     grid = np.stack(np.meshgrid(x_pm, y_pm), axis=2)
     return np.asarray(Delaunay(site_pm).find_simplex(grid, tol=1e-9) >= 0)
-
-
-def _on_grid(values: FloatArray, inside: BoolArray) -> FloatArray:
-    grid = np.full(inside.shape, np.nan)
-    grid[inside] = values
-    return grid

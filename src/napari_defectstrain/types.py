@@ -335,6 +335,9 @@ class DisplacementField:
         (ux, uy) [pm]; NaN where either fit failed.
     covariance_pm2 : array, `(2M, 2M)`
         Covariance of ``u_pm.ravel()`` [pm^2].
+    projection : array, `(2M, 2M)`, optional
+        The linear map that took a translation or an affine map out of ``u_pm.ravel()``; what is
+        compared with the field goes through it too. None: nothing was taken out.
     """
 
     class_name: str
@@ -342,6 +345,7 @@ class DisplacementField:
     is_metal: BoolArray
     u_pm: FloatArray
     covariance_pm2: FloatArray
+    projection: FloatArray | None = None
 
     @property
     def sigma_pm(self) -> FloatArray:
@@ -375,6 +379,11 @@ class StrainField:
     components: Mapping[str, FloatArray]
     sigma: Mapping[str, FloatArray]
     smoothing_pm: float
+
+    @property
+    def fwhm_pm(self) -> float:
+        """Full width at half maximum of the smoothing Gaussian [pm]."""
+        return float(np.sqrt(8.0 * np.log(2.0)) * self.smoothing_pm)
 
 
 @dataclass(frozen=True)
