@@ -13,7 +13,7 @@ from ..materials import get_material
 from ..types import BoolArray, DefectStrainError, FloatArray, IntArray
 from .lookalikes import LOOKALIKES, OTHER
 from .relaxation import Field, relaxation, superpose
-from .relaxed import relaxed_field
+from .relaxed import relaxed_displacement
 
 PATTERNS = ("whole", "edge", "holes", "twin", "grain", "1T'")
 _RIPPLES = 6
@@ -37,7 +37,7 @@ class CrystalConfig(Config):
     disorder_pm : float
         Standard deviation per axis of random static displacements [pm].
     relaxed : tuple of str
-        Structure files of XY, Y2, V1, V2 (`relaxed.read_relaxed`) whose displacements take the
+        Structure files of XY, Y2, V1, V2 (`structures.read_relaxed`) whose displacements take the
         place of `spacing_change`; an empty name keeps the latter.
     relaxed_pristine : str
         The structure without a defect.
@@ -235,7 +235,9 @@ def _displacements(
     for role, path in enumerate(config.relaxed, start=2):
         if path:
             of_class[role] = 0.0
-            fields[role] = partial(relaxed_field(path, config.relaxed_pristine).at, lattice_pm=a)
+            fields[role] = partial(
+                relaxed_displacement, defect=path, pristine=config.relaxed_pristine, lattice_pm=a
+            )
     change = of_class[class_index] + of_kind[kind]
     total = np.zeros_like(site)
     defect = np.flatnonzero(change != 0)
