@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .config import Config
+from .crowded import Structure
+from .noise import NoiseModel
 from .profiles import MIN_COEFFICIENTS, ColumnProfile
 from .types import BoolArray, ClassAverage, ColumnFits, DefectStrainError, FloatArray
 
@@ -137,6 +139,10 @@ class ColumnFitModel:
         Shift of the positions by each free coefficient of the profile [pm].
     profile_operator : array, `(g, P)`
         Derivative of the coefficients by the pixels of one window of this class.
+    structure : Structure or None
+        All fitted parameters; None for single Gaussians.
+    noise : NoiseModel or None
+        Of single windows, whose inverse variance weighted the pixels; None for single Gaussians.
     """
 
     fits: ColumnFits
@@ -146,6 +152,8 @@ class ColumnFitModel:
     model: FloatArray
     profile_gain: FloatArray
     profile_operator: FloatArray
+    structure: Structure | None = None
+    noise: NoiseModel | None = None
 
 
 @dataclass(frozen=True)

@@ -78,10 +78,18 @@ class Geometry:
     @cached_property
     def background(self) -> FloatArray:
         """Monomials of the background at the pixels, `(B, P)`."""
+        return np.asarray(self._monomials[:, self.pixel])
+
+    @cached_property
+    def _monomials(self) -> FloatArray:
         x = self.window.x_pm / self.radius_pm
         n = range(self.background_degree + 1)
         terms = [x[None, :] ** i * (-x[:, None]) ** j for i in n for j in n if i + j < len(n)]
-        return np.stack([t[self.pixel] for t in terms])
+        return np.stack([np.broadcast_to(t, (len(x), len(x))) for t in terms])
+
+    def image_of(self, spectrum: ComplexArray, background: FloatArray) -> FloatArray:
+        """A spectrum's image on a background, on the whole square, `(size, size)`."""
+        return self.window.image(spectrum) + np.tensordot(background, self._monomials, axes=1)
 
     @cached_property
     def padded_index(self) -> IntArray:
@@ -141,6 +149,48 @@ class State:
             self.blur_pm2 + blur_basis @ blur,
             self.empty,
         )
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A fitted class average: all that its image can be made of again.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    state : State
+    profile : ColumnProfile
+    free : array of int, `(g,)`
+        Coefficients of the profile that were learnt.
+    blur_basis : array, `(3, b)`
+        Directions in which the blur was free.
+    shown : array of bool, `(M,)`
+        Columns that are reported.
+    """
+
+    geometry: Geometry
+    state: State
+    profile: ColumnProfile
+    free: IntArray
+    blur_basis: FloatArray
+    shown: BoolArray
+
+    @property
+    def position_pm(self) -> FloatArray:
+        """Positions of the reported columns; NaN where they are empty."""
+        empty = self.state.empty[self.shown]
+        return np.where(empty[:, None], np.nan, self.state.position_pm[self.shown])
+
+    def image(self) -> FloatArray:
+        """The incoherent image, `(size, size)`: exact positions, the profile, the background.
+
+        `predict` on the whole square.
+        """
+        window = self.geometry.window
+        profile = self.profile.with_blur(self.state.blur_pm2)
+        transfer = profile.transfer(window.kx_per_pm, window.ky_per_pm)
+        spectrum = transfer * _factor(self.geometry, self.state)
+        return self.geometry.image_of(spectrum, self.state.background)
 
 
 def start_state(

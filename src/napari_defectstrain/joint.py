@@ -1,8 +1,8 @@
 """Least squares of all class averages at once: they share one column profile.
 
-Minimised is ``sum over classes of N_c |I_c - m_c|^2``, the least squares of all single windows, by
-damped Gauss-Newton. Each class's own parameters are eliminated from the normal equations of the
-few that all share (the Schur complement).
+Minimised is ``sum over classes of N_c sum over pixels of (I_c - m_c)^2 / variance``, the weighted
+least squares of all single windows, by damped Gauss-Newton. Each class's own parameters are
+eliminated from the normal equations of the few that all share (the Schur complement).
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ class Linearised:
     Parameters
     ----------
     jacobian : array, `(n, P)`
-        Of its own parameters.
+        Of its own parameters; by the pixels' weights (`Target.root_weight`) where it is part of a
+        `JointFit`, so that ``inverse @ jacobian`` is their derivative by the pixels.
     inverse : array, `(n, n)`
         ``(J J^T)^-1``.
     gain : array, `(n, g)`
         Shift of its parameters by each coefficient of the profile.
     projected : array, `(g, P)`
-        What its own parameters leave of the profile's Jacobian.
+        What its own parameters leave of the profile's Jacobian; weighted alike.
     """
 
     jacobian: FloatArray
@@ -69,15 +70,18 @@ class Target:
     n : int
         Number of windows, the weight of the class.
     noise_variance : float
-        Of a pixel of one window.
+        Of a pixel of one window that has the weight 1.
     blur_basis : array, `(3, b)`
         Directions in which the blur is free.
+    root_weight : array, `(P,)`, or float
+        Square root of each pixel's weight: `noise_variance` over its own variance.
     """
 
     data: FloatArray
     n: int
     noise_variance: float
     blur_basis: FloatArray
+    root_weight: FloatArray | float = 1.0
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,11 @@ class JointFit:
     states : mapping of class to State
     profile : ColumnProfile
     linearised : mapping of class to Linearised
-        At the solution.
+        At the solution; empty if it was not asked for.
     profile_inverse : array, `(g, g)`
         Inverse of the profile's normal equations.
     residual : mapping of class to array, `(P,)`
+        Data less model, not weighted.
     converged : bool
     """
 
@@ -104,11 +109,28 @@ class JointFit:
     converged: bool
 
 
-def target_of(geometry: Geometry, average: ClassAverage, blur_basis: FloatArray) -> Target:
-    """The pixels of an average within the disc."""
-    sem = average.sem[geometry.pixel]
-    variance = float(np.mean(sem**2)) if np.all(np.isfinite(sem)) else 0.0
-    return Target(average.mean[geometry.pixel], average.n, variance * average.n, blur_basis)
+def target_of(
+    geometry: Geometry,
+    average: ClassAverage,
+    blur_basis: FloatArray,
+    variance: FloatArray,
+    noise_variance: float,
+) -> Target:
+    """The pixels of an average within the disc.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    average : ClassAverage
+    blur_basis : array, `(3, b)`
+    variance : array, `(P,)`
+        Of a pixel of one window; zero where there is no noise: all pixels then weigh the same.
+    noise_variance : float
+        What has the weight 1; the same for all classes.
+    """
+    data = average.mean[geometry.pixel]
+    root = np.sqrt(noise_variance / variance) if noise_variance > 0.0 else np.ones(len(data))
+    return Target(data, average.n, noise_variance, blur_basis, root)
 
 
 def fit_jointly(
@@ -120,6 +142,7 @@ def fit_jointly(
     prior_sigma: float,
     tolerance_pm: float,
     max_iterations: int,
+    respond: bool = True,
 ) -> JointFit:
     """Levenberg-Marquardt on all classes and the profile's free coefficients.
 
@@ -143,6 +166,8 @@ def fit_jointly(
         gains nothing against the noise any more.
     max_iterations : int
         Linearisations at most.
+    respond : bool
+        Whether to linearise at the solution: needed for covariance and influence.
     """
     noise = max(t.noise_variance for t in targets.values())
     descent = _Descent(geometry, targets, free, noise / prior_sigma**2, profile.coefficient[free])
@@ -154,8 +179,15 @@ def fit_jointly(
         # it is, and settle the columns
         settled = replace(descent, free=free[:0], prior_mean=descent.prior_mean[:0])
         now, converged = settled.run(now, negligible, tolerance_pm, max_iterations)
+    root = {name: t.root_weight for name, t in targets.items()}
+    residual = {name: r / root[name] for name, r in descent.residuals(now).items()}
+    if not respond:
+        return JointFit(now.states, now.profile, {}, np.zeros((0, 0)), residual, converged)
     parts, inverse = descent.linearise(descent.differentiate(now), 0.0)
-    residual = descent.residuals(now)
+    for name, part in parts.items():
+        parts[name] = replace(
+            part, jacobian=part.jacobian * root[name], projected=part.projected * root[name]
+        )
     return JointFit(now.states, now.profile, parts, inverse, residual, converged)
 
 
@@ -189,6 +221,8 @@ class _Descent:
         for name, target in self.targets.items():
             own = jacobian(self.geometry, now.states[name], now.profile, target.blur_basis)
             shared = profile_jacobian(self.geometry, now.states[name], now.profile, self.free)
+            own *= target.root_weight
+            shared *= target.root_weight
             products[name] = _Products(own, shared, own @ own.T, own @ shared.T, shared @ shared.T)
         return products
 
@@ -210,8 +244,10 @@ class _Descent:
         return parts, np.linalg.inv(normal)
 
     def residuals(self, now: _Parameters) -> dict[str, FloatArray]:
+        """Weighted residuals of each class."""
         return {
-            name: target.data - predict(self.geometry, now.states[name], now.profile)
+            name: target.root_weight
+            * (target.data - predict(self.geometry, now.states[name], now.profile))
             for name, target in self.targets.items()
         }
 
