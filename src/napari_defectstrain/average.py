@@ -81,7 +81,7 @@ class AverageConfig(Config):
     max_reference: int = 1000
     min_probability: float = 0.9
     outlier_sigma: float = 5.0
-    probe_tolerance: float = 0.1
+    probe_tolerance: float = 0.07
     iterations: int = 2
     margin_px: float = 3.0
 

@@ -7,6 +7,8 @@ chalcogen column lie at 90, 210 and 330 degrees.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.sparse import coo_array
@@ -34,7 +36,9 @@ from .honeycomb import (
 from .types import BoolArray, DefectStrainError, FloatArray, ImageLattice, IntArray
 
 __all__ = [
+    "LatticeShape",
     "PixelSizeEstimate",
+    "decompose",
     "estimate_pixel_size",
     "fit_lattice",
     "ideal_sites",
@@ -46,6 +50,61 @@ __all__ = [
 ]
 
 MIN_METAL_COLUMNS = 12
+
+
+@dataclass(frozen=True)
+class LatticeShape:
+    """What the scan does to a lattice: ``A = scale (1 + shear) rotation``.
+
+    A takes the lattice frame to the image's own axes, x to the right and y *up*, both in pm by
+    the image's stated pixel size.
+
+    Parameters
+    ----------
+    rotation_deg : float
+        Angle of the lattice frame's x in the image, counter-clockwise [deg].
+    scale : float
+        Square root of the area's growth: stated pixel size over the true one.
+    shear_xx_yy : float
+        Stretch along the scan lines less that across them, area kept.
+    shear_xy : float
+        Tensor shear; positive where the angle between x and y closes.
+    """
+
+    rotation_deg: float
+    scale: float
+    shear_xx_yy: float
+    shear_xy: float
+
+
+def decompose(matrix: FloatArray, pixel_size_pm: float) -> LatticeShape:
+    """Polar decomposition of `ImageLattice.matrix` in the image's axes, rotation first.
+
+    Parameters
+    ----------
+    matrix : array, `(2, 2)`
+        Rows (y, x) [px], columns (x, y) of the lattice frame [pm].
+    pixel_size_pm : float
+        Stated side of a pixel [pm].
+
+    Examples
+    --------
+    >>> shape = decompose(np.array([[0.0, -0.05], [0.0505, 0.0]]), 20.0)
+    >>> round(shape.rotation_deg, 6), round(shape.shear_xx_yy, 3)
+    (0.0, 0.01)
+    """
+    flip = np.array([[0.0, 1.0], [-1.0, 0.0]])  # (y, x) px, y down, to (x, y), y up
+    a = flip @ matrix * pixel_size_pm
+    left, size, right = np.linalg.svd(a)
+    rotation = left @ right
+    stretch = (left * size) @ left.T
+    scale = float(np.sqrt(size[0] * size[1]))
+    return LatticeShape(
+        rotation_deg=float(np.rad2deg(np.arctan2(rotation[1, 0], rotation[0, 0]))),
+        scale=scale,
+        shear_xx_yy=float((stretch[0, 0] - stretch[1, 1]) / scale),
+        shear_xy=float(stretch[0, 1] / scale),
+    )
 
 
 def metal_sublattice(

@@ -6,15 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from .lattice import fit_lattice
+from .honeycomb import index_columns
+from .lattice import decompose, fit_lattice
 from .loading import CALIBRATED_BY_LATTICE
+from .probe_width import image_widths
 from .regions import LabelArray, Regions
-from .types import BoolArray, CalibratedImage, DefectStrainError, FloatArray, ImageLattice, Sites
+from .types import (
+    BoolArray,
+    CalibratedImage,
+    ClassStack,
+    DefectStrainError,
+    FloatArray,
+    ImageLattice,
+    Sites,
+)
 from .windows import WindowFrame
 
 _GRID_STEP = 0.2  # a; points of a window that must lie in its domain
 _CHUNK = 512  # windows looked up at a time
+_BANDS = 12  # of scan lines, whose distortion their columns share
+_TWIN_DEG = 10.0  # a twin is turned by 60 degrees, to within this
 
 
 @dataclass(frozen=True)
@@ -150,3 +163,106 @@ def lattice_constant(
         if lattice.measured_a_pm is not None:
             measured.append(lattice.measured_a_pm)
     return float(np.median(measured)) if measured else nominal_pm
+
+
+def lattice_table(
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+    a_pm: float,
+    regions: Sequence[Regions | None] | None = None,
+    reference: ClassStack | None = None,
+) -> pd.DataFrame:
+    """The lattice of every domain: rotation, scale, shear, residual, and the image's probe.
+
+    Parameters
+    ----------
+    images, sites : sequences of equal length
+    a_pm : float
+        Lattice constant of the lattice frame [pm].
+    regions : sequence of Regions or None, optional
+        Of each image; without them an image is one domain.
+    reference : ClassStack, optional
+        Defect-free windows, which tell the width of the columns.
+
+    Returns
+    -------
+    DataFrame
+        A row a domain. ``rotation_deg``, ``scale`` (stated pixel size over the true one; NaN for
+        an image without one), ``shear_xx_yy`` and ``shear_xy`` as in `lattice.LatticeShape`, each
+        with its standard error ``sigma_...`` by the scatter of bands of scan lines, whose columns
+        share their distortion; ``pixel_size_pm`` by the lattice; ``residual_pm``, root mean square
+        per axis; ``n_metal``; ``twin``, turned by 60 degrees against the largest domain of its
+        image; ``probe_pm``, the Gaussian-equivalent sigma of the columns, and ``group``.
+    """
+    patches = find_patches(images, sites, a_pm, regions)
+    rows = []
+    largest: dict[int, tuple[int, float]] = {}
+    for patch in patches:
+        image, columns = images[patch.image_index], sites[patch.image_index]
+        metal = columns.position_px[columns.is_metal & patch.member]
+        stated = image.pixel_size_pm
+        shape = decompose(patch.lattice.matrix, stated or 1.0)
+        error = _shape_errors(metal, patch.lattice, stated or 1.0)
+        known = 1.0 if stated is not None else np.nan
+        row = {
+            "image": image.name,
+            "domain": patch.label,
+            "rotation_deg": shape.rotation_deg,
+            "sigma_rotation_deg": error[0],
+            "scale": shape.scale * known,
+            "sigma_scale": error[1] * known,
+            "shear_xx_yy": shape.shear_xx_yy,
+            "sigma_shear_xx_yy": error[2],
+            "shear_xy": shape.shear_xy,
+            "sigma_shear_xy": error[3],
+            "pixel_size_pm": (stated or 1.0) / shape.scale,
+            "residual_pm": patch.lattice.residual_pm,
+            "n_metal": len(metal),
+        }
+        rows.append(row)
+        if len(metal) > largest.get(patch.image_index, (0, 0.0))[0]:
+            largest[patch.image_index] = (len(metal), shape.rotation_deg)
+    for row, patch in zip(rows, patches, strict=True):
+        turn = np.mod(float(row["rotation_deg"]) - largest[patch.image_index][1], 120.0)
+        row["twin"] = bool(abs(turn - 60.0) < _TWIN_DEG)
+    table = pd.DataFrame(rows)
+    index = np.array([patch.image_index for patch in patches], dtype=int)
+    widths = image_widths(reference, len(images))
+    table["probe_pm"], table["sigma_probe_pm"] = widths.sigma_pm[index], widths.error_pm[index]
+    table["group"] = widths.group[index]
+    return table
+
+
+def _shape_errors(metal_px: FloatArray, lattice: ImageLattice, pixel_size_pm: float) -> FloatArray:
+    """Standard errors of rotation, scale and both shears, `(4,)`.
+
+    Sandwich covariance of the affine fit with bands of scan lines as clusters (White 1980,
+    doi:10.2307/1912934, for clusters): the columns of a line share its jitter, and lines near
+    one another share slow distortion.
+    """
+    site, is_metal, residual = index_columns(metal_px, lattice)
+    size = np.hypot(*residual.T)
+    use = is_metal & (size <= 4.0 * max(float(np.median(size)) / 1.177, 1e-9))
+    metal_px, site = metal_px[use], site[use]
+    design = np.column_stack([np.ones(len(site)), site - site.mean(axis=0)])
+    inverse = np.linalg.inv(design.T @ design)
+    left = metal_px - metal_px.mean(axis=0)
+    left -= design @ (inverse @ (design.T @ left))
+    line = metal_px[:, 0]
+    band = np.minimum(
+        (_BANDS * (line - line.min()) / max(np.ptp(line), 1e-9)).astype(int), _BANDS - 1
+    )
+    score = np.zeros((_BANDS, 2, 3))
+    np.add.at(score, band, left[:, :, None] * design[:, None, :])
+    influence = (score @ inverse)[:, :, 1:].reshape(_BANDS, 4)  # on matrix.ravel()
+    covariance = influence.T @ influence * _BANDS / (_BANDS - 3)
+    gradient = np.empty((4, 4))
+    step = 1e-6 * float(np.abs(lattice.matrix).max())
+    for i in range(4):
+        change = step * np.eye(4)[i].reshape(2, 2)
+        up, down = (decompose(lattice.matrix + s * change, pixel_size_pm) for s in (1, -1))
+        gradient[:, i] = [
+            (getattr(up, name) - getattr(down, name)) / (2 * step)
+            for name in ("rotation_deg", "scale", "shear_xx_yy", "shear_xy")
+        ]
+    return np.asarray(np.sqrt(np.einsum("ij,jk,ik->i", gradient, covariance, gradient)))

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .types import BoolArray, DefectStrainError, FloatArray, IntArray
+from .types import BoolArray, ClassStack, DefectStrainError, FloatArray, IntArray
+from .units import PM_PER_NM
 from .windows import CORE_RADIUS, WindowFrame
 
 MIN_WINDOWS = 3
@@ -80,6 +81,30 @@ def probe_widths(
             sigma[i], error[i] = _width(value[mine], g)
     count = np.bincount(image_index, minlength=n_images)
     return ProbeWidths(sigma, error, group_widths(sigma, count, tolerance, min_group))
+
+
+def image_widths(reference: ClassStack | None, n_images: int) -> ProbeWidths:
+    """Widths and groups of the images that a stack of defect-free windows comes from.
+
+    Parameters
+    ----------
+    reference : ClassStack or None
+        None: no width is known, and all images are one group.
+    n_images : int
+    """
+    group = np.zeros(n_images, dtype=int)
+    if reference is None:
+        unknown = np.full(n_images, np.nan)
+        return ProbeWidths(unknown, unknown, group)
+    side = reference.windows.shape[1] * reference.step_pm / PM_PER_NM
+    frame = WindowFrame(reference.a_pm, reference.step_pm, side)
+    use = reference.included
+    found = probe_widths(
+        reference.windows[use], reference.image_index[use], n_images, frame, np.inf, 0
+    )
+    if reference.group is not None:
+        group[reference.image_index] = reference.group
+    return ProbeWidths(found.sigma_pm, found.error_pm, group)
 
 
 def _reflections(windows: FloatArray, frame: WindowFrame) -> tuple[tuple[float, float], FloatArray]:
