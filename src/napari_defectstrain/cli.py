@@ -168,7 +168,7 @@ def _detected(options: argparse.Namespace, progress: Progress) -> tuple[RunResul
 
     config = _run_config(options)
     results.check_out_dir(options.out, options.force)
-    images, notes = load_images(options.images, config.frames)
+    images, notes = load_images(options.images, config.frames, series=config.series)
     _say_warnings(notes)
     sites = None
     if options.sites is not None:

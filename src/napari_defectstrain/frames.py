@@ -1,22 +1,61 @@
-"""Rigid sub-pixel registration of the frames of a series, and their sum."""
+"""A series of frames of one region: drift, bad frames, scan lines, and the sum."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
-from scipy.ndimage import label, uniform_filter
 
+from .bad_frames import find_bad_frames
+from .config import Config
+from .frame_shifts import coarse_shifts
+from .frame_sums import FrameFit, Region, RunningSum, align_frame, common_region, fit_frame
+from .scan_lines import MIN_FRAMES, LineShifts, measure_lines
 from .types import BoolArray, DefectStrainError, FloatArray, Progress, no_progress
 
-APERIODIC_SNR = 7.0
-APERIODIC_LEAD = 1.35
-"""A peak of the clipped cross-correlation is believed when it is that many robust standard
-deviations high (the largest of 10^6 normal values is 5) and that many times as high as any other:
-what the clipping leaves of a perfect crystal has many equal peaks."""
+JITTER = ("auto", "off", "on")
+MIN_SIDE_PX = 32
+REFINEMENTS = 2
 
-EDGE_PX = 3  # lost at each border of a sum: the reach of the ringing of the Fourier shift
+
+@dataclass(frozen=True)
+class FrameConfig(Config):
+    """How the frames of a series are summed.
+
+    Parameters
+    ----------
+    max_step_px : float or None
+        Largest movement between two frames that is looked for [px]; None: a quarter of the
+        shorter side.
+    leave_out_bad : bool
+        Leave out frames that do not fit the others.
+    exclude, include : tuple of int
+        Frames (from 0) left out, or kept, whatever they look like.
+    jitter : str
+        ``auto``: scan lines are moved to where the other frames and the crystal's order have them,
+        unless that would move structure; ``on``: always; ``off``: never.
+    """
+
+    max_step_px: float | None = None
+    leave_out_bad: bool = True
+    exclude: tuple[int, ...] = ()
+    include: tuple[int, ...] = ()
+    jitter: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.jitter not in JITTER:
+            raise DefectStrainError(
+                f"frames: got jitter {self.jitter!r}, expected one of {', '.join(JITTER)}"
+            )
+        if self.max_step_px is not None and not self.max_step_px > 0:
+            raise DefectStrainError(
+                f"frames: got a largest step of {self.max_step_px:g} px, expected a positive number"
+            )
+        both = sorted(set(self.exclude) & set(self.include))
+        if both:
+            raise DefectStrainError(
+                f"frames: got frame(s) {both} both to exclude and to include, expected one of them"
+            )
 
 
 @dataclass(frozen=True)
@@ -26,41 +65,60 @@ class FrameRegistration:
     Parameters
     ----------
     shift_px : array, `(T, 2)`
-        (y, x) by which the specimen has moved since the first frame [px]: what lies at r in
-        frame 0 lies at ``r + shift_px[t]`` in frame t.
+        (y, x) by which the specimen has moved since the first frame that is not bad [px]: what
+        lies at r there lies at ``r + shift_px[t]`` in frame t. Where lines jitter, that of the
+        mean of the frame's lines. NaN where a frame could not be placed.
+    sigma_px : array, `(T, 2)`
+        Standard error of each frame's place among the others, from the scatter of its bands [px].
     summed : array, `(H', W')`
         Sum of the aligned frames over the field that all of them show.
     region : tuple of int
-        ``(y0, y1, x0, x1)``: that field in pixels of the first frame.
+        ``(y0, y1, x0, x1)``: that field in pixels of the frame whose shift is zero.
     ambiguous : array of bool, `(T,)`
         True where the frame shows nothing but the periodic lattice, so that the shift was taken
-        nearest to the drift of the frames before: it may be off by a lattice vector.
+        nearest to the drift of its neighbours in time: it may be off by a lattice vector.
+    bad : array of bool, `(T,)`
+        Not in the sum.
+    reason : tuple of str
+        What is wrong with each frame; empty for good ones.
+    gain, sharpness : arrays, `(T,)`
+        Contrast relative to the mean of the others, and that of the lattice relative to that of
+        the slow background; NaN where a frame could not be placed.
+    lines : LineShifts or None
+        What was found and undone of scan-line jitter.
+    notes : tuple of str
+        What the user should know.
     """
 
     shift_px: FloatArray
+    sigma_px: FloatArray
     summed: FloatArray
-    region: tuple[int, int, int, int]
+    region: Region
     ambiguous: BoolArray
+    bad: BoolArray
+    reason: tuple[str, ...]
+    gain: FloatArray
+    sharpness: FloatArray
+    lines: LineShifts | None
+    notes: tuple[str, ...]
 
 
 def register_frames(
-    frames: FloatArray, max_step_px: float | None = None, progress: Progress = no_progress
+    frames: FloatArray, config: FrameConfig | None = None, progress: Progress = no_progress
 ) -> FrameRegistration:
     """Rigid shifts of the frames of a series, without jumps by a lattice vector, and their sum.
 
-    Each frame is first correlated with the running sum. A crystal's cross-correlation has many
-    near-equal peaks, so the spots of the spectrum are clipped to the level around them: what
-    is left (defects, contamination, edges) has one peak. The nearest maximum of the full
-    cross-correlation then gives the shift to sub-pixel precision, and a second pass repeats this
-    against the sum of all other frames (never with itself: its noise would pull towards zero).
+    The frames are placed by the consensus of their pairwise correlations
+    (`frame_shifts.coarse_shifts`), then fitted by the mean of all others
+    (`frame_sums.fit_frame`), which also tells frames that don't fit (`bad_frames`). Where there are
+    enough frames, the jitter of the scan lines is measured and undone in the same interpolation
+    (`scan_lines`).
 
     Parameters
     ----------
     frames : array, `(T, H, W)`
         Counts or intensities.
-    max_step_px : float, optional
-        Largest movement between two frames that is looked for [px]; default a quarter of the
-        shorter side.
+    config : FrameConfig, optional
     progress : callable
 
     Returns
@@ -70,182 +128,221 @@ def register_frames(
     Raises
     ------
     DefectStrainError
-        If `frames` is no stack of finite frames of 32 px or more a side, a frame is constant, or
-        the frames have no field in common.
+        If `frames` is no stack of finite frames of 32 px or more a side, no frame or less than half
+        of them show the same lattice, or the frames have no field in common.
     """
+    config = config or FrameConfig()
+    stack = _checked(frames, config)
+    count = len(stack)
+    alone = np.isin(np.arange(count), config.exclude)
+    looked = np.flatnonzero(~alone)
+    if len(looked) == 1:
+        return _single(stack, int(looked[0]), config)
+    step = config.max_step_px or min(stack.shape[1:]) / 4
+    coarse = coarse_shifts(stack[looked] if alone.any() else stack, step, _part(progress, 0, 0.4))
+    shift, ambiguous = np.full((count, 2), np.nan), np.zeros(count, dtype=bool)
+    shift[looked], ambiguous[looked] = coarse.shift_px, coarse.ambiguous
+    used = ~np.isnan(shift[:, 0])
+    fits: list[FrameFit | None] = [None] * count
+    for sweep in range(REFINEMENTS):
+        part = _part(progress, 0.4 + 0.1 * sweep, 0.5 + 0.1 * sweep)
+        _refine(stack, used, used, shift, fits, None, part)
+    bad, reason = _judge(stack, fits, shift, alone, config)
+    if (used & bad).any():
+        _refine(stack, used, ~bad, shift, fits, None, _part(progress, 0.6, 0.7))
+    used = ~bad
+    lines, notes = _lines(stack, used, shift, config, _part(progress, 0.7, 0.9))
+    if lines is not None:
+        _refine(stack, used, used, shift, fits, lines.shift_px, _part(progress, 0.9, 0.95))
+    shift -= shift[int(np.argmax(used))]
+    summed, region = _summed(stack, used, shift, lines, _part(progress, 0.95, 1.0))
+    return FrameRegistration(
+        shift_px=shift,
+        sigma_px=np.array([f.sigma_px if f else [np.nan, np.nan] for f in fits]),
+        summed=summed,
+        region=region,
+        ambiguous=ambiguous,
+        bad=bad,
+        reason=tuple(reason),
+        gain=np.array([f.gain if f else np.nan for f in fits]),
+        sharpness=np.array([1 - f.blur if f else np.nan for f in fits]),
+        lines=lines,
+        notes=(*_remarks(ambiguous & used, bad, reason), *notes),
+    )
+
+
+def _checked(frames: FloatArray, config: FrameConfig) -> FloatArray:
     stack = np.asarray(frames)
-    if stack.ndim != 3 or len(stack) == 0 or min(stack.shape[1:]) < 32:
+    if stack.ndim != 3 or len(stack) == 0 or min(stack.shape[1:]) < MIN_SIDE_PX:
         raise DefectStrainError(
             f"frames: got an array of shape {stack.shape}, expected (frames, height, width) with "
-            "at least 32 px a side"
+            f"at least {MIN_SIDE_PX} px a side"
         )
-    spectra = [_spectrum(frame, t) for t, frame in enumerate(stack)]
-    correlator = _Correlator(stack.shape[1:], max_step_px or min(stack.shape[1:]) / 4)
-    count = len(stack)
-    shift = np.zeros((count, 2))
-    ambiguous = np.zeros(count, dtype=bool)
-    total = spectra[0].copy()
-    for t in range(1, count):
-        progress(0.5 * t / count, f"registering frame {t + 1} of {count}")
-        # Constant velocity over the last two steps, halved: drift changes, jumps don't repeat.
-        expected = shift[t - 1] + (0.5 * (shift[t - 1] - shift[t - 2]) if t > 1 else 0.0)
-        shift[t], ambiguous[t] = correlator.coarse(spectra[t], total, shift[t - 1], expected)
-        shift[t] = correlator.refine(spectra[t], total, shift[t])
-        total += spectra[t] * correlator.phase(shift[t])
-    for t in range(count if count > 2 else 0):
-        progress(0.5 + 0.4 * t / count, f"refining frame {t + 1} of {count}")
-        own = spectra[t] * correlator.phase(shift[t])
-        shift[t] = correlator.refine(spectra[t], total - own, shift[t])
-    shift -= shift[0]
-    progress(0.9, "summing frames")
-    summed, region = _sum_frames(stack, shift)
-    return FrameRegistration(shift, summed, region, ambiguous)
-
-
-def _spectrum(frame: FloatArray, t: int) -> FloatArray:
-    """Half spectrum of a frame, mean removed, Hann-windowed."""
-    z = np.asarray(frame, dtype=np.float32)
-    if not np.isfinite(z).all():
-        raise DefectStrainError(f"frames: frame {t} holds NaN or inf; remove it first")
-    window = [np.hanning(n + 2)[1:-1].astype(np.float32) for n in z.shape]
-    weight = window[0][:, None] * window[1]
-    z = (z - np.average(z, weights=weight)) * weight
-    if not z.any():
-        raise DefectStrainError(f"frames: frame {t} is constant; remove it first")
-    return np.asarray(fft.rfft2(z))
-
-
-class _Correlator:
-    """Cross-correlation of half spectra of one shape, on the grid and off it."""
-
-    def __init__(self, shape: tuple[int, ...], max_step_px: float) -> None:
-        self.shape = shape
-        self.fy = np.fft.fftfreq(shape[0])[:, None]
-        self.fx = np.fft.rfftfreq(shape[1])[None]
-        self.radius = np.hypot(self.fy, self.fx)
-        self.ring = (self.radius * min(shape) / 3).astype(int)
-        self.ring_count = np.bincount(self.ring.ravel())
-        dy, dx = np.fft.fftfreq(shape[0]) * shape[0], np.fft.fftfreq(shape[1]) * shape[1]
-        self.distance = (dy[:, None], dx[None])
-        self.max_step_px = max_step_px
-
-    def phase(self, shift: FloatArray) -> FloatArray:
-        """Factor that moves a spectrum's image by ``-shift`` px."""
-        turn = self.fy * shift[0] + self.fx * shift[1]
-        return np.asarray(np.exp(2j * np.pi * turn).astype(np.complex64))
-
-    def coarse(
-        self, moved: FloatArray, reference: FloatArray, last: FloatArray, expected: FloatArray
-    ) -> tuple[FloatArray, bool]:
-        """Shift to a pixel, and whether only the expected drift chose between lattice vectors."""
-        cross = moved * np.conj(reference)
-        size = np.abs(cross)
-        # Ring means of log |cross|: spots are too few to lift them.
-        log_size = np.log(size + np.finfo(np.float32).tiny)
-        level = np.exp(np.bincount(self.ring.ravel(), log_size.ravel()) / self.ring_count)
-        clipped = cross * np.minimum(1.0, level[self.ring] / np.maximum(size, 1e-30))
-        reach = np.hypot(self.distance[0] - last[0], self.distance[1] - last[1])
-        allowed = reach <= self.max_step_px
-        # Where the reference has no signal above its noise there is nothing to correlate.
-        noise = np.median(level[int(0.8 * len(level)) :])
-        gain = np.clip(1 - noise / np.maximum(level, 1e-30), 0.0, 1.0) / np.maximum(level, 1e-30)
-        aperiodic = fft.irfft2(clipped * gain[self.ring], s=self.shape)
-        inside = aperiodic[allowed]
-        centre = float(np.median(inside))
-        spread = 1.4826 * float(np.median(np.abs(inside - centre)))
-        height = np.where(allowed, aperiodic - centre, 0.0)
-        best = int(height.argmax())
-        if height.ravel()[best] > max(
-            APERIODIC_SNR * spread, APERIODIC_LEAD * _second_height(height, best)
-        ):
-            return self._shift_at(best), False
-        full = np.where(allowed, fft.irfft2(cross, s=self.shape), -np.inf)
-        high = np.flatnonzero((full > 0.8 * full.max()).ravel())
-        gap = np.hypot(*(np.stack([self._shift_at(int(k)) for k in high]) - expected).T)
-        return self._shift_at(int(high[gap.argmin()])), True
-
-    def _shift_at(self, flat: int) -> FloatArray:
-        i, j = np.unravel_index(flat, self.shape)
-        return np.array([self.distance[0][i, 0], self.distance[1][0, j]])
-
-    def refine(self, moved: FloatArray, reference: FloatArray, start: FloatArray) -> FloatArray:
-        """The maximum of the cross-correlation near `start`, by Newton steps on its Fourier sum.
-
-        Frequencies are weighted by the share of the reference's power that is signal.
-        """
-        power = uniform_filter(np.abs(reference) ** 2, 3, mode="wrap")
-        outer = self.radius > 0.9 * self.radius.max()
-        noise = float(np.median(power[outer]))
-        keep = (power > 3 * noise) & (self.radius < 0.45) & (self.radius > 0)
-        if keep.sum() < 16:
-            keep = (self.radius < 0.45) & (self.radius > 0)
-        cross = (moved * np.conj(reference))[keep] * (1 - np.minimum(noise / power[keep], 1))
-        k = (
-            2
-            * np.pi
-            * np.stack(
-                [
-                    np.broadcast_to(self.fy, keep.shape)[keep],
-                    np.broadcast_to(self.fx, keep.shape)[keep],
-                ]
-            )
-        )  # (2, n)
-        shift = np.array(start, dtype=float)
-        for _ in range(12):
-            term = cross * np.exp(1j * (k[0] * shift[0] + k[1] * shift[1]))
-            gradient = -(k * term.imag).sum(axis=1)
-            hessian = -(k[:, None] * k[None] * term.real).sum(axis=2)
-            step = _uphill(gradient, hessian)
-            shift += step
-            if np.hypot(*step) < 1e-4:
-                break
-        return shift
-
-
-def _second_height(height: FloatArray, best: int) -> float:
-    """Height of the map outside the patch above half height that holds the maximum."""
-    centred = np.fft.fftshift(height)
-    patches, _ = label(centred > 0.5 * height.ravel()[best])
-    own = np.fft.ifftshift(patches).ravel()[best]
-    return float(centred[patches != own].max(initial=0.0))
-
-
-def _uphill(gradient: FloatArray, hessian: FloatArray) -> FloatArray:
-    """Newton step towards a maximum, at most a pixel; along the gradient where not concave."""
-    value, vector = np.linalg.eigh(hessian)
-    curvature = np.maximum(np.abs(value), 1e-12 * max(float(np.abs(value).max()), 1e-30))
-    step = vector @ ((vector.T @ gradient) / curvature)
-    return np.asarray(step / max(1.0, float(np.hypot(*step))))
-
-
-def _sum_frames(
-    stack: FloatArray, shift: FloatArray
-) -> tuple[FloatArray, tuple[int, int, int, int]]:
-    """Sum over the common field; whole pixels by slicing, the rest by Fourier shift."""
-    height, width = stack.shape[1:]
-    whole = np.rint(shift).astype(int)
-    edge = EDGE_PX if np.abs(shift - whole).max() > 1e-6 else 0
-    y0, x0 = (max(0, int(-whole[:, i].min())) + edge for i in (0, 1))
-    y1 = height - max(0, int(whole[:, 0].max())) - edge
-    x1 = width - max(0, int(whole[:, 1].max())) - edge
-    if y1 - y0 < 16 or x1 - x0 < 16:
+    beyond = sorted(t for t in (*config.exclude, *config.include) if not 0 <= t < len(stack))
+    if beyond:
         raise DefectStrainError(
-            f"frames: drift of {np.ptp(shift[:, 0]):.0f} x {np.ptp(shift[:, 1]):.0f} px leaves no "
-            "common field; register fewer frames at a time"
+            f"frames: got frame(s) {beyond} to exclude or include, expected 0 to {len(stack) - 1}"
         )
-    summed = np.zeros((y1 - y0, x1 - x0))
-    for frame, full, part in zip(stack, whole, shift - whole, strict=True):
-        moved = _fourier_shifted(np.asarray(frame, dtype=float), -part)
-        summed += moved[y0 + full[0] : y1 + full[0], x0 + full[1] : x1 + full[1]]
-    return summed, (y0, y1, x0, x1)
+    if len(set(config.exclude)) == len(stack):
+        raise DefectStrainError("frames: all frames are excluded; keep one at least")
+    for t, frame in enumerate(stack):
+        if t not in config.exclude and not np.isfinite(frame).all():
+            raise DefectStrainError(
+                f"frames: frame {t} holds NaN or inf; fill those pixels, or leave the frame out "
+                f"(exclude = {t})"
+            )
+    return stack
 
 
-def _fourier_shifted(frame: FloatArray, shift: FloatArray) -> FloatArray:
-    """The image moved by a fraction of a pixel; mirrored borders keep the ringing local."""
-    if not np.abs(shift).max() > 1e-6:
-        return frame
-    pad = 16
-    z = np.pad(frame, pad, mode="symmetric")
-    turn = np.fft.fftfreq(z.shape[0])[:, None] * shift[0] + np.fft.rfftfreq(z.shape[1]) * shift[1]
-    moved = fft.irfft2(fft.rfft2(z) * np.exp(-2j * np.pi * turn), s=z.shape)
-    return np.asarray(moved[pad:-pad, pad:-pad])
+def _single(stack: FloatArray, t: int, config: FrameConfig) -> FrameRegistration:
+    """One frame is its own sum."""
+    count = len(stack)
+    if np.ptp(stack[t]) == 0:
+        raise DefectStrainError(f"frames: frame {t} is constant: there is nothing to measure")
+    nothing = np.full((count, 2), np.nan)
+    nothing[t] = 0.0
+    bad = np.arange(count) != t
+    return FrameRegistration(
+        shift_px=nothing,
+        sigma_px=nothing.copy(),
+        summed=np.asarray(stack[t], dtype=float),
+        region=(0, stack.shape[1], 0, stack.shape[2]),
+        ambiguous=np.zeros(count, dtype=bool),
+        bad=bad,
+        reason=tuple("left out by hand" if b else "" for b in bad),
+        gain=np.where(bad, np.nan, 1.0),
+        sharpness=np.where(bad, np.nan, 1.0),
+        lines=None,
+        notes=(),
+    )
+
+
+def _refine(
+    stack: FloatArray,
+    fitted: BoolArray,
+    used: BoolArray,
+    shift: FloatArray,
+    fits: list[FrameFit | None],
+    lines: FloatArray | None,
+    progress: Progress,
+) -> None:
+    """Fit frames by the mean of the others that are `used`; changes `shift` and `fits`."""
+    total = RunningSum(stack.shape[1:])
+    for t in np.flatnonzero(used):
+        total.add(*align_frame(stack[t], shift[t], None if lines is None else lines[t]))
+    chosen = np.flatnonzero(fitted)
+    for n, t in enumerate(chosen):
+        progress(n / len(chosen), f"fitting frame {t + 1} of {len(stack)}")
+        aligned, region = align_frame(stack[t], shift[t], None if lines is None else lines[t])
+        if used[t]:
+            total.add(aligned, region, -1)
+        y0, y1, x0, x1 = region
+        if total.count.any() and y1 - y0 >= MIN_SIDE_PX and x1 - x0 >= MIN_SIDE_PX:
+            fit = fit_frame(aligned, total.mean(), region)
+            fits[t] = fit
+            # The others are moved as well: only their distance to the mean of all is to be closed.
+            shift[t] += fit.shift_px * (1 - 1 / used.sum() if used[t] else 1.0)
+        if used[t]:
+            total.add(aligned, region)
+
+
+def _judge(
+    stack: FloatArray,
+    fits: list[FrameFit | None],
+    shift: FloatArray,
+    alone: BoolArray,
+    config: FrameConfig,
+) -> tuple[BoolArray, list[str]]:
+    """Frames to leave out, and why; by hand or by what they look like."""
+    looked = np.flatnonzero(~alone)
+    saturated = np.array([_saturated(stack[t]) for t in looked])
+    found, words = find_bad_frames(
+        [fits[t] for t in looked], shift[looked], stack.shape[1:], saturated
+    )
+    bad, reason = alone.copy(), ["left out by hand" if a else "" for a in alone]
+    lost = [t for t in config.include if fits[t] is None]
+    if lost:
+        raise DefectStrainError(
+            f"frames: frame(s) {lost} are to be included, but show nothing of what the others "
+            "show; take them off the list"
+        )
+    for t, b, text in zip(looked, found, words, strict=True):
+        reason[t] = text
+        kept = t in config.include or (not config.leave_out_bad and fits[t] is not None)
+        bad[t] = b and not kept
+        if b and kept:
+            reason[t] += " (kept by hand)"
+    nothing = [t for t in looked if fits[t] is None or reason[t].startswith("contrast")]
+    if bad.all() or 2 * len(nothing) > len(looked):
+        first = nothing[0] if nothing else int(looked[0])
+        raise DefectStrainError(
+            f"frames: {len(nothing)} of {len(looked)} frames show nothing of what the others show "
+            f"(frame {first} {reason[first]}); check that they are of one region, or exclude them"
+        )
+    return bad, reason
+
+
+def _saturated(frame: FloatArray) -> float:
+    """Share of pixels at the upper limit of what an integer detector can count."""
+    if not np.issubdtype(frame.dtype, np.integer):
+        return 0.0
+    top = int(frame.max())
+    # Detectors stop at all bits set: 255, 4095, 65535, ...
+    return float((frame == top).mean()) if top >= 255 and (top & (top + 1)) == 0 else 0.0
+
+
+def _lines(
+    stack: FloatArray,
+    used: BoolArray,
+    shift: FloatArray,
+    config: FrameConfig,
+    progress: Progress,
+) -> tuple[LineShifts | None, tuple[str, ...]]:
+    if config.jitter == "off":
+        return None, ()
+    if used.sum() < MIN_FRAMES:
+        return None, (
+            f"scan-line jitter is not corrected: {int(used.sum())} frames, {MIN_FRAMES} are needed",
+        )
+    lines = measure_lines(stack, used, shift, progress, config.jitter == "on")
+    return lines, ((lines.note,) if lines.note else ())
+
+
+def _summed(
+    stack: FloatArray,
+    used: BoolArray,
+    shift: FloatArray,
+    lines: LineShifts | None,
+    progress: Progress,
+) -> tuple[FloatArray, Region]:
+    total = RunningSum(stack.shape[1:])
+    regions = []
+    for t in np.flatnonzero(used):
+        progress(t / len(stack), "summing frames")
+        own = None if lines is None else lines.shift_px[t]
+        aligned, region = align_frame(stack[t], shift[t], own)
+        total.add(aligned, region)
+        regions.append(region)
+    y0, y1, x0, x1 = common_region(regions)
+    return total.total[y0:y1, x0:x1].copy(), (y0, y1, x0, x1)
+
+
+def _remarks(ambiguous: BoolArray, bad: BoolArray, reason: list[str]) -> list[str]:
+    notes = []
+    if ambiguous.any():
+        notes.append(
+            f"{int(ambiguous.sum())} of {len(bad)} frames show nothing but the lattice: "
+            "their shift may be off by a lattice vector"
+        )
+    if bad.any():
+        listed = "; ".join(f"frame {t}: {reason[t]}" for t in np.flatnonzero(bad)[:5])
+        more = f"; and {int(bad.sum()) - 5} more" if bad.sum() > 5 else ""
+        notes.append(f"{int(bad.sum())} of {len(bad)} frames left out ({listed}{more})")
+    return notes
+
+
+def _part(progress: Progress, start: float, stop: float) -> Progress:
+    def part(fraction: float, message: str) -> None:
+        progress(start + fraction * (stop - start), message)
+
+    return part

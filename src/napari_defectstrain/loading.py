@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from .calibration import estimate_pixel_size
-from .frames import register_frames
+from .drift import DRIFT_TABLE, drift_table, frame_time_s
+from .frames import FrameConfig, register_frames
 from .io import read_images
 from .materials import Material
 from .types import CalibratedImage, DefectStrainError, Progress, no_progress
@@ -25,7 +26,10 @@ PIXEL_SIZE_BY_LATTICE = "pixel_size_by_lattice_pm"
 
 
 def load_images(
-    paths: Sequence[Path | str], frames: bool = False, progress: Progress = no_progress
+    paths: Sequence[Path | str],
+    frames: bool = False,
+    progress: Progress = no_progress,
+    series: FrameConfig | None = None,
 ) -> tuple[list[CalibratedImage], tuple[str, ...]]:
     """Read all images, and check them, before any work starts.
 
@@ -37,6 +41,8 @@ def load_images(
         True: the images of one file are frames of one region (registered and summed); False:
         they are separate images.
     progress : Progress
+    series : FrameConfig, optional
+        How frames are registered and summed.
 
     Returns
     -------
@@ -57,7 +63,7 @@ def load_images(
         found = read_images(Path(path))
         if frames and len(found) > 1:
             part = subprogress(progress, i / len(paths), (i + 1) / len(paths))
-            found = [sum_frames(found, Path(path).stem, part)]
+            found = [sum_frames(found, Path(path).stem, part, series)]
         elif len(found) > 1:
             warnings.append(
                 f"{file_name}: holds {len(found)} images, taken as separate images; if they "
@@ -70,40 +76,45 @@ def load_images(
 
 
 def sum_frames(
-    frames: Sequence[CalibratedImage], name: str, progress: Progress = no_progress
+    frames: Sequence[CalibratedImage],
+    name: str,
+    progress: Progress = no_progress,
+    config: FrameConfig | None = None,
 ) -> CalibratedImage:
-    """Register the frames of one region and sum them over the field that all of them show.
+    """Register the frames of one region and sum the good ones over the field they all show.
 
     Returns
     -------
     CalibratedImage
-        With the number of frames and their drift in its metadata, and what was doubtful under
-        ``warnings``.
+        With the number of frames summed (``frames``), that of all (``frames_taken``), the rows of
+        the drift table (``drift_table``, see `drift.drift_of`) and the field summed
+        (``region_px``) in its metadata, and what was doubtful or left out under ``warnings``.
 
     Raises
     ------
     DefectStrainError
-        If the frames differ in shape, or have no field in common.
+        If the frames differ in shape, have no field in common, or do not show the same region.
     """
     shapes = {frame.data.shape for frame in frames}
     if len(shapes) > 1:
         raise DefectStrainError(f"{name}: got frames of shapes {shapes}, expected all the same")
-    drift = register_frames(np.stack([frame.data for frame in frames]), progress=progress)
-    warnings = list(frames[0].metadata.get("warnings", ()))
-    if drift.ambiguous.any():
-        warnings.append(
-            f"{int(drift.ambiguous.sum())} of {len(frames)} frames show nothing but the lattice: "
-            "their shift may be off by a lattice vector"
-        )
+    try:
+        found = register_frames(np.stack([frame.data for frame in frames]), config, progress)
+    except DefectStrainError as error:
+        raise DefectStrainError(f"{name}: {error}") from error
+    first = frames[0]
+    seconds = frame_time_s(first.metadata, first.data.shape)
+    table = drift_table(found, first.pixel_size_pm, seconds)
     metadata = {
-        **frames[0].metadata,
-        "frames": len(frames),
-        "drift_px": drift.shift_px.round(3).tolist(),
-        "region_px": list(drift.region),
-        "warnings": warnings,
+        **first.metadata,
+        "frames": int((~found.bad).sum()),
+        "frames_taken": len(frames),
+        "region_px": list(found.region),
+        DRIFT_TABLE: table.astype(object).where(table.notna(), None).to_dict("records"),
+        "warnings": [*first.metadata.get("warnings", ()), *found.notes],
     }
     metadata.pop("frame", None)
-    return replace(frames[0], data=drift.summed, name=name, metadata=metadata)
+    return replace(first, data=found.summed, name=name, metadata=metadata)
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:

@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 
 from .average import AverageConfig
+from .bootstrap import ClassBootstrap
+from .budget import BudgetConfig, ErrorBudget
 from .columns import ColumnConfig, ColumnMeasurement
 from .config import Config
 from .detect.config import DetectConfig
+from .frames import FrameConfig
 from .materials import Material, get_material
-from .precision import PrecisionAgainstN
+from .precision_curve import PrecisionAgainstN
 from .regions import RegionConfig, Regions
 from .strain import StrainConfig
 from .types import (
@@ -43,7 +46,9 @@ class RunConfig(Config):
     frames : bool
         True: the images of one file are frames of one region (registered and summed); False:
         they are separate images.
-    detect, regions, average, columns, strain
+    series : FrameConfig
+        How such frames are summed.
+    detect, regions, average, columns, strain, budget
         Settings of the stages; `material` overrides that of `detect`.
     bootstrap : int
         Bootstrap samples a class; the paper's 22 500 (SI 3.1, doi
@@ -55,11 +60,13 @@ class RunConfig(Config):
     material: str = "WSe2"
     pixel_size_pm: float | None = None
     frames: bool = False
+    series: FrameConfig = field(default_factory=FrameConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
     regions: RegionConfig = field(default_factory=RegionConfig)
     average: AverageConfig = field(default_factory=AverageConfig)
     columns: ColumnConfig = field(default_factory=ColumnConfig)
     strain: StrainConfig = field(default_factory=StrainConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     bootstrap: int = 22500
     seed: int = 0
 
@@ -93,9 +100,13 @@ class ClassMeasurement:
     strain : StrainField or None
         None where there is no displacement.
     precision : PrecisionAgainstN or None
-        Precision and SNR of averages of fewer windows; of the defect-free class only.
+        Precision and SNR of averages of fewer windows.
     columns : ColumnMeasurement or None
         The fits with what each window says of them: what bootstrap samples are drawn from.
+    bootstrap : ClassBootstrap or None
+        Scatter over samples of windows, and over samples of images.
+    budget : ErrorBudget or None
+        Statistical and systematic errors.
     """
 
     average: ClassAverage
@@ -106,6 +117,8 @@ class ClassMeasurement:
     strain: StrainField | None = None
     precision: PrecisionAgainstN | None = None
     columns: ColumnMeasurement | None = None
+    bootstrap: ClassBootstrap | None = None
+    budget: ErrorBudget | None = None
 
 
 @dataclass(frozen=True)
