@@ -1,0 +1,368 @@
+"""Every column of an image: positions with covariance, weights and flags.
+
+For the statistics of single images, before any averaging. Three models behind one interface, as
+for class averages (`columns`): all columns together with one profile learnt from the image, all
+together with one Gaussian, or each by itself as in doi:10.1021/acs.nanolett.0c00269.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from .column_types import FLAGS
+from .image_background import SplineSurface
+from .image_column_types import NO_POSITION, ImageColumnConfig, ImageColumns, NoiseModel
+from .image_fit import BRIGHT_PERCENTILE, ImageFit, ImageFitter, ImageState, Pixels
+from .image_rendering import Shape
+from .image_single import fit_each
+from .image_system import marginal_covariance
+from .profiles import ColumnProfile, gaussian_profile, spline_profile
+from .types import (
+    BoolArray,
+    CalibratedImage,
+    DefectStrainError,
+    FloatArray,
+    IntArray,
+    Progress,
+    no_progress,
+)
+
+__all__ = ["ImageColumnConfig", "ImageColumns", "fit_image_columns"]
+
+LOOSE_PX = 0.03
+WIDTH_OF_HALF = 1.1774  # half width at half maximum of a Gaussian, in sigma
+SPOT_SIGMA = 0.17
+"""Frequency times sigma where data of columns are strongest: the {10} spots at the paper's."""
+
+DUPLICATE_SIGMA = 0.5
+MAX_PROBE_PX = 30
+LEAST_SIDE_SIGMA = 6.0
+
+
+def fit_image_columns(
+    image: CalibratedImage | npt.ArrayLike,
+    position_px: npt.ArrayLike,
+    config: ImageColumnConfig | None = None,
+    pixel_size_pm: float | None = None,
+    progress: Progress = no_progress,
+) -> ImageColumns:
+    """Fit every column of an image.
+
+    Parameters
+    ----------
+    image : CalibratedImage or array, `(H, W)`
+        Counts or intensities; NaN marks pixels that don't count.
+    position_px : array, `(N, 2)`
+        (y, x) where the columns are, to about a sigma [px]; all columns of the image should be
+        there, for the light of one that isn't pulls its neighbours. A row of NaN stays NaN.
+    config : ImageColumnConfig, optional
+    pixel_size_pm : float, optional
+        Comes before what the image says [pm].
+    progress : Progress
+
+    Returns
+    -------
+    ImageColumns
+        In the order of `position_px`. A column of no weight (the centre of a double vacancy) has
+        no position, and the flag ``low_signal``. Of several closer than half a sigma only the
+        first is fitted; the others are flagged ``overlapping`` and ``not_converged``.
+
+    Raises
+    ------
+    DefectStrainError
+        If the image is not 2D, is smaller than a column, holds no finite pixel, or if there is no
+        position in it; or if the columns aren't brighter than what is between them.
+    """
+    config = config or ImageColumnConfig()
+    if isinstance(image, CalibratedImage):
+        array: npt.ArrayLike = image.data
+        pixel_size_pm = image.pixel_size_pm if pixel_size_pm is None else pixel_size_pm
+    else:
+        array = image
+    pixels = _pixels(array, config)
+    start = _positions(position_px, pixels.data.shape)
+    sigma, spacing = _width(pixels, start, config)
+    usable = _usable(start, pixels, sigma)
+    if config.model == "gaussian":
+        return _each(pixels, start, usable, sigma, config, pixel_size_pm)
+    fit, fitter = _together(pixels, start[usable], sigma, spacing, config, pixel_size_pm, progress)
+    progress(1.0, "Fitted all columns")
+    return _report(start, usable, fit, fitter, config, pixel_size_pm)
+
+
+def _pixels(array: npt.ArrayLike, config: ImageColumnConfig) -> Pixels:
+    data = np.asarray(array)
+    if data.ndim != 2 or data.dtype.kind not in "uifb":
+        raise DefectStrainError(
+            f"image columns: got an array of shape {data.shape} and type {data.dtype}, expected "
+            "one 2D image of real numbers"
+        )
+    dtype = np.float64 if config.double_precision else np.float32
+    value = data.astype(dtype)
+    finite = np.isfinite(value)
+    if not finite.any():
+        raise DefectStrainError("image columns: got an image without a finite pixel")
+    return Pixels(np.where(finite, value, dtype(0.0)), finite.astype(dtype))
+
+
+def _positions(position_px: npt.ArrayLike, shape: tuple[int, ...]) -> FloatArray:
+    position = np.array(position_px, dtype=float)
+    if position.ndim != 2 or position.shape[1] != 2:
+        raise DefectStrainError(
+            f"image columns: got positions of shape {position.shape}, expected (N, 2): y and x of "
+            "each column in pixels"
+        )
+    inside = _inside(position, shape)
+    if not inside.any():
+        raise DefectStrainError(
+            f"image columns: none of {len(position)} positions lies in the image of "
+            f"{shape[0]} x {shape[1]} px; detect columns first, or check their unit (px, y and x)"
+        )
+    return position
+
+
+def _inside(position: FloatArray, shape: tuple[int, ...]) -> BoolArray:
+    last = np.array(shape) - 0.5
+    return np.asarray(((position >= -0.5) & (position < last)).all(axis=1))
+
+
+def _usable(start: FloatArray, pixels: Pixels, sigma: float) -> BoolArray:
+    """Columns to fit: in the image, not on a pixel that doesn't count, and the first of several."""
+    usable = _inside(start, pixels.data.shape)
+    index = np.flatnonzero(usable)
+    row, column = np.rint(start[index]).astype(int).T
+    usable[index] = pixels.good[row, column] > 0
+    index = np.flatnonzero(usable)
+    if len(index) == 0:
+        raise DefectStrainError("image columns: every position lies on a pixel that is not finite")
+    pairs = cKDTree(start[index]).query_pairs(DUPLICATE_SIGMA * sigma, output_type="ndarray")
+    for one, two in pairs[np.lexsort(pairs.T[::-1])]:
+        if usable[index[one]]:
+            usable[index[two]] = False
+    return usable
+
+
+def _width(pixels: Pixels, start: FloatArray, config: ImageColumnConfig) -> tuple[float, float]:
+    """Sigma of the columns by the mean of what is around them, and their typical distance [px]."""
+    shape = pixels.data.shape
+    inside = start[_inside(start, shape)]
+    spacing = float(min(shape))
+    if len(inside) > 1:
+        nearest = cKDTree(inside).query(inside, k=2)[0][:, 1]
+        spacing = max(float(np.median(nearest)), 2.0)
+    sigma = config.sigma_px
+    if sigma is None:
+        sigma = _half_width(pixels, inside, spacing) / WIDTH_OF_HALF
+    if min(shape) < LEAST_SIDE_SIGMA * sigma:
+        raise DefectStrainError(
+            f"image columns: got an image of {shape[0]} x {shape[1]} px and columns of sigma "
+            f"{sigma:.1f} px, expected at least {LEAST_SIDE_SIGMA * sigma:.0f} px a side; use a "
+            "larger image"
+        )
+    return sigma, max(spacing, 3.0 * sigma)
+
+
+def _half_width(pixels: Pixels, position: FloatArray, spacing: float) -> float:
+    half = int(np.clip(0.75 * spacing, 2, MAX_PROBE_PX))
+    centre = np.rint(position).astype(int)
+    offset = np.arange(-half, half + 1)
+    data, good = np.pad(pixels.data, half), np.pad(pixels.good, half)
+    row = (centre[:, :1] + half + offset)[:, :, None]
+    column = (centre[:, 1:] + half + offset)[:, None, :]
+    count = good[row, column].sum(axis=0)
+    mean = data[row, column].sum(axis=0, dtype=float) / np.maximum(count, 1.0)
+    radius = np.hypot(offset[:, None], offset)
+    ring = np.rint(radius).astype(int).ravel()
+    by_ring = np.bincount(ring, (mean * (count > 0)).ravel()) / np.maximum(
+        np.bincount(ring, (count > 0).ravel()), 1
+    )
+    by_ring = by_ring[: half + 1]
+    low = int(np.argmin(by_ring))
+    if low == 0 or not by_ring[0] > by_ring[low]:
+        raise DefectStrainError(
+            "image columns: the columns are not brighter than what is between them, expected an "
+            "annular dark-field image with its columns detected; check contrast and positions"
+        )
+    middle = 0.5 * (by_ring[0] + by_ring[low])
+    return float(np.interp(-middle, -by_ring[: low + 1], np.arange(low + 1)))
+
+
+def _together(
+    pixels: Pixels,
+    start: FloatArray,
+    sigma: float,
+    spacing: float,
+    config: ImageColumnConfig,
+    pixel_size_pm: float | None,
+    progress: Progress,
+) -> tuple[ImageFit, ImageFitter]:
+    surface = SplineSurface(
+        pixels.data.shape, config.background_spacing * spacing, pixels.data.dtype
+    )
+    counted = pixels.data[pixels.good > 0]
+    level = float(np.percentile(counted[::7], 10.0))
+    noise = NoiseModel(1.0, 0.0)
+    if config.noise != "poisson" or np.mean(counted) <= 0:
+        noise = NoiseModel(0.0, max(float(np.var(counted)), 1e-30) * 0.05)
+    state = ImageState(
+        position=start.copy(),
+        weight=np.zeros(len(start)),
+        background=np.full(surface.size, level),
+        shape=Shape(gaussian_profile(sigma), np.arange(0), np.eye(3)),
+        empty=np.zeros(len(start), dtype=bool),
+    )
+    loose = config.tolerance_px if config.model == "gaussians" else LOOSE_PX
+    fitter = ImageFitter(pixels, start, sigma, state.shape.profile.cutoff_per_pm, surface, config)
+    fit = fitter.run(state, noise, loose, progress, settle=True)
+    if config.model == "gaussians":
+        return fit, fitter
+    return _learn(fit, fitter, config, pixel_size_pm, progress)
+
+
+def _learn(
+    fit: ImageFit,
+    fitter: ImageFitter,
+    config: ImageColumnConfig,
+    pixel_size_pm: float | None,
+    progress: Progress,
+) -> tuple[ImageFit, ImageFitter]:
+    """From one Gaussian to a learnt profile."""
+    blur = fit.state.shape.profile.blur_pm2
+    sigma = float(np.sqrt(max(0.5 * (blur[0] + blur[2]), 0.25)))
+    limit = np.inf
+    if pixel_size_pm is not None:
+        limit = config.information_limit_per_pm * pixel_size_pm
+    profile = spline_profile(
+        sigma, config.n_coefficients, config.cutoff_sigma, limit, SPOT_SIGMA / sigma
+    )
+    spot = profile.basis(np.array([SPOT_SIGMA / sigma]))[0]
+    free = np.delete(np.arange(len(spot) - 1), int(np.argmax(spot)))
+    profile = profile.with_blur(blur - np.array([sigma**2, 0.0, sigma**2]))
+    traceless = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    state = replace(fit.state, shape=Shape(profile, free, traceless))
+    learner = ImageFitter(
+        fitter.pixels, fitter.start, sigma, profile.cutoff_per_pm, fitter.surface, config
+    )
+    return learner.run(state, fit.noise, config.tolerance_px, progress), learner
+
+
+def _report(
+    start: FloatArray,
+    usable: BoolArray,
+    fit: ImageFit,
+    fitter: ImageFitter,
+    config: ImageColumnConfig,
+    pixel_size_pm: float | None,
+) -> ImageColumns:
+    state, n = fit.state, len(start)
+    covariance = np.full((n, 2, 2), np.nan)
+    covariance[usable] = marginal_covariance(fit.information, state.empty)[:, 1:, 1:]
+    position = np.full((n, 2), np.nan)
+    position[usable] = state.position
+    weight = np.full(n, np.nan)
+    scale = float(state.shape.profile.coefficient[0])
+    weight[usable] = state.weight * scale
+    by, bx = fitter.surface.at(np.nan_to_num(start))
+    background = np.einsum("ni,ni->n", by @ state.background, bx)
+    moved, empty = np.zeros(n), np.zeros(n, dtype=bool)
+    moved[usable], empty[usable] = fit.moved, state.empty
+    late = usable & ~empty & (moved > max(config.tolerance_px, 1e-2))
+    flag = np.where(late, FLAGS["not_converged"], 0)
+    flag |= np.where(empty, FLAGS["low_signal"], 0)
+    shape = fitter.pixels.data.shape
+    flag = _flagged(start, position, usable, flag, fitter.sigma, shape, config)
+    profile = _calibrated(state.shape.profile, pixel_size_pm)
+    return _columns(
+        position, covariance, weight, background, flag, profile, fit.noise, pixel_size_pm, config
+    )
+
+
+def _columns(
+    position: FloatArray,
+    covariance: FloatArray,
+    weight: FloatArray,
+    background: FloatArray,
+    flag: IntArray,
+    profile: ColumnProfile | None,
+    noise: NoiseModel,
+    pixel_size_pm: float | None,
+    config: ImageColumnConfig,
+) -> ImageColumns:
+    """What is reported: no position under a flag that forbids it."""
+    lost = (flag & NO_POSITION) != 0
+    position, covariance = position.copy(), covariance.copy()
+    position[lost], covariance[lost] = np.nan, np.nan
+    return ImageColumns(
+        position, covariance, weight, background, flag, profile, noise, pixel_size_pm, config
+    )
+
+
+def _each(
+    pixels: Pixels,
+    start: FloatArray,
+    usable: BoolArray,
+    sigma: float,
+    config: ImageColumnConfig,
+    pixel_size_pm: float | None,
+) -> ImageColumns:
+    """The paper's single Gaussians."""
+    n = len(start)
+    single = fit_each(pixels, start[usable], sigma, config)
+    position, covariance = np.full((n, 2), np.nan), np.full((n, 2, 2), np.nan)
+    weight, background = np.full(n, np.nan), np.full(n, np.nan)
+    position[usable], covariance[usable] = single.position, single.covariance
+    weight[usable], background[usable] = single.weight, single.background
+    late, empty = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    late[usable] = ~single.converged
+    sure = single.weight[single.converged]
+    bright = float(np.percentile(sure, BRIGHT_PERCENTILE)) if len(sure) else 0.0
+    empty[usable] = single.converged & (single.weight < config.min_weight * bright)
+    flag = np.where(late, FLAGS["not_converged"], 0) | np.where(empty, FLAGS["low_signal"], 0)
+    flag = _flagged(start, position, usable, flag, sigma, pixels.data.shape, config)
+    return _columns(
+        position, covariance, weight, background, flag, None, single.noise, pixel_size_pm, config
+    )
+
+
+def _flagged(
+    start: FloatArray,
+    position: FloatArray,
+    usable: BoolArray,
+    flag: IntArray,
+    sigma: float,
+    shape: tuple[int, ...],
+    config: ImageColumnConfig,
+) -> IntArray:
+    """The flags that geometry raises, added to those of the fit."""
+    flag = np.asarray(flag).copy()
+    fitted = usable & ((flag & FLAGS["low_signal"]) == 0)
+    with np.errstate(invalid="ignore"):
+        far = np.hypot(*(position - start).T) > config.max_shift_sigma * sigma
+    flag |= np.where(fitted & far, FLAGS["at_bound"], 0)
+    rim = config.rim_sigma * sigma - 0.5
+    last = np.array(shape) - 1.0 - rim
+    with np.errstate(invalid="ignore"):
+        inner = ((position >= rim) & (position <= last)).all(axis=1)
+    duplicate = ~usable & _inside(start, shape)
+    flag |= np.where(fitted & ~inner | ~usable & ~duplicate, FLAGS["outside"], 0)
+    flag |= np.where(duplicate, FLAGS["overlapping"] | FLAGS["not_converged"], 0)
+    index = np.flatnonzero(fitted)
+    if len(index) > 1:
+        nearest = cKDTree(position[index]).query(position[index], k=2)[0][:, 1]
+        close = nearest < config.min_distance_sigma * sigma
+        flag[index] |= np.where(close, FLAGS["overlapping"], 0)
+    return flag
+
+
+def _calibrated(profile: ColumnProfile, pixel_size_pm: float | None) -> ColumnProfile:
+    """The profile of integral 1 in pm where that is known, y up."""
+    size = 1.0 if pixel_size_pm is None else pixel_size_pm
+    return replace(
+        profile.normalised(),
+        cutoff_per_pm=profile.cutoff_per_pm / size,
+        blur_pm2=profile.blur_pm2 * np.array([1.0, -1.0, 1.0]) * size**2,
+    )

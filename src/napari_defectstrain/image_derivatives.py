@@ -1,0 +1,266 @@
+"""Patches around columns: what a pixel says of the column's weight and place.
+
+A profile is a short sum of products of a function of y and one of x (singular value decomposition),
+so that its values at any sub-pixel offset, and its derivatives, come from two short tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.interpolate import make_interp_spline
+
+from .profiles import ColumnProfile
+from .types import FloatArray, IntArray
+
+REACH_SIGMA = 4.5
+TAIL_REACH_SIGMA = 6.5
+"""Half the side of a patch: for a Gaussian, and for a profile with tails."""
+
+CORE_SIGMA = 3.2
+"""Half the side of its core: beyond it a pixel says less than 1e-3 of what is known of a place."""
+
+PHASES = 32
+NODES_PER_SIGMA = 8
+RANK_TOLERANCE = 1e-3
+MAX_RANK = 5
+PAIR_REACH_SIGMA = 5.5
+"""Columns farther apart hardly share what pixels say: ``exp(-(5.5/2)^2) = 5e-4``."""
+
+
+class SeparableProfile:
+    """A profile and its derivatives on patches of pixels, at any sub-pixel offset.
+
+    Parameters
+    ----------
+    profile : ColumnProfile
+        In pixels, x and y (down) of the image.
+    sigma_px : float
+        Its width.
+    dtype : dtype
+        Of the patches.
+    """
+
+    def __init__(
+        self, profile: ColumnProfile, sigma_px: float, dtype: npt.DTypeLike = np.float32
+    ) -> None:
+        is_gaussian = bool(np.all(profile.coefficient == 1.0))
+        reach = REACH_SIGMA if is_gaussian else TAIL_REACH_SIGMA
+        self.half = int(np.ceil(reach * sigma_px))
+        self.core = int(np.ceil(CORE_SIGMA * sigma_px))
+        self.dtype = np.dtype(dtype)
+        step = sigma_px / NODES_PER_SIGMA
+        n = int(np.ceil((self.half + 1.0) / step)) + 3
+        node = np.arange(-n, n + 1) * step
+        left, size, right = np.linalg.svd(_sampled(profile, node))
+        rank = int(np.clip(np.sum(size > RANK_TOLERANCE * size[0]), 1, MAX_RANK))
+        root = np.sqrt(size[:rank])
+        self._tables = [
+            _tabulate(node, left[:, :rank] * root, self.half),
+            _tabulate(node, right[:rank].T * root, self.half),
+        ]
+
+    def factors(self, position: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
+        """The functions of y and x on the patch of each column.
+
+        Parameters
+        ----------
+        position : array, `(N, 2)`
+            (y, x) [px].
+
+        Returns
+        -------
+        centre : array of int, `(N, 2)`
+            Central pixel of each patch.
+        along_y, along_x : arrays, `(N, 2, K, P)`
+            Values, and derivatives by the column's position, of the K functions.
+        """
+        centre = np.rint(position).astype(np.intp)
+        offset = position - centre  # the column relative to the central pixel, [-0.5, 0.5]
+        parts = []
+        for axis in (0, 1):
+            place = offset[:, axis] * PHASES
+            phase = np.rint(place).astype(np.intp)
+            t = ((place - phase) / PHASES)[:, None, None, None]
+            table = self._tables[axis][phase + PHASES // 2]  # (n, 4, k, p): derivatives 0 to 3
+            value = table[:, 0] + t[:, 0] * (table[:, 1] + t[:, 0] * 0.5 * table[:, 2])
+            by = table[:, 1] + t[:, 0] * (table[:, 2] + t[:, 0] * 0.5 * table[:, 3])
+            parts.append(np.stack([value, by], axis=1).astype(self.dtype))
+        return centre, parts[0], parts[1]
+
+
+def _sampled(profile: ColumnProfile, node: FloatArray) -> FloatArray:
+    """The profile at ``(node, node)``, rows y."""
+    period = 4.0 * node[-1]
+    n = int(np.ceil(profile.cutoff_per_pm * period))
+    k = np.arange(-n, n + 1) / period
+    transfer = profile.transfer(k[None, :], k[:, None]) / period**2
+    phase = np.exp(2j * np.pi * node[:, None] * k)
+    return np.asarray((phase @ transfer @ phase.T).real)
+
+
+def _tabulate(node: FloatArray, function: FloatArray, half: int) -> FloatArray:
+    """Values and three derivatives by the column's offset, `(phase, 4, K, P)`."""
+    spline = make_interp_spline(node, function, k=5)
+    offset = np.arange(-(PHASES // 2), PHASES // 2 + 1) / PHASES
+    place = np.arange(-half, half + 1) - offset[:, None]
+    rows = [(-1) ** order * spline(place, nu=order) for order in range(4)]
+    return np.moveaxis(np.stack(rows, axis=1), 3, 2)
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Derivatives of an image by each column's weight, y and x, on patches.
+
+    Parameters
+    ----------
+    centre : array of int, `(N, 2)`
+    along_y, along_x : arrays, `(N, 2, K, P)`
+        See `SeparableProfile.factors`.
+    weight : array, `(N,)`
+        Of the columns; the derivatives by y and x are proportional to it.
+    core : int
+        Half the side of their cores [px].
+    """
+
+    centre: IntArray
+    along_y: FloatArray
+    along_x: FloatArray
+    weight: FloatArray
+    core: int
+
+    @classmethod
+    def of(cls, separable: SeparableProfile, position: FloatArray, weight: FloatArray) -> Patches:
+        """Patches around columns."""
+        return cls(*separable.factors(position), weight.astype(separable.dtype), separable.core)
+
+    @property
+    def half(self) -> int:
+        """Pixels on each side of the central one."""
+        return self.along_y.shape[3] // 2
+
+    def cut(self, image: FloatArray) -> FloatArray:
+        """The patches of an image, `(N, P, P)`; zero outside of it."""
+        half = self.half
+        padded = np.pad(image, half)
+        corner = np.clip(self.centre, 0, np.array(image.shape) - 1)
+        return np.asarray(
+            sliding_window_view(padded, (2 * half + 1, 2 * half + 1))[corner[:, 0], corner[:, 1]]
+        )
+
+    def project(self, image: FloatArray) -> FloatArray:
+        """Sum of an image times each derivative, `(N, 3)`."""
+        n, _, rank, side = self.along_y.shape
+        rows = self.along_y.reshape(n, 2 * rank, side) @ self.cut(image)
+        both = rows @ self.along_x.reshape(n, 2 * rank, side).transpose(0, 2, 1)
+        both = both.reshape(n, 2, rank, 2, rank).diagonal(axis1=2, axis2=4).sum(axis=-1)
+        found = np.stack([both[:, 0, 0], both[:, 1, 0], both[:, 0, 1]], axis=1)
+        found[:, 1:] *= self.weight[:, None]
+        return np.asarray(found, dtype=float)
+
+    def cores(self) -> Patches:
+        """The same, only as far as what matters for the precision of a position."""
+        skip = max(self.half - self.core, 0)
+        inner = np.s_[..., skip : 2 * self.half + 1 - skip]
+        return replace(self, along_y=self.along_y[inner], along_x=self.along_x[inner])
+
+    def derivatives(self) -> FloatArray:
+        """Every derivative at every pixel of the patch, `(N, 3, P, P)`."""
+        n, _, _, side = self.along_y.shape
+        result = np.empty((n, 3, side, side), dtype=self.along_y.dtype)
+        scaled = self.along_y * self.weight[:, None, None, None]
+        y, dy = self.along_y[:, 0].swapaxes(1, 2), scaled[:, 1].swapaxes(1, 2)
+        np.matmul(y, self.along_x[:, 0], out=result[:, 0])
+        np.matmul(dy, self.along_x[:, 0], out=result[:, 1])
+        np.matmul(scaled[:, 0].swapaxes(1, 2), self.along_x[:, 1], out=result[:, 2])
+        return result
+
+
+@dataclass(frozen=True)
+class Information:
+    """Fisher information of weights and positions: blocks of columns and of pairs.
+
+    Parameters
+    ----------
+    block : array, `(N, 3, 3)`
+        Of each column's weight, y and x.
+    first, second : arrays of int, `(E,)`
+        Pairs of columns, each once.
+    pair : array, `(E, 3, 3)`
+        Rows the first's parameters, columns the second's.
+    level : array, `(N, 3)`
+        Sum of each derivative times the pixels' weights: coupling to a constant.
+    weight : array, `(N,)`
+        Of the columns.
+    spread : float
+        Root mean square distance along an axis of what couples to the background [px].
+    """
+
+    block: FloatArray
+    first: IntArray
+    second: IntArray
+    pair: FloatArray
+    level: FloatArray
+    weight: FloatArray
+    spread: float
+
+
+def information(patches: Patches, weight_image: FloatArray, pairs: IntArray) -> Information:
+    """Information of all columns.
+
+    Parameters
+    ----------
+    patches : Patches
+    weight_image : array, `(H, W)`
+        One over the variance of each pixel.
+    pairs : array of int, `(E, 2)`
+        Columns close enough to share pixels.
+    """
+    cores = patches.cores()
+    weight = cores.cut(weight_image)
+    by = cores.derivatives()
+    n = len(by)
+    flat = by.reshape(n, 3, -1)
+    weighted = flat * weight.reshape(n, 1, -1)
+    block = (weighted @ flat.swapaxes(1, 2)).astype(float)
+    pairs, pair = _pair_blocks(by, weighted.reshape(by.shape), patches.centre, pairs)
+    return Information(
+        block, pairs[:, 0], pairs[:, 1], pair, patches.project(weight_image), patches.weight,
+        _spread(weighted[:, 0].sum(axis=0).reshape(by.shape[2:])),
+    )  # fmt: skip
+
+
+def _spread(mean: FloatArray) -> float:
+    offset = np.arange(len(mean)) - len(mean) // 2
+    second = mean.sum(axis=0) @ offset**2 + mean.sum(axis=1) @ offset**2
+    return float(np.sqrt(max(0.5 * second / mean.sum(), 0.0)))
+
+
+def _pair_blocks(
+    by: FloatArray, weighted: FloatArray, centre: IntArray, pairs: IntArray
+) -> tuple[IntArray, FloatArray]:
+    """Overlaps of patches; pairs with the same displacement of whole pixels at once."""
+    side = by.shape[2]
+    shift = centre[pairs[:, 1]] - centre[pairs[:, 0]]
+    swap = (shift[:, 0] < 0) | ((shift[:, 0] == 0) & (shift[:, 1] < 0))
+    pairs = np.where(swap[:, None], pairs[:, ::-1], pairs)
+    shift = np.where(swap[:, None], -shift, shift)
+    blocks = np.zeros((len(pairs), 3, 3))
+    key = shift[:, 0] * (4 * side) + shift[:, 1]
+    order = np.argsort(key, kind="stable")
+    starts = np.flatnonzero(np.diff(key[order], prepend=np.iinfo(int).min))
+    for group in np.split(order, starts[1:]):
+        if len(group) == 0:
+            continue
+        dy, dx = shift[group[0]]
+        if dy >= side or abs(dx) >= side:
+            continue
+        here = np.s_[:, :, dy:, max(dx, 0) : side + min(dx, 0)]
+        there = np.s_[:, :, : side - dy, max(-dx, 0) : side + min(-dx, 0)]
+        one = weighted[here][pairs[group, 0]].reshape(len(group), 3, -1)
+        two = by[there][pairs[group, 1]].reshape(len(group), 3, -1)
+        blocks[group] = one @ two.swapaxes(1, 2)
+    return pairs, blocks

@@ -1,0 +1,287 @@
+"""All columns of an image at once: maximum likelihood by Fisher scoring.
+
+Minimised is the Poisson deviance of raw counts, or least squares with the variance as a line of the
+intensity: in both cases the gradient is ``sum (data - model) / variance * derivative``, and the
+expected second derivative ``sum derivative * derivative / variance`` (Wedderburn 1974,
+doi:10.1093/biomet/61.3.439).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .image_background import SplineSurface
+from .image_column_types import ImageColumnConfig, NoiseModel
+from .image_derivatives import (
+    PAIR_REACH_SIGMA,
+    Information,
+    Patches,
+    SeparableProfile,
+    information,
+)
+from .image_noise import estimate_noise
+from .image_rendering import ColumnRenderer, ComplexArray, Shape
+from .image_system import NormalEquations, ShapeCoupling
+from .types import BoolArray, FloatArray, IntArray, Progress
+
+MAX_STEP_SIGMA = 0.5
+REBUILD_SIGMA = 0.02
+SOLVE_TOLERANCE = 1e-2
+LEAST_SIGNIFICANCE = 3.0
+BRIGHT_PERCENTILE = 75.0
+MAX_SHAPE_STEP = 0.3
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """An image to fit: its pixels, and which of them count.
+
+    Parameters
+    ----------
+    data : array, `(H, W)`
+        Zero where it doesn't count.
+    good : array, `(H, W)`
+        1 where a pixel counts, 0 elsewhere.
+    """
+
+    data: FloatArray
+    good: FloatArray
+
+
+@dataclass(frozen=True)
+class ImageState:
+    """Parameters of the columns of an image.
+
+    Parameters
+    ----------
+    position : array, `(N, 2)`
+        (y, x) [px].
+    weight : array, `(N,)`
+        Integrated intensity.
+    background : array, `(ny, nx)`
+        Coefficients of the surface.
+    shape : Shape
+    empty : array of bool, `(N,)`
+        Columns whose positions are held.
+    """
+
+    position: FloatArray
+    weight: FloatArray
+    background: FloatArray
+    shape: Shape
+    empty: BoolArray
+
+
+@dataclass(frozen=True)
+class ImageFit:
+    """Where a fit ended.
+
+    Parameters
+    ----------
+    state : ImageState
+    information : Information
+        Of the columns, at the end.
+    noise : NoiseModel
+    moved : array, `(N,)`
+        Last step of each column [px].
+    """
+
+    state: ImageState
+    information: Information
+    noise: NoiseModel
+    moved: FloatArray
+
+
+class ImageFitter:
+    """Fits all columns of one image.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    start : array, `(N, 2)`
+        (y, x) of the columns [px].
+    sigma_px, cutoff_per_px : float
+        Width of the columns, and where their transfer function ends.
+    surface : SplineSurface
+    config : ImageColumnConfig
+    """
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        start: FloatArray,
+        sigma_px: float,
+        cutoff_per_px: float,
+        surface: SplineSurface,
+        config: ImageColumnConfig,
+    ) -> None:
+        self.pixels = pixels
+        self.start = start
+        self.sigma = sigma_px
+        self.surface = surface
+        self.config = config
+        dtype = pixels.data.dtype
+        self.renderer = ColumnRenderer(pixels.data.shape, sigma_px, cutoff_per_px, dtype)
+        reach = PAIR_REACH_SIGMA * sigma_px
+        self.pairs: IntArray = cKDTree(start).query_pairs(reach, output_type="ndarray")
+
+    def run(
+        self,
+        state: ImageState,
+        noise: NoiseModel,
+        tolerance_px: float,
+        progress: Progress,
+        settle: bool = False,
+    ) -> ImageFit:
+        """Fisher scoring from a start.
+
+        Parameters
+        ----------
+        state : ImageState
+        noise : NoiseModel
+            To start from; kept unless the settings leave the noise to the image.
+        tolerance_px : float
+            Largest step of a position at convergence [px].
+        progress : Progress
+        settle : bool
+            Find the weights and the background first, the positions held.
+        """
+        prior_mean = state.shape.value
+        equations: NormalEquations | None = None
+        found: Information | None = None
+        build = True
+        for i in range(self.config.max_iterations):
+            progress(i / self.config.max_iterations, "Fitting all columns together")
+            hold = settle and i == 0
+            factor = self.renderer.structure_factor(state.position, state.weight)
+            model = self.model(state, factor)
+            if build and not hold and i > 0 and self.config.noise != "poisson":
+                noise = self.noise(model)
+            inverse = self.pixels.good / noise.variance(model)
+            pull = (self.pixels.data - model) * inverse
+            patches = self.patches(state)
+            if build or equations is None:
+                found = information(patches, inverse, self.pairs[: 0 if hold else None])
+                if not hold and i > 0:
+                    state = self.without_empty(state, found)
+                equations = self.equations(state, patches, inverse, factor, found, hold)
+            by_shape = np.zeros(0) if hold else self.shape_pull(state, pull, factor, prior_mean)
+            step = equations.solve(
+                patches.project(pull), self.surface.adjoint(pull), by_shape, SOLVE_TOLERANCE
+            )
+            state, moved = self.moved(state, *step)
+            largest = float(np.max(moved[~state.empty], initial=0.0))
+            if not hold and largest < tolerance_px:
+                break
+            build = hold or i < 1 or largest > REBUILD_SIGMA * self.sigma
+        assert found is not None
+        return ImageFit(state, found, noise, moved)
+
+    def model(self, state: ImageState, factor: ComplexArray) -> FloatArray:
+        """The expected image."""
+        transfer = self.renderer.transfer(state.shape.profile)
+        return np.asarray(
+            self.renderer.image(factor * transfer) + self.surface.evaluate(state.background)
+        )
+
+    def noise(self, model: FloatArray) -> NoiseModel:
+        """Noise by the residual."""
+        parameters = 3 * len(self.start) + self.surface.size[0] * self.surface.size[1]
+        found = estimate_noise(self.pixels.data, model, self.pixels.good > 0, parameters)
+        if self.config.noise == "gaussian":
+            level = float(np.mean(model[self.pixels.good > 0]))
+            return NoiseModel(0.0, found.gain * level + found.constant)
+        return found
+
+    def patches(self, state: ImageState) -> Patches:
+        """Derivatives around each column."""
+        separable = SeparableProfile(state.shape.profile, self.sigma, self.pixels.data.dtype)
+        return Patches.of(separable, state.position, state.weight)
+
+    def without_empty(self, state: ImageState, found: Information) -> ImageState:
+        """Columns too faint for a position are put back where they started, and held there."""
+        bright = float(np.percentile(state.weight, BRIGHT_PERCENTILE))
+        sigma = 1.0 / np.sqrt(np.maximum(found.block[:, 0, 0], 1e-300))
+        empty = state.weight < np.maximum(
+            self.config.min_weight * bright, LEAST_SIGNIFICANCE * sigma
+        )
+        position = np.where(empty[:, None], self.start, state.position)
+        return replace(state, empty=empty, position=position)
+
+    def equations(
+        self,
+        state: ImageState,
+        patches: Patches,
+        inverse: FloatArray,
+        factor: ComplexArray,
+        found: Information,
+        hold: bool,
+    ) -> NormalEquations:
+        """The normal equations at a state."""
+        shape = None
+        if state.shape.size and not hold:
+            shape = self.coupling(state, patches, inverse, factor)
+        empty = np.ones_like(state.empty) if hold else state.empty
+        cells = self.surface.gather(inverse)
+        return NormalEquations(found, self.surface, cells, state.position, empty, shape)
+
+    def coupling(
+        self, state: ImageState, patches: Patches, inverse: FloatArray, factor: ComplexArray
+    ) -> ShapeCoupling:
+        """The shape's part of the normal equations, from its derivative images."""
+        columns, background, images = [], [], []
+        for by in self.renderer.by_shape(state.shape):
+            image = self.renderer.image(factor * by)
+            weighted = image * inverse
+            columns.append(patches.project(weighted))
+            background.append(self.surface.adjoint(weighted))
+            images.append((image.ravel(), weighted.ravel()))
+        own = np.array([[float(a @ b) for _, b in images] for a, _ in images])
+        n_free = len(state.shape.free)
+        own[np.arange(n_free), np.arange(n_free)] += self.config.prior_sigma**-2
+        return ShapeCoupling(np.stack(columns, axis=-1), np.stack(background, axis=-1), own)
+
+    def shape_pull(
+        self, state: ImageState, pull: FloatArray, factor: ComplexArray, prior_mean: FloatArray
+    ) -> FloatArray:
+        """Gradient of the shape's parameters, the prior's pull included."""
+        shape = state.shape
+        if not shape.size:
+            return np.zeros(0)
+        product = np.conj(self.renderer.spectrum(pull)) * factor
+        gradient = np.asarray(self.renderer.by_shape(shape) @ product.real, dtype=float)
+        n_free = len(shape.free)
+        departure = (prior_mean - shape.value)[:n_free]
+        gradient[:n_free] += departure / self.config.prior_sigma**2
+        return gradient
+
+    def moved(
+        self,
+        state: ImageState,
+        columns: FloatArray,
+        background: FloatArray,
+        by_shape: FloatArray,
+    ) -> tuple[ImageState, FloatArray]:
+        """The state after a step, and how far each column went."""
+        limit = MAX_STEP_SIGMA * self.sigma
+        step = np.clip(columns[:, 1:], -limit, limit)
+        step[state.empty] = 0.0
+        shape = state.shape
+        if len(by_shape):
+            scale = np.ones(len(by_shape))
+            scale[len(shape.free) :] = self.sigma**2
+            largest = float(np.max(np.abs(by_shape) / scale))
+            shape = shape.moved(by_shape * min(1.0, MAX_SHAPE_STEP / max(largest, 1e-300)))
+        return (
+            replace(
+                state,
+                position=state.position + step,
+                weight=state.weight + columns[:, 0],
+                background=state.background + background,
+                shape=shape,
+            ),
+            np.asarray(np.abs(step).max(axis=1)),
+        )

@@ -1,0 +1,230 @@
+"""The normal equations of all columns of an image, its background and the columns' shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import bsr_array
+
+from .image_background import RIDGE, SplineSurface
+from .image_derivatives import Information
+from .types import BoolArray, FloatArray
+
+MAX_STEPS = 60
+CAVITY_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class ShapeCoupling:
+    """The shape's part of the normal equations.
+
+    Parameters
+    ----------
+    columns : array, `(N, 3, S)`
+        With the columns' parameters.
+    background : array, `(ny, nx, S)`
+        With the background's.
+    own : array, `(S, S)`
+        With itself, any prior included.
+    """
+
+    columns: FloatArray
+    background: FloatArray
+    own: FloatArray
+
+
+class NormalEquations:
+    """Normal equations, solved by conjugate gradients; the shape is eliminated exactly.
+
+    Parameters
+    ----------
+    information : Information
+    surface : SplineSurface
+    cells : array
+        `SplineSurface.gather` of the pixels' weights.
+    position : array, `(N, 2)`
+        (y, x) of the columns [px].
+    empty : array of bool, `(N,)`
+        Columns whose positions are held.
+    shape : ShapeCoupling or None
+    """
+
+    def __init__(
+        self,
+        information: Information,
+        surface: SplineSurface,
+        cells: FloatArray,
+        position: FloatArray,
+        empty: BoolArray,
+        shape: ShapeCoupling | None,
+    ) -> None:
+        self.surface = surface
+        self.cells = cells
+        self.n = len(position)
+        self.held = np.repeat(empty[:, None], 3, axis=1)
+        self.held[:, 0] = False
+        self.block, first, second, pair = held_blocks(information, empty)
+        self._inverse = np.linalg.inv(self.block)
+        self._matrix = _block_matrix(self.block, first, second, pair)
+        self._level = np.where(self.held, 0.0, information.level)
+        # a column that moves carries its light along the slope of the background's splines
+        self._slope = np.where(empty, 0.0, information.weight * information.level[:, 0])
+        # two points stand for the width of a column, exact to third order
+        spread = max(information.spread, 0.1)
+        (ay, ax), (by, bx) = surface.at(position + spread), surface.at(position - spread)
+        self._by, self._bx = 0.5 * (ay + by), 0.5 * (ax + bx)
+        self._dy, self._dx = 0.5 * (ay - by) / spread, 0.5 * (ax - bx) / spread
+        self._diagonal = surface.normal_diagonal(cells)
+        self._ridge = RIDGE * float(np.mean(self._diagonal))
+        self._shape = shape
+        if shape is not None:
+            columns = np.where(self.held[..., None], 0.0, shape.columns)
+            self._right = _joined(columns, shape.background)
+            self._solved = self._solve(self._right, 1e-4)
+            self._schur = shape.own - self._right.T @ self._solved
+
+    def solve(
+        self, columns: FloatArray, background: FloatArray, shape: FloatArray, tolerance: float
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Steps of the columns `(N, 3)`, the background and the shape for a gradient."""
+        right = _joined(np.where(self.held, 0.0, columns)[..., None], background[..., None])
+        step = self._solve(right, tolerance)[:, 0]
+        by_shape = np.zeros(0)
+        if self._shape is not None:
+            scale = 1.0 / np.sqrt(np.maximum(np.diag(self._shape.own), 1e-300))
+            scaled = self._schur * np.outer(scale, scale) + 1e-10 * np.eye(len(scale))
+            pull = shape - self._right.T @ step
+            by_shape = scale * np.linalg.lstsq(scaled, scale * pull, rcond=1e-10)[0]
+            step = step - self._solved @ by_shape
+        return (*self._parted(step[:, None], 0), by_shape)
+
+    def _parted(self, vector: FloatArray, which: int) -> tuple[FloatArray, FloatArray]:
+        columns = vector[: 3 * self.n, which].reshape(-1, 3)
+        return columns, vector[3 * self.n :, which].reshape(self.surface.size)
+
+    def _times(self, vector: FloatArray) -> FloatArray:
+        """The normal matrix times vectors `(3N + B, m)`."""
+        n, m = self.n, vector.shape[1]
+        columns = vector[: 3 * n].reshape(n, 3, m)
+        surface = vector[3 * n :].reshape(*self.surface.size, m)
+        by_columns = (self._matrix @ vector[: 3 * n]).reshape(n, 3, m)
+        by_surface = np.empty_like(surface)
+        for k in range(m):
+            plane = surface[..., k]
+            rows = self._by @ plane
+            by_columns[..., k] += self._level * _dots(rows, self._bx)[:, None]
+            by_columns[:, 1, k] += self._slope * _dots(self._dy @ plane, self._bx)
+            by_columns[:, 2, k] += self._slope * _dots(rows, self._dx)
+            level = _dots(self._level, columns[..., k])[:, None]
+            up, along = (self._slope[:, None] * columns[:, 1:, k]).T
+            by_surface[..., k] = self.surface.normal(self.cells, plane) + self._ridge * plane
+            by_surface[..., k] += self._by.T @ (level * self._bx + along[:, None] * self._dx)
+            by_surface[..., k] += self._dy.T @ (up[:, None] * self._bx)
+        return _joined(by_columns, by_surface)
+
+    def _precondition(self, vector: FloatArray) -> FloatArray:
+        n, m = self.n, vector.shape[1]
+        columns = self._inverse @ vector[: 3 * n].reshape(n, 3, m)
+        surface = vector[3 * n :].reshape(*self.surface.size, m) / self._diagonal[..., None]
+        return _joined(columns, surface)
+
+    def _solve(self, right: FloatArray, tolerance: float) -> FloatArray:
+        """Preconditioned conjugate gradients, all right-hand sides side by side."""
+        solution = np.zeros_like(right)
+        residual = right.copy()
+        towards = self._precondition(residual)
+        direction = towards.copy()
+        size = np.einsum("im,im->m", residual, towards)
+        goal = tolerance**2 * size
+        for _ in range(MAX_STEPS):
+            if np.all(size <= goal):
+                break
+            image = self._times(direction)
+            bend = np.einsum("im,im->m", direction, image)
+            length = np.where(bend > 0, size / np.where(bend > 0, bend, 1.0), 0.0)
+            solution += length * direction
+            residual -= length * image
+            towards = self._precondition(residual)
+            new = np.einsum("im,im->m", residual, towards)
+            direction = towards + np.where(size > 0, new / np.maximum(size, 1e-300), 0) * direction
+            size = new
+        return solution
+
+
+def _dots(one: FloatArray, two: FloatArray) -> FloatArray:
+    return np.asarray(np.einsum("ni,ni->n", one, two))
+
+
+def _joined(columns: FloatArray, surface: FloatArray) -> FloatArray:
+    m = columns.shape[-1]
+    return np.concatenate([columns.reshape(-1, m), surface.reshape(-1, m)])
+
+
+def held_blocks(
+    information: Information, empty: BoolArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Blocks and pairs with the positions of empty columns held; no block is singular."""
+    block = information.block.copy()
+    pair = information.pair.copy()
+    block[empty, 1:, :] = 0.0
+    block[empty, :, 1:] = 0.0
+    diagonal = np.einsum("nii->ni", block)
+    typical = np.median(diagonal[~empty], axis=0) if np.any(~empty) else np.ones(3)
+    diagonal += 1e-9 * np.where(typical > 0, typical, 1.0)
+    diagonal[empty, 1:] = 1.0
+    pair[empty[information.first], 1:, :] = 0.0
+    pair[empty[information.second], :, 1:] = 0.0
+    return block, information.first, information.second, pair
+
+
+def _block_matrix(
+    block: FloatArray, first: FloatArray, second: FloatArray, pair: FloatArray
+) -> bsr_array:
+    n = len(block)
+    row = np.concatenate([np.arange(n), first, second])
+    column = np.concatenate([np.arange(n), second, first])
+    data = np.concatenate([block, pair, pair.swapaxes(1, 2)])
+    order = np.lexsort((column, row))
+    start = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))])
+    return bsr_array((data[order], column[order], start), shape=(3 * n, 3 * n))
+
+
+def marginal_covariance(information: Information, empty: BoolArray) -> FloatArray:
+    """Covariance of each column's weight, y and x, whatever its neighbours' are, `(N, 3, 3)`.
+
+    Blocks of the inverse of the whole information by the cavity method: what a column says of its
+    neighbour is its own block less what its other neighbours say of it (Gaussian belief
+    propagation; Weiss & Freeman 2001, doi:10.1162/089976601750541769, eq. 13-14). Exact where no
+    ring of neighbours closes, and to about a per cent in a lattice, whose rings are long.
+    """
+    block, first, second, pair = held_blocks(information, empty)
+    n, e = len(block), len(first)
+    source = np.concatenate([first, second])
+    target = np.concatenate([second, first])
+    coupling = np.concatenate([pair, pair.swapaxes(1, 2)])  # rows source, columns target
+    back = np.concatenate([np.arange(e, 2 * e), np.arange(e)])
+    message = np.zeros((2 * e, 3, 3))
+    for _ in range(CAVITY_ROUNDS if e else 0):
+        cavity = _reduced(block, target, message)[source] + message[back]
+        proposal = coupling.swapaxes(1, 2) @ np.linalg.inv(cavity) @ coupling
+        message = np.where(_positive(cavity)[:, None, None], proposal, message)
+    left = _reduced(block, target, message)
+    covariance = np.linalg.inv(np.where(_positive(left)[:, None, None], left, block))
+    covariance[~_positive(left)] = np.nan
+    return np.asarray(covariance.reshape(n, 3, 3))
+
+
+def _reduced(block: FloatArray, target: FloatArray, message: FloatArray) -> FloatArray:
+    reduced = block.copy()
+    flat = reduced.reshape(len(block), 9)
+    for k in range(9):
+        flat[:, k] -= np.bincount(target, message[:, k // 3, k % 3], minlength=len(block))
+    return reduced
+
+
+def _positive(block: FloatArray) -> BoolArray:
+    """Whether symmetric 3 x 3 matrices are positive definite."""
+    one = block[:, 0, 0]
+    two = one * block[:, 1, 1] - block[:, 0, 1] ** 2
+    return np.asarray((one > 0) & (two > 0) & (np.linalg.det(block) > 0))
