@@ -1,0 +1,326 @@
+"""Relaxed structures beside the measurement: as they are, and seen through the microscope.
+
+A reference is compared in two ways: its own displacements at the measured columns, and those that
+the same fit finds in images simulated from it with the experiment's column profile and weights
+(`through_microscope`), which carry what the measurement itself does to a displacement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import chi2 as chi2_distribution
+
+from .columns import ColumnConfig, ColumnFitModel, fit_columns
+from .displacement import displacement_field
+from .honeycomb import ideal_sites
+from .materials import DEFECT_ROLES, ROLES, WSE2, Material
+from .profiles import FourierWindow
+from .structures import RelaxedColumns, read_relaxed
+from .types import ClassAverage, DefectStrainError, DisplacementField
+
+BUNDLED = dict(zip(DEFECT_ROLES, [f"{n}_9x9.extxyz" for n in WSE2.defect_names], strict=True))
+BUNDLED_PRISTINE = "pristine_9x9.extxyz"
+BUNDLED_NOTE = "PBE, unconverged, see reference_structures.md"
+"""What must stand beside every result of the bundled structures."""
+
+OUTER_RIM_PM = 500.0
+"""Columns this far outside a simulated window still light it."""
+RELATIVE_RANK = 1e-10
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A relaxed structure of one class.
+
+    Parameters
+    ----------
+    class_name : str
+    name : str
+        Of the defect's file.
+    columns : RelaxedColumns
+    notes : tuple of str
+        What to know before one trusts it; stands beside every result.
+    """
+
+    class_name: str
+    name: str
+    columns: RelaxedColumns
+    notes: tuple[str, ...] = ()
+
+    @property
+    def out_of_plane_pm(self) -> float:
+        """Largest change of height of any atom [pm]: how far the projection is justified."""
+        return float(np.nanmax(self.columns.out_of_plane_pm))
+
+
+def bundled_reference(class_name: str, material: Material = WSE2) -> Reference:
+    """The bundled relaxed structure of a class of WSe2.
+
+    Raises
+    ------
+    DefectStrainError
+        If there is none for this material or class.
+    """
+    role = _role_of(class_name, material)
+    if material.name != WSE2.name or material.substituent != WSE2.substituent:
+        raise DefectStrainError(
+            f"reference: none is bundled for {material.label}, only for {WSE2.name}; choose "
+            "structure files of your own"
+        )
+    folder = Path(str(files("napari_defectstrain.sample_data")))
+    columns = read_relaxed(folder / BUNDLED[role], folder / BUNDLED_PRISTINE)
+    return Reference(class_name, BUNDLED[role], columns, (BUNDLED_NOTE, *columns.notes))
+
+
+def load_reference(
+    defect: Path, pristine: Path, class_name: str, material: Material = WSE2
+) -> Reference:
+    """A user's own pair of relaxed structures, see `structures.read_relaxed`.
+
+    Raises
+    ------
+    DefectStrainError
+        If it can't be read, or is of another material or class.
+    """
+    role = _role_of(class_name, material)
+    columns = read_relaxed(defect, pristine)
+    if columns.species != (material.metal, material.chalcogen):
+        raise DefectStrainError(
+            f"{pristine.name}: got {columns.species[0]}{columns.species[1]}2, expected "
+            f"{material.name}; choose structures of the material that was measured"
+        )
+    if columns.role != role:
+        found = material.class_names[ROLES.index(columns.role)]
+        raise DefectStrainError(
+            f"{defect.name}: got a structure of {found}, expected one of {class_name}; choose it "
+            f"for {found}, or another file"
+        )
+    return Reference(class_name, defect.name, columns, columns.notes)
+
+
+def _role_of(class_name: str, material: Material) -> str:
+    if class_name not in material.defect_names:
+        raise DefectStrainError(
+            f"reference: got the class {class_name!r}, expected one of "
+            f"{', '.join(material.defect_names)}"
+        )
+    return ROLES[material.class_names.index(class_name)]
+
+
+def reference_field(
+    reference: Reference, measured: DisplacementField, a_pm: float
+) -> DisplacementField:
+    """The structure's own displacements at the measured columns, without errors.
+
+    Parameters
+    ----------
+    reference : Reference
+    measured : DisplacementField
+        Gives the columns.
+    a_pm : float
+        Lattice constant of the measurement's frame, which all lengths are scaled to [pm].
+
+    Returns
+    -------
+    DisplacementField
+        NaN beyond the supercell, and at columns that are empty in it.
+
+    Raises
+    ------
+    DefectStrainError
+        If the supercell holds fewer than four of the measured columns.
+    """
+    u = reference.columns.at(measured.site_pm, a_pm)
+    known = np.isfinite(u).all(axis=1)
+    if known.sum() < 4:
+        raise DefectStrainError(
+            f"{reference.name}: its supercell reaches {reference.columns.reach_pm:.0f} pm and "
+            f"holds {int(known.sum())} of the columns, expected at least 4; use a larger one"
+        )
+    n = 2 * len(u)
+    return DisplacementField(
+        measured.class_name, measured.site_pm, measured.is_metal, u, np.zeros((n, n))
+    )
+
+
+def through_microscope(
+    reference: Reference,
+    models: Mapping[str, ColumnFitModel],
+    averages: Mapping[str, ClassAverage],
+    defect_free: str,
+    config: ColumnConfig | None = None,
+) -> DisplacementField:
+    """Displacements that the fit finds in images simulated from a reference structure.
+
+    Both the defect's and the defect-free image are incoherent: columns of the weights that were
+    fitted, at the structure's places, each with the class's learnt profile; then fitted by the
+    same model, and subtracted, as the measurement was. Without noise.
+
+    Parameters
+    ----------
+    reference : Reference
+    models : mapping of class to ColumnFitModel
+        The fits of the measured averages, with a learnt profile.
+    averages : mapping of class to ClassAverage
+        The measured ones: number of windows, size, step.
+    defect_free : str
+        The class that displacements are measured against.
+    config : ColumnConfig, optional
+        Of the fit.
+
+    Raises
+    ------
+    DefectStrainError
+        If the class or the defect-free one wasn't fitted, or by single Gaussians, which learn no
+        profile.
+    """
+    simulated = {}
+    for name in (defect_free, reference.class_name):
+        if name not in models or name not in averages:
+            raise DefectStrainError(
+                f"reference: got fits of {', '.join(models) or 'no class'}, expected {name} among "
+                "them; average that class too"
+            )
+        if models[name].profile is None:
+            raise DefectStrainError(
+                f"reference: the fit of {name} learnt no column profile, expected the model "
+                "'profile' or 'gaussians'; a single Gaussian can't be simulated with"
+            )
+        columns = reference.columns if name == reference.class_name else None
+        chalcogen = _typical_chalcogen(models[defect_free])
+        simulated[name] = _simulated(averages[name], models[name], columns, chalcogen)
+    found = fit_columns(simulated, config)
+    return displacement_field(found[reference.class_name].fits, found[defect_free].fits)
+
+
+def _typical_chalcogen(model: ColumnFitModel) -> float:
+    """Weight of a perfect chalcogen column relative to the metal's."""
+    return float(np.median(model.fits.weight[~model.fits.is_metal]))
+
+
+def _simulated(
+    average: ClassAverage, model: ColumnFitModel, columns: RelaxedColumns | None, chalcogen: float
+) -> ClassAverage:
+    """A noise-free class average of the structure; of the perfect lattice where there is none."""
+    assert model.profile is not None
+    profile = model.profile
+    size = average.mean.shape[0]
+    window = FourierWindow(size, average.step_pm, profile.cutoff_per_pm)
+    corner = size // 2 * average.step_pm * np.sqrt(2.0)
+    site, is_metal = ideal_sites(average.a_pm, corner + OUTER_RIM_PM)
+    weight = np.where(is_metal, 1.0, chalcogen)
+    if columns is not None:
+        weight[0] = np.nan_to_num(model.fits.weight[0])  # the defect: sites start at the origin
+        site = site + np.nan_to_num(columns.at(site, average.a_pm))
+    transfer = profile.transfer(window.kx_per_pm, window.ky_per_pm)
+    image = window.image(transfer * window.structure_factor(site, weight))
+    height = float(profile.evaluate(np.zeros(1), np.zeros(1))[0])
+    return ClassAverage(
+        average.class_name,
+        image / height,
+        np.zeros_like(image),
+        average.n,
+        0,
+        average.step_pm,
+        average.a_pm,
+        1.0,
+    )
+
+
+@dataclass(frozen=True)
+class Amplitude:
+    """Best factor of a reference: ``u_measured = s u_reference``.
+
+    Parameters
+    ----------
+    s, sigma : float
+        The factor and its standard error.
+    chi2 : float
+        Of the residual ``u_measured - s u_reference``; and, `chi2_full`, with ``s = 1``.
+    chi2_full : float
+    dof : int
+        Independent displacements less one.
+
+    Notes
+    -----
+    If a fraction of the defects were passivated by atoms that undo the relaxation, the class
+    average would show ``s = 1 - fraction`` of the displacement: an interpretation, one of several
+    (the structure's own errors scale displacements, too).
+    """
+
+    s: float
+    sigma: float
+    chi2: float
+    chi2_full: float
+    dof: int
+
+    @property
+    def passivated(self) -> float:
+        """``1 - s``, the passivated fraction that `s` would mean; its error is `sigma`."""
+        return 1.0 - self.s
+
+    @property
+    def p_value(self) -> float:
+        """Probability of a chi^2 as large as that of the scaled reference by chance."""
+        return float(chi2_distribution.sf(self.chi2, self.dof))
+
+    @property
+    def p_full(self) -> float:
+        """The same for the reference as it is, ``s = 1``."""
+        return float(chi2_distribution.sf(self.chi2_full, self.dof + 1))
+
+
+def fit_amplitude(measured: DisplacementField, reference: DisplacementField) -> Amplitude:
+    """Generalised least squares of one factor on all columns that both have.
+
+    The measured displacements are relative to their far columns' mean, so that their covariance
+    is singular: only its range counts (Aitken 1936, doi:10.1017/S0370164600014346, with the
+    pseudo-inverse). The reference is projected alike, so that a common shift has no say.
+
+    Parameters
+    ----------
+    measured, reference : DisplacementField
+        At the same sites.
+
+    Raises
+    ------
+    DefectStrainError
+        If the sites differ, the measurement has no errors (one window), or too few columns are
+        left.
+    """
+    if measured.site_pm.shape != reference.site_pm.shape or not np.allclose(
+        measured.site_pm, reference.site_pm, atol=1.0
+    ):
+        raise DefectStrainError(
+            f"amplitude of {measured.class_name}: got a reference at other columns, expected the "
+            "measured ones; see reference_field"
+        )
+    known = np.isfinite(measured.u_pm).all(axis=1) & np.isfinite(reference.u_pm).all(axis=1)
+    rows = np.repeat(known, 2)
+    covariance = measured.covariance_pm2[np.ix_(rows, rows)]
+    if known.sum() < 3 or not np.isfinite(covariance).all() or not covariance.any():
+        raise DefectStrainError(
+            f"amplitude of {measured.class_name}: got {int(known.sum())} columns in common and "
+            f"{'errors' if np.isfinite(covariance).all() else 'no errors'}, expected at least 3 "
+            "with errors; average more than one window"
+        )
+    u, v = measured.u_pm[known].ravel(), reference.u_pm[known].ravel()
+    value, vector = np.linalg.eigh(covariance)
+    kept = value > RELATIVE_RANK * value[-1]
+    whitened = vector[:, kept].T / np.sqrt(value[kept])[:, None]
+    y, x = whitened @ u, whitened @ v
+    information = float(x @ x)
+    s = float(x @ y) / information
+    residual, full = y - s * x, y - x
+    return Amplitude(
+        s=s,
+        sigma=float(1.0 / np.sqrt(information)),
+        chi2=float(residual @ residual),
+        chi2_full=float(full @ full),
+        dof=int(kept.sum()) - 1,
+    )
