@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from napari_defectstrain import figures
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.precision import PrecisionAgainstN
+from napari_defectstrain.precision_curve import PrecisionAgainstN
 from napari_defectstrain.types import (
     STRAIN_COMPONENTS,
     CalibratedImage,

@@ -18,7 +18,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .materials import DEFECT_ROLES, ROLES, Material
-from .precision import PrecisionAgainstN
+from .precision_curve import PrecisionAgainstN
 from .rasters import block_means
 from .styles import CLASS_STYLE, DISPLACEMENT_SCALE
 from .types import (

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .types import FloatArray
+from .types import BoolArray, FloatArray
 
 
 def expected_purity(probability: FloatArray, overconfidence: float = 1.0) -> float:
@@ -84,3 +84,56 @@ def purity_text(purity: float, contaminants: Mapping[str, float], least: float =
     shown = sorted((-share, name) for name, share in contaminants.items() if share >= least)
     text = ", ".join(f"{name} {-share:.3f}" for share, name in shown)
     return f"{purity:.3f}" + (f" ({text})" if text else "")
+
+
+def unmix_positions(
+    position_pm: Mapping[str, FloatArray],
+    weight: Mapping[str, FloatArray],
+    mixtures: Mapping[str, Mapping[str, float]],
+) -> dict[str, FloatArray]:
+    """What the windows of other classes within a stack do to its columns.
+
+    The average of a stack with the shares ``s_k`` of the classes k shows, at each column, light of
+    all of them: to first order its position is the mean of theirs, by the share and the column's
+    weight in each class. The averages of all classes are such mixtures, so that the pure positions
+    are the solution of one small linear system a column.
+
+    Parameters
+    ----------
+    position_pm : mapping of class to array, `(M, 2)`
+        Measured positions, of the same sites [pm]; NaN where a column has none.
+    weight : mapping of class to array, `(M,)`
+        Their weights.
+    mixtures : mapping of class to mapping of class to float
+        Expected shares of the other classes in each stack (`ClassAverage.contaminants`). Shares of
+        classes that aren't measured are taken to look like the class itself.
+
+    Returns
+    -------
+    dict of class to array, `(M, 2)`
+        Measured position less the pure one [pm]: to be subtracted; 0 where a column has none.
+    """
+    names = list(position_pm)
+    measured = np.stack([position_pm[name] for name in names])  # (c, m, 2)
+    seen: BoolArray = np.asarray(np.isfinite(measured).all(axis=2))
+    light = np.where(seen, np.stack([weight[name] for name in names]), 0.0)
+    share = np.array(
+        [[0.0 if k == n else mixtures.get(n, {}).get(k, 0.0) for k in names] for n in names]
+    )
+    np.fill_diagonal(share, 1.0 - share.sum(axis=1))
+    part = share[:, :, None] * light[None]  # (c, k, m)
+    total = part.sum(axis=1, keepdims=True)
+    part = np.divide(part, total, out=np.zeros_like(part), where=total > 0)
+    # a column without a position is neither asked for nor mixed into others
+    lost = ~seen
+    part = np.moveaxis(part, 2, 0)  # (m, c, k)
+    part[lost.T] = 0.0
+    part += lost.T[:, :, None] * np.eye(len(names))
+    # differences between classes are small beside the positions: solve for those
+    origin = np.where(seen[..., None], measured, 0.0).sum(axis=0) / np.maximum(
+        seen.sum(axis=0), 1
+    ).reshape(-1, 1)
+    offset = np.where(seen[..., None], measured - origin, 0.0)
+    pure = np.linalg.solve(part, np.moveaxis(offset, 1, 0))  # (m, c, 2)
+    bias = np.where(seen[..., None], offset - np.moveaxis(pure, 0, 1), 0.0)
+    return {name: bias[k] for k, name in enumerate(names)}

@@ -53,3 +53,30 @@ def neighbouring_metals(fits: ColumnFits, a_pm: float) -> IntArray:
     metal = np.flatnonzero(fits.is_metal & np.isfinite(fits.position_pm[:, 0]))
     pairs = cKDTree(fits.site_pm[metal]).query_pairs(1.1 * a_pm, output_type="ndarray")
     return np.asarray(metal[pairs])
+
+
+def mean_spacing(fits: ColumnFits, position_pm: FloatArray | None = None) -> float:
+    """Mean of the three spacings around the origin [pm], of other positions if given `(M, 2)`."""
+    position = fits.position_pm if position_pm is None else position_pm
+    return float(nearest_metal_spacings(position, fits.site_pm, fits.is_metal).mean())
+
+
+def spacing_gradient(
+    position_pm: FloatArray, site_pm: FloatArray, is_metal: BoolArray
+) -> FloatArray:
+    """Derivative of the mean of the three spacings by all coordinates, `(2M,)`.
+
+    Parameters
+    ----------
+    position_pm : array, `(M, 2)`
+    site_pm : array, `(M, 2)`
+    is_metal : array of bool, `(M,)`
+    """
+    corner = nearest_metals(site_pm, is_metal)
+    gradient = np.zeros_like(site_pm, dtype=float)
+    for first, second in zip(corner, np.roll(corner, 1), strict=True):
+        along = position_pm[first] - position_pm[second]
+        along = along / np.linalg.norm(along) / 3.0
+        gradient[first] += along
+        gradient[second] -= along
+    return gradient.ravel()

@@ -1,0 +1,123 @@
+"""What windows have in common that their number doesn't average away, found by resampling.
+
+Two questions to the influences of the windows (`columns.influence`), each answered against what
+chance alone would give: do whole images differ by more than their windows do, and do windows that
+registration moved far say something else than those that it hardly moved? The answer is an excess
+of variance. Only what exceeds chance by one standard deviation counts: the mean of an excess that
+is cut at zero is positive even where there is nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .types import FloatArray, IntArray
+
+PERMUTATIONS = 100
+MIN_WINDOWS = 8
+MIN_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class WindowValues:
+    """What each window of a class adds to some quantities, all of mean zero.
+
+    Parameters
+    ----------
+    value : array, `(N, K)`
+        Influences on the quantities.
+    image_index : array of int, `(N,)`
+        Image of each window.
+    shift_pm : array, `(N,)`
+        How far registration moved each window [pm].
+    """
+
+    value: FloatArray
+    image_index: IntArray
+    shift_pm: FloatArray
+
+
+def image_excess(
+    own: WindowValues, base: WindowValues | None, groups: IntArray, rng: np.random.Generator
+) -> FloatArray:
+    """Variance of a class's quantities between images, beyond that of their windows.
+
+    The quantity is the mean over the class's windows less that over the reference's; images that
+    hold both are resampled with both, so that what they share cancels. Chance is the same with the
+    windows dealt to the images at random.
+
+    Parameters
+    ----------
+    own, base : WindowValues
+        Of the class and of the reference, if there is one.
+    groups : array of int, `(K,)`
+        Quantities of one group are expected to suffer alike: their variances are averaged.
+    rng : numpy Generator
+
+    Returns
+    -------
+    array, `(n groups,)`
+        Zero where fewer than `MIN_IMAGES` images hold the class: nothing is known then.
+    """
+    none = np.zeros(groups.max(initial=-1) + 1)
+    if len(np.unique(own.image_index)) < MIN_IMAGES:
+        return none
+    members = [own] if base is None else [own, base]
+    images = np.unique(np.concatenate([m.image_index for m in members]))
+
+    def variance(places: Sequence[IntArray]) -> FloatArray:
+        total = np.zeros((len(images), own.value.shape[1]))
+        for member, place in zip(members, places, strict=True):
+            share = np.zeros((len(images), len(place)))
+            share[place, np.arange(len(place))] = 1.0 / len(place)
+            total += share @ member.value
+        return _by_group(np.sum(total**2, axis=0), groups)
+
+    places = [np.searchsorted(images, m.image_index) for m in members]
+    chance = [variance([rng.permutation(p) for p in places]) for _ in range(PERMUTATIONS)]
+    return _beyond_chance(variance(places), np.array(chance))
+
+
+def shift_excess(own: WindowValues, groups: IntArray, rng: np.random.Generator) -> FloatArray:
+    """Variance of a class's quantities that comes with how far registration moved the windows.
+
+    A quarter of the squared difference between the means of the half that was moved farther and
+    of the other half: how far either is from the mean of all. Chance is a random half.
+
+    Parameters
+    ----------
+    own : WindowValues
+    groups : array of int, `(K,)`
+    rng : numpy Generator
+
+    Returns
+    -------
+    array, `(n groups,)`
+        Zero for fewer than `MIN_WINDOWS` windows.
+    """
+    n = len(own.value)
+    if n < MIN_WINDOWS:
+        return np.zeros(groups.max(initial=-1) + 1)
+    half = n // 2
+    order = np.argsort(own.shift_pm, kind="stable")
+    sign = np.zeros((PERMUTATIONS + 1, n))
+    sign[0, order[:half]], sign[0, order[half:]] = -1.0 / half, 1.0 / (n - half)
+    sign[1:] = rng.permuted(np.tile(sign[0], (PERMUTATIONS, 1)), axis=1)
+    square = (0.5 * sign @ own.value) ** 2
+    pooled = np.stack([_by_group(row, groups) for row in square])
+    return _beyond_chance(pooled[0], pooled[1:])
+
+
+def _by_group(square: FloatArray, groups: IntArray) -> FloatArray:
+    """Mean of each group's squares, those that are known."""
+    known = np.isfinite(square)
+    count = np.bincount(groups[known], minlength=groups.max(initial=-1) + 1)
+    total = np.bincount(groups[known], square[known], minlength=len(count))
+    return np.asarray(total / np.maximum(count, 1))
+
+
+def _beyond_chance(found: FloatArray, chance: FloatArray) -> FloatArray:
+    return np.asarray(np.maximum(found - chance.mean(axis=0) - chance.std(axis=0), 0.0))

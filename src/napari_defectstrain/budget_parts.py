@@ -1,0 +1,203 @@
+"""Parts of the error budget: what each source of error does to displacements and strain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .between_images import WindowValues
+from .columns import ColumnMeasurement
+from .displacement import displacement_field
+from .spacings import mean_spacing, spacing_gradient
+from .types import ClassStack, ColumnFits, FloatArray, IntArray
+
+LAYER_PM = 168.0
+"""Height of the two chalcogens of a column above and below the metals: half of 3.35 angstrom in
+WSe2 (Schutte, De Boer and Jellinek 1987, doi:10.1016/0022-4596(87)90057-0), 6 % less in sulphides,
+which is little beside what is assumed of the tilt."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A class against its reference: what positions of both make of displacement and strain.
+
+    Parameters
+    ----------
+    fits, base : ColumnFits
+        Columns of the class and of the reference.
+    statistical_pm, u_pm : arrays, `(M, 2)`
+        Displacement and its standard error [pm].
+    """
+
+    fits: ColumnFits
+    base: ColumnFits
+    statistical_pm: FloatArray
+    u_pm: FloatArray
+
+    @classmethod
+    def of(cls, measurement: ColumnMeasurement, reference: ColumnMeasurement | None) -> Pair:
+        """The class against the reference; without one, against ideal sites."""
+        fits = measurement.fits
+        if reference is not None:
+            base = reference.fits
+        else:
+            base = replace(
+                fits, position_pm=fits.site_pm, covariance_pm2=np.zeros_like(fits.covariance_pm2)
+            )
+        found = displacement_field(fits, base)
+        return cls(fits, base, found.sigma_pm, found.u_pm)
+
+    def moved(self, own_pm: FloatArray, base_pm: FloatArray) -> FloatArray:
+        """Change of the displacements by other positions, `(M, 2)` [pm]."""
+        found = displacement_field(
+            replace(self.fits, position_pm=own_pm), replace(self.base, position_pm=base_pm)
+        )
+        return np.asarray(found.u_pm - self.u_pm)
+
+    def strain(self, own_pm: FloatArray, base_pm: FloatArray) -> float:
+        """Change of the strain by other positions."""
+        now = mean_spacing(self.fits) / mean_spacing(self.base)
+        then = mean_spacing(self.fits, own_pm) / mean_spacing(self.base, base_pm)
+        return float(then - now)
+
+    def strain_of(self, shift_pm: FloatArray) -> float:
+        """Change of the strain by a shift of the class's columns `(M, 2)` [pm]."""
+        return self.strain(self.fits.position_pm + np.nan_to_num(shift_pm), self.base.position_pm)
+
+    def gradients(self) -> tuple[FloatArray, FloatArray]:
+        """Derivatives of the strain by the positions of the class and of the reference."""
+        own, base = self.fits, self.base
+        spacing = mean_spacing(base)
+        mine = spacing_gradient(own.position_pm, own.site_pm, own.is_metal) / spacing
+        other = spacing_gradient(base.position_pm, base.site_pm, base.is_metal)
+        return mine, -other * mean_spacing(own) / spacing**2
+
+    def strain_error(
+        self, measurement: ColumnMeasurement, reference: ColumnMeasurement | None
+    ) -> float:
+        """Statistical error of the strain; NaN for a single window."""
+        variance = 0.0
+        for member, gradient in zip((measurement, reference), self.gradients(), strict=True):
+            if member is None:
+                continue
+            n = len(member.influence_pm)
+            value = np.nan_to_num(member.influence_pm) @ gradient
+            variance += float(value @ value) / (n * (n - 1)) if n > 1 else np.nan
+        return float(np.sqrt(variance))
+
+
+def rings_of(fits: ColumnFits, a_pm: float) -> IntArray:
+    """Group of each coordinate, and one more for the strain, `(2M + 1,)`.
+
+    Columns of one sublattice within 0.8 a (the centre; the nearest metals), within 2.1 a, and
+    beyond.
+    """
+    radius = np.hypot(*fits.site_pm.T)
+    ring = np.digitize(radius, [0.8 * a_pm, 2.1 * a_pm]) + 3 * fits.is_metal
+    _, ring = np.unique(ring, return_inverse=True)
+    coordinates = np.repeat(ring, 2)
+    return np.asarray(np.append(coordinates, coordinates.max(initial=-1) + 1))
+
+
+def window_values(
+    measurement: ColumnMeasurement, stack: ClassStack, pair: Pair, sign: float = 1.0
+) -> WindowValues:
+    """What each window adds to every displacement and to the strain."""
+    response = measurement.influence_pm.reshape(len(measurement.influence_pm), -1, 2)
+    known = np.isfinite(response).all(axis=(0, 2))
+    # a common shift of a window cancels: displacements are against the columns far away
+    common = response[:, known].mean(axis=1, keepdims=True)
+    own, other = pair.gradients()
+    strain = np.nan_to_num(measurement.influence_pm) @ (own if sign > 0 else other)
+    value = np.concatenate(
+        [sign * (response - common).reshape(len(response), -1), strain[:, None]], axis=1
+    )
+    included = stack.included
+    shift = np.hypot(*stack.shift_pm[included].T)
+    return WindowValues(value, stack.image_index[included], shift)
+
+
+def model_error(
+    measurement: ColumnMeasurement,
+    reference: ColumnMeasurement | None,
+    pair: Pair,
+    rings: IntArray,
+) -> tuple[FloatArray, float]:
+    """Half of the variance between column models beyond their statistical difference.
+
+    Parameters
+    ----------
+    measurement, reference : ColumnMeasurement
+    pair : Pair
+    rings : array of int, `(2M,)`
+        Coordinates of one group are averaged (`rings_of`).
+
+    Returns
+    -------
+    array, `(M, 2)`, and float
+        One-sigma errors of the displacements [pm] and of the strain.
+    """
+    square = np.zeros((0, len(rings)))
+    strain_square = []
+    for name, other in measurement.alternatives.items():
+        if reference is not None and name not in reference.alternatives:
+            continue
+        members = [(measurement, other)]
+        base = pair.base.position_pm
+        if reference is not None:
+            members.append((reference, reference.alternatives[name]))
+            base = reference.alternatives[name].corrected_pm
+        variance, strain_variance = np.zeros(len(rings)), 0.0
+        for (member, fitted), gradient in zip(members, pair.gradients(), strict=False):
+            n = max(len(member.influence_pm), 2)
+            difference = fitted.influence_pm - member.influence_pm
+            variance = variance + np.sum(difference**2, axis=0) / (n * (n - 1))
+            along = np.nan_to_num(difference) @ gradient
+            strain_variance += float(along @ along) / (n * (n - 1))
+        found = pair.moved(other.corrected_pm, base).ravel() ** 2 - variance
+        square = np.vstack([square, found])
+        strain = pair.strain(other.corrected_pm, base)
+        strain_square.append(strain**2 - strain_variance)
+    if not strain_square:
+        return np.zeros_like(pair.u_pm), 0.0
+    known = np.isfinite(square)
+    ring = np.broadcast_to(rings, square.shape)[known]
+    count = np.bincount(ring, minlength=rings.max(initial=-1) + 1)
+    excess = np.bincount(ring, square[known], minlength=len(count)) / np.maximum(count, 1)
+    pooled = np.sqrt(np.maximum(excess, 0.0) / 2.0)[rings].reshape(-1, 2)
+    strain_excess = float(np.nanmean(strain_square))
+    return pooled, float(np.sqrt(max(strain_excess, 0.0) / 2.0))
+
+
+def profile_error(
+    measurement: ColumnMeasurement, reference: ColumnMeasurement | None, pair: Pair
+) -> tuple[FloatArray, float]:
+    """Noise of the learnt profile, and what describing it otherwise changes, as `model_error`."""
+    position, base = pair.fits.position_pm, pair.base.position_pm
+    shape = position.shape
+    patterns: list[tuple[FloatArray, FloatArray]] = []
+    for k in range(measurement.profile_shift_pm.shape[1]):
+        mine = measurement.profile_shift_pm[:, k].reshape(shape)
+        other = 0.0 if reference is None else reference.profile_shift_pm[:, k].reshape(shape)
+        patterns.append((position + mine, base + other))
+    if reference is not None:
+        patterns.append((measurement.check_position_pm, reference.check_position_pm))
+    else:
+        patterns.append((measurement.check_position_pm, base))
+    square = np.zeros(shape)
+    strain = 0.0
+    for own, against in patterns:
+        square += np.nan_to_num(pair.moved(own, against)) ** 2
+        strain += pair.strain(own, against) ** 2
+    return np.sqrt(square), float(np.sqrt(strain))
+
+
+def tilt_error(
+    fits: ColumnFits, stack: ClassStack, tilt_mrad: float, single_atom: float
+) -> tuple[FloatArray, float]:
+    """Of the central column only: all others are symmetric about the metals' plane."""
+    images = max(len(np.unique(stack.image_index[stack.included])), 1)
+    shift = 1e-3 * tilt_mrad * LAYER_PM * single_atom / np.sqrt(images)
+    centre = np.hypot(*fits.site_pm.T) < 1.0
+    return np.where(centre[:, None], shift, 0.0) * np.ones(2), 0.0
