@@ -225,9 +225,7 @@ def true_sites(simulated: SimulatedImage, rng: np.random.Generator) -> Sites:
     """Columns as a perfect network would give them."""
     index = np.asarray(simulated.class_index)
     place = simulated.position_px + rng.normal(0, BLUR_PX, simulated.position_px.shape)
-    return Sites(
-        place, np.eye(7)[index], index, WSE2.class_names, np.full(len(index), "truth")
-    )
+    return Sites(place, np.eye(7)[index], index, WSE2.class_names, np.full(len(index), "truth"))
 
 
 def measure_images(seed: int, n_images: int, config: RunConfig) -> dict[str, Found]:
@@ -293,7 +291,10 @@ def _pull_row(
 
 def worst_table(sets: list[dict[str, Found]]) -> None:
     """Mean deviation of the radial displacement by shell, over the sets [pm]."""
-    print(f"\nradial deviation by distance of the column, mean +- its error [pm]\n{'class':<7}", end="")
+    print(
+        f"\nradial deviation by distance of the column, mean +- its error [pm]\n{'class':<7}",
+        end="",
+    )
     edges = (10, 250, 450, 600, 800, 1000, 1300)
     print("".join(f"{f'{a}-{b} pm':>16}" for a, b in zip(edges, edges[1:], strict=False)))
     for name in CLASSES:

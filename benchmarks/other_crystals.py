@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,14 @@ WEIGHTS = {
     "frozen phonons": (0.736, 1.105, 1.430, 0.354, 0.0),
     "Kirkland": (0.749, 1.032, 1.315, 0.374, 0.0),
 }
+DEFECTS = ("SeTe", "2Te", "SV", "DV")
+STRUCTURES = Path(__file__).resolve().parents[1] / "sample_data"
 # Change of the W-W spacing around SeTe, 2Te, SV, DV: as measured by the paper, and by PBE.
 SPACING_CHANGE = {
     "paper": (0.006, 0.012, -0.048, -0.08),
     "PBE": (0.020, 0.039, -0.073, -0.155),
 }
+DRAWN_RELAXATIONS = list(SPACING_CHANGE)  # "structures", by relaxed supercells, on request only
 LATTICE_PM = {"WSe2": 329.5, "MoS2": 316.0}
 # Alien columns: where they sit, and their weight in W's; X, Y and XY stand for the image's own.
 ALIENS: dict[str, tuple[str, Callable[[dict[str, float]], float]]] = {
@@ -42,9 +47,13 @@ ALIENS: dict[str, tuple[str, Callable[[dict[str, float]], float]]] = {
 
 @dataclass(frozen=True)
 class Crystal:
-    """All columns of an image and around it; places in pm, (y, x) with y down."""
+    """All columns of an image and around it; places in pm, (y, x) with y down.
+
+    `moved` is the displacement by all defects, part of `place`.
+    """
 
     place: Array
+    moved: Array
     weight: Array
     label: npt.NDArray[np.str_]
     kind: npt.NDArray[np.str_]
@@ -74,6 +83,12 @@ def grow(
     ideal = (ideal + rng.uniform(-a, a, 2)) @ turn.T @ strain.T
     near = np.all(np.abs(ideal) < half_pm + RADIUS_PM + a, axis=1)
     ideal, lattice = ideal[near], lattice[near]
+    frame = strain @ turn
+    flip = np.zeros(len(ideal), dtype=bool)
+    if setting.get("twin"):
+        flip = ideal @ [np.sin(angle), np.cos(angle)] > setting["twin_pm"]
+        mirrored = {"chalcogen": "hexagon", "hexagon": "chalcogen", "metal": "metal"}
+        lattice = np.where(flip, [mirrored[name] for name in lattice], lattice)
 
     label = np.where(lattice == "metal", metal, perfect).astype("U16")
     chalcogen = np.flatnonzero(lattice == "chalcogen")
@@ -92,29 +107,116 @@ def grow(
             chosen = free[rng.random(len(free)) < share]
             label[chosen], kind[chosen], weight[chosen] = "other", name, its_weight(weights)
             present[chosen] = True
-    moved = ideal + relaxation(ideal, kind, a, setting) + rng.normal(0, 3.0, ideal.shape)
-    return Crystal(moved[present], weight[present], label[present], kind[present])
+    if setting["relaxation"] == "structures":
+        by = by_structures(ideal, kind, flip, a, frame)
+    else:
+        by = relaxation(ideal, kind, a, setting)
+    place = ideal + by + rng.normal(0, 3.0, ideal.shape)
+    return Crystal(place[present], by[present], weight[present], label[present], kind[present])
+
+
+def spacing_change(name: str) -> dict[str, float]:
+    """Change of the W-W spacing around each defect that a relaxation builds in."""
+    if name != "structures":
+        return dict(zip(DEFECTS, SPACING_CHANGE[name], strict=True))
+    found = {}
+    for defect in DEFECTS:
+        offset, moved, _ = supercell_field(defect)
+        three = np.argsort(np.hypot(*offset.T))[1:4]  # after the defect's own column
+        before, after = (
+            np.hypot(*(p - np.roll(p, 1, axis=0)).T).mean()
+            for p in (offset[three], (offset + moved)[three])
+        )
+        found[defect] = float(after / before - 1)
+    return found
+
+
+def pairs_around(
+    ideal: Array, centres: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Array]:
+    """Columns within `RADIUS_PM` of centres, their centres, and the way there."""
+    near = cKDTree(ideal).query_ball_point(ideal[centres], RADIUS_PM)
+    who = np.concatenate([np.asarray(n, int) for n in near] or [np.empty(0, int)])
+    of = np.repeat(centres, [len(n) for n in near]).astype(int)
+    return who, of, ideal[who] - ideal[of]
 
 
 def relaxation(
     ideal: Array, kind: npt.NDArray[np.str_], a: float, setting: dict[str, Any]
 ) -> Array:
     """Displacement (pm) of every column by all defects: radial, damped, oscillating outwards."""
-    change = dict(
-        zip(("SeTe", "2Te", "SV", "DV"), SPACING_CHANGE[setting["relaxation"]], strict=True)
-    )
+    change = spacing_change(setting["relaxation"])
     change["Te alone"] = change["SeTe"] / 2
-    tree = cKDTree(ideal)
     total = np.zeros_like(ideal)
     first = a / np.sqrt(3)
     for name, by in change.items():
-        centres = np.flatnonzero(kind == name)
-        near = tree.query_ball_point(ideal[centres], RADIUS_PM)
-        who = np.concatenate([np.asarray(n, int) for n in near] or [np.empty(0, int)])
-        away = ideal[who] - ideal[np.repeat(centres, [len(n) for n in near])]
+        who, _, away = pairs_around(ideal, np.flatnonzero(kind == name))
         r = np.hypot(*away.T)
         away, who, r = away[r > 1], who[r > 1], r[r > 1]
         size = by * first * first / r * np.exp(-(r - first) / setting["decay_pm"])
         size *= np.cos(setting["ripple_per_pm"] * (r - first))
         np.add.at(total, who, away * (size / r)[:, None])
     return total
+
+
+def by_structures(
+    ideal: Array, kind: npt.NDArray[np.str_], flip: npt.NDArray[np.bool_], a: float, frame: Array
+) -> Array:
+    """Displacement (pm) of every column by relaxed supercells around all defects."""
+    total = np.zeros_like(ideal)
+    for name in DEFECTS:
+        offset, moved, its_a = supercell_field(name)
+        tree = cKDTree(offset)
+        who, of, away = pairs_around(ideal, np.flatnonzero(kind == name))
+        sense = np.where(flip[of], -1.0, 1.0)[:, None]
+        distance, column = tree.query(away @ np.linalg.inv(frame).T * sense * its_a / a)
+        near = distance < 60.0
+        by = moved[column[near]] * sense[near] * a / its_a
+        np.add.at(total, who[near], by @ frame.T)
+    return total
+
+
+@lru_cache
+def supercell_field(defect: str) -> tuple[Array, Array, float]:
+    """Offsets of a supercell's columns from the defect, their displacements, lattice constant.
+
+    (y, x) in pm; turned so that the nearest metals lie as `grow` puts them. The defect's own
+    column comes with no displacement.
+    """
+    cell, names, perfect = _read_extxyz(STRUCTURES / "pristine_9x9.extxyz")
+    _, its_names, relaxed = _read_extxyz(STRUCTURES / f"{defect}_9x9.extxyz")
+    apart = perfect[:, None] - relaxed[None]
+    apart[..., :2] -= np.rint(apart[..., :2] @ np.linalg.inv(cell)) @ cell
+    distance = np.linalg.norm(apart, axis=2)
+    twin = distance.argmin(axis=1)
+    lost = (distance.min(axis=1) > 80.0) | (names != its_names[twin])
+    moved = np.where(lost[:, None], 0.0, -apart[np.arange(len(twin)), twin][:, :2])
+    centre = perfect[np.flatnonzero(lost)[0], :2]
+    offset = perfect[:, :2] - centre
+    offset -= np.rint(offset @ np.linalg.inv(cell)) @ cell
+    wrapped = offset[:, None] + np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)]) @ cell
+    nearest = np.hypot(*np.moveaxis(wrapped, -1, 0)).argmin(axis=1)
+    offset = wrapped[np.arange(len(offset)), nearest]
+    # the two chalcogens of a column are one, displaced by the mean of those that are there
+    same = np.hypot(*(offset[:, None] - offset[None]).transpose(2, 0, 1)) < 40.0
+    there = same & ~lost[None]
+    moved = there @ moved / np.maximum(there.sum(axis=1), 1)[:, None]
+    moved[np.hypot(*offset.T) < 40.0] = 0.0
+    keep = np.unique(same.argmax(axis=1))
+    offset, moved = offset[keep], moved[keep]
+    metal = np.isin(names[keep], ["W", "Mo"])
+    a = float(np.sqrt(3) * np.hypot(*offset[metal].T).min())
+    offset, moved = offset[:, ::-1] * [-1, 1], moved[:, ::-1] * [-1, 1]  # (x, y up) to (y, x) down
+    first = offset[metal][np.hypot(*offset[metal].T).argmin()]
+    if np.cos(3 * (np.arctan2(*first) - np.arctan2(-0.5, -np.cos(np.pi / 6)))) < 0:
+        offset, moved = -offset, -moved
+    return offset, moved, a
+
+
+def _read_extxyz(path: Path) -> tuple[Array, npt.NDArray[np.str_], Array]:
+    """In-plane cell (2, 2) as rows, elements, and places (x, y, z), in pm."""
+    lines = path.read_text().splitlines()
+    cell = np.array(lines[1].split('Lattice="')[1].split('"')[0].split(), dtype=float)
+    rows = [line.split() for line in lines[2 : 2 + int(lines[0])]]
+    place = np.array([row[1:4] for row in rows], dtype=float)
+    return 100 * cell.reshape(3, 3)[:2, :2], np.array([row[0] for row in rows]), 100 * place

@@ -8,7 +8,9 @@ Networks trained on the package's own simulator are tested here for what they to
     python benchmarks/other_simulator.py profiles PROFILES.npz     # needs abtem
     python benchmarks/other_simulator.py images PROFILES.npz OUT   # numpy, scipy, tifffile
 
-Each image `NAME.tif` comes with `NAME.truth.csv` (y_px, x_px, class, kind) and `NAME.json`.
+Each image `NAME.tif` comes with `NAME.json`, its settings with the built-in `spacing_change` of
+each class, and `NAME.truth.csv`: place and class of every column, and (dy, dx), its displacement by
+all defects in the plane of the image, y down.
 """
 
 from __future__ import annotations
@@ -17,18 +19,26 @@ import argparse
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from other_crystals import RADIUS_PM, SPACING_CHANGE, WEIGHTS, Array, Crystal, grow
+from other_crystals import (
+    DRAWN_RELAXATIONS,
+    RADIUS_PM,
+    WEIGHTS,
+    Array,
+    Crystal,
+    grow,
+    spacing_change,
+)
+from other_recipes import RECIPES, Recipe
 from scipy.fft import irfft2, rfft2
 from scipy.ndimage import map_coordinates, spline_filter1d
 from scipy.special import j0
 
 FRAMES = 10
-PAPER_DOSE = 1.24e7  # e/nm2
 
 # ---------------------------------------------------------------- probes, by abTEM
 
@@ -110,44 +120,6 @@ def _cross_section(element: str, energy: float, detector: tuple[float, float]) -
     kernel = j0(2 * np.pi * theta[:, None] / wavelength * r)
     amplitude = 2 * np.pi / wavelength * np.abs(np.trapezoid(kernel * wave, log_r, axis=1))
     return float(np.trapezoid(2 * np.pi * np.sin(theta) * amplitude**2, theta))
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Ranges that one set of images is drawn from; the two numbers are a uniform range."""
-
-    images: int
-    material: str = "WSe2"
-    optics: str = "WSe2"
-    size_px: tuple[int, int] = (1024, 1024)
-    pixel_pm: tuple[float, float] = (20.74, 20.74)
-    dose: float = PAPER_DOSE
-    jitter_px: tuple[float, float] = (0.5, 1.3)
-    read_noise: tuple[float, float] = (0.09, 0.18)  # of a W peak
-    contamination: tuple[float, float] = (0.05, 0.25)  # of a W peak
-    patchy: tuple[float, float] = (0.0, 0.5)  # share of the area that is free of it
-    grain: tuple[float, float] = (0.1, 0.3)  # of the contamination
-    aliens: float = 0.0  # share of the places of each kind
-
-
-RECIPES = {
-    "paper": Recipe(12),
-    "hard": Recipe(
-        12,
-        optics="WSe2 defocused",
-        size_px=(768, 1024),
-        pixel_pm=(15.0, 30.0),
-        dose=PAPER_DOSE / 2,
-        contamination=(0.3, 0.7),
-        patchy=(0.2, 0.6),
-        grain=(0.15, 0.35),
-    ),
-    "lookalikes": Recipe(4, aliens=0.01),
-    "clean": Recipe(
-        2, dose=5 * PAPER_DOSE, jitter_px=(0, 0), read_noise=(0, 0), contamination=(0, 0)
-    ),
-    "MoS2": Recipe(4, material="MoS2", optics="MoS2"),
-}
 
 
 # ---------------------------------------------------------------- images
@@ -260,16 +232,16 @@ def draw_setting(
     if recipe.material == "MoS2":
         usual = {"SV": 0.04, "DV": 0.005}
     stretch = rng.uniform(0.01, 0.06)
-    return {
+    drawn = {
         "material": recipe.material,
         "pixel_size_pm": pixel,
         "side_px": int(rng.integers(recipe.size_px[0], recipe.size_px[1] + 1)),
         "dose_e_per_nm2": recipe.dose,
         "rotation_rad": float(rng.uniform(0, 2 * np.pi)),
-        "shear": [float(s) for s in rng.uniform(0.01, 0.02, 2) * rng.choice([-1, 1], 2) / 2],
+        "shear": [float(s) for s in rng.uniform(*recipe.shear, 2) * rng.choice([-1, 1], 2)],
         "fractions": {k: v * float(rng.uniform(0.75, 1.25)) for k, v in usual.items()},
         "weights": str(rng.choice(list(WEIGHTS))),
-        "relaxation": str(rng.choice(list(SPACING_CHANGE))),
+        "relaxation": str(rng.choice(DRAWN_RELAXATIONS)),
         "decay_pm": float(rng.uniform(300, 800)),
         "ripple_per_pm": float(rng.uniform(0, 1 / 200)),
         "profile": int(rng.integers(len(tables[recipe.optics]))),
@@ -288,6 +260,12 @@ def draw_setting(
         "read_noise": float(rng.uniform(*recipe.read_noise)),
         "gain": float(rng.uniform(0.5, 1.5)),
     }
+    if recipe.twin:
+        third = drawn["side_px"] * pixel / 6
+        drawn |= {"twin": True, "twin_pm": float(rng.uniform(-third, third))}
+    if recipe.rotations_rad:
+        drawn["rotation_rad"] = recipe.rotations_rad[number % len(recipe.rotations_rad)]
+    return {**drawn, **recipe.same}
 
 
 def column_weights(
@@ -328,6 +306,7 @@ def make_image(
     metal = "Mo" if recipe.material == "MoS2" else "W"
     peak = electrons * sections[metal] * profile[0]
     setting["metal_peak_counts"] = float(peak)
+    setting["spacing_change"] = spacing_change(setting["relaxation"])
     noisy = rng.poisson(np.maximum(image, 0) * peak) / peak
     noisy = noisy + rng.normal(0, setting["read_noise"], image.shape)
     return 4000 + 8000 * setting["gain"] * noisy, crystal, setting
@@ -349,11 +328,10 @@ def write(stem: Path, image: Array, crystal: Crystal, setting: dict[str, Any]) -
     inside = np.all((place > -0.5) & (place < np.array(image.shape) - 0.5), axis=1)
     with stem.with_suffix(".truth.csv").open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["y_px", "x_px", "class", "kind"])
-        for (y, x), label, kind in zip(
-            place[inside], crystal.label[inside], crystal.kind[inside], strict=True
-        ):
-            table.writerow([f"{y:.5f}", f"{x:.5f}", label, kind])
+        table.writerow(["y_px", "x_px", "class", "kind", "dy_pm", "dx_pm"])
+        columns = (place, crystal.label, crystal.kind, crystal.moved)
+        for (y, x), label, kind, (dy, dx) in zip(*(c[inside] for c in columns), strict=True):
+            table.writerow([f"{y:.5f}", f"{x:.5f}", label, kind, f"{dy:.4f}", f"{dx:.4f}"])
 
 
 def main() -> None:
@@ -366,6 +344,7 @@ def main() -> None:
     images.add_argument("out", type=Path)
     images.add_argument("--sets", nargs="+", choices=RECIPES, default=list(RECIPES))
     images.add_argument("--seed", type=int, default=3)
+    images.add_argument("--images", type=int, help="the first of each set only")
     arguments = parser.parse_args()
     if arguments.command == "profiles":
         tabulate_profiles(arguments.path)
@@ -377,7 +356,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
         seeds = np.random.SeedSequence([arguments.seed, list(RECIPES).index(name)])
-        for number, child in enumerate(seeds.spawn(recipe.images)):
+        for number, child in enumerate(seeds.spawn(arguments.images or recipe.images)):
             image, crystal, setting = make_image(
                 recipe, number, tables, np.random.default_rng(child)
             )
