@@ -274,8 +274,7 @@ def _flags(
     flag |= np.where(state.empty[shown], FLAGS["low_signal"], 0)
     outside = np.hypot(*position[shown].T) > geometry.radius_pm
     flag |= np.where(outside, FLAGS["outside"], 0)
-    nearest = cKDTree(position[~state.empty]).query(position[shown], k=2)[0][:, 1]
-    close = (nearest < config.min_distance_pm) & ~state.empty[shown]
+    close = _crowded(position, ~state.empty, config)[shown]
     flag |= np.where(close, FLAGS["overlapping"], 0)
     return flag
 
@@ -288,18 +287,27 @@ def _positions(position_pm: FloatArray, flag: IntArray) -> FloatArray:
 
 def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
     """The paper's fit: every column on its own."""
-    geometry = _geometry(average, config, average.a_pm / 6.0)
+    sigma_pm = average.a_pm / 6.0
+    geometry = _geometry(average, config, sigma_pm)
     shown = _shown(geometry.site_pm, geometry.radius_pm - config.rim_pm)
     site, is_metal = geometry.site_pm[shown], geometry.is_metal[shown]
     single = fit_single_gaussians(
-        average.mean, average.step_pm, site, config.single_radius_pm, average.a_pm / 6.0
+        average.mean, average.step_pm, site, config.single_radius_pm, sigma_pm
     )
-    weight = single.weight / np.mean(single.weight[is_metal])
+    # Alone, an empty column's pixels hold the tails of its neighbours, which a Gaussian may or
+    # may not fit: whether it is empty is for all columns together to say
+    profile = gaussian_profile(sigma_pm)
+    together = start_state(
+        geometry, average.mean[geometry.pixel], profile, profile.blur_pm2, config.min_weight
+    )
+    empty, converged = together.empty[shown], single.converged & ~together.empty[shown]
+    weight = np.where(converged, single.weight / np.mean(single.weight[is_metal & converged]), 0.0)
     flag = np.zeros(len(site), dtype=np.intp)
-    flag |= np.where(single.converged, 0, FLAGS["not_converged"])
+    flag |= np.where(converged | empty, 0, FLAGS["not_converged"])
     shift = np.hypot(*(np.nan_to_num(single.position_pm) - site).T)
-    flag |= np.where(single.converged & (shift > config.max_shift_pm), FLAGS["at_bound"], 0)
-    flag |= np.where(weight < config.min_weight, FLAGS["low_signal"], 0)
+    flag |= np.where(converged & (shift > config.max_shift_pm), FLAGS["at_bound"], 0)
+    flag |= np.where(empty | (converged & (weight < config.min_weight)), FLAGS["low_signal"], 0)
+    flag |= np.where(_crowded(single.position_pm, converged, config), FLAGS["overlapping"], 0)
     position = _positions(single.position_pm, flag)
     operator = np.where(np.isnan(position.ravel())[:, None], np.nan, single.operator)
     sem = np.nan_to_num(average.sem[single.pixel])
@@ -320,3 +328,12 @@ def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
         profile_gain=np.zeros((len(operator), 0)),
         profile_operator=np.zeros((0, int(single.pixel.sum()))),
     )
+
+
+def _crowded(position_pm: FloatArray, good: BoolArray, config: ColumnConfig) -> BoolArray:
+    """Good columns that have another one closer than allowed, `(M,)`."""
+    close = np.zeros(len(position_pm), dtype=bool)
+    if int(good.sum()) > 1:
+        distance = cKDTree(position_pm[good]).query(position_pm[good], k=2)[0][:, 1]
+        close[good] = distance < config.min_distance_pm
+    return close

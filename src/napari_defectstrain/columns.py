@@ -7,15 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from .column_models import fit_single, fit_start, fit_together
+from .column_models import Start, fit_single, fit_start, fit_together
 from .column_types import (
     FLAGS,
+    MODELS,
     Alternative,
     ColumnConfig,
     ColumnFitModel,
     ColumnMeasurement,
     check_averages,
 )
+from .correction import column_bias, corrected, simulate_averages
+from .probe_groups import combine, split_by_probe
 from .types import (
     ClassAverage,
     ClassStack,
@@ -68,8 +71,8 @@ def fit_columns(
     check_averages(averages, config)
     if config.model == "gaussian":
         return {name: fit_single(a, config) for name, a in averages.items()}
-    start = fit_start(averages, config, lambda f, m: progress(0.4 * f, m))
-    return fit_together(averages, config, start, lambda f, m: progress(0.4 + 0.6 * f, m))
+    start = fit_start(averages, config, _part(progress, 0.0, 0.4))
+    return fit_together(averages, config, start, _part(progress, 0.4, 1.0))
 
 
 def influence(model: ColumnFitModel, stack: ClassStack) -> FloatArray:
@@ -107,12 +110,23 @@ def measure_columns(
     NaN for a single window. The learnt profile is taken as known; its own error, from the
     windows of all classes, is in `ColumnMeasurement.profile_shift_pm`.
 
+    Where the windows belong to groups of images of different probe width (`ClassStack.group`), the
+    average of each group is fitted with a profile of its own. The positions of a class are the
+    means of its groups', weighted by their windows: ``sum of (n_g / N) position_g``. Groups with
+    fewer than 5 windows of a class, or of the most numerous class, join the nearest
+    (`probe_groups.split_by_probe`).
+
     Parameters
     ----------
     stacks, averages : mappings by class
-        Windows and their averages (`average.average_stack`).
+        Windows and their averages (`average.average_stack`); groups are averaged anew.
     config : ColumnConfig, optional
     progress : Progress
+
+    Returns
+    -------
+    dict of class to ColumnMeasurement
+        In the order of `averages`.
 
     Raises
     ------
@@ -121,35 +135,100 @@ def measure_columns(
     """
     config = config or ColumnConfig()
     check_averages(averages, config)
-    if config.model == "gaussian":
-        models = checks = fit_columns(averages, config)
-    else:
-        start = fit_start(averages, config, lambda f, m: progress(0.3 * f, m))
-        models = checks = fit_together(
-            averages, config, start, lambda f, m: progress(0.3 + 0.3 * f, m)
-        )
+    groups = split_by_probe({name: stacks[name] for name in averages})
+    if len(groups) == 1:
+        return _measure_together(stacks, averages, config, progress)
+    measured = []
+    for done, group in enumerate(groups):
+        share = _part(progress, done / len(groups), (done + 1) / len(groups))
+        measured.append(_measure_together(group.stacks, group.averages(), config, share))
+    combined = combine(groups, measured)
+    return {name: combined[name] for name in averages}
+
+
+def _measure_together(
+    stacks: Mapping[str, ClassStack],
+    averages: Mapping[str, ClassAverage],
+    config: ColumnConfig,
+    progress: Progress,
+) -> dict[str, ColumnMeasurement]:
+    """Windows of one probe width: the model, its check, and the other models beside it."""
+    start = fit_start(averages, config, _part(progress, 0.0, 0.2))
+    models = checks = _fit(averages, config, start, _part(progress, 0.2, 0.4))
     if config.model == "profile":
         loose = CHECK_PRIOR * config.prior_sigma
         other = config.replace(n_coefficients=config.check_coefficients, prior_sigma=loose)
-        checks = fit_together(averages, other, start, lambda f, m: progress(0.6 + 0.3 * f, m))
-    shifts: dict[str, FloatArray] = {}
+        checks = fit_together(averages, other, start, _part(progress, 0.4, 0.6))
+    fitted = {config.model: models}
+    if config.compare:
+        fitted |= {
+            m: _fit(averages, config.replace(model=m), start, _part(progress, 0.6, 0.8))
+            for m in MODELS
+            if m != config.model
+        }
+    biases = _biases(averages, config, start, fitted, _part(progress, 0.8, 0.95))
+    response = {m: {n: influence(f, stacks[n]) for n, f in by.items()} for m, by in fitted.items()}
     covariance = np.zeros((len(next(iter(models.values())).profile_operator),) * 2)
     for name, model in models.items():
-        shifts[name] = influence(model, stacks[name])
         by_window = _project(model.profile_operator, model, stacks[name])
         covariance += by_window.T @ by_window
     root = _square_root(covariance)
-    progress(1.0, "Measured all columns")
-    return {
-        name: ColumnMeasurement(
-            fits=replace(model.fits, covariance_pm2=_sandwich(shifts[name])),
-            influence_pm=shifts[name],
+    measured = {}
+    for name, model in models.items():
+        check_pm = checks[name].fits.position_pm
+        bias = biases[config.model][name] if config.correct else None
+        if bias is not None:
+            model, check_pm = corrected(model, bias), check_pm - bias
+        shifts = response[config.model][name]
+        measured[name] = ColumnMeasurement(
+            fits=replace(model.fits, covariance_pm2=_sandwich(shifts)),
+            influence_pm=shifts,
             profile_shift_pm=model.profile_gain @ root,
-            check_position_pm=checks[name].fits.position_pm,
+            check_position_pm=check_pm,
             model=model,
+            alternatives={
+                m: Alternative(by[name].fits.position_pm, biases[m][name], response[m][name])
+                for m, by in fitted.items()
+                if m != config.model
+            },
+            bias_pm=bias,
         )
-        for name, model in models.items()
-    }
+    progress(1.0, "Measured all columns")
+    return measured
+
+
+def _fit(
+    averages: Mapping[str, ClassAverage], config: ColumnConfig, start: Start, progress: Progress
+) -> dict[str, ColumnFitModel]:
+    if config.model == "gaussian":
+        return {name: fit_single(a, config) for name, a in averages.items()}
+    return fit_together(averages, config, start, progress)
+
+
+def _biases(
+    averages: Mapping[str, ClassAverage],
+    config: ColumnConfig,
+    start: Start,
+    fitted: Mapping[str, Mapping[str, ColumnFitModel]],
+    progress: Progress,
+) -> dict[str, dict[str, FloatArray]]:
+    """Bias of each model whose bias is asked for, on the structure that the profile finds."""
+    asked = [m for m in fitted if m != config.model or config.correct]
+    if not asked:
+        return {}
+    learnt = config.replace(model="profile")
+    structures = fitted.get("profile") or fit_together(averages, learnt, start, no_progress)
+    simulated = simulate_averages(structures, averages)
+    biases = {}
+    for done, model in enumerate(asked):
+        progress(done / len(asked), "Fitting a simulation of the columns")
+        alike = config.replace(model=model)
+        biases[model] = column_bias(structures, simulated, fitted[model], alike, start)
+    return biases
+
+
+def _part(progress: Progress, low: float, high: float) -> Progress:
+    return lambda fraction, message: progress(low + fraction * (high - low), message)
 
 
 def _project(operator: FloatArray, model: ColumnFitModel, stack: ClassStack) -> FloatArray:

@@ -62,9 +62,9 @@ def average_bounds(
         for name, model in models.items()
     }
     size = max(len(i.shared_shared) for i in information.values()) if learnt else 0
-    covariance = np.zeros((size, size))
+    covariance: FloatArray = np.zeros((size, size))
     if size:
-        normal = np.zeros((size, size))
+        normal: FloatArray = np.zeros((size, size))
         for i in information.values():
             normal += i.shared_shared + i.gain.T @ i.own_shared
         covariance = solve_normal(normal, np.eye(size))
