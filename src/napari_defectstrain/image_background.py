@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import BSpline
+from scipy.sparse import coo_array, csc_array, csr_array
 
-from .types import FloatArray
+from .types import FloatArray, IntArray
 
 DEGREE = 3
 CELLS_PER_KNOT = 24
-RIDGE = 1e-6
 
 
 class SplineSurface:
@@ -61,16 +61,79 @@ class SplineSurface:
         cells = np.add.reduceat(rows, np.arange(0, self.shape[1], self._cell), axis=1)
         return np.asarray(cells, dtype=float)
 
-    def normal(self, cells: FloatArray, coefficient: FloatArray) -> FloatArray:
-        """The normal matrix of weighted pixels times coefficients `(..., ny, nx)`."""
-        by, bx = self._coarse
-        return np.asarray(by.T @ (cells * (by @ coefficient @ bx.T)) @ bx)
+    def gather_points(self, position: FloatArray, value: FloatArray) -> FloatArray:
+        """Sum of values at places (y, x) [px] in the coarse cells."""
+        shape = (len(self._coarse[0]), len(self._coarse[1]))
+        place = (np.rint(position) // self._cell).astype(int)
+        row, column = np.clip(place, 0, np.array(shape) - 1).T
+        flat = np.bincount(row * shape[1] + column, value, minlength=shape[0] * shape[1])
+        return np.asarray(flat.reshape(shape))
 
-    def normal_diagonal(self, cells: FloatArray) -> FloatArray:
-        """Diagonal of the normal matrix, with a ridge where there are no pixels."""
+    def normal(self, cells: FloatArray) -> csc_array:
+        """Sum over cells of their weight times ``outer(splines, splines)``, sparse."""
         by, bx = self._coarse
-        diagonal = (by**2).T @ cells @ bx**2
-        return np.asarray(diagonal + RIDGE * np.mean(diagonal))
+        ny, nx = self.size
+        index = np.arange(ny * nx).reshape(ny, nx)
+        rows, columns, values = [], [], []
+        for dy in range(-DEGREE, DEGREE + 1):
+            for dx in range(-DEGREE, DEGREE + 1):
+                y, x = slice(max(-dy, 0), ny - max(dy, 0)), slice(max(-dx, 0), nx - max(dx, 0))
+                y2, x2 = slice(max(dy, 0), ny - max(-dy, 0)), slice(max(dx, 0), nx - max(-dx, 0))
+                block = (by[:, y] * by[:, y2]).T @ cells @ (bx[:, x] * bx[:, x2])
+                rows.append(index[y, x].ravel())
+                columns.append(index[y2, x2].ravel())
+                values.append(block.ravel())
+        place = (np.concatenate(rows), np.concatenate(columns))
+        return coo_array((np.concatenate(values), place), shape=(ny * nx, ny * nx)).tocsc()
+
+    def coupling(
+        self, position: FloatArray, level: FloatArray, slope: FloatArray, spread: float
+    ) -> csr_array:
+        """Coupling of columns to the splines, `(3N, ny nx)`, sparse.
+
+        Parameters
+        ----------
+        position : array, `(N, 2)`
+            (y, x) [px].
+        level : array, `(N, 3)`
+            Of weight, y and x to a constant.
+        slope : array, `(N,)`
+            Of y and x to a slope: a column that moves carries its light with it.
+        spread : float
+            Width of a column: two points stand for it, exact to third order [px].
+        """
+        value, by, first = [], [], []
+        for knots, place in zip(self._knots, position.T, strict=True):
+            low, start = _local(knots, place - spread)
+            high, other = _local(knots, place + spread, start)
+            value.append(0.5 * (low + high))
+            by.append(0.5 * (high - low) / spread)
+            first.append(start)
+        product = value[0][:, :, None] * value[1][:, None, :]
+        data = level[:, :, None, None] * product[:, None]
+        slope = slope[:, None, None]
+        data[:, 1] += slope * by[0][:, :, None] * value[1][:, None, :]
+        data[:, 2] += slope * value[0][:, :, None] * by[1][:, None, :]
+        n, _, ky, kx = data.shape
+        row = first[0][:, None] + np.arange(ky)
+        column = first[1][:, None] + np.arange(kx)
+        index = (row[:, :, None] * self.size[1] + column[:, None, :]).reshape(n, 1, -1)
+        index = np.repeat(index, 3, axis=1)
+        start = np.arange(0, 3 * n + 1) * (ky * kx)
+        shape = (3 * n, self.size[0] * self.size[1])
+        return csr_array((data.ravel(), index.ravel(), start), shape=shape)
+
+
+def _local(
+    knots: FloatArray, place: FloatArray, first: IntArray | None = None
+) -> tuple[FloatArray, IntArray]:
+    """The five or fewer splines around each place, from the first that isn't zero on."""
+    dense = _basis(knots, place)
+    width = min(DEGREE + 2, dense.shape[1])
+    if first is None:
+        piece = np.searchsorted(knots, np.clip(place, knots[0], knots[-1]), side="right")
+        first = np.clip(piece - 1 - DEGREE, 0, dense.shape[1] - width)
+    return np.take_along_axis(dense, first[:, None] + np.arange(width), axis=1), first
 
 
 def _knots(n: int, spacing: float) -> FloatArray:

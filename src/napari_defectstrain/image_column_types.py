@@ -54,7 +54,8 @@ class ImageColumnConfig(Config):
     max_shift_sigma, min_distance_sigma, rim_sigma : float
         Bounds that raise flags: distance from the start, between columns, and from the border.
     tolerance_px : float
-        Largest step of a position at convergence [px].
+        Root mean square step of the positions at convergence [px]; a further step would be about
+        a tenth of it.
     max_iterations : int
     double_precision : bool
         Compute in 64 bits. 32 bits leave about 1e-6 px, and are faster.
@@ -74,7 +75,7 @@ class ImageColumnConfig(Config):
     max_shift_sigma: float = 2.0
     min_distance_sigma: float = 2.0
     rim_sigma: float = 1.0
-    tolerance_px: float = 1e-3
+    tolerance_px: float = 2e-3
     max_iterations: int = 20
     double_precision: bool = False
 

@@ -16,7 +16,7 @@ from scipy.interpolate import make_interp_spline
 from .profiles import ColumnProfile
 from .types import FloatArray, IntArray
 
-REACH_SIGMA = 4.5
+REACH_SIGMA = 4.0
 TAIL_REACH_SIGMA = 6.5
 """Half the side of a patch: for a Gaussian, and for a profile with tails."""
 
@@ -27,6 +27,8 @@ PHASES = 32
 NODES_PER_SIGMA = 8
 RANK_TOLERANCE = 1e-3
 MAX_RANK = 5
+CHUNK = 128  # columns at a time: their patches stay in the cache
+ALL = slice(None)
 PAIR_REACH_SIGMA = 5.5
 """Columns farther apart hardly share what pixels say: ``exp(-(5.5/2)^2) = 5e-4``."""
 
@@ -140,7 +142,7 @@ class Patches:
     @property
     def half(self) -> int:
         """Pixels on each side of the central one."""
-        return self.along_y.shape[3] // 2
+        return int(self.along_y.shape[3]) // 2
 
     def cut(self, image: FloatArray) -> FloatArray:
         """The patches of an image, `(N, P, P)`; zero outside of it."""
@@ -167,15 +169,24 @@ class Patches:
         inner = np.s_[..., skip : 2 * self.half + 1 - skip]
         return replace(self, along_y=self.along_y[inner], along_x=self.along_x[inner])
 
-    def derivatives(self) -> FloatArray:
-        """Every derivative at every pixel of the patch, `(N, 3, P, P)`."""
-        n, _, _, side = self.along_y.shape
-        result = np.empty((n, 3, side, side), dtype=self.along_y.dtype)
-        scaled = self.along_y * self.weight[:, None, None, None]
-        y, dy = self.along_y[:, 0].swapaxes(1, 2), scaled[:, 1].swapaxes(1, 2)
-        np.matmul(y, self.along_x[:, 0], out=result[:, 0])
-        np.matmul(dy, self.along_x[:, 0], out=result[:, 1])
-        np.matmul(scaled[:, 0].swapaxes(1, 2), self.along_x[:, 1], out=result[:, 2])
+    def derivatives(
+        self, which: slice | IntArray, rows: slice = ALL, columns: slice = ALL
+    ) -> FloatArray:
+        """Every derivative of some columns at pixels of their patches, `(n, 3, rows, columns)`."""
+        y = self.along_y[:, :, :, rows][which]
+        x = self.along_x[:, :, :, columns][which]
+        scale = self.weight[which, None, None, None]
+        result = np.empty((len(y), 3, y.shape[3], x.shape[3]), dtype=y.dtype)
+        if y.shape[2] == 1:  # a Gaussian: one product
+            scaled = y * scale
+            np.multiply(y[:, 0, 0, :, None], x[:, 0], out=result[:, 0])
+            np.multiply(scaled[:, 1, 0, :, None], x[:, 0], out=result[:, 1])
+            np.multiply(scaled[:, 0, 0, :, None], x[:, 1], out=result[:, 2])
+            return result
+        y = y.swapaxes(2, 3)
+        np.matmul(y[:, 0], x[:, 0], out=result[:, 0])
+        np.matmul(scale[:, 0] * y[:, 1], x[:, 0], out=result[:, 1])
+        np.matmul(scale[:, 0] * y[:, 0], x[:, 1], out=result[:, 2])
         return result
 
 
@@ -221,30 +232,40 @@ def information(patches: Patches, weight_image: FloatArray, pairs: IntArray) -> 
     """
     cores = patches.cores()
     weight = cores.cut(weight_image)
-    by = cores.derivatives()
-    n = len(by)
-    flat = by.reshape(n, 3, -1)
-    weighted = flat * weight.reshape(n, 1, -1)
-    block = (weighted @ flat.swapaxes(1, 2)).astype(float)
-    pairs, pair = _pair_blocks(by, weighted.reshape(by.shape), patches.centre, pairs)
+    n, side = len(weight), weight.shape[1]
+    block = np.empty((n, 3, 3))
+    spread = np.zeros((side, side))
+    for start in range(0, n, CHUNK):
+        part = slice(start, start + CHUNK)
+        by = cores.derivatives(part)
+        weighted = by * weight[part, None]
+        spread += weighted[:, 0].sum(axis=0)
+        m = len(by)
+        block[part] = weighted.reshape(m, 3, -1) @ by.reshape(m, 3, -1).swapaxes(1, 2)
+    pairs, pair = _pair_blocks(cores, weight, pairs)
     return Information(
-        block, pairs[:, 0], pairs[:, 1], pair, patches.project(weight_image), patches.weight,
-        _spread(weighted[:, 0].sum(axis=0).reshape(by.shape[2:])),
-    )  # fmt: skip
+        block,
+        pairs[:, 0],
+        pairs[:, 1],
+        pair,
+        patches.project(weight_image),
+        patches.weight.astype(float),
+        _root_mean_square(spread),
+    )
 
 
-def _spread(mean: FloatArray) -> float:
+def _root_mean_square(mean: FloatArray) -> float:
     offset = np.arange(len(mean)) - len(mean) // 2
     second = mean.sum(axis=0) @ offset**2 + mean.sum(axis=1) @ offset**2
     return float(np.sqrt(max(0.5 * second / mean.sum(), 0.0)))
 
 
 def _pair_blocks(
-    by: FloatArray, weighted: FloatArray, centre: IntArray, pairs: IntArray
+    cores: Patches, weight: FloatArray, pairs: IntArray
 ) -> tuple[IntArray, FloatArray]:
     """Overlaps of patches; pairs with the same displacement of whole pixels at once."""
-    side = by.shape[2]
-    shift = centre[pairs[:, 1]] - centre[pairs[:, 0]]
+    side = weight.shape[1]
+    shift = cores.centre[pairs[:, 1]] - cores.centre[pairs[:, 0]]
     swap = (shift[:, 0] < 0) | ((shift[:, 0] == 0) & (shift[:, 1] < 0))
     pairs = np.where(swap[:, None], pairs[:, ::-1], pairs)
     shift = np.where(swap[:, None], -shift, shift)
@@ -258,9 +279,10 @@ def _pair_blocks(
         dy, dx = shift[group[0]]
         if dy >= side or abs(dx) >= side:
             continue
-        here = np.s_[:, :, dy:, max(dx, 0) : side + min(dx, 0)]
-        there = np.s_[:, :, : side - dy, max(-dx, 0) : side + min(-dx, 0)]
-        one = weighted[here][pairs[group, 0]].reshape(len(group), 3, -1)
-        two = by[there][pairs[group, 1]].reshape(len(group), 3, -1)
-        blocks[group] = one @ two.swapaxes(1, 2)
+        first, second = pairs[group, 0], pairs[group, 1]
+        rows, columns = np.s_[dy:], np.s_[max(dx, 0) : side + min(dx, 0)]
+        one = cores.derivatives(first, rows, columns) * weight[:, rows, columns][first, None]
+        two = cores.derivatives(second, np.s_[: side - dy], np.s_[max(-dx, 0) : side + min(-dx, 0)])
+        m = len(group)
+        blocks[group] = one.reshape(m, 3, -1) @ two.reshape(m, 3, -1).swapaxes(1, 2)
     return pairs, blocks

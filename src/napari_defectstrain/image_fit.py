@@ -134,9 +134,12 @@ class ImageFitter:
         noise: NoiseModel,
         tolerance_px: float,
         progress: Progress,
-        settle: bool = False,
+        near: bool = False,
     ) -> ImageFit:
         """Fisher scoring from a start.
+
+        The normal equations are formed anew as long as the columns move by much: at first without
+        the shape and without what neighbours share, which wait until everything is near.
 
         Parameters
         ----------
@@ -144,40 +147,42 @@ class ImageFitter:
         noise : NoiseModel
             To start from; kept unless the settings leave the noise to the image.
         tolerance_px : float
-            Largest step of a position at convergence [px].
+            Root mean square step of the positions at convergence [px].
         progress : Progress
-        settle : bool
-            Find the weights and the background first, the positions held.
+        near : bool
+            True where the start is the end of another fit.
         """
         prior_mean = state.shape.value
-        equations: NormalEquations | None = None
-        found: Information | None = None
-        build = True
+        rebuild, first = True, not near
         for i in range(self.config.max_iterations):
             progress(i / self.config.max_iterations, "Fitting all columns together")
-            hold = settle and i == 0
             factor = self.renderer.structure_factor(state.position, state.weight)
             model = self.model(state, factor)
-            if build and not hold and i > 0 and self.config.noise != "poisson":
+            if rebuild and not first and self.config.noise != "poisson":
                 noise = self.noise(model)
             inverse = self.pixels.good / noise.variance(model)
             pull = (self.pixels.data - model) * inverse
             patches = self.patches(state)
-            if build or equations is None:
-                found = information(patches, inverse, self.pairs[: 0 if hold else None])
-                if not hold and i > 0:
-                    state = self.without_empty(state, found)
-                equations = self.equations(state, patches, inverse, factor, found, hold)
-            by_shape = np.zeros(0) if hold else self.shape_pull(state, pull, factor, prior_mean)
+            if rebuild:
+                found = information(patches, inverse, self.pairs[: 0 if first else None])
+                state = self.without_empty(state, found)
+                by = self.renderer.by_shape(state.shape)[: 0 if first else None]
+                equations = self.equations(state, patches, inverse, factor, by, found)
             step = equations.solve(
-                patches.project(pull), self.surface.adjoint(pull), by_shape, SOLVE_TOLERANCE
+                patches.project(pull),
+                self.surface.adjoint(pull),
+                self.shape_pull(state.shape, by, pull, factor, prior_mean),
+                SOLVE_TOLERANCE,
             )
             state, moved = self.moved(state, *step)
-            largest = float(np.max(moved[~state.empty], initial=0.0))
-            if not hold and largest < tolerance_px:
+            typical = float(np.sqrt(np.mean(moved[~state.empty] ** 2)))
+            rebuild = first or typical > REBUILD_SIGMA * self.sigma
+            first = False
+            if not rebuild and typical < tolerance_px:
                 break
-            build = hold or i < 1 or largest > REBUILD_SIGMA * self.sigma
-        assert found is not None
+        if self.config.noise != "poisson":
+            noise = self.noise(model)
+        found = information(patches, self.pixels.good / noise.variance(model), self.pairs)
         return ImageFit(state, found, noise, moved)
 
     def model(self, state: ImageState, factor: ComplexArray) -> FloatArray:
@@ -217,42 +222,40 @@ class ImageFitter:
         patches: Patches,
         inverse: FloatArray,
         factor: ComplexArray,
+        by_shape: FloatArray,
         found: Information,
-        hold: bool,
     ) -> NormalEquations:
         """The normal equations at a state."""
         shape = None
-        if state.shape.size and not hold:
-            shape = self.coupling(state, patches, inverse, factor)
-        empty = np.ones_like(state.empty) if hold else state.empty
+        if len(by_shape):
+            columns, background, images = [], [], []
+            for by in by_shape:
+                image = self.renderer.image(factor * by)
+                weighted = image * inverse
+                columns.append(patches.project(weighted))
+                background.append(self.surface.adjoint(weighted))
+                images.append((image.ravel(), weighted.ravel()))
+            own = np.array([[float(a @ b) for _, b in images] for a, _ in images])
+            n_free = len(state.shape.free)
+            own[np.arange(n_free), np.arange(n_free)] += self.config.prior_sigma**-2
+            shape = ShapeCoupling(np.stack(columns, axis=-1), np.stack(background, axis=-1), own)
         cells = self.surface.gather(inverse)
-        return NormalEquations(found, self.surface, cells, state.position, empty, shape)
-
-    def coupling(
-        self, state: ImageState, patches: Patches, inverse: FloatArray, factor: ComplexArray
-    ) -> ShapeCoupling:
-        """The shape's part of the normal equations, from its derivative images."""
-        columns, background, images = [], [], []
-        for by in self.renderer.by_shape(state.shape):
-            image = self.renderer.image(factor * by)
-            weighted = image * inverse
-            columns.append(patches.project(weighted))
-            background.append(self.surface.adjoint(weighted))
-            images.append((image.ravel(), weighted.ravel()))
-        own = np.array([[float(a @ b) for _, b in images] for a, _ in images])
-        n_free = len(state.shape.free)
-        own[np.arange(n_free), np.arange(n_free)] += self.config.prior_sigma**-2
-        return ShapeCoupling(np.stack(columns, axis=-1), np.stack(background, axis=-1), own)
+        return NormalEquations(found, self.surface, cells, state.position, state.empty, shape)
 
     def shape_pull(
-        self, state: ImageState, pull: FloatArray, factor: ComplexArray, prior_mean: FloatArray
+        self,
+        shape: Shape,
+        by_shape: FloatArray,
+        pull: FloatArray,
+        factor: ComplexArray,
+        prior_mean: FloatArray,
     ) -> FloatArray:
         """Gradient of the shape's parameters, the prior's pull included."""
-        shape = state.shape
-        if not shape.size:
+        if not len(by_shape):
             return np.zeros(0)
-        product = np.conj(self.renderer.spectrum(pull)) * factor
-        gradient = np.asarray(self.renderer.by_shape(shape) @ product.real, dtype=float)
+        product = (np.conj(self.renderer.spectrum(pull)) * factor).real
+        gradient = by_shape.reshape(len(by_shape), -1) @ product.ravel()
+        gradient = np.asarray(gradient, dtype=float)
         n_free = len(shape.free)
         departure = (prior_mean - shape.value)[:n_free]
         gradient[:n_free] += departure / self.config.prior_sigma**2

@@ -13,19 +13,18 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.fft import irfft2, next_fast_len, rfft2
+from scipy.fft import fft, ifft, irfft, next_fast_len, rfft
 
 from .profiles import ColumnProfile
 from .types import DefectStrainError, FloatArray, IntArray
 
 ComplexArray = npt.NDArray[np.complexfloating]
 
-SPREAD_SIGMA = 1.2
-SPREAD_HALF = 7  # px: 4e-8 of the Gaussian's height is cut off
+SPREAD_SIGMA = 1.1
+SPREAD_HALF = 6  # px: 4e-7 of the Gaussian's height is cut off
 TOLERANCE = 1e-6
 TABLE = 8192
 PAD_SIGMA = 8.0
-N_BLUR = 3
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Shape:
     @property
     def size(self) -> int:
         """Number of fitted parameters, ``F + B``."""
-        return len(self.free) + self.blur_basis.shape[1]
+        return len(self.free) + int(self.blur_basis.shape[1])
 
     @property
     def value(self) -> FloatArray:
@@ -96,33 +95,34 @@ class ColumnRenderer:
         self.oversampling = _oversampling(sigma_px)
         self.pad = int(np.ceil(PAD_SIGMA * sigma_px)) + SPREAD_HALF
         s = self.oversampling
-        self.grid = tuple(next_fast_len(s * (n + self.pad), real=True) for n in shape)
-        self.ky = (np.fft.fftfreq(self.grid[0]) * s)[:, None]
-        self.kx = (np.fft.rfftfreq(self.grid[1]) * s)[None, :]
-
-    @cached_property
-    def _inside(self) -> tuple[IntArray, FloatArray]:
-        """Flat index of the frequencies below the cutoff, and their |k| in steps of the table."""
-        k = np.hypot(self.ky, self.kx)
-        index = np.flatnonzero(k <= self.cutoff)
-        return index, (k.ravel()[index] * ((TABLE - 1) / self.cutoff)).astype(self.dtype)
+        size = [next_fast_len(s * (n + self.pad), real=True) for n in shape]
+        self.grid = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        # only the frequencies of a box below the cutoff are kept, negative ky last
+        my, mx = (min(int(np.ceil(cutoff_per_px / s * n)), n // 2 - 1) for n in self.grid)
+        self._my, self._mx = my, mx
+        rows = np.concatenate([np.arange(my + 1), np.arange(-my, 0)])
+        self.ky = rows[:, None] * (s / self.grid[0])
+        self.kx = np.arange(mx + 1)[None, :] * (s / self.grid[1])
 
     @cached_property
     def _unspread(self) -> FloatArray:
-        """One over the transform of the spreading Gaussian, below the cutoff."""
+        """One over the transform of the spreading Gaussian."""
         width = 2.0 * (np.pi * SPREAD_SIGMA / self.oversampling) ** 2
-        ky = np.exp(width * np.minimum(np.abs(self.ky), self.cutoff) ** 2)
-        kx = np.exp(width * np.minimum(self.kx, self.cutoff) ** 2)
-        return np.asarray((ky * kx).ravel()[self._inside[0]], dtype=self.dtype)
+        return np.asarray(
+            np.exp(width * self.ky**2).astype(self.dtype)
+            * np.exp(width * self.kx**2).astype(self.dtype)
+        )
 
     @cached_property
     def _interpolation(self) -> tuple[IntArray, FloatArray]:
-        place = self._inside[1]
+        """Where |k| lies in a table on ``[0, cutoff]``."""
+        place = np.hypot(self.ky.astype(self.dtype), self.kx.astype(self.dtype))
+        place = np.minimum(place * ((TABLE - 1) / self.cutoff), TABLE - 1).astype(self.dtype)
         low = np.minimum(place.astype(np.int32), TABLE - 2)
         return low, place - low
 
     def _radial(self, table: FloatArray) -> FloatArray:
-        """Values at the frequencies below the cutoff of a table on ``[0, cutoff]``."""
+        """Values at the frequencies of a table on ``[0, cutoff]``, that of its end beyond."""
         low, fraction = self._interpolation
         value = table.astype(self.dtype)
         return np.asarray(value[low] + np.diff(value)[low] * fraction)
@@ -131,27 +131,24 @@ class ColumnRenderer:
     def _k_table(self) -> FloatArray:
         return np.asarray(np.linspace(0.0, self.cutoff, TABLE))
 
-    def _blur(self, blur: FloatArray) -> FloatArray | float:
+    def _blur(self, blur: FloatArray) -> FloatArray:
         xx, xy, yy = -2.0 * np.pi**2 * np.asarray(blur)
-        if not np.any(blur):
-            return 1.0
         ky, kx = np.exp(yy * self.ky**2), np.exp(xx * self.kx**2)
         both = ky.astype(self.dtype) * kx.astype(self.dtype)
         if xy:
             tilt = (2.0 * xy * self.ky).astype(self.dtype) * self.kx.astype(self.dtype)
             both *= np.exp(tilt)
-        return np.asarray(both.ravel()[self._inside[0]])
+        return np.asarray(both)
 
     def transfer(self, profile: ColumnProfile) -> FloatArray:
-        """Transfer function at the frequencies below the cutoff, `(K,)`."""
+        """Transfer function at the frequencies, `(ky, kx)`."""
         blur = self._blur(profile.blur_pm2)
         if np.all(profile.coefficient == 1.0):
-            return np.asarray(blur * np.ones(1, dtype=self.dtype))
-        radial = profile.basis(self._k_table) @ profile.coefficient
-        return np.asarray(self._radial(radial) * blur)
+            return blur
+        return np.asarray(self._radial(profile.basis(self._k_table) @ profile.coefficient) * blur)
 
     def by_shape(self, shape: Shape) -> FloatArray:
-        """Derivatives of the transfer function by the fitted parameters, `(F + B, K)`."""
+        """Derivatives of the transfer function by the fitted parameters, `(F + B, ky, kx)`."""
         profile = shape.profile
         rows = []
         if len(shape.free):
@@ -160,16 +157,16 @@ class ColumnRenderer:
             rows += [self._radial(basis[:, q]) * blur for q in shape.free]
         if shape.blur_basis.shape[1]:
             transfer = self.transfer(profile)
-            index, width = self._inside[0], self.kx.shape[1]
-            ky = self.ky.ravel()[index // width].astype(self.dtype)
-            kx = self.kx.ravel()[index % width].astype(self.dtype)
+            ky, kx = self.ky.astype(self.dtype), self.kx.astype(self.dtype)
             for xx, xy, yy in -2.0 * np.pi**2 * shape.blur_basis.T:
-                second = xx * kx * kx + 2.0 * xy * kx * ky + yy * ky * ky
-                rows.append((second * transfer).astype(self.dtype))
-        return np.stack(rows) if rows else np.zeros((0, len(self._inside[0])), self.dtype)
+                second = (self.dtype.type(xx) * kx) * kx + (self.dtype.type(yy) * ky) * ky
+                if xy:
+                    second = second + (self.dtype.type(2.0 * xy) * kx) * ky
+                rows.append(second * transfer)
+        return np.stack(rows) if rows else np.zeros((0, *self._unspread.shape), self.dtype)
 
     def structure_factor(self, position: FloatArray, weight: FloatArray) -> ComplexArray:
-        """Fourier transform of weighted points (y, x) [px] below the cutoff, `(K,)`."""
+        """Fourier transform of weighted points (y, x) [px], `(ky, kx)`."""
         place = (position + self.pad // 2) * self.oversampling
         base = np.rint(place).astype(np.intp)
         size = np.array(self.grid)
@@ -180,21 +177,21 @@ class ColumnRenderer:
         kernel = np.exp(-0.5 * (distance / SPREAD_SIGMA) ** 2)
         kernel /= np.sqrt(2.0 * np.pi) * SPREAD_SIGMA
         value = (kernel[:, 0] * weight[there, None])[:, :, None] * kernel[:, 1, None, :]
-        index = (base[:, :1] + offset) * size[1]
-        index = index[:, :, None] + (base[:, 1:] + offset)[:, None, :]
+        around = (offset[:, None] * size[1] + offset).ravel()
+        index = (base[:, 0] * size[1] + base[:, 1])[:, None] + around
         grid = np.bincount(index.ravel(), value.ravel(), minlength=size[0] * size[1])
-        spectrum = rfft2(grid.reshape(self.grid).astype(self.dtype))
-        return np.asarray(spectrum.ravel()[self._inside[0]] * self._unspread)
+        return self._cropped(grid.reshape(self.grid).astype(self.dtype)) * self._unspread
 
     def image(self, spectrum: ComplexArray) -> FloatArray:
-        """Image with a spectrum `(K,)`, the pixels of the shape."""
-        full = np.zeros(self.grid[0] * self.kx.shape[1], dtype=spectrum.dtype)
-        full[self._inside[0]] = spectrum
+        """Image with a spectrum `(ky, kx)`, the pixels of the shape."""
+        full = np.zeros((self.grid[0], self._mx + 1), dtype=spectrum.dtype)
+        full[: self._my + 1] = spectrum[: self._my + 1]
+        full[-self._my :] = spectrum[self._my + 1 :]
         s, first = self.oversampling, (self.pad // 2) * self.oversampling
-        grid = irfft2(full.reshape(self.grid[0], -1), s=self.grid)
         height, width = self.shape
-        image = grid[first : first + s * height : s, first : first + s * width : s]
-        return np.asarray(image * self.dtype.type(s * s))
+        rows = ifft(full, axis=0, overwrite_x=True)[first : first + s * height : s]
+        grid = irfft(rows, n=self.grid[1], axis=1)
+        return np.asarray(grid[:, first : first + s * width : s] * self.dtype.type(s * s))
 
     def spectrum(self, image: FloatArray) -> ComplexArray:
         """Adjoint of `image`: ``sum(image(S) * R) = real(sum(conj(spectrum(R)) * S))``."""
@@ -202,11 +199,16 @@ class ColumnRenderer:
         s, first = self.oversampling, (self.pad // 2) * self.oversampling
         height, width = self.shape
         full[first : first + s * height : s, first : first + s * width : s] = image
-        found = rfft2(full).ravel()[self._inside[0]]
-        column = self._inside[0] % self.kx.shape[1]
-        double = np.where((column == 0) | (2 * column == self.grid[1]), 1.0, 2.0)
-        scale = s * s / (self.grid[0] * self.grid[1])
-        return np.asarray(found * (double * scale).astype(self.dtype))
+        found = self._cropped(full)
+        found *= self.dtype.type(2 * s * s / (self.grid[0] * self.grid[1]))
+        found[:, 0] *= 0.5
+        return found
+
+    def _cropped(self, grid: FloatArray) -> ComplexArray:
+        """Transform of a grid at the kept frequencies."""
+        rows = np.ascontiguousarray(rfft(grid, axis=1)[:, : self._mx + 1])
+        found = fft(rows, axis=0, overwrite_x=True)
+        return np.concatenate([found[: self._my + 1], found[-self._my :]])
 
 
 def _oversampling(sigma_px: float) -> int:

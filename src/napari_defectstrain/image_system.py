@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import bsr_array
+from scipy.sparse import bsr_array, csc_array, eye_array
+from scipy.sparse.linalg import splu
 
-from .image_background import RIDGE, SplineSurface
+from .image_background import SplineSurface
 from .image_derivatives import Information
-from .types import BoolArray, FloatArray
+from .types import BoolArray, FloatArray, IntArray
 
 MAX_STEPS = 60
+SHAPE_TOLERANCE = 1e-3
 CAVITY_ROUNDS = 4
+CAVITY_TOLERANCE = 1e-3
+RIDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -60,29 +64,31 @@ class NormalEquations:
         shape: ShapeCoupling | None,
     ) -> None:
         self.surface = surface
-        self.cells = cells
         self.n = len(position)
         self.held = np.repeat(empty[:, None], 3, axis=1)
         self.held[:, 0] = False
-        self.block, first, second, pair = held_blocks(information, empty)
-        self._inverse = np.linalg.inv(self.block)
-        self._matrix = _block_matrix(self.block, first, second, pair)
-        self._level = np.where(self.held, 0.0, information.level)
-        # a column that moves carries its light along the slope of the background's splines
-        self._slope = np.where(empty, 0.0, information.weight * information.level[:, 0])
-        # two points stand for the width of a column, exact to third order
+        block, first, second, pair = held_blocks(information, empty)
+        self._inverse = inverse_of(block)
+        self._matrix = _block_matrix(block, first, second, pair)
+        level = np.where(self.held, 0.0, information.level)
+        slope = np.where(empty, 0.0, information.weight * information.level[:, 0])
         spread = max(information.spread, 0.1)
-        (ay, ax), (by, bx) = surface.at(position + spread), surface.at(position - spread)
-        self._by, self._bx = 0.5 * (ay + by), 0.5 * (ax + bx)
-        self._dy, self._dx = 0.5 * (ay - by) / spread, 0.5 * (ax - bx) / spread
-        self._diagonal = surface.normal_diagonal(cells)
-        self._ridge = RIDGE * float(np.mean(self._diagonal))
+        self._coupling = surface.coupling(position, level, slope, spread)
+        self._background = self._ridged(surface.normal(cells))
+        # what is left of the background's information when each column's own is eliminated
+        lost = np.einsum("na,nab,nb->n", level, self._inverse, level)
+        reduced = surface.normal(cells - surface.gather_points(position, 0.98 * lost))
+        self._reduced = splu(self._ridged(reduced))
         self._shape = shape
         if shape is not None:
             columns = np.where(self.held[..., None], 0.0, shape.columns)
             self._right = _joined(columns, shape.background)
-            self._solved = self._solve(self._right, 1e-4)
+            self._solved = self._solve(self._right, SHAPE_TOLERANCE)
             self._schur = shape.own - self._right.T @ self._solved
+
+    def _ridged(self, matrix: csc_array) -> csc_array:
+        ridge = RIDGE * float(matrix.diagonal().max())
+        return csc_array(matrix + ridge * eye_array(matrix.shape[0], format="csc"))
 
     def solve(
         self, columns: FloatArray, background: FloatArray, shape: FloatArray, tolerance: float
@@ -105,29 +111,22 @@ class NormalEquations:
 
     def _times(self, vector: FloatArray) -> FloatArray:
         """The normal matrix times vectors `(3N + B, m)`."""
-        n, m = self.n, vector.shape[1]
-        columns = vector[: 3 * n].reshape(n, 3, m)
-        surface = vector[3 * n :].reshape(*self.surface.size, m)
-        by_columns = (self._matrix @ vector[: 3 * n]).reshape(n, 3, m)
-        by_surface = np.empty_like(surface)
-        for k in range(m):
-            plane = surface[..., k]
-            rows = self._by @ plane
-            by_columns[..., k] += self._level * _dots(rows, self._bx)[:, None]
-            by_columns[:, 1, k] += self._slope * _dots(self._dy @ plane, self._bx)
-            by_columns[:, 2, k] += self._slope * _dots(rows, self._dx)
-            level = _dots(self._level, columns[..., k])[:, None]
-            up, along = (self._slope[:, None] * columns[:, 1:, k]).T
-            by_surface[..., k] = self.surface.normal(self.cells, plane) + self._ridge * plane
-            by_surface[..., k] += self._by.T @ (level * self._bx + along[:, None] * self._dx)
-            by_surface[..., k] += self._dy.T @ (up[:, None] * self._bx)
-        return _joined(by_columns, by_surface)
+        columns, surface = vector[: 3 * self.n], vector[3 * self.n :]
+        return np.concatenate(
+            [
+                self._matrix @ columns + self._coupling @ surface,
+                self._coupling.T @ columns + self._background @ surface,
+            ]
+        )
 
     def _precondition(self, vector: FloatArray) -> FloatArray:
+        """Solution without the coupling of columns to each other."""
         n, m = self.n, vector.shape[1]
-        columns = self._inverse @ vector[: 3 * n].reshape(n, 3, m)
-        surface = vector[3 * n :].reshape(*self.surface.size, m) / self._diagonal[..., None]
-        return _joined(columns, surface)
+        columns, surface = vector[: 3 * n], vector[3 * n :]
+        alone = (self._inverse @ columns.reshape(n, 3, m)).reshape(3 * n, m)
+        surface = self._reduced.solve(surface - self._coupling.T @ alone)
+        pulled = (self._coupling @ surface).reshape(n, 3, m)
+        return np.concatenate([alone - (self._inverse @ pulled).reshape(3 * n, m), surface])
 
     def _solve(self, right: FloatArray, tolerance: float) -> FloatArray:
         """Preconditioned conjugate gradients, all right-hand sides side by side."""
@@ -152,10 +151,6 @@ class NormalEquations:
         return solution
 
 
-def _dots(one: FloatArray, two: FloatArray) -> FloatArray:
-    return np.asarray(np.einsum("ni,ni->n", one, two))
-
-
 def _joined(columns: FloatArray, surface: FloatArray) -> FloatArray:
     m = columns.shape[-1]
     return np.concatenate([columns.reshape(-1, m), surface.reshape(-1, m)])
@@ -163,7 +158,7 @@ def _joined(columns: FloatArray, surface: FloatArray) -> FloatArray:
 
 def held_blocks(
     information: Information, empty: BoolArray
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+) -> tuple[FloatArray, IntArray, IntArray, FloatArray]:
     """Blocks and pairs with the positions of empty columns held; no block is singular."""
     block = information.block.copy()
     pair = information.pair.copy()
@@ -179,7 +174,7 @@ def held_blocks(
 
 
 def _block_matrix(
-    block: FloatArray, first: FloatArray, second: FloatArray, pair: FloatArray
+    block: FloatArray, first: IntArray, second: IntArray, pair: FloatArray
 ) -> bsr_array:
     n = len(block)
     row = np.concatenate([np.arange(n), first, second])
@@ -207,10 +202,14 @@ def marginal_covariance(information: Information, empty: BoolArray) -> FloatArra
     message = np.zeros((2 * e, 3, 3))
     for _ in range(CAVITY_ROUNDS if e else 0):
         cavity = _reduced(block, target, message)[source] + message[back]
-        proposal = coupling.swapaxes(1, 2) @ np.linalg.inv(cavity) @ coupling
+        proposal = coupling.swapaxes(1, 2) @ inverse_of(cavity) @ coupling
+        before = message
         message = np.where(_positive(cavity)[:, None, None], proposal, message)
+        change = np.abs(np.einsum("eii->ei", message - before))
+        if np.all(change <= CAVITY_TOLERANCE * np.einsum("nii->ni", block)[target]):
+            break
     left = _reduced(block, target, message)
-    covariance = np.linalg.inv(np.where(_positive(left)[:, None, None], left, block))
+    covariance = inverse_of(np.where(_positive(left)[:, None, None], left, block))
     covariance[~_positive(left)] = np.nan
     return np.asarray(covariance.reshape(n, 3, 3))
 
@@ -223,8 +222,22 @@ def _reduced(block: FloatArray, target: FloatArray, message: FloatArray) -> Floa
     return reduced
 
 
+def inverse_of(block: FloatArray) -> FloatArray:
+    """Inverses of symmetric 3 x 3 matrices, `(N, 3, 3)`, by their cofactors."""
+    a, b, c = block[:, 0, 0], block[:, 0, 1], block[:, 0, 2]
+    d, e, f = block[:, 1, 1], block[:, 1, 2], block[:, 2, 2]
+    aa, ab, ac = d * f - e * e, c * e - b * f, b * e - c * d
+    dd, de, ff = a * f - c * c, b * c - a * e, a * d - b * b
+    determinant = a * aa + b * ab + c * ac
+    rows = np.stack([aa, ab, ac, ab, dd, de, ac, de, ff], axis=-1).reshape(-1, 3, 3)
+    return np.asarray(rows / determinant[:, None, None])
+
+
 def _positive(block: FloatArray) -> BoolArray:
     """Whether symmetric 3 x 3 matrices are positive definite."""
     one = block[:, 0, 0]
     two = one * block[:, 1, 1] - block[:, 0, 1] ** 2
-    return np.asarray((one > 0) & (two > 0) & (np.linalg.det(block) > 0))
+    inner = block[:, 0, 1] * block[:, 1, 2] - block[:, 0, 2] * block[:, 1, 1]
+    cross = block[:, 0, 1] * block[:, 0, 2] - block[:, 0, 0] * block[:, 1, 2]
+    whole = block[:, 0, 2] * inner + block[:, 1, 2] * cross + block[:, 2, 2] * two
+    return np.asarray((one > 0) & (two > 0) & (whole > 0))
