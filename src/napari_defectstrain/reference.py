@@ -13,10 +13,10 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import chi2 as chi2_distribution
 
+from .agreement import Agreement, agreement, weighting
 from .columns import ColumnConfig, ColumnFitModel, fit_columns
-from .displacement import displacement_field
+from .displacement import displacement_field, like_measured, predicted_field
 from .honeycomb import ideal_sites
 from .materials import DEFECT_ROLES, ROLES, WSE2, Material
 from .profiles import FourierWindow
@@ -30,7 +30,7 @@ BUNDLED_NOTE = "PBE, unconverged, see reference_structures.md"
 
 OUTER_RIM_PM = 500.0
 """Columns this far outside a simulated window still light it."""
-RELATIVE_RANK = 1e-10
+MIN_COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -121,31 +121,22 @@ def reference_field(
     ----------
     reference : Reference
     measured : DisplacementField
-        Gives the columns.
+        Gives the columns, and what was taken out of displacements (drift of the far columns).
     a_pm : float
         Lattice constant of the measurement's frame, which all lengths are scaled to [pm].
 
     Returns
     -------
     DisplacementField
-        NaN beyond the supercell, and at columns that are empty in it.
 
     Raises
     ------
     DefectStrainError
-        If the supercell holds fewer than four of the measured columns.
+        If a measured column lies beyond the supercell, or is empty in it.
     """
     u = reference.columns.at(measured.site_pm, a_pm)
-    known = np.isfinite(u).all(axis=1)
-    if known.sum() < 4:
-        raise DefectStrainError(
-            f"{reference.name}: its supercell reaches {reference.columns.reach_pm:.0f} pm and "
-            f"holds {int(known.sum())} of the columns, expected at least 4; use a larger one"
-        )
-    n = 2 * len(u)
-    return DisplacementField(
-        measured.class_name, measured.site_pm, measured.is_metal, u, np.zeros((n, n))
-    )
+    predicted = predicted_field(measured.class_name, measured.site_pm, measured.is_metal, u)
+    return like_measured(predicted, measured)
 
 
 def through_microscope(
@@ -240,11 +231,8 @@ class Amplitude:
     ----------
     s, sigma : float
         The factor and its standard error.
-    chi2 : float
-        Of the residual ``u_measured - s u_reference``; and, `chi2_full`, with ``s = 1``.
-    chi2_full : float
-    dof : int
-        Independent displacements less one.
+    scaled, full : Agreement
+        Of the measurement with the reference times `s`, and with the reference as it is.
 
     Notes
     -----
@@ -255,72 +243,57 @@ class Amplitude:
 
     s: float
     sigma: float
-    chi2: float
-    chi2_full: float
-    dof: int
+    scaled: Agreement
+    full: Agreement
 
     @property
     def passivated(self) -> float:
         """``1 - s``, the passivated fraction that `s` would mean; its error is `sigma`."""
         return 1.0 - self.s
 
-    @property
-    def p_value(self) -> float:
-        """Probability of a chi^2 as large as that of the scaled reference by chance."""
-        return float(chi2_distribution.sf(self.chi2, self.dof))
 
-    @property
-    def p_full(self) -> float:
-        """The same for the reference as it is, ``s = 1``."""
-        return float(chi2_distribution.sf(self.chi2_full, self.dof + 1))
-
-
-def fit_amplitude(measured: DisplacementField, reference: DisplacementField) -> Amplitude:
-    """Generalised least squares of one factor on all columns that both have.
-
-    The measured displacements are relative to their far columns' mean, so that their covariance
-    is singular: only its range counts (Aitken 1936, doi:10.1017/S0370164600014346, with the
-    pseudo-inverse). The reference is projected alike, so that a common shift has no say.
+def fit_amplitude(
+    measured: DisplacementField, reference: DisplacementField, windows: float = np.inf
+) -> Amplitude:
+    """Least squares of one factor on all columns that both have, weighted by the errors.
 
     Parameters
     ----------
     measured, reference : DisplacementField
-        At the same sites.
+        At the same sites, with the same taken out (`displacement.like_measured`).
+    windows : float
+        `agreement.effective_windows`; by default the covariance counts as exact.
 
     Raises
     ------
     DefectStrainError
-        If the sites differ, the measurement has no errors (one window), or too few columns are
-        left.
+        If the sites differ, the measurement has no errors, or too few columns are in common.
     """
-    if measured.site_pm.shape != reference.site_pm.shape or not np.allclose(
+    same = measured.site_pm.shape == reference.site_pm.shape and np.allclose(
         measured.site_pm, reference.site_pm, atol=1.0
-    ):
+    )
+    if not same:
         raise DefectStrainError(
             f"amplitude of {measured.class_name}: got a reference at other columns, expected the "
-            "measured ones; see reference_field"
+            "measured ones; see like_measured"
         )
     known = np.isfinite(measured.u_pm).all(axis=1) & np.isfinite(reference.u_pm).all(axis=1)
+    if known.sum() < MIN_COLUMNS:
+        raise DefectStrainError(
+            f"amplitude of {measured.class_name}: got {int(known.sum())} columns in common with "
+            f"the reference, expected at least {MIN_COLUMNS}"
+        )
     rows = np.repeat(known, 2)
     covariance = measured.covariance_pm2[np.ix_(rows, rows)]
-    if known.sum() < 3 or not np.isfinite(covariance).all() or not covariance.any():
-        raise DefectStrainError(
-            f"amplitude of {measured.class_name}: got {int(known.sum())} columns in common and "
-            f"{'errors' if np.isfinite(covariance).all() else 'no errors'}, expected at least 3 "
-            "with errors; average more than one window"
-        )
+    weigh = weighting(covariance, windows, what=f"errors of {measured.class_name}")
     u, v = measured.u_pm[known].ravel(), reference.u_pm[known].ravel()
-    value, vector = np.linalg.eigh(covariance)
-    kept = value > RELATIVE_RANK * value[-1]
-    whitened = vector[:, kept].T / np.sqrt(value[kept])[:, None]
-    y, x = whitened @ u, whitened @ v
+    y, x = weigh.root @ u, weigh.root @ v
     information = float(x @ x)
     s = float(x @ y) / information
-    residual, full = y - s * x, y - x
+    scatter = weigh.root @ covariance @ weigh.root.T  # the unit matrix for full weights
     return Amplitude(
         s=s,
-        sigma=float(1.0 / np.sqrt(information)),
-        chi2=float(residual @ residual),
-        chi2_full=float(full @ full),
-        dof=int(kept.sum()) - 1,
+        sigma=float(np.sqrt(x @ scatter @ x)) / information,
+        scaled=agreement(u - s * v, weigh, v[:, None]),
+        full=agreement(u - v, weigh),
     )
