@@ -146,17 +146,35 @@ class Patches:
 
     def cut(self, image: FloatArray) -> FloatArray:
         """The patches of an image, `(N, P, P)`; zero outside of it."""
-        half = self.half
-        padded = np.pad(image, half)
-        corner = np.clip(self.centre, 0, np.array(image.shape) - 1)
-        return np.asarray(
-            sliding_window_view(padded, (2 * half + 1, 2 * half + 1))[corner[:, 0], corner[:, 1]]
-        )
+        side = 2 * self.half + 1
+        corner = self.centre - self.half
+        last = np.array(image.shape) - side
+        crossing = np.flatnonzero(((corner < 0) | (corner > last)).any(axis=1))
+        if len(crossing) == len(corner):
+            return self._across(image, corner)
+        inner = np.clip(corner, 0, last)
+        result = sliding_window_view(image, (side, side))[inner[:, 0], inner[:, 1]]
+        result[crossing] = self._across(image, corner[crossing])
+        return np.asarray(result)
+
+    def _across(self, image: FloatArray, corner: IntArray) -> FloatArray:
+        """Patches that cross the border."""
+        offset = np.arange(2 * self.half + 1)
+        row, column = corner[:, :1] + offset, corner[:, 1:] + offset
+        height, width = image.shape
+        inside_y, inside_x = (row >= 0) & (row < height), (column >= 0) & (column < width)
+        row, column = np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)
+        value = image[row[:, :, None], column[:, None, :]]
+        return np.asarray(np.where(inside_y[:, :, None] & inside_x[:, None, :], value, 0))
 
     def project(self, image: FloatArray) -> FloatArray:
         """Sum of an image times each derivative, `(N, 3)`."""
+        return self.project_cut(self.cut(image))
+
+    def project_cut(self, cut: FloatArray) -> FloatArray:
+        """The same of patches that are cut already."""
         n, _, rank, side = self.along_y.shape
-        rows = self.along_y.reshape(n, 2 * rank, side) @ self.cut(image)
+        rows = self.along_y.reshape(n, 2 * rank, side) @ cut
         both = rows @ self.along_x.reshape(n, 2 * rank, side).transpose(0, 2, 1)
         both = both.reshape(n, 2, rank, 2, rank).diagonal(axis1=2, axis2=4).sum(axis=-1)
         found = np.stack([both[:, 0, 0], both[:, 1, 0], both[:, 0, 1]], axis=1)
@@ -231,7 +249,9 @@ def information(patches: Patches, weight_image: FloatArray, pairs: IntArray) -> 
         Columns close enough to share pixels.
     """
     cores = patches.cores()
-    weight = cores.cut(weight_image)
+    whole = patches.cut(weight_image)
+    skip = patches.half - cores.half
+    weight = whole[:, skip : whole.shape[1] - skip, skip : whole.shape[2] - skip]
     n, side = len(weight), weight.shape[1]
     block = np.empty((n, 3, 3))
     spread = np.zeros((side, side))
@@ -248,7 +268,7 @@ def information(patches: Patches, weight_image: FloatArray, pairs: IntArray) -> 
         pairs[:, 0],
         pairs[:, 1],
         pair,
-        patches.project(weight_image),
+        patches.project_cut(whole),
         patches.weight.astype(float),
         _root_mean_square(spread),
     )

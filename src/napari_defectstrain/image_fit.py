@@ -28,7 +28,7 @@ from .image_system import NormalEquations, ShapeCoupling
 from .types import BoolArray, FloatArray, IntArray, Progress
 
 MAX_STEP_SIGMA = 0.5
-REBUILD_SIGMA = 0.02
+REBUILD_SIGMA = 0.04
 SOLVE_TOLERANCE = 1e-2
 LEAST_SIGNIFICANCE = 3.0
 BRIGHT_PERCENTILE = 75.0

@@ -20,8 +20,10 @@ from .types import DefectStrainError, FloatArray, IntArray
 
 ComplexArray = npt.NDArray[np.complexfloating]
 
-SPREAD_SIGMA = 1.1
-SPREAD_HALF = 6  # px: 4e-7 of the Gaussian's height is cut off
+SPREADS = ((1, 0.9, 5), (1, 1.1, 6), (2, 0.9, 5), (2, 1.1, 6), (3, 1.1, 6))
+"""How fine a grid, in pixels of the image, and sigma and reach of the Gaussian on it that points are
+spread by: the first is taken that keeps `TOLERANCE`. The reach cuts off 4e-7 of its height."""
+
 TOLERANCE = 1e-6
 TABLE = 8192
 PAD_SIGMA = 8.0
@@ -92,8 +94,8 @@ class ColumnRenderer:
         self.shape = shape
         self.dtype = np.dtype(dtype)
         self.cutoff = cutoff_per_px
-        self.oversampling = _oversampling(sigma_px)
-        self.pad = int(np.ceil(PAD_SIGMA * sigma_px)) + SPREAD_HALF
+        self.oversampling, self._spread, self._reach = _spreading(sigma_px)
+        self.pad = int(np.ceil(PAD_SIGMA * sigma_px)) + self._reach
         s = self.oversampling
         size = [next_fast_len(s * (n + self.pad), real=True) for n in shape]
         self.grid = (size[0] + size[0] % 2, size[1] + size[1] % 2)
@@ -107,7 +109,7 @@ class ColumnRenderer:
     @cached_property
     def _unspread(self) -> FloatArray:
         """One over the transform of the spreading Gaussian."""
-        width = 2.0 * (np.pi * SPREAD_SIGMA / self.oversampling) ** 2
+        width = 2.0 * (np.pi * self._spread / self.oversampling) ** 2
         return np.asarray(
             np.exp(width * self.ky**2).astype(self.dtype)
             * np.exp(width * self.kx**2).astype(self.dtype)
@@ -170,13 +172,15 @@ class ColumnRenderer:
         place = (position + self.pad // 2) * self.oversampling
         base = np.rint(place).astype(np.intp)
         size = np.array(self.grid)
-        there = ((base >= SPREAD_HALF) & (base < size - SPREAD_HALF)).all(axis=1)
+        reach = self._reach
+        there = ((base >= reach) & (base < size - reach)).all(axis=1)
         base, place = base[there], place[there]
-        offset = np.arange(-SPREAD_HALF, SPREAD_HALF + 1)
-        distance = (base - place)[:, :, None] + offset  # (n, 2, spread)
-        kernel = np.exp(-0.5 * (distance / SPREAD_SIGMA) ** 2)
-        kernel /= np.sqrt(2.0 * np.pi) * SPREAD_SIGMA
-        value = (kernel[:, 0] * weight[there, None])[:, :, None] * kernel[:, 1, None, :]
+        offset = np.arange(-reach, reach + 1)
+        distance = ((base - place) / self._spread).astype(self.dtype)[:, :, None]
+        distance = distance + (offset / self._spread).astype(self.dtype)  # (n, 2, reach)
+        kernel = np.exp(-0.5 * distance * distance)
+        kernel[:, 0] *= (weight[there, None] / (2.0 * np.pi * self._spread**2)).astype(self.dtype)
+        value = kernel[:, 0, :, None] * kernel[:, 1, None, :]
         around = (offset[:, None] * size[1] + offset).ravel()
         index = (base[:, 0] * size[1] + base[:, 1])[:, None] + around
         grid = np.bincount(index.ravel(), value.ravel(), minlength=size[0] * size[1])
@@ -211,14 +215,14 @@ class ColumnRenderer:
         return np.concatenate([found[: self._my + 1], found[-self._my :]])
 
 
-def _oversampling(sigma_px: float) -> int:
-    """How much finer than the pixels the columns must be spread to keep `TOLERANCE`."""
-    for factor in (1, 2, 3):
+def _spreading(sigma_px: float) -> tuple[int, float, int]:
+    """The coarsest grid, and the narrowest Gaussian on it, that keep `TOLERANCE`."""
+    for factor, spread, reach in SPREADS:
         k = np.linspace(0.0, 0.5 * factor, 200)
         transfer = np.exp(-2.0 * (np.pi * sigma_px * k) ** 2)
-        alias = np.exp(-2.0 * (np.pi * SPREAD_SIGMA) ** 2 * (1.0 - 2.0 * k / factor))
+        alias = np.exp(-2.0 * (np.pi * spread) ** 2 * (1.0 - 2.0 * k / factor))
         if np.max(transfer * alias) < TOLERANCE:
-            return factor
+            return factor, spread, reach
     raise DefectStrainError(
         f"columns: got a width of {sigma_px:.2f} px, expected at least 0.7 px; use an image of "
         "smaller pixels"
