@@ -15,6 +15,7 @@ import numpy as np
 from scipy.interpolate import BSpline
 from scipy.ndimage import spline_filter1d
 from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from .average import average_stack
@@ -75,8 +76,16 @@ def symmetric_basis(site_pm: FloatArray) -> FloatArray:
     A third to a sixth of the unknowns: two for six equivalent sites, one for three on the mirror
     planes, none for the origin.
     """
-    value, vector = np.linalg.eigh(symmetriser(site_pm))
-    return np.asarray(vector[:, value > 0.5])
+    projector = symmetriser(site_pm)
+    _, orbit = connected_components(csr_array(np.abs(projector) > 1e-9), directed=False)
+    columns = []
+    for number in np.unique(orbit):  # each orbit for itself: the basis stays sparse
+        own = np.flatnonzero(orbit == number)
+        value, vector = np.linalg.eigh(projector[np.ix_(own, own)])
+        part = np.zeros((len(projector), int((value > 0.5).sum())))
+        part[own] = vector[:, value > 0.5]
+        columns.append(part)
+    return np.concatenate(columns, axis=1)
 
 
 @dataclass(frozen=True)
