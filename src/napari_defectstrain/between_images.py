@@ -2,9 +2,9 @@
 
 Two questions to the influences of the windows (`columns.influence`), each answered against what
 chance alone would give: do whole images differ by more than their windows do, and do windows that
-registration moved far say something else than those that it hardly moved? The answer is an excess
-of variance. Only what exceeds chance by one standard deviation counts: the mean of an excess that
-is cut at zero is positive even where there is nothing.
+registration moved far say something else than those that it hardly moved? Of an excess of
+variance only what exceeds chance by one standard deviation counts: the mean of an excess that is
+cut at zero is positive even where there is nothing.
 """
 
 from __future__ import annotations
@@ -40,14 +40,44 @@ class WindowValues:
     shift_pm: FloatArray
 
 
-def image_excess(
+@dataclass(frozen=True)
+class BetweenImages:
+    """Variance of a class's quantities between images, against that of their windows.
+
+    Parameters
+    ----------
+    ratio : array, `(n groups,)`
+        The one over the other: below 1 where windows of one image make up for one another, above
+        it where they share an error.
+    chance_std : array, `(n groups,)`
+        How much the ratio scatters about 1 if windows are dealt to the images at random.
+    excess : array, `(n groups,)`
+        Variance between images beyond that of windows and chance.
+    """
+
+    ratio: FloatArray
+    chance_std: FloatArray
+    excess: FloatArray
+
+    @property
+    def design_effect(self) -> FloatArray:
+        """Factor of the windows' variance, `(n groups,)`: the ratio where it is surely below 1."""
+        surely = self.ratio < 1.0 - 2.0 * self.chance_std
+        return np.asarray(np.where(surely, self.ratio, 1.0))
+
+
+def between_images(
     own: WindowValues, base: WindowValues | None, groups: IntArray, rng: np.random.Generator
-) -> FloatArray:
-    """Variance of a class's quantities between images, beyond that of their windows.
+) -> BetweenImages:
+    """How much whole images differ, against how much their windows do.
 
     The quantity is the mean over the class's windows less that over the reference's; images that
-    hold both are resampled with both, so that what they share cancels. Chance is the same with the
+    hold both count with both, so that what they share cancels. Chance is the same with the
     windows dealt to the images at random.
+
+    Images can differ by less: the lattice that turns an image's windows is fitted to all of its
+    columns, so that what distorts one window against that lattice distorts the others the
+    opposite way. Taken as independent, windows then make errors too large.
 
     Parameters
     ----------
@@ -59,12 +89,13 @@ def image_excess(
 
     Returns
     -------
-    array, `(n groups,)`
-        Zero where fewer than `MIN_IMAGES` images hold the class: nothing is known then.
+    BetweenImages
+        Ratio 1 and no excess where fewer than `MIN_IMAGES` images hold the class: nothing is
+        known then.
     """
-    none = np.zeros(groups.max(initial=-1) + 1)
+    shape = groups.max(initial=-1) + 1
     if len(np.unique(own.image_index)) < MIN_IMAGES:
-        return none
+        return BetweenImages(np.ones(shape), np.zeros(shape), np.zeros(shape))
     members = [own] if base is None else [own, base]
     images = np.unique(np.concatenate([m.image_index for m in members]))
 
@@ -77,8 +108,11 @@ def image_excess(
         return _by_group(np.sum(total**2, axis=0), groups)
 
     places = [np.searchsorted(images, m.image_index) for m in members]
-    chance = [variance([rng.permutation(p) for p in places]) for _ in range(PERMUTATIONS)]
-    return _beyond_chance(variance(places), np.array(chance))
+    chance = np.array([variance([rng.permutation(p) for p in places]) for _ in range(PERMUTATIONS)])
+    found, expected = variance(places), np.maximum(chance.mean(axis=0), 1e-300)
+    return BetweenImages(
+        found / expected, chance.std(axis=0) / expected, _beyond_chance(found, chance)
+    )
 
 
 def shift_excess(own: WindowValues, groups: IntArray, rng: np.random.Generator) -> FloatArray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .between_images import image_excess, shift_excess
+from .between_images import between_images, shift_excess
 from .budget_parts import Pair, model_error, profile_error, rings_of, tilt_error, window_values
 from .columns import ColumnMeasurement
 from .config import Config
@@ -39,7 +39,7 @@ class BudgetConfig(Config):
     correct: bool = True
     tilt_mrad: float = 2.0
     share_error: float = 0.5
-    neighbour_error: float = 0.3
+    neighbour_error: float = 0.2
 
     def __post_init__(self) -> None:
         for name, high in {"tilt_mrad": 50.0, "share_error": 1.0, "neighbour_error": 1.0}.items():
@@ -72,7 +72,10 @@ class ErrorBudget:
     corrections : mapping of part to array, `(M, 2)`
         Known biases of the positions that were subtracted [pm].
     strain_corrections : mapping of part to float
-        What they made of the strain: measured without them, less with them.
+        What they made of the strain.
+    design_effect, strain_design_effect : float
+        Factors that the statistical variances of displacements and strain hold, as windows of one
+        image make up for one another (`between_images.between_images`); 1 where that isn't sure.
     """
 
     class_name: str
@@ -83,6 +86,8 @@ class ErrorBudget:
     strain_parts: Mapping[str, float]
     corrections: Mapping[str, FloatArray] = field(default_factory=dict)
     strain_corrections: Mapping[str, float] = field(default_factory=dict)
+    design_effect: float = 1.0
+    strain_design_effect: float = 1.0
 
     @property
     def systematic_pm(self) -> FloatArray:
@@ -123,7 +128,9 @@ class KnownBias:
     impurity_pm, impurity_sigma_pm : arrays, `(M, 2)`
         Shift by windows of other classes in the stack, and its error [pm].
     neighbours_pm : array, `(M, 2)`
-        Shift by the defects around the windows, against the reference's [pm].
+        Shift by the defects around the windows [pm].
+    neighbours_u_pm : array, `(M, 2)`
+        The same less that of the reference's windows: what it does to displacements [pm].
     corrected : bool
         Whether the shifts were subtracted from the positions.
     """
@@ -131,6 +138,7 @@ class KnownBias:
     impurity_pm: FloatArray
     impurity_sigma_pm: FloatArray
     neighbours_pm: FloatArray
+    neighbours_u_pm: FloatArray
     corrected: bool
 
 
@@ -146,7 +154,8 @@ def error_budget(
 ) -> ErrorBudget:
     """The error budget of one class.
 
-    Statistical is the covariance of the windows' scatter. Systematic are
+    Statistical is the covariance of the windows' scatter, with the design effect of their images.
+    Systematic are
 
     * ``model``: what the other column models find, each corrected by its own simulation, less
       what this one does, as far as their difference exceeds its statistical error. Half of the
@@ -157,7 +166,7 @@ def error_budget(
       would not cancel shows as a difference between windows that were moved far and little
       (`between_images.shift_excess`).
     * ``scan``: scatter between images beyond that of their windows
-      (`between_images.image_excess`).
+      (`between_images.between_images`).
     * ``tilt``: a column whose two halves differ moves with tilt by the distance of its centre of
       scattering from the metals' plane times the tilt; assumed, independent between images.
     * ``impurity`` and ``neighbours``: the errors of what is known of them; all of it where it is
@@ -186,41 +195,45 @@ def error_budget(
     windows = window_values(measurement, stack, pair)
     base = None
     if reference is not None and reference_stack is not None:
-        base = window_values(reference, reference_stack, pair, sign=-1.0)
-    by_image = image_excess(windows, base, rings, rng.spawn(1)[0])
-    by_shift = shift_excess(windows, rings, rng.spawn(1)[0])
-    last = len(fits.site_pm) * 2
+        base = window_values(reference, reference_stack, pair)
+    # one group more than the rings: the strain of the triangles
+    triangles = np.full(windows.value.shape[1] - len(rings), rings.max(initial=-1) + 1)
+    groups = np.concatenate([rings, triangles])
+    images = between_images(windows, base, groups, rng.spawn(1)[0])
+    whole = between_images(windows, base, (groups == groups[-1]).astype(int), rng.spawn(1)[0])
+    by_shift = shift_excess(windows, groups, rng.spawn(1)[0])
     parts: dict[str, FloatArray] = {}
     strains: dict[str, float] = {}
-    parts["model"], strains["model"] = model_error(measurement, reference, pair, rings[:last])
+    parts["model"], strains["model"] = model_error(measurement, reference, pair, rings)
     parts["profile"], strains["profile"] = profile_error(measurement, reference, pair)
-    for name, excess in (("registration", by_shift), ("scan", by_image)):
-        parts[name] = np.sqrt(excess[rings[:last]]).reshape(-1, 2)
-        strains[name] = float(np.sqrt(excess[rings[last]]))
+    for name, excess in (("registration", by_shift), ("scan", images.excess)):
+        parts[name] = np.sqrt(excess[rings]).reshape(-1, 2)
+        strains[name] = float(np.sqrt(excess[-1]))
     parts["tilt"], strains["tilt"] = tilt_error(fits, stack, config.tilt_mrad, single_atom)
     parts["impurity"] = np.hypot(
         known.impurity_sigma_pm, 0.0 if known.corrected else known.impurity_pm
     )
-    parts["neighbours"] = np.abs(known.neighbours_pm) * (
-        config.neighbour_error if known.corrected else 1.0
-    )
+    around = config.neighbour_error if known.corrected else 1.0
+    parts["neighbours"] = around * np.abs(known.neighbours_u_pm)
     strains["impurity"] = np.hypot(
         abs(pair.strain_of(known.impurity_sigma_pm)),
         0.0 if known.corrected else abs(pair.strain_of(known.impurity_pm)),
     )
-    strains["neighbours"] = abs(pair.strain_of(known.neighbours_pm)) * (
-        config.neighbour_error if known.corrected else 1.0
-    )
+    strains["neighbours"] = around * abs(pair.strain_of(known.neighbours_u_pm))
     corrections = {"impurity": known.impurity_pm, "neighbours": known.neighbours_pm}
+    of_strain = {"impurity": known.impurity_pm, "neighbours": known.neighbours_u_pm}
     return ErrorBudget(
         class_name=fits.class_name,
         site_pm=fits.site_pm,
-        statistical_pm=pair.statistical_pm,
+        statistical_pm=pair.statistical_pm * np.sqrt(whole.design_effect[0]),
         parts=parts,
-        sigma_stat=pair.strain_error(measurement, reference),
+        sigma_stat=pair.strain_error(measurement, reference)
+        * float(np.sqrt(whole.design_effect[1])),
         strain_parts={name: float(value) for name, value in strains.items()},
         corrections=corrections if known.corrected else {},
+        design_effect=float(whole.design_effect[0]),
+        strain_design_effect=float(whole.design_effect[1]),
         strain_corrections={
-            name: pair.strain_of(shift) for name, shift in corrections.items() if known.corrected
+            name: pair.strain_of(shift) for name, shift in of_strain.items() if known.corrected
         },
     )

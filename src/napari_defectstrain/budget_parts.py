@@ -9,13 +9,16 @@ import numpy as np
 from .between_images import WindowValues
 from .columns import ColumnMeasurement
 from .displacement import displacement_field
-from .spacings import mean_spacing, spacing_gradient
+from .spacings import mean_spacing, nearest_metals, spacing_gradient
 from .types import ClassStack, ColumnFits, FloatArray, IntArray
 
 LAYER_PM = 168.0
 """Height of the two chalcogens of a column above and below the metals: half of 3.35 angstrom in
 WSe2 (Schutte, De Boer and Jellinek 1987, doi:10.1016/0022-4596(87)90057-0), 6 % less in sulphides,
 which is little beside what is assumed of the tilt."""
+
+TRIANGLES = 2.1
+"""Triangles around the sites within this distance [a] stand for the defect's own."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Pair:
 
 
 def rings_of(fits: ColumnFits, a_pm: float) -> IntArray:
-    """Group of each coordinate, and one more for the strain, `(2M + 1,)`.
+    """Group of each coordinate, `(2M,)`.
 
     Columns of one sublattice within 0.8 a (the centre; the nearest metals), within 2.1 a, and
     beyond.
@@ -96,26 +99,56 @@ def rings_of(fits: ColumnFits, a_pm: float) -> IntArray:
     radius = np.hypot(*fits.site_pm.T)
     ring = np.digitize(radius, [0.8 * a_pm, 2.1 * a_pm]) + 3 * fits.is_metal
     _, ring = np.unique(ring, return_inverse=True)
-    coordinates = np.repeat(ring, 2)
-    return np.asarray(np.append(coordinates, coordinates.max(initial=-1) + 1))
+    return np.asarray(np.repeat(ring, 2))
 
 
-def window_values(
-    measurement: ColumnMeasurement, stack: ClassStack, pair: Pair, sign: float = 1.0
-) -> WindowValues:
-    """What each window adds to every displacement and to the strain."""
+def window_values(measurement: ColumnMeasurement, stack: ClassStack, pair: Pair) -> WindowValues:
+    """What each window adds to every displacement, and to the strain of every triangle.
+
+    Triangles of metals around the chalcogen sites within `TRIANGLES` a, the defect's own among
+    them: to scan and registration all of them are alike, and one alone is too noisy.
+
+    Parameters
+    ----------
+    measurement : ColumnMeasurement
+        Either of the pair: windows of the reference act the other way.
+    stack : ClassStack
+        Its windows.
+    pair : Pair
+
+    Returns
+    -------
+    WindowValues
+        With `(N, 2M + T)` values.
+    """
     response = measurement.influence_pm.reshape(len(measurement.influence_pm), -1, 2)
     known = np.isfinite(response).all(axis=(0, 2))
     # a common shift of a window cancels: displacements are against the columns far away
     common = response[:, known].mean(axis=1, keepdims=True)
-    own, other = pair.gradients()
-    strain = np.nan_to_num(measurement.influence_pm) @ (own if sign > 0 else other)
-    value = np.concatenate(
-        [sign * (response - common).reshape(len(response), -1), strain[:, None]], axis=1
-    )
+    is_own = measurement.fits.class_name == pair.fits.class_name
+    base = mean_spacing(pair.base)
+    factor = 1.0 / base if is_own else -mean_spacing(pair.fits) / base**2
+    gradients = _triangle_gradients(measurement.fits, stack.a_pm)
+    strain = factor * np.nan_to_num(measurement.influence_pm) @ gradients.T
+    sign = 1.0 if is_own else -1.0
+    moved = (sign * (response - common)).reshape(len(response), -1)
     included = stack.included
     shift = np.hypot(*stack.shift_pm[included].T)
-    return WindowValues(value, stack.image_index[included], shift)
+    return WindowValues(np.hstack([moved, strain]), stack.image_index[included], shift)
+
+
+def _triangle_gradients(fits: ColumnFits, a_pm: float) -> FloatArray:
+    """Derivatives of the triangles' mean spacings by all coordinates, `(T, 2M)`."""
+    site = fits.site_pm
+    known = np.isfinite(fits.position_pm[:, 0])
+    radius = np.hypot(*site.T)
+    gradients = []
+    around = np.flatnonzero(~fits.is_metal & (radius < TRIANGLES * a_pm))
+    for centre in site[around]:
+        corner = nearest_metals(site - centre, fits.is_metal)
+        if known[corner].all() and np.all(np.hypot(*(site[corner] - centre).T) < 0.7 * a_pm):
+            gradients.append(spacing_gradient(fits.position_pm, site - centre, fits.is_metal))
+    return np.array(gradients)
 
 
 def model_error(

@@ -30,6 +30,9 @@ from .types import (
     no_progress,
 )
 
+NEIGHBOUR_ROUNDS = 4
+"""What the neighbours add follows from the fields of the classes, which hold it themselves."""
+
 
 def measure_spacings(
     stacks: Mapping[str, ClassStack], config: RunConfig, progress: Progress = no_progress
@@ -107,18 +110,21 @@ def _without_known_biases(
     weight = {name: c.fits.weight for name, c in columns.items()}
     shares = {name: dict(average.contaminants) for name, average in averages.items()}
     mixed = unmix_positions(position, weight, shares)
-    fields = {
-        name: displacement_field(_moved(c, mixed[name]).fits, base.fits)
-        for name, c in columns.items()
-        if name != reference
-    }
+    pure = {name: _moved(c, mixed[name]) for name, c in columns.items()}
+    nothing = np.zeros_like(base.fits.site_pm)
+    added = dict.fromkeys(columns, (nothing, nothing))  # by the neighbours
+    for _ in range(NEIGHBOUR_ROUNDS):
+        fields = {
+            name: displacement_field(_moved(c, added[name][1]).fits, pure[reference].fits)
+            for name, c in pure.items()
+            if name != reference
+        }
+        added = {name: _neighbours(name, stacks, fields, pure[name], reference) for name in pure}
     corrected, known = {}, {}
-    for name, c in columns.items():
-        around = _neighbours(name, stacks, fields, c, reference)
+    for name, c in pure.items():
         sigma = _impurity_error(name, position, averages, reference, config.budget.share_error)
-        known[name] = KnownBias(mixed[name], sigma, around, config.budget.correct)
-        bias = mixed[name] + around
-        corrected[name] = _moved(c, bias) if config.budget.correct else c
+        known[name] = KnownBias(mixed[name], sigma, *added[name], config.budget.correct)
+        corrected[name] = _moved(c, added[name][0]) if config.budget.correct else columns[name]
     return corrected, known
 
 
@@ -141,13 +147,19 @@ def _neighbours(
     fields: Mapping[str, DisplacementField],
     columns: ColumnMeasurement,
     reference: str,
-) -> FloatArray:
-    """What the neighbours add to the displacements of a class, `(M, 2)`; 0 where not known."""
+) -> tuple[FloatArray, FloatArray]:
+    """What the neighbours add to the positions of a class, and to its displacements, `(M, 2)`.
+
+    Of the reference, whose displacements are none, both are the same. Zero where the neighbours
+    aren't known. A common shift is what registration takes out.
+    """
     stack, base = stacks[name], stacks[reference]
-    fits = columns.fits
-    if name == reference or stack.neighbours is None or base.neighbours is None:
-        return np.zeros_like(fits.site_pm)
-    return neighbour_contribution(stack, base, fields, fits.site_pm, fits.is_metal).u_pm
+    site, is_metal = columns.fits.site_pm, columns.fits.is_metal
+    if stack.neighbours is None or base.neighbours is None:
+        return np.zeros_like(site), np.zeros_like(site)
+    found = neighbour_contribution(stack, base, fields, site, is_metal)
+    own = found.own_pm - found.own_pm.mean(axis=0)
+    return own, own if name == reference else found.u_pm
 
 
 def _impurity_error(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
 
 from .spacings import neighbouring_metals
 from .types import (
@@ -39,16 +38,27 @@ class PrecisionFit:
         What is left with any number of windows [pm]: spacings of the full average that differ by
         more than the noise of its windows explains. Where that is zero, the error is an upper limit
         (one sigma).
+    total : int
+        Windows there are.
+    cancelled_pm2 : float
+        By how much the variance in the average of all of them is below ``p1^2 / total``: windows of
+        one image make up for one another, as its lattice is fitted to all of its columns. It is
+        subtracted up to `total`, and beyond it as the same share. Zero where there is a floor.
     """
 
     p1_pm: float
     p1_std_pm: float
     floor_pm: float
     floor_std_pm: float
+    total: int = 1
+    cancelled_pm2: float = 0.0
 
     def at(self, n: FloatArray | IntArray | float) -> FloatArray:
         """Precision of averages of n windows [pm]."""
-        return np.asarray(np.sqrt(self.p1_pm**2 / np.asarray(n, dtype=float) + self.floor_pm**2))
+        number = np.asarray(n, dtype=float)
+        cancelled = self.cancelled_pm2 * np.minimum(self.total / number, 1.0)
+        variance = self.p1_pm**2 / number + self.floor_pm**2 - cancelled
+        return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
 
     def windows_needed(self, target_pm: float) -> float:
         """Windows to average for a precision of `target_pm`; infinity below the floor.
@@ -72,7 +82,9 @@ class PrecisionFit:
         rest = target_pm**2 - self.floor_pm**2
         if rest <= 0:
             return float("inf")
-        return float(np.ceil(np.round(self.p1_pm**2 / rest, 6)))
+        few = self.p1_pm**2 / (rest + self.cancelled_pm2)
+        many = (self.p1_pm**2 - self.total * self.cancelled_pm2) / rest
+        return float(np.ceil(np.round(few if few <= self.total else max(many, 0.0), 6)))
 
 
 @dataclass(frozen=True)
@@ -233,7 +245,10 @@ def _fit(
         return None
     design = np.column_stack([1.0 / n, np.full(len(n), 0.0 if own_structure else 1.0)])
     design = design / variance[:, None]
-    (p1_squared, floor_squared), _ = nnls(design, np.ones(len(n)))
+    p1_squared, floor_squared = np.linalg.lstsq(design, np.ones(len(n)), rcond=None)[0]
+    # never more than noise there is
+    cancelled = float(np.clip(-floor_squared, 0.0, 0.9 * p1_squared / total))
+    floor_squared = max(float(floor_squared), 0.0)
     centred = response if own_structure else response - response.mean(axis=1, keepdims=True)
     single = np.mean(centred**2, axis=1)  # (n,) what each window adds to p1^2
     p1_squared_error = float(np.std(single, ddof=1) / np.sqrt(total))
@@ -247,7 +262,12 @@ def _fit(
     at_zero = np.sqrt(floor_squared_error)
     slope = floor_squared_error / (2 * floor) if floor > 0 else np.inf
     return PrecisionFit(
-        p1, p1_squared_error / (2 * p1) if p1 > 0 else 0.0, floor, float(min(slope, at_zero))
+        p1,
+        p1_squared_error / (2 * p1) if p1 > 0 else 0.0,
+        floor,
+        float(min(slope, at_zero)),
+        total,
+        cancelled,
     )
 
 
