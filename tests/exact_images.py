@@ -36,23 +36,39 @@ def transfer(
     source_fwhm_pm: float = 105.0,
     defocus_spread_pm: float = 2000.0,
     defocus_pm: float = 0.0,
+    c5_mm: float = 0.0,
+    astigmatism_pm: float = 0.0,
+    coma_nm: float = 0.0,
+    jitter_pm: float = 0.0,
+    jitter_deg: float = 0.0,
 ) -> Array:
-    """Optical transfer function of the incoherent image, `(FIELD_PX, FIELD_PX)`, 1 at zero."""
+    """Optical transfer function of the incoherent image, `(FIELD_PX, FIELD_PX)`, 1 at zero.
+
+    Twofold astigmatism A1 and axial coma B2 along x; jitter blurs along one direction.
+    """
     n = 512  # a fine, wide grid of its own: the aperture's edge needs it
     k = np.fft.fftfreq(n, STEP_PM)
-    angle2 = (k[:, None] ** 2 + k[None, :] ** 2) * WAVELENGTH_PM**2
+    angle_y, angle_x = k[:, None] * WAVELENGTH_PM, k[None, :] * WAVELENGTH_PM
+    angle2 = angle_y**2 + angle_x**2
     edge = 0.5 * (SEMI_ANGLE_RAD - np.sqrt(angle2)) * n * STEP_PM / WAVELENGTH_PM
     aperture = np.clip(edge + 0.5, 0.0, 1.0)
-    otf = np.zeros((n, n))
+    otf = np.zeros((n, n), dtype=complex)
+    aberration = 0.5 * c3_nm * 1e3 * angle2**2 + c5_mm * 1e9 / 3.0 * angle2**3
+    aberration += astigmatism_pm * (angle_x**2 - angle_y**2) + 2e3 * coma_nm * angle2 * angle_x
     nodes, node_weights = np.polynomial.hermite_e.hermegauss(11)
     for node, node_weight in zip(nodes, node_weights, strict=True):
         focus = defocus_pm + node * defocus_spread_pm
-        phase = np.pi / WAVELENGTH_PM * (focus * angle2 + 0.5 * c3_nm * 1e3 * angle2**2)
+        phase = np.pi / WAVELENGTH_PM * (focus * angle2 + aberration)
         intensity = np.abs(np.fft.ifft2(aperture * np.exp(-1j * phase))) ** 2
-        otf += node_weight * np.fft.fft2(intensity).real
+        otf += node_weight * np.fft.fft2(intensity)
     otf /= otf[0, 0]
+    if coma_nm == 0.0:
+        otf = otf.real
     sigma = source_fwhm_pm / np.sqrt(8.0 * np.log(2.0))
     otf *= np.exp(-2.0 * np.pi**2 * sigma**2 * (k[:, None] ** 2 + k[None, :] ** 2))
+    turn = np.deg2rad(jitter_deg)
+    along = np.cos(turn) * k[None, :] + np.sin(turn) * k[:, None]
+    otf *= np.exp(-2.0 * np.pi**2 * jitter_pm**2 * along**2)
     stride = n // FIELD_PX
     return np.ascontiguousarray(otf[::stride, ::stride])
 
@@ -81,7 +97,7 @@ def render(position_pm: Array, weight: Array, otf: Array, size: int = 131) -> Ar
     k = np.fft.fftfreq(FIELD_PX, STEP_PM)
     phase_y = np.exp(-2j * np.pi * k[:, None] * position_pm[None, :, 1])
     phase_x = np.exp(-2j * np.pi * k[None, :] * position_pm[:, 0, None])
-    image = np.fft.ifft2((phase_y * weight) @ phase_x * otf).real / np.mean(otf)
+    image = np.fft.ifft2((phase_y * weight) @ phase_x * otf).real / np.mean(otf).real
     r = size // 2
     index = np.arange(-r, r + 1) % FIELD_PX
     return np.ascontiguousarray(image[np.ix_(index, index)][::-1])
