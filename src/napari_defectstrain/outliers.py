@@ -84,8 +84,8 @@ def left_out(
         # One template for all: outside the core all classes look alike.
         template = _masked_mean(windows, reference, discs)
         every = np.arange(len(found))
-        level = _log_power(windows, every, template, surroundings, discs)
-        score = _score(level, good, found.image_index)
+        power = _power(windows, every, template, surroundings, discs)
+        score = _power_score(power, good, found.image_index)
         _mark(reason, score > sigma, score, "outlier: surroundings {:.1f} sigma")
     shape = _matched_filter(frame, column_sigma_pm)
     for role in np.unique(found.class_index):
@@ -94,18 +94,19 @@ def left_out(
             continue
         median = np.median(windows[mine], axis=0)
         height = np.einsum("nij,ij->n", windows[mine] - median, shape)
-        level = _log_power(windows, mine, median, ~surroundings, discs)
-        reason[mine] = _at_centre(height, level, found.image_index[mine], sigma)
+        power = _power(windows, mine, median, ~surroundings, discs)
+        reason[mine] = _at_centre(height, power, found.image_index[mine], sigma)
     return reason
 
 
-def _at_centre(height: FloatArray, level: FloatArray, image: IntArray, sigma: float) -> StrArray:
+def _at_centre(height: FloatArray, power: FloatArray, image: IntArray, sigma: float) -> StrArray:
     """Reasons for windows of one class by their centre and core; empty where they are alike."""
     reason = np.full(len(height), "", dtype="<U64")
-    score = _score(height, np.ones(len(height), dtype=bool), np.zeros_like(image), NEGLIGIBLE)
+    everyone = np.ones(len(height), dtype=bool)
+    score = _score(height, np.zeros_like(height), everyone, NEGLIGIBLE)
     _mark(reason, score > sigma, score, "outlier: centre too bright, {:.1f} sigma")
     _mark(reason, score < -sigma, -score, "outlier: centre too dark, {:.1f} sigma")
-    score = _score(level, reason == "", image)
+    score = _power_score(power, reason == "", image)
     _mark(reason, (reason == "") & (score > sigma), score, "outlier: core {:.1f} sigma")
     return reason
 
@@ -154,12 +155,12 @@ def _masked_mean(windows: FloatArray, which: IntArray, discs: _Discs) -> FloatAr
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), plain))
 
 
-def _log_power(
+def _power(
     windows: FloatArray, which: IntArray, template: FloatArray, mask: BoolArray, discs: _Discs
 ) -> FloatArray:
-    """Logarithm of the mean squared difference of some windows from a template, `(len(which),)`.
+    """Mean squared difference of some windows from a template over a mask, `(len(which),)`.
 
-    Over the mask, less what neighbours touch; NaN where nothing is left.
+    Less what neighbours touch; NaN where nothing is left.
     """
     power = np.full(len(which), np.nan)
     expected = template.astype(windows.dtype)
@@ -170,38 +171,52 @@ def _log_power(
         count = use.sum(axis=(1, 2))
         square = np.einsum("nij,nij->n", difference, difference, dtype=float)
         power[part] = np.where(count > 0, square / np.maximum(count, 1), np.nan)
-    return np.asarray(np.log(power + NEGLIGIBLE**2))
+    return power
 
 
 def _matched_filter(frame: WindowFrame, sigma_pm: float) -> FloatArray:
     """Pixel weights whose sum with a window is the height of a column at its centre, `(P, P)`.
 
-    A Gaussian less its mean over the disc up to halfway to the metals: a constant adds nothing.
+    A Gaussian less its mean over a disc that ends short of the metals: a constant adds nothing.
     """
     radius = np.linalg.norm(frame.position_pm, axis=2)
-    disc = radius < 0.4 * frame.a_pm
+    disc = radius < 0.5 * frame.a_pm
     column = np.exp(-0.5 * (radius / sigma_pm) ** 2)
     shape = np.where(disc, column - column[disc].mean(), 0.0)
     return np.asarray(shape / (shape * column).sum())
 
 
-def _score(value: FloatArray, good: BoolArray, image: IntArray, floor: float = 0.0) -> FloatArray:
-    """Deviation from the median of the good ones of the same image, in robust sigmas, `(N,)`.
+def _power_score(power: FloatArray, good: BoolArray, image: IntArray) -> FloatArray:
+    """Deviation of the logarithm of mean squares, in robust sigmas; 0 where negligible, `(N,)`.
 
-    Images differ in dose and contamination; the scatter about their medians is one for all.
-    Images with few windows are compared with the median of all.
+    Images differ in dose and contamination: each window is compared with the median of its own
+    image, or of all where that has few windows; the scatter about the medians is one for all.
     """
-    score = np.full(len(value), np.nan)
-    known = good & np.isfinite(value)
-    if known.sum() < MIN_FOR_OUTLIERS:
-        return score
-    centre = np.full(len(value), np.median(value[known]))
+    level = np.log(np.maximum(power, 1e-30))
+    known = good & np.isfinite(level)
+    if not known.any():
+        return np.full(len(power), np.nan)
+    centre = np.full(len(level), np.median(level[known]))
     for i in np.unique(image[known]):
         mine = image == i
         if (known & mine).sum() >= MIN_FOR_OUTLIERS:
-            centre[mine] = np.median(value[known & mine])
-    spread = 1.4826 * float(np.median(np.abs(value - centre)[known]))
-    return np.asarray((value - centre) / max(spread, floor, 1e-9))
+            centre[mine] = np.median(level[known & mine])
+    score = _score(level, centre, good, 1e-9)
+    return np.asarray(np.where(power - np.exp(centre) > NEGLIGIBLE**2, score, 0.0))
+
+
+def _score(value: FloatArray, centre: FloatArray, good: BoolArray, floor: float) -> FloatArray:
+    """Deviation from a centre, less the median of all, in robust sigmas of the good, `(N,)`.
+
+    NaN where they are too few to tell.
+    """
+    left = value - centre
+    known = good & np.isfinite(left)
+    if known.sum() < MIN_FOR_OUTLIERS:
+        return np.full(len(value), np.nan)
+    left = left - np.median(left[known])
+    spread = 1.4826 * float(np.median(np.abs(left[known])))
+    return np.asarray(left / max(spread, floor))
 
 
 def _mark(reason: StrArray, which: BoolArray, score: FloatArray, text: str) -> None:
