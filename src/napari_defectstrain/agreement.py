@@ -58,9 +58,11 @@ class Weighting:
 
     Parameters
     ----------
-    root : array, `(rank, n)`
-        ``W``: the weighted sum of squares of a vector is that of ``W x``.
+    root : array, `(k, n)`
+        ``W``: the weighted sum of squares of a vector is that of ``W x``; k is the rank or n.
     covariance : array, `(n, n)`
+    rank : int
+        Independent coordinates.
     windows : float
         Effective number of windows that the covariance was estimated from; inf: it is exact.
     weights : str
@@ -69,13 +71,9 @@ class Weighting:
 
     root: FloatArray
     covariance: FloatArray
+    rank: int
     windows: float
     weights: str
-
-    @property
-    def rank(self) -> int:
-        """Independent coordinates."""
-        return len(self.root)
 
 
 def effective_windows(n_class: int, n_reference: int) -> float:
@@ -144,8 +142,8 @@ def weighting(
         )
     if weights == "full" or (weights == "auto" and enough):
         root = (vectors[:, kept] / np.sqrt(values[kept])).T / sigma
-        return Weighting(np.asarray(root), covariance, windows, "full")
-    return Weighting(np.diag(1.0 / sigma), covariance, windows, "diagonal")
+        return Weighting(np.asarray(root), covariance, rank, windows, "full")
+    return Weighting(np.diag(1.0 / sigma), covariance, rank, windows, "diagonal")
 
 
 def agreement(
@@ -169,7 +167,7 @@ def agreement(
     """
     z = weighting.root @ residual
     total = float(z @ z)
-    fitted = np.zeros((weighting.rank, 0))
+    fitted = np.zeros((len(weighting.root), 0))
     if jacobian is not None and jacobian.size:
         left, singular, _ = np.linalg.svd(weighting.root @ jacobian, full_matrices=False)
         fitted = left[:, singular > 1e-9 * singular[0]]
