@@ -43,6 +43,8 @@ class ImageColumnConfig(Config):
     information_limit_per_pm : float
         Where an aperture like the probe's passes nothing more, ``2 alpha / lambda`` [1/pm]: it
         shapes the start of the profile, in images of known pixel size.
+    modes : int
+        How many smooth changes of the start are learnt, besides its two blurs.
     prior_sigma : float
         How far the transfer function may depart from that start where the image says nothing.
     learn_columns : int
@@ -65,10 +67,11 @@ class ImageColumnConfig(Config):
     noise: str = "auto"
     sigma_px: float | None = None
     background_spacing: float = 6.0
-    n_coefficients: int = 10
+    n_coefficients: int = 14
     cutoff_sigma: float = 0.7
     information_limit_per_pm: float = 0.012
-    prior_sigma: float = 0.05
+    modes: int = 3
+    prior_sigma: float = 0.2
     learn_columns: int = 2500
     single_radius_sigma: float = 1.7
     min_weight: float = 0.05
@@ -92,6 +95,7 @@ class ImageColumnConfig(Config):
             "n_coefficients": (MIN_COEFFICIENTS, 40),
             "cutoff_sigma": (0.3, 2.0),
             "information_limit_per_pm": (0.004, np.inf),
+            "modes": (0, 8),
             "prior_sigma": (1e-6, np.inf),
             "learn_columns": (20, np.inf),
             "single_radius_sigma": (1.0, 6.0),

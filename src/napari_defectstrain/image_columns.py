@@ -21,7 +21,7 @@ from .image_fit import BRIGHT_PERCENTILE, ImageFit, ImageFitter, ImageState, Pix
 from .image_rendering import Shape
 from .image_single import fit_each
 from .image_system import marginal_covariance
-from .profiles import ColumnProfile, gaussian_profile, spline_profile
+from .profiles import MIN_COEFFICIENTS, ColumnProfile, gaussian_profile, spline_profile
 from .types import (
     BoolArray,
     CalibratedImage,
@@ -214,7 +214,7 @@ def _together(
         position=start.copy(),
         weight=_first_weights(pixels, start, sigma, level),
         background=np.full(surface.size, level),
-        shape=Shape(gaussian_profile(sigma), np.arange(0), np.eye(3)),
+        shape=Shape.starting(gaussian_profile(sigma), np.zeros((MIN_COEFFICIENTS, 0)), np.eye(3)),
         empty=np.zeros(len(start), dtype=bool),
     )
     loose = config.tolerance_px if config.model == "gaussians" else LOOSE_PX
@@ -249,15 +249,35 @@ def _learn(
     profile = spline_profile(
         sigma, config.n_coefficients, config.cutoff_sigma, limit, SPOT_SIGMA / sigma
     )
-    spot = profile.basis(np.array([SPOT_SIGMA / sigma]))[0]
-    free = np.delete(np.arange(len(spot) - 1), int(np.argmax(spot)))
     profile = profile.with_blur(blur - np.array([sigma**2, 0.0, sigma**2]))
     traceless = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
-    state = replace(fit.state, shape=Shape(profile, free, traceless))
+    state = replace(
+        fit.state, shape=Shape.starting(profile, _modes(profile, sigma, config.modes), traceless)
+    )
     learner = ImageFitter(
         fitter.pixels, fitter.start, sigma, profile.cutoff_per_pm, fitter.surface, config
     )
     return learner.run(state, fit.noise, config.tolerance_px, progress, near=True), learner
+
+
+def _modes(profile: ColumnProfile, sigma: float, count: int) -> FloatArray:
+    """Smooth changes of a transfer function, `(C, count)` coefficients.
+
+    ``T(k) (1 - x) x^j`` with ``x = (k / spot)^2``: nothing at the spots, where the common factor of
+    weights and profile is tied, and smooth in k^2, for aberrations don't change the slope of a
+    transfer function at zero (Hopkins 1955, doi:10.1098/rspa.1955.0158). What images say of k below
+    the spots, where the tails are, is little beside contamination: it is the continuation of
+    what they say from the spots on.
+    """
+    k = np.linspace(0.0, profile.cutoff_per_pm, 500)
+    basis = profile.basis(k)
+    x = (k * sigma / SPOT_SIGMA) ** 2
+    goal = (basis @ profile.coefficient * (1.0 - x))[:, None] * (0.3 * x[:, None]) ** np.arange(
+        count
+    )
+    found = np.zeros((basis.shape[1], count))
+    found[:-1] = np.linalg.lstsq(basis[:, :-1], goal, rcond=None)[0]
+    return found
 
 
 def _report(

@@ -24,12 +24,14 @@ from .image_derivatives import (
 )
 from .image_noise import estimate_noise
 from .image_rendering import ColumnRenderer, ComplexArray, Shape
-from .image_system import NormalEquations, ShapeCoupling
+from .image_system import NormalEquations
 from .types import BoolArray, FloatArray, IntArray, Progress
 
 MAX_STEP_SIGMA = 0.5
 REBUILD_SIGMA = 0.04
 SOLVE_TOLERANCE = 1e-2
+SHAPE_TOLERANCE = 1e-3
+ROWS = 32  # of an image at a time: sums of 32 bits stay exact enough
 LEAST_SIGNIFICANCE = 3.0
 BRIGHT_PERCENTILE = 75.0
 MAX_SHAPE_STEP = 0.3
@@ -95,6 +97,58 @@ class ImageFit:
     moved: FloatArray
 
 
+class FreeShape:
+    """The shape's parameters when weights, positions and background follow them.
+
+    Parameters
+    ----------
+    columns : array, `(N, 3, S)`
+        By how much each column's parameters fall when a parameter of the shape grows.
+    background : array, `(ny, nx, S)`
+    images : array, `(S, H, W)`
+        Derivatives of the image by the shape, all else following.
+    inverse : array, `(H, W)`
+        One over the variance of each pixel.
+    prior : array, `(S,)`
+        Information that is known beforehand.
+    """
+
+    def __init__(
+        self,
+        columns: FloatArray,
+        background: FloatArray,
+        images: FloatArray,
+        inverse: FloatArray,
+        prior: FloatArray,
+    ) -> None:
+        self.columns, self.background, self.images = columns, background, images
+        self.normal = np.diag(prior)
+        for start in range(0, images.shape[1], ROWS):
+            rows = images[:, start : start + ROWS]
+            weighted = rows * inverse[start : start + ROWS]
+            flat = rows.reshape(len(rows), -1)
+            self.normal += (flat @ weighted.reshape(len(rows), -1).T).astype(float)
+
+    def step(self, pull: FloatArray, prior_pull: FloatArray) -> FloatArray:
+        """Step of the shape's parameters, `(S,)`.
+
+        Parameters
+        ----------
+        pull : array, `(H, W)`
+            Residual over the variance.
+        prior_pull : array, `(S,)`
+            Gradient of the prior.
+        """
+        gradient = prior_pull.copy()
+        for start in range(0, pull.shape[0], ROWS):
+            rows = self.images[:, start : start + ROWS]
+            gradient += rows.reshape(len(rows), -1) @ pull[start : start + ROWS].ravel()
+        scale = 1.0 / np.sqrt(np.maximum(np.diag(self.normal), 1e-300))
+        scaled = self.normal * np.outer(scale, scale)
+        scaled += 1e-12 * np.eye(len(scale))
+        return np.asarray(scale * np.linalg.solve(scaled, scale * gradient))
+
+
 class ImageFitter:
     """Fits all columns of one image.
 
@@ -152,7 +206,6 @@ class ImageFitter:
         near : bool
             True where the start is the end of another fit.
         """
-        prior_mean = state.shape.value
         rebuild, first = True, not near
         for i in range(self.config.max_iterations):
             progress(i / self.config.max_iterations, "Fitting all columns together")
@@ -166,15 +219,24 @@ class ImageFitter:
             if rebuild:
                 found = information(patches, inverse, self.pairs[: 0 if first else None])
                 state = self.without_empty(state, found)
-                by = self.renderer.by_shape(state.shape)[: 0 if first else None]
-                equations = self.equations(state, patches, inverse, factor, by, found)
-            step = equations.solve(
-                patches.project(pull),
-                self.surface.adjoint(pull),
-                self.shape_pull(state.shape, by, pull, factor, prior_mean),
+                cells = self.surface.gather(inverse)
+                equations = NormalEquations(found, self.surface, cells, state.position, state.empty)
+                learn = len(state.shape.amount) > 0 and not first
+                free = (
+                    self.free_shape(state, patches, inverse, factor, equations) if learn else None
+                )
+            columns, background = equations.solve(
+                patches.project(pull)[..., None],
+                self.surface.adjoint(pull)[..., None],
                 SOLVE_TOLERANCE,
             )
-            state, moved = self.moved(state, *step)
+            by_shape = np.zeros(len(state.shape.amount))
+            if free is not None:
+                departure = -state.shape.amount * self.prior(state.shape)
+                by_shape = self.limited(state.shape, free.step(pull, departure))
+                columns = columns - (free.columns @ by_shape)[..., None]
+                background = background - (free.background @ by_shape)[..., None]
+            state, moved = self.moved(state, columns[..., 0], background[..., 0], by_shape)
             typical = float(np.sqrt(np.mean(moved[~state.empty] ** 2)))
             rebuild = first or typical > REBUILD_SIGMA * self.sigma
             first = False
@@ -216,50 +278,49 @@ class ImageFitter:
         position = np.where(empty[:, None], self.start, state.position)
         return replace(state, empty=empty, position=position)
 
-    def equations(
+    def prior(self, shape: Shape) -> FloatArray:
+        """One over the variance that the shape's parameters are held to their start by."""
+        strength = np.zeros(len(shape.amount))
+        strength[: shape.n_modes] = self.config.prior_sigma**-2
+        return strength
+
+    def free_shape(
         self,
         state: ImageState,
         patches: Patches,
         inverse: FloatArray,
         factor: ComplexArray,
-        by_shape: FloatArray,
-        found: Information,
-    ) -> NormalEquations:
-        """The normal equations at a state."""
-        shape = None
-        if len(by_shape):
-            columns, background, images = [], [], []
-            for by in by_shape:
-                image = self.renderer.image(factor * by)
-                weighted = image * inverse
-                columns.append(patches.project(weighted))
-                background.append(self.surface.adjoint(weighted))
-                images.append((image.ravel(), weighted.ravel()))
-            own = np.array([[float(a @ b) for _, b in images] for a, _ in images])
-            n_free = len(state.shape.free)
-            own[np.arange(n_free), np.arange(n_free)] += self.config.prior_sigma**-2
-            shape = ShapeCoupling(np.stack(columns, axis=-1), np.stack(background, axis=-1), own)
-        cells = self.surface.gather(inverse)
-        return NormalEquations(found, self.surface, cells, state.position, state.empty, shape)
+        equations: NormalEquations,
+    ) -> FreeShape:
+        """What of the shape's derivative images no weight and no background can imitate.
 
-    def shape_pull(
-        self,
-        shape: Shape,
-        by_shape: FloatArray,
-        pull: FloatArray,
-        factor: ComplexArray,
-        prior_mean: FloatArray,
-    ) -> FloatArray:
-        """Gradient of the shape's parameters, the prior's pull included."""
-        if not len(by_shape):
-            return np.zeros(0)
-        product = (np.conj(self.renderer.spectrum(pull)) * factor).real
-        gradient = by_shape.reshape(len(by_shape), -1) @ product.ravel()
-        gradient = np.asarray(gradient, dtype=float)
-        n_free = len(shape.free)
-        departure = (prior_mean - shape.value)[:n_free]
-        gradient[:n_free] += departure / self.config.prior_sigma**2
-        return gradient
+        A change of the profile's tails looks almost like a change of the background: what is left
+        when that is taken out must be formed as an image, for a difference of two large sums of
+        products would drown in their errors.
+        """
+        by_shape = self.renderer.by_shape(state.shape)
+        right_columns, right_background = [], []
+        for by in by_shape:
+            weighted = self.renderer.image(factor * by) * inverse
+            right_columns.append(patches.project(weighted))
+            right_background.append(self.surface.adjoint(weighted))
+        columns, background = equations.solve(
+            np.stack(right_columns, axis=-1), np.stack(right_background, axis=-1), SHAPE_TOLERANCE
+        )
+        transfer = self.renderer.transfer(state.shape.profile)
+        images = []
+        for k, by in enumerate(by_shape):
+            weights = self.renderer.structure_factor(state.position, columns[:, 0, k])
+            image = self.renderer.image(factor * by - weights * transfer)
+            images.append(image - self.surface.evaluate(background[..., k]))
+        return FreeShape(columns, background, np.stack(images), inverse, self.prior(state.shape))
+
+    def limited(self, shape: Shape, step: FloatArray) -> FloatArray:
+        """A step of the shape, no longer than what a straight line may follow."""
+        scale = np.ones(len(step))
+        scale[shape.n_modes :] = self.sigma**2
+        largest = float(np.max(np.abs(step) / scale))
+        return np.asarray(step * min(1.0, MAX_SHAPE_STEP / max(largest, 1e-300)))
 
     def moved(
         self,
@@ -272,19 +333,13 @@ class ImageFitter:
         limit = MAX_STEP_SIGMA * self.sigma
         step = np.clip(columns[:, 1:], -limit, limit)
         step[state.empty] = 0.0
-        shape = state.shape
-        if len(by_shape):
-            scale = np.ones(len(by_shape))
-            scale[len(shape.free) :] = self.sigma**2
-            largest = float(np.max(np.abs(by_shape) / scale))
-            shape = shape.moved(by_shape * min(1.0, MAX_SHAPE_STEP / max(largest, 1e-300)))
         return (
             replace(
                 state,
                 position=state.position + step,
                 weight=state.weight + columns[:, 0],
                 background=state.background + background,
-                shape=shape,
+                shape=state.shape.moved(by_shape),
             ),
             np.asarray(np.abs(step).max(axis=1)),
         )

@@ -21,7 +21,7 @@ from .types import DefectStrainError, FloatArray, IntArray
 ComplexArray = npt.NDArray[np.complexfloating]
 
 SPREADS = ((1, 0.9, 5), (1, 1.1, 6), (2, 0.9, 5), (2, 1.1, 6), (3, 1.1, 6))
-"""How fine a grid, in pixels of the image, and sigma and reach of the Gaussian on it that points are
+"""How fine a grid against the pixels, and sigma and reach of the Gaussian on it that points are
 spread by: the first is taken that keeps `TOLERANCE`. The reach cuts off 4e-7 of its height."""
 
 TOLERANCE = 1e-6
@@ -37,33 +37,42 @@ class Shape:
     ----------
     profile : ColumnProfile
         Lengths in px, x and y (down) of the image.
-    free : array of int, `(F,)`
-        Coefficients of its spline that are fitted.
+    modes : array, `(C, F)`
+        Directions of the spline's coefficients that are fitted.
     blur_basis : array, `(3, B)`
         Directions of the blur (xx, xy, yy) that are fitted.
+    amount : array, `(F + B,)`
+        How far along each the profile has come from its start.
     """
 
     profile: ColumnProfile
-    free: IntArray
+    modes: FloatArray
     blur_basis: FloatArray
+    amount: FloatArray
+
+    @classmethod
+    def starting(cls, profile: ColumnProfile, modes: FloatArray, blur_basis: FloatArray) -> Shape:
+        """A profile to start from."""
+        return cls(profile, modes, blur_basis, np.zeros(modes.shape[1] + blur_basis.shape[1]))
 
     @property
-    def size(self) -> int:
-        """Number of fitted parameters, ``F + B``."""
-        return len(self.free) + int(self.blur_basis.shape[1])
-
-    @property
-    def value(self) -> FloatArray:
-        """The fitted parameters, coefficients first, `(F + B,)`; blur counts from zero."""
-        blur = np.linalg.pinv(self.blur_basis) @ self.profile.blur_pm2
-        return np.concatenate([self.profile.coefficient[self.free], blur])
+    def n_modes(self) -> int:
+        """Number of modes, ``F``."""
+        return int(self.modes.shape[1])
 
     def moved(self, step: FloatArray) -> Shape:
         """The shape after a step of the fitted parameters."""
-        coefficient = self.profile.coefficient.copy()
-        coefficient[self.free] += step[: len(self.free)]
-        blur = self.profile.blur_pm2 + self.blur_basis @ step[len(self.free) :]
-        return replace(self, profile=replace(self.profile, coefficient=coefficient, blur_pm2=blur))
+        by_modes, by_blur = np.split(step, [self.n_modes])
+        profile = replace(
+            self.profile,
+            coefficient=self.profile.coefficient + self.modes @ by_modes,
+            blur_pm2=self.profile.blur_pm2 + self.blur_basis @ by_blur,
+        )
+        return replace(self, profile=profile, amount=self.amount + step)
+
+    def fixed(self) -> Shape:
+        """The same profile with nothing to fit."""
+        return Shape.starting(self.profile, self.modes[:, :0], self.blur_basis[:, :0])
 
 
 class ColumnRenderer:
@@ -153,10 +162,10 @@ class ColumnRenderer:
         """Derivatives of the transfer function by the fitted parameters, `(F + B, ky, kx)`."""
         profile = shape.profile
         rows = []
-        if len(shape.free):
+        if shape.n_modes:
             blur = self._blur(profile.blur_pm2)
-            basis = profile.basis(self._k_table)
-            rows += [self._radial(basis[:, q]) * blur for q in shape.free]
+            radial = profile.basis(self._k_table) @ shape.modes
+            rows += [self._radial(column) * blur for column in radial.T]
         if shape.blur_basis.shape[1]:
             transfer = self.transfer(profile)
             ky, kx = self.ky.astype(self.dtype), self.kx.astype(self.dtype)

@@ -1,8 +1,6 @@
-"""The normal equations of all columns of an image, its background and the columns' shape."""
+"""The normal equations of all columns of an image and its background."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import bsr_array, csc_array, eye_array
@@ -13,33 +11,13 @@ from .image_derivatives import Information
 from .types import BoolArray, FloatArray, IntArray
 
 MAX_STEPS = 60
-SHAPE_TOLERANCE = 1e-3
 CAVITY_ROUNDS = 4
 CAVITY_TOLERANCE = 1e-3
 RIDGE = 1e-6
 
 
-@dataclass(frozen=True)
-class ShapeCoupling:
-    """The shape's part of the normal equations.
-
-    Parameters
-    ----------
-    columns : array, `(N, 3, S)`
-        With the columns' parameters.
-    background : array, `(ny, nx, S)`
-        With the background's.
-    own : array, `(S, S)`
-        With itself, any prior included.
-    """
-
-    columns: FloatArray
-    background: FloatArray
-    own: FloatArray
-
-
 class NormalEquations:
-    """Normal equations, solved by conjugate gradients; the shape is eliminated exactly.
+    """Normal equations, solved by conjugate gradients.
 
     Parameters
     ----------
@@ -51,7 +29,6 @@ class NormalEquations:
         (y, x) of the columns [px].
     empty : array of bool, `(N,)`
         Columns whose positions are held.
-    shape : ShapeCoupling or None
     """
 
     def __init__(
@@ -61,7 +38,6 @@ class NormalEquations:
         cells: FloatArray,
         position: FloatArray,
         empty: BoolArray,
-        shape: ShapeCoupling | None,
     ) -> None:
         self.surface = surface
         self.n = len(position)
@@ -79,35 +55,35 @@ class NormalEquations:
         lost = np.einsum("na,nab,nb->n", level, self._inverse, level)
         reduced = surface.normal(cells - surface.gather_points(position, 0.98 * lost))
         self._reduced = splu(self._ridged(reduced))
-        self._shape = shape
-        if shape is not None:
-            columns = np.where(self.held[..., None], 0.0, shape.columns)
-            self._right = _joined(columns, shape.background)
-            self._solved = self._solve(self._right, SHAPE_TOLERANCE)
-            self._schur = shape.own - self._right.T @ self._solved
 
     def _ridged(self, matrix: csc_array) -> csc_array:
         ridge = RIDGE * float(matrix.diagonal().max())
         return csc_array(matrix + ridge * eye_array(matrix.shape[0], format="csc"))
 
     def solve(
-        self, columns: FloatArray, background: FloatArray, shape: FloatArray, tolerance: float
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Steps of the columns `(N, 3)`, the background and the shape for a gradient."""
-        right = _joined(np.where(self.held, 0.0, columns)[..., None], background[..., None])
-        step = self._solve(right, tolerance)[:, 0]
-        by_shape = np.zeros(0)
-        if self._shape is not None:
-            scale = 1.0 / np.sqrt(np.maximum(np.diag(self._shape.own), 1e-300))
-            scaled = self._schur * np.outer(scale, scale) + 1e-10 * np.eye(len(scale))
-            pull = shape - self._right.T @ step
-            by_shape = scale * np.linalg.lstsq(scaled, scale * pull, rcond=1e-10)[0]
-            step = step - self._solved @ by_shape
-        return (*self._parted(step[:, None], 0), by_shape)
+        self, columns: FloatArray, background: FloatArray, tolerance: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Solutions for right-hand sides.
 
-    def _parted(self, vector: FloatArray, which: int) -> tuple[FloatArray, FloatArray]:
-        columns = vector[: 3 * self.n, which].reshape(-1, 3)
-        return columns, vector[3 * self.n :, which].reshape(self.surface.size)
+        Parameters
+        ----------
+        columns : array, `(N, 3, m)`
+            Of weight, y and x of each column.
+        background : array, `(ny, nx, m)`
+        tolerance : float
+            Of the norm that the preconditioner defines.
+
+        Returns
+        -------
+        columns, background : arrays
+            Of the same shapes; zero for positions that are held.
+        """
+        m = columns.shape[-1]
+        held = np.where(self.held[..., None], 0.0, columns)
+        right = np.concatenate([held.reshape(-1, m), background.reshape(-1, m)])
+        solution = self._solve(right, tolerance)
+        n = 3 * self.n
+        return solution[:n].reshape(-1, 3, m), solution[n:].reshape(*self.surface.size, m)
 
     def _times(self, vector: FloatArray) -> FloatArray:
         """The normal matrix times vectors `(3N + B, m)`."""
@@ -149,11 +125,6 @@ class NormalEquations:
             direction = towards + np.where(size > 0, new / np.maximum(size, 1e-300), 0) * direction
             size = new
         return solution
-
-
-def _joined(columns: FloatArray, surface: FloatArray) -> FloatArray:
-    m = columns.shape[-1]
-    return np.concatenate([columns.reshape(-1, m), surface.reshape(-1, m)])
 
 
 def held_blocks(
