@@ -34,7 +34,7 @@ from napari_defectstrain.runs import ClassMeasurement, RunConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, simulate_image
 from napari_defectstrain.simulate.relaxation import relaxation
 from napari_defectstrain.simulate.samples import paper_like
-from napari_defectstrain.types import ClassStack, FloatArray, Sites
+from napari_defectstrain.types import BoolArray, ClassStack, FloatArray, Sites
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import exact_images as exact  # noqa: E402
@@ -56,7 +56,7 @@ class Found:
     """Displacements of one class in one data set, `(M, 2)` each [pm], and its strain."""
 
     site_pm: FloatArray
-    is_metal: FloatArray
+    is_metal: BoolArray
     position_pm: FloatArray
     position_sigma_pm: FloatArray
     deviation_pm: FloatArray
@@ -113,7 +113,7 @@ def draw_windows(name: str, n: int, jitter_px: float, rng: np.random.Generator) 
     for i in range(n):
         dx, dy = rng.normal(0.0, SHIFT_PM, 2)
         spectrum = clean_spectrum(name) * np.exp(-2j * np.pi * (kx * dx + ky * dy))
-        image = np.fft.ifft2(spectrum).real[np.ix_(index, index)][::-1]
+        image: FloatArray = np.fft.ifft2(spectrum).real[np.ix_(index, index)][::-1]
         if jitter_px:
             image = jittered(image if i % 2 else image.T, jitter_px, rng)
             image = image if i % 2 else image.T
@@ -248,10 +248,11 @@ def pull_table(sets: list[dict[str, Found]]) -> None:
             continue
         metal = own[0].is_metal
         for label, part in (("metal", metal), ("chalcogen", ~metal)):
-            cut = tuple(
+            deviation, sigma, total = (
                 np.concatenate([getattr(f, k)[part].ravel() for f in own])
                 for k in ("deviation_pm", "sigma_pm", "total_pm")
             )
+            cut = (deviation, sigma, total)
             every.append(cut)
             _pull_row(name, label, *cut)
     for which, label in ((slice(0, None, 2), "metal"), (slice(1, None, 2), "chalcogen")):
