@@ -44,12 +44,19 @@ def averaged(qtbot, monkeypatch):
     """Averages of two regions."""
     viewer = ViewerModel()
     detect(viewer, qtbot, monkeypatch, 1, 2)
-    widget = AverageWidget(viewer)
-    qtbot.addWidget(widget)
-    widget.references.setValue(40)
-    widget.window.setValue(2.0)
+    widget = averager(viewer, qtbot)
     run(qtbot, widget)
     return viewer, widget
+
+
+def averager(viewer, qtbot):
+    """An average widget for small windows that measures nothing by itself."""
+    widget = AverageWidget(viewer)
+    qtbot.addWidget(widget)
+    widget.windows.references.setValue(40)
+    widget.windows.window.setValue(2.0)
+    widget.measure.setChecked(False)
+    return widget
 
 
 def of_kind(viewer, what):
@@ -116,8 +123,12 @@ def test_windows_are_kept_hidden_and_average_to_the_average(averaged):
     for layer in of_kind(viewer, "average"):
         stack = windows[note(layer)["class"]]
         assert not stack.visible
-        assert len(stack.data) == note(layer)["n"] == len(note(stack)["image_index"])
-        assert_allclose(np.mean(stack.data, axis=0), layer.data, rtol=1e-5, atol=1e-5)
+        # all windows in the stack's order, also those left out
+        assert len(stack.data) == len(layer.metadata[STACK].included)
+        assert len(stack.data) == len(note(stack)["image_index"]) == len(note(stack)["reason"])
+        included = np.array(note(stack)["included"])
+        assert included.sum() == note(layer)["n"]
+        assert_allclose(stack.data[included].mean(axis=0), layer.data, rtol=1e-5, atol=1e-5)
 
 
 def test_averages_carry_their_provenance(averaged):
@@ -165,7 +176,7 @@ def test_only_ticked_images_and_classes_count(averaged, qtbot):
 
 def test_fewer_shells_give_more_windows(averaged, qtbot):
     viewer, widget = averaged
-    widget.shells.setCurrentIndex(0)
+    widget.windows.shells.setCurrentIndex(0)
     run(qtbot, widget)
     more, fewer = (note(viewer.layers[n])["n"] for n in ("SV · average [1]", "SV · average"))
     assert more > fewer
@@ -198,10 +209,9 @@ def test_classes_without_windows_are_named(qtbot, monkeypatch):
     gone = np.flatnonzero((classes == "2Te") | (classes == "DV"))
     defects.selected_data = set(gone.tolist()) - {int(middle)}
     defects.remove_selected()
-    widget = AverageWidget(viewer)
-    qtbot.addWidget(widget)
-    widget.references.setValue(20)
-    widget.shells.setCurrentIndex(0)
+    widget = averager(viewer, qtbot)
+    widget.windows.references.setValue(20)
+    widget.windows.shells.setCurrentIndex(0)
     run(qtbot, widget)
     assert any("No isolated 2Te" in text for text in said)
     assert any("Only one window of DV" in text for text in said)
@@ -211,13 +221,13 @@ def test_classes_without_windows_are_named(qtbot, monkeypatch):
 def test_settings_are_remembered(qtbot):
     first = AverageWidget(ViewerModel())
     qtbot.addWidget(first)
-    first.window.setValue(3.0)
-    first.shells.setCurrentIndex(3)
+    first.windows.window.setValue(3.0)
+    first.windows.shells.setCurrentIndex(3)
     first.classes[2].setChecked(False)
     second = AverageWidget(ViewerModel())
     qtbot.addWidget(second)
-    assert second.window.value() == 3.0
-    assert second.shells.currentIndex() == 3
+    assert second.windows.window.value() == 3.0
+    assert second.windows.shells.currentIndex() == 3
     assert not second.classes[2].isChecked()
 
 
@@ -349,8 +359,9 @@ def test_from_the_sample_to_strain_with_an_edit_by_hand(make_napari_viewer, qtbo
     assert 550 < len(defects.data) < 850
     assert len(note(defects)["weights_sha256"]) == 64
 
-    averager.references.setValue(60)
-    averager.window.setValue(2.0)
+    averager.windows.references.setValue(60)
+    averager.windows.window.setValue(2.0)
+    averager.measure.setChecked(False)
     averager.classes[4].setChecked(False)  # one DV is no average
     run(qtbot, averager)
     before = viewer.layers["SV · average"]

@@ -103,6 +103,7 @@ def _checked(stack: ClassStack, index: Sequence[int] | IntArray) -> IntArray:
     strange = chosen[(chosen < 0) | (chosen >= count)]
     if strange.size:
         raise DefectStrainError(
-            f"{stack.class_name}: got window {int(strange[0])} of {count}, expected 0 to {count - 1}"
+            f"{stack.class_name}: got window {int(strange[0])} of {count}, expected 0 to "
+            f"{count - 1}"
         )
     return chosen

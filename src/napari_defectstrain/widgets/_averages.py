@@ -7,12 +7,19 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points
 
+from ..average import average_stack
 from ..types import ClassAverage, ClassStack
+from ..window_choice import changed_by_hand
 from ._layers import KEY, free_name, kind, note
 
 STACK = "defectstrain_stack"
 """Key of an average layer's metadata: the `ClassStack` that it is the mean of."""
-RESULTS = ("average", "windows", "average labels", "map", "displacement", "map labels")
+CUT = "defectstrain_cut"
+"""Key of an average layer's metadata: the `ClassStack` before windows were chosen by hand."""
+OF_AVERAGES = ("average", "windows", "average labels", "columns", "symmetric", "symmetric labels")
+"""Kinds of layers that belong to a run of averages."""
+RESULTS = (*OF_AVERAGES, "map", "displacement", "map labels")
+"""Kinds of layers that lie in the row of a run: those, and what was measured on them."""
 GAP = 0.12
 """Gap between neighbours, as a fraction of a window's side."""
 HEADER = 0.16
@@ -35,15 +42,19 @@ def look_at(viewer: ViewerModel, layers: Sequence[Layer]) -> None:
 
     napari's own ``fit_to_view(layers=...)`` fails on 2D layers beside a stack.
     """
-    if not layers:
-        return
-    boxes = [world_box_pm(la) for la in layers]
-    low, high = np.min([b[0] for b in boxes], axis=0), np.max([b[1] for b in boxes], axis=0)
+    if layers:
+        boxes = [world_box_pm(la) for la in layers]
+        low, high = np.min([b[0] for b in boxes], axis=0), np.max([b[1] for b in boxes], axis=0)
+        look_at_box(viewer, low, high)
+
+
+def look_at_box(viewer: ViewerModel, low: Sequence[float], high: Sequence[float]) -> None:
+    """Centre and zoom on a part of the world, from least to greatest (y, x) [pm]."""
     unit = viewer.layers.extent.units[-1]
     pm_per_world = (1 * unit).to("pm").magnitude if unit.is_compatible_with("pm") else 1.0
-    size = np.maximum(high - low, 1.0) / pm_per_world
+    size = np.maximum(np.subtract(high, low), 1.0) / pm_per_world
     camera = viewer.scene.camera
-    middle = 0.5 * (low + high) / pm_per_world
+    middle = 0.5 * np.add(low, high) / pm_per_world
     camera.center = (*camera.center[:-2], *(float(m) for m in middle))
     camera.zoom = 0.94 * float(np.min(np.array(viewer.canvas.size) / size))
 
@@ -98,6 +109,8 @@ def add_averages(
     -------
     list of Image
         The averages.
+
+    Layers of windows hold all of them in the order of the stack, also those that are left out.
     """
     first = next(iter(averages.values()))
     side = first.mean.shape[0] * first.step_pm
@@ -114,56 +127,114 @@ def add_averages(
                 "colormap": "gray",
             }
         )
-        name, n = average.class_name, average.n
-        abouts.append(
-            {
-                **metadata[KEY],
-                "class": name,
-                "n": n,
-                "expected_purity": average.purity,
-                "expected_contaminants": dict(average.contaminants),
-                "centre_pm": list(centre),
-            }
-        )
-    if with_windows:
-        for name, look, about in zip(averages, looks, abouts, strict=True):
-            _add_windows(viewer, stacks[name], look, about)
+        abouts.append({**metadata[KEY], **_about(average), "centre_pm": list(centre)})
     layers = [
         viewer.add_image(
             average.mean,
             name=free_name(viewer, f"{name} · average"),
             units=UNITS,
             axis_labels=AXES,
-            metadata={KEY: {**about, "kind": "average"}, STACK: stacks[name]},
+            metadata={
+                KEY: {**about, "kind": "average"},
+                STACK: stacks[name],
+                CUT: stacks[name],
+            },
             **look,
         )
         for (name, average), look, about in zip(averages.items(), looks, abouts, strict=True)
     ]
     viewer.layers.link_layers(layers, ("contrast_limits", "colormap", "gamma"))
-    texts = [f"{n}  N = {a.n}\npurity {a.purity:.3f}" for n, a in averages.items()]
+    if with_windows:
+        # Above the averages, which would hide them once they are made visible.
+        for name, look, about in zip(averages, looks, abouts, strict=True):
+            _add_windows(viewer, stacks[name], look, about)
     add_labels(
         viewer,
         "averages · labels",
-        texts,
+        [_label(average) for average in averages.values()],
         [(y - 0.5 * (1 + HEADER) * side, x) for y, x in centres],
-        {KEY: {**metadata[KEY], "kind": "average labels"}},
+        {KEY: {**metadata[KEY], "kind": "average labels", "classes": list(averages)}},
         side,
     )
     return layers
+
+
+def _about(average: ClassAverage) -> dict[str, Any]:
+    return {
+        "class": average.class_name,
+        "n": average.n,
+        "expected_purity": average.purity,
+        "expected_contaminants": dict(average.contaminants),
+    }
+
+
+def _label(average: ClassAverage) -> str:
+    return f"{average.class_name}  N = {average.n}\npurity {average.purity:.3f}"
+
+
+def update_average(viewer: ViewerModel, layer: Image, stack: ClassStack) -> ClassAverage:
+    """Show the average of a changed stack in the layer of the old one.
+
+    The number above it, its provenance and that of the layer of windows follow; measurements of
+    the old average stay as they are.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    layer : Image
+        The average.
+    stack : ClassStack
+        The same windows, some of them left out or put back.
+
+    Returns
+    -------
+    ClassAverage
+    """
+    average = average_stack(stack)
+    limits = tuple(layer.contrast_limits)
+    layer.data = average.mean
+    layer.contrast_limits = limits
+    layer.metadata[STACK] = stack
+    changed = changed_by_hand(stack, layer.metadata[CUT])
+    by_hand = [
+        {
+            "image_index": int(stack.image_index[i]),
+            "site_index": int(stack.site_index[i]),
+            "position_px": stack.position_px[i].tolist(),
+            "included": bool(stack.included[i]),
+        }
+        for i in changed
+    ]
+    note(layer).update(_about(average), windows_by_hand=by_hand)
+    run, name = note(layer)["run"], average.class_name
+    for other in layers_of_run(viewer, run, ("windows", "average labels")):
+        about = note(other)
+        if about["kind"] == "windows" and about["class"] == name:
+            about.update(_about(average), **_members(stack), windows_by_hand=by_hand)
+        elif about["kind"] == "average labels" and name in about.get("classes", ()):
+            row = about["classes"].index(name)
+            if row < len(other.features):
+                other.features.loc[row, "text"] = _label(average)
+                other.refresh_text()
+    return average
+
+
+def _members(stack: ClassStack) -> dict[str, Any]:
+    return {"included": stack.included.tolist(), "reason": stack.reason.tolist()}
 
 
 def _add_windows(
     viewer: ViewerModel, stack: ClassStack, look: Mapping[str, Any], about: Mapping[str, Any]
 ) -> Image:
     step, shift = look["scale"], look["translate"]
-    use = stack.included
     more = {
         "kind": "windows",
-        "image_index": stack.image_index[use].tolist(),
-        "position_px": stack.position_px[use].tolist(),
+        "image_index": stack.image_index.tolist(),
+        "position_px": stack.position_px.tolist(),
+        **_members(stack),
     }
     return viewer.add_image(
-        stack.windows[use],
+        stack.windows,
         name=free_name(viewer, f"{stack.class_name} · windows"),
         units=("pixel", *UNITS),
         axis_labels=("window", *AXES),

@@ -3,50 +3,39 @@
 from uuid import uuid4
 
 from napari.layers import Image, Layer, Points
-from napari.utils.notifications import show_warning
+from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QGridLayout,
-    QHeaderView,
-    QLabel,
-    QListWidget,
-    QListWidgetItem,
-    QTableWidget,
-    QTableWidgetItem,
-)
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton
 
-from ..average import STACKED_ROLES, AverageConfig, average_stack
-from ..materials import WSE2, Material, get_material
+from ..average import average_stack
+from ..materials import WSE2, get_material
 from ..pipeline import average_classes
-from ..purity import purity_text
 from ..regions import Regions
 from ..runs import RunConfig
 from ..types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
 from . import _panel
-from ._averages import add_averages, free_corner, layers_of_run, look_at, run_title, runs
-from ._layers import (
-    image_planes,
-    kind,
-    layer_by_id,
-    material_of,
-    note,
-    provenance,
+from ._average_controls import AveragesTable, ClassBoxes, ImageList, WindowSettings
+from ._averages import (
+    RESULTS,
+    STACK,
+    add_averages,
+    free_corner,
+    layers_of_run,
+    look_at,
+    run_title,
+    runs,
 )
-from ._regions import divided_planes
-
-SHELLS = {
-    "none": 0,
-    "1 shell (a, 6 columns)": 1,
-    "2 shells (√3 a, 12 columns)": 2,
-    "3 shells (2 a, 18 columns)": 3,
-}
-COLUMNS = ("Class", "Windows", "Left out", "Expected purity")
+from ._docking import BottomDock
+from ._layers import kind, layer_by_id, material_of, note, provenance
+from ._live_counts import Gathered, LiveCounts, gather
+from ._measuring import Asked, Measuring
+from ._results_panel import DOCK, HEIGHT, PLOTS, ResultsPanel
+from ._symmetric_layers import room_pm
+from ._window_edits import WindowEdits
 
 
 class AverageWidget(_panel.Panel):
-    """Choose images, classes and isolation; get a class average a class.
+    """Choose images, classes and isolation; get averages, their windows, spacings and precision.
 
     Parameters
     ----------
@@ -61,89 +50,56 @@ class AverageWidget(_panel.Panel):
             "Cut a window around every isolated defect, register the windows in the lattice frame, "
             "and average them by class",
         )
-        self._build_images()
-        self._build_classes()
-        self._build_windows()
+        self._build_choice()
+        self._build_options()
         self._build_table()
         self.body.addStretch(1)
-        self.run_bar.run_clicked.connect(self.run)
-        self.watch_layers(self.refresh)
+        self.edits = WindowEdits(napari_viewer, self)
+        self.results = ResultsPanel(napari_viewer, self.edits, self.settings)
+        self._dock = BottomDock(napari_viewer, self, self.results, DOCK, HEIGHT)
+        self.measuring = Measuring(napari_viewer, self.run_bar, self._asked)
+        self.counts = LiveCounts(self, napari_viewer, self._counted)
+        self._connect()
         self.refresh()
 
-    def _build_images(self) -> None:
+    def _build_choice(self) -> None:
         form = self.group("Images")
-        self.images = QListWidget()
+        self.images = ImageList()
         self.images.setToolTip(
             "Detections to average together: images of different scan rotation may be mixed. "
             "Corrections by hand count as they are now"
         )
-        self.images.setMinimumHeight(110)
         form.addRow(self.images)
         self.hint = QLabel("Detect the defects of an image first.")
         self.hint.setWordWrap(True)
         form.addRow(self.hint)
+        self.class_boxes = ClassBoxes(self, WSE2)
+        self.classes = self.class_boxes.boxes
+        self.group("Classes").addRow(self.class_boxes)
 
-    def _build_classes(self) -> None:
-        form = self.group("Classes")
-        grid = QGridLayout()
-        self.classes = []
-        for i, (role, name) in enumerate(zip(STACKED_ROLES, _stacked(WSE2), strict=True)):
-            box = self.remember(
-                f"class_{role}",
-                _panel.checkbox(name, True),
-                "Average the columns of this class"
-                if role != "X2"
-                else "Defect-free columns: always averaged, as the reference of all displacements",
-            )
-            grid.addWidget(box, i // 3, i % 3)
-            self.classes.append(box)
-        self.classes[0].setChecked(True)
-        self.classes[0].setEnabled(False)
-        form.addRow(grid)
-
-    def _build_windows(self) -> None:
-        form = self.group("Windows")
-        default = AverageConfig()
-        self.shells = self.remember(
-            "shells",
-            _panel.choice(list(SHELLS)),
-            "Isolation: shells of chalcogen columns around a defect that must be free of other "
-            "defects (lattice constants a)",
-        )
-        if self.settings.get("shells") is None:
-            self.shells.setCurrentIndex(default.shells)
-        form.addRow("Isolation", self.shells)
-        self.window = self.remember(
-            "window_nm",
-            _panel.number(default.window_nm, 2.0, 6.0, 0.1, 1, " nm"),
-            "Side of the windows in nm, at least 2 nm",
-        )
-        form.addRow("Window", self.window)
-        self.references = self.remember(
-            "references",
-            _panel.count(default.max_reference, 10, 20000, " windows"),
-            "Number of defect-free windows of the reference at most, drawn at random",
-        )
-        form.addRow("Reference", self.references)
-        self.probability = self.remember(
-            "min_probability",
-            _panel.number(default.min_probability, 0.0, 1.0, 0.05, 2),
-            "Least probability (0 to 1) of a window's centre: less certain columns are left out. "
-            "Points made by hand have probability 1",
-        )
-        form.addRow("Probability", self.probability)
-        self.seed = self.remember(
-            "seed",
-            _panel.count(0, 0, 999_999),
-            "Seed of the random choice of reference windows (a number without a unit)",
-        )
-        form.addRow("Seed", self.seed)
+    def _build_options(self) -> None:
+        self.windows = WindowSettings(self)
+        form = self.windows.form
         self.with_windows = self.remember(
             "windows_layers",
             _panel.checkbox("Keep the windows as hidden layers", True),
             "Adds a stack a class, to look through the single windows with the slider",
         )
         form.addRow(self.with_windows)
+        self.measure = self.remember(
+            "measure",
+            _panel.checkbox("Measure the columns", True),
+            "Fit the columns of the averages: spacings and precision are plotted, and each average "
+            "gets a hidden layer of its columns with their errors (pm)",
+        )
+        form.addRow(self.measure)
+        self.symmetric = self.remember(
+            "symmetric",
+            _panel.checkbox("Average over C3v, too", False),
+            "Adds each average made threefold symmetric with mirror planes, and a map of what that "
+            "hid. Only what keeps the symmetry of the site is shown truly",
+        )
+        form.addRow(self.symmetric)
         self.update_existing = self.remember(
             "update",
             _panel.checkbox("Replace the last averages of these images", False),
@@ -154,56 +110,51 @@ class AverageWidget(_panel.Panel):
 
     def _build_table(self) -> None:
         form = self.group("Windows averaged")
-        self.table = QTableWidget(0, len(COLUMNS))
-        self.table.setHorizontalHeaderLabels(COLUMNS)
-        self.table.setToolTip(
-            "Expected purity: fraction (0 to 1) of the windows averaged that truly are of their "
-            "class, by their probabilities; in brackets what else is expected among them. Impurity "
-            "biases an average"
-        )
-        self.table.verticalHeader().setVisible(False)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setStretchLastSection(True)
-        self.table.setMinimumHeight(178)
+        self.table = AveragesTable()
         form.addRow(self.table)
+        row = QHBoxLayout()
+        self.plots_button = QPushButton("Show plots")
+        self.plots_button.setToolTip("Spacings by class, and precision against N (pm), below")
+        self.windows_button = QPushButton("Look through windows")
+        self.windows_button.setToolTip("See the windows, leave some out, put others back, below")
+        row.addWidget(self.plots_button)
+        row.addWidget(self.windows_button)
+        form.addRow(row)
 
-    def _fill_table(self, averages: dict[str, ClassAverage]) -> None:
-        self.table.setRowCount(len(averages))
-        for row, (name, average) in enumerate(averages.items()):
-            pure = purity_text(average.purity, average.contaminants)
-            whole = f"{name} {average.n} windows, expected purity {pure}"
-            cells = (name, str(average.n), str(average.n_excluded), pure)
-            for column, text in enumerate(cells):
-                item = QTableWidgetItem(text)
-                item.setToolTip(whole)
-                self.table.setItem(row, column, item)
+    def _connect(self) -> None:
+        self.run_bar.run_clicked.connect(self.run)
+        self.plots_button.clicked.connect(self.show_plots)
+        self.windows_button.clicked.connect(lambda: self.look_through(self.table.currentRow()))
+        self.table.cellClicked.connect(lambda row, _column: self.look_through(row))
+        self.results.windows.failed.connect(self.run_bar.fail)
+        self.edits.changed.connect(self._windows_changed)
+        self.measuring.measured.connect(self.results.measured)
+        self.counts.counted.connect(self.class_boxes.show_counts)
+        self.counts.failed.connect(self._not_counted)
+        self.class_boxes.toggled.connect(self.counts.changed)
+        self.images.ticked.connect(self.counts.changed)
+        for signal in self.windows.changes:
+            signal.connect(self.counts.changed)
+        self.watch_layers(self.refresh)
 
     def refresh(self, *_: object) -> None:
         """List the detections that there are, and keep what is ticked."""
-        off = {
-            item.data(Qt.ItemDataRole.UserRole)
-            for item in self._items()
-            if item.checkState() == Qt.CheckState.Unchecked
-        }
-        self.images.clear()
-        for layer in self.viewer.layers:
-            if kind(layer) != "defects":
-                continue
-            item = QListWidgetItem(layer.name)
-            key = str(layer.unique_id)
-            item.setData(Qt.ItemDataRole.UserRole, key)
-            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-            item.setCheckState(Qt.CheckState.Unchecked if key in off else Qt.CheckState.Checked)
-            self.images.addItem(item)
-            names = _stacked(get_material(material_of(layer)))
-            for box, name in zip(self.classes, names, strict=True):
-                box.setText(name)
-        self.hint.setVisible(self.images.count() == 0)
+        layers = [la for la in self.viewer.layers if kind(la) == "defects"]
+        self.images.list_layers(layers)
+        if layers:
+            self.class_boxes.rename(get_material(material_of(layers[-1])))
+        self.hint.setVisible(not layers)
+        self.counts.changed()
 
-    def _items(self) -> list[QListWidgetItem]:
-        return [self.images.item(i) for i in range(self.images.count())]
+    def _counted(self) -> tuple[list[Points], RunConfig]:
+        layers = self.chosen()
+        return layers, self.config(material_of(layers[0]))
+
+    def _not_counted(self, message: str) -> None:
+        self.class_boxes.show_problem(message if self.images.count() else "")
+
+    def _asked(self) -> Asked:
+        return Asked(self.measure.isChecked(), self.symmetric.isChecked())
 
     def chosen(self) -> list[Points]:
         """The ticked defects layers.
@@ -213,12 +164,8 @@ class AverageWidget(_panel.Panel):
         DefectStrainError
             If there is none, or they are of several materials.
         """
-        ids = [
-            item.data(Qt.ItemDataRole.UserRole)
-            for item in self._items()
-            if item.checkState() == Qt.CheckState.Checked
-        ]
-        layers = [la for la in (layer_by_id(self.viewer, i) for i in ids) if la is not None]
+        found = (layer_by_id(self.viewer, i) for i in self.images.chosen_ids())
+        layers = [la for la in found if la is not None]
         if not layers:
             raise DefectStrainError(
                 "got no detections to average: detect the defects of an image, and tick it here"
@@ -232,43 +179,67 @@ class AverageWidget(_panel.Panel):
 
     def config(self, material: str) -> RunConfig:
         """The controls as settings."""
-        average = AverageConfig(
-            shells=SHELLS[self.shells.currentText()],
-            window_nm=self.window.value(),
-            max_reference=self.references.value(),
-            min_probability=self.probability.value(),
+        return RunConfig(
+            material=material, average=self.windows.config(), seed=self.windows.seed.value()
         )
-        return RunConfig(material=material, average=average, seed=self.seed.value())
 
     def run(self) -> None:
         """Gather images and corrected columns, and average."""
         try:
             layers = self.chosen()
             config = self.config(material_of(layers[0]))
-            images, sites, regions = [], [], []
-            for layer in layers:
-                columns, divided = divided_planes(self.viewer, layer)
-                images += image_planes(layer_by_id(self.viewer, note(layer)["image"]))
-                sites += columns
-                regions += divided
+            gathered = [gather(self.viewer, layer) for layer in layers]
         except DefectStrainError as mistake:
             self.run_bar.fail(str(mistake))
             return
-        names = [b.text() for b in self.classes if b.isChecked()]
+        names = self.class_boxes.names()
         self.run_bar.start(
-            lambda progress: _average(images, sites, regions, names, config, progress),
-            lambda result: self._show(layers, *result, config),
+            lambda progress: _average(gathered, names, config, progress),
+            lambda result: self._show(layers, gathered, *result, config),
             "Cutting and registering windows…",
         )
 
     def _show(
         self,
         layers: list[Points],
+        gathered: list[Gathered],
         stacks: dict[str, ClassStack],
         averages: dict[str, ClassAverage],
         config: RunConfig,
     ) -> None:
-        missing = [b.text() for b in self.classes if b.isChecked() and b.text() not in averages]
+        self._warn(averages)
+        sources = self._sources(layers)
+        ids = sorted(str(la.unique_id) for la in sources)
+        old = self._old_run(ids) if self.update_existing.isChecked() else []
+        corner = tuple(note(old[0])["corner_pm"]) if old else self._corner(sources, averages)
+        for layer in old:
+            layer.visible = False
+        for layer in old:
+            self.viewer.layers.remove(layer)
+        self.table.show_averages(averages)
+        run = uuid4().hex
+        metadata = provenance(
+            "average",
+            {k: config.to_dict()[k] for k in ("material", "average", "seed")},
+            note(layers[0]).get("weights_sha256"),
+            run=run,
+            images=[la.name for la in sources],
+            image_ids=ids,
+            planes=_planes(sources, gathered),
+            corner_pm=list(corner),
+            detection=[note(la).get("parameters") for la in layers],
+        )
+        added = add_averages(
+            self.viewer, stacks, averages, corner, metadata, self.with_windows.isChecked()
+        )
+        self.viewer.layers.selection.active = added[0]
+        self._dock.open()
+        look_at(self.viewer, self._all_averages())
+        self.run_bar.status.setText(run_title(added))
+        self.measuring.now(run)
+
+    def _warn(self, averages: dict[str, ClassAverage]) -> None:
+        missing = [name for name in self.class_boxes.names() if name not in averages]
         if missing:
             show_warning(
                 f"No isolated {', '.join(missing)} away from the edges: no average. Fewer shells "
@@ -277,31 +248,15 @@ class AverageWidget(_panel.Panel):
         single = [n for n, a in averages.items() if a.n == 1]
         if single:
             show_warning(f"Only one window of {', '.join(single)}: no error can be given")
-        sources = self._sources(layers)
-        images = [la.name for la in sources]
-        ids = sorted(str(la.unique_id) for la in sources)
-        old = self._old_run(ids) if self.update_existing.isChecked() else []
-        corner = free_corner(self.viewer, sources) if not old else tuple(note(old[0])["corner_pm"])
-        for layer in old:
-            layer.visible = False
-        self._remove(old)
-        self._fill_table(averages)
-        metadata = provenance(
-            "average",
-            {k: config.to_dict()[k] for k in ("material", "average", "seed")},
-            note(layers[0]).get("weights_sha256"),
-            run=uuid4().hex,
-            images=images,
-            image_ids=ids,
-            corner_pm=list(corner),
-            detection=[note(la).get("parameters") for la in layers],
-        )
-        added = add_averages(
-            self.viewer, stacks, averages, corner, metadata, self.with_windows.isChecked()
-        )
-        self.viewer.layers.selection.active = added[0]
-        look_at(self.viewer, self._all_averages())
-        self.run_bar.status.setText(run_title(added))
+
+    def _corner(
+        self, sources: list[Image], averages: dict[str, ClassAverage]
+    ) -> tuple[float, float]:
+        y, x = free_corner(self.viewer, sources)
+        if self.symmetric.isChecked():
+            first = next(iter(averages.values()))
+            y += room_pm(first.mean.shape[0] * first.step_pm)
+        return y, x
 
     def _all_averages(self) -> list[Layer]:
         return [la for la in self.viewer.layers if kind(la) in ("average", "average labels")]
@@ -314,27 +269,47 @@ class AverageWidget(_panel.Panel):
 
     def _old_run(self, ids: list[str]) -> list[Layer]:
         same = [r for r, las in runs(self.viewer).items() if note(las[0])["image_ids"] == ids]
-        kinds = ("average", "windows", "average labels", "map", "displacement", "map labels")
-        return layers_of_run(self.viewer, same[-1], kinds) if same else []
+        return layers_of_run(self.viewer, same[-1], RESULTS) if same else []
 
-    def _remove(self, layers: list[Layer]) -> None:
-        for layer in layers:
-            self.viewer.layers.remove(layer)
+    def _windows_changed(self, run: str, class_name: str) -> None:
+        """Windows were left out or put back: the table follows, the measurement soon."""
+        layer = self.edits.averages(run)[class_name]
+        if run == next(reversed(runs(self.viewer))):
+            rows = [self.table.item(i, 0).text() for i in range(self.table.rowCount())]
+            if class_name in rows:
+                average = average_stack(layer.metadata[STACK])
+                self.table.show_average(rows.index(class_name), average)
+        if self.edits.outdated(run):
+            show_info("The strain maps are of the averages as they were: measure strain again")
+        self.measuring.later(run)
+
+    def show_plots(self) -> None:
+        """Open the panel at its plots."""
+        self._dock.open()
+        self.results.tabs.setCurrentIndex(PLOTS)
+
+    def look_through(self, row: int) -> None:
+        """Open the panel at the windows of the class in that row of the table."""
+        item = self.table.item(row, 0)
+        self._dock.open()
+        self.results.look_through(item.text() if item is not None else "")
 
 
-def _stacked(material: Material) -> tuple[str, ...]:
-    """Names of the classes that are averaged, in the order of `STACKED_ROLES`."""
-    return (material.class_names[1], *material.defect_names)
+def _planes(sources: list[Image], gathered: list[Gathered]) -> list[list[str | int | None]]:
+    """Id of the layer and plane that each image is, in the order of the stacks' `image_index`."""
+    found: list[list[str | int | None]] = []
+    for layer, one in zip(sources, gathered, strict=True):
+        key = str(layer.unique_id)
+        found += [[key, None if layer.ndim == 2 else i] for i in range(len(one.images))]
+    return found
 
 
 def _average(
-    images: list[CalibratedImage],
-    sites: list[Sites],
-    regions: list[Regions | None],
-    names: list[str],
-    config: RunConfig,
-    progress: Progress,
+    gathered: list[Gathered], names: list[str], config: RunConfig, progress: Progress
 ) -> tuple[dict[str, ClassStack], dict[str, ClassAverage]]:
+    images: list[CalibratedImage] = [image for one in gathered for image in one.images]
+    sites: list[Sites] = [columns for one in gathered for columns in one.sites]
+    regions: list[Regions | None] = [r for one in gathered for r in one.regions]
     stacks = average_classes(images, sites, config, progress, regions)
     kept = {n: s for n, s in stacks.items() if n in names and s.n > 0}
     if not kept:
