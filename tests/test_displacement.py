@@ -130,6 +130,8 @@ def test_samples_and_predictions_lose_what_the_measurement_lost() -> None:
         model = predicted_field("DV", site[order], is_metal[order], samples[0][order])
         np.testing.assert_allclose(like_measured(model, field).u_pm, found[0], atol=1e-12)
         np.testing.assert_array_equal(like_measured(model, field).covariance_pm2[2:, 2:], 0)
+        again = like_measured(like_measured(model, field), field)
+        np.testing.assert_allclose(again.u_pm, found[0], atol=1e-12)
 
 
 def test_a_prediction_must_cover_the_measured_columns() -> None:
@@ -140,7 +142,7 @@ def test_a_prediction_must_cover_the_measured_columns() -> None:
     with pytest.raises(DefectStrainError, match="use a larger supercell or smaller windows"):
         like_measured(model, field)
     with pytest.raises(DefectStrainError, match="expected plain displacements"):
-        like_measured(field, field)
+        like_measured(displacement_field(fits("SV", 0 * site), fits("2Se", 0 * site)), field)
     with pytest.raises(DefectStrainError, match=r"expected \(M, 2\), \(M,\) and \(M, 2\)"):
         predicted_field("SV", site, is_metal, site[:3])
     with pytest.raises(DefectStrainError, match="the columns of its displacement"):

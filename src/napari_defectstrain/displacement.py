@@ -133,7 +133,7 @@ def like_measured(predicted: DisplacementField, measured: DisplacementField) -> 
     Parameters
     ----------
     predicted : DisplacementField
-        At other sites too, in any order, nothing taken out.
+        At other sites too, in any order, nothing taken out, or what comes from here already.
     measured : DisplacementField
 
     Returns
@@ -147,10 +147,11 @@ def like_measured(predicted: DisplacementField, measured: DisplacementField) -> 
     DefectStrainError
         If the prediction lacks a column that was measured, or had something taken out already.
     """
-    if predicted.projection is not None:
+    alike = predicted.projection is measured.projection
+    if predicted.projection is not None and not alike:
         raise DefectStrainError(
-            f"prediction for {predicted.class_name}: got one that had a fit of its far "
-            "columns taken out, expected plain displacements"
+            f"prediction for {predicted.class_name}: got one with another fit of far columns taken "
+            "out, expected plain displacements"
         )
     distance = np.linalg.norm(measured.site_pm[:, None] - predicted.site_pm[None], axis=2)
     partner = np.argmin(distance, axis=1)
