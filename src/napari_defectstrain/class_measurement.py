@@ -20,6 +20,7 @@ from .purity import unmix_positions
 from .runs import ClassMeasurement, RunConfig
 from .strain import strain_field
 from .superposition import neighbour_contribution
+from .symmetry import symmetrise_displacement
 from .types import (
     ClassAverage,
     ClassStack,
@@ -114,8 +115,11 @@ def _without_known_biases(
     nothing = np.zeros_like(base.fits.site_pm)
     added = dict.fromkeys(columns, (nothing, nothing))  # by the neighbours
     for _ in range(NEIGHBOUR_ROUNDS):
+        # symmetric, as a defect's own field is: a sum over many neighbours adds up their errors
         fields = {
-            name: displacement_field(_moved(c, added[name][1]).fits, pure[reference].fits)
+            name: symmetrise_displacement(
+                displacement_field(_moved(c, added[name][1]).fits, pure[reference].fits)
+            ).symmetric
             for name, c in pure.items()
             if name != reference
         }
