@@ -6,7 +6,7 @@ so that its values at any sub-pixel offset, and its derivatives, come from two s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,9 @@ from scipy.interpolate import make_interp_spline
 from .profiles import ColumnProfile
 from .types import FloatArray, IntArray
 
-REACH_SIGMA = 4.0
-TAIL_REACH_SIGMA = 6.5
-"""Half the side of a patch: for a Gaussian, and for a profile with tails."""
-
-CORE_SIGMA = 3.2
-"""Half the side of its core: beyond it a pixel says less than 1e-3 of what is known of a place."""
+REACH_SIGMA = 3.5
+"""Half the side of a patch: beyond it a pixel says less than 1e-3 of what is known of a place. What
+a pixel is expected to be knows no such limit, so that nothing is biased by it."""
 
 PHASES = 32
 NODES_PER_SIGMA = 8
@@ -29,8 +26,8 @@ RANK_TOLERANCE = 1e-3
 MAX_RANK = 5
 CHUNK = 128  # columns at a time: their patches stay in the cache
 ALL = slice(None)
-PAIR_REACH_SIGMA = 5.5
-"""Columns farther apart hardly share what pixels say: ``exp(-(5.5/2)^2) = 5e-4``."""
+PAIR_REACH_SIGMA = 6.0
+"""Columns farther apart hardly share what pixels say: ``exp(-(6/2)^2) = 1e-4``."""
 
 
 class SeparableProfile:
@@ -49,10 +46,7 @@ class SeparableProfile:
     def __init__(
         self, profile: ColumnProfile, sigma_px: float, dtype: npt.DTypeLike = np.float32
     ) -> None:
-        is_gaussian = bool(np.all(profile.coefficient == 1.0))
-        reach = REACH_SIGMA if is_gaussian else TAIL_REACH_SIGMA
-        self.half = int(np.ceil(reach * sigma_px))
-        self.core = int(np.ceil(CORE_SIGMA * sigma_px))
+        self.half = int(np.ceil(REACH_SIGMA * sigma_px))
         self.dtype = np.dtype(dtype)
         step = sigma_px / NODES_PER_SIGMA
         n = int(np.ceil((self.half + 1.0) / step)) + 3
@@ -124,20 +118,17 @@ class Patches:
         See `SeparableProfile.factors`.
     weight : array, `(N,)`
         Of the columns; the derivatives by y and x are proportional to it.
-    core : int
-        Half the side of their cores [px].
     """
 
     centre: IntArray
     along_y: FloatArray
     along_x: FloatArray
     weight: FloatArray
-    core: int
 
     @classmethod
     def of(cls, separable: SeparableProfile, position: FloatArray, weight: FloatArray) -> Patches:
         """Patches around columns."""
-        return cls(*separable.factors(position), weight.astype(separable.dtype), separable.core)
+        return cls(*separable.factors(position), weight.astype(separable.dtype))
 
     @property
     def half(self) -> int:
@@ -180,12 +171,6 @@ class Patches:
         found = np.stack([both[:, 0, 0], both[:, 1, 0], both[:, 0, 1]], axis=1)
         found[:, 1:] *= self.weight[:, None]
         return np.asarray(found, dtype=float)
-
-    def cores(self) -> Patches:
-        """The same, only as far as what matters for the precision of a position."""
-        skip = max(self.half - self.core, 0)
-        inner = np.s_[..., skip : 2 * self.half + 1 - skip]
-        return replace(self, along_y=self.along_y[inner], along_x=self.along_x[inner])
 
     def derivatives(
         self, which: slice | IntArray, rows: slice = ALL, columns: slice = ALL
@@ -248,27 +233,24 @@ def information(patches: Patches, weight_image: FloatArray, pairs: IntArray) -> 
     pairs : array of int, `(E, 2)`
         Columns close enough to share pixels.
     """
-    cores = patches.cores()
-    whole = patches.cut(weight_image)
-    skip = patches.half - cores.half
-    weight = whole[:, skip : whole.shape[1] - skip, skip : whole.shape[2] - skip]
+    weight = patches.cut(weight_image)
     n, side = len(weight), weight.shape[1]
     block = np.empty((n, 3, 3))
     spread = np.zeros((side, side))
     for start in range(0, n, CHUNK):
         part = slice(start, start + CHUNK)
-        by = cores.derivatives(part)
+        by = patches.derivatives(part)
         weighted = by * weight[part, None]
         spread += weighted[:, 0].sum(axis=0)
         m = len(by)
         block[part] = weighted.reshape(m, 3, -1) @ by.reshape(m, 3, -1).swapaxes(1, 2)
-    pairs, pair = _pair_blocks(cores, weight, pairs)
+    pairs, pair = _pair_blocks(patches, weight, pairs)
     return Information(
         block,
         pairs[:, 0],
         pairs[:, 1],
         pair,
-        patches.project_cut(whole),
+        patches.project_cut(weight),
         patches.weight.astype(float),
         _root_mean_square(spread),
     )
@@ -281,11 +263,11 @@ def _root_mean_square(mean: FloatArray) -> float:
 
 
 def _pair_blocks(
-    cores: Patches, weight: FloatArray, pairs: IntArray
+    patches: Patches, weight: FloatArray, pairs: IntArray
 ) -> tuple[IntArray, FloatArray]:
     """Overlaps of patches; pairs with the same displacement of whole pixels at once."""
     side = weight.shape[1]
-    shift = cores.centre[pairs[:, 1]] - cores.centre[pairs[:, 0]]
+    shift = patches.centre[pairs[:, 1]] - patches.centre[pairs[:, 0]]
     swap = (shift[:, 0] < 0) | ((shift[:, 0] == 0) & (shift[:, 1] < 0))
     pairs = np.where(swap[:, None], pairs[:, ::-1], pairs)
     shift = np.where(swap[:, None], -shift, shift)
@@ -301,8 +283,10 @@ def _pair_blocks(
             continue
         first, second = pairs[group, 0], pairs[group, 1]
         rows, columns = np.s_[dy:], np.s_[max(dx, 0) : side + min(dx, 0)]
-        one = cores.derivatives(first, rows, columns) * weight[:, rows, columns][first, None]
-        two = cores.derivatives(second, np.s_[: side - dy], np.s_[max(-dx, 0) : side + min(-dx, 0)])
+        one = patches.derivatives(first, rows, columns) * weight[:, rows, columns][first, None]
+        two = patches.derivatives(
+            second, np.s_[: side - dy], np.s_[max(-dx, 0) : side + min(-dx, 0)]
+        )
         m = len(group)
         blocks[group] = one.reshape(m, 3, -1) @ two.reshape(m, 3, -1).swapaxes(1, 2)
     return pairs, blocks

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from .image_background import SplineSurface
@@ -31,6 +32,8 @@ MAX_STEP_SIGMA = 0.5
 REBUILD_SIGMA = 0.04
 SOLVE_TOLERANCE = 1e-2
 SHAPE_TOLERANCE = 1e-3
+RIM_SIGMA = 5.0
+RIM_PART = 6
 ROWS = 32  # of an image at a time: sums of 32 bits stay exact enough
 LEAST_SIGNIFICANCE = 3.0
 BRIGHT_PERCENTILE = 75.0
@@ -149,6 +152,14 @@ class FreeShape:
         return np.asarray(scale * np.linalg.solve(scaled, scale * gradient))
 
 
+def _inner(shape: tuple[int, ...], rim: float, dtype: npt.DTypeLike) -> FloatArray:
+    """1 far enough from the border, where no column outside of the image sheds light; 0 else."""
+    inner = np.zeros(shape, dtype=dtype)
+    y, x = (int(min(rim, n // RIM_PART)) for n in shape)
+    inner[y : shape[0] - y, x : shape[1] - x] = 1.0
+    return inner
+
+
 class ImageFitter:
     """Fits all columns of one image.
 
@@ -180,6 +191,7 @@ class ImageFitter:
         dtype = pixels.data.dtype
         self.renderer = ColumnRenderer(pixels.data.shape, sigma_px, cutoff_per_px, dtype)
         reach = PAIR_REACH_SIGMA * sigma_px
+        self.inner = _inner(pixels.data.shape, RIM_SIGMA * sigma_px, dtype)
         self.pairs: IntArray = cKDTree(start).query_pairs(reach, output_type="ndarray")
 
     def run(
@@ -233,7 +245,7 @@ class ImageFitter:
             by_shape = np.zeros(len(state.shape.amount))
             if free is not None:
                 departure = -state.shape.amount * self.prior(state.shape)
-                by_shape = self.limited(state.shape, free.step(pull, departure))
+                by_shape = self.limited(state.shape, free.step(pull * self.inner, departure))
                 columns = columns - (free.columns @ by_shape)[..., None]
                 background = background - (free.background @ by_shape)[..., None]
             state, moved = self.moved(state, columns[..., 0], background[..., 0], by_shape)
@@ -313,7 +325,8 @@ class ImageFitter:
             weights = self.renderer.structure_factor(state.position, columns[:, 0, k])
             image = self.renderer.image(factor * by - weights * transfer)
             images.append(image - self.surface.evaluate(background[..., k]))
-        return FreeShape(columns, background, np.stack(images), inverse, self.prior(state.shape))
+        inside = inverse * self.inner
+        return FreeShape(columns, background, np.stack(images), inside, self.prior(state.shape))
 
     def limited(self, shape: Shape, step: FloatArray) -> FloatArray:
         """A step of the shape, no longer than what a straight line may follow."""

@@ -14,6 +14,7 @@ MAX_STEPS = 60
 CAVITY_ROUNDS = 4
 CAVITY_TOLERANCE = 1e-3
 RIDGE = 1e-6
+MOST_LOST = 0.9
 
 
 class NormalEquations:
@@ -53,7 +54,9 @@ class NormalEquations:
         self._background = self._ridged(surface.normal(cells))
         # what is left of the background's information when each column's own is eliminated
         lost = np.einsum("na,nab,nb->n", level, self._inverse, level)
-        reduced = surface.normal(cells - surface.gather_points(position, 0.98 * lost))
+        # (of columns that overlap too much, for they share what they take)
+        lost *= min(1.0, float(cells.sum() / lost.sum())) * MOST_LOST
+        reduced = surface.normal(cells - surface.gather_points(position, lost))
         self._reduced = splu(self._ridged(reduced))
 
     def _ridged(self, matrix: csc_array) -> csc_array:
