@@ -111,7 +111,7 @@ def grow(
         by = by_structures(ideal, kind, flip, a, frame)
     else:
         by = relaxation(ideal, kind, a, setting)
-    place = ideal + by + rng.normal(0, 3.0, ideal.shape)
+    place = ideal + by + rng.normal(0, setting["disorder_pm"], ideal.shape)
     return Crystal(place[present], by[present], weight[present], label[present], kind[present])
 
 

@@ -259,6 +259,7 @@ def draw_setting(
         "cubic": bool(rng.random() < 0.7),
         "read_noise": float(rng.uniform(*recipe.read_noise)),
         "gain": float(rng.uniform(0.5, 1.5)),
+        "disorder_pm": 3.0,
     }
     if recipe.twin:
         third = drawn["side_px"] * pixel / 6
