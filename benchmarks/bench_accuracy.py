@@ -178,7 +178,7 @@ def accuracy_table(label: str, transfers: list[Array]) -> None:
         print(
             f"| {model} | {root_mean_square(metal):.3f} | {root_mean_square(chalcogen):.3f} | "
             f"{root_mean_square(displacement):.3f} | "
-            + " | ".join(f"{mean[n]:+.3f}" if alone else f"{mean[n]:.3f}" for n in names)
+            + " | ".join(f"{mean[n]:+.3f}" if len(found) == 1 else f"{mean[n]:.3f}" for n in names)
             + " |"
         )
 

@@ -14,7 +14,7 @@ from napari_defectstrain.columns import (
     fit_columns,
     measure_columns,
 )
-from napari_defectstrain.correction import simulate_averages
+from napari_defectstrain.correction import corrected, simulate_averages
 from napari_defectstrain.spacings import nearest_metal_spacings
 from napari_defectstrain.types import ClassAverage, ClassStack, DefectStrainError
 
@@ -148,8 +148,6 @@ def test_both_routes_agree_within_their_errors() -> None:
 
 
 def test_a_column_without_a_known_bias_has_no_corrected_position() -> None:
-    from napari_defectstrain.correction import corrected
-
     average = replace(noise_free()[1]["SV"], n=2)
     model = fit_columns({"SV": average}, ColumnConfig(model="gaussian"))["SV"]
     bias = np.zeros_like(model.fits.position_pm)

@@ -34,6 +34,10 @@ def average_bounds(
     Free are the positions and weights of all columns, the background, the blur of each class, and
     the coefficients of the common profile.
 
+    Windows that are resampled from images have correlated pixels of too small a variance, which
+    makes the bound by their own scatter too low. Where the dose is known, `noise.counting_noise`
+    gives the right one, with the counts in an area of a window's pixel.
+
     Parameters
     ----------
     models : mapping of class to ColumnFitModel

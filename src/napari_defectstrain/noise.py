@@ -60,7 +60,8 @@ def counting_noise(counts_per_unit: float, read_noise: float = 0.0) -> NoiseMode
     Parameters
     ----------
     counts_per_unit : float
-        Counts that make a unit of intensity in one pixel of one window.
+        Counts that make a unit of intensity in one pixel of one window: where windows are
+        resampled, those of the image in the area of a window's pixel.
     read_noise : float
         Standard deviation of the read noise, in units of intensity.
 
