@@ -17,7 +17,7 @@ the dose passes."""
 MIN_OVERLAP = 0.5
 """Share of the frame's field that the middle of the series must show too."""
 
-MIN_SHARPNESS = 0.75
+MIN_SHARPNESS = 0.93
 """Contrast of the lattice relative to the slow background, compared with the median frame."""
 
 MAX_BROKEN_BANDS = 0.02

@@ -219,7 +219,7 @@ def fit_frame(aligned: FloatArray, others: FloatArray, region: Region) -> FrameF
 
 def _without_background(image: FloatArray) -> FloatArray:
     """Contamination is slow, but bright: it would outweigh the lattice, which places a frame."""
-    return np.asarray(image - gaussian_filter(image, BACKGROUND_PX))
+    return np.asarray(image - gaussian_filter(image, BACKGROUND_PX, truncate=3.0))
 
 
 def _standard_error(values: FloatArray) -> FloatArray:

@@ -69,7 +69,8 @@ class FrameRegistration:
         lies at r there lies at ``r + shift_px[t]`` in frame t. Where lines jitter, that of the
         mean of the frame's lines. NaN where a frame could not be placed.
     sigma_px : array, `(T, 2)`
-        Standard error of each frame's place among the others, from the scatter of its bands [px].
+        Standard error of the drift at each frame, from the scatter of its bands of rows [px]: of
+        counts, and of what the mean of the frame's lines keeps of their jitter.
     summed : array, `(H', W')`
         Sum of the aligned frames over the field that all of them show.
     region : tuple of int
@@ -151,14 +152,16 @@ def register_frames(
     if (used & bad).any():
         _refine(stack, used, ~bad, shift, fits, None, _part(progress, 0.6, 0.7))
     used = ~bad
+    sigma = np.array([f.sigma_px if f else [np.nan, np.nan] for f in fits])
     lines, notes = _lines(stack, used, shift, config, _part(progress, 0.7, 0.9))
     if lines is not None:
+        shift[:, 1] += lines.mean_px
         _refine(stack, used, used, shift, fits, lines.shift_px, _part(progress, 0.9, 0.95))
     shift -= shift[int(np.argmax(used))]
     summed, region = _summed(stack, used, shift, lines, _part(progress, 0.95, 1.0))
     return FrameRegistration(
         shift_px=shift,
-        sigma_px=np.array([f.sigma_px if f else [np.nan, np.nan] for f in fits]),
+        sigma_px=sigma,
         summed=summed,
         region=region,
         ambiguous=ambiguous,
