@@ -43,7 +43,7 @@ def displacement_field(
     By default no affine part is taken out: each image was fixed to its lattice already, and a
     defect's far field, which falls as 1/r, is no affine map, but an affine fit within a finite
     window takes part of it: of ``u = S r / r^2`` the fraction ``r^2 / <r^2>`` of the far columns,
-    a dilation of ``2 S / <r^2>`` (a tenth of a per cent for S = 1000 pm^2 and a window of 1.3 nm).
+    a dilation of ``2 S / <r^2>`` (0.2 % for S = 1000 pm^2 and windows of 1.25 nm).
     Take it out where the classes come from images of different magnification.
 
     Parameters

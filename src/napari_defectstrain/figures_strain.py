@@ -101,6 +101,12 @@ def elastic_figure(
             _bare(axes)
         _scale_bar(top, "upper left")
     _row_labels(panels, ("average", "measured", "Eshelby"))
+    first = measured[names[0]]
+    figure.suptitle(
+        f"displacement and dilation (growth positive); smoothing {first.smoothing_pm:g} pm "
+        f"(FWHM {first.fwhm_pm:.0f} pm)",
+        fontsize=10,
+    )
     return figure
 
 
