@@ -56,8 +56,8 @@ class ImageColumnConfig(Config):
     max_shift_sigma, min_distance_sigma, rim_sigma : float
         Bounds that raise flags: distance from the start, between columns, and from the border.
     tolerance_px : float
-        Root mean square step of the positions at convergence [px]; a further step would be about
-        a tenth of it.
+        Root mean square step of 99 % of the positions at convergence [px]; a further step would be
+        about a tenth of it.
     max_iterations : int
     double_precision : bool
         Compute in 64 bits. 32 bits leave about 1e-6 px, and are faster.

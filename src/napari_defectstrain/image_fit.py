@@ -32,6 +32,8 @@ MAX_STEP_SIGMA = 0.5
 REBUILD_SIGMA = 0.04
 SOLVE_TOLERANCE = 1e-2
 SHAPE_TOLERANCE = 1e-3
+SWIFT_STEPS = 3
+LEAST_STEP = 0.2
 RIM_SIGMA = 5.0
 RIM_PART = 6
 ROWS = 32  # of an image at a time: sums of 32 bits stay exact enough
@@ -152,6 +154,37 @@ class FreeShape:
         return np.asarray(scale * np.linalg.solve(scaled, scale * gradient))
 
 
+class Steadying:
+    """Shortens steps of what swings to and fro: faint columns, corners of the background."""
+
+    def __init__(self) -> None:
+        self._last: list[FloatArray] = []
+        self._factor: list[FloatArray] = []
+
+    def __call__(
+        self, columns: FloatArray, background: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Steps `(N, 3)` of weight, y and x, and of the background, as they should be taken."""
+        rows = [columns[:, 1:], background.reshape(-1, 1)]
+        if not self._last:
+            self._last = [np.zeros_like(r) for r in rows]
+            self._factor = [np.ones(len(r)) for r in rows]
+        for k, row in enumerate(rows):
+            back = np.einsum("ni,ni->n", row, self._last[k]) < 0
+            factor = self._factor[k] * np.where(back, 0.5, 1.5)
+            self._factor[k] = np.clip(factor, LEAST_STEP, 1.0)
+            self._last[k] = row.copy()
+        by_column, by_spline = self._factor
+        return columns * by_column[:, None], background * by_spline.reshape(background.shape)
+
+
+def _typical(moved: FloatArray) -> float:
+    """Root mean square of the least 99 %: a few stragglers are flagged, not waited for."""
+    if len(moved) == 0:
+        return 0.0
+    return float(np.sqrt(np.mean(np.sort(moved)[: -(-99 * len(moved) // 100)] ** 2)))
+
+
 def _inner(shape: tuple[int, ...], rim: float, dtype: npt.DTypeLike) -> FloatArray:
     """1 far enough from the border, where no column outside of the image sheds light; 0 else."""
     inner = np.zeros(shape, dtype=dtype)
@@ -213,12 +246,13 @@ class ImageFitter:
         noise : NoiseModel
             To start from; kept unless the settings leave the noise to the image.
         tolerance_px : float
-            Root mean square step of the positions at convergence [px].
+            Root mean square step of 99 % of the positions at convergence [px].
         progress : Progress
         near : bool
             True where the start is the end of another fit.
         """
         rebuild, first = True, not near
+        steadied = Steadying()
         for i in range(self.config.max_iterations):
             progress(i / self.config.max_iterations, "Fitting all columns together")
             factor = self.renderer.structure_factor(state.position, state.weight)
@@ -248,8 +282,11 @@ class ImageFitter:
                 by_shape = self.limited(state.shape, free.step(pull * self.inner, departure))
                 columns = columns - (free.columns @ by_shape)[..., None]
                 background = background - (free.background @ by_shape)[..., None]
-            state, moved = self.moved(state, columns[..., 0], background[..., 0], by_shape)
-            typical = float(np.sqrt(np.mean(moved[~state.empty] ** 2)))
+            columns, background = columns[..., 0], background[..., 0]
+            if i >= SWIFT_STEPS:
+                columns, background = steadied(columns, background)
+            state, moved = self.moved(state, columns, background, by_shape)
+            typical = _typical(moved[~state.empty])
             rebuild = first or typical > REBUILD_SIGMA * self.sigma
             first = False
             if not rebuild and typical < tolerance_px:
