@@ -167,18 +167,24 @@ def spline_profile(
     k = np.linspace(0.0, flat.cutoff_per_pm, 500)
     spots = np.array([1.0, 2.0]) * spot_per_pm
     # 0.9: a limit at or below the {20} spots would leave nothing to compare
-    aperture = _aperture(np.minimum(spots / limit_per_pm, 0.9))
+    aperture = aperture_transfer(np.minimum(spots / limit_per_pm, 0.9))
     slope = np.log(aperture[1] / aperture[0]) / (spots[1] ** 2 - spots[0] ** 2)
     rest = max(sigma_pm**2 + slope / (2.0 * np.pi**2), 0.0)
     scale = np.exp(-2.0 * np.pi**2 * (sigma_pm**2 - rest) * spots[0] ** 2) / aperture[0]
-    goal = scale * _aperture(k / limit_per_pm) * np.exp(-2.0 * np.pi**2 * rest * k**2)
+    goal = scale * aperture_transfer(k / limit_per_pm) * np.exp(-2.0 * np.pi**2 * rest * k**2)
     basis = flat.basis(k)
     middle = np.linalg.lstsq(basis[:, 1:-1], goal - basis[:, 0] * goal[0], rcond=None)[0]
     return replace(flat, coefficient=np.concatenate([goal[:1], middle, [0.0]]))
 
 
-def _aperture(q: FloatArray) -> FloatArray:
-    """Transfer function of an incoherent image by a round aperture, 1 at 0 and 0 from 1 on."""
+def aperture_transfer(q: FloatArray) -> FloatArray:
+    """Transfer function of an incoherent image by a round aperture, 1 at 0 and 0 from 1 on.
+
+    Parameters
+    ----------
+    q : array
+        Frequency over the information limit ``2 alpha / lambda``.
+    """
     inside = np.clip(q, 0.0, 1.0)
     return np.asarray(2.0 / np.pi * (np.arccos(inside) - inside * np.sqrt(1.0 - inside**2)))
 
@@ -191,7 +197,7 @@ def _knots(n_coefficients: int) -> FloatArray:
 def _waves(
     distance_pm: FloatArray, rest_pm: FloatArray, k: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """cos and sin of ``k (distance + rest)``, `(M, distance, k)`, by the addition theorem."""
+    """Cosine and sine of ``k (distance + rest)``, `(M, distance, k)`, by the addition theorem."""
     cos_d, sin_d = np.cos(distance_pm[:, None] * k), np.sin(distance_pm[:, None] * k)
     cos_r, sin_r = np.cos(rest_pm[:, None, None] * k), np.sin(rest_pm[:, None, None] * k)
     return cos_d * cos_r - sin_d * sin_r, sin_d * cos_r + cos_d * sin_r

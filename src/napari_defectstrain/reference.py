@@ -145,12 +145,13 @@ def through_microscope(
     averages: Mapping[str, ClassAverage],
     defect_free: str,
     config: ColumnConfig | None = None,
+    simulated: Mapping[str, ClassAverage] | None = None,
 ) -> DisplacementField:
     """Displacements that the fit finds in images simulated from a reference structure.
 
-    Both the defect's and the defect-free image are incoherent: columns of the weights that were
-    fitted, at the structure's places, each with the class's learnt profile; then fitted by the
-    same model, and subtracted, as the measurement was. Without noise.
+    By default both the defect's and the defect-free image are incoherent: columns of the weights
+    that were fitted, at the structure's places, each with the class's learnt profile; then fitted
+    by the same model, and subtracted, as the measurement was. Without noise.
 
     Parameters
     ----------
@@ -163,6 +164,8 @@ def through_microscope(
         The class that displacements are measured against.
     config : ColumnConfig, optional
         Of the fit.
+    simulated : mapping of class to ClassAverage, optional
+        Images simulated otherwise, of both (`multislice.multislice_average`).
 
     Raises
     ------
@@ -170,8 +173,10 @@ def through_microscope(
         If the class or the defect-free one wasn't fitted, or by single Gaussians, which learn no
         profile.
     """
-    simulated = {}
+    images = dict(simulated or {})
     for name in (defect_free, reference.class_name):
+        if name in images:
+            continue
         if name not in models or name not in averages:
             raise DefectStrainError(
                 f"reference: got fits of {', '.join(models) or 'no class'}, expected {name} among "
@@ -184,8 +189,8 @@ def through_microscope(
             )
         columns = reference.columns if name == reference.class_name else None
         chalcogen = _typical_chalcogen(models[defect_free])
-        simulated[name] = _simulated(averages[name], models[name], columns, chalcogen)
-    found = fit_columns(simulated, config)
+        images[name] = _simulated(averages[name], models[name], columns, chalcogen)
+    found = fit_columns(images, config)
     return displacement_field(found[reference.class_name].fits, found[defect_free].fits)
 
 

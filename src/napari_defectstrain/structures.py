@@ -75,6 +75,10 @@ class RelaxedColumns:
         Lattice constant of the pristine structure [pm].
     cell_pm : array, `(2, 2)`
         Vectors of the supercell, one a row [pm].
+    turn : array, `(2, 2)`
+        Rotation from the file's axes into the lattice frame.
+    centre_pm : array, `(2,)`
+        The defect's column in the file of the pristine structure (x, y) [pm].
     reach_pm : float
         Half the distance of the defect from its nearest periodic image [pm].
     species : tuple of str
@@ -91,6 +95,8 @@ class RelaxedColumns:
     drift_pm: FloatArray
     lattice_pm: float
     cell_pm: FloatArray
+    turn: FloatArray
+    centre_pm: FloatArray
     reach_pm: float
     species: tuple[str, str]
     notes: tuple[str, ...] = ()
@@ -179,6 +185,8 @@ def read_relaxed(defect: Path, pristine: Path) -> RelaxedColumns:
         drift_pm=turn @ drift,
         lattice_pm=lattice_pm,
         cell_pm=cell @ turn.T,
+        turn=turn,
+        centre_pm=place[centre[0]],
         reach_pm=reach_pm,
         species=(metal, chalcogen),
         notes=tuple(notes),

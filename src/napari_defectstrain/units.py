@@ -30,3 +30,14 @@ def pm_per_unit(unit: str) -> float | None:
     True
     """
     return PM_PER_UNIT.get(unit.strip().casefold())
+
+
+def electron_wavelength_pm(energy_kev: float) -> float:
+    """Relativistic wavelength of electrons [pm].
+
+    >>> round(electron_wavelength_pm(80), 3)
+    4.176
+    """
+    volts = energy_kev * 1e3
+    # h / sqrt(2 m e V (1 + e V / 2 m c^2)), CODATA constants, in pm and volts
+    return float(1226.4259 / (volts * (1.0 + 0.97847562e-6 * volts)) ** 0.5)

@@ -15,6 +15,7 @@ import scipy.fft
 
 from ..config import Config
 from ..types import DefectStrainError, FloatArray
+from ..units import electron_wavelength_pm
 
 FOCAL_NODES = 5
 """Gauss-Hermite nodes of the focal spread: enough for 3 nm of spread at 30 mrad."""
@@ -71,9 +72,7 @@ class ProbeConfig(Config):
         >>> round(ProbeConfig(energy_kev=80).wavelength_pm, 3)
         4.176
         """
-        energy = self.energy_kev * 1e3
-        # h / sqrt(2 m e V (1 + e V / 2 m c^2)), CODATA constants, in pm and volts.
-        return float(1226.4259 / np.sqrt(energy * (1 + 0.97847562e-6 * energy)))
+        return electron_wavelength_pm(self.energy_kev)
 
     @property
     def information_limit_per_pm(self) -> float:
