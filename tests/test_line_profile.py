@@ -62,7 +62,7 @@ def test_positions_count_from_the_point_nearest_the_defect() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_line_is_a_cut_through_the_map(method: str) -> None:
-    config = StrainConfig(method=method, step_pm=10.0, smoothing_pm=40.0)
+    config = StrainConfig(method=method, step_pm=10.0, radius_pm=700.0, smoothing_pm=40.0)
     displacement = field(ELASTIC + WAVE)
     strain = strain_field(displacement, config)
     profile = line_profile(displacement, "dilation", config=config, step_pm=10.0)
@@ -71,8 +71,8 @@ def test_the_line_is_a_cut_through_the_map(method: str) -> None:
         (strain.components["dilation"][:, middle], profile.value),
         (strain.sigma["dilation"][:, middle], profile.sigma),
     ):
-        at = np.isin(strain.y_pm, profile.position_pm.round(6)) & (np.abs(strain.y_pm) < 900)
-        along = np.abs(profile.position_pm) < 900
+        at = np.isin(strain.y_pm, profile.position_pm.round(6)) & (np.abs(strain.y_pm) < 400)
+        along = np.abs(profile.position_pm) < 400
         np.testing.assert_allclose(cut[at][::-1], values[along], rtol=1e-6, atol=1e-9)
 
 
@@ -133,16 +133,13 @@ def test_the_true_model_is_kept_and_the_wrong_one_rejected() -> None:
 
 def test_no_oscillation_is_claimed_of_an_elastic_field() -> None:
     rng = np.random.default_rng(4)
-    noise = None
     claimed, p = 0, []
-    for _ in range(40):
+    for _ in range(30):
         profile = line_profile(field(ELASTIC, 0.2, rng), models={"Eshelby": model(ELASTIC)})
-        if noise is None:
-            noise = largest_of_noise(profile.covariance, np.inf, np.random.default_rng(5))
         claimed += len(profile.oscillations("Eshelby")) > 0
         p.append(profile.agreements["Eshelby"].p_value)
-    # by its definition one line in twenty: 2 of 40 expected, more than 7 in 2 of 1000
-    assert claimed <= 7
+    # by its definition one line in twenty: 1.5 of 30 expected, more than 5 in 4 of 1000
+    assert claimed <= 5
     assert np.mean(p) == pytest.approx(0.5, abs=0.16)
 
 
