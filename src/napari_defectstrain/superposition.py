@@ -25,7 +25,7 @@ from .types import (
 )
 
 SAME_SITE_PM = 2.0
-TAIL_FROM = 0.6
+TAIL_FROM = 0.4
 """The elastic tail is fitted to the columns beyond this fraction of the field's radius."""
 
 
@@ -154,16 +154,40 @@ def field_at(field: DisplacementField, offset_pm: FloatArray) -> FloatArray:
     Returns
     -------
     array, `(K, 2)`
-        The field's own value where it has that site (0 where that is empty); its tail beyond.
+        Where the field has that site, its own value as far as it stands out of noise (0 where the
+        column is missing); its tail beyond.
+    """
+    tail_pm2 = tail_strength(field)
+    distance, index = cKDTree(field.site_pm).query(offset_pm)
+    inside = np.hypot(*field.site_pm.T).max(initial=0.0)
+    beyond = np.hypot(*offset_pm.T)[:, None] > inside
+    tail = np.where(beyond, _tail(offset_pm, tail_pm2), 0.0)
+    value = _denoised(field, tail_pm2)[index]
+    return np.asarray(np.where((distance < SAME_SITE_PM)[:, None], value, tail))
+
+
+def _tail(offset_pm: FloatArray, strength_pm2: float) -> FloatArray:
+    """``B r / |r|^2``, `(K, 2)` [pm]."""
+    radius2 = np.einsum("kx,kx->k", offset_pm, offset_pm)
+    return np.asarray(strength_pm2 * offset_pm / np.maximum(radius2, 1.0)[:, None])
+
+
+def _denoised(field: DisplacementField, tail_pm2: float) -> FloatArray:
+    """The field's displacements, drawn towards its tail as far as noise could have moved them.
+
+    The sum over many neighbours would add up the noise of a measured field: what differs from the
+    tail counts by ``1 - sigma^2 / difference^2``, and not at all where noise alone does as much
+    (shrinkage, James & Stein 1961). Beside the defect nothing changes. Where a column is missing
+    there is nothing to move: 0.
     """
     known = np.asarray(np.isfinite(field.u_pm).all(axis=1))
-    distance, index = cKDTree(field.site_pm).query(offset_pm)
-    radius2 = np.maximum(np.einsum("kx,kx->k", offset_pm, offset_pm), 1.0)
-    tail = tail_strength(field) * offset_pm / radius2[:, None]
-    inside = np.hypot(*field.site_pm.T).max(initial=0.0)
-    tail[radius2 <= inside**2] = 0.0
-    value = np.where(known[:, None], field.u_pm, 0.0)[index]
-    return np.asarray(np.where((distance < SAME_SITE_PM).reshape(-1, 1), value, tail))
+    tail = _tail(field.site_pm, tail_pm2)
+    difference = np.where(known[:, None], field.u_pm - tail, 0.0)
+    variance = np.diag(field.covariance_pm2).reshape(-1, 2).sum(axis=1)
+    variance = np.where(np.isfinite(variance), variance, 0.0)
+    size = np.maximum((difference**2).sum(axis=1), 1e-30)
+    keep = np.clip(1.0 - variance / size, 0.0, 1.0)
+    return np.where(known[:, None], tail + keep[:, None] * difference, 0.0)
 
 
 def tail_strength(field: DisplacementField) -> float:
