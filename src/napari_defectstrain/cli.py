@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from tqdm import tqdm
 
-from . import __version__, cli_evaluate
+from . import __version__, cli_columns, cli_evaluate
 from .cli_train import add_train, run_train
 from .io import read_settings, read_sites, write_json
 from .materials import MATERIALS, get_material
@@ -72,6 +72,12 @@ def build_parser() -> argparse.ArgumentParser:
     for name, summary, add_arguments, command in (
         ("run", "from images to strain maps", _add_run, _run),
         ("detect", "find and count the defects only", _add_run, _detect),
+        (
+            "columns",
+            "fit every column of single images",
+            cli_columns.add_arguments,
+            cli_columns.fit_columns,
+        ),
         ("simulate", "make images with known truth", _add_simulate, _simulate),
         (
             "evaluate",
