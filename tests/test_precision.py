@@ -1,9 +1,18 @@
 """Bootstrap, spacings with their errors, and precision against the number of windows."""
 
+from dataclasses import replace
+
 import exact_images as exact
 import numpy as np
 import pytest
 
+from napari_defectstrain.bootstrap import (
+    bootstrap_by_image,
+    bootstrap_classes,
+    bootstrap_displacements,
+    bootstrap_positions,
+    bootstrap_positions_refit,
+)
 from napari_defectstrain.columns import (
     ColumnConfig,
     ColumnFitModel,
@@ -13,12 +22,11 @@ from napari_defectstrain.columns import (
 )
 from napari_defectstrain.lattice import ideal_sites
 from napari_defectstrain.precision import (
-    bootstrap_positions,
-    bootstrap_positions_refit,
     nearest_metal_spacings,
     single_window_spacings,
     spacing_results,
 )
+from napari_defectstrain.spacings import mean_spacing, nearest_metals, spacing_gradient
 from napari_defectstrain.types import ClassAverage, ClassStack, ColumnFits, DefectStrainError
 
 A = exact.A_PM
@@ -100,23 +108,91 @@ def test_bootstrap_has_the_mean_and_the_spread_of_the_windows() -> None:
     np.testing.assert_allclose(np.cov(samples.T), expected, atol=0.05 * expected.max())
 
 
-@pytest.mark.parametrize("model", ["gaussians", "gaussian"])
+@pytest.mark.parametrize("model", ["profile", "gaussians", "gaussian"])
 def test_the_fast_bootstrap_equals_averaging_and_fitting(model: str) -> None:
     # noise as in averages of hundreds of windows: the second order of its shifts is 0.005 pm
     stack = noisy("SV", 40, np.random.default_rng(2), noise=0.02)
-    config = ColumnConfig(model=model)
-    found = fit_columns({"SV": average_of(stack)}, config)["SV"]
+    config = ColumnConfig(model=model, compare=False)
+    others = {}
+    if model == "profile":  # the influence takes it as known: others must tell most of it
+        for name in ("2Se", "SeTe"):
+            image = exact.average_image(name, 61)
+            sem = np.full_like(image, 3e-4)
+            others[name] = ClassAverage(name, image, sem, 4000, 0, STEP, A, 1.0)
+    found = fit_columns({**others, "SV": average_of(stack)}, config)["SV"]
     response = influence(found, stack)
-    slow = bootstrap_positions_refit(stack, {}, config, 6, np.random.default_rng(3))
+    slow = bootstrap_positions_refit(stack, others, config, 4, np.random.default_rng(3))
     fast = bootstrap_positions(
-        response, found.fits.position_pm.ravel(), 6, np.random.default_rng(3)
+        response, found.fits.position_pm.ravel(), 4, np.random.default_rng(3)
     )
-    # single Gaussians choose their pixels anew, with jumps; the inner triangle has none here
-    first = 4 if model == "gaussian" else len(found.fits.site_pm)
-    columns = np.repeat(np.arange(len(found.fits.site_pm)) < first, 2)
-    columns[:2] &= model == "gaussians"
-    np.testing.assert_allclose(fast[:, columns], slow[:, columns], atol=0.01)
-    assert np.std(slow[:, columns], axis=0).max() > 0.05
+    columns = np.ones(len(found.fits.site_pm), dtype=bool)
+    if model == "gaussian":
+        # single Gaussians choose their pixels anew, with jumps of dim columns; the triangle of
+        # metals has none here
+        columns = np.isin(np.arange(len(columns)), nearest_metals(*sites_of(found)))
+    both = np.repeat(columns, 2)
+    np.testing.assert_allclose(fast[:, both], slow[:, both], atol=0.01)
+    assert np.std(slow[:, both], axis=0).max() > 0.05
+
+
+def sites_of(model: ColumnFitModel) -> tuple[np.ndarray, np.ndarray]:
+    return model.fits.site_pm, model.fits.is_metal
+
+
+def test_resampling_images_sees_what_their_windows_share() -> None:
+    rng = np.random.default_rng(10)
+    image = np.repeat(np.arange(12), 25)
+    shared = rng.normal(size=(12, 2))[image]
+    shifts = rng.normal(size=(300, 2)) + shared
+    shifts -= shifts.mean(axis=0)
+    samples = bootstrap_by_image(shifts, image, np.zeros(2), 4000, rng)
+    # the variance of the mean is (1 + 1/25) / 12 = 0.087, known from 12 images to 40 %;
+    # windows taken as independent give 2 / 300 = 0.007
+    variance = samples.var(axis=0)
+    assert np.all((variance > 0.03) & (variance < 0.2))
+    assert bootstrap_positions(shifts, np.zeros(2), 4000, rng).var(axis=0).max() < 0.01
+    # exact for the drawn images: the sum of each, enlarged by 12 / 11
+    sums = np.stack([shifts[image == g].sum(axis=0) for g in range(12)]) / 300
+    expected = (sums**2).sum(axis=0) * 12 / 11
+    np.testing.assert_allclose(variance, expected, rtol=0.12)  # 4000 samples: 2.2 %
+    few = bootstrap_by_image(shifts, image // 4, np.zeros(2), 10, rng)
+    assert np.isnan(few).all()  # three images tell nothing
+
+
+def test_bootstraps_of_all_classes() -> None:
+    rng = np.random.default_rng(11)
+    measured = {
+        "2Se": measurement("2Se", 0.0, 200, rng),
+        "SV": measurement("SV", -0.05, 100, rng),
+    }
+    images = {"2Se": np.arange(200) % 8, "SV": np.arange(100) % 8}
+    found = bootstrap_classes(measured, images, "2Se", rng, 3000)
+    vacancy = found["SV"]
+    sigma = measured["SV"].fits.sigma_pm * np.sqrt(99 / 100)
+    np.testing.assert_allclose(vacancy.sigma_pm, sigma, rtol=0.08)  # 3000 samples: 1.3 %
+    assert vacancy.sigma_by_image_pm.shape == sigma.shape
+    # independent windows: both agree, but 8 images tell their scatter to 27 % only
+    assert vacancy.spacing_std_by_image_pm == pytest.approx(vacancy.spacing_pm.std(), rel=0.8)
+    assert vacancy.n_images == 8
+    alone = bootstrap_classes(measured, {n: 0 * i for n, i in images.items()}, "2Se", rng, 50)
+    assert np.isnan(alone["SV"].strain_by_image)
+    assert np.isnan(alone["SV"].spacing_std_by_image_pm)
+
+
+def test_displacement_samples_hold_the_scatter_of_both_classes() -> None:
+    rng = np.random.default_rng(12)
+    base, other = measurement("2Se", 0.0, 80, rng), measurement("SV", -0.05, 60, rng)
+    drawn = bootstrap_displacements(other, base, 4000, np.random.default_rng(1))
+    again = bootstrap_displacements(other, base, 4000, np.random.default_rng(1))
+    np.testing.assert_array_equal(drawn, again)
+    assert drawn.shape == (4000, *other.fits.site_pm.shape)
+    u = other.fits.position_pm - base.fits.position_pm
+    variance = 59 / 60 * other.fits.sigma_pm**2 + 79 / 80 * base.fits.sigma_pm**2
+    np.testing.assert_allclose(drawn.var(axis=0), variance, rtol=0.12)  # 4000 samples: 2.2 %
+    assert np.all(np.abs(drawn.mean(axis=0) - u) < 5 * np.sqrt(variance / 4000))
+    fewer = replace(base, fits=replace(base.fits, site_pm=base.fits.site_pm + 5.0))
+    with pytest.raises(DefectStrainError, match="expected the same sites"):
+        bootstrap_displacements(other, fewer, 10, rng)
 
 
 def test_a_bootstrap_of_one_window_does_not_move() -> None:
@@ -137,6 +213,18 @@ def test_spacings_are_those_of_the_inner_triangle() -> None:
     assert three[1:] == pytest.approx(np.hypot(A / 2, A * np.sqrt(0.75) + 3.0))
     with pytest.raises(DefectStrainError, match="got 0 metal columns"):
         nearest_metal_spacings(site[:1], site[:1], is_metal[:1])
+
+
+def test_gradient_of_the_spacing_is_its_derivative() -> None:
+    site, is_metal = ideal_sites(A, 450.0)
+    rng = np.random.default_rng(13)
+    position = site + rng.normal(0, 3.0, site.shape)
+    gradient = spacing_gradient(position, site, is_metal)
+    fits = measurement("SV", 0.0, 3, rng).fits
+    step = 1e-3 * rng.normal(size=site.shape)
+    change = mean_spacing(fits, position + step) - mean_spacing(fits, position - step)
+    # central difference: the third order of 1e-3 pm over 330 pm
+    assert change / 2 == pytest.approx(gradient @ step.ravel(), abs=1e-9)
 
 
 def test_strain_and_its_errors() -> None:

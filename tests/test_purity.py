@@ -9,6 +9,7 @@ from napari_defectstrain.purity import (
     expected_mixture,
     expected_purity,
     purity_text,
+    unmix_positions,
 )
 from napari_defectstrain.types import ClassStack, Sites
 
@@ -99,3 +100,33 @@ def test_inputs_are_not_mutated():
     before = p.copy()
     expected_mixture(p, SV, 2.0)
     np.testing.assert_array_equal(p, before)
+
+
+def test_mixed_stacks_are_unmixed():
+    rng = np.random.default_rng(0)
+    pure = {name: rng.normal(0, 10, (7, 2)) for name in ("2Se", "SV", "DV")}
+    weight = {name: np.ones(7) for name in pure}
+    weight["SV"][0], weight["DV"][0] = 0.5, 0.0
+    pure["DV"][0] = np.nan  # an empty column
+    mixtures = {"2Se": {"SV": 0.01}, "SV": {"2Se": 0.05, "DV": 0.03}, "DV": {"SV": 0.1}}
+    measured = {}
+    for name in pure:
+        share = {**mixtures[name], name: 1 - sum(mixtures[name].values())}
+        light = {k: s * weight[k] for k, s in share.items()}
+        total = sum(light.values())
+        measured[name] = (
+            sum(light[k][:, None] * np.nan_to_num(pure[k]) for k in share) / total[:, None]
+        )
+    measured["DV"][0] = np.nan  # not fitted, though there is a little light of SV
+    bias = unmix_positions(measured, weight, mixtures)
+    for name in ("2Se", "SV"):
+        np.testing.assert_allclose(measured[name] - bias[name], pure[name], atol=1e-9)
+    np.testing.assert_allclose((measured["DV"] - bias["DV"])[1:], pure["DV"][1:], atol=1e-9)
+    assert np.all(bias["DV"][0] == 0.0)
+
+
+def test_classes_that_are_not_measured_change_nothing():
+    position = {"2Se": np.zeros((3, 2)), "SV": np.ones((3, 2))}
+    weight = {name: np.ones(3) for name in position}
+    bias = unmix_positions(position, weight, {"SV": {"other": 0.2}})
+    assert all(np.all(b == 0.0) for b in bias.values())
