@@ -184,9 +184,8 @@ def draw_precision(
         axis.set_major_formatter(plain)
         axis.set_minor_formatter(NullFormatter())
     if curves:
-        axes.set_ylim(bottom=0.2 * TARGET_PM)  # room for the legend below the points
         axes.legend(
-            loc="lower left",
+            loc="upper right",
             fontsize=7.5,
             frameon=False,
             handlelength=1.0,

@@ -130,7 +130,13 @@ class ClassBoxes(QWidget):
             number.setToolTip(
                 f"{count.n} isolated windows of {count.columns} columns of {count.class_name}{less}"
             )
-        self.say.setText("isolated windows with these settings, before outliers are left out")
+        self.say.setText("isolated windows, before outliers are left out")
+
+    def show_busy(self) -> None:
+        """The numbers are of before."""
+        for number in self.numbers:
+            number.setEnabled(False)
+        self.say.setText("counting isolated windows…")
 
     def show_problem(self, message: str) -> None:
         """Why nothing can be counted."""

@@ -23,7 +23,9 @@ RESULTS = (*OF_AVERAGES, "map", "displacement", "map labels")
 GAP = 0.12
 """Gap between neighbours, as a fraction of a window's side."""
 HEADER = 0.16
-"""Room for the text above an image, as a fraction of a window's side."""
+"""Room for a line of text above an image, as a fraction of a window's side."""
+LABEL = 0.3
+"""The same for the two lines above an average."""
 UNITS = ("pm", "pm")
 AXES = ("y", "x")
 
@@ -73,7 +75,7 @@ def free_corner(viewer: ViewerModel, sources: Sequence[Layer]) -> tuple[float, f
 
 def slots(count: int, side_pm: float, corner: tuple[float, float]) -> list[tuple[float, float]]:
     """Centres (y, x) of windows of one side, in a row right of a corner [pm]."""
-    y = corner[0] + (HEADER + 0.5) * side_pm
+    y = corner[0] + (LABEL + 0.5) * side_pm
     return [(y, corner[1] + (0.5 + i * (1 + GAP)) * side_pm) for i in range(count)]
 
 
@@ -152,7 +154,7 @@ def add_averages(
         viewer,
         "averages · labels",
         [_label(average) for average in averages.values()],
-        [(y - 0.5 * (1 + HEADER) * side, x) for y, x in centres],
+        [(y - 0.5 * (1 + LABEL) * side, x) for y, x in centres],
         {KEY: {**metadata[KEY], "kind": "average labels", "classes": list(averages)}},
         side,
     )

@@ -15,7 +15,8 @@ from ._layers import KEY, free_name, note
 
 SIZE_PM = 90.0
 """Size of a ring: about half the distance of neighbouring columns [pm]."""
-COLORMAP = "viridis"
+COLORMAP = "cool"
+"""Bright at both ends, to be seen on grey."""
 LIMIT_PERCENTILE = 95.0
 """Colour limit: the columns at the rim of the window are several times as uncertain."""
 
@@ -72,9 +73,7 @@ def show_columns(
     run = note(averages[0])["run"]
     known = {note(la)["class"]: la for la in layers_of_run(viewer, run, ("columns",))}
     tables = {n: column_features(m, material) for n, m in measurements.items()}
-    every = np.concatenate([t["sigma_total_pm"].to_numpy() for t in tables.values()])
-    every = every[np.isfinite(every)]
-    limit = float(np.percentile(every, LIMIT_PERCENTILE)) if every.size else 1.0
+    limit = _limit(tables)
     layers = []
     for average in averages:
         name = note(average)["class"]
@@ -88,6 +87,16 @@ def show_columns(
             layers.append(_add(viewer, average, data, tables[name], limit))
         note(layers[-1])["n"] = note(average)["n"]
     return layers
+
+
+def _limit(tables: Mapping[str, pd.DataFrame]) -> float:
+    """One colour limit for all classes, which a class of few windows does not set."""
+    highest = [
+        np.percentile(sigma, LIMIT_PERCENTILE)
+        for table in tables.values()
+        if len(sigma := table["sigma_total_pm"].dropna())
+    ]
+    return float(np.median(highest)) if highest else 1.0
 
 
 def _in_world(table: pd.DataFrame, centre: Sequence[float]) -> np.ndarray:
@@ -109,7 +118,7 @@ def _add(
         border_colormap=COLORMAP,
         border_contrast_limits=(0.0, limit),
         face_color="transparent",
-        border_width=0.14,
+        border_width=0.2,
         size=SIZE_PM,
         blending="translucent",
         visible=False,

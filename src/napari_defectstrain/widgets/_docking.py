@@ -42,6 +42,10 @@ class BottomDock:
         if self._window is None:
             return
         if self._dock is None:
+            # The widgets on the right keep their height: there the controls are.
+            self._window._qt_window.setCorner(
+                Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea
+            )
             dock = self._window.add_dock_widget(self._content, name=self._name, area="bottom")
             self._window._qt_window.resizeDocks([dock], [self._height], Qt.Orientation.Vertical)
         self._dock.show()
@@ -51,6 +55,7 @@ class BottomDock:
         """Take the panel away for good."""
         if not isalive(self._content):  # napari's window was closed, and took it along
             return
-        if self._window is not None and self._dock is not None:
+        # A window that is being closed has no _qt_window any more.
+        if hasattr(self._window, "_qt_window") and self._dock is not None:
             self._window.remove_dock_widget(self._dock)
         self._content.deleteLater()

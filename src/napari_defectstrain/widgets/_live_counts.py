@@ -64,6 +64,8 @@ class LiveCounts(QObject):
         Gives the defects layers and the settings, or raises `DefectStrainError`.
     """
 
+    started = Signal()
+    """Emitted when the last count holds no more."""
     counted = Signal(object)
     """Emitted with the `WindowCount` of each class."""
     failed = Signal(str)
@@ -105,6 +107,7 @@ class LiveCounts(QObject):
             for layer in layers:
                 parts = self._parts(layer)
                 if self._kept.get(layer.unique_id, (None,))[0] != parts:
+                    self.started.emit()
                     self._watch(layer)
                     self._kept[layer.unique_id] = parts, gather(self._viewer, layer)
                     self._timer.start(0)
@@ -118,6 +121,7 @@ class LiveCounts(QObject):
             self._count(found, config)
 
     def _count(self, found: list[Gathered], config: RunConfig) -> None:
+        self.started.emit()
         self._last = found, config
         nominal = get_material(config.material).lattice_pm
         counter = self._counters.setdefault(config.material, WindowCounter(nominal))
@@ -158,19 +162,22 @@ class LiveCounts(QObject):
             self._kept.pop(key, None)
             self.changed()
 
-        self._once(layer, lambda: connect(self._widget, editor_of(layer).changed, stale))
-        regions = regions_of(self._viewer, layer)
-        if regions is not None:
-            self._once(regions, lambda: connect(self._widget, regions.events.set_data, stale))
-        image = layer_by_id(self._viewer, note(layer)["image"])
-        if image is not None:
-            events = (image.events.data, image.events.scale, image.events.units)
-            self._once(image, lambda: [connect(self._widget, e, stale) for e in events])
+        ties: list[tuple[Layer | None, Sequence[str]]] = [
+            # a hidden layer of regions tells of new labels only by the first of its two events
+            (regions_of(self._viewer, layer), ("data", "set_data")),
+            (layer_by_id(self._viewer, note(layer)["image"]), ("data", "scale", "units")),
+        ]
+        if self._is_new(layer):
+            connect(self._widget, editor_of(layer).changed, stale)
+        for other, events in ties:
+            if other is not None and self._is_new(other):
+                for event in events:
+                    connect(self._widget, getattr(other.events, event), stale)
 
-    def _once(self, layer: Layer, tie: Callable[[], object]) -> None:
-        if layer.unique_id not in self._watched:
-            self._watched.add(layer.unique_id)
-            tie()
+    def _is_new(self, layer: Layer) -> bool:
+        new = layer.unique_id not in self._watched
+        self._watched.add(layer.unique_id)
+        return new
 
 
 def _same(one: tuple[list[Gathered], RunConfig], other: tuple[list[Gathered], RunConfig]) -> bool:

@@ -1,7 +1,6 @@
 """Measuring averages from the average widget: after averaging, and again when windows changed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from napari.components import ViewerModel
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -22,20 +21,6 @@ from ._worker import RunBar
 WAIT_MS = 800
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What shall be measured.
-
-    Parameters
-    ----------
-    columns, symmetric : bool
-        Columns and spacings; averages over C3v.
-    """
-
-    columns: bool
-    symmetric: bool
-
-
 class Measuring(QObject):
     """Measures the averages of a run in the worker of the run bar, once at a time.
 
@@ -43,16 +28,18 @@ class Measuring(QObject):
     ----------
     viewer : ViewerModel
     run_bar : RunBar
-    asked : callable
-        Says what shall be measured.
+    columns : callable
+        Says whether columns shall be fitted. Averages over C3v are made for the runs that have room
+        for them.
     """
 
-    measured = Signal(str)
-    """Emitted with the run when its layers hold new measurements."""
+    measured = Signal(str, bool)
+    """Emitted with the run when its layers hold new measurements, and whether they are of the
+    windows as they are now."""
 
-    def __init__(self, viewer: ViewerModel, run_bar: RunBar, asked: Callable[[], Asked]) -> None:
+    def __init__(self, viewer: ViewerModel, run_bar: RunBar, columns: Callable[[], bool]) -> None:
         super().__init__(run_bar)
-        self._viewer, self._run_bar, self._asked = viewer, run_bar, asked
+        self._viewer, self._run_bar, self._columns = viewer, run_bar, columns
         self._due: str | None = None
         self._current: str | None = None
         self._timer = QTimer(self)
@@ -68,32 +55,27 @@ class Measuring(QObject):
 
     def later(self, run: str) -> None:
         """Measure a run when its windows have not changed for a while."""
-        if self._wanted():
-            self._due = run
-            self._timer.start()
+        self._due = run
+        self._timer.start()
 
     def now(self, run: str) -> None:
         """Measure a run."""
-        if not self._wanted():
-            return
+        self._due = None
         layers = runs(self._viewer).get(run, [])
         if not layers:
             return
-        self._due = None
+        columns, symmetric = self._columns(), bool(note(layers[0]).get("symmetric"))
+        if not (columns or symmetric):
+            return
         self._current = run
         parameters = note(layers[0])["parameters"]
         config = RunConfig(material=parameters["material"], seed=parameters["seed"])
         stacks = {note(la)["class"]: la.metadata[STACK] for la in layers}
-        asked = self._asked()
         self._run_bar.start(
-            lambda progress: _measure(stacks, config, asked, progress),
+            lambda progress: _measure(stacks, config, columns, symmetric, progress),
             lambda found: self._show(run, stacks, *found),
             "Fitting columns…",
         )
-
-    def _wanted(self) -> bool:
-        asked = self._asked()
-        return asked.columns or asked.symmetric
 
     def _start_due(self) -> None:
         if self._due is None:
@@ -132,7 +114,8 @@ class Measuring(QObject):
         if symmetric:
             show_symmetric(self._viewer, layers, symmetric)
         self._viewer.layers.selection.active = active
-        self.measured.emit(run)
+        current = all(la.metadata[STACK] is stacks.get(n) for n, la in by_class.items())
+        self.measured.emit(run, current)
         if complaint:
             self._run_bar.fail(complaint)
         elif measured:
@@ -140,23 +123,27 @@ class Measuring(QObject):
 
 
 def _measure(
-    stacks: Mapping[str, ClassStack], config: RunConfig, asked: Asked, progress: Progress
+    stacks: Mapping[str, ClassStack],
+    config: RunConfig,
+    columns: bool,
+    symmetric: bool,
+    progress: Progress,
 ) -> tuple[dict[str, ClassMeasurement], dict[str, SymmetricAverage], str]:
     """What is asked for; a mistake in one does not cost the other."""
     measured: dict[str, ClassMeasurement] = {}
-    symmetric: dict[str, SymmetricAverage] = {}
+    averages: dict[str, SymmetricAverage] = {}
     complaint = ""
-    share = 0.8 if asked.symmetric else 1.0
-    if asked.columns:
+    share = 0.8 if symmetric else 1.0
+    if columns:
         try:
             measured = measure_spacings(stacks, config, subprogress(progress, 0.0, share))
         except DefectStrainError as mistake:
             complaint = f"the averages are there, but not measured: {mistake}"
-    if asked.symmetric:
+    if symmetric:
         for i, (name, stack) in enumerate(stacks.items()):
             progress(share + (1 - share) * i / len(stacks), f"symmetry of {name}")
-            symmetric[name] = symmetrise_average(stack)
-    return measured, symmetric, complaint
+            averages[name] = symmetrise_average(stack)
+    return measured, averages, complaint
 
 
 def _in_short(measured: Mapping[str, ClassMeasurement]) -> str:

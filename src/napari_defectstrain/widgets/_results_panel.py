@@ -139,9 +139,10 @@ class ResultsPanel(QWidget):
                 self.source.setItemText(i, run_title(runs(self.viewer)[run]))
         self._say_state(True)
 
-    def measured(self, run: str) -> None:
-        """The averages of a run were measured anew."""
-        self._stale.discard(run)
+    def measured(self, run: str, current: bool) -> None:
+        """The averages of a run were measured anew; current: with the windows of now."""
+        if current:
+            self._stale.discard(run)
         if run == self.run:
             self.show_plots()
 

@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from ..symmetry import SymmetricAverage
-from ._averages import AXES, GAP, HEADER, UNITS, add_labels, layers_of_run, translate_of
+from ._averages import AXES, GAP, HEADER, LABEL, UNITS, add_labels, layers_of_run, translate_of
 from ._fields import diverging
 from ._layers import KEY, free_name, note
 
@@ -50,7 +50,7 @@ def show_symmetric(
         found = symmetric[name]
         for up, hidden in ((1, False), (2, True)):
             y, x = note(average)["centre_pm"]
-            y -= up * (1 + HEADER + GAP) * side
+            y -= (up * (1 + HEADER + GAP) + LABEL - HEADER) * side
             data = found.hidden if hidden else found.average.mean
             if (name, hidden) in known:
                 known[name, hidden].data = data

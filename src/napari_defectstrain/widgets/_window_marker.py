@@ -13,6 +13,8 @@ from ._layers import KEY, MARKER_PX, kind, layer_by_id, note, pixel_size_pm, pro
 AROUND = 3.0
 """How much of the image is in view, in units of the window's side."""
 COLOUR = "#F0E442"
+ABOVE = 0.55
+"""How far above the window's centre the text stands, in units of the window's side."""
 
 
 def source_of(
@@ -89,8 +91,8 @@ def _marker(
                 "string": "{text}",
                 "size": 10,
                 "color": COLOUR,
-                "anchor": "upper_left",
-                "translation": (-0.04 * side, 0.0),
+                "anchor": "center",
+                "translation": (-ABOVE * side, 0.0),
             },
             face_color="transparent",
             border_color=COLOUR,
@@ -105,10 +107,18 @@ def _marker(
     layer.units = look["units"]
     layer.data = place[None]
     layer.size = side
-    layer.features = {"text": [text]}
-    layer.refresh_text()
+    layer.text.translation = (-ABOVE * side, 0.0)
+    retitle_marker(viewer, text)
     layer.visible = True
     return layer
+
+
+def retitle_marker(viewer: ViewerModel, text: str) -> None:
+    """Write another text at the marker, where there is one."""
+    for layer in viewer.layers:
+        if kind(layer) == "window marker" and len(layer.data):
+            layer.features = {"text": [text]}
+            layer.refresh_text()
 
 
 def hide_marker(viewer: ViewerModel) -> None:

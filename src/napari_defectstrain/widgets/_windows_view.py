@@ -27,7 +27,7 @@ from . import _panel
 from ._lifetime import connect
 from ._settings import Settings
 from ._window_edits import WindowEdits
-from ._window_marker import go_to_window, hide_marker, source_of, windows_layer
+from ._window_marker import go_to_window, hide_marker, retitle_marker, source_of, windows_layer
 from ._window_pictures import THUMBNAIL_PX, WindowCanvas, contrast, thumbnail
 
 HEADERS = ("Differs by", "State", "Probability", "Image", "y, x (px)", "No.")
@@ -368,8 +368,14 @@ class WindowsView(QWidget):
             self.edits.redo(self.run)
 
     def _after_change(self, run: str, class_name: str) -> None:
-        if run == self.run:
-            self.show_run(run, class_name)
+        if run != self.run:
+            return
+        marked = self.selected()
+        self.show_run(run, class_name)
+        stack = self.stack
+        if stack is not None and marked:
+            # The one that the ring is around may have left the list.
+            retitle_marker(self.viewer, _state(stack, marked[0]))
 
 
 def _state(stack: ClassStack, window: int) -> str:

@@ -28,7 +28,7 @@ from ._averages import (
 from ._docking import BottomDock
 from ._layers import kind, layer_by_id, material_of, note, provenance
 from ._live_counts import Gathered, LiveCounts, gather
-from ._measuring import Asked, Measuring
+from ._measuring import Measuring
 from ._results_panel import DOCK, HEIGHT, PLOTS, ResultsPanel
 from ._symmetric_layers import room_pm
 from ._window_edits import WindowEdits
@@ -57,7 +57,7 @@ class AverageWidget(_panel.Panel):
         self.edits = WindowEdits(napari_viewer, self)
         self.results = ResultsPanel(napari_viewer, self.edits, self.settings)
         self._dock = BottomDock(napari_viewer, self, self.results, DOCK, HEIGHT)
-        self.measuring = Measuring(napari_viewer, self.run_bar, self._asked)
+        self.measuring = Measuring(napari_viewer, self.run_bar, self.measure.isChecked)
         self.counts = LiveCounts(self, napari_viewer, self._counted)
         self._connect()
         self.refresh()
@@ -130,6 +130,7 @@ class AverageWidget(_panel.Panel):
         self.edits.changed.connect(self._windows_changed)
         self.measuring.measured.connect(self.results.measured)
         self.counts.counted.connect(self.class_boxes.show_counts)
+        self.counts.started.connect(self.class_boxes.show_busy)
         self.counts.failed.connect(self._not_counted)
         self.class_boxes.toggled.connect(self.counts.changed)
         self.images.ticked.connect(self.counts.changed)
@@ -152,9 +153,6 @@ class AverageWidget(_panel.Panel):
 
     def _not_counted(self, message: str) -> None:
         self.class_boxes.show_problem(message if self.images.count() else "")
-
-    def _asked(self) -> Asked:
-        return Asked(self.measure.isChecked(), self.symmetric.isChecked())
 
     def chosen(self) -> list[Points]:
         """The ticked defects layers.
@@ -227,6 +225,7 @@ class AverageWidget(_panel.Panel):
             image_ids=ids,
             planes=_planes(sources, gathered),
             corner_pm=list(corner),
+            symmetric=self.symmetric.isChecked(),
             detection=[note(la).get("parameters") for la in layers],
         )
         added = add_averages(

@@ -8,6 +8,7 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QLineEdit, QPushButton, QWidget
 
 from ..detect.config import DEVICES, DetectConfig
+from ..drift import series_summary
 from ..io import validate_image
 from ..loading import sum_frames
 from ..materials import DEFECT_ROLES, MATERIALS, get_material
@@ -239,6 +240,7 @@ class DetectWidget(_panel.Panel):
         )
         if CALIBRATION in layer.metadata:
             added.metadata[CALIBRATION] = layer.metadata[CALIBRATION]
+        show_info(series_summary(total))
         for warning in total.metadata["warnings"]:
             show_warning(warning)
         layer.visible = False
