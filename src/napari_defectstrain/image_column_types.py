@@ -47,8 +47,6 @@ class ImageColumnConfig(Config):
         How many smooth changes of the start are learnt, besides its two blurs.
     prior_sigma : float
         How far the transfer function may depart from that start where the image says nothing.
-    learn_columns : int
-        A profile is learnt from the middle of the image, from about as many columns.
     single_radius_sigma : float
         Radius of the pixels of a single Gaussian; 1.7 is 80 pm for the paper's probe.
     min_weight : float
@@ -72,7 +70,6 @@ class ImageColumnConfig(Config):
     information_limit_per_pm: float = 0.012
     modes: int = 3
     prior_sigma: float = 0.2
-    learn_columns: int = 2500
     single_radius_sigma: float = 1.7
     min_weight: float = 0.05
     max_shift_sigma: float = 2.0
@@ -97,7 +94,6 @@ class ImageColumnConfig(Config):
             "information_limit_per_pm": (0.004, np.inf),
             "modes": (0, 8),
             "prior_sigma": (1e-6, np.inf),
-            "learn_columns": (20, np.inf),
             "single_radius_sigma": (1.0, 6.0),
             "min_weight": (0.0, 1.0),
             "max_shift_sigma": (0.1, 10.0),
@@ -133,7 +129,7 @@ class NoiseModel:
         """Variance of every pixel, never below 2 % of the typical one."""
         variance = self.gain * model + self.constant
         least = 0.02 * float(np.median(variance[::7, ::5]))
-        return np.maximum(variance, least if least > 0 else 1e-6)
+        return np.asarray(np.maximum(variance, least if least > 0 else 1e-6))
 
 
 @dataclass(frozen=True)

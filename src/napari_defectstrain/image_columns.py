@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import uniform_filter
 from scipy.spatial import cKDTree
 
 from .column_types import FLAGS
@@ -20,12 +19,19 @@ from .image_column_types import NO_POSITION, ImageColumnConfig, ImageColumns, No
 from .image_fit import BRIGHT_PERCENTILE, ImageFit, ImageFitter, ImageState, Pixels
 from .image_rendering import Shape
 from .image_single import fit_each
+from .image_start import (
+    checked_positions,
+    inside_image,
+    pixels_of,
+    starting_weights,
+    starting_width,
+    usable_columns,
+)
 from .image_system import marginal_covariance
 from .profiles import MIN_COEFFICIENTS, ColumnProfile, gaussian_profile, spline_profile
 from .types import (
     BoolArray,
     CalibratedImage,
-    DefectStrainError,
     FloatArray,
     IntArray,
     Progress,
@@ -35,14 +41,8 @@ from .types import (
 __all__ = ["ImageColumnConfig", "ImageColumns", "fit_image_columns"]
 
 LOOSE_PX = 0.03
-WIDTH_OF_HALF = 1.1774  # half width at half maximum of a Gaussian, in sigma
 SPOT_SIGMA = 0.17
 """Frequency times sigma where data of columns are strongest: the {10} spots at the paper's."""
-
-DUPLICATE_SIGMA = 0.5
-MAX_PROBE_PX = 30
-PROBES = 500
-LEAST_SIDE_SIGMA = 6.0
 
 
 def fit_image_columns(
@@ -85,112 +85,15 @@ def fit_image_columns(
         pixel_size_pm = image.pixel_size_pm if pixel_size_pm is None else pixel_size_pm
     else:
         array = image
-    pixels = _pixels(array, config)
-    start = _positions(position_px, pixels.data.shape)
-    sigma, spacing = _width(pixels, start, config)
-    usable = _usable(start, pixels, sigma)
+    pixels = pixels_of(array, config)
+    start = checked_positions(position_px, pixels.data.shape)
+    sigma, spacing = starting_width(pixels, start, config)
+    usable = usable_columns(start, pixels, sigma)
     if config.model == "gaussian":
         return _each(pixels, start, usable, sigma, config, pixel_size_pm)
     fit, fitter = _together(pixels, start[usable], sigma, spacing, config, pixel_size_pm, progress)
     progress(1.0, "Fitted all columns")
     return _report(start, usable, fit, fitter, config, pixel_size_pm)
-
-
-def _pixels(array: npt.ArrayLike, config: ImageColumnConfig) -> Pixels:
-    data = np.asarray(array)
-    if data.ndim != 2 or data.dtype.kind not in "uifb":
-        raise DefectStrainError(
-            f"image columns: got an array of shape {data.shape} and type {data.dtype}, expected "
-            "one 2D image of real numbers"
-        )
-    dtype = np.float64 if config.double_precision else np.float32
-    value = data.astype(dtype)
-    finite = np.isfinite(value)
-    if not finite.any():
-        raise DefectStrainError("image columns: got an image without a finite pixel")
-    return Pixels(np.where(finite, value, dtype(0.0)), finite.astype(dtype))
-
-
-def _positions(position_px: npt.ArrayLike, shape: tuple[int, ...]) -> FloatArray:
-    position = np.array(position_px, dtype=float)
-    if position.ndim != 2 or position.shape[1] != 2:
-        raise DefectStrainError(
-            f"image columns: got positions of shape {position.shape}, expected (N, 2): y and x of "
-            "each column in pixels"
-        )
-    inside = _inside(position, shape)
-    if not inside.any():
-        raise DefectStrainError(
-            f"image columns: none of {len(position)} positions lies in the image of "
-            f"{shape[0]} x {shape[1]} px; detect columns first, or check their unit (px, y and x)"
-        )
-    return position
-
-
-def _inside(position: FloatArray, shape: tuple[int, ...]) -> BoolArray:
-    last = np.array(shape) - 0.5
-    return np.asarray(((position >= -0.5) & (position < last)).all(axis=1))
-
-
-def _usable(start: FloatArray, pixels: Pixels, sigma: float) -> BoolArray:
-    """Columns to fit: in the image, not on a pixel that doesn't count, and the first of several."""
-    usable = _inside(start, pixels.data.shape)
-    index = np.flatnonzero(usable)
-    row, column = np.rint(start[index]).astype(int).T
-    usable[index] = pixels.good[row, column] > 0
-    index = np.flatnonzero(usable)
-    if len(index) == 0:
-        raise DefectStrainError("image columns: every position lies on a pixel that is not finite")
-    pairs = cKDTree(start[index]).query_pairs(DUPLICATE_SIGMA * sigma, output_type="ndarray")
-    for one, two in pairs[np.lexsort(pairs.T[::-1])]:
-        if usable[index[one]]:
-            usable[index[two]] = False
-    return usable
-
-
-def _width(pixels: Pixels, start: FloatArray, config: ImageColumnConfig) -> tuple[float, float]:
-    """Sigma of the columns by the mean of what is around them, and their typical distance [px]."""
-    shape = pixels.data.shape
-    inside = start[_inside(start, shape)]
-    spacing = float(min(shape))
-    if len(inside) > 1:
-        nearest = cKDTree(inside).query(inside, k=2)[0][:, 1]
-        spacing = max(float(np.median(nearest)), 2.0)
-    sigma = config.sigma_px
-    if sigma is None:
-        sigma = _half_width(pixels, inside, spacing) / WIDTH_OF_HALF
-    if min(shape) < LEAST_SIDE_SIGMA * sigma:
-        raise DefectStrainError(
-            f"image columns: got an image of {shape[0]} x {shape[1]} px and columns of sigma "
-            f"{sigma:.1f} px, expected at least {LEAST_SIDE_SIGMA * sigma:.0f} px a side; use a "
-            "larger image"
-        )
-    return sigma, max(spacing, 3.0 * sigma)
-
-
-def _half_width(pixels: Pixels, position: FloatArray, spacing: float) -> float:
-    half = int(np.clip(0.75 * spacing, 2, MAX_PROBE_PX))
-    centre = np.rint(position[:: max(1, len(position) // PROBES)]).astype(int)
-    offset = np.arange(-half, half + 1)
-    data, good = np.pad(pixels.data, half), np.pad(pixels.good, half)
-    row = (centre[:, :1] + half + offset)[:, :, None]
-    column = (centre[:, 1:] + half + offset)[:, None, :]
-    count = good[row, column].sum(axis=0)
-    mean = data[row, column].sum(axis=0, dtype=float) / np.maximum(count, 1.0)
-    radius = np.hypot(offset[:, None], offset)
-    ring = np.rint(radius).astype(int).ravel()
-    by_ring = np.bincount(ring, (mean * (count > 0)).ravel()) / np.maximum(
-        np.bincount(ring, (count > 0).ravel()), 1
-    )
-    by_ring = by_ring[: half + 1]
-    low = int(np.argmin(by_ring))
-    if low == 0 or not by_ring[0] > by_ring[low]:
-        raise DefectStrainError(
-            "image columns: the columns are not brighter than what is between them, expected an "
-            "annular dark-field image with its columns detected; check contrast and positions"
-        )
-    middle = 0.5 * (by_ring[0] + by_ring[low])
-    return float(np.interp(-middle, -by_ring[: low + 1], np.arange(low + 1)))
 
 
 def _together(
@@ -212,7 +115,7 @@ def _together(
         noise = NoiseModel(0.0, max(float(np.var(counted)), 1e-30) * 0.05)
     state = ImageState(
         position=start.copy(),
-        weight=_first_weights(pixels, start, sigma, level),
+        weight=starting_weights(pixels, start, sigma, level),
         background=np.full(surface.size, level),
         shape=Shape.starting(gaussian_profile(sigma), np.zeros((MIN_COEFFICIENTS, 0)), np.eye(3)),
         empty=np.zeros(len(start), dtype=bool),
@@ -223,14 +126,6 @@ def _together(
     if config.model == "gaussians":
         return fit, fitter
     return _learn(fit, fitter, config, pixel_size_pm, progress)
-
-
-def _first_weights(pixels: Pixels, start: FloatArray, sigma: float, level: float) -> FloatArray:
-    """Weights by the height of the 3 x 3 pixels around the start."""
-    smooth = uniform_filter(pixels.data, 3, mode="nearest")
-    row, column = np.rint(start).astype(int).T
-    height = smooth[row, column].astype(float) - level
-    return np.asarray(2.0 * np.pi * sigma**2 * np.maximum(height, 0.0))
 
 
 def _learn(
@@ -301,7 +196,7 @@ def _report(
     moved, empty = np.zeros(n), np.zeros(n, dtype=bool)
     moved[usable], empty[usable] = fit.moved, state.empty
     late = usable & ~empty & (moved > max(10.0 * config.tolerance_px, 1e-2))
-    flag = np.where(late, FLAGS["not_converged"], 0)
+    flag: IntArray = np.where(late, FLAGS["not_converged"], 0)
     flag |= np.where(empty, FLAGS["low_signal"], 0)
     shape = fitter.pixels.data.shape
     flag = _flagged(start, position, usable, flag, fitter.sigma, shape, config)
@@ -348,10 +243,12 @@ def _each(
     weight[usable], background[usable] = single.weight, single.background
     late, empty = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     late[usable] = ~single.converged
-    sure = single.weight[single.converged]
+    sure = single.height[single.converged]
     bright = float(np.percentile(sure, BRIGHT_PERCENTILE)) if len(sure) else 0.0
-    empty[usable] = single.converged & (single.weight < config.min_weight * bright)
-    flag = np.where(late, FLAGS["not_converged"], 0) | np.where(empty, FLAGS["low_signal"], 0)
+    # by its height: a wide Gaussian on a low constant may hold anything
+    empty[usable] = single.converged & (single.height < config.min_weight * bright)
+    flag: IntArray = np.where(late, FLAGS["not_converged"], 0)
+    flag = flag | np.where(empty, FLAGS["low_signal"], 0)
     flag = _flagged(start, position, usable, flag, sigma, pixels.data.shape, config)
     return _columns(
         position, covariance, weight, background, flag, None, single.noise, pixel_size_pm, config
@@ -377,7 +274,7 @@ def _flagged(
     last = np.array(shape) - 1.0 - rim
     with np.errstate(invalid="ignore"):
         inner = ((position >= rim) & (position <= last)).all(axis=1)
-    duplicate = ~usable & _inside(start, shape)
+    duplicate = ~usable & inside_image(start, shape)
     flag |= np.where(fitted & ~inner | ~usable & ~duplicate, FLAGS["outside"], 0)
     flag |= np.where(duplicate, FLAGS["overlapping"] | FLAGS["not_converged"], 0)
     index = np.flatnonzero(fitted)

@@ -276,7 +276,7 @@ class ImageFitter:
                 self.surface.adjoint(pull)[..., None],
                 SOLVE_TOLERANCE,
             )
-            by_shape = np.zeros(len(state.shape.amount))
+            by_shape: FloatArray = np.zeros(len(state.shape.amount))
             if free is not None:
                 departure = -state.shape.amount * self.prior(state.shape)
                 by_shape = self.limited(state.shape, free.step(pull * self.inner, departure))

@@ -206,17 +206,6 @@ class ColumnRenderer:
         grid = irfft(rows, n=self.grid[1], axis=1)
         return np.asarray(grid[:, first : first + s * width : s] * self.dtype.type(s * s))
 
-    def spectrum(self, image: FloatArray) -> ComplexArray:
-        """Adjoint of `image`: ``sum(image(S) * R) = real(sum(conj(spectrum(R)) * S))``."""
-        full = np.zeros(self.grid, dtype=self.dtype)
-        s, first = self.oversampling, (self.pad // 2) * self.oversampling
-        height, width = self.shape
-        full[first : first + s * height : s, first : first + s * width : s] = image
-        found = self._cropped(full)
-        found *= self.dtype.type(2 * s * s / (self.grid[0] * self.grid[1]))
-        found[:, 0] *= 0.5
-        return found
-
     def _cropped(self, grid: FloatArray) -> ComplexArray:
         """Transform of a grid at the kept frequencies."""
         rows = np.ascontiguousarray(rfft(grid, axis=1)[:, : self._mx + 1])

@@ -34,8 +34,8 @@ class SingleColumns:
     position : array, `(N, 2)`
         (y, x) [px].
     covariance : array, `(N, 2, 2)`
-    weight, background : arrays, `(N,)`
-        Integral of the Gaussian, and its constant.
+    weight, height, background : arrays, `(N,)`
+        Integral of the Gaussian, its height, and its constant.
     converged : array of bool, `(N,)`
     noise : NoiseModel
     """
@@ -43,6 +43,7 @@ class SingleColumns:
     position: FloatArray
     covariance: FloatArray
     weight: FloatArray
+    height: FloatArray
     background: FloatArray
     converged: BoolArray
     noise: NoiseModel
@@ -67,7 +68,7 @@ def fit_each(
     """
     counts = config.noise == "poisson"
     noise = NoiseModel(1.0, 0.0) if counts else NoiseModel(0.0, 1.0)
-    parameters = None
+    parameters = np.full((len(start), N_PARAMETERS), np.nan)
     position = start
     for i in range(ROUNDS):
         neighbourhood = _Neighbourhoods.around(pixels, position, sigma_px, config)
@@ -75,7 +76,7 @@ def fit_each(
             _fit(
                 neighbourhood.part(part),
                 position[part],
-                None if parameters is None else parameters[part],
+                parameters[part],
                 sigma_px,
                 noise,
                 counts and i > 0 or noise.gain > 0,
@@ -101,7 +102,13 @@ def _collected(
     determinant = parameters[:, 4] * parameters[:, 6] - parameters[:, 5] ** 2
     integral = 2.0 * np.pi * parameters[:, 0] / np.sqrt(np.maximum(determinant, 1e-300))
     return SingleColumns(
-        parameters[:, 1:3], covariance, integral, parameters[:, 3], converged, noise
+        parameters[:, 1:3],
+        covariance,
+        integral,
+        parameters[:, 0],
+        parameters[:, 3],
+        converged,
+        noise,
     )
 
 
@@ -148,7 +155,7 @@ def _start(near: _Neighbourhoods, position: FloatArray, sigma: float) -> FloatAr
 def _fit(
     near: _Neighbourhoods,
     position: FloatArray,
-    parameters: FloatArray | None,
+    parameters: FloatArray,
     sigma: float,
     noise: NoiseModel,
     weighted: bool,
@@ -156,7 +163,7 @@ def _fit(
 ) -> tuple[FloatArray, BoolArray]:
     """Levenberg-Marquardt on all columns at once; damping and progress of each its own."""
     fresh = _start(near, position, sigma)
-    p = fresh if parameters is None else np.where(np.isfinite(parameters), parameters, fresh)
+    p = np.where(np.isfinite(parameters), parameters, fresh)
     model, jacobian = _gaussian(near, p)
     weight = near.used
     if weighted:

@@ -117,14 +117,11 @@ def single_image_spacings(
         names = [s.class_names[role] for s in sites if len(s.class_names) > role]
         if not names or not any(which.any() for _, which in chosen):
             continue
-        result[names[0]] = SingleSpacings(
-            names[0],
-            *(
-                np.concatenate([getattr(part, name)[which] for part, which in chosen])
-                for name in ("spacing_pm", "sigma_pm", "image_index", "site_index")
-            ),
-            scale,
-        )
+        gathered = {
+            name: np.concatenate([getattr(part, name)[which] for part, which in chosen])
+            for name in ("spacing_pm", "sigma_pm", "image_index", "site_index")
+        }
+        result[names[0]] = SingleSpacings(class_name=names[0], scale=scale, **gathered)
     return result
 
 
