@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
+from zlib import crc32
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer, Points
 from napari.qt.threading import FunctionWorker, create_worker
@@ -23,8 +25,8 @@ from .editing import editor_of
 WAIT_MS = 250
 
 
-_Parts = tuple[str, str, UUID | None]
-"""Which image, layer of all columns and layer of regions a detection consists of."""
+_Parts = tuple[str, str, tuple[UUID, int] | None]
+"""Image and layer of all columns of a detection, layer of regions and checksum of its labels."""
 
 
 @dataclass(frozen=True)
@@ -133,14 +135,14 @@ class LiveCounts(QObject):
 
     def _finish(self, outcome: dict[str, WindowCount] | str) -> None:
         self._worker = None
-        if self._again:
-            self._again = False
-            self.changed()
-        elif isinstance(outcome, str):
+        if isinstance(outcome, str):
             self._last = None
             self.failed.emit(outcome)
         else:
             self.counted.emit(outcome)
+        if self._again:
+            self._again = False
+            self.changed()
 
     def _fail(self, error: Exception) -> None:
         # napari shows it, with a traceback to send to us
@@ -148,31 +150,31 @@ class LiveCounts(QObject):
 
     def _parts(self, layer: Points) -> _Parts:
         regions = regions_of(self._viewer, layer)
-        return (
-            note(layer)["image"],
-            note(layer)["sites"],
-            None if regions is None else regions.unique_id,
-        )
+        painted = None
+        if regions is not None:
+            painted = regions.unique_id, crc32(np.ascontiguousarray(regions.data))
+        return note(layer)["image"], note(layer)["sites"], painted
 
     def _watch(self, layer: Points) -> None:
-        """Gather a detection again after edits of its points, its regions or its image."""
+        """Gather a detection again after edits of its points or its image."""
         key = layer.unique_id
 
         def stale(*_: object) -> None:
             self._kept.pop(key, None)
             self.changed()
 
-        ties: list[tuple[Layer | None, Sequence[str]]] = [
-            # a hidden layer of regions tells of new labels only by the first of its two events
-            (regions_of(self._viewer, layer), ("data", "set_data")),
-            (layer_by_id(self._viewer, note(layer)["image"]), ("data", "scale", "units")),
-        ]
         if self._is_new(layer):
             connect(self._widget, editor_of(layer).changed, stale)
-        for other, events in ties:
-            if other is not None and self._is_new(other):
-                for event in events:
-                    connect(self._widget, getattr(other.events, event), stale)
+        image = layer_by_id(self._viewer, note(layer)["image"])
+        if image is not None and self._is_new(image):
+            for event in (image.events.data, image.events.scale, image.events.units):
+                connect(self._widget, event, stale)
+        regions = regions_of(self._viewer, layer)
+        if regions is not None and self._is_new(regions):
+            # Hidden layers tell of new labels by the first event only; the second comes with every
+            # turn of a slider, too, so that a checksum says whether labels have changed.
+            for event in (regions.events.data, regions.events.set_data):
+                connect(self._widget, event, self.changed)
 
     def _is_new(self, layer: Layer) -> bool:
         new = layer.unique_id not in self._watched
