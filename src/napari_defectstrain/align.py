@@ -82,7 +82,7 @@ def register_windows(
     shift = _gauss_newton(overlap, gram, order, max_shift_pm / step_pm)
     # Smoothing moves nothing, but columns cut by the mask's rim weigh less in the smoothed
     # template: what the template itself seems to be moved by is in every shift.
-    blank = ~shift[:-1].any(axis=1)
+    blank = ~np.asarray(shift[:-1].any(axis=1))
     shift = np.where(blank[:, None], 0.0, shift[:-1] - shift[-1])
     return np.asarray(np.stack([shift[:, 1], -shift[:, 0]], axis=1) * step_pm)
 
