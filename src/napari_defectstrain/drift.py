@@ -67,6 +67,25 @@ def drift_of(image: CalibratedImage) -> pd.DataFrame | None:
     return None if rows is None else pd.DataFrame(rows)
 
 
+def series_summary(image: CalibratedImage) -> str:
+    """One line on a summed image: frames, drift, jitter; empty for other images."""
+    table = drift_of(image)
+    if table is None:
+        return ""
+    used = table[~table["bad"].astype(bool)]
+    places = used[["y_px", "x_px"]].to_numpy(dtype=float)
+    reach = float(np.hypot(*np.ptp(places, axis=0)))
+    drift = f"{reach:.1f} px"
+    if image.pixel_size_pm is not None:
+        drift = f"{reach * image.pixel_size_pm:.0f} pm"
+    text = f"{len(used)} of {len(table)} frames summed, drift {drift}"
+    if "jitter_px" in table:
+        text += (
+            f", scan lines straightened by {used['jitter_px'].astype(float).median():.2f} px rms"
+        )
+    return text
+
+
 def frame_time_s(metadata: Mapping[str, Any], shape: tuple[int, ...]) -> float | None:
     """Time of a frame without flyback, from the dwell time of a pixel where it is known [s]."""
     dwell = metadata.get("dwell_time_us")
