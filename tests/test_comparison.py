@@ -16,13 +16,13 @@ from napari_defectstrain.elasticity import inclusion_displacement
 from napari_defectstrain.honeycomb import ideal_sites
 from napari_defectstrain.reference import bundled_reference
 from napari_defectstrain.runs import ClassMeasurement
+from napari_defectstrain.spacings import SpacingResult
 from napari_defectstrain.strain import StrainConfig
 from napari_defectstrain.types import (
     ClassAverage,
     ColumnFits,
     DefectStrainError,
     DisplacementField,
-    SpacingResult,
 )
 
 A_PM, N = exact.A_PM, 2000

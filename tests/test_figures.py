@@ -1,12 +1,15 @@
 """Figures show what they are given: labels, numbers, limits; on made-up results."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from napari_defectstrain import figures
+from napari_defectstrain import figures, figures_precision
+from napari_defectstrain.budget import PARTS, ErrorBudget
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.precision_curve import PrecisionAgainstN
+from napari_defectstrain.precision_curve import PrecisionAgainstN, PrecisionFit
+from napari_defectstrain.spacings import SpacingResult
 from napari_defectstrain.types import (
     STRAIN_COMPONENTS,
     CalibratedImage,
@@ -14,7 +17,6 @@ from napari_defectstrain.types import (
     ClassStack,
     DisplacementField,
     Sites,
-    SpacingResult,
     StrainField,
 )
 
@@ -145,7 +147,7 @@ def test_histograms_name_value_and_precision(rng):
         for name, value, std in (("2Se", 329.5, 0.3), ("SeTe", 331.6, 0.4), ("SV", 313.7, 0.3))
     }
     single = {name: rng.normal(330.0, 7.0, 60) for name in spacings}
-    figure = figures.spacing_figure(single, spacings, WSE2)
+    figure = figures_precision.spacing_figure(single, spacings, WSE2)
     assert "SeTe: 331.60 ± 0.40 pm, N = 20 (purity 0.980)" in texts(figure)
     assert any(text.startswith("SeTe: 3") and text.endswith(" pm") for text in texts(figure))
 
@@ -154,7 +156,7 @@ def test_spacing_of_one_window_is_a_line(rng):
     lonely = SpacingResult(
         "SV", 1, 0, 313.7, np.nan, -0.05, np.nan, np.nan, 1.0, np.full(10, 313.7)
     )
-    figure = figures.spacing_figure({"SV": np.array([313.7])}, {"SV": lonely}, WSE2)
+    figure = figures_precision.spacing_figure({"SV": np.array([313.7])}, {"SV": lonely}, WSE2)
     assert "SV: N = 1" in texts(figure)
 
 
@@ -189,9 +191,48 @@ def test_precision_is_log_log(rng):
     gain = np.sqrt(n) * np.array([[1.0], [0.9], [1.1]])
     background = np.array([0.025, 0.01, 0.05])
     curve = PrecisionAgainstN(n, 8.0 / np.sqrt(n), 1.0 / n, background, gain)
-    figure = figures.precision_figure(curve, "2Se")
+    figure = figures_precision.precision_figure(curve, "2Se")
     assert [axes.get_xscale() for axes in figure.axes] == ["log", "log"]
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "log"]
+
+
+def test_the_fit_of_precision_is_stated(rng):
+    n = np.array([1, 4, 16, 64])
+    fit = PrecisionFit(8.0, 0.2, 0.5, 0.1, total=64)
+    gain = np.sqrt(n) * np.ones((3, 1))
+    curve = PrecisionAgainstN(n, fit.at(n), 1.0 / n, np.array([0.025, 0.01, 0.05]), gain, fit)
+    title = figures_precision.precision_figure(curve, "2Se").axes[0].get_title()
+    assert "8.00 ± 0.20 pm" in title
+    assert "0.50 ± 0.10 pm" in title
+
+
+def test_budgets_are_drawn_part_by_part():
+    site = np.zeros((2, 2))
+    parts = {name: np.full((2, 2), 0.1 * k) for k, name in enumerate(PARTS)}
+    strains = {name: 1e-4 * k for k, name in enumerate(PARTS)}
+    budget = ErrorBudget("SV", site, np.full((2, 2), 0.3), parts, 5e-4, strains)
+    figure = figures_precision.budget_figure({"SV": budget, "2Se": budget}, WSE2)
+    heights = [patch.get_height() for patch in figure.axes[0].patches]
+    # the defect alone, in per cent: statistical, then the parts in their order
+    np.testing.assert_allclose(heights, [0.05, *(0.01 * k for k in range(len(PARTS)))])
+    (total,) = figure.axes[0].collections[0].get_segments()
+    assert total[0][1] == pytest.approx(100 * budget.sigma_total)
+
+
+def test_drift_is_drawn_in_pm_where_the_scale_is_known():
+    table = pd.DataFrame(
+        {
+            "frame": [0, 1, 2],
+            **{f"{axis}_{kind}": [0.0, 1.0, 2.0] for axis in "xy" for kind in ("px", "pm")},
+            **{f"sigma_{axis}_{kind}": 0.1 for axis in "xy" for kind in ("px", "pm")},
+            "bad": [False, True, False],
+        }
+    )
+    axes = figures_precision.drift_figure(table, "series").axes[0]
+    assert axes.get_ylabel() == "drift [pm]"
+    assert "1 left out" in axes.get_title()
+    plain = table.drop(columns=["x_pm", "y_pm"])
+    assert figures_precision.drift_figure(plain, "series").axes[0].get_ylabel() == "drift [px]"
 
 
 def test_no_figure_needs_a_display():

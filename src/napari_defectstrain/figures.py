@@ -15,10 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .materials import DEFECT_ROLES, ROLES, Material
-from .precision_curve import PrecisionAgainstN
 from .rasters import block_means
 from .styles import CLASS_STYLE, DISPLACEMENT_SCALE
 from .types import (
@@ -28,7 +26,6 @@ from .types import (
     DisplacementField,
     FloatArray,
     Sites,
-    SpacingResult,
     StrainField,
 )
 from .units import PM_PER_NM
@@ -123,48 +120,6 @@ def averages_figure(
     return figure
 
 
-def spacing_figure(
-    single_pm: Mapping[str, FloatArray],
-    spacings: Mapping[str, SpacingResult],
-    material: Material,
-) -> Figure:
-    """Histograms of the spacing of the three metal columns nearest the defect (Fig. 3a, b, d).
-
-    Parameters
-    ----------
-    single_pm : mapping of class to array
-        The spacings in single windows [pm].
-    spacings : mapping of class to SpacingResult
-        The bootstrap of the class averages.
-    material : Material
-        Gives the roles of the classes.
-    """
-    figure = Figure(figsize=(10.5, 3.4), layout="constrained")
-    single, average, every = figure.subplots(1, 3)
-    names = dict(zip(ROLES, material.class_names, strict=True))
-    pair = [names[role] for role in ("X2", "XY") if names[role] in spacings]
-    colours = {names[role]: CLASS_STYLE[role].colour for role in ROLES}
-    for name in pair:
-        values = np.asarray(single_pm[name])
-        values = values[np.isfinite(values)]
-        label = f"{name}: {_plus_minus(values.mean(), values.std(), 0)} pm"
-        _histogram(single, values, colours[name], label)
-        _bootstrap(average, spacings[name], colours[name])
-    for name, spacing in spacings.items():
-        _bootstrap(every, spacing, colours[name])
-    metal = material.metal
-    titles = ("single windows", "class averages, bootstrap", "all classes, bootstrap")
-    for axes, letter, title in zip((single, average, every), "abd", titles, strict=True):
-        axes.set_title(f"({letter}) {title}", fontsize=10, loc="left")
-        axes.set_xlabel(f"{metal}–{metal} spacing [pm]")
-        axes.set_yticks([])
-        axes.set_ylim(0.0, 1.5)  # room for the legend above the peaks
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(fontsize=7, frameon=False, loc="upper left")
-    single.set_ylabel("frequency (scaled to its peak)")
-    return figure
-
-
 def displacement_figure(
     averages: Mapping[str, ClassAverage],
     displacements: Mapping[str, DisplacementField],
@@ -222,50 +177,6 @@ def strain_figure(strain: StrainField, displacement: DisplacementField) -> Figur
             axes.set_yticks([])
     _scale_bar(panels[0, 0], colour="black")
     figure.suptitle(f"{strain.class_name}: strain (tension positive)", fontsize=11)
-    return figure
-
-
-def precision_figure(curve: PrecisionAgainstN, class_name: str) -> Figure:
-    """Precision and gain in signal to noise against the number of windows, log-log (Fig. 3c).
-
-    Parameters
-    ----------
-    curve : PrecisionAgainstN
-        The gain is drawn for its first background, with a band over the others.
-    class_name : str
-        The class that was averaged.
-    """
-    figure = Figure(figsize=(4.6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    other = axes.twinx()
-    blue, red = "#0072B2", "#D55E00"
-    n, precision, gain = curve.n, curve.precision_pm, curve.snr_gain[0]
-    axes.errorbar(
-        n, precision, curve.precision_std_pm, fmt="o", color=blue, markersize=4, linewidth=1
-    )
-    axes.plot(n, precision[0] * np.sqrt(n[0] / n), "-", color=blue, linewidth=1)
-    other.plot(n, gain, "s", color=red, markersize=4)
-    other.plot(n, gain[0] * np.sqrt(n / n[0]), "--", color=red, linewidth=1)
-    other.fill_between(
-        n, curve.snr_gain.min(axis=0), curve.snr_gain.max(axis=0), color=red, alpha=0.2, lw=0
-    )
-    for scaled in (axes, other):
-        scaled.set_xscale("log")
-        scaled.set_yscale("log")
-    axes.set_xlabel(f"{class_name} windows averaged, N")
-    axes.set_ylabel("precision [pm]", color=blue)
-    other.set_ylabel("SNR gain", color=red)
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
-    for axis in (axes.xaxis, axes.yaxis, other.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-        axis.set_major_formatter(plain)
-        axis.set_minor_formatter(NullFormatter())
-    low, high = 100 * curve.background_fraction.min(), 100 * curve.background_fraction.max()
-    axes.set_title(
-        r"lines: $1/\sqrt{N}$ and $\sqrt{N}$ from one window;"
-        f"\nband: background of {low:g} to {high:g} % of the pixels",
-        fontsize=8,
-    )
     return figure
 
 
@@ -328,24 +239,6 @@ def _zoom(axes: Axes, field: DisplacementField) -> None:
     reach = 1.08 * float(np.abs(field.site_pm).max()) / PM_PER_NM
     axes.set_xlim(-reach, reach)
     axes.set_ylim(-reach, reach)
-
-
-def _histogram(axes: Axes, values: FloatArray, colour: str, label: str) -> None:
-    heights, edges = np.histogram(values, bins=min(40, max(5, round(np.sqrt(values.size)))))
-    axes.stairs(heights / heights.max(), edges, fill=True, color=colour, alpha=0.55, label=label)
-
-
-def _bootstrap(axes: Axes, spacing: SpacingResult, colour: str) -> None:
-    values = spacing.samples_pm[np.isfinite(spacing.samples_pm)]
-    if values.size < 2 or np.ptp(values) == 0.0:  # one window: nothing to resample
-        axes.axvline(spacing.spacing_pm, color=colour, label=f"{spacing.class_name}: N = 1")
-        return
-    text = f"{spacing.class_name}: {_plus_minus(spacing.spacing_pm, spacing.precision_pm, 2)} pm"
-    _histogram(axes, values, colour, f"{text}, N = {spacing.n} (purity {spacing.purity:.3f})")
-
-
-def _plus_minus(value: float, error: float, decimals: int) -> str:
-    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
 
 def _note(axes: Axes, text: str, where: str) -> None:

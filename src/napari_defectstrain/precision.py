@@ -15,13 +15,12 @@ from .bootstrap import (
 )
 from .budget import ErrorBudget
 from .columns import ColumnMeasurement
-from .spacings import mean_spacing, nearest_metal_spacings
+from .spacings import SpacingResult, mean_spacing, nearest_metal_spacings
 from .types import (
     ClassAverage,
     DefectStrainError,
     FloatArray,
     Progress,
-    SpacingResult,
     no_progress,
 )
 
@@ -90,8 +89,8 @@ def summarise_spacings(
 
     ``strain = spacing / spacing of the reference - 1``: relative to the defect-free average of the
     same images, which is all that they can tell. `strain_std` is the bootstrap's standard
-    deviation of that ratio, windows of both classes drawn anew. `strain_total_std` adds the
-    systematic errors of the budget in quadrature.
+    deviation of that ratio, windows of both classes drawn anew. `strain_total_std` is the budget's,
+    statistical and systematic.
 
     Parameters
     ----------
@@ -123,7 +122,7 @@ def summarise_spacings(
         samples = bootstraps[name].spacing_pm
         known = len(measurement.influence_pm) > 1
         strain_std = float(np.std(samples / bootstraps[reference].spacing_pm)) if known else np.nan
-        systematic = 0.0 if budgets is None else budgets[name].strain_systematic
+        total = strain_std if budgets is None else budgets[name].sigma_total
         is_reference = name == reference
         results[name] = SpacingResult(
             class_name=name,
@@ -133,7 +132,7 @@ def summarise_spacings(
             precision_pm=float(np.std(samples)) if known else np.nan,
             strain=0.0 if is_reference else spacing / base - 1.0,
             strain_std=0.0 if is_reference else strain_std,
-            strain_total_std=0.0 if is_reference else float(np.hypot(strain_std, systematic)),
+            strain_total_std=0.0 if is_reference else total,
             purity=averages[name].purity,
             samples_pm=samples,
         )

@@ -18,6 +18,7 @@ from .frames import FrameConfig
 from .materials import Material, get_material
 from .precision_curve import PrecisionAgainstN
 from .regions import RegionConfig, Regions
+from .spacings import SpacingResult
 from .strain import StrainConfig
 from .types import (
     CalibratedImage,
@@ -28,7 +29,6 @@ from .types import (
     DisplacementField,
     FloatArray,
     Sites,
-    SpacingResult,
     StrainField,
 )
 

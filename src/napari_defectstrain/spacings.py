@@ -1,11 +1,45 @@
-"""The triangle of metal columns around a defect."""
+"""The triangle of metal columns around a defect, and what is said of its sides."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from .types import BoolArray, ColumnFits, DefectStrainError, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class SpacingResult:
+    """Spacing of the three metal columns nearest to the defect.
+
+    Parameters
+    ----------
+    class_name : str
+    n, n_excluded : int
+        Windows averaged and left out.
+    spacing_pm, precision_pm : float
+        Mean of the three spacings and its bootstrap standard deviation [pm].
+    strain, strain_std, strain_total_std : float
+        Relative change against the defect-free average; its bootstrap standard deviation; the
+        same with what is known of systematic errors (fractions).
+    purity : float
+        Expected fraction of the windows averaged that are of this class.
+    samples_pm : array, `(B,)`
+        The bootstrap samples of the mean spacing [pm].
+    """
+
+    class_name: str
+    n: int
+    n_excluded: int
+    spacing_pm: float
+    precision_pm: float
+    strain: float
+    strain_std: float
+    strain_total_std: float
+    purity: float
+    samples_pm: FloatArray
 
 
 def nearest_metals(site_pm: FloatArray, is_metal: BoolArray) -> IntArray:

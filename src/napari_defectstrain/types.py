@@ -384,35 +384,3 @@ class StrainField:
     def fwhm_pm(self) -> float:
         """Full width at half maximum of the smoothing Gaussian [pm]."""
         return float(np.sqrt(8.0 * np.log(2.0)) * self.smoothing_pm)
-
-
-@dataclass(frozen=True)
-class SpacingResult:
-    """Spacing of the three metal columns nearest to the defect.
-
-    Parameters
-    ----------
-    class_name : str
-    n, n_excluded : int
-        Windows averaged and left out.
-    spacing_pm, precision_pm : float
-        Mean of the three spacings and its bootstrap standard deviation [pm].
-    strain, strain_std, strain_total_std : float
-        Relative change against the defect-free average; its bootstrap standard deviation; the
-        same with what is known of systematic errors (fractions).
-    purity : float
-        Expected fraction of the windows averaged that are of this class.
-    samples_pm : array, `(B,)`
-        The bootstrap samples of the mean spacing [pm].
-    """
-
-    class_name: str
-    n: int
-    n_excluded: int
-    spacing_pm: float
-    precision_pm: float
-    strain: float
-    strain_std: float
-    strain_total_std: float
-    purity: float
-    samples_pm: FloatArray
