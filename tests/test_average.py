@@ -162,7 +162,8 @@ def test_registration_finds_the_true_places(two_regions, stacks):
             miss = (stack.position_px[mine] - exact) * PIXEL_PM
             # Noise of 0.08 over 200 columns: 0.2 pm; the wave bends windows by up to 1 pm.
             assert np.abs(miss).max() < 3.0, name
-            assert np.abs(miss.mean(axis=0)).max() < 0.6, name
+            # four windows of a rare class halve what the wave does to one
+            assert np.abs(miss.mean(axis=0)).max() < 0.8, name
 
 
 def test_two_rotations_give_one_average(stacks):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.spatial import cKDTree
 
+from .honeycomb import basis_pm
 from .lattice import isolated, nearest_sites
 from .patches import Patch
 from .types import OTHER, CalibratedImage, FloatArray, IntArray, Neighbours, Sites
@@ -20,8 +21,11 @@ NEIGHBOUR_REACH_PM = 2000.0
 """How far around a window's centre its neighbours are listed: the field of a single vacancy has
 fallen to a few tenths of a picometre there, and pushes from all sides alike."""
 
-REFERENCE_SPACINGS = (4.0, 3.0, 2.5)
-"""Least distance of the centres of two reference windows [a]: the first that gives enough."""
+COARSER_LATTICES = ((0, 6), (0, 4), (0, 3), (5, 7), (0, 2), (2, 3))
+"""Lattices of reference windows, 6, 4, 3, sqrt(7), 2 and sqrt(3) a wide.
+
+``(0, n)``: every n-th site along both lattice vectors; ``(f, n)``: sites with ``i + f j`` a
+multiple of n."""
 
 
 @dataclass(frozen=True)
@@ -125,30 +129,26 @@ def thin_reference(
 ) -> Candidates:
     """All defects, and at most `count` defect-free windows drawn at random.
 
-    Their centres lie at least 4 a apart, or less (`REFERENCE_SPACINGS`) where that leaves too
-    few: overlapping windows share pixels and aren't independent.
+    Their centres lie on one coarser lattice of sites in each patch, placed at random: the widest of
+    `COARSER_LATTICES` that gives enough. What is drawn then doesn't depend on the defects around;
+    drawn among the isolated columns themselves, those in crowded places would be taken too often,
+    and the strain of their surroundings would be in the reference. From sqrt(3) a on no two
+    windows have a metal of their inner triangles in common.
     """
     perfect = np.flatnonzero((found.class_index == 1) & (found.probability >= min_probability))
-    order = rng.permutation(perfect)
-    # Patches side by side, too far apart to be neighbours
-    place = found.centre_pm[order].copy()
-    place[:, 0] += found.patch_index[order] * (1e3 * a_pm + np.ptp(found.centre_pm[:, 0]))
-    tree = cKDTree(place)
-    reference: list[int] = []
-    for spacing in REFERENCE_SPACINGS:
-        free = np.ones(len(order), dtype=bool)
-        reference = []
-        for k in range(len(order)):
-            if not free[k]:
-                continue
-            reference.append(int(order[k]))
-            if len(reference) == count:
-                break
-            free[tree.query_ball_point(place[k], spacing * a_pm)] = False
-        if len(reference) == count:
+    site = np.rint(np.linalg.solve(basis_pm(a_pm), found.centre_pm[perfect].T)).astype(int)
+    origin = rng.integers(0, 10**6, (int(found.patch_index.max(initial=0)) + 1, 2))
+    i, j = site + origin[found.patch_index[perfect]].T
+    reference = perfect
+    for factor, period in COARSER_LATTICES:
+        on_it = (i + factor * j) % period == 0 if factor else (i % period == 0) & (j % period == 0)
+        reference = perfect[on_it]
+        if len(reference) >= count:
             break
+    if len(reference) > count:
+        reference = rng.choice(reference, count, replace=False)
     defects = np.flatnonzero(found.class_index > 1)
-    return found.take(np.sort(np.concatenate([np.array(reference, dtype=int), defects])))
+    return found.take(np.sort(np.concatenate([reference, defects])))
 
 
 def find_neighbours(
