@@ -14,6 +14,7 @@ from pathlib import Path
 import napari
 import numpy as np
 from napari.viewer import Viewer
+from PIL import Image
 from qtpy.QtWidgets import QApplication
 from vispy.gloo import glir
 
@@ -46,10 +47,14 @@ def finish(panel: Panel) -> None:
     print(f"{type(panel).__name__}: {panel.run_bar.status.text()}", flush=True)
 
 
-def shoot(viewer: Viewer, path: Path) -> None:
-    """Save a picture of the whole window."""
+def shoot(viewer: Viewer, path: Path, colours: int = 0) -> None:
+    """Save a picture of the whole window, in so many colours, which makes a small file."""
     pump(1.0)
     viewer.screenshot(str(path), canvas_only=False, flash=False)
+    if colours:
+        with Image.open(path) as picture:
+            few = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
     print(path, flush=True)
 
 
@@ -99,26 +104,59 @@ def edit(viewer: Viewer, panel: DetectWidget) -> None:
     defects.selected_data = {int(i) for i in near}
 
 
-def measurement(out: Path) -> None:
-    """Nine regions: their averages, single windows, arrows and maps."""
+def nine_regions() -> tuple[Viewer, DetectWidget, AverageWidget, StrainWidget]:
+    """The nine regions with their defects, and the three widgets for them."""
     viewer = open_viewer("nine_regions")
     panels = DetectWidget(viewer), AverageWidget(viewer), StrainWidget(viewer)
     for i, (panel, name) in enumerate(
         zip(panels, ("Detect defects", "Average classes", "Strain maps"), strict=True)
     ):
         add(viewer, panel, name, tabify=i > 0)
-    detect, average, strain = panels
+    detect = panels[0]
     detect.image.setCurrentIndex(detect.image.count() - 1)
     _raise(detect)
     detect.run()
     finish(detect)
     viewer.layers.selection.active = viewer.layers[-1]
     viewer.reset_view()
-    shoot(viewer, out / "nine_regions.png")
+    return viewer, *panels
+
+
+def averages(out: Path) -> None:
+    """Averages of nine regions with plots, a window that was left out, columns."""
+    viewer, _, average, _ = nine_regions()
     _raise(average)
     average.run()
     finish(average)
-    shoot(viewer, out / "averages.png")
+    shoot(viewer, out / "averages.png", 128)
+    mean = next(la for la in viewer.layers if kind(la) == "average" and note(la)["class"] == "SV")
+    columns = next(
+        la for la in viewer.layers if kind(la) == "columns" and note(la)["class"] == "SV"
+    )
+    columns.visible = True
+    viewer.layers.selection.active = columns
+    look_at(viewer, [mean])
+    shoot(viewer, out / "columns.png", 128)
+    columns.visible = False
+    names = [average.table.item(i, 0).text() for i in range(average.table.rowCount())]
+    average.look_through(names.index("SV"))
+    view = average.results.windows
+    view.filter_box.setCurrentText("all")
+    pump(0.5)
+    view.grid.setCurrentIndex(view.model.index(0, 0))
+    shoot(viewer, out / "windows.png", 128)
+    viewer.close()
+
+
+def measurement(out: Path) -> None:
+    """Nine regions: their strain, arrows and maps."""
+    viewer, _, average, strain = nine_regions()
+    shoot(viewer, out / "nine_regions.png")
+    _raise(average)
+    average.measure.setChecked(False)
+    average.run()
+    finish(average)
+    viewer.window.remove_dock_widget(average.results)
     _raise(strain)
     for component in ("exx", "eyy"):
         strain.maps[component].setChecked(True)
@@ -126,8 +164,8 @@ def measurement(out: Path) -> None:
     finish(strain)
     shoot(viewer, out / "strain.png")
     arrows = [la for la in viewer.layers if kind(la) == "displacement"]
-    averages = [la for la in viewer.layers if kind(la) == "average"]
-    shown = [la for la in averages if note(la)["class"] in ("2Te", "SV")]
+    means = [la for la in viewer.layers if kind(la) == "average"]
+    shown = [la for la in means if note(la)["class"] in ("2Te", "SV")]
     look_at(viewer, shown)
     viewer.scene.camera.zoom *= 0.9
     viewer.layers.selection.active = arrows[-2]
@@ -178,7 +216,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = Path(__file__).parent / "images"
     parser.add_argument("--out", type=Path, default=default, help="folder of the pictures")
-    parts = {"detection": detection, "measurement": measurement, "training": training}
+    parts = {
+        "detection": detection,
+        "averages": averages,
+        "measurement": measurement,
+        "training": training,
+    }
     parser.add_argument("--only", choices=parts, help="one part only")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

@@ -5,9 +5,12 @@ import pandas as pd
 import pytest
 from napari.components import ViewerModel
 from numpy.testing import assert_allclose
+from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
+from small_alloy import QUICK
 from widget_stage import add_region, click, errors, press, run, use_truth
 
+from napari_defectstrain.pipeline import measure_classes
 from napari_defectstrain.types import DisplacementField, StrainField
 from napari_defectstrain.widgets import _panel
 from napari_defectstrain.widgets import average as average_module
@@ -39,14 +42,29 @@ def detect(viewer, qtbot, monkeypatch, *seeds):
     return made
 
 
-@pytest.fixture
-def averaged(qtbot, monkeypatch):
-    """Averages of two regions."""
+def averages_of(qtbot, monkeypatch, *seeds):
     viewer = ViewerModel()
-    detect(viewer, qtbot, monkeypatch, 1, 2)
+    detect(viewer, qtbot, monkeypatch, *seeds)
     widget = averager(viewer, qtbot)
     run(qtbot, widget)
     return viewer, widget
+
+
+@pytest.fixture(scope="module")
+def averaged(qapp, request, tmp_path_factory):
+    """Averages of two regions, which no test changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        settings = tmp_path_factory.mktemp("settings") / "widgets.json"
+        patch.setenv("DEFECTSTRAIN_SETTINGS", str(settings))
+        viewer, widget = averages_of(QtBot(request), patch, 1, 2)
+        yield viewer, widget
+        widget.close()
+
+
+@pytest.fixture
+def fresh(qtbot, monkeypatch):
+    """Averages of one region, to go on with."""
+    return averages_of(qtbot, monkeypatch, 1)
 
 
 def averager(viewer, qtbot):
@@ -110,8 +128,8 @@ def test_expected_purity_stands_beside_the_count(averaged):
     assert "other" not in [box.text() for box in widget.classes]
 
 
-def test_averages_share_their_contrast(averaged):
-    viewer, _ = averaged
+def test_averages_share_their_contrast(fresh):
+    viewer, _ = fresh
     averages = of_kind(viewer, "average")
     averages[0].contrast_limits = (0.1, 0.9)
     assert all(tuple(la.contrast_limits) == (0.1, 0.9) for la in averages)
@@ -140,8 +158,8 @@ def test_averages_carry_their_provenance(averaged):
     assert about["detection"][0]["material"] == "WSe2"
 
 
-def test_a_second_run_gets_numbers_and_a_row_of_its_own(averaged, qtbot):
-    viewer, widget = averaged
+def test_a_second_run_gets_numbers_and_a_row_of_its_own(fresh, qtbot):
+    viewer, widget = fresh
     run(qtbot, widget)
     assert "SV · average" in viewer.layers
     assert "SV · average [1]" in viewer.layers
@@ -150,8 +168,8 @@ def test_a_second_run_gets_numbers_and_a_row_of_its_own(averaged, qtbot):
     assert len(runs(viewer)) == 2
 
 
-def test_update_replaces_the_last_run_in_its_place(averaged, qtbot):
-    viewer, widget = averaged
+def test_update_replaces_the_last_run_in_its_place(fresh, qtbot):
+    viewer, widget = fresh
     before = world_box_pm(viewer.layers["SV · average"])
     names = [la.name for la in viewer.layers]
     widget.update_existing.setChecked(True)
@@ -160,8 +178,8 @@ def test_update_replaces_the_last_run_in_its_place(averaged, qtbot):
     assert_allclose(world_box_pm(viewer.layers["SV · average"]), before)
 
 
-def test_only_ticked_images_and_classes_count(averaged, qtbot):
-    viewer, widget = averaged
+def test_only_ticked_images_and_classes_count(qtbot, monkeypatch):
+    viewer, widget = averages_of(qtbot, monkeypatch, 1, 2)
     both = note(viewer.layers["SV · average"])["n"]
     widget.images.item(1).setCheckState(Qt.CheckState.Unchecked)
     widget.classes[1].setChecked(False)
@@ -174,8 +192,8 @@ def test_only_ticked_images_and_classes_count(averaged, qtbot):
     assert "SV · windows [1]" not in viewer.layers
 
 
-def test_fewer_shells_give_more_windows(averaged, qtbot):
-    viewer, widget = averaged
+def test_fewer_shells_give_more_windows(fresh, qtbot):
+    viewer, widget = fresh
     widget.windows.shells.setCurrentIndex(0)
     run(qtbot, widget)
     more, fewer = (note(viewer.layers[n])["n"] for n in ("SV · average [1]", "SV · average"))
@@ -297,8 +315,16 @@ def test_strain_without_averages_is_said(qtbot, monkeypatch):
     assert "average the classes" in shown[0]
 
 
-def test_strain_adds_arrows_maps_and_a_table(averaged, qtbot, tmp_path, monkeypatch):
-    viewer, _ = averaged
+def test_strain_adds_arrows_maps_and_a_table(fresh, qtbot, tmp_path, monkeypatch):
+    viewer, _ = fresh
+    monkeypatch.setattr(
+        strain_module,
+        "measure_classes",
+        # the paper's single Gaussians, which are fast: here the plumbing counts
+        lambda stacks, config, progress: measure_classes(
+            stacks, config.replace(columns=QUICK.columns.replace(compare=False)), progress
+        ),
+    )
     widget = StrainWidget(viewer)
     qtbot.addWidget(widget)
     widget.bootstrap.setValue(200)

@@ -30,7 +30,7 @@ from ._window_edits import WindowEdits
 from ._window_marker import go_to_window, hide_marker, retitle_marker, source_of, windows_layer
 from ._window_pictures import THUMBNAIL_PX, WindowCanvas, contrast, thumbnail
 
-HEADERS = ("Differs by", "State", "Probability", "Image", "y, x (px)", "No.")
+HEADERS = ("Differs by", "State", "Prob.", "Image", "y, x (px)")
 LEFT_OUT, INCLUDED, ALL = "left out", "included", "all"
 _INDEX = Qt.ItemDataRole.UserRole
 _NO_EDIT = QAbstractItemView.EditTrigger.NoEditTriggers
@@ -62,9 +62,7 @@ class WindowsView(QWidget):
         row.addWidget(split)
         self._build_lists(split, settings)
         self._build_detail(split, settings)
-        split.setStretchFactor(0, 3)
-        split.setStretchFactor(1, 3)
-        split.setStretchFactor(2, 2)
+        split.setSizes([340, 400, 340])
         edits.changed.connect(self._after_change)
         connect(self, viewer.dims.events.current_step, self._follow_slider)
         self.show_run(None)
@@ -99,12 +97,13 @@ class WindowsView(QWidget):
             "framed in orange are those left out. Click one to see where it lies"
         )
         self.table = QTableView()
+        self.table.setIconSize(QSize(1, 1))  # thumbnails are for the grid
         self.table.verticalHeader().setVisible(False)
         self.table.verticalHeader().setDefaultSectionSize(22)
         self.table.horizontalHeader().setStretchLastSection(True)
         self.table.setToolTip(
             "Differs by: root mean square difference from the average of the others, in heights of "
-            "a metal column. Probability: of the class (0 to 1). Position: (y, x) in its image"
+            "a metal column. Prob.: of its class (0 to 1). y, x: position in its image"
         )
         for view in (self.grid, self.table):
             view.setModel(self.model)
@@ -214,7 +213,6 @@ class WindowsView(QWidget):
                 f"{stack.probability[i]:.3f}",
                 self._image_name(stack, i),
                 f"{y:.1f}, {x:.1f}",
-                str(i),
             )
             row = [picture, *(QStandardItem(str(text)) for text in texts)]
             for item in row:

@@ -2,6 +2,7 @@
 
 from uuid import uuid4
 
+import numpy as np
 from napari.layers import Image, Layer, Points
 from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
@@ -21,9 +22,10 @@ from ._averages import (
     add_averages,
     free_corner,
     layers_of_run,
-    look_at,
+    look_at_box,
     run_title,
     runs,
+    world_box_pm,
 )
 from ._docking import BottomDock
 from ._layers import kind, layer_by_id, material_of, note, provenance
@@ -233,7 +235,7 @@ class AverageWidget(_panel.Panel):
         )
         self.viewer.layers.selection.active = added[0]
         self._dock.open()
-        look_at(self.viewer, self._all_averages())
+        self._look_at_averages()
         self.run_bar.status.setText(run_title(added))
         self.measuring.now(run)
 
@@ -257,8 +259,13 @@ class AverageWidget(_panel.Panel):
             y += room_pm(first.mean.shape[0] * first.step_pm)
         return y, x
 
-    def _all_averages(self) -> list[Layer]:
-        return [la for la in self.viewer.layers if kind(la) in ("average", "average labels")]
+    def _look_at_averages(self) -> None:
+        """All averages in view, with the room above them that averages over C3v will take."""
+        layers = [la for la in self.viewer.layers if kind(la) in ("average", "average labels")]
+        boxes = [world_box_pm(la) for la in layers]
+        low, high = np.min(boxes, axis=0)[0], np.max(boxes, axis=0)[1]
+        low[0] = min(low[0], *(_top_pm(la) for la in layers if kind(la) == "average"))
+        look_at_box(self.viewer, low, high)
 
     def _sources(self, layers: list[Points]) -> list[Image]:
         found = [layer_by_id(self.viewer, note(la)["image"]) for la in layers]
@@ -292,6 +299,13 @@ class AverageWidget(_panel.Panel):
         item = self.table.item(row, 0)
         self._dock.open()
         self.results.look_through(item.text() if item is not None else "")
+
+
+def _top_pm(average: Image) -> float:
+    """Upper end of the rows above an average in the world [pm]."""
+    top = world_box_pm(average)[0, 0]
+    side = average.data.shape[-1] * float(average.scale[-1])
+    return top - room_pm(side) if note(average)["symmetric"] else top
 
 
 def _planes(sources: list[Image], gathered: list[Gathered]) -> list[list[str | int | None]]:
