@@ -198,7 +198,7 @@ def _consensus(count: int, edges: list[tuple[int, int, Peak]]) -> FloatArray:
     solution = place[inside] - place[inside][0]
     for _ in range(30):
         left = np.hypot(*(target - design @ solution).T)
-        weight = np.sqrt(1.0 / np.maximum(left, 0.3))[:, None]
+        weight = np.sqrt(1.0 / np.maximum(left, 0.1))[:, None]
         new = np.linalg.lstsq(design * weight, target * weight, rcond=None)[0]
         done = np.abs(new - solution).max() < 1e-3
         solution = new
