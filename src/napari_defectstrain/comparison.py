@@ -1,7 +1,8 @@
 """One class measured, by elasticity, and by a relaxed structure: the same columns, the same steps.
 
 All three displacement fields have the same taken out, and go through the same interpolation,
-smoothing and derivatives, so that no difference between them is made by the analysis.
+smoothing and derivatives, so that no difference between them is made by the analysis. Errors are
+those of the windows' scatter and, where the class has an error budget, its systematic parts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .agreement import effective_windows
+from .agreement import effective_windows, with_systematic
+from .budget import ErrorBudget
 from .columns import ColumnConfig
 from .displacement import like_measured
 from .elasticity import InclusionFit, fit_inclusion
@@ -23,6 +25,7 @@ from .types import DefectStrainError, DisplacementField, StrainField
 
 MEASURED, ELASTIC, ATOMISTIC, DIFFERENCE = "measured", "Eshelby", "reference", "difference"
 ROUTES = ("direct", "microscope")
+SAME_SITE_PM = 1.0
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Comparison:
     displacement : mapping of str to DisplacementField
         ``measured``, ``Eshelby`` and, with a reference, ``reference``.
     strain : mapping of str to StrainField
-        Of the same, and ``difference``: measured less reference, or less Eshelby without one; with
-        the measurement's errors.
+        Of the same, and ``difference``: measured less `difference_to`, with the measurement's
+        errors.
     inclusion : InclusionFit
     symmetry : SymmetryTest
         Whether what the inclusion leaves over has the lattice's threefold symmetry.
@@ -46,6 +49,10 @@ class Comparison:
         How the reference was compared: one of `ROUTES`.
     windows : float
         Effective number of windows behind the errors.
+    difference_to : str
+        ``reference`` or ``Eshelby``.
+    systematic : bool
+        Whether the errors hold the systematic ones of the class's budget.
     """
 
     class_name: str
@@ -57,6 +64,8 @@ class Comparison:
     amplitude: Amplitude | None
     route: str
     windows: float
+    difference_to: str = ATOMISTIC
+    systematic: bool = False
 
 
 def compare_class(
@@ -67,6 +76,11 @@ def compare_class(
     reference: Reference | None = None,
     route: str = "microscope",
     columns: ColumnConfig | None = None,
+    *,
+    found: DisplacementField | None = None,
+    target: str = "displacement",
+    difference_to: str | None = None,
+    systematic: bool = True,
 ) -> Comparison:
     """Fit the elastic model, bring in the reference, and map the strain of all.
 
@@ -82,16 +96,21 @@ def compare_class(
         ``direct``: its coordinates as they are.
     columns : ColumnConfig, optional
         Of the fit, for the route through the microscope.
+    found : DisplacementField, optional
+        What `reference_displacement` found for this measurement, reference and route before: it
+        does not depend on the settings of the strain.
+    target : str
+        What the inclusion is fitted to, see `elasticity.fit_inclusion`.
+    difference_to : str, optional
+        ``reference`` or ``Eshelby``; by default the reference where there is one.
+    systematic : bool
+        Whether the systematic errors of the class's budget, where it has one, count too.
 
     Raises
     ------
     DefectStrainError
         If the class has no displacement or no errors, or the reference can't be compared.
     """
-    if route not in ROUTES:
-        raise DefectStrainError(
-            f"reference: got the route {route!r}, expected one of {', '.join(ROUTES)}"
-        )
     own, base = (_measured(measured, name) for name in (class_name, defect_free))
     if own.displacement is None:
         raise DefectStrainError(
@@ -99,17 +118,23 @@ def compare_class(
             f"measured against {defect_free}"
         )
     windows = effective_windows(own.average.n, base.average.n)
-    inclusion = fit_inclusion(own.displacement, config=strain, windows=windows)
-    fields = {
-        MEASURED: own.displacement,
-        ELASTIC: inclusion.predicted(own.displacement),
-    }
+    budget = own.budget if systematic else None
+    displacement = with_budget(own.displacement, budget)
+    inclusion = fit_inclusion(displacement, target, strain, windows)
+    fields = {MEASURED: displacement, ELASTIC: inclusion.predicted(displacement)}
     amplitude = None
     if reference is not None:
-        fields[ATOMISTIC] = _atomistic(reference, measured, defect_free, route, columns)
-        amplitude = fit_amplitude(own.displacement, fields[ATOMISTIC], windows)
-    theory = fields.get(ATOMISTIC, fields[ELASTIC])
-    left = replace(own.displacement, u_pm=own.displacement.u_pm - theory.u_pm)
+        if found is None:
+            found = reference_displacement(reference, measured, defect_free, route, columns)
+        fields[ATOMISTIC] = found
+        amplitude = fit_amplitude(displacement, found, windows)
+    theory = difference_to or (ATOMISTIC if reference is not None else ELASTIC)
+    if theory not in (ELASTIC, ATOMISTIC) or theory not in fields:
+        raise DefectStrainError(
+            f"comparison of {class_name}: got the difference to {theory!r}, expected one of "
+            f"{', '.join(list(fields)[1:])}"
+        )
+    left = replace(displacement, u_pm=displacement.u_pm - fields[theory].u_pm)
     maps = {name: strain_field(field, strain) for name, field in fields.items()}
     maps[DIFFERENCE] = strain_field(left, strain)
     return Comparison(
@@ -122,7 +147,41 @@ def compare_class(
         amplitude=amplitude,
         route=route,
         windows=windows,
+        difference_to=theory,
+        systematic=budget is not None,
     )
+
+
+def with_budget(displacement: DisplacementField, budget: ErrorBudget | None) -> DisplacementField:
+    """A displacement with the systematic errors of a budget added, and its design effect.
+
+    They are taken as independent between columns. A model's error, which columns at like distances
+    share, keeps the lattice's symmetry: tests of symmetry count it as noise of both parts.
+
+    Parameters
+    ----------
+    displacement : DisplacementField
+    budget : ErrorBudget or None
+        Of the same class; None adds nothing.
+
+    Raises
+    ------
+    DefectStrainError
+        If the budget is of other columns.
+    """
+    if budget is None:
+        return displacement
+    distance = np.linalg.norm(displacement.site_pm[:, None] - budget.site_pm, axis=2)
+    partner = distance.argmin(axis=1)
+    if not (distance[np.arange(len(partner)), partner] < SAME_SITE_PM).all():
+        raise DefectStrainError(
+            f"error budget of {budget.class_name}: got one of other columns than the displacement "
+            f"of {displacement.class_name}, expected the same"
+        )
+    scattered = replace(
+        displacement, covariance_pm2=budget.design_effect * displacement.covariance_pm2
+    )
+    return with_systematic(scattered, budget.systematic_pm[partner])
 
 
 def _measured(measured: Mapping[str, ClassMeasurement], name: str) -> ClassMeasurement:
@@ -134,14 +193,30 @@ def _measured(measured: Mapping[str, ClassMeasurement], name: str) -> ClassMeasu
     return measured[name]
 
 
-def _atomistic(
+def reference_displacement(
     reference: Reference,
     measured: Mapping[str, ClassMeasurement],
     defect_free: str,
-    route: str,
-    columns: ColumnConfig | None,
+    route: str = "microscope",
+    columns: ColumnConfig | None = None,
 ) -> DisplacementField:
-    own = measured[reference.class_name]
+    """A reference at the measured columns of its class, with the same taken out, without errors.
+
+    Parameters
+    ----------
+    reference, measured, defect_free, route, columns
+        As in `compare_class`.
+
+    Raises
+    ------
+    DefectStrainError
+        If the reference can't be compared with the measurement.
+    """
+    if route not in ROUTES:
+        raise DefectStrainError(
+            f"reference: got the route {route!r}, expected one of {', '.join(ROUTES)}"
+        )
+    own = _measured(measured, reference.class_name)
     assert own.displacement is not None
     if route == "direct":
         return reference_field(reference, own.displacement, own.average.a_pm)
