@@ -19,7 +19,9 @@ from napari_defectstrain.types import Sites
 SPACING_CHANGE = dict(zip(WSE2.defect_names, CrystalConfig().spacing_change, strict=True))
 
 QUICK = RunConfig(
-    average=AverageConfig(window_nm=2.0), columns=ColumnConfig(model="gaussian"), bootstrap=50
+    average=AverageConfig(window_nm=2.0),
+    columns=ColumnConfig(model="gaussian", compare=False),
+    bootstrap=50,
 )
 """For tests of the plumbing: the paper's single Gaussians, which are fast, and biased."""
 

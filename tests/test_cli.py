@@ -58,14 +58,15 @@ def run_arguments(work: Path, settings: str = "quick.json") -> list[str]:
 def test_every_file_is_there_and_listed(out):
     expected = {"alloy.sites.csv", "alloy_2.sites.csv", "populations.csv", "spacings.csv"}
     expected |= {f"alloy{n}.regions.{kind}" for n in ("", "_2") for kind in ("tif", "csv")}
-    expected |= {"columns.csv", "displacement.csv", "run.json"}
+    expected |= {"columns.csv", "displacement.csv", "budget.csv", "precision.csv"}
+    expected |= {"lattices.csv", "run.json"}
     expected |= {f"average_{name}.tif" for name in WSE2.class_names[1:-1]}
     expected |= {f"strain_{name}.tif" for name in SPACING_CHANGE}
     expected |= {f"strain_{name}.sigma.tif" for name in SPACING_CHANGE}
     assert {path.name for path in out.iterdir() if path.is_file()} == expected
     drawn = {path.name for path in (out / "figures").iterdir()}
     assert {"detections_alloy.png", "averages.png", "spacings.png", "precision.png"} <= drawn
-    assert {"displacement.png", "strain_SV.png"} <= drawn
+    assert {"displacement.png", "strain_SV.png", "budget.png"} <= drawn
     listed = set(json.loads((out / "run.json").read_text())["files"])
     assert listed == (expected | {f"figures/{name}" for name in drawn}) - {"run.json"}
 
@@ -136,6 +137,30 @@ def test_spacings_are_those_that_were_built_in(out):
         row = table.loc[name]
         assert abs(row["strain"] - truth) < 3 * row["strain_total_std"]
     assert table.loc["2Se", "strain"] == 0.0
+
+
+def test_the_budget_adds_up(out):
+    table = pd.read_csv(out / "budget.csv")
+    assert set(table["class"]) == {"2Se", *SPACING_CHANGE}
+    spacings = pd.read_csv(out / "spacings.csv").set_index("class")
+    for name, rows in table.groupby("class"):
+        parts = rows[rows["kind"].isin(["statistical", "systematic"])]
+        total = rows[rows["kind"] == "total"].iloc[0]
+        for column in ("strain", "metal_pm", "chalcogen_pm"):
+            assert total[column] == pytest.approx(np.sqrt((parts[column] ** 2).sum()), rel=1e-6)
+        if name != "2Se":
+            assert spacings.loc[name, "sigma_total"] == pytest.approx(total["strain"])
+            assert spacings.loc[name, "strain_total_std"] == pytest.approx(total["strain"])
+    assert spacings["a_ref_pm"].unique() == pytest.approx(spacings.loc["2Se", "spacing_pm"])
+
+
+def test_total_errors_are_no_less_than_statistical_ones(out):
+    moved = pd.read_csv(out / "displacement.csv")
+    for axis in "xy":
+        known = moved[f"sigma_stat_{axis}_pm"].notna()
+        rows = moved[known]
+        assert known.any()
+        assert (rows[f"sigma_total_{axis}_pm"] >= rows[f"sigma_stat_{axis}_pm"] - 1e-6).all()
 
 
 def test_maps_open_calibrated_and_say_how_they_were_made(out):

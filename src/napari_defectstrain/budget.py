@@ -92,7 +92,7 @@ class ErrorBudget:
     @property
     def systematic_pm(self) -> FloatArray:
         """All systematic parts of the displacements in quadrature, `(M, 2)` [pm]."""
-        squares = [np.nan_to_num(part) ** 2 for part in self.parts.values()]
+        squares = [np.nan_to_num(part) ** 2 for part in self.parts.values()]  # unknown: none
         return np.asarray(np.sqrt(np.sum(squares, axis=0)))
 
     @property
@@ -111,10 +111,14 @@ class ErrorBudget:
         return float(np.hypot(self.sigma_stat, self.strain_systematic))
 
     def rms_pm(self, which: BoolArray) -> dict[str, float]:
-        """Root mean square of each part, of `statistical` and of `total` over some columns [pm]."""
+        """Root mean square of each part, of `statistical` and of `total` over some columns [pm].
+
+        Columns without a displacement don't count.
+        """
         every = {"statistical": self.statistical_pm, **self.parts, "total": self.total_pm}
+        known = which & np.isfinite(self.total_pm).all(axis=1)
         return {
-            name: float(np.sqrt(np.nanmean(part[which] ** 2))) if which.any() else np.nan
+            name: float(np.sqrt(np.mean(part[known] ** 2))) if known.any() else np.nan
             for name, part in every.items()
         }
 

@@ -13,17 +13,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from . import __version__
 from .io import atomic_path, sites_table, write_json, write_table, write_tiff
 from .pipeline import ClassMeasurement, RunResult
-from .purity import purity_text
 from .region_files import write_regions
+from .result_tables import (
+    a_ref_pm,
+    budget_table,
+    columns_table,
+    displacement_table,
+    drift_tables,
+    lattices_table,
+    precision_table,
+    spacings_table,
+    summary,
+)
 from .types import STRAIN_COMPONENTS, DefectStrainError, StrainField
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+__all__ = [
+    "RUN_FILE",
+    "check_out_dir",
+    "displacement_table",
+    "provenance",
+    "spacings_table",
+    "summary",
+    "write_detections",
+    "write_measurements",
+    "write_results",
+    "write_run",
+]
 
 RUN_FILE = "run.json"
 FIGURES = "figures"
@@ -93,9 +115,10 @@ def write_results(result: RunResult, out_dir: Path | str, force: bool = False) -
 def write_detections(result: RunResult, out_dir: Path) -> list[Path]:
     """Write columns, regions, populations and the figures of the detected columns.
 
-    ``<stem>.sites.csv``, ``<stem>.regions.tif`` and ``.csv``, ``populations.csv``.
+    ``<stem>.sites.csv``, ``<stem>.regions.tif`` and ``.csv``, ``populations.csv``, and of summed
+    series of frames ``<stem>.drift.csv``.
     """
-    from . import figures  # matplotlib: only where something is drawn
+    from . import figures, figures_precision  # matplotlib: only where something is drawn
 
     folder = _made(out_dir / FIGURES)
     files = []
@@ -108,6 +131,11 @@ def write_detections(result: RunResult, out_dir: Path) -> list[Path]:
         files += write_regions(regions, out_dir, image.name, image.pixel_size_pm)
     files.append(out_dir / "populations.csv")
     write_table(files[-1], result.populations)
+    for name, table in drift_tables(result).items():
+        files.append(out_dir / f"{name}.drift.csv")
+        write_table(files[-1], table)
+        files.append(folder / f"drift_{name}.png")
+        _write_figure(figures_precision.drift_figure(table, name), files[-1])
     return files
 
 
@@ -119,8 +147,11 @@ def write_measurements(result: RunResult, out_dir: Path) -> list[Path]:
     measured = result.measurements
     tables = {
         "spacings.csv": spacings_table(result),
-        "columns.csv": pd.concat([_columns_table(m) for m in measured.values()]),
+        "columns.csv": columns_table(result),
         "displacement.csv": displacement_table(result),
+        "budget.csv": budget_table(result),
+        "precision.csv": precision_table(result),
+        "lattices.csv": lattices_table(result),
     }
     files = []
     for name, table in tables.items():
@@ -163,6 +194,7 @@ def write_run(result: RunResult, out_dir: Path, files: list[Path]) -> list[Path]
                 }
                 for image, sites in zip(result.images, result.sites, strict=True)
             ],
+            "a_ref_pm": a_ref_pm(result),
             "seconds": dict(result.seconds),
             "warnings": warnings,
             "files": names,
@@ -179,84 +211,6 @@ def provenance(result: RunResult) -> dict[str, Any]:
         "weights_sha256": result.weights_sha256,
         "parameters": result.config.to_dict(),
     }
-
-
-def spacings_table(result: RunResult) -> pd.DataFrame:
-    """The columns of ``spacings.csv``: one row a class, strains as fractions against X2.
-
-    After them ``expected_<class>``: expected fraction of the windows of each class, empty where
-    the stacks don't say.
-    """
-    columns = [
-        "n",
-        "n_excluded",
-        "spacing_pm",
-        "precision_pm",
-        "strain",
-        "strain_std",
-        "strain_total_std",
-        "purity",
-    ]
-    expected = {name: f"expected_{name}" for name in result.material.class_names}
-    rows = []
-    for name, measurement in result.measurements.items():
-        average = measurement.average
-        row = {"class": name, **{c: getattr(measurement.spacing, c) for c in columns}}
-        if average.contaminants:
-            shares = {name: average.purity, **average.contaminants}
-            row |= {expected[other]: share for other, share in shares.items()}
-        rows.append(row)
-    return pd.DataFrame(rows, columns=["class", *columns, *expected.values()])
-
-
-def summary(result: RunResult) -> str:
-    """A table for people: windows, spacing with its precision, strain with its total error.
-
-    Last comes the expected purity of the windows, with what else is expected among them.
-    """
-    metal = result.material.metal
-    lines = [
-        f"{'class':>6} {'N':>5}  {f'{metal}-{metal} spacing [pm]':>20}  {'strain [%]':>16}"
-        "  expected purity"
-    ]
-    for name, measurement in result.measurements.items():
-        s = measurement.spacing
-        spacing = f"{s.spacing_pm:.2f} ± {s.precision_pm:.2f}"
-        strain = f"{100 * s.strain:+.2f} ± {100 * s.strain_total_std:.2f}"
-        if measurement.displacement is None:
-            strain = "reference"
-        pure = purity_text(s.purity, measurement.average.contaminants)
-        lines.append(f"{name:>6} {s.n:>5}  {spacing:>20}  {strain:>16}  {pure}")
-    return "\n".join(lines)
-
-
-def displacement_table(result: RunResult) -> pd.DataFrame:
-    """The columns of ``displacement.csv``: one row a column of each defect class."""
-    columns = ["class", "sublattice", "site_x_pm", "site_y_pm"]
-    columns += ["ux_pm", "uy_pm", "sigma_x_pm", "sigma_y_pm"]
-    tables = []
-    for name, measurement in result.measurements.items():
-        field = measurement.displacement
-        if field is None:
-            continue
-        values = np.hstack([field.site_pm, field.u_pm, field.sigma_pm])
-        table = pd.DataFrame(values, columns=columns[2:])
-        table.insert(0, "sublattice", np.where(field.is_metal, "metal", "chalcogen"))
-        table.insert(0, "class", name)
-        tables.append(table)
-    return pd.concat(tables) if tables else pd.DataFrame(columns=columns)
-
-
-def _columns_table(measurement: ClassMeasurement) -> pd.DataFrame:
-    fits = measurement.fits
-    values = np.hstack([fits.site_pm, fits.position_pm, fits.sigma_pm])
-    names = ["site_x_pm", "site_y_pm", "x_pm", "y_pm", "sigma_x_pm", "sigma_y_pm"]
-    table = pd.DataFrame(values, columns=names)
-    table.insert(0, "sublattice", np.where(fits.is_metal, "metal", "chalcogen"))
-    table.insert(0, "class", fits.class_name)
-    table["flag"] = fits.flag
-    table["weight"] = fits.weight
-    return table
 
 
 def _write_class(
@@ -305,7 +259,7 @@ def _write_strain(strain: StrainField, metadata: dict[str, Any], out_dir: Path) 
 
 
 def _measurement_figures(result: RunResult) -> dict[str, Figure]:
-    from . import figures
+    from . import figures, figures_precision, figures_spacings
 
     measured = result.measurements
     displacements = {n: m.displacement for n, m in measured.items() if m.displacement is not None}
@@ -313,15 +267,19 @@ def _measurement_figures(result: RunResult) -> dict[str, Figure]:
     averages = {n: m.average for n, m in measured.items()}
     drawn = {
         "averages": figures.averages_figure(result.stacks, averages),
-        "spacings": figures.spacing_figure(
+        "spacings": figures_precision.spacing_figure(
             {n: m.single_spacing_pm.ravel() for n, m in measured.items()},
             {n: m.spacing for n, m in measured.items()},
             result.material,
         ),
+        "precision_by_class": figures_spacings.precision_rows_figure(measured, result.material),
     }
-    for name, measurement in measured.items():
-        if measurement.precision is not None:
-            drawn["precision"] = figures.precision_figure(measurement.precision, name)
+    reference = result.material.class_names[1]
+    curve = measured[reference].precision
+    if curve is not None:
+        drawn["precision"] = figures_precision.precision_figure(curve, reference)
+    if budgets := {n: m.budget for n, m in measured.items() if m.budget is not None}:
+        drawn["budget"] = figures_precision.budget_figure(budgets, result.material)
     if displacements:
         drawn["displacement"] = figures.displacement_figure(
             averages, displacements, strains, result.material
