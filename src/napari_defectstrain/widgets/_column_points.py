@@ -17,8 +17,8 @@ SIZE_PM = 90.0
 """Size of a ring: about half the distance of neighbouring columns [pm]."""
 COLORMAP = "cool"
 """Bright at both ends, to be seen on grey."""
-LIMIT_PERCENTILE = 95.0
-"""Colour limit: the columns at the rim of the window are several times as uncertain."""
+LIMIT_PERCENTILES = (5.0, 95.0)
+"""Colour limits: the columns at the rim of the window are several times as uncertain."""
 
 
 def column_features(measurement: ClassMeasurement, material: Material) -> pd.DataFrame:
@@ -73,7 +73,7 @@ def show_columns(
     run = note(averages[0])["run"]
     known = {note(la)["class"]: la for la in layers_of_run(viewer, run, ("columns",))}
     tables = {n: column_features(m, material) for n, m in measurements.items()}
-    limit = _limit(tables)
+    limits = _limits(tables)
     layers = []
     for average in averages:
         name = note(average)["class"]
@@ -81,22 +81,25 @@ def show_columns(
             continue
         data = _in_world(tables[name], note(average)["centre_pm"])
         if name in known:
-            _renew(known[name], data, tables[name], limit)
+            _renew(known[name], data, tables[name], limits)
             layers.append(known[name])
         else:
-            layers.append(_add(viewer, average, data, tables[name], limit))
+            layers.append(_add(viewer, average, data, tables[name], limits))
         note(layers[-1])["n"] = note(average)["n"]
     return layers
 
 
-def _limit(tables: Mapping[str, pd.DataFrame]) -> float:
-    """One colour limit for all classes, which a class of few windows does not set."""
-    highest = [
-        np.percentile(sigma, LIMIT_PERCENTILE)
+def _limits(tables: Mapping[str, pd.DataFrame]) -> tuple[float, float]:
+    """Colour limits of all classes alike; a class of few windows doesn't set the upper one."""
+    ends = [
+        np.percentile(sigma, LIMIT_PERCENTILES)
         for table in tables.values()
         if len(sigma := table["sigma_total_pm"].dropna())
     ]
-    return float(np.median(highest)) if highest else 1.0
+    if not ends:
+        return 0.0, 1.0
+    low, high = float(np.min(ends, axis=0)[0]), float(np.median(ends, axis=0)[1])
+    return low, max(high, low + 1e-6)
 
 
 def _in_world(table: pd.DataFrame, centre: Sequence[float]) -> np.ndarray:
@@ -105,7 +108,11 @@ def _in_world(table: pd.DataFrame, centre: Sequence[float]) -> np.ndarray:
 
 
 def _add(
-    viewer: ViewerModel, average: Image, data: np.ndarray, table: pd.DataFrame, limit: float
+    viewer: ViewerModel,
+    average: Image,
+    data: np.ndarray,
+    table: pd.DataFrame,
+    limits: tuple[float, float],
 ) -> Points:
     about: dict[str, Any] = {
         k: v for k, v in note(average).items() if k not in ("windows_by_hand", "kind")
@@ -116,7 +123,7 @@ def _add(
         features=table,
         border_color=_colour(table),
         border_colormap=COLORMAP,
-        border_contrast_limits=(0.0, limit),
+        border_contrast_limits=limits,
         face_color="transparent",
         border_width=0.2,
         size=SIZE_PM,
@@ -130,12 +137,14 @@ def _add(
     return layer
 
 
-def _renew(layer: Points, data: np.ndarray, table: pd.DataFrame, limit: float) -> None:
+def _renew(
+    layer: Points, data: np.ndarray, table: pd.DataFrame, limits: tuple[float, float]
+) -> None:
     layer.selected_data = set()
     layer.data = data
     layer.features = table
     layer.border_color = _colour(table)
-    layer.border_contrast_limits = (0.0, limit)
+    layer.border_contrast_limits = limits
     layer.size = SIZE_PM
     layer.refresh_colors()
 

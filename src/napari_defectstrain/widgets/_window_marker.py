@@ -67,7 +67,7 @@ def go_to_window(
     marker = _marker(viewer, source, world[-2:], side, text)
     source.visible = True
     if plane is not None:
-        viewer.dims.set_point(0, float(world[0]))
+        viewer.dims.set_point(viewer.dims.ndim - source.ndim, float(world[0]))
     reach = 0.5 * AROUND * side
     look_at_box(viewer, (world[-2:] - reach) * pm_per_unit, (world[-2:] + reach) * pm_per_unit)
     return marker

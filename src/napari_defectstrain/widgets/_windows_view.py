@@ -30,7 +30,7 @@ from ._window_edits import WindowEdits
 from ._window_marker import go_to_window, hide_marker, retitle_marker, source_of, windows_layer
 from ._window_pictures import THUMBNAIL_PX, WindowCanvas, contrast, thumbnail
 
-HEADERS = ("Differs by", "State", "Prob.", "Image", "y, x (px)")
+HEADERS = ("Differs by", "Prob.", "Image", "y, x (px)", "State")
 LEFT_OUT, INCLUDED, ALL = "left out", "included", "all"
 _INDEX = Qt.ItemDataRole.UserRole
 _NO_EDIT = QAbstractItemView.EditTrigger.NoEditTriggers
@@ -209,10 +209,10 @@ class WindowsView(QWidget):
             picture.setData(i, _INDEX)
             y, x = stack.position_px[i]
             texts = (
-                stack.reason[i] or INCLUDED,
                 f"{stack.probability[i]:.3f}",
                 self._image_name(stack, i),
                 f"{y:.1f}, {x:.1f}",
+                stack.reason[i] or INCLUDED,
             )
             row = [picture, *(QStandardItem(str(text)) for text in texts)]
             for item in row:
@@ -307,7 +307,7 @@ class WindowsView(QWidget):
             layer.visible = True
             self._opened = layer
         self._filling = True
-        self.viewer.dims.set_point(0, float(window))
+        self.viewer.dims.set_point(self.viewer.dims.ndim - layer.ndim, float(window))
         self._filling = False
 
     def _close_layer(self) -> None:

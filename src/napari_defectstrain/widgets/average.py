@@ -57,6 +57,7 @@ class AverageWidget(_panel.Panel):
         self._build_table()
         self.body.addStretch(1)
         self.edits = WindowEdits(napari_viewer, self)
+        self._told: set[str] = set()
         self.results = ResultsPanel(napari_viewer, self.edits, self.settings)
         self._dock = BottomDock(napari_viewer, self, self.results, DOCK, HEIGHT)
         self.measuring = Measuring(napari_viewer, self.run_bar, self.measure.isChecked)
@@ -285,7 +286,8 @@ class AverageWidget(_panel.Panel):
             if class_name in rows:
                 average = average_stack(layer.metadata[STACK])
                 self.table.show_average(rows.index(class_name), average)
-        if self.edits.outdated(run):
+        if run not in self._told and self.edits.outdated(run):
+            self._told.add(run)
             show_info("The strain maps are of the averages as they were: measure strain again")
         self.measuring.later(run)
 
