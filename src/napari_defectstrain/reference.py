@@ -58,6 +58,11 @@ class Reference:
         return float(np.nanmax(self.columns.out_of_plane_pm))
 
 
+def bundled_path(name: str) -> Path:
+    """Where a bundled structure lies."""
+    return Path(str(files("napari_defectstrain.sample_data"))) / name
+
+
 def bundled_reference(class_name: str, material: Material = WSE2) -> Reference:
     """The bundled relaxed structure of a class of WSe2.
 
@@ -72,8 +77,7 @@ def bundled_reference(class_name: str, material: Material = WSE2) -> Reference:
             f"reference: none is bundled for {material.label}, only for {WSE2.name}; choose "
             "structure files of your own"
         )
-    folder = Path(str(files("napari_defectstrain.sample_data")))
-    columns = read_relaxed(folder / BUNDLED[role], folder / BUNDLED_PRISTINE)
+    columns = read_relaxed(bundled_path(BUNDLED[role]), bundled_path(BUNDLED_PRISTINE))
     return Reference(class_name, BUNDLED[role], columns, (BUNDLED_NOTE, *columns.notes))
 
 
