@@ -28,7 +28,7 @@ def stack_for(measured: ColumnMeasurement, images: int = 10) -> ClassStack:
 
 def nothing_known(measured: ColumnMeasurement) -> KnownBias:
     zero = np.zeros_like(measured.fits.site_pm)
-    return KnownBias(zero, zero, zero, zero, corrected=True)
+    return KnownBias(zero, zero[None], zero, zero, corrected=True)
 
 
 def budget(
@@ -138,15 +138,17 @@ def test_tilt_moves_the_single_atom_of_a_vacancy_alone() -> None:
 def test_known_biases_leave_their_uncertainty_or_count_in_full() -> None:
     measured = measurement("SV", -0.05, 300, np.random.default_rng(6))
     radial = 1e-3 * measured.fits.site_pm
-    known = KnownBias(radial, 0.3 * radial, 2 * radial, 2 * radial, corrected=True)
+    errors = np.stack([0.3 * radial, -0.4 * radial])
+    known = KnownBias(radial, errors, 2 * radial, 2 * radial, corrected=True)
     corrected = budget(measured, known)
-    # of strain: 0.1 % of impurity, 0.2 % of neighbours, times the spacing of the class
-    assert corrected.strain_parts["impurity"] == pytest.approx(0.3e-3, rel=0.03)
-    assert corrected.strain_parts["neighbours"] == pytest.approx(0.2 * 2e-3, rel=0.03)
-    assert corrected.strain_corrections["neighbours"] == pytest.approx(2e-3, rel=0.03)
+    # of strain: errors of 0.03 and 0.04 %, 0.2 % of neighbours; the class's spacing is 5 % less
+    assert corrected.strain_parts["impurity"] == pytest.approx(0.5e-3, rel=0.06)
+    np.testing.assert_allclose(corrected.parts["impurity"], 0.5 * np.abs(radial), atol=1e-9)
+    assert corrected.strain_parts["neighbours"] == pytest.approx(0.2 * 2e-3, rel=0.06)
+    assert corrected.strain_corrections["neighbours"] == pytest.approx(2e-3, rel=0.06)
     full = budget(measured, replace(known, corrected=False))
-    assert full.strain_parts["impurity"] == pytest.approx(np.hypot(1e-3, 0.3e-3), rel=0.03)
-    assert full.strain_parts["neighbours"] == pytest.approx(2e-3, rel=0.03)
+    assert full.strain_parts["impurity"] == pytest.approx(np.hypot(1e-3, 0.5e-3), rel=0.06)
+    assert full.strain_parts["neighbours"] == pytest.approx(2e-3, rel=0.06)
     assert full.corrections == {}
 
 

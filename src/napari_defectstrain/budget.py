@@ -11,6 +11,7 @@ from .between_images import between_images, shift_excess
 from .budget_parts import Pair, model_error, profile_error, rings_of, tilt_error, window_values
 from .columns import ColumnMeasurement
 from .config import Config
+from .known_biases import KnownBias
 from .types import BoolArray, ClassStack, DefectStrainError, FloatArray
 
 PARTS = ("model", "profile", "registration", "scan", "tilt", "impurity", "neighbours")
@@ -123,29 +124,6 @@ class ErrorBudget:
         }
 
 
-@dataclass(frozen=True)
-class KnownBias:
-    """What is known to shift the positions of a class, and how well.
-
-    Parameters
-    ----------
-    impurity_pm, impurity_sigma_pm : arrays, `(M, 2)`
-        Shift by windows of other classes in the stack, and its error [pm].
-    neighbours_pm : array, `(M, 2)`
-        Shift by the defects around the windows [pm].
-    neighbours_u_pm : array, `(M, 2)`
-        The same less that of the reference's windows: what it does to displacements [pm].
-    corrected : bool
-        Whether the shifts were subtracted from the positions.
-    """
-
-    impurity_pm: FloatArray
-    impurity_sigma_pm: FloatArray
-    neighbours_pm: FloatArray
-    neighbours_u_pm: FloatArray
-    corrected: bool
-
-
 def error_budget(
     measurement: ColumnMeasurement,
     reference: ColumnMeasurement | None,
@@ -174,7 +152,7 @@ def error_budget(
     * ``tilt``: a column whose two halves differ moves with tilt by the distance of its centre of
       scattering from the metals' plane times the tilt; assumed, independent between images.
     * ``impurity`` and ``neighbours``: the errors of what is known of them; all of it where it is
-      not corrected.
+      not corrected. With the impurity counts what the windows left out as improbable would change.
 
     Columns of one sublattice at like distances suffer alike from model, registration and scan:
     their squares are averaged, for a single column's is too noisy to tell.
@@ -214,15 +192,11 @@ def error_budget(
         parts[name] = np.sqrt(excess[rings]).reshape(-1, 2)
         strains[name] = float(np.sqrt(excess[-1]))
     parts["tilt"], strains["tilt"] = tilt_error(fits, stack, config.tilt_mrad, single_atom)
-    parts["impurity"] = np.hypot(
-        known.impurity_sigma_pm, 0.0 if known.corrected else known.impurity_pm
-    )
+    wrong = [*known.impurity_errors_pm, *([] if known.corrected else [known.impurity_pm])]
+    parts["impurity"] = np.sqrt(np.sum(np.square(wrong), axis=0))
+    strains["impurity"] = float(np.sqrt(sum(pair.strain_of(shift) ** 2 for shift in wrong)))
     around = config.neighbour_error if known.corrected else 1.0
     parts["neighbours"] = around * np.abs(known.neighbours_u_pm)
-    strains["impurity"] = np.hypot(
-        abs(pair.strain_of(known.impurity_sigma_pm)),
-        0.0 if known.corrected else abs(pair.strain_of(known.impurity_pm)),
-    )
     strains["neighbours"] = around * abs(pair.strain_of(known.neighbours_u_pm))
     corrections = {"impurity": known.impurity_pm, "neighbours": known.neighbours_pm}
     of_strain = {"impurity": known.impurity_pm, "neighbours": known.neighbours_u_pm}

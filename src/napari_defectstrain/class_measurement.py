@@ -9,30 +9,22 @@ import numpy as np
 
 from .average import average_stack
 from .bootstrap import bootstrap_classes
-from .budget import ErrorBudget, KnownBias, error_budget
+from .budget import ErrorBudget, error_budget
 from .columns import ColumnMeasurement, measure_columns
 from .displacement import displacement_field
+from .known_biases import KnownBias, without_known_biases
 from .loading import subprogress
 from .materials import ROLES, get_material
 from .precision import single_window_spacings, summarise_spacings
 from .precision_curve import precision_against_n
-from .purity import unmix_positions
 from .runs import ClassMeasurement, RunConfig
 from .strain import strain_field
-from .superposition import neighbour_contribution
-from .symmetry import symmetrise_displacement
 from .types import (
-    ClassAverage,
     ClassStack,
     DefectStrainError,
-    DisplacementField,
-    FloatArray,
     Progress,
     no_progress,
 )
-
-NEIGHBOUR_ROUNDS = 4
-"""What the neighbours add follows from the fields of the classes, which hold it themselves."""
 
 
 def measure_spacings(
@@ -62,7 +54,14 @@ def measure_spacings(
     stacks = {name: stack for name, stack in stacks.items() if stack.n}
     averages = {name: average_stack(stack) for name, stack in stacks.items()}
     found = measure_columns(stacks, averages, config.columns, subprogress(progress, 0.0, 0.7))
-    columns, known = _without_known_biases(found, averages, stacks, reference, config)
+    columns, known = without_known_biases(
+        found,
+        averages,
+        stacks,
+        reference,
+        config.budget.share_error,
+        config.budget.correct,
+    )
     _, parent = np.random.default_rng(config.seed).spawn(2)
     rng, subsets, permutations = parent.spawn(3)
     images = {name: stack.image_index[stack.included] for name, stack in stacks.items()}
@@ -96,99 +95,6 @@ def measure_spacings(
         )
     progress(1.0, "measured")
     return measured
-
-
-def _without_known_biases(
-    columns: Mapping[str, ColumnMeasurement],
-    averages: Mapping[str, ClassAverage],
-    stacks: Mapping[str, ClassStack],
-    reference: str,
-    config: RunConfig,
-) -> tuple[dict[str, ColumnMeasurement], dict[str, KnownBias]]:
-    """Columns less what impurity and neighbours are known to add, and how much that is."""
-    base = columns[reference]
-    position = {name: c.fits.position_pm for name, c in columns.items()}
-    weight = {name: c.fits.weight for name, c in columns.items()}
-    shares = {name: dict(average.contaminants) for name, average in averages.items()}
-    mixed = unmix_positions(position, weight, shares)
-    pure = {name: _moved(c, mixed[name]) for name, c in columns.items()}
-    nothing = np.zeros_like(base.fits.site_pm)
-    added = dict.fromkeys(columns, (nothing, nothing))  # by the neighbours
-    for _ in range(NEIGHBOUR_ROUNDS):
-        # symmetric, as a defect's own field is: a sum over many neighbours adds up their errors
-        fields = {
-            name: symmetrise_displacement(
-                displacement_field(_moved(c, added[name][1]).fits, pure[reference].fits)
-            ).symmetric
-            for name, c in pure.items()
-            if name != reference
-        }
-        added = {name: _neighbours(name, stacks, fields, pure[name], reference) for name in pure}
-    corrected, known = {}, {}
-    for name, c in pure.items():
-        sigma = _impurity_error(name, position, averages, reference, config.budget.share_error)
-        known[name] = KnownBias(mixed[name], sigma, *added[name], config.budget.correct)
-        corrected[name] = _moved(c, added[name][0]) if config.budget.correct else columns[name]
-    return corrected, known
-
-
-def _moved(measurement: ColumnMeasurement, bias_pm: FloatArray) -> ColumnMeasurement:
-    """The same with a bias subtracted from all positions."""
-    return replace(
-        measurement,
-        fits=replace(measurement.fits, position_pm=measurement.fits.position_pm - bias_pm),
-        check_position_pm=measurement.check_position_pm - bias_pm,
-        alternatives={
-            name: replace(other, position_pm=other.position_pm - bias_pm)
-            for name, other in measurement.alternatives.items()
-        },
-    )
-
-
-def _neighbours(
-    name: str,
-    stacks: Mapping[str, ClassStack],
-    fields: Mapping[str, DisplacementField],
-    columns: ColumnMeasurement,
-    reference: str,
-) -> tuple[FloatArray, FloatArray]:
-    """What the neighbours add to the positions of a class, and to its displacements, `(M, 2)`.
-
-    Of the reference, whose displacements are none, both are the same. Zero where the neighbours
-    aren't known. A common shift is what registration takes out.
-    """
-    stack, base = stacks[name], stacks[reference]
-    site, is_metal = columns.fits.site_pm, columns.fits.is_metal
-    if stack.neighbours is None or base.neighbours is None:
-        return np.zeros_like(site), np.zeros_like(site)
-    found = neighbour_contribution(stack, base, fields, site, is_metal)
-    own = found.own_pm - found.own_pm.mean(axis=0)
-    return own, own if name == reference else found.u_pm
-
-
-def _impurity_error(
-    name: str,
-    position_pm: Mapping[str, FloatArray],
-    averages: Mapping[str, ClassAverage],
-    reference: str,
-    share_error: float,
-) -> FloatArray:
-    """Error of the shift by windows of other classes, `(M, 2)` [pm].
-
-    How many there are scatters by sqrt(share / N), and the share itself is uncertain. Where only
-    the purity is known, not the contaminants, the shift is anything up to that by defect-free
-    windows or as much the other way: a rectangular distribution (JCGM 100:2008, 4.3.7).
-    """
-    average, own = averages[name], position_pm[name]
-    if not average.contaminants:
-        shift = np.nan_to_num(own - position_pm[reference])
-        return np.asarray(np.abs(max(1.0 - average.purity, 0.0) * shift) / np.sqrt(3.0))
-    variance = np.zeros_like(own)
-    for other, share in average.contaminants.items():
-        if other in position_pm:
-            difference = np.nan_to_num(position_pm[other] - own)
-            variance += difference**2 * (share / average.n + (share_error * share) ** 2)
-    return np.asarray(np.sqrt(variance))
 
 
 def _budget(

@@ -1,0 +1,84 @@
+"""What is known to shift columns is taken out, and what the choice of windows did is told."""
+
+from dataclasses import replace
+
+import exact_images as exact
+import numpy as np
+import pytest
+from test_precision import average_of, measurement, noisy
+
+from napari_defectstrain.columns import ColumnConfig, measure_columns
+from napari_defectstrain.known_biases import without_known_biases
+from napari_defectstrain.spacings import mean_spacing
+
+A = exact.A_PM
+
+
+def test_windows_of_another_class_are_taken_out_of_the_positions():
+    rng = np.random.default_rng(0)
+    measured = {
+        "2Se": measurement("2Se", 0.0, 200, rng),
+        "SV": measurement("SV", -0.045, 100, rng),  # 0.9 x 5 % + 0.1 x 0 %
+    }
+    stacks = {name: noisy(name, len(m.influence_pm), rng) for name, m in measured.items()}
+    averages = {name: average_of(stack) for name, stack in stacks.items()}
+    averages["SV"] = replace(averages["SV"], purity=0.9, contaminants={"2Se": 0.1})
+    before = measured["SV"].fits.position_pm.copy()
+    columns, known = without_known_biases(measured, averages, stacks, "2Se", 0.5, correct=True)
+    assert mean_spacing(columns["SV"].fits) == pytest.approx(0.95 * A)
+    assert mean_spacing(columns["2Se"].fits) == pytest.approx(A)
+    np.testing.assert_array_equal(measured["SV"].fits.position_pm, before)
+    # half of the share, and its scatter as a count of 100 windows
+    sigma = np.hypot(0.5 * 0.1, np.sqrt(0.1 / 100))
+    expected = sigma * np.abs(measured["2Se"].fits.position_pm - before)
+    np.testing.assert_allclose(np.abs(known["SV"].impurity_errors_pm[0]), expected)
+    assert np.all(known["SV"].neighbours_pm == 0.0)  # not known in these stacks
+    as_they_are, _ = without_known_biases(measured, averages, stacks, "2Se", 0.5, correct=False)
+    np.testing.assert_array_equal(as_they_are["SV"].fits.position_pm, before)
+
+
+def test_a_purity_without_contaminants_is_an_error_only():
+    rng = np.random.default_rng(1)
+    measured = {
+        "2Se": measurement("2Se", 0.0, 200, rng),
+        "SV": measurement("SV", -0.05, 100, rng),
+    }
+    stacks = {name: noisy(name, len(m.influence_pm), rng) for name, m in measured.items()}
+    averages = {name: average_of(stack, purity=0.94) for name, stack in stacks.items()}
+    columns, known = without_known_biases(measured, averages, stacks, "2Se", 0.5, correct=True)
+    assert mean_spacing(columns["SV"].fits) == pytest.approx(0.95 * A)
+    difference = measured["2Se"].fits.position_pm - measured["SV"].fits.position_pm
+    expected = 0.06 / np.sqrt(3) * difference
+    np.testing.assert_allclose(known["SV"].impurity_errors_pm[0], expected)
+
+
+def test_windows_left_out_as_improbable_tell_what_the_choice_did():
+    rng = np.random.default_rng(2)
+    stack = noisy("2Se", 60, rng, noise=0.02)
+    # 15 windows of another strain, which the detector called improbable
+    other = exact.average_image("SeTe", 61)
+    windows = stack.windows.copy()
+    windows[45:] += other - exact.average_image("2Se", 61)
+    included = np.arange(60) < 45
+    reason = np.where(included, "", "probability 0.800 < 0.9")
+    probability = np.where(included, 1.0, 0.8)
+    stack = replace(
+        stack, windows=windows, included=included, reason=reason, probability=probability
+    )
+    kept = {"2Se": replace(average_of(replace(stack, windows=windows[:45])), n=45)}
+    config = ColumnConfig(model="gaussians", compare=False)
+    columns = measure_columns({"2Se": stack}, kept, config)
+    _, known = without_known_biases(columns, kept, {"2Se": stack}, "2Se", 0.5, correct=True)
+    shift = known["2Se"].impurity_errors_pm[-1]
+    every = {"2Se": average_of(replace(stack, included=np.ones(60, dtype=bool)))}
+    together = measure_columns(
+        {"2Se": replace(stack, included=np.ones(60, dtype=bool))}, every, config
+    )
+    found = mean_spacing(together["2Se"].fits) - mean_spacing(columns["2Se"].fits)
+    fits = columns["2Se"].fits
+    predicted = mean_spacing(fits, fits.position_pm + shift) - mean_spacing(fits)
+    assert found > 0.2  # a quarter of 0.6 % of 330 pm, less what Gaussians make of tails
+    assert predicted == pytest.approx(found, rel=0.1)  # linear
+    unlikely = replace(stack, probability=np.where(included, 1.0, 0.4))
+    _, none = without_known_biases(columns, kept, {"2Se": unlikely}, "2Se", 0.5, correct=True)
+    assert np.all(none["2Se"].impurity_errors_pm[-1] == 0.0)
