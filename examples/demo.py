@@ -89,16 +89,21 @@ def is_own(folder: Path) -> bool:
 
 
 def strain_table(result: RunResult, truth: dict[str, float]) -> str:
-    """Measured spacing and strain of each class beside the built-in strain."""
+    """Measured spacing and strain of each class with both errors, beside the built-in strain.
+
+    The pull is the deviation from the truth by the total error: a fair error makes it about 1.
+    """
     header = f"{'class':<6}{'N':>5}{'paper N':>9}{'W-W spacing [pm]':>20}"
-    lines = [header + f"{'strain [%]':>17}{'truth [%]':>11}{'pull':>7}"]
+    header += f"{'strain [%]':>12}{'sigma_stat':>12}{'sigma_total':>13}"
+    lines = [header + f"{'truth [%]':>11}{'pull':>7}"]
     for name, measured in result.measurements.items():
         s = measured.spacing
         line = f"{name:<6}{s.n:>5}{PAPER_N.get(name, 0):>9}"
         line += f"{f'{s.spacing_pm:.2f} ± {s.precision_pm:.2f}':>20}"
         if name in truth:
+            stat = s.strain_std if measured.budget is None else measured.budget.sigma_stat
             pull = (s.strain - truth[name]) / s.strain_total_std
-            line += f"{f'{100 * s.strain:+.2f} ± {100 * s.strain_total_std:.2f}':>17}"
+            line += f"{100 * s.strain:>+12.2f}{100 * stat:>12.2f}{100 * s.strain_total_std:>13.2f}"
             line += f"{100 * truth[name]:>+11.2f}{pull:>+7.1f}"
         lines.append(line)
     return "\n".join(lines)

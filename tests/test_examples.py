@@ -84,10 +84,13 @@ def test_demo_compares_with_the_truth(
     assert demo.main(arguments) == 0
     printed = capsys.readouterr().out
     row = re.search(
-        r"^SV +\d+ +576 +\S+ ± \S+ +(-\d\.\d\d) ± \S+ +-4\.80 +([+-]\d\.\d)$", printed, re.MULTILINE
+        r"^SV +\d+ +576 +\S+ ± \S+ +(-\d\.\d\d) +(\d\.\d\d) +(\d\.\d\d) +-4\.80 +([+-]\d\.\d)$",
+        printed,
+        re.MULTILINE,
     )
     assert row is not None, printed
     assert abs(float(row[1]) + 4.8) < 1.0
+    assert float(row[3]) >= float(row[2])  # the total error holds the statistical one
     # class, columns, precision, recall, balanced accuracy, F1
     assert re.search(r"^ *SV +\d+( +1\.0000){5}$", printed, re.MULTILINE), printed
     assert (out / "figures" / "averages.png").exists()
