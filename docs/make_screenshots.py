@@ -141,7 +141,7 @@ def averages(out: Path) -> None:
     columns.visible = True
     viewer.layers.selection.active = columns
     look_at(viewer, [mean])
-    viewer.scene.camera.zoom *= 0.75
+    viewer.scene.camera.zoom *= 0.6
     shoot(viewer, out / "columns.png", small=True)
     columns.visible = False
     names = [average.table.item(i, 0).text() for i in range(average.table.rowCount())]
