@@ -35,7 +35,10 @@ class SplineSurface:
             _basis(k, np.arange(n)).astype(dtype) for k, n in zip(self._knots, shape, strict=True)
         ]
         self.size = (self._rows[0].shape[1], self._rows[1].shape[1])
-        self._cell = max(int(spacing_px / CELLS_PER_KNOT), 1)
+        piece = min(
+            (n - 1) / (len(k) - 2 * DEGREE - 1) for n, k in zip(shape, self._knots, strict=True)
+        )
+        self._cell = max(int(piece / CELLS_PER_KNOT), 1)
         self._coarse = [
             _basis(k, np.minimum(np.arange(0, n, self._cell) + 0.5 * (self._cell - 1), n - 1))
             for k, n in zip(self._knots, shape, strict=True)

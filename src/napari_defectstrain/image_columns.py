@@ -21,7 +21,6 @@ from .image_rendering import Shape
 from .image_single import fit_each
 from .image_start import (
     checked_positions,
-    inside_image,
     pixels_of,
     starting_weights,
     starting_width,
@@ -88,12 +87,12 @@ def fit_image_columns(
     pixels = pixels_of(array, config)
     start = checked_positions(position_px, pixels.data.shape)
     sigma, spacing = starting_width(pixels, start, config)
-    usable = usable_columns(start, pixels, sigma)
+    usable, duplicate = usable_columns(start, pixels, sigma)
     if config.model == "gaussian":
-        return _each(pixels, start, usable, sigma, config, pixel_size_pm)
+        return _each(pixels, start, usable, duplicate, sigma, config, pixel_size_pm)
     fit, fitter = _together(pixels, start[usable], sigma, spacing, config, pixel_size_pm, progress)
     progress(1.0, "Fitted all columns")
-    return _report(start, usable, fit, fitter, config, pixel_size_pm)
+    return _report(start, usable, duplicate, fit, fitter, config, pixel_size_pm)
 
 
 def _together(
@@ -178,6 +177,7 @@ def _modes(profile: ColumnProfile, sigma: float, count: int) -> FloatArray:
 def _report(
     start: FloatArray,
     usable: BoolArray,
+    duplicate: BoolArray,
     fit: ImageFit,
     fitter: ImageFitter,
     config: ImageColumnConfig,
@@ -199,7 +199,7 @@ def _report(
     flag: IntArray = np.where(late, FLAGS["not_converged"], 0)
     flag |= np.where(empty, FLAGS["low_signal"], 0)
     shape = fitter.pixels.data.shape
-    flag = _flagged(start, position, usable, flag, fitter.sigma, shape, config)
+    flag = _flagged(start, position, usable, duplicate, flag, fitter.sigma, shape, config)
     profile = _calibrated(state.shape.profile, pixel_size_pm)
     return _columns(
         position, covariance, weight, background, flag, profile, fit.noise, pixel_size_pm, config
@@ -230,6 +230,7 @@ def _each(
     pixels: Pixels,
     start: FloatArray,
     usable: BoolArray,
+    duplicate: BoolArray,
     sigma: float,
     config: ImageColumnConfig,
     pixel_size_pm: float | None,
@@ -249,7 +250,7 @@ def _each(
     empty[usable] = single.converged & (single.height < config.min_weight * bright)
     flag: IntArray = np.where(late, FLAGS["not_converged"], 0)
     flag = flag | np.where(empty, FLAGS["low_signal"], 0)
-    flag = _flagged(start, position, usable, flag, sigma, pixels.data.shape, config)
+    flag = _flagged(start, position, usable, duplicate, flag, sigma, pixels.data.shape, config)
     return _columns(
         position, covariance, weight, background, flag, None, single.noise, pixel_size_pm, config
     )
@@ -259,6 +260,7 @@ def _flagged(
     start: FloatArray,
     position: FloatArray,
     usable: BoolArray,
+    duplicate: BoolArray,
     flag: IntArray,
     sigma: float,
     shape: tuple[int, ...],
@@ -274,7 +276,6 @@ def _flagged(
     last = np.array(shape) - 1.0 - rim
     with np.errstate(invalid="ignore"):
         inner = ((position >= rim) & (position <= last)).all(axis=1)
-    duplicate = ~usable & inside_image(start, shape)
     flag |= np.where(fitted & ~inner | ~usable & ~duplicate, FLAGS["outside"], 0)
     flag |= np.where(duplicate, FLAGS["overlapping"] | FLAGS["not_converged"], 0)
     index = np.flatnonzero(fitted)

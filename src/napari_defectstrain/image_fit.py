@@ -25,21 +25,24 @@ from .image_derivatives import (
 )
 from .image_noise import estimate_noise
 from .image_rendering import ColumnRenderer, ComplexArray, Shape
+from .image_steps import FreeShape, Steadying, typical_step
 from .image_system import NormalEquations
 from .types import BoolArray, FloatArray, IntArray, Progress
 
 MAX_STEP_SIGMA = 0.5
 REBUILD_SIGMA = 0.04
+STALE = 5  # iterations after which the normal equations are formed anew for the stragglers
 SOLVE_TOLERANCE = 1e-2
 SHAPE_TOLERANCE = 1e-3
 SWIFT_STEPS = 3
-LEAST_STEP = 0.2
 RIM_SIGMA = 5.0
 RIM_PART = 6
-ROWS = 32  # of an image at a time: sums of 32 bits stay exact enough
 LEAST_SIGNIFICANCE = 3.0
 BRIGHT_PERCENTILE = 75.0
 MAX_SHAPE_STEP = 0.3
+MAX_WEIGHT_STEP = 0.5
+WORSE = 2.0
+MORE_DAMPING = 10.0
 
 
 @dataclass(frozen=True)
@@ -102,89 +105,6 @@ class ImageFit:
     moved: FloatArray
 
 
-class FreeShape:
-    """The shape's parameters when weights, positions and background follow them.
-
-    Parameters
-    ----------
-    columns : array, `(N, 3, S)`
-        By how much each column's parameters fall when a parameter of the shape grows.
-    background : array, `(ny, nx, S)`
-    images : array, `(S, H, W)`
-        Derivatives of the image by the shape, all else following.
-    inverse : array, `(H, W)`
-        One over the variance of each pixel.
-    prior : array, `(S,)`
-        Information that is known beforehand.
-    """
-
-    def __init__(
-        self,
-        columns: FloatArray,
-        background: FloatArray,
-        images: FloatArray,
-        inverse: FloatArray,
-        prior: FloatArray,
-    ) -> None:
-        self.columns, self.background, self.images = columns, background, images
-        self.normal = np.diag(prior)
-        for start in range(0, images.shape[1], ROWS):
-            rows = images[:, start : start + ROWS]
-            weighted = rows * inverse[start : start + ROWS]
-            flat = rows.reshape(len(rows), -1)
-            self.normal += (flat @ weighted.reshape(len(rows), -1).T).astype(float)
-
-    def step(self, pull: FloatArray, prior_pull: FloatArray) -> FloatArray:
-        """Step of the shape's parameters, `(S,)`.
-
-        Parameters
-        ----------
-        pull : array, `(H, W)`
-            Residual over the variance.
-        prior_pull : array, `(S,)`
-            Gradient of the prior.
-        """
-        gradient = prior_pull.copy()
-        for start in range(0, pull.shape[0], ROWS):
-            rows = self.images[:, start : start + ROWS]
-            gradient += rows.reshape(len(rows), -1) @ pull[start : start + ROWS].ravel()
-        scale = 1.0 / np.sqrt(np.maximum(np.diag(self.normal), 1e-300))
-        scaled = self.normal * np.outer(scale, scale)
-        scaled += 1e-12 * np.eye(len(scale))
-        return np.asarray(scale * np.linalg.solve(scaled, scale * gradient))
-
-
-class Steadying:
-    """Shortens steps of what swings to and fro: faint columns, corners of the background."""
-
-    def __init__(self) -> None:
-        self._last: list[FloatArray] = []
-        self._factor: list[FloatArray] = []
-
-    def __call__(
-        self, columns: FloatArray, background: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Steps `(N, 3)` of weight, y and x, and of the background, as they should be taken."""
-        rows = [columns[:, 1:], background.reshape(-1, 1)]
-        if not self._last:
-            self._last = [np.zeros_like(r) for r in rows]
-            self._factor = [np.ones(len(r)) for r in rows]
-        for k, row in enumerate(rows):
-            back = np.einsum("ni,ni->n", row, self._last[k]) < 0
-            factor = self._factor[k] * np.where(back, 0.5, 1.5)
-            self._factor[k] = np.clip(factor, LEAST_STEP, 1.0)
-            self._last[k] = row.copy()
-        by_column, by_spline = self._factor
-        return columns * by_column[:, None], background * by_spline.reshape(background.shape)
-
-
-def _typical(moved: FloatArray) -> float:
-    """Root mean square of the least 99 %: a few stragglers are flagged, not waited for."""
-    if len(moved) == 0:
-        return 0.0
-    return float(np.sqrt(np.mean(np.sort(moved)[: -(-99 * len(moved) // 100)] ** 2)))
-
-
 def _inner(shape: tuple[int, ...], rim: float, dtype: npt.DTypeLike) -> FloatArray:
     """1 far enough from the border, where no column outside of the image sheds light; 0 else."""
     inner = np.zeros(shape, dtype=dtype)
@@ -225,6 +145,8 @@ class ImageFitter:
         self.renderer = ColumnRenderer(pixels.data.shape, sigma_px, cutoff_per_px, dtype)
         reach = PAIR_REACH_SIGMA * sigma_px
         self.inner = _inner(pixels.data.shape, RIM_SIGMA * sigma_px, dtype)
+        counted = pixels.data[pixels.good > 0]
+        self.negligible = 1e-7 * float(np.var(counted)) * len(counted)
         self.pairs: IntArray = cKDTree(start).query_pairs(reach, output_type="ndarray")
 
     def run(
@@ -252,11 +174,17 @@ class ImageFitter:
             True where the start is the end of another fit.
         """
         rebuild, first = True, not near
-        steadied = Steadying()
+        steadied, damping = Steadying(), 1.0
+        best, least = state, np.inf
         for i in range(self.config.max_iterations):
             progress(i / self.config.max_iterations, "Fitting all columns together")
             factor = self.renderer.structure_factor(state.position, state.weight)
             model = self.model(state, factor)
+            misfit = float(np.sum(self.pixels.good * (self.pixels.data - model) ** 2))
+            if misfit > WORSE * least + self.negligible and i > 1:
+                state, rebuild, damping = best, True, damping * MORE_DAMPING
+                continue
+            best, least = state, min(misfit, least)
             if rebuild and not first and self.config.noise != "poisson":
                 noise = self.noise(model)
             inverse = self.pixels.good / noise.variance(model)
@@ -266,7 +194,14 @@ class ImageFitter:
                 found = information(patches, inverse, self.pairs[: 0 if first else None])
                 state = self.without_empty(state, found)
                 cells = self.surface.gather(inverse)
-                equations = NormalEquations(found, self.surface, cells, state.position, state.empty)
+                equations = NormalEquations(
+                    found,
+                    self.surface,
+                    cells,
+                    state.position,
+                    state.empty,
+                    damping * self.damping(state),
+                )
                 learn = len(state.shape.amount) > 0 and not first
                 free = (
                     self.free_shape(state, patches, inverse, factor, equations) if learn else None
@@ -286,15 +221,22 @@ class ImageFitter:
             if i >= SWIFT_STEPS:
                 columns, background = steadied(columns, background)
             state, moved = self.moved(state, columns, background, by_shape)
-            typical = _typical(moved[~state.empty])
-            rebuild = first or typical > REBUILD_SIGMA * self.sigma
+            typical = typical_step(moved[~state.empty])
+            stale = i % STALE == STALE - 1
+            rebuild = first or stale or typical > REBUILD_SIGMA * self.sigma
             first = False
-            if not rebuild and typical < tolerance_px:
+            if (stale or not rebuild) and typical < tolerance_px:
                 break
         if self.config.noise != "poisson":
             noise = self.noise(model)
         found = information(patches, self.pixels.good / noise.variance(model), self.pairs)
         return ImageFit(state, found, noise, moved)
+
+    def damping(self, state: ImageState) -> FloatArray:
+        """Information of weight, y and x that shortens the steps of what hardly has any."""
+        weight = max(float(np.percentile(state.weight, BRIGHT_PERCENTILE)), 1e-300)
+        length = MAX_STEP_SIGMA * self.sigma
+        return np.array([MAX_WEIGHT_STEP * weight, length, length]) ** -2.0
 
     def model(self, state: ImageState, factor: ComplexArray) -> FloatArray:
         """The expected image."""
@@ -380,14 +322,16 @@ class ImageFitter:
         by_shape: FloatArray,
     ) -> tuple[ImageState, FloatArray]:
         """The state after a step, and how far each column went."""
+        bright = abs(float(np.percentile(state.weight, BRIGHT_PERCENTILE)))
         limit = MAX_STEP_SIGMA * self.sigma
+        heavier = np.clip(columns[:, 0], -MAX_WEIGHT_STEP * bright, MAX_WEIGHT_STEP * bright)
         step = np.clip(columns[:, 1:], -limit, limit)
         step[state.empty] = 0.0
         return (
             replace(
                 state,
                 position=state.position + step,
-                weight=state.weight + columns[:, 0],
+                weight=state.weight + heavier,
                 background=state.background + background,
                 shape=state.shape.moved(by_shape),
             ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +21,15 @@ from .types import DefectStrainError, FloatArray, IntArray
 
 ComplexArray = npt.NDArray[np.complexfloating]
 
-SPREADS = ((1, 0.9, 5), (1, 1.1, 6), (2, 0.9, 5), (2, 1.1, 6), (3, 1.1, 6))
+SPREADS = {
+    "single": ((1, 0.9, 5), (1, 1.1, 6), (2, 0.9, 5), (2, 1.1, 6), (3, 1.1, 6)),
+    "double": ((1, 1.1, 7), (1, 1.4, 9), (2, 1.1, 7), (3, 1.1, 7)),
+}
 """How fine a grid against the pixels, and sigma and reach of the Gaussian on it that points are
-spread by: the first is taken that keeps `TOLERANCE`. The reach cuts off 4e-7 of its height."""
+spread by: the first is taken that keeps `TOLERANCE`. What lies beyond is 4e-7, 2e-9 of its height.
+"""
 
-TOLERANCE = 1e-6
+TOLERANCE = {"single": 1e-6, "double": 3e-9}
 TABLE = 8192
 PAD_SIGMA = 8.0
 
@@ -103,7 +108,7 @@ class ColumnRenderer:
         self.shape = shape
         self.dtype = np.dtype(dtype)
         self.cutoff = cutoff_per_px
-        self.oversampling, self._spread, self._reach = _spreading(sigma_px)
+        self.oversampling, self._spread, self._reach = _spreading(sigma_px, self.dtype)
         self.pad = int(np.ceil(PAD_SIGMA * sigma_px)) + self._reach
         s = self.oversampling
         size = [next_fast_len(s * (n + self.pad), real=True) for n in shape]
@@ -213,13 +218,14 @@ class ColumnRenderer:
         return np.concatenate([found[: self._my + 1], found[-self._my :]])
 
 
-def _spreading(sigma_px: float) -> tuple[int, float, int]:
+def _spreading(sigma_px: float, dtype: np.dtype[Any]) -> tuple[int, float, int]:
     """The coarsest grid, and the narrowest Gaussian on it, that keep `TOLERANCE`."""
-    for factor, spread, reach in SPREADS:
+    precision = "single" if dtype == np.float32 else "double"
+    for factor, spread, reach in SPREADS[precision]:
         k = np.linspace(0.0, 0.5 * factor, 200)
         transfer = np.exp(-2.0 * (np.pi * sigma_px * k) ** 2)
         alias = np.exp(-2.0 * (np.pi * spread) ** 2 * (1.0 - 2.0 * k / factor))
-        if np.max(transfer * alias) < TOLERANCE:
+        if np.max(transfer * alias) < TOLERANCE[precision]:
             return factor, spread, reach
     raise DefectStrainError(
         f"columns: got a width of {sigma_px:.2f} px, expected at least 0.7 px; use an image of "

@@ -69,8 +69,17 @@ def inside_image(position: FloatArray, shape: tuple[int, ...]) -> BoolArray:
     return np.asarray(((position >= -0.5) & (position < last)).all(axis=1))
 
 
-def usable_columns(start: FloatArray, pixels: Pixels, sigma: float) -> BoolArray:
-    """Columns to fit: in the image, not on a pixel that doesn't count, and the first of several."""
+def usable_columns(start: FloatArray, pixels: Pixels, sigma: float) -> tuple[BoolArray, BoolArray]:
+    """Columns to fit, in the image and on pixels that count; and those at the place of another.
+
+    Of several columns closer than half a sigma the first is to be fitted.
+
+    Raises
+    ------
+    DefectStrainError
+        If there is none to fit.
+    """
+    duplicate = np.zeros(len(start), dtype=bool)
     usable = inside_image(start, pixels.data.shape)
     index = np.flatnonzero(usable)
     row, column = np.rint(start[index]).astype(int).T
@@ -80,9 +89,9 @@ def usable_columns(start: FloatArray, pixels: Pixels, sigma: float) -> BoolArray
         raise DefectStrainError("image columns: every position lies on a pixel that is not finite")
     pairs = cKDTree(start[index]).query_pairs(DUPLICATE_SIGMA * sigma, output_type="ndarray")
     for one, two in pairs[np.lexsort(pairs.T[::-1])]:
-        if usable[index[one]]:
-            usable[index[two]] = False
-    return usable
+        if not duplicate[index[one]]:
+            duplicate[index[two]] = True
+    return usable & ~duplicate, duplicate
 
 
 def starting_width(

@@ -30,6 +30,8 @@ class NormalEquations:
         (y, x) of the columns [px].
     empty : array of bool, `(N,)`
         Columns whose positions are held.
+    damping : array, `(3,)`
+        Added to the information of each column's weight, y and x (Levenberg).
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class NormalEquations:
         cells: FloatArray,
         position: FloatArray,
         empty: BoolArray,
+        damping: FloatArray,
     ) -> None:
         self.surface = surface
         self.n = len(position)
         self.held = np.repeat(empty[:, None], 3, axis=1)
         self.held[:, 0] = False
         block, first, second, pair = held_blocks(information, empty)
+        block[:, np.arange(3), np.arange(3)] += damping
         self._inverse = inverse_of(block)
         self._matrix = _block_matrix(block, first, second, pair)
         level = np.where(self.held, 0.0, information.level)
