@@ -188,8 +188,26 @@ def marginal_covariance(information: Information, empty: BoolArray) -> FloatArra
             break
     left = _reduced(block, target, message)
     covariance = inverse_of(np.where(_positive(left)[:, None, None], left, block))
-    covariance[~_positive(left)] = np.nan
+    doubtful = np.flatnonzero(~_positive(left))
+    if len(doubtful):
+        matrix = _block_matrix(block, first, second, pair)
+        for j in doubtful:
+            covariance[j] = _local_covariance(matrix, int(j))
     return np.asarray(covariance.reshape(n, 3, 3))
+
+
+def _local_covariance(matrix: bsr_array, column: int) -> FloatArray:
+    """Block of the inverse of what a column and two rings of neighbours say; NaN if singular."""
+    near = {column}
+    for _ in range(2):
+        near |= {int(k) for j in near for k in matrix.indices[slice(*matrix.indptr[j : j + 2])]}
+    index = np.array([column, *sorted(near - {column})])
+    rows = (3 * index[:, None] + np.arange(3)).ravel()
+    dense = matrix.tocsr()[rows][:, rows].toarray()
+    value, vector = np.linalg.eigh(dense)
+    if value[0] <= 1e-12 * value[-1]:
+        return np.full((3, 3), np.nan)
+    return np.asarray((vector[:3] / value) @ vector[:3].T)
 
 
 def _reduced(block: FloatArray, target: FloatArray, message: FloatArray) -> FloatArray:
