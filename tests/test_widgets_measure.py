@@ -1,23 +1,17 @@
-"""The average and strain widgets, and the whole way from an edited point to a strain map."""
+"""The average widget, and the whole way from an edited point to a strain map."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from napari.components import ViewerModel
 from numpy.testing import assert_allclose
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
-from small_alloy import QUICK
+from strain_stage import settle
 from widget_stage import add_region, click, errors, press, run, use_truth
 
-from napari_defectstrain.pipeline import measure_classes
-from napari_defectstrain.types import DisplacementField, StrainField
-from napari_defectstrain.widgets import _panel
 from napari_defectstrain.widgets import average as average_module
-from napari_defectstrain.widgets import strain as strain_module
 from napari_defectstrain.widgets._averages import STACK, look_at, runs, world_box_pm
-from napari_defectstrain.widgets._fields import add_displacement, add_maps, map_title
-from napari_defectstrain.widgets._layers import kind, note, provenance
+from napari_defectstrain.widgets._layers import kind, note
 from napari_defectstrain.widgets.average import AverageWidget
 from napari_defectstrain.widgets.detect import DetectWidget
 from napari_defectstrain.widgets.strain import StrainWidget
@@ -57,8 +51,8 @@ def averaged(qapp, request, tmp_path_factory):
         settings = tmp_path_factory.mktemp("settings") / "widgets.json"
         patch.setenv("DEFECTSTRAIN_SETTINGS", str(settings))
         viewer, widget = averages_of(QtBot(request), patch, 1, 2)
-        yield viewer, widget
-        widget.close()
+    yield viewer, widget
+    widget.close()
 
 
 @pytest.fixture
@@ -249,126 +243,6 @@ def test_settings_are_remembered(qtbot):
     assert not second.classes[2].isChecked()
 
 
-def a_field(name="SV"):
-    """Two columns, and a strain field whose dilation rises along x by 1e-5 a pm."""
-    site = np.array([[0.0, 190.0], [190.0, 0.0]])
-    u = np.array([[0.0, 5.0], [-3.0, 0.0]])
-    x = np.arange(-100.0, 101.0, 10.0)
-    grid = np.tile(1e-5 * x, (len(x), 1))
-    components = dict.fromkeys(("exx", "eyy", "exy", "rotation", "dilation"), grid)
-    strain = StrainField(name, x, -x, components, {k: 0.1 * v for k, v in components.items()}, 60.0)
-    return DisplacementField(name, site, np.array([True, False]), u, np.eye(4)), strain
-
-
-def test_arrows_start_at_the_sites_and_point_with_y_up():
-    viewer = ViewerModel()
-    field, _ = a_field()
-    layer = add_displacement(viewer, field, (1000.0, 2000.0), 10.0, provenance("displacement", {}))
-    # a column above the defect (y up) lies at smaller y in the world, and moves further up
-    assert_allclose(layer.data[0], [[810.0, 2000.0], [-5.0, 0.0]])
-    assert_allclose(layer.data[1], [[1000.0, 2190.0], [0.0, -3.0]])
-    assert layer.length == 10.0
-    assert layer.vector_style == "arrow"
-    assert_allclose(layer.features["magnitude_pm"], [5.0, 3.0])
-
-
-def test_columns_without_a_fit_get_no_arrow():
-    field, _ = a_field()
-    field.u_pm[0] = np.nan
-    layer = add_displacement(ViewerModel(), field, (0.0, 0.0), 1.0, provenance("displacement", {}))
-    assert len(layer.data) == 1
-
-
-def test_maps_are_in_per_cent_with_symmetric_limits_and_lie_where_they_belong():
-    viewer = ViewerModel()
-    _, strain = a_field()
-    about = {"SV": provenance("displacement", {}, **{"class": "SV"})}
-    maps = add_maps(
-        viewer,
-        {"SV": strain},
-        {"SV": (0.0, 500.0)},
-        2000.0,
-        ["dilation"],
-        True,
-        0.0,
-        about,
-        provenance("map labels", {}),
-    )
-    assert [la.name for la in maps] == ["SV · dilation (%)", "SV · σ dilation (%)"]
-    dilation, sigma = maps
-    assert_allclose(dilation.contrast_limits, (-0.1, 0.1))
-    assert_allclose(sigma.contrast_limits, (0.0, 0.01))
-    # x = +100 pm is in the last column, 100 pm right of the centre of its class
-    assert_allclose(dilation.data[0, -1], 0.1)
-    assert_allclose(dilation.data_to_world((10, 20))[1], 600.0)
-    (labels,) = of_kind(viewer, "map labels")
-    assert labels.features["text"][0] == "dilation ±0.1 %"
-    dilation.contrast_limits = (-0.05, 0.05)
-    assert labels.features["text"][0] == map_title(dilation) == "dilation ±0.05 %"
-
-
-def test_strain_without_averages_is_said(qtbot, monkeypatch):
-    shown = errors(monkeypatch)
-    widget = StrainWidget(ViewerModel())
-    qtbot.addWidget(widget)
-    run(qtbot, widget)
-    assert "average the classes" in shown[0]
-
-
-def test_strain_adds_arrows_maps_and_a_table(fresh, qtbot, tmp_path, monkeypatch):
-    viewer, _ = fresh
-    monkeypatch.setattr(
-        strain_module,
-        "measure_classes",
-        # the paper's single Gaussians, which are fast: here the plumbing counts
-        lambda stacks, config, progress: measure_classes(
-            stacks, config.replace(columns=QUICK.columns.replace(compare=False)), progress
-        ),
-    )
-    widget = StrainWidget(viewer)
-    qtbot.addWidget(widget)
-    widget.bootstrap.setValue(200)
-    widget.maps["exx"].setChecked(True)
-    widget.sigma.setChecked(True)
-    run(qtbot, widget)
-    arrows = {note(la)["class"]: la for la in of_kind(viewer, "displacement")}
-    assert list(arrows) == list(NAMES[1:])
-    assert [arrows[n].length for n in NAMES[1:]] == [40, 40, 10, 10]
-    maps = [la.name for la in of_kind(viewer, "map")]
-    assert len(maps) == 4 * 2 * 2
-    assert {"SV · dilation (%)", "SV · σ exx (%)"} <= set(maps)
-    assert "SV · eyy (%)" not in maps
-    about = note(arrows["SV"])
-    assert about["parameters"]["bootstrap"] == 200
-    assert about["parameters"]["average"]["max_reference"] == 40
-    assert about["weights_sha256"] == "cafe"
-    assert [widget.table.item(i, 0).text() for i in range(5)] == list(NAMES)
-    assert widget.table.item(0, 4).text() == "reference"
-    assert [widget.table.item(i, 2).text() for i in range(5)] == ["1.000"] * 5
-    assert widget.table.item(3, 2).toolTip().startswith("SV ")
-    # built in: SV -4.8 %
-    assert widget.table.item(3, 4).text().startswith("-")
-    path = tmp_path / "spacings.csv"
-    monkeypatch.setattr(_panel, "ask_save_path", lambda *_: str(path))
-    widget.export_buttons[0].click()
-    assert list(pd.read_csv(path)["class"]) == list(NAMES)
-    path = tmp_path / "displacement.csv"
-    monkeypatch.setattr(_panel, "ask_save_path", lambda *_: str(path))
-    widget.export_buttons[1].click()
-    assert set(pd.read_csv(path)["class"]) == set(NAMES[1:])
-    widget.enlargement["V1"].setValue(25)
-    assert [arrows[n].length for n in NAMES[1:]] == [40, 40, 25, 25]
-    texts = list(viewer.layers["arrows · labels"].features["text"])
-    longest = arrows["SV"].features["magnitude_pm"].max()
-    assert texts[2] == f"×25, ≤ {longest:.1f} pm"
-    # again (with the same outcome): numbered, and the old ones hidden under the new
-    measured = widget._result.measurements
-    monkeypatch.setattr(strain_module, "measure_classes", lambda *_: measured)
-    run(qtbot, widget)
-    assert not viewer.layers["SV · displacement"].visible
-    assert viewer.layers["SV · displacement [1]"].visible
-
-
 def test_from_the_sample_to_strain_with_an_edit_by_hand(make_napari_viewer, qtbot):
     """As a person would: open, detect, average, relabel a point, average again, measure."""
     viewer = make_napari_viewer(show=True)
@@ -411,8 +285,13 @@ def test_from_the_sample_to_strain_with_an_edit_by_hand(make_napari_viewer, qtbo
 
     strain.bootstrap.setValue(200)
     run(qtbot, strain)
+    settle(qtbot, strain)
     arrows = viewer.layers["SV · displacement"]
     assert note(arrows)["run"] == note(after)["run"]
     assert viewer.layers["SV · dilation (%)"].visible
+    # the reference was seen through the microscope, and windows were drawn for the profile
+    assert strain.view.answer.comparison.route == "microscope"
+    assert strain.view.answer.reference_problem == ""
+    assert strain.profile.profile.low is not None
     # the sample's vacancies contract by 4.8 %
     assert float(strain.table.item(3, 4).text().split(" ")[0]) == pytest.approx(-4.8, abs=2.0)

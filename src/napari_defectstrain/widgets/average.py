@@ -212,7 +212,7 @@ class AverageWidget(_panel.Panel):
         sources = self._sources(layers)
         ids = sorted(str(la.unique_id) for la in sources)
         old = self._old_run(ids) if self.update_existing.isChecked() else []
-        corner = tuple(note(old[0])["corner_pm"]) if old else self._corner(sources, averages)
+        corner = self._corner(sources, averages, old)
         for layer in old:
             layer.visible = False
         for layer in old:
@@ -252,8 +252,12 @@ class AverageWidget(_panel.Panel):
             show_warning(f"Only one window of {', '.join(single)}: no error can be given")
 
     def _corner(
-        self, sources: list[Image], averages: dict[str, ClassAverage]
+        self, sources: list[Image], averages: dict[str, ClassAverage], old: list[Layer]
     ) -> tuple[float, float]:
+        """Where the averages go: in the place of the old ones, if they had the same rows."""
+        for layer in old:
+            if kind(layer) == "average" and note(layer)["symmetric"] == self.symmetric.isChecked():
+                return tuple(note(layer)["corner_pm"])
         y, x = free_corner(self.viewer, sources)
         if self.symmetric.isChecked():
             first = next(iter(averages.values()))
