@@ -18,7 +18,23 @@ CUT = "defectstrain_cut"
 """Key of an average layer's metadata: the `ClassStack` before windows were chosen by hand."""
 OF_AVERAGES = ("average", "windows", "average labels", "columns", "symmetric", "symmetric labels")
 """Kinds of layers that belong to a run of averages."""
-RESULTS = (*OF_AVERAGES, "map", "displacement", "map labels")
+OF_COMPARISON = (
+    "comparison map",
+    "significance",
+    "comparison labels",
+    "profile line",
+    "error ellipses",
+    "triangles",
+)
+"""Kinds of layers that set one class beside theory."""
+RESULTS = (
+    *OF_AVERAGES,
+    "map",
+    "displacement",
+    "map labels",
+    "scale arrows",
+    *OF_COMPARISON,
+)
 """Kinds of layers that lie in the row of a run: those, and what was measured on them."""
 GAP = 0.12
 """Gap between neighbours, as a fraction of a window's side."""

@@ -1,47 +1,42 @@
-"""The strain widget: columns of the averages fitted together, displacement, strain, spacings."""
+"""The strain widget: displacement and strain of averages, beside elasticity and atomistics."""
 
 from typing import Any
+from uuid import uuid4
 
-import numpy as np
 import pandas as pd
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QGridLayout,
-    QHBoxLayout,
-    QHeaderView,
-    QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
-)
+from qtpy.QtWidgets import QHBoxLayout, QPushButton
 
 from ..config import Config
 from ..io import write_table
-from ..materials import ROLES, get_material
 from ..pipeline import measure_classes
-from ..purity import purity_text
 from ..results import displacement_table, spacings_table
 from ..runs import ClassMeasurement, RunConfig, RunResult
-from ..strain import METHODS, StrainConfig
-from ..styles import DISPLACEMENT_SCALE
 from ..types import DefectStrainError
 from . import _panel
-from ._averages import STACK, layers_of_run, look_at, run_title, runs
-from ._fields import COMPONENTS, add_arrow_labels, add_displacement, add_maps
-from ._layers import KEY, kind, note, provenance
+from ._averages import OF_COMPARISON, STACK, layers_of_run, look_at, run_title, runs
+from ._comparing import Answer
+from ._comparison_text import rows_of
+from ._comparison_view import ComparisonView, Measured, measured_of
+from ._docking import BottomDock
+from ._fields import add_displacement
+from ._figure_files import FigureSaving
+from ._layers import kind, note, provenance
 from ._lifetime import connect
+from ._profile_plot import DOCK, HEIGHT, ProfilePanel
+from ._strain_controls import StrainControls
+from ._strain_table import ComparisonTable, SpacingTable
 
 RESULT = "defectstrain_result"
 """Key of a displacement layer's metadata: its `ClassMeasurement`."""
-COLUMNS = ("Class", "N", "Purity", "Spacing (pm)", "Strain (%)", "± total")
-KINDS = ("map", "displacement", "map labels")
+KINDS = ("map", "displacement", "map labels", "scale arrows")
 
 
 class StrainWidget(_panel.Panel):
-    """Choose averages; get arrows, maps and the table of spacings.
+    """Choose averages; get arrows, maps beside theory, a line profile and the table of spacings.
 
     Parameters
     ----------
@@ -56,13 +51,21 @@ class StrainWidget(_panel.Panel):
             "Fit the columns of each average together, and measure spacings, displacement and "
             "strain against the defect-free average",
         )
-        self._result: RunResult | None = None
+        self._results: dict[str, Measured] = {}
         self._build_source()
-        self._build_arrows()
-        self._build_maps()
+        self.controls = StrainControls(self)
+        self.comparison_table = ComparisonTable()
+        self.controls.theory_form.addRow(self.comparison_table)
         self._build_table()
         self.body.addStretch(1)
+        self.profile = ProfilePanel(napari_viewer)
+        self._dock = BottomDock(napari_viewer, self, self.profile, DOCK, HEIGHT)
+        self.view = ComparisonView(napari_viewer, self.run_bar, self.controls, self.profile)
+        self.figures = FigureSaving(self, self.view)
+        self._build_outputs()
+        self.view.answered.connect(self._answered)
         self.run_bar.run_clicked.connect(self.run)
+        self.source.currentIndexChanged.connect(self._turn)
         self.watch_layers(self.refresh)
         # One colour bar at a time: that of the map which is selected.
         connect(self, napari_viewer.layers.selection.events.changed, self._show_colour_bars)
@@ -83,107 +86,66 @@ class StrainWidget(_panel.Panel):
             "Bootstrap samples a class: the precision is their standard deviation",
         )
         form.addRow("Bootstrap", self.bootstrap)
-        self.smoothing = self.remember(
-            "smoothing_pm",
-            _panel.number(StrainConfig().smoothing_pm, 0.0, 300.0, 5.0, 0, " pm"),
-            "Sigma in pm of the Gaussian that smooths the displacement before it is differentiated",
-        )
-        form.addRow("Smoothing", self.smoothing)
-        self.method = self.remember(
-            "method",
-            _panel.choice(list(METHODS)),
-            "How displacements are interpolated between columns: rbf is a smooth spline; griddata "
-            "is the paper's, and breaks the symmetry of symmetric fields",
-        )
-        form.addRow("Interpolation", self.method)
-
-    def _build_arrows(self) -> None:
-        form = self.group("Displacement arrows")
-        material = get_material("WSe2")
-        names = dict(zip(ROLES, material.class_names, strict=True))
-        self.enlargement = {}
-        for key, roles in (("substitutions", ("XY", "Y2")), ("vacancies", ("V1", "V2"))):
-            box = self.remember(
-                f"enlarge_{key}",
-                _panel.number(DISPLACEMENT_SCALE[roles[0]], 1.0, 500.0, 5.0, 0, " ×"),
-                f"How many times the arrows of {' and '.join(names[r] for r in roles)} are "
-                "enlarged; arrows that are there follow at once",
-            )
-            box.valueChanged.connect(self._enlarge)
-            form.addRow(" and ".join(names[r] for r in roles), box)
-            self.enlargement.update({role: box for role in roles})
-
-    def _build_maps(self) -> None:
-        form = self.group("Maps")
-        grid = QGridLayout()
-        self.maps = {}
-        for i, component in enumerate(COMPONENTS):
-            box = self.remember(
-                f"map_{component}",
-                _panel.checkbox(component, component == "dilation"),
-                f"A map a class: {COMPONENTS[component]}; tension is positive",
-            )
-            self.maps[component] = box
-            grid.addWidget(box, i // 3, i % 3)
-        form.addRow(grid)
-        self.sigma = self.remember(
-            "map_sigma",
-            _panel.checkbox("Standard errors, too"),
-            "A map of the standard error (%) for each map",
-        )
-        form.addRow(self.sigma)
-        self.limit = self.remember(
-            "limit_percent",
-            _panel.number(0.0, 0.0, 50.0, 0.5, 1, " %"),
-            "Colour limit ± of all maps in %; 0 takes the largest value of each map",
-        )
-        self.limit.setSpecialValueText("automatic")
-        form.addRow("Colour limit ±", self.limit)
         self.update_existing = self.remember(
             "update",
             _panel.checkbox("Replace earlier results of these averages", False),
-            "Off: new results get numbered names, earlier ones are hidden. On: they are removed",
+            "Off: new results get numbered names, earlier ones are hidden. On: they are removed. "
+            "Maps beside theory are always updated in place",
         )
         form.addRow(self.update_existing)
 
     def _build_table(self) -> None:
         form = self.group("Nearest metal–metal spacing")
-        self.table = QTableWidget(0, len(COLUMNS))
-        self.table.setHorizontalHeaderLabels(COLUMNS)
-        self.table.setToolTip(
-            "Mean of the three metal columns around the defect (pm) ± bootstrap precision; strain "
-            "against the defect-free average (%) ± bootstrap; total: with known systematic errors. "
-            "Purity: expected fraction of the windows that are of the class"
-        )
-        self.table.verticalHeader().setVisible(False)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self.table.setMinimumHeight(178)
+        self.table = SpacingTable()
         form.addRow(self.table)
-        row = QHBoxLayout()
-        self.export_buttons = []
-        for text, tip, action in (
+        self.export_buttons = self._buttons(
+            form,
             ("Export spacings…", "Write the table as CSV (pm, fractions)", self.export_spacings),
             (
                 "Export displacements…",
                 "Write displacement and error of every column as CSV (pm, lattice frame)",
                 self.export_displacements,
             ),
-        ):
+        )
+
+    def _build_outputs(self) -> None:
+        form = self.group("Line profile and figures")
+        self.output_buttons = self._buttons(
+            form,
+            (
+                "Line profile",
+                "Open the plot of a component along the line, below; move the line on its layer "
+                "'profile line', and the plot follows",
+                self.show_profile,
+            ),
+            (
+                "Save figures…",
+                "Figures of displacement and strain beside theory, as PNG, SVG and PDF, with their "
+                "data as CSV, into a folder. Nothing is overwritten before you are asked",
+                self.figures.ask,
+            ),
+        )
+        form.addRow("Figures of", self.figures.scope)
+
+    def _buttons(self, form: Any, *rows: tuple[str, str, Any]) -> list[QPushButton]:
+        row = QHBoxLayout()
+        buttons = []
+        for text, tip, action in rows:
             button = QPushButton(text)
             button.setToolTip(tip)
             button.setEnabled(False)
             button.clicked.connect(action)
-            self.export_buttons.append(button)
+            buttons.append(button)
             row.addWidget(button)
         form.addRow(row)
+        return buttons
 
     def refresh(self, *_: object) -> None:
         """List the averages that there are; the newest is chosen."""
         found = runs(self.viewer)
         known = {self.source.itemData(i) for i in range(self.source.count())}
         chosen = self.source.currentData()
+        self.source.blockSignals(True)
         self.source.clear()
         for run, layers in found.items():
             self.source.addItem(run_title(layers), run)
@@ -193,17 +155,24 @@ class StrainWidget(_panel.Panel):
         new = [run for run in found if run not in known]
         wanted = new[-1] if new else chosen
         self.source.setCurrentIndex(max(self.source.findData(wanted), 0) if found else -1)
+        self.source.blockSignals(False)
+        self._results = {run: m for run, m in self._results.items() if run in found}
+        if self.source.currentData() != chosen:
+            self._turn()
 
     def config(self, material: str, seed: int) -> RunConfig:
         """The controls as settings."""
         return RunConfig(
             material=material,
-            strain=StrainConfig(
-                method=self.method.currentText(), smoothing_pm=self.smoothing.value()
-            ),
+            strain=self.controls.strain,
             bootstrap=self.bootstrap.value(),
             seed=seed,
         )
+
+    @property
+    def measured(self) -> Measured | None:
+        """What was measured on the chosen averages."""
+        return self._results.get(self.source.currentData() or "")
 
     def run(self) -> None:
         """Measure the chosen averages."""
@@ -234,122 +203,97 @@ class StrainWidget(_panel.Panel):
 
     def _show(self, averages: list[Image], result: RunResult) -> None:
         first, run = note(averages[0]), note(averages[0])["run"]
+        if run not in runs(self.viewer):
+            raise DefectStrainError("the averages were removed while they were measured")
         self._retire(layers_of_run(self.viewer, run, KINDS))
-        self._result = result
-        self._fill_table(result)
-        centres = {note(la)["class"]: note(la)["centre_pm"] for la in averages}
         parameters = {**first["parameters"], **_measured_with(result.config)}
+        measurement = uuid4().hex
         about = {
             name: provenance(
                 "displacement",
                 parameters,
                 result.weights_sha256,
                 run=run,
+                measurement=measurement,
                 images=first["images"],
                 **{"class": name, "n": m.spacing.n},
             )
             for name, m in result.measurements.items()
         }
-        fields = {n: m for n, m in result.measurements.items() if m.displacement is not None}
-        if not fields:
+        measured = measured_of(result, averages, self.viewer, measurement, about)
+        self._results[run] = measured
+        if run != self.source.currentData():
+            return
+        self._fill_table(measured)
+        if not measured.fields:
+            self.view.show(None)
             show_warning("There is no defect class to measure: only the defect-free average")
             return
-        labels = provenance("map labels", parameters, run=run)
-        maps = self._add_maps(averages, fields, centres, about, labels)
-        arrows = [self._add_arrows(n, m, centres[n], about[n]) for n, m in fields.items()]
-        add_arrow_labels(
-            self.viewer, arrows, [centres[n] for n in fields], _side_pm(averages), labels
-        )
-        shown = layers_of_run(self.viewer, run, ("average", "average labels", *KINDS))
-        self.viewer.layers.selection.active = maps[0] if maps else arrows[0]
-        look_at(self.viewer, [la for la in shown if la.visible])
-        self.run_bar.status.setText(f"Measured {', '.join(fields)} against the defect-free average")
+        for name, found in measured.fields.items():
+            self._add_arrows(measured, name, found)
+        # the user's selection counts from now on
+        self.viewer.layers.selection.active = None
+        self.view.show(measured, lambda: self._look(run))
 
-    def _add_maps(
-        self,
-        averages: list[Image],
-        fields: dict[str, ClassMeasurement],
-        centres: dict[str, Any],
-        about: dict[str, Any],
-        labels: dict[str, Any],
-    ) -> list[Image]:
-        components = [c for c, box in self.maps.items() if box.isChecked()]
-        strains = {n: m.strain for n, m in fields.items() if m.strain is not None}
-        if not components or not strains:
-            return []
-        maps = add_maps(
-            self.viewer,
-            strains,
-            centres,
-            _side_pm(averages),
-            components,
-            self.sigma.isChecked(),
-            self.limit.value(),
-            about,
-            labels,
-        )
-        maps[0].colorbar.visible = True
-        return maps
+    def _look(self, run: str) -> None:
+        kinds = ("average", "average labels", *KINDS, *OF_COMPARISON)
+        look_at(self.viewer, [la for la in layers_of_run(self.viewer, run, kinds) if la.visible])
+        self._dock.open()
 
-    def _add_arrows(
-        self, name: str, measurement: ClassMeasurement, centre: Any, about: dict[str, Any]
-    ) -> Layer:
-        metadata = {**about, RESULT: measurement}
-        role = self._role(about)
-        enlargement = self.enlargement[role].value()
-        return add_displacement(
-            self.viewer, measurement.displacement, centre, enlargement, metadata
-        )
+    def _add_arrows(self, measured: Measured, name: str, found: ClassMeasurement) -> None:
+        enlargement = self.controls.enlargement[measured.role(name)].value()
+        metadata = {**measured.about[name], RESULT: found}
+        assert found.displacement is not None
+        centre = measured.centres[name]
+        add_displacement(self.viewer, found.displacement, centre, enlargement, metadata)
 
-    def _role(self, about: dict[str, Any]) -> str:
-        material = get_material(about[KEY]["parameters"]["material"])
-        return ROLES[material.class_names.index(about[KEY]["class"])]
+    def _turn(self, *_: object) -> None:
+        """Other averages were chosen: show what was measured on them."""
+        measured = self.measured
+        self._fill_table(measured)
+        self.comparison_table.show_rows([])
+        if measured is not None and measured is not self.view.measured:
+            self.view.show(measured)
+        elif measured is None:
+            self.view.show(None)
+
+    def _answered(self, answer: Answer) -> None:
+        self.comparison_table.show_rows(rows_of(answer))
+        for button in self.output_buttons:
+            button.setEnabled(True)
+
+    def show_profile(self) -> None:
+        """Open the panel of the line profile."""
+        self._dock.open()
 
     def _show_colour_bars(self, *_: object) -> None:
         selected = [la for la in self.viewer.layers.selection if kind(la) == "map"]
-        if not selected:
-            return
+        first = [la for la in self.viewer.layers if note(la).get("panel") == "measured"]
+        first = [la for la in first if kind(la) == "comparison map" and la.visible]
         for layer in self.viewer.layers:
-            if kind(layer) == "map":
-                layer.colorbar.visible = layer in selected
+            if kind(layer) in ("map", "comparison map"):
+                layer.colorbar.visible = layer in (selected or first[-1:])
 
     def _retire(self, old: list[Layer]) -> None:
         """Earlier results of the same averages would lie under the new ones."""
         if not old:
             return
+        seen = any(layer.visible for layer in old)
         for layer in old:
             layer.visible = False
         if self.update_existing.isChecked():
             for layer in old:
                 self.viewer.layers.remove(layer)
-        elif any(layer.visible for layer in old):
+        elif seen:
             show_info("Earlier results of these averages are hidden, not removed")
 
-    def _enlarge(self, *_: object) -> None:
-        for layer in self.viewer.layers:
-            if kind(layer) == "displacement":
-                layer.length = self.enlargement[self._role(layer.metadata)].value()
-
-    def _fill_table(self, result: RunResult) -> None:
-        self.table.setRowCount(len(result.measurements))
-        for row, (name, measurement) in enumerate(result.measurements.items()):
-            s = measurement.spacing
-            cells = [name, str(s.n), f"{s.purity:.3f}"]
-            cells.append(f"{s.spacing_pm:.2f} {_error(s.precision_pm)}")
-            if measurement.displacement is None:
-                cells += ["reference", ""]
-            else:
-                cells += [
-                    f"{100 * s.strain:+.2f} {_error(100 * s.strain_std)}",
-                    _error(100 * s.strain_total_std),
-                ]
-            pure = purity_text(s.purity, measurement.average.contaminants)
-            for column, text in enumerate(cells):
-                item = QTableWidgetItem(text)
-                item.setToolTip(f"{name} {s.n} windows, expected purity {pure}")
-                self.table.setItem(row, column, item)
+    def _fill_table(self, measured: Measured | None) -> None:
+        self.table.show_measurements(measured.result.measurements if measured else {})
         for button in self.export_buttons:
-            button.setEnabled(True)
+            button.setEnabled(measured is not None)
+        if measured is None:
+            for button in self.output_buttons:
+                button.setEnabled(False)
 
     def export_spacings(self) -> None:
         """Write the table of spacings where the user says."""
@@ -360,21 +304,12 @@ class StrainWidget(_panel.Panel):
         self._export("displacement.csv", displacement_table)
 
     def _export(self, name: str, table_of: Any) -> None:
-        if self._result is None:
+        if self.measured is None:
             return
         path = _panel.ask_save_path(self, "Export", name)
         if path:
-            write_table(path, table_of(self._result))
+            write_table(path, table_of(self.measured.result))
             show_info(f"Wrote {path}")
-
-
-def _side_pm(averages: list[Image]) -> float:
-    return averages[0].data.shape[-1] * float(averages[0].scale[-1])
-
-
-def _error(value: float) -> str:
-    """One window alone has no error."""
-    return f"± {value:.2f}" if np.isfinite(value) else "± ?"
 
 
 def _measured_with(config: Config) -> dict[str, Any]:
