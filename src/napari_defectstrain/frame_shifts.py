@@ -71,7 +71,7 @@ def coarse_shifts(
         if n % 8 == 0:
             progress(0.5 * n / len(pairs), f"comparing frames {i + 1} and {j + 1}")
         reach = min(max_step_px * (j - i), min(stack.shape[1:]) / 2)
-        peak = spectra.aperiodic_peak(spectra.white[j], spectra.white[i], np.zeros(2), reach)
+        peak = spectra.aperiodic_peak(spectra.pair(j), spectra.pair(i), np.zeros(2), reach)
         if peak.confident:
             edges.append((i, j, peak))
     shift = _consensus(count, edges)
@@ -88,7 +88,7 @@ def coarse_shifts(
             continue
         progress(0.5, f"placing frame {t + 1} of {count}")
         expected = _expected(shift, placed, t)
-        shift[t], ambiguous[t] = spectra.place(t, plain, white, expected, max_step_px)
+        shift[t], ambiguous[t] = spectra.place(t, (plain, white), expected, max_step_px)
         placed[t] = True
         turn = spectra.phase(shift[t])
         plain += spectra.plain[t] * turn
@@ -120,7 +120,9 @@ def _recheck(
             others = placed.copy()
             others[t] = False
             expected = _expected(shift, others, t)
-            peak = spectra.aperiodic_peak(spectra.white[t], rest_white, expected, max_step_px)
+            peak = spectra.aperiodic_peak(
+                spectra.pair(t), (rest, rest_white), expected, max_step_px
+            )
             ambiguous[t] = not peak.confident
             start = shift[t]
             if peak.confident and np.hypot(*(peak.shift_px - shift[t])) > SAME_PLACE_PX:

@@ -6,15 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
-from scipy.ndimage import label, uniform_filter
+from scipy.ndimage import label, maximum_filter, uniform_filter
 
-from .types import BoolArray, FloatArray
+from .types import BoolArray, FloatArray, IntArray
+
+Pair = tuple[FloatArray, FloatArray]
+"""Half spectra, plain and whitened."""
 
 APERIODIC_SNR = 7.0
+LATTICE_SNR = 5.0
 APERIODIC_LEAD = 1.35
 """A peak of the whitened cross-correlation is believed when it is that many robust standard
-deviations high (the largest of 10^6 normal values is 5) and that many times as high as any other:
-what the clipping leaves of a perfect crystal has many equal peaks."""
+deviations high (the largest of 10^6 normal values is 5; of the few hundred at the maxima of the
+lattice 3) and that many times as high as any other: what the clipping leaves of a perfect crystal
+has many equal peaks."""
+
+SPOT_CONTRAST = 5.0
+FEW_PLACES = 8
+"""A lattice within reach has more maxima."""
 
 NEARLY = 0.75
 """Maxima of the full cross-correlation this high relative to the highest may be the true one."""
@@ -57,6 +66,12 @@ class Spectra:
             (np.fft.fftfreq(w) * full_shape[1])[None],
         )
         self.radius = np.hypot(self.fy, self.fx)
+        window = [np.abs(np.fft.fft(np.hanning(n + 2)[1:-1])) ** 2 for n in full_shape]
+        kept = [
+            np.fft.ifft(_cropped_line(p, n)).real for p, n in zip(window, self.shape, strict=True)
+        ]
+        self.overlap = np.maximum(kept[0][:, None] / kept[0][0] * kept[1] / kept[1][0], 0.1)
+        """What the windows of two frames share, by shift."""
         self._whiten(min(full_shape))
 
     def _whiten(self, side: int) -> None:
@@ -64,13 +79,16 @@ class Spectra:
         size = np.bincount(ring.ravel())
         tiny = np.finfo(np.float32).tiny
         levels, self.contrast = [], np.zeros(len(self.plain))
+        self.spots = np.zeros(self.radius.shape, dtype=bool)
         outside = (ring > 6) | (ring == ring.max())  # the slow background is no lattice
         for t, spectrum in enumerate(self.plain):
             # Ring means of log |F|: spots are too few to lift them.
             log_size = np.log(np.abs(spectrum) + tiny)
             level = np.exp(np.bincount(ring.ravel(), log_size.ravel()) / np.maximum(size, 1))
             levels.append(np.maximum(level, tiny))
-            self.contrast[t] = np.exp((log_size - np.log(levels[-1])[ring])[outside].max())
+            contrast = np.where(outside, log_size - np.log(levels[-1])[ring], 0.0)
+            self.contrast[t] = np.exp(contrast.max())
+            self.spots |= contrast > np.log(SPOT_CONTRAST)
         power = np.mean(np.square(levels), axis=0)
         # Where nothing rises above the noise there is nothing to correlate.
         noise = np.median(power[int(0.8 * len(power)) :])
@@ -85,6 +103,10 @@ class Spectra:
         turn = [np.exp(2j * np.pi * f * s) for f, s in zip((self.fy, self.fx), shift, strict=True)]
         return np.asarray((turn[0] * turn[1]).astype(np.complex64))
 
+    def pair(self, t: int) -> Pair:
+        """The spectrum of a frame, plain and whitened."""
+        return self.plain[t], self.white[t]
+
     def sums(self, shift: FloatArray, placed: BoolArray) -> tuple[FloatArray, FloatArray]:
         """Sums of the aligned spectra, plain and whitened."""
         plain, white = np.zeros_like(self.plain[0]), np.zeros_like(self.plain[0])
@@ -95,28 +117,46 @@ class Spectra:
         return plain, white
 
     def aperiodic_peak(
-        self, moved: FloatArray, reference: FloatArray, centre: FloatArray, reach_px: float
+        self, moved: Pair, reference: Pair, centre: FloatArray, reach_px: float
     ) -> Peak:
-        """The highest maximum within `reach_px` of `centre` of two whitened spectra."""
-        image = fft.irfft2(moved * np.conj(reference), s=self.shape)
+        """Where one lies beside the other by what is not periodic, within `reach_px` of `centre`.
+
+        Where there is a lattice, only the maxima of its own cross-correlation come into question, a
+        few hundred places instead of a million: what stands out among them needs less height.
+        """
+        image = fft.irfft2(moved[1] * np.conj(reference[1]), s=self.shape)
         allowed = self._within(centre, reach_px)
         inside = image[allowed]
         middle = float(np.median(inside))
         spread = 1.4826 * float(np.median(np.abs(inside - middle)))
-        height = np.where(allowed, image - middle, 0.0)
-        best = int(height.argmax())
-        top = float(height.ravel()[best])
-        score = min(
-            top / max(APERIODIC_SNR * spread, 1e-30),
-            top / max(APERIODIC_LEAD * _second_height(height, best), 1e-30),
+        places = self._lattice_maxima(moved[0] * np.conj(reference[0]), allowed)
+        if len(places) < FEW_PLACES:
+            height = np.where(allowed, image - middle, 0.0)
+            best, chance = int(height.argmax()), APERIODIC_SNR
+            top, second = float(height.ravel()[best]), _second_height(height, best)
+        else:
+            value = maximum_filter(image, 3, mode="wrap").ravel()[places]
+            middle, chance = float(np.median(value)), LATTICE_SNR
+            spread = max(spread, 1.4826 * float(np.median(np.abs(value - middle))))
+            order = np.argsort(value)
+            best = int(places[order[-1]])
+            top, second = value[order[-1]] - middle, value[order[-2]] - middle
+        score = float(
+            min(top / max(chance * spread, 1e-30), top / max(APERIODIC_LEAD * second, 1e-30))
         )
         return Peak(self._shift_at(best), score, score > 1)
+
+    def _lattice_maxima(self, cross: FloatArray, allowed: BoolArray) -> IntArray:
+        """Flat indices of the high maxima of a cross-correlation, of the lattice's spots alone."""
+        image = fft.irfft2(np.where(self.spots, cross, 0), s=self.shape) / self.overlap
+        high = NEARLY * float(image[allowed].max())
+        tall = (image == maximum_filter(image, 3, mode="wrap")) & (image > high) & allowed
+        return np.asarray(np.flatnonzero(tall.ravel()) if high > 0 else np.zeros(0, dtype=int))
 
     def place(
         self,
         t: int,
-        plain: FloatArray,
-        white: FloatArray,
+        reference: Pair,
         expected: FloatArray,
         max_step_px: float,
     ) -> tuple[FloatArray, bool]:
@@ -124,10 +164,11 @@ class Spectra:
 
         Of maxima nearly as high as the highest, the nearest to `expected` is taken.
         """
-        peak = self.aperiodic_peak(self.white[t], white, expected, max_step_px)
+        plain = reference[0]
+        peak = self.aperiodic_peak(self.pair(t), reference, expected, max_step_px)
         start = peak.shift_px
         if not peak.confident:
-            full = fft.irfft2(self.plain[t] * np.conj(plain), s=self.shape)
+            full = fft.irfft2(self.plain[t] * np.conj(plain), s=self.shape) / self.overlap
             full = np.where(self._within(expected, max_step_px), full, -np.inf)
             high = np.flatnonzero((full > NEARLY * full.max()).ravel())
             gap = np.hypot(*(np.stack([self._shift_at(int(k)) for k in high]) - expected).T)
@@ -199,6 +240,10 @@ def _cropped(spectrum: FloatArray, shape: tuple[int, int]) -> FloatArray:
     half = shape[0] // 2
     rows = np.concatenate([spectrum[:half], spectrum[-half:]])
     return np.asarray(rows[:, : shape[1] // 2 + 1], dtype=np.complex64)
+
+
+def _cropped_line(spectrum: FloatArray, side: int) -> FloatArray:
+    return np.concatenate([spectrum[: side // 2], spectrum[-(side // 2) :]])
 
 
 def _second_height(height: FloatArray, best: int) -> float:

@@ -169,7 +169,7 @@ class FrameFit:
     noise: FloatArray
 
 
-def fit_frame(aligned: FloatArray, others: FloatArray, region: Region) -> FrameFit:
+def fit_frame(aligned: FloatArray, others: FloatArray, region: Region, count: int) -> FrameFit:
     """Least squares of a frame by the others' mean T: ``a + g T - g d.grad T + b laplace T``.
 
     Parameters
@@ -180,6 +180,9 @@ def fit_frame(aligned: FloatArray, others: FloatArray, region: Region) -> FrameF
         Mean of the other frames (never with the frame itself: its noise would pull to zero).
     region : Region
         What to compare.
+    count : int
+        Frames in that mean. Their noise adds to the squares of the mean's slopes, and would make
+        shifts and errors too small.
     """
     y0, y1, x0, x1 = region
     y1 = y0 + (y1 - y0) // BAND_PX * BAND_PX
@@ -202,9 +205,13 @@ def fit_frame(aligned: FloatArray, others: FloatArray, region: Region) -> FrameF
         good[:] = True
     whole = np.linalg.solve(gram[good].sum(axis=0) + ridge, right[good].sum(axis=0))
     gain = float(whole[1])
-    safe = gain if abs(gain) > 1e-6 else 1e-6
-    shift = -whole[2:4] / safe
-    left = -each[good, 2:4] / safe
+    slope2 = np.array([gram[good, i, i].sum() for i in (2, 3)]) / (good.sum() * z.shape[1])
+    # White noise of variance v, smoothed by a Gaussian s, has slopes of variance v / (8 pi s^4).
+    false2 = float(np.median(noise)) / count / (8 * np.pi * SMOOTHING_PX**4)
+    scale = (gain if abs(gain) > 1e-6 else 1e-6) * np.clip(1 - false2 / slope2, 0.2, 1.0)
+    safe = float(scale.mean())
+    shift = -whole[2:4] / scale
+    left = -each[good, 2:4] / scale
     frequency2 = (gram[:, 2, 2] + gram[:, 3, 3]).sum() / max(gram[:, 1, 1].sum(), 1e-30)
     return FrameFit(
         shift / max(1.0, float(np.hypot(*shift))),

@@ -241,7 +241,8 @@ def _refine(
             total.add(aligned, region, -1)
         y0, y1, x0, x1 = region
         if total.count.any() and y1 - y0 >= MIN_SIDE_PX and x1 - x0 >= MIN_SIDE_PX:
-            fit = fit_frame(aligned, total.mean(), region)
+            middle = int(np.median(total.count[y0:y1, x0:x1]))
+            fit = fit_frame(aligned, total.mean(), region, max(middle, 1))
             fits[t] = fit
             # The others are moved as well: only their distance to the mean of all is to be closed.
             shift[t] += fit.shift_px * (1 - 1 / used.sum() if used[t] else 1.0)
