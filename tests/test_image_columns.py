@@ -441,3 +441,40 @@ def test_one_column_alone_is_enough():
         config = ImageColumnConfig(model=model, noise="poisson")
         fit = fit_image_columns(image, true + 0.5, config)
         assert np.all(np.abs(fit.position_px - true) < 5 * fit.sigma_px)
+
+
+def test_the_quick_way_for_gaussians_is_the_plain_one():
+    """Information by products of one-dimensional functions, and by every pixel."""
+    rng = np.random.default_rng(6)
+    i, j = (g.ravel() for g in np.meshgrid(np.arange(5), np.arange(5)))
+    position = 12.0 + 7.3 * np.stack([j, i], axis=1) + rng.normal(0, 0.4, (25, 2))
+    weight = rng.uniform(1, 3, 25)
+    noise = rng.uniform(0.5, 2.0, (54, 56))
+    pairs = np.array([(a, b) for a in range(25) for b in range(a)])
+    patches = Patches.of(SeparableProfile(gaussian_profile(2.0), 2.0, np.float64), position, weight)
+    assert patches.rank == 1
+    zero = np.zeros_like(patches.along_y)
+    second = replace(
+        patches,
+        along_y=np.concatenate([patches.along_y, zero], axis=2),
+        along_x=np.concatenate([patches.along_x, zero], axis=2),
+    )
+    quick, plain = (information(p, noise, pairs) for p in (patches, second))
+    assert np.allclose(quick.block, plain.block, rtol=1e-10, atol=1e-10)
+    assert np.array_equal(quick.first, plain.first)
+    assert np.allclose(quick.pair, plain.pair, rtol=1e-10, atol=1e-10)
+    assert quick.spread == pytest.approx(plain.spread, rel=1e-10)
+    by = patches.derivatives(slice(None))
+    direct = np.einsum("nayx,nyx,nbyx->nab", by, patches.cut(noise), by)
+    assert np.allclose(quick.block, direct, rtol=1e-10, atol=1e-10)
+    shift = patches.centre[quick.second] - patches.centre[quick.first]
+    near = int(np.argmax(np.abs(quick.pair).max(axis=(1, 2)) * (np.abs(shift).max(axis=1) > 0)))
+    images = np.zeros((2, 3, 90, 90))
+    for k, column in enumerate((quick.first[near], quick.second[near])):
+        y, x = patches.centre[column] + 15 - patches.half
+        side = 2 * patches.half + 1
+        images[k, :, y : y + side, x : x + side] = by[column]
+    padded = np.zeros((90, 90))
+    padded[15:69, 15:71] = noise
+    shared = np.einsum("ayx,yx,byx->ab", images[0], padded, images[1])
+    assert np.allclose(quick.pair[near], shared, rtol=1e-10, atol=1e-10)

@@ -107,8 +107,9 @@ def _together(
     surface = SplineSurface(
         pixels.data.shape, config.background_spacing * spacing, pixels.data.dtype
     )
-    counted = pixels.data[pixels.good > 0]
-    level = float(np.percentile(counted[::7], 10.0))
+    every = max(1, min(pixels.data.shape) // 200)
+    counted = pixels.data[::every, ::every][pixels.good[::every, ::every] > 0]
+    level = float(np.percentile(counted, 10.0))
     noise = NoiseModel(1.0, 0.0)
     if config.noise != "poisson" or np.mean(counted) <= 0:
         noise = NoiseModel(0.0, max(float(np.var(counted)), 1e-30) * 0.05)

@@ -135,6 +135,11 @@ class Patches:
         """Pixels on each side of the central one."""
         return int(self.along_y.shape[3]) // 2
 
+    @property
+    def rank(self) -> int:
+        """Number of products of functions of y and x."""
+        return int(self.along_y.shape[2])
+
     def cut(self, image: FloatArray) -> FloatArray:
         """The patches of an image, `(N, P, P)`; zero outside of it."""
         side = 2 * self.half + 1
@@ -234,16 +239,9 @@ def information(patches: Patches, weight_image: FloatArray, pairs: IntArray) -> 
         Columns close enough to share pixels.
     """
     weight = patches.cut(weight_image)
-    n, side = len(weight), weight.shape[1]
-    block = np.empty((n, 3, 3))
-    spread = np.zeros((side, side))
-    for start in range(0, n, CHUNK):
-        part = slice(start, start + CHUNK)
-        by = patches.derivatives(part)
-        weighted = by * weight[part, None]
-        spread += weighted[:, 0].sum(axis=0)
-        m = len(by)
-        block[part] = weighted.reshape(m, 3, -1) @ by.reshape(m, 3, -1).swapaxes(1, 2)
+    block, spread = (
+        _separable_blocks(patches, weight) if patches.rank == 1 else _blocks(patches, weight)
+    )
     pairs, pair = _pair_blocks(patches, weight, pairs)
     return Information(
         block,
@@ -252,14 +250,48 @@ def information(patches: Patches, weight_image: FloatArray, pairs: IntArray) -> 
         pair,
         patches.project_cut(weight),
         patches.weight.astype(float),
-        _root_mean_square(spread),
+        spread,
     )
 
 
-def _root_mean_square(mean: FloatArray) -> float:
-    offset = np.arange(len(mean)) - len(mean) // 2
-    second = mean.sum(axis=0) @ offset**2 + mean.sum(axis=1) @ offset**2
-    return float(np.sqrt(max(0.5 * second / mean.sum(), 0.0)))
+def _blocks(patches: Patches, weight: FloatArray) -> tuple[FloatArray, float]:
+    """Information of each column, and the width of what couples it to the background."""
+    n, side = len(weight), weight.shape[1]
+    block = np.empty((n, 3, 3))
+    mean = np.zeros((side, side))
+    for start in range(0, n, CHUNK):
+        part = slice(start, start + CHUNK)
+        by = patches.derivatives(part)
+        weighted = by * weight[part, None]
+        mean += weighted[:, 0].sum(axis=0)
+        m = len(by)
+        block[part] = weighted.reshape(m, 3, -1) @ by.reshape(m, 3, -1).swapaxes(1, 2)
+    return block, _width(mean.sum(axis=1), mean.sum(axis=0))
+
+
+def _separable_blocks(patches: Patches, weight: FloatArray) -> tuple[FloatArray, float]:
+    """The same for one product of functions of y and of x: a fraction of the work."""
+    y, x = patches.along_y[:, :, 0], patches.along_x[:, :, 0]
+    by_y, by_x = (np.stack([f[:, 0] ** 2, f[:, 0] * f[:, 1], f[:, 1] ** 2], axis=1) for f in (y, x))
+    table = (by_y @ weight @ by_x.swapaxes(1, 2)).astype(float)
+    w = patches.weight.astype(float)
+    block = np.empty((len(w), 3, 3))
+    block[:, 0, 0] = table[:, 0, 0]
+    block[:, 0, 1] = block[:, 1, 0] = w * table[:, 1, 0]
+    block[:, 0, 2] = block[:, 2, 0] = w * table[:, 0, 1]
+    block[:, 1, 1] = w * w * table[:, 2, 0]
+    block[:, 2, 2] = w * w * table[:, 0, 2]
+    block[:, 1, 2] = block[:, 2, 1] = w * w * table[:, 1, 1]
+    along_x = ((y[:, :1] @ weight)[:, 0] * x[:, 0]).sum(axis=0)
+    along_y = ((weight @ x[:, 0, :, None])[..., 0] * y[:, 0]).sum(axis=0)
+    return block, _width(along_y, along_x)
+
+
+def _width(along_y: FloatArray, along_x: FloatArray) -> float:
+    """Root mean square of the offset along an axis."""
+    square = (np.arange(len(along_y)) - len(along_y) // 2) ** 2
+    second = along_y @ square / along_y.sum() + along_x @ square / along_x.sum()
+    return float(np.sqrt(max(0.5 * second, 0.0)))
 
 
 def _pair_blocks(
@@ -281,12 +313,35 @@ def _pair_blocks(
         dy, dx = shift[group[0]]
         if dy >= side or abs(dx) >= side:
             continue
-        first, second = pairs[group, 0], pairs[group, 1]
-        rows, columns = np.s_[dy:], np.s_[max(dx, 0) : side + min(dx, 0)]
-        one = patches.derivatives(first, rows, columns) * weight[:, rows, columns][first, None]
-        two = patches.derivatives(
-            second, np.s_[: side - dy], np.s_[max(-dx, 0) : side + min(-dx, 0)]
-        )
-        m = len(group)
-        blocks[group] = one.reshape(m, 3, -1) @ two.reshape(m, 3, -1).swapaxes(1, 2)
+        here = np.s_[dy:], np.s_[max(dx, 0) : side + min(dx, 0)]
+        there = np.s_[: side - dy], np.s_[max(-dx, 0) : side + min(-dx, 0)]
+        shared = weight[:, *here][pairs[group, 0]]
+        blocks[group] = _overlap(patches, shared, pairs[group], here, there)
     return pairs, blocks
+
+
+def _overlap(
+    patches: Patches,
+    weight: FloatArray,
+    pairs: IntArray,
+    here: tuple[slice, slice],
+    there: tuple[slice, slice],
+) -> FloatArray:
+    """Information that pairs of columns share, `(n, 3, 3)`, by the pixels in both patches."""
+    first, second = pairs.T
+    n = len(pairs)
+    if patches.rank > 1:
+        one = patches.derivatives(first, *here) * weight[:, None]
+        two = patches.derivatives(second, *there)
+        return np.asarray(one.reshape(n, 3, -1) @ two.reshape(n, 3, -1).swapaxes(1, 2))
+    by = []
+    for along, mine, yours in zip((patches.along_y, patches.along_x), here, there, strict=True):
+        one, two = along[:, :, 0, mine][first], along[:, :, 0, yours][second]
+        by.append((one[:, :, None] * two[:, None]).reshape(n, 4, -1))
+    table = (by[0] @ weight @ by[1].swapaxes(1, 2)).reshape(n, 2, 2, 2, 2)
+    # of (y of the first, y of the second, x of the first, x of the second): values or derivatives
+    index = np.array([[0, 0], [1, 0], [0, 1]])  # weight, y, x: which of (y, x) is a derivative
+    block = table[:, index[:, None, 0], index[None, :, 0], index[:, None, 1], index[None, :, 1]]
+    scale = np.stack([np.ones(n), patches.weight[first], patches.weight[first]], axis=1)
+    other = np.stack([np.ones(n), patches.weight[second], patches.weight[second]], axis=1)
+    return np.asarray(block * scale[:, :, None] * other[:, None, :])

@@ -43,6 +43,8 @@ MAX_SHAPE_STEP = 0.3
 MAX_WEIGHT_STEP = 0.5
 WORSE = 2.0
 MORE_DAMPING = 10.0
+MERGED_SIGMA = 2.0
+MERGED_DAMPING = 100.0
 
 
 @dataclass(frozen=True)
@@ -145,9 +147,11 @@ class ImageFitter:
         self.renderer = ColumnRenderer(pixels.data.shape, sigma_px, cutoff_per_px, dtype)
         reach = PAIR_REACH_SIGMA * sigma_px
         self.inner = _inner(pixels.data.shape, RIM_SIGMA * sigma_px, dtype)
-        counted = pixels.data[pixels.good > 0]
-        self.negligible = 1e-7 * float(np.var(counted)) * len(counted)
-        self.pairs: IntArray = cKDTree(start).query_pairs(reach, output_type="ndarray")
+        self.negligible = 1e-7 * float(np.var(pixels.data[::3, ::3])) * pixels.data.size
+        tree = cKDTree(start)
+        self.pairs: IntArray = tree.query_pairs(reach, output_type="ndarray")
+        self.merged = np.zeros(len(start), dtype=bool)
+        self.merged[tree.query_pairs(MERGED_SIGMA * sigma_px, output_type="ndarray")] = True
 
     def run(
         self,
@@ -189,7 +193,9 @@ class ImageFitter:
                 noise = self.noise(model)
             inverse = self.pixels.good / noise.variance(model)
             pull = (self.pixels.data - model) * inverse
-            patches = self.patches(state)
+            if rebuild:
+                separable = SeparableProfile(state.shape.profile, self.sigma, model.dtype)
+            patches = Patches.of(separable, state.position, state.weight)
             if rebuild:
                 found = information(patches, inverse, self.pairs[: 0 if first else None])
                 state = self.without_empty(state, found)
@@ -229,14 +235,20 @@ class ImageFitter:
                 break
         if self.config.noise != "poisson":
             noise = self.noise(model)
+        separable = SeparableProfile(state.shape.profile, self.sigma, model.dtype)
+        patches = Patches.of(separable, state.position, state.weight)
         found = information(patches, self.pixels.good / noise.variance(model), self.pairs)
         return ImageFit(state, found, noise, moved)
 
     def damping(self, state: ImageState) -> FloatArray:
-        """Information of weight, y and x that shortens the steps of what hardly has any."""
+        """Information of weight, y and x, `(N, 3)`, that shortens steps of what hardly has any.
+
+        Two columns that merge into one peak may trade places and weight for ever: they get more.
+        """
         weight = max(float(np.percentile(state.weight, BRIGHT_PERCENTILE)), 1e-300)
         length = MAX_STEP_SIGMA * self.sigma
-        return np.array([MAX_WEIGHT_STEP * weight, length, length]) ** -2.0
+        plain = np.array([MAX_WEIGHT_STEP * weight, length, length]) ** -2.0
+        return np.asarray(np.where(self.merged[:, None], MERGED_DAMPING, 1.0) * plain)
 
     def model(self, state: ImageState, factor: ComplexArray) -> FloatArray:
         """The expected image."""
@@ -253,11 +265,6 @@ class ImageFitter:
             level = float(np.mean(model[self.pixels.good > 0]))
             return NoiseModel(0.0, found.gain * level + found.constant)
         return found
-
-    def patches(self, state: ImageState) -> Patches:
-        """Derivatives around each column."""
-        separable = SeparableProfile(state.shape.profile, self.sigma, self.pixels.data.dtype)
-        return Patches.of(separable, state.position, state.weight)
 
     def without_empty(self, state: ImageState, found: Information) -> ImageState:
         """Columns too faint for a position are put back where they started, and held there."""

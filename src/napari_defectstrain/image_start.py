@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import uniform_filter
 from scipy.spatial import cKDTree
 
 from .image_column_types import ImageColumnConfig
@@ -37,7 +36,9 @@ def pixels_of(array: npt.ArrayLike, config: ImageColumnConfig) -> Pixels:
     finite = np.isfinite(value)
     if not finite.any():
         raise DefectStrainError("image columns: got an image without a finite pixel")
-    return Pixels(np.where(finite, value, dtype(0.0)), finite.astype(dtype))
+    if not finite.all():
+        value = np.where(finite, value, dtype(0.0))
+    return Pixels(np.asarray(value, dtype=dtype), finite.astype(dtype))
 
 
 def checked_positions(position_px: npt.ArrayLike, shape: tuple[int, ...]) -> FloatArray:
@@ -143,7 +144,13 @@ def _half_width(pixels: Pixels, position: FloatArray, spacing: float) -> float:
 
 def starting_weights(pixels: Pixels, start: FloatArray, sigma: float, level: float) -> FloatArray:
     """Weights by the height of the 3 x 3 pixels around the start."""
-    smooth = uniform_filter(pixels.data, 3, mode="nearest")
-    row, column = np.rint(start).astype(int).T
-    height = smooth[row, column].astype(float) - level
+    offset = np.arange(-1, 2)
+    last = np.array(pixels.data.shape) - 1
+    row, column = (
+        np.clip(np.rint(p)[:, None] + offset, 0, n).astype(int)
+        for p, n in zip(start.T, last, strict=True)
+    )
+    height = (
+        pixels.data[row[:, :, None], column[:, None, :]].mean(axis=(1, 2)).astype(float) - level
+    )
     return np.asarray(2.0 * np.pi * sigma**2 * np.maximum(height, 0.0))

@@ -30,7 +30,7 @@ class NormalEquations:
         (y, x) of the columns [px].
     empty : array of bool, `(N,)`
         Columns whose positions are held.
-    damping : array, `(3,)`
+    damping : array, `(N, 3)`
         Added to the information of each column's weight, y and x (Levenberg).
     """
 
