@@ -8,8 +8,12 @@ import pytest
 from test_precision import average_of, measurement, noisy
 
 from napari_defectstrain.columns import ColumnConfig, measure_columns
+from napari_defectstrain.displacement import displacement_field
 from napari_defectstrain.known_biases import without_known_biases
+from napari_defectstrain.materials import ROLES, WSE2
 from napari_defectstrain.spacings import mean_spacing
+from napari_defectstrain.superposition import window_displacements
+from napari_defectstrain.types import Neighbours
 
 A = exact.A_PM
 
@@ -82,3 +86,41 @@ def test_windows_left_out_as_improbable_tell_what_the_choice_did():
     unlikely = replace(stack, probability=np.where(included, 1.0, 0.4))
     _, none = without_known_biases(columns, kept, {"2Se": unlikely}, "2Se", 0.5, correct=True)
     assert np.all(none["2Se"].impurity_errors_pm[-1] == 0.0)
+
+
+def test_what_neighbours_do_to_windows_is_no_noise_of_theirs():
+    rng = np.random.default_rng(3)
+    measured = {
+        "2Se": measurement("2Se", 0.0, 300, rng, sigma=1.0),
+        "SV": measurement("SV", -0.05, 80, rng, sigma=0.1),
+    }
+    # one window in two has a vacancy 2 a to its right, whose field is that of the class
+    site = measured["2Se"].fits.site_pm
+    with_one = np.arange(0, 300, 2)
+    near = np.tile([2.0 * A, 0.0], (len(with_one), 1))
+    neighbours = Neighbours(with_one, np.full(len(with_one), ROLES.index("V1")), near, 2000.0)
+    nobody = Neighbours(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 2)), 2000.0)
+    stacks = {
+        name: replace(
+            noisy(name, len(m.influence_pm), rng),
+            class_names=WSE2.class_names,
+            neighbours=neighbours if name == "2Se" else nobody,
+        )
+        for name, m in measured.items()
+    }
+    averages = {name: average_of(stack) for name, stack in stacks.items()}
+    base = measured["2Se"]
+    true = displacement_field(measured["SV"].fits, base.fits)
+    made = window_displacements(stacks["2Se"], {"SV": true}, site)
+    np.testing.assert_array_equal(made[1], 0.0)
+    noise = base.influence_pm.copy()
+    outer = np.hypot(*site.T) > 0.8 * A
+    made -= made[:, outer].mean(axis=1, keepdims=True)
+    disturbed = noise + (made - made.mean(axis=0)).reshape(300, -1)
+    measured["2Se"] = replace(base, influence_pm=disturbed)
+    columns, _ = without_known_biases(measured, averages, stacks, "2Se", 0.5, correct=True)
+    # the vacancy's field is known to its own error of 0.1 / sqrt(80) pm, and drawn to its tail
+    assert np.std(disturbed - noise) > 0.2
+    assert np.std(columns["2Se"].influence_pm - noise) < 0.2 * np.std(disturbed - noise)
+    scatter = columns["2Se"].fits.sigma_pm.ravel() * np.sqrt(300)
+    np.testing.assert_allclose(scatter, noise.std(axis=0, ddof=1), rtol=0.05)

@@ -167,6 +167,11 @@ def _measure_together(
             if m != config.model
         }
     biases = _biases(averages, config, start, fitted, _part(progress, 0.8, 0.95))
+    if config.model == "profile" and config.compare and not config.asymmetric:
+        free = config.replace(asymmetric=True)
+        fitted["asymmetric"] = fit_together(averages, free, start, _part(progress, 0.95, 1.0))
+        # the profile is a special case: what it would find on its own simulation is itself
+        biases["asymmetric"] = {n: np.zeros_like(m.fits.position_pm) for n, m in models.items()}
     response = {m: {n: influence(f, stacks[n]) for n, f in by.items()} for m, by in fitted.items()}
     covariance = np.zeros((len(next(iter(models.values())).profile_operator),) * 2)
     for name, model in models.items():
@@ -181,7 +186,7 @@ def _measure_together(
             model, check_pm = corrected(model, bias), check_pm - bias
         shifts = response[config.model][name]
         measured[name] = ColumnMeasurement(
-            fits=replace(model.fits, covariance_pm2=_sandwich(shifts)),
+            fits=replace(model.fits, covariance_pm2=windows_covariance(shifts)),
             influence_pm=shifts,
             profile_shift_pm=model.profile_gain @ root,
             check_position_pm=check_pm,
@@ -237,7 +242,11 @@ def _project(operator: FloatArray, model: ColumnFitModel, stack: ClassStack) -> 
     return np.asarray(response - response.mean(axis=0))
 
 
-def _sandwich(influence_pm: FloatArray) -> FloatArray:
+def windows_covariance(influence_pm: FloatArray) -> FloatArray:
+    """Covariance of an average's positions by the scatter of its windows, `(K, K)` [pm^2].
+
+    ``sum of outer(influence) / (N (N - 1))`` for influences `(N, K)` of mean zero; NaN for one.
+    """
     n = len(influence_pm)
     if n < 2:
         return np.full((influence_pm.shape[1],) * 2, np.nan)

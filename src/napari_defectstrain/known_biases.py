@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .columns import ColumnMeasurement, influence
+from .columns import ColumnMeasurement, influence, windows_covariance
 from .displacement import displacement_field
 from .purity import unmix_positions
-from .superposition import neighbour_contribution
+from .superposition import neighbour_contribution, window_displacements
 from .symmetry import symmetrise_displacement
 from .types import ClassAverage, ClassStack, DisplacementField, FloatArray
+from .windows import CORE_RADIUS
 
 IMPROBABLE = "probability"
 """How the reason of a window left out as improbable begins."""
@@ -90,7 +91,10 @@ def without_known_biases(
         wrong = _impurity_errors(name, position, averages, reference, share_error)
         errors = np.stack([*wrong, _selection(stacks[name], columns[name])])
         known[name] = KnownBias(mixed[name], errors, *added[name], correct)
-        corrected[name] = _moved(c, added[name][0]) if correct else columns[name]
+        corrected[name] = columns[name]
+        if correct:
+            moved = _moved(c, added[name][0])
+            corrected[name] = _without_scatter_by_neighbours(moved, stacks[name], fields)
     return corrected, known
 
 
@@ -126,6 +130,34 @@ def _neighbours(
     found = neighbour_contribution(stack, base, fields, site, is_metal)
     own = found.own_pm - found.own_pm.mean(axis=0)
     return own, own if name == reference else found.u_pm
+
+
+def _without_scatter_by_neighbours(
+    measurement: ColumnMeasurement, stack: ClassStack, fields: Mapping[str, DisplacementField]
+) -> ColumnMeasurement:
+    """The influence of each window less what its own neighbours do to it, beyond their mean.
+
+    What is subtracted from the average was subtracted from each of its windows: their scatter,
+    which all errors come from, must not hold it any more. Registration takes out the common shift
+    of the columns outside the core.
+    """
+    if stack.neighbours is None or stack.n < 2:
+        return measurement
+    site = measurement.fits.site_pm
+    u = window_displacements(stack, fields, site)
+    outer = np.hypot(*site.T) > CORE_RADIUS * stack.a_pm
+    u -= u[:, outer].mean(axis=1, keepdims=True) if outer.any() else 0.0
+    made = (u - u.mean(axis=0)).reshape(stack.n, -1)
+    own = measurement.influence_pm - made
+    return replace(
+        measurement,
+        fits=replace(measurement.fits, covariance_pm2=windows_covariance(own)),
+        influence_pm=own,
+        alternatives={
+            name: replace(other, influence_pm=other.influence_pm - made)
+            for name, other in measurement.alternatives.items()
+        },
+    )
 
 
 def _impurity_errors(

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
 from .spacings import nearest_metal_spacings
@@ -23,6 +24,7 @@ from .types import (
     DisplacementField,
     FloatArray,
 )
+from .windows import CORE_RADIUS
 
 SAME_SITE_PM = 2.0
 TAIL_FROM = 0.4
@@ -94,15 +96,15 @@ def neighbour_contribution(
     DefectStrainError
         If the neighbours of either stack aren't known.
     """
-    own = _mean_displacement(stack, fields, site_pm)
-    base = _mean_displacement(reference, fields, site_pm)
+    own = _mean(window_displacements(stack, fields, site_pm))
+    base = _mean(window_displacements(reference, fields, site_pm))
     u = own - base
-    outer = np.hypot(*site_pm.T) > 0.8 * stack.a_pm
+    outer = np.hypot(*site_pm.T) > CORE_RADIUS * stack.a_pm
     if outer.any():
         u = u - u[outer].mean(axis=0)
     spacing = nearest_metal_spacings(np.stack([site_pm, site_pm + u]), site_pm, is_metal)
     near, moved = spacing.mean(axis=1)
-    assert stack.neighbours is not None  # _mean_displacement has checked it
+    assert stack.neighbours is not None  # window_displacements has checked it
     counted = stack.included[stack.neighbours.window]
     return NeighbourContribution(
         class_name=stack.class_name,
@@ -116,30 +118,44 @@ def neighbour_contribution(
     )
 
 
-def _mean_displacement(
+def _mean(u_pm: FloatArray) -> FloatArray:
+    """Over windows; zero without any."""
+    return np.asarray(u_pm.sum(axis=0) / max(len(u_pm), 1))
+
+
+def window_displacements(
     stack: ClassStack, fields: Mapping[str, DisplacementField], site_pm: FloatArray
 ) -> FloatArray:
-    """Mean over the included windows of what their neighbours do at each site, `(M, 2)` [pm]."""
+    """What the known neighbours of each included window do at each site, `(N, M, 2)` [pm].
+
+    As `neighbour_contribution`, before the mean over the windows.
+
+    Raises
+    ------
+    DefectStrainError
+        If the neighbours aren't known.
+    """
     known = stack.neighbours
     if known is None:
         raise DefectStrainError(
             f"{stack.class_name}: the defects around its windows aren't known, expected "
             "ClassStack.neighbours; make the stacks with stack_classes"
         )
-    u = np.zeros_like(site_pm, dtype=float)
+    number = np.cumsum(stack.included) - 1
     counted = stack.included[known.window]
+    u = np.zeros((stack.n, site_pm.size))
     for role, name in enumerate(stack.class_names):
-        if name not in fields:
+        mine = counted & (known.class_index == role)
+        if name not in fields or not mine.any():
             continue
-        mine = known.site_pm[counted & (known.class_index == role)]
-        if len(mine) == 0:
-            continue
-        # Ideal sites are few: how many windows have a neighbour there is all that counts
-        place, count = np.unique(np.round(mine, 3), axis=0, return_counts=True)
-        offset = site_pm[:, None] - place[None]  # (m, s, 2)
-        made = field_at(fields[name], offset.reshape(-1, 2)).reshape(offset.shape)
-        u += np.einsum("msk,s->mk", made, count / max(stack.n, 1))
-    return u
+        # Ideal sites are few: what a neighbour there does is worked out once
+        place, kind = np.unique(np.round(known.site_pm[mine], 3), axis=0, return_inverse=True)
+        offset = site_pm[None] - place[:, None]  # (s, m, 2)
+        made = field_at(fields[name], offset.reshape(-1, 2)).reshape(len(place), -1)
+        window = number[known.window[mine]]
+        shape = (stack.n, len(place))
+        u += csr_array((np.ones(len(window)), (window, kind.ravel())), shape=shape) @ made
+    return np.asarray(u.reshape(stack.n, *site_pm.shape))
 
 
 def field_at(field: DisplacementField, offset_pm: FloatArray) -> FloatArray:
