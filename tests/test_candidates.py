@@ -56,3 +56,11 @@ def test_defects_stay_and_improbable_columns_go() -> None:
     kept = thin_reference(found, 100, 0.9, A_PM, np.random.default_rng(0))
     assert kept.site_index[:3].tolist() == [0, 1, 2]
     assert (kept.site_index < 10).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_where_there_are_few_all_count(seed: int) -> None:
+    kept = np.zeros(2 * 12 * 12, dtype=bool)
+    kept[[5, 17, 100]] = True
+    few = perfect_columns(12, kept)
+    assert len(thin_reference(few, 100, 0.9, A_PM, np.random.default_rng(seed))) == 3

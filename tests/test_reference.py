@@ -146,6 +146,15 @@ def test_a_users_own_pair(tmp_path: Path) -> None:
         load_reference(tmp_path / "CONTCAR", tmp_path / "POSCAR", "SSe", get_material("MoS2"))
 
 
+def test_another_substituent_is_another_defect(tmp_path: Path) -> None:
+    pristine = ase.io.read(SAMPLES / "pristine_9x9.extxyz")
+    oxygen = pristine.copy()
+    oxygen.symbols[next(i for i, a in enumerate(pristine) if a.symbol == "Se")] = "O"
+    ase.io.write(tmp_path / "O.extxyz", oxygen)
+    with pytest.raises(DefectStrainError, match="got O in the place of Se, expected Te"):
+        load_reference(tmp_path / "O.extxyz", SAMPLES / "pristine_9x9.extxyz", "SeTe")
+
+
 def test_what_cannot_be_compared_is_refused(seen) -> None:
     with pytest.raises(DefectStrainError, match="none is bundled for MoS2"):
         bundled_reference("SV", get_material("MoS2"))

@@ -27,6 +27,9 @@ COARSER_LATTICES = ((0, 6), (0, 4), (0, 3), (5, 7), (0, 2), (2, 3))
 ``(0, n)``: every n-th site along both lattice vectors; ``(f, n)``: sites with ``i + f j`` a
 multiple of n."""
 
+FEW = 10
+"""Below so many reference windows, every one that there is counts more than where it lies."""
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -133,7 +136,8 @@ def thin_reference(
     `COARSER_LATTICES` that gives enough. What is drawn then doesn't depend on the defects around;
     drawn among the isolated columns themselves, those in crowded places would be taken too often,
     and the strain of their surroundings would be in the reference. From sqrt(3) a on no two
-    windows have a metal of their inner triangles in common.
+    windows have a metal of their inner triangles in common. Where there are too few columns for any
+    choice, all count.
     """
     perfect = np.flatnonzero((found.class_index == 1) & (found.probability >= min_probability))
     site = np.rint(np.linalg.solve(basis_pm(a_pm), found.centre_pm[perfect].T)).astype(int)
@@ -145,6 +149,8 @@ def thin_reference(
         reference = perfect[on_it]
         if len(reference) >= count:
             break
+    if len(reference) < min(len(perfect), FEW):
+        reference = perfect
     if len(reference) > count:
         reference = rng.choice(reference, count, replace=False)
     defects = np.flatnonzero(found.class_index > 1)

@@ -98,6 +98,11 @@ def load_reference(
             f"{pristine.name}: got {columns.species[0]}{columns.species[1]}2, expected "
             f"{material.name}; choose structures of the material that was measured"
         )
+    if columns.substituent not in ("", material.substituent):
+        raise DefectStrainError(
+            f"{defect.name}: got {columns.substituent} in the place of {material.chalcogen}, "
+            f"expected {material.substituent}, as in {class_name}"
+        )
     if columns.role != role:
         found = material.class_names[ROLES.index(columns.role)]
         raise DefectStrainError(

@@ -83,6 +83,8 @@ class RelaxedColumns:
         Half the distance of the defect from its nearest periodic image [pm].
     species : tuple of str
         Metal and chalcogen of the pristine structure.
+    substituent : str
+        What takes the chalcogen's place in the defect; empty for vacancies.
     notes : tuple of str
         What to know before one trusts it.
     """
@@ -99,6 +101,7 @@ class RelaxedColumns:
     centre_pm: FloatArray
     reach_pm: float
     species: tuple[str, str]
+    substituent: str = ""
     notes: tuple[str, ...] = ()
 
     def at(self, offset_pm: FloatArray, lattice_pm: float) -> FloatArray:
@@ -189,6 +192,7 @@ def read_relaxed(defect: Path, pristine: Path) -> RelaxedColumns:
         centre_pm=place[centre[0]],
         reach_pm=reach_pm,
         species=(metal, chalcogen),
+        substituent=_substituent(with_defect, perfect, defect.name),
         notes=tuple(notes),
     )
 
@@ -380,3 +384,13 @@ def _role(atoms: Atoms, pristine: Atoms, in_column: BoolArray, n_atoms: int, nam
             f"expected one column of the classes {expected} (of {', '.join(ROLES)})"
         )
     return role
+
+
+def _substituent(atoms: Atoms, pristine: Atoms, name: str) -> str:
+    """The element that the pristine structure lacks; empty for a vacancy."""
+    new = sorted(set(_symbols(atoms).tolist()) - set(_symbols(pristine).tolist()))
+    if len(new) > 1:
+        raise DefectStrainError(
+            f"{name}: got the new elements {', '.join(new)}, expected one substituent or none"
+        )
+    return new[0] if new else ""
