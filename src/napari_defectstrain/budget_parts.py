@@ -49,7 +49,9 @@ class Pair:
                 fits, position_pm=fits.site_pm, covariance_pm2=np.zeros_like(fits.covariance_pm2)
             )
         found = displacement_field(fits, base)
-        return cls(fits, base, found.sigma_pm, found.u_pm)
+        own = np.diag(fits.covariance_pm2).reshape(-1, 2)
+        more = few_windows_factor(len(measurement.influence_pm)) - 1.0
+        return cls(fits, base, np.sqrt(found.sigma_pm**2 + more * own), found.u_pm)
 
     def moved(self, own_pm: FloatArray, base_pm: FloatArray) -> FloatArray:
         """Change of the displacements by other positions, `(M, 2)` [pm]."""
@@ -86,8 +88,24 @@ class Pair:
                 continue
             n = len(member.influence_pm)
             value = np.nan_to_num(member.influence_pm) @ gradient
-            variance += float(value @ value) / (n * (n - 1)) if n > 1 else np.nan
+            scatter = float(value @ value) / (n * (n - 1)) if n > 1 else np.nan
+            variance += few_windows_factor(n) * scatter
         return float(np.sqrt(variance))
+
+
+def few_windows_factor(n: int) -> float:
+    """Factor of a variance that only n windows tell.
+
+    Deviations in units of a standard error from n windows follow Student's distribution with
+    n - 1 degrees of freedom, of variance ``(n - 1) / (n - 3)``. For five and fewer that of six.
+
+    Examples
+    --------
+    >>> few_windows_factor(18)
+    1.1333333333333333
+    """
+    freedom = max(n, 6) - 1
+    return freedom / (freedom - 2)
 
 
 def rings_of(fits: ColumnFits, a_pm: float) -> IntArray:

@@ -16,7 +16,7 @@ from .known_biases import KnownBias, without_known_biases
 from .loading import subprogress
 from .materials import ROLES, get_material
 from .precision import single_window_spacings, summarise_spacings
-from .precision_curve import precision_against_n
+from .precision_curve import precision_against_n, spacing_bound_pm
 from .runs import ClassMeasurement, RunConfig
 from .strain import strain_field
 from .types import (
@@ -73,6 +73,7 @@ def measure_spacings(
         budgets[name] = _budget(name, columns, stacks, known[name], reference, config, permutations)
     spacings = summarise_spacings(columns, averages, reference, drawn, budgets)
     measured = {}
+    bound = spacing_bound_pm(columns[reference].model)
     for done, (name, average) in enumerate(averages.items()):
         start = 0.9 + 0.1 * done / len(averages)
         curve = precision_against_n(
@@ -88,7 +89,7 @@ def measure_spacings(
             fits=columns[name].fits,
             spacing=spacings[name],
             single_spacing_pm=single_window_spacings(columns[name]),
-            precision=curve,
+            precision=replace(curve, bound_p1_pm=bound) if name == reference else curve,
             columns=columns[name],
             bootstrap=drawn[name],
             budget=budgets[name],

@@ -89,6 +89,10 @@ def precision_figure(curve: PrecisionAgainstN, class_name: str) -> Figure:
         axes.plot(n, precision[0] * np.sqrt(n[0] / n), "-", color=_BLUE, linewidth=1)
     else:
         axes.plot(fine, curve.fit.at(fine), "-", color=_BLUE, linewidth=1)
+        if np.isfinite(curve.bound_p1_pm):
+            bound = curve.bound_p1_pm / np.sqrt(fine)
+            axes.plot(fine, bound, ":", color=_BLUE, linewidth=1, label="Cramér-Rao bound")
+            axes.legend(fontsize=7, frameon=False, loc="lower center")
         p1 = _plus_minus(curve.fit.p1_pm, curve.fit.p1_std_pm, 2)
         floor = _plus_minus(curve.fit.floor_pm, curve.fit.floor_std_pm, 2)
         text = (
@@ -138,10 +142,12 @@ def budget_figure(budgets: Mapping[str, ErrorBudget], material: Material) -> Fig
     ]
     every = [budgets[name].rms_pm(np.ones(len(budgets[name].site_pm), bool)) for name in names]
     columns = [(e["statistical"], *(e[p] for p in PARTS), e["total"]) for e in every]
-    labels = ("strain of the spacing [%]", "displacement, rms [pm]")
+    labels = ("error of the strain [%]", "error of the columns, rms [pm]")
     for axes, rows, label in zip((left, right), (strain, columns), labels, strict=True):
         _bars(axes, np.array(rows).reshape(len(names), -1), names)
-        axes.set_ylabel(f"one-sigma error of the {label}")
+        axes.set_ylabel(label)
+    left.set_title("spacing of the three nearest metals, one sigma", fontsize=9)
+    right.set_title("displacements, one sigma", fontsize=9)
     if names:
         figure.legend(
             *left.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False

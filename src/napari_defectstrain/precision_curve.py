@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .column_types import ColumnFitModel
+from .cramer_rao import average_bounds
 from .spacings import neighbouring_metals
 from .types import (
     BoolArray,
@@ -108,6 +110,9 @@ class PrecisionAgainstN:
     fit : PrecisionFit or None
         None where there are too few windows.
     class_name : str
+    bound_p1_pm : float
+        Cramér-Rao bound of a spacing in a single window (`spacing_bound_pm`); of n windows it is
+        that over sqrt(n) [pm]. NaN where it isn't known.
     """
 
     n: IntArray
@@ -117,6 +122,7 @@ class PrecisionAgainstN:
     snr_gain: FloatArray
     fit: PrecisionFit | None = None
     class_name: str = ""
+    bound_p1_pm: float = float("nan")
 
 
 def precision_against_n(
@@ -269,6 +275,30 @@ def _fit(
         total,
         cancelled,
     )
+
+
+def spacing_bound_pm(model: ColumnFitModel) -> float:
+    """Cramér-Rao bound of the spacing of two metal columns in a single window [pm].
+
+    For independent pixels with the noise that the windows' scatter shows, all columns, weights and
+    the background free, the profile known. Resampling correlates pixels and makes their variance
+    too small: what is reached can lie above this bound without any fault of the fit.
+
+    Parameters
+    ----------
+    model : ColumnFitModel
+
+    Returns
+    -------
+    float
+        NaN for single Gaussians, which are no model of the whole image, and without noise.
+    """
+    structure, name = model.structure, model.fits.class_name
+    if structure is None or model.noise is None or model.noise.silent:
+        return float("nan")
+    bound = average_bounds({name: model}, {name: 1}, learnt=False)[name]
+    # two columns, each along the line between them
+    return float(np.sqrt(2.0 * np.nanmean(bound[model.fits.is_metal] ** 2)))
 
 
 @dataclass(frozen=True)

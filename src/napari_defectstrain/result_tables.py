@@ -187,6 +187,7 @@ def precision_table(result: RunResult) -> pd.DataFrame:
         table = pd.DataFrame({"class": name, "n": curve.n, "precision_pm": curve.precision_pm})
         table["precision_std_pm"] = curve.precision_std_pm
         table["fit_pm"] = np.nan if curve.fit is None else curve.fit.at(curve.n)
+        table["bound_pm"] = curve.bound_p1_pm / np.sqrt(curve.n)
         for fraction, gain in zip(curve.background_fraction, curve.snr_gain, strict=True):
             table[f"snr_gain_{100 * fraction:g}%"] = gain
         tables.append(table)
