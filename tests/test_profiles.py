@@ -51,7 +51,7 @@ def test_a_spline_profile_starts_as_a_gaussian() -> None:
 def test_the_transfer_function_is_linear_in_the_coefficients() -> None:
     profile = odd_profile()
     k = np.linspace(0.0, 0.013, 11)
-    by = profile.by_coefficients(k, 0.5 * k)
+    by = profile.by_parameters(k, 0.5 * k)
     np.testing.assert_allclose(by @ profile.coefficient, profile.transfer(k, 0.5 * k), atol=1e-15)
 
 

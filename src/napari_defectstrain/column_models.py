@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
+from .asymmetry import no_terms
 from .column_types import FLAGS, ColumnConfig, ColumnFitModel, fit_radius_pm
 from .crowded import Geometry, State, Structure, start_state
 from .joint import (
@@ -123,6 +124,7 @@ class _Plan:
     groups: list[list[str]]
     profile: ColumnProfile
     free: IntArray
+    prior_sigma: FloatArray
     blur_basis: Mapping[str, FloatArray]
     states: Mapping[str, State]
 
@@ -134,7 +136,8 @@ def _plan(averages: Mapping[str, ClassAverage], config: ColumnConfig, start: Sta
         profile = gaussian_profile(sigma_pm)
         geometry = start.geometry.with_cutoff(profile.cutoff_per_pm)
         bases = dict.fromkeys(averages, FULL_BLUR)
-        return _Plan(geometry, [[n] for n in averages], profile, np.arange(0), bases, states)
+        groups = [[n] for n in averages]
+        return _Plan(geometry, groups, profile, np.arange(0), np.zeros(0), bases, states)
     shape = (config.n_coefficients, config.cutoff_sigma, config.information_limit_per_pm)
     profile = spline_profile(sigma_pm, *shape, _first_spot(start.geometry.a_pm))
     width = np.array([sigma_pm**2, 0.0, sigma_pm**2])
@@ -142,8 +145,15 @@ def _plan(averages: Mapping[str, ClassAverage], config: ColumnConfig, start: Sta
     reference = classes_by_number(averages)[0]
     bases = {n: TRACELESS_BLUR if n == reference else FULL_BLUR for n in averages}
     free = _free_coefficients(profile, start.geometry.a_pm)
+    prior = np.full(len(free), config.prior_sigma)
+    if config.asymmetric:
+        terms = no_terms(config.n_asymmetry, _first_spot(start.geometry.a_pm))
+        number = len(terms.coefficient)
+        free = np.concatenate([free, len(profile.coefficient) + np.arange(number)])
+        prior = np.concatenate([prior, np.full(number, config.asymmetry_sigma)])
+        profile = replace(profile, asymmetry=terms)
     geometry = start.geometry.with_cutoff(profile.cutoff_per_pm)
-    return _Plan(geometry, [list(averages)], profile, free, bases, states)
+    return _Plan(geometry, [list(averages)], profile, free, prior, bases, states)
 
 
 def fit_together(
@@ -180,7 +190,7 @@ def fit_together(
             {n: plan.states[n] for n in group},
             plan.profile,
             plan.free,
-            config.prior_sigma,
+            plan.prior_sigma,
             config.tolerance_pm,
             config.max_iterations,
             respond,

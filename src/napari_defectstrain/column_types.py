@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .asymmetry import MIN_SPLINES
 from .config import Config
 from .crowded import Structure
 from .noise import NoiseModel
@@ -58,6 +59,15 @@ class ColumnConfig(Config):
         Largest radius of the disc of pixels that is fitted [pm].
     single_radius_pm : float
         Radius of the pixels of a single Gaussian [pm].
+    asymmetric : bool
+        Whether the profile may differ with direction (`asymmetry`). Displacements against the
+        reference stay as precise, but chalcogens move all together against the metals: their
+        absolute positions scatter a third more than the covariance says.
+    n_asymmetry : int
+        Radial splines of the angular terms.
+    asymmetry_sigma : float
+        How far the angular terms may depart from zero where the data are silent, in units of the
+        transfer function.
     rim_pm : float
         Columns closer to the disc's rim are fitted, but not reported [pm].
     background_degree : int
@@ -79,6 +89,9 @@ class ColumnConfig(Config):
     cutoff_sigma: float = 0.7
     information_limit_per_pm: float = 0.012
     prior_sigma: float = 0.05
+    asymmetric: bool = False
+    n_asymmetry: int = 8
+    asymmetry_sigma: float = 0.02
     fit_radius_pm: float = 1400.0
     single_radius_pm: float = 80.0
     rim_pm: float = 150.0
@@ -100,6 +113,8 @@ class ColumnConfig(Config):
             "cutoff_sigma": (0.3, 2.0),
             "information_limit_per_pm": (0.004, np.inf),
             "prior_sigma": (1e-6, np.inf),
+            "n_asymmetry": (MIN_SPLINES, 20),
+            "asymmetry_sigma": (1e-6, np.inf),
             "fit_radius_pm": (400.0, 5000.0),
             "single_radius_pm": (20.0, 200.0),
             "rim_pm": (0.0, 1000.0),
@@ -201,7 +216,8 @@ class ColumnMeasurement:
         Where images of different probe width were fitted apart: that of the largest group, whose
         operator says nothing of the other windows. `influence_pm` is of all.
     alternatives : mapping of model to Alternative
-        The other column models; empty without `ColumnConfig.compare`.
+        The other column models, and ``asymmetric``: the profile with angular terms, where the
+        positions' own has none. Empty without `ColumnConfig.compare`.
     bias_pm : array, `(M, 2)`, or None
         The bias that was subtracted from the positions [pm]; None without `ColumnConfig.correct`.
     """

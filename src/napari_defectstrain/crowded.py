@@ -13,8 +13,9 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from .asymmetry import ComplexArray
 from .lattice import ideal_sites
-from .profiles import ColumnProfile, ComplexArray, FourierWindow
+from .profiles import ColumnProfile, FourierWindow
 from .types import BoolArray, FloatArray, IntArray
 
 FREE_RIM_PM = 60.0
@@ -265,9 +266,9 @@ def jacobian(
 def profile_jacobian(
     geometry: Geometry, state: State, profile: ColumnProfile, free: IntArray
 ) -> FloatArray:
-    """Derivatives of `predict` by the profile's free coefficients, `(g, P)`."""
+    """Derivatives of `predict` by the profile's free parameters, `(g, P)`."""
     window = geometry.window
-    by = profile.with_blur(state.blur_pm2).by_coefficients(window.kx_per_pm, window.ky_per_pm)
+    by = profile.with_blur(state.blur_pm2).by_parameters(window.kx_per_pm, window.ky_per_pm)
     spectra = np.moveaxis(by[..., free], -1, 0) * _factor(geometry, state)
     return np.asarray(window.image(spectra)[:, geometry.pixel])
 

@@ -139,7 +139,7 @@ def fit_jointly(
     states: Mapping[str, State],
     profile: ColumnProfile,
     free: IntArray,
-    prior_sigma: float,
+    prior_sigma: float | FloatArray,
     tolerance_pm: float,
     max_iterations: int,
     respond: bool = True,
@@ -157,9 +157,9 @@ def fit_jointly(
     profile : ColumnProfile
         Where to start.
     free : array of int
-        Coefficients of the profile to fit; none keeps the profile.
-    prior_sigma : float
-        The coefficients are held to the start by a Gaussian of this width, in units of T: it
+        Which of the profile's `parameters` to fit; none keeps the profile.
+    prior_sigma : float or array, `(g,)`
+        The coefficients are held to the start by Gaussians of these widths, in units of T: it
         matters only where the data say nothing (a defect-free lattice alone).
     tolerance_pm : float
         Largest step of a position at convergence [pm]; it also counts as converged where the fit
@@ -170,14 +170,17 @@ def fit_jointly(
         Whether to linearise at the solution: needed for covariance and influence.
     """
     noise = max(t.noise_variance for t in targets.values())
-    descent = _Descent(geometry, targets, free, noise / prior_sigma**2, profile.coefficient[free])
+    prior = np.broadcast_to(noise / np.square(prior_sigma), free.shape)
+    descent = _Descent(geometry, targets, free, prior, profile.parameters[free])
     negligible = NEGLIGIBLE_CHI2 * noise
     start = _Parameters(dict(states), profile)
     now, converged = descent.run(start, negligible, tolerance_pm, max_iterations)
     if not converged and len(free):
         # Few windows leave the profile's tails open, in a long flat valley: take the profile as
         # it is, and settle the columns
-        settled = replace(descent, free=free[:0], prior_mean=descent.prior_mean[:0])
+        settled = replace(
+            descent, free=free[:0], prior=prior[:0], prior_mean=descent.prior_mean[:0]
+        )
         now, converged = settled.run(now, negligible, tolerance_pm, max_iterations)
     root = {name: t.root_weight for name, t in targets.items()}
     residual = {name: r / root[name] for name, r in descent.residuals(now).items()}
@@ -202,7 +205,7 @@ class _Descent:
     geometry: Geometry
     targets: Mapping[str, Target]
     free: IntArray
-    prior: float
+    prior: FloatArray
     prior_mean: FloatArray
 
     def run(
@@ -231,7 +234,7 @@ class _Descent:
     ) -> tuple[dict[str, Linearised], FloatArray]:
         """Eliminate each class's parameters from the profile's normal equations."""
         parts = {}
-        normal = self.prior * np.eye(len(self.free))
+        normal = np.diag(self.prior)
         for name, p in products.items():
             damped = p.own_own + damping * np.diag(np.diag(p.own_own))
             inverse = solve_normal(damped, np.eye(len(p.own)))
@@ -253,8 +256,8 @@ class _Descent:
 
     def cost(self, now: _Parameters, residual: Mapping[str, FloatArray]) -> float:
         data = sum(self.targets[n].n * float(r @ r) for n, r in residual.items())
-        departure = now.profile.coefficient[self.free] - self.prior_mean
-        return data + self.prior * float(departure @ departure)
+        departure = now.profile.parameters[self.free] - self.prior_mean
+        return data + float(self.prior @ departure**2)
 
     def descend(
         self, start: _Parameters, products: Mapping[str, _Products], damping: float
@@ -288,12 +291,12 @@ class _Descent:
         profile_inverse: FloatArray,
         residual: Mapping[str, FloatArray],
     ) -> tuple[_Parameters, float]:
-        pull = self.prior * (self.prior_mean - now.profile.coefficient[self.free])
+        pull = self.prior * (self.prior_mean - now.profile.parameters[self.free])
         for name, part in parts.items():
             pull = pull + self.targets[name].n * (part.projected @ residual[name])
         by_profile = profile_inverse @ pull
-        coefficient = now.profile.coefficient.copy()
-        coefficient[self.free] += by_profile
+        parameters = now.profile.parameters
+        parameters[self.free] += by_profile
         moved = 0.0
         states = {}
         for name, part in parts.items():
@@ -301,7 +304,7 @@ class _Descent:
             n_position = 2 * int((~now.states[name].empty).sum())
             moved = max(moved, float(np.max(np.abs(step[:n_position]), initial=0.0)))
             states[name] = now.states[name].moved(step, self.targets[name].blur_basis)
-        return _Parameters(states, replace(now.profile, coefficient=coefficient)), moved
+        return _Parameters(states, now.profile.with_parameters(parameters)), moved
 
 
 def classes_by_number(averages: Mapping[str, ClassAverage]) -> Sequence[str]:

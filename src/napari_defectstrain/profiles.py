@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import BSpline
 
+from .asymmetry import NONE, Asymmetry, ComplexArray
 from .types import DefectStrainError, FloatArray
-
-ComplexArray = npt.NDArray[np.complex128]
 
 DEGREE = 3
 MIN_COEFFICIENTS = DEGREE + 2
@@ -29,10 +28,11 @@ MIN_COEFFICIENTS = DEGREE + 2
 class ColumnProfile:
     """Transfer function of a column of unit weight: a radial spline times a Gaussian.
 
-    ``T(k) = R(|k|) exp(-2 pi^2 k^T S k)``, with R a cubic spline of uniform knots on
-    ``[0, cutoff]``, zero beyond; ``R(0)``, the first coefficient, is the integral. S is a blur:
-    the whole width where R is 1, or what one image is blurred more (or less) than the others
-    where they share a learnt R.
+    ``T(k) = (R(|k|) + A(k)) exp(-2 pi^2 k^T S k)``, with R a cubic spline of uniform knots on
+    ``[0, cutoff]``, zero beyond; ``R(0)``, the first coefficient, is the integral. A, where there
+    is one, differs with direction (`asymmetry.Asymmetry`). S is a blur: the whole width where
+    R is 1, or what one image is blurred more (or less) than the others where they share a learnt
+    R.
 
     Parameters
     ----------
@@ -42,11 +42,14 @@ class ColumnProfile:
         Where R ends [1/pm].
     blur_pm2 : array, `(3,)`
         xx, xy and yy of S [pm^2].
+    asymmetry : Asymmetry
+        A; nothing for a symmetric profile.
     """
 
     coefficient: FloatArray
     cutoff_per_pm: float
     blur_pm2: FloatArray
+    asymmetry: Asymmetry = NONE
 
     def __post_init__(self) -> None:
         if len(self.coefficient) < MIN_COEFFICIENTS:
@@ -66,17 +69,41 @@ class ColumnProfile:
 
     def normalised(self) -> ColumnProfile:
         """The same shape with an integral of 1."""
-        return replace(self, coefficient=self.coefficient / self.coefficient[0])
+        return self.with_parameters(self.parameters / self.coefficient[0])
 
-    def transfer(self, kx_per_pm: FloatArray, ky_per_pm: FloatArray) -> FloatArray:
-        """T at frequencies (x, y) [1/pm], of their shape."""
-        k = np.hypot(kx_per_pm, ky_per_pm)
-        return np.asarray((self.basis(k) @ self.coefficient) * self._gaussian(kx_per_pm, ky_per_pm))
+    @property
+    def parameters(self) -> FloatArray:
+        """Coefficients of the spline, then those of the asymmetry, `(B + J,)`."""
+        return np.concatenate([self.coefficient, self.asymmetry.coefficient])
 
-    def by_coefficients(self, kx_per_pm: FloatArray, ky_per_pm: FloatArray) -> FloatArray:
-        """Derivative of `transfer` by each coefficient, frequencies' shape + `(B,)`."""
-        k = np.hypot(kx_per_pm, ky_per_pm)
-        return np.asarray(self.basis(k) * self._gaussian(kx_per_pm, ky_per_pm)[..., None])
+    def with_parameters(self, parameters: FloatArray) -> ColumnProfile:
+        """The same profile with other `parameters`."""
+        radial, angular = np.split(parameters, [len(self.coefficient)])
+        asymmetry = replace(self.asymmetry, coefficient=angular)
+        return replace(self, coefficient=radial, asymmetry=asymmetry)
+
+    def transfer(self, kx_per_pm: FloatArray, ky_per_pm: FloatArray) -> FloatArray | ComplexArray:
+        """T at frequencies (x, y) [1/pm], of their shape; complex where it is asymmetric."""
+        gaussian = self._gaussian(kx_per_pm, ky_per_pm)
+        radial = self.basis(np.hypot(kx_per_pm, ky_per_pm)) @ self.coefficient
+        if not self.asymmetry.n_splines:
+            return np.asarray(radial * gaussian)
+        angular = self._angular(kx_per_pm, ky_per_pm) @ self.asymmetry.coefficient
+        return np.asarray((radial + angular) * gaussian, dtype=complex)
+
+    def by_parameters(
+        self, kx_per_pm: FloatArray, ky_per_pm: FloatArray
+    ) -> FloatArray | ComplexArray:
+        """Derivative of `transfer` by each of `parameters`, frequencies' shape + `(B + J,)`."""
+        gaussian = self._gaussian(kx_per_pm, ky_per_pm)[..., None]
+        radial = self.basis(np.hypot(kx_per_pm, ky_per_pm)) * gaussian
+        if not self.asymmetry.n_splines:
+            return np.asarray(radial)
+        angular = self._angular(kx_per_pm, ky_per_pm) * gaussian
+        return np.concatenate([radial, angular], axis=-1, dtype=complex)
+
+    def _angular(self, kx: FloatArray, ky: FloatArray) -> ComplexArray:
+        return self.asymmetry.basis(kx, ky, self.cutoff_per_pm)
 
     def basis(self, k_per_pm: FloatArray) -> FloatArray:
         """The B-splines at a frequency, its shape + `(B,)`; zero beyond the cutoff."""
@@ -260,14 +287,14 @@ class FourierWindow:
         return np.asarray((phase_y @ spectrum @ self._half_phase(self.x_pm)).real)
 
     def patches(
-        self, transfer: FloatArray, position_pm: FloatArray, half_px: int
+        self, transfer: FloatArray | ComplexArray, position_pm: FloatArray, half_px: int
     ) -> tuple[FloatArray, npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Images of single columns and their derivatives, each on a patch around its column.
 
         Parameters
         ----------
         transfer : array, `(ky, kx)`
-            Transfer function of a column.
+            Transfer function of a column, real or complex.
         position_pm : array, `(M, 2)`
             Columns (x, y) [pm].
         half_px : int
@@ -284,11 +311,9 @@ class FourierWindow:
         centre = np.rint(position_pm / self.step_pm).astype(np.intp)
         column = centre[:, :1] + offset
         row = -centre[:, 1:] + offset
-        # T is real, so that with its even and odd parts in ky all is cosines and sines
+        # With the even and odd parts of T in ky all is cosines and sines
         k = 2.0 * np.pi * self.kx_per_pm[0]
-        even = transfer[self._n :] + transfer[self._n :: -1]
-        even[0] *= 0.5
-        odd = transfer[self._n :] - transfer[self._n :: -1]
+        even, odd = self._parts(transfer.real)
         distance = offset * self.step_pm
         rest = centre * self.step_pm - position_pm
         cos_y, sin_y = _waves(-distance, rest[:, 1], k)  # (m, row, ky)
@@ -300,8 +325,18 @@ class FourierWindow:
         wave_by_x = np.concatenate([k[:, None] * sin_x, -k[:, None] * cos_x], axis=1)
         half = np.concatenate([cos_y @ even, sin_y @ -odd], axis=2)
         half_by_y = np.concatenate([(k * sin_y) @ even, (k * cos_y) @ odd], axis=2)
+        if np.iscomplexobj(transfer):
+            even, odd = self._parts(transfer.imag)
+            half -= np.concatenate([sin_y @ odd, cos_y @ even], axis=2)
+            half_by_y += np.concatenate([(k * cos_y) @ odd, (k * sin_y) @ -even], axis=2)
         patch = np.stack([half @ wave_x, half @ wave_by_x, half_by_y @ wave_x])
         return patch, row + self.size // 2, column + self.size // 2
+
+    def _parts(self, transfer: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Even and odd parts in ky, `(ky >= 0, kx)`; both signs of ky added up."""
+        even = transfer[self._n :] + transfer[self._n :: -1]
+        even[0] *= 0.5
+        return even, transfer[self._n :] - transfer[self._n :: -1]
 
     def _half_phase(self, x_pm: FloatArray) -> ComplexArray:
         """exp(2 pi i kx x) with the weights of the half plane, `(kx, x)`."""
