@@ -155,27 +155,9 @@ def averages(out: Path) -> None:
 
 
 def measurement(out: Path) -> None:
-    """Nine regions: their strain, arrows and maps."""
-    viewer, _, average, strain = nine_regions()
+    """Nine regions and their defects; `make_strain_screenshots` shows their strain."""
+    viewer, *_ = nine_regions()
     shoot(viewer, out / "nine_regions.png")
-    _raise(average)
-    average.measure.setChecked(False)
-    average.run()
-    finish(average)
-    viewer.window.remove_dock_widget(average.results)
-    _raise(strain)
-    for component in ("exx", "eyy"):
-        strain.maps[component].setChecked(True)
-    strain.run()
-    finish(strain)
-    shoot(viewer, out / "strain.png")
-    arrows = [la for la in viewer.layers if kind(la) == "displacement"]
-    means = [la for la in viewer.layers if kind(la) == "average"]
-    shown = [la for la in means if note(la)["class"] in ("2Te", "SV")]
-    look_at(viewer, shown)
-    viewer.scene.camera.zoom *= 0.9
-    viewer.layers.selection.active = arrows[-2]
-    shoot(viewer, out / "arrows.png")
     viewer.close()
 
 

@@ -11,16 +11,17 @@ from numpy.testing import assert_allclose
 from strain_stage import (
     SIGMA_PM,
     SITE,
+    measured_classes,
     settle,
     show_averages,
     strain_widget,
 )
-from widget_stage import answers, errors, run
+from widget_stage import answers, drag, errors, run
 
 from napari_defectstrain.types import DisplacementField, StrainField
 from napari_defectstrain.widgets import _comparison_view, _figure_files, _panel, _saving
 from napari_defectstrain.widgets import strain as strain_module
-from napari_defectstrain.widgets._averages import world_box_pm
+from napari_defectstrain.widgets._averages import look_at, world_box_pm
 from napari_defectstrain.widgets._fields import add_displacement, map_title, show_maps
 from napari_defectstrain.widgets._figure_files import expected_paths
 from napari_defectstrain.widgets._layers import kind, note, provenance
@@ -153,7 +154,7 @@ def test_strain_adds_arrows_maps_and_tables(staged, qtbot, tmp_path, monkeypatch
     assert_allclose(scale, [0.0, 250.0])
     longest = arrows["SV"].features["magnitude_pm"].max()
     text = viewer.layers["arrows · labels"].features["text"][1]
-    assert text == f"10 pm (×25), longest {longest:.1f} pm"
+    assert text == f"10 pm  ×25  ≤ {longest:.1f} pm"
     # again (with the same outcome): numbered, and the old ones hidden under the new
     run(qtbot, widget)
     settle(qtbot, widget)
@@ -183,7 +184,7 @@ def test_theories_lie_beside_the_measurement_with_linked_colours(staged):
     shown["reference"].visible = False
     assert not any(la.visible for la in shown.values())
     texts = list(viewer.layers["comparison · labels"].features["text"])
-    assert "colours ±2 %" in texts[0] and "growth positive" in texts[0]
+    assert texts[-3:] == ["+2 %", "0", "−2 %"] and "growth positive" in texts[0]
     assert texts[1:3] == ["measured", "Eshelby"]
     assert "PBE, unconverged,\nsee reference_structures.md" in texts[3]
     assert texts[4] == "measured − reference"
@@ -192,8 +193,9 @@ def test_theories_lie_beside_the_measurement_with_linked_colours(staged):
     assert float(value("Best amplitude s").split(" ")[0]) == pytest.approx(1.0, abs=0.04)
     assert widget.view.answer.comparison.amplitude.full.p_value > 1e-3
     assert float(value("Eshelby χ²/dof").split(" ")[0]) > 2
-    assert "PBE, unconverged, see reference_structures.md" in value("Caution")
-    assert "interpretation" in value("1 − s as passivated")
+    note_of_bundled = "PBE, unconverged, see reference_structures.md"
+    assert value(note_of_bundled) == note_of_bundled
+    assert "interpretation" in value("Passivated")
     assert value("Out of plane").startswith("up to ")
     assert "ring" in widget.controls.component.toolTip()
 
@@ -417,3 +419,30 @@ def test_other_averages_bring_their_own_measurement(staged, qtbot):
     settle(qtbot, widget)
     assert widget.table.rowCount() == 3
     assert widget.output_buttons[0].isEnabled()
+
+
+def test_the_line_is_dragged_by_hand_and_the_plot_below_follows(
+    make_napari_viewer, qtbot, monkeypatch
+):
+    viewer = make_napari_viewer(show=True)
+    show_averages(viewer, ("2Se", "SV"))
+    widget = strain_widget(viewer, qtbot, monkeypatch, measured_classes(("SV",)))
+    viewer.window.add_dock_widget(widget, area="right")
+    run(qtbot, widget)
+    settle(qtbot, widget)
+    widget.output_buttons[0].click()
+    assert widget.profile.isVisible()
+    widget.profile.edit.click()
+    (line,) = of_kind(viewer, "profile line")
+    assert viewer.layers.selection.active is line
+    look_at(viewer, [panels(viewer)["measured"]])
+    viewer.scene.camera.zoom *= 0.7
+    qtbot.wait(50)
+    before = widget.profile.profile
+    drag(viewer, line, line.data[0][1], (-600.0, 500.0))
+    settle(qtbot, widget)
+    after = widget.profile.profile
+    assert after is not before
+    # a pixel of the screen is about 5 pm
+    assert_allclose(line.data[0][1], (-600.0, 500.0), atol=30.0)
+    assert_allclose(after.point_pm[-1], (500.0, 600.0), atol=40.0)

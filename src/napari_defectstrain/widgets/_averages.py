@@ -20,6 +20,7 @@ OF_AVERAGES = ("average", "windows", "average labels", "columns", "symmetric", "
 """Kinds of layers that belong to a run of averages."""
 OF_COMPARISON = (
     "comparison map",
+    "colour bar",
     "significance",
     "comparison labels",
     "profile line",

@@ -18,7 +18,7 @@ from ..types import DisplacementField, StrainField
 from ._averages import AXES, GAP, HEADER, UNITS, add_labels, layers_of_run
 from ._column_shapes import ellipse_corners, triangle_corners
 from ._comparing import Answer, Line
-from ._comparison_text import panel_titles
+from ._comparison_text import bar_labels, panel_titles
 from ._fields import (
     PERCENT,
     colour_limit,
@@ -28,17 +28,20 @@ from ._fields import (
     write_labels,
 )
 from ._layers import KEY, free_name, note
+from ._profile_line import add_line, line_in_frame
 
 PANELS = (MEASURED, ELASTIC, ATOMISTIC, DIFFERENCE)
 WITH_ERRORS = (MEASURED, DIFFERENCE)
 """Maps whose insignificant places can be faded: theories have no errors."""
 LINKED = ("contrast_limits", "colormap", "gamma", "visible")
-VEIL = (0, 0, 0, 165)
-"""Laid over what is not significant: the map shows through by a third."""
+VEIL = (0, 0, 0, 110)
+"""Laid over what is not significant: the ground takes two fifths."""
+BAR_STEPS = 65
+BAR_WIDTH = 0.07
+"""Of the colour bar, as a fraction of the averages' side."""
 ROUND_LIMITS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 TITLE = 2.2
 """Room for the titles above the maps, in lines of text."""
-LINE_COLOUR = "#F0E442"
 ELLIPSE_COLOUR = "cyan"
 
 
@@ -113,6 +116,7 @@ class ComparisonLayers:
         for i, panel in enumerate(PANELS):
             field = answer.panels.get(panel)
             self._show_map(panel, field, first, component, self.centre(i + 1, height), about)
+        self._show_bar(height, about)
         self._limit(answer, limit_percent)
         for panel in WITH_ERRORS:
             i = PANELS.index(panel) + 1
@@ -127,8 +131,6 @@ class ComparisonLayers:
             self.viewer.layers.selection.active = active
         else:
             self.viewer.layers.selection.active = self.maps[MEASURED]
-        for panel, layer in self.maps.items():
-            layer.colorbar.visible = panel == MEASURED
 
     def _find(self, what: str, panel: str = "") -> Any:
         found = (la for la in self.layers(what) if note(la).get("panel", "") == panel)
@@ -167,10 +169,8 @@ class ComparisonLayers:
                 metadata=metadata,
                 **place,
             )
-            layer.colorbar.position = "bottom_left"
-            others = self.layers("comparison map")
-            if len(others) > 1:
-                self.viewer.layers.link_layers(others, LINKED)
+            if len(self.maps) > 1:
+                self.viewer.layers.link_layers(self.layers("comparison map"), LINKED)
             layer.events.contrast_limits.connect(self._follow_limits)
             return
         limits = tuple(layer.contrast_limits)
@@ -179,6 +179,35 @@ class ComparisonLayers:
         layer.contrast_limits = limits
         self._name(layer, name)
         layer.metadata.update(metadata)
+
+    def _show_bar(self, height: float, about: Mapping[str, Any]) -> None:
+        """One colour bar for all maps, in the picture, where it has a unit."""
+        step = height / BAR_STEPS
+        y, x = self._bar_centre(height)
+        place = {
+            "scale": (step, BAR_WIDTH * self.side_pm),
+            "translate": (y - 0.5 * (height - step), x),
+        }
+        layer = self._find("colour bar")
+        if layer is not None:
+            layer.scale, layer.translate = place["scale"], place["translate"]
+            return
+        self.viewer.add_image(
+            np.linspace(1.0, -1.0, BAR_STEPS)[:, None],
+            name=free_name(self.viewer, "comparison · colour bar"),
+            units=UNITS,
+            axis_labels=AXES,
+            colormap=diverging(),
+            contrast_limits=(-1.0, 1.0),
+            metadata=self._about("colour bar", about),
+            **place,
+        )
+        alike = [*self.layers("comparison map"), self._find("colour bar")]
+        self.viewer.layers.link_layers(alike, ("colormap", "gamma", "visible"))
+
+    def _bar_centre(self, height: float) -> tuple[float, float]:
+        y, x = self.centre(0, height)
+        return y, x - 0.12 * self.side_pm
 
     def _name(self, layer: Layer, name: str) -> None:
         if not layer.name.startswith(name):
@@ -240,47 +269,20 @@ class ComparisonLayers:
     def _show_line(
         self, answer: Answer, centre: tuple[float, float], about: Mapping[str, Any]
     ) -> None:
-        """The line that the profile follows; the user's own is not touched."""
+        """The line that the profile follows; the user's own keeps its shape."""
         layer = self._find("profile line")
+        metadata = self._about("profile line", about)
         if layer is None:
             reach = float(np.abs(answer.comparison.displacement[MEASURED].site_pm[:, 1]).max())
-            self.viewer.add_shapes(
-                [np.array([[reach, 0.0], [-reach, 0.0]])],
-                shape_type="line",
-                name=free_name(self.viewer, "profile line"),
-                edge_color=LINE_COLOUR,
-                edge_width=0.012 * self.side_pm,
-                opacity=0.9,
-                translate=centre,
-                units=UNITS,
-                axis_labels=AXES,
-                metadata=self._about("profile line", about),
-            )
+            add_line(self.viewer, reach, centre, self.side_pm, metadata)
         else:
             layer.translate = centre
-            layer.metadata.update(self._about("profile line", about))
+            layer.metadata.update(metadata)
 
     def line(self) -> tuple[Line | None, str]:
-        """The user's line in the lattice frame, or what is wrong with it.
-
-        It may lie over any of the maps: it is taken relative to the one that holds its middle.
-        """
+        """The user's line in the lattice frame, or what is wrong with it."""
         layer = self._find("profile line")
-        if layer is None:
-            return None, ""
-        drawn = [d for d in layer.data if len(d) >= 2]
-        if not drawn:
-            return None, "no line: draw one on the layer 'profile line', across one of the maps"
-        chosen = min(layer.selected_data, default=len(drawn) - 1)
-        ends = np.array(drawn[min(chosen, len(drawn) - 1)])[[0, -1], -2:]
-        ends = ends + np.array(layer.translate[-2:])
-        middle = ends.mean(axis=0)
-        for image in self.maps.values():
-            low, high = image.extent.world[:, -2:]
-            if (middle >= low).all() and (middle <= high).all():
-                (y0, x0), (y1, x1) = ends - np.array(note(image)["centre_pm"])
-                return ((x0, -y0), (x1, -y1)), ""
-        return None, "the line lies outside the maps: move its middle onto one of them"
+        return (None, "") if layer is None else line_in_frame(layer, list(self.maps.values()))
 
     def _show_ellipses(
         self, field: DisplacementField, enlargement: float, about: Mapping[str, Any]
@@ -362,9 +364,12 @@ class ComparisonLayers:
         texts = panel_titles(answer, self._limits())
         above = 0.5 * height + 0.5 * TITLE * HEADER * self.side_pm
         places = []
-        for i in range(len(texts)):
+        for i in range(len(PANELS) + 2):
             y, x = self.centre(i, height)
-            places.append((y if i == 0 else y - above, x))
+            places.append((y - above, x))
+        y, x = self._bar_centre(height)
+        beside = x + 0.16 * self.side_pm
+        places += [(y + share * height, beside) for share in (-0.47, 0.0, 0.47)]
         labels: Points | None = self._find("comparison labels")
         if labels is None:
             metadata = self._about("comparison labels", about, texts=texts)
@@ -384,9 +389,7 @@ class ComparisonLayers:
         if triangles is not None and triangles.visible:
             self._colour_triangles(triangles)
         if labels is not None and MEASURED in self.maps:
-            texts = list(note(labels)["texts"])
-            head = texts[0].rsplit("\n", 1)[0]
-            texts[0] = f"{head}\ncolours ±{self._limits():.3g} %"
+            texts = [*note(labels)["texts"][:-3], *bar_labels(self._limits())]
             write_labels(labels, texts)
 
 

@@ -16,7 +16,7 @@ MEANING = {
     "exx": "∂ux/∂x, tension positive",
     "eyy": "∂uy/∂y, tension positive",
     "exy": "(∂ux/∂y + ∂uy/∂x)/2",
-    "rotation": "counter-clockwise positive,\n1 % is 10 mrad",
+    "rotation": "counter-clockwise positive",
 }
 CAUTION = (
     "An exact elastic inclusion, which has no dilation outside its core, no rotation and no "
@@ -29,12 +29,10 @@ INTERPRETATION = (
     "undo the relaxation, the average would show s = 1 - fraction. Errors of the structure, and "
     "columns of other classes, scale displacements, too"
 )
-LINE_WIDTH = 30
-"""Characters of a title's line."""
 
 
 class Row(NamedTuple):
-    """A line of the table, and what its tooltip says."""
+    """A line of the table, and what its tooltip says; without a name it takes all the width."""
 
     name: str
     value: str
@@ -42,15 +40,12 @@ class Row(NamedTuple):
 
 
 def panel_titles(answer: Answer, limit_percent: float) -> list[str]:
-    """What is written beside the maps: in general, above each of the four, above the triangles."""
+    """What is written: in general, above each map and the triangles, beside the colour bar."""
     asked, shown = answer.asked, answer.panels
-    smoothing = f"smoothing σ = {asked.strain.smoothing_pm:g} pm"
     head = [
         f"{asked.class_name} · {asked.component} (%)",
         MEANING[asked.component],
-        smoothing,
-        f"columns: {asked.strain.columns}",
-        f"colours ±{limit_percent:.3g} %",
+        f"σ = {asked.strain.smoothing_pm:g} pm, columns: {asked.strain.columns}",
     ]
     titles = {
         MEASURED: "measured",
@@ -65,7 +60,12 @@ def panel_titles(answer: Answer, limit_percent: float) -> list[str]:
     of_triangles = ""
     if answer.triangles is not None:
         of_triangles = f"{answer.triangles.sublattice} triangles,\nunsmoothed"
-    return ["\n".join(head), *titles.values(), of_triangles]
+    return ["\n".join(head), *titles.values(), of_triangles, *bar_labels(limit_percent)]
+
+
+def bar_labels(limit_percent: float) -> list[str]:
+    """Upper end, middle and lower end of the colour bar."""
+    return [f"+{limit_percent:.3g} %", "0", f"−{limit_percent:.3g} %"]
 
 
 def reference_title(answer: Answer) -> str:
@@ -117,12 +117,12 @@ def _elastic_rows(answer: Answer) -> list[Row]:
             "larger χ² if the model were true",
         ),
         Row(
-            "|u| < 1 pm, Eshelby",
+            "|u| < 1 pm: model",
             f"beyond {found.decay_radius_pm() / 1000:.2f} nm",
             "Where the model's displacement falls below 1 pm",
         ),
         Row(
-            "Left over, threefold",
+            "Rest threefold",
             f"{share} (p = {_p(symmetry.symmetric)}; rest p = {_p(symmetry.rest)})",
             "Share of the lattice's threefold symmetry in what Eshelby leaves over: a true "
             "difference has it, an error of scan or registration has not. p: probability of as "
@@ -135,7 +135,7 @@ def _decay_row(decay: DisplacementDecay) -> Row:
     radius = decay.radius_below_pm()
     text = f"from {radius / 1000:.2f} nm on" if np.isfinite(radius) else "not within the window"
     return Row(
-        "|u| < 1 pm, measured",
+        "|u| < 1 pm: data",
         text,
         "Innermost shell of columns from which on the root mean square displacement, less what "
         "the errors give, is below 1 pm",
@@ -152,10 +152,10 @@ def _reference_rows(answer: Answer) -> list[Row]:
     through = "simulated and measured alike" if answer.asked.route == "microscope" else "direct"
     passivated = f"{100 * amplitude.passivated:.0f} ± {100 * amplitude.sigma:.0f} %"
     if amplitude.s >= 1.0:
-        passivated = "none, s is not below 1"
+        passivated = "0, s is not below 1"
     return [
         Row("Reference", f"{reference.name}, {through}", notes or reference.name),
-        *([Row("Caution", notes, notes)] if notes else []),
+        *([Row("", notes, notes)] if notes else []),
         Row(
             "Reference χ²/dof",
             agreement_text(amplitude.full),
@@ -171,7 +171,7 @@ def _reference_rows(answer: Answer) -> list[Row]:
             agreement_text(amplitude.scaled),
             "How well the reference fits when scaled by s",
         ),
-        Row("1 − s as passivated", f"{passivated} (interpretation)", INTERPRETATION),
+        Row("Passivated", f"1 − s = {passivated} (an interpretation)", INTERPRETATION),
         Row(
             "Out of plane",
             f"up to {reference.out_of_plane_pm:.0f} pm",
@@ -198,12 +198,12 @@ def profile_text(profile: LineProfile) -> str:
     for name in profile.models:
         lacking = profile.oscillations(name)
         if not lacking:
-            parts.append(f"{name}: lacks no extreme that noise would not make")
+            parts.append(f"{name}: no extreme missing")
             continue
         places = ", ".join(
             f"{e.kind[:3]} at {e.position_pm / 1000:+.2f} nm (p = {e.p_value:.3f})"
             for e in lacking[:3]
         )
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        parts.append(f"{name} lacks: {places}{more}")
+        parts.append(f"{name}, missing: {places}{more}")
     return "  ·  ".join(parts)

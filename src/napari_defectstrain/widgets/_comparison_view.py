@@ -114,6 +114,7 @@ class ComparisonView(QObject):
         self.measured, self.answer = measured, None
         self._then = then
         if measured is None:
+            self._profile.show_nothing()
             return
         self._controls.show_classes(measured.comparer.classes)
         self._due = True
@@ -250,6 +251,8 @@ class ComparisonView(QObject):
         if self._line is not None and self._line in self._viewer.layers:
             self._viewer.layers.selection.active = self._line
             self._line.mode = "direct"
+            if len(self._line.data):  # napari lets only the ends of selected shapes be dragged
+                self._line.selected_data = {len(self._line.data) - 1}
 
 
 def arrows_of(viewer: ViewerModel, measured: Measured) -> list[Vectors]:

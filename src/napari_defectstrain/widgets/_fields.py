@@ -24,8 +24,8 @@ COMPONENTS = {
 LIMIT_PERCENTILE = 99.5
 DIVERGING = "RdBu_r"
 SIGMA_MAP = "viridis"
-SCALE_ARROWS_PM = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
-LONGEST_SCALE_PM = 450.0
+SCALE_ARROWS_PM = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+LONGEST_SCALE_PM = 300.0
 """How long a scale arrow may be drawn, enlarged [pm]."""
 
 
@@ -129,9 +129,9 @@ def show_scale_arrows(
         drawn.data = data
     labels = next((la for la in mine if la.metadata[KEY]["kind"] == "map labels"), None)
     if labels is None:
-        # right of the scale arrow, which is at most a fifth of the side long
-        beside = [(y, x + 0.12 * side_pm) for y, x in places]
-        add_labels(viewer, "arrows · labels", texts, beside, metadata, 0.85 * side_pm)
+        # right of the scale arrow, which takes up to an eighth of the side
+        beside = [(y, x + 0.08 * side_pm) for y, x in places]
+        add_labels(viewer, "arrows · labels", texts, beside, metadata, 0.66 * side_pm)
     else:
         write_labels(labels, texts)
 
@@ -144,16 +144,14 @@ def _same_measurement(layer: Layer, about: Mapping[str, Any]) -> bool:
 
 def scale_arrow_pm(layer: Vectors) -> float:
     """Length of the scale arrow: the largest round one that fits under the average [pm]."""
-    longest = layer.features["magnitude_pm"].max() if len(layer.data) else 0.0
     fitting = [length for length in SCALE_ARROWS_PM if length * layer.length <= LONGEST_SCALE_PM]
-    below = [length for length in fitting if length <= longest]
-    return (below or fitting or list(SCALE_ARROWS_PM))[-1 if below else 0]
+    return (fitting or SCALE_ARROWS_PM)[-1 if fitting else 0]
 
 
 def arrow_title(layer: Vectors) -> str:
     """Length of the scale arrow, enlargement and longest displacement of a layer of arrows."""
     longest = layer.features["magnitude_pm"].max() if len(layer.data) else 0.0
-    return f"{scale_arrow_pm(layer):g} pm (×{layer.length:g}), longest {longest:.1f} pm"
+    return f"{scale_arrow_pm(layer):g} pm  ×{layer.length:g}  ≤ {longest:.1f} pm"
 
 
 def write_labels(labels: Points, texts: Sequence[str]) -> None:

@@ -105,7 +105,7 @@ class ProfilePanel(QWidget):
             "1000 bootstrap samples of the windows; theories with the probability of a larger "
             "χ². Columns near the line are marked below"
         )
-        self.canvas.show_message("Nothing measured yet")
+        self.show_nothing()
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 2, 4, 4)
         column.addLayout(row)
@@ -116,6 +116,13 @@ class ProfilePanel(QWidget):
         """The component along the line."""
         text = self.component.currentText()
         return of_maps if text == AS_MAPS else text
+
+    def show_nothing(self) -> None:
+        """Say that nothing was measured."""
+        self.profile = None
+        self.export.setEnabled(False)
+        self.state.setText("")
+        self.canvas.show_message("Nothing measured yet")
 
     def show_answer(self, answer: Answer, material: Material) -> None:
         """Draw the profile, or say why there is none."""

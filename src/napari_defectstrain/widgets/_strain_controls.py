@@ -42,6 +42,10 @@ class StrainControls(QObject):
         self._build_theory()
         self._build_arrows()
         self._build_all_classes()
+        for box in (self.class_name, self.model, self.route, self.reference.choice):
+            # long entries must not widen the dock
+            box.setSizeAdjustPolicy(box.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            box.setMinimumContentsLength(8)
 
     def _asks(self, control: QWidget) -> None:
         if isinstance(control, QComboBox):

@@ -11,6 +11,8 @@ from ..runs import ClassMeasurement
 from ._comparison_text import Row
 
 COLUMNS = ("Class", "N", "Purity", "Spacing (pm)", "Strain (%)", "± total")
+NAME_MARGIN = 14
+"""Of the names of the comparison [px of the screen]."""
 
 
 class SpacingTable(QTableWidget):
@@ -62,25 +64,34 @@ class ComparisonTable(QTableWidget):
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setWordWrap(True)
         header = self.horizontalHeader()
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         self.setVisible(False)
 
     def show_rows(self, rows: Sequence[Row]) -> None:
         """Fill the table; it is as high as it needs to be."""
         self.setVisible(bool(rows))
+        self.clearSpans()
         self.setRowCount(len(rows))
         for i, row in enumerate(rows):
-            for column, text in enumerate((row.name, row.value)):
+            if not row.name:
+                self.setSpan(i, 0, 1, 2)
+            for column, text in enumerate((row.name or row.value, row.value)):
                 item = QTableWidgetItem(text)
                 item.setToolTip(f"{row.value}\n{row.tip}" if column else row.tip)
                 self.setItem(i, column, item)
+        # rows that span both columns have no say in the width of the first
+        names = [self.fontMetrics().horizontalAdvance(row.name) for row in rows]
+        self.setColumnWidth(0, max(names, default=0) + NAME_MARGIN)
         self.resizeRowsToContents()
         height = sum(self.rowHeight(i) for i in range(len(rows)))
         self.setFixedHeight(height + 2 * self.frameWidth() + 2)
 
     def value(self, name: str) -> str:
-        """The value beside a name; empty where there is none."""
+        """The value beside a name; empty where there is none.
+
+        Rows without a name are found by what they say.
+        """
         for i in range(self.rowCount()):
             if self.item(i, 0).text() == name:
                 return self.item(i, 1).text()

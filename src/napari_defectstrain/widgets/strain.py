@@ -238,7 +238,6 @@ class StrainWidget(_panel.Panel):
     def _look(self, run: str) -> None:
         kinds = ("average", "average labels", *KINDS, *OF_COMPARISON)
         look_at(self.viewer, [la for la in layers_of_run(self.viewer, run, kinds) if la.visible])
-        self._dock.open()
 
     def _add_arrows(self, measured: Measured, name: str, found: ClassMeasurement) -> None:
         enlargement = self.controls.enlargement[measured.role(name)].value()
@@ -267,12 +266,11 @@ class StrainWidget(_panel.Panel):
         self._dock.open()
 
     def _show_colour_bars(self, *_: object) -> None:
+        """Of the maps of all classes; those beside theory have a bar in the picture."""
         selected = [la for la in self.viewer.layers.selection if kind(la) == "map"]
-        first = [la for la in self.viewer.layers if note(la).get("panel") == "measured"]
-        first = [la for la in first if kind(la) == "comparison map" and la.visible]
         for layer in self.viewer.layers:
-            if kind(layer) in ("map", "comparison map"):
-                layer.colorbar.visible = layer in (selected or first[-1:])
+            if kind(layer) == "map":
+                layer.colorbar.visible = layer in selected
 
     def _retire(self, old: list[Layer]) -> None:
         """Earlier results of the same averages would lie under the new ones."""
