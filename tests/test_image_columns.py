@@ -226,7 +226,8 @@ def test_the_covariance_is_that_of_the_whole_information():
     model = renderer.image(factor * renderer.transfer(profile)) + 5.0
     pairs = np.array([(a, b) for a in range(36) for b in range(a)])
     patches = Patches.of(SeparableProfile(profile, 2.0, np.float64), true, weight)
-    found = information(patches, 1.0 / model, pairs)
+    surface = SplineSurface(model.shape, 60.0, np.float64)
+    found = information(patches, 1.0 / model, pairs, surface)
     whole = np.zeros((36, 3, 36, 3))
     whole[np.arange(36), :, np.arange(36)] = found.block
     whole[found.first, :, found.second] = found.pair
@@ -459,14 +460,19 @@ def test_the_quick_way_for_gaussians_is_the_plain_one():
         along_y=np.concatenate([patches.along_y, zero], axis=2),
         along_x=np.concatenate([patches.along_x, zero], axis=2),
     )
-    quick, plain = (information(p, noise, pairs) for p in (patches, second))
+    surface = SplineSurface(noise.shape, 20.0, np.float64)
+    quick, plain = (information(p, noise, pairs, surface) for p in (patches, second))
     assert np.allclose(quick.block, plain.block, rtol=1e-10, atol=1e-10)
     assert np.array_equal(quick.first, plain.first)
     assert np.allclose(quick.pair, plain.pair, rtol=1e-10, atol=1e-10)
-    assert quick.spread == pytest.approx(plain.spread, rel=1e-10)
+    assert np.allclose(quick.coupling, plain.coupling, rtol=1e-10, atol=1e-10)
     by = patches.derivatives(slice(None))
     direct = np.einsum("nayx,nyx,nbyx->nab", by, patches.cut(noise), by)
     assert np.allclose(quick.block, direct, rtol=1e-10, atol=1e-10)
+    spline = np.zeros(surface.size)
+    spline.flat[quick.spline[7, 9]] = 1.0
+    coupled = by[7] * patches.cut(noise * surface.evaluate(spline))[7]
+    assert np.allclose(quick.coupling[7, :, 9], coupled.sum(axis=(1, 2)), rtol=1e-10, atol=1e-10)
     shift = patches.centre[quick.second] - patches.centre[quick.first]
     near = int(np.argmax(np.abs(quick.pair).max(axis=(1, 2)) * (np.abs(shift).max(axis=1) > 0)))
     images = np.zeros((2, 3, 90, 90))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import BSpline
-from scipy.sparse import coo_array, csc_array, csr_array
+from scipy.sparse import coo_array, csc_array
 
 from .types import FloatArray, IntArray
 
@@ -89,54 +89,35 @@ class SplineSurface:
         place = (np.concatenate(rows), np.concatenate(columns))
         return coo_array((np.concatenate(values), place), shape=(ny * nx, ny * nx)).tocsc()
 
-    def coupling(
-        self, position: FloatArray, level: FloatArray, slope: FloatArray, spread: float
-    ) -> csr_array:
-        """Coupling of columns to the splines, `(3N, ny nx)`, sparse.
+    def around(self, centre: IntArray, half: int) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Splines that reach into patches, at the rows and columns of their pixels.
 
         Parameters
         ----------
-        position : array, `(N, 2)`
-            (y, x) [px].
-        level : array, `(N, 3)`
-            Of weight, y and x to a constant.
-        slope : array, `(N,)`
-            Of y and x to a slope: a column that moves carries its light with it.
-        spread : float
-            Width of a column: two points stand for it, exact to third order [px].
+        centre : array of int, `(N, 2)`
+            Central pixel of each patch.
+        half : int
+            Pixels on each side of it.
+
+        Returns
+        -------
+        by_y, by_x : arrays, `(N, 2 half + 1, ky)` and `(N, 2 half + 1, kx)`
+            At most six splines each, in the first four of which a patch begins.
+        index : array of int, `(N, ky kx)`
+            Which they are, among the flattened coefficients.
         """
-        value, by, first = [], [], []
-        for knots, place in zip(self._knots, position.T, strict=True):
-            low, start = _local(knots, place - spread)
-            high, other = _local(knots, place + spread, start)
-            value.append(0.5 * (low + high))
-            by.append(0.5 * (high - low) / spread)
-            first.append(start)
-        product = value[0][:, :, None] * value[1][:, None, :]
-        data = level[:, :, None, None] * product[:, None]
-        slope = slope[:, None, None]
-        data[:, 1] += slope * by[0][:, :, None] * value[1][:, None, :]
-        data[:, 2] += slope * value[0][:, :, None] * by[1][:, None, :]
-        n, _, ky, kx = data.shape
-        row = first[0][:, None] + np.arange(ky)
-        column = first[1][:, None] + np.arange(kx)
-        index = (row[:, :, None] * self.size[1] + column[:, None, :]).reshape(n, 1, -1)
-        index = np.repeat(index, 3, axis=1)
-        start = np.arange(0, 3 * n + 1) * (ky * kx)
-        shape = (3 * n, self.size[0] * self.size[1])
-        return csr_array((data.ravel(), index.ravel(), start), shape=shape)
-
-
-def _local(
-    knots: FloatArray, place: FloatArray, first: IntArray | None = None
-) -> tuple[FloatArray, IntArray]:
-    """The five or fewer splines around each place, from the first that isn't zero on."""
-    dense = _basis(knots, place)
-    width = min(DEGREE + 2, dense.shape[1])
-    if first is None:
-        piece = np.searchsorted(knots, np.clip(place, knots[0], knots[-1]), side="right")
-        first = np.clip(piece - 1 - DEGREE, 0, dense.shape[1] - width)
-    return np.take_along_axis(dense, first[:, None] + np.arange(width), axis=1), first
+        offset = np.arange(-half, half + 1)
+        values, firsts = [], []
+        for axis in (0, 1):
+            rows, knots = self._rows[axis], self._knots[axis]
+            place = np.clip(centre[:, axis, None] + offset, 0, len(rows) - 1)
+            width = min(DEGREE + 3, rows.shape[1])
+            piece = np.searchsorted(knots, place[:, 0], side="right") - 1 - DEGREE
+            first = np.clip(piece, 0, rows.shape[1] - width)
+            values.append(rows[place[:, :, None], (first[:, None] + np.arange(width))[:, None]])
+            firsts.append(first[:, None] + np.arange(width))
+        index = firsts[0][:, :, None] * self.size[1] + firsts[1][:, None]
+        return values[0], values[1], index.reshape(len(centre), -1)
 
 
 def _knots(n: int, spacing: float) -> FloatArray:

@@ -88,7 +88,7 @@ class ImageColumnConfig(Config):
                 )
         ranges = {
             "sigma_px": (0.7, 100.0),
-            "background_spacing": (2.0, 1000.0),
+            "background_spacing": (3.0, 1000.0),
             "n_coefficients": (MIN_COEFFICIENTS, 40),
             "cutoff_sigma": (0.3, 2.0),
             "information_limit_per_pm": (0.004, np.inf),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.interpolate import make_interp_spline
 
+from .image_background import SplineSurface
 from .profiles import ColumnProfile
 from .types import FloatArray, IntArray
 
@@ -210,24 +211,23 @@ class Information:
         Pairs of columns, each once.
     pair : array, `(E, 3, 3)`
         Rows the first's parameters, columns the second's.
-    level : array, `(N, 3)`
-        Sum of each derivative times the pixels' weights: coupling to a constant.
-    weight : array, `(N,)`
-        Of the columns.
-    spread : float
-        Root mean square distance along an axis of what couples to the background [px].
+    coupling : array, `(N, 3, S)`
+        With the background's splines around each column.
+    spline : array of int, `(N, S)`
+        Which splines these are.
     """
 
     block: FloatArray
     first: IntArray
     second: IntArray
     pair: FloatArray
-    level: FloatArray
-    weight: FloatArray
-    spread: float
+    coupling: FloatArray
+    spline: IntArray
 
 
-def information(patches: Patches, weight_image: FloatArray, pairs: IntArray) -> Information:
+def information(
+    patches: Patches, weight_image: FloatArray, pairs: IntArray, surface: SplineSurface
+) -> Information:
     """Information of all columns.
 
     Parameters
@@ -237,61 +237,56 @@ def information(patches: Patches, weight_image: FloatArray, pairs: IntArray) -> 
         One over the variance of each pixel.
     pairs : array of int, `(E, 2)`
         Columns close enough to share pixels.
+    surface : SplineSurface
+        The background.
     """
     weight = patches.cut(weight_image)
-    block, spread = (
-        _separable_blocks(patches, weight) if patches.rank == 1 else _blocks(patches, weight)
-    )
+    by_y, by_x, spline = surface.around(patches.centre, patches.half)
+    blocks = _separable_blocks if patches.rank == 1 else _blocks
+    block, coupling = blocks(patches, weight, by_y, by_x)
     pairs, pair = _pair_blocks(patches, weight, pairs)
-    return Information(
-        block,
-        pairs[:, 0],
-        pairs[:, 1],
-        pair,
-        patches.project_cut(weight),
-        patches.weight.astype(float),
-        spread,
-    )
+    return Information(block, pairs[:, 0], pairs[:, 1], pair, coupling, spline)
 
 
-def _blocks(patches: Patches, weight: FloatArray) -> tuple[FloatArray, float]:
-    """Information of each column, and the width of what couples it to the background."""
-    n, side = len(weight), weight.shape[1]
+def _blocks(
+    patches: Patches, weight: FloatArray, by_y: FloatArray, by_x: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Information of each column, and its coupling to the splines around it."""
+    n = len(weight)
     block = np.empty((n, 3, 3))
-    mean = np.zeros((side, side))
+    coupling = np.empty((n, 3, by_y.shape[2], by_x.shape[2]))
     for start in range(0, n, CHUNK):
         part = slice(start, start + CHUNK)
         by = patches.derivatives(part)
         weighted = by * weight[part, None]
-        mean += weighted[:, 0].sum(axis=0)
         m = len(by)
         block[part] = weighted.reshape(m, 3, -1) @ by.reshape(m, 3, -1).swapaxes(1, 2)
-    return block, _width(mean.sum(axis=1), mean.sum(axis=0))
+        coupling[part] = by_y[part, None].swapaxes(2, 3) @ weighted @ by_x[part, None]
+    return block, coupling.reshape(n, 3, -1)
 
 
-def _separable_blocks(patches: Patches, weight: FloatArray) -> tuple[FloatArray, float]:
+def _separable_blocks(
+    patches: Patches, weight: FloatArray, by_y: FloatArray, by_x: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """The same for one product of functions of y and of x: a fraction of the work."""
     y, x = patches.along_y[:, :, 0], patches.along_x[:, :, 0]
-    by_y, by_x = (np.stack([f[:, 0] ** 2, f[:, 0] * f[:, 1], f[:, 1] ** 2], axis=1) for f in (y, x))
-    table = (by_y @ weight @ by_x.swapaxes(1, 2)).astype(float)
+    (yy, xx) = (np.stack([f[:, 0] ** 2, f[:, 0] * f[:, 1], f[:, 1] ** 2], axis=1) for f in (y, x))
+    table = (yy @ weight @ xx.swapaxes(1, 2)).astype(float)
     w = patches.weight.astype(float)
-    block = np.empty((len(w), 3, 3))
+    n, ky, kx = len(w), by_y.shape[2], by_x.shape[2]
+    block = np.empty((n, 3, 3))
     block[:, 0, 0] = table[:, 0, 0]
     block[:, 0, 1] = block[:, 1, 0] = w * table[:, 1, 0]
     block[:, 0, 2] = block[:, 2, 0] = w * table[:, 0, 1]
     block[:, 1, 1] = w * w * table[:, 2, 0]
     block[:, 2, 2] = w * w * table[:, 0, 2]
     block[:, 1, 2] = block[:, 2, 1] = w * w * table[:, 1, 1]
-    along_x = ((y[:, :1] @ weight)[:, 0] * x[:, 0]).sum(axis=0)
-    along_y = ((weight @ x[:, 0, :, None])[..., 0] * y[:, 0]).sum(axis=0)
-    return block, _width(along_y, along_x)
-
-
-def _width(along_y: FloatArray, along_x: FloatArray) -> float:
-    """Root mean square of the offset along an axis."""
-    square = (np.arange(len(along_y)) - len(along_y) // 2) ** 2
-    second = along_y @ square / along_y.sum() + along_x @ square / along_x.sum()
-    return float(np.sqrt(max(0.5 * second, 0.0)))
+    rows = (y[:, :, None] * by_y.swapaxes(1, 2)[:, None]).reshape(n, 2 * ky, -1)
+    columns = (x[:, :, None] * by_x.swapaxes(1, 2)[:, None]).reshape(n, 2 * kx, -1)
+    both = (rows @ weight @ columns.swapaxes(1, 2)).reshape(n, 2, ky, 2, kx).astype(float)
+    coupling = np.stack([both[:, 0, :, 0], both[:, 1, :, 0], both[:, 0, :, 1]], axis=1)
+    coupling[:, 1:] *= w[:, None, None, None]
+    return block, coupling.reshape(n, 3, -1)
 
 
 def _pair_blocks(

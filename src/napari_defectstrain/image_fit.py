@@ -197,7 +197,8 @@ class ImageFitter:
                 separable = SeparableProfile(state.shape.profile, self.sigma, model.dtype)
             patches = Patches.of(separable, state.position, state.weight)
             if rebuild:
-                found = information(patches, inverse, self.pairs[: 0 if first else None])
+                pairs = self.pairs[: 0 if first else None]
+                found = information(patches, inverse, pairs, self.surface)
                 state = self.without_empty(state, found)
                 cells = self.surface.gather(inverse)
                 equations = NormalEquations(
@@ -237,7 +238,8 @@ class ImageFitter:
             noise = self.noise(model)
         separable = SeparableProfile(state.shape.profile, self.sigma, model.dtype)
         patches = Patches.of(separable, state.position, state.weight)
-        found = information(patches, self.pixels.good / noise.variance(model), self.pairs)
+        inverse = self.pixels.good / noise.variance(model)
+        found = information(patches, inverse, self.pairs, self.surface)
         return ImageFit(state, found, noise, moved)
 
     def damping(self, state: ImageState) -> FloatArray:

@@ -169,37 +169,58 @@ def _fit(
     if weighted:
         least = 0.02 * np.mean(np.abs(model)) * noise.gain + 1e-12
         weight = near.used / np.maximum(noise.gain * model + noise.constant, least)
-    damping = np.full(len(p), 1e-3)
-    cost = np.sum(weight * (near.value - model) ** 2, axis=1)
     enough = near.used.sum(axis=1) >= MIN_PIXELS
-    done = ~enough
-    step = np.zeros_like(p)
+    last = np.full(len(p), np.inf)
+    going = np.flatnonzero(enough)
+    here = near.part(going)
+    model, jacobian, weight = model[going], jacobian[going], weight[going]
+    damping = np.full(len(going), 1e-3)
     for _ in range(4 * config.max_iterations):
-        weighed = jacobian * weight[:, None]
-        normal = weighed @ jacobian.swapaxes(1, 2)
-        scale = 1.0 / np.sqrt(np.maximum(np.einsum("mii->mi", normal), 1e-300))
-        scale[~enough] = 0.0
-        normal = normal * scale[:, :, None] * scale[:, None, :]
-        normal += np.maximum(damping, 1e-12)[:, None, None] * np.eye(N_PARAMETERS)
-        right = scale * (weighed @ (near.value - model)[..., None])[..., 0]
-        step = scale * np.linalg.solve(normal, right[..., None])[..., 0]
-        step[:, 1:3] = np.clip(step[:, 1:3], -MAX_STEP_SIGMA * sigma, MAX_STEP_SIGMA * sigma)
-        step[done] = 0.0
-        tried_model, tried_jacobian = _gaussian(near, p + step)
-        tried = np.sum(weight * (near.value - tried_model) ** 2, axis=1)
-        better = tried <= cost * (1 + 1e-12)
-        p = np.where(better[:, None], p + step, p)
-        model = np.where(better[:, None], tried_model, model)
-        jacobian = np.where(better[:, None, None], tried_jacobian, jacobian)
-        cost = np.where(better, tried, cost)
-        damping = np.clip(np.where(better, damping * 0.1, damping * 10.0), 1e-12, 1e6)
-        settled = np.abs(step[:, 1:3]).max(axis=1) < 0.1 * config.tolerance_px
-        done |= better & settled & (damping < 1e-2)
-        if done.all():
+        if len(going) == 0:
             break
+        p[going], model, jacobian, damping, last[going], better = _step(
+            here, p[going], model, jacobian, weight, damping, MAX_STEP_SIGMA * sigma
+        )
+        settled = better & (last[going] < 0.1 * config.tolerance_px) & (damping < 1e-2)
+        if settled.any():
+            left = np.flatnonzero(~settled)
+            going, here, damping = going[left], here.part(left), damping[left]
+            model, jacobian, weight = model[left], jacobian[left], weight[left]
     definite = (p[:, 4] > 0) & (p[:, 4] * p[:, 6] > p[:, 5] ** 2) & (p[:, 0] > 0)
-    near_enough = np.abs(step[:, 1:3]).max(axis=1) < max(config.tolerance_px, 1e-2)
-    return p, np.asarray(enough & definite & near_enough)
+    return p, np.asarray(enough & definite & (last < max(config.tolerance_px, 1e-2)))
+
+
+def _step(
+    near: _Neighbourhoods,
+    p: FloatArray,
+    model: FloatArray,
+    jacobian: FloatArray,
+    weight: FloatArray,
+    damping: FloatArray,
+    limit: float,
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, BoolArray]:
+    """Parameters, model, Jacobian and damping after a step, how far it went, which gained."""
+    residual = near.value - model
+    cost = np.sum(weight * residual**2, axis=1)
+    weighed = jacobian * weight[:, None]
+    normal = weighed @ jacobian.swapaxes(1, 2)
+    scale = 1.0 / np.sqrt(np.maximum(np.einsum("mii->mi", normal), 1e-300))
+    normal = normal * scale[:, :, None] * scale[:, None, :]
+    normal += damping[:, None, None] * np.eye(N_PARAMETERS)
+    right = scale * (weighed @ residual[..., None])[..., 0]
+    step = scale * np.linalg.solve(normal, right[..., None])[..., 0]
+    step[:, 1:3] = np.clip(step[:, 1:3], -limit, limit)
+    tried_model, tried_jacobian = _gaussian(near, p + step)
+    tried = np.sum(weight * (near.value - tried_model) ** 2, axis=1)
+    better = tried <= cost * (1 + 1e-12)
+    return (
+        np.where(better[:, None], p + step, p),
+        np.where(better[:, None], tried_model, model),
+        np.where(better[:, None, None], tried_jacobian, jacobian),
+        np.clip(np.where(better, damping * 0.1, damping * 10.0), 1e-12, 1e6),
+        np.abs(step[:, 1:3]).max(axis=1),
+        better,
+    )
 
 
 def _gaussian(near: _Neighbourhoods, p: FloatArray) -> tuple[FloatArray, FloatArray]:

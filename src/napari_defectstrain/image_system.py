@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import bsr_array, csc_array, eye_array
+from scipy.sparse import bsr_array, csc_array, csr_array, eye_array
 from scipy.sparse.linalg import splu
 
 from .image_background import SplineSurface
@@ -51,12 +51,19 @@ class NormalEquations:
         block[:, np.arange(3), np.arange(3)] += damping
         self._inverse = inverse_of(block)
         self._matrix = _block_matrix(block, first, second, pair)
-        level = np.where(self.held, 0.0, information.level)
-        slope = np.where(empty, 0.0, information.weight * information.level[:, 0])
-        spread = max(information.spread, 0.1)
-        self._coupling = surface.coupling(position, level, slope, spread)
+        coupling = np.where(self.held[..., None], 0.0, information.coupling)
+        n, _, m = coupling.shape
+        self._coupling = csr_array(
+            (
+                coupling.ravel(),
+                np.repeat(information.spline, 3, axis=0).ravel(),
+                np.arange(3 * n + 1) * m,
+            ),
+            shape=(3 * n, surface.size[0] * surface.size[1]),
+        )
         self._background = self._ridged(surface.normal(cells))
         # what is left of the background's information when each column's own is eliminated
+        level = coupling.sum(axis=2)  # the splines' sum is 1
         lost = np.einsum("na,nab,nb->n", level, self._inverse, level)
         # (of columns that overlap too much, for they share what they take)
         lost *= min(1.0, float(cells.sum() / lost.sum())) * MOST_LOST
