@@ -8,7 +8,7 @@ from ..agreement import Agreement
 from ..comparison import ATOMISTIC, DIFFERENCE, ELASTIC, MEASURED
 from ..field_symmetry import DisplacementDecay
 from ..line_profile import LineProfile
-from ..reference import BUNDLED_NOTE
+from ..reference import BUNDLED_NOTE, Amplitude, Reference
 from ._comparing import Answer
 
 MEANING = {
@@ -77,6 +77,14 @@ def reference_title(answer: Answer) -> str:
     if BUNDLED_NOTE in reference.notes:
         lines += [part.strip() for part in BUNDLED_NOTE.replace(", see", ",\nsee").split("\n")]
     return "\n".join(lines)
+
+
+def notes_of(answer: Answer) -> str:
+    """What must stand beside everything that shows the reference; empty without one."""
+    reference = answer.comparison.reference
+    if reference is None or not reference.notes:
+        return ""
+    return f"reference: {'; '.join(reference.notes)}"
 
 
 def rows_of(answer: Answer) -> list[Row]:
@@ -150,9 +158,6 @@ def _reference_rows(answer: Answer) -> list[Row]:
         return []
     notes = "; ".join(reference.notes)
     through = "simulated and measured alike" if answer.asked.route == "microscope" else "direct"
-    passivated = f"{100 * amplitude.passivated:.0f} ± {100 * amplitude.sigma:.0f} %"
-    if amplitude.s >= 1.0:
-        passivated = "0, s is not below 1"
     return [
         Row("Reference", f"{reference.name}, {through}", notes or reference.name),
         *([Row("", notes, notes)] if notes else []),
@@ -171,13 +176,23 @@ def _reference_rows(answer: Answer) -> list[Row]:
             agreement_text(amplitude.scaled),
             "How well the reference fits when scaled by s",
         ),
-        Row("Passivated", f"1 − s = {passivated} (an interpretation)", INTERPRETATION),
+        *_passivated_row(reference, amplitude),
         Row(
             "Out of plane",
             f"up to {reference.out_of_plane_pm:.0f} pm",
             "Largest change of height of any atom of the reference: how far the projection serves",
         ),
     ]
+
+
+def _passivated_row(reference: Reference, amplitude: Amplitude) -> list[Row]:
+    """What s would mean for vacancies; substituted columns can't be passivated."""
+    if reference.columns.role not in ("V1", "V2"):
+        return []
+    text = f"{100 * amplitude.passivated:.0f} ± {100 * amplitude.sigma:.0f} %"
+    if amplitude.s >= 1.0:
+        text = "0, s is not below 1"
+    return [Row("Passivated", f"1 − s = {text} (an interpretation)", INTERPRETATION)]
 
 
 def agreement_text(found: Agreement) -> str:

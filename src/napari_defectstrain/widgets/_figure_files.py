@@ -17,6 +17,7 @@ from ..io import write_table
 from ..types import STRAIN_COMPONENTS, Progress, StrainField
 from . import _panel
 from ._comparing import Answer, Asked, Comparer
+from ._comparison_text import notes_of, reference_title
 from ._comparison_view import ComparisonView
 from ._profile_plot import write_profile
 from ._saving import ask_folder, may_replace
@@ -105,18 +106,21 @@ def save(
     for i, (name, answer) in enumerate(answers.items()):
         progress(0.4 + 0.6 * i / len(answers), f"Figures of {name}")
         own = answer.comparison.displacement[MEASURED]
-        maps = {n: f for n, f in answer.panels.items() if n != DIFFERENCE}
+        # what must stand beside a reference stands in its figures, too
+        named = {
+            reference_title(answer) if n == ATOMISTIC else n: f for n, f in answer.panels.items()
+        }
+        maps = {n: f for n, f in named.items() if n != DIFFERENCE}
         profile, material = answer.profile, comparer.material
-        fade = False
-        main = comparison_figure(maps, own, profile=profile, material=material, fade=fade)
+        main = comparison_figure(maps, own, profile=profile, material=material)
         written += _figure(folder, f"strain_{name}", main)
-        supplement = comparison_figure(answer.panels, own, STRAIN_COMPONENTS, fade=fade)
+        supplement = comparison_figure(named, own, STRAIN_COMPONENTS)
         written += _figure(folder, f"strain_all_components_{name}", supplement)
         written += _table(folder, f"strain_{name}.csv", strain_table(answer.panels))
         if profile is not None:
             for ending in (*ENDINGS, ".csv"):
                 path = folder / f"profile_{name}{ending}"
-                write_profile(path, profile, material)
+                write_profile(path, profile, material, notes_of(answer))
                 written.append(path)
     return written
 

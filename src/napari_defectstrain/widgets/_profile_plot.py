@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.figure import Figure
 from napari.components import ViewerModel
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Signal
@@ -15,7 +16,7 @@ from ..materials import Material
 from ..types import DefectStrainError
 from . import _panel
 from ._comparing import Answer
-from ._comparison_text import profile_text
+from ._comparison_text import notes_of, profile_text
 from ._fields import COMPONENTS
 from ._lifetime import connect
 from ._saving import ask_path
@@ -33,11 +34,13 @@ class ProfileCanvas(MeasurementCanvas):
 
     def __init__(self, theme: str, height: int = 190) -> None:
         self._profile: LineProfile | None = None
+        self._notes = ""
         super().__init__(theme, height)
 
-    def show_profile(self, profile: LineProfile, material: Material) -> None:
-        """Draw a profile."""
+    def show_profile(self, profile: LineProfile, material: Material, notes: str) -> None:
+        """Draw a profile; the notes stand along its right edge."""
         self._profile, self._material, self._message = profile, material, ""
+        self._notes = notes
         self.redraw()
 
     def show_message(self, message: str) -> None:
@@ -53,6 +56,7 @@ class ProfileCanvas(MeasurementCanvas):
         self.figure.clear()
         with mpl.rc_context(self._colours()):
             draw_profile(self.figure.subplots(), self._profile, self._material)
+            write_notes(self.figure, self._notes)
         self.draw_idle()
 
 
@@ -72,6 +76,7 @@ class ProfilePanel(QWidget):
         self.viewer = viewer
         self.profile: LineProfile | None = None
         self._material: Material | None = None
+        self._notes = ""
         self.setMinimumHeight(220)
         row = QHBoxLayout()
         self.component = _panel.choice([AS_MAPS, *COMPONENTS, *DISPLACEMENT_COMPONENTS])
@@ -132,7 +137,8 @@ class ProfilePanel(QWidget):
             self.canvas.show_message(answer.line_problem)
             self.state.setText("")
             return
-        self.canvas.show_profile(answer.profile, material)
+        self._notes = notes_of(answer)
+        self.canvas.show_profile(answer.profile, material, self._notes)
         self.state.setText(f"{answer.asked.class_name}  {profile_text(answer.profile)}")
 
     def write(self) -> None:
@@ -144,7 +150,7 @@ class ProfilePanel(QWidget):
             path = ask_path(self, "Export the line profile", name, FILES, ENDINGS)
             if path is None:
                 return
-            write_profile(path, self.profile, self._material)
+            write_profile(path, self.profile, self._material, self._notes)
         except (DefectStrainError, OSError) as mistake:
             show_error(str(mistake))
             return
@@ -154,9 +160,20 @@ class ProfilePanel(QWidget):
         self.canvas.set_theme(self.viewer.theme)
 
 
-def write_profile(path: Path, profile: LineProfile, material: Material | None) -> None:
-    """A profile as CSV (positions in pm, strain as fractions), or as a figure."""
+def write_profile(
+    path: Path, profile: LineProfile, material: Material | None, notes: str = ""
+) -> None:
+    """A profile as CSV (positions in pm, strain as fractions), or as a figure with its notes."""
     if path.suffix.lower() == ".csv":
         write_table(path, profile.table())
         return
-    profile_figure(profile, material).savefig(path, dpi=300)
+    figure = profile_figure(profile, material)
+    write_notes(figure, notes)
+    figure.savefig(path, dpi=300)
+
+
+def write_notes(figure: Figure, notes: str) -> None:
+    """Small words along the right edge of a figure, which is left free for them."""
+    if notes:
+        figure.get_layout_engine().set(rect=(0.0, 0.0, 0.975, 1.0))
+        figure.text(0.995, 0.5, notes, rotation=90, ha="right", va="center", fontsize=6)
