@@ -26,7 +26,7 @@ def atomap() -> Fit:
         sublattice = Sublattice(start[:, ::-1], image=image)
         sublattice.find_nearest_neighbors()
         sublattice.refine_atom_positions_using_2d_gaussian(
-            percent_to_nn=0.40, rotation_enabled=False, show_progressbar=False
+            percent_to_nn=0.40, show_progressbar=False
         )
         return np.stack([sublattice.y_position, sublattice.x_position], axis=1)
 
@@ -39,11 +39,14 @@ def spotfitlm() -> Fit:
     from spotfitlm import fit_symmetric_gaussian_mle
 
     def fit(image: Array, start: Array, sigma: float) -> Array:
-        row, column = np.rint(start).astype(np.int64).T
-        box = 2 * int(round(2.5 * sigma)) + 1
-        table = fit_symmetric_gaussian_mle(image, (row, column), box, sigma, 100)
+        half = int(round(2.0 * sigma))
+        centre = np.rint(start).astype(np.int64)
+        # boxes that cross the border crash it
+        whole = np.all((centre > half) & (centre < np.array(image.shape) - half - 1), axis=1)
+        row, column = (np.ascontiguousarray(c) for c in centre[whole].T)
+        table = fit_symmetric_gaussian_mle(image, (row, column), 2 * half + 1, sigma, 100)
         found = table[["y", "x"]].to_numpy()
-        # columns near the border are left out: who is who is told by place
+        # who is who is told by place: some may be left out
         distance, index = cKDTree(found).query(start)
         return np.where((distance < 2.0 * sigma)[:, None], found[index], np.nan)
 
