@@ -34,9 +34,16 @@ def test_windows_of_another_class_are_taken_out_of_the_positions():
     np.testing.assert_array_equal(measured["SV"].fits.position_pm, before)
     # half of the share, and its scatter as a count of 100 windows
     sigma = np.hypot(0.5 * 0.1, np.sqrt(0.1 / 100))
-    expected = sigma * np.abs(measured["2Se"].fits.position_pm - before)
+    # (mixed - s other) / (1 - s) by s: the pure difference, over the purity
+    difference = np.abs(measured["2Se"].fits.position_pm - columns["SV"].fits.position_pm)
+    expected = sigma * difference / 0.9
     np.testing.assert_allclose(np.abs(known["SV"].impurity_errors_pm[0]), expected)
-    assert np.all(known["SV"].neighbours_pm == 0.0)  # not known in these stacks
+    assert np.all(known["SV"].neighbours_pm == 0.0)
+    assert not known["SV"].neighbours_known  # in these stacks
+    # the noise of the mixture grows with what is made of it
+    np.testing.assert_allclose(columns["SV"].influence_pm, measured["SV"].influence_pm / 0.9)
+    sigma_pm = columns["SV"].fits.sigma_pm
+    np.testing.assert_allclose(sigma_pm, measured["SV"].fits.sigma_pm / 0.9)
     as_they_are, _ = without_known_biases(measured, averages, stacks, "2Se", 0.5, correct=False)
     np.testing.assert_array_equal(as_they_are["SV"].fits.position_pm, before)
 
@@ -52,8 +59,77 @@ def test_a_purity_without_contaminants_is_an_error_only():
     columns, known = without_known_biases(measured, averages, stacks, "2Se", 0.5, correct=True)
     assert mean_spacing(columns["SV"].fits) == pytest.approx(0.95 * A)
     difference = measured["2Se"].fits.position_pm - measured["SV"].fits.position_pm
-    expected = 0.06 / np.sqrt(3) * difference
+    expected = 0.06 / 0.94 / np.sqrt(3) * difference
     np.testing.assert_allclose(known["SV"].impurity_errors_pm[0], expected)
+
+
+def test_a_class_that_is_not_measured_is_an_error_as_wide_as_its_share():
+    rng = np.random.default_rng(5)
+    measured = {
+        "2Se": measurement("2Se", 0.0, 200, rng),
+        "SV": measurement("SV", -0.05, 100, rng),
+    }
+    stacks = {name: noisy(name, len(m.influence_pm), rng) for name, m in measured.items()}
+    averages = {name: average_of(stack) for name, stack in stacks.items()}
+    averages["SV"] = replace(averages["SV"], purity=0.9, contaminants={"DV": 0.1})
+    averages["2Se"] = replace(averages["2Se"], purity=0.98, contaminants={"DV": 0.02})
+    columns, known = without_known_biases(measured, averages, stacks, "2Se", 0.5, correct=True)
+    difference = np.abs(measured["2Se"].fits.position_pm - measured["SV"].fits.position_pm)
+    assert mean_spacing(columns["SV"].fits) == pytest.approx(0.95 * A)
+    for name, share in (("SV", 0.1), ("2Se", 0.02)):
+        expected = share / (1 - share) / np.sqrt(3) * difference
+        found = np.sqrt(np.sum(known[name].impurity_errors_pm ** 2, axis=0))
+        np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize("purity", [0.0, 0.05, 0.4])
+def test_mostly_other_windows_leave_the_class_as_it_is_with_all_of_that_as_its_error(purity):
+    rng = np.random.default_rng(6)
+    measured = {
+        "2Se": measurement("2Se", 0.0, 200, rng),
+        "SV": measurement("SV", -0.02, 100, rng),
+    }
+    stacks = {name: noisy(name, len(m.influence_pm), rng) for name, m in measured.items()}
+    averages = {name: average_of(stack) for name, stack in stacks.items()}
+    averages["SV"] = replace(averages["SV"], purity=purity, contaminants={"2Se": 1 - purity})
+    columns, known = without_known_biases(measured, averages, stacks, "2Se", 0.5, correct=True)
+    np.testing.assert_array_equal(columns["SV"].fits.position_pm, measured["SV"].fits.position_pm)
+    np.testing.assert_array_equal(columns["SV"].influence_pm, measured["SV"].influence_pm)
+    difference = np.abs(measured["2Se"].fits.position_pm - measured["SV"].fits.position_pm)
+    found = np.sqrt(np.sum(known["SV"].impurity_errors_pm ** 2, axis=0))
+    # below 5 % nothing can be said of the class
+    np.testing.assert_allclose(found, (1 - purity) / max(purity, 0.05) * difference)
+
+
+def test_neighbours_of_classes_without_a_field_are_an_error():
+    rng = np.random.default_rng(7)
+    measured = {
+        "2Se": measurement("2Se", 0.0, 300, rng, sigma=0.1),
+        "SV": measurement("SV", -0.05, 80, rng, sigma=0.1),
+    }
+    place = np.tile([2.0 * A, 0.0], (80, 1))
+    nobody = Neighbours(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 2)), 2000.0)
+
+    def known_of(role):
+        around = Neighbours(np.arange(80), np.full(80, ROLES.index(role)), place, 2000.0)
+        stacks = {
+            name: replace(
+                noisy(name, len(m.influence_pm), rng),
+                class_names=WSE2.class_names,
+                neighbours=around if name == "SV" else nobody,
+            )
+            for name, m in measured.items()
+        }
+        averages = {name: average_of(stack) for name, stack in stacks.items()}
+        return without_known_biases(measured, averages, stacks, "2Se", 0.5, correct=True)[1]["SV"]
+
+    as_measured, unlike = known_of("V1"), known_of("V2")
+    assert np.all(as_measured.neighbours_error_pm == 0.0)
+    assert as_measured.neighbours_known and unlike.neighbours_known
+    # as far as what the measured class would do there, which takes itself out of its own field
+    size = np.abs(unlike.neighbours_error_pm).max()
+    assert size == pytest.approx(np.abs(as_measured.neighbours_u_pm).max() / np.sqrt(3), rel=0.2)
+    assert np.all(unlike.neighbours_u_pm == 0.0)
 
 
 def test_windows_left_out_as_improbable_tell_what_the_choice_did():

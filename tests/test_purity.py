@@ -118,7 +118,7 @@ def test_mixed_stacks_are_unmixed():
             sum(light[k][:, None] * np.nan_to_num(pure[k]) for k in share) / total[:, None]
         )
     measured["DV"][0] = np.nan  # not fitted, though there is a little light of SV
-    bias = unmix_positions(measured, weight, mixtures)
+    bias, _ = unmix_positions(measured, weight, mixtures)
     for name in ("2Se", "SV"):
         np.testing.assert_allclose(measured[name] - bias[name], pure[name], atol=1e-9)
     np.testing.assert_allclose((measured["DV"] - bias["DV"])[1:], pure["DV"][1:], atol=1e-9)
@@ -128,5 +128,35 @@ def test_mixed_stacks_are_unmixed():
 def test_classes_that_are_not_measured_change_nothing():
     position = {"2Se": np.zeros((3, 2)), "SV": np.ones((3, 2))}
     weight = {name: np.ones(3) for name in position}
-    bias = unmix_positions(position, weight, {"SV": {"other": 0.2}})
+    bias, _ = unmix_positions(position, weight, {"SV": {"other": 0.2}})
     assert all(np.all(b == 0.0) for b in bias.values())
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        {"SV": {"2Se": 1.0}},
+        {"SV": {"2Se": 0.95}},
+        {"SV": {"DV": 0.5}, "DV": {"SV": 0.5}},
+        {"SV": {"DV": 0.49}, "DV": {"SV": 0.49}},  # its solution would enlarge differences by 50
+    ],
+)
+def test_shares_that_can_not_be_solved_for_change_nothing(shares):
+    rng = np.random.default_rng(3)
+    position = {name: rng.normal(0, 5, (7, 2)) for name in ("2Se", "SV", "DV")}
+    weight = {name: np.ones(7) for name in position}
+    bias, found = unmix_positions(position, weight, shares)
+    assert all(np.all(b == 0.0) for b in bias.values())
+    for name in position:
+        np.testing.assert_array_equal(found.amplification(name), 1.0)
+        k = found.names.index(name)
+        assert np.all(found.corrected[k] == (name not in shares))
+
+
+def test_noise_grows_with_the_impurity():
+    rng = np.random.default_rng(4)
+    position = {name: rng.normal(0, 5, (7, 2)) for name in ("2Se", "SV")}
+    weight = {name: np.ones(7) for name in position}
+    bias, found = unmix_positions(position, weight, {"SV": {"2Se": 0.2}})
+    np.testing.assert_allclose(found.amplification("SV"), 1.25)
+    np.testing.assert_allclose(bias["SV"], 0.25 * (position["2Se"] - position["SV"]), atol=1e-12)
