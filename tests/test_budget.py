@@ -152,6 +152,54 @@ def test_known_biases_leave_their_uncertainty_or_count_in_full() -> None:
     assert full.corrections == {}
 
 
+def lost(measured: ColumnMeasurement, which: np.ndarray) -> ColumnMeasurement:
+    """The same without the positions of some columns."""
+    position = measured.fits.position_pm.copy()
+    position[which] = np.nan
+    influence = measured.influence_pm.copy()
+    influence[:, np.repeat(which, 2)] = np.nan
+    covariance = measured.fits.covariance_pm2.copy()
+    covariance[np.repeat(which, 2)] = covariance[:, np.repeat(which, 2)] = np.nan
+    fits = replace(measured.fits, position_pm=position, covariance_pm2=covariance)
+    return replace(measured, fits=fits, influence_pm=influence, check_position_pm=position)
+
+
+def test_metals_without_a_position_cost_no_more_than_their_own_errors() -> None:
+    measured = measurement("SV", -0.05, 60, np.random.default_rng(20))
+    site, is_metal = measured.fits.site_pm, measured.fits.is_metal
+    whole = budget(measured)
+    far = np.zeros(len(site), bool)
+    far[np.flatnonzero(is_metal & (np.hypot(*site.T) > 0.8 * A))[0]] = True
+    one = budget(lost(measured, far))
+    assert one.sigma_stat == pytest.approx(whole.sigma_stat, rel=0.1)
+    assert np.isnan(one.statistical_pm[far]).all()
+    assert np.isfinite(one.total_pm[~far]).all()
+    in_reference = budget(measured, reference=lost(REFERENCE, far))
+    assert in_reference.sigma_stat == pytest.approx(whole.sigma_stat, rel=0.1)
+    none = budget(lost(measured, is_metal))
+    assert np.isnan(none.sigma_total)
+    assert none.strain_design_effect == 1.0
+    assert np.isnan([none.strain_parts[part] for part in ("scan", "registration")]).all()
+    assert np.isfinite(none.total_pm[~is_metal]).all()
+
+
+def test_what_cannot_be_told_is_unknown_and_counts_as_none() -> None:
+    measured = measurement("SV", -0.05, 6, np.random.default_rng(21))
+    few = budget(
+        measured,
+        replace(nothing_known(measured), neighbours_known=False),
+        stack=stack_for(measured, 3),
+    )
+    assert few.unknown == ("model", "registration", "scan", "neighbours")
+    for part in few.unknown:
+        assert np.isnan(few.strain_parts[part])
+        assert np.isnan(few.parts[part]).all()
+        assert np.isnan(few.rms_pm(measured.fits.is_metal)[part])
+    assert few.strain_systematic == pytest.approx(few.strain_parts["profile"])
+    assert np.isfinite(few.sigma_total)
+    assert np.isfinite(few.total_pm).all()
+
+
 def values(
     windows: int, images: int, shared: float, rng: np.random.Generator, balanced: bool = False
 ) -> WindowValues:
@@ -167,15 +215,15 @@ def values(
 def test_images_that_share_an_error() -> None:
     groups = np.zeros(60, dtype=int)
     rng = np.random.default_rng(7)
-    independent = between_images(values(200, 10, 0.0, rng), None, groups, rng)
+    independent = between_images(values(200, 10, 0.0, rng), None, groups, rng, 1)
     assert independent.ratio[0] == pytest.approx(1.0, abs=4 * independent.chance_std[0])
     # 60 quantities over 10 images tell a variance to sqrt(2 / 540) = 6 %
     assert independent.chance_std[0] == pytest.approx(0.06, abs=0.02)
-    sharing = between_images(values(200, 10, 0.5, rng), None, groups, rng)
+    sharing = between_images(values(200, 10, 0.5, rng), None, groups, rng, 1)
     # the shared variance of 0.25 over 10 images, in 60 quantities: known to 6 % of 0.03
     assert sharing.excess[0] == pytest.approx(0.25 / 10, rel=0.3)
     assert sharing.design_effect[0] == 1.0
-    made_up = between_images(values(200, 10, 0.0, rng, balanced=True), None, groups, rng)
+    made_up = between_images(values(200, 10, 0.0, rng, balanced=True), None, groups, rng, 1)
     assert made_up.ratio[0] < 1e-20
     assert made_up.design_effect[0] < 1e-20
     assert made_up.excess[0] == 0.0
@@ -192,27 +240,28 @@ def test_what_class_and_reference_share_in_an_image_cancels() -> None:
         return WindowValues(value - value.mean(axis=0), image, rng.random(n))
 
     own, base = of(200, 1.0), of(300, -1.0)  # the reference's count negatively
-    assert between_images(own, base, groups, rng).excess[0] < 0.003
-    assert between_images(own, None, groups, rng).excess[0] > 0.05
+    assert between_images(own, base, groups, rng, 1).excess[0] < 0.003
+    assert between_images(own, None, groups, rng, 1).excess[0] > 0.05
 
 
 def test_too_few_images_or_windows_tell_nothing() -> None:
     rng = np.random.default_rng(9)
     groups = np.zeros(60, dtype=int)
-    few = between_images(values(60, 3, 5.0, rng), None, groups, rng)
-    assert (few.ratio[0], few.excess[0], few.design_effect[0]) == (1.0, 0.0, 1.0)
-    assert shift_excess(values(7, 7, 0.0, rng), groups, rng)[0] == 0.0
+    few = between_images(values(60, 3, 5.0, rng), None, groups, rng, 1)
+    assert (few.ratio[0], few.design_effect[0]) == (1.0, 1.0)
+    assert np.isnan(few.excess[0])
+    assert np.isnan(shift_excess(values(7, 7, 0.0, rng), groups, rng, 1)[0])
 
 
 def test_windows_that_were_moved_far() -> None:
     rng = np.random.default_rng(10)
     groups = np.zeros(60, dtype=int)
     plain = values(200, 10, 0.0, rng)
-    assert shift_excess(plain, groups, rng)[0] < 0.002  # of 1 / 200
+    assert shift_excess(plain, groups, rng, 1)[0] < 0.002  # of 1 / 200
     far = (plain.shift_pm > np.median(plain.shift_pm))[:, None]
     pulled = replace(plain, value=plain.value + 0.6 * (far - far.mean()))
     # the halves differ by 0.6, the mean of all is 0.3 from either
-    assert shift_excess(pulled, groups, rng)[0] == pytest.approx(0.09, rel=0.2)
+    assert shift_excess(pulled, groups, rng, 1)[0] == pytest.approx(0.09, rel=0.2)
 
 
 def test_settings_out_of_range_are_refused() -> None:

@@ -52,7 +52,7 @@ class BetweenImages:
     chance_std : array, `(n groups,)`
         How much the ratio scatters about 1 if windows are dealt to the images at random.
     excess : array, `(n groups,)`
-        Variance between images beyond that of windows and chance.
+        Variance between images beyond that of windows and chance; NaN where it can't be told.
     """
 
     ratio: FloatArray
@@ -67,7 +67,11 @@ class BetweenImages:
 
 
 def between_images(
-    own: WindowValues, base: WindowValues | None, groups: IntArray, rng: np.random.Generator
+    own: WindowValues,
+    base: WindowValues | None,
+    groups: IntArray,
+    rng: np.random.Generator,
+    n_groups: int,
 ) -> BetweenImages:
     """How much whole images differ, against how much their windows do.
 
@@ -86,16 +90,17 @@ def between_images(
     groups : array of int, `(K,)`
         Quantities of one group are expected to suffer alike: their variances are averaged.
     rng : numpy Generator
+    n_groups : int
+        Of which some may be empty: nothing is known of these.
 
     Returns
     -------
     BetweenImages
-        Ratio 1 and no excess where fewer than `MIN_IMAGES` images hold the class: nothing is
-        known then.
+        Ratio 1 and an excess of NaN where fewer than `MIN_IMAGES` images hold the class: nothing
+        is known then.
     """
-    shape = groups.max(initial=-1) + 1
     if len(np.unique(own.image_index)) < MIN_IMAGES:
-        return BetweenImages(np.ones(shape), np.zeros(shape), np.zeros(shape))
+        return BetweenImages(np.ones(n_groups), np.zeros(n_groups), np.full(n_groups, np.nan))
     members = [own] if base is None else [own, base]
     images = np.unique(np.concatenate([m.image_index for m in members]))
 
@@ -105,7 +110,7 @@ def between_images(
             share = np.zeros((len(images), len(place)))
             share[place, np.arange(len(place))] = 1.0 / len(place)
             total += share @ member.value
-        return _by_group(np.sum(total**2, axis=0), groups)
+        return by_group(np.sum(total**2, axis=0), groups, n_groups)
 
     places = [np.searchsorted(images, m.image_index) for m in members]
     chance = np.array([variance([rng.permutation(p) for p in places]) for _ in range(PERMUTATIONS)])
@@ -115,7 +120,9 @@ def between_images(
     )
 
 
-def shift_excess(own: WindowValues, groups: IntArray, rng: np.random.Generator) -> FloatArray:
+def shift_excess(
+    own: WindowValues, groups: IntArray, rng: np.random.Generator, n_groups: int
+) -> FloatArray:
     """Variance of a class's quantities that comes with how far registration moved the windows.
 
     A quarter of the squared difference between the means of the half that was moved farther and
@@ -126,31 +133,34 @@ def shift_excess(own: WindowValues, groups: IntArray, rng: np.random.Generator) 
     own : WindowValues
     groups : array of int, `(K,)`
     rng : numpy Generator
+    n_groups : int
+        As in `between_images`.
 
     Returns
     -------
     array, `(n groups,)`
-        Zero for fewer than `MIN_WINDOWS` windows.
+        NaN for fewer than `MIN_WINDOWS` windows: they can't tell.
     """
     n = len(own.value)
     if n < MIN_WINDOWS:
-        return np.zeros(groups.max(initial=-1) + 1)
+        return np.full(n_groups, np.nan)
     half = n // 2
     order = np.argsort(own.shift_pm, kind="stable")
     sign = np.zeros((PERMUTATIONS + 1, n))
     sign[0, order[:half]], sign[0, order[half:]] = -1.0 / half, 1.0 / (n - half)
     sign[1:] = rng.permuted(np.tile(sign[0], (PERMUTATIONS, 1)), axis=1)
     square = (0.5 * sign @ own.value) ** 2
-    pooled = np.stack([_by_group(row, groups) for row in square])
+    pooled = np.stack([by_group(row, groups, n_groups) for row in square])
     return _beyond_chance(pooled[0], pooled[1:])
 
 
-def _by_group(square: FloatArray, groups: IntArray) -> FloatArray:
-    """Mean of each group's squares, those that are known."""
+def by_group(square: FloatArray, groups: IntArray, n_groups: int) -> FloatArray:
+    """Mean of each group's squares `(..., K)` that are known, `(n_groups,)`; NaN without any."""
     known = np.isfinite(square)
-    count = np.bincount(groups[known], minlength=groups.max(initial=-1) + 1)
-    total = np.bincount(groups[known], square[known], minlength=len(count))
-    return np.asarray(total / np.maximum(count, 1))
+    group = np.broadcast_to(groups, square.shape)[known]
+    count = np.bincount(group, minlength=n_groups)
+    total = np.bincount(group, square[known], minlength=n_groups)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
 
 
 def _beyond_chance(found: FloatArray, chance: FloatArray) -> FloatArray:

@@ -65,11 +65,12 @@ class ErrorBudget:
     statistical_pm : array, `(M, 2)`
         Scatter of the windows of the class and of the reference [pm].
     parts : mapping of part to array, `(M, 2)`
-        Systematic errors of the displacement against the reference, see `PARTS` [pm].
+        Systematic errors of the displacement against the reference, see `PARTS` [pm]; NaN where
+        a part can't be told. Sums take such parts as none.
     sigma_stat : float
         Statistical error of the strain of the spacing.
     strain_parts : mapping of part to float
-        Systematic errors of that strain.
+        Systematic errors of that strain, NaN likewise.
     corrections : mapping of part to array, `(M, 2)`
         Known biases of the positions that were subtracted [pm].
     strain_corrections : mapping of part to float
@@ -92,9 +93,8 @@ class ErrorBudget:
 
     @property
     def systematic_pm(self) -> FloatArray:
-        """All systematic parts of the displacements in quadrature, `(M, 2)` [pm]."""
-        squares = [np.nan_to_num(part) ** 2 for part in self.parts.values()]  # unknown: none
-        return np.asarray(np.sqrt(np.sum(squares, axis=0)))
+        """All known systematic parts of the displacements in quadrature, `(M, 2)` [pm]."""
+        return np.asarray(np.sqrt(np.nansum(np.square(list(self.parts.values())), axis=0)))
 
     @property
     def total_pm(self) -> FloatArray:
@@ -103,8 +103,8 @@ class ErrorBudget:
 
     @property
     def strain_systematic(self) -> float:
-        """All systematic parts of the strain in quadrature."""
-        return float(np.sqrt(sum(part**2 for part in self.strain_parts.values())))
+        """All known systematic parts of the strain in quadrature."""
+        return float(np.sqrt(np.nansum(np.square(list(self.strain_parts.values())))))
 
     @property
     def sigma_total(self) -> float:
@@ -114,14 +114,25 @@ class ErrorBudget:
     def rms_pm(self, which: BoolArray) -> dict[str, float]:
         """Root mean square of each part, of `statistical` and of `total` over some columns [pm].
 
-        Columns without a displacement don't count.
+        Columns without a displacement don't count; NaN for parts that can't be told.
         """
         every = {"statistical": self.statistical_pm, **self.parts, "total": self.total_pm}
         known = which & np.isfinite(self.total_pm).all(axis=1)
-        return {
-            name: float(np.sqrt(np.mean(part[known] ** 2))) if known.any() else np.nan
-            for name, part in every.items()
-        }
+        found = {}
+        for name, part in every.items():
+            square = part[known] ** 2
+            told = np.isfinite(square)
+            found[name] = float(np.sqrt(square[told].mean())) if told.any() else np.nan
+        return found
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Parts of which nothing can be told, neither for the strain nor for any column."""
+        return tuple(
+            name
+            for name, part in self.parts.items()
+            if np.isnan(self.strain_parts[name]) and np.isnan(part).all()
+        )
 
 
 def error_budget(
@@ -139,20 +150,21 @@ def error_budget(
     Statistical is the covariance of the windows' scatter, with the design effect of their images.
     Systematic are
 
-    * ``model``: what the other column models find, each corrected by its own simulation, less
-      what this one does, as far as their difference exceeds its statistical error. Half of the
-      variance of the difference is taken as that of either.
+    * ``model``: what the other column models find, if any were fitted, each corrected by its own
+      simulation, less what this one does, as far as their difference exceeds its statistical
+      error. Half of the variance of the difference is taken as that of either.
     * ``profile``: the errors of the learnt profile from the noise of all windows, and what
       another number of its coefficients makes.
     * ``registration``: a common shift of all windows cancels, and its scatter only blurs; what
       would not cancel shows as a difference between windows that were moved far and little
-      (`between_images.shift_excess`).
+      (`between_images.shift_excess`); at least eight windows tell.
     * ``scan``: scatter between images beyond that of their windows
-      (`between_images.between_images`).
+      (`between_images.between_images`); at least four images tell.
     * ``tilt``: a column whose two halves differ moves with tilt by the distance of its centre of
       scattering from the metals' plane times the tilt; assumed, independent between images.
-    * ``impurity`` and ``neighbours``: the errors of what is known of them; all of it where it is
-      not corrected. With the impurity counts what the windows left out as improbable would change.
+    * ``impurity`` and ``neighbours``: the errors of what is known of them, with what classes that
+      weren't measured may do; all of it where it is not corrected. With the impurity counts what
+      the windows left out as improbable would change.
 
     Columns of one sublattice at like distances suffer alike from model, registration and scan:
     their squares are averaged, for a single column's is too noisy to tell.
@@ -178,12 +190,13 @@ def error_budget(
     base = None
     if reference is not None and reference_stack is not None:
         base = window_values(reference, reference_stack, pair)
-    # one group more than the rings: the strain of the triangles
-    triangles = np.full(windows.value.shape[1] - len(rings), rings.max(initial=-1) + 1)
+    # one group more than the rings: the strain of the triangles, of which there may be none
+    last = int(rings.max(initial=-1)) + 1
+    triangles = np.full(windows.value.shape[1] - len(rings), last)
     groups = np.concatenate([rings, triangles])
-    images = between_images(windows, base, groups, rng.spawn(1)[0])
-    whole = between_images(windows, base, (groups == groups[-1]).astype(int), rng.spawn(1)[0])
-    by_shift = shift_excess(windows, groups, rng.spawn(1)[0])
+    images = between_images(windows, base, groups, rng.spawn(1)[0], last + 1)
+    whole = between_images(windows, base, (groups == last).astype(int), rng.spawn(1)[0], 2)
+    by_shift = shift_excess(windows, groups, rng.spawn(1)[0], last + 1)
     parts: dict[str, FloatArray] = {}
     strains: dict[str, float] = {}
     parts["model"], strains["model"] = model_error(measurement, reference, pair, rings)
@@ -196,8 +209,12 @@ def error_budget(
     parts["impurity"] = np.sqrt(np.sum(np.square(wrong), axis=0))
     strains["impurity"] = float(np.sqrt(sum(pair.strain_of(shift) ** 2 for shift in wrong)))
     around = config.neighbour_error if known.corrected else 1.0
-    parts["neighbours"] = around * np.abs(known.neighbours_u_pm)
-    strains["neighbours"] = around * abs(pair.strain_of(known.neighbours_u_pm))
+    told = 1.0 if known.neighbours_known else np.nan
+    nearby = (around * known.neighbours_u_pm, known.neighbours_error_pm)
+    parts["neighbours"] = told * np.hypot(*nearby)
+    strains["neighbours"] = told * float(
+        np.hypot(pair.strain_of(nearby[0]), pair.strain_of(nearby[1]))
+    )
     corrections = {"impurity": known.impurity_pm, "neighbours": known.neighbours_pm}
     of_strain = {"impurity": known.impurity_pm, "neighbours": known.neighbours_u_pm}
     return ErrorBudget(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .between_images import WindowValues
+from .between_images import WindowValues, by_group
 from .columns import ColumnMeasurement
 from .displacement import displacement_field
 from .spacings import mean_spacing, nearest_metals, spacing_gradient
@@ -66,7 +66,7 @@ class Pair:
         then = mean_spacing(self.fits, own_pm) / mean_spacing(self.base, base_pm)
         return float(then - now)
 
-    def strain_of(self, shift_pm: FloatArray) -> float:
+    def strain_of(self, shift_pm: FloatArray | float) -> float:
         """Change of the strain by a shift of the class's columns `(M, 2)` [pm]."""
         return self.strain(self.fits.position_pm + np.nan_to_num(shift_pm), self.base.position_pm)
 
@@ -137,7 +137,7 @@ def window_values(measurement: ColumnMeasurement, stack: ClassStack, pair: Pair)
     Returns
     -------
     WindowValues
-        With `(N, 2M + T)` values.
+        With `(N, 2M + T)` values: the same triangles for both of the pair.
     """
     response = measurement.influence_pm.reshape(len(measurement.influence_pm), -1, 2)
     known = np.isfinite(response).all(axis=(0, 2))
@@ -146,7 +146,7 @@ def window_values(measurement: ColumnMeasurement, stack: ClassStack, pair: Pair)
     is_own = measurement.fits.class_name == pair.fits.class_name
     base = mean_spacing(pair.base)
     factor = 1.0 / base if is_own else -mean_spacing(pair.fits) / base**2
-    gradients = _triangle_gradients(measurement.fits, stack.a_pm)
+    gradients = _triangle_gradients(measurement.fits, _triangle_centres(pair, stack.a_pm))
     strain = factor * np.nan_to_num(measurement.influence_pm) @ gradients.T
     sign = 1.0 if is_own else -1.0
     moved = (sign * (response - common)).reshape(len(response), -1)
@@ -155,18 +155,25 @@ def window_values(measurement: ColumnMeasurement, stack: ClassStack, pair: Pair)
     return WindowValues(np.hstack([moved, strain]), stack.image_index[included], shift)
 
 
-def _triangle_gradients(fits: ColumnFits, a_pm: float) -> FloatArray:
-    """Derivatives of the triangles' mean spacings by all coordinates, `(T, 2M)`."""
-    site = fits.site_pm
-    known = np.isfinite(fits.position_pm[:, 0])
-    radius = np.hypot(*site.T)
-    gradients = []
-    around = np.flatnonzero(~fits.is_metal & (radius < TRIANGLES * a_pm))
-    for centre in site[around]:
-        corner = nearest_metals(site - centre, fits.is_metal)
+def _triangle_centres(pair: Pair, a_pm: float) -> FloatArray:
+    """Centres of the triangles whose three metals both of the pair have, `(T, 2)` [pm]."""
+    site, is_metal = pair.fits.site_pm, pair.fits.is_metal
+    known = np.isfinite(pair.fits.position_pm[:, 0]) & np.isfinite(pair.base.position_pm[:, 0])
+    centres = []
+    for centre in site[~is_metal & (np.hypot(*site.T) < TRIANGLES * a_pm)]:
+        corner = nearest_metals(site - centre, is_metal)
         if known[corner].all() and np.all(np.hypot(*(site[corner] - centre).T) < 0.7 * a_pm):
-            gradients.append(spacing_gradient(fits.position_pm, site - centre, fits.is_metal))
-    return np.array(gradients)
+            centres.append(centre)
+    return np.array(centres).reshape(-1, 2)
+
+
+def _triangle_gradients(fits: ColumnFits, centre_pm: FloatArray) -> FloatArray:
+    """Derivatives of the triangles' mean spacings by all coordinates, `(T, 2M)`."""
+    gradients = [
+        spacing_gradient(fits.position_pm, fits.site_pm - centre, fits.is_metal)
+        for centre in centre_pm
+    ]
+    return np.array(gradients).reshape(-1, fits.site_pm.size)
 
 
 def model_error(
@@ -187,7 +194,7 @@ def model_error(
     Returns
     -------
     array, `(M, 2)`, and float
-        One-sigma errors of the displacements [pm] and of the strain.
+        One-sigma errors of the displacements [pm] and of the strain; NaN without other models.
     """
     square = np.zeros((0, len(rings)))
     strain_square = []
@@ -211,14 +218,12 @@ def model_error(
         strain = pair.strain(other.corrected_pm, base)
         strain_square.append(strain**2 - strain_variance)
     if not strain_square:
-        return np.zeros_like(pair.u_pm), 0.0
-    known = np.isfinite(square)
-    ring = np.broadcast_to(rings, square.shape)[known]
-    count = np.bincount(ring, minlength=rings.max(initial=-1) + 1)
-    excess = np.bincount(ring, square[known], minlength=len(count)) / np.maximum(count, 1)
+        return np.full_like(pair.u_pm, np.nan), np.nan
+    excess = by_group(square, rings, rings.max(initial=-1) + 1)
     pooled = np.sqrt(np.maximum(excess, 0.0) / 2.0)[rings].reshape(-1, 2)
-    strain_excess = float(np.nanmean(strain_square))
-    return pooled, float(np.sqrt(max(strain_excess, 0.0) / 2.0))
+    told = np.array(strain_square)[np.isfinite(strain_square)]
+    strain_excess = float(told.mean()) if len(told) else np.nan
+    return pooled, float(np.sqrt(np.maximum(strain_excess, 0.0) / 2.0))
 
 
 def profile_error(
