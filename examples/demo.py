@@ -138,12 +138,14 @@ def show(viewer: Any, result: RunResult) -> None:
     """Add the layers of a result to a viewer, as the widgets do."""
     from napari_defectstrain.widgets._averages import (
         AXES,
+        GAP,
+        HEADER,
         UNITS,
         add_averages,
         free_corner,
         look_at,
     )
-    from napari_defectstrain.widgets._fields import add_displacement, add_maps
+    from napari_defectstrain.widgets._fields import add_displacement, show_maps
     from napari_defectstrain.widgets._layers import add_detection, note, provenance
 
     def about(kind: str, **more: object) -> dict[str, Any]:
@@ -156,7 +158,7 @@ def show(viewer: Any, result: RunResult) -> None:
     )
     add_detection(viewer, source, result.sites[:1], about("detection"))
     corner = free_corner(viewer, [source])
-    run_of = {"run": "demo", "images": [i.name for i in result.images]}
+    run_of = {"run": "demo", "measurement": "demo", "images": [i.name for i in result.images]}
     run_of |= {"image_ids": [str(source.unique_id)], "corner_pm": list(corner)}
     averages = add_averages(
         viewer,
@@ -171,7 +173,8 @@ def show(viewer: Any, result: RunResult) -> None:
     notes = {name: about("displacement", **run_of, **{"class": name}) for name in strains}
     side = averages[0].data.shape[0] * float(averages[0].scale[0])
     labels = about("map labels", **run_of)
-    maps = add_maps(viewer, strains, centres, side, ["dilation"], False, 0.0, notes, labels)
+    top = next(iter(centres.values()))[0] + (0.5 + 1.5 * GAP + HEADER) * side
+    maps = show_maps(viewer, strains, centres, side, top, ["dilation"], False, 0.0, notes, labels)
     for role, name in zip(ROLES, result.material.class_names, strict=True):
         if name in strains:
             field, enlarged = measured[name].displacement, DISPLACEMENT_SCALE[role]

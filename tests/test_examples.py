@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from small_alloy import SHARED_PROFILE, simulated, true_sites
 
-from napari_defectstrain import pipeline
+from napari_defectstrain import class_measurement, pipeline
 from napari_defectstrain.simulate.samples import write_simulated
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -42,9 +42,9 @@ def truth_as_detection(monkeypatch):
 @pytest.fixture(autouse=True)
 def quick_columns(monkeypatch):
     """A disc of columns that saves time."""
-    measure = pipeline.measure_columns
+    measure = class_measurement.measure_columns
     monkeypatch.setattr(
-        pipeline,
+        class_measurement,
         "measure_columns",
         lambda stacks, averages, _, progress: measure(
             stacks, averages, SHARED_PROFILE.columns, progress
