@@ -5,6 +5,8 @@ of tests/exact_images.py. Run: ``python benchmarks/bench_accuracy.py`` for noise
 
 * ``--profiles FILE --row NAME``: also with radial probes of another source, an ``.npz`` file with
   ``radius_A`` and rows NAME of integral 1 per A^2 (see benchmarks/other_simulator.py);
+* ``--held``: with the standard errors of counts beside the noise-free means, so that the priors of
+  the profile act as they do on data (without, the asymmetric profile has nothing to hold it);
 * ``--bound SEEDS``: scatter of fits of Poisson counts over the Cramér-Rao bound;
 * ``--speed``: time the chain.
 """
@@ -90,13 +92,13 @@ def centred(otf: Array) -> Array:
     return np.asarray(otf * np.exp(2j * np.pi * (kx * shift[0] + ky * shift[1])))
 
 
-def averages(otf: Array) -> dict[str, ClassAverage]:
+def averages(otf: Array, held: bool = False) -> dict[str, ClassAverage]:
     made = {}
     for name in exact.STRAINS:
         _, position, weight, _ = exact.structure(name)
         image = exact.render(position, weight, otf)
-        # the standard error of counts, without the counts: terms are held by their priors
-        sem = np.sqrt(image.clip(0.02) / (COUNTS * exact.N_WINDOWS[name]))
+        # the standard error of counts, without the counts, brings the profile's priors in
+        sem = np.sqrt(image.clip(0.02) / (COUNTS * exact.N_WINDOWS[name])) if held else 0.0
         made[name] = average(name, image, sem)
     return made
 
@@ -168,13 +170,13 @@ def models_of(images: dict[str, ClassAverage]) -> dict[str, dict[str, tuple[Colu
     }
 
 
-def accuracy_table(label: str, transfers: list[Array]) -> None:
+def accuracy_table(label: str, transfers: list[Array], held: bool = False) -> None:
     """Root mean square errors over all classes; strains root mean square where several probes."""
     names = [n for n in exact.STRAINS if n != "2Se"]
     print(f"\n{label}\n")
     print("| model | metal, pm rms | chalcogen | displacement | " + " | ".join(names) + " |")
     print("| --- | --- | --- | --- | " + " | ".join("---" for _ in names) + " |")
-    found = [models_of(averages(otf)) for otf in transfers]
+    found = [models_of(averages(otf, held)) for otf in transfers]
     for model in found[0]:
         metal, chalcogen, displacement = [], [], []
         strains: dict[str, list[float]] = {name: [] for name in names}
@@ -268,15 +270,17 @@ def speed() -> None:
 
 def accuracy(options: argparse.Namespace) -> None:
     for label, optics in OPTICS.items():
-        accuracy_table(label, [centred(exact.transfer(**optics))])
+        accuracy_table(label, [centred(exact.transfer(**optics))], options.held)
     rng = np.random.default_rng(options.seed)
     drawn = [exact.transfer(**drawn_optics(rng)) for _ in range(options.draws)]
-    accuracy_table(f"{options.draws} probes of Table S1, root mean squares", drawn)
+    accuracy_table(f"{options.draws} probes of Table S1, root mean squares", drawn, options.held)
     if options.profiles is not None:
         with np.load(options.profiles) as tables:
             radius, rows = 100.0 * tables["radius_A"], tables[options.row][: options.draws]
         other = [radial_transfer(radius, row) for row in rows]
-        accuracy_table(f"{len(other)} probes of {options.row}, root mean squares", other)
+        accuracy_table(
+            f"{len(other)} probes of {options.row}, root mean squares", other, options.held
+        )
 
 
 if __name__ == "__main__":
@@ -284,6 +288,7 @@ if __name__ == "__main__":
     parser.add_argument("--speed", action="store_true", help="time the chain instead")
     parser.add_argument("--bound", type=int, metavar="SEEDS", help="compare with the bound instead")
     parser.add_argument("--profiles", type=Path, help="npz file of radial probes")
+    parser.add_argument("--held", action="store_true", help="weigh noise-free pixels as noisy ones")
     parser.add_argument("--row", default="WSe2", help="which table of it")
     parser.add_argument("--draws", type=int, default=4, help="probes of Table S1, and of the file")
     parser.add_argument("--seed", type=int, default=0)
