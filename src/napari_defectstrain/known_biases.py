@@ -329,15 +329,24 @@ def _selection(stack: ClassStack, measurement: ColumnMeasurement) -> FloatArray:
 
     Where a detector tells classes by where the columns around are, among other things, the noise of
     a window has a say in whether it counts: those kept are then too much like their class. All that
-    are more probably of this class than not would tell.
+    are more probably of this class than not would tell. Fewer windows alone shift an average, too:
+    the variance expected of that is taken out, over all columns. Of images of several probe widths
+    the windows of the commonest tell, for which the fit's operator holds.
     """
     improbable = np.char.startswith(stack.reason.astype(str), IMPROBABLE) & ~stack.included
     improbable &= stack.probability > 0.5
+    counted = stack.included | improbable
+    if stack.group is not None:
+        kind, size = np.unique(stack.group[stack.included], return_counts=True)
+        counted &= stack.group == kind[np.argmax(size)]
     shape = measurement.fits.position_pm.shape
-    if not improbable.any():
+    n, n_kept = int(counted.sum()), int((counted & stack.included).sum())
+    if n == n_kept or n_kept < 2:
         return np.zeros(shape)
-    together = replace(stack, included=stack.included | improbable)
-    response = influence(measurement.model, together)
-    kept = stack.included[together.included]
+    response = np.nan_to_num(influence(measurement.model, replace(stack, included=counted)))
     # of mean zero over all together: less the mean of those kept
-    return np.asarray(np.nan_to_num(-response[kept].mean(axis=0)).reshape(shape))
+    kept = response[stack.included[counted]]
+    shift = -kept.mean(axis=0)
+    chance = float(np.sum(kept.var(axis=0, ddof=1))) * (1.0 / n_kept - 1.0 / n)
+    share = max(1.0 - chance / max(float(shift @ shift), 1e-30), 0.0)
+    return np.asarray(np.sqrt(share) * shift.reshape(shape))
