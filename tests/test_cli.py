@@ -145,6 +145,7 @@ def test_the_budget_adds_up(out):
     spacings = pd.read_csv(out / "spacings.csv").set_index("class")
     for name, rows in table.groupby("class"):
         parts = rows[rows["kind"].isin(["statistical", "systematic"])]
+        assert rows.loc[rows["kind"] == "unknown", "strain"].isna().all()
         total = rows[rows["kind"] == "total"].iloc[0]
         for column in ("strain", "metal_pm", "chalcogen_pm"):
             assert total[column] == pytest.approx(np.sqrt((parts[column] ** 2).sum()), rel=1e-6)

@@ -257,6 +257,18 @@ def test_one_window_has_a_spacing_without_a_precision() -> None:
     assert np.isnan([result.precision_pm, result.strain_std, result.strain_total_std]).all()
 
 
+def test_a_reference_of_one_window_leaves_strain_without_an_error() -> None:
+    rng = np.random.default_rng(6)
+    measured = {"2Se": measurement("2Se", 0.0, 1, rng), "DV": measurement("DV", -0.08, 40, rng)}
+    result = spacing_results(measured, averages_for(measured), "2Se", rng, 100)["DV"]
+    assert np.isfinite(result.precision_pm)
+    assert np.isnan([result.strain_std, result.strain_total_std]).all()
+    images = {name: np.zeros(len(m.influence_pm), int) for name, m in measured.items()}
+    drawn = bootstrap_classes(measured, images, "2Se", rng, 100)
+    assert np.isnan(drawn["2Se"].sigma_pm).all()
+    assert np.isfinite(drawn["DV"].sigma_pm).all()
+
+
 def test_a_missing_reference_is_refused() -> None:
     rng = np.random.default_rng(7)
     measured = {"SV": measurement("SV", -0.05, 10, rng)}

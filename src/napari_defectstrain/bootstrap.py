@@ -39,7 +39,7 @@ class ClassBootstrap:
     spacing_pm, spacing_by_image_pm : arrays, `(B,)`
         Samples of the mean spacing of the three nearest metal columns [pm].
     sigma_pm, sigma_by_image_pm : arrays, `(M, 2)`
-        Standard deviation of the positions of all columns over the samples [pm]; 0 for a single
+        Standard deviation of the positions of all columns over the samples [pm]; NaN for a single
         window.
     strain_by_image : float
         Standard deviation of the strain against the reference over samples of images.
@@ -190,13 +190,14 @@ def bootstrap_classes(
         position = fits.position_pm.ravel()
         response = measurement.influence_pm
         by_window = bootstrap_positions(response, position, n_samples, rng)
+        many, unknown = len(response) > 1, np.full_like(position, np.nan)
         # the same images for all classes: what they share cancels in the strain
         equal = copy.deepcopy(shared)
         by_image = bootstrap_by_image(response, images[name], position, n_samples, equal, pool)
         found[name] = ClassBootstrap(
             spacing_pm=_spacings(by_window, fits),
             spacing_by_image_pm=_spacings(by_image, fits),
-            sigma_pm=by_window.std(axis=0).reshape(-1, 2),
+            sigma_pm=(by_window.std(axis=0) if many else unknown).reshape(-1, 2),
             sigma_by_image_pm=_scatter(by_image, axis=0).reshape(-1, 2),
             strain_by_image=np.nan,
             n_images=len(np.unique(images[name])),

@@ -51,7 +51,8 @@ def measure_spacings(
         If there is no defect-free window.
     """
     reference = _reference_of(stacks, config)
-    stacks = {name: stack for name, stack in stacks.items() if stack.n}
+    names = get_material(config.material).class_names
+    stacks = {name: stacks[name] for name in names if name in stacks and stacks[name].n}
     averages = {name: average_stack(stack) for name, stack in stacks.items()}
     found = measure_columns(stacks, averages, config.columns, subprogress(progress, 0.0, 0.7))
     columns, known = without_known_biases(

@@ -261,7 +261,9 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
         stacks=stacks,
         measurements=measurements,
         seconds={**found.seconds, **clock.seconds},
-        warnings=found.warnings + _warnings_of(found.material, stacks),
+        warnings=found.warnings
+        + _warnings_of(found.material, stacks)
+        + _untold(found.material, stacks, measurements),
     )
 
 
@@ -275,6 +277,28 @@ def _warnings_of(material: Material, stacks: Mapping[str, ClassStack]) -> tuple[
             warnings.append(f"{name}: only one window: measured without a precision")
     if not any(counts.values()):
         warnings.append("no defect could be measured, only the defect-free lattice")
+    return tuple(warnings)
+
+
+def _untold(
+    material: Material,
+    stacks: Mapping[str, ClassStack],
+    measurements: Mapping[str, ClassMeasurement],
+) -> tuple[str, ...]:
+    """Errors that can't be told for too few windows or images, and neighbours without a field."""
+    warnings = []
+    for name, measurement in measurements.items():
+        unknown = () if measurement.budget is None else measurement.budget.unknown
+        stack = stacks[name]
+        if stack.n > 1 and name != material.class_names[1]:
+            images = len(np.unique(stack.image_index[stack.included]))
+            if "scan" in unknown:
+                counted = f"{images} image{'s' if images > 1 else ''}"
+                warnings.append(f"{name}: {counted}: the scan's error can't be told")
+            if "registration" in unknown:
+                warnings.append(f"{name}: {stack.n} windows: registration's error can't be told")
+        if "neighbours" in unknown:
+            warnings.append(f"{name}: what the defects around do to it isn't known")
     return tuple(warnings)
 
 

@@ -107,7 +107,7 @@ def summarise_spacings(
     -------
     dict of class to SpacingResult
         In the order of `measurements`; the reference has strain 0 and no error of it. For a single
-        window precision and errors are NaN.
+        window, of the class or of the reference, precision and errors are NaN.
 
     Raises
     ------
@@ -121,7 +121,8 @@ def summarise_spacings(
         spacing = mean_spacing(measurement.fits)
         samples = bootstraps[name].spacing_pm
         known = len(measurement.influence_pm) > 1
-        strain_std = float(np.std(samples / bootstraps[reference].spacing_pm)) if known else np.nan
+        both = known and len(measurements[reference].influence_pm) > 1
+        strain_std = float(np.std(samples / bootstraps[reference].spacing_pm)) if both else np.nan
         total = strain_std if budgets is None else budgets[name].sigma_total
         is_reference = name == reference
         results[name] = SpacingResult(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .budget_parts import few_windows_factor
 from .drift import drift_of
 from .patches import lattice_table
 from .purity import purity_text
@@ -109,8 +110,11 @@ def _columns_of(measurement: ClassMeasurement) -> pd.DataFrame:
     unknown = np.full_like(fits.site_pm, np.nan)
     bootstrap = measurement.bootstrap
     _add_xy(table, "sigma_by_image", unknown if bootstrap is None else bootstrap.sigma_by_image_pm)
-    # of a position: its own scatter, and what is systematic about it
-    total = unknown if budget is None else np.hypot(fits.sigma_pm, budget.systematic_pm)
+    # of a position: its own scatter, counted as the budget does, and what is systematic about it
+    total = unknown
+    if budget is not None:
+        factor = budget.design_effect * few_windows_factor(measurement.average.n)
+        total = np.hypot(np.sqrt(factor) * fits.sigma_pm, budget.systematic_pm)
     _add_xy(table, "sigma_total", total)
     removed = np.zeros_like(fits.site_pm)
     if budget is not None:
@@ -151,7 +155,8 @@ def budget_table(result: RunResult) -> pd.DataFrame:
     """The columns of ``budget.csv``: one row a class and part of its error.
 
     Of the strain of the spacing, and root mean squares over the metal and the chalcogen columns of
-    the displacement; of the defect-free class of its spacing and its positions.
+    the displacement; of the defect-free class of its spacing and its positions. Parts that can't be
+    told are of the kind unknown, and empty.
     """
     columns = ["class", "part", "kind", "strain", "metal_pm", "chalcogen_pm"]
     rows: list[dict[str, Any]] = []
@@ -165,6 +170,7 @@ def budget_table(result: RunResult) -> pd.DataFrame:
         strain["total"] = budget.sigma_total
         for part, value in strain.items():
             kind = part if part in ("statistical", "total") else "systematic"
+            kind = "unknown" if part in budget.unknown else kind
             rows.append(dict(zip(columns, (name, part, kind, value), strict=False)))
             rows[-1] |= {"metal_pm": metal[part], "chalcogen_pm": chalcogen[part]}
         for part, shift in budget.corrections.items():

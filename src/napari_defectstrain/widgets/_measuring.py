@@ -108,8 +108,8 @@ class Measuring(QObject):
         for name, found in measured.items():
             if name in by_class:
                 by_class[name].metadata[MEASUREMENT] = found
+        material = get_material(note(layers[0])["parameters"]["material"])
         if measured:
-            material = get_material(note(layers[0])["parameters"]["material"])
             show_columns(self._viewer, layers, measured, material)
         if symmetric:
             show_symmetric(self._viewer, layers, symmetric)
@@ -119,7 +119,7 @@ class Measuring(QObject):
         if complaint:
             self._run_bar.fail(complaint)
         elif measured:
-            self._run_bar.status.setText(_in_short(measured))
+            self._run_bar.status.setText(_in_short(measured, material.class_names[1]))
 
 
 def _measure(
@@ -146,6 +146,10 @@ def _measure(
     return measured, averages, complaint
 
 
-def _in_short(measured: Mapping[str, ClassMeasurement]) -> str:
-    strains = [f"{name} {100 * m.spacing.strain:+.2f} %" for name, m in list(measured.items())[1:]]
+def _in_short(measured: Mapping[str, ClassMeasurement], reference: str) -> str:
+    strains = [
+        f"{name} {100 * m.spacing.strain:+.2f} %"
+        for name, m in measured.items()
+        if name != reference
+    ]
     return f"Strain of the spacings: {', '.join(strains)}" if strains else "Measured"
