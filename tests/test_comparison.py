@@ -1,9 +1,16 @@
 """A measured class beside elasticity and a relaxed structure."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import exact_images as exact
 import numpy as np
 import pytest
+from test_precision import average_of, noisy
 
+from napari_defectstrain import comparison
+from napari_defectstrain.columns import ColumnConfig, measure_columns
 from napari_defectstrain.comparison import (
     ATOMISTIC,
     DIFFERENCE,
@@ -11,7 +18,9 @@ from napari_defectstrain.comparison import (
     MEASURED,
     Comparison,
     compare_class,
+    reference_displacement,
 )
+from napari_defectstrain.displacement import displacement_field
 from napari_defectstrain.elasticity import inclusion_displacement
 from napari_defectstrain.honeycomb import ideal_sites
 from napari_defectstrain.reference import bundled_reference
@@ -101,3 +110,44 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare_class({"2Se": measurement("2Se", None)}, "2Se", "2Se")
     with pytest.raises(DefectStrainError, match="got fits of no class"):
         compared(noise(4), "microscope")
+
+
+def test_a_reference_is_seen_with_the_settings_and_the_correction_of_the_measurement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = ColumnConfig(model="gaussians", compare=False)
+    averages, stacks = {}, {}
+    rng = np.random.default_rng(9)
+    for name in ("2Se", "SV"):
+        stacks[name] = noisy(name, 20, rng)
+        averages[name] = average_of(stacks[name])
+    fitted = measure_columns(stacks, averages, config)
+    assert all(c.config == config for c in fitted.values())
+    bias = np.full_like(fitted["SV"].fits.site_pm, 0.5)
+    fitted["SV"] = replace(fitted["SV"], bias_pm=bias)
+    measured = {}
+    for name, c in fitted.items():
+        u = displacement_field(c.fits, fitted["2Se"].fits)
+        one = measurement(name, None)
+        measured[name] = replace(
+            one, average=averages[name], fits=c.fits, columns=c, displacement=u
+        )
+    given: list[Mapping[str, Any]] = []
+    plain = comparison.through_microscope
+
+    def noted(*args: Any, **more: Any) -> DisplacementField:
+        given.append({"config": args[4], **more})
+        return plain(*args, **more)
+
+    monkeypatch.setattr(comparison, "through_microscope", noted)
+    reference_displacement(bundled_reference("SV"), measured, "2Se")
+    assert given[0]["config"] == config
+    np.testing.assert_array_equal(given[0]["bias_pm"]["SV"], bias)
+    models = {name: c.model for name, c in fitted.items()}
+    asked = (bundled_reference("SV"), models, averages, "2Se", config)
+    as_found, less = plain(*asked), plain(*asked, bias_pm={"SV": 3.0 * bias * [1, 0]})
+    # a common shift is taken out again; a shift of the nearest columns alone is not
+    np.testing.assert_allclose(less.u_pm, as_found.u_pm, atol=1e-6)
+    inner = np.hypot(*fitted["SV"].fits.site_pm.T)[:, None] < 250.0
+    moved = plain(*asked, bias_pm={"SV": inner * bias})
+    assert np.abs(moved.u_pm - as_found.u_pm)[inner[:, 0]].max() > 0.3

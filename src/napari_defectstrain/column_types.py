@@ -220,6 +220,8 @@ class ColumnMeasurement:
         positions' own has none. Empty without `ColumnConfig.compare`.
     bias_pm : array, `(M, 2)`, or None
         The bias that was subtracted from the positions [pm]; None without `ColumnConfig.correct`.
+    config : ColumnConfig or None
+        What it was fitted with, for whatever is to be fitted alike; None where no image was.
     """
 
     fits: ColumnFits
@@ -229,6 +231,7 @@ class ColumnMeasurement:
     model: ColumnFitModel
     alternatives: Mapping[str, Alternative] = field(default_factory=dict)
     bias_pm: FloatArray | None = None
+    config: ColumnConfig | None = None
 
 
 def check_averages(averages: Mapping[str, ClassAverage], config: ColumnConfig) -> None:

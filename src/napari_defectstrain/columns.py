@@ -197,6 +197,7 @@ def _measure_together(
                 if m != config.model
             },
             bias_pm=bias,
+            config=config,
         )
     progress(1.0, "Measured all columns")
     return measured

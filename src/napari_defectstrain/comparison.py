@@ -95,7 +95,7 @@ def compare_class(
         ``microscope``: the reference's images are simulated and measured as the class was;
         ``direct``: its coordinates as they are.
     columns : ColumnConfig, optional
-        Of the fit, for the route through the microscope.
+        Of the fit, for the route through the microscope; by default those of the measurement.
     found : DisplacementField, optional
         What `reference_displacement` found for this measurement, reference and route before: it
         does not depend on the settings of the strain.
@@ -220,13 +220,16 @@ def reference_displacement(
     assert own.displacement is not None
     if route == "direct":
         return reference_field(reference, own.displacement, own.average.a_pm)
-    fitted = {n: m for n, m in measured.items() if m.columns is not None}
+    fitted = {n: m.columns for n, m in measured.items() if m.columns is not None}
+    if columns is None and reference.class_name in fitted:
+        columns = fitted[reference.class_name].config
     found = through_microscope(
         reference,
-        {n: m.columns.model for n, m in fitted.items() if m.columns is not None},
-        {n: m.average for n, m in fitted.items()},
+        {n: c.model for n, c in fitted.items()},
+        {n: measured[n].average for n in fitted},
         defect_free,
         columns,
+        bias_pm={n: c.bias_pm for n, c in fitted.items() if c.bias_pm is not None},
     )
     # errors of a noise-free simulation are none; what was taken out is taken out of it anew
     bare = replace(found, covariance_pm2=np.zeros_like(found.covariance_pm2), projection=None)

@@ -165,6 +165,7 @@ def _combine_class(
         model=largest.model,
         alternatives=alternatives,
         bias_pm=mean(biases) if biases else None,
+        config=largest.config,
     )
 
 

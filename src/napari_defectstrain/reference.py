@@ -8,7 +8,7 @@ the same fit finds in images simulated from it with the experiment's column prof
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from .honeycomb import ideal_sites
 from .materials import DEFECT_ROLES, ROLES, WSE2, Material
 from .profiles import FourierWindow
 from .structures import RelaxedColumns, read_relaxed
-from .types import ClassAverage, DefectStrainError, DisplacementField
+from .types import ClassAverage, DefectStrainError, DisplacementField, FloatArray
 
 BUNDLED = dict(zip(DEFECT_ROLES, [f"{n}_9x9.extxyz" for n in WSE2.defect_names], strict=True))
 BUNDLED_PRISTINE = "pristine_9x9.extxyz"
@@ -155,6 +155,7 @@ def through_microscope(
     defect_free: str,
     config: ColumnConfig | None = None,
     simulated: Mapping[str, ClassAverage] | None = None,
+    bias_pm: Mapping[str, FloatArray] | None = None,
 ) -> DisplacementField:
     """Displacements that the fit finds in images simulated from a reference structure.
 
@@ -175,6 +176,9 @@ def through_microscope(
         Of the fit.
     simulated : mapping of class to ClassAverage, optional
         Images simulated otherwise, of both (`multislice.multislice_average`).
+    bias_pm : mapping of class to array, `(M, 2)`, optional
+        What was subtracted from the measured positions (`ColumnMeasurement.bias_pm`), and is to be
+        subtracted here alike [pm].
 
     Raises
     ------
@@ -199,8 +203,11 @@ def through_microscope(
         columns = reference.columns if name == reference.class_name else None
         chalcogen = _typical_chalcogen(models[defect_free])
         images[name] = _simulated(averages[name], models[name], columns, chalcogen)
-    found = fit_columns(images, config)
-    return displacement_field(found[reference.class_name].fits, found[defect_free].fits)
+    found = {name: model.fits for name, model in fit_columns(images, config).items()}
+    for name, bias in (bias_pm or {}).items():
+        if name in found:
+            found[name] = replace(found[name], position_pm=found[name].position_pm - bias)
+    return displacement_field(found[reference.class_name], found[defect_free])
 
 
 def _typical_chalcogen(model: ColumnFitModel) -> float:
