@@ -11,11 +11,10 @@ from napari_defectstrain.symmetry import (
     operations,
     symmetric_basis,
     symmetrise_average,
-    symmetrise_columns,
     symmetrise_displacement,
     symmetriser,
 )
-from napari_defectstrain.types import ClassStack, ColumnFits, DefectStrainError, DisplacementField
+from napari_defectstrain.types import ClassStack, DefectStrainError, DisplacementField
 
 A_PM = 330.0
 SITE, IS_METAL = ideal_sites(A_PM, 900.0)
@@ -129,19 +128,6 @@ def test_missing_columns_stay_missing_and_leave_the_mean_of_the_others():
     assert gone.nonzero()[0].tolist() == [0, 5]
     assert np.nanmax(np.abs(found.symmetric.u_pm - u)) < 1e-10
     assert np.isfinite(found.symmetric.sigma_pm[~gone]).all()
-
-
-def test_fitted_columns_are_averaged_about_their_sites():
-    rng = np.random.default_rng(0)
-    u = symmetric_field() + rng.normal(0, 1, SITE.shape)
-    n = len(SITE)
-    fits = ColumnFits("SV", SITE, IS_METAL, SITE + u, np.eye(2 * n), np.ones(n), np.zeros(n, int))
-    before = fits.position_pm.copy()
-    mean = symmetrise_columns(fits)
-    expected = symmetrise_displacement(field(u)).symmetric
-    assert np.allclose(mean.position_pm, SITE + expected.u_pm)
-    assert np.allclose(mean.covariance_pm2, expected.covariance_pm2)
-    assert np.array_equal(fits.position_pm, before)
 
 
 def test_a_symmetric_average_is_unchanged():

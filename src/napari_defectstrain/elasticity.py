@@ -133,15 +133,6 @@ class InclusionFit:
         """``A = S / R^2``, half the dilation inside; NaN where the radius is not resolved."""
         return self.strength_pm2 / self.radius_pm**2 if self.radius_resolved else np.nan
 
-    @property
-    def area_change_pm2(self) -> float:
-        """By how much any circle around the defect grows, ``2 pi S`` [pm^2]."""
-        return 2.0 * np.pi * self.strength_pm2
-
-    def stress_free_strain(self, poisson_ratio: float) -> float:
-        """The inclusion's own strain ``e = 2 A / (1 + nu)``, before the sheet held it."""
-        return 2.0 * self.inner_strain / (1.0 + poisson_ratio)
-
     def displacement(self, offset_pm: FloatArray) -> FloatArray:
         """The model's displacement at places `(..., 2)` [pm]."""
         return inclusion_displacement(offset_pm, self.strength_pm2, self.radius_pm)

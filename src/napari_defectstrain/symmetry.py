@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from .average import average_stack
-from .types import BoolArray, ClassAverage, ClassStack, ColumnFits, DisplacementField, FloatArray
+from .types import BoolArray, ClassAverage, ClassStack, DisplacementField, FloatArray
 from .windows import SPLINE_ORDER
 
 SAME_SITE_PM = 2.0
@@ -123,17 +123,6 @@ def symmetrise_displacement(field: DisplacementField) -> SymmetricField:
     if counts.any():
         pull = float(np.sqrt(np.mean(hidden.u_pm[counts] ** 2 / variance[counts])))
     return SymmetricField(symmetric, hidden, pull)
-
-
-def symmetrise_columns(fits: ColumnFits) -> ColumnFits:
-    """Positions averaged over equivalent sites, covariance carried along; weights and flags stay.
-
-    Columns without a position stay without.
-    """
-    u = fits.position_pm - fits.site_pm
-    field = DisplacementField(fits.class_name, fits.site_pm, fits.is_metal, u, fits.covariance_pm2)
-    mean = symmetrise_displacement(field).symmetric
-    return replace(fits, position_pm=fits.site_pm + mean.u_pm, covariance_pm2=mean.covariance_pm2)
 
 
 def _carried(field: DisplacementField, operator: FloatArray, known: BoolArray) -> DisplacementField:
