@@ -112,6 +112,7 @@ CASES = {
     "jitter 0.5 px": {"path": slow, "jitter_px": 0.5},
     "jitter 1.3 px": {"path": slow, "jitter_px": 1.3},
     "1 % of defects, slow": {"path": slow, "fractions": (0.004, 0.002, 0.004, 0.0)},
+    "3 % of defects, jumps": {"path": jumps, "fractions": (0.012, 0.006, 0.012, 0.0)},
     "1 % of defects, jumps": {"path": jumps, "fractions": (0.004, 0.002, 0.004, 0.0)},
     "a tenth of the dose, slow": {"path": slow, "dose": PAPER_DOSE / 10},
     "a tenth of the dose, jumps": {"path": jumps, "dose": PAPER_DOSE / 10},

@@ -17,7 +17,10 @@ BLANK_CONTRAST = 6.0
 ALL_PAIRS = 12
 """Up to so many frames every pair is correlated, more frames at the lags 1, 3, 9, 27, ..."""
 
-SAME_PLACE_PX = 2.0
+BEYOND_DOUBT = 2.0
+"""Score of a pair that needs no third frame to confirm it."""
+
+SAME_PLACE_PX = 3.0
 """Shifts that differ by less are the same maximum."""
 
 
@@ -74,7 +77,7 @@ def coarse_shifts(
         peak = spectra.aperiodic_peak(spectra.pair(j), spectra.pair(i), np.zeros(2), reach)
         if peak.confident:
             edges.append((i, j, peak))
-    shift = _consensus(count, edges)
+    shift = _consensus(count, _corroborated(count, edges))
     visible = spectra.contrast > BLANK_CONTRAST
     if np.isnan(shift).all():
         if not visible.any():
@@ -168,6 +171,26 @@ def _expected(shift: FloatArray, placed: BoolArray, t: int) -> FloatArray:
         return np.asarray(shift[near[0]])
     step = (shift[near[0]] - shift[near[1]]) / abs(near[0] - near[1])
     return np.asarray(shift[near[0]] + 0.5 * step)
+
+
+def _corroborated(count: int, edges: list[tuple[int, int, Peak]]) -> list[tuple[int, int, Peak]]:
+    """Pairs that a third frame confirms, or that are sure beyond doubt.
+
+    Of fifty pairs of frames of a nearly perfect crystal one or the other is believed by chance, and
+    would start a consensus of its own.
+    """
+    if count < 3:
+        return edges
+    step = np.full((count, count, 2), np.nan)
+    for i, j, peak in edges:
+        step[i, j], step[j, i] = peak.shift_px, -peak.shift_px
+    kept = []
+    for i, j, peak in edges:
+        around = step[i] + step[:, j]  # (T, 2): by way of every other frame
+        gap = np.hypot(*(around - peak.shift_px).T)
+        if peak.score > BEYOND_DOUBT or (gap < SAME_PLACE_PX).any():
+            kept.append((i, j, peak))
+    return kept
 
 
 def _consensus(count: int, edges: list[tuple[int, int, Peak]]) -> FloatArray:
