@@ -7,8 +7,9 @@ from numpy.testing import assert_allclose
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from strain_stage import settle
-from widget_stage import add_region, click, errors, press, run, use_truth
+from widget_stage import DOUBT, add_region, click, errors, press, run, use_truth
 
+from napari_defectstrain.materials import WSE2
 from napari_defectstrain.widgets import average as average_module
 from napari_defectstrain.widgets._averages import STACK, look_at, runs, world_box_pm
 from napari_defectstrain.widgets._layers import kind, note
@@ -150,6 +151,13 @@ def test_averages_carry_their_provenance(averaged):
     assert about["images"] == ["region 1", "region 2"]
     assert about["parameters"]["average"]["max_reference"] == 40
     assert about["detection"][0]["material"] == "WSe2"
+
+
+def test_the_detector_is_doubted_as_in_a_run(averaged):
+    viewer, _ = averaged
+    for layer in of_kind(viewer, "average"):
+        role = WSE2.class_names.index(note(layer)["class"])
+        assert layer.metadata[STACK].overconfidence == DOUBT[role]
 
 
 def test_a_second_run_gets_numbers_and_a_row_of_its_own(fresh, qtbot):

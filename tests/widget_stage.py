@@ -12,6 +12,9 @@ from napari_defectstrain.widgets import detect as detect_module
 
 PIXEL_PM = 20.74
 
+DOUBT = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
+"""Of the detector, by role."""
+
 
 def truth_detector(*made):
     """Stands in for the network: gives the true columns of the simulated images."""
@@ -27,6 +30,7 @@ def truth_detector(*made):
                     weights_sha256="cafe",
                     warnings=(),
                     pixel_size_pm=PIXEL_PM,
+                    overconfidence=DOUBT,
                 )
             )
         return found

@@ -31,11 +31,12 @@ _Parts = tuple[str, str, tuple[UUID, int] | None]
 
 @dataclass(frozen=True)
 class Gathered:
-    """The planes of one detection: images, corrected columns, regions."""
+    """The planes of one detection: images, corrected columns, regions, the detector's doubt."""
 
     images: Sequence[CalibratedImage]
     sites: Sequence[Sites]
     regions: Sequence[Regions | None]
+    overconfidence: Sequence[float] = ()
 
 
 def gather(viewer: ViewerModel, layer: Points) -> Gathered:
@@ -48,7 +49,7 @@ def gather(viewer: ViewerModel, layer: Points) -> Gathered:
     """
     columns, regions = divided_planes(viewer, layer)
     images = image_planes(layer_by_id(viewer, note(layer)["image"]))
-    return Gathered(images, columns, regions)
+    return Gathered(images, columns, regions, note(layer).get("overconfidence") or ())
 
 
 class LiveCounts(QObject):

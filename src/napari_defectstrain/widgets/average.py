@@ -329,7 +329,9 @@ def _average(
     images: list[CalibratedImage] = [image for one in gathered for image in one.images]
     sites: list[Sites] = [columns for one in gathered for columns in one.sites]
     regions: list[Regions | None] = [r for one in gathered for r in one.regions]
-    stacks = average_classes(images, sites, config, progress, regions)
+    doubts = [one.overconfidence for one in gathered if len(one.overconfidence)]
+    overconfidence = list(np.max(doubts, axis=0)) if doubts else None
+    stacks = average_classes(images, sites, config, progress, regions, overconfidence)
     kept = {n: s for n, s in stacks.items() if n in names and s.n > 0}
     if not kept:
         raise DefectStrainError(

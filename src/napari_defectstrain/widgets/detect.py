@@ -309,14 +309,15 @@ class DetectWidget(_panel.Panel):
         if layer not in self.viewer.layers:
             raise DefectStrainError(f"{layer.name} was removed while it was searched")
         sites = [d.sites for d in detections]
-        metadata = provenance("defects", config.to_dict()["detect"], detections[0].weights_sha256)
+        weights, doubt = detections[0].weights_sha256, list(detections[0].overconfidence)
+        metadata = provenance("defects", config.to_dict()["detect"], weights, overconfidence=doubt)
         previous = self._previous(layer)
         # She may have gone on editing while the network was at work.
         more = self._edits(previous) != self._known_edits
         if more and not self._keep and not self._may_replace(layer):
             self.run_bar.status.setText(f"{layer.name}: kept as edited, detection discarded")
             return
-        settings = provenance("regions", config.to_dict()["regions"], detections[0].weights_sha256)
+        settings = provenance("regions", config.to_dict()["regions"], weights)
         old = None if self._keep else previous
         defects = put_detection(self.viewer, layer, old, sites, regions, metadata, settings)
         warnings = {w for d in detections for w in d.warnings}
