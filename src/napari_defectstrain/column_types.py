@@ -46,8 +46,9 @@ class ColumnConfig(Config):
     n_coefficients : int
         Coefficients of the profile's radial spline.
     check_coefficients : int
-        The same of a second profile, which is also held to its start five times more loosely; the
-        change of the strain counts as the model's error.
+        The same of a second, richer profile, which is also held to its start five times more
+        loosely: it follows tails that the first can't, and takes more noise for tails. The change
+        of the strain counts as the profile's error.
     cutoff_sigma : float
         Where the profile's transfer function ends, in units of 1/(width of a Gaussian fit).
     information_limit_per_pm : float
@@ -85,7 +86,7 @@ class ColumnConfig(Config):
     correct: bool = False
     compare: bool = True
     n_coefficients: int = 10
-    check_coefficients: int = 8
+    check_coefficients: int = 14
     cutoff_sigma: float = 0.7
     information_limit_per_pm: float = 0.012
     prior_sigma: float = 0.05
