@@ -72,7 +72,7 @@ def test_rendered_columns_are_those_of_the_profile(profile):
     position = rng.uniform(12, 50, (6, 2))
     weight = rng.uniform(1, 3, 6)
     renderer = ColumnRenderer((60, 64), 2.4, profile.cutoff_per_pm, np.float64)
-    factor = renderer.structure_factor(position, weight)
+    factor = renderer.structure_factor(renderer.spread(position), weight)
     image = renderer.image(factor * renderer.transfer(profile))
     y, x = rng.integers(0, 60, (2, 40))
     # in pixels of 20 pm, for the period of `evaluate` is 5 nm
@@ -101,7 +101,8 @@ def test_derivatives_of_columns_agree_with_central_differences(profile):
     found = patches.derivatives(slice(None))
 
     def image(j, dw, dy, dx):
-        factor = renderer.structure_factor(position[j : j + 1] + [dy, dx], weight[j : j + 1] + dw)
+        points = renderer.spread(position[j : j + 1] + [dy, dx])
+        factor = renderer.structure_factor(points, weight[j : j + 1] + dw)
         return patches.cut(renderer.image(factor * renderer.transfer(profile)))[j]
 
     step = 1e-3
@@ -144,7 +145,7 @@ def test_a_spline_surface_holds_any_plane_and_its_normal_matrix_is_that_of_the_p
         [surface.evaluate(e.reshape(surface.size)).ravel() for e in np.eye(len(matrix))], axis=1
     )
     exact = rows.T @ (weight.ravel()[:, None] * rows)
-    # cells of a 24th of the knots' distance: 1 px here, exact
+    # cells of one pixel here
     assert np.allclose(matrix, exact, rtol=1e-9, atol=1e-9 * exact.max())
     plane = 3.0 + 0.02 * y - 0.01 * x
     coefficient = np.linalg.lstsq(rows, plane.ravel(), rcond=None)[0]
@@ -222,7 +223,7 @@ def test_the_covariance_is_that_of_the_whole_information():
     profile = gaussian_profile(2.0)
     weight = rng.uniform(500, 1500, 36)
     renderer = ColumnRenderer((80, 110), 2.0, profile.cutoff_per_pm, np.float64)
-    factor = renderer.structure_factor(true, weight)
+    factor = renderer.structure_factor(renderer.spread(true), weight)
     model = renderer.image(factor * renderer.transfer(profile)) + 5.0
     pairs = np.array([(a, b) for a in range(36) for b in range(a)])
     patches = Patches.of(SeparableProfile(profile, 2.0, np.float64), true, weight)

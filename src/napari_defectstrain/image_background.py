@@ -10,7 +10,7 @@ from scipy.sparse import coo_array, csc_array
 from .types import FloatArray, IntArray
 
 DEGREE = 3
-CELLS_PER_KNOT = 24
+CELLS_PER_KNOT = 48
 
 
 class SplineSurface:
@@ -72,22 +72,30 @@ class SplineSurface:
         flat = np.bincount(row * shape[1] + column, value, minlength=shape[0] * shape[1])
         return np.asarray(flat.reshape(shape))
 
+    def within(self, cells: FloatArray) -> FloatArray:
+        """Sum of coarse cells times each spline."""
+        return np.asarray(self._coarse[0].T @ cells @ self._coarse[1])
+
     def normal(self, cells: FloatArray) -> csc_array:
         """Sum over cells of their weight times ``outer(splines, splines)``, sparse."""
         by, bx = self._coarse
         ny, nx = self.size
         index = np.arange(ny * nx).reshape(ny, nx)
         rows, columns, values = [], [], []
-        for dy in range(-DEGREE, DEGREE + 1):
+        for dy in range(DEGREE + 1):
+            products_y = (by[:, : ny - dy] * by[:, dy:]).T @ cells
             for dx in range(-DEGREE, DEGREE + 1):
-                y, x = slice(max(-dy, 0), ny - max(dy, 0)), slice(max(-dx, 0), nx - max(dx, 0))
-                y2, x2 = slice(max(dy, 0), ny - max(-dy, 0)), slice(max(dx, 0), nx - max(-dx, 0))
-                block = (by[:, y] * by[:, y2]).T @ cells @ (bx[:, x] * bx[:, x2])
-                rows.append(index[y, x].ravel())
-                columns.append(index[y2, x2].ravel())
-                values.append(block.ravel())
+                if dy == 0 and dx < 0:
+                    continue  # the other triangle
+                x, x2 = slice(max(-dx, 0), nx - max(dx, 0)), slice(max(dx, 0), nx - max(-dx, 0))
+                rows.append(index[: ny - dy, x].ravel())
+                columns.append(index[dy:, x2].ravel())
+                values.append((products_y @ (bx[:, x] * bx[:, x2])).ravel())
+                if dy == 0 and dx == 0:
+                    values[-1] *= 0.5
         place = (np.concatenate(rows), np.concatenate(columns))
-        return coo_array((np.concatenate(values), place), shape=(ny * nx, ny * nx)).tocsc()
+        half = coo_array((np.concatenate(values), place), shape=(ny * nx, ny * nx)).tocsc()
+        return csc_array(half + half.T)
 
     def around(self, centre: IntArray, half: int) -> tuple[FloatArray, FloatArray, IntArray]:
         """Splines that reach into patches, at the rows and columns of their pixels.

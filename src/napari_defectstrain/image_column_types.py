@@ -44,7 +44,7 @@ class ImageColumnConfig(Config):
         Where an aperture like the probe's passes nothing more, ``2 alpha / lambda`` [1/pm]: it
         shapes the start of the profile, in images of known pixel size.
     modes : int
-        How many smooth changes of the start are learnt, besides its two blurs.
+        How many smooth changes of the start are learnt, besides its blur.
     prior_sigma : float
         How far the transfer function may depart from that start where the image says nothing.
     single_radius_sigma : float
@@ -68,7 +68,7 @@ class ImageColumnConfig(Config):
     n_coefficients: int = 14
     cutoff_sigma: float = 0.7
     information_limit_per_pm: float = 0.012
-    modes: int = 3
+    modes: int = 2
     prior_sigma: float = 0.2
     single_radius_sigma: float = 1.7
     min_weight: float = 0.05

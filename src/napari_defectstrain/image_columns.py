@@ -145,9 +145,8 @@ def _learn(
         sigma, config.n_coefficients, config.cutoff_sigma, limit, SPOT_SIGMA / sigma
     )
     profile = profile.with_blur(blur - np.array([sigma**2, 0.0, sigma**2]))
-    traceless = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
     state = replace(
-        fit.state, shape=Shape.starting(profile, _modes(profile, sigma, config.modes), traceless)
+        fit.state, shape=Shape.starting(profile, _modes(profile, sigma, config.modes), np.eye(3))
     )
     learner = ImageFitter(
         fitter.pixels, fitter.start, sigma, profile.cutoff_per_pm, fitter.surface, config
@@ -158,16 +157,16 @@ def _learn(
 def _modes(profile: ColumnProfile, sigma: float, count: int) -> FloatArray:
     """Smooth changes of a transfer function, `(C, count)` coefficients.
 
-    ``T(k) (1 - x) x^j`` with ``x = (k / spot)^2``: nothing at the spots, where the common factor of
-    weights and profile is tied, and smooth in k^2, for aberrations don't change the slope of a
-    transfer function at zero (Hopkins 1955, doi:10.1098/rspa.1955.0158). What images say of k below
-    the spots, where the tails are, is little beside contamination: it is the continuation of
-    what they say from the spots on.
+    ``T(k) (1 - x) x^(1 + j)`` with ``x = (k / spot)^2``: nothing at the spots, where the common
+    factor of weights and profile is tied, and nothing at zero. What images say of k below the
+    spots, where the tails are, is little beside contamination; there the start is kept, an aperture
+    and a blur, whose width the spots tell, for aberrations don't change the slope of a transfer
+    function at zero (Hopkins 1955, doi:10.1098/rspa.1955.0158).
     """
     k = np.linspace(0.0, profile.cutoff_per_pm, 500)
     basis = profile.basis(k)
     x = (k * sigma / SPOT_SIGMA) ** 2
-    goal = (basis @ profile.coefficient * (1.0 - x))[:, None] * (0.3 * x[:, None]) ** np.arange(
+    goal = (basis @ profile.coefficient * (1.0 - x) * x)[:, None] * (0.3 * x[:, None]) ** np.arange(
         count
     )
     found = np.zeros((basis.shape[1], count))

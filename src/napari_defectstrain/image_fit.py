@@ -24,7 +24,7 @@ from .image_derivatives import (
     information,
 )
 from .image_noise import estimate_noise
-from .image_rendering import ColumnRenderer, ComplexArray, Shape
+from .image_rendering import ColumnRenderer, ComplexArray, Shape, SpreadPoints
 from .image_steps import FreeShape, Steadying, typical_step
 from .image_system import NormalEquations
 from .types import BoolArray, FloatArray, IntArray, Progress
@@ -179,17 +179,19 @@ class ImageFitter:
         """
         rebuild, first = True, not near
         steadied, damping = Steadying(), 1.0
-        best, least = state, np.inf
-        for i in range(self.config.max_iterations):
-            progress(i / self.config.max_iterations, "Fitting all columns together")
-            factor = self.renderer.structure_factor(state.position, state.weight)
+        best, least, typical = state, np.inf, np.inf
+        iterations = self.config.max_iterations * (2 if near else 1)
+        for i in range(iterations):
+            progress(i / iterations, "Fitting all columns together")
+            points = self.renderer.spread(state.position)
+            factor = self.renderer.structure_factor(points, state.weight)
             model = self.model(state, factor)
             misfit = float(np.sum(self.pixels.good * (self.pixels.data - model) ** 2))
             if misfit > WORSE * least + self.negligible and i > 1:
                 state, rebuild, damping = best, True, damping * MORE_DAMPING
                 continue
             best, least = state, min(misfit, least)
-            if rebuild and not first and self.config.noise != "poisson":
+            if not first and self.config.noise != "poisson":
                 noise = self.noise(model)
             inverse = self.pixels.good / noise.variance(model)
             pull = (self.pixels.data - model) * inverse
@@ -209,30 +211,33 @@ class ImageFitter:
                     state.empty,
                     damping * self.damping(state),
                 )
-                learn = len(state.shape.amount) > 0 and not first
+                learn = len(state.shape.amount) > 0 and i > 0
                 free = (
-                    self.free_shape(state, patches, inverse, factor, equations) if learn else None
+                    self.free_shape(state, patches, inverse, points, equations) if learn else None
                 )
-            columns, background = equations.solve(
-                patches.project(pull)[..., None],
-                self.surface.adjoint(pull)[..., None],
-                SOLVE_TOLERANCE,
+            columns, background = (
+                step[..., 0]
+                for step in equations.solve(
+                    patches.project(pull)[..., None],
+                    self.surface.adjoint(pull)[..., None],
+                    SOLVE_TOLERANCE,
+                )
             )
+            if i >= SWIFT_STEPS:
+                columns, background = steadied(columns, background)
             by_shape: FloatArray = np.zeros(len(state.shape.amount))
             if free is not None:
                 departure = -state.shape.amount * self.prior(state.shape)
                 by_shape = self.limited(state.shape, free.step(pull * self.inner, departure))
-                columns = columns - (free.columns @ by_shape)[..., None]
-                background = background - (free.background @ by_shape)[..., None]
-            columns, background = columns[..., 0], background[..., 0]
-            if i >= SWIFT_STEPS:
-                columns, background = steadied(columns, background)
+                columns = columns - free.columns @ by_shape
+                background = background - free.background @ by_shape
             state, moved = self.moved(state, columns, background, by_shape)
-            typical = typical_step(moved[~state.empty])
+            before, typical = typical, typical_step(moved[~state.empty])
             stale = i % STALE == STALE - 1
-            rebuild = first or stale or typical > REBUILD_SIGMA * self.sigma
+            rebuild = i == 0 or stale or typical > REBUILD_SIGMA * self.sigma
             first = False
-            if (stale or not rebuild) and typical < tolerance_px:
+            settled = max(typical, before) if near else typical
+            if (stale or not rebuild) and settled < tolerance_px:
                 break
         if self.config.noise != "poisson":
             noise = self.noise(model)
@@ -289,7 +294,7 @@ class ImageFitter:
         state: ImageState,
         patches: Patches,
         inverse: FloatArray,
-        factor: ComplexArray,
+        points: SpreadPoints,
         equations: NormalEquations,
     ) -> FreeShape:
         """What of the shape's derivative images no weight and no background can imitate.
@@ -298,6 +303,7 @@ class ImageFitter:
         when that is taken out must be formed as an image, for a difference of two large sums of
         products would drown in their errors.
         """
+        factor = self.renderer.structure_factor(points, state.weight)
         by_shape = self.renderer.by_shape(state.shape)
         right_columns, right_background = [], []
         for by in by_shape:
@@ -310,7 +316,7 @@ class ImageFitter:
         transfer = self.renderer.transfer(state.shape.profile)
         images = []
         for k, by in enumerate(by_shape):
-            weights = self.renderer.structure_factor(state.position, columns[:, 0, k])
+            weights = self.renderer.structure_factor(points, columns[:, 0, k])
             image = self.renderer.image(factor * by - weights * transfer)
             images.append(image - self.surface.evaluate(background[..., k]))
         inside = inverse * self.inner

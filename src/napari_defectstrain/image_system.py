@@ -14,7 +14,7 @@ MAX_STEPS = 60
 CAVITY_ROUNDS = 4
 CAVITY_TOLERANCE = 1e-3
 RIDGE = 1e-6
-MOST_LOST = 0.9
+MOST_LOST = (0.9, 0.7, 0.4, 0.0)
 
 
 class NormalEquations:
@@ -65,10 +65,15 @@ class NormalEquations:
         # what is left of the background's information when each column's own is eliminated
         level = coupling.sum(axis=2)  # the splines' sum is 1
         lost = np.einsum("na,nab,nb->n", level, self._inverse, level)
-        # (of columns that overlap too much, for they share what they take)
-        lost *= min(1.0, float(cells.sum() / lost.sum())) * MOST_LOST
-        reduced = surface.normal(cells - surface.gather_points(position, lost))
-        self._reduced = splu(self._ridged(reduced))
+        taken = surface.gather_points(position, lost)
+        # columns that overlap share what they take: nowhere may it be more than there is
+        share = surface.within(taken) / np.maximum(surface.within(cells), 1e-300)
+        taken /= max(float(share.max()), 1.0)
+        for most in MOST_LOST:
+            reduced = csc_array(self._ridged(surface.normal(cells - most * taken)))
+            self._reduced = splu(reduced, diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+            if self._reduced.U.diagonal().min() > 0:  # positive definite
+                break
 
     def _ridged(self, matrix: csc_array) -> csc_array:
         ridge = RIDGE * float(matrix.diagonal().max())
