@@ -144,7 +144,7 @@ def budget_figure(budgets: Mapping[str, ErrorBudget], material: Material) -> Fig
     columns = [(e["statistical"], *(e[p] for p in PARTS), e["total"]) for e in every]
     labels = ("error of the strain [%]", "error of the columns, rms [pm]")
     for axes, rows, label in zip((left, right), (strain, columns), labels, strict=True):
-        _bars(axes, np.array(rows).reshape(len(names), -1), names)
+        _bars(axes, np.array(rows).reshape(len(names), len(PARTS) + 2), names)
         axes.set_ylabel(label)
     left.set_title("spacing of the three nearest metals, one sigma", fontsize=9)
     right.set_title("displacements, one sigma", fontsize=9)
