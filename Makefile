@@ -9,6 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 XVFB = $$(command -v xvfb-run >/dev/null && echo "xvfb-run -a -s '-screen 0 1600x1000x24'")
 # Two cores: more threads than that only take turns.
 export OMP_NUM_THREADS ?= 2
+# The fits' matrices are small: on busy cores two threads wait for each other (a minute for seconds).
+export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
