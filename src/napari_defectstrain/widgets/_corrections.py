@@ -1,6 +1,7 @@
 """What points set, moved, relabelled or deleted by hand mean for the columns of an image."""
 
 import numpy as np
+from scipy.ndimage import gaussian_filter, maximum_filter
 from scipy.spatial import cKDTree
 
 from ..types import METAL, BoolArray, FloatArray, IntArray, Sites
@@ -80,6 +81,47 @@ def reach_px(position_px: FloatArray) -> float:
         return 0.0
     distance, _ = cKDTree(position_px).query(position_px, k=2)
     return 0.5 * float(np.median(distance[:, 1]))
+
+
+def snapped(point_px: FloatArray, column_px: FloatArray, image: FloatArray | None) -> FloatArray:
+    """Where the column is that a person meant when she clicked.
+
+    The nearest known column within half the distance of nearest neighbours; where there is none,
+    as for a column that was not found, the brightest place so near, if it lies within the circle
+    and not on its rim, where the brightness is a neighbour's. Else the point itself.
+
+    Parameters
+    ----------
+    point_px : array, `(2,)`
+        (y, x) of the click [px].
+    column_px : array, `(N, 2)`
+        Of the columns that were found.
+    image : array, `(H, W)`, optional
+        What she clicked on.
+
+    Returns
+    -------
+    array, `(2,)`
+    """
+    reach = reach_px(column_px)
+    if reach == 0.0:
+        return point_px
+    away = np.linalg.norm(column_px - point_px, axis=1)
+    if away.min() <= reach:
+        return np.asarray(column_px[away.argmin()], dtype=float)
+    if image is None:
+        return point_px
+    low = np.maximum(np.floor(point_px - reach).astype(int), 0)
+    high = np.minimum(np.ceil(point_px + reach).astype(int) + 1, image.shape)
+    if (high - low < 3).any():
+        return point_px
+    part = np.asarray(image[low[0] : high[0], low[1] : high[1]], dtype=float)
+    smooth = gaussian_filter(np.nan_to_num(part, nan=float(np.nanmin(part))), reach / 4)
+    y, x = np.indices(part.shape)
+    inside = np.hypot(y + low[0] - point_px[0], x + low[1] - point_px[1]) <= reach
+    peak = np.unravel_index(np.where(inside, smooth, -np.inf).argmax(), part.shape)
+    top = smooth == maximum_filter(smooth, 3, mode="constant", cval=np.inf)
+    return np.add(peak, low).astype(float) if top[peak] else point_px
 
 
 def _what_is_left(sites: Sites, which: IntArray) -> tuple[IntArray, BoolArray]:

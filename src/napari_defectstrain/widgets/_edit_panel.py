@@ -30,7 +30,7 @@ from ..regions import usable_sites
 from ..styles import CLASS_STYLE
 from ..types import DefectStrainError, Sites
 from . import _panel
-from ._layers import image_planes, kind, layer_by_id, note, pixel_size_pm
+from ._layers import column_near, image_planes, kind, layer_by_id, note, pixel_size_pm
 from ._lifetime import connect, when_destroyed
 from ._regions import divided_planes, regions_of, usable_nm2
 from ._symbols import symbol_icon
@@ -178,8 +178,8 @@ class EditPanel(QWidget):
         ):
             button = QPushButton(text)
             button.setToolTip(tip)
-            # The keyboard stays with the canvas, where the keys of the points work.
-            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            # A click leaves the keyboard with the canvas, where the keys of the points work.
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             button.setMinimumWidth(20)
             button.clicked.connect(action)
             self.buttons[text] = button
@@ -196,6 +196,8 @@ class EditPanel(QWidget):
         self.editor = editor_of(self.layer) if self.layer is not None else None
         if self.editor is not None and self.layer is not None:
             self.editor.changed.connect(self._changed)
+            layer, viewer = self.layer, self.viewer
+            self.editor.snap_by(lambda point: column_near(viewer, layer, point))
             self.class_names = self.editor.class_names
             self.new_class.button(self.class_names.index(self.editor.new_class)).setChecked(True)
             self._install_shortcuts()
@@ -289,6 +291,8 @@ class EditPanel(QWidget):
 
     def update_counts(self) -> None:
         """Count again and show the numbers."""
+        if self.editor is not None:
+            self.editor.check()  # nothing tells of a class that was changed in the table in place
         self._apply_shown()
         self._watch_regions()
         for name in ("Undo", "Redo"):

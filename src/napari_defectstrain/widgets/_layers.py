@@ -17,7 +17,7 @@ from .. import __version__
 from ..materials import ROLES, get_material
 from ..styles import CLASS_STYLE
 from ..types import CalibratedImage, DefectStrainError, Sites
-from ._corrections import correct_sites
+from ._corrections import correct_sites, reach_px, snapped
 
 KEY = "napari-defectstrain"
 CALIBRATION = "calibration"
@@ -220,7 +220,7 @@ def add_detection(
     metadata: dict[str, Any],
     foreign: np.ndarray | None = None,
 ) -> tuple[Points, Points]:
-    """Add "<image> · sites" (all columns, hidden, locked) and "<image> · defects".
+    """Add "<image> · sites" (all columns, hidden, not editable) and "<image> · defects".
 
     Parameters
     ----------
@@ -260,7 +260,6 @@ def add_detection(
         **look,
     )
     all_columns.editable = False
-    all_columns.locked = True
     position, features = defect_points(whole, table, names, foreign)
     defects = viewer.add_points(
         position,
@@ -343,12 +342,52 @@ def sites_from_layers(sites_layer: Points, defects: Points, plane: int | None = 
     )
     here = _on_plane(defects, plane)
     points = defects.features[here]
+    codes = pd.Categorical(points["class"].astype(str), names).codes.astype(int)
+    if (codes < 0).any():
+        row = int(np.flatnonzero(here)[codes < 0][0])
+        got = defects.features["class"].iloc[row]
+        raise DefectStrainError(
+            f"{defects.name}: got the class {got!r} of point {row}, expected one of "
+            f"{', '.join(names[1:])}; give it one, or undo"
+        )
     return correct_sites(
         sites,
         np.asarray(defects.data, dtype=float)[here, -2:],
-        pd.Categorical(points["class"].astype(str), names).codes.astype(int),
+        codes,
         (points["source"] == "manual").to_numpy(dtype=bool),
     )
+
+
+def column_near(
+    viewer: ViewerModel, defects: Points, point: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Where a point set by hand belongs, and how near another must be to be of the same column.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    defects : Points
+    point : array, `(D,)`
+        In data coordinates.
+
+    Returns
+    -------
+    (position, reach)
+        Of the column meant, by `_corrections.snapped`, and half the distance of neighbours [px];
+        the point and 0 where the layer of all columns is gone.
+    """
+    sites_layer = layer_by_id(viewer, note(defects).get("sites"))
+    if not isinstance(sites_layer, Points):
+        return point, 0.0
+    plane = None if len(point) == 2 else round(float(point[0]))
+    columns = np.asarray(sites_layer.data, dtype=float)[_on_plane(sites_layer, plane), -2:]
+    image = layer_by_id(viewer, note(defects).get("image"))
+    picture = None
+    if isinstance(image, Image) and not image.rgb:
+        data = image.data[0] if image.multiscale else image.data
+        picture = data if plane is None else data[plane] if 0 <= plane < len(data) else None
+    place = snapped(np.asarray(point[-2:], dtype=float), columns, picture)
+    return np.array([*point[:-2], *place]), reach_px(columns)
 
 
 def corrected_planes(viewer: ViewerModel, defects: Points) -> list[Sites]:

@@ -1,27 +1,27 @@
-"""What the three widgets share: layout, remembered controls, lists of layers, questions."""
+"""What the widgets share: layout, remembered controls, lists of layers, questions."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 from napari.components import ViewerModel
 from napari.layers import Layer
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QFrame,
     QGroupBox,
     QMessageBox,
     QScrollArea,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
-from ._lifetime import connect
+from ._docking import BottomDock, dock_of, join_tabs, whole
+from ._lifetime import connect, when_destroyed
+from ._numbers import CountBox, NumberBox, settle_numbers
 from ._settings import Settings
 from ._worker import RunBar
 
@@ -42,8 +42,12 @@ class Panel(QWidget):
 
     def __init__(self, viewer: ViewerModel, section: str, run_label: str, run_tooltip: str) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer = whole(viewer)
         self.settings = Settings(section)
+        self._docked = False
+        self._joining = QTimer(self)
+        self._joining.setSingleShot(True)
+        self._joining.timeout.connect(lambda: join_tabs(self, Panel))
         self.setMinimumWidth(360)
         content = QWidget()
         self.body = QVBoxLayout(content)
@@ -54,10 +58,31 @@ class Panel(QWidget):
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(content)
         self.run_bar = RunBar(run_label, run_tooltip)
+        self.run_bar.check = lambda: settle_numbers(self)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(6, 6, 6, 6)
         outer.addWidget(scroll, 1)
         outer.addWidget(self.run_bar)
+
+    def event(self, event: QEvent) -> bool:
+        """Join the plugin's other widgets when docked; take leave when the dock is closed.
+
+        Napari only takes a widget out of a dock that is closed. Later a person may pull tabs apart.
+        """
+        if event.type() == QEvent.Type.ParentChange:
+            docked, self._docked = self._docked, dock_of(self) is not None
+            if self._docked:
+                self._joining.start(0)  # napari has yet to place the dock
+            elif docked and self.parent() is None:
+                self.run_bar.cancel()
+                self.deleteLater()
+        return super().event(event)
+
+    def bottom_dock(self, content: QWidget, name: str, height: int) -> BottomDock:
+        """A panel below the viewer that goes when this widget does."""
+        dock = BottomDock(self.viewer, content, name, height)
+        when_destroyed(self, dock.close)
+        return dock
 
     def group(self, title: str) -> QFormLayout:
         """A titled box of rows "label: control"."""
@@ -151,24 +176,30 @@ class LayerCombo(QComboBox):
 
 
 def number(
-    value: float, low: float, high: float, step: float, decimals: int, suffix: str = ""
-) -> QDoubleSpinBox:
-    """A spin box for a number with a unit."""
-    box = QDoubleSpinBox()
+    value: float,
+    low: float,
+    high: float,
+    step: float,
+    decimals: int,
+    suffix: str = "",
+    kind: type[NumberBox] = NumberBox,
+) -> NumberBox:
+    """A box for a number with a unit."""
+    box = kind()
     box.setDecimals(decimals)
     box.setRange(low, high)
     box.setSingleStep(step)
-    box.setValue(value)
     box.setSuffix(suffix)
+    box.setValue(value)
     return box
 
 
-def count(value: int, low: int, high: int, suffix: str = "") -> QSpinBox:
-    """A spin box for a count."""
-    box = QSpinBox()
+def count(value: int, low: int, high: int, suffix: str = "") -> CountBox:
+    """A box for a count."""
+    box = CountBox()
     box.setRange(low, high)
-    box.setValue(value)
     box.setSuffix(suffix)
+    box.setValue(value)
     return box
 
 

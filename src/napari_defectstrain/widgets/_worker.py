@@ -93,11 +93,20 @@ class RunBar(QWidget):
         # A closed widget must not leave a job behind that nobody can stop.
         stop = self._stop = _Stop()
         when_destroyed(self, stop.ask)
-        self.run_button.clicked.connect(self.run_clicked)
+        self.run_button.clicked.connect(self._click)
         self.cancel_button.clicked.connect(self.cancel)
         self._reporter: _Reporter | None = None
         self._worker: FunctionWorker | None = None
         self._done: Callable[[Any], None] | None = None
+        self.check: Callable[[], str] = str
+        """Says what must be put right before a job is started; empty where nothing."""
+
+    def _click(self) -> None:
+        problem = self.check()
+        if problem:
+            self.fail(problem)
+        else:
+            self.run_clicked.emit()
 
     @property
     def running(self) -> bool:

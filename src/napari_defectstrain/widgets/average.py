@@ -27,7 +27,6 @@ from ._averages import (
     runs,
     world_box_pm,
 )
-from ._docking import BottomDock
 from ._layers import kind, layer_by_id, material_of, note, provenance
 from ._live_counts import Gathered, LiveCounts, gather
 from ._measuring import Measuring
@@ -56,12 +55,12 @@ class AverageWidget(_panel.Panel):
         self._build_options()
         self._build_table()
         self.body.addStretch(1)
-        self.edits = WindowEdits(napari_viewer, self)
+        self.edits = WindowEdits(self.viewer, self)
         self._told: set[str] = set()
-        self.results = ResultsPanel(napari_viewer, self.edits, self.settings)
-        self._dock = BottomDock(napari_viewer, self, self.results, DOCK, HEIGHT)
-        self.measuring = Measuring(napari_viewer, self.run_bar, self.measure.isChecked)
-        self.counts = LiveCounts(self, napari_viewer, self._counted)
+        self.results = ResultsPanel(self.viewer, self.edits, self.settings)
+        self._dock = self.bottom_dock(self.results, DOCK, HEIGHT)
+        self.measuring = Measuring(self.viewer, self.run_bar, self.measure.isChecked)
+        self.counts = LiveCounts(self, self.viewer, self._counted)
         self._connect()
         self.refresh()
 

@@ -60,7 +60,7 @@ class DetectWidget(_panel.Panel):
         self._build_source()
         self._build_thresholds()
         edit = self.group("Defects")
-        self.edit = EditPanel(napari_viewer)
+        self.edit = EditPanel(self.viewer)
         edit.addRow(self.edit)
         self.body.addStretch(1)
         self._queue: list[Layer | None] = []
@@ -70,7 +70,7 @@ class DetectWidget(_panel.Panel):
         self.image.layer_changed.connect(self._image_changed)
         self.watch_layers(self.image.refresh)
         self.watch_layers(self._follow_active)
-        connect(self, napari_viewer.layers.selection.events.active, self._follow_active)
+        connect(self, self.viewer.layers.selection.events.active, self._follow_active)
         self.image.refresh()
         self._image_changed()
         self._follow_active()

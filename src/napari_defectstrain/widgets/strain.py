@@ -21,7 +21,6 @@ from ._averages import OF_COMPARISON, STACK, layers_of_run, look_at, run_title, 
 from ._comparing import Answer
 from ._comparison_text import rows_of
 from ._comparison_view import ComparisonView, Measured, measured_of
-from ._docking import BottomDock
 from ._fields import add_displacement
 from ._figure_files import FigureSaving
 from ._layers import kind, note, provenance
@@ -58,9 +57,9 @@ class StrainWidget(_panel.Panel):
         self.controls.theory_form.addRow(self.comparison_table)
         self._build_table()
         self.body.addStretch(1)
-        self.profile = ProfilePanel(napari_viewer)
-        self._dock = BottomDock(napari_viewer, self, self.profile, DOCK, HEIGHT)
-        self.view = ComparisonView(napari_viewer, self.run_bar, self.controls, self.profile)
+        self.profile = ProfilePanel(self.viewer)
+        self._dock = self.bottom_dock(self.profile, DOCK, HEIGHT)
+        self.view = ComparisonView(self.viewer, self.run_bar, self.controls, self.profile)
         self.figures = FigureSaving(self, self.view)
         self._build_outputs()
         self.view.answered.connect(self._answered)
@@ -68,7 +67,7 @@ class StrainWidget(_panel.Panel):
         self.source.currentIndexChanged.connect(self._turn)
         self.watch_layers(self.refresh)
         # One colour bar at a time: that of the map which is selected.
-        connect(self, napari_viewer.layers.selection.events.changed, self._show_colour_bars)
+        connect(self, self.viewer.layers.selection.events.changed, self._show_colour_bars)
         self.refresh()
 
     def _build_source(self) -> None:
