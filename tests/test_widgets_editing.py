@@ -10,7 +10,6 @@ from napari_defectstrain.widgets import editing
 from napari_defectstrain.widgets._layers import (
     add_detection,
     calibrate,
-    column_near,
     corrected_planes,
     image_planes,
     note,
@@ -18,7 +17,7 @@ from napari_defectstrain.widgets._layers import (
     provenance,
     sites_from_layers,
 )
-from napari_defectstrain.widgets.editing import UNDO_STEPS, editor_of
+from napari_defectstrain.widgets.editing import UNDO_STEPS, column_near, editor_of
 
 NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV", "other")
 PLACE = {

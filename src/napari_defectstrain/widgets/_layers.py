@@ -17,11 +17,11 @@ from .. import __version__
 from ..materials import ROLES, get_material
 from ..styles import CLASS_STYLE
 from ..types import CalibratedImage, DefectStrainError, Sites
-from ._corrections import correct_sites, reach_px, snapped
+from ._corrections import correct_sites
 
 KEY = "napari-defectstrain"
 CALIBRATION = "calibration"
-"""Key of an image's metadata: ``file`` or ``lattice``, where its pixel size comes from."""
+"""Key of an image's metadata: ``file``, ``lattice`` or ``hand``, whence its pixel size."""
 PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 MARKER_PM = 190.0
 """Size of the markers: about the distance of neighbouring columns [pm]."""
@@ -119,6 +119,8 @@ def pixel_size_pm(layer: Layer) -> float | None:
 def calibrate(viewer: ViewerModel, image: Image, size_pm: float, origin: str) -> None:
     """Set the pixel size of an image layer and of the layers that lie on it.
 
+    Images that were laid out side by side keep their places, counted in pixels.
+
     Parameters
     ----------
     viewer : ViewerModel
@@ -126,14 +128,17 @@ def calibrate(viewer: ViewerModel, image: Image, size_pm: float, origin: str) ->
     size_pm : float
         Side of a pixel [pm].
     origin : str
-        ``lattice`` or ``file``.
+        ``lattice``, ``file`` or ``hand``.
     """
     image.metadata[CALIBRATION] = origin
+    before = pixel_size_pm(image) or float(image.scale[-1])
+    ratio = size_pm / before if note(image).get("placed") else 1.0
     companions = [la for la in viewer.layers if note(la).get("image") == str(image.unique_id)]
     for layer in (image, *companions):
         keep = layer.ndim - 2
         layer.scale = (*layer.scale[:keep], size_pm, size_pm)
         layer.units = (*layer.units[:keep], "pm", "pm")
+        layer.translate = (*layer.translate[:keep], *(ratio * layer.translate[keep:]))
         if isinstance(layer, Points):
             layer.size = marker_size(layer)
 
@@ -331,7 +336,7 @@ def sites_from_layers(sites_layer: Points, defects: Points, plane: int | None = 
         By the rules of `_corrections.correct_sites`.
     """
     names = tuple(note(sites_layer)["class_names"])
-    found = _on_plane(sites_layer, plane)
+    found = on_plane(sites_layer, plane)
     table = sites_layer.features[found]
     sites = Sites(
         position_px=np.asarray(sites_layer.data, dtype=float)[found, -2:],
@@ -340,7 +345,7 @@ def sites_from_layers(sites_layer: Points, defects: Points, plane: int | None = 
         class_names=names,
         source=table["source"].to_numpy(dtype="<U6"),
     )
-    here = _on_plane(defects, plane)
+    here = on_plane(defects, plane)
     points = defects.features[here]
     codes = pd.Categorical(points["class"].astype(str), names).codes.astype(int)
     if (codes < 0).any():
@@ -356,38 +361,6 @@ def sites_from_layers(sites_layer: Points, defects: Points, plane: int | None = 
         codes,
         (points["source"] == "manual").to_numpy(dtype=bool),
     )
-
-
-def column_near(
-    viewer: ViewerModel, defects: Points, point: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """Where a point set by hand belongs, and how near another must be to be of the same column.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    defects : Points
-    point : array, `(D,)`
-        In data coordinates.
-
-    Returns
-    -------
-    (position, reach)
-        Of the column meant, by `_corrections.snapped`, and half the distance of neighbours [px];
-        the point and 0 where the layer of all columns is gone.
-    """
-    sites_layer = layer_by_id(viewer, note(defects).get("sites"))
-    if not isinstance(sites_layer, Points):
-        return point, 0.0
-    plane = None if len(point) == 2 else round(float(point[0]))
-    columns = np.asarray(sites_layer.data, dtype=float)[_on_plane(sites_layer, plane), -2:]
-    image = layer_by_id(viewer, note(defects).get("image"))
-    picture = None
-    if isinstance(image, Image) and not image.rgb:
-        data = image.data[0] if image.multiscale else image.data
-        picture = data if plane is None else data[plane] if 0 <= plane < len(data) else None
-    place = snapped(np.asarray(point[-2:], dtype=float), columns, picture)
-    return np.array([*point[:-2], *place]), reach_px(columns)
 
 
 def corrected_planes(viewer: ViewerModel, defects: Points) -> list[Sites]:
@@ -410,7 +383,8 @@ def corrected_planes(viewer: ViewerModel, defects: Points) -> list[Sites]:
     return [sites_from_layers(sites_layer, defects, i) for i in range(count)]
 
 
-def _on_plane(layer: Points, plane: int | None) -> np.ndarray:
+def on_plane(layer: Points, plane: int | None) -> np.ndarray:
+    """Which points lie on a plane of a stack, `(N,)`; all of them where plane is None."""
     if plane is None:
         return np.ones(len(layer.data), dtype=bool)
     return np.rint(np.asarray(layer.data)[:, 0]).astype(int) == plane

@@ -12,7 +12,7 @@ import re
 from math import isfinite
 
 from qtpy.QtCore import QLocale, Qt
-from qtpy.QtGui import QFocusEvent, QKeyEvent, QValidator
+from qtpy.QtGui import QFocusEvent, QKeyEvent, QValidator, QWheelEvent
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QLabel, QSpinBox, QToolTip, QWidget
 
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
@@ -45,6 +45,7 @@ class _Typed:
         self.setGroupSeparatorShown(False)
         # 7 must not count on the way to 70.
         self.setKeyboardTracking(False)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._style: str | None = None
         self._tip = ""
         self.lineEdit().textChanged.connect(lambda _: self._mark())
@@ -90,6 +91,13 @@ class _Typed:
             QWidget.focusOutEvent(self, event)
         else:
             super().focusOutEvent(event)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Let the panel scroll; the wheel turns only a box that was clicked."""
+        if self.hasFocus() and not self.problem:
+            super().wheelEvent(event)
+        else:
+            event.ignore()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Enter doesn't replace a bad text either; Escape takes it back."""

@@ -6,6 +6,7 @@ from typing import TypeVar
 from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import QEvent, Qt, QTimer, Signal
+from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -23,6 +24,7 @@ from ._docking import BottomDock, dock_of, join_tabs, whole
 from ._lifetime import connect, when_destroyed
 from ._numbers import CountBox, NumberBox, settle_numbers
 from ._settings import Settings
+from ._view_buttons import ViewButtons
 from ._worker import RunBar
 
 C = TypeVar("C", bound=QWidget)
@@ -59,7 +61,7 @@ class Panel(QWidget):
         scroll.setWidget(content)
         self.run_bar = RunBar(run_label, run_tooltip)
         self.run_bar.check = lambda: settle_numbers(self)
-        outer = QVBoxLayout(self)
+        outer = self._outer = QVBoxLayout(self)
         outer.setContentsMargins(6, 6, 6, 6)
         outer.addWidget(scroll, 1)
         outer.addWidget(self.run_bar)
@@ -84,6 +86,11 @@ class Panel(QWidget):
         when_destroyed(self, dock.close)
         return dock
 
+    def show_view_buttons(self) -> None:
+        """Put buttons at the top that zoom to images, averages and maps."""
+        self.views = ViewButtons(self.viewer)
+        self._outer.insertWidget(0, self.views)
+
     def group(self, title: str) -> QFormLayout:
         """A titled box of rows "label: control"."""
         box = QGroupBox(title)
@@ -106,7 +113,25 @@ class Panel(QWidget):
             connect(self, event, refresh)
 
 
-class LayerCombo(QComboBox):
+class ChoiceBox(QComboBox):
+    """A list to choose from, which the wheel turns only once it was clicked.
+
+    Scrolling through a panel must not change what the pointer happens to pass.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Let the panel scroll."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+class LayerCombo(ChoiceBox):
     """A list of the viewer's layers of some kind, which keeps its choice when layers change.
 
     Parameters
@@ -210,9 +235,9 @@ def checkbox(label: str, checked: bool = False) -> QCheckBox:
     return box
 
 
-def choice(items: list[str]) -> QComboBox:
+def choice(items: list[str]) -> ChoiceBox:
     """A list to choose from."""
-    box = QComboBox()
+    box = ChoiceBox()
     box.addItems(items)
     return box
 

@@ -46,12 +46,13 @@ class ResultsPanel(QWidget):
         self.source.setSizeAdjustPolicy(
             self.source.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
-        self.source.setMinimumContentsLength(30)
+        self.source.setMinimumContentsLength(16)
         self.source.setToolTip("Averages: images, then class and number of windows")
         self.source.currentIndexChanged.connect(lambda _: self._show())
         self.state = QLabel()
-        row.addWidget(self.source)
-        row.addWidget(self.state, 1)
+        self.state.setWordWrap(True)
+        row.addWidget(self.source, 3)
+        row.addWidget(self.state, 2)
         column.addLayout(row)
         self.tabs = QTabWidget()
         column.addWidget(self.tabs, 1)
@@ -131,6 +132,7 @@ class ResultsPanel(QWidget):
     def _say_state(self, measured: bool) -> None:
         stale = measured and self.run in self._stale
         self.state.setText("windows changed since: the plots are of before" if stale else "")
+        self.state.setVisible(stale)
 
     def _mark_stale(self, run: str, _class_name: str) -> None:
         self._stale.add(run)

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton
 from ..average import average_stack
 from ..materials import WSE2, get_material
 from ..pipeline import average_classes
+from ..purity import purity_text
 from ..regions import Regions
 from ..runs import RunConfig
 from ..types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
@@ -51,6 +52,7 @@ class AverageWidget(_panel.Panel):
             "Cut a window around every isolated defect, register the windows in the lattice frame, "
             "and average them by class",
         )
+        self.show_view_buttons()
         self._build_choice()
         self._build_options()
         self._build_table()
@@ -63,6 +65,7 @@ class AverageWidget(_panel.Panel):
         self.counts = LiveCounts(self, self.viewer, self._counted)
         self._connect()
         self.refresh()
+        self._show_newest()
 
     def _build_choice(self) -> None:
         form = self.group("Images")
@@ -148,6 +151,19 @@ class AverageWidget(_panel.Panel):
             self.class_boxes.rename(get_material(material_of(layers[-1])))
         self.hint.setVisible(not layers)
         self.counts.changed()
+
+    def _show_newest(self) -> None:
+        """List the averages that there are already: the widget may have been closed meanwhile."""
+        found = runs(self.viewer)
+        if found:
+            newest = found[next(reversed(found))]
+            self.table.setRowCount(len(newest))
+            for row, layer in enumerate(newest):
+                about, stack = note(layer), layer.metadata[STACK]
+                pure = purity_text(about["expected_purity"], about["expected_contaminants"])
+                left_out = int((~stack.included).sum())
+                self.table.show_row(row, about["class"], about["n"], left_out, pure)
+            self.run_bar.status.setText(run_title(newest))
 
     def _counted(self) -> tuple[list[Points], RunConfig]:
         layers = self.chosen()

@@ -12,11 +12,13 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import pandas as pd
-from napari.layers import Points
+from napari.components import ViewerModel
+from napari.layers import Image, Points
 from napari.utils.notifications import show_error, show_info
 from psygnal import Signal
 
-from ._layers import note, restyle, set_points, symbols
+from ._corrections import reach_px, snapped
+from ._layers import layer_by_id, note, on_plane, restyle, set_points, symbols
 
 UNDO_STEPS = 100
 _EDITORS: WeakValueDictionary[UUID, "DefectEditor"] = WeakValueDictionary()
@@ -245,6 +247,38 @@ def _fresh(
     return np.array(
         [(tuple(p), c) not in known for p, c in zip(position, classes, strict=True)], dtype=bool
     )
+
+
+def column_near(
+    viewer: ViewerModel, defects: Points, point: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Where a point set by hand belongs, and how near another must be to be of the same column.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    defects : Points
+    point : array, `(D,)`
+        In data coordinates.
+
+    Returns
+    -------
+    (position, reach)
+        Of the column meant, by `_corrections.snapped`, and half the distance of neighbours [px];
+        the point and 0 where the layer of all columns is gone.
+    """
+    sites_layer = layer_by_id(viewer, note(defects).get("sites"))
+    if not isinstance(sites_layer, Points):
+        return point, 0.0
+    plane = None if len(point) == 2 else round(float(point[0]))
+    columns = np.asarray(sites_layer.data, dtype=float)[on_plane(sites_layer, plane), -2:]
+    image = layer_by_id(viewer, note(defects).get("image"))
+    picture = None
+    if isinstance(image, Image) and not image.rgb:
+        data = image.data[0] if image.multiscale else image.data
+        picture = data if plane is None else data[plane] if 0 <= plane < len(data) else None
+    place = snapped(np.asarray(point[-2:], dtype=float), columns, picture)
+    return np.array([*point[:-2], *place]), reach_px(columns)
 
 
 def _nearest(place: np.ndarray, others: np.ndarray, reach: float) -> int | None:

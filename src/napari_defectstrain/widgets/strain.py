@@ -17,7 +17,7 @@ from ..results import displacement_table, spacings_table
 from ..runs import ClassMeasurement, RunConfig, RunResult
 from ..types import DefectStrainError
 from . import _panel
-from ._averages import OF_COMPARISON, STACK, layers_of_run, look_at, run_title, runs
+from ._averages import OF_COMPARISON, STACK, hide_windows, layers_of_run, look_at, run_title, runs
 from ._comparing import Answer
 from ._comparison_text import rows_of
 from ._comparison_view import ComparisonView, Measured, measured_of
@@ -50,6 +50,7 @@ class StrainWidget(_panel.Panel):
             "Fit the columns of each average together, and measure spacings, displacement and "
             "strain against the defect-free average",
         )
+        self.show_view_buttons()
         self._results: dict[str, Measured] = {}
         self._build_source()
         self.controls = StrainControls(self)
@@ -224,6 +225,7 @@ class StrainWidget(_panel.Panel):
         if run != self.source.currentData():
             return
         self._fill_table(measured)
+        hide_windows(self.viewer)
         if not measured.fields:
             self.view.show(None)
             show_warning("There is no defect class to measure: only the defect-free average")
