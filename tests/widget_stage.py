@@ -8,7 +8,7 @@ from qtpy.QtTest import QTest
 from small_alloy import simulated, true_sites
 
 from napari_defectstrain.widgets.base import forms, worker
-from napari_defectstrain.widgets.detect.widget import widget as detect_module
+from napari_defectstrain.widgets.detect import widget as detect_module
 
 PIXEL_PM = 20.74
 

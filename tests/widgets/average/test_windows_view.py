@@ -14,7 +14,8 @@ from napari_defectstrain.averages.average import average_stack
 from napari_defectstrain.pipeline.chain import measure_spacings
 from napari_defectstrain.types import DefectStrainError
 from napari_defectstrain.widgets.average.results_panel import MEASUREMENT, PLOTS, WINDOWS
-from napari_defectstrain.widgets.average.widget import AverageWidget, measuring
+from napari_defectstrain.widgets.average import measuring
+from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.base.docking import dock_of
 from napari_defectstrain.widgets.detect.widget import DetectWidget
 from napari_defectstrain.widgets.layers.averages import CUT, STACK, runs

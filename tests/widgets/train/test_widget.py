@@ -23,9 +23,9 @@ from napari_defectstrain.types import Cancelled, DefectStrainError
 from napari_defectstrain.widgets.base.pacing import Gate, Pace
 from napari_defectstrain.widgets.detect.widget import BUNDLED, FROM_FILE, DetectWidget
 from napari_defectstrain.widgets.layers.sites import KEY
+from napari_defectstrain.widgets.train import widget as train_module
 from napari_defectstrain.widgets.train.own_weights import use_in_detect
 from napari_defectstrain.widgets.train.widget import ANEW, GO_ON, PAUSE, RESUME, TrainWidget
-from napari_defectstrain.widgets.train.widget import widget as train_module
 
 ENDLESS = 100_000
 
