@@ -6,8 +6,9 @@ import pytest
 from napari._qt._qplugins._qnpe2 import _toggle_or_get_widget
 from npe2 import PluginManager
 from qtpy.compat import isalive
-from qtpy.QtCore import QCoreApplication, QEvent
-from qtpy.QtWidgets import QDockWidget
+from qtpy.QtCore import QCoreApplication, QEvent, QSize
+from qtpy.QtGui import QResizeEvent
+from qtpy.QtWidgets import QApplication, QDockWidget
 from strain_stage import measured_classes, settle, show_averages
 from widget_stage import add_region, errors, run, use_truth
 
@@ -140,3 +141,39 @@ def test_a_closed_widget_ends_its_job(viewer, qtbot, name):
     pump(qtbot)
     assert ended == [name]
     assert not isalive(widget)
+
+
+def test_the_window_is_never_higher_than_a_small_screen(viewer, qtbot, monkeypatch):
+    """Whatever is opened, 1366 x 768 is enough; the lists of windows show whole words."""
+    window = viewer.window._qt_window
+    window.resize(1366, 768)
+    window.show()
+    show_averages(viewer)
+    widgets = [by_script(viewer, name) for name in WIDGETS]
+    pump(qtbot)
+    _, average, strain, _ = widgets
+    average.look_through(1)
+    strain.show_profile()
+    pump(qtbot)
+    assert window.minimumSizeHint().height() <= 720
+    assert window.minimumSizeHint().width() <= 1366
+    assert (window.width(), window.height()) == (1366, 768)
+    bottom = [dock_of(average.results), dock_of(strain.profile)]
+    assert window.tabifiedDockWidgets(bottom[0]) == [bottom[1]]
+    average.look_through(1)
+    pump(qtbot)
+    for button in average.results.windows.buttons.values():
+        words = button.fontMetrics().horizontalAdvance(button.text())
+        assert button.isVisible()
+        assert button.width() >= words + 8
+
+
+def test_plots_without_room_side_by_side_have_tabs(viewer):
+    panel = by_script(viewer, "Average classes").results
+    for width, wanted in (
+        (500, ["Spacings", "Windows", "Precision"]),
+        (900, ["Spacings and precision", "Windows"]),
+        (500, ["Spacings", "Windows", "Precision"]),
+    ):
+        QApplication.sendEvent(panel, QResizeEvent(QSize(width, 300), panel.size()))
+        assert [panel.tabs.tabText(i) for i in range(panel.tabs.count())] == wanted

@@ -13,8 +13,8 @@ from widget_stage import add_region, errors, finish, run, use_truth
 from napari_defectstrain.averages.average import average_stack
 from napari_defectstrain.pipeline.chain import measure_spacings
 from napari_defectstrain.types import DefectStrainError
-from napari_defectstrain.widgets.average.results_panel import MEASUREMENT, PLOTS, WINDOWS
 from napari_defectstrain.widgets.average import measuring
+from napari_defectstrain.widgets.average.results_panel import MEASUREMENT, PLOTS, WINDOWS
 from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.base.docking import dock_of
 from napari_defectstrain.widgets.detect.widget import DetectWidget
@@ -51,7 +51,8 @@ def detected(viewer, qtbot, monkeypatch, *seeds):
 
 def averager(viewer, qtbot, measure=False):
     widget = AverageWidget(viewer)
-    qtbot.addWidget(widget)
+    if not hasattr(viewer, "window"):  # else it goes with its dock
+        qtbot.addWidget(widget)
     widget.windows.references.setValue(30)
     widget.windows.window.setValue(2.0)
     widget.windows.shells.setCurrentIndex(1)

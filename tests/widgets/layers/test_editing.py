@@ -1,5 +1,7 @@
 """Editing a defects layer as napari does it, without a window: undo, redo, manual marks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -362,7 +364,7 @@ def test_classes_given_as_plain_texts_are_taken(layers, complaints):
 
 def snapping(viewer, defects):
     editor = editor_of(defects)
-    editor.snap_by(lambda point: column_near(viewer, defects, point))
+    editor.snap_by(lambda *point: column_near(viewer, defects, *point))
     return editor
 
 
@@ -423,6 +425,41 @@ def test_without_a_column_the_brightest_place_is_taken(viewer, complaints):
     assert_allclose(defects.data[-1], [31.0, 33.0])
     defects.add([20.0, 38.0])  # nothing there; its surroundings are brighter at one side
     assert_allclose(defects.data[-1], [20.0, 38.0])
+
+
+def test_only_what_fits_no_class_may_lie_in_a_hexagon(viewer, complaints):
+    """SV there would be a column more than there is."""
+    angle = np.deg2rad(60.0 * np.arange(6))
+    ring = 30.0 + 10.0 * np.column_stack([np.sin(angle), np.cos(angle)])
+    columns = a_grid([0, 1, 0, 1, 0, 1])
+    columns = replace(columns, position_px=ring)
+    image = viewer.add_image(np.zeros((60, 60)), name="region", **PLACE)
+    sites, defects = add_detection(viewer, image, [columns], provenance("defects", {}))
+    editor = snapping(viewer, defects)
+    defects.add([30.5, 32.0])
+    assert_allclose(defects.data[-1], ring[0])
+    assert len(sites_from_layers(sites, defects)) == 6
+    editor.choose_class("other")
+    defects.add([30.0, 30.0])
+    assert_allclose(defects.data[-1], [30.0, 30.0])
+    assert len(sites_from_layers(sites, defects)) == 7
+
+
+def test_a_column_that_was_not_found_may_be_dark(viewer, complaints):
+    """A double vacancy has no brightness to snap to."""
+    image = viewer.add_image(np.zeros((60, 60)), name="region", **PLACE)
+    found = a_grid([0, 1, 0, 1, 0, 1, 0, 1, 0])
+    without = replace(
+        found,
+        position_px=np.delete(found.position_px, 8, axis=0),
+        probabilities=found.probabilities[:8],
+        class_index=found.class_index[:8],
+        source=found.source[:8],
+    )
+    _, defects = add_detection(viewer, image, [without], provenance("defects", {}))
+    snapping(viewer, defects).choose_class("DV")
+    defects.add([25.3, 24.6])
+    assert_allclose(defects.data[-1], [25.3, 24.6])
 
 
 def test_whatever_is_deleted_goes(viewer, layers):

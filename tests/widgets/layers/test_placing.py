@@ -15,6 +15,7 @@ from napari_defectstrain.crystal.regions import CONTAMINATED
 from napari_defectstrain.io.files import write_tiff
 from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.base.forms import choice
+from napari_defectstrain.widgets.base.numbers import settle_numbers
 from napari_defectstrain.widgets.detect import calibrator
 from napari_defectstrain.widgets.detect.widget import DetectWidget
 from napari_defectstrain.widgets.layers.averages import runs
@@ -224,6 +225,12 @@ def test_the_status_counts_what_the_table_counts(stage, qtbot):
     assert inside == sum(table[1:]) > 0
     assert inside + outside == len(widget.edit.layer.data)
     assert outside > 0
+
+
+def test_a_bad_number_is_named_by_its_label(stage):
+    _, widget, _ = stage
+    widget.thresholds[1].lineEdit().setText("1,7")
+    assert settle_numbers(widget) == "2Te: got '1,7', expected a number from 0.00 to 1.00"
 
 
 def test_the_buttons_of_editing_are_reached_by_tab(stage):

@@ -46,7 +46,6 @@ def join_tabs(widget: QWidget, kind: type[QWidget]) -> None:
         if other is not dock
         and other.findChildren(kind)
         and not other.isFloating()
-        and not other.isHidden()
         and window.dockWidgetArea(other) == area
     ]
     if others and not set(others) & set(window.tabifiedDockWidgets(dock)):

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from napari.components import ViewerModel
 from napari.layers import Layer
-from qtpy.QtCore import QEvent, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -45,10 +45,7 @@ class Panel(QWidget):
         super().__init__()
         self.viewer = whole(viewer)
         self.settings = Settings(section)
-        self._docked = False
-        self._joining = QTimer(self)
-        self._joining.setSingleShot(True)
-        self._joining.timeout.connect(lambda: join_tabs(self, Panel))
+        self._docked = self._joined = False
         self.setMinimumWidth(360)
         content = QWidget()
         self.body = QVBoxLayout(content)
@@ -71,13 +68,20 @@ class Panel(QWidget):
         Napari only takes a widget out of a dock that is closed. Later a person may pull tabs apart.
         """
         if event.type() == QEvent.Type.ParentChange:
-            docked, self._docked = self._docked, dock_of(self) is not None
-            if self._docked:
-                self._joining.start(0)  # napari has yet to place the dock
+            dock = dock_of(self)
+            docked, self._docked = self._docked, dock is not None
+            if dock is not None and not docked:
+                dock.dockLocationChanged.connect(self._join)
             elif docked and self.parent() is None:
                 self.run_bar.cancel()
                 self.deleteLater()
         return super().event(event)
+
+    def _join(self, *_: object) -> None:
+        """Once the dock has its place. At once: piled up, docks would make the window higher."""
+        if not self._joined:
+            self._joined = True
+            join_tabs(self, Panel)
 
     def bottom_dock(self, content: QWidget, name: str, height: int) -> BottomDock:
         """A panel below the viewer that goes when this widget does."""

@@ -13,7 +13,16 @@ from math import isfinite
 
 from qtpy.QtCore import QLocale, Qt
 from qtpy.QtGui import QFocusEvent, QKeyEvent, QValidator, QWheelEvent
-from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QLabel, QSpinBox, QToolTip, QWidget
+from qtpy.QtWidgets import (
+    QDoubleSpinBox,
+    QFormLayout,
+    QGridLayout,
+    QLabel,
+    QLayout,
+    QSpinBox,
+    QToolTip,
+    QWidget,
+)
 
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d+")
@@ -236,8 +245,21 @@ def settle_numbers(widget: QWidget) -> str:
 def _name_of(box: NumberBox | CountBox) -> str:
     """The label of a box, or what its tooltip begins with."""
     for child in (box, box.parentWidget()):
-        layout = child.parentWidget().layout() if child and child.parentWidget() else None
-        label = layout.labelForField(child) if isinstance(layout, QFormLayout) else None
-        if isinstance(label, QLabel):
-            return label.text().strip()
+        parent = child.parentWidget() if child else None
+        layouts = [] if parent is None else [parent.layout(), *parent.findChildren(QGridLayout)]
+        for layout in layouts:
+            label = _label_in(layout, child)
+            if isinstance(label, QLabel):
+                return label.text().strip()
     return re.split(r"[:;(]", box.own_tip)[0].strip() or "number"
+
+
+def _label_in(layout: QLayout, child: QWidget) -> QWidget | None:
+    if isinstance(layout, QFormLayout):
+        return layout.labelForField(child)
+    index = layout.indexOf(child) if isinstance(layout, QGridLayout) else -1
+    if index < 0:
+        return None
+    row, column, _, _ = layout.getItemPosition(index)
+    left = layout.itemAtPosition(row, column - 1) if column else None
+    return left.widget() if left is not None else None

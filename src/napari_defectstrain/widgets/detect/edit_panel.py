@@ -190,7 +190,7 @@ class EditPanel(QWidget):
         if self.editor is not None and self.layer is not None:
             self.editor.changed.connect(self._changed)
             layer, viewer = self.layer, self.viewer
-            self.editor.snap_by(lambda point: column_near(viewer, layer, point))
+            self.editor.snap_by(lambda *point: column_near(viewer, layer, *point))
             self.class_names = self.editor.class_names
             self.new_class.button(self.class_names.index(self.editor.new_class)).setChecked(True)
             self._install_shortcuts()

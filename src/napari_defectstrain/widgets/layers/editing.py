@@ -25,7 +25,7 @@ _EDITORS: WeakValueDictionary[UUID, "DefectEditor"] = WeakValueDictionary()
 # A layer's key bindings hold its editor, which so lives as long as the layer.
 
 _State = tuple[np.ndarray, pd.DataFrame]
-_Snap = Callable[[np.ndarray], tuple[np.ndarray, float]]
+_Snap = Callable[[np.ndarray, bool], tuple[np.ndarray, float]]
 
 
 class DefectEditor:
@@ -191,7 +191,7 @@ class DefectEditor:
         drop: list[int] = []
         column = features.columns.get_loc("class")
         for row in sorted(new):
-            place, reach = self._snap(position[row])
+            place, reach = self._snap(position[row], self.new_class == self.class_names[-1])
             others = np.array([i for i in range(row) if i not in drop], dtype=int)
             near = _nearest(place, position[others], reach)
             if near is None:
@@ -250,7 +250,7 @@ def _fresh(
 
 
 def column_near(
-    viewer: ViewerModel, defects: Points, point: np.ndarray
+    viewer: ViewerModel, defects: Points, point: np.ndarray, adatom: bool = False
 ) -> tuple[np.ndarray, float]:
     """Where a point set by hand belongs, and how near another must be to be of the same column.
 
@@ -260,6 +260,8 @@ def column_near(
     defects : Points
     point : array, `(D,)`
         In data coordinates.
+    adatom : bool
+        Whether it may lie between the columns.
 
     Returns
     -------
@@ -277,7 +279,7 @@ def column_near(
     if isinstance(image, Image) and not image.rgb:
         data = image.data[0] if image.multiscale else image.data
         picture = data if plane is None else data[plane] if 0 <= plane < len(data) else None
-    place = snapped(np.asarray(point[-2:], dtype=float), columns, picture)
+    place = snapped(np.asarray(point[-2:], dtype=float), columns, picture, adatom)
     return np.array([*point[:-2], *place]), reach_px(columns)
 
 
