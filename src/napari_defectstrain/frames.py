@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from .bad_frames import find_bad_frames
-from .config import Config
+from .config import Between, Config, OneOf
 from .frame_shifts import coarse_shifts
 from .frame_sums import FrameFit, Region, RunningSum, align_frame, common_region, fit_frame
 from .scan_lines import MIN_FRAMES, LineShifts, measure_lines
@@ -36,21 +37,14 @@ class FrameConfig(Config):
         unless that would move structure; ``on``: always; ``off``: never.
     """
 
-    max_step_px: float | None = None
+    max_step_px: Annotated[float, Between(0.001, 1e5)] | None = None
     leave_out_bad: bool = True
-    exclude: tuple[int, ...] = ()
-    include: tuple[int, ...] = ()
-    jitter: str = "auto"
+    exclude: Annotated[tuple[int, ...], Between(0, 10**6)] = ()
+    include: Annotated[tuple[int, ...], Between(0, 10**6)] = ()
+    jitter: Annotated[str, OneOf(JITTER)] = "auto"
 
     def __post_init__(self) -> None:
-        if self.jitter not in JITTER:
-            raise DefectStrainError(
-                f"frames: got jitter {self.jitter!r}, expected one of {', '.join(JITTER)}"
-            )
-        if self.max_step_px is not None and not self.max_step_px > 0:
-            raise DefectStrainError(
-                f"frames: got a largest step of {self.max_step_px:g} px, expected a positive number"
-            )
+        super().__post_init__()
         both = sorted(set(self.exclude) & set(self.include))
         if both:
             raise DefectStrainError(
