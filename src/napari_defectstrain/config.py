@@ -77,7 +77,7 @@ class Config:
     """
 
     def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
+        for name, hint in _hints(typing.cast(Any, type(self))).items():
             value = checked(hint, getattr(self, name), f"{type(self).__name__}.{name}")
             object.__setattr__(self, name, value)
 
@@ -103,7 +103,7 @@ class Config:
             of the wrong type or out of range. The message gives the path of the setting.
         """
         where = f"{cls.__name__}." if where is None else where
-        hints = _hints(cls)
+        hints = _hints(typing.cast(Any, cls))
         if not isinstance(values, Mapping):
             raise DefectStrainError(
                 f"{where.rstrip('.: ')}: got {_shown(values)}, expected an object of settings"
