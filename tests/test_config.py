@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 import napari_defectstrain
-from napari_defectstrain.cli import main
+from napari_defectstrain.cli.main import main
+from napari_defectstrain.columns.images.types import ImageColumnConfig
 from napari_defectstrain.config import Between, Config, OneOf
-from napari_defectstrain.detect.config import DetectConfig, TrainConfig
-from napari_defectstrain.image_column_types import ImageColumnConfig
-from napari_defectstrain.io import read_settings
+from napari_defectstrain.detect.network.config import DetectConfig, TrainConfig
+from napari_defectstrain.io.files import read_settings
 from napari_defectstrain.materials import get_material
-from napari_defectstrain.runs import RunConfig
+from napari_defectstrain.pipeline.runs import RunConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig
 from napari_defectstrain.types import DefectStrainError
 
