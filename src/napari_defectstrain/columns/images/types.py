@@ -9,8 +9,8 @@ import numpy as np
 
 from ...config import Between, Config, OneOf
 from ...types import BoolArray, FloatArray, IntArray
-from ..averages.types import FLAGS, MODELS
 from ..profiles import MIN_COEFFICIENTS, ColumnProfile
+from ..types import FLAGS, MODELS
 
 NOISES = ("auto", "poisson", "gaussian")
 
