@@ -27,11 +27,22 @@ GRAPH = "Description"
 
 @dataclass(frozen=True)
 class Arrow:
-    """One import: from a module to a module, both dotted and without the package's name."""
+    """One import: from a module to a module, both dotted and without the package's name.
+
+    Parameters
+    ----------
+    source, target : str
+        Modules.
+    name : str
+        What is imported of the target.
+    whole : bool
+        True where it is the target itself.
+    """
 
     source: str
     target: str
     name: str
+    whole: bool = False
 
 
 def plan() -> dict[str, Any]:
@@ -86,7 +97,8 @@ def arrows() -> list[Arrow]:
             target = ".".join(start + (rest if node.level else rest[1:]))
             for alias in node.names:
                 whole = f"{target}.{alias.name}" if target else alias.name
-                found.append(Arrow(source, whole if whole in known else target, alias.name))
+                is_module = whole in known
+                found.append(Arrow(source, whole if is_module else target, alias.name, is_module))
     return found
 
 
