@@ -5,7 +5,7 @@ from dataclasses import replace
 import exact_images as exact
 import numpy as np
 import pytest
-from test_precision import measurement, noisy
+from class_stage import measurement, noisy
 
 from napari_defectstrain.columns.averages.measure import ColumnMeasurement
 from napari_defectstrain.columns.averages.types import Alternative
