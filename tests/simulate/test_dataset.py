@@ -20,7 +20,7 @@ from napari_defectstrain.simulate.conditions import Conditions
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image, simulate_series
 from napari_defectstrain.simulate.image import column_height, render_columns
 from napari_defectstrain.simulate.probe import ProbeConfig, probe_intensity
-from napari_defectstrain.simulate.relaxation import relaxation, superpose
+from napari_defectstrain.simulate.relaxing import relaxation, superpose
 from napari_defectstrain.simulate.samples import SAMPLES
 from napari_defectstrain.simulate.structure import CrystalConfig, build_crystal, lattice_sites
 from napari_defectstrain.types import DefectStrainError

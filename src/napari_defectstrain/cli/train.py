@@ -50,7 +50,7 @@ def run_train(options: argparse.Namespace, progress: Progress) -> None:
             f"--out: {out} exists and has no checkpoint to go on from; give another name or --force"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    from ..detect.training.train import train
+    from ..detect.training.loop import train
 
     record = train(config, out, resume=not options.force, progress=progress, on_epoch=_say_epoch)
     if record:

@@ -11,8 +11,8 @@ import numpy as np
 from ..columns.averages.measure import ColumnMeasurement
 from ..config import Between, Config
 from ..types import BoolArray, ClassStack, FloatArray
-from .between_images import between_images, shift_excess
 from .budget_parts import Pair, model_error, profile_error, rings_of, tilt_error, window_values
+from .image_scatter import between_images, shift_excess
 from .known_biases import KnownBias
 
 PARTS = ("model", "profile", "registration", "scan", "tilt", "impurity", "neighbours")

@@ -13,8 +13,7 @@ from ..config import Between, Config, Length, OneOf
 from ..materials import get_material
 from ..types import BoolArray, DefectStrainError, FloatArray, IntArray
 from .lookalikes import LOOKALIKES, OTHER
-from .relaxation import Field, relaxation, superpose
-from .relaxed import relaxed_displacement
+from .relaxing import Field, relaxation, relaxed_displacement, superpose
 
 PATTERNS = ("whole", "edge", "holes", "twin", "grain", "1T'")
 _RIPPLES = 6
