@@ -33,7 +33,7 @@ from .loading import (
     load_images,
 )
 from .placement import place_sites
-from .runs import ClassMeasurement, RunConfig, RunResult
+from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
     "CALIBRATION_TOLERANCE",
@@ -267,9 +267,12 @@ def _warnings_of(material: Material, stacks: Mapping[str, ClassStack]) -> tuple[
     for name, n in counts.items():
         if n == 0:
             warnings.append(f"{name}: no isolated column away from the edges: not measured")
-        elif n == 1:
-            warnings.append(f"{name}: only one window: measured without a precision")
-    if not any(counts.values()):
+        elif n < MIN_MEASURED:
+            counted = "only one window" if n == 1 else f"only {n} windows"
+            warnings.append(
+                f"{name}: {counted}: averaged and shown, not measured (that takes {MIN_MEASURED})"
+            )
+    if all(n < MIN_MEASURED for n in counts.values()):
         warnings.append("no defect could be measured, only the defect-free lattice")
     return tuple(warnings)
 
