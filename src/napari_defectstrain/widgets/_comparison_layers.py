@@ -28,6 +28,7 @@ from ._fields import (
     write_labels,
 )
 from ._layers import KEY, free_name, note
+from ._pacing import Steps
 from ._profile_line import add_line, line_in_frame
 
 PANELS = (MEASURED, ELASTIC, ATOMISTIC, DIFFERENCE)
@@ -94,8 +95,8 @@ class ComparisonLayers:
         fade: bool,
         ellipses: float,
         about: Mapping[str, Any],
-    ) -> None:
-        """Show what was found.
+    ) -> Steps[None]:
+        """Show what was found, a layer a step.
 
         Parameters
         ----------
@@ -116,16 +117,22 @@ class ComparisonLayers:
         for i, panel in enumerate(PANELS):
             field = answer.panels.get(panel)
             self._show_map(panel, field, first, component, self.centre(i + 1, height), about)
+            yield
         self._show_bar(height, about)
+        yield
         self._limit(answer, limit_percent)
         for panel in WITH_ERRORS:
             i = PANELS.index(panel) + 1
             field = answer.panels.get(panel)
             self._show_veil(panel, field, first, component, self.centre(i, height), fade, about)
+            yield
         self._show_line(answer, self.centre(1, height), about)
+        yield
         own = answer.comparison.displacement[MEASURED]
         self._show_ellipses(own, ellipses, about)
+        yield
         self._show_triangles(answer.triangles, component, self.centre(5, height), about)
+        yield
         self._show_titles(answer, height, about)
         if active is not None and active in self.viewer.layers:
             self.viewer.layers.selection.active = active

@@ -7,18 +7,22 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ..loading import subprogress
 from ..materials import get_material
-from ..pipeline import measure_spacings
+from ..measurement_cache import MeasurementCache
 from ..runs import ClassMeasurement, RunConfig
 from ..symmetry import SymmetricAverage, symmetrise_average
 from ..types import ClassStack, DefectStrainError, Progress
 from ._averages import STACK, runs
-from ._column_points import show_columns
+from ._column_points import columns_in_steps
 from ._layers import note
+from ._pacing import Steps
 from ._results_panel import MEASUREMENT
-from ._symmetric_layers import show_symmetric
-from ._worker import RunBar
+from ._symmetric_layers import symmetric_in_steps
+from ._worker import Part, RunBar
 
 WAIT_MS = 800
+KNOWN = MeasurementCache()
+"""What any widget has measured: the fits of averages serve their strain, and steps back."""
+measure_spacings, measure_classes = KNOWN.spacings, KNOWN.classes
 
 
 class Measuring(QObject):
@@ -58,8 +62,15 @@ class Measuring(QObject):
         self._due = run
         self._timer.start()
 
-    def now(self, run: str) -> None:
-        """Measure a run."""
+    def now(self, run: str, part: Part | None = None) -> None:
+        """Measure a run.
+
+        Parameters
+        ----------
+        run : str
+        part : Part, optional
+            What the measurement is of a longer job.
+        """
         self._due = None
         layers = runs(self._viewer).get(run, [])
         if not layers:
@@ -75,6 +86,7 @@ class Measuring(QObject):
             lambda progress: _measure(stacks, config, columns, symmetric, progress),
             lambda found: self._show(run, stacks, *found),
             "Fitting columns…",
+            part,
         )
 
     def _start_due(self) -> None:
@@ -99,7 +111,7 @@ class Measuring(QObject):
         measured: Mapping[str, ClassMeasurement],
         symmetric: Mapping[str, SymmetricAverage],
         complaint: str,
-    ) -> None:
+    ) -> Steps[None]:
         layers = runs(self._viewer).get(run, [])
         if not layers:
             return
@@ -110,12 +122,14 @@ class Measuring(QObject):
                 by_class[name].metadata[MEASUREMENT] = found
         material = get_material(note(layers[0])["parameters"]["material"])
         if measured:
-            show_columns(self._viewer, layers, measured, material)
+            yield from columns_in_steps(self._viewer, layers, measured, material)
         if symmetric:
-            show_symmetric(self._viewer, layers, symmetric)
+            yield from symmetric_in_steps(self._viewer, layers, symmetric)
         self._viewer.layers.selection.active = active
         current = all(la.metadata[STACK] is stacks.get(n) for n, la in by_class.items())
+        yield
         self.measured.emit(run, current)
+        yield
         if complaint:
             self._run_bar.fail(complaint)
         elif measured:

@@ -1,5 +1,6 @@
 """The strain widget: displacement and strain of averages, beside elasticity and atomistics."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,6 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton
 
 from ..config import Config
 from ..io import write_table
-from ..pipeline import measure_classes
 from ..results import displacement_table, spacings_table
 from ..runs import ClassMeasurement, RunConfig, RunResult
 from ..types import DefectStrainError
@@ -26,12 +26,17 @@ from ._fields import add_displacement
 from ._figure_files import FigureSaving
 from ._layers import kind, note, provenance
 from ._lifetime import connect
+from ._measuring import measure_classes
+from ._pacing import Steps
 from ._profile_plot import DOCK, HEIGHT, ProfilePanel
 from ._strain_controls import StrainControls
 from ._strain_table import ComparisonTable, SpacingTable
+from ._worker import Part
 
 RESULT = "defectstrain_result"
 """Key of a displacement layer's metadata: its `ClassMeasurement`."""
+MEASURING = 0.85
+"""What measuring takes of the whole time, before theory."""
 KINDS = ("map", "displacement", "map labels", "scale arrows")
 
 
@@ -199,9 +204,10 @@ class StrainWidget(_panel.Panel):
             ),
             lambda result: self._show(layers, result),
             "Fitting columns…",
+            Part(high=MEASURING),
         )
 
-    def _show(self, averages: list[Image], result: RunResult) -> None:
+    def _show(self, averages: list[Image], result: RunResult) -> Steps[Callable[[], None] | None]:
         first, run = note(averages[0]), note(averages[0])["run"]
         if run not in runs(self.viewer):
             raise DefectStrainError("the averages were removed while they were measured")
@@ -223,17 +229,24 @@ class StrainWidget(_panel.Panel):
         measured = measured_of(result, averages, self.viewer, measurement, about)
         self._results[run] = measured
         if run != self.source.currentData():
-            return
+            return None
         self._fill_table(measured)
         if not measured.fields:
             self.view.show(None)
             show_warning("There is no defect class to measure: only the defect-free average")
-            return
+            return None
+        yield
         for name, found in measured.fields.items():
             self._add_arrows(measured, name, found)
+            yield
         # the user's selection counts from now on
         self.viewer.layers.selection.active = None
-        self.view.show(measured, lambda: self._look(run))
+        return lambda: self._compare(measured)
+
+    def _compare(self, measured: Measured) -> None:
+        """Go on to theory, unless other averages were chosen meanwhile."""
+        if measured is self.measured:
+            self.view.show(measured, lambda: self._look(measured.run), Part(low=MEASURING))
 
     def _look(self, run: str) -> None:
         kinds = ("average", "average labels", *KINDS, *OF_COMPARISON)
