@@ -24,11 +24,11 @@ import napari
 import numpy as np
 from qtpy.QtCore import QEventLoop, QLocale, QTimer
 
-from napari_defectstrain.widgets import _panel
-from napari_defectstrain.widgets._layers import kind
-from napari_defectstrain.widgets.average import AverageWidget
-from napari_defectstrain.widgets.detect import DetectWidget
-from napari_defectstrain.widgets.strain import StrainWidget
+from napari_defectstrain.widgets.average.widget import AverageWidget
+from napari_defectstrain.widgets.base import forms
+from napari_defectstrain.widgets.detect.widget import DetectWidget
+from napari_defectstrain.widgets.layers.sites import kind
+from napari_defectstrain.widgets.strain.widget import StrainWidget
 
 TICK_MS = 5
 LOOK_S = 0.04
@@ -154,7 +154,7 @@ class Driver:
             self.viewer.window._qt_window.grab().save(str(path))
 
 
-def busy(widget: _panel.Panel) -> bool:
+def busy(widget: forms.Panel) -> bool:
     """Whether a widget has something running, due or half shown."""
     parts = [widget.run_bar.running, getattr(widget, "showing", False)]
     for name in ("measuring", "view"):
@@ -172,9 +172,9 @@ def drive(options: argparse.Namespace) -> None:
     window.setGeometry(0, 0, width, height)
     driver = Driver(viewer, options.out)
     driver.step("open", lambda: viewer.open_sample("napari-defectstrain", options.sample))
-    docked: dict[str, _panel.Panel] = {}
+    docked: dict[str, forms.Panel] = {}
 
-    def dock(name: str, kind_of: type[_panel.Panel]) -> None:
+    def dock(name: str, kind_of: type[forms.Panel]) -> None:
         docked[name] = kind_of(viewer)
         viewer.window.add_dock_widget(docked[name], name=name, tabify=len(docked) > 1)
 
@@ -243,7 +243,7 @@ def main() -> None:
     if options.locale:
         QLocale.setDefault(QLocale(options.locale))
     # Questions are answered as most people would: with the first answer.
-    _panel.ask = lambda _parent, _title, _text, answers: answers[0]
+    forms.ask = lambda _parent, _title, _text, answers: answers[0]
     np.seterr(all="ignore")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DEFECTSTRAIN_SETTINGS"] = str(Path(folder) / "widgets.json")
