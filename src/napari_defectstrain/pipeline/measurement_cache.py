@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ..progress import subprogress
 from ..types import ClassStack, Progress, no_progress
 from .class_measurement import add_strain, measure_spacings
-from .loading import subprogress
 from .runs import ClassMeasurement, RunConfig
 
 KEPT = 6

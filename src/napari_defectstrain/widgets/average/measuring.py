@@ -7,10 +7,10 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...averages.symmetry import SymmetricAverage, symmetrise_average
 from ...materials import get_material
-from ...pipeline.loading import subprogress
+from ...pipeline.measurement_cache import MeasurementCache
 from ...pipeline.runs import ClassMeasurement, RunConfig
+from ...progress import subprogress
 from ...types import ClassStack, DefectStrainError, Progress
-from ..base.measured import measure_spacings
 from ..base.pacing import Steps
 from ..base.worker import Part, RunBar
 from ..layers.averages import STACK, runs
@@ -20,6 +20,9 @@ from ..layers.symmetric import symmetric_in_steps
 from .results_panel import MEASUREMENT
 
 WAIT_MS = 800
+KNOWN = MeasurementCache()
+"""What any widget has measured: the fits of averages serve their strain, and steps back."""
+measure_spacings, measure_classes = KNOWN.spacings, KNOWN.classes
 
 
 class Measuring(QObject):

@@ -16,10 +16,10 @@ from ...io.files import write_table
 from ...output.results import displacement_table, spacings_table
 from ...pipeline.runs import ClassMeasurement, RunConfig, RunResult
 from ...types import DefectStrainError
+from ..average.measuring import measure_classes
 from ..base import forms
 from ..base.docking import BottomDock
 from ..base.lifetime import connect
-from ..base.measured import measure_classes
 from ..base.pacing import Steps
 from ..base.worker import Part
 from ..layers.averages import OF_COMPARISON, STACK, layers_of_run, look_at, run_title, runs
