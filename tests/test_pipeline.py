@@ -7,7 +7,8 @@ import pytest
 from small_alloy import QUICK, SHARED_PROFILE, SPACING_CHANGE, relabelled, simulated, true_sites
 
 from napari_defectstrain import pipeline
-from napari_defectstrain.loading import calibrate, distinct_names
+from napari_defectstrain.file_names import distinct_names
+from napari_defectstrain.loading import calibrate
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.pipeline import RunConfig, RunResult
 from napari_defectstrain.regions import NOT_2H, label_regions, usable_sites

@@ -12,7 +12,8 @@ from ase import Atoms
 from napari_defectstrain.materials import ROLES
 from napari_defectstrain.simulate.relaxed import relaxed_columns, relaxed_displacement
 from napari_defectstrain.simulate.structure import CrystalConfig, lattice_sites, relax_crystal
-from napari_defectstrain.structures import nearest_image, read_relaxed, read_structure
+from napari_defectstrain.structure_files import read_structure
+from napari_defectstrain.structures import nearest_image, read_relaxed
 from napari_defectstrain.types import DefectStrainError
 
 PRISTINE = "pristine_9x9.extxyz"

@@ -10,6 +10,7 @@ import numpy as np
 
 from .calibration import estimate_pixel_size
 from .drift import DRIFT_TABLE, drift_table, frame_time_s
+from .file_names import distinct_names, output_stems
 from .frames import FrameConfig, register_frames
 from .io import read_images
 from .materials import Material
@@ -47,7 +48,7 @@ def load_images(
     Returns
     -------
     images : list of CalibratedImage
-        Under distinct names.
+        Under distinct names that outputs can have.
     warnings : tuple of str
 
     Raises
@@ -71,7 +72,7 @@ def load_images(
             )
         warnings += [f"{file_name}: {text}" for text in found[0].metadata.get("warnings", ())]
         images += found
-    names = distinct_names([image.name for image in images])
+    names = output_stems([image.name for image in images])
     return [replace(im, name=n) for im, n in zip(images, names, strict=True)], tuple(warnings)
 
 
@@ -115,22 +116,6 @@ def sum_frames(
     }
     metadata.pop("frame", None)
     return replace(first, data=found.summed, name=name, metadata=metadata)
-
-
-def distinct_names(names: Sequence[str]) -> list[str]:
-    """The names, with ``_2``, ``_3``, ... after those that came before.
-
-    >>> distinct_names(["a", "b", "a", "a_2"])
-    ['a', 'b', 'a_2', 'a_2_2']
-    """
-    taken: list[str] = []
-    for name in names:
-        new, count = name, 1
-        while new in taken:
-            count += 1
-            new = f"{name}_{count}"
-        taken.append(new)
-    return taken
 
 
 def calibrate(

@@ -16,13 +16,13 @@ import numpy as np
 
 from .average import stack_classes
 from .class_measurement import measure_classes, measure_spacings
+from .file_names import output_stems
 from .io import validate_image
 from .loading import (
     CALIBRATED_BY_LATTICE,
     CALIBRATION_TOLERANCE,
     PIXEL_SIZE_BY_LATTICE,
     calibrate,
-    distinct_names,
     load_images,
     subprogress,
 )
@@ -173,7 +173,7 @@ def detect(
     warnings: list[str] = []
     calibrated = []
     with clock.stage("calibrate"):
-        for image, name in zip(images, distinct_names([i.name for i in images]), strict=True):
+        for image, name in zip(images, output_stems([i.name for i in images]), strict=True):
             validate_image(image)
             named = replace(image, name=name)
             found, notes = calibrate(named, material, config.pixel_size_pm)

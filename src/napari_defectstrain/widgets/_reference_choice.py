@@ -6,7 +6,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton
 
 from ..reference import BUNDLED_NOTE
-from ..structures import FORMATS
+from ..structure_files import FORMATS
 from . import _panel
 from ._comparing import ReferenceFiles
 
