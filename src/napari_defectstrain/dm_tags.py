@@ -65,9 +65,7 @@ def _check_image(data: dict[str, Any]) -> None:
         raise DamagedFile("an image of no size")
     half = 2 if data["DataType"] in (27, 28) else 1
     if math.prod(lengths) > count or count * pixel_bytes > half * stored_bytes:
-        raise DamagedFile(
-            f"an image of {' x '.join(map(str, lengths))} px in {stored_bytes} bytes"
-        )
+        raise DamagedFile(f"an image of {' x '.join(map(str, lengths))} px in {stored_bytes} bytes")
 
 
 class _Walk:

@@ -37,7 +37,7 @@ SUFFIXES = (*ROSETTASCIIO, ".mrc", ".tif", ".tiff", ".png", ".npy")
 CHECKS = {".dm3": check_dm, ".dm4": check_dm, ".emd": check_hdf5, ".ser": check_ser}
 """RosettaSciIO follows the sizes that a file declares: they are checked first."""
 
-CHATTY = ("tifffile", "rsciio", "PIL")
+CHATTY = ("tifffile", "rsciio", "PIL", "ase")
 """Libraries that log what they stumble over; the user gets one line of ours instead."""
 
 # Where acquisition software keeps the beam energy, the convergence semi-angle and the dwell time:
@@ -71,7 +71,7 @@ def decode(path: Path) -> list[Dataset]:
     suffix = path.suffix.lower()
     _check_file(path, suffix)
     try:
-        with _quiet():
+        with quiet():
             return _decode(path, suffix)
     except DefectStrainError:
         raise
@@ -116,7 +116,7 @@ _QUIET = threading.RLock()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Decoders log and warn of what they stumble over; what matters is said by us."""
     loggers = [logging.getLogger(name) for name in CHATTY]
     with _QUIET, warnings.catch_warnings():

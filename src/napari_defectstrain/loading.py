@@ -10,7 +10,7 @@ import numpy as np
 
 from .calibration import estimate_pixel_size
 from .drift import DRIFT_TABLE, drift_table, frame_time_s
-from .file_names import distinct_names, output_stems
+from .file_names import output_stems
 from .frames import FrameConfig, register_frames
 from .io import read_images
 from .materials import Material

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .formats import quiet
 from .types import DefectStrainError, FloatArray
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def read_structure(path: Path) -> Atoms:
         raise DefectStrainError(f"structure: got {path}, which is no file")
     known = ", ".join(FORMATS.values())
     try:
-        kind = filetype(str(path))
+        with quiet():
+            kind = filetype(str(path))
     except UnknownFileTypeError:
         kind = "of no known format"
     except Exception as error:  # it looks into the file
@@ -80,7 +82,8 @@ def read_structure(path: Path) -> Atoms:
     _check_counts(path, kind)
     try:
         # ASE takes what follows an @ in a name for the number of a frame otherwise
-        found = ase.io.read(path, format=kind, do_not_split_by_at_sign=True)
+        with quiet():
+            found = ase.io.read(path, format=kind, do_not_split_by_at_sign=True)
     except Exception as error:  # every reader of ASE fails in its own way
         reason = " ".join(str(error).split())[:200]
         raise DefectStrainError(

@@ -1,8 +1,8 @@
 """Relaxed supercells: how far each column of a defect's structure has moved, in the lattice frame.
 
-Two structures in any of `structure_files.FORMATS`, the supercell with the defect and the pristine one in the same
-cell, as density functional or force-field relaxations leave them. Atoms are matched by minimum
-image, missing ones allowed; the species left in the defect's column say its class. The structure
+Two structures in any of `structure_files.FORMATS`, the supercell with the defect and the pristine
+one in the same cell, as density functional or force-field relaxations leave them. Atoms are matched
+by minimum image, missing ones allowed; the species left in the defect's column say its class. The structure
 is turned into the lattice frame by its own lattice, whichever way it lies in its cell.
 """
 

@@ -98,9 +98,7 @@ def _datasets(
     if len(names) != len(data) or len(set(names)) < len(names):
         names = [f"channel {i}" for i in range(len(data))]
     return [
-        replace(
-            whole, data=image, title=label, metadata={**whole.metadata, "channel": label}
-        )
+        replace(whole, data=image, title=label, metadata={**whole.metadata, "channel": label})
         for image, label in zip(data, names, strict=True)
     ]
 

@@ -1,6 +1,7 @@
 """Velox EMD files: the images in them; spectra beside the images stay where they are.
 
-Groups ``Data/Image/<id>`` hold ``Data`` `(H, W, T)` and ``Metadata``, JSON in bytes, a column a frame.
+Groups ``Data/Image/<id>`` hold ``Data`` `(H, W, T)` and ``Metadata``, JSON in bytes, a column a
+frame.
 """
 
 from __future__ import annotations
