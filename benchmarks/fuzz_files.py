@@ -193,14 +193,12 @@ def guarded(job, path: Path, seconds: float, gigabytes: float) -> tuple[str, str
     process = context.Process(target=_child, args=(job, path, gigabytes, send))
     process.start()
     send.close()
-    found = ("crash", "", 0.0)
     try:
+        found = ("hang", f"more than {seconds} s", 0.0)
         if receive.poll(seconds):
             found = receive.recv()
-        else:
-            found = ("hang", f"more than {seconds} s", 0.0)
     except EOFError:
-        pass
+        found = ("crash", "", 0.0)
     if found[0] == "hang":
         process.kill()
     process.join()

@@ -133,7 +133,7 @@ def _promised(path: Path, kind: str) -> Iterator[int]:
 
 def _in_one_piece(atoms: Atoms, name: str) -> Atoms:
     """The layer with its vacuum at the border of the cell, atoms moved by whole cells along c."""
-    share = atoms.get_scaled_positions(wrap=False)
+    share = np.linalg.solve(np.asarray(atoms.cell[:]).T, atoms.positions.T).T
     widths = 1.0 / np.linalg.norm(np.linalg.inv(atoms.cell[:]), axis=0)  # between its faces
     gaps = [_widest_gap(share[:, axis]) for axis in range(3)]
     empty = np.array([gap[0] for gap in gaps]) * widths
@@ -143,13 +143,12 @@ def _in_one_piece(atoms: Atoms, name: str) -> Atoms:
             f"{name}: the vacuum lies along {'abc'[axis]}, expected a layer with its normal and "
             "its vacuum along c; exchange the axes of the cell"
         )
-    whole = atoms.copy()
     # counted from the middle of the vacuum, every atom lies within one cell
     start = gaps[2][1]
     cells = np.floor(share[:, 2] - start) - np.floor(np.median(share[:, 2]) - start)
     if cells.any():
-        whole.positions = whole.positions - cells[:, None] * np.asarray(atoms.cell[2])
-    return whole
+        atoms.positions = atoms.positions - cells[:, None] * np.asarray(atoms.cell[2])
+    return atoms
 
 
 def _widest_gap(share: FloatArray) -> tuple[float, float]:

@@ -2,8 +2,8 @@
 
 Two structures in any of `structure_files.FORMATS`, the supercell with the defect and the pristine
 one in the same cell, as density functional or force-field relaxations leave them. Atoms are matched
-by minimum image, missing ones allowed; the species left in the defect's column say its class. The structure
-is turned into the lattice frame by its own lattice, whichever way it lies in its cell.
+by minimum image, missing ones allowed; the species left in the defect's column say its class. The
+structure is turned into the lattice frame by its own lattice, whichever way it lies in its cell.
 """
 
 from __future__ import annotations
