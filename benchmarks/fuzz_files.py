@@ -33,9 +33,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from microscope_files import write_dm, write_emd, write_mrc, write_ser, write_velox
 
-from napari_defectstrain.io import read_images, write_tiff
-from napari_defectstrain.region_files import read_regions
-from napari_defectstrain.structure_files import read_structure
+from napari_defectstrain.io.files import read_images, write_tiff
+from napari_defectstrain.crystal.region_files import read_regions
+from napari_defectstrain.crystal.structure_files import read_structure
 from napari_defectstrain.types import DefectStrainError
 
 HEADER_BYTES = 4096
@@ -158,7 +158,7 @@ def read(path: Path) -> str:
 
 def detect(path: Path) -> str:
     """The same through the command line."""
-    from napari_defectstrain.cli import main
+    from napari_defectstrain.cli.main import main
 
     with tempfile.TemporaryDirectory() as out:
         code = main(["detect", str(path), "--out", out, "--force"])
