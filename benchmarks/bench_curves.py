@@ -23,6 +23,7 @@ from napari_defectstrain.evaluation.tables import named_curves
 from napari_defectstrain.output.figures.detection import curves_figure
 from napari_defectstrain.io.files import write_table
 from napari_defectstrain.materials import Material, get_material
+from napari_defectstrain.output.figures.detection import curves_figure
 from napari_defectstrain.simulate.dataset import SimulationConfig
 from napari_defectstrain.simulate.samples import paper_like
 

@@ -32,6 +32,7 @@ from napari_defectstrain.evaluation.truth_tables import read_truth
 from napari_defectstrain.output.evaluation import write_evaluation
 from napari_defectstrain.io.files import read_images
 from napari_defectstrain.materials import DEFECT_ROLES, Material, get_material
+from napari_defectstrain.output.evaluation import write_evaluation
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.simulate.samples import paper_like
 from napari_defectstrain.types import CalibratedImage, DefectStrainError, FloatArray, IntArray, StrArray

@@ -34,6 +34,7 @@ from napari_defectstrain.pipeline.runs import ClassMeasurement, RunConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, simulate_image
 from napari_defectstrain.simulate.relaxation import relaxation
 from napari_defectstrain.simulate.samples import paper_like
+from napari_defectstrain.strain.displacement import displacement_field
 from napari_defectstrain.types import BoolArray, ClassStack, FloatArray, Sites
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

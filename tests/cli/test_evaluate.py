@@ -14,6 +14,7 @@ from napari_defectstrain.evaluation.folders import Options, evaluate_folders
 from napari_defectstrain.evaluation.tables import columns_table, confusion_table, curves_table, purity_check, scores_table
 from napari_defectstrain.io.files import sites_table, write_json, write_table, write_tiff
 from napari_defectstrain.materials import DEFECT_ROLES, ROLES, WSE2
+from napari_defectstrain.output.figures import detection as figures
 from napari_defectstrain.simulate.structure import lattice_sites
 from napari_defectstrain.types import DefectStrainError, Sites
 

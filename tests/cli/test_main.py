@@ -17,6 +17,7 @@ from napari_defectstrain.output import results
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.io.files import read_images, sites_table, write_json, write_table
 from napari_defectstrain.materials import WSE2
+from napari_defectstrain.output import results
 from napari_defectstrain.simulate.samples import write_simulated
 
 SITES_COLUMNS = [

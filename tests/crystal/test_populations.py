@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_defectstrain.crystal.populations import population_table
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.crystal.populations import population_table
 from napari_defectstrain.types import DefectStrainError, Sites

@@ -11,6 +11,7 @@ from napari_defectstrain.columns.images.types import ImageColumnConfig, ImageCol
 from napari_defectstrain.precision.image_spacings import single_image_spacings, spacings_table
 from napari_defectstrain.io.files import read_sites, sites_table, write_table, write_tiff
 from napari_defectstrain.materials import ROLES, WSE2
+from napari_defectstrain.precision.image_spacings import single_image_spacings, spacings_table
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import lattice_sites
 from napari_defectstrain.types import CalibratedImage, DefectStrainError, Sites

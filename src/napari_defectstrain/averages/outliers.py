@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..types import BoolArray, FloatArray, IntArray, Neighbours, StrArray
 from .candidates import Candidates
 from ..types import BoolArray, FloatArray, IntArray, Neighbours, StrArray
 from .windows import CORE_RADIUS, WindowFrame

@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from ..types import BoolArray, ClassAverage, ClassStack, DisplacementField, FloatArray
 from .average import average_stack
 from ..types import BoolArray, ClassAverage, ClassStack, DisplacementField, FloatArray
 from .windows import SPLINE_ORDER

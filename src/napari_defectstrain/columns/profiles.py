@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import BSpline
 
+from ..types import DefectStrainError, FloatArray
 from .asymmetry import NONE, Asymmetry, ComplexArray
 from ..types import DefectStrainError, FloatArray
 

@@ -15,6 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.spatial import cKDTree
 
+from ..types import BoolArray, DefectStrainError, FloatArray, ImageLattice, IntArray
 from .calibration import PixelSizeEstimate, estimate_pixel_size
 from .domains import FIRST_NEIGHBOUR_REACH, SECOND_NEIGHBOUR_REACH, honeycomb_domains, neighbours, opposed_patches, threefold_order
 from .honeycomb import SQRT3, basis_pm, ideal_sites, index_columns, isolated, nearest_sites, shell_radii

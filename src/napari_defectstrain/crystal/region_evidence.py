@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
+from ..types import METAL, BoolArray, FloatArray, IntArray, Sites
 from .regions import LabelArray, RegionConfig
 from ..types import METAL, BoolArray, FloatArray, IntArray, Sites
 

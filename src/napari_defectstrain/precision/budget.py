@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..columns.averages.measure import ColumnMeasurement
+from ..config import Config
+from ..types import BoolArray, ClassStack, DefectStrainError, FloatArray
 from .between_images import between_images, shift_excess
 from .budget_parts import Pair, model_error, profile_error, rings_of, tilt_error, window_values
 from ..columns.averages.measure import ColumnMeasurement

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..columns.averages.measure import ColumnMeasurement
+from ..strain.displacement import displacement_field
+from ..types import ClassStack, ColumnFits, FloatArray, IntArray
 from .between_images import WindowValues, by_group
 from ..columns.averages.measure import ColumnMeasurement
 from ..strain.displacement import displacement_field

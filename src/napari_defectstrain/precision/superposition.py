@@ -16,6 +16,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
+from ..averages.windows import CORE_RADIUS
+from ..types import BoolArray, ClassStack, DefectStrainError, DisplacementField, FloatArray
 from .spacings import nearest_metal_spacings
 from ..types import BoolArray, ClassStack, DefectStrainError, DisplacementField, FloatArray
 from ..averages.windows import CORE_RADIUS

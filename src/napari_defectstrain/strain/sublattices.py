@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import Delaunay
 
+from ..types import BoolArray, DefectStrainError, DisplacementField, FloatArray, IntArray
 from .interpolation import interpolation_operators
 from ..types import BoolArray, DefectStrainError, DisplacementField, FloatArray, IntArray
 

@@ -19,6 +19,7 @@ from napari_defectstrain.detect.finding.prepare import normalise, resample, to_r
 from napari_defectstrain.detect.finding.tiles import columns_by_tiles, receptive_radius, split, with_rim
 from napari_defectstrain.detect.network.weights_file import load_weights, save_weights
 from napari_defectstrain.evaluation.scores import match_columns
+from napari_defectstrain.io.rasters import block_means
 from napari_defectstrain.materials import DEFECT_ROLES, ROLES, WSE2
 from napari_defectstrain.io.rasters import block_means
 from napari_defectstrain.simulate.acquisition import ScanConfig

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...types import ClassAverage, FloatArray, IntArray
+from ..profiles import ColumnProfile
 from .crowded import Geometry, State, jacobian, predict, profile_jacobian, solve_normal
 from ..profiles import ColumnProfile
 from ...types import ClassAverage, FloatArray, IntArray
