@@ -34,9 +34,9 @@ import pandas as pd
 import torch
 from scipy.ndimage import zoom
 
-from napari_defectstrain.detect.network.config import CANONICAL_PIXEL_PM, DetectConfig, TrainConfig
 from napari_defectstrain.detect.finding.predict import detect_columns
 from napari_defectstrain.detect.finding.prepare import normalise, resample, to_resampled
+from napari_defectstrain.detect.network.config import CANONICAL_PIXEL_PM, DetectConfig, TrainConfig
 from napari_defectstrain.detect.training.train import train
 from napari_defectstrain.detect.training.windows import draw_window
 from napari_defectstrain.evaluation.folders import truth_sites

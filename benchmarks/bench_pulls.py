@@ -27,7 +27,6 @@ from pathlib import Path
 import numpy as np
 
 from napari_defectstrain.averages.average import AverageConfig
-from napari_defectstrain.strain.displacement import displacement_field
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.pipeline.chain import average_classes, measure_spacings
 from napari_defectstrain.pipeline.runs import ClassMeasurement, RunConfig

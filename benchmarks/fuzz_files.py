@@ -33,9 +33,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from microscope_files import write_dm, write_emd, write_mrc, write_ser, write_velox
 
-from napari_defectstrain.io.files import read_images, write_tiff
 from napari_defectstrain.crystal.region_files import read_regions
 from napari_defectstrain.crystal.structure_files import read_structure
+from napari_defectstrain.io.files import read_images, write_tiff
 from napari_defectstrain.types import DefectStrainError
 
 HEADER_BYTES = 4096
@@ -226,8 +226,8 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="one file, in this process")
     options = parser.parse_args()
     if options.detect:  # imported before the fork: a child's memory is what its file costs
-        import napari_defectstrain.detect.predict  # noqa: F401
-        import napari_defectstrain.results  # noqa: F401
+        import napari_defectstrain.detect.finding.predict  # noqa: F401
+        import napari_defectstrain.output.results  # noqa: F401
     with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as damaged:
         seeds = seed_files(Path(made), seed_image())
         raws = [path.read_bytes() for path in seeds]

@@ -19,11 +19,11 @@ from PIL import Image
 from qtpy.QtWidgets import QApplication
 from vispy.gloo import glir
 
+from napari_defectstrain.widgets.average.widget import AverageWidget
+from napari_defectstrain.widgets.base.forms import Panel
+from napari_defectstrain.widgets.detect.widget import DetectWidget
 from napari_defectstrain.widgets.layers.averages import look_at
 from napari_defectstrain.widgets.layers.sites import kind, note
-from napari_defectstrain.widgets.base.forms import Panel
-from napari_defectstrain.widgets.average.widget import AverageWidget
-from napari_defectstrain.widgets.detect.widget import DetectWidget
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 from napari_defectstrain.widgets.train.widget import TrainWidget
 

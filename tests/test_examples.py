@@ -11,7 +11,8 @@ from types import ModuleType
 import pytest
 from small_alloy import SHARED_PROFILE, simulated, true_sites
 
-from napari_defectstrain.pipeline import class_measurement, chain as pipeline
+from napari_defectstrain.pipeline import chain as pipeline
+from napari_defectstrain.pipeline import class_measurement
 from napari_defectstrain.simulate.samples import write_simulated
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

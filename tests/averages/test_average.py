@@ -6,10 +6,10 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from synthetic_lattice import HEIGHTS, frame_matrix, make_crystal, render
 
 from napari_defectstrain.averages.average import AverageConfig, average_stack, stack_classes
-from napari_defectstrain.crystal.lattice import ideal_sites
 from napari_defectstrain.averages.patches import lattice_of
-from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError, Sites
 from napari_defectstrain.averages.windows import WindowFrame, window_centres
+from napari_defectstrain.crystal.lattice import ideal_sites
+from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError, Sites
 
 A_PM = 330.0
 PIXEL_PM = 20.74

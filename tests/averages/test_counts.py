@@ -8,12 +8,18 @@ from numpy.testing import assert_allclose, assert_array_equal
 from small_alloy import QUICK, relabelled, simulated, true_sites
 
 from napari_defectstrain.averages.average import average_stack
+from napari_defectstrain.averages.choice import (
+    BY_HAND,
+    changed_by_hand,
+    deviation,
+    leave_out,
+    put_back,
+)
+from napari_defectstrain.averages.counts import WindowCounter
+from napari_defectstrain.crystal.regions import label_regions
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.pipeline.chain import average_classes
-from napari_defectstrain.crystal.regions import label_regions
 from napari_defectstrain.types import ClassStack, DefectStrainError
-from napari_defectstrain.averages.choice import BY_HAND, changed_by_hand, deviation, leave_out, put_back
-from napari_defectstrain.averages.counts import WindowCounter
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,19 @@ import pytest
 from synthetic_lattice import HEIGHTS, Crystal, frame_matrix, make_crystal, render
 
 from napari_defectstrain.averages.average import AverageConfig, stack_classes
-from napari_defectstrain.detect.finding.locate import assign_classes, settle_sublattices
+from napari_defectstrain.averages.windows import window_centres
 from napari_defectstrain.crystal.honeycomb import OTHER_REACH
-from napari_defectstrain.crystal.lattice import fit_lattice, ideal_sites, index_columns, isolated, metal_sublattice
+from napari_defectstrain.crystal.lattice import (
+    fit_lattice,
+    ideal_sites,
+    index_columns,
+    isolated,
+    metal_sublattice,
+)
+from napari_defectstrain.detect.finding.locate import assign_classes, settle_sublattices
 from napari_defectstrain.materials import DEFECT_ROLES, MATERIALS, ROLES, WSE2
 from napari_defectstrain.styles import CLASS_STYLE
 from napari_defectstrain.types import METAL, OTHER, CalibratedImage, ImageLattice, Sites
-from napari_defectstrain.averages.windows import window_centres
 
 A_PM = 330.0
 PIXEL_PM = 20.74

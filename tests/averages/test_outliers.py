@@ -15,8 +15,8 @@ from window_stage import (
     vacancy_at,
 )
 
-from napari_defectstrain.crystal.lattice import ideal_sites
 from napari_defectstrain.averages.outliers import left_out
+from napari_defectstrain.crystal.lattice import ideal_sites
 from napari_defectstrain.types import Neighbours
 
 SITE, IS_METAL = ideal_sites(A_PM, 1300.0)

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from window_stage import FRAME, noise, perfect
 
-from napari_defectstrain.averages.probe_width import USUAL_PM, group_widths, image_widths, probe_widths
+from napari_defectstrain.averages.probe_width import (
+    USUAL_PM,
+    group_widths,
+    image_widths,
+    probe_widths,
+)
 from napari_defectstrain.types import ClassStack, DefectStrainError
 
 

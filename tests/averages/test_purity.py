@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 
 from napari_defectstrain.averages.average import average_stack
+from napari_defectstrain.averages.purity import (
+    expected_mixture,
+    expected_purity,
+    purity_text,
+    unmix_positions,
+)
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.averages.purity import expected_mixture, expected_purity, purity_text, unmix_positions
 from napari_defectstrain.types import ClassStack, Sites
 
 NAMES = WSE2.class_names

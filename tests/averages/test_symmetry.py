@@ -6,8 +6,14 @@ from exact_images import STEP_PM, average_image
 from scipy.ndimage import gaussian_filter
 
 from napari_defectstrain.averages.average import average_stack
+from napari_defectstrain.averages.symmetry import (
+    operations,
+    symmetric_basis,
+    symmetrise_average,
+    symmetrise_displacement,
+    symmetriser,
+)
 from napari_defectstrain.crystal.lattice import ideal_sites
-from napari_defectstrain.averages.symmetry import operations, symmetric_basis, symmetrise_average, symmetrise_displacement, symmetriser
 from napari_defectstrain.types import ClassStack, DefectStrainError, DisplacementField
 
 A_PM = 330.0

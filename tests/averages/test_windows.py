@@ -5,13 +5,13 @@ import pytest
 from synthetic_lattice import HEIGHTS, frame_matrix, make_crystal, render
 
 from napari_defectstrain.averages.average import AverageConfig, stack_classes
-from napari_defectstrain.crystal.lattice import decompose
 from napari_defectstrain.averages.patches import lattice_table
+from napari_defectstrain.averages.windows import CORE_RADIUS, WindowFrame
+from napari_defectstrain.crystal.lattice import decompose
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig
 from napari_defectstrain.types import CalibratedImage, Sites
-from napari_defectstrain.averages.windows import CORE_RADIUS, WindowFrame
 
 A_PM = 330.0
 NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV", "other")

@@ -10,10 +10,10 @@ import pytest
 import tifffile
 from small_alloy import QUICK, relabelled, simulated, true_sites
 
-from napari_defectstrain.pipeline import chain as pipeline
-from napari_defectstrain.output import results
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.io.files import sites_table, write_json, write_table, write_tiff
+from napari_defectstrain.output import results
+from napari_defectstrain.pipeline import chain as pipeline
 
 PERFECT = (0.0, 0.0, 0.0, 0.0)
 

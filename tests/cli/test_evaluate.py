@@ -7,11 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_defectstrain.output.figures import detection as figures
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.evaluation.calibration_curve import reliability
 from napari_defectstrain.evaluation.folders import Options, evaluate_folders
-from napari_defectstrain.evaluation.tables import columns_table, confusion_table, curves_table, purity_check, scores_table
+from napari_defectstrain.evaluation.tables import (
+    columns_table,
+    confusion_table,
+    curves_table,
+    purity_check,
+    scores_table,
+)
 from napari_defectstrain.io.files import sites_table, write_json, write_table, write_tiff
 from napari_defectstrain.materials import DEFECT_ROLES, ROLES, WSE2
 from napari_defectstrain.output.figures import detection as figures

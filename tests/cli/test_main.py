@@ -13,7 +13,6 @@ import tifffile
 from small_alloy import QUICK, SHARED_PROFILE, SPACING_CHANGE, simulated, true_sites
 
 from napari_defectstrain import __version__
-from napari_defectstrain.output import results
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.io.files import read_images, sites_table, write_json, write_table
 from napari_defectstrain.materials import WSE2

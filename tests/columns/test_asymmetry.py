@@ -8,8 +8,8 @@ import pytest
 from test_columns import average, small_model
 
 from napari_defectstrain.columns.asymmetry import Asymmetry, no_terms, number_of_terms
-from napari_defectstrain.columns.averages.measure import ColumnConfig, ColumnFitModel, fit_columns
 from napari_defectstrain.columns.averages.crowded import jacobian, predict, profile_jacobian
+from napari_defectstrain.columns.averages.measure import ColumnConfig, ColumnFitModel, fit_columns
 from napari_defectstrain.columns.profiles import ColumnProfile, FourierWindow, spline_profile
 from napari_defectstrain.types import ClassAverage, DefectStrainError
 

@@ -5,7 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_defectstrain.columns.profiles import ColumnProfile, FourierWindow, gaussian_profile, spline_profile
+from napari_defectstrain.columns.profiles import (
+    ColumnProfile,
+    FourierWindow,
+    gaussian_profile,
+    spline_profile,
+)
 from napari_defectstrain.types import DefectStrainError
 
 

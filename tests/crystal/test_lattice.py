@@ -9,7 +9,16 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 from synthetic_lattice import HEIGHTS, frame_matrix, make_crystal, render
 
-from napari_defectstrain.crystal.lattice import estimate_pixel_size, fit_lattice, ideal_sites, index_columns, isolated, metal_sublattice, nearest_sites, shell_radii
+from napari_defectstrain.crystal.lattice import (
+    estimate_pixel_size,
+    fit_lattice,
+    ideal_sites,
+    index_columns,
+    isolated,
+    metal_sublattice,
+    nearest_sites,
+    shell_radii,
+)
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, atoms_px, crystal_for
 from napari_defectstrain.simulate.structure import CrystalConfig

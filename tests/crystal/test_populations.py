@@ -8,7 +8,6 @@ import pytest
 
 from napari_defectstrain.crystal.populations import population_table
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.crystal.populations import population_table
 from napari_defectstrain.types import DefectStrainError, Sites
 
 NAMES = WSE2.class_names

@@ -11,16 +11,30 @@ import pytest
 import tifffile
 from synthetic_lattice import HEIGHTS, frame_matrix, make_crystal, render
 
-from napari_defectstrain.pipeline import chain as pipeline
-from napari_defectstrain.crystal.calibration import estimate_pixel_size
 from napari_defectstrain.cli.main import main
-from napari_defectstrain.io.files import sites_table, write_table, write_tiff
+from napari_defectstrain.crystal.calibration import estimate_pixel_size
 from napari_defectstrain.crystal.lattice import metal_sublattice
-from napari_defectstrain.pipeline.loading import load_images
-from napari_defectstrain.materials import WSE2
 from napari_defectstrain.crystal.region_files import read_regions, regions_table, write_regions
 from napari_defectstrain.crystal.region_search import find_regions
-from napari_defectstrain.crystal.regions import BOUNDARY, CONTAMINATED, HOLE, KINDS, NOT_2H, RegionConfig, Regions, check_regions, label_regions, region_name, region_summary, usable_sites, without_foreign_defects
+from napari_defectstrain.crystal.regions import (
+    BOUNDARY,
+    CONTAMINATED,
+    HOLE,
+    KINDS,
+    NOT_2H,
+    RegionConfig,
+    Regions,
+    check_regions,
+    label_regions,
+    region_name,
+    region_summary,
+    usable_sites,
+    without_foreign_defects,
+)
+from napari_defectstrain.io.files import sites_table, write_table, write_tiff
+from napari_defectstrain.materials import WSE2
+from napari_defectstrain.pipeline import chain as pipeline
+from napari_defectstrain.pipeline.loading import load_images
 from napari_defectstrain.pipeline.runs import RunConfig
 from napari_defectstrain.types import OTHER, DefectStrainError, Sites
 

@@ -5,9 +5,24 @@ import pandas as pd
 import pytest
 
 from napari_defectstrain.evaluation.calibration_curve import reliability
-from napari_defectstrain.evaluation.conditions import conditions_of, curve, f1_errors, settings_beside, varied
+from napari_defectstrain.evaluation.conditions import (
+    conditions_of,
+    curve,
+    f1_errors,
+    settings_beside,
+    varied,
+)
 from napari_defectstrain.evaluation.confusion import purity_by_confusion
-from napari_defectstrain.evaluation.scores import NONE, UNKNOWN, compare, confusion_matrix, f1_by_role, match_columns, partial_scores, scores
+from napari_defectstrain.evaluation.scores import (
+    NONE,
+    UNKNOWN,
+    compare,
+    confusion_matrix,
+    f1_by_role,
+    match_columns,
+    partial_scores,
+    scores,
+)
 from napari_defectstrain.evaluation.truth_tables import class_aliases, read_truth
 from napari_defectstrain.io.files import write_json
 from napari_defectstrain.materials import MATERIALS, ROLES, WSE2

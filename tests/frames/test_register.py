@@ -11,9 +11,9 @@ from scipy.ndimage import gaussian_filter
 from synthetic_lattice import HEIGHTS, frame_matrix, make_crystal, render
 
 from napari_defectstrain.frames.drift import drift_of, drift_table, frame_time_s, series_summary
+from napari_defectstrain.frames.register import FrameConfig, register_frames
 from napari_defectstrain.frames.shifts import _consensus
 from napari_defectstrain.frames.spectra import Peak
-from napari_defectstrain.frames.register import FrameConfig, register_frames
 from napari_defectstrain.pipeline.loading import sum_frames
 from napari_defectstrain.types import CalibratedImage, DefectStrainError
 

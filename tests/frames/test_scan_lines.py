@@ -5,9 +5,9 @@ import pytest
 from numpy.testing import assert_allclose
 from synthetic_lattice import HEIGHTS, frame_matrix, make_crystal, render
 
-from napari_defectstrain.frames.sums import align_frame, shift_lines, shift_rows
 from napari_defectstrain.frames.register import FrameConfig, register_frames
 from napari_defectstrain.frames.scan_lines import bragg_filtered, match_lines
+from napari_defectstrain.frames.sums import align_frame, shift_lines, shift_rows
 from napari_defectstrain.simulate.acquisition import jitter_lines
 
 PIXEL_PM = 20.74

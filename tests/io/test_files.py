@@ -14,7 +14,19 @@ import tifffile
 from microscope_files import write_dm, write_emd, write_mrc, write_ser, write_velox
 from PIL import Image
 
-from napari_defectstrain.io.files import SUFFIXES, atomic_path, read_datasets, read_file, read_images, read_sites, sites_table, validate_image, write_json, write_table, write_tiff
+from napari_defectstrain.io.files import (
+    SUFFIXES,
+    atomic_path,
+    read_datasets,
+    read_file,
+    read_images,
+    read_sites,
+    sites_table,
+    validate_image,
+    write_json,
+    write_table,
+    write_tiff,
+)
 from napari_defectstrain.types import CalibratedImage, DefectStrainError, Sites
 
 NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV", "other")

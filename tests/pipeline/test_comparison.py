@@ -9,16 +9,24 @@ import numpy as np
 import pytest
 from test_precision import average_of, noisy
 
-from napari_defectstrain.pipeline import comparison
 from napari_defectstrain.columns.averages.measure import ColumnConfig, measure_columns
-from napari_defectstrain.pipeline.comparison import ATOMISTIC, DIFFERENCE, ELASTIC, MEASURED, Comparison, compare_class, reference_displacement
-from napari_defectstrain.strain.displacement import displacement_field
-from napari_defectstrain.theory.elasticity import inclusion_displacement
 from napari_defectstrain.crystal.honeycomb import ideal_sites
-from napari_defectstrain.theory.reference import bundled_reference
+from napari_defectstrain.pipeline import comparison
+from napari_defectstrain.pipeline.comparison import (
+    ATOMISTIC,
+    DIFFERENCE,
+    ELASTIC,
+    MEASURED,
+    Comparison,
+    compare_class,
+    reference_displacement,
+)
 from napari_defectstrain.pipeline.runs import ClassMeasurement
 from napari_defectstrain.precision.spacings import SpacingResult
+from napari_defectstrain.strain.displacement import displacement_field
 from napari_defectstrain.strain.field import StrainConfig
+from napari_defectstrain.theory.elasticity import inclusion_displacement
+from napari_defectstrain.theory.reference import bundled_reference
 from napari_defectstrain.types import ClassAverage, ColumnFits, DefectStrainError, DisplacementField
 
 A_PM, N = exact.A_PM, 2000

@@ -6,11 +6,27 @@ import exact_images as exact
 import numpy as np
 import pytest
 
-from napari_defectstrain.precision.bootstrap import bootstrap_by_image, bootstrap_classes, bootstrap_displacements, bootstrap_positions, bootstrap_positions_refit
-from napari_defectstrain.columns.averages.measure import ColumnConfig, ColumnFitModel, ColumnMeasurement, fit_columns, influence
+from napari_defectstrain.columns.averages.measure import (
+    ColumnConfig,
+    ColumnFitModel,
+    ColumnMeasurement,
+    fit_columns,
+    influence,
+)
 from napari_defectstrain.crystal.lattice import ideal_sites
-from napari_defectstrain.precision.summary import nearest_metal_spacings, single_window_spacings, spacing_results
+from napari_defectstrain.precision.bootstrap import (
+    bootstrap_by_image,
+    bootstrap_classes,
+    bootstrap_displacements,
+    bootstrap_positions,
+    bootstrap_positions_refit,
+)
 from napari_defectstrain.precision.spacings import mean_spacing, nearest_metals, spacing_gradient
+from napari_defectstrain.precision.summary import (
+    nearest_metal_spacings,
+    single_window_spacings,
+    spacing_results,
+)
 from napari_defectstrain.types import ClassAverage, ClassStack, ColumnFits, DefectStrainError
 
 A = exact.A_PM

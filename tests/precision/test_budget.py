@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from test_precision import measurement, noisy
 
+from napari_defectstrain.columns.averages.measure import ColumnMeasurement
+from napari_defectstrain.columns.averages.types import Alternative
 from napari_defectstrain.precision.between_images import WindowValues, between_images, shift_excess
 from napari_defectstrain.precision.budget import BudgetConfig, ErrorBudget, KnownBias, error_budget
-from napari_defectstrain.columns.averages.types import Alternative
-from napari_defectstrain.columns.averages.measure import ColumnMeasurement
 from napari_defectstrain.types import ClassStack, DefectStrainError
 
 A = exact.A_PM

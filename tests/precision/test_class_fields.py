@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from napari_defectstrain.precision.class_fields import ColumnDisplacements, fit_class_fields, superposed_fields
 from napari_defectstrain.crystal.lattice import ideal_sites
+from napari_defectstrain.precision.class_fields import (
+    ColumnDisplacements,
+    fit_class_fields,
+    superposed_fields,
+)
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig

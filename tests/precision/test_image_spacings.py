@@ -8,7 +8,6 @@ import pytest
 
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.columns.images.types import ImageColumnConfig, ImageColumns, NoiseModel
-from napari_defectstrain.precision.image_spacings import single_image_spacings, spacings_table
 from napari_defectstrain.io.files import read_sites, sites_table, write_table, write_tiff
 from napari_defectstrain.materials import ROLES, WSE2
 from napari_defectstrain.precision.image_spacings import single_image_spacings, spacings_table

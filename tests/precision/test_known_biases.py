@@ -8,11 +8,11 @@ import pytest
 from test_precision import average_of, measurement, noisy
 
 from napari_defectstrain.columns.averages.measure import ColumnConfig, measure_columns
-from napari_defectstrain.strain.displacement import displacement_field
-from napari_defectstrain.precision.known_biases import without_known_biases
 from napari_defectstrain.materials import ROLES, WSE2
+from napari_defectstrain.precision.known_biases import without_known_biases
 from napari_defectstrain.precision.spacings import mean_spacing
 from napari_defectstrain.precision.superposition import window_displacements
+from napari_defectstrain.strain.displacement import displacement_field
 from napari_defectstrain.types import Neighbours
 
 A = exact.A_PM

@@ -6,7 +6,11 @@ from window_stage import A_PM, candidates
 
 from napari_defectstrain.averages.candidates import find_neighbours, neighbours_of
 from napari_defectstrain.crystal.lattice import ideal_sites
-from napari_defectstrain.precision.superposition import field_at, neighbour_contribution, tail_strength
+from napari_defectstrain.precision.superposition import (
+    field_at,
+    neighbour_contribution,
+    tail_strength,
+)
 from napari_defectstrain.types import ClassStack, DefectStrainError, DisplacementField, Neighbours
 
 SITE, IS_METAL = ideal_sites(A_PM, 1000.0)

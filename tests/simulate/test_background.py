@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from napari_defectstrain.simulate.acquisition import ScanConfig, contamination
-from napari_defectstrain.simulate.background import extract_background, measured_contamination, write_background
+from napari_defectstrain.simulate.background import (
+    extract_background,
+    measured_contamination,
+    write_background,
+)
 from napari_defectstrain.simulate.dataset import SimulationConfig, crystal_for, crystal_image
 from napari_defectstrain.types import CalibratedImage, DefectStrainError
 

@@ -9,7 +9,13 @@ import pandas as pd
 import pytest
 
 from napari_defectstrain.io.files import read_file
-from napari_defectstrain.simulate.acquisition import ScanConfig, contamination, expose, jitter_lines, random_field
+from napari_defectstrain.simulate.acquisition import (
+    ScanConfig,
+    contamination,
+    expose,
+    jitter_lines,
+    random_field,
+)
 from napari_defectstrain.simulate.conditions import Conditions
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image, simulate_series
 from napari_defectstrain.simulate.image import column_height, render_columns

@@ -8,7 +8,12 @@ from scipy.spatial import cKDTree
 
 from napari_defectstrain.materials import ROLES
 from napari_defectstrain.simulate.acquisition import ScanConfig
-from napari_defectstrain.simulate.dataset import SimulationConfig, crystal_image, crystal_to_px, simulate_image
+from napari_defectstrain.simulate.dataset import (
+    SimulationConfig,
+    crystal_image,
+    crystal_to_px,
+    simulate_image,
+)
 from napari_defectstrain.simulate.lookalikes import LOOKALIKES, NOT_2H, OTHER
 from napari_defectstrain.simulate.patterns import crystal_with_pattern, distorted_phase, turned
 from napari_defectstrain.simulate.structure import CrystalConfig, build_crystal

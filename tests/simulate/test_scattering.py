@@ -7,7 +7,14 @@ from napari_defectstrain.materials import WSE2, get_material
 from napari_defectstrain.simulate.conditions import Conditions
 from napari_defectstrain.simulate.dataset import WSE2_WEIGHTS
 from napari_defectstrain.simulate.lookalikes import LOOKALIKES, kind_names, layer_weights
-from napari_defectstrain.simulate.scattering import ELEMENTS, adf_cross_section, nominal_weights, projected_potential, relative_weight, scattering_factor
+from napari_defectstrain.simulate.scattering import (
+    ELEMENTS,
+    adf_cross_section,
+    nominal_weights,
+    projected_potential,
+    relative_weight,
+    scattering_factor,
+)
 from napari_defectstrain.types import DefectStrainError
 
 

@@ -5,8 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_defectstrain.strain.displacement import displacement_field, displacement_samples, error_ellipses, far_affine, like_measured, predicted_field
 from napari_defectstrain.crystal.lattice import ideal_sites
+from napari_defectstrain.strain.displacement import (
+    displacement_field,
+    displacement_samples,
+    error_ellipses,
+    far_affine,
+    like_measured,
+    predicted_field,
+)
 from napari_defectstrain.types import ColumnFits, DefectStrainError, DisplacementField
 
 A = 330.0

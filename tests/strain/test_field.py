@@ -8,10 +8,21 @@ import pytest
 from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import gaussian_filter
 
-from napari_defectstrain.strain.interpolation import METHODS, derivative_operators, grid_points, interpolation_operators
 from napari_defectstrain.crystal.lattice import ideal_sites
-from napari_defectstrain.strain.field import StrainConfig, gradient_components, point_operators, significant, strain_field
 from napari_defectstrain.strain.bands import smoothing_scan, strain_samples
+from napari_defectstrain.strain.field import (
+    StrainConfig,
+    gradient_components,
+    point_operators,
+    significant,
+    strain_field,
+)
+from napari_defectstrain.strain.interpolation import (
+    METHODS,
+    derivative_operators,
+    grid_points,
+    interpolation_operators,
+)
 from napari_defectstrain.strain.sublattices import sublattice_shift
 from napari_defectstrain.types import STRAIN_COMPONENTS, DefectStrainError, DisplacementField
 

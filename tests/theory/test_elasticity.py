@@ -5,12 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_defectstrain.strain.agreement import agreement, effective_windows, weighting, with_systematic
-from napari_defectstrain.strain.displacement import displacement_field, predicted_field
-from napari_defectstrain.theory.elasticity import fit_inclusion, inclusion_displacement, inclusion_strain
-from napari_defectstrain.theory.field_symmetry import displacement_decay, threefold_symmetry
 from napari_defectstrain.crystal.lattice import ideal_sites
+from napari_defectstrain.strain.agreement import (
+    agreement,
+    effective_windows,
+    weighting,
+    with_systematic,
+)
+from napari_defectstrain.strain.displacement import displacement_field, predicted_field
 from napari_defectstrain.strain.field import StrainConfig, strain_field
+from napari_defectstrain.theory.elasticity import (
+    fit_inclusion,
+    inclusion_displacement,
+    inclusion_strain,
+)
+from napari_defectstrain.theory.field_symmetry import displacement_decay, threefold_symmetry
 from napari_defectstrain.types import ColumnFits, DefectStrainError, DisplacementField
 
 A = 330.0

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_defectstrain.theory import multislice
-from napari_defectstrain.crystal.honeycomb import ideal_sites
-from napari_defectstrain.theory.multislice import Optics, framed_atoms, multislice_average
 from napari_defectstrain.columns.profiles import FourierWindow, aperture_transfer, spline_profile
+from napari_defectstrain.crystal.honeycomb import ideal_sites
 from napari_defectstrain.crystal.structures import RelaxedColumns, read_relaxed
+from napari_defectstrain.theory import multislice
+from napari_defectstrain.theory.multislice import Optics, framed_atoms, multislice_average
 from napari_defectstrain.types import ClassAverage, DefectStrainError
 from napari_defectstrain.units import electron_wavelength_pm
 

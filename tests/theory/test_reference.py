@@ -10,10 +10,17 @@ import numpy as np
 import pytest
 
 from napari_defectstrain.columns.averages.measure import ColumnConfig, fit_columns
-from napari_defectstrain.strain.displacement import displacement_field
 from napari_defectstrain.crystal.honeycomb import ideal_sites
 from napari_defectstrain.materials import get_material
-from napari_defectstrain.theory.reference import BUNDLED_NOTE, bundled_reference, fit_amplitude, load_reference, reference_field, through_microscope
+from napari_defectstrain.strain.displacement import displacement_field
+from napari_defectstrain.theory.reference import (
+    BUNDLED_NOTE,
+    bundled_reference,
+    fit_amplitude,
+    load_reference,
+    reference_field,
+    through_microscope,
+)
 from napari_defectstrain.types import ClassAverage, DefectStrainError, DisplacementField
 
 A_PM = exact.A_PM

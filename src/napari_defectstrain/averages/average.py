@@ -13,16 +13,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..config import Config
+from ..crystal.regions import Regions
+from ..materials import DEFECT_ROLES, ROLES
+from ..types import (
+    CalibratedImage,
+    ClassAverage,
+    ClassStack,
+    DefectStrainError,
+    FloatArray,
+    Progress,
+    Sites,
+    no_progress,
+)
 from .align import register_windows
 from .candidates import Candidates, find_candidates, find_neighbours, neighbours_of, thin_reference
-from ..config import Config
-from ..materials import DEFECT_ROLES, ROLES
 from .outliers import left_out
 from .patches import Patch, find_patches
 from .probe_width import ProbeWidths, probe_widths
 from .purity import expected_mixture, expected_purity
-from ..crystal.regions import Regions
-from ..types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, FloatArray, Progress, Sites, no_progress
 from .windows import CORE_RADIUS, WindowFrame, WindowSource
 
 STACKED_ROLES = ("X2", *DEFECT_ROLES)

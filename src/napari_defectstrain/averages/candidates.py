@@ -13,8 +13,8 @@ from scipy.spatial import cKDTree
 
 from ..crystal.honeycomb import basis_pm
 from ..crystal.lattice import isolated, nearest_sites
-from .patches import Patch
 from ..types import OTHER, CalibratedImage, FloatArray, IntArray, Neighbours, Sites
+from .patches import Patch
 from .windows import WindowFrame, window_centres
 
 NEIGHBOUR_REACH_PM = 2000.0

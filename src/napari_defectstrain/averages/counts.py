@@ -13,11 +13,7 @@ from ..pipeline.loading import CALIBRATED_BY_LATTICE
 from ..types import CalibratedImage, DefectStrainError, ImageLattice, IntArray, Sites
 from .average import STACKED_ROLES, AverageConfig
 from .candidates import find_candidates, thin_reference
-from ..pipeline.loading import CALIBRATED_BY_LATTICE
-from ..materials import ROLES
 from .patches import Patch, find_patches
-from ..crystal.regions import Regions
-from ..types import CalibratedImage, DefectStrainError, ImageLattice, IntArray, Sites
 from .windows import WindowFrame
 
 

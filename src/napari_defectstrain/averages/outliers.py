@@ -18,7 +18,6 @@ import numpy as np
 
 from ..types import BoolArray, FloatArray, IntArray, Neighbours, StrArray
 from .candidates import Candidates
-from ..types import BoolArray, FloatArray, IntArray, Neighbours, StrArray
 from .windows import CORE_RADIUS, WindowFrame
 
 MIN_FOR_OUTLIERS = 8

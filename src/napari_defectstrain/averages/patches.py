@@ -10,10 +10,18 @@ import pandas as pd
 
 from ..crystal.honeycomb import index_columns
 from ..crystal.lattice import decompose, fit_lattice
-from ..pipeline.loading import CALIBRATED_BY_LATTICE
-from .probe_width import image_widths
 from ..crystal.regions import LabelArray, Regions
-from ..types import BoolArray, CalibratedImage, ClassStack, DefectStrainError, FloatArray, ImageLattice, Sites
+from ..pipeline.loading import CALIBRATED_BY_LATTICE
+from ..types import (
+    BoolArray,
+    CalibratedImage,
+    ClassStack,
+    DefectStrainError,
+    FloatArray,
+    ImageLattice,
+    Sites,
+)
+from .probe_width import image_widths
 from .windows import WindowFrame
 
 _GRID_STEP = 0.2  # a; points of a window that must lie in its domain

@@ -20,7 +20,6 @@ from scipy.spatial import cKDTree
 
 from ..types import BoolArray, ClassAverage, ClassStack, DisplacementField, FloatArray
 from .average import average_stack
-from ..types import BoolArray, ClassAverage, ClassStack, DisplacementField, FloatArray
 from .windows import SPLINE_ORDER
 
 SAME_SITE_PM = 2.0

@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def fit_columns(options: argparse.Namespace, progress: Progress) -> None:
     """Fit every column of each image; write and print the tables."""
     from ..columns.images.measure import fit_image_columns
-    from ..precision.image_spacings import single_image_spacings, spacings_table
-    from ..pipeline.loading import load_images, subprogress
     from ..output.results import check_out_dir
+    from ..pipeline.loading import load_images, subprogress
+    from ..precision.image_spacings import single_image_spacings, spacings_table
 
     config = _config(options)
     if options.shells not in range(4):

@@ -18,13 +18,14 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import __version__
-from . import columns as cli_columns, evaluate as cli_evaluate
-from .train import add_train, run_train
+from ..crystal.populations import ALL_IMAGES
 from ..io.file_names import expand_wildcards, printable
 from ..io.files import read_settings, read_sites, write_json
 from ..materials import MATERIALS, get_material
-from ..crystal.populations import ALL_IMAGES
 from ..types import DefectStrainError, Progress, Sites
+from . import columns as cli_columns
+from . import evaluate as cli_evaluate
+from .train import add_train, run_train
 
 if TYPE_CHECKING:
     from ..pipeline.chain import RunConfig, RunResult
@@ -141,8 +142,8 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, progress: Progress) -> None:
-    from ..pipeline import chain as pipeline
     from ..output import results
+    from ..pipeline import chain as pipeline
     from ..pipeline.loading import subprogress
 
     found, files = _detected(options, subprogress(progress, 0.0, 0.6))
@@ -173,10 +174,10 @@ def _detect(options: argparse.Namespace, progress: Progress) -> None:
 
 def _detected(options: argparse.Namespace, progress: Progress) -> tuple[RunResult, list[Path]]:
     """Everything is checked before the work starts; what is found is written at once."""
-    from ..pipeline import chain as pipeline
-    from ..output import results
-    from ..pipeline.loading import load_images
     from ..crystal.region_files import read_folder
+    from ..output import results
+    from ..pipeline import chain as pipeline
+    from ..pipeline.loading import load_images
 
     config = _run_config(options)
     results.check_out_dir(options.out, options.force)
@@ -228,8 +229,8 @@ def _read_sites(folder: Path, names: Sequence[str], material: str) -> list[Sites
 
 
 def _simulate(options: argparse.Namespace, progress: Progress) -> None:
-    from ..pipeline.loading import subprogress
     from ..output.results import check_out_dir
+    from ..pipeline.loading import subprogress
     from ..simulate.dataset import simulate_image, simulate_series
     from ..simulate.samples import write_simulated
 

@@ -19,7 +19,6 @@ from scipy.interpolate import BSpline
 
 from ..types import DefectStrainError, FloatArray
 from .asymmetry import NONE, Asymmetry, ComplexArray
-from ..types import DefectStrainError, FloatArray
 
 DEGREE = 3
 MIN_COEFFICIENTS = DEGREE + 2

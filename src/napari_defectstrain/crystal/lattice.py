@@ -17,9 +17,23 @@ from scipy.spatial import cKDTree
 
 from ..types import BoolArray, DefectStrainError, FloatArray, ImageLattice, IntArray
 from .calibration import PixelSizeEstimate, estimate_pixel_size
-from .domains import FIRST_NEIGHBOUR_REACH, SECOND_NEIGHBOUR_REACH, honeycomb_domains, neighbours, opposed_patches, threefold_order
-from .honeycomb import SQRT3, basis_pm, ideal_sites, index_columns, isolated, nearest_sites, shell_radii
-from ..types import BoolArray, DefectStrainError, FloatArray, ImageLattice, IntArray
+from .domains import (
+    FIRST_NEIGHBOUR_REACH,
+    SECOND_NEIGHBOUR_REACH,
+    honeycomb_domains,
+    neighbours,
+    opposed_patches,
+    threefold_order,
+)
+from .honeycomb import (
+    SQRT3,
+    basis_pm,
+    ideal_sites,
+    index_columns,
+    isolated,
+    nearest_sites,
+    shell_radii,
+)
 
 __all__ = [
     "LatticeShape",

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ..materials import ROLES
-from .regions import Regions, usable_sites
 from ..types import CalibratedImage, DefectStrainError, IntArray, Sites
 from ..units import PM_PER_NM
+from .regions import Regions, usable_sites
 
 ALL_IMAGES = "all"
 SUBSTITUTION = "x"

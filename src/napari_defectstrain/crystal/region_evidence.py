@@ -15,7 +15,6 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinat
 
 from ..types import METAL, BoolArray, FloatArray, IntArray, Sites
 from .regions import LabelArray, RegionConfig
-from ..types import METAL, BoolArray, FloatArray, IntArray, Sites
 
 ComplexArray = npt.NDArray[np.complexfloating[Any, Any]]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ..io.files import read_datasets, write_table, write_tiff
-from .regions import KINDS, Regions, label_regions, region_name
 from ..types import DefectStrainError, Sites
 from ..units import PM_PER_NM
+from .regions import KINDS, Regions, label_regions, region_name
 
 LABELS_SUFFIX = ".regions.tif"
 TABLE_SUFFIX = ".regions.csv"

@@ -17,9 +17,21 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import distance_transform_edt, label
 
-from .region_evidence import CELLS, MIN_ORDER, UNIT_CELL, ComplexArray, Evidence, Grid, mean_near
-from .regions import BOUNDARY, CONTAMINATED, HOLE, MAX_DOMAINS, NOT_2H, LabelArray, RegionConfig, Regions, label_regions, lattice_turn, without_foreign_defects
 from ..types import METAL, OTHER, BoolArray, CalibratedImage, FloatArray, IntArray, Sites
+from .region_evidence import CELLS, MIN_ORDER, UNIT_CELL, ComplexArray, Evidence, Grid, mean_near
+from .regions import (
+    BOUNDARY,
+    CONTAMINATED,
+    HOLE,
+    MAX_DOMAINS,
+    NOT_2H,
+    LabelArray,
+    RegionConfig,
+    Regions,
+    label_regions,
+    lattice_turn,
+    without_foreign_defects,
+)
 
 # Lengths in lattice constants
 _EDGE_SIGMA = 0.6

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..config import Config
-from .domains import FIRST_NEIGHBOUR_REACH, ComplexArray, neighbours, threefold_order
 from ..types import METAL, OTHER, BoolArray, DefectStrainError, FloatArray, IntArray, Sites
+from .domains import FIRST_NEIGHBOUR_REACH, ComplexArray, neighbours, threefold_order
 
 LabelArray = npt.NDArray[np.uint8]
 

@@ -16,9 +16,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..materials import DEFECT_ROLES, ROLES
-from .structure_files import read_structure
 from ..types import BoolArray, DefectStrainError, FloatArray, IntArray, StrArray
 from ..units import PM_PER_ANGSTROM
+from .structure_files import read_structure
 
 if TYPE_CHECKING:
     from ase import Atoms

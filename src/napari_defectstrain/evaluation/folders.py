@@ -12,8 +12,8 @@ import numpy as np
 
 from ..io.files import SUFFIXES as IMAGE_SUFFIXES
 from ..io.files import read_images
-from ..materials import DEFECT_ROLES, ROLES, Material, get_material
 from ..io.tables import read_sites
+from ..materials import DEFECT_ROLES, ROLES, Material, get_material
 from ..types import CalibratedImage, DefectStrainError, FloatArray, Progress, Sites, no_progress
 from .conditions import conditions_of, settings_beside
 from .oracle import oracle

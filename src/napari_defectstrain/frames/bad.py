@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .sums import FrameFit
 from ..types import BoolArray, FloatArray, IntArray
+from .sums import FrameFit
 
 MAX_BAD_SHARE = 0.3
 """Of the frames that show the specimen, no more than this share is left out."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .register import FrameRegistration
 from ..types import CalibratedImage
+from .register import FrameRegistration
 
 DRIFT_TABLE = "drift_table"
 """Key of the metadata of a summed image for the rows of `drift_table`."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .bad import find_bad_frames
 from ..config import Config
+from ..types import BoolArray, DefectStrainError, FloatArray, Progress, no_progress
+from .bad import find_bad_frames
+from .scan_lines import MIN_FRAMES, LineShifts, measure_lines
 from .shifts import coarse_shifts
 from .sums import FrameFit, Region, RunningSum, align_frame, common_region, fit_frame
-from .scan_lines import MIN_FRAMES, LineShifts, measure_lines
-from ..types import BoolArray, DefectStrainError, FloatArray, Progress, no_progress
 
 JITTER = ("auto", "off", "on")
 MIN_SIDE_PX = 32

@@ -20,8 +20,8 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, maximum_filter
 
-from .sums import RunningSum, align_frame, common_region, shift_lines, shift_rows
 from ..types import BoolArray, FloatArray, IntArray, Progress, no_progress
+from .sums import RunningSum, align_frame, common_region, shift_lines, shift_rows
 
 MIN_FRAMES = 3
 """Fewer frames cannot tell whose line is off."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .spectra import Peak, Spectra
 from ..types import BoolArray, FloatArray, Progress, no_progress
+from .spectra import Peak, Spectra
 
 BLANK_CONTRAST = 6.0
 """Frames whose spectrum nowhere rises above its surroundings by this factor show no lattice (of

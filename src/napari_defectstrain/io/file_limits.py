@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .rasters import DEFLATE_EXPANSION, DamagedFile, check_array, check_size
 from ..types import DefectStrainError
+from .rasters import DEFLATE_EXPANSION, DamagedFile, check_array, check_size
 
 if TYPE_CHECKING:
     import h5py

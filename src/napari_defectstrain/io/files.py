@@ -24,12 +24,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from .. import __version__
+from ..types import CalibratedImage, DefectStrainError
+from ..units import pm_per_unit
 from .file_names import printable
 from .formats import SUFFIXES, decode
 from .rasters import MAX_SIDE_PX, MIN_SIDE_PX, Dataset, check_array, validate_image
 from .tables import read_sites, sites_table
-from ..types import CalibratedImage, DefectStrainError
-from ..units import pm_per_unit
 
 __all__ = [
     "MAX_SIDE_PX",

@@ -19,11 +19,11 @@ from typing import Any, cast
 
 import numpy as np
 
+from ..types import DefectStrainError
 from .dm_tags import check_dm
 from .file_limits import check_hdf5, check_png, check_ser
 from .mrc import decode_mrc
 from .rasters import DamagedFile, Dataset, check_array, check_size, drop_leading_ones, grey_values
-from ..types import DefectStrainError
 from .velox import is_velox, read_velox
 
 ROSETTASCIIO = {

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from .own_metadata import checked_metadata
-from .rasters import DEFLATE_EXPANSION, Dataset, check_array, check_size, grey_values
 from ..types import DefectStrainError
 from ..units import PM_PER_NM
+from .own_metadata import checked_metadata
+from .rasters import DEFLATE_EXPANSION, DamagedFile, Dataset, check_array, check_size, grey_values
 
 JSON_KEY = "napari_defectstrain"
 """Key of our JSON among the lines of an ImageJ description."""
@@ -250,7 +250,11 @@ def _check_compression(series: tifffile.TiffPageSeries, path: Path) -> None:
     bits = int(series.keyframe.bitspersample or 8)
     if bits < 8:  # several pixels a byte
         expansion *= 8 // bits
-    check_size(series.shape, np.dtype(series.dtype), path.stat().st_size, path.name, expansion)
+    size = path.stat().st_size
+    check_size(series.shape, np.dtype(series.dtype), size, path.name, expansion)
+    for page in series.pages:
+        if page is not None and max(page.databytecounts, default=0) > size:
+            raise DamagedFile(f"a strip or tile of {max(page.databytecounts)} bytes")
 
 
 def _scale(tiff: tifffile.TiffFile, own: Mapping[str, Any], path: Path) -> Scale:

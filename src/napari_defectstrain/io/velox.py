@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .rasters import DamagedFile, check_array
 from ..types import DefectStrainError
+from .rasters import DamagedFile, check_array
 
 if TYPE_CHECKING:
     import h5py

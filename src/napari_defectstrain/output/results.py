@@ -15,11 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
+from ..crystal.region_files import write_regions
 from ..io.files import atomic_path, sites_table, write_json, write_table, write_tiff
 from ..pipeline.chain import ClassMeasurement, RunResult
-from ..crystal.region_files import write_regions
-from .tables import a_ref_pm, budget_table, columns_table, displacement_table, drift_tables, lattices_table, precision_table, spacings_table, summary
 from ..types import STRAIN_COMPONENTS, DefectStrainError, StrainField
+from .tables import (
+    a_ref_pm,
+    budget_table,
+    columns_table,
+    displacement_table,
+    drift_tables,
+    lattices_table,
+    precision_table,
+    spacings_table,
+    summary,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,7 +118,8 @@ def write_detections(result: RunResult, out_dir: Path) -> list[Path]:
     ``<stem>.sites.csv``, ``<stem>.regions.tif`` and ``.csv``, ``populations.csv``, and of summed
     series of frames ``<stem>.drift.csv``.
     """
-    from .figures import maps as figures, precision as figures_precision  # matplotlib: only where something is drawn
+    from .figures import maps as figures  # matplotlib: only where something is drawn
+    from .figures import precision as figures_precision
 
     folder = _made(out_dir / FIGURES)
     files = []
@@ -249,7 +260,9 @@ def _write_strain(strain: StrainField, metadata: dict[str, Any], out_dir: Path) 
 
 
 def _measurement_figures(result: RunResult) -> dict[str, Figure]:
-    from .figures import maps as figures, precision as figures_precision, spacings as figures_spacings
+    from .figures import maps as figures
+    from .figures import precision as figures_precision
+    from .figures import spacings as figures_spacings
 
     measured = result.measurements
     displacements = {n: m.displacement for n, m in measured.items() if m.displacement is not None}

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..precision.budget_parts import few_windows_factor
-from ..frames.drift import drift_of
 from ..averages.patches import lattice_table
 from ..averages.purity import purity_text
+from ..frames.drift import drift_of
 from ..pipeline.runs import ClassMeasurement, RunResult
+from ..precision.budget_parts import few_windows_factor
 from ..types import FloatArray
 
 TARGET_PM = 0.3

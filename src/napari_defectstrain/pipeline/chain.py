@@ -15,17 +15,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..averages.average import stack_classes
-from .class_measurement import measure_classes, measure_spacings
-from ..io.file_names import output_stems
-from ..io.files import validate_image
-from .loading import CALIBRATED_BY_LATTICE, CALIBRATION_TOLERANCE, PIXEL_SIZE_BY_LATTICE, calibrate, load_images, subprogress
-from ..materials import Material, get_material
 from ..averages.patches import lattice_constant
 from ..crystal.populations import usable_populations
 from ..crystal.region_search import divide_images
 from ..crystal.regions import Regions, check_regions, region_summary
-from .runs import ClassMeasurement, RunConfig, RunResult
+from ..io.file_names import output_stems
+from ..io.files import validate_image
+from ..materials import Material, get_material
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
+from .class_measurement import measure_classes, measure_spacings
+from .loading import (
+    CALIBRATED_BY_LATTICE,
+    CALIBRATION_TOLERANCE,
+    PIXEL_SIZE_BY_LATTICE,
+    calibrate,
+    load_images,
+    subprogress,
+)
+from .runs import ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
     "CALIBRATED_BY_LATTICE",

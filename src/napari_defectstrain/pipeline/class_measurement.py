@@ -8,18 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from ..averages.average import average_stack
+from ..columns.averages.measure import ColumnMeasurement, measure_columns
+from ..materials import ROLES, get_material
 from ..precision.bootstrap import bootstrap_classes
 from ..precision.budget import ErrorBudget, error_budget
-from ..columns.averages.measure import ColumnMeasurement, measure_columns
-from ..strain.displacement import displacement_field
-from ..precision.known_biases import KnownBias, without_known_biases
-from .loading import subprogress
-from ..materials import ROLES, get_material
-from ..precision.summary import single_window_spacings, summarise_spacings
 from ..precision.curve import precision_against_n, spacing_bound_pm
-from .runs import ClassMeasurement, RunConfig
+from ..precision.known_biases import KnownBias, without_known_biases
+from ..precision.summary import single_window_spacings, summarise_spacings
+from ..strain.displacement import displacement_field
 from ..strain.field import strain_field
 from ..types import ClassStack, DefectStrainError, Progress, no_progress
+from .loading import subprogress
+from .runs import ClassMeasurement, RunConfig
 
 
 def measure_spacings(

@@ -12,16 +12,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..strain.agreement import effective_windows, with_systematic
-from ..precision.budget import ErrorBudget
 from ..columns.averages.measure import ColumnConfig
+from ..precision.budget import ErrorBudget
+from ..strain.agreement import effective_windows, with_systematic
 from ..strain.displacement import like_measured
+from ..strain.field import StrainConfig, strain_field
 from ..theory.elasticity import InclusionFit, fit_inclusion
 from ..theory.field_symmetry import SymmetryTest, threefold_symmetry
-from ..theory.reference import Amplitude, Reference, fit_amplitude, reference_field, through_microscope
-from .runs import ClassMeasurement
-from ..strain.field import StrainConfig, strain_field
+from ..theory.reference import (
+    Amplitude,
+    Reference,
+    fit_amplitude,
+    reference_field,
+    through_microscope,
+)
 from ..types import DefectStrainError, DisplacementField, StrainField
+from .runs import ClassMeasurement
 
 MEASURED, ELASTIC, ATOMISTIC, DIFFERENCE = "measured", "Eshelby", "reference", "difference"
 ROUTES = ("direct", "microscope")

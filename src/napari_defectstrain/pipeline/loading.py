@@ -10,8 +10,8 @@ import numpy as np
 
 from ..crystal.calibration import estimate_pixel_size
 from ..frames.drift import DRIFT_TABLE, drift_table, frame_time_s
-from ..io.file_names import output_stems
 from ..frames.register import FrameConfig, register_frames
+from ..io.file_names import output_stems
 from ..io.files import read_images
 from ..materials import Material
 from ..types import CalibratedImage, DefectStrainError, Progress, no_progress

@@ -9,18 +9,28 @@ import numpy as np
 import pandas as pd
 
 from ..averages.average import AverageConfig
-from ..precision.bootstrap import ClassBootstrap
-from ..precision.budget import BudgetConfig, ErrorBudget
 from ..columns.averages.measure import ColumnConfig, ColumnMeasurement
 from ..config import Config
+from ..crystal.regions import RegionConfig, Regions
 from ..detect.network.config import DetectConfig
 from ..frames.register import FrameConfig
 from ..materials import Material, get_material
+from ..precision.bootstrap import ClassBootstrap
+from ..precision.budget import BudgetConfig, ErrorBudget
 from ..precision.curve import PrecisionAgainstN
-from ..crystal.regions import RegionConfig, Regions
 from ..precision.spacings import SpacingResult
 from ..strain.field import StrainConfig
-from ..types import CalibratedImage, ClassAverage, ClassStack, ColumnFits, DefectStrainError, DisplacementField, FloatArray, Sites, StrainField
+from ..types import (
+    CalibratedImage,
+    ClassAverage,
+    ClassStack,
+    ColumnFits,
+    DefectStrainError,
+    DisplacementField,
+    FloatArray,
+    Sites,
+    StrainField,
+)
 
 
 @dataclass(frozen=True)

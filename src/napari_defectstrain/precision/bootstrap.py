@@ -9,8 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..columns.averages.measure import ColumnConfig, ColumnMeasurement, fit_columns
+from ..types import (
+    ClassAverage,
+    ClassStack,
+    ColumnFits,
+    DefectStrainError,
+    FloatArray,
+    IntArray,
+    Progress,
+    no_progress,
+)
 from .spacings import nearest_metal_spacings
-from ..types import ClassAverage, ClassStack, ColumnFits, DefectStrainError, FloatArray, IntArray, Progress, no_progress
 
 PAPER_SAMPLES = 22500
 """Bootstrap samples a class (SI 3.1, doi:10.1021/acs.nanolett.0c00269)."""

@@ -12,10 +12,7 @@ from ..config import Config
 from ..types import BoolArray, ClassStack, DefectStrainError, FloatArray
 from .between_images import between_images, shift_excess
 from .budget_parts import Pair, model_error, profile_error, rings_of, tilt_error, window_values
-from ..columns.averages.measure import ColumnMeasurement
-from ..config import Config
 from .known_biases import KnownBias
-from ..types import BoolArray, ClassStack, DefectStrainError, FloatArray
 
 PARTS = ("model", "profile", "registration", "scan", "tilt", "impurity", "neighbours")
 """Systematic errors of a budget, see `error_budget`."""

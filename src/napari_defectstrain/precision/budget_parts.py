@@ -10,10 +10,7 @@ from ..columns.averages.measure import ColumnMeasurement
 from ..strain.displacement import displacement_field
 from ..types import ClassStack, ColumnFits, FloatArray, IntArray
 from .between_images import WindowValues, by_group
-from ..columns.averages.measure import ColumnMeasurement
-from ..strain.displacement import displacement_field
 from .spacings import mean_spacing, nearest_metals, spacing_gradient
-from ..types import ClassStack, ColumnFits, FloatArray, IntArray
 
 LAYER_PM = 168.0
 """Height of the two chalcogens of a column above and below the metals: half of 3.35 angstrom in

@@ -19,14 +19,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .field_equations import ColumnDisplacements, FieldEquations, scatter_of, solve
-from ..crystal.honeycomb import ideal_sites, index_columns
-from ..columns.images.measure import fit_image_columns
-from ..materials import ROLES
 from ..averages.patches import find_patches
-from ..crystal.regions import Regions
 from ..averages.symmetry import symmetric_basis
-from ..types import METAL, OTHER, CalibratedImage, DefectStrainError, DisplacementField, FloatArray, Progress, Sites, no_progress
+from ..columns.images.measure import fit_image_columns
+from ..crystal.honeycomb import ideal_sites, index_columns
+from ..crystal.regions import Regions
+from ..materials import ROLES
+from ..types import (
+    METAL,
+    OTHER,
+    CalibratedImage,
+    DefectStrainError,
+    DisplacementField,
+    FloatArray,
+    Progress,
+    Sites,
+    no_progress,
+)
+from .field_equations import ColumnDisplacements, FieldEquations, scatter_of, solve
 
 DEFECTS = range(2, OTHER)
 RADIUS_PM = 1200.0

@@ -7,10 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..columns.averages.types import ColumnFitModel
 from ..columns.averages.cramer_rao import average_bounds
+from ..columns.averages.types import ColumnFitModel
+from ..types import (
+    BoolArray,
+    ClassStack,
+    ColumnFits,
+    DefectStrainError,
+    FloatArray,
+    IntArray,
+    Progress,
+    no_progress,
+)
 from .spacings import neighbouring_metals
-from ..types import BoolArray, ClassStack, ColumnFits, DefectStrainError, FloatArray, IntArray, Progress, no_progress
 
 BACKGROUND_FRACTION = (0.025, 0.01, 0.05)
 """Darkest fractions of the pixels that count as background; the first is the paper's."""

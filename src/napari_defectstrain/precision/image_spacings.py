@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
+from ..averages.patches import Patch, find_patches
 from ..columns.images.types import ImageColumns
 from ..crystal.lattice import isolated
-from ..averages.patches import Patch, find_patches
 from ..crystal.regions import Regions
 from ..types import OTHER, CalibratedImage, DefectStrainError, FloatArray, IntArray, Sites
 

@@ -8,13 +8,13 @@ from functools import partial
 
 import numpy as np
 
+from ..averages.purity import Unmixing, unmix_positions
+from ..averages.symmetry import symmetrise_displacement
+from ..averages.windows import CORE_RADIUS
 from ..columns.averages.measure import ColumnMeasurement, influence, windows_covariance
 from ..strain.displacement import displacement_field
-from ..averages.purity import Unmixing, unmix_positions
-from .superposition import neighbour_contribution, tail_strength, window_displacements
-from ..averages.symmetry import symmetrise_displacement
 from ..types import ClassAverage, ClassStack, DisplacementField, FloatArray
-from ..averages.windows import CORE_RADIUS
+from .superposition import neighbour_contribution, tail_strength, window_displacements
 
 IMPROBABLE = "probability"
 """How the reason of a window left out as improbable begins."""

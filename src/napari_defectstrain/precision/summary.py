@@ -6,11 +6,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .bootstrap import PAPER_SAMPLES, ClassBootstrap, bootstrap_classes, bootstrap_positions, bootstrap_positions_refit
-from .budget import ErrorBudget
 from ..columns.averages.measure import ColumnMeasurement
-from .spacings import SpacingResult, mean_spacing, nearest_metal_spacings
 from ..types import ClassAverage, DefectStrainError, FloatArray, Progress, no_progress
+from .bootstrap import (
+    PAPER_SAMPLES,
+    ClassBootstrap,
+    bootstrap_classes,
+    bootstrap_positions,
+    bootstrap_positions_refit,
+)
+from .budget import ErrorBudget
+from .spacings import SpacingResult, mean_spacing, nearest_metal_spacings
 
 __all__ = [
     "bootstrap_positions",

@@ -19,8 +19,6 @@ from scipy.spatial import cKDTree
 from ..averages.windows import CORE_RADIUS
 from ..types import BoolArray, ClassStack, DefectStrainError, DisplacementField, FloatArray
 from .spacings import nearest_metal_spacings
-from ..types import BoolArray, ClassStack, DefectStrainError, DisplacementField, FloatArray
-from ..averages.windows import CORE_RADIUS
 
 SAME_SITE_PM = 2.0
 TAIL_FROM = 0.4

@@ -15,7 +15,16 @@ from ..io.files import write_json, write_table, write_tiff
 from ..materials import DEFECT_ROLES, ROLES, get_material
 from ..types import IntArray, Progress, no_progress
 from .acquisition import ScanConfig, contamination, expose
-from .dataset import SimulatedImage, SimulationConfig, clean_image, crystal_for, crystal_to_px, simulate_image, simulate_series, with_truth
+from .dataset import (
+    SimulatedImage,
+    SimulationConfig,
+    clean_image,
+    crystal_for,
+    crystal_to_px,
+    simulate_image,
+    simulate_series,
+    with_truth,
+)
 from .probe import ProbeConfig
 from .structure import CrystalConfig, relax_crystal
 

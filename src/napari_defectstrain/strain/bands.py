@@ -7,8 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .field import FWHM_PER_SIGMA, StrainConfig, column_factor, gradient_components, grid_operators, used_columns
-from ..types import STRAIN_COMPONENTS, BoolArray, DefectStrainError, DisplacementField, FloatArray, Progress, no_progress
+from ..types import (
+    STRAIN_COMPONENTS,
+    BoolArray,
+    DefectStrainError,
+    DisplacementField,
+    FloatArray,
+    Progress,
+    no_progress,
+)
+from .field import (
+    FWHM_PER_SIGMA,
+    StrainConfig,
+    column_factor,
+    gradient_components,
+    grid_operators,
+    used_columns,
+)
 
 PERCENTILES = (2.275, 15.865, 84.135, 97.725)
 """Those that lie one and two sigma from the mean of a normal distribution."""

@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import chi2
 
-from ..types import BoolArray, ColumnFits, DefectStrainError, DisplacementField, FloatArray, IntArray
+from ..types import (
+    BoolArray,
+    ColumnFits,
+    DefectStrainError,
+    DisplacementField,
+    FloatArray,
+    IntArray,
+)
 
 FAR = 3.1
 """Columns beyond this many times the radius of the nearest metal columns (1.8 a) are far from the

@@ -14,8 +14,15 @@ import numpy as np
 from scipy.spatial import Delaunay
 
 from ..config import Config
+from ..types import (
+    STRAIN_COMPONENTS,
+    BoolArray,
+    DefectStrainError,
+    DisplacementField,
+    FloatArray,
+    StrainField,
+)
 from .interpolation import METHODS, derivative_operators, grid_points, interpolation_operators
-from ..types import STRAIN_COMPONENTS, BoolArray, DefectStrainError, DisplacementField, FloatArray, StrainField
 
 __all__ = [
     "COLUMNS",

@@ -14,12 +14,19 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import Delaunay
 
+from ..types import (
+    STRAIN_COMPONENTS,
+    BoolArray,
+    DefectStrainError,
+    DisplacementField,
+    FloatArray,
+    IntArray,
+)
 from .agreement import Agreement, agreement, weighting
+from .bands import used_samples
 from .displacement import like_measured
 from .extrema import Extremum, find_extrema, largest_of_noise
 from .field import StrainConfig, point_operators, used_columns
-from .bands import used_samples
-from ..types import STRAIN_COMPONENTS, BoolArray, DefectStrainError, DisplacementField, FloatArray, IntArray
 
 DISPLACEMENT_COMPONENTS = ("ux", "uy")
 COMPONENTS = (*STRAIN_COMPONENTS, *DISPLACEMENT_COMPONENTS)

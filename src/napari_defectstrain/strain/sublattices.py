@@ -14,7 +14,6 @@ from scipy.spatial import Delaunay
 
 from ..types import BoolArray, DefectStrainError, DisplacementField, FloatArray, IntArray
 from .interpolation import interpolation_operators
-from ..types import BoolArray, DefectStrainError, DisplacementField, FloatArray, IntArray
 
 MIN_METALS = 6
 

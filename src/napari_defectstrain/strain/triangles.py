@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import Delaunay, cKDTree
 
-from .field import column_factor, gradient_components
 from ..types import BoolArray, DefectStrainError, DisplacementField, FloatArray, IntArray
+from .field import column_factor, gradient_components
 
 SUBLATTICES = ("metal", "chalcogen")
 EDGE_TOLERANCE = 1.2

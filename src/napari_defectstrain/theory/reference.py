@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..strain.agreement import Agreement, agreement, weighting
 from ..columns.averages.measure import ColumnConfig, ColumnFitModel, fit_columns
-from ..strain.displacement import displacement_field, like_measured, predicted_field
-from ..crystal.honeycomb import ideal_sites
-from ..materials import DEFECT_ROLES, ROLES, WSE2, Material
 from ..columns.profiles import FourierWindow
+from ..crystal.honeycomb import ideal_sites
 from ..crystal.structures import RelaxedColumns, read_relaxed
+from ..materials import DEFECT_ROLES, ROLES, WSE2, Material
+from ..strain.agreement import Agreement, agreement, weighting
+from ..strain.displacement import displacement_field, like_measured, predicted_field
 from ..types import ClassAverage, DefectStrainError, DisplacementField, FloatArray
 
 BUNDLED = dict(zip(DEFECT_ROLES, [f"{n}_9x9.extxyz" for n in WSE2.defect_names], strict=True))

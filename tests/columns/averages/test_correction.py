@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from napari_defectstrain.columns.averages.measure import FLAGS, ColumnConfig, ColumnMeasurement, fit_columns, measure_columns
 from napari_defectstrain.columns.averages.correction import corrected, simulate_averages
+from napari_defectstrain.columns.averages.measure import (
+    FLAGS,
+    ColumnConfig,
+    ColumnMeasurement,
+    fit_columns,
+    measure_columns,
+)
 from napari_defectstrain.precision.spacings import nearest_metal_spacings
 from napari_defectstrain.types import ClassAverage, ClassStack, DefectStrainError
 

@@ -6,8 +6,12 @@ import exact_images as exact
 import numpy as np
 import pytest
 
+from napari_defectstrain.columns.averages.cramer_rao import (
+    average_bounds,
+    isolated_bound,
+    single_parameter_bound,
+)
 from napari_defectstrain.columns.averages.measure import ColumnConfig, ColumnFitModel, fit_columns
-from napari_defectstrain.columns.averages.cramer_rao import average_bounds, isolated_bound, single_parameter_bound
 from napari_defectstrain.columns.noise import counting_noise
 from napari_defectstrain.columns.profiles import gaussian_profile
 from napari_defectstrain.types import ClassAverage, DefectStrainError

@@ -8,11 +8,29 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from napari_defectstrain.columns.averages.measure import FLAGS, ColumnConfig, ColumnFitModel, fit_columns, influence, measure_columns
-from napari_defectstrain.columns.averages.crowded import Geometry, State, jacobian, predict, profile_jacobian
-from napari_defectstrain.columns.averages.joint import FULL_BLUR, TRACELESS_BLUR, Target, fit_jointly
-from napari_defectstrain.crystal.lattice import ideal_sites
+from napari_defectstrain.columns.averages.crowded import (
+    Geometry,
+    State,
+    jacobian,
+    predict,
+    profile_jacobian,
+)
+from napari_defectstrain.columns.averages.joint import (
+    FULL_BLUR,
+    TRACELESS_BLUR,
+    Target,
+    fit_jointly,
+)
+from napari_defectstrain.columns.averages.measure import (
+    FLAGS,
+    ColumnConfig,
+    ColumnFitModel,
+    fit_columns,
+    influence,
+    measure_columns,
+)
 from napari_defectstrain.columns.profiles import FourierWindow, gaussian_profile, spline_profile
+from napari_defectstrain.crystal.lattice import ideal_sites
 from napari_defectstrain.types import ClassAverage, ClassStack, ColumnFits, DefectStrainError
 
 A = exact.A_PM

@@ -6,10 +6,21 @@ import numpy as np
 import pytest
 
 from napari_defectstrain.detect.finding.doubts import irregular_fraction, opposed_fraction
-from napari_defectstrain.detect.finding.identity import contrast_range, contrast_ratio, identity_doubts
-from napari_defectstrain.detect.finding.locate import SEAM_PX, assign_classes, find_columns, locate_columns, merge_columns, settle_sublattices
-from napari_defectstrain.detect.network.network import N_LABELS
+from napari_defectstrain.detect.finding.identity import (
+    contrast_range,
+    contrast_ratio,
+    identity_doubts,
+)
+from napari_defectstrain.detect.finding.locate import (
+    SEAM_PX,
+    assign_classes,
+    find_columns,
+    locate_columns,
+    merge_columns,
+    settle_sublattices,
+)
 from napari_defectstrain.detect.finding.prepare import to_resampled
+from napari_defectstrain.detect.network.network import N_LABELS
 from napari_defectstrain.evaluation.scores import match_columns
 from napari_defectstrain.materials import MATERIALS, WSE2, Material
 from napari_defectstrain.simulate.acquisition import ScanConfig

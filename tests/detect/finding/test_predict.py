@@ -10,18 +10,22 @@ import torch
 
 from napari_defectstrain.detect.finding import model as models
 from napari_defectstrain.detect.finding import tiles
-from napari_defectstrain.detect.network.config import DetectConfig, NetworkConfig, TrainConfig
-from napari_defectstrain.detect.network.device import pick_device
 from napari_defectstrain.detect.finding.model import find_model, folded, join_maps
-from napari_defectstrain.detect.network.network import N_LABELS, ResUNet
 from napari_defectstrain.detect.finding.predict import detect_columns, find_sampling
 from napari_defectstrain.detect.finding.prepare import normalise, resample, to_resampled
-from napari_defectstrain.detect.finding.tiles import columns_by_tiles, receptive_radius, split, with_rim
+from napari_defectstrain.detect.finding.tiles import (
+    columns_by_tiles,
+    receptive_radius,
+    split,
+    with_rim,
+)
+from napari_defectstrain.detect.network.config import DetectConfig, NetworkConfig, TrainConfig
+from napari_defectstrain.detect.network.device import pick_device
+from napari_defectstrain.detect.network.network import N_LABELS, ResUNet
 from napari_defectstrain.detect.network.weights_file import load_weights, save_weights
 from napari_defectstrain.evaluation.scores import match_columns
 from napari_defectstrain.io.rasters import block_means
 from napari_defectstrain.materials import DEFECT_ROLES, ROLES, WSE2
-from napari_defectstrain.io.rasters import block_means
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig

@@ -7,7 +7,16 @@ from small_alloy import simulated
 
 from napari_defectstrain.crystal.calibration import estimate_pixel_size
 from napari_defectstrain.detect.network.config import CANONICAL_PIXEL_PM
-from napari_defectstrain.detect.training.previews import Example, Microscope, column_centres, conditions_like, contrast_limits, image_window, preview_windows, read_microscope
+from napari_defectstrain.detect.training.previews import (
+    Example,
+    Microscope,
+    column_centres,
+    conditions_like,
+    contrast_limits,
+    image_window,
+    preview_windows,
+    read_microscope,
+)
 from napari_defectstrain.detect.training.windows import label_columns
 from napari_defectstrain.materials import WSE2, get_material
 from napari_defectstrain.simulate.conditions import Conditions

@@ -7,12 +7,30 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from napari_defectstrain.detect.network.config import NetworkConfig, TrainConfig
-from napari_defectstrain.detect.training.fourier_columns import _packed, column_coefficients, sampled
 from napari_defectstrain.detect.finding.prepare import normalise, resample
+from napari_defectstrain.detect.network.config import NetworkConfig, TrainConfig
+from napari_defectstrain.detect.training.fourier_columns import (
+    _packed,
+    column_coefficients,
+    sampled,
+)
 from napari_defectstrain.detect.training.render_jobs import RenderJob, draw_job, grid_points, job_of
-from napari_defectstrain.detect.training.renderer import _contamination, _grain, _normalised, _resampled, _slow_field, clean_images, exposures, render_batch
-from napari_defectstrain.detect.training.train import SimulatedWindows, draw_example, rendered, train
+from napari_defectstrain.detect.training.renderer import (
+    _contamination,
+    _grain,
+    _normalised,
+    _resampled,
+    _slow_field,
+    clean_images,
+    exposures,
+    render_batch,
+)
+from napari_defectstrain.detect.training.train import (
+    SimulatedWindows,
+    draw_example,
+    rendered,
+    train,
+)
 from napari_defectstrain.detect.training.windows import RIM_PX, draw_window
 from napari_defectstrain.io.files import write_tiff
 from napari_defectstrain.simulate.acquisition import ScanConfig, expose

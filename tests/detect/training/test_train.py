@@ -10,12 +10,25 @@ import pytest
 import torch
 
 from napari_defectstrain.cli.main import main
-from napari_defectstrain.detect.training.calibrate import Calibration, fit_correction, labelled_columns
 from napari_defectstrain.detect.network.condition import N_CONDITIONS, material_condition
 from napari_defectstrain.detect.network.config import NetworkConfig, TrainConfig
 from napari_defectstrain.detect.network.network import ResUNet
-from napari_defectstrain.detect.training.train import draw_example, fraction_done, learning_rate, train
-from napari_defectstrain.detect.network.weights_file import bundled_weights, load_weights, save_weights
+from napari_defectstrain.detect.network.weights_file import (
+    bundled_weights,
+    load_weights,
+    save_weights,
+)
+from napari_defectstrain.detect.training.calibrate import (
+    Calibration,
+    fit_correction,
+    labelled_columns,
+)
+from napari_defectstrain.detect.training.train import (
+    draw_example,
+    fraction_done,
+    learning_rate,
+    train,
+)
 from napari_defectstrain.detect.training.windows import draw_window
 from napari_defectstrain.materials import ROLES
 from napari_defectstrain.simulate.conditions import Conditions

@@ -5,12 +5,21 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from napari_defectstrain.output.figures import maps as figures, precision as figures_precision
-from napari_defectstrain.precision.budget import PARTS, ErrorBudget
 from napari_defectstrain.materials import WSE2
+from napari_defectstrain.output.figures import maps as figures
+from napari_defectstrain.output.figures import precision as figures_precision
+from napari_defectstrain.precision.budget import PARTS, ErrorBudget
 from napari_defectstrain.precision.curve import PrecisionAgainstN, PrecisionFit
 from napari_defectstrain.precision.spacings import SpacingResult
-from napari_defectstrain.types import STRAIN_COMPONENTS, CalibratedImage, ClassAverage, ClassStack, DisplacementField, Sites, StrainField
+from napari_defectstrain.types import (
+    STRAIN_COMPONENTS,
+    CalibratedImage,
+    ClassAverage,
+    ClassStack,
+    DisplacementField,
+    Sites,
+    StrainField,
+)
 
 A_PM = 330.0
 STEP_PM = 20.0

@@ -9,8 +9,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
 
-from napari_defectstrain.output.figures.spacings import draw_precision, draw_spacings, needed_in_words, precision_rows_figure, spacing_rows_figure
 from napari_defectstrain.materials import WSE2
+from napari_defectstrain.output.figures.spacings import (
+    draw_precision,
+    draw_spacings,
+    needed_in_words,
+    precision_rows_figure,
+    spacing_rows_figure,
+)
 from napari_defectstrain.precision.curve import PrecisionAgainstN, PrecisionFit
 from napari_defectstrain.precision.spacings import SpacingResult
 

@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from napari_defectstrain.strain.displacement import error_ellipses
-from napari_defectstrain.theory.elasticity import fit_inclusion, inclusion_displacement
-from napari_defectstrain.output.figures.profiles import profile_figure, smoothing_figure
-from napari_defectstrain.output.figures.strain import comparison_figure, elastic_figure, triangles_figure
 from napari_defectstrain.crystal.lattice import ideal_sites
-from napari_defectstrain.strain.line_profile import line_profile
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.strain.field import StrainConfig, strain_field
+from napari_defectstrain.output.figures.profiles import profile_figure, smoothing_figure
+from napari_defectstrain.output.figures.strain import (
+    comparison_figure,
+    elastic_figure,
+    triangles_figure,
+)
 from napari_defectstrain.strain.bands import smoothing_scan
+from napari_defectstrain.strain.displacement import error_ellipses
+from napari_defectstrain.strain.field import StrainConfig, strain_field
+from napari_defectstrain.strain.line_profile import line_profile
 from napari_defectstrain.strain.triangles import triangle_strain
+from napari_defectstrain.theory.elasticity import fit_inclusion, inclusion_displacement
 from napari_defectstrain.types import ClassAverage, DisplacementField
 
 A = 330.0

@@ -11,10 +11,10 @@ from widget_stage import DOUBT, add_region, click, errors, press, run, use_truth
 
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.widgets.average import widget as average_module
-from napari_defectstrain.widgets.layers.averages import STACK, look_at, runs, world_box_pm
-from napari_defectstrain.widgets.layers.sites import kind, note
 from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.detect.widget import DetectWidget
+from napari_defectstrain.widgets.layers.averages import STACK, look_at, runs, world_box_pm
+from napari_defectstrain.widgets.layers.sites import kind, note
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 
 NAMES = ("2Se", "SeTe", "2Te", "SV", "DV")

@@ -14,12 +14,12 @@ from napari_defectstrain.averages.average import average_stack
 from napari_defectstrain.pipeline.chain import measure_spacings
 from napari_defectstrain.types import DefectStrainError
 from napari_defectstrain.widgets.average import measuring
-from napari_defectstrain.widgets.layers.averages import CUT, STACK, runs
-from napari_defectstrain.widgets.layers.sites import kind, note
 from napari_defectstrain.widgets.average.results_panel import MEASUREMENT, PLOTS, WINDOWS
 from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.detect.widget import DetectWidget
+from napari_defectstrain.widgets.layers.averages import CUT, STACK, runs
 from napari_defectstrain.widgets.layers.editing import editor_of
+from napari_defectstrain.widgets.layers.sites import kind, note
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 
 NAMES = ("2Se", "SeTe", "2Te", "SV", "DV")

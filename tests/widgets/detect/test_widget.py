@@ -25,13 +25,20 @@ from widget_stage import (
 
 from napari_defectstrain.io.files import read_sites
 from napari_defectstrain.types import Cancelled
-from napari_defectstrain.widgets.detect import edit_panel
+from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.base import forms
+from napari_defectstrain.widgets.detect import edit_panel
 from napari_defectstrain.widgets.detect import widget as detect_module
 from napari_defectstrain.widgets.detect.calibrator import KEEP_PRESENT, USE_LATTICE
+from napari_defectstrain.widgets.detect.widget import (
+    FRAMES,
+    FROM_FILE,
+    IMAGES,
+    NEW_LAYERS,
+    REPLACE,
+    DetectWidget,
+)
 from napari_defectstrain.widgets.layers.sites import corrected_planes, note, pixel_size_pm
-from napari_defectstrain.widgets.average.widget import AverageWidget
-from napari_defectstrain.widgets.detect.widget import FRAMES, FROM_FILE, IMAGES, NEW_LAYERS, REPLACE, DetectWidget
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 
 NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV", "other")

@@ -6,8 +6,17 @@ from napari.components import ViewerModel
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_defectstrain.types import Sites
-from napari_defectstrain.widgets.layers.sites import add_detection, calibrate, corrected_planes, image_planes, note, pixel_size_pm, provenance, sites_from_layers
 from napari_defectstrain.widgets.layers.editing import UNDO_STEPS, editor_of
+from napari_defectstrain.widgets.layers.sites import (
+    add_detection,
+    calibrate,
+    corrected_planes,
+    image_planes,
+    note,
+    pixel_size_pm,
+    provenance,
+    sites_from_layers,
+)
 
 NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV", "other")
 PLACE = {

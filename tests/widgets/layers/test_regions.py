@@ -9,9 +9,15 @@ from widget_stage import PIXEL_PM, add_region, answers, layer_named, run, use_tr
 
 from napari_defectstrain.crystal.regions import CONTAMINATED, HOLE, NOT_2H
 from napari_defectstrain.types import OTHER, DefectStrainError
-from napari_defectstrain.widgets.layers.sites import calibrate, note
-from napari_defectstrain.widgets.layers.regions import KIND_COLOURS, colormap, divided_planes, edited, regions_of
 from napari_defectstrain.widgets.detect.widget import NEW_LAYERS, REPLACE, DetectWidget
+from napari_defectstrain.widgets.layers.regions import (
+    KIND_COLOURS,
+    colormap,
+    divided_planes,
+    edited,
+    regions_of,
+)
+from napari_defectstrain.widgets.layers.sites import calibrate, note
 
 NM2 = 384 * 384 * (PIXEL_PM * 1e-3) ** 2
 

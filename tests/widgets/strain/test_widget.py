@@ -19,13 +19,13 @@ from strain_stage import (
 from widget_stage import answers, drag, errors, run
 
 from napari_defectstrain.types import DisplacementField, StrainField
-from napari_defectstrain.widgets.strain import comparison_view, figure_files
 from napari_defectstrain.widgets.base import forms, saving
-from napari_defectstrain.widgets.strain import widget as strain_module
 from napari_defectstrain.widgets.layers.averages import look_at, world_box_pm
 from napari_defectstrain.widgets.layers.fields import add_displacement, map_title, show_maps
-from napari_defectstrain.widgets.strain.figure_files import expected_paths
 from napari_defectstrain.widgets.layers.sites import kind, note, provenance
+from napari_defectstrain.widgets.strain import comparison_view, figure_files
+from napari_defectstrain.widgets.strain import widget as strain_module
+from napari_defectstrain.widgets.strain.figure_files import expected_paths
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 
 

@@ -20,11 +20,11 @@ from widget_stage import PIXEL_PM, add_region, answers, errors, finish, run
 from napari_defectstrain.detect.network.config import NetworkConfig
 from napari_defectstrain.detect.training.resuming import checkpoint_of, stopped_training
 from napari_defectstrain.types import Cancelled, DefectStrainError
-from napari_defectstrain.widgets.train import widget as train_module
-from napari_defectstrain.widgets.layers.sites import KEY
-from napari_defectstrain.widgets.train.own_weights import use_in_detect
 from napari_defectstrain.widgets.base.pacing import Gate, Pace
 from napari_defectstrain.widgets.detect.widget import BUNDLED, FROM_FILE, DetectWidget
+from napari_defectstrain.widgets.layers.sites import KEY
+from napari_defectstrain.widgets.train import widget as train_module
+from napari_defectstrain.widgets.train.own_weights import use_in_detect
 from napari_defectstrain.widgets.train.widget import ANEW, GO_ON, PAUSE, RESUME, TrainWidget
 
 ENDLESS = 100_000

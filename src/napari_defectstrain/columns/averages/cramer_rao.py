@@ -13,11 +13,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .types import ColumnFitModel
-from .crowded import Structure, jacobian, predict, profile_jacobian, solve_normal
+from ...types import DefectStrainError, FloatArray
 from ..noise import NoiseModel
 from ..profiles import ColumnProfile, FourierWindow
-from ...types import DefectStrainError, FloatArray
+from .crowded import Structure, jacobian, predict, profile_jacobian, solve_normal
+from .types import ColumnFitModel
 
 LEAST_MEAN = 1e-6
 """Least mean of a pixel, of the brightest one's: band-limited profiles ring around zero."""

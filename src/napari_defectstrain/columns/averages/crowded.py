@@ -13,10 +13,10 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from ..asymmetry import ComplexArray
 from ...crystal.lattice import ideal_sites
-from ..profiles import ColumnProfile, FourierWindow
 from ...types import BoolArray, FloatArray, IntArray
+from ..asymmetry import ComplexArray
+from ..profiles import ColumnProfile, FourierWindow
 
 FREE_RIM_PM = 60.0
 """Columns up to this far outside the disc are fitted; farther ones keep their ideal sites."""

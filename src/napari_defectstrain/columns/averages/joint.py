@@ -15,8 +15,6 @@ import numpy as np
 from ...types import ClassAverage, FloatArray, IntArray
 from ..profiles import ColumnProfile
 from .crowded import Geometry, State, jacobian, predict, profile_jacobian, solve_normal
-from ..profiles import ColumnProfile
-from ...types import ClassAverage, FloatArray, IntArray
 
 FULL_BLUR = np.eye(3)
 TRACELESS_BLUR = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])

@@ -7,11 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from .models import Start, fit_single, fit_start, fit_together
-from .types import FLAGS, MODELS, Alternative, ColumnConfig, ColumnFitModel, ColumnMeasurement, check_averages
-from .correction import column_bias, corrected, simulate_averages
-from .probe_groups import combine, split_by_probe
 from ...types import ClassAverage, ClassStack, FloatArray, Progress, no_progress
+from .correction import column_bias, corrected, simulate_averages
+from .models import Start, fit_single, fit_start, fit_together
+from .probe_groups import combine, split_by_probe
+from .types import (
+    FLAGS,
+    MODELS,
+    Alternative,
+    ColumnConfig,
+    ColumnFitModel,
+    ColumnMeasurement,
+    check_averages,
+)
 
 __all__ = [
     "FLAGS",

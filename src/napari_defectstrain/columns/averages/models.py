@@ -8,14 +8,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ...types import BoolArray, ClassAverage, ColumnFits, FloatArray, IntArray, Progress
 from ..asymmetry import no_terms
-from .types import FLAGS, ColumnConfig, ColumnFitModel, fit_radius_pm
-from .crowded import Geometry, State, Structure, start_state
-from .joint import FULL_BLUR, TRACELESS_BLUR, JointFit, Target, classes_by_number, fit_jointly, target_of
 from ..noise import NoiseModel, fit_noise
 from ..profiles import ColumnProfile, FourierWindow, gaussian_profile, spline_profile
+from .crowded import Geometry, State, Structure, start_state
+from .joint import (
+    FULL_BLUR,
+    TRACELESS_BLUR,
+    JointFit,
+    Target,
+    classes_by_number,
+    fit_jointly,
+    target_of,
+)
 from .single import fit_single_gaussians
-from ...types import BoolArray, ClassAverage, ColumnFits, FloatArray, IntArray, Progress
+from .types import FLAGS, ColumnConfig, ColumnFitModel, fit_radius_pm
 
 START_TOLERANCE_PM = 0.3
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...averages.average import average_stack
-from .types import Alternative, ColumnMeasurement
 from ...types import BoolArray, ClassAverage, ClassStack, FloatArray, IntArray
+from .types import Alternative, ColumnMeasurement
 
 MIN_WINDOWS = 5
 """Fewer windows of a class make no average of their own."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..asymmetry import MIN_SPLINES
 from ...config import Config
-from .crowded import Structure
+from ...types import BoolArray, ClassAverage, ColumnFits, DefectStrainError, FloatArray
+from ..asymmetry import MIN_SPLINES
 from ..noise import NoiseModel
 from ..profiles import MIN_COEFFICIENTS, ColumnProfile
-from ...types import BoolArray, ClassAverage, ColumnFits, DefectStrainError, FloatArray
+from .crowded import Structure
 
 MODELS = ("profile", "gaussians", "gaussian")
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.interpolate import make_interp_spline
 
-from .background import SplineSurface
-from ..profiles import ColumnProfile
 from ...types import FloatArray, IntArray
+from ..profiles import ColumnProfile
+from .background import SplineSurface
 
 REACH_SIGMA = 3.5
 """Half the side of a patch: beyond it a pixel says less than 1e-3 of what is known of a place. What

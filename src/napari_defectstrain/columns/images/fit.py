@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from ...types import BoolArray, FloatArray, IntArray, Progress
 from .background import SplineSurface
-from .types import ImageColumnConfig, NoiseModel
 from .derivatives import PAIR_REACH_SIGMA, Information, Patches, SeparableProfile, information
 from .noise import estimate_noise
 from .rendering import ColumnRenderer, ComplexArray, Shape, SpreadPoints
 from .steps import FreeShape, Steadying, typical_step
 from .system import NormalEquations
-from ...types import BoolArray, FloatArray, IntArray, Progress
+from .types import ImageColumnConfig, NoiseModel
 
 MAX_STEP_SIGMA = 0.5
 REBUILD_SIGMA = 0.04

@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from ...types import BoolArray, CalibratedImage, FloatArray, IntArray, Progress, no_progress
 from ..averages.types import FLAGS
+from ..profiles import MIN_COEFFICIENTS, ColumnProfile, gaussian_profile, spline_profile
 from .background import SplineSurface
-from .types import NO_POSITION, ImageColumnConfig, ImageColumns, NoiseModel
 from .fit import BRIGHT_PERCENTILE, ImageFit, ImageFitter, ImageState, Pixels
 from .rendering import Shape
 from .single import fit_each
 from .start import checked_positions, pixels_of, starting_weights, starting_width, usable_columns
 from .system import marginal_covariance
-from ..profiles import MIN_COEFFICIENTS, ColumnProfile, gaussian_profile, spline_profile
-from ...types import BoolArray, CalibratedImage, FloatArray, IntArray, Progress, no_progress
+from .types import NO_POSITION, ImageColumnConfig, ImageColumns, NoiseModel
 
 __all__ = ["ImageColumnConfig", "ImageColumns", "fit_image_columns"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .types import NoiseModel
 from ...types import BoolArray, FloatArray
+from .types import NoiseModel
 
 SAMPLE = 200_000
 BINS = 24

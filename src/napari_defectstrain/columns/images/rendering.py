@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.fft import fft, ifft, irfft, next_fast_len, rfft
 
-from ..profiles import ColumnProfile
 from ...types import BoolArray, DefectStrainError, FloatArray, IntArray
+from ..profiles import ColumnProfile
 
 ComplexArray = npt.NDArray[np.complexfloating]
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .types import ImageColumnConfig, NoiseModel
+from ...types import BoolArray, FloatArray, IntArray
 from .fit import Pixels
 from .noise import estimate_noise
-from ...types import BoolArray, FloatArray, IntArray
+from .types import ImageColumnConfig, NoiseModel
 
 N_PARAMETERS = 7
 """Height, y, x, constant, and the inverse covariance yy, xy, xx."""

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from .types import ImageColumnConfig
-from .fit import Pixels
 from ...types import BoolArray, DefectStrainError, FloatArray
+from .fit import Pixels
+from .types import ImageColumnConfig
 
 WIDTH_OF_HALF = 1.1774  # half width at half maximum of a Gaussian, in sigma
 DUPLICATE_SIGMA = 0.5

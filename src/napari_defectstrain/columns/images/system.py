@@ -6,9 +6,9 @@ import numpy as np
 from scipy.sparse import bsr_array, csc_array, csr_array, eye_array
 from scipy.sparse.linalg import splu
 
+from ...types import BoolArray, FloatArray, IntArray
 from .background import SplineSurface
 from .derivatives import Information
-from ...types import BoolArray, FloatArray, IntArray
 
 MAX_STEPS = 60
 CAVITY_ROUNDS = 4

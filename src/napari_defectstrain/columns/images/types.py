@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..averages.types import FLAGS, MODELS
 from ...config import Config
-from ..profiles import MIN_COEFFICIENTS, ColumnProfile
 from ...types import BoolArray, DefectStrainError, FloatArray, IntArray
+from ..averages.types import FLAGS, MODELS
+from ..profiles import MIN_COEFFICIENTS, ColumnProfile
 
 NOISES = ("auto", "poisson", "gaussian")
 

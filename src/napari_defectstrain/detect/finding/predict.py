@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...crystal.calibration import estimate_pixel_size
-from ...materials import Material, get_material
 from ...io.rasters import validate_image
+from ...materials import Material, get_material
 from ...types import CalibratedImage, DefectStrainError, Progress, Sites, no_progress
 from ..network.config import CANONICAL_PIXEL_PM, DetectConfig
 from .doubts import doubts

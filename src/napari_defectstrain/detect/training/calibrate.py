@@ -19,10 +19,10 @@ from scipy.optimize import minimize
 
 from ...materials import ROLES
 from ...types import FloatArray, IntArray, Progress, no_progress
+from ..finding.locate import assign_classes, find_columns, merge_columns, settle_sublattices
 from ..network.condition import material_condition
 from ..network.config import DetectConfig, TrainConfig
 from ..network.device import fast_bfloat16
-from ..finding.locate import assign_classes, find_columns, merge_columns, settle_sublattices
 from ..network.network import ResUNet
 from .windows import Window, draw_window
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ...simulate.probe import FOCAL_NODES
 from ...types import DefectStrainError
-from ..network.config import CANONICAL_PIXEL_PM
 from ..finding.prepare import resampled_shape
+from ..network.config import CANONICAL_PIXEL_PM
 from .render_jobs import Period, RenderJob, grid_points
 
 _AT_ONCE = 32

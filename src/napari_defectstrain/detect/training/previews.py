@@ -10,12 +10,12 @@ import numpy as np
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from ...crystal.calibration import estimate_pixel_size
-from ...materials import Material
 from ...io.rasters import validate_image
+from ...materials import Material
 from ...simulate.conditions import Conditions
 from ...types import CalibratedImage, DefectStrainError, FloatArray, IntArray, Progress, no_progress
-from ..network.config import CANONICAL_PIXEL_PM
 from ..finding.prepare import normalise, resample
+from ..network.config import CANONICAL_PIXEL_PM
 from .windows import draw_window
 
 RIM_PX = 12

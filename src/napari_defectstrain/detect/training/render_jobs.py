@@ -17,8 +17,8 @@ from ...simulate.image import PATCH_PM, sampling
 from ...simulate.probe import ProbeConfig
 from ...simulate.structure import Crystal
 from ...types import DefectStrainError, FloatArray
-from ..network.config import CANONICAL_PIXEL_PM
 from ..finding.prepare import resampled_shape, to_resampled
+from ..network.config import CANONICAL_PIXEL_PM
 from .windows import RIM_PX, label_columns
 
 _MARGIN_PM = 700.0

@@ -15,8 +15,15 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from .fourier_columns import Batch, column_coefficients, packed_batches, sampled, sent, whole_frequencies
 from ..finding.prepare import CONTRAST_PX
+from .fourier_columns import (
+    Batch,
+    column_coefficients,
+    packed_batches,
+    sampled,
+    sent,
+    whole_frequencies,
+)
 from .render_jobs import RenderJob, grid_points
 from .windows import RIM_PX
 

@@ -16,15 +16,15 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ...materials import ROLES
 from ...types import Cancelled, DefectStrainError, IntArray, Progress, no_progress
-from .calibrate import fit_calibration
 from ..network.condition import material_condition
 from ..network.config import TrainConfig
 from ..network.device import fast_bfloat16, pick_device
 from ..network.network import N_LABELS, ResUNet
+from ..network.weights_file import save_weights
+from .calibrate import fit_calibration
 from .render_jobs import RenderJob, draw_job
 from .renderer import render_batch
 from .resuming import read_checkpoint
-from ..network.weights_file import save_weights
 from .windows import draw_window
 
 _WARM_UP = 100

@@ -13,8 +13,8 @@ from ...simulate.background import measured_contamination
 from ...simulate.conditions import Conditions
 from ...simulate.dataset import crystal_for, crystal_image
 from ...types import FloatArray
-from ..network.config import CANONICAL_PIXEL_PM
 from ..finding.prepare import normalise, resample, to_resampled
+from ..network.config import CANONICAL_PIXEL_PM
 
 RIM_PX = 12
 """Pixels simulated around a window, then cut away: no window sees the rim of its image."""

@@ -16,10 +16,18 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
 
-from ...materials import DEFECT_ROLES, ROLES, Material
 from ...io.rasters import block_means
+from ...materials import DEFECT_ROLES, ROLES, Material
 from ...styles import CLASS_STYLE, DISPLACEMENT_SCALE
-from ...types import CalibratedImage, ClassAverage, ClassStack, DisplacementField, FloatArray, Sites, StrainField
+from ...types import (
+    CalibratedImage,
+    ClassAverage,
+    ClassStack,
+    DisplacementField,
+    FloatArray,
+    Sites,
+    StrainField,
+)
 from ...units import PM_PER_NM
 
 _STROKE = (withStroke(linewidth=1.5, foreground="black"),)

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ...precision.budget import PARTS, ErrorBudget
 from ...materials import ROLES, Material
+from ...precision.budget import PARTS, ErrorBudget
 from ...precision.curve import PrecisionAgainstN
 from ...precision.spacings import SpacingResult
 from ...styles import CLASS_STYLE

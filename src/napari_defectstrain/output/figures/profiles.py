@@ -13,11 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .maps import _COMPONENT_LABEL
-from ...strain.line_profile import LineProfile
 from ...materials import Material
 from ...strain.bands import SmoothingScan
+from ...strain.line_profile import LineProfile
 from ...units import PM_PER_NM
+from .maps import _COMPONENT_LABEL
 
 MODEL_COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00")
 

@@ -16,8 +16,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ...materials import ROLES, Material
-from ...precision.curve import PrecisionAgainstN
 from ...pipeline.runs import ClassMeasurement
+from ...precision.curve import PrecisionAgainstN
 from ...styles import CLASS_STYLE
 from ...types import FloatArray
 

@@ -17,16 +17,16 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 
-from ...strain.displacement import ErrorEllipses
-from .maps import _COMPONENT_LABEL, _columns, _extent_nm, _note, _scale_bar, _zoom
-from .profiles import draw_profile, map_unit
-from ...strain.line_profile import LineProfile
 from ...materials import ROLES, Material
+from ...strain.displacement import ErrorEllipses
 from ...strain.field import significant
-from ...styles import DISPLACEMENT_SCALE
+from ...strain.line_profile import LineProfile
 from ...strain.triangles import TriangleStrain
+from ...styles import DISPLACEMENT_SCALE
 from ...types import BoolArray, ClassAverage, DisplacementField, FloatArray, StrainField
 from ...units import PM_PER_NM
+from .maps import _COMPONENT_LABEL, _columns, _extent_nm, _note, _scale_bar, _zoom
+from .profiles import draw_profile, map_unit
 
 DIVERGING = "RdBu_r"
 LIMIT_PERCENTILE = 99.5

@@ -17,10 +17,10 @@ from qtpy.QtWidgets import (
 )
 
 from ...averages.average import STACKED_ROLES, AverageConfig
-from ...materials import Material
-from ...averages.purity import purity_text
-from ...types import ClassAverage
 from ...averages.counts import WindowCount
+from ...averages.purity import purity_text
+from ...materials import Material
+from ...types import ClassAverage
 from ..base import forms
 
 SHELLS = {

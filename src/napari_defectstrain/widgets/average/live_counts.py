@@ -12,15 +12,15 @@ from napari.qt.threading import FunctionWorker, create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from ...materials import get_material
+from ...averages.counts import WindowCount, WindowCounter
 from ...crystal.regions import Regions
+from ...materials import get_material
 from ...pipeline.runs import RunConfig
 from ...types import CalibratedImage, DefectStrainError, Sites
-from ...averages.counts import WindowCount, WindowCounter
-from ..layers.sites import image_planes, layer_by_id, note
 from ..base.lifetime import connect
-from ..layers.regions import divided_planes, regions_of
 from ..layers.editing import editor_of
+from ..layers.regions import divided_planes, regions_of
+from ..layers.sites import image_planes, layer_by_id, note
 
 WAIT_MS = 250
 

@@ -5,18 +5,18 @@ from collections.abc import Callable, Mapping
 from napari.components import ViewerModel
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from ...pipeline.loading import subprogress
+from ...averages.symmetry import SymmetricAverage, symmetrise_average
 from ...materials import get_material
 from ...pipeline.chain import measure_spacings
+from ...pipeline.loading import subprogress
 from ...pipeline.runs import ClassMeasurement, RunConfig
-from ...averages.symmetry import SymmetricAverage, symmetrise_average
 from ...types import ClassStack, DefectStrainError, Progress
+from ..base.worker import RunBar
 from ..layers.averages import STACK, runs
 from ..layers.column_points import show_columns
 from ..layers.sites import note
-from .results_panel import MEASUREMENT
 from ..layers.symmetric import show_symmetric
-from ..base.worker import RunBar
+from .results_panel import MEASUREMENT
 
 WAIT_MS = 800
 

@@ -9,11 +9,11 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QSplitter, QTabWidget, QVBoxLayo
 from ...materials import get_material
 from ...pipeline.runs import ClassMeasurement
 from ..base import forms
-from ..layers.averages import run_title, runs
-from ..layers.sites import note
 from ..base.lifetime import connect
 from ..base.settings import Settings
 from ..base.spacing_plots import PrecisionCanvas, SpacingCanvas
+from ..layers.averages import run_title, runs
+from ..layers.sites import note
 from .window_edits import WindowEdits
 from .windows_view import WindowsView
 

@@ -9,20 +9,30 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton
 
 from ...averages.average import average_stack
+from ...crystal.regions import Regions
 from ...materials import WSE2, get_material
 from ...pipeline.chain import average_classes
-from ...crystal.regions import Regions
 from ...pipeline.runs import RunConfig
 from ...types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
 from ..base import forms
-from .controls import AveragesTable, ClassBoxes, ImageList, WindowSettings
-from ..layers.averages import RESULTS, STACK, add_averages, free_corner, layers_of_run, look_at_box, run_title, runs, world_box_pm
 from ..base.docking import BottomDock
+from ..layers.averages import (
+    RESULTS,
+    STACK,
+    add_averages,
+    free_corner,
+    layers_of_run,
+    look_at_box,
+    run_title,
+    runs,
+    world_box_pm,
+)
 from ..layers.sites import kind, layer_by_id, material_of, note, provenance
+from ..layers.symmetric import room_pm
+from .controls import AveragesTable, ClassBoxes, ImageList, WindowSettings
 from .live_counts import Gathered, LiveCounts, gather
 from .measuring import Measuring
 from .results_panel import DOCK, HEIGHT, PLOTS, ResultsPanel
-from ..layers.symmetric import room_pm
 from .window_edits import WindowEdits
 
 

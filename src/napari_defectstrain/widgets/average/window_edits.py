@@ -11,8 +11,8 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
-from ...types import ClassStack
 from ...averages.choice import leave_out, put_back
+from ...types import ClassStack
 from ..layers.averages import STACK, layers_of_run, runs, update_average
 from ..layers.sites import note
 

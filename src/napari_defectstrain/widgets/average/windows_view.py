@@ -21,8 +21,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ...types import ClassStack, DefectStrainError
 from ...averages.choice import deviation
+from ...types import ClassStack, DefectStrainError
 from ..base import forms
 from ..base.lifetime import connect
 from ..base.settings import Settings

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import matplotlib as mpl
 
-from ...output.figures.spacings import draw_precision, draw_spacings
 from ...materials import Material
+from ...output.figures.spacings import draw_precision, draw_spacings
 from ...pipeline.runs import ClassMeasurement
 from .canvases import ThemedCanvas
 

@@ -6,8 +6,8 @@ from napari.layers import Image
 
 from ...crystal.calibration import PixelSizeEstimate, estimate_pixel_size
 from ...io.files import validate_image
-from ...pipeline.loading import CALIBRATED_BY_LATTICE, CALIBRATION_TOLERANCE
 from ...materials import get_material
+from ...pipeline.loading import CALIBRATED_BY_LATTICE, CALIBRATION_TOLERANCE
 from ...types import CalibratedImage, DefectStrainError, Progress
 from ..base import forms
 from ..layers.sites import CALIBRATION, calibrate, pixel_size_pm

@@ -23,18 +23,18 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ...io.files import sites_table, write_table
-from ...materials import ROLES, WSE2
 from ...crystal.populations import ALL_IMAGES, SUBSTITUTION, VACANCIES, population_table
 from ...crystal.regions import usable_sites
+from ...io.files import sites_table, write_table
+from ...materials import ROLES, WSE2
 from ...styles import CLASS_STYLE
 from ...types import DefectStrainError, Sites
 from ..base import forms
-from ..layers.sites import image_planes, kind, layer_by_id, note, pixel_size_pm
 from ..base.lifetime import connect, when_destroyed
-from ..layers.regions import divided_planes, regions_of, usable_nm2
 from ..base.symbols import symbol_icon
 from ..layers.editing import DefectEditor, editor_of
+from ..layers.regions import divided_planes, regions_of, usable_nm2
+from ..layers.sites import image_planes, kind, layer_by_id, note, pixel_size_pm
 
 CLASS_ROLES = ROLES[1:]
 UPDATE_MS = 150

@@ -7,22 +7,31 @@ from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QLineEdit, QPushButton, QWidget
 
+from ...crystal.regions import Regions, region_summary
 from ...detect.network.config import DEVICES, DetectConfig
 from ...frames.drift import series_summary
 from ...io.files import validate_image
-from ...pipeline.loading import sum_frames
 from ...materials import DEFECT_ROLES, MATERIALS, get_material
 from ...pipeline.chain import detect_images, divide_images
-from ...crystal.regions import Regions, region_summary
+from ...pipeline.loading import sum_frames
 from ...pipeline.runs import RunConfig
 from ...types import CalibratedImage, DefectStrainError, Progress
 from ..base import forms
+from ..base.lifetime import connect
+from ..layers.editing import editor_of
+from ..layers.regions import edited, put_detection, regions_of
+from ..layers.sites import (
+    CALIBRATION,
+    free_name,
+    image_planes,
+    kind,
+    note,
+    pixel_size_pm,
+    plane_placement,
+    provenance,
+)
 from .calibrator import Calibrator
 from .edit_panel import EditPanel
-from ..layers.sites import CALIBRATION, free_name, image_planes, kind, note, pixel_size_pm, plane_placement, provenance
-from ..base.lifetime import connect
-from ..layers.regions import edited, put_detection, regions_of
-from ..layers.editing import editor_of
 
 BUNDLED = "bundled weights"
 FROM_FILE = "weights file…"

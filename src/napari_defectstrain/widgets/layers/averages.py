@@ -8,8 +8,8 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points
 
 from ...averages.average import average_stack
-from ...types import ClassAverage, ClassStack
 from ...averages.choice import changed_by_hand
+from ...types import ClassAverage, ClassStack
 from .sites import KEY, free_name, kind, note
 
 STACK = "defectstrain_stack"

@@ -11,11 +11,38 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Points
 from napari.utils.colormaps import DirectLabelColormap
 
-from ...crystal.regions import BOUNDARY, CONTAMINATED, HOLE, KINDS, MAX_DOMAINS, NOT_2H, Regions, check_regions, label_regions, region_name, without_foreign_defects
+from ...crystal.regions import (
+    BOUNDARY,
+    CONTAMINATED,
+    HOLE,
+    KINDS,
+    MAX_DOMAINS,
+    NOT_2H,
+    Regions,
+    check_regions,
+    label_regions,
+    region_name,
+    without_foreign_defects,
+)
 from ...types import CalibratedImage, DefectStrainError, Sites
 from ...units import PM_PER_NM
-from .sites import KEY, add_detection, corrected_planes, defect_points, free_name, image_planes, kind, layer_by_id, note, placement, replace_metadata, set_points, site_positions, site_table
 from .editing import editor_of
+from .sites import (
+    KEY,
+    add_detection,
+    corrected_planes,
+    defect_points,
+    free_name,
+    image_planes,
+    kind,
+    layer_by_id,
+    note,
+    placement,
+    replace_metadata,
+    set_points,
+    site_positions,
+    site_table,
+)
 
 OPACITY = 0.35
 DOMAIN_COLOURS = ("#44AA99", "#AA4499", "#88CCEE", "#DDCC77", "#CC6677", "#999933")

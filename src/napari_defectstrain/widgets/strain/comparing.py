@@ -11,16 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from ...precision.bootstrap import bootstrap_displacements
-from ...pipeline.comparison import ATOMISTIC, ELASTIC, MEASURED, Comparison, compare_class, reference_displacement, with_budget
-from ...strain.displacement import displacement_samples
-from ...theory.field_symmetry import DisplacementDecay, displacement_decay
-from ...strain.line_profile import LineProfile, line_profile
 from ...materials import get_material
-from ...theory.reference import Reference, bundled_reference, load_reference
+from ...pipeline.comparison import (
+    ATOMISTIC,
+    ELASTIC,
+    MEASURED,
+    Comparison,
+    compare_class,
+    reference_displacement,
+    with_budget,
+)
 from ...pipeline.runs import RunResult
+from ...precision.bootstrap import bootstrap_displacements
+from ...strain.displacement import displacement_samples
 from ...strain.field import StrainConfig, strain_field
+from ...strain.line_profile import LineProfile, line_profile
 from ...strain.triangles import TriangleStrain, triangle_strain
+from ...theory.field_symmetry import DisplacementDecay, displacement_decay
+from ...theory.reference import Reference, bundled_reference, load_reference
 from ...types import DefectStrainError, DisplacementField, FloatArray, Progress, StrainField
 
 SAMPLES = 1000

@@ -17,10 +17,10 @@ from ...strain.triangles import TriangleStrain
 from ...types import DisplacementField, StrainField
 from ..layers.averages import AXES, GAP, HEADER, UNITS, add_labels, layers_of_run
 from ..layers.column_shapes import ellipse_corners, triangle_corners
-from .comparing import Answer, Line
-from .comparison_text import bar_labels, panel_titles
 from ..layers.fields import PERCENT, colour_limit, diverging, height_pm, map_translate, write_labels
 from ..layers.sites import KEY, free_name, note
+from .comparing import Answer, Line
+from .comparison_text import bar_labels, panel_titles
 from .profile_line import add_line, line_in_frame
 
 PANELS = (MEASURED, ELASTIC, ATOMISTIC, DIFFERENCE)

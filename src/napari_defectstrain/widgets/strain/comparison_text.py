@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...strain.agreement import Agreement
 from ...pipeline.comparison import ATOMISTIC, DIFFERENCE, ELASTIC, MEASURED
-from ...theory.field_symmetry import DisplacementDecay
+from ...strain.agreement import Agreement
 from ...strain.line_profile import LineProfile
+from ...theory.field_symmetry import DisplacementDecay
 from ...theory.reference import BUNDLED_NOTE, Amplitude, Reference
 from .comparing import Answer
 

@@ -11,15 +11,15 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...materials import ROLES
 from ...pipeline.runs import ClassMeasurement, RunResult
+from ..base.lifetime import connect
+from ..base.worker import RunBar
 from ..layers.averages import GAP
-from .comparing import Answer, Asked, Comparer
-from .comparison_layers import ComparisonLayers
 from ..layers.fields import show_maps, show_scale_arrows
 from ..layers.sites import KEY, kind, note, provenance
-from ..base.lifetime import connect
-from .profile_plot import ProfilePanel
+from .comparing import Answer, Asked, Comparer
+from .comparison_layers import ComparisonLayers
 from .controls import StrainControls
-from ..base.worker import RunBar
+from .profile_plot import ProfilePanel
 
 WAIT_MS = 250
 

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QWidget
 
-from ...pipeline.comparison import ATOMISTIC, ELASTIC
-from ...theory.elasticity import TARGETS
 from ...materials import ROLES, get_material
+from ...pipeline.comparison import ATOMISTIC, ELASTIC
 from ...strain.field import COLUMNS, FWHM_PER_SIGMA, METHODS, StrainConfig
-from ...styles import DISPLACEMENT_SCALE
 from ...strain.triangles import SUBLATTICES
+from ...styles import DISPLACEMENT_SCALE
+from ...theory.elasticity import TARGETS
 from ..base import forms
+from ..layers.fields import COMPONENTS
 from .comparing import Asked, Line
 from .comparison_text import CAUTION
-from ..layers.fields import COMPONENTS
 from .reference_choice import ReferenceChoice
 
 NO_MODEL, NO_TRIANGLES = "none", "none"

@@ -10,17 +10,17 @@ from matplotlib.figure import Figure
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject
 
+from ...io.files import write_table
+from ...output.figures.strain import comparison_figure, elastic_figure
 from ...pipeline.comparison import ATOMISTIC, DIFFERENCE, ELASTIC, MEASURED
 from ...strain.displacement import error_ellipses
-from ...output.figures.strain import comparison_figure, elastic_figure
-from ...io.files import write_table
 from ...types import STRAIN_COMPONENTS, Progress, StrainField
 from ..base import forms
+from ..base.saving import ask_folder, may_replace
 from .comparing import Answer, Asked, Comparer
 from .comparison_text import notes_of, reference_title
 from .comparison_view import ComparisonView
 from .profile_plot import write_profile
-from ..base.saving import ask_folder, may_replace
 
 ENDINGS = (".png", ".svg", ".pdf")
 CHOSEN, ALL = "the chosen class", "all classes"

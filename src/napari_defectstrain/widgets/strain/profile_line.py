@@ -8,8 +8,8 @@ from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 
 from ..layers.averages import AXES, UNITS
-from .comparing import Line
 from ..layers.sites import free_name, note
+from .comparing import Line
 
 LINE_COLOUR = "#F0E442"
 

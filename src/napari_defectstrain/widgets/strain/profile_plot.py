@@ -9,18 +9,18 @@ from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from ...output.figures.profiles import draw_profile, profile_figure
 from ...io.files import write_table
-from ...strain.line_profile import DISPLACEMENT_COMPONENTS, LineProfile
 from ...materials import Material
+from ...output.figures.profiles import draw_profile, profile_figure
+from ...strain.line_profile import DISPLACEMENT_COMPONENTS, LineProfile
 from ...types import DefectStrainError
 from ..base import forms
-from .comparing import Answer
-from .comparison_text import notes_of, profile_text
-from ..layers.fields import COMPONENTS
 from ..base.lifetime import connect
 from ..base.saving import ask_path
 from ..base.spacing_plots import MeasurementCanvas
+from ..layers.fields import COMPONENTS
+from .comparing import Answer
+from .comparison_text import notes_of, profile_text
 
 AS_MAPS = "as the maps"
 DOCK = "Strain: line profile"

@@ -12,22 +12,22 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton
 
 from ...config import Config
 from ...io.files import write_table
-from ...pipeline.chain import measure_classes
 from ...output.results import displacement_table, spacings_table
+from ...pipeline.chain import measure_classes
 from ...pipeline.runs import ClassMeasurement, RunConfig, RunResult
 from ...types import DefectStrainError
 from ..base import forms
+from ..base.docking import BottomDock
+from ..base.lifetime import connect
 from ..layers.averages import OF_COMPARISON, STACK, layers_of_run, look_at, run_title, runs
+from ..layers.fields import add_displacement
+from ..layers.sites import kind, note, provenance
 from .comparing import Answer
 from .comparison_text import rows_of
 from .comparison_view import ComparisonView, Measured, measured_of
-from ..base.docking import BottomDock
-from ..layers.fields import add_displacement
-from .figure_files import FigureSaving
-from ..layers.sites import kind, note, provenance
-from ..base.lifetime import connect
-from .profile_plot import DOCK, HEIGHT, ProfilePanel
 from .controls import StrainControls
+from .figure_files import FigureSaving
+from .profile_plot import DOCK, HEIGHT, ProfilePanel
 from .table import ComparisonTable, SpacingTable
 
 RESULT = "defectstrain_result"

@@ -12,8 +12,8 @@ from ...types import DefectStrainError
 from ..base import forms
 from ..base.canvases import ExamplesCanvas
 from .conditions import ConditionsControls
-from .own_image import OwnImage
 from .job import EXAMPLES, make_examples
+from .own_image import OwnImage
 
 
 class Examples(QObject):

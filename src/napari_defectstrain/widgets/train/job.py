@@ -9,7 +9,13 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from ...detect.network.config import TrainConfig
-from ...detect.training.previews import Example, Microscope, image_window, preview_windows, read_microscope
+from ...detect.training.previews import (
+    Example,
+    Microscope,
+    image_window,
+    preview_windows,
+    read_microscope,
+)
 from ...materials import Material
 from ...simulate.background import write_background
 from ...simulate.conditions import Conditions

@@ -13,8 +13,8 @@ from ...detect.training.previews import Microscope, conditions_like, read_micros
 from ...materials import Material, get_material
 from ...types import CalibratedImage, DefectStrainError
 from ..base import forms
-from .conditions import ConditionsControls
 from ..layers.sites import image_planes, kind, layer_by_id, note
+from .conditions import ConditionsControls
 from .job import describe, save_contamination
 
 T = TypeVar("T")

@@ -14,12 +14,12 @@ from ...materials import get_material
 from ...types import DefectStrainError
 from ..base import forms
 from ..base.canvases import TrainingCanvas
+from ..base.lifetime import connect
 from .conditions import ConditionsControls
 from .examples import Examples
-from ..base.lifetime import connect
+from .job import TrainingJob
 from .own_image import OwnImage
 from .own_weights import use_in_detect
-from .job import TrainingJob
 
 SUFFIX = ".safetensors"
 ANEW = "Start anew, replace it"
