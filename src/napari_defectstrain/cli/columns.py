@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ..columns.averages.types import MODELS
 from ..columns.images.types import NOISES, ImageColumnConfig, ImageColumns
+from ..columns.types import MODELS
 from ..io.files import read_settings, read_sites, write_json, write_table
 from ..materials import MATERIALS, get_material
 from ..types import CalibratedImage, DefectStrainError, Progress, Sites
@@ -48,8 +48,9 @@ def fit_columns(options: argparse.Namespace, progress: Progress) -> None:
     """Fit every column of each image; write and print the tables."""
     from ..columns.images.measure import fit_image_columns
     from ..output.results import check_out_dir
-    from ..pipeline.loading import load_images, subprogress
+    from ..pipeline.loading import load_images
     from ..precision.image_spacings import single_image_spacings, spacings_table
+    from ..progress import subprogress
 
     config = _config(options)
     if options.shells not in range(4):

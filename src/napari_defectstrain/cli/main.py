@@ -144,7 +144,7 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace, progress: Progress) -> None:
     from ..output import results
     from ..pipeline import chain as pipeline
-    from ..pipeline.loading import subprogress
+    from ..progress import subprogress
 
     found, files = _detected(options, subprogress(progress, 0.0, 0.6))
     try:
@@ -230,7 +230,7 @@ def _read_sites(folder: Path, names: Sequence[str], material: str) -> list[Sites
 
 def _simulate(options: argparse.Namespace, progress: Progress) -> None:
     from ..output.results import check_out_dir
-    from ..pipeline.loading import subprogress
+    from ..progress import subprogress
     from ..simulate.dataset import simulate_image, simulate_series
     from ..simulate.samples import write_simulated
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from ... import __version__
 from ...materials import ROLES
 from ...types import DefectStrainError, FloatArray
-from ..training.calibrate import Calibration
+from .calibration import Calibration
 from .config import TrainConfig
 from .network import ResUNet
 
