@@ -12,6 +12,8 @@ from napari_defectstrain.materials import WSE2
 from napari_defectstrain.pipeline import chain as pipeline
 from napari_defectstrain.pipeline.chain import RunConfig, RunResult
 from napari_defectstrain.pipeline.loading import calibrate
+from napari_defectstrain.simulate.acquisition import ScanConfig
+from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError, Sites
 
 
@@ -139,6 +141,30 @@ def test_calibration_that_contradicts_the_lattice_is_an_error():
     image = replace(simulated().image, pixel_size_pm=41.48)
     with pytest.raises(DefectStrainError, match=r"41\.48 pm per pixel, but the lattice of WSe2"):
         calibrate(image, WSE2)
+
+
+@pytest.mark.parametrize("off", [0.7, 1.3])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_pixel_size_beyond_the_tolerance_is_refused_wherever_it_comes_from(off, given):
+    image = replace(simulated().image, pixel_size_pm=20.74 * (1 if given else off))
+    with pytest.raises(DefectStrainError, match=r"[-+]30 %, expected 25 % at most"):
+        calibrate(image, WSE2, 20.74 * off if given else None)
+
+
+@pytest.mark.parametrize("off", [0.77, 1.23])
+def test_a_pixel_size_within_the_tolerance_is_kept_and_said(off):
+    image = replace(simulated().image, pixel_size_pm=20.74 * off)
+    found, (text,) = calibrate(image, WSE2)
+    assert found.pixel_size_pm == image.pixel_size_pm
+    assert "it is kept" in text
+
+
+@pytest.mark.parametrize(("shear", "said"), [(0.05, False), (0.11, True)])
+def test_a_sheared_lattice_is_said(shear, said):
+    scan = ScanConfig(shape=(400, 400), shear_x=shear, jitter_px=0.0, contamination=0.0)
+    made = simulate_image(SimulationConfig(scan=scan), np.random.default_rng(3), "drifted")
+    _, texts = calibrate(made.image, WSE2)
+    assert any("sheared by 11" in text for text in texts) == said
 
 
 def test_given_pixel_size_comes_first():

@@ -21,6 +21,7 @@ from ..crystal.region_search import divide_images
 from ..crystal.regions import Regions, check_regions, region_summary
 from ..io.file_names import output_stems
 from ..io.files import validate_image
+from ..io.pixels import check_pixels
 from ..materials import Material, get_material
 from ..progress import subprogress
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
@@ -56,7 +57,7 @@ if TYPE_CHECKING:  # torch comes along only when something is detected
 def detect_images(
     images: Sequence[CalibratedImage], config: RunConfig, progress: Progress = no_progress
 ) -> list[Detection]:
-    """Find and classify all columns of each image.
+    """Find and classify all columns of each image, without its hot and dead pixels.
 
     Parameters
     ----------
@@ -80,7 +81,9 @@ def detect_images(
     detections = []
     for i, image in enumerate(images):
         part = subprogress(progress, i / len(images), (i + 1) / len(images), f"{image.name}: ")
-        detections.append(detect_columns(image, settings, part))
+        checked, notes = check_pixels(image)
+        found = detect_columns(checked, settings, part)
+        detections.append(replace(found, warnings=(*notes, *found.warnings)))
     return detections
 
 
@@ -124,6 +127,7 @@ def average_classes(
         )
     if regions is not None:
         check_regions(regions, [image.data.shape for image in images])
+    images = [check_pixels(image)[0] for image in images]
     a_pm = lattice_constant(images, sites, get_material(config.material).lattice_pm, regions)
     rng, _ = np.random.default_rng(config.seed).spawn(2)
     return stack_classes(
@@ -166,10 +170,10 @@ def detect(
     with clock.stage("calibrate"):
         for image, name in zip(images, output_stems([i.name for i in images]), strict=True):
             validate_image(image)
-            named = replace(image, name=name)
-            found, notes = calibrate(named, material, config.pixel_size_pm)
+            checked, doubts = check_pixels(replace(image, name=name))
+            found, notes = calibrate(checked, material, config.pixel_size_pm)
             calibrated.append(found)
-            warnings += notes
+            warnings += doubts + notes
     weights = None
     overconfidence: tuple[float, ...] = ()
     with clock.stage("detect"):
@@ -198,7 +202,7 @@ def detect(
         regions=tuple(known),
         overconfidence=overconfidence,
         seconds=clock.seconds,
-        warnings=tuple(warnings),
+        warnings=tuple(dict.fromkeys(warnings)),
     )
 
 
