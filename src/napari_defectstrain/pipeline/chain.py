@@ -55,6 +55,20 @@ if TYPE_CHECKING:  # torch comes along only when something is detected
     from ..detect.finding.predict import Detection
 
 
+def check_weights(config: RunConfig) -> None:
+    """See, before any work, that there are weights for the material.
+
+    Raises
+    ------
+    DefectStrainError
+        If none are given and none are bundled.
+    """
+    from ..detect.network.bundled import bundled_weights
+
+    if not config.detect.weights:
+        bundled_weights(get_material(config.material).label)
+
+
 def detect_images(
     images: Sequence[CalibratedImage], config: RunConfig, progress: Progress = no_progress
 ) -> list[Detection]:
@@ -162,7 +176,9 @@ def detect(
     """
     clock = _Clock()
     material = get_material(config.material)
-    if sites is not None and len(images) != len(sites):
+    if sites is None:
+        check_weights(config)
+    elif len(images) != len(sites):
         raise DefectStrainError(
             f"sites: got {len(sites)} tables for {len(images)} images, expected one each"
         )
