@@ -14,8 +14,8 @@ from microscope_files import write_dm, write_mrc, write_ser, write_velox
 from napari_defectstrain.crystal.region_files import read_regions
 from napari_defectstrain.io import formats
 from napari_defectstrain.io.dm_tags import check_dm
-from napari_defectstrain.io.files import read_images, write_tiff
 from napari_defectstrain.io.file_limits import check_hdf5, check_ser
+from napari_defectstrain.io.files import read_images, write_tiff
 from napari_defectstrain.io.rasters import DamagedFile
 from napari_defectstrain.types import DefectStrainError
 

@@ -42,7 +42,9 @@ def test_every_stem_can_be_written_everywhere(tmp_path, name):
     (tmp_path / f"detections_{stem}.regions.csv").write_text("")
 
 
-@pytest.mark.parametrize("name", ["a", "Exp-001_5 (2) [HAADF]", "µ=é", "日本", "a.b.c", "HAADF·sum"])
+@pytest.mark.parametrize(
+    "name", ["a", "Exp-001_5 (2) [HAADF]", "µ=é", "日本", "a.b.c", "HAADF·sum"]
+)
 def test_good_names_stay_what_they_are(name):
     assert safe_stem(name) == name
 
