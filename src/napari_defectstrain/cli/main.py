@@ -12,16 +12,17 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 from tqdm import tqdm
 
 from .. import __version__
+from ..config import SEED, checked
 from ..crystal.populations import ALL_IMAGES
 from ..io.file_names import expand_wildcards, printable
 from ..io.files import read_settings, read_sites, write_json
-from ..materials import MATERIALS, get_material
+from ..materials import get_material
 from ..types import DefectStrainError, Progress, Sites
 from . import columns as cli_columns
 from . import evaluate as cli_evaluate
@@ -110,7 +111,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     add("--force", action="store_true", help="write into DIR even if it isn't empty")
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm] of all images")
-    add("--material", help=f"one of {', '.join(sorted(MATERIALS))} (WSe2)")
+    add("--material", help=cli_columns.material_help(or_else="--weights or --sites"))
     add("--frames", action="store_true", help="a stack holds frames of one region: sum them")
     add("--sites", type=Path, metavar="DIR", help="take <stem>.sites.csv from DIR, don't detect")
     add("--regions", type=Path, metavar="DIR", help="take <stem>.regions.tif from DIR where it is")
@@ -180,6 +181,8 @@ def _detected(options: argparse.Namespace, progress: Progress) -> tuple[RunResul
     from ..pipeline.loading import load_images
 
     config = _run_config(options)
+    if options.sites is None:
+        pipeline.check_weights(config)
     results.check_out_dir(options.out, options.force)
     images, notes = load_images(options.images, config.frames, series=config.series)
     _say_warnings(notes)
@@ -201,15 +204,12 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
 
     values = {} if options.config is None else read_settings(options.config)
     parameters = values.get("parameters", values)  # of a run.json
-    try:
-        config = RunConfig.from_dict(parameters)
-        given = {"weights": options.weights, "device": options.device}
-        detect = config.detect.replace(**_without_none(given))
-        names = ("material", "pixel_size_pm", "bootstrap", "seed")
-        changes = _without_none({name: getattr(options, name) for name in names})
-        return config.replace(detect=detect, frames=options.frames or config.frames, **changes)
-    except (TypeError, AttributeError) as error:  # such as text where a number belongs
-        raise DefectStrainError(f"{options.config}: unusable settings: {error}") from error
+    config = RunConfig.from_dict(parameters, f"{options.config}: ")
+    given = {"weights": options.weights, "device": options.device}
+    detect = config.detect.replace(**_without_none(given))
+    names = ("material", "pixel_size_pm", "bootstrap", "seed")
+    changes = _without_none({name: getattr(options, name) for name in names})
+    return config.replace(detect=detect, frames=options.frames or config.frames, **changes)
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
@@ -280,17 +280,14 @@ def _simulation_config(options: argparse.Namespace) -> tuple[SimulationConfig, i
     from ..simulate.dataset import SimulationConfig
 
     values = {} if options.config is None else read_settings(options.config)
-    seed = values.pop("seed", 0) if options.seed is None else options.seed
-    values.pop("seed", None)
-    if not isinstance(seed, int) or seed < 0:
-        raise DefectStrainError(f"seed: got {seed!r}, expected a whole number of 0 or more")
-    if options.material is not None:
+    seed = checked(Annotated[int, SEED], values.pop("seed", 0), f"{options.config}: seed")
+    if options.seed is not None:
+        seed = checked(Annotated[int, SEED], options.seed, "--seed")
+    crystal = values.get("crystal", {})
+    if options.material is not None and isinstance(crystal, dict):
         # of this material: its lattice and brightness, unless the file says otherwise
-        values["crystal"] = {**values.get("crystal", {}), "material": options.material}
-    try:
-        config = SimulationConfig.from_dict(values)
-    except (TypeError, AttributeError) as error:
-        raise DefectStrainError(f"{options.config}: unusable settings: {error}") from error
+        values["crystal"] = {**crystal, "material": options.material}
+    config = SimulationConfig.from_dict(values, f"{options.config}: ")
     size = None if options.size is None else (options.size, options.size)
     changes = {"shape": size, "pixel_size_pm": options.pixel_size_pm}
     changes |= {"dose_e_per_nm2": options.dose}

@@ -32,7 +32,8 @@ from .loading import (
     calibrate,
     load_images,
 )
-from .runs import ClassMeasurement, RunConfig, RunResult
+from .placement import place_sites
+from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
     "CALIBRATION_TOLERANCE",
@@ -52,6 +53,20 @@ __all__ = [
 
 if TYPE_CHECKING:  # torch comes along only when something is detected
     from ..detect.finding.predict import Detection
+
+
+def check_weights(config: RunConfig) -> None:
+    """See, before any work, that there are weights for the material.
+
+    Raises
+    ------
+    DefectStrainError
+        If none are given and none are bundled.
+    """
+    from ..detect.network.bundled import bundled_weights
+
+    if not config.detect.weights:
+        bundled_weights(get_material(config.material).label)
 
 
 def detect_images(
@@ -161,8 +176,12 @@ def detect(
     """
     clock = _Clock()
     material = get_material(config.material)
-    if sites is not None:
-        _check_sites(images, sites)
+    if sites is None:
+        check_weights(config)
+    elif len(images) != len(sites):
+        raise DefectStrainError(
+            f"sites: got {len(sites)} tables for {len(images)} images, expected one each"
+        )
     if regions is not None:
         check_regions(regions, [image.data.shape for image in images])
     warnings: list[str] = []
@@ -174,6 +193,7 @@ def detect(
             found, notes = calibrate(checked, material, config.pixel_size_pm)
             calibrated.append(found)
             warnings += doubts + notes
+    a_px = [material.lattice_pm / float(i.metadata[PIXEL_SIZE_BY_LATTICE]) for i in calibrated]
     weights = None
     overconfidence: tuple[float, ...] = ()
     with clock.stage("detect"):
@@ -184,11 +204,13 @@ def detect(
                 warnings += detection.warnings
                 weights = detection.weights_sha256
                 overconfidence = detection.overconfidence
+        else:
+            bright = _brightness(material)
+            given = zip(calibrated, sites, a_px, strict=True)
+            placed = [place_sites(image, table, a, bright) for image, table, a in given]
+            sites = [table for table, _ in placed]
+            warnings += [note for _, notes in placed for note in notes]
     with clock.stage("regions"):
-        a_px = [
-            material.lattice_pm / float(image.metadata[PIXEL_SIZE_BY_LATTICE])
-            for image in calibrated
-        ]
         kept, known = divide_images(calibrated, sites, a_px, config.regions, regions)
         sites = sites if weights is None else kept  # given columns are as the user wants them
     for image, divided in zip(calibrated, known, strict=True):
@@ -206,20 +228,13 @@ def detect(
     )
 
 
-def _check_sites(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> None:
-    if len(images) != len(sites):
-        raise DefectStrainError(
-            f"sites: got {len(sites)} tables for {len(images)} images, expected one each"
-        )
-    for image, columns in zip(images, sites, strict=True):
-        low, high = -0.5, np.array(image.data.shape) - 0.5
-        outside = ((columns.position_px < low) | (columns.position_px > high)).any(axis=1)
-        if outside.any():
-            raise DefectStrainError(
-                f"{image.name}: {int(outside.sum())} of {len(columns)} columns of its table lie "
-                f"outside the image of {' x '.join(map(str, image.data.shape))} px; is it the "
-                "table of another image?"
-            )
+def _brightness(material: Material) -> tuple[float, ...]:
+    """Of the columns metal, X2, XY, Y2, V1, V2, as far as it is known: typical ones otherwise."""
+    from ..simulate.scattering import ELEMENTS, nominal_weights
+
+    if {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS):
+        return nominal_weights(material)
+    return (1.0, 0.7, 1.0, 1.3, 0.35, 0.0)
 
 
 def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
@@ -268,9 +283,12 @@ def _warnings_of(material: Material, stacks: Mapping[str, ClassStack]) -> tuple[
     for name, n in counts.items():
         if n == 0:
             warnings.append(f"{name}: no isolated column away from the edges: not measured")
-        elif n == 1:
-            warnings.append(f"{name}: only one window: measured without a precision")
-    if not any(counts.values()):
+        elif n < MIN_MEASURED:
+            counted = "only one window" if n == 1 else f"only {n} windows"
+            warnings.append(
+                f"{name}: {counted}: averaged and shown, not measured (that takes {MIN_MEASURED})"
+            )
+    if all(n < MIN_MEASURED for n in counts.values()):
         warnings.append("no defect could be measured, only the defect-free lattice")
     return tuple(warnings)
 

@@ -11,23 +11,23 @@ import torch
 
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.detect.network import weights_file
+from napari_defectstrain.detect.network.bundled import bundled_materials, bundled_weights
 from napari_defectstrain.detect.network.calibration import Calibration
 from napari_defectstrain.detect.network.condition import N_CONDITIONS, material_condition
 from napari_defectstrain.detect.network.config import NetworkConfig, TrainConfig
 from napari_defectstrain.detect.network.network import ResUNet
 from napari_defectstrain.detect.network.weights_file import (
-    bundled_weights,
     load_weights,
     save_weights,
 )
 from napari_defectstrain.detect.training.calibrate import fit_correction, labelled_columns
-from napari_defectstrain.detect.training.resuming import checkpoint_of, stopped_training
-from napari_defectstrain.detect.training.train import (
+from napari_defectstrain.detect.training.loop import (
     draw_example,
     fraction_done,
     learning_rate,
     train,
 )
+from napari_defectstrain.detect.training.resuming import checkpoint_of, stopped_training
 from napari_defectstrain.detect.training.windows import draw_window
 from napari_defectstrain.materials import ROLES
 from napari_defectstrain.simulate.conditions import Conditions
@@ -230,6 +230,7 @@ def test_the_bundled_weights_serve_the_family() -> None:
         assert loaded.record[-1]["step"] > 1000
     with pytest.raises(DefectStrainError, match="no weights are bundled for WTe2"):
         bundled_weights("WTe2")
+    assert bundled_materials() == ("MoS2", "MoSe2", "WS2", "WSe2")
 
 
 def test_train_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
