@@ -12,13 +12,15 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 from tqdm import tqdm
 
 from .. import __version__
+from ..config import SEED, checked
 from ..crystal.populations import ALL_IMAGES
+from ..io.file_names import expand_wildcards, printable
 from ..io.files import read_settings, read_sites, write_json
 from ..materials import MATERIALS, get_material
 from ..types import DefectStrainError, Progress, Sites
@@ -50,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What the stages warn of is among the warnings of the result, in one voice.
         warnings.filterwarnings("ignore", category=UserWarning, module="napari_defectstrain")
         try:
+            if isinstance(getattr(options, "images", None), list):
+                options.images = expand_wildcards(options.images)
             command(options, bar.update)
         except DefectStrainError as error:
             return bar.fail(str(error), EXIT_ERROR)
@@ -198,15 +202,12 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
 
     values = {} if options.config is None else read_settings(options.config)
     parameters = values.get("parameters", values)  # of a run.json
-    try:
-        config = RunConfig.from_dict(parameters)
-        given = {"weights": options.weights, "device": options.device}
-        detect = config.detect.replace(**_without_none(given))
-        names = ("material", "pixel_size_pm", "bootstrap", "seed")
-        changes = _without_none({name: getattr(options, name) for name in names})
-        return config.replace(detect=detect, frames=options.frames or config.frames, **changes)
-    except (TypeError, AttributeError) as error:  # such as text where a number belongs
-        raise DefectStrainError(f"{options.config}: unusable settings: {error}") from error
+    config = RunConfig.from_dict(parameters, f"{options.config}: ")
+    given = {"weights": options.weights, "device": options.device}
+    detect = config.detect.replace(**_without_none(given))
+    names = ("material", "pixel_size_pm", "bootstrap", "seed")
+    changes = _without_none({name: getattr(options, name) for name in names})
+    return config.replace(detect=detect, frames=options.frames or config.frames, **changes)
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
@@ -277,17 +278,14 @@ def _simulation_config(options: argparse.Namespace) -> tuple[SimulationConfig, i
     from ..simulate.dataset import SimulationConfig
 
     values = {} if options.config is None else read_settings(options.config)
-    seed = values.pop("seed", 0) if options.seed is None else options.seed
-    values.pop("seed", None)
-    if not isinstance(seed, int) or seed < 0:
-        raise DefectStrainError(f"seed: got {seed!r}, expected a whole number of 0 or more")
-    if options.material is not None:
+    seed = checked(Annotated[int, SEED], values.pop("seed", 0), f"{options.config}: seed")
+    if options.seed is not None:
+        seed = checked(Annotated[int, SEED], options.seed, "--seed")
+    crystal = values.get("crystal", {})
+    if options.material is not None and isinstance(crystal, dict):
         # of this material: its lattice and brightness, unless the file says otherwise
-        values["crystal"] = {**values.get("crystal", {}), "material": options.material}
-    try:
-        config = SimulationConfig.from_dict(values)
-    except (TypeError, AttributeError) as error:
-        raise DefectStrainError(f"{options.config}: unusable settings: {error}") from error
+        values["crystal"] = {**crystal, "material": options.material}
+    config = SimulationConfig.from_dict(values, f"{options.config}: ")
     size = None if options.size is None else (options.size, options.size)
     changes = {"shape": size, "pixel_size_pm": options.pixel_size_pm}
     changes |= {"dose_e_per_nm2": options.dose}
@@ -295,12 +293,12 @@ def _simulation_config(options: argparse.Namespace) -> tuple[SimulationConfig, i
 
 
 def _say(text: str) -> None:
-    tqdm.write(text, file=sys.stdout)
+    tqdm.write(printable(text), file=sys.stdout)
 
 
 def _say_warnings(texts: Sequence[str]) -> None:
     for text in texts:
-        tqdm.write(f"defectstrain: warning: {text}", file=sys.stderr)
+        tqdm.write(printable(f"defectstrain: warning: {text}"), file=sys.stderr)
 
 
 class _ProgressBar:
@@ -330,5 +328,5 @@ class _ProgressBar:
     def fail(self, message: str, code: int) -> int:
         """Say why in one line and return the exit code."""
         self._bar.close()
-        print(f"defectstrain: error: {' '.join(message.split())}", file=sys.stderr)
+        print(printable(f"defectstrain: error: {' '.join(message.split())}"), file=sys.stderr)
         return code

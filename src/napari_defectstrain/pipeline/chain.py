@@ -19,6 +19,7 @@ from ..averages.patches import lattice_constant
 from ..crystal.populations import usable_populations
 from ..crystal.region_search import divide_images
 from ..crystal.regions import Regions, check_regions, region_summary
+from ..io.file_names import output_stems
 from ..io.files import validate_image
 from ..io.pixels import check_pixels
 from ..materials import Material, get_material
@@ -29,9 +30,9 @@ from .loading import (
     CALIBRATION_TOLERANCE,
     PIXEL_SIZE_BY_LATTICE,
     calibrate,
-    distinct_names,
     load_images,
 )
+from .placement import place_sites
 from .runs import ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
@@ -161,19 +162,22 @@ def detect(
     """
     clock = _Clock()
     material = get_material(config.material)
-    if sites is not None:
-        _check_sites(images, sites)
+    if sites is not None and len(images) != len(sites):
+        raise DefectStrainError(
+            f"sites: got {len(sites)} tables for {len(images)} images, expected one each"
+        )
     if regions is not None:
         check_regions(regions, [image.data.shape for image in images])
     warnings: list[str] = []
     calibrated = []
     with clock.stage("calibrate"):
-        for image, name in zip(images, distinct_names([i.name for i in images]), strict=True):
+        for image, name in zip(images, output_stems([i.name for i in images]), strict=True):
             validate_image(image)
             checked, doubts = check_pixels(replace(image, name=name))
             found, notes = calibrate(checked, material, config.pixel_size_pm)
             calibrated.append(found)
             warnings += doubts + notes
+    a_px = [material.lattice_pm / float(i.metadata[PIXEL_SIZE_BY_LATTICE]) for i in calibrated]
     weights = None
     overconfidence: tuple[float, ...] = ()
     with clock.stage("detect"):
@@ -184,11 +188,13 @@ def detect(
                 warnings += detection.warnings
                 weights = detection.weights_sha256
                 overconfidence = detection.overconfidence
+        else:
+            bright = _brightness(material)
+            given = zip(calibrated, sites, a_px, strict=True)
+            placed = [place_sites(image, table, a, bright) for image, table, a in given]
+            sites = [table for table, _ in placed]
+            warnings += [note for _, notes in placed for note in notes]
     with clock.stage("regions"):
-        a_px = [
-            material.lattice_pm / float(image.metadata[PIXEL_SIZE_BY_LATTICE])
-            for image in calibrated
-        ]
         kept, known = divide_images(calibrated, sites, a_px, config.regions, regions)
         sites = sites if weights is None else kept  # given columns are as the user wants them
     for image, divided in zip(calibrated, known, strict=True):
@@ -206,20 +212,13 @@ def detect(
     )
 
 
-def _check_sites(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> None:
-    if len(images) != len(sites):
-        raise DefectStrainError(
-            f"sites: got {len(sites)} tables for {len(images)} images, expected one each"
-        )
-    for image, columns in zip(images, sites, strict=True):
-        low, high = -0.5, np.array(image.data.shape) - 0.5
-        outside = ((columns.position_px < low) | (columns.position_px > high)).any(axis=1)
-        if outside.any():
-            raise DefectStrainError(
-                f"{image.name}: {int(outside.sum())} of {len(columns)} columns of its table lie "
-                f"outside the image of {' x '.join(map(str, image.data.shape))} px; is it the "
-                "table of another image?"
-            )
+def _brightness(material: Material) -> tuple[float, ...]:
+    """Of the columns metal, X2, XY, Y2, V1, V2, as far as it is known: typical ones otherwise."""
+    from ..simulate.scattering import ELEMENTS, nominal_weights
+
+    if {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS):
+        return nominal_weights(material)
+    return (1.0, 0.7, 1.0, 1.3, 0.35, 0.0)
 
 
 def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:

@@ -24,7 +24,7 @@ from napari_defectstrain.detect.network.config import DetectConfig, NetworkConfi
 from napari_defectstrain.detect.network.device import pick_device
 from napari_defectstrain.detect.network.network import N_LABELS, ResUNet
 from napari_defectstrain.detect.network.weights_file import load_weights, save_weights
-from napari_defectstrain.evaluation.scores import match_columns
+from napari_defectstrain.evaluation.score import match_columns
 from napari_defectstrain.io.rasters import block_means
 from napari_defectstrain.materials import DEFECT_ROLES, ROLES, WSE2
 from napari_defectstrain.simulate.acquisition import ScanConfig
