@@ -13,6 +13,11 @@ from .lattice import fit_lattice as fit_lattice
 from .lattice import isolated as isolated
 from .lattice import metal_sublattice as metal_sublattice
 from .lattice import nearest_sites as nearest_sites
+from .overlaps import Overlap as Overlap
+from .overlaps import counted_columns as counted_columns
+from .overlaps import counted_regions as counted_regions
+from .overlaps import find_overlaps as find_overlaps
+from .overlaps import overlap_warnings as overlap_warnings
 from .populations import ALL_IMAGES as ALL_IMAGES
 from .populations import SUBSTITUTION as SUBSTITUTION
 from .populations import VACANCIES as VACANCIES
