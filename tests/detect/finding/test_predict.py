@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from napari_defectstrain.detect.finding import model as models
-from napari_defectstrain.detect.finding import tiles
+from napari_defectstrain.detect.finding import prepare, tiles
 from napari_defectstrain.detect.finding.model import find_model, folded, join_maps
 from napari_defectstrain.detect.finding.predict import detect_columns, find_sampling
 from napari_defectstrain.detect.finding.prepare import normalise, resample, to_resampled
@@ -30,7 +31,7 @@ from napari_defectstrain.materials import DEFECT_ROLES, ROLES, WSE2
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig
-from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError
+from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError, Progress
 
 SMALL = NetworkConfig(features=(4, 4, 6, 6, 8))
 CPU = DetectConfig(device="cpu", symmetries=1)
@@ -459,3 +460,47 @@ def test_large_pictures_are_drawn_by_the_means_of_their_blocks() -> None:
     assert side == 3
     np.testing.assert_allclose(means, data[:6].reshape(2, 3, 3, 3).mean(axis=(1, 3)), rtol=1e-6)
     assert block_means(data, 9)[0] is data
+
+
+def test_some_lines_at_a_time_are_evened_out_as_the_whole(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    image = rng.normal(100.0, 10.0, (67, 90)).astype(np.float32)
+    whole = normalise(image)
+    monkeypatch.setattr(prepare, "_LINES", 7)
+    np.testing.assert_array_equal(normalise(image), whole)
+    # the same as two filters of the whole image
+    smooth = {"sigma": prepare.CONTRAST_PX, "mode": "reflect", "truncate": 2.5}
+    flat = image - gaussian_filter(image, **smooth)
+    spread = np.sqrt(np.maximum(gaussian_filter(flat**2, **smooth), 0))
+    floor = np.float32(0.5) * np.median(spread) + np.float32(1e-12)
+    np.testing.assert_array_equal(whole, flat / np.maximum(spread, floor))
+
+
+def test_preparing_an_image_can_be_cancelled_at_every_strip(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    monkeypatch.setattr(prepare, "_LINES", 10)
+    image = rng.normal(size=(60, 80)).astype(np.float32)
+    for prepared, strips in (
+        (lambda progress: resample(image, 20.0, 40.0, progress), 6 + 4),
+        (lambda progress: normalise(image, progress), 2 * (8 + 6)),
+    ):
+        told: list[float] = []
+        prepared(lambda fraction, _message, told=told: told.append(fraction))
+        assert len(told) == strips
+        assert told == sorted(told) and 0.0 <= told[0] <= told[-1] < 1.0
+        for stop in range(strips):
+            with pytest.raises(Cancelled):
+                prepared(cancel_after(stop))
+
+
+def cancel_after(calls: int) -> Progress:
+    """Asks to stop at that call."""
+    left = iter(range(calls))
+
+    def progress(_fraction: float, message: str) -> None:
+        if next(left, None) is None:
+            raise Cancelled(message)
+
+    return progress
