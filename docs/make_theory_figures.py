@@ -15,8 +15,13 @@ from matplotlib.figure import Figure
 from napari_defectstrain.bootstrap import bootstrap_displacements
 from napari_defectstrain.comparison import DIFFERENCE, ELASTIC, MEASURED, Comparison, compare_class
 from napari_defectstrain.displacement import displacement_samples, error_ellipses
+from napari_defectstrain.figures_files import save_figure
 from napari_defectstrain.figures_profiles import smoothing_figure
-from napari_defectstrain.figures_strain import comparison_figure, elastic_figure, triangles_figure
+from napari_defectstrain.figures_strain import (
+    comparison_figure,
+    displacement_figure,
+    triangles_figure,
+)
 from napari_defectstrain.line_profile import line_profile
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.pipeline import average_classes, measure_classes
@@ -53,7 +58,7 @@ def measured_regions() -> dict[str, ClassMeasurement]:
 
 def write(figure: Figure, name: str) -> None:
     """Save one picture."""
-    figure.savefig(IMAGES / f"theory_{name}.png", dpi=110)
+    save_figure(figure, IMAGES / f"theory_{name}.png")
 
 
 def main() -> None:
@@ -66,13 +71,13 @@ def main() -> None:
     }
     fields = {name: c.displacement[MEASURED] for name, c in compared.items()}
     write(
-        elastic_figure(
+        displacement_figure(
             {name: measured[name].average for name in compared},
             fields,
             {name: c.strain[MEASURED] for name, c in compared.items()},
             {name: c.strain[ELASTIC] for name, c in compared.items()},
-            WSE2,
             {name: error_ellipses(field) for name, field in fields.items()},
+            reach_nm=0.9,
         ),
         "fig4",
     )

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from napari_defectstrain import figures, figures_precision
+from napari_defectstrain import figures, figures_panels, figures_precision, figures_strain
 from napari_defectstrain.budget import PARTS, ErrorBudget
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.precision_curve import PrecisionAgainstN, PrecisionFit
@@ -136,8 +136,7 @@ def test_averages_share_one_grey_scale_and_show_n(rng):
     figure = figures.averages_figure(stacks, {k: average(s) for k, s in stacks.items()})
     limits = {axes.images[0].get_clim() for axes in figure.axes}
     assert len(limits) == 1
-    assert texts(figure).count("N = 20") == 2
-    assert texts(figure).count("purity 0.980") == 2
+    assert texts(figure).count("N = 20\npurity 0.980") == 2
     assert texts(figure).count("N = 1") == 2
 
 
@@ -160,30 +159,49 @@ def test_spacing_of_one_window_is_a_line(rng):
     assert "SV: N = 1" in texts(figure)
 
 
-def test_arrows_are_enlarged_by_the_factor_they_state(rng):
+@pytest.mark.parametrize(("sign", "factor"), [(1.0, 100.0), (0.6, 200.0), (-9.0, 10.0)])
+def test_arrows_are_enlarged_by_the_round_factor_they_state(rng, sign, factor):
     stack = made_up_stack("SeTe", 1.05, rng)
-    field = displacement("SeTe", 1.0)
-    figure = figures.displacement_figure(
-        {"SeTe": average(stack)}, {"SeTe": field}, {"SeTe": strain("SeTe", 1.0)}, WSE2
+    field = displacement("SeTe", sign)
+    figure = figures_strain.displacement_figure(
+        {"SeTe": average(stack)}, {"SeTe": field}, {"SeTe": strain("SeTe", 1.0)}
     )
-    (quiver,) = (c for c in figure.axes[0].collections if hasattr(c, "U"))
-    np.testing.assert_allclose(quiver.U, 40.0 * field.u_pm[:, 0] / 1000.0)
-    np.testing.assert_allclose(quiver.V, 40.0 * field.u_pm[:, 1] / 1000.0)  # y up, as the axis
-    assert figure.axes[0].get_ylim()[0] < figure.axes[0].get_ylim()[1]
-    assert "×40" in texts(figure)
+    axes = figure.axes[0]
+    (quiver,) = (c for c in axes.collections if hasattr(c, "U"))
+    np.testing.assert_allclose(quiver.U, factor * field.u_pm[:, 0] / 1000.0)
+    np.testing.assert_allclose(quiver.V, factor * field.u_pm[:, 1] / 1000.0)  # y up, as the axis
+    assert axes.get_ylim()[0] < axes.get_ylim()[1]
+    # long enough to be seen, short enough not to reach the next column of its kind
+    longest = np.hypot(quiver.U, quiver.V).max()
+    assert 0.12 <= longest <= 0.3
+    (key,) = (a for a in axes.artists if hasattr(a, "text"))
+    assert key.text.get_text().endswith(f" pm (×{factor:g})")
+    # the key arrow has the length that its words say
+    assert pytest.approx(factor * float(key.text.get_text().split()[0]) / 1000.0) == key.U
+
+
+def test_arrows_of_nothing_are_drawn():
+    field = displacement("SeTe", 0.0)
+    assert figures_panels.enlargement(field) == 500.0
 
 
 def test_strain_maps_are_in_per_cent_with_symmetric_limits():
     field = strain("SV", -1.0)
-    figure = figures.strain_figure(field, displacement("SV", -1.0))
+    figure = figures_strain.strain_figure(field, displacement("SV", -1.0))
     maps = [axes.images[0] for axes in figure.axes if axes.get_title() and axes.images]
     assert len(maps) == len(STRAIN_COMPONENTS)
     for drawn, name in zip(maps, STRAIN_COMPONENTS, strict=True):
         low, high = drawn.get_clim()
         assert low == -high
         np.testing.assert_allclose(
-            np.ma.filled(drawn.get_array(), np.nan), 100.0 * field.components[name]
+            np.ma.filled(drawn.get_array(), np.nan),
+            (1000.0 if name == "rotation" else 100.0) * field.components[name],
         )
+    bars = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
+    units = ["%", "%", "%", "mrad", "%"]
+    assert [bar for bar in bars if "σ" not in bar] == [f"[{unit}]" for unit in units]
+    assert [bar for bar in bars if "σ" in bar] == [f"σ [{unit}]" for unit in units]
+    assert texts(figure).count("0.5 nm") == 10  # every map tells its scale
 
 
 def test_precision_is_log_log(rng):
@@ -228,14 +246,14 @@ def test_drift_is_drawn_in_pm_where_the_scale_is_known():
             "bad": [False, True, False],
         }
     )
-    axes = figures_precision.drift_figure(table, "series").axes[0]
+    axes = figures_precision.drift_figure(table).axes[0]
     assert axes.get_ylabel() == "drift [pm]"
     assert "1 left out" in axes.get_title()
     plain = table.drop(columns=["x_pm", "y_pm"])
-    assert figures_precision.drift_figure(plain, "series").axes[0].get_ylabel() == "drift [px]"
+    assert figures_precision.drift_figure(plain).axes[0].get_ylabel() == "drift [px]"
 
 
 def test_no_figure_needs_a_display():
     field = strain("SV", -1.0)
-    figure = figures.strain_figure(field, displacement("SV", -1.0))
+    figure = figures_strain.strain_figure(field, displacement("SV", -1.0))
     assert figure.canvas.manager is None

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 from napari.components import ViewerModel
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from ..figures_files import save_figure, settings
 from ..figures_profiles import draw_profile, profile_figure
 from ..io import write_table
 from ..line_profile import DISPLACEMENT_COMPONENTS, LineProfile
@@ -54,7 +54,7 @@ class ProfileCanvas(MeasurementCanvas):
             super().redraw()
             return
         self.figure.clear()
-        with mpl.rc_context(self._colours()):
+        with settings(self._colours()):
             draw_profile(self.figure.subplots(), self._profile, self._material)
             write_notes(self.figure, self._notes)
         self.draw_idle()
@@ -81,7 +81,7 @@ class ProfilePanel(QWidget):
         row = QHBoxLayout()
         self.component = _panel.choice([AS_MAPS, *COMPONENTS, *DISPLACEMENT_COMPONENTS])
         self.component.setToolTip(
-            "Component along the line: strain in % (tension positive, rotation in 10 mrad), "
+            "Component along the line: strain in % (tension positive, rotation in mrad), "
             "displacement in pm (ux to the right, uy up)"
         )
         self.component.currentIndexChanged.connect(lambda _: self.component_changed.emit())
@@ -169,11 +169,11 @@ def write_profile(
         return
     figure = profile_figure(profile, material)
     write_notes(figure, notes)
-    figure.savefig(path, dpi=300)
+    save_figure(figure, path)
 
 
 def write_notes(figure: Figure, notes: str) -> None:
     """Small words along the right edge of a figure, which is left free for them."""
     if notes:
-        figure.get_layout_engine().set(rect=(0.0, 0.0, 0.975, 1.0))
-        figure.text(0.995, 0.5, notes, rotation=90, ha="right", va="center", fontsize=6)
+        figure.get_layout_engine().set(rect=(0.0, 0.0, 0.955, 1.0))
+        figure.text(0.995, 0.5, notes, rotation=90, ha="right", va="center", fontsize=7)
