@@ -12,12 +12,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 from tqdm import tqdm
 
 from .. import __version__
+from ..config import SEED, checked
 from ..crystal.populations import ALL_IMAGES
 from ..io.files import read_settings, read_sites, write_json
 from ..materials import MATERIALS, get_material
@@ -200,15 +201,12 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
 
     values = {} if options.config is None else read_settings(options.config)
     parameters = values.get("parameters", values)  # of a run.json
-    try:
-        config = RunConfig.from_dict(parameters)
-        given = {"weights": options.weights, "device": options.device}
-        detect = config.detect.replace(**_without_none(given))
-        names = ("material", "pixel_size_pm", "bootstrap", "seed")
-        changes = _without_none({name: getattr(options, name) for name in names})
-        return config.replace(detect=detect, frames=options.frames or config.frames, **changes)
-    except (TypeError, AttributeError) as error:  # such as text where a number belongs
-        raise DefectStrainError(f"{options.config}: unusable settings: {error}") from error
+    config = RunConfig.from_dict(parameters, f"{options.config}: ")
+    given = {"weights": options.weights, "device": options.device}
+    detect = config.detect.replace(**_without_none(given))
+    names = ("material", "pixel_size_pm", "bootstrap", "seed")
+    changes = _without_none({name: getattr(options, name) for name in names})
+    return config.replace(detect=detect, frames=options.frames or config.frames, **changes)
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
@@ -279,17 +277,14 @@ def _simulation_config(options: argparse.Namespace) -> tuple[SimulationConfig, i
     from ..simulate.dataset import SimulationConfig
 
     values = {} if options.config is None else read_settings(options.config)
-    seed = values.pop("seed", 0) if options.seed is None else options.seed
-    values.pop("seed", None)
-    if not isinstance(seed, int) or seed < 0:
-        raise DefectStrainError(f"seed: got {seed!r}, expected a whole number of 0 or more")
-    if options.material is not None:
+    seed = checked(Annotated[int, SEED], values.pop("seed", 0), f"{options.config}: seed")
+    if options.seed is not None:
+        seed = checked(Annotated[int, SEED], options.seed, "--seed")
+    crystal = values.get("crystal", {})
+    if options.material is not None and isinstance(crystal, dict):
         # of this material: its lattice and brightness, unless the file says otherwise
-        values["crystal"] = {**values.get("crystal", {}), "material": options.material}
-    try:
-        config = SimulationConfig.from_dict(values)
-    except (TypeError, AttributeError) as error:
-        raise DefectStrainError(f"{options.config}: unusable settings: {error}") from error
+        values["crystal"] = {**crystal, "material": options.material}
+    config = SimulationConfig.from_dict(values, f"{options.config}: ")
     size = None if options.size is None else (options.size, options.size)
     changes = {"shape": size, "pixel_size_pm": options.pixel_size_pm}
     changes |= {"dose_e_per_nm2": options.dose}

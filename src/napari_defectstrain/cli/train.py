@@ -37,10 +37,7 @@ def run_train(options: argparse.Namespace, progress: Progress) -> None:
     config_values = {} if options.config is None else _read_recipe(options.config)
     from ..detect.network.config import TrainConfig  # checks settings before torch is imported
 
-    try:
-        config = TrainConfig.from_dict(config_values)
-    except (TypeError, AttributeError) as error:
-        raise DefectStrainError(f"{options.config}: unusable settings: {error}") from error
+    config = TrainConfig.from_dict(config_values, f"{options.config}: ")
     names = ("steps", "minutes", "seed", "workers", "device")
     given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
     config = config.replace(**given)
@@ -53,7 +50,7 @@ def run_train(options: argparse.Namespace, progress: Progress) -> None:
             f"--out: {out} exists and has no checkpoint to go on from; give another name or --force"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    from ..detect.training.train import train
+    from ..detect.training.loop import train
 
     record = train(config, out, resume=not options.force, progress=progress, on_epoch=_say_epoch)
     if record:

@@ -1,6 +1,9 @@
 from .calibration import CALIBRATED_BY_LATTICE as CALIBRATED_BY_LATTICE
+from .calibration import MAX_DEVIATION as MAX_DEVIATION
 from .calibration import PixelSizeEstimate as PixelSizeEstimate
+from .calibration import contradicting_estimate as contradicting_estimate
 from .calibration import estimate_pixel_size as estimate_pixel_size
+from .calibration import shear_warning as shear_warning
 from .honeycomb import basis_pm as basis_pm
 from .honeycomb import ideal_sites as ideal_sites
 from .honeycomb import index_columns as index_columns

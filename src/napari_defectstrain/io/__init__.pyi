@@ -10,5 +10,9 @@ from .files import validate_image as validate_image
 from .files import write_json as write_json
 from .files import write_table as write_table
 from .files import write_tiff as write_tiff
+from .pixels import CLIPPED as CLIPPED
+from .pixels import REPLACED as REPLACED
+from .pixels import check_frames as check_frames
+from .pixels import check_pixels as check_pixels
 from .rasters import block_means as block_means
 from .tables import read_sites as read_sites

@@ -310,11 +310,21 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises
     ------
     DefectStrainError
-        If it holds something else.
+        If it holds something else, or a setting twice.
     """
+
+    def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DefectStrainError(f"{path}: got {', '.join(twice)} twice, expected it once")
+        return dict(pairs)
+
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=each_once)
+    except DefectStrainError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise DefectStrainError(f"{path}: not JSON: {error}") from error
     if not isinstance(values, dict):
         raise DefectStrainError(f"{path}: got no JSON object, expected settings")

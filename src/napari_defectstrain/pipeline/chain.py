@@ -20,6 +20,7 @@ from ..crystal.populations import usable_populations
 from ..crystal.region_search import divide_images
 from ..crystal.regions import Regions, check_regions, region_summary
 from ..io.files import validate_image
+from ..io.pixels import check_pixels
 from ..materials import Material, get_material
 from ..progress import subprogress
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
@@ -31,6 +32,7 @@ from .loading import (
     distinct_names,
     load_images,
 )
+from .placement import place_sites
 from .runs import ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
@@ -56,7 +58,7 @@ if TYPE_CHECKING:  # torch comes along only when something is detected
 def detect_images(
     images: Sequence[CalibratedImage], config: RunConfig, progress: Progress = no_progress
 ) -> list[Detection]:
-    """Find and classify all columns of each image.
+    """Find and classify all columns of each image, without its hot and dead pixels.
 
     Parameters
     ----------
@@ -80,7 +82,9 @@ def detect_images(
     detections = []
     for i, image in enumerate(images):
         part = subprogress(progress, i / len(images), (i + 1) / len(images), f"{image.name}: ")
-        detections.append(detect_columns(image, settings, part))
+        checked, notes = check_pixels(image)
+        found = detect_columns(checked, settings, part)
+        detections.append(replace(found, warnings=(*notes, *found.warnings)))
     return detections
 
 
@@ -124,6 +128,7 @@ def average_classes(
         )
     if regions is not None:
         check_regions(regions, [image.data.shape for image in images])
+    images = [check_pixels(image)[0] for image in images]
     a_pm = lattice_constant(images, sites, get_material(config.material).lattice_pm, regions)
     rng, _ = np.random.default_rng(config.seed).spawn(2)
     return stack_classes(
@@ -157,8 +162,10 @@ def detect(
     """
     clock = _Clock()
     material = get_material(config.material)
-    if sites is not None:
-        _check_sites(images, sites)
+    if sites is not None and len(images) != len(sites):
+        raise DefectStrainError(
+            f"sites: got {len(sites)} tables for {len(images)} images, expected one each"
+        )
     if regions is not None:
         check_regions(regions, [image.data.shape for image in images])
     warnings: list[str] = []
@@ -166,10 +173,11 @@ def detect(
     with clock.stage("calibrate"):
         for image, name in zip(images, distinct_names([i.name for i in images]), strict=True):
             validate_image(image)
-            named = replace(image, name=name)
-            found, notes = calibrate(named, material, config.pixel_size_pm)
+            checked, doubts = check_pixels(replace(image, name=name))
+            found, notes = calibrate(checked, material, config.pixel_size_pm)
             calibrated.append(found)
-            warnings += notes
+            warnings += doubts + notes
+    a_px = [material.lattice_pm / float(i.metadata[PIXEL_SIZE_BY_LATTICE]) for i in calibrated]
     weights = None
     overconfidence: tuple[float, ...] = ()
     with clock.stage("detect"):
@@ -180,11 +188,13 @@ def detect(
                 warnings += detection.warnings
                 weights = detection.weights_sha256
                 overconfidence = detection.overconfidence
+        else:
+            bright = _brightness(material)
+            given = zip(calibrated, sites, a_px, strict=True)
+            placed = [place_sites(image, table, a, bright) for image, table, a in given]
+            sites = [table for table, _ in placed]
+            warnings += [note for _, notes in placed for note in notes]
     with clock.stage("regions"):
-        a_px = [
-            material.lattice_pm / float(image.metadata[PIXEL_SIZE_BY_LATTICE])
-            for image in calibrated
-        ]
         kept, known = divide_images(calibrated, sites, a_px, config.regions, regions)
         sites = sites if weights is None else kept  # given columns are as the user wants them
     for image, divided in zip(calibrated, known, strict=True):
@@ -198,24 +208,17 @@ def detect(
         regions=tuple(known),
         overconfidence=overconfidence,
         seconds=clock.seconds,
-        warnings=tuple(warnings),
+        warnings=tuple(dict.fromkeys(warnings)),
     )
 
 
-def _check_sites(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> None:
-    if len(images) != len(sites):
-        raise DefectStrainError(
-            f"sites: got {len(sites)} tables for {len(images)} images, expected one each"
-        )
-    for image, columns in zip(images, sites, strict=True):
-        low, high = -0.5, np.array(image.data.shape) - 0.5
-        outside = ((columns.position_px < low) | (columns.position_px > high)).any(axis=1)
-        if outside.any():
-            raise DefectStrainError(
-                f"{image.name}: {int(outside.sum())} of {len(columns)} columns of its table lie "
-                f"outside the image of {' x '.join(map(str, image.data.shape))} px; is it the "
-                "table of another image?"
-            )
+def _brightness(material: Material) -> tuple[float, ...]:
+    """Of the columns metal, X2, XY, Y2, V1, V2, as far as it is known: typical ones otherwise."""
+    from ..simulate.scattering import ELEMENTS, nominal_weights
+
+    if {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS):
+        return nominal_weights(material)
+    return (1.0, 0.7, 1.0, 1.3, 0.35, 0.0)
 
 
 def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:

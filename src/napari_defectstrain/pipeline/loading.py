@@ -8,10 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ..crystal.calibration import CALIBRATED_BY_LATTICE, estimate_pixel_size
+from ..crystal.calibration import (
+    CALIBRATED_BY_LATTICE,
+    MAX_DEVIATION,
+    PixelSizeEstimate,
+    contradicting_estimate,
+    estimate_pixel_size,
+    shear_warning,
+)
 from ..frames.drift import DRIFT_TABLE, drift_table, frame_time_s
 from ..frames.register import FrameConfig, register_frames
 from ..io.files import read_images
+from ..io.pixels import CLIPPED, REPLACED, check_frames
 from ..materials import Material
 from ..progress import subprogress
 from ..types import CalibratedImage, DefectStrainError, Progress, no_progress
@@ -29,7 +37,7 @@ def load_images(
     progress: Progress = no_progress,
     series: FrameConfig | None = None,
 ) -> tuple[list[CalibratedImage], tuple[str, ...]]:
-    """Read all images, and check them, before any work starts.
+    """Read all images, and check them and their pixels, before any work starts.
 
     Parameters
     ----------
@@ -45,7 +53,7 @@ def load_images(
     Returns
     -------
     images : list of CalibratedImage
-        Under distinct names.
+        Under distinct names, without hot and dead pixels (`pixels.check_pixels`).
     warnings : tuple of str
 
     Raises
@@ -62,11 +70,14 @@ def load_images(
         if frames and len(found) > 1:
             part = subprogress(progress, i / len(paths), (i + 1) / len(paths))
             found = [sum_frames(found, Path(path).stem, part, series)]
-        elif len(found) > 1:
-            warnings.append(
-                f"{file_name}: holds {len(found)} images, taken as separate images; if they "
-                "are frames of one region, say so (frames) and they are registered and summed"
-            )
+        else:
+            if len(found) > 1:
+                warnings.append(
+                    f"{file_name}: holds {len(found)} images, taken as separate images; if they "
+                    "are frames of one region, say so (frames) and they are registered and summed"
+                )
+            found, notes = check_frames(found)
+            warnings += [f"{file_name}: {text}" for text in notes]
         warnings += [f"{file_name}: {text}" for text in found[0].metadata.get("warnings", ())]
         images += found
     names = distinct_names([image.name for image in images])
@@ -80,6 +91,8 @@ def sum_frames(
     config: FrameConfig | None = None,
 ) -> CalibratedImage:
     """Register the frames of one region and sum the good ones over the field they all show.
+
+    Hot and dead pixels are left out of every frame before.
 
     Returns
     -------
@@ -96,6 +109,7 @@ def sum_frames(
     shapes = {frame.data.shape for frame in frames}
     if len(shapes) > 1:
         raise DefectStrainError(f"{name}: got frames of shapes {shapes}, expected all the same")
+    frames, doubts = check_frames(frames)
     try:
         found = register_frames(np.stack([frame.data for frame in frames]), config, progress)
     except DefectStrainError as error:
@@ -109,8 +123,12 @@ def sum_frames(
         "frames_taken": len(frames),
         "region_px": list(found.region),
         DRIFT_TABLE: table.astype(object).where(table.notna(), None).to_dict("records"),
-        "warnings": [*first.metadata.get("warnings", ()), *found.notes],
+        REPLACED: sum(frame.metadata.get(REPLACED, 0) for frame in frames),
+        "warnings": [*first.metadata.get("warnings", ()), *doubts, *found.notes],
     }
+    clipped = [frame.metadata[CLIPPED] for frame in frames if CLIPPED in frame.metadata]
+    if clipped:
+        metadata[CLIPPED] = {end: sum(one[end] for one in clipped) for end in clipped[0]}
     metadata.pop("frame", None)
     return replace(first, data=found.summed, name=name, metadata=metadata)
 
@@ -157,7 +175,8 @@ def calibrate(
     Raises
     ------
     DefectStrainError
-        If no lattice is found, or it contradicts the file altogether.
+        If no lattice is found, or a clear one contradicts the file, or what was given, altogether
+        (`calibration.MAX_DEVIATION`).
     """
     expected, origin = image.pixel_size_pm, "file"
     if image.metadata.get("calibration") == CALIBRATED_BY_LATTICE:
@@ -165,26 +184,27 @@ def calibrate(
     if pixel_size_pm is not None:
         expected, origin = pixel_size_pm, "given"
     try:
-        found, text = _by_lattice(image, material, expected)
-    except DefectStrainError:
-        if expected is None:
-            raise
-        if origin == "given":  # the user knows better than a power spectrum
-            return _calibrated(image, expected, expected, origin), ()
-        _explain_contradiction(image, material, expected)
-        raise
+        estimate = estimate_pixel_size(image.data, material.lattice_pm, expected)
+    except DefectStrainError as error:
+        if expected is not None:
+            _refuse_contradiction(image, material, expected, origin)
+            if origin == "given":  # the user knows better than a power spectrum
+                return _calibrated(image, expected, expected, origin), ()
+        raise DefectStrainError(f"{image.name}: {error}") from error
+    found, text = estimate.pixel_size_pm, _by_lattice(estimate, material)
+    sheared = shear_warning(image.name, estimate)
     if expected is None:
         calibrated = _calibrated(image, found, found, CALIBRATED_BY_LATTICE)
-        return calibrated, (f"{image.name}: not calibrated; {text}, which is taken",)
+        return calibrated, (f"{image.name}: not calibrated; {text}, which is taken", *sheared)
     calibrated = _calibrated(image, expected, found, origin)
     if abs(found / expected - 1) <= CALIBRATION_TOLERANCE:
-        return calibrated, ()
+        return calibrated, sheared
     warning = (
         f"{image.name}: {'given' if origin == 'given' else 'calibrated as'} {expected:.4g} pm per "
         f"pixel, but {text} ({100 * (expected / found - 1):+.1f} %): another material, or a "
         "calibration that is off; it is kept"
     )
-    return calibrated, (warning,)
+    return calibrated, (warning, *sheared)
 
 
 def _calibrated(
@@ -194,26 +214,23 @@ def _calibrated(
     return replace(image, pixel_size_pm=pixel_pm, metadata=metadata)
 
 
-def _by_lattice(
-    image: CalibratedImage, material: Material, expected_pm: float | None
-) -> tuple[float, str]:
-    try:
-        estimate = estimate_pixel_size(image.data, material.lattice_pm, expected_pm)
-    except DefectStrainError as error:
-        raise DefectStrainError(f"{image.name}: {error}") from error
-    return estimate.pixel_size_pm, (
+def _by_lattice(estimate: PixelSizeEstimate, material: Material) -> str:
+    return (
         f"the lattice of {material.name} (a = {material.lattice_pm:g} pm) gives "
         f"{estimate.pixel_size_pm:.4g} ± {estimate.sigma_pm:.1g} pm per pixel"
     )
 
 
-def _explain_contradiction(image: CalibratedImage, material: Material, expected_pm: float) -> None:
-    """Raise with what the lattice says without regard to the file; return where it says nothing."""
-    try:
-        _, text = _by_lattice(image, material, None)
-    except DefectStrainError:
+def _refuse_contradiction(
+    image: CalibratedImage, material: Material, expected_pm: float, origin: str
+) -> None:
+    """Raise with what a clear lattice says without regard to the file; return where none is."""
+    found = contradicting_estimate(image.data, material.lattice_pm)
+    if found is None:
         return
+    got = "a pixel size" if origin == "given" else "a calibration"
     raise DefectStrainError(
-        f"{image.name}: got a calibration of {expected_pm:.4g} pm per pixel, but {text}; check the "
-        "calibration and the material, or give the pixel size by hand"
+        f"{image.name}: got {got} of {expected_pm:.4g} pm per pixel, but "
+        f"{_by_lattice(found, material)} ({100 * (expected_pm / found.pixel_size_pm - 1):+.0f} %, "
+        f"expected {100 * MAX_DEVIATION:g} % at most); check the pixel size and the material"
     )

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure, SubFigure
 from ...materials import Material
 from ...strain.displacement import ErrorEllipses
 from ...strain.field import significant
-from ...strain.line_profile import LineProfile
+from ...strain.lines import LineProfile
 from ...strain.triangles import TriangleStrain
 from ...types import BoolArray, ClassAverage, DisplacementField, FloatArray, StrainField
 from ...units import PM_PER_NM, shown_strain_unit

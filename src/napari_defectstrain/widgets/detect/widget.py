@@ -1,5 +1,6 @@
 """The detect widget: find all columns of an image, and correct the defects by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 from napari.layers import Image, Layer
@@ -10,7 +11,7 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QLineEdit, QPushBut
 from ...crystal.regions import Regions, region_summary
 from ...detect.network.config import DEVICES, DetectConfig
 from ...frames.drift import series_summary
-from ...io.files import validate_image
+from ...io.pixels import check_pixels
 from ...materials import DEFECT_ROLES, MATERIALS, get_material
 from ...pipeline.chain import detect_images, divide_images
 from ...pipeline.loading import sum_frames
@@ -383,18 +384,20 @@ def _is_source(layer: Layer) -> bool:
 
 
 def _register(planes: list[CalibratedImage], name: str, progress: Progress) -> CalibratedImage:
-    for plane in planes:
-        validate_image(plane)
     return sum_frames(planes, name, progress)
 
 
 def _detect_all(
     planes: list[CalibratedImage], config: RunConfig, progress: Progress
 ) -> tuple[list[Any], list[Regions]]:
-    for plane in planes:
-        validate_image(plane)
+    checked = [check_pixels(plane) for plane in planes]
+    planes = [plane for plane, _ in checked]
     detections = detect_images(planes, config, progress)
     lattice_pm = get_material(config.material).lattice_pm
     a_px = [lattice_pm / d.pixel_size_pm for d in detections]
     _, regions = divide_images(planes, [d.sites for d in detections], a_px, config.regions)
+    detections = [
+        replace(found, warnings=notes + found.warnings)
+        for (_, notes), found in zip(checked, detections, strict=True)
+    ]
     return detections, regions

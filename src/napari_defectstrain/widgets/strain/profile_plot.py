@@ -12,7 +12,7 @@ from ...io.files import write_table
 from ...materials import Material
 from ...output.figures.files import figure_settings, save_figure
 from ...output.figures.profiles import draw_profile, profile_figure
-from ...strain.line_profile import DISPLACEMENT_COMPONENTS, LineProfile
+from ...strain.lines import DISPLACEMENT_COMPONENTS, LineProfile
 from ...types import DefectStrainError
 from ..base import forms
 from ..base.lifetime import connect
