@@ -16,7 +16,7 @@ from napari_defectstrain import __version__
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.io.files import read_images, sites_table, write_json, write_table
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.output import results
+from napari_defectstrain.output.figures import files as figure_files
 from napari_defectstrain.simulate.samples import write_simulated
 
 SITES_COLUMNS = [
@@ -192,7 +192,7 @@ def test_run_file_tells_versions_parameters_and_times(out):
 @pytest.fixture
 def no_drawing(monkeypatch):
     """Figures take most of the time of a quick run."""
-    monkeypatch.setattr(results, "_write_figure", lambda figure, path: path.touch())
+    monkeypatch.setattr(figure_files, "save_figure", lambda figure, path: path.touch())
 
 
 def test_run_file_repeats_its_run(work, out, tmp_path, no_drawing):
