@@ -415,7 +415,11 @@ def test_validate_image_refuses_complex(frame):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64, np.float32])
 def test_tiff_round_trip(tmp_path, frame, dtype):
-    metadata = {"beam_energy_kev": 80.0, "note": 'µ = é, "quoted" = yes\nnext line', "list": [1]}
+    metadata = {
+        "beam_energy_kev": 80.0,
+        "unit": 'µ = é, "quoted" = yes\nnext line',
+        "origin_px": [1],
+    }
     write_tiff(tmp_path / "a.tif", frame.astype(dtype), 20.74, metadata)
     found = read_file(tmp_path / "a.tif")
     assert np.array_equal(found.data, frame)

@@ -7,10 +7,11 @@ import pytest
 from small_alloy import QUICK, SHARED_PROFILE, SPACING_CHANGE, relabelled, simulated, true_sites
 
 from napari_defectstrain.crystal.regions import NOT_2H, label_regions, usable_sites
+from napari_defectstrain.io.file_names import distinct_names
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.pipeline import chain as pipeline
 from napari_defectstrain.pipeline.chain import RunConfig, RunResult
-from napari_defectstrain.pipeline.loading import calibrate, distinct_names
+from napari_defectstrain.pipeline.loading import calibrate
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError, Sites

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from .. import __version__
 from ..config import SEED, checked
 from ..crystal.populations import ALL_IMAGES
+from ..io.file_names import expand_wildcards, printable
 from ..io.files import read_settings, read_sites, write_json
 from ..materials import MATERIALS, get_material
 from ..types import DefectStrainError, Progress, Sites
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What the stages warn of is among the warnings of the result, in one voice.
         warnings.filterwarnings("ignore", category=UserWarning, module="napari_defectstrain")
         try:
+            if isinstance(getattr(options, "images", None), list):
+                options.images = expand_wildcards(options.images)
             command(options, bar.update)
         except DefectStrainError as error:
             return bar.fail(str(error), EXIT_ERROR)
@@ -292,12 +295,12 @@ def _simulation_config(options: argparse.Namespace) -> tuple[SimulationConfig, i
 
 
 def _say(text: str) -> None:
-    tqdm.write(text, file=sys.stdout)
+    tqdm.write(printable(text), file=sys.stdout)
 
 
 def _say_warnings(texts: Sequence[str]) -> None:
     for text in texts:
-        tqdm.write(f"defectstrain: warning: {text}", file=sys.stderr)
+        tqdm.write(printable(f"defectstrain: warning: {text}"), file=sys.stderr)
 
 
 class _ProgressBar:
@@ -327,5 +330,5 @@ class _ProgressBar:
     def fail(self, message: str, code: int) -> int:
         """Say why in one line and return the exit code."""
         self._bar.close()
-        print(f"defectstrain: error: {' '.join(message.split())}", file=sys.stderr)
+        print(printable(f"defectstrain: error: {' '.join(message.split())}"), file=sys.stderr)
         return code

@@ -35,8 +35,8 @@ from .regions import region_name as region_name
 from .regions import region_summary as region_summary
 from .regions import usable_sites as usable_sites
 from .regions import without_foreign_defects as without_foreign_defects
-from .structures import FORMATS as FORMATS
+from .structure_files import FORMATS as FORMATS
+from .structure_files import read_structure as read_structure
 from .structures import RelaxedColumns as RelaxedColumns
 from .structures import nearest_image as nearest_image
 from .structures import read_relaxed as read_relaxed
-from .structures import read_structure as read_structure

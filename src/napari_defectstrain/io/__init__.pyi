@@ -1,3 +1,6 @@
+from .file_names import expand_wildcards as expand_wildcards
+from .file_names import output_stems as output_stems
+from .file_names import printable as printable
 from .files import SUFFIXES as SUFFIXES
 from .files import ImageFile as ImageFile
 from .files import atomic_path as atomic_path
@@ -10,6 +13,7 @@ from .files import validate_image as validate_image
 from .files import write_json as write_json
 from .files import write_table as write_table
 from .files import write_tiff as write_tiff
+from .formats import quiet as quiet
 from .pixels import CLIPPED as CLIPPED
 from .pixels import REPLACED as REPLACED
 from .pixels import check_frames as check_frames

@@ -9,6 +9,7 @@ disk or an interruption leaves what was there before.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
 import secrets
@@ -25,6 +26,7 @@ import pandas as pd
 from .. import __version__
 from ..types import CalibratedImage, DefectStrainError
 from ..units import pm_per_unit
+from .file_names import printable
 from .formats import SUFFIXES, decode
 from .rasters import MAX_SIDE_PX, MIN_SIDE_PX, Dataset, check_array, validate_image
 from .tables import read_sites, sites_table
@@ -48,6 +50,9 @@ __all__ = [
 
 PIXEL_SIZE_RANGE_PM = (1.0, 200.0)
 """Pixel sizes [pm] that an atomically resolved image can have; others are no calibration."""
+
+MAX_TITLE = 120
+"""Longest title of an image that is kept [characters]."""
 
 SQUARE_TOLERANCE = 1e-3
 """Relative difference of a pixel's sides that still counts as square."""
@@ -138,7 +143,9 @@ def read_datasets(path: str | Path) -> list[ImageFile]:
 
 
 def read_file(path: str | Path) -> ImageFile:
-    """The image or stack of a file; of several, the one titled HAADF or ADF, else the first.
+    """The image or stack of a file.
+
+    Of several the one titled HAADF or ADF, else the one of the deepest grey values, else the first.
 
     Raises
     ------
@@ -149,9 +156,13 @@ def read_file(path: str | Path) -> ImageFile:
     if len(found) == 1:
         return found[0]
     titles = [str(entry.metadata.get("title", "")) for entry in found]
-    ranks = [0 if "HAADF" in t.upper() else 1 if "ADF" in t.upper() else 2 for t in titles]
+    ranks = [
+        (0 if "HAADF" in t.upper() else 1 if "ADF" in t.upper() else 2, -entry.data.itemsize)
+        for t, entry in zip(titles, found, strict=True)
+    ]
     chosen = found[ranks.index(min(ranks))]
-    warning = f"the file holds {len(found)} images ({', '.join(titles)}); took {chosen.name}"
+    listed = ", ".join(titles[:8]) + (", ..." if len(titles) > 8 else "")
+    warning = f"the file holds {len(found)} images ({listed}); took {chosen.name}"
     warnings = [*chosen.metadata.get("warnings", []), warning]
     return dataclasses.replace(chosen, metadata={**chosen.metadata, "warnings": warnings})
 
@@ -173,14 +184,24 @@ def read_images(path: str | Path) -> list[CalibratedImage]:
 
 def _image_file(dataset: Dataset, path: Path, *, several: bool) -> ImageFile:
     pixel_size_pm, remarks = _calibration(dataset, path)
-    metadata = {**dataset.metadata, **remarks, "source": path.name}
-    if dataset.title:
-        metadata["title"] = dataset.title
-    name = f"{path.stem}[{dataset.title}]" if several and dataset.title else path.stem
+    warnings = [*dataset.metadata.get("warnings", ()), *remarks.pop("warnings", ())]
+    metadata = {**dataset.metadata, **remarks, "source": printable(path.name)}
+    if warnings:
+        metadata["warnings"] = warnings
+    stem, title = printable(path.stem), _one_line(dataset.title)
+    if title:
+        metadata["title"] = title
+    name = f"{stem}[{title}]" if several and title else stem
     data = dataset.data
     if not data.dtype.isnative:
         data = data.astype(data.dtype.newbyteorder("="))
     return ImageFile(data, pixel_size_pm, name, metadata)
+
+
+def _one_line(title: str) -> str:
+    """A title as text that a list or a layer can show."""
+    shown = "".join(c if c.isprintable() else " " for c in printable(title))
+    return " ".join(shown.split())[:MAX_TITLE]
 
 
 def _calibration(dataset: Dataset, path: Path) -> tuple[float | None, dict[str, Any]]:
@@ -240,13 +261,38 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise DefectStrainError(
-            f"{path}: can't be written: {error.strerror or error}; free some space or choose "
-            "another folder"
+            f"{path}: can't be written: {error.strerror or error}; {_write_advice(error)}"
         ) from error
+    except ValueError as error:
+        # Python refuses such a name before the system does
+        if "null" not in str(error) and not isinstance(error, UnicodeEncodeError):
+            raise
+        raise DefectStrainError(f"{path}: can't be written: {error}; {BAD_NAME}") from error
     finally:
         # Also on Ctrl-C. After the move, or in a folder that isn't there, nothing is left over.
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             temporary.unlink()
+
+
+BAD_NAME = "choose another name"
+
+
+def _write_advice(error: OSError) -> str:
+    """What to do about an error of writing."""
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return "free some space or choose another folder"
+    if error.errno == errno.EFBIG:
+        return "choose another disk: this one takes no files as large"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        # Windows says so of a file that is open elsewhere, too
+        return "choose another folder, or close the file where it is open"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return "make its folder first, or choose another"
+    if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+        return BAD_NAME
+    if error.errno == errno.EISDIR:
+        return "a folder has this name: choose another"
+    return "choose another folder"
 
 
 def write_tiff(
@@ -346,7 +392,8 @@ def write_json(path: str | Path, content: Any) -> None:
     TypeError
         If `content` holds anything else.
     """
-    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    # printable: names of files may hold bytes that are no text
+    text = printable(json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False))
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 

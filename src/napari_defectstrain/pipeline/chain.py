@@ -19,6 +19,7 @@ from ..averages.patches import lattice_constant
 from ..crystal.populations import usable_populations
 from ..crystal.region_search import divide_images
 from ..crystal.regions import Regions, check_regions, region_summary
+from ..io.file_names import output_stems
 from ..io.files import validate_image
 from ..io.pixels import check_pixels
 from ..materials import Material, get_material
@@ -29,7 +30,6 @@ from .loading import (
     CALIBRATION_TOLERANCE,
     PIXEL_SIZE_BY_LATTICE,
     calibrate,
-    distinct_names,
     load_images,
 )
 from .placement import place_sites
@@ -171,7 +171,7 @@ def detect(
     warnings: list[str] = []
     calibrated = []
     with clock.stage("calibrate"):
-        for image, name in zip(images, distinct_names([i.name for i in images]), strict=True):
+        for image, name in zip(images, output_stems([i.name for i in images]), strict=True):
             validate_image(image)
             checked, doubts = check_pixels(replace(image, name=name))
             found, notes = calibrate(checked, material, config.pixel_size_pm)

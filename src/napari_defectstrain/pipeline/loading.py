@@ -18,6 +18,7 @@ from ..crystal.calibration import (
 )
 from ..frames.drift import DRIFT_TABLE, drift_table, frame_time_s
 from ..frames.register import FrameConfig, register_frames
+from ..io.file_names import output_stems
 from ..io.files import read_images
 from ..io.pixels import CLIPPED, REPLACED, check_frames
 from ..materials import Material
@@ -53,7 +54,8 @@ def load_images(
     Returns
     -------
     images : list of CalibratedImage
-        Under distinct names, without hot and dead pixels (`pixels.check_pixels`).
+        Under distinct names that outputs can have, without hot and dead pixels
+        (`pixels.check_pixels`).
     warnings : tuple of str
 
     Raises
@@ -80,7 +82,7 @@ def load_images(
             warnings += [f"{file_name}: {text}" for text in notes]
         warnings += [f"{file_name}: {text}" for text in found[0].metadata.get("warnings", ())]
         images += found
-    names = distinct_names([image.name for image in images])
+    names = output_stems([image.name for image in images])
     return [replace(im, name=n) for im, n in zip(images, names, strict=True)], tuple(warnings)
 
 
@@ -131,22 +133,6 @@ def sum_frames(
         metadata[CLIPPED] = {end: sum(one[end] for one in clipped) for end in clipped[0]}
     metadata.pop("frame", None)
     return replace(first, data=found.summed, name=name, metadata=metadata)
-
-
-def distinct_names(names: Sequence[str]) -> list[str]:
-    """The names, with ``_2``, ``_3``, ... after those that came before.
-
-    >>> distinct_names(["a", "b", "a", "a_2"])
-    ['a', 'b', 'a_2', 'a_2_2']
-    """
-    taken: list[str] = []
-    for name in names:
-        new, count = name, 1
-        while new in taken:
-            count += 1
-            new = f"{name}_{count}"
-        taken.append(new)
-    return taken
 
 
 def calibrate(
