@@ -230,10 +230,17 @@ def test_bad_settings(tmp_path, capsys, settings, match):
 
 def test_results_are_printed(work, tmp_path, capsys, no_drawing):
     out = tmp_path / "out"
-    assert main([*run_arguments(work), "--out", str(out)]) == 0
+    wanted = ["--figures", "pdf,svg"]
+    assert main([*run_arguments(work), *wanted, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "W-W spacing [pm]" in printed
     assert f"results in {out}" in printed
+    drawn = {path.name for path in (out / "figures").iterdir()}
+    assert {path.rpartition(".")[2] for path in drawn} == {"pdf", "svg"}
+    assert {"averages.pdf", "averages.svg", "detections_alloy_2.svg"} <= drawn
+    assert {f"figures/{name}" for name in drawn} <= set(
+        json.loads((out / "run.json").read_text())["files"]
+    )
 
 
 def test_full_folder_is_refused_before_anything_is_read(out, capsys):

@@ -111,4 +111,5 @@ def write_figure(figure: Figure, folder: Path, name: str, formats: Sequence[str]
     paths = [folder / f"{name}.{kind}" for kind in formats]
     for path in paths:
         save_figure(figure, path)
+        figure.set_layout_engine("none")  # laid out once: all formats alike, and sooner
     return paths
