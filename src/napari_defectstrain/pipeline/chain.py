@@ -33,7 +33,7 @@ from .loading import (
     load_images,
 )
 from .placement import place_sites
-from .runs import ClassMeasurement, RunConfig, RunResult
+from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
     "CALIBRATION_TOLERANCE",
@@ -53,6 +53,20 @@ __all__ = [
 
 if TYPE_CHECKING:  # torch comes along only when something is detected
     from ..detect.finding.predict import Detection
+
+
+def check_weights(config: RunConfig) -> None:
+    """See, before any work, that there are weights for the material.
+
+    Raises
+    ------
+    DefectStrainError
+        If none are given and none are bundled.
+    """
+    from ..detect.network.bundled import bundled_weights
+
+    if not config.detect.weights:
+        bundled_weights(get_material(config.material).label)
 
 
 def detect_images(
@@ -162,7 +176,9 @@ def detect(
     """
     clock = _Clock()
     material = get_material(config.material)
-    if sites is not None and len(images) != len(sites):
+    if sites is None:
+        check_weights(config)
+    elif len(images) != len(sites):
         raise DefectStrainError(
             f"sites: got {len(sites)} tables for {len(images)} images, expected one each"
         )
@@ -267,9 +283,12 @@ def _warnings_of(material: Material, stacks: Mapping[str, ClassStack]) -> tuple[
     for name, n in counts.items():
         if n == 0:
             warnings.append(f"{name}: no isolated column away from the edges: not measured")
-        elif n == 1:
-            warnings.append(f"{name}: only one window: measured without a precision")
-    if not any(counts.values()):
+        elif n < MIN_MEASURED:
+            counted = "only one window" if n == 1 else f"only {n} windows"
+            warnings.append(
+                f"{name}: {counted}: averaged and shown, not measured (that takes {MIN_MEASURED})"
+            )
+    if all(n < MIN_MEASURED for n in counts.values()):
         warnings.append("no defect could be measured, only the defect-free lattice")
     return tuple(warnings)
 

@@ -17,7 +17,7 @@ from ...materials import ROLES, Material
 from ...precision.budget import PARTS, ErrorBudget
 from ...precision.curve import PrecisionAgainstN
 from ...precision.spacings import SpacingResult
-from ...styles import CLASS_STYLE
+from ...styles import CLASS_STYLE, with_error
 from ...types import FloatArray
 from .files import COLUMN_INCH, PAGE_INCH, for_print
 
@@ -52,10 +52,10 @@ def spacing_figure(
     for name in pair:
         values = np.asarray(single_pm[name])
         values = values[np.isfinite(values)]
-        label = f"{name}: {_plus_minus(values.mean(), values.std(), 0)} pm"
+        label = f"{name}: {with_error(values.mean(), values.std(), '.0f')} pm"
         _histogram(single, values, colours[name], label)
         spacing = spacings[name]
-        text = f"{name}: {_plus_minus(spacing.spacing_pm, spacing.precision_pm, 2)} pm"
+        text = f"{name}: {with_error(spacing.spacing_pm, spacing.precision_pm)} pm"
         _bootstrap(average, spacing, colours[name], text)
     for name, spacing in spacings.items():
         _bootstrap(every, spacing, colours[name], _in_words(spacing))
@@ -104,8 +104,8 @@ def precision_figure(curve: PrecisionAgainstN, class_name: str) -> Figure:
             bound = curve.bound_p1_pm / np.sqrt(fine)
             axes.plot(fine, bound, ":", color=_BLUE, label="Cramér-Rao bound")
             axes.legend(loc="lower center")
-        p1 = _plus_minus(curve.fit.p1_pm, curve.fit.p1_std_pm, 2)
-        floor = _plus_minus(curve.fit.floor_pm, curve.fit.floor_std_pm, 2)
+        p1 = with_error(curve.fit.p1_pm, curve.fit.p1_std_pm)
+        floor = with_error(curve.fit.floor_pm, curve.fit.floor_std_pm)
         text = (
             r"line: $\sqrt{P_1^2/N + f^2}$"
             f"\n$P_1$ = {p1} pm, floor f = {floor} pm"
@@ -249,9 +249,5 @@ def _name_peaks(axes: Axes, spacing_pm: Mapping[str, float]) -> None:
 
 
 def _in_words(spacing: SpacingResult) -> str:
-    text = f"{spacing.class_name}: {_plus_minus(spacing.spacing_pm, spacing.precision_pm, 2)} pm"
+    text = f"{spacing.class_name}: {with_error(spacing.spacing_pm, spacing.precision_pm)} pm"
     return f"{text}, N = {spacing.n} (purity {spacing.purity:.3f})"
-
-
-def _plus_minus(value: float, error: float, decimals: int) -> str:
-    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
