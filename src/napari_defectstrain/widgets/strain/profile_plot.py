@@ -28,9 +28,9 @@ AS_MAPS = "as the maps"
 DOCK = "Strain: line profile"
 HEIGHT = 300
 PX_PER_LETTER, PX_PER_NOTE = 8, 4
+"""Room for a letter of the axis' label, and of the notes [px of the screen]."""
 PRINT_LETTERS, NOTE_WIDTH = 44, 0.045
 """Of the notes beside a printed profile: letters a line, and the width of a line as a fraction."""
-"""Room for a letter of the axis' label, and of the notes [px of the screen]."""
 FILES = "Table (*.csv);;Picture (*.png);;Drawing (*.svg);;Document (*.pdf)"
 ENDINGS = (".csv", ".png", ".svg", ".pdf")
 
