@@ -421,6 +421,7 @@ def test_bad_labels_are_refused(tmp_path):
             RegionConfig(**setting)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_edited_regions(tmp_path, capsys):
     image, sites = made((7.0, everywhere))
     write_tiff(tmp_path / "a.tif", np.rint(image).clip(0).astype(np.uint16), PIXEL_PM)
