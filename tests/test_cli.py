@@ -33,7 +33,7 @@ def work(tmp_path_factory) -> Path:
     for stem, seed, angle in (("alloy", 1, 8.0), ("alloy_2", 2, 51.0)):
         made = simulated(seed=seed, rotation_deg=angle)
         (folder / stem).mkdir()
-        write_simulated(made, folder / stem)
+        write_simulated(made, (folder / stem).joinpath)
         table = sites_table(true_sites(made), 20.74)
         write_table(folder / "tables" / f"{stem}.sites.csv", table)
     write_json(folder / "quick.json", QUICK)

@@ -15,12 +15,26 @@ from . import __version__
 from .evaluation import tables as tables
 from .evaluation.calibration_curve import Reliability
 from .evaluation.folders import Evaluation
-from .io import atomic_path, write_json, write_table
+from .io import atomic_path, write_table
+from .out_folder import writing_into
+from .unfinished import mark_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+EVALUATION_FILE = "evaluation.json"
 _DPI = 160
+_TABLES = (
+    *("columns", "positions", "scores", "confusion"),
+    *("images", "calibration", "purity", "curves"),
+)
+
+
+def planned_files() -> list[str]:
+    """Every file that an evaluation may write, relative to its folder."""
+    names = [EVALUATION_FILE, mark_path(Path(), EVALUATION_FILE).name]
+    names += [f"{name}.csv" for name in _TABLES]
+    return names + [f"figures/{name}.png" for name in ("confusion", "reliability", "curves")]
 
 
 def write_evaluation(
@@ -37,20 +51,14 @@ def write_evaluation(
     sources : sequence of Path
         The folders that were compared, for the record.
     """
-    (out_dir / "figures").mkdir(parents=True, exist_ok=True)
-    files = []
-    written = evaluation_frames(made, found)
-    for name, table in written.items():
-        files.append(out_dir / f"{name}.csv")
-        write_table(files[-1], table)
-    for name, figure in _figures(made, found, written).items():
-        files.append(out_dir / "figures" / f"{name}.png")
-        with atomic_path(files[-1]) as temporary:
-            figure.savefig(temporary, format="png", dpi=_DPI)
-    path = out_dir / "evaluation.json"
-    write_json(
-        path,
-        {
+    with writing_into(out_dir, "evaluate", EVALUATION_FILE) as folder:
+        written = evaluation_frames(made, found)
+        for name, table in written.items():
+            write_table(folder.place(f"{name}.csv"), table)
+        for name, figure in _figures(made, found, written).items():
+            with atomic_path(folder.place(f"figures/{name}.png")) as temporary:
+                figure.savefig(temporary, format="png", dpi=_DPI)
+        content = {
             "software": "napari-defectstrain",
             "version": __version__,
             "predictions": str(sources[0]),
@@ -60,11 +68,10 @@ def write_evaluation(
             "complete_truth": made.complete,
             "judged": list(made.judged),
             "notes": list(made.notes),
+            "failed": list(made.failed),
             **{name: _records(table) for name, table in written.items()},
-            "files": [file.relative_to(out_dir).as_posix() for file in files],
-        },
-    )
-    return [*files, path]
+        }
+        return [*folder.files, folder.finish(content)]
 
 
 def evaluation_frames(

@@ -10,6 +10,7 @@ import numpy as np
 
 from .calibration import estimate_pixel_size
 from .drift import DRIFT_TABLE, drift_table, frame_time_s
+from .failures import Failures
 from .frames import FrameConfig, register_frames
 from .io import read_images
 from .materials import Material
@@ -30,6 +31,7 @@ def load_images(
     frames: bool = False,
     progress: Progress = no_progress,
     series: FrameConfig | None = None,
+    failures: Failures | None = None,
 ) -> tuple[list[CalibratedImage], tuple[str, ...]]:
     """Read all images, and check them, before any work starts.
 
@@ -43,36 +45,49 @@ def load_images(
     progress : Progress
     series : FrameConfig, optional
         How frames are registered and summed.
+    failures : Failures, optional
+        Collects files that can't be read, which are left out; else the first is raised.
 
     Returns
     -------
     images : list of CalibratedImage
-        Under distinct names.
+        Under distinct names, the same whatever is left out.
     warnings : tuple of str
 
     Raises
     ------
     DefectStrainError
-        If a file is no image that can be measured; the message names it.
+        If a file is no image that can be measured, or none of them is; the message names it.
     """
-    images: list[CalibratedImage] = []
+    failures = failures or Failures(strict=True)
+    images: list[CalibratedImage | None] = []
+    stems: list[str] = []
     warnings = []
     for i, path in enumerate(paths):
         file_name = Path(path).name
         progress(i / len(paths), f"reading {file_name}")
-        found = read_images(Path(path))
-        if frames and len(found) > 1:
-            part = subprogress(progress, i / len(paths), (i + 1) / len(paths))
-            found = [sum_frames(found, Path(path).stem, part, series)]
-        elif len(found) > 1:
+        found: list[CalibratedImage] = []
+        with failures.left_out(file_name):
+            found = read_images(Path(path))
+            if frames and len(found) > 1:
+                part = subprogress(progress, i / len(paths), (i + 1) / len(paths))
+                found = [sum_frames(found, Path(path).stem, part, series)]
+        if not found:  # its name stays taken: the others keep theirs, and their tables
+            images.append(None)
+            stems.append(Path(path).stem)
+            continue
+        if len(found) > 1:
             warnings.append(
                 f"{file_name}: holds {len(found)} images, taken as separate images; if they "
                 "are frames of one region, say so (frames) and they are registered and summed"
             )
         warnings += [f"{file_name}: {text}" for text in found[0].metadata.get("warnings", ())]
         images += found
-    names = distinct_names([image.name for image in images])
-    return [replace(im, name=n) for im, n in zip(images, names, strict=True)], tuple(warnings)
+        stems += [image.name for image in found]
+    names = distinct_names(stems)
+    named = [replace(im, name=n) for im, n in zip(images, names, strict=True) if im is not None]
+    failures.check_any_left(named)
+    return named, tuple(warnings)
 
 
 def sum_frames(

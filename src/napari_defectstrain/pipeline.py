@@ -16,6 +16,7 @@ import numpy as np
 
 from .average import stack_classes
 from .class_measurement import measure_classes, measure_spacings
+from .failures import Failures
 from .io import validate_image
 from .loading import (
     CALIBRATED_BY_LATTICE,
@@ -146,6 +147,7 @@ def detect(
     sites: Sequence[Sites] | None = None,
     progress: Progress = no_progress,
     regions: Sequence[Regions | None] | None = None,
+    failures: Failures | None = None,
 ) -> RunResult:
     """The first half of `run`: images, their columns, regions and populations.
 
@@ -158,73 +160,107 @@ def detect(
     progress : Progress
     regions : sequence of Regions or None, optional
         Of each image, taken instead of looking for them; None looks.
+    failures : Failures, optional
+        Collects images that can't be used, which are left out; else the first is raised.
 
     Returns
     -------
     RunResult
         Without stacks and measurements.
+
+    Raises
+    ------
+    DefectStrainError
+        If an image, its columns or its regions are unusable, or, with `failures`, all of them are.
     """
     clock = _Clock()
     material = get_material(config.material)
-    if sites is not None:
-        _check_sites(images, sites)
-    if regions is not None:
-        check_regions(regions, [image.data.shape for image in images])
-    warnings: list[str] = []
-    calibrated = []
-    with clock.stage("calibrate"):
-        for image, name in zip(images, distinct_names([i.name for i in images]), strict=True):
+    failures = failures or Failures(strict=True)
+    _check_counts(len(images), sites, regions)
+    named = [
+        replace(image, name=name)
+        for image, name in zip(images, distinct_names([i.name for i in images]), strict=True)
+    ]
+    usable: list[int] = []
+    for i, image in enumerate(named):
+        with failures.left_out(image.name):
             validate_image(image)
-            named = replace(image, name=name)
-            found, notes = calibrate(named, material, config.pixel_size_pm)
-            calibrated.append(found)
-            warnings += notes
-    weights = None
-    overconfidence: tuple[float, ...] = ()
+            if sites is not None:
+                _check_sites(image, sites[i])
+            if regions is not None:
+                check_regions([regions[i]], [image.data.shape], [image.name])
+            usable.append(i)
+    warnings: list[str] = []
+    calibrated: dict[int, CalibratedImage] = {}
+    with clock.stage("calibrate"):
+        for i in usable:
+            with failures.left_out(named[i].name):
+                calibrated[i], notes = calibrate(named[i], material, config.pixel_size_pm)
+                warnings += notes
+    detections: dict[int, Detection] = {}
+    columns: dict[int, Sites] = {}
     with clock.stage("detect"):
-        if sites is None:
-            detections = detect_images(calibrated, config, progress)
-            sites = [detection.sites for detection in detections]
-            for detection in detections:
-                warnings += detection.warnings
-                weights = detection.weights_sha256
-                overconfidence = detection.overconfidence
+        for k, (i, image) in enumerate(calibrated.items()):
+            if sites is not None:
+                columns[i] = sites[i]
+                continue
+            part = subprogress(progress, k / len(calibrated), (k + 1) / len(calibrated))
+            with failures.left_out(image.name):
+                (detections[i],) = detect_images([image], config, part)
+                columns[i] = detections[i].sites
+                warnings += detections[i].warnings
+    known: dict[int, Regions] = {}
     with clock.stage("regions"):
-        a_px = [
-            material.lattice_pm / float(image.metadata[PIXEL_SIZE_BY_LATTICE])
-            for image in calibrated
-        ]
-        kept, known = divide_images(calibrated, sites, a_px, config.regions, regions)
-        sites = sites if weights is None else kept  # given columns are as the user wants them
-    for image, divided in zip(calibrated, known, strict=True):
-        warnings += region_summary(image.name, divided)
+        for i, found in columns.items():
+            a_px = material.lattice_pm / float(calibrated[i].metadata[PIXEL_SIZE_BY_LATTICE])
+            given = None if regions is None else [regions[i]]
+            with failures.left_out(named[i].name):
+                (kept,), (known[i],) = divide_images(
+                    [calibrated[i]], [found], [a_px], config.regions, given
+                )
+                if i in detections:  # given columns are as the user wants them
+                    columns[i] = kept
+                warnings += region_summary(named[i].name, known[i])
+    failures.check_any_left(known)
+    last = detections[max(known)] if detections else None
     return RunResult(
         config=config,
-        images=tuple(calibrated),
-        sites=tuple(sites),
-        populations=usable_populations(calibrated, sites, known, material.class_names),
-        weights_sha256=weights,
-        regions=tuple(known),
-        overconfidence=overconfidence,
+        images=tuple(calibrated[i] for i in known),
+        sites=tuple(columns[i] for i in known),
+        populations=usable_populations(
+            [calibrated[i] for i in known],
+            [columns[i] for i in known],
+            list(known.values()),
+            material.class_names,
+        ),
+        weights_sha256=None if last is None else last.weights_sha256,
+        regions=tuple(known.values()),
+        overconfidence=() if last is None else last.overconfidence,
         seconds=clock.seconds,
         warnings=tuple(warnings),
+        failed=tuple(failures.found),
     )
 
 
-def _check_sites(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> None:
-    if len(images) != len(sites):
-        raise DefectStrainError(
-            f"sites: got {len(sites)} tables for {len(images)} images, expected one each"
-        )
-    for image, columns in zip(images, sites, strict=True):
-        low, high = -0.5, np.array(image.data.shape) - 0.5
-        outside = ((columns.position_px < low) | (columns.position_px > high)).any(axis=1)
-        if outside.any():
+def _check_counts(
+    images: int, sites: Sequence[Sites] | None, regions: Sequence[Regions | None] | None
+) -> None:
+    for name, given in (("sites", sites), ("regions", regions)):
+        if given is not None and len(given) != images:
             raise DefectStrainError(
-                f"{image.name}: {int(outside.sum())} of {len(columns)} columns of its table lie "
-                f"outside the image of {' x '.join(map(str, image.data.shape))} px; is it the "
-                "table of another image?"
+                f"{name}: got {len(given)} tables for {images} images, expected one each"
             )
+
+
+def _check_sites(image: CalibratedImage, columns: Sites) -> None:
+    low, high = -0.5, np.array(image.data.shape) - 0.5
+    outside = ((columns.position_px < low) | (columns.position_px > high)).any(axis=1)
+    if outside.any():
+        raise DefectStrainError(
+            f"{image.name}: {int(outside.sum())} of {len(columns)} columns of its table lie "
+            f"outside the image of {' x '.join(map(str, image.data.shape))} px; is it the "
+            "table of another image?"
+        )
 
 
 def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:

@@ -14,6 +14,7 @@ from .budget import BudgetConfig, ErrorBudget
 from .columns import ColumnConfig, ColumnMeasurement
 from .config import Config
 from .detect.config import DetectConfig
+from .failures import Failure
 from .frames import FrameConfig
 from .materials import Material, get_material
 from .precision_curve import PrecisionAgainstN
@@ -146,6 +147,8 @@ class RunResult:
     seconds : mapping of stage to float
         Wall-clock time.
     warnings : tuple of str
+    failed : tuple of Failure
+        Images that were left out, and why.
     """
 
     config: RunConfig
@@ -159,6 +162,7 @@ class RunResult:
     measurements: Mapping[str, ClassMeasurement] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    failed: tuple[Failure, ...] = ()
 
     @property
     def material(self) -> Material:
