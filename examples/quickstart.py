@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 
-from napari_defectstrain.io import read_images
-from napari_defectstrain.pipeline import RunConfig, run
+from napari_defectstrain.io.files import read_images
+from napari_defectstrain.pipeline.chain import RunConfig, run
 
 images = [image for path in sys.argv[1:] for image in read_images(path)]
 result = run(images, RunConfig(material="WSe2", bootstrap=2000))

@@ -11,19 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..failures import Failure, Failures
-from ..io import SUFFIXES as IMAGE_SUFFIXES
-from ..io import read_images
+from ..io.files import SUFFIXES as IMAGE_SUFFIXES
+from ..io.files import read_images
+from ..io.tables import read_sites
+from ..io.unfinished import check_whole
 from ..materials import DEFECT_ROLES, ROLES, Material, get_material
-from ..tables import read_sites
-from ..types import (
-    CalibratedImage,
-    DefectStrainError,
-    FloatArray,
-    Progress,
-    Sites,
-    no_progress,
-)
-from ..unfinished import check_whole
+from ..types import CalibratedImage, DefectStrainError, FloatArray, Progress, Sites, no_progress
 from .conditions import conditions_of, settings_beside
 from .oracle import oracle
 from .scores import HIT_RADIUS_PM, MARGIN_PM, UNKNOWN, Comparison, compare

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..structures import RelaxedColumns, read_relaxed
+from ..crystal.structures import RelaxedColumns, read_relaxed
 from ..types import FloatArray
 
 

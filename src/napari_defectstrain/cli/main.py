@@ -1,0 +1,360 @@
+"""The command line: a thin layer over `pipeline`, `results` and `simulate`.
+
+Each subcommand is a pair of functions: one adds its arguments, one runs it and returns the exit
+code. User mistakes end in one line on stderr and exit code 2, signals in one line and 128 and
+their number. Nothing heavy is imported along with this module, nor for ``--help`` of all commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from .. import __version__
+from ..interruptions import Interruptions
+
+if TYPE_CHECKING:
+    from ..failures import Failure, Failures
+    from ..io.out_folder import OutFolder
+    from ..pipeline.chain import RunConfig, RunResult
+    from ..types import CalibratedImage, Progress, Sites
+
+Command = Callable[[argparse.Namespace, "Progress"], int]
+
+EXIT_ERROR = 2
+EXIT_LEFT_OUT = 3
+
+COMMANDS = {
+    "run": ("from images to strain maps", "cli", "add_run", "run"),
+    "detect": ("find and count the defects only", "cli", "add_run", "detect"),
+    "columns": (
+        *("fit every column of single images", "cli_columns"),
+        *("add_arguments", "fit_columns"),
+    ),
+    "simulate": ("make images with known truth", "cli_simulate", "add_arguments", "simulate"),
+    "evaluate": (
+        *("how good a detection is, against truth", "cli_evaluate"),
+        *("add_arguments", "evaluate"),
+    ),
+    "train": ("train the network on simulated images", "cli_train", "add_train", "run_train"),
+}
+"""Each command: what it does, and where the functions are that add its arguments and run it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; default those of the process, which then is for this command
+        alone.
+    """
+    of_process = arguments is None
+    given = sys.argv[1:] if arguments is None else arguments
+    with Interruptions(_say_error, forever=of_process) as interruptions:
+        try:
+            return interruptions.done(_main(given, interruptions))
+        except KeyboardInterrupt:  # before the command began
+            _say_error("stopped")
+            return interruptions.done(interruptions.exit_code)
+
+
+def _main(arguments: Sequence[str], interruptions: Interruptions) -> int:
+    options = build_parser(arguments).parse_args(arguments)
+    module = importlib.import_module(f"{__package__}.{options.module}")
+    command: Command = getattr(module, options.function)
+    from ..failures import reason_of
+
+    with warnings.catch_warnings(), _ProgressBar() as bar:
+        # What the stages warn of is among the warnings of the result, in one voice.
+        warnings.filterwarnings("ignore", category=UserWarning, module="napari_defectstrain")
+        try:
+            return command(options, bar.update)
+        except KeyboardInterrupt:
+            return bar.fail(_stopped(options), interruptions.exit_code)
+        except Exception as error:
+            if interruptions.signum is not None:  # what an interruption turned into
+                return bar.fail(_stopped(options), interruptions.exit_code)
+            reason = reason_of(error)
+            if reason is None:
+                raise
+            return bar.fail(reason, EXIT_ERROR)
+
+
+def _stopped(options: argparse.Namespace) -> str:
+    """What a stopped command leaves."""
+    marked = False
+    out = getattr(options, "out", None)
+    if out is not None:
+        try:
+            marked = any(out.glob("*.unfinished.json"))
+        except OSError:
+            marked = False
+    files = f"; {out} is marked as unfinished" if marked else ""
+    return f"stopped; files written so far are complete{files}"
+
+
+def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The parser with all subcommands.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What is going to be parsed: only a command that is among it gets its own arguments, as they
+        take imports. Default: all get theirs.
+    """
+    parser = argparse.ArgumentParser(
+        prog="defectstrain",
+        description="Find point defects in ADF-STEM images of 2D crystals, measure their strain.",
+    )
+    parser.add_argument("--version", action="version", version=f"defectstrain {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (summary, module, add_arguments, function) in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if arguments is None or name in arguments:
+            getattr(importlib.import_module(f"{__package__}.{module}"), add_arguments)(sub)
+        sub.set_defaults(module=module, function=function, command=name)
+    return parser
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``run`` and ``detect``."""
+    from ..materials import MATERIALS
+
+    parser.add_argument(
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE",
+        help="dm3, dm4, emd, ser, mrc, tif, png, npy",
+    )
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
+    add("--force", action="store_true", help="write into DIR even if it isn't empty")
+    add("--strict", action="store_true", help="do nothing if any image can't be used")
+    add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm] of all images")
+    add("--material", help=f"one of {', '.join(sorted(MATERIALS))} (WSe2)")
+    add("--frames", action="store_true", help="a stack holds frames of one region: sum them")
+    add("--sites", type=Path, metavar="DIR", help="take <stem>.sites.csv from DIR, don't detect")
+    add("--regions", type=Path, metavar="DIR", help="take <stem>.regions.tif from DIR where it is")
+    add("--weights", metavar="FILE", help="weights of the network (those of the package)")
+    add("--device", help="auto, cpu, cuda or mps (auto)")
+    add("--bootstrap", type=int, metavar="M", help="bootstrap samples a class (22500)")
+    add("--seed", type=int, metavar="N", help="seed of everything random (0)")
+    add(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="all settings (JSON), for instance an earlier run.json; other options come first",
+    )
+
+
+def run(options: argparse.Namespace, progress: Progress) -> int:
+    """From images to strain maps."""
+    from ..output import results
+    from ..pipeline import chain as pipeline
+    from ..pipeline.loading import subprogress
+    from ..types import DefectStrainError
+
+    found = _found(options, subprogress(progress, 0.0, 0.6))
+    with _writing(options) as folder:
+        results.write_detections(found, folder)
+        try:
+            result = pipeline.measure(found, subprogress(progress, 0.6, 0.95))
+        except DefectStrainError as error:
+            # The detection took minutes and may be right: it stays.
+            results.write_run(found, folder)
+            raise DefectStrainError(
+                f"{error} (the detected columns are in {options.out})"
+            ) from error
+        progress(0.95, "writing results")
+        results.write_measurements(result, folder)
+        results.write_run(result, folder)
+    say_warnings([*result.warnings[len(found.warnings) :], *folder.notes])
+    say(results.summary(result))
+    return say_done(options.out, result.failed)
+
+
+def detect(options: argparse.Namespace, progress: Progress) -> int:
+    """Find and count the defects."""
+    from ..crystal.populations import ALL_IMAGES
+    from ..output import results
+
+    found = _found(options, progress)
+    with _writing(options) as folder:
+        results.write_detections(found, folder)
+        results.write_run(found, folder)
+    say_warnings(folder.notes)
+    table = found.populations
+    table = table[table["image"] == ALL_IMAGES].drop(columns="image")
+    say(table.to_string(index=False, float_format="%.4f"))
+    return say_done(options.out, found.failed)
+
+
+def _writing(options: argparse.Namespace) -> AbstractContextManager[OutFolder]:
+    from ..io.out_folder import writing_into
+    from ..output.results import RUN_FILE
+
+    return writing_into(options.out, options.command, RUN_FILE)
+
+
+def _found(options: argparse.Namespace, progress: Progress) -> RunResult:
+    """Everything is checked before the work starts."""
+    from ..crystal.region_files import read_folder
+    from ..failures import Failures
+    from ..output import results
+    from ..pipeline import chain as pipeline
+    from ..pipeline.loading import load_images
+
+    config = _run_config(options)
+    results.check_out_dir(options.out, options.force)
+    _check_inputs(options, [path.stem for path in options.images], config)
+    failures = Failures(options.strict)
+    images, notes = load_images(
+        options.images, config.frames, series=config.series, failures=failures
+    )
+    _check_inputs(options, [image.name for image in images], config)
+    say_warnings(notes)
+    sites = None
+    if options.sites is not None:
+        images, sites, more = read_tables(options.sites, images, config.material, failures)
+        notes += more
+    regions = None
+    if options.regions is not None:
+        regions = read_folder(options.regions, [image.name for image in images])
+    found = pipeline.detect(images, config, sites, progress, regions, failures)
+    say_warnings(found.warnings)
+    return replace(found, warnings=notes + found.warnings)
+
+
+def _check_inputs(options: argparse.Namespace, stems: Sequence[str], config: RunConfig) -> None:
+    from ..crystal.region_files import LABELS_SUFFIX
+    from ..io.out_folder import check_inputs
+    from ..materials import get_material
+    from ..output.results import planned_files
+
+    inputs = [*options.images, options.config]
+    if options.weights is not None:
+        inputs.append(Path(options.weights))
+    for folder, suffix in ((options.sites, ".sites.csv"), (options.regions, LABELS_SUFFIX)):
+        if folder is not None:
+            inputs += [folder / f"{stem}{suffix}" for stem in stems]
+    check_inputs(options.out, planned_files(stems, get_material(config.material)), inputs)
+
+
+def _run_config(options: argparse.Namespace) -> RunConfig:
+    """Settings of the file, or the defaults, with what the command line changes."""
+    from ..io.files import read_settings
+    from ..pipeline.runs import RunConfig
+    from ..types import DefectStrainError
+
+    values = {} if options.config is None else read_settings(options.config)
+    parameters = values.get("parameters", values)  # of a run.json
+    try:
+        config = RunConfig.from_dict(parameters)
+        given = {"weights": options.weights, "device": options.device}
+        detect = config.detect.replace(**without_none(given))
+        names = ("material", "pixel_size_pm", "bootstrap", "seed")
+        changes = without_none({name: getattr(options, name) for name in names})
+        return config.replace(detect=detect, frames=options.frames or config.frames, **changes)
+    except (TypeError, AttributeError) as error:  # such as text where a number belongs
+        raise DefectStrainError(f"{options.config}: unusable settings: {error}") from error
+
+
+def without_none(values: dict[str, Any]) -> dict[str, Any]:
+    """What was given on the command line."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def read_tables(
+    folder: Path, images: Sequence[CalibratedImage], material: str, failures: Failures
+) -> tuple[list[CalibratedImage], list[Sites], tuple[str, ...]]:
+    """The images that have a table of columns in a folder, their columns, and what to say."""
+    from ..io.files import read_sites
+    from ..io.unfinished import check_whole
+    from ..materials import get_material
+    from ..types import DefectStrainError
+
+    if not folder.is_dir():
+        raise DefectStrainError(f"--sites {folder}: got no folder, expected one with tables")
+    paths = [folder / f"{image.name}.sites.csv" for image in images]
+    notes = check_whole(folder, "run.json", [path.name for path in paths if path.exists()])
+    left, tables = [], []
+    for image, path in zip(images, paths, strict=True):
+        with failures.left_out(image.name):
+            if not path.exists():
+                raise DefectStrainError(
+                    f"--sites {folder}: lacks {path.name}; every image needs its table"
+                )
+            tables.append(read_sites(path, get_material(material).class_names))
+            left.append(image)
+    failures.check_any_left(left)
+    return left, tables, tuple(notes)
+
+
+def say(text: str) -> None:
+    """Print a result, beside the bar."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stdout)
+
+
+def say_warnings(texts: Sequence[str]) -> None:
+    """Print warnings on stderr, a line each."""
+    from tqdm import tqdm
+
+    for text in texts:
+        tqdm.write(f"defectstrain: warning: {text}", file=sys.stderr)
+
+
+def say_done(out: Path | None, failed: Sequence[Failure]) -> int:
+    """Say where the results are and what is not among them; returns the exit code."""
+    if out is not None:
+        say(f"results in {out}")
+    say_warnings([f"left out: {failure}" for failure in failed])
+    return EXIT_LEFT_OUT if failed else 0
+
+
+def _say_error(message: str) -> None:
+    print(f"defectstrain: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+class _ProgressBar:
+    """A bar on stderr where that is a terminal; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=1.0,
+            file=sys.stderr,
+            disable=None,  # None: only where the file is a terminal
+            leave=False,
+            bar_format="{percentage:3.0f}% {bar:20} {elapsed} {desc}",
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def update(self, fraction: float, message: str) -> None:
+        """The progress callback."""
+        self._bar.set_description_str(message, refresh=False)
+        self._bar.n = min(max(fraction, 0.0), 1.0)
+        self._bar.refresh()
+
+    def fail(self, message: str, code: int) -> int:
+        """Say why in one line and return the exit code."""
+        self._bar.close()
+        _say_error(message)
+        return code

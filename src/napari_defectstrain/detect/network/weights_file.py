@@ -1,0 +1,156 @@
+"""Weights files: safetensors with the settings, the training record and a hash inside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_bytes
+from torch import Tensor
+
+from ... import __version__
+from ...io.writing import atomic_path
+from ...types import DefectStrainError, FloatArray
+from ..training.calibrate import Calibration
+from .config import TrainConfig
+from .network import ResUNet
+
+_FORMAT = "napari-defectstrain weights 2"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A trained network and what is known of it."""
+
+    network: ResUNet
+    config: TrainConfig
+    record: tuple[dict[str, float], ...]
+    sha256: str
+
+    calibration: Calibration | None = None
+
+    @property
+    def materials(self) -> tuple[str, ...]:
+        """Materials that the network was trained on."""
+        return tuple(dict.fromkeys(self.config.conditions.materials))
+
+    def calibrate(self, probabilities: FloatArray) -> FloatArray:
+        """Probabilities `(N, 7)` that agree with frequencies; see `calibrate.Calibration`."""
+        return probabilities if self.calibration is None else self.calibration.apply(probabilities)
+
+
+def content_sha256(tensors: dict[str, Tensor], settings: str) -> str:
+    """Hash of names, shapes and bytes of all tensors and of the settings' text."""
+    digest = hashlib.sha256(settings.encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name].detach().cpu().numpy())
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def save_weights(
+    path: Path,
+    network: ResUNet,
+    config: TrainConfig,
+    record: list[dict[str, float]],
+    calibration: Calibration | None = None,
+) -> str:
+    """Write a weights file, whole or not at all; returns its hash.
+
+    Raises
+    ------
+    DefectStrainError
+        If it can't be written.
+    """
+    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+    settings = {
+        "config": json.dumps(config.to_dict()),
+        "record": json.dumps(record),
+        "calibration": json.dumps(calibration and calibration.to_dict()),
+    }
+    sha256 = content_sha256(tensors, "".join(settings.values()))
+    metadata = {"format": _FORMAT, "software": __version__, "sha256": sha256, **settings}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save_bytes(tensors, metadata))
+    return sha256
+
+
+def bundled_weights(material: str) -> Path:
+    """Path of the weights shipped for a material: a file of its own, else that of the family.
+
+    Raises
+    ------
+    DefectStrainError
+        If none are shipped for it.
+    """
+    folder = files("napari_defectstrain.detect.weights")
+    with as_file(folder) as here:
+        found = sorted(Path(here).glob("*.safetensors"), key=lambda p: p.stem != material.lower())
+        served: list[str] = []
+        for path in found:
+            materials = _materials_of(path, path.stat().st_mtime_ns)
+            if material in materials:
+                return path
+            served += materials
+    raise DefectStrainError(
+        f"no weights are bundled for {material}: got that material, expected one of "
+        f"{', '.join(sorted(set(served))) or 'none'}; give a weights file trained for it"
+    )
+
+
+@lru_cache(maxsize=16)
+def _materials_of(path: Path, modified_ns: int) -> tuple[str, ...]:
+    return load_weights(path).materials
+
+
+def load_weights(path: Path) -> Weights:
+    """Read a weights file and check its hash.
+
+    Raises
+    ------
+    DefectStrainError
+        If the file is missing, no safetensors file of ours, or damaged. Pickles are never opened.
+    """
+    if not path.is_file():
+        raise DefectStrainError(f"weights: got {path}, which is no file; expected a .safetensors")
+    tensors, metadata = _read(path)
+    if metadata.get("format") != _FORMAT:
+        raise DefectStrainError(
+            f"weights: {path.name} was not written by this software "
+            f"(format {metadata.get('format')!r}, expected {_FORMAT!r})"
+        )
+    settings = [metadata.get(name, "") for name in ("config", "record", "calibration")]
+    sha256 = content_sha256(tensors, "".join(settings))
+    if sha256 != metadata.get("sha256"):
+        raise DefectStrainError(
+            f"weights: {path.name} is damaged: its hash is {sha256[:12]}, "
+            f"expected {str(metadata.get('sha256'))[:12]}; get a fresh copy"
+        )
+    values = [json.loads(text) for text in settings]
+    config = TrainConfig.from_dict(values[0])
+    network = ResUNet(config.network)
+    network.load_state_dict(tensors)
+    network.eval()
+    calibration = None if values[2] is None else Calibration.from_dict(values[2])
+    return Weights(network, config, tuple(values[1]), sha256, calibration)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {
+                name: file.get_tensor(name) for name in list(file.keys())
+            }, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise DefectStrainError(
+            f"weights: {path.name} is no safetensors file ({error}); expected a .safetensors file "
+            "(pickled .pt and .pth files are refused, because opening one runs its code)"
+        ) from error

@@ -1,0 +1,282 @@
+"""Write the results of a run into a folder; every file appears whole or not at all.
+
+The files and their columns are listed in ``docs/command-line.md``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import __version__
+from ..crystal.region_files import LABELS_SUFFIX, TABLE_SUFFIX, write_regions
+from ..io.files import atomic_path, sites_table, write_table, write_tiff
+from ..io.out_folder import OutFolder, check_out_dir, writing_into
+from ..io.unfinished import mark_path
+from ..materials import Material
+from ..pipeline.chain import ClassMeasurement, RunResult
+from ..types import STRAIN_COMPONENTS, StrainField
+from .tables import (
+    a_ref_pm,
+    budget_table,
+    columns_table,
+    displacement_table,
+    drift_tables,
+    lattices_table,
+    precision_table,
+    spacings_table,
+    summary,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "RUN_FILE",
+    "check_out_dir",
+    "displacement_table",
+    "planned_files",
+    "provenance",
+    "spacings_table",
+    "summary",
+    "write_detections",
+    "write_measurements",
+    "write_results",
+    "write_run",
+]
+
+RUN_FILE = "run.json"
+FIGURES = "figures"
+DPI = 200
+_TABLES = (
+    *("populations.csv", "spacings.csv", "columns.csv", "displacement.csv"),
+    *("budget.csv", "precision.csv", "lattices.csv"),
+)
+_FIGURES = (*("averages", "spacings", "precision_by_class", "precision", "budget", "displacement"),)
+FRAME = (
+    "lattice frame: x to the right along a zigzag row, y up (row 0 is the largest y), origin at "
+    "the ideal chalcogen column, nearest metal columns at 90, 210 and 330 degrees"
+)
+_PACKAGES = ("numpy", "scipy", "pandas", "scikit-image", "matplotlib", "torch", "tifffile")
+
+
+def planned_files(stems: Iterable[str], material: Material) -> list[str]:
+    """Every file that a run on images of these names may write, relative to its folder."""
+    names = [RUN_FILE, mark_path(Path(), RUN_FILE).name, *_TABLES]
+    for stem in stems:
+        names += [f"{stem}.sites.csv", f"{stem}{LABELS_SUFFIX}", f"{stem}{TABLE_SUFFIX}"]
+        names += [f"{stem}.drift.csv", f"{FIGURES}/drift_{stem}.png"]
+        names.append(f"{FIGURES}/detections_{stem}.png")
+    for name in material.class_names:
+        names += [f"average_{name}.tif", f"strain_{name}.tif", f"strain_{name}.sigma.tif"]
+        names.append(f"{FIGURES}/strain_{name}.png")
+    return names + [f"{FIGURES}/{name}.png" for name in _FIGURES]
+
+
+def write_results(result: RunResult, out_dir: Path | str, force: bool = False) -> list[Path]:
+    """Write everything of a run: tables, images, figures, and `run.json` as the last.
+
+    Parameters
+    ----------
+    result : RunResult
+    out_dir : path
+        Created where it doesn't exist.
+    force : bool
+        Write into a folder that holds something: files of the same names are overwritten, those
+        of an earlier run that this one doesn't write are removed; what isn't as a run wrote it is
+        kept (`out_folder`).
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    DefectStrainError
+        If the folder isn't empty and `force` isn't given, or a file can't be written, for
+        instance because the disk is full.
+    """
+    out_dir = Path(out_dir)
+    check_out_dir(out_dir, force)
+    with writing_into(out_dir, "run", RUN_FILE) as folder:
+        write_detections(result, folder)
+        write_measurements(result, folder)
+        return [*folder.files, write_run(result, folder)]
+
+
+def write_detections(result: RunResult, folder: OutFolder) -> None:
+    """Write columns, regions, populations and the figures of the detected columns.
+
+    ``<stem>.sites.csv``, ``<stem>.regions.tif`` and ``.csv``, ``populations.csv``, and of summed
+    series of frames ``<stem>.drift.csv``.
+    """
+    from .figures import maps as figures  # matplotlib: only where something is drawn
+    from .figures import precision as figures_precision
+
+    for image, sites in zip(result.images, result.sites, strict=True):
+        table = sites_table(sites, image.pixel_size_pm)
+        write_table(folder.place(f"{image.name}.sites.csv"), table)
+        drawn = folder.place(f"{FIGURES}/detections_{image.name}.png")
+        _write_figure(figures.detections_figure(image, sites, result.material), drawn)
+    for image, regions in zip(result.images, result.regions, strict=False):
+        write_regions(regions, folder.place, image.name, image.pixel_size_pm)
+    write_table(folder.place("populations.csv"), result.populations)
+    for name, table in drift_tables(result).items():
+        write_table(folder.place(f"{name}.drift.csv"), table)
+        drawn = folder.place(f"{FIGURES}/drift_{name}.png")
+        _write_figure(figures_precision.drift_figure(table, name), drawn)
+
+
+def write_measurements(result: RunResult, folder: OutFolder) -> None:
+    """Write spacings, columns, displacements, averages, strain and their figures."""
+    if not result.measurements:
+        return
+    tables = {
+        "spacings.csv": spacings_table(result),
+        "columns.csv": columns_table(result),
+        "displacement.csv": displacement_table(result),
+        "budget.csv": budget_table(result),
+        "precision.csv": precision_table(result),
+        "lattices.csv": lattices_table(result),
+    }
+    for name, table in tables.items():
+        write_table(folder.place(name), table)
+    for name, measurement in result.measurements.items():
+        _write_class(result, name, measurement, folder)
+    for name, figure in _measurement_figures(result).items():
+        _write_figure(figure, folder.place(f"{FIGURES}/{name}.png"))
+
+
+def write_run(result: RunResult, folder: OutFolder) -> Path:
+    """Write ``run.json``, which says how the other files came about: the folder is whole."""
+    return folder.finish(
+        {
+            **provenance(result),
+            "versions": _versions(),
+            "images": [
+                {
+                    "name": image.name,
+                    "shape": list(image.data.shape),
+                    "pixel_size_pm": image.pixel_size_pm,
+                    "calibration": image.metadata.get("calibration"),
+                    "metadata": {
+                        key: value
+                        for key, value in image.metadata.items()
+                        if key != "simulation"  # the file itself holds it
+                    },
+                    "columns": len(sites),
+                }
+                for image, sites in zip(result.images, result.sites, strict=True)
+            ],
+            "failed": list(result.failed),
+            "a_ref_pm": a_ref_pm(result),
+            "seconds": dict(result.seconds),
+            "warnings": list(result.warnings),
+        }
+    )
+
+
+def provenance(result: RunResult) -> dict[str, Any]:
+    """What every result carries: software, version, weights, all parameters."""
+    return {
+        "software": "napari-defectstrain",
+        "version": __version__,
+        "weights_sha256": result.weights_sha256,
+        "parameters": result.config.to_dict(),
+    }
+
+
+def _write_class(
+    result: RunResult, name: str, measurement: ClassMeasurement, folder: OutFolder
+) -> None:
+    average = measurement.average
+    centre = (average.mean.shape[0] - 1) / 2
+    metadata = {
+        **provenance(result),
+        "class": name,
+        "n": average.n,
+        "n_excluded": average.n_excluded,
+        "expected_purity": average.purity,
+        "expected_contaminants": dict(average.contaminants),
+        "unit": "mean height of a metal column",
+        "frame": FRAME,
+        "lattice_pm": average.a_pm,
+        "step_pm": average.step_pm,
+        "origin_px": [centre, centre],
+    }
+    path = folder.place(f"average_{name}.tif")
+    write_tiff(path, average.mean.astype(np.float32), average.step_pm, metadata)
+    if measurement.strain is not None:
+        _write_strain(measurement.strain, metadata, folder)
+
+
+def _write_strain(strain: StrainField, metadata: dict[str, Any], folder: OutFolder) -> None:
+    step_pm = float(abs(strain.x_pm[1] - strain.x_pm[0]))
+    metadata = {
+        **metadata,
+        "unit": "fraction, tension positive; rotation in radians, counter-clockwise positive",
+        "step_pm": step_pm,
+        # pixel of the lattice frame's origin, and the grid itself
+        "origin_px": [float(strain.y_pm[0] / step_pm), float(-strain.x_pm[0] / step_pm)],
+        "x_pm": strain.x_pm.tolist(),
+        "y_pm": strain.y_pm.tolist(),
+        "smoothing_pm": strain.smoothing_pm,
+    }
+    for maps, suffix in ((strain.components, ""), (strain.sigma, ".sigma")):
+        path = folder.place(f"strain_{strain.class_name}{suffix}.tif")
+        stack = np.stack([maps[name] for name in STRAIN_COMPONENTS]).astype(np.float32)
+        write_tiff(path, stack, step_pm, metadata, channels=STRAIN_COMPONENTS)
+
+
+def _measurement_figures(result: RunResult) -> dict[str, Figure]:
+    from .figures import maps as figures
+    from .figures import precision as figures_precision
+    from .figures import spacings as figures_spacings
+
+    measured = result.measurements
+    displacements = {n: m.displacement for n, m in measured.items() if m.displacement is not None}
+    strains = {n: m.strain for n, m in measured.items() if m.strain is not None}
+    averages = {n: m.average for n, m in measured.items()}
+    drawn = {
+        "averages": figures.averages_figure(result.stacks, averages),
+        "spacings": figures_precision.spacing_figure(
+            {n: m.single_spacing_pm.ravel() for n, m in measured.items()},
+            {n: m.spacing for n, m in measured.items()},
+            result.material,
+        ),
+        "precision_by_class": figures_spacings.precision_rows_figure(measured, result.material),
+    }
+    reference = result.material.class_names[1]
+    curve = measured[reference].precision
+    if curve is not None:
+        drawn["precision"] = figures_precision.precision_figure(curve, reference)
+    if budgets := {n: m.budget for n, m in measured.items() if m.budget is not None}:
+        drawn["budget"] = figures_precision.budget_figure(budgets, result.material)
+    if displacements:
+        drawn["displacement"] = figures.displacement_figure(
+            averages, displacements, strains, result.material
+        )
+    for name, strain in strains.items():
+        drawn[f"strain_{name}"] = figures.strain_figure(strain, displacements[name])
+    return drawn
+
+
+def _write_figure(figure: Figure, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions

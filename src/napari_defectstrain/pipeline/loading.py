@@ -1,0 +1,245 @@
+"""Images for the pipeline: read, registered where they are frames, named apart, calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..crystal.calibration import estimate_pixel_size
+from ..failures import Failures
+from ..frames.drift import DRIFT_TABLE, drift_table, frame_time_s
+from ..frames.register import FrameConfig, register_frames
+from ..io.files import read_images
+from ..materials import Material
+from ..types import CalibratedImage, DefectStrainError, Progress, no_progress
+
+CALIBRATION_TOLERANCE = 0.02
+"""Difference between the calibration and the lattice that is worth a warning (fraction)."""
+
+CALIBRATED_BY_LATTICE = "lattice"
+"""Value of an image's metadata ``calibration`` where its pixel size comes from its lattice."""
+
+PIXEL_SIZE_BY_LATTICE = "pixel_size_by_lattice_pm"
+"""Key of the metadata for the pixel size that the lattice gives, whatever is used [pm]."""
+
+
+def load_images(
+    paths: Sequence[Path | str],
+    frames: bool = False,
+    progress: Progress = no_progress,
+    series: FrameConfig | None = None,
+    failures: Failures | None = None,
+) -> tuple[list[CalibratedImage], tuple[str, ...]]:
+    """Read all images, and check them, before any work starts.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Image files.
+    frames : bool
+        True: the images of one file are frames of one region (registered and summed); False:
+        they are separate images.
+    progress : Progress
+    series : FrameConfig, optional
+        How frames are registered and summed.
+    failures : Failures, optional
+        Collects files that can't be read, which are left out; else the first is raised.
+
+    Returns
+    -------
+    images : list of CalibratedImage
+        Under distinct names, the same whatever is left out.
+    warnings : tuple of str
+
+    Raises
+    ------
+    DefectStrainError
+        If a file is no image that can be measured, or none of them is; the message names it.
+    """
+    failures = failures or Failures(strict=True)
+    images: list[CalibratedImage | None] = []
+    stems: list[str] = []
+    warnings = []
+    for i, path in enumerate(paths):
+        file_name = Path(path).name
+        progress(i / len(paths), f"reading {file_name}")
+        found: list[CalibratedImage] = []
+        with failures.left_out(file_name):
+            found = read_images(Path(path))
+            if frames and len(found) > 1:
+                part = subprogress(progress, i / len(paths), (i + 1) / len(paths))
+                found = [sum_frames(found, Path(path).stem, part, series)]
+        if not found:  # its name stays taken: the others keep theirs, and their tables
+            images.append(None)
+            stems.append(Path(path).stem)
+            continue
+        if len(found) > 1:
+            warnings.append(
+                f"{file_name}: holds {len(found)} images, taken as separate images; if they "
+                "are frames of one region, say so (frames) and they are registered and summed"
+            )
+        warnings += [f"{file_name}: {text}" for text in found[0].metadata.get("warnings", ())]
+        images += found
+        stems += [image.name for image in found]
+    names = distinct_names(stems)
+    named = [replace(im, name=n) for im, n in zip(images, names, strict=True) if im is not None]
+    failures.check_any_left(named)
+    return named, tuple(warnings)
+
+
+def sum_frames(
+    frames: Sequence[CalibratedImage],
+    name: str,
+    progress: Progress = no_progress,
+    config: FrameConfig | None = None,
+) -> CalibratedImage:
+    """Register the frames of one region and sum the good ones over the field they all show.
+
+    Returns
+    -------
+    CalibratedImage
+        With the number of frames summed (``frames``), that of all (``frames_taken``), the rows of
+        the drift table (``drift_table``, see `drift.drift_of`) and the field summed
+        (``region_px``) in its metadata, and what was doubtful or left out under ``warnings``.
+
+    Raises
+    ------
+    DefectStrainError
+        If the frames differ in shape, have no field in common, or do not show the same region.
+    """
+    shapes = {frame.data.shape for frame in frames}
+    if len(shapes) > 1:
+        raise DefectStrainError(f"{name}: got frames of shapes {shapes}, expected all the same")
+    try:
+        found = register_frames(np.stack([frame.data for frame in frames]), config, progress)
+    except DefectStrainError as error:
+        raise DefectStrainError(f"{name}: {error}") from error
+    first = frames[0]
+    seconds = frame_time_s(first.metadata, first.data.shape)
+    table = drift_table(found, first.pixel_size_pm, seconds)
+    metadata = {
+        **first.metadata,
+        "frames": int((~found.bad).sum()),
+        "frames_taken": len(frames),
+        "region_px": list(found.region),
+        DRIFT_TABLE: table.astype(object).where(table.notna(), None).to_dict("records"),
+        "warnings": [*first.metadata.get("warnings", ()), *found.notes],
+    }
+    metadata.pop("frame", None)
+    return replace(first, data=found.summed, name=name, metadata=metadata)
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """The names, with ``_2``, ``_3``, ... after those that came before.
+
+    >>> distinct_names(["a", "b", "a", "a_2"])
+    ['a', 'b', 'a_2', 'a_2_2']
+    """
+    taken: list[str] = []
+    for name in names:
+        new, count = name, 1
+        while new in taken:
+            count += 1
+            new = f"{name}_{count}"
+        taken.append(new)
+    return taken
+
+
+def calibrate(
+    image: CalibratedImage, material: Material, pixel_size_pm: float | None = None
+) -> tuple[CalibratedImage, tuple[str, ...]]:
+    """Give an image its pixel size: the given one, else the file's, else the lattice's.
+
+    Where there is a calibration, the lattice only checks it.
+
+    Parameters
+    ----------
+    image : CalibratedImage
+    material : Material
+        Gives the lattice constant.
+    pixel_size_pm : float, optional
+        Comes before what the file says [pm].
+
+    Returns
+    -------
+    image : CalibratedImage
+        With a pixel size; metadata ``calibration`` says where it comes from: ``given``, ``file`` or
+        ``lattice``.
+    warnings : tuple of str
+        What was found, where that is news to the user.
+
+    Raises
+    ------
+    DefectStrainError
+        If no lattice is found, or it contradicts the file altogether.
+    """
+    expected, origin = image.pixel_size_pm, "file"
+    if image.metadata.get("calibration") == CALIBRATED_BY_LATTICE:
+        origin = CALIBRATED_BY_LATTICE
+    if pixel_size_pm is not None:
+        expected, origin = pixel_size_pm, "given"
+    try:
+        found, text = _by_lattice(image, material, expected)
+    except DefectStrainError:
+        if expected is None:
+            raise
+        if origin == "given":  # the user knows better than a power spectrum
+            return _calibrated(image, expected, expected, origin), ()
+        _explain_contradiction(image, material, expected)
+        raise
+    if expected is None:
+        calibrated = _calibrated(image, found, found, CALIBRATED_BY_LATTICE)
+        return calibrated, (f"{image.name}: not calibrated; {text}, which is taken",)
+    calibrated = _calibrated(image, expected, found, origin)
+    if abs(found / expected - 1) <= CALIBRATION_TOLERANCE:
+        return calibrated, ()
+    warning = (
+        f"{image.name}: {'given' if origin == 'given' else 'calibrated as'} {expected:.4g} pm per "
+        f"pixel, but {text} ({100 * (expected / found - 1):+.1f} %): another material, or a "
+        "calibration that is off; it is kept"
+    )
+    return calibrated, (warning,)
+
+
+def _calibrated(
+    image: CalibratedImage, pixel_pm: float, lattice_pm: float, origin: str
+) -> CalibratedImage:
+    metadata = {**image.metadata, "calibration": origin, PIXEL_SIZE_BY_LATTICE: lattice_pm}
+    return replace(image, pixel_size_pm=pixel_pm, metadata=metadata)
+
+
+def _by_lattice(
+    image: CalibratedImage, material: Material, expected_pm: float | None
+) -> tuple[float, str]:
+    try:
+        estimate = estimate_pixel_size(image.data, material.lattice_pm, expected_pm)
+    except DefectStrainError as error:
+        raise DefectStrainError(f"{image.name}: {error}") from error
+    return estimate.pixel_size_pm, (
+        f"the lattice of {material.name} (a = {material.lattice_pm:g} pm) gives "
+        f"{estimate.pixel_size_pm:.4g} ± {estimate.sigma_pm:.1g} pm per pixel"
+    )
+
+
+def _explain_contradiction(image: CalibratedImage, material: Material, expected_pm: float) -> None:
+    """Raise with what the lattice says without regard to the file; return where it says nothing."""
+    try:
+        _, text = _by_lattice(image, material, None)
+    except DefectStrainError:
+        return
+    raise DefectStrainError(
+        f"{image.name}: got a calibration of {expected_pm:.4g} pm per pixel, but {text}; check the "
+        "calibration and the material, or give the pixel size by hand"
+    )
+
+
+def subprogress(progress: Progress, start: float, stop: float, prefix: str = "") -> Progress:
+    """A progress callback for a part of a longer job, from `start` to `stop` of it."""
+
+    def part(fraction: float, message: str) -> None:
+        progress(start + fraction * (stop - start), prefix + message)
+
+    return part
