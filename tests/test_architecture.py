@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 TOOLKITS = {"napari", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "superqt"}
 """What only the widgets may import."""
 
-LAZY = {"torch": ("detect",), "matplotlib": ("figures", "widgets")}
+LAZY = {"torch": ("detect",), "matplotlib": ("output/figures", "widgets")}
 """What is heavy to import, and the only places that may do so when they are imported."""
 
 MAX_LINES = 400
@@ -58,13 +58,13 @@ CORE = [
     for path in MODULES
     if not relative(path).startswith("widgets/")
     and not relative(path).endswith("__main__.py")
-    and not relative(path).startswith("figures")
+    and not relative(path).startswith("output/figures/")
     and (not relative(path).startswith("detect/") or path.stem in WITHOUT_TORCH)
 ]
 
 
 def test_core_is_not_empty():
-    for name in ("io", "lattice", "pipeline", "cli", "types"):
+    for name in ("io.files", "crystal.lattice", "pipeline.chain", "cli.main", "types"):
         assert f"napari_defectstrain.{name}" in CORE
 
 

@@ -277,7 +277,7 @@ def test_settings_round_trip_and_reject_nonsense():
 
 
 def test_thirty_frames_that_lose_atoms_still_register():
-    frames = tifffile.imread(Path(__file__).parents[1] / "sample_data" / "dose_series.tif")
+    frames = tifffile.imread(Path(__file__).parents[2] / "sample_data" / "dose_series.tif")
     assert len(frames) == 30
     found = register_frames(frames, RIGID)
     assert not found.bad.any() and not found.ambiguous.any()

@@ -32,18 +32,18 @@ EXIT_ERROR = 2
 EXIT_LEFT_OUT = 3
 
 COMMANDS = {
-    "run": ("from images to strain maps", "cli", "add_run", "run"),
-    "detect": ("find and count the defects only", "cli", "add_run", "detect"),
+    "run": ("from images to strain maps", "main", "add_run", "run"),
+    "detect": ("find and count the defects only", "main", "add_run", "detect"),
     "columns": (
-        *("fit every column of single images", "cli_columns"),
+        *("fit every column of single images", "columns"),
         *("add_arguments", "fit_columns"),
     ),
-    "simulate": ("make images with known truth", "cli_simulate", "add_arguments", "simulate"),
+    "simulate": ("make images with known truth", "simulate", "add_arguments", "simulate"),
     "evaluate": (
-        *("how good a detection is, against truth", "cli_evaluate"),
+        *("how good a detection is, against truth", "evaluate"),
         *("add_arguments", "evaluate"),
     ),
-    "train": ("train the network on simulated images", "cli_train", "add_train", "run_train"),
+    "train": ("train the network on simulated images", "train", "add_train", "run_train"),
 }
 """Each command: what it does, and where the functions are that add its arguments and run it."""
 

@@ -20,7 +20,7 @@ from napari_defectstrain.materials import WSE2
 from napari_defectstrain.types import CalibratedImage, DefectStrainError
 
 SIGMA, SPACING, PEAK, BACKGROUND = 3.0, 14, 200.0, 20.0
-SAMPLES = Path(__file__).parents[1] / "sample_data"
+SAMPLES = Path(__file__).parents[3] / "sample_data"
 EXACT = {"double_precision": True, "tolerance_px": 1e-8, "max_iterations": 60}
 
 
