@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ class Failure:
     reason: str
 
     def __str__(self) -> str:
-        return self.reason if self.name in self.reason else f"{self.name}: {self.reason}"
+        named = re.search(rf"(?<!\w){re.escape(self.name)}(?!\w)", self.reason)
+        return self.reason if named else f"{self.name}: {self.reason}"
 
 
 class Failures:

@@ -222,11 +222,11 @@ def _found(options: argparse.Namespace, progress: Progress) -> RunResult:
         options.images, config.frames, series=config.series, failures=failures
     )
     _check_inputs(options, [image.name for image in images], config)
-    say_warnings(notes)
     sites = None
     if options.sites is not None:
         images, sites, more = read_tables(options.sites, images, config.material, failures)
         notes += more
+    say_warnings(notes)
     regions = None
     if options.regions is not None:
         regions = read_folder(options.regions, [image.name for image in images])

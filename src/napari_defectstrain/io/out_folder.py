@@ -95,20 +95,25 @@ def check_inputs(out_dir: Path, names: Iterable[str], inputs: Iterable[Path | No
     """
     results: dict[tuple[int, int], str] = {}
     for name in names:
-        with suppress(OSError, ValueError):
-            found = (out_dir / name).stat()
-            results[found.st_dev, found.st_ino] = name
+        identity = _identity(out_dir / name)
+        if identity is not None:
+            results[identity] = name
     for path in inputs:
-        if path is None or not results:
-            continue
-        with suppress(OSError, ValueError):
-            found = path.stat()
-            name = results.get((found.st_dev, found.st_ino), "")
-            if name:
-                raise DefectStrainError(
-                    f"{path}: is read, and would be replaced by the result {name}; choose another "
-                    "folder with --out"
-                )
+        identity = None if path is None else _identity(path)
+        if identity in results:
+            raise DefectStrainError(
+                f"{path}: is read, and would be replaced by the result {results[identity]}; choose "
+                "another folder with --out"
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What is the same for all links to a file; None where there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # a name that can't be one
+        return None
+    return found.st_dev, found.st_ino
 
 
 class OutFolder:
