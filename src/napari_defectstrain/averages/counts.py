@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..crystal.calibration import CALIBRATED_BY_LATTICE
 from ..crystal.regions import Regions
 from ..materials import ROLES
-from ..pipeline.loading import CALIBRATED_BY_LATTICE
 from ..types import CalibratedImage, DefectStrainError, ImageLattice, IntArray, Sites
 from .average import STACKED_ROLES, AverageConfig
 from .candidates import find_candidates, thin_reference

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..crystal.calibration import CALIBRATED_BY_LATTICE
 from ..crystal.honeycomb import index_columns
 from ..crystal.lattice import decompose, fit_lattice
 from ..crystal.regions import LabelArray, Regions
-from ..pipeline.loading import CALIBRATED_BY_LATTICE
 from ..types import (
     BoolArray,
     CalibratedImage,

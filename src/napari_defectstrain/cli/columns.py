@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..columns.averages.types import MODELS
 from ..columns.images.types import NOISES, ImageColumnConfig, ImageColumns
+from ..columns.types import MODELS
 from ..failures import Failures
 from ..io.files import read_settings, write_table
 from ..io.out_folder import check_inputs, check_out_dir, settings_of, writing_into
@@ -53,8 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def fit_columns(options: argparse.Namespace, progress: Progress) -> int:
     """Fit every column of each image; write and print the tables."""
     from ..columns.images.measure import fit_image_columns
-    from ..pipeline.loading import load_images, subprogress
+    from ..pipeline.loading import load_images
     from ..precision.image_spacings import single_image_spacings, spacings_table
+    from ..progress import subprogress
 
     config = _config(options)
     if options.shells not in range(4):

@@ -161,7 +161,7 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
     """From images to strain maps."""
     from ..output import results
     from ..pipeline import chain as pipeline
-    from ..pipeline.loading import subprogress
+    from ..progress import subprogress
     from ..types import DefectStrainError
 
     found = _found(options, subprogress(progress, 0.0, 0.6))

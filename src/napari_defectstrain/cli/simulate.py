@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def simulate(options: argparse.Namespace, progress: Progress) -> int:
     """Make images with known truth."""
-    from ..pipeline.loading import subprogress
+    from ..progress import subprogress
     from ..simulate.dataset import simulate_image, simulate_series
     from ..simulate.samples import simulated_files, write_simulated
 

@@ -9,6 +9,9 @@ from scipy.ndimage import maximum_filter, uniform_filter
 
 from ..types import DefectStrainError, FloatArray
 
+CALIBRATED_BY_LATTICE = "lattice"
+"""Value of an image's metadata ``calibration`` where its pixel size comes from its lattice."""
+
 TILE = 1024  # px; larger pictures are judged by several tiles of this side
 PIXEL_RANGE_PM = (5.0, 70.0)
 MIN_SIDE = 64

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config import Config
+from ..progress import subprogress
 from ..types import BoolArray, DefectStrainError, FloatArray, Progress, no_progress
 from .bad import find_bad_frames
 from .scan_lines import MIN_FRAMES, LineShifts, measure_lines
@@ -140,25 +141,27 @@ def register_frames(
     if len(looked) == 1:
         return _single(stack, int(looked[0]), config)
     step = config.max_step_px or min(stack.shape[1:]) / 4
-    coarse = coarse_shifts(stack[looked] if alone.any() else stack, step, _part(progress, 0, 0.4))
+    coarse = coarse_shifts(
+        stack[looked] if alone.any() else stack, step, subprogress(progress, 0, 0.4)
+    )
     shift, ambiguous = np.full((count, 2), np.nan), np.zeros(count, dtype=bool)
     shift[looked], ambiguous[looked] = coarse.shift_px, coarse.ambiguous
     used = ~np.isnan(shift[:, 0])
     fits: list[FrameFit | None] = [None] * count
     for sweep in range(REFINEMENTS):
-        part = _part(progress, 0.4 + 0.1 * sweep, 0.5 + 0.1 * sweep)
+        part = subprogress(progress, 0.4 + 0.1 * sweep, 0.5 + 0.1 * sweep)
         _refine(stack, used, used, shift, fits, None, part)
     bad, reason = _judge(stack, fits, shift, alone, config)
     if (used & bad).any():
-        _refine(stack, used, ~bad, shift, fits, None, _part(progress, 0.6, 0.7))
+        _refine(stack, used, ~bad, shift, fits, None, subprogress(progress, 0.6, 0.7))
     used = ~bad
     sigma = np.array([f.sigma_px if f else [np.nan, np.nan] for f in fits])
-    lines, notes = _lines(stack, used, shift, config, _part(progress, 0.7, 0.9))
+    lines, notes = _lines(stack, used, shift, config, subprogress(progress, 0.7, 0.9))
     if lines is not None:
         shift[:, 1] += lines.mean_px
-        _refine(stack, used, used, shift, fits, lines.shift_px, _part(progress, 0.9, 0.95))
+        _refine(stack, used, used, shift, fits, lines.shift_px, subprogress(progress, 0.9, 0.95))
     shift -= shift[int(np.argmax(used))]
-    summed, region = _summed(stack, used, shift, lines, _part(progress, 0.95, 1.0))
+    summed, region = _summed(stack, used, shift, lines, subprogress(progress, 0.95, 1.0))
     return FrameRegistration(
         shift_px=shift,
         sigma_px=sigma,
@@ -343,10 +346,3 @@ def _remarks(ambiguous: BoolArray, bad: BoolArray, reason: list[str]) -> list[st
         more = f"; and {int(bad.sum()) - 5} more" if bad.sum() > 5 else ""
         notes.append(f"{int(bad.sum())} of {len(bad)} frames left out ({listed}{more})")
     return notes
-
-
-def _part(progress: Progress, start: float, stop: float) -> Progress:
-    def part(fraction: float, message: str) -> None:
-        progress(start + fraction * (stop - start), message)
-
-    return part

@@ -1,0 +1,10 @@
+"""Files in, tables out: microscope files, pictures, tables of columns, JSON; checked, atomic.
+
+Where to look: `files` (what others call), `formats` (a decoder for each kind of file: add new
+ones there), `tiff`, `rasters` (what a grey image is), `tables` (``sites.csv``). Imports the words
+only.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -22,21 +22,19 @@ from ..crystal.regions import Regions, check_regions, region_summary
 from ..failures import Failures
 from ..io.files import validate_image
 from ..materials import Material, get_material
+from ..progress import subprogress
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
 from .class_measurement import measure_classes, measure_spacings
 from .loading import (
-    CALIBRATED_BY_LATTICE,
     CALIBRATION_TOLERANCE,
     PIXEL_SIZE_BY_LATTICE,
     calibrate,
     distinct_names,
     load_images,
-    subprogress,
 )
 from .runs import ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
-    "CALIBRATED_BY_LATTICE",
     "CALIBRATION_TOLERANCE",
     "ClassMeasurement",
     "RunConfig",

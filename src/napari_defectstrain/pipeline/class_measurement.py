@@ -15,10 +15,10 @@ from ..precision.budget import ErrorBudget, error_budget
 from ..precision.curve import precision_against_n, spacing_bound_pm
 from ..precision.known_biases import KnownBias, without_known_biases
 from ..precision.summary import single_window_spacings, summarise_spacings
+from ..progress import subprogress
 from ..strain.displacement import displacement_field
 from ..strain.field import strain_field
 from ..types import ClassStack, DefectStrainError, Progress, no_progress
-from .loading import subprogress
 from .runs import ClassMeasurement, RunConfig
 
 

@@ -8,19 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..crystal.calibration import estimate_pixel_size
+from ..crystal.calibration import CALIBRATED_BY_LATTICE, estimate_pixel_size
 from ..failures import Failures
 from ..frames.drift import DRIFT_TABLE, drift_table, frame_time_s
 from ..frames.register import FrameConfig, register_frames
 from ..io.files import read_images
 from ..materials import Material
+from ..progress import subprogress
 from ..types import CalibratedImage, DefectStrainError, Progress, no_progress
 
 CALIBRATION_TOLERANCE = 0.02
 """Difference between the calibration and the lattice that is worth a warning (fraction)."""
-
-CALIBRATED_BY_LATTICE = "lattice"
-"""Value of an image's metadata ``calibration`` where its pixel size comes from its lattice."""
 
 PIXEL_SIZE_BY_LATTICE = "pixel_size_by_lattice_pm"
 """Key of the metadata for the pixel size that the lattice gives, whatever is used [pm]."""
@@ -234,12 +232,3 @@ def _explain_contradiction(image: CalibratedImage, material: Material, expected_
         f"{image.name}: got a calibration of {expected_pm:.4g} pm per pixel, but {text}; check the "
         "calibration and the material, or give the pixel size by hand"
     )
-
-
-def subprogress(progress: Progress, start: float, stop: float, prefix: str = "") -> Progress:
-    """A progress callback for a part of a longer job, from `start` to `stop` of it."""
-
-    def part(fraction: float, message: str) -> None:
-        progress(start + fraction * (stop - start), prefix + message)
-
-    return part

@@ -7,7 +7,6 @@ import exact_images
 import numpy as np
 import pytest
 
-from napari_defectstrain.columns.averages.types import FLAGS
 from napari_defectstrain.columns.images.background import SplineSurface
 from napari_defectstrain.columns.images.derivatives import Patches, SeparableProfile, information
 from napari_defectstrain.columns.images.measure import ImageColumnConfig, fit_image_columns
@@ -15,6 +14,7 @@ from napari_defectstrain.columns.images.noise import estimate_noise
 from napari_defectstrain.columns.images.rendering import ColumnRenderer, Shape
 from napari_defectstrain.columns.images.system import marginal_covariance
 from napari_defectstrain.columns.profiles import gaussian_profile, spline_profile
+from napari_defectstrain.columns.types import FLAGS
 from napari_defectstrain.io.files import read_images, read_sites
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.types import CalibratedImage, DefectStrainError

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from napari_defectstrain.cli.main import main
+from napari_defectstrain.detect.network.calibration import Calibration
 from napari_defectstrain.detect.network.condition import N_CONDITIONS, material_condition
 from napari_defectstrain.detect.network.config import NetworkConfig, TrainConfig
 from napari_defectstrain.detect.network.network import ResUNet
@@ -18,11 +19,7 @@ from napari_defectstrain.detect.network.weights_file import (
     load_weights,
     save_weights,
 )
-from napari_defectstrain.detect.training.calibrate import (
-    Calibration,
-    fit_correction,
-    labelled_columns,
-)
+from napari_defectstrain.detect.training.calibrate import fit_correction, labelled_columns
 from napari_defectstrain.detect.training.train import (
     draw_example,
     fraction_done,

@@ -16,8 +16,9 @@ from dataclasses import replace
 import numpy as np
 
 from ...types import ClassAverage, DefectStrainError, FloatArray, no_progress
+from ..types import FLAGS
 from .models import Start, fit_single, fit_together
-from .types import FLAGS, ColumnConfig, ColumnFitModel
+from .types import ColumnConfig, ColumnFitModel
 
 
 def simulate_averages(

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...progress import subprogress
 from ...types import ClassAverage, ClassStack, FloatArray, Progress, no_progress
+from ..types import FLAGS, MODELS
 from .correction import column_bias, corrected, simulate_averages
 from .models import Start, fit_single, fit_start, fit_together
 from .probe_groups import combine, split_by_probe
 from .types import (
-    FLAGS,
-    MODELS,
     Alternative,
     ColumnConfig,
     ColumnFitModel,
@@ -65,8 +65,8 @@ def fit_columns(
     check_averages(averages, config)
     if config.model == "gaussian":
         return {name: fit_single(a, config) for name, a in averages.items()}
-    start = fit_start(averages, config, _part(progress, 0.0, 0.4))
-    return fit_together(averages, config, start, _part(progress, 0.4, 1.0))
+    start = fit_start(averages, config, subprogress(progress, 0.0, 0.4))
+    return fit_together(averages, config, start, subprogress(progress, 0.4, 1.0))
 
 
 def influence(model: ColumnFitModel, stack: ClassStack) -> FloatArray:
@@ -134,7 +134,7 @@ def measure_columns(
         return _measure_together(stacks, averages, config, progress)
     measured = []
     for done, group in enumerate(groups):
-        share = _part(progress, done / len(groups), (done + 1) / len(groups))
+        share = subprogress(progress, done / len(groups), (done + 1) / len(groups))
         measured.append(_measure_together(group.stacks, group.averages(), config, share))
     combined = combine(groups, measured)
     return {name: combined[name] for name in averages}
@@ -147,23 +147,23 @@ def _measure_together(
     progress: Progress,
 ) -> dict[str, ColumnMeasurement]:
     """Windows of one probe width: the model, its check, and the other models beside it."""
-    start = fit_start(averages, config, _part(progress, 0.0, 0.2))
-    models = checks = _fit(averages, config, start, _part(progress, 0.2, 0.4))
+    start = fit_start(averages, config, subprogress(progress, 0.0, 0.2))
+    models = checks = _fit(averages, config, start, subprogress(progress, 0.2, 0.4))
     if config.model == "profile":
         loose = CHECK_PRIOR * config.prior_sigma
         other = config.replace(n_coefficients=config.check_coefficients, prior_sigma=loose)
-        checks = fit_together(averages, other, start, _part(progress, 0.4, 0.6))
+        checks = fit_together(averages, other, start, subprogress(progress, 0.4, 0.6))
     fitted = {config.model: models}
     if config.compare:
         fitted |= {
-            m: _fit(averages, config.replace(model=m), start, _part(progress, 0.6, 0.8))
+            m: _fit(averages, config.replace(model=m), start, subprogress(progress, 0.6, 0.8))
             for m in MODELS
             if m != config.model
         }
-    biases = _biases(averages, config, start, fitted, _part(progress, 0.8, 0.95))
+    biases = _biases(averages, config, start, fitted, subprogress(progress, 0.8, 0.95))
     if config.model == "profile" and config.compare and not config.asymmetric:
         free = config.replace(asymmetric=True)
-        fitted["asymmetric"] = fit_together(averages, free, start, _part(progress, 0.95, 1.0))
+        fitted["asymmetric"] = fit_together(averages, free, start, subprogress(progress, 0.95, 1.0))
         # the profile is a special case: what it would find on its own simulation is itself
         biases["asymmetric"] = {n: np.zeros_like(m.fits.position_pm) for n, m in models.items()}
     response = {m: {n: influence(f, stacks[n]) for n, f in by.items()} for m, by in fitted.items()}
@@ -225,10 +225,6 @@ def _biases(
         alike = config.replace(model=model)
         biases[model] = column_bias(structures, simulated, fitted[model], alike, start)
     return biases
-
-
-def _part(progress: Progress, low: float, high: float) -> Progress:
-    return lambda fraction, message: progress(low + fraction * (high - low), message)
 
 
 def _project(operator: FloatArray, model: ColumnFitModel, stack: ClassStack) -> FloatArray:

@@ -12,6 +12,7 @@ from ...types import BoolArray, ClassAverage, ColumnFits, FloatArray, IntArray, 
 from ..asymmetry import no_terms
 from ..noise import NoiseModel, fit_noise
 from ..profiles import ColumnProfile, FourierWindow, gaussian_profile, spline_profile
+from ..types import FLAGS
 from .crowded import Geometry, State, Structure, start_state
 from .joint import (
     FULL_BLUR,
@@ -23,7 +24,7 @@ from .joint import (
     target_of,
 )
 from .single import fit_single_gaussians
-from .types import FLAGS, ColumnConfig, ColumnFitModel, fit_radius_pm
+from .types import ColumnConfig, ColumnFitModel, fit_radius_pm
 
 START_TOLERANCE_PM = 0.3
 

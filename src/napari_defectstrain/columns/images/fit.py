@@ -209,14 +209,7 @@ class ImageFitter:
                 free = (
                     self.free_shape(state, patches, inverse, points, equations) if learn else None
                 )
-            columns, background = (
-                step[..., 0]
-                for step in equations.solve(
-                    patches.project(pull)[..., None],
-                    self.surface.adjoint(pull)[..., None],
-                    SOLVE_TOLERANCE,
-                )
-            )
+            columns, background = self._step(equations, patches, pull)
             if i >= SWIFT_STEPS:
                 columns, background = steadied(columns, background)
             by_shape: FloatArray = np.zeros(len(state.shape.amount))
@@ -233,6 +226,21 @@ class ImageFitter:
             settled = max(typical, before) if near else typical
             if (stale or not rebuild) and settled < tolerance_px:
                 break
+        return self._end(state, noise, model, moved)
+
+    def _step(
+        self, equations: NormalEquations, patches: Patches, pull: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Step of the columns, `(N, 3)`, and of the background that a weighted misfit asks for."""
+        columns, background = equations.solve(
+            patches.project(pull)[..., None], self.surface.adjoint(pull)[..., None], SOLVE_TOLERANCE
+        )
+        return columns[..., 0], background[..., 0]
+
+    def _end(
+        self, state: ImageState, noise: NoiseModel, model: FloatArray, moved: FloatArray
+    ) -> ImageFit:
+        """The fit with the noise and the information at its end."""
         if self.config.noise != "poisson":
             noise = self.noise(model)
         separable = SeparableProfile(state.shape.profile, self.sigma, model.dtype)

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from ...types import BoolArray, CalibratedImage, FloatArray, IntArray, Progress, no_progress
-from ..averages.types import FLAGS
 from ..profiles import MIN_COEFFICIENTS, ColumnProfile, gaussian_profile, spline_profile
+from ..types import FLAGS
 from .background import SplineSurface
 from .fit import BRIGHT_PERCENTILE, ImageFit, ImageFitter, ImageState, Pixels
 from .rendering import Shape

@@ -8,8 +8,8 @@ import numpy as np
 
 from ...config import Config
 from ...types import BoolArray, DefectStrainError, FloatArray, IntArray
-from ..averages.types import FLAGS, MODELS
 from ..profiles import MIN_COEFFICIENTS, ColumnProfile
+from ..types import FLAGS, MODELS
 
 NOISES = ("auto", "poisson", "gaussian")
 

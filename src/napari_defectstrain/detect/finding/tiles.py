@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ...progress import subprogress
 from ...types import DefectStrainError, FloatArray, Progress, no_progress
 from .locate import SEAM_PX, Columns, find_columns, merge_columns
 
@@ -74,9 +75,7 @@ def columns_by_tiles(
         core = todo[0]
         share = (core[0][1] - core[0][0]) * (core[1][1] - core[1][0]) / area
 
-        def part(fraction: float, message: str, start: float = done, share: float = share) -> None:
-            progress(start + fraction * share, message)
-
+        part = subprogress(progress, done, done + share)
         try:
             parts.append(
                 _tile_columns(model, prepared, core, rim, symmetries, min_probability, part)

@@ -18,7 +18,7 @@ from torch import Tensor
 from ... import __version__
 from ...io.writing import atomic_path
 from ...types import DefectStrainError, FloatArray
-from ..training.calibrate import Calibration
+from .calibration import Calibration
 from .config import TrainConfig
 from .network import ResUNet
 

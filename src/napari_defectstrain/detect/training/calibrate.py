@@ -9,9 +9,7 @@ oversamples rare classes, which would call too many columns rare.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,95 +18,16 @@ from scipy.optimize import minimize
 from ...materials import ROLES
 from ...types import FloatArray, IntArray, Progress, no_progress
 from ..finding.locate import assign_classes, find_columns, merge_columns, settle_sublattices
+from ..network.calibration import EPSILON, Calibration, corrected, relative_doubt
 from ..network.condition import material_condition
 from ..network.config import DetectConfig, TrainConfig
 from ..network.device import fast_bfloat16
 from ..network.network import ResUNet
 from .windows import Window, draw_window
 
-_EPS = 1e-7
 _PRIOR = 5.0
-_TYPICAL_DOUBT = 0.03
-_REACH = 1.5
 _STREAM = 2 * 10**6
 """Seed of the images for calibration, apart from those of training and validation."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The correction ``p_k -> exp(slope log p_k + offset_k)``, normalised.
-
-    With ``x = log(doubt / 0.03)``, cut at +-1.5, ``log slope = slope[0] + slope[1] x`` and
-    ``offset_k = offset[k] + offset_by_doubt[k] x``.
-
-    Parameters
-    ----------
-    slope : tuple of float
-        Two numbers.
-    offset, offset_by_doubt : tuples of float
-        One a role.
-    confusion : tuple of tuple of int
-        Columns of the images it was fitted on by true (rows) and given role, after it.
-    overconfidence : tuple of float
-        By role, how many times oftener than the probabilities say a column given that role is of
-        another one, on the same images; at least 1.
-    """
-
-    slope: tuple[float, ...]
-    offset: tuple[float, ...]
-    offset_by_doubt: tuple[float, ...]
-    confusion: tuple[tuple[int, ...], ...]
-    overconfidence: tuple[float, ...]
-
-    def apply(self, probabilities: FloatArray) -> FloatArray:
-        """Corrected probabilities of the columns of one image `(N, 7)`; zeros stay zeros."""
-        parameters = np.array([*self.slope, *self.offset, *self.offset_by_doubt])
-        x = np.full(len(probabilities), relative_doubt(probabilities))
-        return _corrected(np.asarray(probabilities, dtype=float), x, parameters)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """From JSON values."""
-
-        def numbers(name: str) -> tuple[float, ...]:
-            return tuple(float(v) for v in values[name])
-
-        return cls(
-            numbers("slope"),
-            numbers("offset"),
-            numbers("offset_by_doubt"),
-            tuple(tuple(int(n) for n in row) for row in values["confusion"]),
-            numbers("overconfidence"),
-        )
-
-    @classmethod
-    def none(cls) -> Calibration:
-        """The correction that changes nothing."""
-        n = len(ROLES)
-        return cls((0.0, 0.0), (0.0,) * n, (0.0,) * n, ((0,) * n,) * n, (1.0,) * n)
-
-
-def relative_doubt(probabilities: FloatArray) -> float:
-    """``log(doubt / 0.03)`` of an image, cut at +-1.5; 0 without columns off the metal sites."""
-    p = np.asarray(probabilities, dtype=float)
-    unsettled = p[p[:, 0] < 0.5]
-    if len(unsettled) == 0:
-        return 0.0
-    doubt = float(np.mean(1 - unsettled.max(axis=1)))
-    return float(np.clip(np.log(max(doubt, _EPS) / _TYPICAL_DOUBT), -_REACH, _REACH))
-
-
-def _corrected(p: FloatArray, x: FloatArray, parameters: FloatArray) -> FloatArray:
-    n = p.shape[1]
-    slope = np.exp(parameters[0] + parameters[1] * x)
-    with np.errstate(divide="ignore"):
-        log = slope[:, None] * np.log(p) + parameters[2 : 2 + n] + x[:, None] * parameters[2 + n :]
-    scaled = np.exp(log - log.max(axis=1, keepdims=True))
-    return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))
 
 
 def fit_correction(
@@ -125,12 +44,12 @@ def fit_correction(
     true_class : sequence of arrays, `(N_i,)`
     """
     x = np.concatenate([np.full(len(p), relative_doubt(p)) for p in probabilities])
-    p = np.clip(np.concatenate(list(probabilities)), _EPS, 1)
+    p = np.clip(np.concatenate(list(probabilities)), EPSILON, 1)
     truth = np.concatenate(list(true_class))
     log_p, rows, n = np.log(p), np.arange(len(p)), p.shape[1]
 
     def cost(parameters: FloatArray) -> tuple[float, FloatArray]:
-        residual = _corrected(p, x, parameters)
+        residual = corrected(p, x, parameters)
         likelihood = -np.log(np.maximum(residual[rows, truth], 1e-300)).sum()
         residual[rows, truth] -= 1
         by_slope = (residual * log_p).sum(axis=1) * np.exp(parameters[0] + parameters[1] * x)
@@ -180,7 +99,7 @@ def fit_calibration(
     n = len(ROLES)
     parameters = fit_correction(found, truth)
     fixed = np.concatenate(
-        [_corrected(p, np.full(len(p), relative_doubt(p)), parameters) for p in found]
+        [corrected(p, np.full(len(p), relative_doubt(p)), parameters) for p in found]
     )
     true_class = np.concatenate(truth)
     given = assign_classes(fixed, DetectConfig().thresholds)

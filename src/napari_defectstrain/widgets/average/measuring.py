@@ -8,8 +8,8 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from ...averages.symmetry import SymmetricAverage, symmetrise_average
 from ...materials import get_material
 from ...pipeline.chain import measure_spacings
-from ...pipeline.loading import subprogress
 from ...pipeline.runs import ClassMeasurement, RunConfig
+from ...progress import subprogress
 from ...types import ClassStack, DefectStrainError, Progress
 from ..base.worker import RunBar
 from ..layers.averages import STACK, runs

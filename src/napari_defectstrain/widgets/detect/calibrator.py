@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from napari.layers import Image
 
-from ...crystal.calibration import PixelSizeEstimate, estimate_pixel_size
+from ...crystal.calibration import CALIBRATED_BY_LATTICE, PixelSizeEstimate, estimate_pixel_size
 from ...io.files import validate_image
 from ...materials import get_material
-from ...pipeline.loading import CALIBRATED_BY_LATTICE, CALIBRATION_TOLERANCE
+from ...pipeline.loading import CALIBRATION_TOLERANCE
 from ...types import CalibratedImage, DefectStrainError, Progress
 from ..base import forms
 from ..layers.sites import CALIBRATION, calibrate, pixel_size_pm

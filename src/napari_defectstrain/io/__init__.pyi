@@ -1,0 +1,14 @@
+from .files import SUFFIXES as SUFFIXES
+from .files import ImageFile as ImageFile
+from .files import atomic_path as atomic_path
+from .files import read_datasets as read_datasets
+from .files import read_file as read_file
+from .files import read_images as read_images
+from .files import read_settings as read_settings
+from .files import sites_table as sites_table
+from .files import validate_image as validate_image
+from .files import write_json as write_json
+from .files import write_table as write_table
+from .files import write_tiff as write_tiff
+from .rasters import block_means as block_means
+from .tables import read_sites as read_sites
