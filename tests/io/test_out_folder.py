@@ -17,7 +17,7 @@ from napari_defectstrain.io.out_folder import (
     settings_of,
     writing_into,
 )
-from napari_defectstrain.io.unfinished import check_whole, unfinished
+from napari_defectstrain.io.unfinished import check_whole, read_mark
 from napari_defectstrain.io.writing import (
     atomic_path,
     check_writable,
@@ -60,7 +60,7 @@ def test_the_mark_is_there_from_the_first_write_to_the_last(tmp_path):
     with writing_into(tmp_path, "detect", MANIFEST) as folder:
         assert names(tmp_path) == {"a.csv", MARK}  # no run.json that pretends
         write(folder, a__csv="new", b__csv="new")
-        mark = unfinished(tmp_path, MANIFEST)
+        mark = read_mark(tmp_path, MANIFEST)
         assert mark.is_running
         assert mark.command == "detect"
         folder.finish({})
@@ -171,11 +171,11 @@ def test_a_folder_that_is_being_written_is_refused(tmp_path):
 def test_a_mark_of_a_dead_process_is_a_stopped_run(tmp_path):
     mark = {"command": "run", "host": host_id(), "pid": dead_pid()}
     (tmp_path / MARK).write_text(json.dumps(mark))
-    assert not unfinished(tmp_path, MANIFEST).is_running
+    assert not read_mark(tmp_path, MANIFEST).is_running
     # process 1 always runs; of another machine nothing is known
     for host, running in ((host_id(), True), ("00000000", False)):
         (tmp_path / MARK).write_text(json.dumps({**mark, "host": host, "pid": 1}))
-        assert unfinished(tmp_path, MANIFEST).is_running is running
+        assert read_mark(tmp_path, MANIFEST).is_running is running
 
 
 @pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])

@@ -90,7 +90,7 @@ def evaluate(options: argparse.Namespace, progress: Progress) -> int:
 
 def _check_out(options: argparse.Namespace) -> None:
     """See that the tables go into a folder of their own."""
-    from ..output.evaluation import EVALUATION_FILE, planned_files
+    from ..output.evaluation import EVALUATION_FILE, evaluation_files
 
     check_out_dir(options.out, options.force, EVALUATION_FILE)
     sources = [f for f in (options.predictions, options.truth, options.images) if f is not None]
@@ -100,7 +100,7 @@ def _check_out(options: argparse.Namespace) -> None:
                 f"--out: got {options.out}, which is read; choose a folder for the tables alone"
             )
     inputs = [path for folder in sources if folder.is_dir() for path in folder.iterdir()]
-    check_inputs(options.out, planned_files(), inputs)
+    check_inputs(options.out, evaluation_files(), inputs)
 
 
 def _class_map(texts: list[str]) -> dict[str, str]:

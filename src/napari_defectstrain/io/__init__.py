@@ -1,7 +1,8 @@
 """Files in, tables out: microscope files, pictures, tables of columns, JSON; checked, atomic.
 
 Where to look: `files` (what others call), `formats` (a decoder for each kind of file: add new
-ones there), `tiff`, `rasters` (what a grey image is), `tables` (``sites.csv``). Imports the words
+ones there), `tiff`, `rasters` (what a grey image is), `tables` (``sites.csv``), `writing` (whole
+files or none), `out_folder` and `unfinished` (folders of results and their mark). Imports the words
 only.
 """
 

@@ -19,7 +19,7 @@ from .. import __version__
 from ..interruptions import put_in_order
 from ..types import DefectStrainError
 from .files import write_json
-from .unfinished import hashes_of, json_object, mark_path, open_marks, unfinished
+from .unfinished import hashes_of, json_object, mark_path, open_marks, read_mark
 from .writing import check_writable, host_id, is_left_over, remove_left_over
 
 MANIFEST_KEYS = ("software", "version", "files", "sha256", "failed", "warnings")
@@ -63,7 +63,7 @@ def check_out_dir(
         return
     if not os.access(out_dir, os.R_OK | os.W_OK | os.X_OK):
         raise DefectStrainError(f"{out_dir}: the folder can't be written; choose another")
-    mark = unfinished(out_dir, manifest)
+    mark = read_mark(out_dir, manifest)
     if mark is not None and mark.is_running:
         raise DefectStrainError(
             f"{out_dir}: {mark} still writes there; wait for it, or choose another folder"
@@ -132,7 +132,7 @@ class OutFolder:
         self._command, self._manifest = command, manifest
         self._mark = mark_path(path, manifest)
         self._started = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
-        mark = unfinished(path, manifest)
+        mark = read_mark(path, manifest)
         if mark is not None and mark.is_running:
             raise DefectStrainError(f"{path}: {mark} still writes there; wait for it")
         self._earlier = _manifest_files(path / manifest)

@@ -54,7 +54,7 @@ def mark_path(folder: Path, manifest: str) -> Path:
     return folder / (Path(manifest).stem + MARK_SUFFIX)
 
 
-def unfinished(folder: Path, manifest: str) -> Unfinished | None:
+def read_mark(folder: Path, manifest: str) -> Unfinished | None:
     """The mark of a command that writes into a folder or was stopped there; None without one."""
     path = mark_path(folder, manifest)
     if not path.exists():
@@ -98,7 +98,7 @@ def check_whole(folder: Path, manifest: str, names: Iterable[str] | None = None)
     DefectStrainError
         If a command was stopped there, and the files may be of an earlier run.
     """
-    mark = unfinished(folder, manifest)
+    mark = read_mark(folder, manifest)
     if mark is None:
         return []
     there = [name for name in names if (folder / name).exists()] if names is not None else []

@@ -1,3 +1,5 @@
+from .evaluation import EVALUATION_FILE as EVALUATION_FILE
+from .evaluation import evaluation_files as evaluation_files
 from .evaluation import write_evaluation as write_evaluation
 from .figures.detection import curves_figure as curves_figure
 from .figures.maps import detections_figure as detections_figure
@@ -12,5 +14,6 @@ from .figures.strain import triangles_figure as triangles_figure
 from .results import RUN_FILE as RUN_FILE
 from .results import check_out_dir as check_out_dir
 from .results import displacement_table as displacement_table
+from .results import planned_files as planned_files
 from .results import spacings_table as spacings_table
 from .results import write_results as write_results

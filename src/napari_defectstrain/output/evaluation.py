@@ -30,7 +30,7 @@ _TABLES = (
 )
 
 
-def planned_files() -> list[str]:
+def evaluation_files() -> list[str]:
     """Every file that an evaluation may write, relative to its folder."""
     names = [EVALUATION_FILE, mark_path(Path(), EVALUATION_FILE).name]
     names += [f"{name}.csv" for name in _TABLES]

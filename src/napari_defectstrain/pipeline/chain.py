@@ -172,15 +172,7 @@ def detect(
         replace(image, name=name)
         for image, name in zip(images, distinct_names([i.name for i in images]), strict=True)
     ]
-    usable: list[int] = []
-    for i, image in enumerate(named):
-        with failures.left_out(image.name):
-            validate_image(image)
-            if sites is not None:
-                _check_sites(image, sites[i])
-            if regions is not None:
-                check_regions([regions[i]], [image.data.shape], [image.name])
-            usable.append(i)
+    usable = _usable(named, sites, regions, failures)
     warnings: list[str] = []
     calibrated: dict[int, CalibratedImage] = {}
     with clock.stage("calibrate"):
@@ -231,6 +223,25 @@ def detect(
         warnings=tuple(warnings),
         failed=tuple(failures.found),
     )
+
+
+def _usable(
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites] | None,
+    regions: Sequence[Regions | None] | None,
+    failures: Failures,
+) -> list[int]:
+    """Indices of the images whose pixels, columns and regions make sense."""
+    usable = []
+    for i, image in enumerate(images):
+        with failures.left_out(image.name):
+            validate_image(image)
+            if sites is not None:
+                _check_sites(image, sites[i])
+            if regions is not None:
+                check_regions([regions[i]], [image.data.shape], [image.name])
+            usable.append(i)
+    return usable
 
 
 def _check_counts(

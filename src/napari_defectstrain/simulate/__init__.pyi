@@ -22,6 +22,7 @@ from .probe import ProbeConfig as ProbeConfig
 from .probe import probe_intensity as probe_intensity
 from .samples import SAMPLES as SAMPLES
 from .samples import paper_like as paper_like
+from .samples import simulated_files as simulated_files
 from .samples import write_sample as write_sample
 from .samples import write_simulated as write_simulated
 from .scattering import ELEMENTS as ELEMENTS
