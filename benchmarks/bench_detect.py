@@ -26,7 +26,7 @@ from napari_defectstrain.detect.network.config import DetectConfig
 from napari_defectstrain.evaluation.conditions import conditions_of, settings_beside
 from napari_defectstrain.evaluation.folders import Evaluation, truth_sites
 from napari_defectstrain.evaluation.oracle import oracle
-from napari_defectstrain.evaluation.scores import HIT_RADIUS_PM, Comparison, compare
+from napari_defectstrain.evaluation.score import HIT_RADIUS_PM, Comparison, compare
 from napari_defectstrain.evaluation.tables import reliabilities
 from napari_defectstrain.evaluation.truth_tables import read_truth
 from napari_defectstrain.io.files import read_images

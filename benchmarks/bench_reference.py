@@ -26,7 +26,7 @@ from napari_defectstrain.pipeline.comparison import (
 )
 from napari_defectstrain.pipeline.runs import RunConfig
 from napari_defectstrain.simulate.dataset import simulate_image
-from napari_defectstrain.simulate.relaxation import relaxation
+from napari_defectstrain.simulate.relaxing import relaxation
 from napari_defectstrain.simulate.samples import paper_like
 from napari_defectstrain.strain.displacement import like_measured, predicted_field
 from napari_defectstrain.strain.field import StrainConfig, strain_field

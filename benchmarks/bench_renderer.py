@@ -25,9 +25,9 @@ import torch
 
 from napari_defectstrain.detect.network.config import DetectConfig, TrainConfig
 from napari_defectstrain.detect.network.device import pick_device
+from napari_defectstrain.detect.training.loop import Example, _Run, rendered, train
 from napari_defectstrain.detect.training.render_jobs import RenderJob, draw_job
 from napari_defectstrain.detect.training.renderer import render_batch
-from napari_defectstrain.detect.training.train import Example, _Run, rendered, train
 from napari_defectstrain.detect.training.windows import draw_window
 from napari_defectstrain.simulate.conditions import Conditions
 

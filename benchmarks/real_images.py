@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_defectstrain.evaluation.scores import match_columns
+from napari_defectstrain.evaluation.score import match_columns
 from napari_defectstrain.materials import DEFECT_ROLES, ROLES
 from napari_defectstrain.output.figures.maps import detections_figure
 from napari_defectstrain.pipeline.chain import detect

@@ -33,7 +33,7 @@ from napari_defectstrain.simulate.dataset import simulate_image
 from napari_defectstrain.simulate.samples import paper_like
 from napari_defectstrain.strain.bands import smoothing_scan
 from napari_defectstrain.strain.displacement import displacement_samples, error_ellipses
-from napari_defectstrain.strain.line_profile import line_profile
+from napari_defectstrain.strain.lines import line_profile
 from napari_defectstrain.strain.triangles import triangle_strain
 from napari_defectstrain.theory.reference import BUNDLED, bundled_reference
 from napari_defectstrain.types import STRAIN_COMPONENTS

@@ -1,12 +1,14 @@
 """The rooms of the package: what they hold, what imports what, and a picture of it.
 
 Run: ``python docs/rooms.py`` prints the figures, ``python docs/rooms.py --picture`` draws
-docs/images/rooms.svg, too. The limits and the order are in docs/rooms.toml.
+docs/images/rooms.png, too (``make picture``). The limits and the order are in docs/rooms.toml.
 """
 
 from __future__ import annotations
 
 import ast
+import json
+import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -18,16 +20,29 @@ DOCS = Path(__file__).resolve().parent
 PACKAGE = DOCS.parent / "src" / "napari_defectstrain"
 NAME = "napari_defectstrain"
 PLAN = DOCS / "rooms.toml"
-PICTURE = DOCS / "images" / "rooms.svg"
+PICTURE = DOCS / "images" / "rooms.png"
+GRAPH = "Description"
+"""Key of the picture's metadata that holds the graph it was drawn from."""
 
 
 @dataclass(frozen=True)
 class Arrow:
-    """One import: from a module to a module, both dotted and without the package's name."""
+    """One import: from a module to a module, both dotted and without the package's name.
+
+    Parameters
+    ----------
+    source, target : str
+        Modules.
+    name : str
+        What is imported of the target.
+    whole : bool
+        True where it is the target itself.
+    """
 
     source: str
     target: str
     name: str
+    whole: bool = False
 
 
 def plan() -> dict[str, Any]:
@@ -82,7 +97,8 @@ def arrows() -> list[Arrow]:
             target = ".".join(start + (rest if node.level else rest[1:]))
             for alias in node.names:
                 whole = f"{target}.{alias.name}" if target else alias.name
-                found.append(Arrow(source, whole if whole in known else target, alias.name))
+                is_module = whole in known
+                found.append(Arrow(source, whole if is_module else target, alias.name, is_module))
     return found
 
 
@@ -169,5 +185,63 @@ def report() -> str:
     return "\n".join(text)
 
 
+def room_graph() -> dict[str, list[str]]:
+    """Rooms that each room imports from, the words ("") left out."""
+    between = {(room(a.source)[0], room(a.target)[0]) for a in arrows() if a.target}
+    names = [name for name in plan()["rooms"] if name and (PACKAGE / name).is_dir()]
+    return {a: [b for b in names if (a, b) in between and a != b] for a in names}
+
+
+def direct(graph: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The same without arrows that a way through other rooms stands for."""
+
+    def reach(start: str) -> set[str]:
+        found = set(graph[start])
+        return found.union(*(reach(name) for name in graph[start])) if found else found
+
+    return {
+        a: [b for b in bs if not any(b in reach(c) for c in bs if c != b)]
+        for a, bs in graph.items()
+    }
+
+
+def draw(path: Path = PICTURE) -> None:
+    """The rooms as boxes, the ground floor below; arrows of imports, those implied left out."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    graph = room_graph()
+    users = {b: [a for a in graph if b in graph[a]] for b in graph}
+    depth: dict[str, int] = {}
+    for name in reversed(graph):  # what uses a room comes later in the plan
+        depth[name] = 1 + max((depth[a] for a in users[name]), default=0)
+    across = plan()["across"]
+    place = {name: (across.get(name, 0.0), -1.25 * level) for name, level in depth.items()}
+    lowest = -1.25 * max(depth.values())
+    figure, axes = plt.subplots(figsize=(8, 10), layout="constrained")
+    for a, targets in direct(graph).items():
+        for b in targets:
+            style = {"arrowstyle": "-|>", "color": "0.45", "shrinkA": 18, "shrinkB": 18}
+            style["connectionstyle"] = "arc3,rad=0.08"
+            axes.annotate("", xy=place[b], xytext=place[a], arrowprops=style)
+    known = modules_cached()
+    box = {"boxstyle": "round,pad=0.5", "facecolor": "#dbe9f6", "edgecolor": "#08519c"}
+    for name, (x, y) in place.items():
+        count = sum(room(m)[0] == name and known[m].name != "__init__.py" for m in known)
+        text = f"{name}\n{count} modules"
+        axes.text(x, y, text, ha="center", va="center", fontsize=10, bbox=box)
+    words = ", ".join(n for n in top_level()[0] if not n.startswith("_"))
+    axes.text(0, lowest - 0.9, f"the words: {words}", ha="center", fontsize=10)
+    axes.set_xlim(-6.0, 6.0)
+    axes.set_ylim(lowest - 1.2, -0.6)
+    axes.set_axis_off()
+    figure.savefig(path, dpi=110, metadata={GRAPH: json.dumps(graph)})
+
+
 if __name__ == "__main__":
     print(report())
+    if "--picture" in sys.argv[1:]:
+        draw()
+        print(f"drawn: {PICTURE.name}")

@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from napari_defectstrain.evaluation.scores import confusion_matrix, scores
-from napari_defectstrain.io.files import read_images
-from napari_defectstrain.io.tables import read_sites
+from napari_defectstrain.evaluation import confusion_matrix, scores
+from napari_defectstrain.io import read_images, read_sites
 from napari_defectstrain.materials import ROLES
-from napari_defectstrain.output.results import RUN_FILE, check_out_dir, write_results
-from napari_defectstrain.pipeline.chain import RunConfig, RunResult, run
+from napari_defectstrain.output import RUN_FILE, check_out_dir, write_results
+from napari_defectstrain.pipeline import RunConfig, RunResult, run
 from napari_defectstrain.styles import DISPLACEMENT_SCALE
 from napari_defectstrain.types import DefectStrainError, Sites
 

@@ -188,7 +188,7 @@ def test_absurd_calibration_is_not_believed(call, tmp_path, absurd):
     code, said = call("run", *arguments)
     if absurd == 41.0:  # possible, but the lattice says 20.7
         assert code == 2
-        assert "check the calibration" in said
+        assert "check the pixel size" in said
     else:
         assert code == 0
         assert "taken as not calibrated" in said

@@ -216,8 +216,8 @@ def test_command_line_comes_before_the_settings_file(work, tmp_path, no_drawing)
         ("{", "not JSON"),
         ("[1]", "got no JSON object"),
         ('{"colour": 1}', "unknown setting(s) colour"),
-        ('{"bootstrap": "many"}', "unusable settings"),
-        ('{"average": {"shells": "two"}}', "unusable settings"),
+        ('{"bootstrap": "many"}', "bootstrap: got 'many', expected a whole number"),
+        ('{"average": {"shells": "two"}}', "average.shells: got 'two'"),
     ],
 )
 def test_bad_settings(tmp_path, capsys, settings, match):
@@ -275,6 +275,32 @@ def test_detect_then_run_on_its_tables(work, tmp_path, fake_detection, no_drawin
     tables = [pd.read_csv(tmp_path / d / "alloy.sites.csv") for d in ("found", "out")]
     # positions in nm are rounded twice, to 1e-6 nm
     pd.testing.assert_frame_equal(*tables, rtol=0.0, atol=2e-6)
+
+
+def test_a_table_of_another_convention_is_made_good_and_keeps_its_remarks(work, tmp_path, capsys):
+    table = pd.read_csv(work / "tables" / "alloy.sites.csv")
+    given = table[["y_px", "x_px", "class"]].rename(columns={"y_px": "x_px", "x_px": "y_px"})
+    given[["y_px", "x_px"]] += 1
+    given["remark"] = [f"no. {i}" for i in range(len(given))]
+    (tmp_path / "tables").mkdir()
+    given.iloc[[*range(len(given)), 7]].to_csv(tmp_path / "tables" / "alloy.sites.csv", index=False)
+    image = str(work / "alloy" / "alloy.tif")
+    arguments = [
+        "detect",
+        image,
+        "--sites",
+        str(tmp_path / "tables"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(arguments) == 0
+    found = pd.read_csv(tmp_path / "out" / "alloy.sites.csv")
+    assert np.allclose(found[["y_px", "x_px"]], table[["y_px", "x_px"]], rtol=0, atol=1e-5)
+    assert found["remark"].tolist() == given["remark"].tolist()
+    said = json.loads((tmp_path / "out" / "run.json").read_text())["warnings"]
+    assert "alloy: in its table x and y are exchanged, pixels count from 1" in " ".join(said)
+    assert f"repeat a column and count once: line {len(given) + 2}" in " ".join(said)
+    assert "x and y are exchanged" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from dataclasses import replace
 import exact_images as exact
 import numpy as np
 import pytest
-from test_columns import average, small_model
+from class_stage import average, small_model
 
 from napari_defectstrain.columns.asymmetry import Asymmetry, no_terms, number_of_terms
 from napari_defectstrain.columns.averages.crowded import jacobian, predict, profile_jacobian

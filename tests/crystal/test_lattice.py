@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 from synthetic_lattice import HEIGHTS, frame_matrix, make_crystal, render
 
+from napari_defectstrain.crystal.domains import _linked
 from napari_defectstrain.crystal.lattice import (
     estimate_pixel_size,
     fit_lattice,
@@ -175,6 +176,24 @@ def test_holes_and_edges_do_not_flip_columns():
     keep = (np.hypot(y - 350, x - 350) > 120) & (np.hypot(y - 100, x - 500) > 60)
     found = metal_sublattice(crystal.position_px[keep], log_odds(crystal, rng)[keep])
     assert np.array_equal(found, crystal.is_metal[keep])
+
+
+def test_sublattices_come_out_right_beyond_what_32_bits_can_pack():
+    # 46 340 is the largest number whose square fits 32 bits
+    site, is_metal = ideal_sites(A_PM, np.sqrt(50_000 * A_PM**2 * np.sqrt(3) / 4 / np.pi))
+    assert len(site) > 49_000
+    position = site @ frame_matrix(PIXEL_PM, 7.0).T
+    assert np.array_equal(metal_sublattice(position, np.where(is_metal, 0.1, -0.1)), is_metal)
+
+
+def test_a_million_linked_columns_keep_their_sides():
+    # A chain is enough: each column linked to the next, of the other sublattice.
+    n = 10**6
+    index = np.minimum(np.arange(n) + 1, n - 1)[:, None]
+    link = np.arange(n)[:, None] < n - 1
+    label, side = _linked(link, np.full((n, 1), -1.0), index)
+    assert label.min() == label.max()
+    assert np.array_equal(side[1:], -side[:-1])
 
 
 def test_too_few_columns_keep_their_own_opinion():

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from napari_defectstrain.crystal.structures import nearest_image, read_relaxed, read_structure
+from napari_defectstrain.crystal.structure_files import read_structure
+from napari_defectstrain.crystal.structures import nearest_image, read_relaxed
 from napari_defectstrain.materials import ROLES
-from napari_defectstrain.simulate.relaxed import relaxed_columns, relaxed_displacement
+from napari_defectstrain.simulate.relaxing import relaxed_columns, relaxed_displacement
 from napari_defectstrain.simulate.structure import CrystalConfig, lattice_sites, relax_crystal
 from napari_defectstrain.types import DefectStrainError
 

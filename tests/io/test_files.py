@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -415,7 +415,11 @@ def test_validate_image_refuses_complex(frame):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64, np.float32])
 def test_tiff_round_trip(tmp_path, frame, dtype):
-    metadata = {"beam_energy_kev": 80.0, "note": 'µ = é, "quoted" = yes\nnext line', "list": [1]}
+    metadata = {
+        "beam_energy_kev": 80.0,
+        "unit": 'µ = é, "quoted" = yes\nnext line',
+        "origin_px": [1],
+    }
     write_tiff(tmp_path / "a.tif", frame.astype(dtype), 20.74, metadata)
     found = read_file(tmp_path / "a.tif")
     assert np.array_equal(found.data, frame)
@@ -657,6 +661,36 @@ def test_other_in_a_table(tmp_path):
     assert found.probability.tolist() == [0.9, 1.0]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"y_px;x_px;class;Notiz\r\n20,0;10,5;SV;gr\xf6\xdfer\r\n4;3;W;\r\n",
+        "\ufeffy_px\tx_px\tclass\tNotiz\n20.0\t10,5\tSV\tgrößer\n4\t3\tW\t\n".encode(),
+        "y_px,x_px,class,Notiz\n20.0,10.5,SV,größer\n\n4,3,W,\n,,,\n".encode(),
+    ],
+)
+def test_tables_of_other_locales(tmp_path, data):
+    (tmp_path / "a.csv").write_bytes(data)
+    found = read_sites(tmp_path / "a.csv", NAMES)
+    assert found.position_px.tolist() == [[20.0, 10.5], [4.0, 3.0]]
+    assert found.class_name.tolist() == ["SV", "W"]
+    assert found.extra["Notiz"].tolist() == ["größer", ""]
+
+
+def test_columns_that_others_added_are_kept(tmp_path, sites):
+    table = sites_table(sites, 20.0)
+    table["remark"] = [f"0{i}, seen" for i in range(8)]
+    table["strain"] = ["0.10", *[""] * 7]
+    write_table(tmp_path / "a.csv", table)
+    found = read_sites(tmp_path / "a.csv", NAMES)
+    write_table(tmp_path / "b.csv", sites_table(found, 20.0))
+    assert (tmp_path / "b.csv").read_text() == (tmp_path / "a.csv").read_text()
+    some = found.subset(np.arange(8) % 2 == 0)
+    assert some.extra["remark"].tolist() == [f"0{i}, seen" for i in (0, 2, 4, 6)]
+    with pytest.raises(DefectStrainError, match=r"Sites.a: got shape \(3,\)"):
+        replace(found, extra={"a": np.array(["1", "2", "3"])})
+
+
 P = "y_px,x_px,class,p_W,p_2Se,p_SeTe,p_2Te,p_SV,p_DV"
 
 
@@ -665,7 +699,16 @@ P = "y_px,x_px,class,p_W,p_2Se,p_SeTe,p_2Te,p_SV,p_DV"
     [
         ("", "the file is empty"),
         ("y_nm,x_nm,class\n1,2,W\n", "expected also y_px, x_px"),
-        ("y_px;x_px;class\n1;2;W\n", "separated by commas"),
+        ("y_px x_px class\n1 2 W\n", "separated by commas"),
+        ("y_px,x_px,class\n\n1,2,W\n\n3,4,Te\n", "line 5: got the class 'Te'"),
+        ("y_px,x_px,class\n1,2,W,\n", "not a table"),
+        ("y_px,x_px,class,class\n1,2,W,W\n", "the column class twice"),
+        ("y_px,x_px,class\n1,2,\n", "line 2: got the class ''"),
+        ("y_px,x_px,class\n1,2,nan\n", "line 2: got the class 'nan'"),
+        ("y_px,x_px,class\n1,2,3\n", "line 2: got the class '3'"),
+        ("y_px;x_px;class\n1.234,5;2;W\n", "line 2: got '1.234.5' in y_px"),
+        (f"{P}\n1,2,W,1.2,0,0,0,0,0\n", "line 2: got a probability outside 0-1"),
+        (f"{P}\n1,2,W,nan,1,0,0,0,0\n", "line 2: got a probability outside 0-1 or an empty one"),
         ("y_px,x_px,class\n1,2,W\n3,4,Te\n", "line 3: got the class 'Te'"),
         ("y_px,x_px,class\n1,,W\n", "line 2: got no finite number"),
         ("y_px,x_px,class\nnan,2,W\ninf,2,W\n", "line 2 and 1 more: got no finite number"),

@@ -7,10 +7,13 @@ import pytest
 from small_alloy import QUICK, SHARED_PROFILE, SPACING_CHANGE, relabelled, simulated, true_sites
 
 from napari_defectstrain.crystal.regions import NOT_2H, label_regions, usable_sites
+from napari_defectstrain.io.file_names import distinct_names
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.pipeline import chain as pipeline
 from napari_defectstrain.pipeline.chain import RunConfig, RunResult
-from napari_defectstrain.pipeline.loading import calibrate, distinct_names
+from napari_defectstrain.pipeline.loading import calibrate
+from napari_defectstrain.simulate.acquisition import ScanConfig
+from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError, Sites
 
 
@@ -140,6 +143,30 @@ def test_calibration_that_contradicts_the_lattice_is_an_error():
         calibrate(image, WSE2)
 
 
+@pytest.mark.parametrize("off", [0.7, 1.3])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_pixel_size_beyond_the_tolerance_is_refused_wherever_it_comes_from(off, given):
+    image = replace(simulated().image, pixel_size_pm=20.74 * (1 if given else off))
+    with pytest.raises(DefectStrainError, match=r"[-+]30 %, expected 25 % at most"):
+        calibrate(image, WSE2, 20.74 * off if given else None)
+
+
+@pytest.mark.parametrize("off", [0.77, 1.23])
+def test_a_pixel_size_within_the_tolerance_is_kept_and_said(off):
+    image = replace(simulated().image, pixel_size_pm=20.74 * off)
+    found, (text,) = calibrate(image, WSE2)
+    assert found.pixel_size_pm == image.pixel_size_pm
+    assert "it is kept" in text
+
+
+@pytest.mark.parametrize(("shear", "said"), [(0.05, False), (0.11, True)])
+def test_a_sheared_lattice_is_said(shear, said):
+    scan = ScanConfig(shape=(400, 400), shear_x=shear, jitter_px=0.0, contamination=0.0)
+    made = simulate_image(SimulationConfig(scan=scan), np.random.default_rng(3), "drifted")
+    _, texts = calibrate(made.image, WSE2)
+    assert any("sheared by 11" in text for text in texts) == said
+
+
 def test_given_pixel_size_comes_first():
     image = replace(simulated().image, pixel_size_pm=41.48)
     found, warnings = calibrate(image, WSE2, 20.74)
@@ -173,9 +200,9 @@ def test_settings_round_trip():
     ("changes", "match"),
     [
         ({"material": "NaCl"}, "material: got 'NaCl'"),
-        ({"pixel_size_pm": 0.0}, "pixel size: got 0 pm"),
-        ({"pixel_size_pm": float("nan")}, "pixel size: got nan pm"),
-        ({"bootstrap": 1}, "bootstrap: got 1 samples"),
+        ({"pixel_size_pm": 0.0}, r"RunConfig\.pixel_size_pm: got 0\.0"),
+        ({"pixel_size_pm": float("nan")}, r"RunConfig\.pixel_size_pm: got nan"),
+        ({"bootstrap": 1}, "bootstrap: got 1, expected a whole number from 2"),
         ({"seed": -1}, "seed: got -1"),
     ],
 )
@@ -216,7 +243,8 @@ def test_defects_at_the_edge_are_left_out_and_said():
     made = simulated(seed=3, fractions=(0.0, 0.0, 0.0, 0.0), size=320)
     sites = true_sites(made)
     edge = np.min(np.minimum(sites.position_px, 319 - sites.position_px), axis=1) < 20
-    sites = relabelled(sites, edge & ~sites.is_metal, "SV")
+    few = np.cumsum(edge & ~sites.is_metal) < 9  # the picture shows none: more would be refused
+    sites = relabelled(sites, edge & ~sites.is_metal & few, "SV")
     found = pipeline.run([made.image], QUICK, [sites])
     assert "SV" not in found.measurements
     assert any(text.startswith("SV: no isolated column") for text in found.warnings)

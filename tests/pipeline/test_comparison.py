@@ -7,7 +7,7 @@ from typing import Any
 import exact_images as exact
 import numpy as np
 import pytest
-from test_precision import average_of, noisy
+from class_stage import average_of, noisy
 
 from napari_defectstrain.columns.averages.measure import ColumnConfig, measure_columns
 from napari_defectstrain.crystal.honeycomb import ideal_sites

@@ -5,6 +5,7 @@ from dataclasses import replace
 import exact_images as exact
 import numpy as np
 import pytest
+from class_stage import average_of, measurement, noisy
 
 from napari_defectstrain.columns.averages.measure import (
     ColumnConfig,
@@ -27,61 +28,10 @@ from napari_defectstrain.precision.summary import (
     single_window_spacings,
     spacing_results,
 )
-from napari_defectstrain.types import ClassAverage, ClassStack, ColumnFits, DefectStrainError
+from napari_defectstrain.types import ClassAverage, DefectStrainError
 
 A = exact.A_PM
 STEP = exact.STEP_PM
-
-
-def stack_of(name: str, windows: np.ndarray) -> ClassStack:
-    n = len(windows)
-    zeros, pairs = np.zeros(n, int), np.zeros((n, 2))
-    return ClassStack(
-        name,
-        windows,
-        STEP,
-        A,
-        zeros,
-        np.arange(n),
-        pairs,
-        pairs,
-        np.ones(n),
-        np.ones(n, bool),
-        np.full(n, ""),
-    )
-
-
-def average_of(stack: ClassStack, purity: float = 1.0) -> ClassAverage:
-    w = stack.windows
-    sem = w.std(axis=0, ddof=1) / np.sqrt(len(w))
-    return ClassAverage(stack.class_name, w.mean(axis=0), sem, len(w), 0, STEP, A, purity)
-
-
-def noisy(name: str, n: int, rng: np.random.Generator, noise: float = 0.05) -> ClassStack:
-    image = exact.average_image(name, 61)
-    return stack_of(name, image + noise * rng.normal(size=(n, *image.shape)))
-
-
-def measurement(
-    name: str, strain: float, n: int, rng: np.random.Generator, sigma: float = 4.0
-) -> ColumnMeasurement:
-    """A measured class whose metal triangle is strained, without an image behind it."""
-    site, is_metal = ideal_sites(A, 450.0)
-    position = site * (1.0 + strain * (np.hypot(*site.T) < 200.0))[:, None]
-    shifts = rng.normal(0, sigma, (n, 2 * len(site)))
-    shifts -= shifts.mean(axis=0)
-    fits = ColumnFits(
-        name,
-        site,
-        is_metal,
-        position,
-        shifts.T @ shifts / (n * max(n - 1, 1)),
-        np.ones(len(site)),
-        np.zeros(len(site), int),
-    )
-    none = np.zeros((0, 0))
-    model = ColumnFitModel(fits, None, none, none.astype(bool), none, none, none)
-    return ColumnMeasurement(fits, shifts, np.zeros((2 * len(site), 1)), position, model)
 
 
 def averages_for(

@@ -5,12 +5,12 @@ from dataclasses import replace
 import exact_images as exact
 import numpy as np
 import pytest
-from test_precision import measurement, noisy
+from class_stage import measurement, noisy
 
 from napari_defectstrain.columns.averages.measure import ColumnMeasurement
 from napari_defectstrain.columns.averages.types import Alternative
-from napari_defectstrain.precision.between_images import WindowValues, between_images, shift_excess
 from napari_defectstrain.precision.budget import BudgetConfig, ErrorBudget, KnownBias, error_budget
+from napari_defectstrain.precision.image_scatter import WindowValues, between_images, shift_excess
 from napari_defectstrain.types import ClassStack, DefectStrainError
 
 A = exact.A_PM

@@ -3,7 +3,7 @@
 import exact_images as exact
 import numpy as np
 import pytest
-from test_precision import average_of, noisy
+from class_stage import average_of, noisy
 
 from napari_defectstrain.columns.averages.measure import ColumnConfig, fit_columns, influence
 from napari_defectstrain.crystal.lattice import ideal_sites

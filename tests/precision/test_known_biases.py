@@ -5,7 +5,7 @@ from dataclasses import replace
 import exact_images as exact
 import numpy as np
 import pytest
-from test_precision import average_of, measurement, noisy
+from class_stage import average_of, measurement, noisy
 
 from napari_defectstrain.columns.averages.measure import ColumnConfig, measure_columns
 from napari_defectstrain.materials import ROLES, WSE2

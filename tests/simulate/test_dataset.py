@@ -20,7 +20,7 @@ from napari_defectstrain.simulate.conditions import Conditions
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image, simulate_series
 from napari_defectstrain.simulate.image import column_height, render_columns
 from napari_defectstrain.simulate.probe import ProbeConfig, probe_intensity
-from napari_defectstrain.simulate.relaxation import relaxation, superpose
+from napari_defectstrain.simulate.relaxing import relaxation, superpose
 from napari_defectstrain.simulate.samples import SAMPLES
 from napari_defectstrain.simulate.structure import CrystalConfig, build_crystal, lattice_sites
 from napari_defectstrain.types import DefectStrainError
@@ -199,11 +199,11 @@ def test_settings_round_trip_and_reject_nonsense() -> None:
     assert SimulationConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     with pytest.raises(DefectStrainError, match="unknown setting"):
         SimulationConfig.from_dict({"scna": {}})
-    with pytest.raises(DefectStrainError, match="expected four"):
+    with pytest.raises(DefectStrainError, match="four of XY"):
         CrystalConfig(fractions=(0.9, 0.9, 0, 0))
     with pytest.raises(DefectStrainError, match="dose"):
         ScanConfig(dose_e_per_nm2=0)
-    with pytest.raises(DefectStrainError, match="expected both above 0"):
+    with pytest.raises(DefectStrainError, match="energy_kev: got -1"):
         ProbeConfig(energy_kev=-1)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_defectstrain.crystal.lattice import ideal_sites
-from napari_defectstrain.strain.agreement import (
+from napari_defectstrain.strain.chi_squared import (
     agreement,
     effective_windows,
     weighting,

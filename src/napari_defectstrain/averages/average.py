@@ -10,10 +10,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from ..config import Config
+from ..config import Between, Config
 from ..crystal.regions import Regions
 from ..materials import DEFECT_ROLES, ROLES
 from ..types import (
@@ -69,33 +70,15 @@ class AverageConfig(Config):
         Least distance of a window from the border of its image [px].
     """
 
-    shells: int = 2
-    window_nm: float = 2.6
-    step_pm: float = 20.0
-    max_reference: int = 1000
-    min_probability: float = 0.9
-    outlier_sigma: float = 5.0
-    probe_tolerance: float = 0.07
-    iterations: int = 2
-    margin_px: float = 3.0
-
-    def __post_init__(self) -> None:
-        allowed = {
-            "shells": (self.shells, 0, 3),
-            "window_nm": (self.window_nm, 1.5, 20.0),
-            "step_pm": (self.step_pm, 2.0, 50.0),
-            "max_reference": (self.max_reference, 1, 10**6),
-            "min_probability": (self.min_probability, 0.0, 1.0),
-            "outlier_sigma": (self.outlier_sigma, 2.0, np.inf),
-            "probe_tolerance": (self.probe_tolerance, 0.01, 10.0),
-            "iterations": (self.iterations, 0, 10),
-            "margin_px": (self.margin_px, 0.0, 1000.0),
-        }
-        for name, (value, low, high) in allowed.items():
-            if not low <= value <= high:
-                raise DefectStrainError(
-                    f"AverageConfig.{name}: got {value:g}, expected {low:g} to {high:g}"
-                )
+    shells: Annotated[int, Between(0, 3)] = 2
+    window_nm: Annotated[float, Between(1.5, 20)] = 2.6
+    step_pm: Annotated[float, Between(2, 50)] = 20.0
+    max_reference: Annotated[int, Between(1, 10**6)] = 1000
+    min_probability: Annotated[float, Between(0, 1)] = 0.9
+    outlier_sigma: Annotated[float, Between(2, 1e9)] = 5.0
+    probe_tolerance: Annotated[float, Between(0.01, 10)] = 0.07
+    iterations: Annotated[int, Between(0, 10)] = 2
+    margin_px: Annotated[float, Between(0, 1000)] = 3.0
 
 
 def stack_classes(

@@ -148,10 +148,7 @@ def summary(images: Sequence[CalibratedImage], fits: Sequence[ImageColumns]) -> 
 
 def _config(options: argparse.Namespace) -> ImageColumnConfig:
     values = {} if options.config is None else settings_of(read_settings(options.config))
-    try:
-        config = ImageColumnConfig.from_dict(values)
-    except TypeError as error:  # such as text where a number belongs
-        raise DefectStrainError(f"{options.config}: unusable settings: {error}") from error
+    config = ImageColumnConfig.from_dict(values, f"{options.config}: ")
     given = {name: getattr(options, name) for name in ("model", "noise")}
     return config.replace(**{name: value for name, value in given.items() if value is not None})
 

@@ -77,6 +77,10 @@ def _main(arguments: Sequence[str], interruptions: Interruptions) -> int:
         # What the stages warn of is among the warnings of the result, in one voice.
         warnings.filterwarnings("ignore", category=UserWarning, module="napari_defectstrain")
         try:
+            if isinstance(getattr(options, "images", None), list):
+                from ..io.file_names import expand_wildcards
+
+                options.images = expand_wildcards(options.images)
             return command(options, bar.update)
         except KeyboardInterrupt:
             return bar.fail(_stopped(options), interruptions.exit_code)
@@ -254,19 +258,15 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
     """Settings of the file, or the defaults, with what the command line changes."""
     from ..io.files import read_settings
     from ..pipeline.runs import RunConfig
-    from ..types import DefectStrainError
 
     values = {} if options.config is None else read_settings(options.config)
     parameters = values.get("parameters", values)  # of a run.json
-    try:
-        config = RunConfig.from_dict(parameters)
-        given = {"weights": options.weights, "device": options.device}
-        detect = config.detect.replace(**without_none(given))
-        names = ("material", "pixel_size_pm", "bootstrap", "seed")
-        changes = without_none({name: getattr(options, name) for name in names})
-        return config.replace(detect=detect, frames=options.frames or config.frames, **changes)
-    except (TypeError, AttributeError) as error:  # such as text where a number belongs
-        raise DefectStrainError(f"{options.config}: unusable settings: {error}") from error
+    config = RunConfig.from_dict(parameters, f"{options.config}: ")
+    given = {"weights": options.weights, "device": options.device}
+    detect = config.detect.replace(**without_none(given))
+    names = ("material", "pixel_size_pm", "bootstrap", "seed")
+    changes = without_none({name: getattr(options, name) for name in names})
+    return config.replace(detect=detect, frames=options.frames or config.frames, **changes)
 
 
 def without_none(values: dict[str, Any]) -> dict[str, Any]:
@@ -304,15 +304,19 @@ def say(text: str) -> None:
     """Print a result, beside the bar."""
     from tqdm import tqdm
 
-    tqdm.write(text, file=sys.stdout)
+    from ..io.file_names import printable
+
+    tqdm.write(printable(text), file=sys.stdout)
 
 
 def say_warnings(texts: Sequence[str]) -> None:
     """Print warnings on stderr, a line each."""
     from tqdm import tqdm
 
+    from ..io.file_names import printable
+
     for text in texts:
-        tqdm.write(f"defectstrain: warning: {text}", file=sys.stderr)
+        tqdm.write(printable(f"defectstrain: warning: {text}"), file=sys.stderr)
 
 
 def say_done(out: Path | None, failed: Sequence[Failure]) -> int:
@@ -324,7 +328,12 @@ def say_done(out: Path | None, failed: Sequence[Failure]) -> int:
 
 
 def _say_error(message: str) -> None:
-    print(f"defectstrain: error: {' '.join(message.split())}", file=sys.stderr)
+    try:
+        print(f"defectstrain: error: {' '.join(message.split())}", file=sys.stderr)
+    except UnicodeEncodeError:  # bytes of a file name that are no text
+        from ..io.file_names import printable
+
+        print(f"defectstrain: error: {' '.join(printable(message).split())}", file=sys.stderr)
 
 
 class _ProgressBar:

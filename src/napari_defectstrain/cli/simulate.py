@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
+from ..config import SEED, checked
 from ..io.files import read_settings
 from ..io.out_folder import check_inputs, check_out_dir, settings_of, writing_into
 from ..types import DefectStrainError, Progress
@@ -94,17 +95,14 @@ def _simulation_config(options: argparse.Namespace) -> tuple[SimulationConfig, i
     from ..simulate.dataset import SimulationConfig
 
     values = {} if options.config is None else settings_of(read_settings(options.config))
-    seed = values.pop("seed", 0) if options.seed is None else options.seed
-    values.pop("seed", None)
-    if not isinstance(seed, int) or seed < 0:
-        raise DefectStrainError(f"seed: got {seed!r}, expected a whole number of 0 or more")
-    if options.material is not None:
+    seed = checked(Annotated[int, SEED], values.pop("seed", 0), f"{options.config}: seed")
+    if options.seed is not None:
+        seed = checked(Annotated[int, SEED], options.seed, "--seed")
+    crystal = values.get("crystal", {})
+    if options.material is not None and isinstance(crystal, dict):
         # of this material: its lattice and brightness, unless the file says otherwise
-        values["crystal"] = {**values.get("crystal", {}), "material": options.material}
-    try:
-        config = SimulationConfig.from_dict(values)
-    except (TypeError, AttributeError) as error:
-        raise DefectStrainError(f"{options.config}: unusable settings: {error}") from error
+        values["crystal"] = {**crystal, "material": options.material}
+    config = SimulationConfig.from_dict(values, f"{options.config}: ")
     size = None if options.size is None else (options.size, options.size)
     changes = {"shape": size, "pixel_size_pm": options.pixel_size_pm}
     changes |= {"dose_e_per_nm2": options.dose}

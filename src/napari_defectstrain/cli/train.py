@@ -39,10 +39,7 @@ def run_train(options: argparse.Namespace, progress: Progress) -> int:
     config_values = {} if options.config is None else _read_recipe(options.config)
     from ..detect.network.config import TrainConfig  # checks settings before torch is imported
 
-    try:
-        config = TrainConfig.from_dict(config_values)
-    except (TypeError, AttributeError) as error:
-        raise DefectStrainError(f"{options.config}: unusable settings: {error}") from error
+    config = TrainConfig.from_dict(config_values, f"{options.config}: ")
     names = ("steps", "minutes", "seed", "workers", "device")
     given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
     config = config.replace(**given)
@@ -58,7 +55,7 @@ def run_train(options: argparse.Namespace, progress: Progress) -> int:
         raise DefectStrainError(f"--out: got the folder {out}, expected a file name")
     check_writable(out.parent)  # before torch is imported
     out.parent.mkdir(parents=True, exist_ok=True)
-    from ..detect.training.train import train
+    from ..detect.training.loop import train
 
     with put_in_order():
         record = train(

@@ -2,7 +2,7 @@
 
 `calibration` (pixel size by the lattice), `lattice` and `honeycomb` (sites), `domains` and
 `regions` (grains, other phases, holes, dirt), `populations` (counts and concentrations),
-`structures` (relaxed supercells). Imports the words and `io`.
+`structure_files` and `structures` (relaxed supercells). Imports the words and `io`.
 """
 
 import lazy_loader

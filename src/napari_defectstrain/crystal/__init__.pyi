@@ -1,6 +1,9 @@
 from .calibration import CALIBRATED_BY_LATTICE as CALIBRATED_BY_LATTICE
+from .calibration import MAX_DEVIATION as MAX_DEVIATION
 from .calibration import PixelSizeEstimate as PixelSizeEstimate
+from .calibration import contradicting_estimate as contradicting_estimate
 from .calibration import estimate_pixel_size as estimate_pixel_size
+from .calibration import shear_warning as shear_warning
 from .honeycomb import basis_pm as basis_pm
 from .honeycomb import ideal_sites as ideal_sites
 from .honeycomb import index_columns as index_columns
@@ -34,8 +37,8 @@ from .regions import region_name as region_name
 from .regions import region_summary as region_summary
 from .regions import usable_sites as usable_sites
 from .regions import without_foreign_defects as without_foreign_defects
-from .structures import FORMATS as FORMATS
+from .structure_files import FORMATS as FORMATS
+from .structure_files import read_structure as read_structure
 from .structures import RelaxedColumns as RelaxedColumns
 from .structures import nearest_image as nearest_image
 from .structures import read_relaxed as read_relaxed
-from .structures import read_structure as read_structure

@@ -16,6 +16,13 @@ TILE = 1024  # px; larger pictures are judged by several tiles of this side
 PIXEL_RANGE_PM = (5.0, 70.0)
 MIN_SIDE = 64
 MIN_SNR = 12.0
+MAX_DEVIATION = 0.25
+"""A stated pixel size that differs by more from that of the lattice (fraction) is refused."""
+CLEAR = 0.97
+"""Quality of an estimate that contradicts what the user says; lesser ones may be chance."""
+MAX_SHEAR = 0.08
+"""Difference of the lattice's principal stretches (fraction) that is worth a warning; it is the
+angle of a simple shear. Networks are trained on no more."""
 SPOTS = np.array([[1, 0], [0, 1], [-1, 1], [1, 1], [-1, 2], [2, -1], [2, 0], [0, 2], [-2, 2]])
 """Spots of the refinement in units of two {100} vectors 60 degrees apart: {100}, {110}, {200}."""
 
@@ -33,12 +40,15 @@ class PixelSizeEstimate:
         [-30, 30) degrees.
     quality : float
         0-1: share of the weakest {100} spot's power that is not background.
+    shear : float
+        Difference of the principal stretches of a regular lattice into this one (fraction).
     """
 
     pixel_size_pm: float
     sigma_pm: float
     angle_deg: float
     quality: float
+    shear: float = 0.0
 
 
 def estimate_pixel_size(
@@ -58,7 +68,7 @@ def estimate_pixel_size(
     a_pm : float
         Lattice constant of the crystal [pm].
     expected_pm : float, optional
-        Restricts the search to 25 % around this pixel size [pm].
+        Restricts the search to pixel sizes from which this one [pm] is `MAX_DEVIATION` off at most.
 
     Returns
     -------
@@ -75,7 +85,9 @@ def estimate_pixel_size(
             f"pixel size: got an image of shape {image.shape}, expected 2D with at least "
             f"{MIN_SIDE} px a side; give the pixel size by hand"
         )
-    low, high = PIXEL_RANGE_PM if expected_pm is None else (expected_pm * 0.8, expected_pm * 1.25)
+    low, high = PIXEL_RANGE_PM
+    if expected_pm is not None:
+        low, high = expected_pm / (1 + MAX_DEVIATION), expected_pm / (1 - MAX_DEVIATION)
     spacing = a_pm * np.sqrt(3) / 2
     found = [_reciprocal_basis(tile, low / spacing, high / spacing) for tile in _tiles(image)]
     good = [f for f in found if f is not None]
@@ -97,6 +109,27 @@ def estimate_pixel_size(
         sigma_pm=float(max(spread, np.median(sigma) / np.sqrt(len(pixel)))),
         angle_deg=float((angle + 30) % 60 - 30),
         quality=float(np.median([q for _, _, q in good])),
+        shear=float(np.median([_shear(b) for b, _, _ in good])),
+    )
+
+
+def contradicting_estimate(data: FloatArray, a_pm: float) -> PixelSizeEstimate | None:
+    """What a clear lattice says where none fits the stated pixel size; None where none is clear."""
+    try:
+        found = estimate_pixel_size(data, a_pm)
+    except DefectStrainError:
+        return None
+    return found if found.quality >= CLEAR else None
+
+
+def shear_warning(name: str, estimate: PixelSizeEstimate) -> tuple[str, ...]:
+    """What is to be said of a lattice that is sheared beyond `MAX_SHEAR`."""
+    if estimate.shear <= MAX_SHEAR:
+        return ()
+    return (
+        f"{name}: the lattice is sheared by {100 * estimate.shear:.1f} %, expected at most "
+        f"{100 * MAX_SHEAR:g} %: strong drift during the scan, or pixels that are not square; "
+        "classes and spacings may be wrong",
     )
 
 
@@ -142,6 +175,13 @@ def _reciprocal_basis(
     quality = 1 - 1 / min(spectrum.at(basis @ h)[1] for h in SPOTS[:3])
     refined = _refine(z, basis, spectrum)
     return None if refined is None else (*refined, float(np.clip(quality, 0, 1)))
+
+
+def _shear(basis: FloatArray) -> float:
+    """Difference of the principal stretches of two regular {100} vectors into these."""
+    regular = np.array([[0.0, np.sqrt(3) / 2], [1.0, 0.5]])
+    size = np.linalg.svd(basis @ np.linalg.inv(regular), compute_uv=False)
+    return float((size[0] - size[1]) / np.sqrt(size[0] * size[1]))
 
 
 def _length(basis: FloatArray) -> float:

@@ -163,11 +163,13 @@ def _linked(link: BoolArray, likeness: FloatArray, index: IntArray) -> tuple[Int
     end, cosine = index[start, slot], likeness[start, slot]
     cost = 2.0 - np.abs(cosine)  # never 0, which would be no link
     tree = minimum_spanning_tree(coo_array((cost, (start, end)), shape=(n, n))).tocoo()
-    flips = np.isin(tree.row * n + tree.col, (start * n + end)[cosine < 0])
+    # scipy's indices have 32 bits, in which row * n overflows from 46 341 columns on
+    source, target = tree.row.astype(np.int64), tree.col.astype(np.int64)
+    flips = np.isin(source * n + target, (start * n + end)[cosine < 0])
     # Every column twice, once on each side: links between sides join one copy to the other's.
-    there = np.where(flips, tree.col + n, tree.col)
-    back = np.where(flips, tree.col, tree.col + n)
-    row, column = np.concatenate([tree.row, tree.row + n]), np.concatenate([there, back])
+    there = np.where(flips, target + n, target)
+    back = np.where(flips, target, target + n)
+    row, column = np.concatenate([source, source + n]), np.concatenate([there, back])
     double = coo_array((np.ones(len(row)), (row, column)), shape=(2 * n, 2 * n))
     _, copy = connected_components(double, directed=False)
     # of a patch's two copies the one found first stands for it; which one is arbitrary

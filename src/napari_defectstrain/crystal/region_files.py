@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import tifffile
 
-from ..io.files import write_table, write_tiff
+from ..io.files import read_datasets, write_table, write_tiff
 from ..types import DefectStrainError, Sites
 from ..units import PM_PER_NM
 from .regions import KINDS, Regions, label_regions, region_name
@@ -60,7 +59,7 @@ def read_regions(path: str | Path, sites: Sites | None = None) -> Regions:
     Parameters
     ----------
     path : path
-        TIFF of whole numbers, see `regions`.
+        Image of whole numbers, see `regions`; TIFF or any other kind that `io` reads.
     sites : Sites, optional
         Columns of the image, which tell the orientation of the domains; without them it is unknown.
 
@@ -69,10 +68,10 @@ def read_regions(path: str | Path, sites: Sites | None = None) -> Regions:
     DefectStrainError
         If it can't be read or holds anything but the labels of regions.
     """
-    try:
-        labels = tifffile.imread(path)
-    except (OSError, ValueError, tifffile.TiffFileError) as error:
-        raise DefectStrainError(f"{path}: not a readable TIFF of region labels: {error}") from error
+    found = read_datasets(path)
+    if len(found) > 1:
+        raise DefectStrainError(f"{path}: got {len(found)} images, expected one of region labels")
+    labels = found[0].data
     try:
         return label_regions(labels, sites)
     except DefectStrainError as error:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 
-from ..config import Config
+from ..config import Between, Config
 from ..types import METAL, OTHER, BoolArray, DefectStrainError, FloatArray, IntArray, Sites
 from .domains import FIRST_NEIGHBOUR_REACH, ComplexArray, neighbours, threefold_order
 
@@ -49,21 +50,9 @@ class RegionConfig(Config):
         Area of the smallest domain [unit cells].
     """
 
-    contamination: float = 0.35
-    min_angle_deg: float = 3.0
-    min_cells: float = 20.0
-
-    def __post_init__(self) -> None:
-        allowed = {
-            "contamination": (self.contamination, 0.01, np.inf),
-            "min_angle_deg": (self.min_angle_deg, 1.0, 30.0),
-            "min_cells": (self.min_cells, 4.0, 1e6),
-        }
-        for name, (value, low, high) in allowed.items():
-            if not low <= value <= high:
-                raise DefectStrainError(
-                    f"RegionConfig.{name}: got {value:g}, expected {low:g} to {high:g}"
-                )
+    contamination: Annotated[float, Between(0.01, 1000)] = 0.35
+    min_angle_deg: Annotated[float, Between(1, 30)] = 3.0
+    min_cells: Annotated[float, Between(4, 1e6)] = 20.0
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Relaxed supercells: how far each column of a defect's structure has moved, in the lattice frame.
 
-Two structures in any of `FORMATS`, the supercell with the defect and the pristine one in the same
-cell, as density functional or force-field relaxations leave them. Atoms are matched by minimum
-image, missing ones allowed; the species left in the defect's column say its class. The structure
-is turned into the lattice frame by its own lattice, whichever way it lies in its cell.
+Two structures in any of `structure_files.FORMATS`, the supercell with the defect and the pristine
+one in the same cell, as density functional or force-field relaxations leave them. Atoms are matched
+by minimum image, missing ones allowed; the species left in the defect's column say its class. The
+structure is turned into the lattice frame by its own lattice, whichever way it lies in its cell.
 """
 
 from __future__ import annotations
@@ -18,24 +18,10 @@ from scipy.spatial import cKDTree
 from ..materials import DEFECT_ROLES, ROLES
 from ..types import BoolArray, DefectStrainError, FloatArray, IntArray, StrArray
 from ..units import PM_PER_ANGSTROM
+from .structure_files import read_structure
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-FORMATS = {
-    "extxyz": "extended XYZ",
-    "vasp": "POSCAR, CONTCAR",
-    "cif": "CIF",
-    "aims": "FHI-aims geometry.in",
-    "espresso-in": "Quantum ESPRESSO input",
-    "castep-cell": "CASTEP cell",
-    "xsf": "XSF",
-    "gen": "DFTB+ gen",
-    "lammps-data": "LAMMPS data",
-    "cp2k-restart": "CP2K restart",
-    "json": "ASE JSON",
-}
-"""Formats that are read: plain text with a cell. Formats that may hold code or pickles are not."""
 
 CHALCOGENS = ("O", "S", "Se", "Te")
 MATCH = 0.35
@@ -136,7 +122,7 @@ def read_relaxed(defect: Path, pristine: Path) -> RelaxedColumns:
     Parameters
     ----------
     defect, pristine : path
-        Structure files, see `FORMATS`; the layer's normal along z.
+        Structure files, see `structure_files.FORMATS`; the layer's normal along z.
 
     Returns
     -------
@@ -197,44 +183,6 @@ def read_relaxed(defect: Path, pristine: Path) -> RelaxedColumns:
     )
 
 
-def read_structure(path: Path) -> Atoms:
-    """The atoms of a structure file, of its last frame.
-
-    Raises
-    ------
-    DefectStrainError
-        If it is no file, of no known format, can't be read, or has no cell.
-    """
-    import ase.io
-    from ase import Atoms
-    from ase.io.formats import UnknownFileTypeError, filetype
-
-    if not path.is_file():
-        raise DefectStrainError(f"structure: got {path}, which is no file")
-    known = ", ".join(FORMATS.values())
-    try:
-        kind = filetype(str(path))
-    except UnknownFileTypeError:
-        kind = "of no known format"
-    if kind == "xyz":  # what extended XYZ is called where its second line says nothing
-        kind = "extxyz"
-    if kind not in FORMATS:
-        raise DefectStrainError(f"{path.name}: got a file {kind}, expected one of {known}")
-    try:
-        found = ase.io.read(path, format=kind)
-    except Exception as error:  # every reader of ASE fails in its own way
-        raise DefectStrainError(
-            f"{path.name}: ASE can't read it ({error}); expected one of {known}"
-        ) from error
-    assert isinstance(found, Atoms)
-    if abs(np.linalg.det(found.cell[:])) < 1e-6:
-        raise DefectStrainError(
-            f"{path.name}: got atoms without a cell, expected a periodic supercell; plain XYZ has "
-            "none, write extended XYZ or CONTCAR"
-        )
-    return found
-
-
 def nearest_image(offset_pm: FloatArray, cell_pm: FloatArray) -> FloatArray:
     """Shortest of the periodic images of offsets `(N, 2)` in a cell of two rows [pm]."""
     reduced = offset_pm @ np.linalg.inv(cell_pm)
@@ -268,7 +216,7 @@ def _species(perfect: Atoms, name: str) -> tuple[str, str]:
     if tilt > 0.05 or np.ptp(height) > 0.5:
         raise DefectStrainError(
             f"{name}: the metal atoms don't lie in one plane of constant z, expected a monolayer "
-            "with its normal along z that doesn't cross the cell's border in z"
+            "with its normal along z"
         )
     return str(symbols[1 - x]), str(symbols[x])
 
@@ -323,18 +271,25 @@ def _match(
 ) -> tuple[FloatArray, BoolArray]:
     """Displacement of each pristine atom `(A, 3)` [pm], NaN where missing, and which changed.
 
-    A common shift of one structure against the other (another origin) is taken out first.
+    A common shift of one structure against the other (another origin) is taken out first: that of
+    the metal planes, then what is left of it.
     """
     places = pristine.positions * PM_PER_ANGSTROM
     others = atoms.positions * PM_PER_ANGSTROM
     species, symbols = _symbols(pristine), _symbols(atoms)
     shift = np.zeros(3)
+    shift[2] = _metal_height(others, symbols) - _metal_height(places, species)
     for _ in range(2):
         shift = shift + np.median(_nearest(others - shift, places, cell)[0], axis=0)
     apart, nearest = _nearest(others - shift, places, cell)
     missing = np.linalg.norm(apart, axis=1) > MATCH * bond_pm
     changed = missing | (symbols[nearest] != species)
     return np.where(missing[:, None], np.nan, apart), np.asarray(changed)
+
+
+def _metal_height(place: FloatArray, symbols: StrArray) -> float:
+    metal = ~np.isin(symbols, CHALCOGENS)
+    return float(np.median(place[metal, 2])) if metal.any() else 0.0
 
 
 def _nearest(

@@ -8,6 +8,9 @@ from .network.config import DEVICES as DEVICES
 from .network.config import DetectConfig as DetectConfig
 from .network.config import TrainConfig as TrainConfig
 from .network.device import pick_device as pick_device
+from .training.loop import Example as Example
+from .training.loop import rendered as rendered
+from .training.loop import train as train
 from .training.previews import Microscope as Microscope
 from .training.previews import conditions_like as conditions_like
 from .training.previews import contrast_limits as contrast_limits
@@ -20,6 +23,4 @@ from .training.renderer import render_batch as render_batch
 from .training.resuming import Stopped as Stopped
 from .training.resuming import files_of as files_of
 from .training.resuming import stopped_training as stopped_training
-from .training.train import Example as Example
-from .training.train import rendered as rendered
 from .training.windows import draw_window as draw_window

@@ -9,11 +9,12 @@ from .folders import Options as Options
 from .folders import evaluate_folders as evaluate_folders
 from .folders import margin_text as margin_text
 from .folders import truth_sites as truth_sites
-from .scores import HIT_RADIUS_PM as HIT_RADIUS_PM
-from .scores import Comparison as Comparison
-from .scores import compare as compare
-from .scores import confusion_matrix as confusion_matrix
-from .scores import match_columns as match_columns
+from .score import HIT_RADIUS_PM as HIT_RADIUS_PM
+from .score import Comparison as Comparison
+from .score import compare as compare
+from .score import confusion_matrix as confusion_matrix
+from .score import match_columns as match_columns
+from .score import scores as scores
 from .tables import named_curves as named_curves
 from .tables import reliabilities as reliabilities
 from .tables import scores_table as scores_table

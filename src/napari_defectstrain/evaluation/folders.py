@@ -19,7 +19,7 @@ from ..materials import DEFECT_ROLES, ROLES, Material, get_material
 from ..types import CalibratedImage, DefectStrainError, FloatArray, Progress, Sites, no_progress
 from .conditions import conditions_of, settings_beside
 from .oracle import oracle
-from .scores import HIT_RADIUS_PM, MARGIN_PM, UNKNOWN, Comparison, compare
+from .score import HIT_RADIUS_PM, MARGIN_PM, UNKNOWN, Comparison, compare
 from .truth_tables import SUFFIXES, Truth, read_truth
 
 _PREDICTION = ".sites.csv"

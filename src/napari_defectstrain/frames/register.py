@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from ..config import Config
+from ..config import Between, Config, OneOf
 from ..progress import subprogress
 from ..types import BoolArray, DefectStrainError, FloatArray, Progress, no_progress
 from .bad import find_bad_frames
@@ -37,21 +38,14 @@ class FrameConfig(Config):
         unless that would move structure; ``on``: always; ``off``: never.
     """
 
-    max_step_px: float | None = None
+    max_step_px: Annotated[float, Between(0.001, 1e5)] | None = None
     leave_out_bad: bool = True
-    exclude: tuple[int, ...] = ()
-    include: tuple[int, ...] = ()
-    jitter: str = "auto"
+    exclude: Annotated[tuple[int, ...], Between(0, 10**6)] = ()
+    include: Annotated[tuple[int, ...], Between(0, 10**6)] = ()
+    jitter: Annotated[str, OneOf(JITTER)] = "auto"
 
     def __post_init__(self) -> None:
-        if self.jitter not in JITTER:
-            raise DefectStrainError(
-                f"frames: got jitter {self.jitter!r}, expected one of {', '.join(JITTER)}"
-            )
-        if self.max_step_px is not None and not self.max_step_px > 0:
-            raise DefectStrainError(
-                f"frames: got a largest step of {self.max_step_px:g} px, expected a positive number"
-            )
+        super().__post_init__()
         both = sorted(set(self.exclude) & set(self.include))
         if both:
             raise DefectStrainError(

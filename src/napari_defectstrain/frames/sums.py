@@ -106,7 +106,7 @@ class RunningSum:
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.total = np.zeros(shape)
-        self.count = np.zeros(shape, dtype=np.int16)
+        self.count = np.zeros(shape, dtype=np.int32)
 
     def add(self, aligned: FloatArray, region: Region, sign: int = 1) -> None:
         """Add (or take out: ``sign=-1``) an aligned frame."""

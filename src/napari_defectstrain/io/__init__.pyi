@@ -1,3 +1,6 @@
+from .file_names import expand_wildcards as expand_wildcards
+from .file_names import output_stems as output_stems
+from .file_names import printable as printable
 from .files import SUFFIXES as SUFFIXES
 from .files import ImageFile as ImageFile
 from .files import atomic_path as atomic_path
@@ -10,11 +13,16 @@ from .files import validate_image as validate_image
 from .files import write_json as write_json
 from .files import write_table as write_table
 from .files import write_tiff as write_tiff
+from .formats import quiet as quiet
 from .out_folder import OutFolder as OutFolder
 from .out_folder import check_inputs as check_inputs
 from .out_folder import check_out_dir as check_out_dir
 from .out_folder import settings_of as settings_of
 from .out_folder import writing_into as writing_into
+from .pixels import CLIPPED as CLIPPED
+from .pixels import REPLACED as REPLACED
+from .pixels import check_frames as check_frames
+from .pixels import check_pixels as check_pixels
 from .rasters import block_means as block_means
 from .tables import read_sites as read_sites
 from .unfinished import check_whole as check_whole

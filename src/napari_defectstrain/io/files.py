@@ -22,6 +22,7 @@ import pandas as pd
 from .. import __version__
 from ..types import CalibratedImage, DefectStrainError
 from ..units import pm_per_unit
+from .file_names import printable
 from .formats import SUFFIXES, decode
 from .rasters import MAX_SIDE_PX, MIN_SIDE_PX, Dataset, check_array, validate_image
 from .tables import read_sites, sites_table
@@ -46,6 +47,9 @@ __all__ = [
 
 PIXEL_SIZE_RANGE_PM = (1.0, 200.0)
 """Pixel sizes [pm] that an atomically resolved image can have; others are no calibration."""
+
+MAX_TITLE = 120
+"""Longest title of an image that is kept [characters]."""
 
 SQUARE_TOLERANCE = 1e-3
 """Relative difference of a pixel's sides that still counts as square."""
@@ -136,7 +140,9 @@ def read_datasets(path: str | Path) -> list[ImageFile]:
 
 
 def read_file(path: str | Path) -> ImageFile:
-    """The image or stack of a file; of several, the one titled HAADF or ADF, else the first.
+    """The image or stack of a file.
+
+    Of several the one titled HAADF or ADF, else the one of the deepest grey values, else the first.
 
     Raises
     ------
@@ -147,9 +153,13 @@ def read_file(path: str | Path) -> ImageFile:
     if len(found) == 1:
         return found[0]
     titles = [str(entry.metadata.get("title", "")) for entry in found]
-    ranks = [0 if "HAADF" in t.upper() else 1 if "ADF" in t.upper() else 2 for t in titles]
+    ranks = [
+        (0 if "HAADF" in t.upper() else 1 if "ADF" in t.upper() else 2, -entry.data.itemsize)
+        for t, entry in zip(titles, found, strict=True)
+    ]
     chosen = found[ranks.index(min(ranks))]
-    warning = f"the file holds {len(found)} images ({', '.join(titles)}); took {chosen.name}"
+    listed = ", ".join(titles[:8]) + (", ..." if len(titles) > 8 else "")
+    warning = f"the file holds {len(found)} images ({listed}); took {chosen.name}"
     warnings = [*chosen.metadata.get("warnings", []), warning]
     return dataclasses.replace(chosen, metadata={**chosen.metadata, "warnings": warnings})
 
@@ -171,14 +181,24 @@ def read_images(path: str | Path) -> list[CalibratedImage]:
 
 def _image_file(dataset: Dataset, path: Path, *, several: bool) -> ImageFile:
     pixel_size_pm, remarks = _calibration(dataset, path)
-    metadata = {**dataset.metadata, **remarks, "source": path.name}
-    if dataset.title:
-        metadata["title"] = dataset.title
-    name = f"{path.stem}[{dataset.title}]" if several and dataset.title else path.stem
+    warnings = [*dataset.metadata.get("warnings", ()), *remarks.pop("warnings", ())]
+    metadata = {**dataset.metadata, **remarks, "source": printable(path.name)}
+    if warnings:
+        metadata["warnings"] = warnings
+    stem, title = printable(path.stem), _one_line(dataset.title)
+    if title:
+        metadata["title"] = title
+    name = f"{stem}[{title}]" if several and title else stem
     data = dataset.data
     if not data.dtype.isnative:
         data = data.astype(data.dtype.newbyteorder("="))
     return ImageFile(data, pixel_size_pm, name, metadata)
+
+
+def _one_line(title: str) -> str:
+    """A title as text that a list or a layer can show."""
+    shown = "".join(c if c.isprintable() else " " for c in printable(title))
+    return " ".join(shown.split())[:MAX_TITLE]
 
 
 def _calibration(dataset: Dataset, path: Path) -> tuple[float | None, dict[str, Any]]:
@@ -273,11 +293,21 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises
     ------
     DefectStrainError
-        If it holds something else.
+        If it holds something else, or a setting twice.
     """
+
+    def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DefectStrainError(f"{path}: got {', '.join(twice)} twice, expected it once")
+        return dict(pairs)
+
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=each_once)
+    except DefectStrainError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise DefectStrainError(f"{path}: not JSON: {error}") from error
     if not isinstance(values, dict):
         raise DefectStrainError(f"{path}: got no JSON object, expected settings")
@@ -299,7 +329,8 @@ def write_json(path: str | Path, content: Any) -> None:
     TypeError
         If `content` holds anything else.
     """
-    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    # printable: names of files may hold bytes that are no text
+    text = printable(json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False))
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 

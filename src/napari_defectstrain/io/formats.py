@@ -6,27 +6,39 @@ and whatever else is no real-space image are left out, and are an error where th
 
 from __future__ import annotations
 
+import glob
 import importlib
+import logging
 import re
-import struct
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from ..types import DefectStrainError
-from .rasters import Dataset, check_array, drop_leading_ones, grey_values
+from .dm_tags import check_dm
+from .file_limits import check_hdf5, check_png, check_ser
+from .mrc import decode_mrc
+from .rasters import DamagedFile, Dataset, check_array, check_size, drop_leading_ones, grey_values
+from .velox import is_velox, read_velox
 
 ROSETTASCIIO = {
     ".dm3": "rsciio.digitalmicrograph",
     ".dm4": "rsciio.digitalmicrograph",
     ".emd": "rsciio.emd",
     ".ser": "rsciio.tia",
-    ".mrc": "rsciio.mrc",
 }
-SUFFIXES = (*ROSETTASCIIO, ".tif", ".tiff", ".png", ".npy")
+SUFFIXES = (*ROSETTASCIIO, ".mrc", ".tif", ".tiff", ".png", ".npy")
+
+CHECKS = {".dm3": check_dm, ".dm4": check_dm, ".emd": check_hdf5, ".ser": check_ser}
+"""RosettaSciIO follows the sizes that a file declares: they are checked first."""
+
+CHATTY = ("tifffile", "rsciio", "PIL", "ase")
+"""Libraries that log what they stumble over; the user gets one line of ours instead."""
 
 # Where acquisition software keeps the beam energy, the convergence semi-angle and the dwell time:
 # the end of the path in the tree of the file's own metadata, and the factor to keV, mrad or µs.
@@ -59,25 +71,64 @@ def decode(path: Path) -> list[Dataset]:
     suffix = path.suffix.lower()
     _check_file(path, suffix)
     try:
-        if suffix in ROSETTASCIIO:
-            return _decode_microscope(path, suffix)
-        if suffix == ".png":
-            return [_decode_png(path)]
-        if suffix == ".npy":
-            return [_decode_npy(path)]
-        from .tiff import decode_tiff
-
-        return decode_tiff(path)
+        with quiet():
+            return _decode(path, suffix)
     except DefectStrainError:
         raise
     except PermissionError as error:
         raise DefectStrainError(f"{path}: can't be read: {error.strerror}") from error
-    except _damage() as error:
-        reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+    except MemoryError as error:  # its sizes were checked: they are real
         raise DefectStrainError(
-            f"{path}: not a readable {suffix} image, or a damaged or cut-off one ({reason}); "
+            f"{path}: not enough memory for its images; close other programs, or crop it"
+        ) from error
+    except ImportError as error:
+        raise DefectStrainError(
+            f"{path}: its reader needs a library that isn't installed ({error}); install it, or "
+            "export the image as TIFF"
+        ) from error
+    except Exception as error:  # decoders promise no type: a flipped byte surfaces as any of them
+        kind = "" if isinstance(error, DamagedFile) else type(error).__name__
+        reason = ": ".join(filter(None, [kind, *str(error).splitlines()[:1]]))
+        raise DefectStrainError(
+            f"{path}: not a readable {suffix} image, or a damaged or cut-off one ({reason[:200]}); "
             "copy it again from its source or export it as TIFF"
         ) from error
+
+
+def _decode(path: Path, suffix: str) -> list[Dataset]:
+    if suffix in ROSETTASCIIO:
+        CHECKS[suffix](path)
+        if suffix == ".emd" and is_velox(path):
+            return _decode_velox(path)
+        return _decode_microscope(path, suffix)
+    if suffix == ".mrc":
+        return [decode_mrc(path)]
+    if suffix == ".png":
+        return [_decode_png(path)]
+    if suffix == ".npy":
+        return [_decode_npy(path)]
+    from .tiff import decode_tiff
+
+    return decode_tiff(path)
+
+
+_QUIET = threading.RLock()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Decoders log and warn of what they stumble over; what matters is said by us."""
+    loggers = [logging.getLogger(name) for name in CHATTY]
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
 
 
 def _check_file(path: Path, suffix: str) -> None:
@@ -98,27 +149,6 @@ def _check_file(path: Path, suffix: str) -> None:
         raise DefectStrainError(f"{path}: the file is empty; copy it again from its source")
 
 
-def _damage() -> tuple[type[Exception], ...]:
-    """What the decoders raise on files that are damaged or not what their suffix says.
-
-    They promise no error type: a flipped byte may surface as any of these. They are named, so
-    that a mistake of our own, such as a NameError, isn't taken for a damaged file.
-    """
-    import tifffile
-    from PIL import Image
-    from rsciio import exceptions as rosettasciio
-
-    return (
-        # ValueError includes that of NumPy, JSON, Unicode; OSError that of Pillow and HDF5.
-        *(ValueError, OSError, EOFError, LookupError, TypeError, AttributeError),
-        *(ArithmeticError, AssertionError, RuntimeError, SyntaxError, MemoryError),
-        *(struct.error, zlib.error, tifffile.TiffFileError, Image.DecompressionBombError),
-        *(rosettasciio.ByteOrderError, rosettasciio.DM3FileVersionError),
-        *(rosettasciio.DM3TagError, rosettasciio.DM3DataTypeError),
-        *(rosettasciio.DM3TagTypeError, rosettasciio.DM3TagIDError),
-    )
-
-
 def _decode_microscope(path: Path, suffix: str) -> list[Dataset]:
     reader = importlib.import_module(ROSETTASCIIO[suffix]).file_reader
     companion = _emi_metadata(path) if suffix == ".ser" else {}
@@ -130,6 +160,23 @@ def _decode_microscope(path: Path, suffix: str) -> list[Dataset]:
             datasets.append(dataset)
         else:
             reasons.append(dataset)
+    return _some(datasets, reasons, path)
+
+
+def _decode_velox(path: Path) -> list[Dataset]:
+    datasets: list[Dataset] = []
+    reasons: list[str] = []
+    for image in read_velox(path):
+        reason = image.reason or _not_an_image(2, [image.unit] * 2)
+        if image.data is None or reason:
+            reasons.append(reason)
+            continue
+        data, found = drop_leading_ones(image.data), _acquisition([image.metadata])
+        datasets.append(Dataset(data, image.title, image.scale, image.unit, found))
+    return _some(datasets, reasons, path)
+
+
+def _some(datasets: list[Dataset], reasons: Sequence[str], path: Path) -> list[Dataset]:
     if not datasets:
         raise DefectStrainError(
             f"{path}: no image in real space in this file ({'; '.join(reasons) or 'no data'})"
@@ -177,10 +224,12 @@ def _emi_metadata(path: Path) -> Mapping[str, Any]:
         return {}
     reader = importlib.import_module("rsciio.tia").file_reader
     try:
+        for series in emi.parent.glob(f"{glob.escape(emi.stem)}_[0-9].ser"):
+            check_ser(series)  # RosettaSciIO reads all of them
         for content in reader(str(emi)):
             if content["metadata"]["General"]["original_filename"] == path.name:
                 return cast(Mapping[str, Any], content["original_metadata"])
-    except _damage():
+    except Exception:
         # The pixels and their scale are in the .ser file: a broken companion costs nothing else.
         return {}
     return {}
@@ -223,11 +272,7 @@ def _find(tree: Any, ending: tuple[str, ...], trail: tuple[str, ...] = ()) -> fl
 def _decode_png(path: Path) -> Dataset:
     from PIL import Image
 
-    with path.open("rb") as stream:
-        head = stream.read(24)
-    if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:
-        width, height = struct.unpack(">II", head[16:])
-        check_array((height, width), np.dtype(np.uint8), path.name)
+    check_png(path)
     with Image.open(path, formats=["PNG"]) as picture:
         data = np.asarray(picture.convert("RGBA") if picture.mode in ("P", "PA") else picture)
     return Dataset(grey_values(data, path.name) if data.ndim == 3 else data)
@@ -235,6 +280,7 @@ def _decode_png(path: Path) -> Dataset:
 
 def _decode_npy(path: Path) -> Dataset:
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    check_size(mapped.shape, mapped.dtype, path.stat().st_size, path.name)
     if mapped.ndim == 3 and mapped.shape[-1] in (3, 4) and mapped.dtype == np.uint8:
         return Dataset(grey_values(np.array(mapped), path.name))
     mapped = drop_leading_ones(mapped)

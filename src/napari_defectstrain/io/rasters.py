@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +15,18 @@ from ..types import CalibratedImage, DefectStrainError, FloatArray
 MAX_SIDE_PX = 16384
 """Largest side of an image; a float32 copy of a larger one would take more than 1 GiB."""
 
+MAX_BYTES = 2**34
+"""Largest stack of images [bytes], whatever the file's size; a longer series is read in parts."""
+
+DEFLATE_EXPANSION = 1100
+"""Bytes that a byte of a file compressed by deflate can become: 1032, and room for padding."""
+
 MIN_SIDE_PX = 32
 """Smallest side of an image; less than a few unit cells hold no lattice to index."""
+
+
+class DamagedFile(ValueError):
+    """A file is not what its suffix says, or its parts contradict one another."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,45 @@ def check_array(shape: Sequence[int], dtype: np.dtype[Any], name: str) -> None:
         raise DefectStrainError(
             f"{name}: got an image of {shape[-1]} x {shape[-2]} px, expected at most "
             f"{MAX_SIDE_PX} x {MAX_SIDE_PX}; crop it"
+        )
+
+
+def check_size(
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    stored_bytes: int,
+    name: str,
+    expansion: float = 1.0,
+) -> None:
+    """Refuse what a file can't hold, before any of it is allocated.
+
+    Parameters
+    ----------
+    shape, dtype
+        What the file says it holds.
+    stored_bytes : int
+        Bytes that it has for it.
+    name : str
+        Name of the file.
+    expansion : float
+        Most bytes that one of them can become where it is compressed.
+
+    Raises
+    ------
+    DamagedFile
+        If the bytes can't become that many.
+    DefectStrainError
+        If it is more than `MAX_BYTES`.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size > stored_bytes * expansion:
+        raise DamagedFile(
+            f"{' x '.join(str(n) for n in shape)} values of {dtype} in {max(stored_bytes, 0)} bytes"
+        )
+    if size > MAX_BYTES:
+        raise DefectStrainError(
+            f"{name}: got {size / 2**30:.0f} GiB of pixels, expected at most "
+            f"{MAX_BYTES / 2**30:.0f} GiB; split the series"
         )
 
 

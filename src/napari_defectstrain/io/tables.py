@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ ADDED_LATER = "p_other"
 def sites_table(sites: Sites, pixel_size_pm: float | None) -> pd.DataFrame:
     """One row a column: y_px, x_px, y_nm, x_nm, class, probability, p_<class> each, source.
 
+    Then what other columns the table had that the sites were read from.
+
     Parameters
     ----------
     sites : Sites
@@ -46,16 +49,17 @@ def sites_table(sites: Sites, pixel_size_pm: float | None) -> pd.DataFrame:
     for index, name in enumerate(sites.class_names):
         columns[f"p_{name}"] = probabilities[:, index]
     columns["source"] = sites.source
-    return pd.DataFrame(columns)
+    return pd.DataFrame({**columns, **sites.extra})
 
 
 def read_sites(path: str | Path, class_names: Sequence[str]) -> Sites:
     """Columns of an image from a table, also one corrected by hand.
 
-    Needs y_px, x_px and class; other columns than those of `sites_table` are ignored. Without
-    p_<class> columns, or in a row where they are empty, the class is taken as certain. p_other
-    alone may be missing: tables of earlier versions have none, and it is 0. Rows without a source
-    are ``manual`` in a table that has the column, ``file`` in one that hasn't.
+    Needs y_px, x_px and class; other columns than those of `sites_table` are kept as they are
+    (`Sites.extra`). Separated by commas, or by semicolons or tabs, and then with decimal commas
+    too. Without p_<class> columns, or in a row where they are empty, the class is taken as
+    certain. p_other alone may be missing: tables of earlier versions have none, and it is 0. Rows
+    without a source are ``manual`` in a table that has the column, ``file`` in one that hasn't.
 
     Raises
     ------
@@ -69,8 +73,8 @@ def read_sites(path: str | Path, class_names: Sequence[str]) -> Sites:
     bad = np.asarray(~np.isfinite(position).all(axis=1))
     if bad.any():
         raise DefectStrainError(
-            f"{path}: {_rows(bad)}: got no finite number in y_px or x_px, expected a position in "
-            "pixels"
+            f"{path}: {_rows(table, bad)}: got no finite number in y_px or x_px, expected a "
+            "position in pixels"
         )
     return Sites(
         position_px=position,
@@ -78,14 +82,25 @@ def read_sites(path: str | Path, class_names: Sequence[str]) -> Sites:
         class_index=class_index,
         class_names=tuple(class_names),
         source=_source(table, path),
+        extra=_foreign(table, tuple(class_names)),
     )
 
 
 def _read_table(path: Path) -> pd.DataFrame:
+    """The table as text, its rows indexed by the lines of the file (the header is line 1)."""
     try:
-        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
+        text = _text(path.read_bytes())
+        header = text.lstrip().partition("\n")[0]
+        separator = max(",;\t", key=header.count)
+        # header=None: pandas takes a row longer than its header for one with an index
         table = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
+            io.StringIO(text),
+            dtype=str,
+            header=None,
+            sep=separator,
+            keep_default_na=False,
+            skipinitialspace=True,
+            skip_blank_lines=False,
         )
     except pd.errors.EmptyDataError:
         raise DefectStrainError(
@@ -95,13 +110,34 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise DefectStrainError(f"{path}: not a table of comma-separated values: {error}") from None
     except OSError as error:
         raise DefectStrainError(f"{path}: can't be read: {error.strerror}") from error
-    missing = [name for name in ("y_px", "x_px", "class") if name not in table]
+    table = table.fillna("")
+    table.index += 1
+    table = table[(table.map(str.strip) != "").any(axis=1)]
+    names = [str(name).strip() for name in table.iloc[0]] if len(table) else []
+    missing = [name for name in ("y_px", "x_px", "class") if name not in names]
     if missing:
         raise DefectStrainError(
-            f"{path}: got the columns {', '.join(map(str, table.columns))}; expected also "
+            f"{path}: got the columns {', '.join(names)}; expected also "
             f"{', '.join(missing)}, separated by commas"
         )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DefectStrainError(
+            f"{path}: got the column {twice[0] or 'without a name'} twice, expected it once"
+        )
+    table = table.iloc[1:].set_axis(names, axis=1)
+    if separator != ",":
+        for name in [n for n in names if n in ("y_px", "x_px") or n.startswith("p_")]:
+            table[name] = table[name].str.replace(",", ".", regex=False)
     return table
+
+
+def _text(data: bytes) -> str:
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252")  # what spreadsheets save as plain CSV in western Windows
 
 
 def _class_index(table: pd.DataFrame, class_names: tuple[str, ...], path: object) -> IntArray:
@@ -110,8 +146,8 @@ def _class_index(table: pd.DataFrame, class_names: tuple[str, ...], path: object
     bad = known.isna().to_numpy()
     if bad.any():
         raise DefectStrainError(
-            f"{path}: {_rows(bad)}: got the class {table['class'][bad].iloc[0]!r}, expected one "
-            f"of {', '.join(class_names)}"
+            f"{path}: {_rows(table, bad)}: got the class {table['class'][bad].iloc[0]!r}, "
+            f"expected one of {', '.join(class_names)}"
         )
     return np.asarray(known, dtype=np.int64)
 
@@ -137,16 +173,25 @@ def _probabilities(
     bad = np.asarray(~((given >= 0) & (given <= 1)).all(axis=1))
     if bad.any():
         raise DefectStrainError(
-            f"{path}: {_rows(bad)}: got a probability outside 0-1 or an empty one among others"
+            f"{path}: {_rows(table, bad)}: got a probability outside 0-1 or an empty one among "
+            "others"
         )
     total = np.asarray(given.sum(axis=1))
     bad = np.asarray(np.abs(total - 1) > PROBABILITY_SUM_TOLERANCE, dtype=bool)
     if bad.any():
         raise DefectStrainError(
-            f"{path}: {_rows(bad)}: got probabilities that sum to {total[bad][0]:.3f}, "
+            f"{path}: {_rows(table, bad)}: got probabilities that sum to {total[bad][0]:.3f}, "
             "expected 1; empty all of them to take the class as certain"
         )
     return np.asarray(given)
+
+
+def _foreign(table: pd.DataFrame, class_names: tuple[str, ...]) -> dict[str, StrArray]:
+    """What others added to the table, as text."""
+    known = {"y_px", "x_px", "y_nm", "x_nm", "class", "probability", "source"}
+    known |= {f"p_{name}" for name in class_names}
+    foreign = [name for name in table.columns if name and name not in known]
+    return {name: np.asarray(table[name].to_numpy(), dtype=np.str_) for name in foreign}
 
 
 def _numbers(table: pd.DataFrame, name: str, path: object) -> FloatArray:
@@ -156,7 +201,7 @@ def _numbers(table: pd.DataFrame, name: str, path: object) -> FloatArray:
     bad = np.isnan(numbers) & (text != "").to_numpy() & (text.str.lower() != "nan").to_numpy()
     if bad.any():
         raise DefectStrainError(
-            f"{path}: {_rows(bad)}: got {text[bad].iloc[0]!r} in {name}, expected a number"
+            f"{path}: {_rows(table, bad)}: got {text[bad].iloc[0]!r} in {name}, expected a number"
         )
     return np.asarray(numbers)
 
@@ -168,14 +213,14 @@ def _source(table: pd.DataFrame, path: object) -> StrArray:
     bad = ~source.isin(SOURCES).to_numpy()
     if bad.any():
         raise DefectStrainError(
-            f"{path}: {_rows(bad)}: got the source {source[bad].iloc[0]!r}, expected one of "
+            f"{path}: {_rows(table, bad)}: got the source {source[bad].iloc[0]!r}, expected one of "
             f"{', '.join(SOURCES)}"
         )
     return np.asarray(source, dtype=SOURCE_DTYPE)
 
 
-def _rows(bad: BoolArray) -> str:
+def _rows(table: pd.DataFrame, bad: BoolArray) -> str:
     """Where the trouble is, as a text editor counts lines (the header is line 1)."""
-    lines = np.flatnonzero(bad) + 2
+    lines = table.index[bad]
     more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
     return f"line {lines[0]}{more}"

@@ -6,6 +6,7 @@ reader ever meets half a file and a full disk or an interruption leaves what was
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -59,13 +60,38 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.replace(path)
         except OSError as error:
             raise DefectStrainError(
-                f"{path}: can't be written: {error.strerror or error}; free some space or choose "
-                "another folder"
+                f"{path}: can't be written: {error.strerror or error}; {_advice(error)}"
             ) from error
+        except ValueError as error:
+            # Python refuses such a name before the system does
+            if "null" not in str(error) and not isinstance(error, UnicodeEncodeError):
+                raise
+            raise DefectStrainError(f"{path}: can't be written: {error}; {_BAD_NAME}") from error
         finally:
             # Also on Ctrl-C. After the move, or in a folder that isn't there, nothing is left over.
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 temporary.unlink()
+
+
+_BAD_NAME = "choose another name"
+
+
+def _advice(error: OSError) -> str:
+    """What to do about an error of writing."""
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return "free some space or choose another folder"
+    if error.errno == errno.EFBIG:
+        return "choose another disk: this one takes no files as large"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        # Windows says so of a file that is open elsewhere, too
+        return "choose another folder, or close the file where it is open"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return "make its folder first, or choose another"
+    if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+        return _BAD_NAME
+    if error.errno == errno.EISDIR:
+        return "a folder has this name: choose another"
+    return "choose another folder"
 
 
 def host_id() -> str:

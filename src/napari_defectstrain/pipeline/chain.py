@@ -20,7 +20,9 @@ from ..crystal.populations import usable_populations
 from ..crystal.region_search import divide_images
 from ..crystal.regions import Regions, check_regions, region_summary
 from ..failures import Failures
+from ..io.file_names import output_stems
 from ..io.files import validate_image
+from ..io.pixels import check_pixels
 from ..materials import Material, get_material
 from ..progress import subprogress
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
@@ -29,9 +31,9 @@ from .loading import (
     CALIBRATION_TOLERANCE,
     PIXEL_SIZE_BY_LATTICE,
     calibrate,
-    distinct_names,
     load_images,
 )
+from .placement import place_sites
 from .runs import ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
@@ -57,7 +59,7 @@ if TYPE_CHECKING:  # torch comes along only when something is detected
 def detect_images(
     images: Sequence[CalibratedImage], config: RunConfig, progress: Progress = no_progress
 ) -> list[Detection]:
-    """Find and classify all columns of each image.
+    """Find and classify all columns of each image, without its hot and dead pixels.
 
     Parameters
     ----------
@@ -81,7 +83,9 @@ def detect_images(
     detections = []
     for i, image in enumerate(images):
         part = subprogress(progress, i / len(images), (i + 1) / len(images), f"{image.name}: ")
-        detections.append(detect_columns(image, settings, part))
+        checked, notes = check_pixels(image)
+        found = detect_columns(checked, settings, part)
+        detections.append(replace(found, warnings=(*notes, *found.warnings)))
     return detections
 
 
@@ -125,6 +129,7 @@ def average_classes(
         )
     if regions is not None:
         check_regions(regions, [image.data.shape for image in images])
+    images = [check_pixels(image)[0] for image in images]
     a_pm = lattice_constant(images, sites, get_material(config.material).lattice_pm, regions)
     rng, _ = np.random.default_rng(config.seed).spawn(2)
     return stack_classes(
@@ -170,36 +175,41 @@ def detect(
     _check_counts(len(images), sites, regions)
     named = [
         replace(image, name=name)
-        for image, name in zip(images, distinct_names([i.name for i in images]), strict=True)
+        for image, name in zip(images, output_stems([i.name for i in images]), strict=True)
     ]
-    usable = _usable(named, sites, regions, failures)
+    usable = _usable(named, regions, failures)
     warnings: list[str] = []
     calibrated: dict[int, CalibratedImage] = {}
     with clock.stage("calibrate"):
         for i in usable:
             with failures.left_out(named[i].name):
-                calibrated[i], notes = calibrate(named[i], material, config.pixel_size_pm)
-                warnings += notes
+                checked, doubts = check_pixels(named[i])
+                calibrated[i], notes = calibrate(checked, material, config.pixel_size_pm)
+                warnings += doubts + notes
+    a_px = {
+        i: material.lattice_pm / float(image.metadata[PIXEL_SIZE_BY_LATTICE])
+        for i, image in calibrated.items()
+    }
     detections: dict[int, Detection] = {}
     columns: dict[int, Sites] = {}
     with clock.stage("detect"):
         for k, (i, image) in enumerate(calibrated.items()):
-            if sites is not None:
-                columns[i] = sites[i]
-                continue
             part = subprogress(progress, k / len(calibrated), (k + 1) / len(calibrated))
             with failures.left_out(image.name):
+                if sites is not None:
+                    columns[i], notes = place_sites(image, sites[i], a_px[i], _brightness(material))
+                    warnings += notes
+                    continue
                 (detections[i],) = detect_images([image], config, part)
                 columns[i] = detections[i].sites
                 warnings += detections[i].warnings
     known: dict[int, Regions] = {}
     with clock.stage("regions"):
         for i, found in columns.items():
-            a_px = material.lattice_pm / float(calibrated[i].metadata[PIXEL_SIZE_BY_LATTICE])
             given = None if regions is None else [regions[i]]
             with failures.left_out(named[i].name):
                 (kept,), (known[i],) = divide_images(
-                    [calibrated[i]], [found], [a_px], config.regions, given
+                    [calibrated[i]], [found], [a_px[i]], config.regions, given
                 )
                 if i in detections:  # given columns are as the user wants them
                     columns[i] = kept
@@ -220,24 +230,21 @@ def detect(
         regions=tuple(known.values()),
         overconfidence=() if last is None else last.overconfidence,
         seconds=clock.seconds,
-        warnings=tuple(warnings),
+        warnings=tuple(dict.fromkeys(warnings)),
         failed=tuple(failures.found),
     )
 
 
 def _usable(
     images: Sequence[CalibratedImage],
-    sites: Sequence[Sites] | None,
     regions: Sequence[Regions | None] | None,
     failures: Failures,
 ) -> list[int]:
-    """Indices of the images whose pixels, columns and regions make sense."""
+    """Indices of the images whose pixels and regions make sense."""
     usable = []
     for i, image in enumerate(images):
         with failures.left_out(image.name):
             validate_image(image)
-            if sites is not None:
-                _check_sites(image, sites[i])
             if regions is not None:
                 check_regions([regions[i]], [image.data.shape], [image.name])
             usable.append(i)
@@ -254,15 +261,13 @@ def _check_counts(
             )
 
 
-def _check_sites(image: CalibratedImage, columns: Sites) -> None:
-    low, high = -0.5, np.array(image.data.shape) - 0.5
-    outside = ((columns.position_px < low) | (columns.position_px > high)).any(axis=1)
-    if outside.any():
-        raise DefectStrainError(
-            f"{image.name}: {int(outside.sum())} of {len(columns)} columns of its table lie "
-            f"outside the image of {' x '.join(map(str, image.data.shape))} px; is it the "
-            "table of another image?"
-        )
+def _brightness(material: Material) -> tuple[float, ...]:
+    """Of the columns metal, X2, XY, Y2, V1, V2, as far as it is known: typical ones otherwise."""
+    from ..simulate.scattering import ELEMENTS, nominal_weights
+
+    if {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS):
+        return nominal_weights(material)
+    return (1.0, 0.7, 1.0, 1.3, 0.35, 0.0)
 
 
 def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:

@@ -154,18 +154,34 @@ def measure_classes(
     DefectStrainError
         If there is no defect-free window.
     """
-    reference = _reference_of(stacks, config)
     measured = measure_spacings(stacks, config, subprogress(progress, 0.0, 0.8))
+    return add_strain(measured, config, subprogress(progress, 0.8, 1.0))
+
+
+def add_strain(
+    measured: Mapping[str, ClassMeasurement], config: RunConfig, progress: Progress = no_progress
+) -> dict[str, ClassMeasurement]:
+    """The second half of `measure_classes`: displacement and strain of what was fitted.
+
+    Parameters
+    ----------
+    measured : mapping of class to ClassMeasurement
+        From `measure_spacings`; not changed.
+    config : RunConfig
+    progress : Progress
+    """
+    reference = get_material(config.material).class_names[1]
     base = measured[reference].fits
-    for done, (name, found) in enumerate(measured.items()):
-        progress(0.8 + 0.2 * done / len(measured), f"strain of {name}")
+    found = dict(measured)
+    for done, (name, one) in enumerate(measured.items()):
+        progress(done / len(measured), f"strain of {name}")
         if name == reference:
             continue
-        displacement = displacement_field(found.fits, base)
+        displacement = displacement_field(one.fits, base)
         strain = strain_field(displacement, config.strain)
-        measured[name] = replace(found, displacement=displacement, strain=strain)
+        found[name] = replace(one, displacement=displacement, strain=strain)
     progress(1.0, "measured")
-    return measured
+    return found
 
 
 def _reference_of(stacks: Mapping[str, ClassStack], config: RunConfig) -> str:

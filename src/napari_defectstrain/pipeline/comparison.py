@@ -14,7 +14,7 @@ import numpy as np
 
 from ..columns.averages.measure import ColumnConfig
 from ..precision.budget import ErrorBudget
-from ..strain.agreement import effective_windows, with_systematic
+from ..strain.chi_squared import effective_windows, with_systematic
 from ..strain.displacement import like_measured
 from ..strain.field import StrainConfig, strain_field
 from ..theory.elasticity import InclusionFit, fit_inclusion

@@ -8,11 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from ..crystal.calibration import CALIBRATED_BY_LATTICE, estimate_pixel_size
+from ..crystal.calibration import (
+    CALIBRATED_BY_LATTICE,
+    MAX_DEVIATION,
+    PixelSizeEstimate,
+    contradicting_estimate,
+    estimate_pixel_size,
+    shear_warning,
+)
 from ..failures import Failures
 from ..frames.drift import DRIFT_TABLE, drift_table, frame_time_s
 from ..frames.register import FrameConfig, register_frames
+from ..io.file_names import output_stems
 from ..io.files import read_images
+from ..io.pixels import CLIPPED, REPLACED, check_frames
 from ..materials import Material
 from ..progress import subprogress
 from ..types import CalibratedImage, DefectStrainError, Progress, no_progress
@@ -31,7 +40,7 @@ def load_images(
     series: FrameConfig | None = None,
     failures: Failures | None = None,
 ) -> tuple[list[CalibratedImage], tuple[str, ...]]:
-    """Read all images, and check them, before any work starts.
+    """Read all images, and check them and their pixels, before any work starts.
 
     Parameters
     ----------
@@ -49,7 +58,8 @@ def load_images(
     Returns
     -------
     images : list of CalibratedImage
-        Under distinct names, the same whatever is left out.
+        Under distinct names that outputs can have, the same whatever is left out; without hot and
+        dead pixels (`pixels.check_pixels`).
     warnings : tuple of str
 
     Raises
@@ -63,29 +73,42 @@ def load_images(
     warnings = []
     for i, path in enumerate(paths):
         file_name = Path(path).name
-        progress(i / len(paths), f"reading {file_name}")
+        part = subprogress(progress, i / len(paths), (i + 1) / len(paths))
+        part(0.0, f"reading {file_name}")
         found: list[CalibratedImage] = []
         with failures.left_out(file_name):
-            found = read_images(Path(path))
-            if frames and len(found) > 1:
-                part = subprogress(progress, i / len(paths), (i + 1) / len(paths))
-                found = [sum_frames(found, Path(path).stem, part, series)]
+            found, notes = _read(Path(path), frames, series, part)
+            warnings += notes
         if not found:  # its name stays taken: the others keep theirs, and their tables
             images.append(None)
             stems.append(Path(path).stem)
             continue
-        if len(found) > 1:
-            warnings.append(
-                f"{file_name}: holds {len(found)} images, taken as separate images; if they "
-                "are frames of one region, say so (frames) and they are registered and summed"
-            )
-        warnings += [f"{file_name}: {text}" for text in found[0].metadata.get("warnings", ())]
         images += found
         stems += [image.name for image in found]
-    names = distinct_names(stems)
+    names = output_stems(stems)
     named = [replace(im, name=n) for im, n in zip(images, names, strict=True) if im is not None]
     failures.check_any_left(named)
     return named, tuple(warnings)
+
+
+def _read(
+    path: Path, frames: bool, series: FrameConfig | None, progress: Progress
+) -> tuple[list[CalibratedImage], list[str]]:
+    """The images of a file, or the sum of its frames, and what to say of them."""
+    found = read_images(path)
+    warnings = []
+    if frames and len(found) > 1:
+        found = [sum_frames(found, path.stem, progress, series)]
+    else:
+        if len(found) > 1:
+            warnings.append(
+                f"{path.name}: holds {len(found)} images, taken as separate images; if they "
+                "are frames of one region, say so (frames) and they are registered and summed"
+            )
+        found, notes = check_frames(found)
+        warnings += [f"{path.name}: {text}" for text in notes]
+    stated = found[0].metadata.get("warnings", ())
+    return found, warnings + [f"{path.name}: {text}" for text in stated]
 
 
 def sum_frames(
@@ -95,6 +118,8 @@ def sum_frames(
     config: FrameConfig | None = None,
 ) -> CalibratedImage:
     """Register the frames of one region and sum the good ones over the field they all show.
+
+    Hot and dead pixels are left out of every frame before.
 
     Returns
     -------
@@ -111,6 +136,7 @@ def sum_frames(
     shapes = {frame.data.shape for frame in frames}
     if len(shapes) > 1:
         raise DefectStrainError(f"{name}: got frames of shapes {shapes}, expected all the same")
+    frames, doubts = check_frames(frames)
     try:
         found = register_frames(np.stack([frame.data for frame in frames]), config, progress)
     except DefectStrainError as error:
@@ -124,26 +150,14 @@ def sum_frames(
         "frames_taken": len(frames),
         "region_px": list(found.region),
         DRIFT_TABLE: table.astype(object).where(table.notna(), None).to_dict("records"),
-        "warnings": [*first.metadata.get("warnings", ()), *found.notes],
+        REPLACED: sum(frame.metadata.get(REPLACED, 0) for frame in frames),
+        "warnings": [*first.metadata.get("warnings", ()), *doubts, *found.notes],
     }
+    clipped = [frame.metadata[CLIPPED] for frame in frames if CLIPPED in frame.metadata]
+    if clipped:
+        metadata[CLIPPED] = {end: sum(one[end] for one in clipped) for end in clipped[0]}
     metadata.pop("frame", None)
     return replace(first, data=found.summed, name=name, metadata=metadata)
-
-
-def distinct_names(names: Sequence[str]) -> list[str]:
-    """The names, with ``_2``, ``_3``, ... after those that came before.
-
-    >>> distinct_names(["a", "b", "a", "a_2"])
-    ['a', 'b', 'a_2', 'a_2_2']
-    """
-    taken: list[str] = []
-    for name in names:
-        new, count = name, 1
-        while new in taken:
-            count += 1
-            new = f"{name}_{count}"
-        taken.append(new)
-    return taken
 
 
 def calibrate(
@@ -172,7 +186,8 @@ def calibrate(
     Raises
     ------
     DefectStrainError
-        If no lattice is found, or it contradicts the file altogether.
+        If no lattice is found, or a clear one contradicts the file, or what was given, altogether
+        (`calibration.MAX_DEVIATION`).
     """
     expected, origin = image.pixel_size_pm, "file"
     if image.metadata.get("calibration") == CALIBRATED_BY_LATTICE:
@@ -180,26 +195,27 @@ def calibrate(
     if pixel_size_pm is not None:
         expected, origin = pixel_size_pm, "given"
     try:
-        found, text = _by_lattice(image, material, expected)
-    except DefectStrainError:
-        if expected is None:
-            raise
-        if origin == "given":  # the user knows better than a power spectrum
-            return _calibrated(image, expected, expected, origin), ()
-        _explain_contradiction(image, material, expected)
-        raise
+        estimate = estimate_pixel_size(image.data, material.lattice_pm, expected)
+    except DefectStrainError as error:
+        if expected is not None:
+            _refuse_contradiction(image, material, expected, origin)
+            if origin == "given":  # the user knows better than a power spectrum
+                return _calibrated(image, expected, expected, origin), ()
+        raise DefectStrainError(f"{image.name}: {error}") from error
+    found, text = estimate.pixel_size_pm, _by_lattice(estimate, material)
+    sheared = shear_warning(image.name, estimate)
     if expected is None:
         calibrated = _calibrated(image, found, found, CALIBRATED_BY_LATTICE)
-        return calibrated, (f"{image.name}: not calibrated; {text}, which is taken",)
+        return calibrated, (f"{image.name}: not calibrated; {text}, which is taken", *sheared)
     calibrated = _calibrated(image, expected, found, origin)
     if abs(found / expected - 1) <= CALIBRATION_TOLERANCE:
-        return calibrated, ()
+        return calibrated, sheared
     warning = (
         f"{image.name}: {'given' if origin == 'given' else 'calibrated as'} {expected:.4g} pm per "
         f"pixel, but {text} ({100 * (expected / found - 1):+.1f} %): another material, or a "
         "calibration that is off; it is kept"
     )
-    return calibrated, (warning,)
+    return calibrated, (warning, *sheared)
 
 
 def _calibrated(
@@ -209,26 +225,23 @@ def _calibrated(
     return replace(image, pixel_size_pm=pixel_pm, metadata=metadata)
 
 
-def _by_lattice(
-    image: CalibratedImage, material: Material, expected_pm: float | None
-) -> tuple[float, str]:
-    try:
-        estimate = estimate_pixel_size(image.data, material.lattice_pm, expected_pm)
-    except DefectStrainError as error:
-        raise DefectStrainError(f"{image.name}: {error}") from error
-    return estimate.pixel_size_pm, (
+def _by_lattice(estimate: PixelSizeEstimate, material: Material) -> str:
+    return (
         f"the lattice of {material.name} (a = {material.lattice_pm:g} pm) gives "
         f"{estimate.pixel_size_pm:.4g} ± {estimate.sigma_pm:.1g} pm per pixel"
     )
 
 
-def _explain_contradiction(image: CalibratedImage, material: Material, expected_pm: float) -> None:
-    """Raise with what the lattice says without regard to the file; return where it says nothing."""
-    try:
-        _, text = _by_lattice(image, material, None)
-    except DefectStrainError:
+def _refuse_contradiction(
+    image: CalibratedImage, material: Material, expected_pm: float, origin: str
+) -> None:
+    """Raise with what a clear lattice says without regard to the file; return where none is."""
+    found = contradicting_estimate(image.data, material.lattice_pm)
+    if found is None:
         return
+    got = "a pixel size" if origin == "given" else "a calibration"
     raise DefectStrainError(
-        f"{image.name}: got a calibration of {expected_pm:.4g} pm per pixel, but {text}; check the "
-        "calibration and the material, or give the pixel size by hand"
+        f"{image.name}: got {got} of {expected_pm:.4g} pm per pixel, but "
+        f"{_by_lattice(found, material)} ({100 * (expected_pm / found.pixel_size_pm - 1):+.0f} %, "
+        f"expected {100 * MAX_DEVIATION:g} % at most); check the pixel size and the material"
     )

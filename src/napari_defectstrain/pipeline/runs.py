@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated, Any, Self
 
-import numpy as np
 import pandas as pd
 
 from ..averages.average import AverageConfig
 from ..columns.averages.measure import ColumnConfig, ColumnMeasurement
-from ..config import Config
+from ..config import PIXEL_SIZE_PM, SEED, Between, Config
 from ..crystal.regions import RegionConfig, Regions
 from ..detect.network.config import DetectConfig
 from ..failures import Failure
@@ -59,7 +59,7 @@ class RunConfig(Config):
     """
 
     material: str = "WSe2"
-    pixel_size_pm: float | None = None
+    pixel_size_pm: Annotated[float, PIXEL_SIZE_PM] | None = None
     frames: bool = False
     series: FrameConfig = field(default_factory=FrameConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
@@ -68,21 +68,27 @@ class RunConfig(Config):
     columns: ColumnConfig = field(default_factory=ColumnConfig)
     strain: StrainConfig = field(default_factory=StrainConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
-    bootstrap: int = 22500
-    seed: int = 0
+    bootstrap: Annotated[int, Between(2, 10**6)] = 22500
+    seed: Annotated[int, SEED] = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         get_material(self.material)
-        if self.pixel_size_pm is not None and not 0 < self.pixel_size_pm < np.inf:
+        # one material in the whole record of a run
+        object.__setattr__(self, "detect", self.detect.replace(material=self.material))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str | None = None) -> Self:
+        """As `Config.from_dict`; a material given to the detection alone is refused."""
+        config = super().from_dict(values, where)
+        material = values.get("detect", {}).get("material", config.material)
+        if material not in (config.material, DetectConfig.material):
+            where = f"{cls.__name__}." if where is None else where
             raise DefectStrainError(
-                f"pixel size: got {self.pixel_size_pm:g} pm, expected a positive number"
+                f"{where}detect.material: got {material!r}, expected {config.material!r}, that of "
+                "the run; give it as material, beside detect"
             )
-        if self.bootstrap < 2:
-            raise DefectStrainError(
-                f"bootstrap: got {self.bootstrap} samples, expected 2 or more (22500 in the paper)"
-            )
-        if self.seed < 0:
-            raise DefectStrainError(f"seed: got {self.seed}, expected 0 or more")
+        return config
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
 from ..columns.averages.measure import ColumnMeasurement
-from ..config import Config
-from ..types import BoolArray, ClassStack, DefectStrainError, FloatArray
-from .between_images import between_images, shift_excess
+from ..config import Between, Config
+from ..types import BoolArray, ClassStack, FloatArray
 from .budget_parts import Pair, model_error, profile_error, rings_of, tilt_error, window_values
+from .image_scatter import between_images, shift_excess
 from .known_biases import KnownBias
 
 PARTS = ("model", "profile", "registration", "scan", "tilt", "impurity", "neighbours")
@@ -38,17 +39,9 @@ class BudgetConfig(Config):
     """
 
     correct: bool = True
-    tilt_mrad: float = 2.0
-    share_error: float = 0.5
-    neighbour_error: float = 0.2
-
-    def __post_init__(self) -> None:
-        for name, high in {"tilt_mrad": 50.0, "share_error": 1.0, "neighbour_error": 1.0}.items():
-            value = getattr(self, name)
-            if not 0.0 <= value <= high:
-                raise DefectStrainError(
-                    f"BudgetConfig.{name}: got {value!r}, expected 0 to {high:g}"
-                )
+    tilt_mrad: Annotated[float, Between(0, 50)] = 2.0
+    share_error: Annotated[float, Between(0, 1)] = 0.5
+    neighbour_error: Annotated[float, Between(0, 1)] = 0.2
 
 
 @dataclass(frozen=True)

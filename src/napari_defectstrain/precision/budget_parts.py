@@ -9,7 +9,7 @@ import numpy as np
 from ..columns.averages.measure import ColumnMeasurement
 from ..strain.displacement import displacement_field
 from ..types import ClassStack, ColumnFits, FloatArray, IntArray
-from .between_images import WindowValues, by_group
+from .image_scatter import WindowValues, by_group
 from .spacings import mean_spacing, nearest_metals, spacing_gradient
 
 LAYER_PM = 168.0

@@ -20,6 +20,7 @@ from .image import sampling as sampling
 from .probe import FOCAL_NODES as FOCAL_NODES
 from .probe import ProbeConfig as ProbeConfig
 from .probe import probe_intensity as probe_intensity
+from .relaxing import relaxation as relaxation
 from .samples import SAMPLES as SAMPLES
 from .samples import paper_like as paper_like
 from .samples import simulated_files as simulated_files

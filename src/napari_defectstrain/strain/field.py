@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 from scipy.spatial import Delaunay
 
-from ..config import Config
+from ..config import Between, Config, OneOf
 from ..types import (
     STRAIN_COMPONENTS,
     BoolArray,
@@ -68,27 +69,15 @@ class StrainConfig(Config):
         both it looks like one at the scale of a unit cell (`sublattices.sublattice_shift`).
     """
 
-    method: str = "rbf"
-    smoothing_pm: float = 60.0
-    step_pm: float = 20.0
-    radius_pm: float | None = None
-    columns: str = "both"
+    method: Annotated[str, OneOf(METHODS)] = "rbf"
+    smoothing_pm: Annotated[float, Between(0, 1000)] = 60.0
+    step_pm: Annotated[float, Between(1, 200)] = 20.0
+    radius_pm: Annotated[float, Between(1, 100000)] | None = None
+    columns: Annotated[str, OneOf(COLUMNS)] = "both"
 
     def __post_init__(self) -> None:
-        for name, known in (("method", METHODS), ("columns", COLUMNS)):
-            if getattr(self, name) not in known:
-                raise DefectStrainError(
-                    f"StrainConfig.{name}: got {getattr(self, name)!r}, "
-                    f"expected one of {', '.join(known)}"
-                )
-        ranges = {"smoothing_pm": (0.0, 1000.0), "step_pm": (1.0, 200.0)}
-        for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise DefectStrainError(
-                    f"StrainConfig.{name}: got {getattr(self, name):g}, "
-                    f"expected {low:g} to {high:g}"
-                )
-        if self.radius_pm is not None and not self.step_pm <= self.radius_pm < np.inf:
+        super().__post_init__()
+        if self.radius_pm is not None and self.radius_pm < self.step_pm:
             raise DefectStrainError(
                 f"StrainConfig.radius_pm: got {self.radius_pm:g}, "
                 f"expected at least step_pm = {self.step_pm:g}"

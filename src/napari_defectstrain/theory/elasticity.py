@@ -26,7 +26,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.stats import chi2 as chi_squared
 
-from ..strain.agreement import Agreement, Weighting, agreement, weighting
+from ..strain.chi_squared import Agreement, Weighting, agreement, weighting
 from ..strain.displacement import like_measured, predicted_field
 from ..strain.field import StrainConfig, point_operators, used_columns
 from ..types import BoolArray, DefectStrainError, DisplacementField, FloatArray

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..strain.agreement import Agreement, agreement, weighting
+from ..strain.chi_squared import Agreement, agreement, weighting
 from ..types import BoolArray, DefectStrainError, DisplacementField, FloatArray, IntArray
 
 SAME_SITE_PM = 2.0

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..columns.profiles import ColumnProfile, FourierWindow, aperture_transfer
-from ..crystal.structures import RelaxedColumns, nearest_image, read_structure
+from ..crystal.structure_files import read_structure
+from ..crystal.structures import RelaxedColumns, nearest_image
 from ..types import ClassAverage, DefectStrainError, FloatArray, Progress, StrArray, no_progress
 from ..units import PM_PER_ANGSTROM, electron_wavelength_pm
 

@@ -19,7 +19,7 @@ from ..columns.profiles import FourierWindow
 from ..crystal.honeycomb import ideal_sites
 from ..crystal.structures import RelaxedColumns, read_relaxed
 from ..materials import DEFECT_ROLES, ROLES, WSE2, Material
-from ..strain.agreement import Agreement, agreement, weighting
+from ..strain.chi_squared import Agreement, agreement, weighting
 from ..strain.displacement import displacement_field, like_measured, predicted_field
 from ..types import ClassAverage, DefectStrainError, DisplacementField, FloatArray
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 import exact_images as exact
 import numpy as np
 import pytest
+from class_stage import average_of, strain_errors
+from class_stage import stack_of as stack
 from scipy.ndimage import gaussian_filter
 
 from napari_defectstrain.columns.averages.correction import corrected, simulate_averages
@@ -15,54 +17,21 @@ from napari_defectstrain.columns.averages.measure import (
     fit_columns,
     measure_columns,
 )
-from napari_defectstrain.precision.spacings import nearest_metal_spacings
 from napari_defectstrain.types import ClassAverage, ClassStack, DefectStrainError
 
 A, STEP = exact.A_PM, exact.STEP_PM
 CLASSES = ("2Se", "SeTe", "SV", "DV")
 
 
-def stack(name: str, windows: np.ndarray) -> ClassStack:
-    n, none = len(windows), np.zeros((len(windows), 2))
-    return ClassStack(
-        name,
-        windows,
-        STEP,
-        A,
-        np.zeros(n, int),
-        np.arange(n),
-        none,
-        none,
-        np.ones(n),
-        np.ones(n, bool),
-        np.full(n, ""),
-    )
-
-
-def average_of(windows: np.ndarray, name: str) -> ClassAverage:
-    sem = windows.std(axis=0, ddof=1) / np.sqrt(len(windows))
-    return ClassAverage(name, windows.mean(axis=0), sem, len(windows), 0, STEP, A, 1.0)
-
-
 def noise_free() -> tuple[dict[str, ClassStack], dict[str, ClassAverage]]:
     images = {name: np.stack([exact.average_image(name, 101)] * 2) for name in CLASSES}
     stacks = {name: stack(name, w) for name, w in images.items()}
-    return stacks, {name: average_of(w, name) for name, w in images.items()}
+    return stacks, {name: average_of(s) for name, s in stacks.items()}
 
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, ColumnMeasurement]:
     return measure_columns(*noise_free())
-
-
-def strain_errors(
-    measured: dict[str, ColumnMeasurement], position_pm: dict[str, np.ndarray]
-) -> dict[str, float]:
-    spacing = {
-        n: nearest_metal_spacings(position_pm[n], m.fits.site_pm, m.fits.is_metal).mean()
-        for n, m in measured.items()
-    }
-    return {n: s / spacing["2Se"] - 1 - exact.STRAINS[n] for n, s in spacing.items()}
 
 
 @pytest.mark.parametrize("model", ["gaussian", "gaussians"])
@@ -135,7 +104,7 @@ def test_both_routes_agree_within_their_errors() -> None:
         for name in ("2Se", "SV"):
             noise = gaussian_filter(rng.normal(size=(40, 61, 61)), (0, 0.8, 0.8))
             stacks[name] = stack(name, exact.average_image(name, 61) + 0.03 * noise / noise.std())
-        averages = {n: average_of(s.windows, n) for n, s in stacks.items()}
+        averages = {n: average_of(s) for n, s in stacks.items()}
         found = measure_columns(stacks, averages, ColumnConfig(n_coefficients=8))
         for m in found.values():
             other = m.alternatives["gaussian"]

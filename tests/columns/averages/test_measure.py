@@ -6,11 +6,11 @@ from dataclasses import replace
 import exact_images as exact
 import numpy as np
 import pytest
+from class_stage import average, average_of, small_model
+from class_stage import stack_of as stack
 from scipy.ndimage import gaussian_filter
 
 from napari_defectstrain.columns.averages.crowded import (
-    Geometry,
-    State,
     jacobian,
     predict,
     profile_jacobian,
@@ -29,39 +29,11 @@ from napari_defectstrain.columns.averages.measure import (
     influence,
     measure_columns,
 )
-from napari_defectstrain.columns.profiles import FourierWindow, gaussian_profile, spline_profile
 from napari_defectstrain.crystal.lattice import ideal_sites
-from napari_defectstrain.types import ClassAverage, ClassStack, ColumnFits, DefectStrainError
+from napari_defectstrain.types import ClassStack, ColumnFits, DefectStrainError
 
 A = exact.A_PM
 STEP = exact.STEP_PM
-
-
-def average(name: str, image: np.ndarray, n: int = 400) -> ClassAverage:
-    return ClassAverage(name, image, np.zeros_like(image), n, 0, STEP, A, 1.0)
-
-
-def stack(name: str, windows: np.ndarray) -> ClassStack:
-    n = len(windows)
-    return ClassStack(
-        name,
-        windows,
-        STEP,
-        A,
-        np.zeros(n, int),
-        np.arange(n),
-        np.zeros((n, 2)),
-        np.zeros((n, 2)),
-        np.ones(n),
-        np.ones(n, bool),
-        np.full(n, ""),
-    )
-
-
-def average_of(stacked: ClassStack) -> ClassAverage:
-    w = stacked.windows
-    sem = w.std(axis=0, ddof=1) / np.sqrt(len(w))
-    return ClassAverage(stacked.class_name, w.mean(axis=0), sem, len(w), 0, STEP, A, 1.0)
 
 
 def true_positions(fits: ColumnFits) -> np.ndarray:
@@ -73,26 +45,6 @@ def true_positions(fits: ColumnFits) -> np.ndarray:
 def spacing(fits: ColumnFits) -> float:
     corner = fits.position_pm[fits.is_metal][:3]  # sites are sorted by radius
     return float(np.linalg.norm(corner - np.roll(corner, 1, axis=0), axis=1).mean())
-
-
-def small_model(rng: np.random.Generator, spline: bool = True):
-    """Geometry, state and profile of a small window in which nothing is symmetric."""
-    if spline:
-        profile = spline_profile(55.0, 9, 0.7)
-        profile = replace(profile, coefficient=profile.coefficient * rng.uniform(0.9, 1.1, 9))
-        blur = np.array([150.0, 40.0, -60.0])
-    else:
-        profile, blur = gaussian_profile(55.0), np.array([3100.0, 100.0, 2900.0])
-    geometry = Geometry(FourierWindow(61, STEP, profile.cutoff_per_pm), A, 600.0, 1000.0, 2)
-    site = geometry.site_pm
-    empty = np.zeros(len(site), bool)
-    empty[0] = True
-    weight = np.where(geometry.is_metal, 2e4, 1.4e4) * rng.uniform(0.8, 1.2, len(site))
-    weight[0] = 50.0
-    position = site + np.where(empty[:, None], 0.0, rng.normal(0, 4, site.shape))
-    background = rng.normal(0, 0.05, len(geometry.background))
-    state = State(position, weight, np.array([2e4, 1.4e4]), background, blur, empty)
-    return geometry, state, profile
 
 
 def test_jacobian_against_central_differences() -> None:

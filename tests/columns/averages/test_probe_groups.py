@@ -5,7 +5,8 @@ from dataclasses import replace
 import exact_images as exact
 import numpy as np
 import pytest
-from test_correction import average_of, stack, strain_errors
+from class_stage import average_of, strain_errors
+from class_stage import stack_of as stack
 
 from napari_defectstrain.columns.averages.measure import ColumnConfig, measure_columns
 from napari_defectstrain.columns.averages.probe_groups import split_by_probe
@@ -54,7 +55,7 @@ def test_strains_of_mixed_probes_are_true() -> None:
     rng = np.random.default_rng(1)
     numbers = {"2Se": (14, 6), "SeTe": (5, 15), "SV": (6, 14), "DV": (5, 6)}
     stacks = {n: grouped(n, k, 101, rng) for n, k in numbers.items()}
-    averages = {n: average_of(s.windows, n) for n, s in stacks.items()}
+    averages = {n: average_of(s) for n, s in stacks.items()}
     found = measure_columns(stacks, averages, ColumnConfig(compare=False))
     errors = strain_errors(found, {n: m.fits.position_pm for n, m in found.items()})
     # measured: 0.007 %, as with one probe; asked for: 0.03 %
@@ -68,7 +69,7 @@ def test_errors_of_mixed_probes_are_honest() -> None:
     for rng in np.random.default_rng(2).spawn(6):
         numbers = {"2Se": (20, 12), "SV": (10, 25)}
         stacks = {n: grouped(n, k, 61, rng, 0.05) for n, k in numbers.items()}
-        averages = {n: average_of(s.windows, n) for n, s in stacks.items()}
+        averages = {n: average_of(s) for n, s in stacks.items()}
         for name, m in measure_columns(stacks, averages, config).items():
             site, truth, _, _ = exact.structure(name)
             away = np.linalg.norm(site[None] - m.fits.site_pm[:, None], axis=2)
@@ -95,7 +96,7 @@ def test_influence_is_in_the_order_of_the_windows() -> None:
     }
     config = ColumnConfig(model="gaussians", compare=False)
     first, second = (
-        measure_columns(s, {n: average_of(k.windows, n) for n, k in s.items()}, config)["SV"]
+        measure_columns(s, {n: average_of(k) for n, k in s.items()}, config)["SV"]
         for s in (stacks, turned)
     )
     # averages summed in another order: rounding, through the fit's tolerance

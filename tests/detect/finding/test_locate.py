@@ -21,7 +21,7 @@ from napari_defectstrain.detect.finding.locate import (
 )
 from napari_defectstrain.detect.finding.prepare import to_resampled
 from napari_defectstrain.detect.network.network import N_LABELS
-from napari_defectstrain.evaluation.scores import match_columns
+from napari_defectstrain.evaluation.score import match_columns
 from napari_defectstrain.materials import MATERIALS, WSE2, Material
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image

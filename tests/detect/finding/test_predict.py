@@ -1,6 +1,7 @@
 """From image to classified columns: sampling, tiles, memory, models of several networks."""
 
 import os
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from napari_defectstrain.detect.network.config import DetectConfig, NetworkConfi
 from napari_defectstrain.detect.network.device import pick_device
 from napari_defectstrain.detect.network.network import N_LABELS, ResUNet
 from napari_defectstrain.detect.network.weights_file import load_weights, save_weights
-from napari_defectstrain.evaluation.scores import match_columns
+from napari_defectstrain.evaluation.score import match_columns
 from napari_defectstrain.io.rasters import block_means
 from napari_defectstrain.materials import DEFECT_ROLES, ROLES, WSE2
 from napari_defectstrain.simulate.acquisition import ScanConfig
@@ -307,6 +308,11 @@ def test_the_lattice_is_believed_before_the_file() -> None:
     assert sampling.measured_a_pm == pytest.approx(330 * 1.06, rel=5e-3)
     assert find_sampling(CalibratedImage(counts, None), WSE2).measured_a_pm is None
     assert any("off by +5" in w and "34" in w for w in detect_columns(wrong, CPU).warnings)
+    absurd = CalibratedImage(counts, 20.74 * 1.3, "absurd")
+    with pytest.raises(DefectStrainError, match="check the calibration"):
+        find_sampling(absurd, WSE2)
+    kept = find_sampling(replace(absurd, metadata={"calibration": "kept"}), WSE2)
+    assert kept.pixel_pm == pytest.approx(20.74, rel=5e-3) and "gives 20." in kept.warnings[0]
     noise = CalibratedImage(np.random.default_rng(0).normal(size=(256, 256)), 25.0, "noise")
     sampling = find_sampling(noise, WSE2)
     assert sampling.pixel_pm == 25 and "no lattice seen" in sampling.warnings[0]

@@ -14,6 +14,12 @@ from napari_defectstrain.detect.training.fourier_columns import (
     column_coefficients,
     sampled,
 )
+from napari_defectstrain.detect.training.loop import (
+    SimulatedWindows,
+    draw_example,
+    rendered,
+    train,
+)
 from napari_defectstrain.detect.training.render_jobs import RenderJob, draw_job, grid_points, job_of
 from napari_defectstrain.detect.training.renderer import (
     _contamination,
@@ -24,12 +30,6 @@ from napari_defectstrain.detect.training.renderer import (
     clean_images,
     exposures,
     render_batch,
-)
-from napari_defectstrain.detect.training.train import (
-    SimulatedWindows,
-    draw_example,
-    rendered,
-    train,
 )
 from napari_defectstrain.detect.training.windows import RIM_PX, draw_window
 from napari_defectstrain.io.files import write_tiff

@@ -5,7 +5,7 @@ import pytest
 
 from napari_defectstrain.detect.network.config import NetworkConfig
 from napari_defectstrain.detect.training.windows import draw_window, label_columns
-from napari_defectstrain.evaluation.scores import match_columns, scores
+from napari_defectstrain.evaluation.score import match_columns, scores
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.conditions import Conditions

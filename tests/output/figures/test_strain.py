@@ -17,7 +17,7 @@ from napari_defectstrain.output.figures.strain import (
 from napari_defectstrain.strain.bands import smoothing_scan
 from napari_defectstrain.strain.displacement import error_ellipses
 from napari_defectstrain.strain.field import StrainConfig, strain_field
-from napari_defectstrain.strain.line_profile import line_profile
+from napari_defectstrain.strain.lines import line_profile
 from napari_defectstrain.strain.triangles import triangle_strain
 from napari_defectstrain.theory.elasticity import fit_inclusion, inclusion_displacement
 from napari_defectstrain.types import ClassAverage, DisplacementField

@@ -141,7 +141,7 @@ def test_windows_are_left_out_and_put_back_by_hand(one, qtbot, monkeypatch):
     layer = of_class(viewer, "average", "SV")
     before, n = layer.data.copy(), note(layer)["n"]
     assert view.model.rowCount() == len(layer.metadata[STACK].included)
-    distances = [float(view.model.item(i).text()) for i in range(view.model.rowCount())]
+    distances = [float(view.model.index(i, 0).data()) for i in range(view.model.rowCount())]
     assert distances == sorted(distances, reverse=True)
 
     choose(view, 0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
-from ...config import Config
+from ...config import Between, Config, OneOf
 from ...types import BoolArray, ClassAverage, ColumnFits, DefectStrainError, FloatArray
 from ..asymmetry import MIN_SPLINES
 from ..noise import NoiseModel
@@ -69,56 +70,26 @@ class ColumnConfig(Config):
     max_iterations : int
     """
 
-    model: str = "profile"
+    model: Annotated[str, OneOf(MODELS)] = "profile"
     correct: bool = False
     compare: bool = True
-    n_coefficients: int = 10
-    check_coefficients: int = 14
-    cutoff_sigma: float = 0.7
-    information_limit_per_pm: float = 0.012
-    prior_sigma: float = 0.05
+    n_coefficients: Annotated[int, Between(MIN_COEFFICIENTS, 40)] = 10
+    check_coefficients: Annotated[int, Between(MIN_COEFFICIENTS, 40)] = 14
+    cutoff_sigma: Annotated[float, Between(0.3, 2)] = 0.7
+    information_limit_per_pm: Annotated[float, Between(0.004, 1)] = 0.012
+    prior_sigma: Annotated[float, Between(1e-6, 1e6)] = 0.05
     asymmetric: bool = False
-    n_asymmetry: int = 8
-    asymmetry_sigma: float = 0.02
-    fit_radius_pm: float = 1400.0
-    single_radius_pm: float = 80.0
-    rim_pm: float = 150.0
-    background_degree: int = 2
-    min_weight: float = 0.05
-    max_shift_pm: float = 100.0
-    min_distance_pm: float = 100.0
-    tolerance_pm: float = 1e-3
-    max_iterations: int = 15
-
-    def __post_init__(self) -> None:
-        if self.model not in MODELS:
-            raise DefectStrainError(
-                f"ColumnConfig.model: got {self.model!r}, expected one of {', '.join(MODELS)}"
-            )
-        ranges = {
-            "n_coefficients": (MIN_COEFFICIENTS, 40),
-            "check_coefficients": (MIN_COEFFICIENTS, 40),
-            "cutoff_sigma": (0.3, 2.0),
-            "information_limit_per_pm": (0.004, np.inf),
-            "prior_sigma": (1e-6, np.inf),
-            "n_asymmetry": (MIN_SPLINES, 20),
-            "asymmetry_sigma": (1e-6, np.inf),
-            "fit_radius_pm": (400.0, 5000.0),
-            "single_radius_pm": (20.0, 200.0),
-            "rim_pm": (0.0, 1000.0),
-            "background_degree": (0, 4),
-            "min_weight": (0.0, 1.0),
-            "max_shift_pm": (1.0, 300.0),
-            "min_distance_pm": (0.0, 300.0),
-            "tolerance_pm": (0.0, 1.0),
-            "max_iterations": (1, 1000),
-        }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise DefectStrainError(
-                    f"ColumnConfig.{name}: got {value!r}, expected {low:g} to {high:g}"
-                )
+    n_asymmetry: Annotated[int, Between(MIN_SPLINES, 20)] = 8
+    asymmetry_sigma: Annotated[float, Between(1e-6, 1e6)] = 0.02
+    fit_radius_pm: Annotated[float, Between(400, 5000)] = 1400.0
+    single_radius_pm: Annotated[float, Between(20, 200)] = 80.0
+    rim_pm: Annotated[float, Between(0, 1000)] = 150.0
+    background_degree: Annotated[int, Between(0, 4)] = 2
+    min_weight: Annotated[float, Between(0, 1)] = 0.05
+    max_shift_pm: Annotated[float, Between(1, 300)] = 100.0
+    min_distance_pm: Annotated[float, Between(0, 300)] = 100.0
+    tolerance_pm: Annotated[float, Between(0, 1)] = 1e-3
+    max_iterations: Annotated[int, Between(1, 1000)] = 15
 
 
 @dataclass(frozen=True)

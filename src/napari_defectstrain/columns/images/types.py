@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from ...config import Config
-from ...types import BoolArray, DefectStrainError, FloatArray, IntArray
+from ...config import Between, Config, OneOf
+from ...types import BoolArray, FloatArray, IntArray
 from ..profiles import MIN_COEFFICIENTS, ColumnProfile
 from ..types import FLAGS, MODELS
 
@@ -61,55 +62,23 @@ class ImageColumnConfig(Config):
         Compute in 64 bits. 32 bits leave about 1e-6 px, and are faster.
     """
 
-    model: str = "profile"
-    noise: str = "auto"
-    sigma_px: float | None = None
-    background_spacing: float = 6.0
-    n_coefficients: int = 14
-    cutoff_sigma: float = 0.7
-    information_limit_per_pm: float = 0.012
-    modes: int = 2
-    prior_sigma: float = 0.2
-    single_radius_sigma: float = 1.7
-    min_weight: float = 0.05
-    max_shift_sigma: float = 2.0
-    min_distance_sigma: float = 2.0
-    rim_sigma: float = 1.0
-    tolerance_px: float = 2e-3
-    max_iterations: int = 20
+    model: Annotated[str, OneOf(MODELS)] = "profile"
+    noise: Annotated[str, OneOf(NOISES)] = "auto"
+    sigma_px: Annotated[float, Between(0.7, 100)] | None = None
+    background_spacing: Annotated[float, Between(3, 1000)] = 6.0
+    n_coefficients: Annotated[int, Between(MIN_COEFFICIENTS, 40)] = 14
+    cutoff_sigma: Annotated[float, Between(0.3, 2)] = 0.7
+    information_limit_per_pm: Annotated[float, Between(0.004, 1)] = 0.012
+    modes: Annotated[int, Between(0, 8)] = 2
+    prior_sigma: Annotated[float, Between(1e-6, 1e6)] = 0.2
+    single_radius_sigma: Annotated[float, Between(1, 6)] = 1.7
+    min_weight: Annotated[float, Between(0, 1)] = 0.05
+    max_shift_sigma: Annotated[float, Between(0.1, 10)] = 2.0
+    min_distance_sigma: Annotated[float, Between(0, 10)] = 2.0
+    rim_sigma: Annotated[float, Between(0, 10)] = 1.0
+    tolerance_px: Annotated[float, Between(0, 1)] = 2e-3
+    max_iterations: Annotated[int, Between(1, 1000)] = 20
     double_precision: bool = False
-
-    def __post_init__(self) -> None:
-        for name, choices in (("model", MODELS), ("noise", NOISES)):
-            if getattr(self, name) not in choices:
-                raise DefectStrainError(
-                    f"ImageColumnConfig.{name}: got {getattr(self, name)!r}, expected one of "
-                    f"{', '.join(choices)}"
-                )
-        ranges = {
-            "sigma_px": (0.7, 100.0),
-            "background_spacing": (3.0, 1000.0),
-            "n_coefficients": (MIN_COEFFICIENTS, 40),
-            "cutoff_sigma": (0.3, 2.0),
-            "information_limit_per_pm": (0.004, np.inf),
-            "modes": (0, 8),
-            "prior_sigma": (1e-6, np.inf),
-            "single_radius_sigma": (1.0, 6.0),
-            "min_weight": (0.0, 1.0),
-            "max_shift_sigma": (0.1, 10.0),
-            "min_distance_sigma": (0.0, 10.0),
-            "rim_sigma": (0.0, 10.0),
-            "tolerance_px": (0.0, 1.0),
-            "max_iterations": (1, 1000),
-        }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if value is None and name == "sigma_px":
-                continue
-            if not (isinstance(value, int | float) and low <= value <= high):
-                raise DefectStrainError(
-                    f"ImageColumnConfig.{name}: got {value!r}, expected {low:g} to {high:g}"
-                )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...crystal.calibration import estimate_pixel_size
+from ...crystal.calibration import contradicting_estimate, estimate_pixel_size, shear_warning
 from ...io.rasters import validate_image
 from ...materials import Material, get_material
 from ...types import CalibratedImage, DefectStrainError, Progress, Sites, no_progress
@@ -18,6 +18,8 @@ from .model import find_model
 from .prepare import normalise, resample, to_resampled
 from .tiles import columns_by_tiles
 
+BY_USER = ("given", "kept")
+"""Values of an image's metadata ``calibration`` where the user chose its pixel size."""
 _RESOLVED_PM = 60.0
 _MIN_COLUMNS = 30
 _BORDER_PX = 1.25
@@ -148,19 +150,32 @@ def find_sampling(image: CalibratedImage, material: Material) -> Sampling:
     Raises
     ------
     DefectStrainError
-        If there is neither, or columns are not resolved.
+        If there is neither, a clear lattice contradicts the file altogether, or columns are not
+        resolved. What the user said (metadata ``calibration``) is not refused: the network works
+        at the lattice's pixel size whatever else is measured by.
     """
     stated = image.pixel_size_pm
     a_pm: float | None = None
     warnings: tuple[str, ...] = ()
     try:
-        pixel_pm = estimate_pixel_size(image.data, material.lattice_pm, stated).pixel_size_pm
+        estimate = estimate_pixel_size(image.data, material.lattice_pm, stated)
     except DefectStrainError:
         if stated is None:
             raise
-        pixel_pm = stated
+        found = contradicting_estimate(image.data, material.lattice_pm)
+        pixel_pm = stated if found is None else found.pixel_size_pm
         warnings = (f"{image.name}: no lattice seen to check the pixel size by",)
+        if found is not None:
+            text = (
+                f"{image.name}: got {stated:.4g} pm per pixel, but the lattice of {material.name} "
+                f"(a = {material.lattice_pm:g} pm) gives {pixel_pm:.4g}"
+            )
+            if image.metadata.get("calibration") not in BY_USER:
+                raise DefectStrainError(f"{text}; check the calibration and the material") from None
+            warnings = (f"{text}, by which columns are looked for",)
     else:
+        pixel_pm = estimate.pixel_size_pm
+        warnings = shear_warning(image.name, estimate)
         a_pm = None if stated is None else material.lattice_pm * stated / pixel_pm
     if pixel_pm > _RESOLVED_PM:
         raise DefectStrainError(

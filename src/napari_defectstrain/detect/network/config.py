@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from ...config import Config
+from ...config import SEED, Between, Config, Length, OneOf
 from ...materials import DEFECT_ROLES
 from ...simulate.conditions import Conditions
 from ...types import DefectStrainError
@@ -14,6 +15,8 @@ CANONICAL_PIXEL_PM = 40.0
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 RENDERERS = ("auto", "numpy", "torch")
+_FEATURES = (24, 48, 64, 96, 128)
+_DEPTHS = range(2, 9)
 
 
 @dataclass(frozen=True)
@@ -41,29 +44,17 @@ class DetectConfig(Config):
     """
 
     weights: str | None = None
-    device: str = "auto"
-    thresholds: tuple[float, ...] = (0.5, 0.5, 0.5, 0.5)
+    device: Annotated[str, OneOf(DEVICES)] = "auto"
+    thresholds: Annotated[tuple[float, ...], Length(4), Between(0, 1)] = (0.5, 0.5, 0.5, 0.5)
     material: str = "WSe2"
-    tile_px: int = 768
-    symmetries: int = 4
-    min_column_probability: float = 0.3
+    tile_px: Annotated[int, Between(256, 2**15)] = 768
+    symmetries: Annotated[int, OneOf((1, 4, 8))] = 4
+    min_column_probability: Annotated[float, Between(0, 1)] = 0.3
 
     def __post_init__(self) -> None:
-        if self.device not in DEVICES:
-            raise DefectStrainError(
-                f"device: got {self.device!r}, expected one of {', '.join(DEVICES)}"
-            )
-        if len(self.thresholds) != 4 or not all(0 <= t <= 1 for t in self.thresholds):
-            raise DefectStrainError(
-                f"thresholds: got {self.thresholds}, expected four probabilities "
-                "(XY, Y2, V1, V2) between 0 and 1"
-            )
-        if self.symmetries not in (1, 4, 8):
-            raise DefectStrainError(f"symmetries: got {self.symmetries}, expected 1, 4 or 8")
-        if self.tile_px < 256 or self.tile_px % 16:
-            raise DefectStrainError(
-                f"tile_px: got {self.tile_px}, expected a multiple of 16 of at least 256"
-            )
+        super().__post_init__()
+        if self.tile_px % 16:
+            raise DefectStrainError(f"tile_px: got {self.tile_px}, expected a multiple of 16")
 
 
 @dataclass(frozen=True)
@@ -81,8 +72,8 @@ class NetworkConfig(Config):
         serves several.
     """
 
-    features: tuple[int, ...] = (24, 48, 64, 96, 128)
-    dropout: float = 0.1
+    features: Annotated[tuple[int, ...], Length(*_DEPTHS), Between(1, 4096)] = _FEATURES
+    dropout: Annotated[float, Between(0, 0.99)] = 0.1
     conditioned: bool = True
 
 
@@ -124,36 +115,21 @@ class TrainConfig(Config):
 
     conditions: Conditions = field(default_factory=Conditions)
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    only: str = ""
-    steps: int = 10000
-    minutes: float | None = None
-    batch: int = 8
-    window_px: int = 128
-    learning_rate: float = 2e-3
-    steps_per_epoch: int = 50
-    validation_windows: int = 32
-    calibration_windows: int = 64
-    seed: int = 0
-    workers: int = 1
-    device: str = "cpu"
-    renderer: str = "auto"
+    only: Annotated[str, OneOf(("", *DEFECT_ROLES))] = ""
+    steps: Annotated[int, Between(1, 10**9)] = 10000
+    minutes: Annotated[float, Between(0, 1e7)] | None = None
+    batch: Annotated[int, Between(1, 4096)] = 8
+    window_px: Annotated[int, Between(32, 4096)] = 128
+    learning_rate: Annotated[float, Between(1e-9, 10)] = 2e-3
+    steps_per_epoch: Annotated[int, Between(1, 10**9)] = 50
+    validation_windows: Annotated[int, Between(1, 10**6)] = 32
+    calibration_windows: Annotated[int, Between(0, 10**6)] = 64
+    seed: Annotated[int, SEED] = 0
+    workers: Annotated[int, Between(0, 1024)] = 1
+    device: Annotated[str, OneOf(DEVICES)] = "cpu"
+    renderer: Annotated[str, OneOf(RENDERERS)] = "auto"
 
     def __post_init__(self) -> None:
-        if self.renderer not in RENDERERS:
-            raise DefectStrainError(
-                f"renderer: got {self.renderer!r}, expected one of {', '.join(RENDERERS)}"
-            )
-        if self.only and self.only not in DEFECT_ROLES:
-            raise DefectStrainError(
-                f"only: got {self.only!r}, expected nothing or one of {', '.join(DEFECT_ROLES)}"
-            )
-        least = {"steps": 1, "batch": 1, "steps_per_epoch": 1, "validation_windows": 1}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise DefectStrainError(
-                    f"{name}: got {getattr(self, name)}, expected {value} or more"
-                )
-        if self.window_px < 32 or self.window_px % 16:
-            raise DefectStrainError(
-                f"window_px: got {self.window_px}, expected a multiple of 16 of at least 32"
-            )
+        super().__post_init__()
+        if self.window_px % 16:
+            raise DefectStrainError(f"window_px: got {self.window_px}, expected a multiple of 16")

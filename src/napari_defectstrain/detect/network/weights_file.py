@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_bytes
 from torch import Tensor
 
 from ... import __version__
 from ...io.writing import atomic_path
+from ...materials import ROLES
 from ...types import DefectStrainError, FloatArray
 from .calibration import Calibration
 from .config import TrainConfig
@@ -117,7 +119,8 @@ def load_weights(path: Path) -> Weights:
     Raises
     ------
     DefectStrainError
-        If the file is missing, no safetensors file of ours, or damaged. Pickles are never opened.
+        If the file is missing, no safetensors file of ours, damaged, or its contents fit no
+        network. Pickles are never opened.
     """
     if not path.is_file():
         raise DefectStrainError(f"weights: got {path}, which is no file; expected a .safetensors")
@@ -134,13 +137,70 @@ def load_weights(path: Path) -> Weights:
             f"weights: {path.name} is damaged: its hash is {sha256[:12]}, "
             f"expected {str(metadata.get('sha256'))[:12]}; get a fresh copy"
         )
+    try:
+        return _understood(tensors, settings, sha256)
+    except Exception as error:  # a right hash says nothing of what it was made from
+        reason = " ".join(str(error).split())[:200]
+        raise DefectStrainError(
+            f"weights: {path.name} holds settings or tensors that fit no network of this version "
+            f"({type(error).__name__}: {reason}); train it again, or get another copy"
+        ) from error
+
+
+MAX_FEATURES = 4096
+MAX_BLOCKS = 10
+"""Feature maps of a block, and blocks, beyond which no network of ours lies."""
+
+
+def _understood(tensors: dict[str, Tensor], settings: list[str], sha256: str) -> Weights:
+    """The network that the tensors belong to; raises anything where they belong to none."""
     values = [json.loads(text) for text in settings]
     config = TrainConfig.from_dict(values[0])
+    features = config.network.features
+    if not 1 < len(features) <= MAX_BLOCKS or not all(
+        isinstance(n, int) and 0 < n <= MAX_FEATURES for n in features
+    ):
+        raise DefectStrainError(f"features: got {features}")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise DefectStrainError(f"{name} is not finite")
+    # Shapes are compared with those of the file before any memory is taken for them.
+    with torch.device("meta"):
+        expected = ResUNet(config.network).state_dict()
+    shapes = {name: tuple(value.shape) for name, value in expected.items()}
+    if {name: tuple(value.shape) for name, value in tensors.items()} != shapes:
+        raise DefectStrainError("the tensors' names or shapes are those of another network")
     network = ResUNet(config.network)
     network.load_state_dict(tensors)
     network.eval()
+    materials = config.conditions.materials
+    if not materials or not all(isinstance(name, str) for name in materials):
+        raise DefectStrainError(f"materials: got {materials}")
     calibration = None if values[2] is None else Calibration.from_dict(values[2])
-    return Weights(network, config, tuple(values[1]), sha256, calibration)
+    if calibration is not None:
+        _check_calibration(calibration)
+    record = tuple(dict(entry) for entry in values[1])
+    return Weights(network, config, record, sha256, calibration)
+
+
+def _check_calibration(calibration: Calibration) -> None:
+    n = len(ROLES)
+    lengths = (
+        len(calibration.slope),
+        len(calibration.offset),
+        len(calibration.offset_by_doubt),
+        len(calibration.overconfidence),
+        len(calibration.confusion),
+        *(len(row) for row in calibration.confusion),
+    )
+    numbers = (
+        *calibration.slope,
+        *calibration.offset,
+        *calibration.offset_by_doubt,
+        *calibration.overconfidence,
+    )
+    if lengths != (2, *(n,) * (4 + n)) or not np.isfinite(numbers).all():
+        raise DefectStrainError("a calibration of another shape, or not finite")
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -149,7 +209,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {
                 name: file.get_tensor(name) for name in list(file.keys())
             }, file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise DefectStrainError(
             f"weights: {path.name} is no safetensors file ({error}); expected a .safetensors file "
             "(pickled .pt and .pth files are refused, because opening one runs its code)"

@@ -1,3 +1,6 @@
+from .loop import Example as Example
+from .loop import rendered as rendered
+from .loop import train as train
 from .previews import Microscope as Microscope
 from .previews import conditions_like as conditions_like
 from .previews import contrast_limits as contrast_limits
@@ -10,6 +13,4 @@ from .renderer import render_batch as render_batch
 from .resuming import Stopped as Stopped
 from .resuming import files_of as files_of
 from .resuming import stopped_training as stopped_training
-from .train import Example as Example
-from .train import rendered as rendered
 from .windows import draw_window as draw_window

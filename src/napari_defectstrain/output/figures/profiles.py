@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from ...materials import Material
 from ...strain.bands import SmoothingScan
-from ...strain.line_profile import LineProfile
+from ...strain.lines import LineProfile
 from ...units import PM_PER_NM
 from .maps import _COMPONENT_LABEL
 

@@ -20,7 +20,7 @@ from matplotlib.image import AxesImage
 from ...materials import ROLES, Material
 from ...strain.displacement import ErrorEllipses
 from ...strain.field import significant
-from ...strain.line_profile import LineProfile
+from ...strain.lines import LineProfile
 from ...strain.triangles import TriangleStrain
 from ...styles import DISPLACEMENT_SCALE
 from ...types import BoolArray, ClassAverage, DisplacementField, FloatArray, StrainField

@@ -1,5 +1,6 @@
 """The average widget: isolated defects of many images, registered and averaged by class."""
 
+from collections.abc import Callable
 from uuid import uuid4
 
 import numpy as np
@@ -16,10 +17,12 @@ from ...pipeline.runs import RunConfig
 from ...types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
 from ..base import forms
 from ..base.docking import BottomDock
+from ..base.pacing import Steps
+from ..base.worker import Part
 from ..layers.averages import (
     RESULTS,
     STACK,
-    add_averages,
+    averages_in_steps,
     free_corner,
     layers_of_run,
     look_at_box,
@@ -34,6 +37,9 @@ from .live_counts import Gathered, LiveCounts, gather
 from .measuring import Measuring
 from .results_panel import DOCK, HEIGHT, PLOTS, ResultsPanel
 from .window_edits import WindowEdits
+
+AVERAGING = 0.15
+"""What averaging takes of the whole time, before its columns are measured."""
 
 
 class AverageWidget(forms.Panel):
@@ -198,6 +204,7 @@ class AverageWidget(forms.Panel):
             lambda progress: _average(gathered, names, config, progress),
             lambda result: self._show(layers, gathered, *result, config),
             "Cutting and registering windows…",
+            Part(high=AVERAGING if self.measure.isChecked() else 1.0),
         )
 
     def _show(
@@ -207,7 +214,7 @@ class AverageWidget(forms.Panel):
         stacks: dict[str, ClassStack],
         averages: dict[str, ClassAverage],
         config: RunConfig,
-    ) -> None:
+    ) -> Steps[Callable[[], None]]:
         self._warn(averages)
         sources = self._sources(layers)
         ids = sorted(str(la.unique_id) for la in sources)
@@ -217,6 +224,7 @@ class AverageWidget(forms.Panel):
             layer.visible = False
         for layer in old:
             self.viewer.layers.remove(layer)
+            yield
         self.table.show_averages(averages)
         run = uuid4().hex
         metadata = provenance(
@@ -231,14 +239,18 @@ class AverageWidget(forms.Panel):
             symmetric=self.symmetric.isChecked(),
             detection=[note(la).get("parameters") for la in layers],
         )
-        added = add_averages(
+        yield
+        added = yield from averages_in_steps(
             self.viewer, stacks, averages, corner, metadata, self.with_windows.isChecked()
         )
-        self.viewer.layers.selection.active = added[0]
-        self._dock.open()
+        if added[0] in self.viewer.layers:  # it may be gone already
+            self.viewer.layers.selection.active = added[0]
         self._look_at_averages()
+        yield
+        self._dock.open()
         self.run_bar.status.setText(run_title(added))
-        self.measuring.now(run)
+        yield
+        return lambda: self.measuring.now(run, Part(low=AVERAGING))
 
     def _warn(self, averages: dict[str, ClassAverage]) -> None:
         missing = [name for name in self.class_boxes.names() if name not in averages]

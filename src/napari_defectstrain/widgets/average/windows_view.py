@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, Signal
-from qtpy.QtGui import QKeySequence, QStandardItem, QStandardItemModel
+from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -21,18 +21,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ...averages.choice import deviation
 from ...types import ClassStack, DefectStrainError
 from ..base import forms
 from ..base.lifetime import connect
 from ..base.settings import Settings
 from .window_edits import WindowEdits
 from .window_marker import go_to_window, hide_marker, retitle_marker, source_of, windows_layer
-from .window_pictures import THUMBNAIL_PX, WindowCanvas, contrast, thumbnail
+from .window_pictures import THUMBNAIL_PX, WindowCanvas
+from .windows_model import ALL, INCLUDED, LEFT_OUT, WindowsModel
 
-HEADERS = ("Differs by", "Prob.", "Image", "y, x (px)", "State")
-LEFT_OUT, INCLUDED, ALL = "left out", "included", "all"
-_INDEX = Qt.ItemDataRole.UserRole
 _NO_EDIT = QAbstractItemView.EditTrigger.NoEditTriggers
 
 
@@ -84,7 +81,7 @@ class WindowsView(QWidget):
         controls.addWidget(self.filter_box)
         controls.addWidget(self.count_label, 1)
         column.addLayout(controls)
-        self.model = QStandardItemModel(0, len(HEADERS), self)
+        self.model = WindowsModel(self)
         self.grid = QListView()
         self.grid.setViewMode(QListView.ViewMode.IconMode)
         self.grid.setResizeMode(QListView.ResizeMode.Adjust)
@@ -183,41 +180,18 @@ class WindowsView(QWidget):
         chosen = self.selected()
         current = self.grid.currentIndex().row()
         self._filling = True
-        self.model.clear()
-        self.model.setHorizontalHeaderLabels(HEADERS)
         stack = self.stack
+        self.model.show(stack, self.filter_box.currentText(), self._image_name)
         if stack is None:
             self.count_label.setText("")
         else:
             self.count_label.setText(f"{stack.n} averaged, {(~stack.included).sum()} left out")
-            self._fill(stack)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setResizeContentsPrecision(0)  # by the rows in sight
         header.setStretchLastSection(True)
         self._filling = False
         self._select(chosen, current)
-
-    def _fill(self, stack: ClassStack) -> None:
-        far = deviation(stack)
-        order = np.argsort(-np.nan_to_num(far, nan=np.inf), kind="stable")
-        wanted = self.filter_box.currentText()
-        if wanted != ALL:
-            order = order[stack.included[order] == (wanted == INCLUDED)]
-        limits = contrast(stack)
-        for i in order.tolist():
-            picture = QStandardItem(thumbnail(stack, i, limits), f"{far[i]:.3f}")
-            picture.setData(i, _INDEX)
-            y, x = stack.position_px[i]
-            texts = (
-                f"{stack.probability[i]:.3f}",
-                self._image_name(stack, i),
-                f"{y:.1f}, {x:.1f}",
-                stack.reason[i] or INCLUDED,
-            )
-            row = [picture, *(QStandardItem(str(text)) for text in texts)]
-            for item in row:
-                item.setToolTip(str(stack.reason[i]) or "averaged")
-            self.model.appendRow(row)
 
     def _image_name(self, stack: ClassStack, index: int) -> str:
         number = int(stack.image_index[index])
@@ -231,11 +205,11 @@ class WindowsView(QWidget):
     def selected(self) -> list[int]:
         """The selected windows, counted through all of the stack."""
         rows = {index.row() for index in self.grid.selectionModel().selectedIndexes()}
-        return [self.model.item(row).data(_INDEX) for row in sorted(rows)]
+        return [self.model.window(row) for row in sorted(rows)]
 
     def _select(self, windows: list[int], near_row: int = -1) -> None:
         """Select windows without going there; where none is listed, what came in their place."""
-        rows = [r for r in range(self.model.rowCount()) if self._window(r) in set(windows)]
+        rows = self.model.rows_of(windows)
         if not rows and near_row >= 0 and self.model.rowCount():
             rows = [min(near_row, self.model.rowCount() - 1)]
         model = self.grid.selectionModel()
@@ -254,7 +228,7 @@ class WindowsView(QWidget):
         self._enable()
 
     def _window(self, row: int) -> int:
-        return self.model.item(row).data(_INDEX)
+        return self.model.window(row)
 
     def _choose(self, index: QModelIndex, _before: QModelIndex | None = None) -> None:
         if self._filling or not index.isValid():
@@ -274,7 +248,7 @@ class WindowsView(QWidget):
                 nothing = f"No window of {stack.class_name} is {self.filter_box.currentText()}"
             self.words.setText(nothing)
             return
-        self.canvas.show_window(stack.windows[window], self._average().data, contrast(stack))
+        self.canvas.show_window(stack.windows[window], self._average().data, self.model.limits)
         y, x = stack.position_px[window]
         self.words.setText(
             f"{_state(stack, window)}. Window {window} of {len(stack.included)}, "

@@ -1,5 +1,7 @@
 """The detect widget: find all columns of an image, and correct the defects by hand."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from napari.layers import Image, Layer
@@ -10,7 +12,7 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QLineEdit, QPushBut
 from ...crystal.regions import Regions, region_summary
 from ...detect.network.config import DEVICES, DetectConfig
 from ...frames.drift import series_summary
-from ...io.files import validate_image
+from ...io.pixels import check_pixels
 from ...materials import DEFECT_ROLES, MATERIALS, get_material
 from ...pipeline.chain import detect_images, divide_images
 from ...pipeline.loading import sum_frames
@@ -18,8 +20,10 @@ from ...pipeline.runs import RunConfig
 from ...types import CalibratedImage, DefectStrainError, Progress
 from ..base import forms
 from ..base.lifetime import connect
+from ..base.pacing import Steps
+from ..base.worker import Part
 from ..layers.editing import editor_of
-from ..layers.regions import edited, put_detection, regions_of
+from ..layers.regions import detection_put_in_steps, edited, regions_of
 from ..layers.sites import (
     CALIBRATION,
     free_name,
@@ -39,6 +43,8 @@ FRAMES = "Frames of one region: register and sum"
 IMAGES = "Separate images"
 REPLACE = "Replace them"
 NEW_LAYERS = "Keep them, add new layers"
+REGISTERING, CALIBRATING = 0.4, 0.05
+"""What registering frames, and calibrating, take of the work on an image."""
 
 
 class DetectWidget(forms.Panel):
@@ -64,6 +70,7 @@ class DetectWidget(forms.Panel):
         edit.addRow(self.edit)
         self.body.addStretch(1)
         self._queue: list[Layer | None] = []
+        self._count = 0
         self._keep = False
         self._known_edits = (0, False)
         self.run_bar.run_clicked.connect(self.run)
@@ -194,7 +201,12 @@ class DetectWidget(forms.Panel):
             self.run_bar.fail(str(mistake))
             return
         self._queue = self.image.layers
+        self._count = len(self._queue)
         self._next(config)
+
+    def _part(self, low: float, high: float) -> Part:
+        """What a job is of the detection in all images."""
+        return Part(self._count - len(self._queue), self._count, low, high)
 
     def _next(self, config: RunConfig) -> None:
         """Check the next image, ask what must be asked, detect."""
@@ -216,9 +228,10 @@ class DetectWidget(forms.Panel):
                 lambda progress: _register(planes, layer.name, progress),
                 lambda total: self._detect_sum(layer, total, config),
                 "Registering the frames…",
+                self._part(0.0, REGISTERING),
             )
         else:
-            self._calibrate_and_detect(layer, planes, config)
+            self._calibrate_and_detect(layer, planes, config, 0.0)
 
     def _meaning(self, layer: Layer) -> str | None:
         return forms.ask(
@@ -229,7 +242,9 @@ class DetectWidget(forms.Panel):
             [FRAMES, IMAGES],
         )
 
-    def _detect_sum(self, layer: Image, total: CalibratedImage, config: RunConfig) -> None:
+    def _detect_sum(
+        self, layer: Image, total: CalibratedImage, config: RunConfig
+    ) -> Steps[Callable[[], None]]:
         corner = total.metadata["region_px"][0::2]
         about = {k: v for k, v in total.metadata.items() if k not in (CALIBRATION, "warnings")}
         added = self.viewer.add_image(
@@ -243,15 +258,26 @@ class DetectWidget(forms.Panel):
         show_info(series_summary(total))
         for warning in total.metadata["warnings"]:
             show_warning(warning)
+        yield
         layer.visible = False
         if not self._queue:
             self.image.choose(added)
-        self._calibrate_and_detect(added, image_planes(added), config)
+        yield
+        planes = image_planes(added)
+        return lambda: self._calibrate_and_detect(added, planes, config, REGISTERING)
 
     def _calibrate_and_detect(
-        self, layer: Image, planes: list[CalibratedImage], config: RunConfig
+        self, layer: Image, planes: list[CalibratedImage], config: RunConfig, low: float
     ) -> None:
-        self.calibrator.ensure(layer, planes, config.material, lambda: self._detect(layer, config))
+        """Calibrate and detect, from that part of the whole work on an image on."""
+        middle = low + CALIBRATING * (1.0 - low)
+        self.calibrator.ensure(
+            layer,
+            planes,
+            config.material,
+            lambda: self._detect(layer, config, self._part(middle, 1.0)),
+            self._part(low, middle),
+        )
 
     def look_for_lattice(self) -> None:
         """Measure the pixel size by the lattice, and offer it."""
@@ -262,12 +288,13 @@ class DetectWidget(forms.Panel):
             return
         self.calibrator.look(self.image.layer, planes, self.material.currentText())
 
-    def _detect(self, layer: Image, config: RunConfig) -> None:
+    def _detect(self, layer: Image, config: RunConfig, part: Part) -> None:
         planes = image_planes(layer)
         self.run_bar.start(
             lambda progress: _detect_all(planes, config, progress),
             lambda result: self._show(layer, *result, config),
             f"Detecting in {layer.name}…",
+            part,
         )
 
     def _previous(self, layer: Layer) -> Layer | None:
@@ -305,7 +332,7 @@ class DetectWidget(forms.Panel):
 
     def _show(
         self, layer: Image, detections: list[Any], regions: list[Regions], config: RunConfig
-    ) -> None:
+    ) -> Steps[Callable[[], None] | None]:
         if layer not in self.viewer.layers:
             raise DefectStrainError(f"{layer.name} was removed while it was searched")
         sites = [d.sites for d in detections]
@@ -316,15 +343,20 @@ class DetectWidget(forms.Panel):
         more = self._edits(previous) != self._known_edits
         if more and not self._keep and not self._may_replace(layer):
             self.run_bar.status.setText(f"{layer.name}: kept as edited, detection discarded")
-            return
+            return None
         settings = provenance("regions", config.to_dict()["regions"], weights)
         old = None if self._keep else previous
-        defects = put_detection(self.viewer, layer, old, sites, regions, metadata, settings)
+        yield
+        defects = yield from detection_put_in_steps(
+            self.viewer, layer, old, sites, regions, metadata, settings
+        )
+        yield
         warnings = {w for d in detections for w in d.warnings}
         for warning in warnings.union(*(region_summary(layer.name, r) for r in regions)):
             show_warning(warning)
         self.viewer.layers.selection.active = defects
         self.edit.show_layer(defects)
+        yield
         columns = sum(len(s) for s in sites)
         self.run_bar.status.setText(
             f"{layer.name}: {columns} columns, {len(defects.data)} of them defects"
@@ -333,8 +365,7 @@ class DetectWidget(forms.Panel):
             show_info(f"{layer.name}: no defects found in {columns} columns")
         while self._queue and self._queue[0] not in self.viewer.layers:
             self._queue.pop(0)
-        if self._queue:
-            self._next(config)
+        return (lambda: self._next(config)) if self._queue else None
 
     def _image_changed(self) -> None:
         layer = self.image.layer
@@ -383,18 +414,20 @@ def _is_source(layer: Layer) -> bool:
 
 
 def _register(planes: list[CalibratedImage], name: str, progress: Progress) -> CalibratedImage:
-    for plane in planes:
-        validate_image(plane)
     return sum_frames(planes, name, progress)
 
 
 def _detect_all(
     planes: list[CalibratedImage], config: RunConfig, progress: Progress
 ) -> tuple[list[Any], list[Regions]]:
-    for plane in planes:
-        validate_image(plane)
+    checked = [check_pixels(plane) for plane in planes]
+    planes = [plane for plane, _ in checked]
     detections = detect_images(planes, config, progress)
     lattice_pm = get_material(config.material).lattice_pm
     a_px = [lattice_pm / d.pixel_size_pm for d in detections]
     _, regions = divide_images(planes, [d.sites for d in detections], a_px, config.regions)
+    detections = [
+        replace(found, warnings=notes + found.warnings)
+        for (_, notes), found in zip(checked, detections, strict=True)
+    ]
     return detections, regions

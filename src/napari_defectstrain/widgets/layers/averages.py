@@ -10,6 +10,7 @@ from napari.layers import Image, Layer, Points
 from ...averages.average import average_stack
 from ...averages.choice import changed_by_hand
 from ...types import ClassAverage, ClassStack
+from ..base.pacing import Steps, at_once
 from .sites import KEY, free_name, kind, note
 
 STACK = "defectstrain_stack"
@@ -111,7 +112,20 @@ def add_averages(
     metadata: dict[str, Any],
     with_windows: bool,
 ) -> list[Image]:
-    """Add an Image layer a class, a layer of their names and, hidden, the windows.
+    """`averages_in_steps`, at once."""
+    steps = averages_in_steps(viewer, stacks, averages, corner, metadata, with_windows)
+    return at_once(steps)
+
+
+def averages_in_steps(
+    viewer: ViewerModel,
+    stacks: Mapping[str, ClassStack],
+    averages: Mapping[str, ClassAverage],
+    corner: tuple[float, float],
+    metadata: dict[str, Any],
+    with_windows: bool,
+) -> Steps[list[Image]]:
+    """Add an Image layer a class, a layer of their names and, hidden, the windows, one a step.
 
     Parameters
     ----------
@@ -147,26 +161,24 @@ def add_averages(
             }
         )
         abouts.append({**metadata[KEY], **_about(average), "centre_pm": list(centre)})
-    layers = [
-        viewer.add_image(
-            average.mean,
-            name=free_name(viewer, f"{name} · average"),
-            units=UNITS,
-            axis_labels=AXES,
-            metadata={
-                KEY: {**about, "kind": "average"},
-                STACK: stacks[name],
-                CUT: stacks[name],
-            },
-            **look,
+    layers = []
+    for (name, average), look, about in zip(averages.items(), looks, abouts, strict=True):
+        layers.append(
+            viewer.add_image(
+                average.mean,
+                name=free_name(viewer, f"{name} · average"),
+                units=UNITS,
+                axis_labels=AXES,
+                metadata={
+                    KEY: {**about, "kind": "average"},
+                    STACK: stacks[name],
+                    CUT: stacks[name],
+                },
+                **look,
+            )
         )
-        for (name, average), look, about in zip(averages.items(), looks, abouts, strict=True)
-    ]
+        yield
     viewer.layers.link_layers(layers, ("contrast_limits", "colormap", "gamma"))
-    if with_windows:
-        # Above the averages, which would hide them once they are made visible.
-        for name, look, about in zip(averages, looks, abouts, strict=True):
-            _add_windows(viewer, stacks[name], look, about)
     add_labels(
         viewer,
         "averages · labels",
@@ -175,6 +187,12 @@ def add_averages(
         {KEY: {**metadata[KEY], "kind": "average labels", "classes": list(averages)}},
         side,
     )
+    yield
+    if with_windows:
+        # Above the averages, which would hide them once they are made visible.
+        for name, look, about in zip(averages, looks, abouts, strict=True):
+            _add_windows(viewer, stacks[name], look, about)
+            yield
     return layers
 
 
@@ -260,9 +278,17 @@ def _add_windows(
         scale=(1, *step),
         translate=(0, *shift),
         colormap=look["colormap"],
+        contrast_limits=contrast(stack),  # all windows alike, and nobody looks for it in them
         visible=False,
         metadata={KEY: {**about, **more}},
     )
+
+
+def contrast(stack: ClassStack) -> tuple[float, float]:
+    """Limits of grey for all windows of a stack."""
+    step = max(1, len(stack.windows) // 50)
+    low, high = np.percentile(stack.windows[::step, ::3, ::3], (0.5, 99.5))
+    return float(low), float(max(high, low + 1e-6))
 
 
 def add_labels(

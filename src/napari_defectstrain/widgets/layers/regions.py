@@ -26,12 +26,13 @@ from ...crystal.regions import (
 )
 from ...types import CalibratedImage, DefectStrainError, Sites
 from ...units import PM_PER_NM
+from ..base.pacing import Steps
 from .editing import editor_of
 from .sites import (
     KEY,
-    add_detection,
     corrected_planes,
     defect_points,
+    detection_in_steps,
     free_name,
     image_planes,
     kind,
@@ -202,7 +203,7 @@ def divided_planes(
     return sites, list(regions)
 
 
-def put_detection(
+def detection_put_in_steps(
     viewer: ViewerModel,
     source: Image,
     previous: Points | None,
@@ -210,8 +211,8 @@ def put_detection(
     regions: Sequence[Regions],
     metadata: dict[str, Any],
     region_metadata: dict[str, Any],
-) -> Points:
-    """Show a detection: put it into the layers of the previous one, or add new ones.
+) -> Steps[Points]:
+    """Show a detection: put it into the layers of the previous one, or add new ones, one a step.
 
     No defects are shown where the crystal is not 2H.
 
@@ -237,15 +238,18 @@ def put_detection(
     )
     everything = layer_by_id(viewer, note(previous).get("sites")) if previous else None
     if previous is None or everything is None:
-        everything, defects = add_detection(viewer, source, sites, metadata, foreign)
+        steps = detection_in_steps(viewer, source, sites, metadata, foreign)
+        everything, defects = yield from steps
     else:
         defects, editor, names = previous, editor_of(previous), sites[0].class_names
         for old in (everything, defects):
             replace_metadata(old, metadata, class_names=list(names))
         whole, table = site_positions(sites, source.ndim), site_table(sites)
         set_points(everything, whole, table)
+        yield
         editor.replace(*defect_points(whole, table, names, foreign))
         editor.reset()
+        yield
     show_regions(viewer, source, everything, regions, region_metadata)
     return defects
 

@@ -17,6 +17,7 @@ from ... import __version__
 from ...materials import ROLES, get_material
 from ...styles import CLASS_STYLE
 from ...types import CalibratedImage, DefectStrainError, Sites
+from ..base.pacing import Steps, at_once
 from .corrections import correct_sites
 
 KEY = "napari-defectstrain"
@@ -220,7 +221,18 @@ def add_detection(
     metadata: dict[str, Any],
     foreign: np.ndarray | None = None,
 ) -> tuple[Points, Points]:
-    """Add "<image> · sites" (all columns, hidden, locked) and "<image> · defects".
+    """`detection_in_steps`, at once."""
+    return at_once(detection_in_steps(viewer, source, sites, metadata, foreign))
+
+
+def detection_in_steps(
+    viewer: ViewerModel,
+    source: Image,
+    sites: Sequence[Sites],
+    metadata: dict[str, Any],
+    foreign: np.ndarray | None = None,
+) -> Steps[tuple[Points, Points]]:
+    """Add "<image> · sites" (all columns, hidden, locked) and "<image> · defects", one a step.
 
     Parameters
     ----------
@@ -261,6 +273,7 @@ def add_detection(
     )
     all_columns.editable = False
     all_columns.locked = True
+    yield
     position, features = defect_points(whole, table, names, foreign)
     defects = viewer.add_points(
         position,
@@ -271,6 +284,7 @@ def add_detection(
         metadata={KEY: {**shared, "kind": "defects", "sites": str(all_columns.unique_id)}},
         **look,
     )
+    yield
     return all_columns, defects
 
 

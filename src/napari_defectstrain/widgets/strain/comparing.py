@@ -25,7 +25,7 @@ from ...pipeline.runs import RunResult
 from ...precision.bootstrap import bootstrap_displacements
 from ...strain.displacement import displacement_samples
 from ...strain.field import StrainConfig, strain_field
-from ...strain.line_profile import LineProfile, line_profile
+from ...strain.lines import LineProfile, line_profile
 from ...strain.triangles import TriangleStrain, triangle_strain
 from ...theory.field_symmetry import DisplacementDecay, displacement_decay
 from ...theory.reference import Reference, bundled_reference, load_reference

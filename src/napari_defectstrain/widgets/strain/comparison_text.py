@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...pipeline.comparison import ATOMISTIC, DIFFERENCE, ELASTIC, MEASURED
-from ...strain.agreement import Agreement
-from ...strain.line_profile import LineProfile
+from ...strain.chi_squared import Agreement
+from ...strain.lines import LineProfile
 from ...theory.field_symmetry import DisplacementDecay
 from ...theory.reference import BUNDLED_NOTE, Amplitude, Reference
 from .comparing import Answer

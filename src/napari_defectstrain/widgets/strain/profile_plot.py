@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 from ...io.files import write_table
 from ...materials import Material
 from ...output.figures.profiles import draw_profile, profile_figure
-from ...strain.line_profile import DISPLACEMENT_COMPONENTS, LineProfile
+from ...strain.lines import DISPLACEMENT_COMPONENTS, LineProfile
 from ...types import DefectStrainError
 from ..base import forms
 from ..base.lifetime import connect

@@ -5,7 +5,7 @@ from pathlib import Path
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton
 
-from ...crystal.structures import FORMATS
+from ...crystal.structure_files import FORMATS
 from ...theory.reference import BUNDLED_NOTE
 from ..base import forms
 from .comparing import ReferenceFiles

@@ -1,5 +1,6 @@
 """The strain widget: displacement and strain of averages, beside elasticity and atomistics."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -13,12 +14,14 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton
 from ...config import Config
 from ...io.files import write_table
 from ...output.results import displacement_table, spacings_table
-from ...pipeline.chain import measure_classes
 from ...pipeline.runs import ClassMeasurement, RunConfig, RunResult
 from ...types import DefectStrainError
+from ..average.measuring import measure_classes
 from ..base import forms
 from ..base.docking import BottomDock
 from ..base.lifetime import connect
+from ..base.pacing import Steps
+from ..base.worker import Part
 from ..layers.averages import OF_COMPARISON, STACK, layers_of_run, look_at, run_title, runs
 from ..layers.fields import add_displacement
 from ..layers.sites import kind, note, provenance
@@ -32,6 +35,8 @@ from .table import ComparisonTable, SpacingTable
 
 RESULT = "defectstrain_result"
 """Key of a displacement layer's metadata: its `ClassMeasurement`."""
+MEASURING = 0.85
+"""What measuring takes of the whole time, before theory."""
 KINDS = ("map", "displacement", "map labels", "scale arrows")
 
 
@@ -199,9 +204,10 @@ class StrainWidget(forms.Panel):
             ),
             lambda result: self._show(layers, result),
             "Fitting columns…",
+            Part(high=MEASURING),
         )
 
-    def _show(self, averages: list[Image], result: RunResult) -> None:
+    def _show(self, averages: list[Image], result: RunResult) -> Steps[Callable[[], None] | None]:
         first, run = note(averages[0]), note(averages[0])["run"]
         if run not in runs(self.viewer):
             raise DefectStrainError("the averages were removed while they were measured")
@@ -223,17 +229,24 @@ class StrainWidget(forms.Panel):
         measured = measured_of(result, averages, self.viewer, measurement, about)
         self._results[run] = measured
         if run != self.source.currentData():
-            return
+            return None
         self._fill_table(measured)
         if not measured.fields:
             self.view.show(None)
             show_warning("There is no defect class to measure: only the defect-free average")
-            return
+            return None
+        yield
         for name, found in measured.fields.items():
             self._add_arrows(measured, name, found)
+            yield
         # the user's selection counts from now on
         self.viewer.layers.selection.active = None
-        self.view.show(measured, lambda: self._look(run))
+        return lambda: self._compare(measured)
+
+    def _compare(self, measured: Measured) -> None:
+        """Go on to theory, unless other averages were chosen meanwhile."""
+        if measured is self.measured:
+            self.view.show(measured, lambda: self._look(measured.run), Part(low=MEASURING))
 
     def _look(self, run: str) -> None:
         kinds = ("average", "average labels", *KINDS, *OF_COMPARISON)

@@ -56,7 +56,7 @@ class TrainingJob(QObject):
         """Train; the progress tells the time left, too."""
         progress(0.0, "Loading torch…")
         # It takes seconds to import: not before it is needed, and not in the GUI's thread.
-        from ...detect.training.train import train
+        from ...detect.training.loop import train
 
         pace = Pace()
 

@@ -22,8 +22,8 @@ from ..types import (
     FloatArray,
     IntArray,
 )
-from .agreement import Agreement, agreement, weighting
 from .bands import used_samples
+from .chi_squared import Agreement, agreement, weighting
 from .displacement import like_measured
 from .extrema import Extremum, find_extrema, largest_of_noise
 from .field import StrainConfig, point_operators, used_columns

@@ -25,7 +25,7 @@ from ..network.weights_file import save_weights
 from .calibrate import fit_calibration
 from .render_jobs import RenderJob, draw_job
 from .renderer import render_batch
-from .resuming import checkpoint_of, forget_earlier, set_aside
+from .resuming import checkpoint_of, forget_earlier, read_checkpoint, set_aside
 from .windows import draw_window
 
 _WARM_UP = 100
@@ -342,8 +342,8 @@ class _Run:
             _write_log(self.out.with_name(self.out.name + ".csv"), self.record)
 
     def restore(self, checkpoint: Path) -> None:
-        """Go on from a checkpoint; weights_only keeps torch from running code in the file."""
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        """Go on from a checkpoint."""
+        state = read_checkpoint(checkpoint)
         mine = self.config.to_dict()
         differ = [k for k in mine if k not in _FREE and state["config"].get(k) != mine[k]]
         if differ:
@@ -351,10 +351,15 @@ class _Run:
                 f"{checkpoint.name} was made with other settings ({', '.join(differ)}): give the "
                 "same settings, another output, or start anew"
             )
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step = int(state["step"])
-        self.seconds = float(state["seconds"])
+        try:
+            self.network.load_state_dict(state["network"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except Exception as error:  # right settings, and tensors of something else
+            raise DefectStrainError(
+                f"{checkpoint.name} holds a network of another shape than its settings "
+                f"({type(error).__name__}): remove it, or start anew"
+            ) from error
+        self.step, self.seconds = state["step"], float(state["seconds"])
         self.record = list(state["record"])
 
 

@@ -10,7 +10,7 @@ from napari_defectstrain.strain.displacement import predicted_field
 from napari_defectstrain.strain.extrema import find_extrema, largest_of_noise
 from napari_defectstrain.strain.field import StrainConfig, strain_field
 from napari_defectstrain.strain.interpolation import METHODS
-from napari_defectstrain.strain.line_profile import COMPONENTS, line_profile
+from napari_defectstrain.strain.lines import COMPONENTS, line_profile
 from napari_defectstrain.theory.elasticity import inclusion_displacement
 from napari_defectstrain.types import DefectStrainError, DisplacementField
 

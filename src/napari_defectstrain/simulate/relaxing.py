@@ -1,12 +1,16 @@
-"""Displacements around point defects, and their sum over all defects of a crystal."""
+"""Displacements around point defects, analytic or relaxed, and their sum over a crystal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from importlib.resources import as_file, files
+from pathlib import Path
 
 import numpy as np
 import scipy.fft
 
+from ..crystal.structures import RelaxedColumns, read_relaxed
 from ..types import FloatArray, IntArray
 
 Field = Callable[[FloatArray], FloatArray]
@@ -92,3 +96,19 @@ def superpose(
             summed = scipy.fft.irfft2(total[axis], s=size)
             out[mine, axis] = summed[index[mine, 0], index[mine, 1]]
     return out
+
+
+@lru_cache(maxsize=16)
+def relaxed_columns(defect: str, pristine: str) -> RelaxedColumns:
+    """As `structures.read_relaxed`; names of the bundled structures (``SV_9x9.extxyz``) do too."""
+    folder = files("napari_defectstrain.sample_data")
+    with as_file(folder) as here:
+        paths = [p if p.is_file() else Path(here) / p.name for p in (Path(defect), Path(pristine))]
+        return read_relaxed(*paths)
+
+
+def relaxed_displacement(
+    offset_pm: FloatArray, defect: str, pristine: str, lattice_pm: float
+) -> FloatArray:
+    """Displacement at offsets `(..., 2)` from a defect [pm]; zero beyond the supercell."""
+    return np.nan_to_num(relaxed_columns(defect, pristine).at(offset_pm, lattice_pm))

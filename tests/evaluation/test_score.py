@@ -13,7 +13,7 @@ from napari_defectstrain.evaluation.conditions import (
     varied,
 )
 from napari_defectstrain.evaluation.confusion import purity_by_confusion
-from napari_defectstrain.evaluation.scores import (
+from napari_defectstrain.evaluation.score import (
     NONE,
     UNKNOWN,
     compare,

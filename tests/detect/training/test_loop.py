@@ -20,7 +20,7 @@ from napari_defectstrain.detect.network.weights_file import (
     save_weights,
 )
 from napari_defectstrain.detect.training.calibrate import fit_correction, labelled_columns
-from napari_defectstrain.detect.training.train import (
+from napari_defectstrain.detect.training.loop import (
     draw_example,
     fraction_done,
     learning_rate,
