@@ -183,12 +183,11 @@ def detect(
     with clock.stage("calibrate"):
         for i in usable:
             with failures.left_out(named[i].name):
-                checked, doubts = check_pixels(named[i])
-                calibrated[i], notes = calibrate(checked, material, config.pixel_size_pm)
-                warnings += doubts + notes
+                calibrated[i], notes = _calibrated(named[i], config)
+                warnings += notes
     a_px = {
-        i: material.lattice_pm / float(image.metadata[PIXEL_SIZE_BY_LATTICE])
-        for i, image in calibrated.items()
+        i: material.lattice_pm / float(c.metadata[PIXEL_SIZE_BY_LATTICE])
+        for i, c in calibrated.items()
     }
     detections: dict[int, Detection] = {}
     columns: dict[int, Sites] = {}
@@ -233,6 +232,15 @@ def detect(
         warnings=tuple(dict.fromkeys(warnings)),
         failed=tuple(failures.found),
     )
+
+
+def _calibrated(
+    image: CalibratedImage, config: RunConfig
+) -> tuple[CalibratedImage, tuple[str, ...]]:
+    """An image with its pixel size, without hot and dead pixels, and what is doubtful."""
+    checked, doubts = check_pixels(image)
+    found, notes = calibrate(checked, get_material(config.material), config.pixel_size_pm)
+    return found, (*doubts, *notes)
 
 
 def _usable(
