@@ -214,17 +214,13 @@ def detect(
                     columns[i] = kept
                 warnings += region_summary(named[i].name, known[i])
     failures.check_any_left(known)
+    left, tables = [calibrated[i] for i in known], [columns[i] for i in known]
     last = detections[max(known)] if detections else None
     return RunResult(
         config=config,
-        images=tuple(calibrated[i] for i in known),
-        sites=tuple(columns[i] for i in known),
-        populations=usable_populations(
-            [calibrated[i] for i in known],
-            [columns[i] for i in known],
-            list(known.values()),
-            material.class_names,
-        ),
+        images=tuple(left),
+        sites=tuple(tables),
+        populations=usable_populations(left, tables, list(known.values()), material.class_names),
         weights_sha256=None if last is None else last.weights_sha256,
         regions=tuple(known.values()),
         overconfidence=() if last is None else last.overconfidence,
