@@ -303,6 +303,25 @@ def test_a_table_of_another_convention_is_made_good_and_keeps_its_remarks(work, 
     assert "x and y are exchanged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["run", "detect", "columns"])
+@pytest.mark.parametrize("material", ["MoTe2", "WTe2", "NbSe2(S, 344.5)"])
+def test_materials_without_weights_are_refused_before_any_work(tmp_path, capsys, command, material):
+    out = tmp_path / "out"
+    arguments = [command, "missing.tif", "--material", material, "--out", str(out)]
+    assert main(arguments) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "no weights are bundled" in said and "MoS2, MoSe2, WS2, WSe2" in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("command", ["run", "detect", "columns"])
+def test_the_help_says_which_materials_have_weights(capsys, command):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "weights are bundled for MoS2, MoSe2, WS2, WSe2, the others need" in said
+
+
 @pytest.fixture
 def fake_detection(monkeypatch):
     """The truth of the first image in place of the network."""

@@ -131,7 +131,7 @@ def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentPar
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``run`` and ``detect``."""
-    from ..materials import MATERIALS
+    from .columns import material_help
 
     parser.add_argument(
         "images",
@@ -145,7 +145,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true", help="write into DIR even if it isn't empty")
     add("--strict", action="store_true", help="do nothing if any image can't be used")
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm] of all images")
-    add("--material", help=f"one of {', '.join(sorted(MATERIALS))} (WSe2)")
+    add("--material", help=material_help(or_else="--weights or --sites"))
     add("--frames", action="store_true", help="a stack holds frames of one region: sum them")
     add("--sites", type=Path, metavar="DIR", help="take <stem>.sites.csv from DIR, don't detect")
     add("--regions", type=Path, metavar="DIR", help="take <stem>.regions.tif from DIR where it is")
@@ -219,6 +219,8 @@ def _found(options: argparse.Namespace, progress: Progress) -> RunResult:
     from ..pipeline.loading import load_images
 
     config = _run_config(options)
+    if options.sites is None:
+        pipeline.check_weights(config)
     results.check_out_dir(options.out, options.force)
     _check_inputs(options, [path.stem for path in options.images], config)
     failures = Failures(options.strict)

@@ -19,8 +19,8 @@ from ..io.files import atomic_path, sites_table, write_table, write_tiff
 from ..io.out_folder import OutFolder, check_out_dir, writing_into
 from ..io.unfinished import mark_path
 from ..materials import Material
-from ..pipeline.chain import ClassMeasurement, RunResult
-from ..types import STRAIN_COMPONENTS, StrainField
+from ..pipeline.chain import RunResult
+from ..types import STRAIN_COMPONENTS, ClassAverage, StrainField
 from .tables import (
     a_ref_pm,
     budget_table,
@@ -148,7 +148,9 @@ def write_measurements(result: RunResult, folder: OutFolder) -> None:
     for name, table in tables.items():
         write_table(folder.place(name), table)
     for name, measurement in result.measurements.items():
-        _write_class(result, name, measurement, folder)
+        _write_class(result, name, measurement.average, measurement.strain, folder)
+    for name, average in result.unmeasured.items():
+        _write_class(result, name, average, None, folder)
     for name, figure in _measurement_figures(result).items():
         _write_figure(figure, folder.place(f"{FIGURES}/{name}.png"))
 
@@ -193,9 +195,12 @@ def provenance(result: RunResult) -> dict[str, Any]:
 
 
 def _write_class(
-    result: RunResult, name: str, measurement: ClassMeasurement, folder: OutFolder
+    result: RunResult,
+    name: str,
+    average: ClassAverage,
+    strain: StrainField | None,
+    folder: OutFolder,
 ) -> None:
-    average = measurement.average
     centre = (average.mean.shape[0] - 1) / 2
     metadata = {
         **provenance(result),
@@ -212,8 +217,8 @@ def _write_class(
     }
     path = folder.place(f"average_{name}.tif")
     write_tiff(path, average.mean.astype(np.float32), average.step_pm, metadata)
-    if measurement.strain is not None:
-        _write_strain(measurement.strain, metadata, folder)
+    if strain is not None:
+        _write_strain(strain, metadata, folder)
 
 
 def _write_strain(strain: StrainField, metadata: dict[str, Any], folder: OutFolder) -> None:
@@ -242,7 +247,7 @@ def _measurement_figures(result: RunResult) -> dict[str, Figure]:
     measured = result.measurements
     displacements = {n: m.displacement for n, m in measured.items() if m.displacement is not None}
     strains = {n: m.strain for n, m in measured.items() if m.strain is not None}
-    averages = {n: m.average for n, m in measured.items()}
+    averages = {n: m.average for n, m in measured.items()} | result.unmeasured
     drawn = {
         "averages": figures.averages_figure(result.stacks, averages),
         "spacings": figures_precision.spacing_figure(

@@ -34,7 +34,7 @@ from .loading import (
     load_images,
 )
 from .placement import place_sites
-from .runs import ClassMeasurement, RunConfig, RunResult
+from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
     "CALIBRATION_TOLERANCE",
@@ -54,6 +54,20 @@ __all__ = [
 
 if TYPE_CHECKING:  # torch comes along only when something is detected
     from ..detect.finding.predict import Detection
+
+
+def check_weights(config: RunConfig) -> None:
+    """See, before any work, that there are weights for the material.
+
+    Raises
+    ------
+    DefectStrainError
+        If none are given and none are bundled.
+    """
+    from ..detect.network.bundled import bundled_weights
+
+    if not config.detect.weights:
+        bundled_weights(get_material(config.material).label)
 
 
 def detect_images(
@@ -171,12 +185,12 @@ def detect(
     """
     clock = _Clock()
     material = get_material(config.material)
+    if sites is None:
+        check_weights(config)
     failures = failures or Failures(strict=True)
     _check_counts(len(images), sites, regions)
-    named = [
-        replace(image, name=name)
-        for image, name in zip(images, output_stems([i.name for i in images]), strict=True)
-    ]
+    names = output_stems([image.name for image in images])
+    named = [replace(image, name=name) for image, name in zip(images, names, strict=True)]
     usable = _usable(named, regions, failures)
     warnings: list[str] = []
     calibrated: dict[int, CalibratedImage] = {}
@@ -320,9 +334,12 @@ def _warnings_of(material: Material, stacks: Mapping[str, ClassStack]) -> tuple[
     for name, n in counts.items():
         if n == 0:
             warnings.append(f"{name}: no isolated column away from the edges: not measured")
-        elif n == 1:
-            warnings.append(f"{name}: only one window: measured without a precision")
-    if not any(counts.values()):
+        elif n < MIN_MEASURED:
+            counted = "only one window" if n == 1 else f"only {n} windows"
+            warnings.append(
+                f"{name}: {counted}: averaged and shown, not measured (that takes {MIN_MEASURED})"
+            )
+    if all(n < MIN_MEASURED for n in counts.values()):
         warnings.append("no defect could be measured, only the defect-free lattice")
     return tuple(warnings)
 

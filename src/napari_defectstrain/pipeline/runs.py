@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 import pandas as pd
 
-from ..averages.average import AverageConfig
+from ..averages.average import AverageConfig, average_stack
 from ..columns.averages.measure import ColumnConfig, ColumnMeasurement
 from ..config import PIXEL_SIZE_PM, SEED, Between, Config
 from ..crystal.regions import RegionConfig, Regions
@@ -32,6 +33,9 @@ from ..types import (
     Sites,
     StrainField,
 )
+
+MIN_MEASURED = 3
+"""Windows that a class needs to be measured: two tell no scatter, and one may be anything."""
 
 
 @dataclass(frozen=True)
@@ -174,3 +178,13 @@ class RunResult:
     def material(self) -> Material:
         """The preset that the run used."""
         return get_material(self.config.material)
+
+    @property
+    def unmeasured(self) -> dict[str, ClassAverage]:
+        """Averages of the classes whose windows are too few to be measured, `MIN_MEASURED`."""
+        if not self.measurements:
+            return {}
+        names = [n for n in self.stacks if n not in self.measurements and self.stacks[n].n]
+        with warnings.catch_warnings():  # that one window has no standard error is said elsewhere
+            warnings.simplefilter("ignore", UserWarning)
+            return {name: average_stack(self.stacks[name]) for name in names}

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from napari_defectstrain.cli.main import main
+from napari_defectstrain.detect.network.bundled import bundled_materials, bundled_weights
 from napari_defectstrain.detect.network.calibration import Calibration
 from napari_defectstrain.detect.network.condition import N_CONDITIONS, material_condition
 from napari_defectstrain.detect.network.config import NetworkConfig, TrainConfig
 from napari_defectstrain.detect.network.network import ResUNet
 from napari_defectstrain.detect.network.weights_file import (
-    bundled_weights,
     load_weights,
     save_weights,
 )
@@ -228,6 +228,7 @@ def test_the_bundled_weights_serve_the_family() -> None:
         assert loaded.record[-1]["step"] > 1000
     with pytest.raises(DefectStrainError, match="no weights are bundled for WTe2"):
         bundled_weights("WTe2")
+    assert bundled_materials() == ("MoS2", "MoSe2", "WS2", "WSe2")
 
 
 def test_train_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from ...crystal.calibration import CALIBRATED_BY_LATTICE, PixelSizeEstimate, est
 from ...io.files import validate_image
 from ...materials import get_material
 from ...pipeline.loading import CALIBRATION_TOLERANCE
+from ...styles import with_error
 from ...types import CalibratedImage, DefectStrainError, Progress
 from ..base import forms
 from ..base.worker import Part
@@ -101,7 +102,7 @@ class Calibrator:
         """Ask; False where the user gives no answer."""
         text = (
             f"By its lattice ({material}, a = {get_material(material).lattice_pm:g} pm) a pixel of "
-            f"{layer.name} is {found.pixel_size_pm:.2f} ± {found.sigma_pm:.2f} pm wide. "
+            f"{layer.name} is {with_error(found.pixel_size_pm, found.sigma_pm)} pm wide. "
         )
         answers = [USE_LATTICE]
         if size is None:

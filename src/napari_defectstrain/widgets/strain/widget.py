@@ -299,7 +299,10 @@ class StrainWidget(forms.Panel):
             show_info("Earlier results of these averages are hidden, not removed")
 
     def _fill_table(self, measured: Measured | None) -> None:
-        self.table.show_measurements(measured.result.measurements if measured else {})
+        result = measured.result if measured else None
+        self.table.show_measurements(
+            result.measurements if result else {}, result.unmeasured if result else {}
+        )
         for button in self.export_buttons:
             button.setEnabled(measured is not None)
         if measured is None:
