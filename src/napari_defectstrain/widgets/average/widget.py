@@ -10,13 +10,13 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton
 
 from ...averages.average import average_stack
+from ...averages.purity import purity_text
 from ...crystal.regions import Regions
 from ...materials import WSE2, get_material
 from ...pipeline.chain import average_classes
 from ...pipeline.runs import RunConfig
 from ...types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
 from ..base import forms
-from ..base.docking import BottomDock
 from ..base.pacing import Steps
 from ..base.worker import Part
 from ..layers.averages import (
@@ -32,6 +32,7 @@ from ..layers.averages import (
 )
 from ..layers.sites import kind, layer_by_id, material_of, note, provenance
 from ..layers.symmetric import room_pm
+from ..layers.view_buttons import ViewButtons
 from .controls import AveragesTable, ClassBoxes, ImageList, WindowSettings
 from .live_counts import Gathered, LiveCounts, gather
 from .measuring import Measuring
@@ -58,18 +59,21 @@ class AverageWidget(forms.Panel):
             "Cut a window around every isolated defect, register the windows in the lattice frame, "
             "and average them by class",
         )
+        self.views = ViewButtons(self.viewer)
+        self.put_on_top(self.views)
         self._build_choice()
         self._build_options()
         self._build_table()
         self.body.addStretch(1)
-        self.edits = WindowEdits(napari_viewer, self)
+        self.edits = WindowEdits(self.viewer, self)
         self._told: set[str] = set()
-        self.results = ResultsPanel(napari_viewer, self.edits, self.settings)
-        self._dock = BottomDock(napari_viewer, self, self.results, DOCK, HEIGHT)
-        self.measuring = Measuring(napari_viewer, self.run_bar, self.measure.isChecked)
-        self.counts = LiveCounts(self, napari_viewer, self._counted)
+        self.results = ResultsPanel(self.viewer, self.edits, self.settings)
+        self._dock = self.bottom_dock(self.results, DOCK, HEIGHT)
+        self.measuring = Measuring(self.viewer, self.run_bar, self.measure.isChecked)
+        self.counts = LiveCounts(self, self.viewer, self._counted)
         self._connect()
         self.refresh()
+        self._show_newest()
 
     def _build_choice(self) -> None:
         form = self.group("Images")
@@ -155,6 +159,19 @@ class AverageWidget(forms.Panel):
             self.class_boxes.rename(get_material(material_of(layers[-1])))
         self.hint.setVisible(not layers)
         self.counts.changed()
+
+    def _show_newest(self) -> None:
+        """List the averages that there are already: the widget may have been closed meanwhile."""
+        found = runs(self.viewer)
+        if found:
+            newest = found[next(reversed(found))]
+            self.table.setRowCount(len(newest))
+            for row, layer in enumerate(newest):
+                about, stack = note(layer), layer.metadata[STACK]
+                pure = purity_text(about["expected_purity"], about["expected_contaminants"])
+                left_out = int((~stack.included).sum())
+                self.table.show_row(row, about["class"], about["n"], left_out, pure)
+            self.run_bar.status.setText(run_title(newest))
 
     def _counted(self) -> tuple[list[Points], RunConfig]:
         layers = self.chosen()

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, Signal
-from qtpy.QtGui import QKeySequence
+from qtpy.QtGui import QKeySequence, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
+    QGridLayout,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -30,6 +31,10 @@ from .window_marker import go_to_window, hide_marker, retitle_marker, source_of,
 from .window_pictures import THUMBNAIL_PX, WindowCanvas
 from .windows_model import ALL, INCLUDED, LEFT_OUT, WindowsModel
 
+LISTS_PX, DETAIL_PX = 230, 230
+"""Least widths of the thumbnails and of the chosen window [px of the screen]."""
+WITH_TABLE_PX = 760
+"""Width from which there is room for the table, too [px of the screen]."""
 _NO_EDIT = QAbstractItemView.EditTrigger.NoEditTriggers
 
 
@@ -59,7 +64,9 @@ class WindowsView(QWidget):
         row.addWidget(split)
         self._build_lists(split, settings)
         self._build_detail(split, settings)
+        split.setChildrenCollapsible(False)
         split.setSizes([340, 400, 340])
+        self.setMinimumWidth(LISTS_PX + DETAIL_PX + 20)
         edits.changed.connect(self._after_change)
         connect(self, viewer.dims.events.current_step, self._follow_slider)
         self.show_run(None)
@@ -79,8 +86,9 @@ class WindowsView(QWidget):
         self.count_label = QLabel()
         controls.addWidget(self.class_box)
         controls.addWidget(self.filter_box)
-        controls.addWidget(self.count_label, 1)
+        controls.addStretch(1)
         column.addLayout(controls)
+        column.addWidget(self.count_label)
         self.model = WindowsModel(self)
         self.grid = QListView()
         self.grid.setViewMode(QListView.ViewMode.IconMode)
@@ -111,6 +119,7 @@ class WindowsView(QWidget):
         self.grid.selectionModel().currentChanged.connect(self._choose)
         self.grid.selectionModel().selectionChanged.connect(self._enable)
         column.addWidget(self.grid, 1)
+        left.setMinimumWidth(LISTS_PX)
         split.addWidget(left)
         split.addWidget(self.table)
 
@@ -118,7 +127,8 @@ class WindowsView(QWidget):
         right = QWidget()
         column = QVBoxLayout(right)
         column.setContentsMargins(0, 0, 0, 0)
-        self.canvas = WindowCanvas(self.viewer.theme)
+        right.setMinimumWidth(DETAIL_PX)
+        self.canvas = WindowCanvas(self.viewer.theme, 90)
         column.addWidget(self.canvas, 1)
         self.words = QLabel()
         self.words.setWordWrap(True)
@@ -130,7 +140,7 @@ class WindowsView(QWidget):
         )
         settings.remember("windows_follow", self.follow)
         column.addWidget(self.follow)
-        row = QHBoxLayout()
+        grid = QGridLayout()
         self.buttons: dict[str, QPushButton] = {}
         for text, tip, action in (
             ("Put back", "Average the selected windows again that were left out", self.put_back),
@@ -140,17 +150,22 @@ class WindowsView(QWidget):
         ):
             button = QPushButton(text)
             button.setToolTip(tip)
-            button.setMinimumWidth(40)
+            button.setMinimumWidth(button.fontMetrics().horizontalAdvance(text) + 24)
             button.clicked.connect(action)
+            grid.addWidget(button, len(self.buttons) // 2, len(self.buttons) % 2)
             self.buttons[text] = button
-            row.addWidget(button)
         # Of this view only: points have the same keys for their own changes.
         for keys, action in (("Ctrl+Z", self.undo), ("Ctrl+Shift+Z", self.redo)):
             shortcut = QShortcut(QKeySequence(keys), self)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(action)
-        column.addLayout(row)
+        column.addLayout(grid)
         split.addWidget(right)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Without room for the table, thumbnails and words say the same."""
+        super().resizeEvent(event)
+        self.table.setVisible(event.size().width() >= WITH_TABLE_PX)
 
     @property
     def stack(self) -> ClassStack | None:

@@ -145,7 +145,7 @@ class RunBar(QWidget):
         # A closed widget must not leave a job behind that nobody can stop.
         stop = self._stop = _Stop()
         when_destroyed(self, stop.ask)
-        self.run_button.clicked.connect(self.run_clicked)
+        self.run_button.clicked.connect(self._click)
         self.cancel_button.clicked.connect(self.cancel)
         self._reporter: _Reporter | None = None
         self._worker: FunctionWorker | None = None
@@ -161,6 +161,15 @@ class RunBar(QWidget):
         self._stepping.setInterval(STEP_MS)
         self._stepping.setSingleShot(True)  # a step may ask a question, and the event loop go on
         self._stepping.timeout.connect(self._take_step)
+        self.check: Callable[[], str] = str
+        """Says what must be put right before a job is started; empty where nothing."""
+
+    def _click(self) -> None:
+        problem = self.check()
+        if problem:
+            self.fail(problem)
+        else:
+            self.run_clicked.emit()
 
     @property
     def running(self) -> bool:

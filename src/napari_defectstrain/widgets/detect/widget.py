@@ -30,12 +30,13 @@ from ..layers.sites import (
     image_planes,
     kind,
     note,
-    pixel_size_pm,
     plane_placement,
     provenance,
 )
+from ..layers.view_buttons import ViewButtons
 from .calibrator import Calibrator
 from .edit_panel import EditPanel
+from .pixel_size import PixelSize
 
 BUNDLED = "bundled weights"
 FROM_FILE = "weights file…"
@@ -63,10 +64,12 @@ class DetectWidget(forms.Panel):
             "Find and classify all columns of the image; adds a layer of defects, a hidden one of "
             "all columns, and one of regions: 2H domains, boundaries, other phases, holes, dirt",
         )
+        self.views = ViewButtons(self.viewer)
+        self.put_on_top(self.views)
         self._build_source()
         self._build_thresholds()
         edit = self.group("Defects")
-        self.edit = EditPanel(napari_viewer)
+        self.edit = EditPanel(self.viewer)
         edit.addRow(self.edit)
         self.body.addStretch(1)
         self._queue: list[Layer | None] = []
@@ -77,7 +80,7 @@ class DetectWidget(forms.Panel):
         self.image.layer_changed.connect(self._image_changed)
         self.watch_layers(self.image.refresh)
         self.watch_layers(self._follow_active)
-        connect(self, napari_viewer.layers.selection.events.active, self._follow_active)
+        connect(self, self.viewer.layers.selection.events.active, self._follow_active)
         self.image.refresh()
         self._image_changed()
         self._follow_active()
@@ -96,20 +99,10 @@ class DetectWidget(forms.Panel):
             "is calibrated with",
         )
         form.addRow("Material", self.material)
-        self.calibration = QLabel()
-        self.calibration.setWordWrap(True)
-        self.calibration.setToolTip("Side of a pixel in pm, from the file or from the lattice")
-        self.calibrate_button = QPushButton("From lattice")
-        self.calibrate_button.setToolTip(
-            "Measure the pixel size (pm) by the lattice of the image and the lattice constant of "
-            "the material; asks before anything is changed"
-        )
-        self.calibrate_button.clicked.connect(self.look_for_lattice)
+        self.pixel_size = PixelSize(self, self.look_for_lattice)
         self.calibrator = Calibrator(self, self._image_changed)
-        row = QHBoxLayout()
-        row.addWidget(self.calibration, 1)
-        row.addWidget(self.calibrate_button)
-        form.addRow("Pixel size", row)
+        self.pixel_size.changed.connect(self._image_changed)
+        form.addRow("Pixel size", self.pixel_size)
         self.model = self.remember(
             "model",
             forms.choice([BUNDLED, FROM_FILE]),
@@ -358,8 +351,10 @@ class DetectWidget(forms.Panel):
         self.edit.show_layer(defects)
         yield
         columns = sum(len(s) for s in sites)
+        inside, outside = self.edit.counted(), self.edit.not_counted()
+        elsewhere = f", {outside} more where columns don't count" if outside else ""
         self.run_bar.status.setText(
-            f"{layer.name}: {columns} columns, {len(defects.data)} of them defects"
+            f"{layer.name}: {columns} columns; {inside} defects in its 2H domains{elsewhere}"
         )
         if len(defects.data) == 0:
             show_info(f"{layer.name}: no defects found in {columns} columns")
@@ -368,23 +363,7 @@ class DetectWidget(forms.Panel):
         return (lambda: self._next(config)) if self._queue else None
 
     def _image_changed(self) -> None:
-        layer = self.image.layer
-        self.calibrate_button.setEnabled(layer is not None)
-        if self.image.chose_everything:
-            self.calibration.setText("each image's own")
-            return
-        try:
-            size = None if layer is None else pixel_size_pm(layer)
-        except DefectStrainError as mistake:
-            self.calibration.setText(str(mistake))
-            return
-        if layer is None:
-            self.calibration.setText("no image")
-        elif size is None:
-            self.calibration.setText("none: in pixels")
-        else:
-            lattice = layer.metadata.get(CALIBRATION) == "lattice"
-            self.calibration.setText(f"{size:.2f} pm ({'lattice' if lattice else 'file'})")
+        self.pixel_size.show_layer(self.image.layer, self.image.chose_everything)
 
     def _follow_active(self, *_: object) -> None:
         """Edit the defects layer that is active; else the one of the chosen image."""

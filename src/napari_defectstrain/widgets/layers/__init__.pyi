@@ -10,6 +10,7 @@ from .averages import add_labels as add_labels
 from .averages import averages_in_steps as averages_in_steps
 from .averages import contrast as contrast
 from .averages import free_corner as free_corner
+from .averages import hide_windows as hide_windows
 from .averages import layers_of_run as layers_of_run
 from .averages import look_at as look_at
 from .averages import look_at_box as look_at_box
@@ -21,6 +22,7 @@ from .column_points import columns_in_steps as columns_in_steps
 from .column_shapes import ellipse_corners as ellipse_corners
 from .column_shapes import triangle_corners as triangle_corners
 from .editing import DefectEditor as DefectEditor
+from .editing import column_near as column_near
 from .editing import editor_of as editor_of
 from .fields import COMPONENTS as COMPONENTS
 from .fields import PERCENT as PERCENT
@@ -54,3 +56,4 @@ from .sites import plane_placement as plane_placement
 from .sites import provenance as provenance
 from .symmetric import room_pm as room_pm
 from .symmetric import symmetric_in_steps as symmetric_in_steps
+from .view_buttons import ViewButtons as ViewButtons

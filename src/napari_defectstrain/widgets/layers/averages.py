@@ -70,13 +70,22 @@ def look_at(viewer: ViewerModel, layers: Sequence[Layer]) -> None:
 
 def look_at_box(viewer: ViewerModel, low: Sequence[float], high: Sequence[float]) -> None:
     """Centre and zoom on a part of the world, from least to greatest (y, x) [pm]."""
-    unit = viewer.layers.extent.units[-1]
-    pm_per_world = (1 * unit).to("pm").magnitude if unit.is_compatible_with("pm") else 1.0
+    units = viewer.layers.extent.units
+    # A layer in pixels among others in pm, and napari drops the units: numbers are as they are.
+    known = units is not None and units[-1].is_compatible_with("pm")
+    pm_per_world = (1 * units[-1]).to("pm").magnitude if known else 1.0
     size = np.maximum(np.subtract(high, low), 1.0) / pm_per_world
     camera = viewer.scene.camera
     middle = 0.5 * np.add(low, high) / pm_per_world
     camera.center = (*camera.center[:-2], *(float(m) for m in middle))
     camera.zoom = 0.94 * float(np.min(np.array(viewer.canvas.size) / size))
+
+
+def hide_windows(viewer: ViewerModel) -> None:
+    """Hide the layers of single windows: they lie over the averages."""
+    for layer in viewer.layers:
+        if kind(layer) == "windows":
+            layer.visible = False
 
 
 def free_corner(viewer: ViewerModel, sources: Sequence[Layer]) -> tuple[float, float]:

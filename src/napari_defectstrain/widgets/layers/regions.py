@@ -46,17 +46,27 @@ from .sites import (
 )
 
 OPACITY = 0.35
+"""Of filled areas."""
+LINE_OPACITY = 0.9
+"""Of outlines."""
+LINE_PX = 3
+MAX_OUTLINED_PX = 2_000_000
+"""Pixels of a plane up to which areas are outlined; in larger ones that takes napari seconds."""
 DOMAIN_COLOURS = ("#44AA99", "#AA4499", "#88CCEE", "#DDCC77", "#CC6677", "#999933")
 KIND_COLOURS = {BOUNDARY: "#FFFF00", NOT_2H: "#FF8000", HOLE: "#0060FF", CONTAMINATED: "#FF0000"}
+MAIN_DOMAIN = 1
 DIGEST = "digest"
 """Key of the note of a regions layer: checksum of the labels as they were found."""
 
 
 def colormap() -> DirectLabelColormap:
-    """Fixed colours of all labels; what is erased is transparent."""
+    """Fixed colours of all labels; what is erased is transparent, and so is the main domain.
+
+    That is most of an image, which a colour would veil.
+    """
     look: dict[int | None, str] = {None: "transparent", 0: "transparent", **KIND_COLOURS}
     domains = islice(cycle(DOMAIN_COLOURS), MAX_DOMAINS)
-    look.update(dict(enumerate(domains, start=1)))
+    look.update(dict(enumerate(domains, start=1)) | {MAIN_DOMAIN: "transparent"})
     return DirectLabelColormap(color_dict=look)
 
 
@@ -105,11 +115,12 @@ def show_regions(
     data = regions[0].labels if source.ndim == 2 else np.stack([r.labels for r in regions])
     layer = regions_layer(viewer, sites_layer)
     if layer is None:
+        outlined = data.shape[-2] * data.shape[-1] <= MAX_OUTLINED_PX
         layer = viewer.add_labels(
             data,
             name=free_name(viewer, f"{source.name} · regions"),
             colormap=colormap(),
-            opacity=OPACITY,
+            opacity=LINE_OPACITY if outlined else OPACITY,
             features=region_features(regions),
             visible=bool((data != data.flat[0]).any()),
             metadata={
@@ -122,6 +133,8 @@ def show_regions(
             },
             **placement(source),
         )
+        if outlined:
+            layer.contour = LINE_PX
         viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(source) + 1)
     else:
         layer.data = data

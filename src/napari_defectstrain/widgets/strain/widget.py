@@ -18,13 +18,21 @@ from ...pipeline.runs import ClassMeasurement, RunConfig, RunResult
 from ...types import DefectStrainError
 from ..average.measuring import measure_classes
 from ..base import forms
-from ..base.docking import BottomDock
 from ..base.lifetime import connect
 from ..base.pacing import Steps
 from ..base.worker import Part
-from ..layers.averages import OF_COMPARISON, STACK, layers_of_run, look_at, run_title, runs
+from ..layers.averages import (
+    OF_COMPARISON,
+    STACK,
+    hide_windows,
+    layers_of_run,
+    look_at,
+    run_title,
+    runs,
+)
 from ..layers.fields import add_displacement
 from ..layers.sites import kind, note, provenance
+from ..layers.view_buttons import ViewButtons
 from .comparing import Answer
 from .comparison_text import rows_of
 from .comparison_view import ComparisonView, Measured, measured_of
@@ -56,6 +64,8 @@ class StrainWidget(forms.Panel):
             "Fit the columns of each average together, and measure spacings, displacement and "
             "strain against the defect-free average",
         )
+        self.views = ViewButtons(self.viewer)
+        self.put_on_top(self.views)
         self._results: dict[str, Measured] = {}
         self._build_source()
         self.controls = StrainControls(self)
@@ -63,9 +73,9 @@ class StrainWidget(forms.Panel):
         self.controls.theory_form.addRow(self.comparison_table)
         self._build_table()
         self.body.addStretch(1)
-        self.profile = ProfilePanel(napari_viewer)
-        self._dock = BottomDock(napari_viewer, self, self.profile, DOCK, HEIGHT)
-        self.view = ComparisonView(napari_viewer, self.run_bar, self.controls, self.profile)
+        self.profile = ProfilePanel(self.viewer)
+        self._dock = self.bottom_dock(self.profile, DOCK, HEIGHT)
+        self.view = ComparisonView(self.viewer, self.run_bar, self.controls, self.profile)
         self.figures = FigureSaving(self, self.view)
         self._build_outputs()
         self.view.answered.connect(self._answered)
@@ -73,7 +83,7 @@ class StrainWidget(forms.Panel):
         self.source.currentIndexChanged.connect(self._turn)
         self.watch_layers(self.refresh)
         # One colour bar at a time: that of the map which is selected.
-        connect(self, napari_viewer.layers.selection.events.changed, self._show_colour_bars)
+        connect(self, self.viewer.layers.selection.events.changed, self._show_colour_bars)
         self.refresh()
 
     def _build_source(self) -> None:
@@ -231,6 +241,7 @@ class StrainWidget(forms.Panel):
         if run != self.source.currentData():
             return None
         self._fill_table(measured)
+        hide_windows(self.viewer)
         if not measured.fields:
             self.view.show(None)
             show_warning("There is no defect class to measure: only the defect-free average")
