@@ -25,6 +25,9 @@ SITES_COLUMNS = [
     "source",
 ]
 
+MEASURED = {name: change for name, change in SPACING_CHANGE.items() if name != "DV"}
+"""The two images hold too few double vacancies: they are averaged, not measured."""
+
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory) -> Path:
@@ -62,8 +65,8 @@ def test_every_file_is_there_and_listed(out):
     expected |= {"columns.csv", "displacement.csv", "budget.csv", "precision.csv"}
     expected |= {"lattices.csv", "run.json"}
     expected |= {f"average_{name}.tif" for name in WSE2.class_names[1:-1]}
-    expected |= {f"strain_{name}.tif" for name in SPACING_CHANGE}
-    expected |= {f"strain_{name}.sigma.tif" for name in SPACING_CHANGE}
+    expected |= {f"strain_{name}.tif" for name in MEASURED}
+    expected |= {f"strain_{name}.sigma.tif" for name in MEASURED}
     assert {path.name for path in out.iterdir() if path.is_file()} == expected
     drawn = {path.name for path in (out / "figures").iterdir()}
     assert {"detections_alloy.png", "averages.png", "spacings.png", "precision.png"} <= drawn
@@ -134,7 +137,7 @@ def test_tables_have_the_documented_columns(out, name, columns):
 
 def test_spacings_are_those_that_were_built_in(out):
     table = pd.read_csv(out / "spacings.csv").set_index("class")
-    for name, truth in SPACING_CHANGE.items():
+    for name, truth in MEASURED.items():
         row = table.loc[name]
         assert abs(row["strain"] - truth) < 3 * row["strain_total_std"]
     assert table.loc["2Se", "strain"] == 0.0
@@ -142,7 +145,7 @@ def test_spacings_are_those_that_were_built_in(out):
 
 def test_the_budget_adds_up(out):
     table = pd.read_csv(out / "budget.csv")
-    assert set(table["class"]) == {"2Se", *SPACING_CHANGE}
+    assert set(table["class"]) == {"2Se", *MEASURED}
     spacings = pd.read_csv(out / "spacings.csv").set_index("class")
     for name, rows in table.groupby("class"):
         parts = rows[rows["kind"].isin(["statistical", "systematic"])]
@@ -378,7 +381,7 @@ def test_bundled_sample_can_be_made_again(tmp_path):
         (["--sample", "one_region", "--size", "64"], "--size: a sample is fixed"),
         (["--images", "0"], "--images: got 0"),
         (["--seed", "-3"], "seed: got -3"),
-        (["--size", "4"], "at least 32 px"),
+        (["--size", "4"], "ScanConfig.shape[0]: got 4, expected a whole number from 32"),
         (["--config", "missing.json"], "missing.json: No such file"),
     ],
 )

@@ -98,9 +98,13 @@ def test_strain_and_its_profile(viewer, qtbot, monkeypatch, open_widget):
 
 @WAYS
 def test_widgets_share_one_place_as_tabs(viewer, qtbot, open_widget):
-    widgets = [open_widget(viewer, name) for name in WIDGETS]
     viewer.window._qt_window.show()
-    pump(qtbot)
+    widgets = []
+    for name in WIDGETS:
+        widgets.append(open_widget(viewer, name))
+        pump(qtbot)
+        # The one that was opened last is in front.
+        assert not widgets[-1].visibleRegion().isEmpty()
     docks = [dock_of(w) for w in widgets]
     window = viewer.window._qt_window
     for dock in docks:

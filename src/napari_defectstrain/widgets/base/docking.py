@@ -31,7 +31,7 @@ def dock_of(widget: QWidget) -> QDockWidget | None:
 
 
 def join_tabs(widget: QWidget, kind: type[QWidget]) -> None:
-    """Put a docked widget into one pile of tabs with others of its kind, and bring it to the front.
+    """Put a docked widget into one pile of tabs with others of its kind.
 
     Side by side, three of them would be left with a strip of the screen each.
     """
@@ -50,7 +50,13 @@ def join_tabs(widget: QWidget, kind: type[QWidget]) -> None:
     ]
     if others and not set(others) & set(window.tabifiedDockWidgets(dock)):
         window.tabifyDockWidget(others[-1], dock)
-    dock.raise_()
+
+
+def bring_to_front(widget: QWidget) -> None:
+    """Bring the dock of a widget to the front of its tabs."""
+    dock = dock_of(widget)
+    if dock is not None:
+        dock.raise_()
 
 
 class BottomPanel(QScrollArea):
@@ -97,9 +103,8 @@ class BottomDock:
             dock = self._window.add_dock_widget(self._panel, name=self._name, area="bottom")
             join_tabs(self._panel, BottomPanel)
             window.resizeDocks([dock], [height], Qt.Orientation.Vertical)
-        dock = dock_of(self._panel)
-        dock.show()
-        dock.raise_()
+        dock_of(self._panel).show()
+        bring_to_front(self._panel)
 
     def close(self) -> None:
         """Take the panel away for good."""

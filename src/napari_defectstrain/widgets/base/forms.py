@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from napari.components import ViewerModel
 from napari.layers import Layer
-from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtCore import QEvent, Qt, QTimer, Signal
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from .docking import BottomDock, dock_of, join_tabs, whole
+from .docking import BottomDock, bring_to_front, dock_of, join_tabs, whole
 from .lifetime import connect, when_destroyed
 from .numbers import CountBox, NumberBox, settle_numbers
 from .settings import Settings
@@ -46,6 +46,9 @@ class Panel(QWidget):
         self.viewer = whole(viewer)
         self.settings = Settings(section)
         self._docked = self._joined = False
+        self._raising = QTimer(self)
+        self._raising.setSingleShot(True)
+        self._raising.timeout.connect(lambda: bring_to_front(self))
         self.setMinimumWidth(360)
         content = QWidget()
         self.body = QVBoxLayout(content)
@@ -82,6 +85,7 @@ class Panel(QWidget):
         if not self._joined:
             self._joined = True
             join_tabs(self, Panel)
+            self._raising.start(0)  # a dock that isn't shown yet can't be raised
 
     def bottom_dock(self, content: QWidget, name: str, height: int) -> BottomDock:
         """A panel below the viewer that goes when this widget does."""
