@@ -411,6 +411,16 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"defectstrain {__version__}\n"
 
 
+def test_version_imports_nothing_heavy():
+    code = (
+        "import sys; from napari_defectstrain.cli.main import main\n"
+        "try: main(['--version'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(any(m in sys.modules for m in ('scipy', 'pandas', 'torch')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_module_runs_without_qt_and_torch_unless_needed():
     code = (
         "import sys; from napari_defectstrain.cli.main import build_parser; build_parser();"
