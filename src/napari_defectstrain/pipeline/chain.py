@@ -16,6 +16,13 @@ import numpy as np
 
 from ..averages.average import stack_classes
 from ..averages.patches import lattice_constant
+from ..crystal.overlaps import (
+    Overlap,
+    counted_columns,
+    counted_regions,
+    find_overlaps,
+    overlap_warnings,
+)
 from ..crystal.populations import usable_populations
 from ..crystal.region_search import divide_images
 from ..crystal.regions import Regions, check_regions, region_summary
@@ -110,6 +117,7 @@ def average_classes(
     progress: Progress = no_progress,
     regions: Sequence[Regions | None] | None = None,
     overconfidence: Sequence[float] | None = None,
+    overlaps: Sequence[Overlap] | None = None,
 ) -> dict[str, ClassStack]:
     """Stack the windows around the isolated columns of each class, in the lattice frame.
 
@@ -126,6 +134,9 @@ def average_classes(
         Of each image: every window lies in one domain. An image without them is taken as one.
     overconfidence : sequence of float, optional
         Of the detector, by role (`Detection.overconfidence`): enters the expected purity.
+    overlaps : sequence of Overlap, optional
+        Which images show the same place; looked for if they aren't given. Windows of a place that
+        an earlier image shows are none: they would not be independent.
 
     Returns
     -------
@@ -146,8 +157,11 @@ def average_classes(
     images = [check_pixels(image)[0] for image in images]
     a_pm = lattice_constant(images, sites, get_material(config.material).lattice_pm, regions)
     rng, _ = np.random.default_rng(config.seed).spawn(2)
+    if overlaps is None:
+        overlaps = find_overlaps(images, sites)
+    counted = counted_columns(images, sites, overlaps) if overlaps else None
     return stack_classes(
-        images, sites, config.average, a_pm, rng, progress, regions, overconfidence
+        images, sites, config.average, a_pm, rng, progress, regions, overconfidence, counted
     )
 
 
@@ -228,20 +242,34 @@ def detect(
                     columns[i] = kept
                 warnings += region_summary(named[i].name, known[i])
     failures.check_any_left(known)
-    left, tables = [calibrated[i] for i in known], [columns[i] for i in known]
+    left, tables, divided = _in_order(known, calibrated, columns)
+    with clock.stage("overlaps"):
+        overlaps = find_overlaps(left, tables)
+    warnings += overlap_warnings(left, overlaps)
+    once = counted_regions(left, tables, divided, overlaps)
     last = detections[max(known)] if detections else None
     return RunResult(
         config=config,
         images=tuple(left),
         sites=tuple(tables),
-        populations=usable_populations(left, tables, list(known.values()), material.class_names),
+        populations=usable_populations(left, tables, once, material.class_names),
         weights_sha256=None if last is None else last.weights_sha256,
-        regions=tuple(known.values()),
+        regions=tuple(divided),
         overconfidence=() if last is None else last.overconfidence,
+        overlaps=overlaps,
         seconds=clock.seconds,
         warnings=tuple(dict.fromkeys(warnings)),
         failed=tuple(failures.found),
     )
+
+
+def _in_order(
+    known: Mapping[int, Regions],
+    calibrated: Mapping[int, CalibratedImage],
+    columns: Mapping[int, Sites],
+) -> tuple[list[CalibratedImage], list[Sites], list[Regions]]:
+    """What is left of a batch, side by side."""
+    return [calibrated[i] for i in known], [columns[i] for i in known], list(known.values())
 
 
 def _calibrated(
@@ -313,7 +341,13 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
         part = subprogress(progress, 0.0, 0.3)
         regions = found.regions or None
         stacks = average_classes(
-            found.images, found.sites, config, part, regions, found.overconfidence or None
+            found.images,
+            found.sites,
+            config,
+            part,
+            regions,
+            found.overconfidence or None,
+            found.overlaps,
         )
     with clock.stage("measure"):
         measurements = measure_classes(stacks, config, subprogress(progress, 0.3, 1.0))

@@ -12,6 +12,7 @@ import pandas as pd
 from ..averages.average import AverageConfig, average_stack
 from ..columns.averages.measure import ColumnConfig, ColumnMeasurement
 from ..config import PIXEL_SIZE_PM, SEED, Between, Config
+from ..crystal.overlaps import Overlap
 from ..crystal.regions import RegionConfig, Regions
 from ..detect.network.config import DetectConfig
 from ..failures import Failure
@@ -151,6 +152,8 @@ class RunResult:
         Of each image.
     overconfidence : tuple of float
         Of the detector, see `Detection`; empty where the sites were given.
+    overlaps : tuple of Overlap
+        Images that show the same place, which counts once.
     stacks : mapping of class to ClassStack
     measurements : mapping of class to ClassMeasurement
         Empty, like `stacks`, before `measure`.
@@ -168,6 +171,7 @@ class RunResult:
     weights_sha256: str | None
     regions: tuple[Regions, ...] = ()
     overconfidence: tuple[float, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
     stacks: Mapping[str, ClassStack] = field(default_factory=dict)
     measurements: Mapping[str, ClassMeasurement] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)

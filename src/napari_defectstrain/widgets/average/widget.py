@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton
 
 from ...averages.average import average_stack
 from ...averages.purity import purity_text
+from ...crystal.overlaps import find_overlaps, overlap_warnings
 from ...crystal.regions import Regions
 from ...materials import WSE2, get_material
 from ...pipeline.chain import average_classes
@@ -230,9 +231,12 @@ class AverageWidget(forms.Panel):
         gathered: list[Gathered],
         stacks: dict[str, ClassStack],
         averages: dict[str, ClassAverage],
+        overlaps: tuple[str, ...],
         config: RunConfig,
     ) -> Steps[Callable[[], None]]:
         self._warn(averages)
+        for text in overlaps:
+            show_warning(text)
         sources = self._sources(layers)
         ids = sorted(str(la.unique_id) for la in sources)
         old = self._old_run(ids) if self.update_existing.isChecked() else []
@@ -354,17 +358,19 @@ def _planes(sources: list[Image], gathered: list[Gathered]) -> list[list[str | i
 
 def _average(
     gathered: list[Gathered], names: list[str], config: RunConfig, progress: Progress
-) -> tuple[dict[str, ClassStack], dict[str, ClassAverage]]:
+) -> tuple[dict[str, ClassStack], dict[str, ClassAverage], tuple[str, ...]]:
     images: list[CalibratedImage] = [image for one in gathered for image in one.images]
     sites: list[Sites] = [columns for one in gathered for columns in one.sites]
     regions: list[Regions | None] = [r for one in gathered for r in one.regions]
     doubts = [one.overconfidence for one in gathered if len(one.overconfidence)]
     overconfidence = list(np.max(doubts, axis=0)) if doubts else None
-    stacks = average_classes(images, sites, config, progress, regions, overconfidence)
+    overlaps = find_overlaps(images, sites)
+    stacks = average_classes(images, sites, config, progress, regions, overconfidence, overlaps)
     kept = {n: s for n, s in stacks.items() if n in names and s.n > 0}
     if not kept:
         raise DefectStrainError(
             "got no isolated column away from the edges, not even a defect-free one; lower the "
             "isolation or the window, or correct the detection"
         )
-    return kept, {n: average_stack(s) for n, s in kept.items()}
+    averages = {n: average_stack(s) for n, s in kept.items()}
+    return kept, averages, overlap_warnings(images, overlaps)
