@@ -59,6 +59,7 @@ def run_arguments(work: Path, settings: str = "quick.json") -> list[str]:
     return ["run", *images, *arguments, "--bootstrap", "200"]
 
 
+@pytest.mark.slow
 def test_every_file_is_there_and_listed(out):
     expected = {"alloy.sites.csv", "alloy_2.sites.csv", "populations.csv", "spacings.csv"}
     expected |= {f"alloy{n}.regions.{kind}" for n in ("", "_2") for kind in ("tif", "csv")}
@@ -198,6 +199,7 @@ def no_drawing(monkeypatch):
     monkeypatch.setattr(results, "_write_figure", lambda figure, path: path.touch())
 
 
+@pytest.mark.slow
 def test_run_file_repeats_its_run(work, out, tmp_path, no_drawing):
     again = run_arguments(work)[:5] + ["--config", str(out / "run.json")]
     assert main([*again, "--out", str(tmp_path / "again")]) == 0
@@ -205,6 +207,7 @@ def test_run_file_repeats_its_run(work, out, tmp_path, no_drawing):
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_command_line_comes_before_the_settings_file(work, tmp_path, no_drawing):
     assert main([*run_arguments(work), "--seed", "5", "--out", str(tmp_path / "out")]) == 0
     found = json.loads((tmp_path / "out" / "run.json").read_text())["parameters"]
@@ -231,6 +234,7 @@ def test_bad_settings(tmp_path, capsys, settings, match):
     assert match in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_results_are_printed(work, tmp_path, capsys, no_drawing):
     out = tmp_path / "out"
     assert main([*run_arguments(work), "--out", str(out)]) == 0
@@ -246,6 +250,7 @@ def test_full_folder_is_refused_before_anything_is_read(out, capsys):
     assert sorted(path.stat().st_mtime_ns for path in out.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_force_touches_its_own_files_only(work, tmp_path, no_drawing):
     keep = tmp_path / "notes.txt"
     keep.write_text("mine")
@@ -269,6 +274,7 @@ def test_detect_takes_the_network(work, tmp_path, fake_detection, capsys):
     assert "vacancy fraction" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_detect_then_run_on_its_tables(work, tmp_path, fake_detection, no_drawing):
     image = str(work / "alloy" / "alloy.tif")
     assert main(["detect", image, "--out", str(tmp_path / "found")]) == 0
@@ -421,6 +427,7 @@ def test_version_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_module_runs_without_qt_and_torch_unless_needed():
     code = (
         "import sys; from napari_defectstrain.cli.main import build_parser; build_parser();"

@@ -26,6 +26,7 @@ from .populations import usable_populations as usable_populations
 from .region_files import LABELS_SUFFIX as LABELS_SUFFIX
 from .region_files import TABLE_SUFFIX as TABLE_SUFFIX
 from .region_files import read_folder as read_folder
+from .region_files import read_regions as read_regions
 from .region_files import write_regions as write_regions
 from .region_search import divide_images as divide_images
 from .regions import BOUNDARY as BOUNDARY

@@ -221,7 +221,7 @@ def detect(
     columns: dict[int, Sites] = {}
     with clock.stage("detect"):
         for k, (i, image) in enumerate(calibrated.items()):
-            part = subprogress(progress, k / len(calibrated), (k + 1) / len(calibrated))
+            part = _nth(progress, 0.0, 0.9, k, len(calibrated))
             with failures.left_out(image.name):
                 if sites is not None:
                     columns[i], notes = place_sites(image, sites[i], a_px[i], _brightness(material))
@@ -232,11 +232,12 @@ def detect(
                 warnings += detections[i].warnings
     known: dict[int, Regions] = {}
     with clock.stage("regions"):
-        for i, found in columns.items():
+        for k, (i, found) in enumerate(columns.items()):
+            part = _nth(progress, 0.9, 1.0, k, len(columns))
             given = None if regions is None else [regions[i]]
             with failures.left_out(named[i].name):
                 (kept,), (known[i],) = divide_images(
-                    [calibrated[i]], [found], [a_px[i]], config.regions, given
+                    [calibrated[i]], [found], [a_px[i]], config.regions, given, part
                 )
                 if i in detections:  # given columns are as the user wants them
                     columns[i] = kept
@@ -261,6 +262,12 @@ def detect(
         warnings=tuple(dict.fromkeys(warnings)),
         failed=tuple(failures.found),
     )
+
+
+def _nth(progress: Progress, start: float, stop: float, k: int, n: int) -> Progress:
+    """The part of a job from `start` to `stop` that the k-th of n images takes."""
+    step = (stop - start) / n
+    return subprogress(progress, start + k * step, start + (k + 1) * step)
 
 
 def _in_order(

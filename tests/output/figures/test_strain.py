@@ -47,6 +47,7 @@ def drawn(figure: Figure) -> str:
     return "\n".join(t.get_text() for t in figure.findobj(lambda a: hasattr(a, "get_text")))
 
 
+@pytest.mark.slow
 def test_the_elastic_model_is_drawn_with_the_measurements_limits():
     window = np.random.default_rng(2).random((101, 101))
     averages = {
@@ -69,6 +70,7 @@ def test_the_elastic_model_is_drawn_with_the_measurements_limits():
     assert panels[2].images[0].get_clim() != panels[3].images[0].get_clim()
 
 
+@pytest.mark.slow
 def test_rows_of_a_component_share_limits_and_name_it():
     maps = {"measured": MAPS["SV"], "Eshelby": ELASTIC["SV"]}
     profile = line_profile(FIELDS["SV"], "eyy", config=CONFIG)
