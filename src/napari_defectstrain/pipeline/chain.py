@@ -213,10 +213,7 @@ def detect(
             with failures.left_out(named[i].name):
                 calibrated[i], notes = _calibrated(named[i], config)
                 warnings += notes
-    a_px = {
-        i: material.lattice_pm / float(c.metadata[PIXEL_SIZE_BY_LATTICE])
-        for i, c in calibrated.items()
-    }
+    a_px = {i: _a_px(image, material) for i, image in calibrated.items()}
     detections: dict[int, Detection] = {}
     columns: dict[int, Sites] = {}
     with clock.stage("detect"):
@@ -262,6 +259,11 @@ def detect(
         warnings=tuple(dict.fromkeys(warnings)),
         failed=tuple(failures.found),
     )
+
+
+def _a_px(image: CalibratedImage, material: Material) -> float:
+    """The lattice constant by the image's own lattice [px]."""
+    return material.lattice_pm / float(image.metadata[PIXEL_SIZE_BY_LATTICE])
 
 
 def _nth(progress: Progress, start: float, stop: float, k: int, n: int) -> Progress:
