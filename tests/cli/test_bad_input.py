@@ -12,7 +12,7 @@ from small_alloy import QUICK, relabelled, simulated, true_sites
 
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.io.files import sites_table, write_json, write_table, write_tiff
-from napari_defectstrain.output import results
+from napari_defectstrain.output.figures import files as figure_files
 from napari_defectstrain.pipeline import chain as pipeline
 
 PERFECT = (0.0, 0.0, 0.0, 0.0)
@@ -31,7 +31,7 @@ def no_detection(monkeypatch):
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
     """Figures take most of the time of a quick run."""
-    monkeypatch.setattr(results, "_write_figure", lambda figure, path: path.touch())
+    monkeypatch.setattr(figure_files, "save_figure", lambda figure, path: path.touch())
 
 
 @pytest.fixture

@@ -17,13 +17,14 @@ from napari_defectstrain.io.files import (
     write_tiff,
 )
 from napari_defectstrain.output import results
+from napari_defectstrain.output.figures import files as figure_files
 from napari_defectstrain.pipeline import chain
 
 
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
     """Figures take most of the time of a quick run."""
-    monkeypatch.setattr(results, "_write_figure", lambda figure, path: path.touch())
+    monkeypatch.setattr(figure_files, "save_figure", lambda figure, path: path.touch())
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from napari_defectstrain import __version__
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.io.files import read_images, sites_table, write_json, write_table
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.output import results
+from napari_defectstrain.output.figures import files as figure_files
 from napari_defectstrain.simulate.samples import write_simulated
 
 SITES_COLUMNS = [
@@ -196,7 +196,7 @@ def test_run_file_tells_versions_parameters_and_times(out):
 @pytest.fixture
 def no_drawing(monkeypatch):
     """Figures take most of the time of a quick run."""
-    monkeypatch.setattr(results, "_write_figure", lambda figure, path: path.touch())
+    monkeypatch.setattr(figure_files, "save_figure", lambda figure, path: path.touch())
 
 
 @pytest.mark.slow
@@ -237,10 +237,17 @@ def test_bad_settings(tmp_path, capsys, settings, match):
 @pytest.mark.slow
 def test_results_are_printed(work, tmp_path, capsys, no_drawing):
     out = tmp_path / "out"
-    assert main([*run_arguments(work), "--out", str(out)]) == 0
+    wanted = ["--figures", "pdf,svg"]
+    assert main([*run_arguments(work), *wanted, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "W-W spacing [pm]" in printed
     assert f"results in {out}" in printed
+    drawn = {path.name for path in (out / "figures").iterdir()}
+    assert {path.rpartition(".")[2] for path in drawn} == {"pdf", "svg"}
+    assert {"averages.pdf", "averages.svg", "detections_alloy_2.svg"} <= drawn
+    assert {f"figures/{name}" for name in drawn} <= set(
+        json.loads((out / "run.json").read_text())["files"]
+    )
 
 
 def test_full_folder_is_refused_before_anything_is_read(out, capsys):

@@ -144,6 +144,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     add("--force", action="store_true", help="write into DIR even if it isn't empty")
     add("--strict", action="store_true", help="do nothing if any image can't be used")
+    add("--figures", default="png", metavar="F,...", help="some of png, pdf, svg (png)")
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm] of all images")
     add("--material", help=material_help(or_else="--weights or --sites"))
     add("--frames", action="store_true", help="a stack holds frames of one region: sum them")
@@ -168,9 +169,10 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
     from ..progress import subprogress
     from ..types import DefectStrainError
 
+    formats = results.figure_formats(options.figures)
     found = _found(options, subprogress(progress, 0.0, 0.6))
     with _writing(options) as folder:
-        results.write_detections(found, folder)
+        results.write_detections(found, folder, formats)
         try:
             result = pipeline.measure(found, subprogress(progress, 0.6, 0.95))
         except DefectStrainError as error:
@@ -180,7 +182,7 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
                 f"{error} (the detected columns are in {options.out})"
             ) from error
         progress(0.95, "writing results")
-        results.write_measurements(result, folder)
+        results.write_measurements(result, folder, formats)
         results.write_run(result, folder)
     say_warnings([*result.warnings[len(found.warnings) :], *folder.notes])
     say(results.summary(result))
@@ -192,9 +194,10 @@ def detect(options: argparse.Namespace, progress: Progress) -> int:
     from ..crystal.populations import ALL_IMAGES
     from ..output import results
 
+    formats = results.figure_formats(options.figures)
     found = _found(options, progress)
     with _writing(options) as folder:
-        results.write_detections(found, folder)
+        results.write_detections(found, folder, formats)
         results.write_run(found, folder)
     say_warnings(folder.notes)
     table = found.populations
@@ -218,7 +221,7 @@ def _found(options: argparse.Namespace, progress: Progress) -> RunResult:
     from ..pipeline import chain as pipeline
     from ..pipeline.loading import load_images
 
-    config = _run_config(options)
+    config, formats = _run_config(options), results.figure_formats(options.figures)
     if options.sites is None:
         pipeline.check_weights(config)
     results.check_out_dir(options.out, options.force)

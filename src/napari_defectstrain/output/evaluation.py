@@ -15,15 +15,15 @@ from .. import __version__
 from ..evaluation import tables as tables
 from ..evaluation.calibration_curve import Reliability
 from ..evaluation.folders import Evaluation
-from ..io.files import atomic_path, write_table
+from ..io.files import write_table
 from ..io.out_folder import writing_into
 from ..io.unfinished import mark_path
+from .results import FIGURE_FORMATS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EVALUATION_FILE = "evaluation.json"
-_DPI = 160
 _TABLES = (
     *("columns", "positions", "scores", "confusion"),
     *("images", "calibration", "purity", "curves"),
@@ -34,11 +34,16 @@ def evaluation_files() -> list[str]:
     """Every file that an evaluation may write, relative to its folder."""
     names = [EVALUATION_FILE, mark_path(Path(), EVALUATION_FILE).name]
     names += [f"{name}.csv" for name in _TABLES]
-    return names + [f"figures/{name}.png" for name in ("confusion", "reliability", "curves")]
+    drawn = ("confusion", "reliability", "curves")
+    return names + [f"figures/{name}.{kind}" for name in drawn for kind in FIGURE_FORMATS]
 
 
 def write_evaluation(
-    made: Evaluation, found: Mapping[str, Reliability], out_dir: Path, sources: Sequence[Path]
+    made: Evaluation,
+    found: Mapping[str, Reliability],
+    out_dir: Path,
+    sources: Sequence[Path],
+    formats: Sequence[str] = ("png",),
 ) -> list[Path]:
     """Write all tables and figures of an evaluation; returns the files written.
 
@@ -50,14 +55,17 @@ def write_evaluation(
         Created where it doesn't exist.
     sources : sequence of Path
         The folders that were compared, for the record.
+    formats : sequence of str
+        Of the figures, some of `results.FIGURE_FORMATS`.
     """
+    from .figures.files import write_figure
+
     with writing_into(out_dir, "evaluate", EVALUATION_FILE) as folder:
         written = evaluation_frames(made, found)
         for name, table in written.items():
             write_table(folder.place(f"{name}.csv"), table)
         for name, figure in _figures(made, found, written).items():
-            with atomic_path(folder.place(f"figures/{name}.png")) as temporary:
-                figure.savefig(temporary, format="png", dpi=_DPI)
+            write_figure(figure, folder.place, f"figures/{name}", formats)
         content = {
             "software": "napari-defectstrain",
             "version": __version__,

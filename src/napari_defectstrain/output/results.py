@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,12 @@ import numpy as np
 
 from .. import __version__
 from ..crystal.region_files import LABELS_SUFFIX, TABLE_SUFFIX, write_regions
-from ..io.files import atomic_path, sites_table, write_table, write_tiff
+from ..io.files import sites_table, write_table, write_tiff
 from ..io.out_folder import OutFolder, check_out_dir, writing_into
 from ..io.unfinished import mark_path
 from ..materials import Material
 from ..pipeline.chain import RunResult
-from ..types import STRAIN_COMPONENTS, ClassAverage, StrainField
+from ..types import STRAIN_COMPONENTS, ClassAverage, DefectStrainError, StrainField
 from .tables import (
     a_ref_pm,
     budget_table,
@@ -40,6 +40,7 @@ __all__ = [
     "RUN_FILE",
     "check_out_dir",
     "displacement_table",
+    "figure_formats",
     "planned_files",
     "provenance",
     "spacings_table",
@@ -52,7 +53,7 @@ __all__ = [
 
 RUN_FILE = "run.json"
 FIGURES = "figures"
-DPI = 200
+FIGURE_FORMATS = ("png", "pdf", "svg")
 _TABLES = (
     *("populations.csv", "spacings.csv", "columns.csv", "displacement.csv"),
     *("budget.csv", "precision.csv", "lattices.csv"),
@@ -68,17 +69,49 @@ _PACKAGES = ("numpy", "scipy", "pandas", "scikit-image", "matplotlib", "torch", 
 def planned_files(stems: Iterable[str], material: Material) -> list[str]:
     """Every file that a run on images of these names may write, relative to its folder."""
     names = [RUN_FILE, mark_path(Path(), RUN_FILE).name, *_TABLES]
+    drawn = list(_FIGURES)
     for stem in stems:
         names += [f"{stem}.sites.csv", f"{stem}{LABELS_SUFFIX}", f"{stem}{TABLE_SUFFIX}"]
-        names += [f"{stem}.drift.csv", f"{FIGURES}/drift_{stem}.png"]
-        names.append(f"{FIGURES}/detections_{stem}.png")
+        names.append(f"{stem}.drift.csv")
+        drawn += [f"detections_{stem}", f"drift_{stem}"]
     for name in material.class_names:
         names += [f"average_{name}.tif", f"strain_{name}.tif", f"strain_{name}.sigma.tif"]
-        names.append(f"{FIGURES}/strain_{name}.png")
-    return names + [f"{FIGURES}/{name}.png" for name in _FIGURES]
+        drawn.append(f"strain_{name}")
+    return names + [f"{FIGURES}/{name}.{kind}" for name in drawn for kind in FIGURE_FORMATS]
 
 
-def write_results(result: RunResult, out_dir: Path | str, force: bool = False) -> list[Path]:
+def figure_formats(text: str) -> tuple[str, ...]:
+    """Formats of figures that are wanted, each once.
+
+    Parameters
+    ----------
+    text : str
+        Some of png, pdf and svg, between commas.
+
+    Raises
+    ------
+    DefectStrainError
+        If there is none, or one that figures are not written in.
+
+    >>> figure_formats("PDF, svg")
+    ('pdf', 'svg')
+    """
+    named = tuple(dict.fromkeys(part.strip().lower().lstrip(".") for part in text.split(",")))
+    unknown = [name or "nothing" for name in named if name not in FIGURE_FORMATS]
+    if unknown:
+        raise DefectStrainError(
+            f"figures: got {', '.join(unknown)}, expected some of {', '.join(FIGURE_FORMATS)}, "
+            "for instance png,pdf"
+        )
+    return named
+
+
+def write_results(
+    result: RunResult,
+    out_dir: Path | str,
+    force: bool = False,
+    formats: Sequence[str] = FIGURE_FORMATS[:1],
+) -> list[Path]:
     """Write everything of a run: tables, images, figures, and `run.json` as the last.
 
     Parameters
@@ -90,6 +123,8 @@ def write_results(result: RunResult, out_dir: Path | str, force: bool = False) -
         Write into a folder that holds something: files of the same names are overwritten, those
         of an earlier run that this one doesn't write are removed; what isn't as a run wrote it is
         kept (`out_folder`).
+    formats : sequence of str
+        Of the figures, some of `FIGURE_FORMATS`.
 
     Returns
     -------
@@ -105,12 +140,14 @@ def write_results(result: RunResult, out_dir: Path | str, force: bool = False) -
     out_dir = Path(out_dir)
     check_out_dir(out_dir, force)
     with writing_into(out_dir, "run", RUN_FILE) as folder:
-        write_detections(result, folder)
-        write_measurements(result, folder)
+        write_detections(result, folder, formats)
+        write_measurements(result, folder, formats)
         return [*folder.files, write_run(result, folder)]
 
 
-def write_detections(result: RunResult, folder: OutFolder) -> None:
+def write_detections(
+    result: RunResult, folder: OutFolder, formats: Sequence[str] = FIGURE_FORMATS[:1]
+) -> None:
     """Write columns, regions, populations and the figures of the detected columns.
 
     ``<stem>.sites.csv``, ``<stem>.regions.tif`` and ``.csv``, ``populations.csv``, and of summed
@@ -118,23 +155,28 @@ def write_detections(result: RunResult, folder: OutFolder) -> None:
     """
     from .figures import maps as figures  # matplotlib: only where something is drawn
     from .figures import precision as figures_precision
+    from .figures.files import write_figure
 
     for image, sites in zip(result.images, result.sites, strict=True):
         table = sites_table(sites, image.pixel_size_pm)
         write_table(folder.place(f"{image.name}.sites.csv"), table)
-        drawn = folder.place(f"{FIGURES}/detections_{image.name}.png")
-        _write_figure(figures.detections_figure(image, sites, result.material), drawn)
+        figure = figures.detections_figure(image, sites, result.material)
+        write_figure(figure, folder.place, f"{FIGURES}/detections_{image.name}", formats)
     for image, regions in zip(result.images, result.regions, strict=False):
         write_regions(regions, folder.place, image.name, image.pixel_size_pm)
     write_table(folder.place("populations.csv"), result.populations)
     for name, table in drift_tables(result).items():
         write_table(folder.place(f"{name}.drift.csv"), table)
-        drawn = folder.place(f"{FIGURES}/drift_{name}.png")
-        _write_figure(figures_precision.drift_figure(table, name), drawn)
+        figure = figures_precision.drift_figure(table)
+        write_figure(figure, folder.place, f"{FIGURES}/drift_{name}", formats)
 
 
-def write_measurements(result: RunResult, folder: OutFolder) -> None:
+def write_measurements(
+    result: RunResult, folder: OutFolder, formats: Sequence[str] = FIGURE_FORMATS[:1]
+) -> None:
     """Write spacings, columns, displacements, averages, strain and their figures."""
+    from .figures.files import write_figure
+
     if not result.measurements:
         return
     tables = {
@@ -152,7 +194,7 @@ def write_measurements(result: RunResult, folder: OutFolder) -> None:
     for name, average in result.unmeasured.items():
         _write_class(result, name, average, None, folder)
     for name, figure in _measurement_figures(result).items():
-        _write_figure(figure, folder.place(f"{FIGURES}/{name}.png"))
+        write_figure(figure, folder.place, f"{FIGURES}/{name}", formats)
 
 
 def write_run(result: RunResult, folder: OutFolder) -> Path:
@@ -243,6 +285,7 @@ def _measurement_figures(result: RunResult) -> dict[str, Figure]:
     from .figures import maps as figures
     from .figures import precision as figures_precision
     from .figures import spacings as figures_spacings
+    from .figures import strain as figures_strain
 
     measured = result.measurements
     displacements = {n: m.displacement for n, m in measured.items() if m.displacement is not None}
@@ -264,17 +307,10 @@ def _measurement_figures(result: RunResult) -> dict[str, Figure]:
     if budgets := {n: m.budget for n, m in measured.items() if m.budget is not None}:
         drawn["budget"] = figures_precision.budget_figure(budgets, result.material)
     if displacements:
-        drawn["displacement"] = figures.displacement_figure(
-            averages, displacements, strains, result.material
-        )
+        drawn["displacement"] = figures_strain.displacement_figure(averages, displacements, strains)
     for name, strain in strains.items():
-        drawn[f"strain_{name}"] = figures.strain_figure(strain, displacements[name])
+        drawn[f"strain_{name}"] = figures_strain.strain_figure(strain, displacements[name])
     return drawn
-
-
-def _write_figure(figure: Figure, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
 
 
 def _versions() -> dict[str, str]:

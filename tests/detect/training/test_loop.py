@@ -354,7 +354,7 @@ def test_damaged_checkpoints_are_one_line(content: bytes, tmp_path: Path) -> Non
         stopped_training(out)
 
 
-# ------------------------------------------------------------------ what can't be written, and stops
+# ------------------------------------------------------------------ what can't be written
 
 
 def test_a_folder_that_cant_be_written_is_found_before_training(tmp_path, monkeypatch) -> None:
