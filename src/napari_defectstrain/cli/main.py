@@ -221,7 +221,7 @@ def _found(options: argparse.Namespace, progress: Progress) -> RunResult:
     from ..pipeline import chain as pipeline
     from ..pipeline.loading import load_images
 
-    config, formats = _run_config(options), results.figure_formats(options.figures)
+    config = _run_config(options)
     if options.sites is None:
         pipeline.check_weights(config)
     results.check_out_dir(options.out, options.force)
