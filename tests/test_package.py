@@ -15,6 +15,7 @@ import pytest
 from npe2 import PluginManifest
 
 import napari_defectstrain
+from napari_defectstrain.io import SUFFIXES
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = [f"nine_regions_{i}" for i in range(1, 10)]
@@ -148,6 +149,18 @@ def test_manifest_is_valid_and_its_names_exist():
     widgets = [widget.display_name for widget in manifest.contributions.widgets]
     assert widgets == ["Detect defects", "Average classes", "Strain maps", "Train a network"]
     assert len(manifest.contributions.sample_data) == 4
+
+
+def test_napari_offers_every_kind_of_file_that_can_be_read():
+    manifest = PluginManifest.from_distribution("napari-defectstrain")
+    (reader,) = manifest.contributions.readers
+    assert reader.filename_patterns == [f"*{suffix}" for suffix in SUFFIXES]
+
+
+def test_every_widget_is_in_a_menu():
+    contributions = PluginManifest.from_distribution("napari-defectstrain").contributions
+    offered = {item.command for items in contributions.menus.values() for item in items}
+    assert offered == {widget.command for widget in contributions.widgets}
 
 
 def test_manifest_at_the_top_is_the_same_file():
