@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
-from microscope_files import WRITERS, write_dm, write_emd, write_mrc, write_ser, write_velox
+from microscope_files import WRITERS, write_emd, write_mrc, write_velox
 
 from napari_defectstrain.io.files import read_datasets, read_file, read_images
 from napari_defectstrain.types import DefectStrainError

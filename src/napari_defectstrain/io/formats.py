@@ -32,7 +32,7 @@ ROSETTASCIIO: dict[str, tuple[str, Callable[[Path], None]]] = {
     ".emd": ("rsciio.emd", check_hdf5),
     ".ser": ("rsciio.tia", check_ser),
 }
-"""Reader of each suffix, and what looks at the file before: readers follow the sizes it declares."""
+"""Reader of each suffix, and what looks at the file before: readers believe what it declares."""
 
 SUFFIXES = (*ROSETTASCIIO, ".mrc", ".tif", ".tiff", ".png", ".npy")
 

@@ -2,7 +2,7 @@
 
 An elliptical Gaussian on a constant in the pixels within a radius
 (doi:10.1021/acs.nanolett.0c00269).
-Its neighbours' tails pull it: see `image_columns` for models that don't suffer from that.
+Its neighbours' tails pull it: see `columns.images.measure` for models that don't suffer from that.
 """
 
 from __future__ import annotations
