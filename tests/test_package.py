@@ -154,7 +154,7 @@ def test_manifest_is_valid_and_its_names_exist():
 def test_napari_offers_every_kind_of_file_that_can_be_read():
     manifest = PluginManifest.from_distribution("napari-defectstrain")
     (reader,) = manifest.contributions.readers
-    assert reader.filename_patterns == [f"*{suffix}" for suffix in SUFFIXES]
+    assert sorted(reader.filename_patterns) == sorted(f"*{suffix}" for suffix in SUFFIXES)
 
 
 def test_every_widget_is_in_a_menu():
