@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from importlib import metadata
 from importlib.resources import files
@@ -141,6 +142,14 @@ def test_editable_or_installed_package_carries_everything():
 def test_sample_data_is_small():
     total = sum(path.stat().st_size for path in (ROOT / "sample_data").iterdir() if path.is_file())
     assert total < MAX_SAMPLE_MB * 1e6
+
+
+def test_every_package_is_carried():
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    src = ROOT / "src"
+    found = [p.parent.relative_to(src) for p in src.rglob("__init__.py")]
+    listed = set(config["tool"]["setuptools"]["packages"])
+    assert listed == {".".join(p.parts) for p in found} | {"napari_defectstrain.sample_data"}
 
 
 def test_manifest_is_valid_and_its_names_exist():
