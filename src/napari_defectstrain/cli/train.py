@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..io.files import read_settings
+from ..materials import DEFECT_ROLES
 from ..types import DefectStrainError, Progress
 
 
@@ -59,7 +60,7 @@ def run_train(options: argparse.Namespace, progress: Progress) -> None:
 
 def _say_epoch(entry: Any) -> None:
     f1 = []
-    for role in ("XY", "Y2", "V1", "V2"):
+    for role in DEFECT_ROLES:
         p, r = entry[f"precision_{role}"], entry[f"recall_{role}"]
         f1.append(f"{role} {2 * p * r / max(p + r, 1e-9):.3f}")
     minutes = entry["minutes"]
