@@ -123,7 +123,7 @@ def columns_table(fit: ImageColumns, sites: Sites) -> pd.DataFrame:
     """One row a column of the sites: position, errors, class, weight, background, flag.
 
     y_px, x_px, y_nm, x_nm; sigma_y_pm, sigma_x_pm and cov_yx_pm2; the class; weight (integrated
-    intensity), background (a pixel's), flag (`column_types.FLAGS`). Lengths in nm and pm are empty
+    intensity), background (a pixel's), flag (`columns.types.FLAGS`). Lengths in nm and pm are empty
     without a pixel size.
     """
     pm = np.nan if fit.pixel_size_pm is None else fit.pixel_size_pm

@@ -12,7 +12,11 @@ from tqdm import tqdm
 
 from ..interruptions import put_in_order
 from ..io.files import read_settings
+<<<<<<< HEAD
 from ..io.writing import check_writable
+=======
+from ..materials import DEFECT_ROLES
+>>>>>>> contrib
 from ..types import DefectStrainError, Progress
 
 
@@ -68,7 +72,7 @@ def run_train(options: argparse.Namespace, progress: Progress) -> int:
 
 def _say_epoch(entry: Any) -> None:
     f1 = []
-    for role in ("XY", "Y2", "V1", "V2"):
+    for role in DEFECT_ROLES:
         p, r = entry[f"precision_{role}"], entry[f"recall_{role}"]
         f1.append(f"{role} {2 * p * r / max(p + r, 1e-9):.3f}")
     minutes = entry["minutes"]

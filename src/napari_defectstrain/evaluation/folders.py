@@ -18,7 +18,7 @@ from ..io.unfinished import check_whole
 from ..materials import DEFECT_ROLES, ROLES, Material, get_material
 from ..types import CalibratedImage, DefectStrainError, FloatArray, Progress, Sites, no_progress
 from .conditions import conditions_of, settings_beside
-from .oracle import oracle
+from .oracle import ask_oracle
 from .score import HIT_RADIUS_PM, MARGIN_PM, UNKNOWN, Comparison, compare
 from .truth_tables import SUFFIXES, Truth, read_truth
 
@@ -349,7 +349,7 @@ def _judged_by_oracle(
     if image is None:
         raise DefectStrainError(f"oracle: got no image of {case.stem}; give --images DIR")
     true = truth_sites(truth.position_px, truth.class_index, material)
-    result = oracle(image.data, true, pixel_pm, truth.kind)
+    result = ask_oracle(image.data, true, pixel_pm, truth.kind)
     return result.sites, result.least_squares
 
 

@@ -112,7 +112,7 @@ def write_results(
     force: bool = False,
     formats: Sequence[str] = FIGURE_FORMATS[:1],
 ) -> list[Path]:
-    """Write everything of a run: tables, images, figures, and `run.json` as the last.
+    """Write everything of a run: tables, images, figures, and ``run.json`` as the last.
 
     Parameters
     ----------

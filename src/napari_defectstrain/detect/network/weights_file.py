@@ -42,7 +42,7 @@ class Weights:
         return tuple(dict.fromkeys(self.config.conditions.materials))
 
     def calibrate(self, probabilities: FloatArray) -> FloatArray:
-        """Probabilities `(N, 7)` that agree with frequencies; see `calibrate.Calibration`."""
+        """Probabilities `(N, 7)` that agree with frequencies; see `calibration.Calibration`."""
         return probabilities if self.calibration is None else self.calibration.apply(probabilities)
 
 
