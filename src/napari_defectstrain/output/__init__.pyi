@@ -1,5 +1,7 @@
 from .evaluation import write_evaluation as write_evaluation
 from .figures.detection import curves_figure as curves_figure
+from .figures.detection import read_training_log as read_training_log
+from .figures.detection import training_figure as training_figure
 from .figures.files import figure_settings as figure_settings
 from .figures.files import save_figure as save_figure
 from .figures.files import write_figure as write_figure
