@@ -1,3 +1,5 @@
+from .evaluation import EVALUATION_FILE as EVALUATION_FILE
+from .evaluation import evaluation_files as evaluation_files
 from .evaluation import write_evaluation as write_evaluation
 from .figures.detection import curves_figure as curves_figure
 from .figures.detection import read_training_log as read_training_log
@@ -19,5 +21,6 @@ from .results import RUN_FILE as RUN_FILE
 from .results import check_out_dir as check_out_dir
 from .results import displacement_table as displacement_table
 from .results import figure_formats as figure_formats
+from .results import planned_files as planned_files
 from .results import spacings_table as spacings_table
 from .results import write_results as write_results
