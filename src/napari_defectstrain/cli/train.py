@@ -12,11 +12,8 @@ from tqdm import tqdm
 
 from ..interruptions import put_in_order
 from ..io.files import read_settings
-<<<<<<< HEAD
 from ..io.writing import check_writable
-=======
 from ..materials import DEFECT_ROLES
->>>>>>> contrib
 from ..types import DefectStrainError, Progress
 
 
