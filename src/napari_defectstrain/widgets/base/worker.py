@@ -26,8 +26,11 @@ PROGRESS_STEPS = 1000
 LOOK_MS = 100
 """How often the bar is brought up to date."""
 SHOWING = "Showing the results…"
-STEP_MS = 1
-"""Between two steps of showing a result; what the event loop has to do comes first."""
+STEP_MS = 10
+"""Between two steps of showing a result: what was shown is drawn, and what was pressed is done.
+
+With less, the next step is due as soon as the drawing ends, before anything that came meanwhile.
+"""
 
 
 class _Stop:
