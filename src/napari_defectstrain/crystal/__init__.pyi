@@ -44,6 +44,7 @@ from .regions import region_name as region_name
 from .regions import region_summary as region_summary
 from .regions import usable_sites as usable_sites
 from .regions import without_foreign_defects as without_foreign_defects
+from .robust import robust_sigma as robust_sigma
 from .structure_files import FORMATS as FORMATS
 from .structure_files import read_structure as read_structure
 from .structures import RelaxedColumns as RelaxedColumns
