@@ -14,7 +14,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint pytest sample-data clean
+.PHONY: help install demo test test-fast lint pytest picture sample-data clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,8 +32,17 @@ lint: install ## Check style, types and the plugin's manifest
 	$(BIN)/mypy
 	$(BIN)/npe2 validate napari-defectstrain
 
+# Two processes of one thread each; a file of tests stays in one process with what it sets up.
+pytest: export OMP_NUM_THREADS = 1
 pytest: install
-	eval "$(XVFB) $(BIN)/python -m pytest $(PYTEST_ARGS)"
+	eval "$(XVFB) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)"
+
+test-fast: export OMP_NUM_THREADS = 1
+test-fast: install ## Run what answers within a minute: no window, nothing slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gui and not slow" -q $(PYTEST_ARGS)
+
+picture: install ## Draw docs/images/rooms.png from the imports; print the figures of the house
+	$(BIN)/python docs/rooms.py --picture
 
 sample-data: install ## Make the files of sample_data/ again, from their fixed seeds
 	for sample in nine_regions one_region drift_series dose_series; do \

@@ -22,16 +22,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import j0
 
-from napari_defectstrain.columns import (
-    ColumnConfig,
-    fit_columns,
-    measure_columns,
-)
-from napari_defectstrain.cramer_rao import average_bounds
-from napari_defectstrain.displacement import displacement_field
-from napari_defectstrain.noise import counting_noise
-from napari_defectstrain.precision import nearest_metal_spacings, spacing_results
-from napari_defectstrain.strain import strain_field
+from napari_defectstrain.columns.averages.cramer_rao import average_bounds
+from napari_defectstrain.columns.averages.measure import ColumnConfig, fit_columns, measure_columns
+from napari_defectstrain.columns.noise import counting_noise
+from napari_defectstrain.precision.summary import nearest_metal_spacings, spacing_results
+from napari_defectstrain.strain.displacement import displacement_field
+from napari_defectstrain.strain.field import strain_field
 from napari_defectstrain.types import ClassAverage, ClassStack, ColumnFits
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

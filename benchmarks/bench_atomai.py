@@ -34,15 +34,15 @@ import pandas as pd
 import torch
 from scipy.ndimage import zoom
 
-from napari_defectstrain.detect.config import CANONICAL_PIXEL_PM, DetectConfig, TrainConfig
-from napari_defectstrain.detect.predict import detect_columns
-from napari_defectstrain.detect.prepare import normalise, resample, to_resampled
-from napari_defectstrain.detect.train import train
-from napari_defectstrain.detect.windows import draw_window
+from napari_defectstrain.detect.finding.predict import detect_columns
+from napari_defectstrain.detect.finding.prepare import normalise, resample, to_resampled
+from napari_defectstrain.detect.network.config import CANONICAL_PIXEL_PM, DetectConfig, TrainConfig
+from napari_defectstrain.detect.training.loop import train
+from napari_defectstrain.detect.training.windows import draw_window
 from napari_defectstrain.evaluation.folders import truth_sites
-from napari_defectstrain.evaluation.scores import confusion_matrix, scores
+from napari_defectstrain.evaluation.score import confusion_matrix, scores
 from napari_defectstrain.evaluation.truth_tables import read_truth
-from napari_defectstrain.io import read_images
+from napari_defectstrain.io.files import read_images
 from napari_defectstrain.materials import ROLES, WSE2
 from napari_defectstrain.simulate.conditions import Conditions
 from napari_defectstrain.simulate.dataset import simulate_image

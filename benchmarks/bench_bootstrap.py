@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_defectstrain.average import average_stack
-from napari_defectstrain.bootstrap import bootstrap_positions, bootstrap_positions_refit
-from napari_defectstrain.columns import ColumnConfig, fit_columns, influence
+from napari_defectstrain.averages.average import average_stack
+from napari_defectstrain.columns.averages.measure import ColumnConfig, fit_columns, influence
+from napari_defectstrain.precision.bootstrap import bootstrap_positions, bootstrap_positions_refit
 from napari_defectstrain.types import ClassAverage, ClassStack
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

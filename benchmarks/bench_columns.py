@@ -24,7 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_defectstrain.image_columns import ImageColumnConfig, ImageColumns, fit_image_columns
+from napari_defectstrain.columns.images.measure import (
+    ImageColumnConfig,
+    ImageColumns,
+    fit_image_columns,
+)
 from napari_defectstrain.simulate.dataset import simulate_image
 from napari_defectstrain.simulate.samples import paper_like
 from napari_defectstrain.types import CalibratedImage, FloatArray

@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 from bench_detect import PAPER_DOSE, Tally, evaluate_case, simulated_case
 
-from napari_defectstrain.detect.config import DetectConfig
+from napari_defectstrain.detect.network.config import DetectConfig
 from napari_defectstrain.evaluation.conditions import curve
 from napari_defectstrain.evaluation.tables import named_curves
-from napari_defectstrain.figures_detection import curves_figure
-from napari_defectstrain.io import write_table
+from napari_defectstrain.io.files import write_table
 from napari_defectstrain.materials import Material, get_material
+from napari_defectstrain.output.figures.detection import curves_figure
 from napari_defectstrain.simulate.dataset import SimulationConfig
 from napari_defectstrain.simulate.samples import paper_like
 

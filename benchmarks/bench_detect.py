@@ -20,18 +20,18 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_defectstrain.cli_evaluate import report
-from napari_defectstrain.detect.config import DetectConfig
-from napari_defectstrain.detect.predict import detect_columns
+from napari_defectstrain.cli.evaluate import report
+from napari_defectstrain.detect.finding.predict import detect_columns
+from napari_defectstrain.detect.network.config import DetectConfig
 from napari_defectstrain.evaluation.conditions import conditions_of, settings_beside
 from napari_defectstrain.evaluation.folders import Evaluation, truth_sites
 from napari_defectstrain.evaluation.oracle import oracle
-from napari_defectstrain.evaluation.scores import HIT_RADIUS_PM, Comparison, compare
+from napari_defectstrain.evaluation.score import HIT_RADIUS_PM, Comparison, compare
 from napari_defectstrain.evaluation.tables import reliabilities
 from napari_defectstrain.evaluation.truth_tables import read_truth
-from napari_defectstrain.evaluation_results import write_evaluation
-from napari_defectstrain.io import read_images
+from napari_defectstrain.io.files import read_images
 from napari_defectstrain.materials import DEFECT_ROLES, Material, get_material
+from napari_defectstrain.output.evaluation import write_evaluation
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.simulate.samples import paper_like
 from napari_defectstrain.types import (

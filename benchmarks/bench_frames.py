@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from napari_defectstrain.frames import FrameConfig, register_frames
+from napari_defectstrain.frames.register import FrameConfig, register_frames
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.simulate.acquisition import ScanConfig, contamination, expose, jitter_lines
 from napari_defectstrain.simulate.dataset import SimulationConfig, crystal_for, crystal_image

@@ -10,13 +10,13 @@ import time
 import numpy as np
 from bench_accuracy import exact, stack
 
-from napari_defectstrain.average import average_stack
-from napari_defectstrain.bootstrap import bootstrap_displacements
-from napari_defectstrain.columns import ColumnConfig, measure_columns
-from napari_defectstrain.displacement import displacement_field, displacement_samples
-from napari_defectstrain.elasticity import fit_inclusion
-from napari_defectstrain.strain import strain_field
-from napari_defectstrain.strain_samples import strain_samples
+from napari_defectstrain.averages.average import average_stack
+from napari_defectstrain.columns.averages.measure import ColumnConfig, measure_columns
+from napari_defectstrain.precision.bootstrap import bootstrap_displacements
+from napari_defectstrain.strain.bands import strain_samples
+from napari_defectstrain.strain.displacement import displacement_field, displacement_samples
+from napari_defectstrain.strain.field import strain_field
+from napari_defectstrain.theory.elasticity import fit_inclusion
 
 SAMPLES = 1000
 REFERENCE = "2Se"

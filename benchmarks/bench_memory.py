@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_defectstrain.io import write_json, write_tiff
-from napari_defectstrain.runs import RunConfig
+from napari_defectstrain.io.files import write_json, write_tiff
+from napari_defectstrain.pipeline.runs import RunConfig
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 

@@ -12,18 +12,18 @@ import argparse
 import numpy as np
 from tqdm import tqdm
 
-from napari_defectstrain.columns import ColumnConfig, fit_columns
-from napari_defectstrain.displacement import displacement_field
+from napari_defectstrain.columns.averages.measure import ColumnConfig, fit_columns
+from napari_defectstrain.columns.profiles import spline_profile
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.multislice import multislice_average
-from napari_defectstrain.profiles import spline_profile
-from napari_defectstrain.reference import (
+from napari_defectstrain.precision.spacings import mean_spacing
+from napari_defectstrain.strain.displacement import displacement_field
+from napari_defectstrain.theory.multislice import multislice_average
+from napari_defectstrain.theory.reference import (
     BUNDLED_PRISTINE,
     bundled_path,
     bundled_reference,
     reference_field,
 )
-from napari_defectstrain.spacings import mean_spacing
 from napari_defectstrain.types import ClassAverage
 
 STEP_PM, A_PM, WIDTH_PM = 20.0, WSE2.lattice_pm, 48.0

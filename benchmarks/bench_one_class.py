@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from bench_detect import Tally, evaluate_case, simulated_case
 
-from napari_defectstrain.detect.config import DetectConfig, TrainConfig
-from napari_defectstrain.detect.train import train
-from napari_defectstrain.evaluation.scores import scores
+from napari_defectstrain.detect.network.config import DetectConfig, TrainConfig
+from napari_defectstrain.detect.training.loop import train
+from napari_defectstrain.evaluation.score import scores
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.simulate.samples import paper_like
 

@@ -26,14 +26,14 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_defectstrain.average import AverageConfig
-from napari_defectstrain.displacement import displacement_field
+from napari_defectstrain.averages.average import AverageConfig
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.pipeline import average_classes, measure_spacings
-from napari_defectstrain.runs import ClassMeasurement, RunConfig
+from napari_defectstrain.pipeline.chain import average_classes, measure_spacings
+from napari_defectstrain.pipeline.runs import ClassMeasurement, RunConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, simulate_image
-from napari_defectstrain.simulate.relaxation import relaxation
+from napari_defectstrain.simulate.relaxing import relaxation
 from napari_defectstrain.simulate.samples import paper_like
+from napari_defectstrain.strain.displacement import displacement_field
 from napari_defectstrain.types import BoolArray, ClassStack, FloatArray, Sites
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

@@ -15,16 +15,22 @@ import warnings
 import numpy as np
 from bench_strain import true_sites
 
-from napari_defectstrain.comparison import ATOMISTIC, ELASTIC, MEASURED, Comparison, compare_class
-from napari_defectstrain.displacement import like_measured, predicted_field
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.pipeline import average_classes, measure_classes
-from napari_defectstrain.reference import BUNDLED, bundled_reference, reference_field
-from napari_defectstrain.runs import RunConfig
+from napari_defectstrain.pipeline.chain import average_classes, measure_classes
+from napari_defectstrain.pipeline.comparison import (
+    ATOMISTIC,
+    ELASTIC,
+    MEASURED,
+    Comparison,
+    compare_class,
+)
+from napari_defectstrain.pipeline.runs import RunConfig
 from napari_defectstrain.simulate.dataset import simulate_image
-from napari_defectstrain.simulate.relaxation import relaxation
+from napari_defectstrain.simulate.relaxing import relaxation
 from napari_defectstrain.simulate.samples import paper_like
-from napari_defectstrain.strain import StrainConfig, strain_field
+from napari_defectstrain.strain.displacement import like_measured, predicted_field
+from napari_defectstrain.strain.field import StrainConfig, strain_field
+from napari_defectstrain.theory.reference import BUNDLED, bundled_reference, reference_field
 from napari_defectstrain.types import DisplacementField, FloatArray, StrainField
 
 CLASS, DEFECT_FREE = "SV", WSE2.class_names[1]

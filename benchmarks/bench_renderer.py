@@ -23,12 +23,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from napari_defectstrain.detect.config import DetectConfig, TrainConfig
-from napari_defectstrain.detect.device import pick_device
-from napari_defectstrain.detect.render_jobs import RenderJob, draw_job
-from napari_defectstrain.detect.renderer import render_batch
-from napari_defectstrain.detect.train import Example, _Run, rendered, train
-from napari_defectstrain.detect.windows import draw_window
+from napari_defectstrain.detect.network.config import DetectConfig, TrainConfig
+from napari_defectstrain.detect.network.device import pick_device
+from napari_defectstrain.detect.training.loop import Example, _Run, rendered, train
+from napari_defectstrain.detect.training.render_jobs import RenderJob, draw_job
+from napari_defectstrain.detect.training.renderer import render_batch
+from napari_defectstrain.detect.training.windows import draw_window
 from napari_defectstrain.simulate.conditions import Conditions
 
 WINDOW_PX = 128
@@ -110,7 +110,7 @@ def time_training(options: argparse.Namespace) -> None:
     """Train for so long, then score the network beside the paper's table."""
     from bench_detect import Tally, evaluate_case, evaluation_of, simulated_case
 
-    from napari_defectstrain.cli_evaluate import beside_paper
+    from napari_defectstrain.cli.evaluate import beside_paper
     from napari_defectstrain.evaluation.tables import scores_table
     from napari_defectstrain.materials import get_material
     from napari_defectstrain.simulate.samples import paper_like

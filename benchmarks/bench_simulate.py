@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from napari_defectstrain.detect.windows import draw_window
+from napari_defectstrain.detect.training.windows import draw_window
 from napari_defectstrain.simulate.acquisition import contamination, expose
 from napari_defectstrain.simulate.conditions import Conditions
 from napari_defectstrain.simulate.dataset import crystal_for, crystal_image, simulate_image

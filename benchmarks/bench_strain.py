@@ -14,8 +14,8 @@ import warnings
 import numpy as np
 
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.pipeline import average_classes, measure_classes
-from napari_defectstrain.runs import RunConfig
+from napari_defectstrain.pipeline.chain import average_classes, measure_classes
+from napari_defectstrain.pipeline.runs import RunConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, simulate_image
 from napari_defectstrain.simulate.samples import paper_like
 from napari_defectstrain.types import FloatArray, Sites

@@ -25,11 +25,11 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
-from napari_defectstrain.io import read_images
+from napari_defectstrain.io.files import read_images
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.pipeline import detect, measure
-from napari_defectstrain.precision_curve import precision_against_n
-from napari_defectstrain.runs import RunConfig, RunResult
+from napari_defectstrain.pipeline.chain import detect, measure
+from napari_defectstrain.pipeline.runs import RunConfig, RunResult
+from napari_defectstrain.precision.curve import precision_against_n
 from napari_defectstrain.types import CalibratedImage, FloatArray, Sites, StrArray
 
 BLUR_PM = 5.0

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_defectstrain.evaluation.scores import match_columns
-from napari_defectstrain.figures import detections_figure
-from napari_defectstrain.loading import PIXEL_SIZE_BY_LATTICE, load_images
+from napari_defectstrain.evaluation.score import match_columns
 from napari_defectstrain.materials import DEFECT_ROLES, ROLES
-from napari_defectstrain.pipeline import detect
-from napari_defectstrain.runs import RunConfig, RunResult
+from napari_defectstrain.output.figures.maps import detections_figure
+from napari_defectstrain.pipeline.chain import detect
+from napari_defectstrain.pipeline.loading import PIXEL_SIZE_BY_LATTICE, load_images
+from napari_defectstrain.pipeline.runs import RunConfig, RunResult
 from napari_defectstrain.types import DefectStrainError
 
 SUFFIXES = (".tif", ".dm3")

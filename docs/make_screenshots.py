@@ -19,13 +19,13 @@ from PIL import Image
 from qtpy.QtWidgets import QApplication
 from vispy.gloo import glir
 
-from napari_defectstrain.widgets._averages import look_at
-from napari_defectstrain.widgets._layers import kind, note
-from napari_defectstrain.widgets._panel import Panel
-from napari_defectstrain.widgets.average import AverageWidget
-from napari_defectstrain.widgets.detect import DetectWidget
-from napari_defectstrain.widgets.strain import StrainWidget
-from napari_defectstrain.widgets.train import TrainWidget
+from napari_defectstrain.widgets.average.widget import AverageWidget
+from napari_defectstrain.widgets.base.forms import Panel
+from napari_defectstrain.widgets.detect.widget import DetectWidget
+from napari_defectstrain.widgets.layers.averages import look_at
+from napari_defectstrain.widgets.layers.sites import kind, note
+from napari_defectstrain.widgets.strain.widget import StrainWidget
+from napari_defectstrain.widgets.train.widget import TrainWidget
 
 PLUGIN = "napari-defectstrain"
 SIZE = (1680, 1050)

@@ -19,15 +19,15 @@ from make_screenshots import SIZE, add, pump, shoot
 from napari.viewer import Viewer
 from vispy.gloo import glir
 
-from napari_defectstrain.average import average_stack
-from napari_defectstrain.io import read_images
+from napari_defectstrain.averages.average import average_stack
+from napari_defectstrain.io.files import read_images
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.pipeline import average_classes, detect
-from napari_defectstrain.runs import RunConfig
+from napari_defectstrain.pipeline.chain import average_classes, detect
+from napari_defectstrain.pipeline.runs import RunConfig
 from napari_defectstrain.types import ClassStack, Sites
-from napari_defectstrain.widgets._averages import add_averages, look_at
-from napari_defectstrain.widgets._layers import kind, note, provenance
-from napari_defectstrain.widgets.strain import StrainWidget
+from napari_defectstrain.widgets.layers.averages import add_averages, look_at
+from napari_defectstrain.widgets.layers.sites import kind, note, provenance
+from napari_defectstrain.widgets.strain.widget import StrainWidget
 
 REGIONS = 9
 

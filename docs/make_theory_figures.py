@@ -12,20 +12,30 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from napari_defectstrain.bootstrap import bootstrap_displacements
-from napari_defectstrain.comparison import DIFFERENCE, ELASTIC, MEASURED, Comparison, compare_class
-from napari_defectstrain.displacement import displacement_samples, error_ellipses
-from napari_defectstrain.figures_profiles import smoothing_figure
-from napari_defectstrain.figures_strain import comparison_figure, elastic_figure, triangles_figure
-from napari_defectstrain.line_profile import line_profile
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.pipeline import average_classes, measure_classes
-from napari_defectstrain.reference import BUNDLED, bundled_reference
-from napari_defectstrain.runs import ClassMeasurement, RunConfig
+from napari_defectstrain.output.figures.profiles import smoothing_figure
+from napari_defectstrain.output.figures.strain import (
+    comparison_figure,
+    elastic_figure,
+    triangles_figure,
+)
+from napari_defectstrain.pipeline.chain import average_classes, measure_classes
+from napari_defectstrain.pipeline.comparison import (
+    DIFFERENCE,
+    ELASTIC,
+    MEASURED,
+    Comparison,
+    compare_class,
+)
+from napari_defectstrain.pipeline.runs import ClassMeasurement, RunConfig
+from napari_defectstrain.precision.bootstrap import bootstrap_displacements
 from napari_defectstrain.simulate.dataset import simulate_image
 from napari_defectstrain.simulate.samples import paper_like
-from napari_defectstrain.strain_samples import smoothing_scan
-from napari_defectstrain.triangles import triangle_strain
+from napari_defectstrain.strain.bands import smoothing_scan
+from napari_defectstrain.strain.displacement import displacement_samples, error_ellipses
+from napari_defectstrain.strain.lines import line_profile
+from napari_defectstrain.strain.triangles import triangle_strain
+from napari_defectstrain.theory.reference import BUNDLED, bundled_reference
 from napari_defectstrain.types import STRAIN_COMPONENTS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))

@@ -21,13 +21,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from napari_defectstrain.evaluation.scores import confusion_matrix, scores
-from napari_defectstrain.io import read_images
+from napari_defectstrain.evaluation import confusion_matrix, scores
+from napari_defectstrain.io import read_images, read_sites
 from napari_defectstrain.materials import ROLES
+from napari_defectstrain.output import RUN_FILE, check_out_dir, write_results
 from napari_defectstrain.pipeline import RunConfig, RunResult, run
-from napari_defectstrain.results import RUN_FILE, check_out_dir, write_results
 from napari_defectstrain.styles import DISPLACEMENT_SCALE
-from napari_defectstrain.tables import read_sites
 from napari_defectstrain.types import DefectStrainError, Sites
 
 SAMPLE = files("napari_defectstrain.sample_data")
@@ -136,7 +135,7 @@ def open_napari(result: RunResult) -> None:
 
 def show(viewer: Any, result: RunResult) -> None:
     """Add the layers of a result to a viewer, as the widgets do."""
-    from napari_defectstrain.widgets._averages import (
+    from napari_defectstrain.widgets.layers.averages import (
         AXES,
         GAP,
         HEADER,
@@ -145,8 +144,8 @@ def show(viewer: Any, result: RunResult) -> None:
         free_corner,
         look_at,
     )
-    from napari_defectstrain.widgets._fields import add_displacement, show_maps
-    from napari_defectstrain.widgets._layers import add_detection, note, provenance
+    from napari_defectstrain.widgets.layers.fields import add_displacement, show_maps
+    from napari_defectstrain.widgets.layers.sites import add_detection, note, provenance
 
     def about(kind: str, **more: object) -> dict[str, Any]:
         return provenance(kind, result.config.to_dict(), result.weights_sha256, **more)

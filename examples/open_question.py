@@ -17,14 +17,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from napari_defectstrain.columns import ColumnConfig, fit_columns
-from napari_defectstrain.honeycomb import ideal_sites
+from napari_defectstrain.crystal import ideal_sites
 from napari_defectstrain.materials import ROLES, WSE2
-from napari_defectstrain.reference import bundled_reference
-from napari_defectstrain.simulate.dataset import WSE2_WEIGHTS
-from napari_defectstrain.simulate.image import column_height, render_columns
-from napari_defectstrain.simulate.probe import ProbeConfig
-from napari_defectstrain.simulate.scattering import relative_weight
-from napari_defectstrain.spacings import nearest_metal_spacings
+from napari_defectstrain.precision import nearest_metal_spacings
+from napari_defectstrain.simulate import (
+    WSE2_WEIGHTS,
+    ProbeConfig,
+    column_height,
+    relative_weight,
+    render_columns,
+)
+from napari_defectstrain.theory import bundled_reference
 from napari_defectstrain.types import ClassAverage, FloatArray
 
 A_PM, STEP_PM, SIZE = WSE2.lattice_pm, 20.0, 131

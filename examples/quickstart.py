@@ -7,11 +7,10 @@ import sys
 
 import numpy as np
 
-from napari_defectstrain.io import read_images
-from napari_defectstrain.pipeline import RunConfig, run
+import napari_defectstrain as nds
 
-images = [image for path in sys.argv[1:] for image in read_images(path)]
-result = run(images, RunConfig(material="WSe2", bootstrap=2000))
+images = [image for path in sys.argv[1:] for image in nds.read_images(path)]
+result = nds.run(images, nds.RunConfig(material="WSe2", bootstrap=2000))
 
 print(result.populations.to_string(index=False))
 for name, measured in result.measurements.items():

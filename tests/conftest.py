@@ -9,6 +9,19 @@ import pytest
 REAL_IMAGES = "DEFECTSTRAIN_REAL_IMAGES"
 
 
+GUI_FIXTURES = {"make_napari_viewer", "make_napari_viewer_proxy", "qtbot", "qapp"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a display or real images; what is slow says so itself."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & GUI_FIXTURES:
+            item.add_marker(pytest.mark.gui)
+        if "real_images" in fixtures:
+            item.add_marker(pytest.mark.real)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """A generator of random numbers, the same in every run."""

@@ -7,10 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from napari_defectstrain.average import AverageConfig
-from napari_defectstrain.columns import ColumnConfig
+from napari_defectstrain.averages.average import AverageConfig
+from napari_defectstrain.columns.averages.measure import ColumnConfig
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.pipeline import RunConfig
+from napari_defectstrain.pipeline.chain import RunConfig
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig

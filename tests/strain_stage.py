@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from napari_defectstrain.average import average_stack
-from napari_defectstrain.honeycomb import ideal_sites
+from napari_defectstrain.averages.average import average_stack
+from napari_defectstrain.crystal.honeycomb import ideal_sites
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.reference import bundled_reference
-from napari_defectstrain.runs import ClassMeasurement
-from napari_defectstrain.spacings import SpacingResult
+from napari_defectstrain.pipeline.runs import ClassMeasurement
+from napari_defectstrain.precision.spacings import SpacingResult
+from napari_defectstrain.theory.reference import bundled_reference
 from napari_defectstrain.types import ClassStack, ColumnFits, DisplacementField
-from napari_defectstrain.widgets import strain as strain_module
-from napari_defectstrain.widgets._averages import add_averages
-from napari_defectstrain.widgets._layers import provenance
-from napari_defectstrain.widgets.strain import StrainWidget
+from napari_defectstrain.widgets.layers.averages import add_averages
+from napari_defectstrain.widgets.layers.sites import provenance
+from napari_defectstrain.widgets.strain import widget as strain_module
+from napari_defectstrain.widgets.strain.widget import StrainWidget
 
 A_PM, N, SIGMA_PM, SIZE, STEP_PM = 330.0, 2000, 0.3, 61, 40.0
 SITE, IS_METAL = ideal_sites(A_PM, 1000.0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from napari_defectstrain.lattice import ideal_sites
+from napari_defectstrain.crystal.lattice import ideal_sites
 from napari_defectstrain.types import BoolArray, FloatArray, IntArray
 
 HEIGHTS = np.array([1.0, 0.70, 1.05, 1.40, 0.36, 0.0, 0.55])

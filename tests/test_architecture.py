@@ -1,6 +1,11 @@
-"""The rooms of the house: what may import what, and how long a module may be."""
+"""The rooms of the house: what may import what, what is public, how long a module may be.
+
+The order and the limits are in docs/rooms.toml, which docs/rooms.py reads for the picture, too.
+"""
 
 import ast
+import importlib
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +19,20 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 TOOLKITS = {"napari", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "superqt"}
 """What only the widgets may import."""
 
-LAZY = {"torch": ("detect",), "matplotlib": ("figures", "widgets")}
+LAZY = {"torch": ("detect",), "matplotlib": ("output/figures", "widgets")}
 """What is heavy to import, and the only places that may do so when they are imported."""
 
-MAX_LINES = 400
 FORBIDDEN_NAMES = ("util", "helper", "manager", "misc", "common")
+
+
+_SPEC = importlib.util.spec_from_file_location(
+    "rooms", Path(__file__).resolve().parents[1] / "docs" / "rooms.py"
+)
+rooms = importlib.util.module_from_spec(_SPEC)
+sys.modules["rooms"] = rooms
+_SPEC.loader.exec_module(rooms)
+PLAN = rooms.plan()
+LIMITS = PLAN["limits"]
 
 
 def relative(path: Path) -> str:
@@ -58,13 +72,13 @@ CORE = [
     for path in MODULES
     if not relative(path).startswith("widgets/")
     and not relative(path).endswith("__main__.py")
-    and not relative(path).startswith("figures")
+    and not relative(path).startswith("output/figures/")
     and (not relative(path).startswith("detect/") or path.stem in WITHOUT_TORCH)
 ]
 
 
 def test_core_is_not_empty():
-    for name in ("io", "lattice", "pipeline", "cli", "types"):
+    for name in ("io.files", "crystal.lattice", "pipeline.chain", "cli.main", "types"):
         assert f"napari_defectstrain.{name}" in CORE
 
 
@@ -95,8 +109,88 @@ def test_heavy_imports_stay_where_they_belong(path):
             assert name not in imports(path)
 
 
+def test_heads_of_the_house_fit_on_a_page():
+    modules, packages = rooms.top_level()
+    assert len(modules) <= LIMITS["top_modules"]
+    assert len(packages) <= LIMITS["top_packages"]
+    assert set(packages) <= set(PLAN["rooms"])
+
+
+def test_arrows_point_down():
+    assert [f"{a.source} -> {a.target}" for a in rooms.upward(rooms.arrows())] == []
+
+
+def test_an_upward_arrow_would_be_found():
+    arrow = rooms.Arrow("io.files", "cli.main", "main")
+    inner = rooms.Arrow("detect.network.network", "detect.training.loop", "train")
+    assert rooms.upward([arrow, inner]) == [arrow, inner]
+
+
+def test_other_rooms_use_what_is_public():
+    """What is not in the ``__all__`` of a room, and of a room within it, is private."""
+    private = []
+    for arrow in rooms.arrows():
+        if not arrow.target or arrow.whole or arrow.source == "__main__":
+            continue  # the version; whole modules
+        for room in rooms.rooms_entered(arrow):
+            public = importlib.import_module(f"napari_defectstrain.{room}").__all__
+            if arrow.name not in public:
+                private.append(f"{arrow.source}: {arrow.name} of {room}")
+    assert private == [], "make them public in __init__.pyi, or leave them"
+
+
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_modules_are_short_and_named_for_what_they_hold(path):
-    lines = path.read_text(encoding="utf-8").count("\n")
-    assert lines <= MAX_LINES
+    lines = rooms.lines(path)
+    name = dotted(path).removeprefix("napari_defectstrain").lstrip(".")
+    assert lines <= LIMITS["module_lines"]
+    assert path.stem == "__init__" or lines >= LIMITS["short_module_lines"] or name in PLAN["short"]
     assert not any(word in path.stem for word in FORBIDDEN_NAMES)
+    long = {f: n for f, n in rooms.functions(path) if n > LIMITS["function_lines"]}
+    assert long == {}
+
+
+def test_reasons_for_short_modules_are_of_short_modules():
+    known = rooms.modules()
+    short = {
+        name for name in PLAN["short"] if rooms.lines(known[name]) < LIMITS["short_module_lines"]
+    }
+    assert short == set(PLAN["short"])
+
+
+def test_packages_say_what_they_are_for_and_what_is_public():
+    for path in PACKAGE.rglob("__init__.py"):
+        module = importlib.import_module(dotted(path))
+        assert module.__doc__ and module.__doc__.count(".") >= 1
+        assert isinstance(module.__all__, list | tuple)
+
+
+def test_public_names_stay_what_they_are_once_every_module_is_imported():
+    """A module or package of the same name would take a public name's place when imported."""
+    code = """
+import importlib, pkgutil
+import napari_defectstrain as nds
+packages = [nds] + [
+    importlib.import_module(m.name)
+    for m in pkgutil.walk_packages(nds.__path__, "napari_defectstrain.") if m.ispkg
+]
+before = {(p.__name__, name): getattr(p, name) for p in packages for name in p.__all__}
+for m in pkgutil.walk_packages(nds.__path__, "napari_defectstrain."):
+    if not m.name.endswith("__main__"):
+        importlib.import_module(m.name)
+print([key for key, value in before.items()
+       if getattr(importlib.import_module(key[0]), key[1]) is not value])
+print(len(before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    changed, count = done.stdout.split("\n")[:2]
+    assert changed == "[]"
+    assert int(count) > 100
+
+
+def test_the_public_face_is_light():
+    heavy = sorted(TOOLKITS | set(LAZY) | {"numpy", "pandas", "scipy"})
+    code = f"import sys, napari_defectstrain; print([m for m in sys.modules if m in {heavy}])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

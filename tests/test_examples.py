@@ -11,7 +11,8 @@ from types import ModuleType
 import pytest
 from small_alloy import SHARED_PROFILE, simulated, true_sites
 
-from napari_defectstrain import class_measurement, pipeline
+from napari_defectstrain.pipeline import chain as pipeline
+from napari_defectstrain.pipeline import class_measurement
 from napari_defectstrain.simulate.samples import write_simulated
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -30,7 +31,7 @@ def demo() -> ModuleType:
 @pytest.fixture
 def truth_as_detection(monkeypatch):
     """The true columns of the small alloy in place of the network."""
-    from napari_defectstrain.detect import predict
+    from napari_defectstrain.detect.finding import predict
 
     def detect_columns(image, config, progress):
         sites = true_sites(simulated())

@@ -164,7 +164,7 @@ def test_core_does_not_depend_on_napari_or_qt():
 
 def test_console_script_says_its_version():
     (script,) = metadata.entry_points(group="console_scripts", name="defectstrain")
-    assert script.value == "napari_defectstrain.cli:main"
+    assert script.value == "napari_defectstrain.cli.main:main"
     done = subprocess.run(
         [sys.executable, "-m", "napari_defectstrain", "--version"], capture_output=True, text=True
     )

@@ -7,8 +7,8 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from small_alloy import simulated, true_sites
 
-from napari_defectstrain.widgets import _panel, _worker
-from napari_defectstrain.widgets import detect as detect_module
+from napari_defectstrain.widgets.base import forms, worker
+from napari_defectstrain.widgets.detect import widget as detect_module
 
 PIXEL_PM = 20.74
 
@@ -54,14 +54,14 @@ def answers(monkeypatch, *replies):
         assert reply is None or reply in choices
         return reply
 
-    monkeypatch.setattr(_panel, "ask", ask)
+    monkeypatch.setattr(forms, "ask", ask)
     return asked
 
 
 def errors(monkeypatch):
     """The list that error notifications go to."""
     shown = []
-    monkeypatch.setattr(_worker, "show_error", shown.append)
+    monkeypatch.setattr(worker, "show_error", shown.append)
     return shown
 
 

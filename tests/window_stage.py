@@ -6,10 +6,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from synthetic_lattice import HEIGHTS
 
-from napari_defectstrain.candidates import Candidates
-from napari_defectstrain.lattice import ideal_sites
+from napari_defectstrain.averages.candidates import Candidates
+from napari_defectstrain.averages.windows import WindowFrame
+from napari_defectstrain.crystal.lattice import ideal_sites
 from napari_defectstrain.types import FloatArray, IntArray, Neighbours
-from napari_defectstrain.windows import WindowFrame
 
 A_PM = 330.0
 SIGMA_PM = 47.0

@@ -92,7 +92,8 @@ MATERIALS: dict[str, Material] = {
 }
 
 
-_FORMULA = re.compile(r"([A-Z][a-z]?)([A-Z][a-z]?)2\(([A-Z][a-z]?),\s*([0-9.]+)\)")
+_FORMULA = re.compile(r"([A-Z][a-z]?)([A-Z][a-z]?)2\(([A-Z][a-z]?),\s*(\d+\.?\d*)\)", re.ASCII)
+_LATTICE_PM = (200.0, 600.0)  # of any crystal of this kind
 
 
 def get_material(name: str) -> Material:
@@ -104,7 +105,8 @@ def get_material(name: str) -> Material:
     Raises
     ------
     DefectStrainError
-        If it is neither.
+        If it is neither, if two of its classes have the same name, or if its lattice constant is
+        none.
     """
     if name in MATERIALS:
         return MATERIALS[name]
@@ -115,4 +117,18 @@ def get_material(name: str) -> Material:
             "with the substituent and the lattice constant in pm, such as 'NbSe2(S, 344.5)'"
         )
     metal, chalcogen, substituent, lattice = spelt.groups()
-    return Material(metal, chalcogen, substituent, float(lattice))
+    material = Material(metal, chalcogen, substituent, float(lattice))
+    names = material.class_names
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice or len({metal, chalcogen, substituent}) < 3:
+        raise DefectStrainError(
+            f"material: got {name!r}, in which {' and '.join(twice) or metal} would stand for two "
+            "things, expected three different elements"
+        )
+    low, high = _LATTICE_PM
+    if not low <= material.lattice_pm <= high:
+        raise DefectStrainError(
+            f"material: got {name!r} with a lattice constant of {material.lattice_pm:g} pm, "
+            f"expected {low:g} to {high:g} pm"
+        )
+    return material

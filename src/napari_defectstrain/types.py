@@ -8,7 +8,7 @@ ideal chalcogen column of the defect, whose nearest metal columns lie at 90, 210
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,8 @@ class Sites:
         Names in the order of the roles: metal, X2, XY, Y2, V1, V2, other.
     source : array of str, `(N,)`
         ``model``, ``manual``, ``file`` or ``truth``.
+    extra : mapping of str to array of str, `(N,)`
+        Further columns of the table that the sites were read from, kept as they stood there.
     """
 
     position_px: FloatArray
@@ -89,6 +91,7 @@ class Sites:
     class_index: IntArray
     class_names: tuple[str, ...]
     source: StrArray
+    extra: Mapping[str, StrArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.position_px)
@@ -98,13 +101,24 @@ class Sites:
             "class_index": (n,),
             "source": (n,),
         }
-        for name, shape in expected.items():
-            got = getattr(self, name).shape
-            if got != shape:
-                raise DefectStrainError(f"Sites.{name}: got shape {got}, expected {shape}")
+        given = {name: getattr(self, name) for name in expected} | dict(self.extra)
+        for name, values in given.items():
+            if values.shape != (shape := expected.get(name, (n,))):
+                raise DefectStrainError(f"Sites.{name}: got shape {values.shape}, expected {shape}")
 
     def __len__(self) -> int:
         return len(self.position_px)
+
+    def subset(self, which: BoolArray) -> Sites:
+        """The columns for which `which`, `(N,)`, is True."""
+        return replace(
+            self,
+            position_px=self.position_px[which],
+            probabilities=self.probabilities[which],
+            class_index=self.class_index[which],
+            source=self.source[which],
+            extra={name: values[which] for name, values in self.extra.items()},
+        )
 
     @property
     def class_name(self) -> StrArray:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..materials import DEFECT_ROLES
 from ..types import FloatArray, IntArray
-from .scores import f1_by_role
+from .score import f1_by_role
 
 PARAMETERS: Mapping[str, tuple[tuple[str, float], ...]] = {
     "dose_e_per_nm2": (

@@ -10,21 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ..io import SUFFIXES as IMAGE_SUFFIXES
-from ..io import read_images
+from ..io.files import SUFFIXES as IMAGE_SUFFIXES
+from ..io.files import read_images
+from ..io.tables import read_sites
 from ..materials import DEFECT_ROLES, ROLES, Material, get_material
-from ..tables import read_sites
-from ..types import (
-    CalibratedImage,
-    DefectStrainError,
-    FloatArray,
-    Progress,
-    Sites,
-    no_progress,
-)
+from ..types import CalibratedImage, DefectStrainError, FloatArray, Progress, Sites, no_progress
 from .conditions import conditions_of, settings_beside
 from .oracle import oracle
-from .scores import HIT_RADIUS_PM, MARGIN_PM, UNKNOWN, Comparison, compare
+from .score import HIT_RADIUS_PM, MARGIN_PM, UNKNOWN, Comparison, compare
 from .truth_tables import SUFFIXES, Truth, read_truth
 
 _PREDICTION = ".sites.csv"

@@ -13,7 +13,7 @@ from .calibration_curve import Reliability, reliability
 from .conditions import curve, varied
 from .confusion import purity_by_confusion
 from .folders import Evaluation
-from .scores import NONE, PAPER_TABLE, UNKNOWN, Comparison, partial_scores, scores
+from .score import NONE, PAPER_TABLE, UNKNOWN, Comparison, partial_scores, scores
 
 _PAPER_COLUMNS = ("precision", "recall", "balanced_accuracy", "F1")
 

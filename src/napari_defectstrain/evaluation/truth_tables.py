@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from ..materials import ROLES, Material
 from ..types import DefectStrainError, FloatArray, IntArray, StrArray
-from .scores import UNKNOWN
+from .score import UNKNOWN
 
 SUFFIXES = (".truth.csv", ".sites.csv", ".csv")
 """Ends of the names of truth tables, the first found counts."""

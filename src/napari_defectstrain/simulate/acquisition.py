@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import scipy.fft
 
-from ..config import Config
-from ..types import DefectStrainError, FloatArray, IntArray
+from ..config import PIXEL_SIZE_PM, Between, Config, Length
+from ..types import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -49,34 +50,22 @@ class ScanConfig(Config):
         Amorphous texture (0.1 nm grain) of the contamination, as a fraction of it.
     """
 
-    shape: tuple[int, ...] = (1024, 1024)
-    pixel_size_pm: float = 20.74
-    rotation_deg: float = 0.0
-    shear_x: float = 0.0
-    shear_y: float = 0.0
-    dose_e_per_nm2: float = 1.24e7
-    frames: int = 10
-    jitter_px: float = 1.0
-    metal_fraction: float = 0.025
-    read_noise: float = 0.12
-    gain: float = 1.0
-    offset_counts: float = 100.0
-    contamination: float = 0.1
-    contamination_nm: float = 3.0
-    patchiness: float = 0.6
-    texture: float = 0.1
-
-    def __post_init__(self) -> None:
-        if len(self.shape) != 2 or min(self.shape) < 32 or self.pixel_size_pm <= 0:
-            raise DefectStrainError(
-                f"scan: got shape {self.shape} and pixel size {self.pixel_size_pm} pm, expected "
-                "two sides of at least 32 px and a size above 0"
-            )
-        if self.dose_e_per_nm2 <= 0 or self.frames < 1:
-            raise DefectStrainError(
-                f"scan: got a dose of {self.dose_e_per_nm2} e-/nm2 in {self.frames} frames, "
-                "expected a dose above 0 in at least one frame"
-            )
+    shape: Annotated[tuple[int, ...], Length(2), Between(32, 2**15)] = (1024, 1024)
+    pixel_size_pm: Annotated[float, PIXEL_SIZE_PM] = 20.74
+    rotation_deg: Annotated[float, Between(-10000, 10000)] = 0.0
+    shear_x: Annotated[float, Between(-1, 1)] = 0.0
+    shear_y: Annotated[float, Between(-1, 1)] = 0.0
+    dose_e_per_nm2: Annotated[float, Between(0.001, 1e15)] = 1.24e7
+    frames: Annotated[int, Between(1, 10000)] = 10
+    jitter_px: Annotated[float, Between(0, 1000)] = 1.0
+    metal_fraction: Annotated[float, Between(1e-6, 1)] = 0.025
+    read_noise: Annotated[float, Between(0, 1000)] = 0.12
+    gain: Annotated[float, Between(1e-6, 1e6)] = 1.0
+    offset_counts: Annotated[float, Between(0, 1e9)] = 100.0
+    contamination: Annotated[float, Between(0, 1000)] = 0.1
+    contamination_nm: Annotated[float, Between(0.01, 10000)] = 3.0
+    patchiness: Annotated[float, Between(0, 100)] = 0.6
+    texture: Annotated[float, Between(0, 100)] = 0.1
 
     def matrix_pm(self) -> FloatArray:
         """Place in the sample (x right, y up) [pm] by that in the scan (x right, y down) [px]."""

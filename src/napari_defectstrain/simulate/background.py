@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter, minimum_filter
 
-from ..io import read_file, write_tiff
+from ..io.files import read_file, write_tiff
 from ..types import CalibratedImage, DefectStrainError, FloatArray
 from .acquisition import ScanConfig
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from ..config import Config
+from ..config import PIXEL_SIZE_PM, Between, Config, Length, OneOf
 from ..materials import Material, get_material
 from ..types import DefectStrainError
 from .acquisition import ScanConfig
@@ -59,56 +60,72 @@ class Conditions(Config):
     """
 
     materials: tuple[str, ...] = ("WSe2",)
-    pixel_size_pm: Range = (12.0, 42.0)
-    scale_std: float = 0.015
-    fractions_max: tuple[float, ...] = (0.14, 0.10, 0.14, 0.08)
-    absent: float = 0.2
-    spacing_change: tuple[Range, ...] = (
+    pixel_size_pm: Annotated[Range, PIXEL_SIZE_PM] = (12.0, 42.0)
+    scale_std: Annotated[float, Between(0, 0.3)] = 0.015
+    fractions_max: Annotated[tuple[float, ...], Length(4), Between(0, 1)] = (0.14, 0.10, 0.14, 0.08)
+    absent: Annotated[float, Between(0, 1)] = 0.2
+    spacing_change: Annotated[tuple[Range, ...], Length(4), Between(-0.9, 0.9)] = (
         (-0.005, 0.03),
         (-0.005, 0.05),
         (-0.09, 0.0),
         (-0.17, 0.0),
     )
-    lookalikes: Range = (0.5, 0.012)
-    tilt_mrad: Range = (0.0, 50.0)
-    ripple_mrad: Range = (0.0, 20.0)
-    ripple_nm: Range = (2.0, 12.0)
-    patterns: tuple[str, ...] = (*["whole"] * 14, "edge", "holes", "twin", "grain", "1T'", "1T'")
-    inner_mrad: Range = (50.0, 85.0)
-    outer_mrad: Range = (150.0, 250.0)
-    single: tuple[Range, ...] = ((0.85, 1.06), (0.92, 1.12))
-    pair: Range = (0.94, 1.05)
-    disorder_pm: Range = (0.0, 6.0)
-    energy_kev: tuple[float, ...] = (40.0, 60.0, 60.0, 80.0, 80.0, 80.0, 80.0, 80.0)
-    semi_angle_mrad: Range = (21.0, 34.0)
-    c1_std_pm: float = 1500.0
-    a1_std_pm: float = 800.0
-    b2_std_nm: float = 40.0
-    a2_std_nm: float = 40.0
-    c3_std_nm: float = 500.0
-    c5_std_mm: float = 0.5
-    source_fwhm_pm: Range = (55.0, 125.0)
-    focal_spread_pm: Range = (500.0, 4000.0)
-    shear_std: float = 0.02
-    dose_e_per_nm2: Range = (2.5e6, 4e7)
-    frames: tuple[int, ...] = (1, 4, 8, 10, 10, 12)
-    jitter_px: Range = (0.0, 1.5)
-    jitter_max_pm: float = 40.0
-    read_noise: Range = (0.0, 0.22)
-    contamination: Range = (0.0, 0.8)
-    contamination_nm: Range = (0.7, 6.0)
-    patchiness: Range = (0.2, 1.2)
-    texture: Range = (0.0, 0.35)
+    lookalikes: Annotated[Range, Between(0, 1)] = (0.5, 0.012)
+    tilt_mrad: Annotated[Range, Between(0, 1000)] = (0.0, 50.0)
+    ripple_mrad: Annotated[Range, Between(0, 1000)] = (0.0, 20.0)
+    ripple_nm: Annotated[Range, Between(0.1, 1e4)] = (2.0, 12.0)
+    patterns: Annotated[tuple[str, ...], OneOf(PATTERNS)] = (
+        *["whole"] * 14,
+        "edge",
+        "holes",
+        "twin",
+        "grain",
+        "1T'",
+        "1T'",
+    )
+    inner_mrad: Annotated[Range, Between(1, 1000)] = (50.0, 85.0)
+    outer_mrad: Annotated[Range, Between(1, 2000)] = (150.0, 250.0)
+    single: Annotated[tuple[Range, ...], Length(2), Between(0, 10)] = ((0.85, 1.06), (0.92, 1.12))
+    pair: Annotated[Range, Between(0, 10)] = (0.94, 1.05)
+    disorder_pm: Annotated[Range, Between(0, 1000)] = (0.0, 6.0)
+    energy_kev: Annotated[tuple[float, ...], Between(1, 3000)] = (
+        40.0,
+        60.0,
+        60.0,
+        80.0,
+        80.0,
+        80.0,
+        80.0,
+        80.0,
+    )
+    semi_angle_mrad: Annotated[Range, Between(0.1, 500)] = (21.0, 34.0)
+    c1_std_pm: Annotated[float, Between(0, 1e7)] = 1500.0
+    a1_std_pm: Annotated[float, Between(0, 1e7)] = 800.0
+    b2_std_nm: Annotated[float, Between(0, 1e6)] = 40.0
+    a2_std_nm: Annotated[float, Between(0, 1e6)] = 40.0
+    c3_std_nm: Annotated[float, Between(0, 1e8)] = 500.0
+    c5_std_mm: Annotated[float, Between(0, 100000)] = 0.5
+    source_fwhm_pm: Annotated[Range, Between(0, 1e4)] = (55.0, 125.0)
+    focal_spread_pm: Annotated[Range, Between(0, 1e7)] = (500.0, 4000.0)
+    shear_std: Annotated[float, Between(0, 1)] = 0.02
+    dose_e_per_nm2: Annotated[Range, Between(0.001, 1e15)] = (2.5e6, 4e7)
+    frames: Annotated[tuple[int, ...], Between(1, 10_000)] = (1, 4, 8, 10, 10, 12)
+    jitter_px: Annotated[Range, Between(0, 1000)] = (0.0, 1.5)
+    jitter_max_pm: Annotated[float, Between(0, 100000)] = 40.0
+    read_noise: Annotated[Range, Between(0, 1000)] = (0.0, 0.22)
+    contamination: Annotated[Range, Between(0, 1000)] = (0.0, 0.8)
+    contamination_nm: Annotated[Range, Between(0.01, 1e4)] = (0.7, 6.0)
+    patchiness: Annotated[Range, Between(0, 100)] = (0.2, 1.2)
+    texture: Annotated[Range, Between(0, 100)] = (0.0, 0.35)
     background: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in self.materials:
             get_material(name)
-        if not self.materials or not set(self.patterns) <= set(PATTERNS) or not self.patterns:
-            raise DefectStrainError(
-                f"conditions: got materials {self.materials} and patterns {self.patterns}, "
-                f"expected at least one of each, patterns among {', '.join(PATTERNS)}"
-            )
+        for name in ("materials", "patterns", "energy_kev", "frames"):
+            if not getattr(self, name):
+                raise DefectStrainError(f"Conditions.{name}: got none to draw from, expected some")
 
     def as_measured(self) -> Conditions:
         """The same materials under the conditions of common images.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 
-from ..config import Config
+from ..config import Between, Config, Length
 from ..materials import WSE2, get_material
 from ..types import CalibratedImage, FloatArray, IntArray, StrArray
 from .acquisition import ScanConfig, contamination, expose
@@ -45,9 +45,10 @@ class SimulationConfig(Config):
     crystal: CrystalConfig = field(default_factory=CrystalConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     scan: ScanConfig = field(default_factory=ScanConfig)
-    weights: tuple[float, ...] = ()
+    weights: Annotated[tuple[float, ...], Length(0, 6), Between(0, 100)] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.weights:
             return
         material = get_material(self.crystal.material)

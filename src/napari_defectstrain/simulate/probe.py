@@ -9,12 +9,13 @@ source. Coherent aberrations follow the notation of Krivanek: C1, A1, B2, A2, C3
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import scipy.fft
 
-from ..config import Config
-from ..types import DefectStrainError, FloatArray
+from ..config import Between, Config
+from ..types import FloatArray
 from ..units import electron_wavelength_pm
 
 FOCAL_NODES = 5
@@ -43,27 +44,20 @@ class ProbeConfig(Config):
         Root mean square thermal displacement of an atom per axis [pm]; blurs like the source.
     """
 
-    energy_kev: float = 80.0
-    semi_angle_mrad: float = 25.0
-    c1_pm: float = 0.0
-    a1_pm: float = 0.0
-    a1_deg: float = 0.0
-    b2_nm: float = 0.0
-    b2_deg: float = 0.0
-    a2_nm: float = 0.0
-    a2_deg: float = 0.0
-    c3_nm: float = 0.0
-    c5_mm: float = 0.0
-    focal_spread_pm: float = 2000.0
-    source_fwhm_pm: float = 105.0
-    thermal_pm: float = 6.0
-
-    def __post_init__(self) -> None:
-        if self.energy_kev <= 0 or self.semi_angle_mrad <= 0:
-            raise DefectStrainError(
-                f"probe: got {self.energy_kev} keV and {self.semi_angle_mrad} mrad, "
-                "expected both above 0"
-            )
+    energy_kev: Annotated[float, Between(1, 3000)] = 80.0
+    semi_angle_mrad: Annotated[float, Between(0.1, 500)] = 25.0
+    c1_pm: Annotated[float, Between(-1e7, 1e7)] = 0.0
+    a1_pm: Annotated[float, Between(-1e7, 1e7)] = 0.0
+    a1_deg: Annotated[float, Between(-10000, 10000)] = 0.0
+    b2_nm: Annotated[float, Between(-1e6, 1e6)] = 0.0
+    b2_deg: Annotated[float, Between(-10000, 10000)] = 0.0
+    a2_nm: Annotated[float, Between(-1e6, 1e6)] = 0.0
+    a2_deg: Annotated[float, Between(-10000, 10000)] = 0.0
+    c3_nm: Annotated[float, Between(-1e8, 1e8)] = 0.0
+    c5_mm: Annotated[float, Between(-100000, 100000)] = 0.0
+    focal_spread_pm: Annotated[float, Between(0, 1e7)] = 2000.0
+    source_fwhm_pm: Annotated[float, Between(0, 10000)] = 105.0
+    thermal_pm: Annotated[float, Between(0, 1000)] = 6.0
 
     @property
     def wavelength_pm(self) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..io import write_json, write_table, write_tiff
+from ..io.files import write_json, write_table, write_tiff
 from ..materials import DEFECT_ROLES, ROLES, get_material
 from ..types import IntArray, Progress, no_progress
 from .acquisition import ScanConfig, contamination, expose

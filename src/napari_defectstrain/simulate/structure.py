@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..config import Config
+from ..config import Between, Config, Length, OneOf
 from ..materials import get_material
 from ..types import BoolArray, DefectStrainError, FloatArray, IntArray
 from .lookalikes import LOOKALIKES, OTHER
-from .relaxation import Field, relaxation, superpose
-from .relaxed import relaxed_displacement
+from .relaxing import Field, relaxation, relaxed_displacement, superpose
 
 PATTERNS = ("whole", "edge", "holes", "twin", "grain", "1T'")
 _RIPPLES = 6
@@ -53,38 +53,34 @@ class CrystalConfig(Config):
     """
 
     material: str = "WSe2"
-    lattice_pm: float = 0.0
-    fractions: tuple[float, ...] = (0.056, 0.032, 0.056, 0.002)
-    spacing_change: tuple[float, ...] = (0.006, 0.012, -0.048, -0.080)
-    disorder_pm: float = 0.0
-    relaxed: tuple[str, ...] = ()
+    lattice_pm: Annotated[float, Between(0, 1000)] = 0.0
+    fractions: Annotated[tuple[float, ...], Length(4), Between(0, 1)] = (0.056, 0.032, 0.056, 0.002)
+    spacing_change: Annotated[tuple[float, ...], Length(4), Between(-0.9, 0.9)] = (
+        0.006,
+        0.012,
+        -0.048,
+        -0.080,
+    )
+    disorder_pm: Annotated[float, Between(0, 1000)] = 0.0
+    relaxed: Annotated[tuple[str, ...], Length(0, 4)] = ()
     relaxed_pristine: str = "pristine_9x9.extxyz"
-    lookalikes: tuple[float, ...] = ()
-    tilt_mrad: float = 0.0
-    tilt_deg: float = 0.0
-    ripple_mrad: float = 0.0
-    ripple_nm: float = 5.0
-    pattern: str = "whole"
+    lookalikes: Annotated[tuple[float, ...], Length(0, len(LOOKALIKES)), Between(0, 1)] = ()
+    tilt_mrad: Annotated[float, Between(-1000, 1000)] = 0.0
+    tilt_deg: Annotated[float, Between(-10000, 10000)] = 0.0
+    ripple_mrad: Annotated[float, Between(0, 1000)] = 0.0
+    ripple_nm: Annotated[float, Between(0.1, 10000)] = 5.0
+    pattern: Annotated[str, OneOf(PATTERNS)] = "whole"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.lattice_pm == 0:
             object.__setattr__(self, "lattice_pm", get_material(self.material).lattice_pm)
-        if len(self.fractions) != 4 or min(self.fractions) < 0 or sum(self.fractions) > 1:
+        if sum(self.fractions) > 1:
             raise DefectStrainError(
                 f"fractions: got {self.fractions}, expected four of XY, Y2, V1, V2 that sum "
                 "to at most 1"
             )
-        if len(self.relaxed) not in (0, 4):
-            raise DefectStrainError(
-                f"relaxed: got {len(self.relaxed)} names, expected none or four, of XY, Y2, V1, V2"
-            )
-        if self.pattern not in PATTERNS:
-            raise DefectStrainError(
-                f"pattern: got {self.pattern!r}, expected one of {', '.join(PATTERNS)}"
-            )
-        if self.lookalikes and (
-            len(self.lookalikes) != len(LOOKALIKES) or not 0 <= sum(self.lookalikes) <= 1
-        ):
+        if sum(self.lookalikes) > 1:
             raise DefectStrainError(
                 f"lookalikes: got {self.lookalikes}, expected none or {len(LOOKALIKES)} fractions "
                 f"that sum to at most 1: {', '.join(look.name for look in LOOKALIKES)}"

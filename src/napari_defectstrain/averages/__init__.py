@@ -1,0 +1,11 @@
+"""From sites to class averages: isolated defects, windows, registration, means with errors.
+
+`candidates` chooses defects, `patches` and `windows` cut them out, `align` registers, `outliers`
+decides which are left out and why, `average` means them; `purity` says what a stack is expected
+to hold, `choice` and `counts` serve hand-picking, `symmetry` averages over C3v. Imports
+`crystal`, `io` and the words.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,317 @@
+"""Class averages: windows around isolated columns, brought into the lattice frame and registered.
+
+Each window is interpolated once, from the raw image: the affine map of its image's lattice
+takes out scale, shear and rotation, its centre comes from the columns around it and then from
+registration against the defect-free average.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+
+from ..config import Between, Config
+from ..crystal.regions import Regions
+from ..materials import DEFECT_ROLES, ROLES
+from ..types import (
+    CalibratedImage,
+    ClassAverage,
+    ClassStack,
+    DefectStrainError,
+    FloatArray,
+    Progress,
+    Sites,
+    no_progress,
+)
+from .align import register_windows
+from .candidates import Candidates, find_candidates, find_neighbours, neighbours_of, thin_reference
+from .outliers import left_out
+from .patches import Patch, find_patches
+from .probe_width import ProbeWidths, probe_widths
+from .purity import expected_mixture, expected_purity
+from .windows import CORE_RADIUS, WindowFrame, WindowSource
+
+STACKED_ROLES = ("X2", *DEFECT_ROLES)
+"""Classes of identical columns; other is none, so it has no average."""
+
+MIN_GROUP = 50
+"""Defect-free windows that a group of like probes needs for a column profile of its own."""
+
+
+@dataclass(frozen=True)
+class AverageConfig(Config):
+    """Settings of class averages.
+
+    Parameters
+    ----------
+    shells : int
+        Shells of chalcogen columns around a window's centre that must be perfect, 0-3.
+    window_nm : float
+        Side of the windows [nm].
+    step_pm : float
+        Side of a pixel of the windows [pm].
+    max_reference : int
+        Defect-free windows at most; drawn at random. The paper has 437; the reference's error is
+        part of every class's strain, and defect-free windows cost nothing.
+    min_probability : float
+        Windows whose centre is less probable are left out.
+    outlier_sigma : float
+        Windows that differ from the others by more are left out (robust sigma), see `outliers`.
+    probe_tolerance : float
+        Images whose columns differ in width by more than this fraction belong to groups of their
+        own, see `probe_width`.
+    iterations : int
+        Rounds of registration.
+    margin_px : float
+        Least distance of a window from the border of its image [px].
+    """
+
+    shells: Annotated[int, Between(0, 3)] = 2
+    window_nm: Annotated[float, Between(1.5, 20)] = 2.6
+    step_pm: Annotated[float, Between(2, 50)] = 20.0
+    max_reference: Annotated[int, Between(1, 10**6)] = 1000
+    min_probability: Annotated[float, Between(0, 1)] = 0.9
+    outlier_sigma: Annotated[float, Between(2, 1e9)] = 5.0
+    probe_tolerance: Annotated[float, Between(0.01, 10)] = 0.07
+    iterations: Annotated[int, Between(0, 10)] = 2
+    margin_px: Annotated[float, Between(0, 1000)] = 3.0
+
+
+def stack_classes(
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+    config: AverageConfig,
+    a_pm: float,
+    rng: np.random.Generator,
+    progress: Progress = no_progress,
+    regions: Sequence[Regions | None] | None = None,
+    overconfidence: Sequence[float] | None = None,
+) -> dict[str, ClassStack]:
+    """Windows around the isolated columns of each class, in the lattice frame, registered.
+
+    Every window lies in one domain, and is turned into the lattice frame by that domain's lattice.
+    Intensities are in units of the mean metal column of their domain, above the hexagon centres
+    of the window (those outside the core, so that all classes are treated alike).
+
+    Parameters
+    ----------
+    images, sites : sequences of equal length
+        Images, and their columns with classes.
+    config : AverageConfig
+    a_pm : float
+        Lattice constant of the lattice frame [pm].
+    rng : numpy.random.Generator
+        Draws the defect-free reference windows.
+    progress : callable
+    regions : sequence of Regions or None, optional
+        Of each image; an image without them is taken as one domain.
+    overconfidence : sequence of float, `(K,)`, optional
+        How many times oftener than its probabilities say the detector gives a wrong class:
+        enters the expected purity.
+
+    Returns
+    -------
+    dict
+        A stack for the class X2 and for each class of defects with at least one window, in the
+        order of the roles. Windows left out stay in the stack, with a reason.
+
+    Raises
+    ------
+    DefectStrainError
+        If `images` and `sites` don't fit together, an image shows no lattice, or no defect-free
+        column is isolated.
+    """
+    names = _class_names(images, sites)
+    patches = find_patches(images, sites, a_pm, regions)
+    if not patches:
+        raise DefectStrainError(
+            "averaging: got no 2H domain in any image, expected at least one; check the regions"
+        )
+    frame = WindowFrame(a_pm, config.step_pm, config.window_nm)
+    found = find_candidates(images, sites, patches, frame, config.shells, config.margin_px)
+    if not ((found.class_index == 1) & (found.probability >= config.min_probability)).any():
+        raise DefectStrainError(
+            f"averaging: no defect-free column has {config.shells} perfect shells around it and a "
+            f"window of {config.window_nm:g} nm inside its domain; use fewer shells, smaller "
+            "windows or larger images"
+        )
+    found = thin_reference(found, config.max_reference, config.min_probability, a_pm, rng)
+    progress(0.05, "preparing images")
+    sources = _sources(found, patches, images, sites)
+    windows, centre_px, shift_pm = _registered(found, sources, frame, config, progress)
+    neighbours = find_neighbours(found, sites, patches)
+    widths = _widths(found, windows, frame, len(images), config)
+    reason = left_out(
+        found,
+        windows,
+        shift_pm,
+        neighbours,
+        frame,
+        config.min_probability,
+        config.outlier_sigma,
+        widths.typical_pm,
+    )
+    stacks = {}
+    wrong = np.ones(len(names)) if overconfidence is None else np.asarray(overconfidence)
+    for role in (ROLES.index(r) for r in STACKED_ROLES):
+        which = np.flatnonzero(found.class_index == role)
+        if len(which) == 0:
+            continue
+        stacks[names[role]] = ClassStack(
+            class_name=names[role],
+            windows=windows[which],
+            step_pm=config.step_pm,
+            a_pm=float(a_pm),
+            image_index=found.image_index[which],
+            site_index=found.site_index[which],
+            position_px=centre_px[which],
+            shift_pm=shift_pm[which],
+            probability=found.probability[which],
+            included=np.asarray(reason[which] == ""),
+            reason=reason[which],
+            probabilities=found.probabilities[which],
+            class_names=names,
+            overconfidence=float(wrong[role]),
+            group=widths.group[found.image_index[which]],
+            neighbours=neighbours_of(neighbours, which),
+        )
+    progress(1.0, "windows registered")
+    return stacks
+
+
+def _class_names(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> tuple[str, ...]:
+    if len(images) != len(sites) or len(images) == 0:
+        raise DefectStrainError(
+            f"averaging: got {len(images)} images and {len(sites)} tables of sites, expected as "
+            "many of each, and at least one"
+        )
+    names = sites[0].class_names
+    if any(s.class_names != names for s in sites) or len(names) != len(ROLES):
+        raise DefectStrainError(
+            f"averaging: got classes {sorted({s.class_names for s in sites})}, expected the same "
+            f"{len(ROLES)} for all images; average one material at a time"
+        )
+    return names
+
+
+def _sources(
+    found: Candidates,
+    patches: Sequence[Patch],
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+) -> dict[int, WindowSource]:
+    """A source for each patch that windows come from; those of one image share its pixels."""
+    sources: dict[int, WindowSource] = {}
+    shared: dict[int, FloatArray] = {}
+    for p in np.unique(found.patch_index).tolist():
+        patch = patches[p]
+        image, columns = images[patch.image_index], sites[patch.image_index]
+        metal = columns.position_px[columns.is_metal & patch.member]
+        known = shared.get(patch.image_index)
+        sources[p] = WindowSource.of(image.data, metal, patch.lattice, image.name, known)
+        shared[patch.image_index] = sources[p].coefficients
+    return sources
+
+
+def _registered(
+    found: Candidates,
+    sources: Mapping[int, WindowSource],
+    frame: WindowFrame,
+    config: AverageConfig,
+    progress: Progress,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Windows `(N, P, P)`, their centres [px] and the shifts that registration made [pm]."""
+    centre = found.centre_px.copy()
+    shift = np.zeros_like(centre)
+    trusted = (found.class_index == 1) & (found.probability >= config.min_probability)
+    mask = frame.outside(CORE_RADIUS)
+    rounds = config.iterations + 1
+    windows = np.empty((len(found), *frame.shape), dtype=np.float32)
+    for turn in range(rounds):
+        for i, (patch, source) in enumerate(sources.items()):
+            done = 0.1 + 0.85 * (turn + i / len(sources)) / rounds
+            progress(done, f"cutting windows, round {turn + 1} of {rounds}")
+            mine = np.flatnonzero(found.patch_index == patch)
+            windows[mine] = source.cut(centre[mine], frame)
+        if turn == config.iterations:
+            break
+        template = windows[trusted].mean(axis=0, dtype=float)
+        step = register_windows(windows, template, mask, frame.step_pm)
+        shift += step
+        for patch, source in sources.items():
+            mine = found.patch_index == patch
+            centre[mine] += step[mine] @ source.lattice.matrix.T
+    return windows, centre, shift
+
+
+def _widths(
+    found: Candidates,
+    windows: FloatArray,
+    frame: WindowFrame,
+    n_images: int,
+    config: AverageConfig,
+) -> ProbeWidths:
+    """Probe width of each image by its trusted defect-free windows."""
+    trusted = (found.class_index == 1) & (found.probability >= config.min_probability)
+    return probe_widths(
+        windows[trusted],
+        found.image_index[trusted],
+        n_images,
+        frame,
+        config.probe_tolerance,
+        MIN_GROUP,
+    )
+
+
+def average_stack(stack: ClassStack) -> ClassAverage:
+    """Mean of the included windows, its standard error, and what it is expected to hold.
+
+    One window alone has a mean but no standard error (NaN, and a warning).
+
+    Raises
+    ------
+    DefectStrainError
+        If no window is included.
+    """
+    n = stack.n
+    if n == 0:
+        raise DefectStrainError(
+            f"{stack.class_name}: all {len(stack.included)} windows are left out, expected at "
+            "least one; lower the probability threshold or the isolation"
+        )
+    windows = stack.windows[stack.included]
+    mean = windows.mean(axis=0, dtype=float)
+    if n == 1:
+        warnings.warn(
+            f"{stack.class_name}: one window only; its average has no standard error",
+            stacklevel=2,
+        )
+        sem = np.full(mean.shape, np.nan)
+    else:
+        sem = windows.std(axis=0, ddof=1, dtype=float) / np.sqrt(n)
+    purity = expected_purity(stack.probability[stack.included], stack.overconfidence)
+    return ClassAverage(
+        class_name=stack.class_name,
+        mean=mean,
+        sem=sem,
+        n=n,
+        n_excluded=len(stack.included) - n,
+        step_pm=stack.step_pm,
+        a_pm=stack.a_pm,
+        purity=purity,
+        contaminants=_contaminants(stack),
+    )
+
+
+def _contaminants(stack: ClassStack) -> dict[str, float]:
+    """Expected fraction of each other class among the included windows; none if not known."""
+    if stack.probabilities is None:
+        return {}
+    role = stack.class_names.index(stack.class_name)
+    mixture = expected_mixture(stack.probabilities[stack.included], role, stack.overconfidence)
+    named = zip(stack.class_names, mixture.tolist(), strict=True)
+    return {name: share for name, share in named if name != stack.class_name}

@@ -1,0 +1,5 @@
+"""The command line, one module a command: thin layers over `pipeline` and `output`."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

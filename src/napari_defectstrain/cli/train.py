@@ -1,0 +1,77 @@
+"""``defectstrain train``: weights from simulated images."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..io.files import read_settings
+from ..types import DefectStrainError, Progress
+
+
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``defectstrain train``."""
+    add = parser.add_argument
+    add(
+        "--config",
+        metavar="FILE",
+        help="settings (JSON), or the name of a recipe of the package (mx2); default settings "
+        "train WSe2 alone",
+    )
+    add("--out", type=Path, required=True, metavar="FILE", help="weights file (.safetensors)")
+    add("--steps", type=int, metavar="N", help="steps of the optimiser")
+    add("--minutes", type=float, metavar="M", help="end after so many minutes")
+    add("--seed", type=int, metavar="N", help="seed of everything random")
+    add("--workers", type=int, metavar="N", help="processes that simulate")
+    add("--device", help="auto, cpu, cuda or mps (cpu)")
+    add("--force", action="store_true", help="start anew, even if FILE or its checkpoint are there")
+
+
+def run_train(options: argparse.Namespace, progress: Progress) -> None:
+    """Train, or go on from the checkpoint beside the weights file."""
+    config_values = {} if options.config is None else _read_recipe(options.config)
+    from ..detect.network.config import TrainConfig  # checks settings before torch is imported
+
+    config = TrainConfig.from_dict(config_values, f"{options.config}: ")
+    names = ("steps", "minutes", "seed", "workers", "device")
+    given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
+    config = config.replace(**given)
+    out: Path = options.out
+    checkpoint = out.with_name(out.name + ".checkpoint")
+    if out.suffix != ".safetensors":
+        raise DefectStrainError(f"--out: got {out.name}, expected a name ending in .safetensors")
+    if out.exists() and not checkpoint.exists() and not options.force:
+        raise DefectStrainError(
+            f"--out: {out} exists and has no checkpoint to go on from; give another name or --force"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    from ..detect.training.loop import train
+
+    record = train(config, out, resume=not options.force, progress=progress, on_epoch=_say_epoch)
+    if record:
+        tqdm.write(f"{out}: {record[-1]['step']:.0f} steps, log in {out.name}.csv", file=sys.stdout)
+
+
+def _say_epoch(entry: Any) -> None:
+    f1 = []
+    for role in ("XY", "Y2", "V1", "V2"):
+        p, r = entry[f"precision_{role}"], entry[f"recall_{role}"]
+        f1.append(f"{role} {2 * p * r / max(p + r, 1e-9):.3f}")
+    minutes = entry["minutes"]
+    tqdm.write(
+        f"{minutes:7.1f} min  step {entry['step']:6.0f}  loss {entry['loss']:.4f}  F1 of windows: "
+        + ", ".join(f1),
+        file=sys.stdout,
+    )
+    sys.stdout.flush()
+
+
+def _read_recipe(name: str) -> dict[str, Any]:
+    with as_file(files("napari_defectstrain.detect.recipes")) as folder:
+        recipe = Path(folder) / f"{name}.json"
+        return read_settings(recipe if recipe.is_file() else Path(name))

@@ -1,0 +1,249 @@
+"""Column positions of class averages: all columns together, and what each window says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ...progress import subprogress
+from ...types import ClassAverage, ClassStack, FloatArray, Progress, no_progress
+from ..types import FLAGS, MODELS
+from .correction import column_bias, corrected, simulate_averages
+from .models import Start, fit_single, fit_start, fit_together
+from .probe_groups import combine, split_by_probe
+from .types import (
+    Alternative,
+    ColumnConfig,
+    ColumnFitModel,
+    ColumnMeasurement,
+    check_averages,
+)
+
+__all__ = [
+    "FLAGS",
+    "Alternative",
+    "ColumnConfig",
+    "ColumnFitModel",
+    "ColumnMeasurement",
+    "fit_columns",
+    "influence",
+    "measure_columns",
+]
+
+CHECK_PRIOR = 5.0
+START_TOLERANCE_PM = 0.3
+
+
+def fit_columns(
+    averages: Mapping[str, ClassAverage],
+    config: ColumnConfig | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, ColumnFitModel]:
+    """Positions of all columns of each class average.
+
+    Parameters
+    ----------
+    averages : mapping of class to ClassAverage
+        Of one lattice frame: equal size, step and lattice constant.
+    config : ColumnConfig, optional
+    progress : Progress
+
+    Returns
+    -------
+    dict of class to ColumnFitModel
+        In the order of `averages`. Columns are those of `lattice.ideal_sites` within the reported
+        radius, in its order: the same for all classes.
+
+    Raises
+    ------
+    DefectStrainError
+        If there is nothing to fit, the averages differ in their frame, hold NaN, or are too small.
+    """
+    config = config or ColumnConfig()
+    check_averages(averages, config)
+    if config.model == "gaussian":
+        return {name: fit_single(a, config) for name, a in averages.items()}
+    start = fit_start(averages, config, subprogress(progress, 0.0, 0.4))
+    return fit_together(averages, config, start, subprogress(progress, 0.4, 1.0))
+
+
+def influence(model: ColumnFitModel, stack: ClassStack) -> FloatArray:
+    """Influence of each window on each fitted position, `(N, 2M)` [pm].
+
+    The Gauss-Newton step from the fit of the average to that of the window alone, less its mean
+    over the windows (zero up to the fit's tolerance): the fit of the average of any sample of
+    windows is shifted by the sample's mean influence, to first order in that shift.
+
+    Parameters
+    ----------
+    model : ColumnFitModel
+        The fit of this stack's average.
+    stack : ClassStack
+        Only included windows count.
+
+    Returns
+    -------
+    array, `(N, 2M)`
+        Columns as ``position_pm.ravel()``; NaN where there is no position.
+    """
+    return _project(model.operator, model, stack)
+
+
+def measure_columns(
+    stacks: Mapping[str, ClassStack],
+    averages: Mapping[str, ClassAverage],
+    config: ColumnConfig | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, ColumnMeasurement]:
+    """Fit all columns of all class averages, with the covariance of the windows' scatter.
+
+    The covariance is the empirical ("sandwich") one: ``sum of outer(influence) / (N (N - 1))``.
+    It needs no model of the noise, holds for correlated pixels, jitter and registration, and is
+    NaN for a single window. The learnt profile is taken as known; its own error, from the
+    windows of all classes, is in `ColumnMeasurement.profile_shift_pm`.
+
+    Where the windows belong to groups of images of different probe width (`ClassStack.group`), the
+    average of each group is fitted with a profile of its own. The positions of a class are the
+    means of its groups', weighted by their windows: ``sum of (n_g / N) position_g``. Groups with
+    fewer than 5 windows of a class, or of the most numerous class, join the nearest
+    (`probe_groups.split_by_probe`).
+
+    Parameters
+    ----------
+    stacks, averages : mappings by class
+        Windows and their averages (`average.average_stack`); groups are averaged anew.
+    config : ColumnConfig, optional
+    progress : Progress
+
+    Returns
+    -------
+    dict of class to ColumnMeasurement
+        In the order of `averages`.
+
+    Raises
+    ------
+    DefectStrainError
+        As `fit_columns`.
+    """
+    config = config or ColumnConfig()
+    check_averages(averages, config)
+    groups = split_by_probe({name: stacks[name] for name in averages})
+    if len(groups) == 1:
+        return _measure_together(stacks, averages, config, progress)
+    measured = []
+    for done, group in enumerate(groups):
+        share = subprogress(progress, done / len(groups), (done + 1) / len(groups))
+        measured.append(_measure_together(group.stacks, group.averages(), config, share))
+    combined = combine(groups, measured)
+    return {name: combined[name] for name in averages}
+
+
+def _measure_together(
+    stacks: Mapping[str, ClassStack],
+    averages: Mapping[str, ClassAverage],
+    config: ColumnConfig,
+    progress: Progress,
+) -> dict[str, ColumnMeasurement]:
+    """Windows of one probe width: the model, its check, and the other models beside it."""
+    start = fit_start(averages, config, subprogress(progress, 0.0, 0.2))
+    models = checks = _fit(averages, config, start, subprogress(progress, 0.2, 0.4))
+    if config.model == "profile":
+        loose = CHECK_PRIOR * config.prior_sigma
+        other = config.replace(n_coefficients=config.check_coefficients, prior_sigma=loose)
+        checks = fit_together(averages, other, start, subprogress(progress, 0.4, 0.6))
+    fitted = {config.model: models}
+    if config.compare:
+        fitted |= {
+            m: _fit(averages, config.replace(model=m), start, subprogress(progress, 0.6, 0.8))
+            for m in MODELS
+            if m != config.model
+        }
+    biases = _biases(averages, config, start, fitted, subprogress(progress, 0.8, 0.95))
+    if config.model == "profile" and config.compare and not config.asymmetric:
+        free = config.replace(asymmetric=True)
+        fitted["asymmetric"] = fit_together(averages, free, start, subprogress(progress, 0.95, 1.0))
+        # the profile is a special case: what it would find on its own simulation is itself
+        biases["asymmetric"] = {n: np.zeros_like(m.fits.position_pm) for n, m in models.items()}
+    response = {m: {n: influence(f, stacks[n]) for n, f in by.items()} for m, by in fitted.items()}
+    covariance = np.zeros((len(next(iter(models.values())).profile_operator),) * 2)
+    for name, model in models.items():
+        by_window = _project(model.profile_operator, model, stacks[name])
+        covariance += by_window.T @ by_window
+    root = _square_root(covariance)
+    measured = {}
+    for name, model in models.items():
+        check_pm = checks[name].fits.position_pm
+        bias = biases[config.model][name] if config.correct else None
+        if bias is not None:
+            model, check_pm = corrected(model, bias), check_pm - bias
+        shifts = response[config.model][name]
+        measured[name] = ColumnMeasurement(
+            fits=replace(model.fits, covariance_pm2=windows_covariance(shifts)),
+            influence_pm=shifts,
+            profile_shift_pm=model.profile_gain @ root,
+            check_position_pm=check_pm,
+            model=model,
+            alternatives={
+                m: Alternative(by[name].fits.position_pm, biases[m][name], response[m][name])
+                for m, by in fitted.items()
+                if m != config.model
+            },
+            bias_pm=bias,
+            config=config,
+        )
+    progress(1.0, "Measured all columns")
+    return measured
+
+
+def _fit(
+    averages: Mapping[str, ClassAverage], config: ColumnConfig, start: Start, progress: Progress
+) -> dict[str, ColumnFitModel]:
+    if config.model == "gaussian":
+        return {name: fit_single(a, config) for name, a in averages.items()}
+    return fit_together(averages, config, start, progress)
+
+
+def _biases(
+    averages: Mapping[str, ClassAverage],
+    config: ColumnConfig,
+    start: Start,
+    fitted: Mapping[str, Mapping[str, ColumnFitModel]],
+    progress: Progress,
+) -> dict[str, dict[str, FloatArray]]:
+    """Bias of each model whose bias is asked for, on the structure that the profile finds."""
+    asked = [m for m in fitted if m != config.model or config.correct]
+    if not asked:
+        return {}
+    learnt = config.replace(model="profile")
+    structures = fitted.get("profile") or fit_together(averages, learnt, start, no_progress)
+    simulated = simulate_averages(structures, averages)
+    biases = {}
+    for done, model in enumerate(asked):
+        progress(done / len(asked), "Fitting a simulation of the columns")
+        alike = config.replace(model=model)
+        biases[model] = column_bias(structures, simulated, fitted[model], alike, start)
+    return biases
+
+
+def _project(operator: FloatArray, model: ColumnFitModel, stack: ClassStack) -> FloatArray:
+    windows = stack.windows[stack.included][:, model.pixel]
+    response = (windows - model.model) @ operator.T
+    return np.asarray(response - response.mean(axis=0))
+
+
+def windows_covariance(influence_pm: FloatArray) -> FloatArray:
+    """Covariance of an average's positions by the scatter of its windows, `(K, K)` [pm^2].
+
+    ``sum of outer(influence) / (N (N - 1))`` for influences `(N, K)` of mean zero; NaN for one.
+    """
+    n = len(influence_pm)
+    if n < 2:
+        return np.full((influence_pm.shape[1],) * 2, np.nan)
+    return np.asarray(influence_pm.T @ influence_pm / (n * (n - 1)))
+
+
+def _square_root(covariance: FloatArray) -> FloatArray:
+    value, vector = np.linalg.eigh(covariance)
+    return np.asarray(vector * np.sqrt(np.maximum(value, 0.0)))

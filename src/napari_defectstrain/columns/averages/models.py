@@ -1,0 +1,350 @@
+"""The three models of a class average's columns, each from averages to `ColumnFitModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ...types import BoolArray, ClassAverage, ColumnFits, FloatArray, IntArray, Progress
+from ..asymmetry import no_terms
+from ..noise import NoiseModel, fit_noise
+from ..profiles import ColumnProfile, FourierWindow, gaussian_profile, spline_profile
+from ..types import FLAGS
+from .crowded import Geometry, State, Structure, start_state
+from .joint import (
+    FULL_BLUR,
+    TRACELESS_BLUR,
+    JointFit,
+    Target,
+    classes_by_number,
+    fit_jointly,
+    target_of,
+)
+from .single import fit_single_gaussians
+from .types import ColumnConfig, ColumnFitModel, fit_radius_pm
+
+START_TOLERANCE_PM = 0.3
+
+
+def _geometry(average: ClassAverage, config: ColumnConfig, sigma_pm: float) -> Geometry:
+    nyquist = 0.5 / average.step_pm
+    window = FourierWindow(average.mean.shape[0], average.step_pm, min(1.1 / sigma_pm, nyquist))
+    return Geometry(
+        window,
+        average.a_pm,
+        fit_radius_pm(average, config),
+        1.5 * average.a_pm,
+        config.background_degree,
+    )
+
+
+@dataclass(frozen=True)
+class Start:
+    """Every class fitted by one Gaussian of its own width: where all other fits start.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    states : mapping of class to State
+    sigma_pm : float
+        Width of the Gaussian of the most numerous class.
+    noise : NoiseModel
+        Of single windows, all classes together.
+    variance : mapping of class to array, `(P,)`
+        The noise at the pixels of the fitted Gaussians.
+    """
+
+    geometry: Geometry
+    states: Mapping[str, State]
+    sigma_pm: float
+    noise: NoiseModel
+    variance: Mapping[str, FloatArray]
+
+    @property
+    def noise_variance(self) -> float:
+        """Variance of a pixel of mean weight: the harmonic mean of all."""
+        if self.noise.silent:
+            return 0.0
+        return float(1.0 / np.mean([np.mean(1.0 / v) for v in self.variance.values()]))
+
+
+def fit_start(
+    averages: Mapping[str, ClassAverage], config: ColumnConfig, progress: Progress
+) -> Start:
+    """Fit all columns of each class by Gaussians, roughly, and the noise around them."""
+    names = classes_by_number(averages)
+    sigma_pm = averages[names[0]].a_pm / 6.0
+    geometry = _geometry(averages[names[0]], config, sigma_pm)
+    states: dict[str, State] = {}
+    means: dict[str, FloatArray] = {}
+    for done, name in enumerate(names):
+        progress(done / len(names), f"Fitting the columns of {name}")
+        profile = gaussian_profile(sigma_pm)
+        target = _even_target(geometry, averages[name])
+        start = start_state(geometry, target.data, profile, profile.blur_pm2, config.min_weight)
+        joint = fit_jointly(
+            geometry,
+            {name: target},
+            {name: start},
+            profile,
+            np.arange(0),
+            config.prior_sigma,
+            max(config.tolerance_pm, START_TOLERANCE_PM),
+            config.max_iterations,
+            respond=False,
+        )
+        state = joint.states[name]
+        least = config.min_weight * np.mean(state.weight[geometry.is_metal])
+        states[name] = replace(state, empty=state.empty | (state.weight < least))
+        means[name] = target.data - joint.residual[name]
+        if done == 0:  # the most numerous class gives the width
+            width = max(float(state.blur_pm2[[0, 2]].mean()), geometry.window.step_pm**2)
+            sigma_pm = float(np.sqrt(width))
+    number = {n: averages[n].n for n in names}
+    scatter = {n: averages[n].sem[geometry.pixel] ** 2 * number[n] for n in names}
+    noise = fit_noise(means, scatter, number)
+    variance = {n: noise.variance(means[n]) for n in names}
+    return Start(geometry, states, sigma_pm, noise, variance)
+
+
+def _even_target(geometry: Geometry, average: ClassAverage) -> Target:
+    """An average whose pixels all weigh the same."""
+    sem = average.sem[geometry.pixel]
+    variance = float(np.mean(sem**2)) * average.n if np.all(np.isfinite(sem)) else 0.0
+    return Target(average.mean[geometry.pixel], average.n, variance, FULL_BLUR)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one model of all columns fits: which classes together, what is free, from where."""
+
+    geometry: Geometry
+    groups: list[list[str]]
+    profile: ColumnProfile
+    free: IntArray
+    prior_sigma: FloatArray
+    blur_basis: Mapping[str, FloatArray]
+    states: Mapping[str, State]
+
+
+def _plan(averages: Mapping[str, ClassAverage], config: ColumnConfig, start: Start) -> _Plan:
+    """All classes with one learnt profile, or each with a Gaussian of its own."""
+    sigma_pm, states = start.sigma_pm, start.states
+    if config.model == "gaussians":
+        profile = gaussian_profile(sigma_pm)
+        geometry = start.geometry.with_cutoff(profile.cutoff_per_pm)
+        bases = dict.fromkeys(averages, FULL_BLUR)
+        groups = [[n] for n in averages]
+        return _Plan(geometry, groups, profile, np.arange(0), np.zeros(0), bases, states)
+    shape = (config.n_coefficients, config.cutoff_sigma, config.information_limit_per_pm)
+    profile = spline_profile(sigma_pm, *shape, _first_spot(start.geometry.a_pm))
+    width = np.array([sigma_pm**2, 0.0, sigma_pm**2])
+    states = {n: replace(s, blur_pm2=s.blur_pm2 - width) for n, s in states.items()}
+    reference = classes_by_number(averages)[0]
+    bases = {n: TRACELESS_BLUR if n == reference else FULL_BLUR for n in averages}
+    free = _free_coefficients(profile, start.geometry.a_pm)
+    prior = np.full(len(free), config.prior_sigma)
+    if config.asymmetric:
+        terms = no_terms(config.n_asymmetry, _first_spot(start.geometry.a_pm))
+        number = len(terms.coefficient)
+        free = np.concatenate([free, len(profile.coefficient) + np.arange(number)])
+        prior = np.concatenate([prior, np.full(number, config.asymmetry_sigma)])
+        profile = replace(profile, asymmetry=terms)
+    geometry = start.geometry.with_cutoff(profile.cutoff_per_pm)
+    return _Plan(geometry, [list(averages)], profile, free, prior, bases, states)
+
+
+def fit_together(
+    averages: Mapping[str, ClassAverage],
+    config: ColumnConfig,
+    start: Start,
+    progress: Progress,
+    respond: bool = True,
+) -> dict[str, ColumnFitModel]:
+    """All columns of all classes: one learnt profile, or one Gaussian for each class.
+
+    Parameters
+    ----------
+    averages : mapping of class to ClassAverage
+    config : ColumnConfig
+    start : Start
+        Of these averages, or of much the same: a simulation of their fit.
+    progress : Progress
+    respond : bool
+        Whether operators and covariances are wanted; without them they have no pixels.
+    """
+    plan = _plan(averages, config, start)
+    noise = start.noise_variance
+    found: dict[str, ColumnFitModel] = {}
+    for done, group in enumerate(plan.groups):
+        progress(done / len(plan.groups), "Fitting all columns together")
+        targets = {
+            n: target_of(plan.geometry, averages[n], plan.blur_basis[n], start.variance[n], noise)
+            for n in group
+        }
+        joint = fit_jointly(
+            plan.geometry,
+            targets,
+            {n: plan.states[n] for n in group},
+            plan.profile,
+            plan.free,
+            plan.prior_sigma,
+            config.tolerance_pm,
+            config.max_iterations,
+            respond,
+        )
+        for name in group:
+            found[name] = _report(plan, averages[name], joint, config, start.noise)
+    progress(1.0, "Fitted all columns")
+    return {name: found[name] for name in averages}
+
+
+def _first_spot(a_pm: float) -> float:
+    """Frequency of the {10} spots [1/pm]."""
+    return float(2.0 / (np.sqrt(3.0) * a_pm))
+
+
+def _free_coefficients(profile: ColumnProfile, a_pm: float) -> IntArray:
+    """All coefficients but the last, zero, and the one that matters most at the {10} spots.
+
+    A common factor of weights and profile is arbitrary. It is tied where the data are strongest:
+    the integral, T(0), is nearly hidden by the background.
+    """
+    spot = profile.basis(np.array([_first_spot(a_pm)]))[0]
+    return np.delete(np.arange(len(spot) - 1), int(np.argmax(spot)))
+
+
+def _report(
+    plan: _Plan,
+    average: ClassAverage,
+    joint: JointFit,
+    config: ColumnConfig,
+    noise: NoiseModel,
+) -> ColumnFitModel:
+    """The columns far enough from the rim, with their response to the pixels."""
+    name, geometry = average.class_name, plan.geometry
+    state = joint.states[name]
+    shown = _shown(geometry.site_pm, geometry.radius_pm - config.rim_pm)
+    operator, gain, profile_operator = _response(state, shown, joint, name)
+    flag = _flags(state, geometry, shown, joint.converged, config)
+    sem = np.nan_to_num(average.sem[geometry.pixel][: operator.shape[1]])
+    fits = ColumnFits(
+        class_name=name,
+        site_pm=geometry.site_pm[shown],
+        is_metal=geometry.is_metal[shown],
+        position_pm=_positions(state.position_pm[shown], flag),
+        covariance_pm2=(operator * sem**2) @ operator.T,
+        weight=state.weight[shown] / np.mean(state.weight[shown & geometry.is_metal]),
+        flag=flag,
+    )
+    return ColumnFitModel(
+        fits=fits,
+        profile=joint.profile.normalised().with_blur(state.blur_pm2),
+        operator=operator,
+        pixel=geometry.pixel,
+        model=average.mean[geometry.pixel] - joint.residual[name],
+        profile_gain=gain,
+        profile_operator=profile_operator,
+        structure=Structure(
+            geometry, state, joint.profile, plan.free, plan.blur_basis[name], shown
+        ),
+        noise=noise,
+    )
+
+
+def _response(
+    state: State, shown: BoolArray, joint: JointFit, name: str
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """How the reported positions, and the profile, follow the pixels; NaN for empty columns."""
+    if name not in joint.linearised:
+        return (np.zeros((2 * int(shown.sum()), 0)),) * 2 + (np.zeros((0, 0)),)
+    part = joint.linearised[name]
+    place = np.cumsum(~state.empty) - 1
+    n_free = int((~state.empty).sum())
+    rows = np.stack([place[shown], place[shown] + n_free], axis=1).ravel()
+    empty = np.repeat(state.empty[shown], 2)
+    inverse = np.where(empty[:, None], np.nan, part.inverse[rows])
+    gain = np.where(empty[:, None], np.nan, part.gain[rows])
+    return inverse @ part.jacobian, gain, joint.profile_inverse @ part.projected
+
+
+def _shown(site_pm: FloatArray, radius_pm: float) -> BoolArray:
+    return np.asarray(np.hypot(*site_pm.T) <= radius_pm + 1e-6)
+
+
+def _flags(
+    state: State, geometry: Geometry, shown: BoolArray, converged: bool, config: ColumnConfig
+) -> IntArray:
+    flag = np.full(int(shown.sum()), 0 if converged else FLAGS["not_converged"])
+    position = state.position_pm
+    shift = np.hypot(*(position - geometry.site_pm).T)[shown]
+    flag |= np.where(shift > config.max_shift_pm, FLAGS["at_bound"], 0)
+    flag |= np.where(state.empty[shown], FLAGS["low_signal"], 0)
+    outside = np.hypot(*position[shown].T) > geometry.radius_pm
+    flag |= np.where(outside, FLAGS["outside"], 0)
+    close = _crowded(position, ~state.empty, config)[shown]
+    flag |= np.where(close, FLAGS["overlapping"], 0)
+    return flag
+
+
+def _positions(position_pm: FloatArray, flag: IntArray) -> FloatArray:
+    """Positions, NaN where a flag other than ``overlapping`` is raised."""
+    bad = (flag & ~FLAGS["overlapping"]) != 0
+    return np.where(bad[:, None], np.nan, position_pm)
+
+
+def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
+    """The paper's fit: every column on its own."""
+    sigma_pm = average.a_pm / 6.0
+    geometry = _geometry(average, config, sigma_pm)
+    shown = _shown(geometry.site_pm, geometry.radius_pm - config.rim_pm)
+    site, is_metal = geometry.site_pm[shown], geometry.is_metal[shown]
+    single = fit_single_gaussians(
+        average.mean, average.step_pm, site, config.single_radius_pm, sigma_pm
+    )
+    # Alone, an empty column's pixels hold the tails of its neighbours, which a Gaussian may or
+    # may not fit: whether it is empty is for all columns together to say
+    profile = gaussian_profile(sigma_pm)
+    together = start_state(
+        geometry, average.mean[geometry.pixel], profile, profile.blur_pm2, config.min_weight
+    )
+    empty, converged = together.empty[shown], single.converged & ~together.empty[shown]
+    weight = np.where(converged, single.weight / np.mean(single.weight[is_metal & converged]), 0.0)
+    flag = np.zeros(len(site), dtype=np.intp)
+    flag |= np.where(converged | empty, 0, FLAGS["not_converged"])
+    shift = np.hypot(*(np.nan_to_num(single.position_pm) - site).T)
+    flag |= np.where(converged & (shift > config.max_shift_pm), FLAGS["at_bound"], 0)
+    flag |= np.where(empty | (converged & (weight < config.min_weight)), FLAGS["low_signal"], 0)
+    flag |= np.where(_crowded(single.position_pm, converged, config), FLAGS["overlapping"], 0)
+    position = _positions(single.position_pm, flag)
+    operator = np.where(np.isnan(position.ravel())[:, None], np.nan, single.operator)
+    sem = np.nan_to_num(average.sem[single.pixel])
+    return ColumnFitModel(
+        fits=ColumnFits(
+            class_name=average.class_name,
+            site_pm=site,
+            is_metal=is_metal,
+            position_pm=position,
+            covariance_pm2=(operator * sem**2) @ operator.T,
+            weight=weight,
+            flag=flag,
+        ),
+        profile=None,
+        operator=operator,
+        pixel=single.pixel,
+        model=single.model,
+        profile_gain=np.zeros((len(operator), 0)),
+        profile_operator=np.zeros((0, int(single.pixel.sum()))),
+    )
+
+
+def _crowded(position_pm: FloatArray, good: BoolArray, config: ColumnConfig) -> BoolArray:
+    """Good columns that have another one closer than allowed, `(M,)`."""
+    close = np.zeros(len(position_pm), dtype=bool)
+    if int(good.sum()) > 1:
+        distance = cKDTree(position_pm[good]).query(position_pm[good], k=2)[0][:, 1]
+        close[good] = distance < config.min_distance_pm
+    return close

@@ -1,0 +1,9 @@
+"""Fits of every column of whole images by maximum likelihood, neighbours included.
+
+`measure` chains them; `rendering`, `derivatives`, `system` and `steps` are the fit's parts,
+`background` and `noise` what lies under and over the columns.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,342 @@
+"""Patches around columns: what a pixel says of the column's weight and place.
+
+A profile is a short sum of products of a function of y and one of x (singular value decomposition),
+so that its values at any sub-pixel offset, and its derivatives, come from two short tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.interpolate import make_interp_spline
+
+from ...types import FloatArray, IntArray
+from ..profiles import ColumnProfile
+from .background import SplineSurface
+
+REACH_SIGMA = 3.5
+"""Half the side of a patch: beyond it a pixel says less than 1e-3 of what is known of a place. What
+a pixel is expected to be knows no such limit, so that nothing is biased by it."""
+
+PHASES = 32
+NODES_PER_SIGMA = 8
+RANK_TOLERANCE = 1e-3
+MAX_RANK = 5
+CHUNK = 128  # columns at a time: their patches stay in the cache
+ALL = slice(None)
+PAIR_REACH_SIGMA = 6.0
+"""Columns farther apart hardly share what pixels say: ``exp(-(6/2)^2) = 1e-4``."""
+
+
+class SeparableProfile:
+    """A profile and its derivatives on patches of pixels, at any sub-pixel offset.
+
+    Parameters
+    ----------
+    profile : ColumnProfile
+        In pixels, x and y (down) of the image.
+    sigma_px : float
+        Its width.
+    dtype : dtype
+        Of the patches.
+    """
+
+    def __init__(
+        self, profile: ColumnProfile, sigma_px: float, dtype: npt.DTypeLike = np.float32
+    ) -> None:
+        self.half = int(np.ceil(REACH_SIGMA * sigma_px))
+        self.dtype = np.dtype(dtype)
+        step = sigma_px / NODES_PER_SIGMA
+        n = int(np.ceil((self.half + 1.0) / step)) + 3
+        node = np.arange(-n, n + 1) * step
+        left, size, right = np.linalg.svd(_sampled(profile, node))
+        rank = int(np.clip(np.sum(size > RANK_TOLERANCE * size[0]), 1, MAX_RANK))
+        root = np.sqrt(size[:rank])
+        self._tables = [
+            _tabulate(node, left[:, :rank] * root, self.half),
+            _tabulate(node, right[:rank].T * root, self.half),
+        ]
+
+    def factors(self, position: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
+        """The functions of y and x on the patch of each column.
+
+        Parameters
+        ----------
+        position : array, `(N, 2)`
+            (y, x) [px].
+
+        Returns
+        -------
+        centre : array of int, `(N, 2)`
+            Central pixel of each patch.
+        along_y, along_x : arrays, `(N, 2, K, P)`
+            Values, and derivatives by the column's position, of the K functions.
+        """
+        centre = np.rint(position).astype(np.intp)
+        offset = position - centre  # the column relative to the central pixel, [-0.5, 0.5]
+        parts = []
+        for axis in (0, 1):
+            place = offset[:, axis] * PHASES
+            phase = np.rint(place).astype(np.intp)
+            t = ((place - phase) / PHASES)[:, None, None, None]
+            table = self._tables[axis][phase + PHASES // 2]  # (n, 4, k, p): derivatives 0 to 3
+            value = table[:, 0] + t[:, 0] * (table[:, 1] + t[:, 0] * 0.5 * table[:, 2])
+            by = table[:, 1] + t[:, 0] * (table[:, 2] + t[:, 0] * 0.5 * table[:, 3])
+            parts.append(np.stack([value, by], axis=1).astype(self.dtype))
+        return centre, parts[0], parts[1]
+
+
+def _sampled(profile: ColumnProfile, node: FloatArray) -> FloatArray:
+    """The profile at ``(node, node)``, rows y."""
+    period = 4.0 * node[-1]
+    n = int(np.ceil(profile.cutoff_per_pm * period))
+    k = np.arange(-n, n + 1) / period
+    transfer = profile.transfer(k[None, :], k[:, None]) / period**2
+    phase = np.exp(2j * np.pi * node[:, None] * k)
+    return np.asarray((phase @ transfer @ phase.T).real)
+
+
+def _tabulate(node: FloatArray, function: FloatArray, half: int) -> FloatArray:
+    """Values and three derivatives by the column's offset, `(phase, 4, K, P)`."""
+    spline = make_interp_spline(node, function, k=5)
+    offset = np.arange(-(PHASES // 2), PHASES // 2 + 1) / PHASES
+    place = np.arange(-half, half + 1) - offset[:, None]
+    rows = [(-1) ** order * spline(place, nu=order) for order in range(4)]
+    return np.moveaxis(np.stack(rows, axis=1), 3, 2)
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Derivatives of an image by each column's weight, y and x, on patches.
+
+    Parameters
+    ----------
+    centre : array of int, `(N, 2)`
+    along_y, along_x : arrays, `(N, 2, K, P)`
+        See `SeparableProfile.factors`.
+    weight : array, `(N,)`
+        Of the columns; the derivatives by y and x are proportional to it.
+    """
+
+    centre: IntArray
+    along_y: FloatArray
+    along_x: FloatArray
+    weight: FloatArray
+
+    @classmethod
+    def of(cls, separable: SeparableProfile, position: FloatArray, weight: FloatArray) -> Patches:
+        """Patches around columns."""
+        return cls(*separable.factors(position), weight.astype(separable.dtype))
+
+    @property
+    def half(self) -> int:
+        """Pixels on each side of the central one."""
+        return int(self.along_y.shape[3]) // 2
+
+    @property
+    def rank(self) -> int:
+        """Number of products of functions of y and x."""
+        return int(self.along_y.shape[2])
+
+    def cut(self, image: FloatArray) -> FloatArray:
+        """The patches of an image, `(N, P, P)`; zero outside of it."""
+        side = 2 * self.half + 1
+        corner = self.centre - self.half
+        last = np.array(image.shape) - side
+        crossing = np.flatnonzero(((corner < 0) | (corner > last)).any(axis=1))
+        if len(crossing) == len(corner):
+            return self._across(image, corner)
+        inner = np.clip(corner, 0, last)
+        result = sliding_window_view(image, (side, side))[inner[:, 0], inner[:, 1]]
+        result[crossing] = self._across(image, corner[crossing])
+        return np.asarray(result)
+
+    def _across(self, image: FloatArray, corner: IntArray) -> FloatArray:
+        """Patches that cross the border."""
+        offset = np.arange(2 * self.half + 1)
+        row, column = corner[:, :1] + offset, corner[:, 1:] + offset
+        height, width = image.shape
+        inside_y, inside_x = (row >= 0) & (row < height), (column >= 0) & (column < width)
+        row, column = np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)
+        value = image[row[:, :, None], column[:, None, :]]
+        return np.asarray(np.where(inside_y[:, :, None] & inside_x[:, None, :], value, 0))
+
+    def project(self, image: FloatArray) -> FloatArray:
+        """Sum of an image times each derivative, `(N, 3)`."""
+        return self.project_cut(self.cut(image))
+
+    def project_cut(self, cut: FloatArray) -> FloatArray:
+        """The same of patches that are cut already."""
+        n, _, rank, side = self.along_y.shape
+        rows = self.along_y.reshape(n, 2 * rank, side) @ cut
+        both = rows @ self.along_x.reshape(n, 2 * rank, side).transpose(0, 2, 1)
+        both = both.reshape(n, 2, rank, 2, rank).diagonal(axis1=2, axis2=4).sum(axis=-1)
+        found = np.stack([both[:, 0, 0], both[:, 1, 0], both[:, 0, 1]], axis=1)
+        found[:, 1:] *= self.weight[:, None]
+        return np.asarray(found, dtype=float)
+
+    def derivatives(
+        self, which: slice | IntArray, rows: slice = ALL, columns: slice = ALL
+    ) -> FloatArray:
+        """Every derivative of some columns at pixels of their patches, `(n, 3, rows, columns)`."""
+        y = self.along_y[:, :, :, rows][which]
+        x = self.along_x[:, :, :, columns][which]
+        scale = self.weight[which, None, None, None]
+        result = np.empty((len(y), 3, y.shape[3], x.shape[3]), dtype=y.dtype)
+        if y.shape[2] == 1:  # a Gaussian: one product
+            scaled = y * scale
+            np.multiply(y[:, 0, 0, :, None], x[:, 0], out=result[:, 0])
+            np.multiply(scaled[:, 1, 0, :, None], x[:, 0], out=result[:, 1])
+            np.multiply(scaled[:, 0, 0, :, None], x[:, 1], out=result[:, 2])
+            return result
+        y = y.swapaxes(2, 3)
+        np.matmul(y[:, 0], x[:, 0], out=result[:, 0])
+        np.matmul(scale[:, 0] * y[:, 1], x[:, 0], out=result[:, 1])
+        np.matmul(scale[:, 0] * y[:, 0], x[:, 1], out=result[:, 2])
+        return result
+
+
+@dataclass(frozen=True)
+class Information:
+    """Fisher information of weights and positions: blocks of columns and of pairs.
+
+    Parameters
+    ----------
+    block : array, `(N, 3, 3)`
+        Of each column's weight, y and x.
+    first, second : arrays of int, `(E,)`
+        Pairs of columns, each once.
+    pair : array, `(E, 3, 3)`
+        Rows the first's parameters, columns the second's.
+    coupling : array, `(N, 3, S)`
+        With the background's splines around each column.
+    spline : array of int, `(N, S)`
+        Which splines these are.
+    """
+
+    block: FloatArray
+    first: IntArray
+    second: IntArray
+    pair: FloatArray
+    coupling: FloatArray
+    spline: IntArray
+
+
+def information(
+    patches: Patches, weight_image: FloatArray, pairs: IntArray, surface: SplineSurface
+) -> Information:
+    """Information of all columns.
+
+    Parameters
+    ----------
+    patches : Patches
+    weight_image : array, `(H, W)`
+        One over the variance of each pixel.
+    pairs : array of int, `(E, 2)`
+        Columns close enough to share pixels.
+    surface : SplineSurface
+        The background.
+    """
+    weight = patches.cut(weight_image)
+    by_y, by_x, spline = surface.around(patches.centre, patches.half)
+    blocks = _separable_blocks if patches.rank == 1 else _blocks
+    block, coupling = blocks(patches, weight, by_y, by_x)
+    pairs, pair = _pair_blocks(patches, weight, pairs)
+    return Information(block, pairs[:, 0], pairs[:, 1], pair, coupling, spline)
+
+
+def _blocks(
+    patches: Patches, weight: FloatArray, by_y: FloatArray, by_x: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Information of each column, and its coupling to the splines around it."""
+    n = len(weight)
+    block = np.empty((n, 3, 3))
+    coupling = np.empty((n, 3, by_y.shape[2], by_x.shape[2]))
+    for start in range(0, n, CHUNK):
+        part = slice(start, start + CHUNK)
+        by = patches.derivatives(part)
+        weighted = by * weight[part, None]
+        m = len(by)
+        block[part] = weighted.reshape(m, 3, -1) @ by.reshape(m, 3, -1).swapaxes(1, 2)
+        coupling[part] = by_y[part, None].swapaxes(2, 3) @ weighted @ by_x[part, None]
+    return block, coupling.reshape(n, 3, -1)
+
+
+def _separable_blocks(
+    patches: Patches, weight: FloatArray, by_y: FloatArray, by_x: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """The same for one product of functions of y and of x: a fraction of the work."""
+    y, x = patches.along_y[:, :, 0], patches.along_x[:, :, 0]
+    (yy, xx) = (np.stack([f[:, 0] ** 2, f[:, 0] * f[:, 1], f[:, 1] ** 2], axis=1) for f in (y, x))
+    table = (yy @ weight @ xx.swapaxes(1, 2)).astype(float)
+    w = patches.weight.astype(float)
+    n, ky, kx = len(w), by_y.shape[2], by_x.shape[2]
+    block = np.empty((n, 3, 3))
+    block[:, 0, 0] = table[:, 0, 0]
+    block[:, 0, 1] = block[:, 1, 0] = w * table[:, 1, 0]
+    block[:, 0, 2] = block[:, 2, 0] = w * table[:, 0, 1]
+    block[:, 1, 1] = w * w * table[:, 2, 0]
+    block[:, 2, 2] = w * w * table[:, 0, 2]
+    block[:, 1, 2] = block[:, 2, 1] = w * w * table[:, 1, 1]
+    rows = (y[:, :, None] * by_y.swapaxes(1, 2)[:, None]).reshape(n, 2 * ky, -1)
+    columns = (x[:, :, None] * by_x.swapaxes(1, 2)[:, None]).reshape(n, 2 * kx, -1)
+    both = (rows @ weight @ columns.swapaxes(1, 2)).reshape(n, 2, ky, 2, kx).astype(float)
+    coupling = np.stack([both[:, 0, :, 0], both[:, 1, :, 0], both[:, 0, :, 1]], axis=1)
+    coupling[:, 1:] *= w[:, None, None, None]
+    return block, coupling.reshape(n, 3, -1)
+
+
+def _pair_blocks(
+    patches: Patches, weight: FloatArray, pairs: IntArray
+) -> tuple[IntArray, FloatArray]:
+    """Overlaps of patches; pairs with the same displacement of whole pixels at once."""
+    side = weight.shape[1]
+    shift = patches.centre[pairs[:, 1]] - patches.centre[pairs[:, 0]]
+    swap = (shift[:, 0] < 0) | ((shift[:, 0] == 0) & (shift[:, 1] < 0))
+    pairs = np.where(swap[:, None], pairs[:, ::-1], pairs)
+    shift = np.where(swap[:, None], -shift, shift)
+    blocks = np.zeros((len(pairs), 3, 3))
+    key = shift[:, 0] * (4 * side) + shift[:, 1]
+    order = np.argsort(key, kind="stable")
+    starts = np.flatnonzero(np.diff(key[order], prepend=np.iinfo(int).min))
+    for group in np.split(order, starts[1:]):
+        if len(group) == 0:
+            continue
+        dy, dx = shift[group[0]]
+        if dy >= side or abs(dx) >= side:
+            continue
+        here = np.s_[dy:], np.s_[max(dx, 0) : side + min(dx, 0)]
+        there = np.s_[: side - dy], np.s_[max(-dx, 0) : side + min(-dx, 0)]
+        shared = weight[:, *here][pairs[group, 0]]
+        blocks[group] = _overlap(patches, shared, pairs[group], here, there)
+    return pairs, blocks
+
+
+def _overlap(
+    patches: Patches,
+    weight: FloatArray,
+    pairs: IntArray,
+    here: tuple[slice, slice],
+    there: tuple[slice, slice],
+) -> FloatArray:
+    """Information that pairs of columns share, `(n, 3, 3)`, by the pixels in both patches."""
+    first, second = pairs.T
+    n = len(pairs)
+    if patches.rank > 1:
+        one = patches.derivatives(first, *here) * weight[:, None]
+        two = patches.derivatives(second, *there)
+        return np.asarray(one.reshape(n, 3, -1) @ two.reshape(n, 3, -1).swapaxes(1, 2))
+    by = []
+    for along, mine, yours in zip((patches.along_y, patches.along_x), here, there, strict=True):
+        one, two = along[:, :, 0, mine][first], along[:, :, 0, yours][second]
+        by.append((one[:, :, None] * two[:, None]).reshape(n, 4, -1))
+    table = (by[0] @ weight @ by[1].swapaxes(1, 2)).reshape(n, 2, 2, 2, 2)
+    # of (y of the first, y of the second, x of the first, x of the second): values or derivatives
+    index = np.array([[0, 0], [1, 0], [0, 1]])  # weight, y, x: which of (y, x) is a derivative
+    block = table[:, index[:, None, 0], index[None, :, 0], index[:, None, 1], index[None, :, 1]]
+    scale = np.stack([np.ones(n), patches.weight[first], patches.weight[first]], axis=1)
+    other = np.stack([np.ones(n), patches.weight[second], patches.weight[second]], axis=1)
+    return np.asarray(block * scale[:, :, None] * other[:, None, :])

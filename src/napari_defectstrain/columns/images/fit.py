@@ -1,0 +1,356 @@
+"""All columns of an image at once: maximum likelihood by Fisher scoring.
+
+Minimised is the Poisson deviance of raw counts, or least squares with the variance as a line of the
+intensity: in both cases the gradient is ``sum (data - model) / variance * derivative``, and the
+expected second derivative ``sum derivative * derivative / variance`` (Wedderburn 1974,
+doi:10.1093/biomet/61.3.439).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from ...types import BoolArray, FloatArray, IntArray, Progress
+from .background import SplineSurface
+from .derivatives import PAIR_REACH_SIGMA, Information, Patches, SeparableProfile, information
+from .noise import estimate_noise
+from .rendering import ColumnRenderer, ComplexArray, Shape, SpreadPoints
+from .steps import FreeShape, Steadying, typical_step
+from .system import NormalEquations
+from .types import ImageColumnConfig, NoiseModel
+
+MAX_STEP_SIGMA = 0.5
+REBUILD_SIGMA = 0.04
+STALE = 5  # iterations after which the normal equations are formed anew for the stragglers
+SOLVE_TOLERANCE = 1e-2
+SHAPE_TOLERANCE = 1e-3
+SWIFT_STEPS = 3
+RIM_SIGMA = 5.0
+RIM_PART = 6
+LEAST_SIGNIFICANCE = 3.0
+BRIGHT_PERCENTILE = 75.0
+MAX_SHAPE_STEP = 0.3
+MAX_WEIGHT_STEP = 0.5
+WORSE = 2.0
+MORE_DAMPING = 10.0
+MERGED_SIGMA = 2.0
+MERGED_DAMPING = 100.0
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """An image to fit: its pixels, and which of them count.
+
+    Parameters
+    ----------
+    data : array, `(H, W)`
+        Zero where it doesn't count.
+    good : array, `(H, W)`
+        1 where a pixel counts, 0 elsewhere.
+    """
+
+    data: FloatArray
+    good: FloatArray
+
+
+@dataclass(frozen=True)
+class ImageState:
+    """Parameters of the columns of an image.
+
+    Parameters
+    ----------
+    position : array, `(N, 2)`
+        (y, x) [px].
+    weight : array, `(N,)`
+        Integrated intensity.
+    background : array, `(ny, nx)`
+        Coefficients of the surface.
+    shape : Shape
+    empty : array of bool, `(N,)`
+        Columns whose positions are held.
+    """
+
+    position: FloatArray
+    weight: FloatArray
+    background: FloatArray
+    shape: Shape
+    empty: BoolArray
+
+
+@dataclass(frozen=True)
+class ImageFit:
+    """Where a fit ended.
+
+    Parameters
+    ----------
+    state : ImageState
+    information : Information
+        Of the columns, at the end.
+    noise : NoiseModel
+    moved : array, `(N,)`
+        Last step of each column [px].
+    """
+
+    state: ImageState
+    information: Information
+    noise: NoiseModel
+    moved: FloatArray
+
+
+def _inner(shape: tuple[int, ...], rim: float, dtype: npt.DTypeLike) -> FloatArray:
+    """1 far enough from the border, where no column outside of the image sheds light; 0 else."""
+    inner = np.zeros(shape, dtype=dtype)
+    y, x = (int(min(rim, n // RIM_PART)) for n in shape)
+    inner[y : shape[0] - y, x : shape[1] - x] = 1.0
+    return inner
+
+
+class ImageFitter:
+    """Fits all columns of one image.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    start : array, `(N, 2)`
+        (y, x) of the columns [px].
+    sigma_px, cutoff_per_px : float
+        Width of the columns, and where their transfer function ends.
+    surface : SplineSurface
+    config : ImageColumnConfig
+    """
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        start: FloatArray,
+        sigma_px: float,
+        cutoff_per_px: float,
+        surface: SplineSurface,
+        config: ImageColumnConfig,
+    ) -> None:
+        self.pixels = pixels
+        self.start = start
+        self.sigma = sigma_px
+        self.surface = surface
+        self.config = config
+        dtype = pixels.data.dtype
+        self.renderer = ColumnRenderer(pixels.data.shape, sigma_px, cutoff_per_px, dtype)
+        reach = PAIR_REACH_SIGMA * sigma_px
+        self.inner = _inner(pixels.data.shape, RIM_SIGMA * sigma_px, dtype)
+        self.negligible = 1e-7 * float(np.var(pixels.data[::3, ::3])) * pixels.data.size
+        tree = cKDTree(start)
+        self.pairs: IntArray = tree.query_pairs(reach, output_type="ndarray")
+        self.merged = np.zeros(len(start), dtype=bool)
+        self.merged[tree.query_pairs(MERGED_SIGMA * sigma_px, output_type="ndarray")] = True
+
+    def run(
+        self,
+        state: ImageState,
+        noise: NoiseModel,
+        tolerance_px: float,
+        progress: Progress,
+        near: bool = False,
+    ) -> ImageFit:
+        """Fisher scoring from a start.
+
+        The normal equations are formed anew as long as the columns move by much: at first without
+        the shape and without what neighbours share, which wait until everything is near.
+
+        Parameters
+        ----------
+        state : ImageState
+        noise : NoiseModel
+            To start from; kept unless the settings leave the noise to the image.
+        tolerance_px : float
+            Root mean square step of 99 % of the positions at convergence [px].
+        progress : Progress
+        near : bool
+            True where the start is the end of another fit.
+        """
+        rebuild, first = True, not near
+        steadied, damping = Steadying(), 1.0
+        best, least, typical = state, np.inf, np.inf
+        iterations = self.config.max_iterations * (2 if near else 1)
+        for i in range(iterations):
+            progress(i / iterations, "Fitting all columns together")
+            points = self.renderer.spread(state.position)
+            factor = self.renderer.structure_factor(points, state.weight)
+            model = self.model(state, factor)
+            misfit = float(np.sum(self.pixels.good * (self.pixels.data - model) ** 2))
+            if misfit > WORSE * least + self.negligible and i > 1:
+                state, rebuild, damping = best, True, damping * MORE_DAMPING
+                continue
+            best, least = state, min(misfit, least)
+            if not first and self.config.noise != "poisson":
+                noise = self.noise(model)
+            inverse = self.pixels.good / noise.variance(model)
+            pull = (self.pixels.data - model) * inverse
+            if rebuild:
+                separable = SeparableProfile(state.shape.profile, self.sigma, model.dtype)
+            patches = Patches.of(separable, state.position, state.weight)
+            if rebuild:
+                pairs = self.pairs[: 0 if first else None]
+                found = information(patches, inverse, pairs, self.surface)
+                state = self.without_empty(state, found)
+                cells = self.surface.gather(inverse)
+                equations = NormalEquations(
+                    found,
+                    self.surface,
+                    cells,
+                    state.position,
+                    state.empty,
+                    damping * self.damping(state),
+                )
+                learn = len(state.shape.amount) > 0 and i > 0
+                free = (
+                    self.free_shape(state, patches, inverse, points, equations) if learn else None
+                )
+            columns, background = self._step(equations, patches, pull)
+            if i >= SWIFT_STEPS:
+                columns, background = steadied(columns, background)
+            by_shape: FloatArray = np.zeros(len(state.shape.amount))
+            if free is not None:
+                departure = -state.shape.amount * self.prior(state.shape)
+                by_shape = self.limited(state.shape, free.step(pull * self.inner, departure))
+                columns = columns - free.columns @ by_shape
+                background = background - free.background @ by_shape
+            state, moved = self.moved(state, columns, background, by_shape)
+            before, typical = typical, typical_step(moved[~state.empty])
+            stale = i % STALE == STALE - 1
+            rebuild = i == 0 or stale or typical > REBUILD_SIGMA * self.sigma
+            first = False
+            settled = max(typical, before) if near else typical
+            if (stale or not rebuild) and settled < tolerance_px:
+                break
+        return self._end(state, noise, model, moved)
+
+    def _step(
+        self, equations: NormalEquations, patches: Patches, pull: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Step of the columns, `(N, 3)`, and of the background that a weighted misfit asks for."""
+        columns, background = equations.solve(
+            patches.project(pull)[..., None], self.surface.adjoint(pull)[..., None], SOLVE_TOLERANCE
+        )
+        return columns[..., 0], background[..., 0]
+
+    def _end(
+        self, state: ImageState, noise: NoiseModel, model: FloatArray, moved: FloatArray
+    ) -> ImageFit:
+        """The fit with the noise and the information at its end."""
+        if self.config.noise != "poisson":
+            noise = self.noise(model)
+        separable = SeparableProfile(state.shape.profile, self.sigma, model.dtype)
+        patches = Patches.of(separable, state.position, state.weight)
+        inverse = self.pixels.good / noise.variance(model)
+        found = information(patches, inverse, self.pairs, self.surface)
+        return ImageFit(state, found, noise, moved)
+
+    def damping(self, state: ImageState) -> FloatArray:
+        """Information of weight, y and x, `(N, 3)`, that shortens steps of what hardly has any.
+
+        Two columns that merge into one peak may trade places and weight for ever: they get more.
+        """
+        weight = max(float(np.percentile(state.weight, BRIGHT_PERCENTILE)), 1e-300)
+        length = MAX_STEP_SIGMA * self.sigma
+        plain = np.array([MAX_WEIGHT_STEP * weight, length, length]) ** -2.0
+        return np.asarray(np.where(self.merged[:, None], MERGED_DAMPING, 1.0) * plain)
+
+    def model(self, state: ImageState, factor: ComplexArray) -> FloatArray:
+        """The expected image."""
+        transfer = self.renderer.transfer(state.shape.profile)
+        return np.asarray(
+            self.renderer.image(factor * transfer) + self.surface.evaluate(state.background)
+        )
+
+    def noise(self, model: FloatArray) -> NoiseModel:
+        """Noise by the residual."""
+        parameters = 3 * len(self.start) + self.surface.size[0] * self.surface.size[1]
+        found = estimate_noise(self.pixels.data, model, self.pixels.good > 0, parameters)
+        if self.config.noise == "gaussian":
+            level = float(np.mean(model[self.pixels.good > 0]))
+            return NoiseModel(0.0, found.gain * level + found.constant)
+        return found
+
+    def without_empty(self, state: ImageState, found: Information) -> ImageState:
+        """Columns too faint for a position are put back where they started, and held there."""
+        bright = float(np.percentile(state.weight, BRIGHT_PERCENTILE))
+        sigma = 1.0 / np.sqrt(np.maximum(found.block[:, 0, 0], 1e-300))
+        empty = state.weight < np.maximum(
+            self.config.min_weight * bright, LEAST_SIGNIFICANCE * sigma
+        )
+        position = np.where(empty[:, None], self.start, state.position)
+        return replace(state, empty=empty, position=position)
+
+    def prior(self, shape: Shape) -> FloatArray:
+        """One over the variance that the shape's parameters are held to their start by."""
+        strength = np.zeros(len(shape.amount))
+        strength[: shape.n_modes] = self.config.prior_sigma**-2
+        return strength
+
+    def free_shape(
+        self,
+        state: ImageState,
+        patches: Patches,
+        inverse: FloatArray,
+        points: SpreadPoints,
+        equations: NormalEquations,
+    ) -> FreeShape:
+        """What of the shape's derivative images no weight and no background can imitate.
+
+        A change of the profile's tails looks almost like a change of the background: what is left
+        when that is taken out must be formed as an image, for a difference of two large sums of
+        products would drown in their errors.
+        """
+        factor = self.renderer.structure_factor(points, state.weight)
+        by_shape = self.renderer.by_shape(state.shape)
+        right_columns, right_background = [], []
+        for by in by_shape:
+            weighted = self.renderer.image(factor * by) * inverse
+            right_columns.append(patches.project(weighted))
+            right_background.append(self.surface.adjoint(weighted))
+        columns, background = equations.solve(
+            np.stack(right_columns, axis=-1), np.stack(right_background, axis=-1), SHAPE_TOLERANCE
+        )
+        transfer = self.renderer.transfer(state.shape.profile)
+        images = []
+        for k, by in enumerate(by_shape):
+            weights = self.renderer.structure_factor(points, columns[:, 0, k])
+            image = self.renderer.image(factor * by - weights * transfer)
+            images.append(image - self.surface.evaluate(background[..., k]))
+        inside = inverse * self.inner
+        return FreeShape(columns, background, np.stack(images), inside, self.prior(state.shape))
+
+    def limited(self, shape: Shape, step: FloatArray) -> FloatArray:
+        """A step of the shape, no longer than what a straight line may follow."""
+        scale = np.ones(len(step))
+        scale[shape.n_modes :] = self.sigma**2
+        largest = float(np.max(np.abs(step) / scale))
+        return np.asarray(step * min(1.0, MAX_SHAPE_STEP / max(largest, 1e-300)))
+
+    def moved(
+        self,
+        state: ImageState,
+        columns: FloatArray,
+        background: FloatArray,
+        by_shape: FloatArray,
+    ) -> tuple[ImageState, FloatArray]:
+        """The state after a step, and how far each column went."""
+        bright = abs(float(np.percentile(state.weight, BRIGHT_PERCENTILE)))
+        limit = MAX_STEP_SIGMA * self.sigma
+        heavier = np.clip(columns[:, 0], -MAX_WEIGHT_STEP * bright, MAX_WEIGHT_STEP * bright)
+        step = np.clip(columns[:, 1:], -limit, limit)
+        step[state.empty] = 0.0
+        return (
+            replace(
+                state,
+                position=state.position + step,
+                weight=state.weight + heavier,
+                background=state.background + background,
+                shape=state.shape.moved(by_shape),
+            ),
+            np.asarray(np.abs(step).max(axis=1)),
+        )

@@ -1,0 +1,283 @@
+"""Every column of an image: positions with covariance, weights and flags.
+
+For the statistics of single images, before any averaging. Three models behind one interface, as
+for class averages (`columns`): all columns together with one profile learnt from the image, all
+together with one Gaussian, or each by itself as in doi:10.1021/acs.nanolett.0c00269.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from ...types import BoolArray, CalibratedImage, FloatArray, IntArray, Progress, no_progress
+from ..profiles import MIN_COEFFICIENTS, ColumnProfile, gaussian_profile, spline_profile
+from ..types import FLAGS
+from .background import SplineSurface
+from .fit import BRIGHT_PERCENTILE, ImageFit, ImageFitter, ImageState, Pixels
+from .rendering import Shape
+from .single import fit_each
+from .start import checked_positions, pixels_of, starting_weights, starting_width, usable_columns
+from .system import marginal_covariance
+from .types import NO_POSITION, ImageColumnConfig, ImageColumns, NoiseModel
+
+__all__ = ["ImageColumnConfig", "ImageColumns", "fit_image_columns"]
+
+LOOSE_PX = 0.03
+SPOT_SIGMA = 0.17
+"""Frequency times sigma where data of columns are strongest: the {10} spots at the paper's."""
+
+
+def fit_image_columns(
+    image: CalibratedImage | npt.ArrayLike,
+    position_px: npt.ArrayLike,
+    config: ImageColumnConfig | None = None,
+    pixel_size_pm: float | None = None,
+    progress: Progress = no_progress,
+) -> ImageColumns:
+    """Fit every column of an image.
+
+    Parameters
+    ----------
+    image : CalibratedImage or array, `(H, W)`
+        Counts or intensities; NaN marks pixels that don't count.
+    position_px : array, `(N, 2)`
+        (y, x) where the columns are, to about a sigma [px]; all columns of the image should be
+        there, for the light of one that isn't pulls its neighbours. A row of NaN stays NaN.
+    config : ImageColumnConfig, optional
+    pixel_size_pm : float, optional
+        Comes before what the image says [pm].
+    progress : Progress
+
+    Returns
+    -------
+    ImageColumns
+        In the order of `position_px`. A column of no weight (the centre of a double vacancy) has
+        no position, and the flag ``low_signal``. Of several closer than half a sigma only the
+        first is fitted; the others are flagged ``overlapping`` and ``not_converged``.
+
+    Raises
+    ------
+    DefectStrainError
+        If the image is not 2D, is smaller than a column, holds no finite pixel, or if there is no
+        position in it; or if the columns aren't brighter than what is between them.
+    """
+    config = config or ImageColumnConfig()
+    if isinstance(image, CalibratedImage):
+        array: npt.ArrayLike = image.data
+        pixel_size_pm = image.pixel_size_pm if pixel_size_pm is None else pixel_size_pm
+    else:
+        array = image
+    pixels = pixels_of(array, config)
+    start = checked_positions(position_px, pixels.data.shape)
+    sigma, spacing = starting_width(pixels, start, config)
+    usable, duplicate = usable_columns(start, pixels, sigma)
+    if config.model == "gaussian":
+        return _each(pixels, start, usable, duplicate, sigma, config, pixel_size_pm)
+    fit, fitter = _together(pixels, start[usable], sigma, spacing, config, pixel_size_pm, progress)
+    progress(1.0, "Fitted all columns")
+    return _report(start, usable, duplicate, fit, fitter, config, pixel_size_pm)
+
+
+def _together(
+    pixels: Pixels,
+    start: FloatArray,
+    sigma: float,
+    spacing: float,
+    config: ImageColumnConfig,
+    pixel_size_pm: float | None,
+    progress: Progress,
+) -> tuple[ImageFit, ImageFitter]:
+    surface = SplineSurface(
+        pixels.data.shape, config.background_spacing * spacing, pixels.data.dtype
+    )
+    every = max(1, min(pixels.data.shape) // 200)
+    counted = pixels.data[::every, ::every][pixels.good[::every, ::every] > 0]
+    level = float(np.percentile(counted, 10.0))
+    noise = NoiseModel(1.0, 0.0)
+    if config.noise != "poisson" or np.mean(counted) <= 0:
+        noise = NoiseModel(0.0, max(float(np.var(counted)), 1e-30) * 0.05)
+    state = ImageState(
+        position=start.copy(),
+        weight=starting_weights(pixels, start, sigma, level),
+        background=np.full(surface.size, level),
+        shape=Shape.starting(gaussian_profile(sigma), np.zeros((MIN_COEFFICIENTS, 0)), np.eye(3)),
+        empty=np.zeros(len(start), dtype=bool),
+    )
+    loose = config.tolerance_px if config.model == "gaussians" else LOOSE_PX
+    fitter = ImageFitter(pixels, start, sigma, state.shape.profile.cutoff_per_pm, surface, config)
+    fit = fitter.run(state, noise, loose, progress)
+    if config.model == "gaussians":
+        return fit, fitter
+    return _learn(fit, fitter, config, pixel_size_pm, progress)
+
+
+def _learn(
+    fit: ImageFit,
+    fitter: ImageFitter,
+    config: ImageColumnConfig,
+    pixel_size_pm: float | None,
+    progress: Progress,
+) -> tuple[ImageFit, ImageFitter]:
+    """From one Gaussian to a learnt profile."""
+    blur = fit.state.shape.profile.blur_pm2
+    sigma = float(np.sqrt(max(0.5 * (blur[0] + blur[2]), 0.25)))
+    limit = np.inf
+    if pixel_size_pm is not None:
+        limit = config.information_limit_per_pm * pixel_size_pm
+    profile = spline_profile(
+        sigma, config.n_coefficients, config.cutoff_sigma, limit, SPOT_SIGMA / sigma
+    )
+    profile = profile.with_blur(blur - np.array([sigma**2, 0.0, sigma**2]))
+    state = replace(
+        fit.state, shape=Shape.starting(profile, _modes(profile, sigma, config.modes), np.eye(3))
+    )
+    learner = ImageFitter(
+        fitter.pixels, fitter.start, sigma, profile.cutoff_per_pm, fitter.surface, config
+    )
+    return learner.run(state, fit.noise, config.tolerance_px, progress, near=True), learner
+
+
+def _modes(profile: ColumnProfile, sigma: float, count: int) -> FloatArray:
+    """Smooth changes of a transfer function, `(C, count)` coefficients.
+
+    ``T(k) (1 - x) x^(1 + j)`` with ``x = (k / spot)^2``: nothing at the spots, where the common
+    factor of weights and profile is tied, and nothing at zero. What images say of k below the
+    spots, where the tails are, is little beside contamination; there the start is kept, an aperture
+    and a blur, whose width the spots tell, for aberrations don't change the slope of a transfer
+    function at zero (Hopkins 1955, doi:10.1098/rspa.1955.0158).
+    """
+    k = np.linspace(0.0, profile.cutoff_per_pm, 500)
+    basis = profile.basis(k)
+    x = (k * sigma / SPOT_SIGMA) ** 2
+    goal = (basis @ profile.coefficient * (1.0 - x) * x)[:, None] * (0.3 * x[:, None]) ** np.arange(
+        count
+    )
+    found = np.zeros((basis.shape[1], count))
+    found[:-1] = np.linalg.lstsq(basis[:, :-1], goal, rcond=None)[0]
+    return found
+
+
+def _report(
+    start: FloatArray,
+    usable: BoolArray,
+    duplicate: BoolArray,
+    fit: ImageFit,
+    fitter: ImageFitter,
+    config: ImageColumnConfig,
+    pixel_size_pm: float | None,
+) -> ImageColumns:
+    state, n = fit.state, len(start)
+    covariance = np.full((n, 2, 2), np.nan)
+    covariance[usable] = marginal_covariance(fit.information, state.empty)[:, 1:, 1:]
+    position = np.full((n, 2), np.nan)
+    position[usable] = state.position
+    weight = np.full(n, np.nan)
+    scale = float(state.shape.profile.coefficient[0])
+    weight[usable] = state.weight * scale
+    by, bx = fitter.surface.at(np.nan_to_num(start))
+    background = np.einsum("ni,ni->n", by @ state.background, bx)
+    moved, empty = np.zeros(n), np.zeros(n, dtype=bool)
+    moved[usable], empty[usable] = fit.moved, state.empty
+    late = usable & ~empty & (moved > max(10.0 * config.tolerance_px, 1e-2))
+    flag: IntArray = np.where(late, FLAGS["not_converged"], 0)
+    flag |= np.where(empty, FLAGS["low_signal"], 0)
+    shape = fitter.pixels.data.shape
+    flag = _flagged(start, position, usable, duplicate, flag, fitter.sigma, shape, config)
+    profile = _calibrated(state.shape.profile, pixel_size_pm)
+    return _columns(
+        position, covariance, weight, background, flag, profile, fit.noise, pixel_size_pm, config
+    )
+
+
+def _columns(
+    position: FloatArray,
+    covariance: FloatArray,
+    weight: FloatArray,
+    background: FloatArray,
+    flag: IntArray,
+    profile: ColumnProfile | None,
+    noise: NoiseModel,
+    pixel_size_pm: float | None,
+    config: ImageColumnConfig,
+) -> ImageColumns:
+    """What is reported: no position under a flag that forbids it."""
+    lost = (flag & NO_POSITION) != 0
+    position, covariance = position.copy(), covariance.copy()
+    position[lost], covariance[lost] = np.nan, np.nan
+    return ImageColumns(
+        position, covariance, weight, background, flag, profile, noise, pixel_size_pm, config
+    )
+
+
+def _each(
+    pixels: Pixels,
+    start: FloatArray,
+    usable: BoolArray,
+    duplicate: BoolArray,
+    sigma: float,
+    config: ImageColumnConfig,
+    pixel_size_pm: float | None,
+) -> ImageColumns:
+    """The paper's single Gaussians."""
+    n = len(start)
+    single = fit_each(pixels, start[usable], sigma, config)
+    position, covariance = np.full((n, 2), np.nan), np.full((n, 2, 2), np.nan)
+    weight, background = np.full(n, np.nan), np.full(n, np.nan)
+    position[usable], covariance[usable] = single.position, single.covariance
+    weight[usable], background[usable] = single.weight, single.background
+    late, empty = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    late[usable] = ~single.converged
+    sure = single.height[single.converged]
+    bright = float(np.percentile(sure, BRIGHT_PERCENTILE)) if len(sure) else 0.0
+    # by its height: a wide Gaussian on a low constant may hold anything
+    empty[usable] = single.converged & (single.height < config.min_weight * bright)
+    flag: IntArray = np.where(late, FLAGS["not_converged"], 0)
+    flag = flag | np.where(empty, FLAGS["low_signal"], 0)
+    flag = _flagged(start, position, usable, duplicate, flag, sigma, pixels.data.shape, config)
+    return _columns(
+        position, covariance, weight, background, flag, None, single.noise, pixel_size_pm, config
+    )
+
+
+def _flagged(
+    start: FloatArray,
+    position: FloatArray,
+    usable: BoolArray,
+    duplicate: BoolArray,
+    flag: IntArray,
+    sigma: float,
+    shape: tuple[int, ...],
+    config: ImageColumnConfig,
+) -> IntArray:
+    """The flags that geometry raises, added to those of the fit."""
+    flag = np.asarray(flag).copy()
+    fitted = usable & ((flag & FLAGS["low_signal"]) == 0)
+    with np.errstate(invalid="ignore"):
+        far = np.hypot(*(position - start).T) > config.max_shift_sigma * sigma
+    flag |= np.where(fitted & far, FLAGS["at_bound"], 0)
+    rim = config.rim_sigma * sigma - 0.5
+    last = np.array(shape) - 1.0 - rim
+    with np.errstate(invalid="ignore"):
+        inner = ((position >= rim) & (position <= last)).all(axis=1)
+    flag |= np.where(fitted & ~inner | ~usable & ~duplicate, FLAGS["outside"], 0)
+    flag |= np.where(duplicate, FLAGS["overlapping"] | FLAGS["not_converged"], 0)
+    index = np.flatnonzero(fitted)
+    if len(index) > 1:
+        nearest = cKDTree(position[index]).query(position[index], k=2)[0][:, 1]
+        close = nearest < config.min_distance_sigma * sigma
+        flag[index] |= np.where(close, FLAGS["overlapping"], 0)
+    return flag
+
+
+def _calibrated(profile: ColumnProfile, pixel_size_pm: float | None) -> ColumnProfile:
+    """The profile of integral 1 in pm where that is known, y up."""
+    size = 1.0 if pixel_size_pm is None else pixel_size_pm
+    return replace(
+        profile.normalised(),
+        cutoff_per_pm=profile.cutoff_per_pm / size,
+        blur_pm2=profile.blur_pm2 * np.array([1.0, -1.0, 1.0]) * size**2,
+    )

@@ -1,0 +1,68 @@
+"""The noise of an image by what its fit leaves: variance against intensity."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...types import BoolArray, FloatArray
+from .types import NoiseModel
+
+SAMPLE = 200_000
+BINS = 24
+CLIP_SIGMA = 5.0
+LEAST_SIGNIFICANCE = 3.0
+
+
+def estimate_noise(
+    data: FloatArray, model: FloatArray, good: BoolArray, parameters: int
+) -> NoiseModel:
+    """Variance of the residual as a straight line of the model (photon transfer).
+
+    Janesick, *Photon Transfer* (2007, doi:10.1117/3.725073), on one image: pixels of like expected
+    intensity stand for repeated exposures. Pixels beyond five sigma of their kind, such as those
+    of dirt, don't count. Where the variance doesn't grow significantly, it is a constant.
+
+    Parameters
+    ----------
+    data, model : arrays, `(H, W)`
+    good : array of bool, `(H, W)`
+        Pixels that count.
+    parameters : int
+        Fitted numbers, by which the residual is too small.
+    """
+    every = max(1, int(np.ceil(np.sqrt(good.sum() / SAMPLE))))
+    chosen = np.s_[every // 2 :: every, every // 2 :: every]
+    use = good[chosen]
+    level = model[chosen][use].astype(float)
+    residual = data[chosen][use].astype(float) - level
+    n_good = int(good.sum())
+    inflate = n_good / max(n_good - parameters, 0.2 * n_good)
+    order = np.argsort(level)
+    means, variances, errors = [], [], []
+    for part in np.array_split(order, min(BINS, max(len(order) // 50, 1))):
+        r = residual[part]
+        spread = 1.4826 * float(np.median(np.abs(r - np.median(r))))
+        kept = np.abs(r) <= CLIP_SIGMA * max(spread, 1e-300) if spread > 0 else r == r
+        variance = float(np.mean(r[kept] ** 2)) * inflate
+        means.append(float(level[part].mean()))
+        variances.append(variance)
+        errors.append(variance * np.sqrt(2.0 / max(int(kept.sum()), 1)))
+    return _line(np.array(means), np.array(variances), np.array(errors))
+
+
+def _line(mean: FloatArray, variance: FloatArray, error: FloatArray) -> NoiseModel:
+    typical = float(np.mean(variance))
+    if len(mean) < 4 or not typical > 0 or np.ptp(mean) <= 1e-6 * np.max(np.abs(mean)):
+        return NoiseModel(0.0, typical if typical > 0 else 1.0)
+    # the errors grow with the variance itself: smooth them, or low bins would pull the line down
+    for _ in range(3):
+        weight = 1.0 / error**2
+        centre = float(np.sum(weight * mean) / np.sum(weight))
+        spread = float(np.sum(weight * (mean - centre) ** 2))
+        gain = float(np.sum(weight * (mean - centre) * variance) / spread)
+        level = float(np.sum(weight * variance) / np.sum(weight))
+        line = np.maximum(level + gain * (mean - centre), 0.02 * typical)
+        error = line * np.mean(error / np.maximum(variance, 1e-300))
+    if gain < LEAST_SIGNIFICANCE / np.sqrt(spread):
+        return NoiseModel(0.0, typical)
+    return NoiseModel(gain, level - gain * centre)

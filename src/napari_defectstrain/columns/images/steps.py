@@ -1,0 +1,93 @@
+"""Steps of the fit of an image: of the shape with all else following, and not too far."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...types import FloatArray
+
+LEAST_STEP = 0.2
+ROWS = 32  # of an image at a time: sums of 32 bits stay exact enough
+
+
+class FreeShape:
+    """The shape's parameters when weights, positions and background follow them.
+
+    Parameters
+    ----------
+    columns : array, `(N, 3, S)`
+        By how much each column's parameters fall when a parameter of the shape grows.
+    background : array, `(ny, nx, S)`
+    images : array, `(S, H, W)`
+        Derivatives of the image by the shape, all else following.
+    inverse : array, `(H, W)`
+        One over the variance of each pixel.
+    prior : array, `(S,)`
+        Information that is known beforehand.
+    """
+
+    def __init__(
+        self,
+        columns: FloatArray,
+        background: FloatArray,
+        images: FloatArray,
+        inverse: FloatArray,
+        prior: FloatArray,
+    ) -> None:
+        self.columns, self.background, self.images = columns, background, images
+        self.normal = np.diag(prior)
+        for start in range(0, images.shape[1], ROWS):
+            rows = images[:, start : start + ROWS]
+            weighted = rows * inverse[start : start + ROWS]
+            flat = rows.reshape(len(rows), -1)
+            self.normal += (flat @ weighted.reshape(len(rows), -1).T).astype(float)
+
+    def step(self, pull: FloatArray, prior_pull: FloatArray) -> FloatArray:
+        """Step of the shape's parameters, `(S,)`.
+
+        Parameters
+        ----------
+        pull : array, `(H, W)`
+            Residual over the variance.
+        prior_pull : array, `(S,)`
+            Gradient of the prior.
+        """
+        gradient = prior_pull.copy()
+        for start in range(0, pull.shape[0], ROWS):
+            rows = self.images[:, start : start + ROWS]
+            gradient += rows.reshape(len(rows), -1) @ pull[start : start + ROWS].ravel()
+        scale = 1.0 / np.sqrt(np.maximum(np.diag(self.normal), 1e-300))
+        scaled = self.normal * np.outer(scale, scale)
+        scaled += 1e-12 * np.eye(len(scale))
+        return np.asarray(scale * np.linalg.solve(scaled, scale * gradient))
+
+
+class Steadying:
+    """Shortens steps of what swings to and fro: faint columns, corners of the background."""
+
+    def __init__(self) -> None:
+        self._last: list[FloatArray] = []
+        self._factor: list[FloatArray] = []
+
+    def __call__(
+        self, columns: FloatArray, background: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Steps `(N, 3)` of weight, y and x, and of the background, as they should be taken."""
+        rows = [columns[:, 1:], background.reshape(-1, 1)]
+        if not self._last:
+            self._last = [np.zeros_like(r) for r in rows]
+            self._factor = [np.ones(len(r)) for r in rows]
+        for k, row in enumerate(rows):
+            back = np.einsum("ni,ni->n", row, self._last[k]) < 0
+            factor = self._factor[k] * np.where(back, 0.5, 1.5)
+            self._factor[k] = np.clip(factor, LEAST_STEP, 1.0)
+            self._last[k] = row.copy()
+        by_column, by_spline = self._factor
+        return columns * by_column[:, None], background * by_spline.reshape(background.shape)
+
+
+def typical_step(moved: FloatArray) -> float:
+    """Root mean square of the least 99 %: a few stragglers are flagged, not waited for."""
+    if len(moved) == 0:
+        return 0.0
+    return float(np.sqrt(np.mean(np.sort(moved)[: -(-99 * len(moved) // 100)] ** 2)))

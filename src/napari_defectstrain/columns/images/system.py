@@ -1,0 +1,251 @@
+"""The normal equations of all columns of an image and its background."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import bsr_array, csc_array, csr_array, eye_array
+from scipy.sparse.linalg import splu
+
+from ...types import BoolArray, FloatArray, IntArray
+from .background import SplineSurface
+from .derivatives import Information
+
+MAX_STEPS = 60
+CAVITY_ROUNDS = 4
+CAVITY_TOLERANCE = 1e-3
+RIDGE = 1e-6
+MOST_LOST = (0.9, 0.7, 0.4, 0.0)
+
+
+class NormalEquations:
+    """Normal equations, solved by conjugate gradients.
+
+    Parameters
+    ----------
+    information : Information
+    surface : SplineSurface
+    cells : array
+        `SplineSurface.gather` of the pixels' weights.
+    position : array, `(N, 2)`
+        (y, x) of the columns [px].
+    empty : array of bool, `(N,)`
+        Columns whose positions are held.
+    damping : array, `(N, 3)`
+        Added to the information of each column's weight, y and x (Levenberg).
+    """
+
+    def __init__(
+        self,
+        information: Information,
+        surface: SplineSurface,
+        cells: FloatArray,
+        position: FloatArray,
+        empty: BoolArray,
+        damping: FloatArray,
+    ) -> None:
+        self.surface = surface
+        self.n = len(position)
+        self.held = np.repeat(empty[:, None], 3, axis=1)
+        self.held[:, 0] = False
+        block, first, second, pair = held_blocks(information, empty)
+        block[:, np.arange(3), np.arange(3)] += damping
+        self._inverse = inverse_of(block)
+        self._matrix = _block_matrix(block, first, second, pair)
+        coupling = np.where(self.held[..., None], 0.0, information.coupling)
+        n, _, m = coupling.shape
+        self._coupling = csr_array(
+            (
+                coupling.ravel(),
+                np.repeat(information.spline, 3, axis=0).ravel(),
+                np.arange(3 * n + 1) * m,
+            ),
+            shape=(3 * n, surface.size[0] * surface.size[1]),
+        )
+        self._background = self._ridged(surface.normal(cells))
+        # what is left of the background's information when each column's own is eliminated
+        level = coupling.sum(axis=2)  # the splines' sum is 1
+        lost = np.einsum("na,nab,nb->n", level, self._inverse, level)
+        taken = surface.gather_points(position, lost)
+        # columns that overlap share what they take: nowhere may it be more than there is
+        share = surface.within(taken) / np.maximum(surface.within(cells), 1e-300)
+        taken /= max(float(share.max()), 1.0)
+        for most in MOST_LOST:
+            reduced = csc_array(self._ridged(surface.normal(cells - most * taken)))
+            self._reduced = splu(reduced, diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+            if self._reduced.U.diagonal().min() > 0:  # positive definite
+                break
+
+    def _ridged(self, matrix: csc_array) -> csc_array:
+        ridge = RIDGE * float(matrix.diagonal().max())
+        return csc_array(matrix + ridge * eye_array(matrix.shape[0], format="csc"))
+
+    def solve(
+        self, columns: FloatArray, background: FloatArray, tolerance: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Solutions for right-hand sides.
+
+        Parameters
+        ----------
+        columns : array, `(N, 3, m)`
+            Of weight, y and x of each column.
+        background : array, `(ny, nx, m)`
+        tolerance : float
+            Of the norm that the preconditioner defines.
+
+        Returns
+        -------
+        columns, background : arrays
+            Of the same shapes; zero for positions that are held.
+        """
+        m = columns.shape[-1]
+        held = np.where(self.held[..., None], 0.0, columns)
+        right = np.concatenate([held.reshape(-1, m), background.reshape(-1, m)])
+        solution = self._solve(right, tolerance)
+        n = 3 * self.n
+        return solution[:n].reshape(-1, 3, m), solution[n:].reshape(*self.surface.size, m)
+
+    def _times(self, vector: FloatArray) -> FloatArray:
+        """The normal matrix times vectors `(3N + B, m)`."""
+        columns, surface = vector[: 3 * self.n], vector[3 * self.n :]
+        return np.concatenate(
+            [
+                self._matrix @ columns + self._coupling @ surface,
+                self._coupling.T @ columns + self._background @ surface,
+            ]
+        )
+
+    def _precondition(self, vector: FloatArray) -> FloatArray:
+        """Solution without the coupling of columns to each other."""
+        n, m = self.n, vector.shape[1]
+        columns, surface = vector[: 3 * n], vector[3 * n :]
+        alone = (self._inverse @ columns.reshape(n, 3, m)).reshape(3 * n, m)
+        surface = self._reduced.solve(surface - self._coupling.T @ alone)
+        pulled = (self._coupling @ surface).reshape(n, 3, m)
+        return np.concatenate([alone - (self._inverse @ pulled).reshape(3 * n, m), surface])
+
+    def _solve(self, right: FloatArray, tolerance: float) -> FloatArray:
+        """Preconditioned conjugate gradients, all right-hand sides side by side."""
+        solution = np.zeros_like(right)
+        residual = right.copy()
+        towards = self._precondition(residual)
+        direction = towards.copy()
+        size = np.einsum("im,im->m", residual, towards)
+        goal = tolerance**2 * size
+        for _ in range(MAX_STEPS):
+            if np.all(size <= goal):
+                break
+            image = self._times(direction)
+            bend = np.einsum("im,im->m", direction, image)
+            length = np.where(bend > 0, size / np.where(bend > 0, bend, 1.0), 0.0)
+            solution += length * direction
+            residual -= length * image
+            towards = self._precondition(residual)
+            new = np.einsum("im,im->m", residual, towards)
+            direction = towards + np.where(size > 0, new / np.maximum(size, 1e-300), 0) * direction
+            size = new
+        return solution
+
+
+def held_blocks(
+    information: Information, empty: BoolArray
+) -> tuple[FloatArray, IntArray, IntArray, FloatArray]:
+    """Blocks and pairs with the positions of empty columns held; no block is singular."""
+    block = information.block.copy()
+    pair = information.pair.copy()
+    block[empty, 1:, :] = 0.0
+    block[empty, :, 1:] = 0.0
+    diagonal = np.einsum("nii->ni", block)
+    typical = np.median(diagonal[~empty], axis=0) if np.any(~empty) else np.ones(3)
+    diagonal += 1e-9 * np.where(typical > 0, typical, 1.0)
+    diagonal[empty, 1:] = 1.0
+    pair[empty[information.first], 1:, :] = 0.0
+    pair[empty[information.second], :, 1:] = 0.0
+    return block, information.first, information.second, pair
+
+
+def _block_matrix(
+    block: FloatArray, first: IntArray, second: IntArray, pair: FloatArray
+) -> bsr_array:
+    n = len(block)
+    row = np.concatenate([np.arange(n), first, second])
+    column = np.concatenate([np.arange(n), second, first])
+    data = np.concatenate([block, pair, pair.swapaxes(1, 2)])
+    order = np.lexsort((column, row))
+    start = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))])
+    return bsr_array((data[order], column[order], start), shape=(3 * n, 3 * n))
+
+
+def marginal_covariance(information: Information, empty: BoolArray) -> FloatArray:
+    """Covariance of each column's weight, y and x, whatever its neighbours' are, `(N, 3, 3)`.
+
+    Blocks of the inverse of the whole information by the cavity method: what a column says of its
+    neighbour is its own block less what its other neighbours say of it (Gaussian belief
+    propagation; Weiss & Freeman 2001, doi:10.1162/089976601750541769, eq. 13-14). Exact where no
+    ring of neighbours closes, and to about a per cent in a lattice, whose rings are long.
+    """
+    block, first, second, pair = held_blocks(information, empty)
+    n, e = len(block), len(first)
+    source = np.concatenate([first, second])
+    target = np.concatenate([second, first])
+    coupling = np.concatenate([pair, pair.swapaxes(1, 2)])  # rows source, columns target
+    back = np.concatenate([np.arange(e, 2 * e), np.arange(e)])
+    message = np.zeros((2 * e, 3, 3))
+    for _ in range(CAVITY_ROUNDS if e else 0):
+        cavity = _reduced(block, target, message)[source] + message[back]
+        proposal = coupling.swapaxes(1, 2) @ inverse_of(cavity) @ coupling
+        before = message
+        message = np.where(_positive(cavity)[:, None, None], proposal, message)
+        change = np.abs(np.einsum("eii->ei", message - before))
+        if np.all(change <= CAVITY_TOLERANCE * np.einsum("nii->ni", block)[target]):
+            break
+    left = _reduced(block, target, message)
+    covariance = inverse_of(np.where(_positive(left)[:, None, None], left, block))
+    doubtful = np.flatnonzero(~_positive(left))
+    if len(doubtful):
+        matrix = _block_matrix(block, first, second, pair)
+        for j in doubtful:
+            covariance[j] = _local_covariance(matrix, int(j))
+    return np.asarray(covariance.reshape(n, 3, 3))
+
+
+def _local_covariance(matrix: bsr_array, column: int) -> FloatArray:
+    """Block of the inverse of what a column and two rings of neighbours say; NaN if singular."""
+    near = {column}
+    for _ in range(2):
+        near |= {int(k) for j in near for k in matrix.indices[slice(*matrix.indptr[j : j + 2])]}
+    index = np.array([column, *sorted(near - {column})])
+    rows = (3 * index[:, None] + np.arange(3)).ravel()
+    dense = matrix.tocsr()[rows][:, rows].toarray()
+    value, vector = np.linalg.eigh(dense)
+    if value[0] <= 1e-12 * value[-1]:
+        return np.full((3, 3), np.nan)
+    return np.asarray((vector[:3] / value) @ vector[:3].T)
+
+
+def _reduced(block: FloatArray, target: FloatArray, message: FloatArray) -> FloatArray:
+    reduced = block.copy()
+    flat = reduced.reshape(len(block), 9)
+    for k in range(9):
+        flat[:, k] -= np.bincount(target, message[:, k // 3, k % 3], minlength=len(block))
+    return reduced
+
+
+def inverse_of(block: FloatArray) -> FloatArray:
+    """Inverses of symmetric 3 x 3 matrices, `(N, 3, 3)`, by their cofactors."""
+    a, b, c = block[:, 0, 0], block[:, 0, 1], block[:, 0, 2]
+    d, e, f = block[:, 1, 1], block[:, 1, 2], block[:, 2, 2]
+    aa, ab, ac = d * f - e * e, c * e - b * f, b * e - c * d
+    dd, de, ff = a * f - c * c, b * c - a * e, a * d - b * b
+    determinant = a * aa + b * ab + c * ac
+    rows = np.stack([aa, ab, ac, ab, dd, de, ac, de, ff], axis=-1).reshape(-1, 3, 3)
+    return np.asarray(rows / determinant[:, None, None])
+
+
+def _positive(block: FloatArray) -> BoolArray:
+    """Whether symmetric 3 x 3 matrices are positive definite."""
+    one = block[:, 0, 0]
+    two = one * block[:, 1, 1] - block[:, 0, 1] ** 2
+    inner = block[:, 0, 1] * block[:, 1, 2] - block[:, 0, 2] * block[:, 1, 1]
+    cross = block[:, 0, 1] * block[:, 0, 2] - block[:, 0, 0] * block[:, 1, 2]
+    whole = block[:, 0, 2] * inner + block[:, 1, 2] * cross + block[:, 2, 2] * two
+    return np.asarray((one > 0) & (two > 0) & (whole > 0))

@@ -1,0 +1,345 @@
+"""The image of one column, shared by all columns of an image and learnt from the image itself.
+
+An incoherent image is the scattering object convolved with one intensity profile: the probe, the
+source, vibration and jitter (Kirkland 2010, doi:10.1007/978-1-4419-6533-2, chapter 3).
+Crowded-field photometry learns that profile from the data as an effective point spread function
+(Anderson & King 2000, doi:10.1086/316632). Here it lives in Fourier space, where a probe is
+simple: its transfer function is smooth and ends at twice the aperture, and the tails in real
+space, which are what moves the peaks of neighbouring columns, follow from its shape near zero.
+There a column at any position is a phase ramp, exact to rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.interpolate import BSpline
+
+from ..types import DefectStrainError, FloatArray
+from .asymmetry import NONE, Asymmetry, ComplexArray
+
+DEGREE = 3
+MIN_COEFFICIENTS = DEGREE + 2
+
+
+@dataclass(frozen=True)
+class ColumnProfile:
+    """Transfer function of a column of unit weight: a radial spline times a Gaussian.
+
+    ``T(k) = (R(|k|) + A(k)) exp(-2 pi^2 k^T S k)``, with R a cubic spline of uniform knots on
+    ``[0, cutoff]``, zero beyond; ``R(0)``, the first coefficient, is the integral. A, where there
+    is one, differs with direction (`asymmetry.Asymmetry`). S is a blur: the whole width where
+    R is 1, or what one image is blurred more (or less) than the others where they share a learnt
+    R.
+
+    Parameters
+    ----------
+    coefficient : array, `(B,)`
+        Coefficients of the spline; all ones give ``R = 1``.
+    cutoff_per_pm : float
+        Where R ends [1/pm].
+    blur_pm2 : array, `(3,)`
+        xx, xy and yy of S [pm^2].
+    asymmetry : Asymmetry
+        A; nothing for a symmetric profile.
+    """
+
+    coefficient: FloatArray
+    cutoff_per_pm: float
+    blur_pm2: FloatArray
+    asymmetry: Asymmetry = NONE
+
+    def __post_init__(self) -> None:
+        if len(self.coefficient) < MIN_COEFFICIENTS:
+            raise DefectStrainError(
+                f"ColumnProfile: got {len(self.coefficient)} coefficients, "
+                f"expected at least {MIN_COEFFICIENTS}"
+            )
+        if not self.cutoff_per_pm > 0 or len(self.blur_pm2) != 3:
+            raise DefectStrainError(
+                f"ColumnProfile: got cutoff {self.cutoff_per_pm} /pm and {len(self.blur_pm2)} "
+                "blur terms, expected a positive cutoff and xx, xy, yy"
+            )
+
+    def with_blur(self, blur_pm2: FloatArray) -> ColumnProfile:
+        """The same profile with another blur."""
+        return replace(self, blur_pm2=blur_pm2)
+
+    def normalised(self) -> ColumnProfile:
+        """The same shape with an integral of 1."""
+        return self.with_parameters(self.parameters / self.coefficient[0])
+
+    @property
+    def parameters(self) -> FloatArray:
+        """Coefficients of the spline, then those of the asymmetry, `(B + J,)`."""
+        return np.concatenate([self.coefficient, self.asymmetry.coefficient])
+
+    def with_parameters(self, parameters: FloatArray) -> ColumnProfile:
+        """The same profile with other `parameters`."""
+        radial, angular = np.split(parameters, [len(self.coefficient)])
+        asymmetry = replace(self.asymmetry, coefficient=angular)
+        return replace(self, coefficient=radial, asymmetry=asymmetry)
+
+    def transfer(self, kx_per_pm: FloatArray, ky_per_pm: FloatArray) -> FloatArray | ComplexArray:
+        """T at frequencies (x, y) [1/pm], of their shape; complex where it is asymmetric."""
+        gaussian = self._gaussian(kx_per_pm, ky_per_pm)
+        radial = self.basis(np.hypot(kx_per_pm, ky_per_pm)) @ self.coefficient
+        if not self.asymmetry.n_splines:
+            return np.asarray(radial * gaussian)
+        angular = self._angular(kx_per_pm, ky_per_pm) @ self.asymmetry.coefficient
+        return np.asarray((radial + angular) * gaussian, dtype=complex)
+
+    def by_parameters(
+        self, kx_per_pm: FloatArray, ky_per_pm: FloatArray
+    ) -> FloatArray | ComplexArray:
+        """Derivative of `transfer` by each of `parameters`, frequencies' shape + `(B + J,)`."""
+        gaussian = self._gaussian(kx_per_pm, ky_per_pm)[..., None]
+        radial = self.basis(np.hypot(kx_per_pm, ky_per_pm)) * gaussian
+        if not self.asymmetry.n_splines:
+            return np.asarray(radial)
+        angular = self._angular(kx_per_pm, ky_per_pm) * gaussian
+        return np.concatenate([radial, angular], axis=-1, dtype=complex)
+
+    def _angular(self, kx: FloatArray, ky: FloatArray) -> ComplexArray:
+        return self.asymmetry.basis(kx, ky, self.cutoff_per_pm)
+
+    def basis(self, k_per_pm: FloatArray) -> FloatArray:
+        """The B-splines at a frequency, its shape + `(B,)`; zero beyond the cutoff."""
+        k = np.asarray(k_per_pm, dtype=float)
+        inside = k.ravel() <= self.cutoff_per_pm
+        values = np.zeros((k.size, len(self.coefficient)))
+        values[inside] = BSpline.design_matrix(
+            k.ravel()[inside] / self.cutoff_per_pm, _knots(len(self.coefficient)), DEGREE
+        ).toarray()
+        return values.reshape(*k.shape, -1)
+
+    def evaluate(self, dx_pm: FloatArray, dy_pm: FloatArray) -> FloatArray:
+        """Intensity at an offset from the column (x, y) [1/pm^2], of the offsets' shape.
+
+        Periodic images of the column lie 5 nm away.
+        """
+        dx, dy = np.broadcast_arrays(np.asarray(dx_pm, float), np.asarray(dy_pm, float))
+        n = int(np.ceil(self.cutoff_per_pm * 5000.0))
+        k = np.arange(-n, n + 1) / 5000.0
+        transfer = self.transfer(k[None, :], k[:, None]) / 5000.0**2
+        phase_y = np.exp(2j * np.pi * dy.reshape(-1, 1) * k)
+        phase_x = np.exp(2j * np.pi * dx.reshape(-1, 1) * k)
+        return np.asarray(((phase_y @ transfer) * phase_x).sum(axis=1).real.reshape(dx.shape))
+
+    def _gaussian(self, kx: FloatArray, ky: FloatArray) -> FloatArray:
+        xx, xy, yy = self.blur_pm2
+        return np.asarray(
+            np.exp(-2.0 * np.pi**2 * (xx * kx * kx + 2.0 * xy * kx * ky + yy * ky * ky))
+        )
+
+
+def gaussian_profile(sigma_pm: float) -> ColumnProfile:
+    """A round Gaussian: a spline of ones, ending where the Gaussian is below 1e-10.
+
+    Raises
+    ------
+    DefectStrainError
+        If the width is not positive.
+    """
+    if not sigma_pm > 0:
+        raise DefectStrainError(f"gaussian_profile: got sigma {sigma_pm} pm, expected above 0")
+    return ColumnProfile(
+        coefficient=np.ones(MIN_COEFFICIENTS),
+        cutoff_per_pm=1.1 / sigma_pm,
+        blur_pm2=np.array([sigma_pm**2, 0.0, sigma_pm**2]),
+    )
+
+
+def spline_profile(
+    sigma_pm: float,
+    n_coefficients: int,
+    cutoff_sigma: float,
+    limit_per_pm: float = np.inf,
+    spot_per_pm: float = 0.0035,
+) -> ColumnProfile:
+    """A start for learning: the spline nearest to a probe as wide as a round Gaussian.
+
+    The transfer function of a round aperture, ``A(k) = 2/pi (acos q - q sqrt(1 - q^2))`` with
+    ``q = k / limit`` (Born and Wolf, *Principles of Optics*, 9.5.2), times a Gaussian that gives it
+    the slope of the Gaussian of `sigma_pm` between the {10} and {20} spots of the lattice, which
+    is where the data fix the width. It has the tails that a Gaussian lacks.
+
+    Parameters
+    ----------
+    sigma_pm : float
+        Width of the Gaussian [pm].
+    n_coefficients : int
+        Number of coefficients of the spline, the fixed last among them.
+    cutoff_sigma : float
+        Cutoff in units of ``1/sigma``; at 0.7 a Gaussian has fallen to 6e-5.
+    limit_per_pm : float
+        Information limit of the probe, ``2 alpha / lambda`` [1/pm]; infinite: a Gaussian.
+    spot_per_pm : float
+        Frequency of the {10} spots [1/pm].
+
+    Raises
+    ------
+    DefectStrainError
+        If a number is out of range.
+    """
+    if not (sigma_pm > 0 and cutoff_sigma > 0 and n_coefficients >= MIN_COEFFICIENTS):
+        raise DefectStrainError(
+            f"spline_profile: got sigma {sigma_pm} pm, cutoff {cutoff_sigma} and "
+            f"{n_coefficients} coefficients, expected positive numbers and at least "
+            f"{MIN_COEFFICIENTS} coefficients"
+        )
+    flat = ColumnProfile(np.ones(n_coefficients), cutoff_sigma / sigma_pm, np.zeros(3))
+    k = np.linspace(0.0, flat.cutoff_per_pm, 500)
+    spots = np.array([1.0, 2.0]) * spot_per_pm
+    # 0.9: a limit at or below the {20} spots would leave nothing to compare
+    aperture = aperture_transfer(np.minimum(spots / limit_per_pm, 0.9))
+    slope = np.log(aperture[1] / aperture[0]) / (spots[1] ** 2 - spots[0] ** 2)
+    rest = max(sigma_pm**2 + slope / (2.0 * np.pi**2), 0.0)
+    scale = np.exp(-2.0 * np.pi**2 * (sigma_pm**2 - rest) * spots[0] ** 2) / aperture[0]
+    goal = scale * aperture_transfer(k / limit_per_pm) * np.exp(-2.0 * np.pi**2 * rest * k**2)
+    basis = flat.basis(k)
+    middle = np.linalg.lstsq(basis[:, 1:-1], goal - basis[:, 0] * goal[0], rcond=None)[0]
+    return replace(flat, coefficient=np.concatenate([goal[:1], middle, [0.0]]))
+
+
+def aperture_transfer(q: FloatArray) -> FloatArray:
+    """Transfer function of an incoherent image by a round aperture, 1 at 0 and 0 from 1 on.
+
+    Parameters
+    ----------
+    q : array
+        Frequency over the information limit ``2 alpha / lambda``.
+    """
+    inside = np.clip(q, 0.0, 1.0)
+    return np.asarray(2.0 / np.pi * (np.arccos(inside) - inside * np.sqrt(1.0 - inside**2)))
+
+
+def _knots(n_coefficients: int) -> FloatArray:
+    inner = np.linspace(0.0, 1.0, n_coefficients - DEGREE + 1)
+    return np.concatenate([np.zeros(DEGREE), inner, np.ones(DEGREE)])
+
+
+def _waves(
+    distance_pm: FloatArray, rest_pm: FloatArray, k: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Cosine and sine of ``k (distance + rest)``, `(M, distance, k)`, by the addition theorem."""
+    cos_d, sin_d = np.cos(distance_pm[:, None] * k), np.sin(distance_pm[:, None] * k)
+    cos_r, sin_r = np.cos(rest_pm[:, None, None] * k), np.sin(rest_pm[:, None, None] * k)
+    return cos_d * cos_r - sin_d * sin_r, sin_d * cos_r + cos_d * sin_r
+
+
+@dataclass(frozen=True)
+class FourierWindow:
+    """The pixels of a square window, and the frequencies that carry a band-limited image there.
+
+    The frequencies are those of a period of twice the window, so that nothing within the window
+    sees a periodic image of it. Only ``kx >= 0`` is kept: the image is real.
+
+    Parameters
+    ----------
+    size : int
+        Pixels along a side, odd; the central pixel is the origin.
+    step_pm : float
+        Side of a pixel [pm].
+    cutoff_per_pm : float
+        Highest frequency [1/pm].
+    """
+
+    size: int
+    step_pm: float
+    cutoff_per_pm: float
+
+    @property
+    def x_pm(self) -> FloatArray:
+        """Place of the columns of pixels, `(size,)` [pm]; y of the rows is its reverse."""
+        return np.asarray((np.arange(self.size) - self.size // 2) * self.step_pm)
+
+    @property
+    def period_pm(self) -> float:
+        """Period of the Fourier series [pm]."""
+        return 2.0 * self.size * self.step_pm
+
+    @property
+    def kx_per_pm(self) -> FloatArray:
+        """Frequencies along x, `(1, kx)` [1/pm]."""
+        return np.asarray(np.arange(self._n + 1)[None, :] / self.period_pm)
+
+    @property
+    def ky_per_pm(self) -> FloatArray:
+        """Frequencies along y, `(ky, 1)` [1/pm]."""
+        return np.asarray(np.arange(-self._n, self._n + 1)[:, None] / self.period_pm)
+
+    @property
+    def _n(self) -> int:
+        return int(np.floor(self.cutoff_per_pm * self.period_pm))
+
+    def structure_factor(self, position_pm: FloatArray, weight: FloatArray) -> ComplexArray:
+        """Fourier transform of weighted points, `(ky, kx)`."""
+        phase_y = np.exp(-2j * np.pi * self.ky_per_pm * position_pm[:, 1])
+        phase_x = np.exp(-2j * np.pi * position_pm[:, :1] * self.kx_per_pm)
+        return np.asarray((phase_y * weight) @ phase_x)
+
+    def image(self, spectrum: ComplexArray | FloatArray) -> FloatArray:
+        """Real images with these spectra `(..., ky, kx)`, `(..., size, size)`, y down in memory."""
+        phase_y = np.exp(2j * np.pi * self.x_pm[::-1, None] * self.ky_per_pm[:, 0])
+        return np.asarray((phase_y @ spectrum @ self._half_phase(self.x_pm)).real)
+
+    def patches(
+        self, transfer: FloatArray | ComplexArray, position_pm: FloatArray, half_px: int
+    ) -> tuple[FloatArray, npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Images of single columns and their derivatives, each on a patch around its column.
+
+        Parameters
+        ----------
+        transfer : array, `(ky, kx)`
+            Transfer function of a column, real or complex.
+        position_pm : array, `(M, 2)`
+            Columns (x, y) [pm].
+        half_px : int
+            Half the side of a patch [px].
+
+        Returns
+        -------
+        patch : array, `(3, M, 2 half + 1, 2 half + 1)`
+            Intensity of a unit column, and its derivatives by the column's x and y.
+        row, column : arrays, `(M, 2 half + 1)`
+            Pixels of the window that a patch covers; they may lie outside.
+        """
+        offset = np.arange(-half_px, half_px + 1)
+        centre = np.rint(position_pm / self.step_pm).astype(np.intp)
+        column = centre[:, :1] + offset
+        row = -centre[:, 1:] + offset
+        # With the even and odd parts of T in ky all is cosines and sines
+        k = 2.0 * np.pi * self.kx_per_pm[0]
+        even, odd = self._parts(transfer.real)
+        distance = offset * self.step_pm
+        rest = centre * self.step_pm - position_pm
+        cos_y, sin_y = _waves(-distance, rest[:, 1], k)  # (m, row, ky)
+        cos_x, sin_x = (w.transpose(0, 2, 1) for w in _waves(distance, rest[:, 0], k))
+        weight = np.full(len(k), 2.0 / self.period_pm**2)
+        weight[0] *= 0.5
+        cos_x, sin_x = weight[:, None] * cos_x, weight[:, None] * sin_x
+        wave_x = np.concatenate([cos_x, sin_x], axis=1)  # (m, 2 kx, column)
+        wave_by_x = np.concatenate([k[:, None] * sin_x, -k[:, None] * cos_x], axis=1)
+        half = np.concatenate([cos_y @ even, sin_y @ -odd], axis=2)
+        half_by_y = np.concatenate([(k * sin_y) @ even, (k * cos_y) @ odd], axis=2)
+        if np.iscomplexobj(transfer):
+            even, odd = self._parts(transfer.imag)
+            half -= np.concatenate([sin_y @ odd, cos_y @ even], axis=2)
+            half_by_y += np.concatenate([(k * cos_y) @ odd, (k * sin_y) @ -even], axis=2)
+        patch = np.stack([half @ wave_x, half @ wave_by_x, half_by_y @ wave_x])
+        return patch, row + self.size // 2, column + self.size // 2
+
+    def _parts(self, transfer: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Even and odd parts in ky, `(ky >= 0, kx)`; both signs of ky added up."""
+        even = transfer[self._n :] + transfer[self._n :: -1]
+        even[0] *= 0.5
+        return even, transfer[self._n :] - transfer[self._n :: -1]
+
+    def _half_phase(self, x_pm: FloatArray) -> ComplexArray:
+        """exp(2 pi i kx x) with the weights of the half plane, `(kx, x)`."""
+        weight = np.full(self._n + 1, 2.0 / self.period_pm**2)
+        weight[0] *= 0.5
+        return np.asarray(weight[:, None] * np.exp(2j * np.pi * self.kx_per_pm.T * x_pm))

@@ -1,0 +1,10 @@
+"""The crystal without its defects: lattice, domains, regions, structures.
+
+`calibration` (pixel size by the lattice), `lattice` and `honeycomb` (sites), `domains` and
+`regions` (grains, other phases, holes, dirt), `populations` (counts and concentrations),
+`structure_files` and `structures` (relaxed supercells). Imports the words and `io`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

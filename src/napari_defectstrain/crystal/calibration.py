@@ -1,0 +1,361 @@
+"""Pixel size from the picture itself: the {100} spots of its power spectrum and a known lattice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import maximum_filter, uniform_filter
+
+from ..types import DefectStrainError, FloatArray
+
+CALIBRATED_BY_LATTICE = "lattice"
+"""Value of an image's metadata ``calibration`` where its pixel size comes from its lattice."""
+
+TILE = 1024  # px; larger pictures are judged by several tiles of this side
+PIXEL_RANGE_PM = (5.0, 70.0)
+MIN_SIDE = 64
+MIN_SNR = 12.0
+MAX_DEVIATION = 0.25
+"""A stated pixel size that differs by more from that of the lattice (fraction) is refused."""
+CLEAR = 0.97
+"""Quality of an estimate that contradicts what the user says; lesser ones may be chance."""
+MAX_SHEAR = 0.08
+"""Difference of the lattice's principal stretches (fraction) that is worth a warning; it is the
+angle of a simple shear. Networks are trained on no more."""
+SPOTS = np.array([[1, 0], [0, 1], [-1, 1], [1, 1], [-1, 2], [2, -1], [2, 0], [0, 2], [-2, 2]])
+"""Spots of the refinement in units of two {100} vectors 60 degrees apart: {100}, {110}, {200}."""
+
+
+@dataclass(frozen=True)
+class PixelSizeEstimate:
+    """Pixel size found from the lattice.
+
+    Parameters
+    ----------
+    pixel_size_pm, sigma_pm : float
+        Side of a pixel and its standard error [pm] (without that of the lattice constant).
+    angle_deg : float
+        Direction of a zigzag row against the image's x, counter-clockwise as seen, in
+        [-30, 30) degrees.
+    quality : float
+        0-1: share of the weakest {100} spot's power that is not background.
+    shear : float
+        Difference of the principal stretches of a regular lattice into this one (fraction).
+    """
+
+    pixel_size_pm: float
+    sigma_pm: float
+    angle_deg: float
+    quality: float
+    shear: float = 0.0
+
+
+def estimate_pixel_size(
+    data: FloatArray, a_pm: float, expected_pm: float | None = None
+) -> PixelSizeEstimate:
+    """Pixel size by the hexagonal {100} spots of the power spectrum, d100 = a sqrt(3)/2.
+
+    The three spots need not be regular (scan shear), but must close: g3 = g2 - g1. The cell's
+    area gives the pixel size. Spots that turn out to be {110} are recognised by the {100} spots
+    inside: for a honeycomb of heights M and X their power is at least a quarter of that of {110}
+    (M^2 + X^2 - M X against (M + X)^2).
+
+    Parameters
+    ----------
+    data : array, `(H, W)`
+        Image with 64 px a side at least; larger than 1024 px: nine tiles at most are used.
+    a_pm : float
+        Lattice constant of the crystal [pm].
+    expected_pm : float, optional
+        Restricts the search to pixel sizes from which this one [pm] is `MAX_DEVIATION` off at most.
+
+    Returns
+    -------
+    PixelSizeEstimate
+
+    Raises
+    ------
+    DefectStrainError
+        If the picture is too small or not finite, or shows no lattice between 5 and 70 pm a pixel.
+    """
+    image = np.asarray(data)
+    if image.ndim != 2 or min(image.shape) < MIN_SIDE:
+        raise DefectStrainError(
+            f"pixel size: got an image of shape {image.shape}, expected 2D with at least "
+            f"{MIN_SIDE} px a side; give the pixel size by hand"
+        )
+    low, high = PIXEL_RANGE_PM
+    if expected_pm is not None:
+        low, high = expected_pm / (1 + MAX_DEVIATION), expected_pm / (1 - MAX_DEVIATION)
+    spacing = a_pm * np.sqrt(3) / 2
+    found = [_reciprocal_basis(tile, low / spacing, high / spacing) for tile in _tiles(image)]
+    good = [f for f in found if f is not None]
+    if len(good) == 0 or 2 * len(good) < len(found) and len(good) < 3:
+        raise DefectStrainError(
+            f"pixel size: no lattice of {a_pm:g} pm found between {low:g} and {high:g} pm per "
+            "pixel; check the lattice constant, or give the pixel size by hand"
+        )
+    # |det| of two {100} vectors is 1/(cell area) = 2/(sqrt(3) a^2)
+    pixel = np.array([a_pm * np.sqrt(np.sqrt(3) / 2 * abs(np.linalg.det(b))) for b, _, _ in good])
+    sigma = np.array([s for _, s, _ in good]) * pixel
+    spots = np.array([b @ SPOTS[:3].T for b, _, _ in good])  # (tiles, 2, 3)
+    turn = np.exp(6j * np.arctan2(-spots[:, 0], spots[:, 1]))
+    # g100 is perpendicular to a zigzag row: 90 degrees apart, 30 degrees modulo 60
+    angle = np.rad2deg(np.angle(-turn.mean()) / 6)
+    spread = 1.2533 * pixel.std(ddof=1) / np.sqrt(len(pixel)) if len(pixel) > 2 else 0.0
+    return PixelSizeEstimate(
+        pixel_size_pm=float(np.median(pixel)),
+        sigma_pm=float(max(spread, np.median(sigma) / np.sqrt(len(pixel)))),
+        angle_deg=float((angle + 30) % 60 - 30),
+        quality=float(np.median([q for _, _, q in good])),
+        shear=float(np.median([_shear(b) for b, _, _ in good])),
+    )
+
+
+def contradicting_estimate(data: FloatArray, a_pm: float) -> PixelSizeEstimate | None:
+    """What a clear lattice says where none fits the stated pixel size; None where none is clear."""
+    try:
+        found = estimate_pixel_size(data, a_pm)
+    except DefectStrainError:
+        return None
+    return found if found.quality >= CLEAR else None
+
+
+def shear_warning(name: str, estimate: PixelSizeEstimate) -> tuple[str, ...]:
+    """What is to be said of a lattice that is sheared beyond `MAX_SHEAR`."""
+    if estimate.shear <= MAX_SHEAR:
+        return ()
+    return (
+        f"{name}: the lattice is sheared by {100 * estimate.shear:.1f} %, expected at most "
+        f"{100 * MAX_SHEAR:g} %: strong drift during the scan, or pixels that are not square; "
+        "classes and spacings may be wrong",
+    )
+
+
+def _tiles(image: FloatArray) -> list[FloatArray]:
+    """The image, or up to three by three tiles spread over a large one."""
+    starts = []
+    for side in image.shape:
+        count = min(3, -(-side // TILE))
+        starts.append(np.linspace(0, max(side - TILE, 0), count).astype(int))
+    return [image[y : y + TILE, x : x + TILE] for y in starts[0] for x in starts[1]]
+
+
+def _flattened(tile: FloatArray) -> FloatArray:
+    """The tile without slow background, Hann-windowed."""
+    z = np.asarray(tile, dtype=np.float32)
+    if not np.isfinite(z).all():
+        raise DefectStrainError("pixel size: the image holds NaN or inf; mask or crop them first")
+    # Two box filters: a smooth high-pass that leaves periods up to 30 px (10 pm pixels) alone.
+    size = int(min(min(z.shape) / 2, 96))
+    z = z - uniform_filter(uniform_filter(z, size, mode="reflect"), size, mode="reflect")
+    spread = float(z.std())
+    if spread > 0:
+        z = np.clip(z / spread, -5.0, 5.0)  # hot pixels and grains of dirt
+    window = [np.hanning(n + 2)[1:-1].astype(np.float32) for n in z.shape]
+    return np.asarray(z * window[0][:, None] * window[1][None])
+
+
+def _reciprocal_basis(
+    tile: FloatArray, low: float, high: float
+) -> tuple[FloatArray, float, float] | None:
+    """Two {100} vectors (columns, (y, x) 1/px), relative error of their length, quality.
+
+    `low` and `high` bound the length of {100} vectors [1/px]. None where no lattice shows.
+    """
+    z = _flattened(tile)
+    spectrum = _Spectrum.of(z, min(high * np.sqrt(3) * 1.1, 0.48))
+    basis = _best_hexagon(spectrum, low * 0.9)
+    if basis is None:
+        return None
+    basis = _fundamental(basis, spectrum)
+    if basis is None or not low <= _length(basis) <= high:
+        return None
+    quality = 1 - 1 / min(spectrum.at(basis @ h)[1] for h in SPOTS[:3])
+    refined = _refine(z, basis, spectrum)
+    return None if refined is None else (*refined, float(np.clip(quality, 0, 1)))
+
+
+def _shear(basis: FloatArray) -> float:
+    """Difference of the principal stretches of two regular {100} vectors into these."""
+    regular = np.array([[0.0, np.sqrt(3) / 2], [1.0, 0.5]])
+    size = np.linalg.svd(basis @ np.linalg.inv(regular), compute_uv=False)
+    return float((size[0] - size[1]) / np.sqrt(size[0] * size[1]))
+
+
+def _length(basis: FloatArray) -> float:
+    """Length of the vectors of the regular hexagon with the same area as this basis."""
+    return float(np.sqrt(2 / np.sqrt(3) * abs(np.linalg.det(basis))))
+
+
+@dataclass(frozen=True)
+class _Spectrum:
+    """Half of the power spectrum up to a frequency, rows in order of fy.
+
+    `background` is the power without spots, `snr` the power over it; both hold for power
+    averaged over 3 x 3 bins, as the spots of distorted pictures spread over several.
+    """
+
+    power: FloatArray
+    background: FloatArray
+    fy: FloatArray
+    fx: FloatArray
+
+    @classmethod
+    def of(cls, z: FloatArray, limit: float) -> _Spectrum:
+        power = np.fft.fftshift(np.abs(np.fft.rfft2(z)) ** 2, axes=0)
+        fy = np.fft.fftshift(np.fft.fftfreq(z.shape[0]))
+        fx = np.fft.rfftfreq(z.shape[1])
+        rows, columns = np.abs(fy) < limit, fx < limit
+        fy, fx = fy[rows], fx[columns]
+        power = uniform_filter(power[np.ix_(rows, columns)], 3, mode="nearest")
+        radius = np.hypot(fy[:, None], fx[None])
+        return cls(power, _ring_background(power, radius, 3.0 / min(z.shape)), fy, fx)
+
+    @property
+    def snr(self) -> FloatArray:
+        return np.asarray(self.power / self.background)
+
+    @property
+    def bin(self) -> float:
+        """The coarser of the two frequency steps [1/px]."""
+        return float(max(self.fy[1] - self.fy[0], self.fx[1] - self.fx[0]))
+
+    def at(self, g: FloatArray) -> tuple[float, float]:
+        """Power above background, and SNR, of the strongest bin within one bin of `g`."""
+        g = g if g[1] >= 0 else -g
+        i = round((g[0] - self.fy[0]) / (self.fy[1] - self.fy[0]))
+        j = round(g[1] / self.fx[1])
+        if not (0 <= i < len(self.fy) and 0 <= j < len(self.fx)):
+            return 0.0, 1.0
+        near = np.s_[max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2]
+        k = int(self.power[near].argmax())
+        power = float(self.power[near].ravel()[k])
+        background = float(self.background[near].ravel()[k])
+        return power - background, power / background
+
+
+def _ring_background(power: FloatArray, radius: FloatArray, width: float) -> FloatArray:
+    """Background of rings of that width, interpolated in radius (log of the power).
+
+    The lower quartile, as in small pictures the spots fill half of a ring. Scaled to the
+    median of noise: 3 x 3 bins under a Hann window average about 4 independent ones, and a
+    gamma variable of shape 4 has its lower quartile at 0.69 of its median.
+    """
+    ring = (radius / width).astype(int).ravel()
+    order = np.argsort(ring, kind="stable")
+    edges = np.flatnonzero(np.diff(ring[order], prepend=-1))
+    groups = np.split(power.ravel()[order], edges[1:])
+    quartile = np.array([float(np.percentile(g, 25)) for g in groups])
+    level = np.log(np.maximum(quartile / 0.69, np.finfo(power.dtype).tiny))
+    centre = (ring[order][edges] + 0.5) * width
+    return np.asarray(np.exp(np.interp(radius, centre, level)))
+
+
+def _best_hexagon(spectrum: _Spectrum, low: float, count: int = 40) -> FloatArray | None:
+    """The two vectors p, q, 60 degrees apart, whose weakest spot among p, q, q - p is strongest.
+
+    Clearness (SNR) tells spots from dirt; above 300 power counts instead, as in pictures with
+    little noise the faint high orders stand out as well.
+    """
+    snr = spectrum.snr
+    radius = np.hypot(spectrum.fy[:, None], spectrum.fx[None])
+    peak = (snr == maximum_filter(snr, 5)) & (radius > low) & (snr > MIN_SNR)
+    where = np.argwhere(peak)
+    where = where[np.argsort(-snr[peak])[:count]]
+    if len(where) < 3:
+        return None
+    g = np.stack([spectrum.fy[where[:, 0]], spectrum.fx[where[:, 1]]], axis=1)
+    g = np.concatenate([g, -g])
+    value = np.tile(snr[where[:, 0], where[:, 1]], 2)
+    power = np.tile(spectrum.power[where[:, 0], where[:, 1]], 2)
+    direction = g[:, 1] - 1j * g[:, 0]
+    ratio = direction[None] / direction[:, None]
+    # Scan shear of several per cent bends angles by some degrees and lengths by some per cent.
+    fits = (np.abs(np.rad2deg(np.angle(ratio)) - 60) < 12) & (np.abs(np.log(np.abs(ratio))) < 0.2)
+    first, second = np.nonzero(fits)
+    if len(first) == 0:
+        return None
+    third = g[second] - g[first]
+    gap = np.hypot(*np.moveaxis(third[:, None] - g[None], 2, 0))
+    closing = gap.argmin(axis=1)
+    closed = gap[np.arange(len(third)), closing] < 2.5 * spectrum.bin
+    spots = np.stack([first, second, closing])
+    weakest = value[spots].min(axis=0) * closed
+    if weakest.max() < MIN_SNR:
+        return None
+    clear = weakest >= min(float(weakest.max()), 300.0)
+    best = int((power[spots].min(axis=0) * clear).argmax())
+    return np.asarray(np.stack([g[first[best]], g[second[best]]], axis=1))
+
+
+def _fundamental(basis: FloatArray, spectrum: _Spectrum) -> FloatArray | None:
+    """The hexagon inside, sqrt(3) smaller, where its spots say that `basis` is of {110}.
+
+    None where the picture holds too few periods of the inner one to tell.
+    """
+    p, q = basis.T
+    inner = np.stack([(p + q) / 3, (2 * q - p) / 3], axis=1)
+    inner_power, inner_snr = zip(*[spectrum.at(inner @ h) for h in SPOTS[:3]], strict=True)
+    outer_power = [spectrum.at(basis @ h)[0] for h in SPOTS[:3]]
+    # A quarter for two equal sublattices without an envelope; less where the high-pass bites.
+    if np.median(inner_power) < 0.12 * np.median(outer_power):
+        return basis
+    if min(inner_snr) > MIN_SNR / 3:
+        return inner
+    # Strong, but no clear spots: below 6 periods a lobe of the window is as wide as the ring.
+    return basis if _length(inner) > 6 * spectrum.bin else None
+
+
+def _refine(
+    z: FloatArray, basis: FloatArray, spectrum: _Spectrum
+) -> tuple[FloatArray, float] | None:
+    """Basis fitted to all spots, each at the maximum of its Fourier peak; relative error."""
+    unit = 1.0 / np.array(z.shape)
+    for orders in (SPOTS[:3], SPOTS):
+        target = orders @ basis.T
+        orders = orders[(np.abs(target) < 0.48).all(axis=1)]
+        start = orders @ basis.T
+        snr = np.array([spectrum.at(g)[1] for g in start])
+        orders, start, snr = orders[snr > 4], start[snr > 4], snr[snr > 4]
+        if len(orders) < 3:
+            return None
+        peak = _fourier_maxima(z, start)
+        near = (np.abs(peak - start) < 2.5 * unit).all(axis=1)
+        if near.sum() < 3:
+            return None
+        weight = 1 / (1 / snr[near] + 0.02)
+        design = orders[near].astype(float)
+        normal = design.T @ (weight[:, None] * design)
+        basis = np.linalg.solve(normal, design.T @ (weight[:, None] * peak[near])).T
+    residual = (peak[near] - design @ basis.T) / unit  # bins
+    dof = max(2 * len(design) - 4, 1)
+    # Never less than 0.02 bins at weight 1/0.02, the rounding of strong clean spots.
+    variance = max(float((weight[:, None] * residual**2).sum()) / dof, 0.02**2 / 0.02)
+    inverse = np.linalg.inv(basis)  # (order, axis)
+    share = np.einsum("ia,ij,ja->a", inverse, np.linalg.inv(normal), inverse)
+    return basis, 0.5 * float(np.sqrt(variance * (share * unit**2).sum()))
+
+
+def _fourier_maxima(z: FloatArray, start: FloatArray) -> FloatArray:
+    """Maxima of |Fourier transform| near each `start` [1/px], by parabolas of its logarithm."""
+    g = np.array(start, dtype=float)
+    offset = np.array([-1.0, 0.0, 1.0])
+    row, column = np.arange(z.shape[0]), np.arange(z.shape[1])
+    for step in (0.7, 0.4, 0.4, 0.4):
+        unit = step / np.array(z.shape)
+        gx = (g[:, 1, None] + offset * unit[1]).ravel()  # (3k,)
+        turn = 2 * np.pi * np.outer(column, gx)
+        half = z @ np.cos(turn).astype(z.dtype) - 1j * (z @ np.sin(turn).astype(z.dtype))
+        gy = g[:, 0, None] + offset * unit[0]  # (k, 3)
+        wave = np.exp(-2j * np.pi * gy[:, :, None] * row)  # (k, 3, h)
+        value = np.einsum("kih,hkj->kij", wave, half.reshape(len(row), len(g), 3))
+        level = np.log(np.abs(value) ** 2 + np.finfo(float).tiny)
+        for axis, (low, mid, high) in enumerate(
+            (np.moveaxis(level[:, :, 1], 1, 0), np.moveaxis(level[:, 1, :], 1, 0))
+        ):
+            curve = np.maximum(2 * mid - low - high, 1e-9)
+            move = np.clip((high - low) / (2 * curve), -1.0, 1.0)
+            g[:, axis] += move * unit[axis]
+    return g

@@ -1,0 +1,8 @@
+"""From an image to columns: prepare, tile, predict, locate; is it the material asked for.
+
+`predict` chains them; `identity` and `doubts` warn. Imports `detect.network`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

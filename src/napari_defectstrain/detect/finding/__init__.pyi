@@ -1,0 +1,11 @@
+from .locate import assign_classes as assign_classes
+from .locate import find_columns as find_columns
+from .locate import merge_columns as merge_columns
+from .locate import settle_sublattices as settle_sublattices
+from .predict import Detection as Detection
+from .predict import detect_columns as detect_columns
+from .prepare import CONTRAST_PX as CONTRAST_PX
+from .prepare import normalise as normalise
+from .prepare import resample as resample
+from .prepare import resampled_shape as resampled_shape
+from .prepare import to_resampled as to_resampled

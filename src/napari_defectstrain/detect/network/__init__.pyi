@@ -1,0 +1,17 @@
+from .calibration import EPSILON as EPSILON
+from .calibration import Calibration as Calibration
+from .calibration import corrected as corrected
+from .calibration import relative_doubt as relative_doubt
+from .condition import material_condition as material_condition
+from .config import CANONICAL_PIXEL_PM as CANONICAL_PIXEL_PM
+from .config import DEVICES as DEVICES
+from .config import DetectConfig as DetectConfig
+from .config import TrainConfig as TrainConfig
+from .device import fast_bfloat16 as fast_bfloat16
+from .device import pick_device as pick_device
+from .network import N_LABELS as N_LABELS
+from .network import ResUNet as ResUNet
+from .weights_file import Weights as Weights
+from .weights_file import bundled_weights as bundled_weights
+from .weights_file import load_weights as load_weights
+from .weights_file import save_weights as save_weights

@@ -1,0 +1,10 @@
+"""Training: windows drawn and rendered, checkpoints, calibrated probabilities.
+
+`train` is the loop; `windows`, `render_jobs`, `renderer` and `fourier_columns` make its images,
+`calibrate` fits what makes its probabilities true, `previews` shows examples. Imports
+`detect.finding` and `detect.network`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,16 @@
+from .loop import Example as Example
+from .loop import rendered as rendered
+from .loop import train as train
+from .previews import Microscope as Microscope
+from .previews import conditions_like as conditions_like
+from .previews import contrast_limits as contrast_limits
+from .previews import image_window as image_window
+from .previews import preview_windows as preview_windows
+from .previews import read_microscope as read_microscope
+from .render_jobs import RenderJob as RenderJob
+from .render_jobs import draw_job as draw_job
+from .renderer import render_batch as render_batch
+from .resuming import Stopped as Stopped
+from .resuming import files_of as files_of
+from .resuming import stopped_training as stopped_training
+from .windows import draw_window as draw_window

@@ -1,0 +1,77 @@
+"""Training windows: freshly simulated images and their labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ...simulate.acquisition import contamination, expose
+from ...simulate.background import measured_contamination
+from ...simulate.conditions import Conditions
+from ...simulate.dataset import crystal_for, crystal_image
+from ...types import FloatArray
+from ..finding.prepare import normalise, resample, to_resampled
+from ..network.config import CANONICAL_PIXEL_PM
+
+RIM_PX = 12
+"""Pixels simulated around a window, then cut away: no window sees the rim of its image."""
+
+
+class Window(NamedTuple):
+    """A window as the network sees it.
+
+    Parameters
+    ----------
+    image : array, `(n, n)`
+        float32, resampled and normalised.
+    labels : array, `(n, n)`
+        0 is background, 1 + role elsewhere: the 3 x 3 pixels around a column.
+    material : str
+        What it shows.
+    """
+
+    image: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    material: str
+
+
+def draw_window(conditions: Conditions, window_px: int, rng: np.random.Generator) -> Window:
+    """A freshly simulated window of `window_px` x `window_px`."""
+    side_px = window_px + 2 * RIM_PX
+    config = conditions.draw(side_px * CANONICAL_PIXEL_PM, rng)
+    scan = config.scan
+    crystal = crystal_for(config, rng)
+    reach = config.crystal.lattice_pm / scan.pixel_size_pm
+    origin = (np.asarray(scan.shape) - 1) / 2 + rng.uniform(-0.5, 0.5, 2) * reach
+    clean, position = crystal_image(crystal, config, origin)
+    if conditions.background and rng.random() < 0.5:
+        dirt = measured_contamination(Path(conditions.background), scan, rng)
+    else:
+        dirt = contamination(scan, rng)
+    counts = expose(clean + dirt, scan, rng)
+    image = normalise(resample(counts.astype(np.float32), scan.pixel_size_pm, CANONICAL_PIXEL_PM))
+    placed = to_resampled(position, scan.shape, image.shape)
+    labels = label_columns(placed, crystal.class_index, (image.shape[0], image.shape[1]))
+    cut = slice(RIM_PX, RIM_PX + window_px)
+    return Window(
+        np.ascontiguousarray(image[cut, cut]),
+        np.ascontiguousarray(labels[cut, cut]),
+        config.crystal.material,
+    )
+
+
+def label_columns(
+    position_px: FloatArray, class_index: npt.NDArray[np.integer], shape: tuple[int, int]
+) -> npt.NDArray[np.int64]:
+    """Label image: 1 + role on the 3 x 3 pixels around each column, 0 elsewhere, `shape`."""
+    labels = np.zeros((shape[0] + 2, shape[1] + 2), dtype=np.int64)
+    centre = np.round(position_px).astype(int)
+    inside = np.all((centre >= 0) & (centre < shape), axis=1)
+    row, column = centre[inside].T
+    for dy in range(3):
+        for dx in range(3):
+            labels[row + dy, column + dx] = class_index[inside] + 1
+    return labels[1:-1, 1:-1]

@@ -1,0 +1,219 @@
+"""Figures of spacings, precision and errors: results in, a matplotlib `Figure` out.
+
+Nothing is computed here but what drawing needs (limits, bins, ticks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from ...materials import ROLES, Material
+from ...precision.budget import PARTS, ErrorBudget
+from ...precision.curve import PrecisionAgainstN
+from ...precision.spacings import SpacingResult
+from ...styles import CLASS_STYLE
+from ...types import FloatArray
+
+_BLUE, _RED = "#0072B2", "#D55E00"
+_PART_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
+
+
+def spacing_figure(
+    single_pm: Mapping[str, FloatArray],
+    spacings: Mapping[str, SpacingResult],
+    material: Material,
+) -> Figure:
+    """Histograms of the spacing of the three metal columns nearest the defect (Fig. 3a, b, d).
+
+    Parameters
+    ----------
+    single_pm : mapping of class to array
+        The spacings in single windows [pm].
+    spacings : mapping of class to SpacingResult
+        The bootstrap of the class averages.
+    material : Material
+        Gives the roles of the classes.
+    """
+    figure = Figure(figsize=(10.5, 3.4), layout="constrained")
+    single, average, every = figure.subplots(1, 3)
+    names = dict(zip(ROLES, material.class_names, strict=True))
+    pair = [names[role] for role in ("X2", "XY") if names[role] in spacings]
+    colours = {names[role]: CLASS_STYLE[role].colour for role in ROLES}
+    for name in pair:
+        values = np.asarray(single_pm[name])
+        values = values[np.isfinite(values)]
+        label = f"{name}: {_plus_minus(values.mean(), values.std(), 0)} pm"
+        _histogram(single, values, colours[name], label)
+        _bootstrap(average, spacings[name], colours[name])
+    for name, spacing in spacings.items():
+        _bootstrap(every, spacing, colours[name])
+    metal = material.metal
+    titles = ("single windows", "class averages, bootstrap", "all classes, bootstrap")
+    for axes, letter, title in zip((single, average, every), "abd", titles, strict=True):
+        axes.set_title(f"({letter}) {title}", fontsize=10, loc="left")
+        axes.set_xlabel(f"{metal}–{metal} spacing [pm]")
+        axes.set_yticks([])
+        axes.set_ylim(0.0, 1.5)  # room for the legend above the peaks
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(fontsize=7, frameon=False, loc="upper left")
+    single.set_ylabel("frequency (scaled to its peak)")
+    return figure
+
+
+def precision_figure(curve: PrecisionAgainstN, class_name: str) -> Figure:
+    """Precision and gain in signal to noise against the number of windows, log-log (Fig. 3c).
+
+    Parameters
+    ----------
+    curve : PrecisionAgainstN
+        The gain is drawn for its first background, with a band over the others.
+    class_name : str
+        The class that was averaged.
+    """
+    figure = Figure(figsize=(4.8, 3.8), layout="constrained")
+    axes = figure.subplots()
+    other = axes.twinx()
+    n, precision, gain = curve.n, curve.precision_pm, curve.snr_gain[0]
+    # towards zero a bar would leave the logarithmic axis
+    scatter = np.minimum(curve.precision_std_pm, 0.9 * precision)
+    axes.errorbar(n, precision, scatter, fmt="o", color=_BLUE, markersize=4, linewidth=1)
+    fine = np.geomspace(n[0], n[-1], 80)
+    text = r"lines: $1/\sqrt{N}$ and $\sqrt{N}$ from one window"
+    if curve.fit is None:
+        axes.plot(n, precision[0] * np.sqrt(n[0] / n), "-", color=_BLUE, linewidth=1)
+    else:
+        axes.plot(fine, curve.fit.at(fine), "-", color=_BLUE, linewidth=1)
+        if np.isfinite(curve.bound_p1_pm):
+            bound = curve.bound_p1_pm / np.sqrt(fine)
+            axes.plot(fine, bound, ":", color=_BLUE, linewidth=1, label="Cramér-Rao bound")
+            axes.legend(fontsize=7, frameon=False, loc="lower center")
+        p1 = _plus_minus(curve.fit.p1_pm, curve.fit.p1_std_pm, 2)
+        floor = _plus_minus(curve.fit.floor_pm, curve.fit.floor_std_pm, 2)
+        text = (
+            rf"$\sqrt{{P_1^2/N + f^2}}$: $P_1$ = {p1}"
+            f" pm, floor f = {floor} pm"
+        )
+    other.plot(n, gain, "s", color=_RED, markersize=4)
+    other.plot(n, gain[0] * np.sqrt(n / n[0]), "--", color=_RED, linewidth=1)
+    other.fill_between(
+        n, curve.snr_gain.min(axis=0), curve.snr_gain.max(axis=0), color=_RED, alpha=0.2, lw=0
+    )
+    for scaled in (axes, other):
+        scaled.set_xscale("log")
+        scaled.set_yscale("log")
+    axes.set_xlabel(f"{class_name} windows averaged, N")
+    axes.set_ylabel("precision [pm]", color=_BLUE)
+    other.set_ylabel("SNR gain", color=_RED)
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    for axis in (axes.xaxis, axes.yaxis, other.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axis.set_major_formatter(plain)
+        axis.set_minor_formatter(NullFormatter())
+    low, high = 100 * curve.background_fraction.min(), 100 * curve.background_fraction.max()
+    axes.set_title(
+        f"(c) {text}\nband: background of {low:g} to {high:g} % of the pixels", fontsize=8
+    )
+    return figure
+
+
+def budget_figure(budgets: Mapping[str, ErrorBudget], material: Material) -> Figure:
+    """The error budget of each class: strain of the spacing, and columns (rms).
+
+    A group of bars a class, one for each part of the error, the total as a line across.
+
+    Parameters
+    ----------
+    budgets : mapping of class to ErrorBudget
+        The defect-free class is left out: nothing is measured of it but against itself.
+    material : Material
+    """
+    names = [name for name in budgets if name != material.class_names[1]]
+    figure = Figure(figsize=(8.0, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    strain = [
+        (100 * b.sigma_stat, *(100 * b.strain_parts[p] for p in PARTS), 100 * b.sigma_total)
+        for b in (budgets[name] for name in names)
+    ]
+    every = [budgets[name].rms_pm(np.ones(len(budgets[name].site_pm), bool)) for name in names]
+    columns = [(e["statistical"], *(e[p] for p in PARTS), e["total"]) for e in every]
+    labels = ("error of the strain [%]", "error of the columns, rms [pm]")
+    for axes, rows, label in zip((left, right), (strain, columns), labels, strict=True):
+        _bars(axes, np.array(rows).reshape(len(names), len(PARTS) + 2), names)
+        axes.set_ylabel(label)
+    left.set_title("spacing of the three nearest metals, one sigma", fontsize=9)
+    right.set_title("displacements, one sigma", fontsize=9)
+    if names:
+        figure.legend(
+            *left.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
+        )
+    return figure
+
+
+def _bars(axes: Axes, rows: FloatArray, names: list[str]) -> None:
+    labels = ("statistical", *PARTS)
+    width = 0.8 / len(labels)
+    place = np.arange(len(names))
+    for k, (part, colour) in enumerate(zip(labels, ("0.4", *_PART_COLOURS), strict=True)):
+        axes.bar(place - 0.4 + (k + 0.5) * width, rows[:, k], width, color=colour, label=part)
+    axes.hlines(rows[:, -1], place - 0.4, place + 0.4, color="k", linewidth=1.5, label="total")
+    axes.set_xticks(place, names)
+
+
+def drift_figure(table: pd.DataFrame, name: str) -> Figure:
+    """Drift of a series of frames against the frame, bad frames marked.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `drift.drift_table` makes it.
+    name : str
+        Of the image.
+    """
+    unit = "pm" if "y_pm" in table else "px"
+    figure = Figure(figsize=(5.0, 3.2), layout="constrained")
+    axes = figure.subplots()
+    frame = table["frame"].to_numpy(dtype=float)
+    for axis, colour, marker in (("x", _BLUE, "o"), ("y", _RED, "s")):
+        axes.errorbar(
+            frame,
+            table[f"{axis}_{unit}"].astype(float),
+            table[f"sigma_{axis}_{unit}"].astype(float),
+            fmt=f"-{marker}",
+            color=colour,
+            markersize=3,
+            linewidth=1,
+            label={"x": "x, to the right", "y": "y, down"}[axis],
+        )
+    bad = table["bad"].to_numpy(dtype=bool)
+    for place in frame[bad]:
+        axes.axvline(place, color="0.6", linestyle=":", linewidth=1)
+    axes.set_xlabel("frame")
+    axes.set_ylabel(f"drift [{unit}]")
+    left_out = f", {int(bad.sum())} left out (dotted)" if bad.any() else ""
+    axes.set_title(f"{name}: {len(table)} frames{left_out}", fontsize=9)
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _histogram(axes: Axes, values: FloatArray, colour: str, label: str) -> None:
+    heights, edges = np.histogram(values, bins=min(40, max(5, round(np.sqrt(values.size)))))
+    axes.stairs(heights / heights.max(), edges, fill=True, color=colour, alpha=0.55, label=label)
+
+
+def _bootstrap(axes: Axes, spacing: SpacingResult, colour: str) -> None:
+    values = spacing.samples_pm[np.isfinite(spacing.samples_pm)]
+    if values.size < 2 or np.ptp(values) == 0.0:  # one window: nothing to resample
+        axes.axvline(spacing.spacing_pm, color=colour, label=f"{spacing.class_name}: N = 1")
+        return
+    text = f"{spacing.class_name}: {_plus_minus(spacing.spacing_pm, spacing.precision_pm, 2)} pm"
+    _histogram(axes, values, colour, f"{text}, N = {spacing.n} (purity {spacing.purity:.3f})")
+
+
+def _plus_minus(value: float, error: float, decimals: int) -> str:
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"

@@ -1,0 +1,246 @@
+"""The tables of results: what the files of a run hold, and the summary for people.
+
+Their columns are listed in ``docs/command-line.md``, and defined in ``docs/conventions.md``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..averages.patches import lattice_table
+from ..averages.purity import purity_text
+from ..frames.drift import drift_of
+from ..pipeline.runs import ClassMeasurement, RunResult
+from ..precision.budget_parts import few_windows_factor
+from ..types import FloatArray
+
+TARGET_PM = 0.3
+"""The precision that ``windows_needed`` is told for [pm]: the paper's of the perfect lattice."""
+
+
+def a_ref_pm(result: RunResult) -> float | None:
+    """The lattice constant that every strain is relative to; None before anything is measured.
+
+    The metal spacing of the defect-free average [pm], on the scale of the images' pixel sizes.
+    """
+    reference = result.material.class_names[1]
+    if reference not in result.measurements:
+        return None
+    return float(result.measurements[reference].spacing.spacing_pm)
+
+
+def spacings_table(result: RunResult) -> pd.DataFrame:
+    """The columns of ``spacings.csv``: one row a class, strains as fractions against X2.
+
+    Last come ``expected_<class>``: expected fraction of the windows of each class, empty where
+    the stacks don't say.
+    """
+    columns = [
+        "n",
+        "n_excluded",
+        "spacing_pm",
+        "precision_pm",
+        "strain",
+        "strain_std",
+        "strain_total_std",
+        "purity",
+    ]
+    more = ["sigma_stat", "sigma_total", "a_ref_pm", "precision_by_image_pm"]
+    more += ["strain_std_by_image", "n_images"]
+    more += ["p1_pm", "floor_pm", "floor_std_pm", "target_pm", "windows_needed"]
+    expected = {name: f"expected_{name}" for name in result.material.class_names}
+    base = a_ref_pm(result)
+    rows = []
+    for name, measurement in result.measurements.items():
+        average = measurement.average
+        row: dict[str, Any] = {"class": name}
+        row |= {c: getattr(measurement.spacing, c) for c in columns}
+        row |= {"a_ref_pm": base, **_errors(measurement, name == result.material.class_names[1])}
+        row |= _windows_needed(measurement)
+        if average.contaminants:
+            shares = {name: average.purity, **average.contaminants}
+            row |= {expected[other]: share for other, share in shares.items()}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["class", *columns, *more, *expected.values()])
+
+
+def _errors(measurement: ClassMeasurement, is_reference: bool) -> dict[str, float]:
+    """Errors of the strain, and what resampling images says; the reference's strain has none."""
+    row: dict[str, float] = {}
+    if measurement.budget is not None:
+        row["sigma_stat"] = 0.0 if is_reference else measurement.budget.sigma_stat
+        row["sigma_total"] = 0.0 if is_reference else measurement.budget.sigma_total
+    if measurement.bootstrap is not None:
+        row["precision_by_image_pm"] = measurement.bootstrap.spacing_std_by_image_pm
+        row["strain_std_by_image"] = measurement.bootstrap.strain_by_image
+        row["n_images"] = measurement.bootstrap.n_images
+    return row
+
+
+def _windows_needed(measurement: ClassMeasurement) -> dict[str, float]:
+    fit = None if measurement.precision is None else measurement.precision.fit
+    if fit is None:
+        return {}
+    return {
+        "p1_pm": fit.p1_pm,
+        "floor_pm": fit.floor_pm,
+        "floor_std_pm": fit.floor_std_pm,
+        "target_pm": TARGET_PM,
+        "windows_needed": fit.windows_needed(TARGET_PM),
+    }
+
+
+def columns_table(result: RunResult) -> pd.DataFrame:
+    """The columns of ``columns.csv``: one row a column of each class average."""
+    return pd.concat([_columns_of(m) for m in result.measurements.values()])
+
+
+def _columns_of(measurement: ClassMeasurement) -> pd.DataFrame:
+    fits, budget = measurement.fits, measurement.budget
+    values = np.hstack([fits.site_pm, fits.position_pm, fits.sigma_pm])
+    names = ["site_x_pm", "site_y_pm", "x_pm", "y_pm", "sigma_x_pm", "sigma_y_pm"]
+    table = pd.DataFrame(values, columns=names)
+    table.insert(0, "sublattice", np.where(fits.is_metal, "metal", "chalcogen"))
+    table.insert(0, "class", fits.class_name)
+    table["flag"] = fits.flag
+    table["weight"] = fits.weight
+    unknown = np.full_like(fits.site_pm, np.nan)
+    bootstrap = measurement.bootstrap
+    _add_xy(table, "sigma_by_image", unknown if bootstrap is None else bootstrap.sigma_by_image_pm)
+    # of a position: its own scatter, counted as the budget does, and what is systematic about it
+    total = unknown
+    if budget is not None:
+        factor = budget.design_effect * few_windows_factor(measurement.average.n)
+        total = np.hypot(np.sqrt(factor) * fits.sigma_pm, budget.systematic_pm)
+    _add_xy(table, "sigma_total", total)
+    removed = np.zeros_like(fits.site_pm)
+    if budget is not None:
+        removed = sum(budget.corrections.values(), start=removed)
+    _add_xy(table, "correction", removed)
+    return table
+
+
+def displacement_table(result: RunResult) -> pd.DataFrame:
+    """The columns of ``displacement.csv``: one row a column of each defect class."""
+    columns = ["class", "sublattice", "site_x_pm", "site_y_pm"]
+    columns += ["ux_pm", "uy_pm", "sigma_x_pm", "sigma_y_pm"]
+    columns += [f"sigma_{kind}_{axis}_pm" for kind in ("stat", "total") for axis in "xy"]
+    tables = []
+    for name, measurement in result.measurements.items():
+        field, budget = measurement.displacement, measurement.budget
+        if field is None:
+            continue
+        values = np.hstack([field.site_pm, field.u_pm, field.sigma_pm])
+        table = pd.DataFrame(values, columns=columns[2:8])
+        table.insert(0, "sublattice", np.where(field.is_metal, "metal", "chalcogen"))
+        table.insert(0, "class", name)
+        unknown = np.full_like(field.site_pm, np.nan)
+        known = budget is not None and budget.site_pm.shape == field.site_pm.shape
+        for kind in ("statistical", "total"):
+            error = getattr(budget, f"{kind}_pm") if known else unknown
+            _add_xy(table, "sigma_stat" if kind == "statistical" else "sigma_total", error)
+        tables.append(table)
+    return pd.concat(tables) if tables else pd.DataFrame(columns=columns)
+
+
+def _add_xy(table: pd.DataFrame, name: str, value_pm: FloatArray) -> None:
+    for axis, values in zip("xy", value_pm.T, strict=True):
+        table[f"{name}_{axis}_pm"] = values
+
+
+def budget_table(result: RunResult) -> pd.DataFrame:
+    """The columns of ``budget.csv``: one row a class and part of its error.
+
+    Of the strain of the spacing, and root mean squares over the metal and the chalcogen columns of
+    the displacement; of the defect-free class of its spacing and its positions. Parts that can't be
+    told are of the kind unknown, and empty.
+    """
+    columns = ["class", "part", "kind", "strain", "metal_pm", "chalcogen_pm"]
+    rows: list[dict[str, Any]] = []
+    for name, measurement in result.measurements.items():
+        budget = measurement.budget
+        if budget is None:
+            continue
+        metal = budget.rms_pm(measurement.fits.is_metal)
+        chalcogen = budget.rms_pm(~measurement.fits.is_metal)
+        strain = {"statistical": budget.sigma_stat, **budget.strain_parts}
+        strain["total"] = budget.sigma_total
+        for part, value in strain.items():
+            kind = part if part in ("statistical", "total") else "systematic"
+            kind = "unknown" if part in budget.unknown else kind
+            rows.append(dict(zip(columns, (name, part, kind, value), strict=False)))
+            rows[-1] |= {"metal_pm": metal[part], "chalcogen_pm": chalcogen[part]}
+        for part, shift in budget.corrections.items():
+            found = [
+                float(np.sqrt(np.mean(shift[which] ** 2))) if which.any() else np.nan
+                for which in (measurement.fits.is_metal, ~measurement.fits.is_metal)
+            ]
+            removed = (name, part, "subtracted", budget.strain_corrections[part], *found)
+            rows.append(dict(zip(columns, removed, strict=True)))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def precision_table(result: RunResult) -> pd.DataFrame:
+    """The columns of ``precision.csv``: precision and gain in signal to noise against N."""
+    tables = []
+    for name, measurement in result.measurements.items():
+        curve = measurement.precision
+        if curve is None:
+            continue
+        table = pd.DataFrame({"class": name, "n": curve.n, "precision_pm": curve.precision_pm})
+        table["precision_std_pm"] = curve.precision_std_pm
+        table["fit_pm"] = np.nan if curve.fit is None else curve.fit.at(curve.n)
+        table["bound_pm"] = curve.bound_p1_pm / np.sqrt(curve.n)
+        for fraction, gain in zip(curve.background_fraction, curve.snr_gain, strict=True):
+            table[f"snr_gain_{100 * fraction:g}%"] = gain
+        tables.append(table)
+    return pd.concat(tables) if tables else pd.DataFrame(columns=["class", "n", "precision_pm"])
+
+
+def lattices_table(result: RunResult) -> pd.DataFrame:
+    """The columns of ``lattices.csv``: the lattice and the probe of each image's domains."""
+    first = next(iter(result.stacks.values()))
+    return lattice_table(
+        result.images,
+        result.sites,
+        first.a_pm,
+        result.regions or None,
+        result.stacks.get(result.material.class_names[1]),
+    )
+
+
+def drift_tables(result: RunResult) -> dict[str, pd.DataFrame]:
+    """The drift of each image that is a sum of frames, by its name."""
+    found = {image.name: drift_of(image) for image in result.images}
+    return {name: table for name, table in found.items() if table is not None}
+
+
+def summary(result: RunResult) -> str:
+    """A table for people: windows, spacing with its precision, strain with its errors.
+
+    Strain as value ± statistical ± systematic error. Last comes the expected purity of the windows,
+    with what else is expected among them.
+    """
+    metal = result.material.metal
+    lines = [
+        f"{'class':>6} {'N':>5}  {f'{metal}-{metal} spacing [pm]':>20}  "
+        f"{'strain ± stat ± syst [%]':>24}  expected purity"
+    ]
+    for name, measurement in result.measurements.items():
+        s, budget = measurement.spacing, measurement.budget
+        spacing = f"{s.spacing_pm:.2f} ± {s.precision_pm:.2f}"
+        strain = f"{100 * s.strain:+.2f} ± {100 * s.strain_total_std:.2f}"
+        if budget is not None:
+            errors = (100 * budget.sigma_stat, 100 * budget.strain_systematic)
+            strain = f"{100 * s.strain:+.2f} ± {errors[0]:.2f} ± {errors[1]:.2f}"
+        if name == result.material.class_names[1]:
+            strain = "reference"
+        pure = purity_text(s.purity, measurement.average.contaminants)
+        lines.append(f"{name:>6} {s.n:>5}  {spacing:>20}  {strain:>24}  {pure}")
+    base = a_ref_pm(result)
+    if base is not None:
+        lines.append(f"strain relative to the defect-free average, a_ref = {base:.2f} pm")
+    return "\n".join(lines)

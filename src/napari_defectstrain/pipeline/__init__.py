@@ -1,0 +1,10 @@
+"""The only place that chains the stages: from files to measured classes.
+
+`loading` (files to calibrated images), `runs` (settings and results), `chain` (detect, average,
+measure), `class_measurement`, `comparison` (measurement beside theory). Imports every room above
+but `evaluation`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,344 @@
+"""The whole chain, from images to strain fields: the only place that joins the stages.
+
+`run` does everything. Its steps `detect_images`, `average_classes`, `measure_spacings` and
+`measure_classes` also stand alone: a widget calls one of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..averages.average import stack_classes
+from ..averages.patches import lattice_constant
+from ..crystal.populations import usable_populations
+from ..crystal.region_search import divide_images
+from ..crystal.regions import Regions, check_regions, region_summary
+from ..io.file_names import output_stems
+from ..io.files import validate_image
+from ..io.pixels import check_pixels
+from ..materials import Material, get_material
+from ..progress import subprogress
+from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
+from .class_measurement import measure_classes, measure_spacings
+from .loading import (
+    CALIBRATION_TOLERANCE,
+    PIXEL_SIZE_BY_LATTICE,
+    calibrate,
+    load_images,
+)
+from .placement import place_sites
+from .runs import ClassMeasurement, RunConfig, RunResult
+
+__all__ = [
+    "CALIBRATION_TOLERANCE",
+    "ClassMeasurement",
+    "RunConfig",
+    "RunResult",
+    "average_classes",
+    "detect",
+    "detect_images",
+    "divide_images",
+    "load_images",
+    "measure",
+    "measure_classes",
+    "measure_spacings",
+    "run",
+]
+
+if TYPE_CHECKING:  # torch comes along only when something is detected
+    from ..detect.finding.predict import Detection
+
+
+def detect_images(
+    images: Sequence[CalibratedImage], config: RunConfig, progress: Progress = no_progress
+) -> list[Detection]:
+    """Find and classify all columns of each image, without its hot and dead pixels.
+
+    Parameters
+    ----------
+    images : sequence of CalibratedImage
+    config : RunConfig
+    progress : Progress
+
+    Returns
+    -------
+    list of Detection
+        One an image.
+
+    Raises
+    ------
+    DefectStrainError
+        If an image can't be read as this material's lattice.
+    """
+    from ..detect.finding.predict import detect_columns  # imports torch
+
+    settings = config.detect.replace(material=config.material)
+    detections = []
+    for i, image in enumerate(images):
+        part = subprogress(progress, i / len(images), (i + 1) / len(images), f"{image.name}: ")
+        checked, notes = check_pixels(image)
+        found = detect_columns(checked, settings, part)
+        detections.append(replace(found, warnings=(*notes, *found.warnings)))
+    return detections
+
+
+def average_classes(
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+    config: RunConfig,
+    progress: Progress = no_progress,
+    regions: Sequence[Regions | None] | None = None,
+    overconfidence: Sequence[float] | None = None,
+) -> dict[str, ClassStack]:
+    """Stack the windows around the isolated columns of each class, in the lattice frame.
+
+    The frame's lattice constant is the median of those that the calibrated images show, or the
+    material's where no image is calibrated but by its lattice.
+
+    Parameters
+    ----------
+    images, sites : sequences
+        The images and their columns.
+    config : RunConfig
+    progress : Progress
+    regions : sequence of Regions or None, optional
+        Of each image: every window lies in one domain. An image without them is taken as one.
+    overconfidence : sequence of float, optional
+        Of the detector, by role (`Detection.overconfidence`): enters the expected purity.
+
+    Returns
+    -------
+    dict of class to ClassStack
+
+    Raises
+    ------
+    DefectStrainError
+        If an image's columns form no lattice.
+    """
+    if len(images) != len(sites):
+        raise DefectStrainError(
+            f"averaging: got {len(images)} images and {len(sites)} tables of sites, expected as "
+            "many of one as of the other"
+        )
+    if regions is not None:
+        check_regions(regions, [image.data.shape for image in images])
+    images = [check_pixels(image)[0] for image in images]
+    a_pm = lattice_constant(images, sites, get_material(config.material).lattice_pm, regions)
+    rng, _ = np.random.default_rng(config.seed).spawn(2)
+    return stack_classes(
+        images, sites, config.average, a_pm, rng, progress, regions, overconfidence
+    )
+
+
+def detect(
+    images: Sequence[CalibratedImage],
+    config: RunConfig,
+    sites: Sequence[Sites] | None = None,
+    progress: Progress = no_progress,
+    regions: Sequence[Regions | None] | None = None,
+) -> RunResult:
+    """The first half of `run`: images, their columns, regions and populations.
+
+    Parameters
+    ----------
+    images : sequence of CalibratedImage
+    config : RunConfig
+    sites : sequence of Sites, optional
+        Columns of each image, taken as they are instead of detecting them.
+    progress : Progress
+    regions : sequence of Regions or None, optional
+        Of each image, taken instead of looking for them; None looks.
+
+    Returns
+    -------
+    RunResult
+        Without stacks and measurements.
+    """
+    clock = _Clock()
+    material = get_material(config.material)
+    if sites is not None and len(images) != len(sites):
+        raise DefectStrainError(
+            f"sites: got {len(sites)} tables for {len(images)} images, expected one each"
+        )
+    if regions is not None:
+        check_regions(regions, [image.data.shape for image in images])
+    warnings: list[str] = []
+    calibrated = []
+    with clock.stage("calibrate"):
+        for image, name in zip(images, output_stems([i.name for i in images]), strict=True):
+            validate_image(image)
+            checked, doubts = check_pixels(replace(image, name=name))
+            found, notes = calibrate(checked, material, config.pixel_size_pm)
+            calibrated.append(found)
+            warnings += doubts + notes
+    a_px = [material.lattice_pm / float(i.metadata[PIXEL_SIZE_BY_LATTICE]) for i in calibrated]
+    weights = None
+    overconfidence: tuple[float, ...] = ()
+    with clock.stage("detect"):
+        if sites is None:
+            detections = detect_images(calibrated, config, progress)
+            sites = [detection.sites for detection in detections]
+            for detection in detections:
+                warnings += detection.warnings
+                weights = detection.weights_sha256
+                overconfidence = detection.overconfidence
+        else:
+            bright = _brightness(material)
+            given = zip(calibrated, sites, a_px, strict=True)
+            placed = [place_sites(image, table, a, bright) for image, table, a in given]
+            sites = [table for table, _ in placed]
+            warnings += [note for _, notes in placed for note in notes]
+    with clock.stage("regions"):
+        kept, known = divide_images(calibrated, sites, a_px, config.regions, regions)
+        sites = sites if weights is None else kept  # given columns are as the user wants them
+    for image, divided in zip(calibrated, known, strict=True):
+        warnings += region_summary(image.name, divided)
+    return RunResult(
+        config=config,
+        images=tuple(calibrated),
+        sites=tuple(sites),
+        populations=usable_populations(calibrated, sites, known, material.class_names),
+        weights_sha256=weights,
+        regions=tuple(known),
+        overconfidence=overconfidence,
+        seconds=clock.seconds,
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def _brightness(material: Material) -> tuple[float, ...]:
+    """Of the columns metal, X2, XY, Y2, V1, V2, as far as it is known: typical ones otherwise."""
+    from ..simulate.scattering import ELEMENTS, nominal_weights
+
+    if {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS):
+        return nominal_weights(material)
+    return (1.0, 0.7, 1.0, 1.3, 0.35, 0.0)
+
+
+def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
+    """The second half of `run`: from columns to strain.
+
+    Parameters
+    ----------
+    found : RunResult
+        What `detect` returned.
+    progress : Progress
+
+    Returns
+    -------
+    RunResult
+        Complete; with a warning for each class that has no isolated column.
+
+    Raises
+    ------
+    DefectStrainError
+        If an image shows no lattice, or there is no defect-free window.
+    """
+    clock = _Clock()
+    config = found.config
+    with clock.stage("average"):
+        part = subprogress(progress, 0.0, 0.3)
+        regions = found.regions or None
+        stacks = average_classes(
+            found.images, found.sites, config, part, regions, found.overconfidence or None
+        )
+    with clock.stage("measure"):
+        measurements = measure_classes(stacks, config, subprogress(progress, 0.3, 1.0))
+    return replace(
+        found,
+        stacks=stacks,
+        measurements=measurements,
+        seconds={**found.seconds, **clock.seconds},
+        warnings=found.warnings
+        + _warnings_of(found.material, stacks)
+        + _untold(found.material, stacks, measurements),
+    )
+
+
+def _warnings_of(material: Material, stacks: Mapping[str, ClassStack]) -> tuple[str, ...]:
+    counts = {name: stacks[name].n if name in stacks else 0 for name in material.defect_names}
+    warnings = []
+    for name, n in counts.items():
+        if n == 0:
+            warnings.append(f"{name}: no isolated column away from the edges: not measured")
+        elif n == 1:
+            warnings.append(f"{name}: only one window: measured without a precision")
+    if not any(counts.values()):
+        warnings.append("no defect could be measured, only the defect-free lattice")
+    return tuple(warnings)
+
+
+def _untold(
+    material: Material,
+    stacks: Mapping[str, ClassStack],
+    measurements: Mapping[str, ClassMeasurement],
+) -> tuple[str, ...]:
+    """Errors that can't be told for too few windows or images, and neighbours without a field."""
+    warnings = []
+    for name, measurement in measurements.items():
+        unknown = () if measurement.budget is None else measurement.budget.unknown
+        stack = stacks[name]
+        if stack.n > 1 and name != material.class_names[1]:
+            images = len(np.unique(stack.image_index[stack.included]))
+            if "scan" in unknown:
+                counted = f"{images} image{'s' if images > 1 else ''}"
+                warnings.append(f"{name}: {counted}: the scan's error can't be told")
+            if "registration" in unknown:
+                warnings.append(f"{name}: {stack.n} windows: registration's error can't be told")
+        if "neighbours" in unknown:
+            warnings.append(f"{name}: what the defects around do to it isn't known")
+    return tuple(warnings)
+
+
+def run(
+    images: Sequence[CalibratedImage],
+    config: RunConfig | None = None,
+    sites: Sequence[Sites] | None = None,
+    progress: Progress = no_progress,
+    regions: Sequence[Regions | None] | None = None,
+) -> RunResult:
+    """From images to strain fields.
+
+    Parameters
+    ----------
+    images : sequence of CalibratedImage
+    config : RunConfig, optional
+    sites : sequence of Sites, optional
+        Columns of each image (for instance corrected by hand), taken instead of detecting them.
+    progress : Progress
+    regions : sequence of Regions or None, optional
+        Of each image (for instance edited by hand), taken instead of looking for them.
+
+    Returns
+    -------
+    RunResult
+
+    Raises
+    ------
+    DefectStrainError
+        On bad input, before any work starts; or if there is nothing to measure.
+    Cancelled
+        If `progress` says so.
+    """
+    part = subprogress(progress, 0.0, 0.6)
+    found = detect(images, config or RunConfig(), sites, part, regions)
+    return measure(found, subprogress(progress, 0.6, 1.0))
+
+
+class _Clock:
+    """Wall-clock time of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start

@@ -1,0 +1,222 @@
+"""Images for the pipeline: read, registered where they are frames, named apart, calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..crystal.calibration import (
+    CALIBRATED_BY_LATTICE,
+    MAX_DEVIATION,
+    PixelSizeEstimate,
+    contradicting_estimate,
+    estimate_pixel_size,
+    shear_warning,
+)
+from ..frames.drift import DRIFT_TABLE, drift_table, frame_time_s
+from ..frames.register import FrameConfig, register_frames
+from ..io.file_names import output_stems
+from ..io.files import read_images
+from ..io.pixels import CLIPPED, REPLACED, check_frames
+from ..materials import Material
+from ..progress import subprogress
+from ..types import CalibratedImage, DefectStrainError, Progress, no_progress
+
+CALIBRATION_TOLERANCE = 0.02
+"""Difference between the calibration and the lattice that is worth a warning (fraction)."""
+
+PIXEL_SIZE_BY_LATTICE = "pixel_size_by_lattice_pm"
+"""Key of the metadata for the pixel size that the lattice gives, whatever is used [pm]."""
+
+
+def load_images(
+    paths: Sequence[Path | str],
+    frames: bool = False,
+    progress: Progress = no_progress,
+    series: FrameConfig | None = None,
+) -> tuple[list[CalibratedImage], tuple[str, ...]]:
+    """Read all images, and check them and their pixels, before any work starts.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Image files.
+    frames : bool
+        True: the images of one file are frames of one region (registered and summed); False:
+        they are separate images.
+    progress : Progress
+    series : FrameConfig, optional
+        How frames are registered and summed.
+
+    Returns
+    -------
+    images : list of CalibratedImage
+        Under distinct names that outputs can have, without hot and dead pixels
+        (`pixels.check_pixels`).
+    warnings : tuple of str
+
+    Raises
+    ------
+    DefectStrainError
+        If a file is no image that can be measured; the message names it.
+    """
+    images: list[CalibratedImage] = []
+    warnings = []
+    for i, path in enumerate(paths):
+        file_name = Path(path).name
+        progress(i / len(paths), f"reading {file_name}")
+        found = read_images(Path(path))
+        if frames and len(found) > 1:
+            part = subprogress(progress, i / len(paths), (i + 1) / len(paths))
+            found = [sum_frames(found, Path(path).stem, part, series)]
+        else:
+            if len(found) > 1:
+                warnings.append(
+                    f"{file_name}: holds {len(found)} images, taken as separate images; if they "
+                    "are frames of one region, say so (frames) and they are registered and summed"
+                )
+            found, notes = check_frames(found)
+            warnings += [f"{file_name}: {text}" for text in notes]
+        warnings += [f"{file_name}: {text}" for text in found[0].metadata.get("warnings", ())]
+        images += found
+    names = output_stems([image.name for image in images])
+    return [replace(im, name=n) for im, n in zip(images, names, strict=True)], tuple(warnings)
+
+
+def sum_frames(
+    frames: Sequence[CalibratedImage],
+    name: str,
+    progress: Progress = no_progress,
+    config: FrameConfig | None = None,
+) -> CalibratedImage:
+    """Register the frames of one region and sum the good ones over the field they all show.
+
+    Hot and dead pixels are left out of every frame before.
+
+    Returns
+    -------
+    CalibratedImage
+        With the number of frames summed (``frames``), that of all (``frames_taken``), the rows of
+        the drift table (``drift_table``, see `drift.drift_of`) and the field summed
+        (``region_px``) in its metadata, and what was doubtful or left out under ``warnings``.
+
+    Raises
+    ------
+    DefectStrainError
+        If the frames differ in shape, have no field in common, or do not show the same region.
+    """
+    shapes = {frame.data.shape for frame in frames}
+    if len(shapes) > 1:
+        raise DefectStrainError(f"{name}: got frames of shapes {shapes}, expected all the same")
+    frames, doubts = check_frames(frames)
+    try:
+        found = register_frames(np.stack([frame.data for frame in frames]), config, progress)
+    except DefectStrainError as error:
+        raise DefectStrainError(f"{name}: {error}") from error
+    first = frames[0]
+    seconds = frame_time_s(first.metadata, first.data.shape)
+    table = drift_table(found, first.pixel_size_pm, seconds)
+    metadata = {
+        **first.metadata,
+        "frames": int((~found.bad).sum()),
+        "frames_taken": len(frames),
+        "region_px": list(found.region),
+        DRIFT_TABLE: table.astype(object).where(table.notna(), None).to_dict("records"),
+        REPLACED: sum(frame.metadata.get(REPLACED, 0) for frame in frames),
+        "warnings": [*first.metadata.get("warnings", ()), *doubts, *found.notes],
+    }
+    clipped = [frame.metadata[CLIPPED] for frame in frames if CLIPPED in frame.metadata]
+    if clipped:
+        metadata[CLIPPED] = {end: sum(one[end] for one in clipped) for end in clipped[0]}
+    metadata.pop("frame", None)
+    return replace(first, data=found.summed, name=name, metadata=metadata)
+
+
+def calibrate(
+    image: CalibratedImage, material: Material, pixel_size_pm: float | None = None
+) -> tuple[CalibratedImage, tuple[str, ...]]:
+    """Give an image its pixel size: the given one, else the file's, else the lattice's.
+
+    Where there is a calibration, the lattice only checks it.
+
+    Parameters
+    ----------
+    image : CalibratedImage
+    material : Material
+        Gives the lattice constant.
+    pixel_size_pm : float, optional
+        Comes before what the file says [pm].
+
+    Returns
+    -------
+    image : CalibratedImage
+        With a pixel size; metadata ``calibration`` says where it comes from: ``given``, ``file`` or
+        ``lattice``.
+    warnings : tuple of str
+        What was found, where that is news to the user.
+
+    Raises
+    ------
+    DefectStrainError
+        If no lattice is found, or a clear one contradicts the file, or what was given, altogether
+        (`calibration.MAX_DEVIATION`).
+    """
+    expected, origin = image.pixel_size_pm, "file"
+    if image.metadata.get("calibration") == CALIBRATED_BY_LATTICE:
+        origin = CALIBRATED_BY_LATTICE
+    if pixel_size_pm is not None:
+        expected, origin = pixel_size_pm, "given"
+    try:
+        estimate = estimate_pixel_size(image.data, material.lattice_pm, expected)
+    except DefectStrainError as error:
+        if expected is not None:
+            _refuse_contradiction(image, material, expected, origin)
+            if origin == "given":  # the user knows better than a power spectrum
+                return _calibrated(image, expected, expected, origin), ()
+        raise DefectStrainError(f"{image.name}: {error}") from error
+    found, text = estimate.pixel_size_pm, _by_lattice(estimate, material)
+    sheared = shear_warning(image.name, estimate)
+    if expected is None:
+        calibrated = _calibrated(image, found, found, CALIBRATED_BY_LATTICE)
+        return calibrated, (f"{image.name}: not calibrated; {text}, which is taken", *sheared)
+    calibrated = _calibrated(image, expected, found, origin)
+    if abs(found / expected - 1) <= CALIBRATION_TOLERANCE:
+        return calibrated, sheared
+    warning = (
+        f"{image.name}: {'given' if origin == 'given' else 'calibrated as'} {expected:.4g} pm per "
+        f"pixel, but {text} ({100 * (expected / found - 1):+.1f} %): another material, or a "
+        "calibration that is off; it is kept"
+    )
+    return calibrated, (warning, *sheared)
+
+
+def _calibrated(
+    image: CalibratedImage, pixel_pm: float, lattice_pm: float, origin: str
+) -> CalibratedImage:
+    metadata = {**image.metadata, "calibration": origin, PIXEL_SIZE_BY_LATTICE: lattice_pm}
+    return replace(image, pixel_size_pm=pixel_pm, metadata=metadata)
+
+
+def _by_lattice(estimate: PixelSizeEstimate, material: Material) -> str:
+    return (
+        f"the lattice of {material.name} (a = {material.lattice_pm:g} pm) gives "
+        f"{estimate.pixel_size_pm:.4g} ± {estimate.sigma_pm:.1g} pm per pixel"
+    )
+
+
+def _refuse_contradiction(
+    image: CalibratedImage, material: Material, expected_pm: float, origin: str
+) -> None:
+    """Raise with what a clear lattice says without regard to the file; return where none is."""
+    found = contradicting_estimate(image.data, material.lattice_pm)
+    if found is None:
+        return
+    got = "a pixel size" if origin == "given" else "a calibration"
+    raise DefectStrainError(
+        f"{image.name}: got {got} of {expected_pm:.4g} pm per pixel, but "
+        f"{_by_lattice(found, material)} ({100 * (expected_pm / found.pixel_size_pm - 1):+.0f} %, "
+        f"expected {100 * MAX_DEVIATION:g} % at most); check the pixel size and the material"
+    )

@@ -1,0 +1,339 @@
+"""Where the columns of a table lie in its image: judged by the picture, not by what was meant.
+
+Tables come from other programs, which count pixels from 1, put x before y, or y upwards. The
+picture decides: at a table's columns it is bright by their classes, and nowhere else so.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.spatial import cKDTree
+
+from ..types import (
+    METAL,
+    OTHER,
+    BoolArray,
+    CalibratedImage,
+    DefectStrainError,
+    FloatArray,
+    IntArray,
+    Sites,
+)
+from ..units import PM_PER_NM
+
+MIN_AGREEMENT = 0.5
+"""Least cosine between the contrast at the columns and that of their classes; tables of their own
+image reach 0.9 even in poor ones, others seldom 0.6, and then their defects give them away."""
+
+MIN_COLUMNS = 30
+"""Tables of fewer columns are taken as they are: too few to judge by."""
+
+_SAMPLE = 4000  # columns that are looked at: more say nothing new
+_STEP_PX = 0.25
+_OFFSETS_PX = tuple(_STEP_PX * k for k in range(-6, 7))
+_MIN_OFFSET_PX = 0.35
+_MIN_OFFSET = 0.012  # [a]: below it an aberration may shift all columns alike
+_SNAP_PX = 0.15
+_CLEARLY = 6.0  # standard errors
+_TIE = 4.0
+_OUTSIDE = 0.05  # fraction of a table that may lie outside before it counts as misplaced
+_COLUMNS_PER_A2 = 4 / np.sqrt(3)
+_DENSITIES = (0.02, 10.0)  # relative to the crystal's: half empty tables, repeated rows
+_SAME_COLUMN = 0.15  # [a]: no two columns are that close
+_MIN_DEFECTS = 10
+_MIN_CONTRAST = 0.25  # of the defects, relative to that between metal and chalcogen
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class _Placement:
+    """How a table's positions become those in the image."""
+
+    scale: float = 1.0
+    unit: str = "px"
+    swapped: bool = False
+    flipped_y: bool = False
+    flipped_x: bool = False
+    offset_px: tuple[float, float] = (0.0, 0.0)
+
+    def apply(self, position: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+        moved = position[:, ::-1] * self.scale if self.swapped else position * self.scale
+        turned = np.where((self.flipped_y, self.flipped_x), np.array(shape) - 1 - moved, moved)
+        return np.asarray(turned + self.offset_px)
+
+    @property
+    def text(self) -> str:
+        """What was wrong with the table and has been made good."""
+        said = [f"positions are in {self.unit} rather than px"] if self.unit != "px" else []
+        if self.swapped:
+            said.append("x and y are exchanged")
+        said += ["y counts from the bottom"] if self.flipped_y else []
+        said += ["x counts from the right"] if self.flipped_x else []
+        # as the table counts: a flip turns the offset over
+        signs = (1 if self.flipped_y else -1, 1 if self.flipped_x else -1)
+        off = tuple(sign * d for sign, d in zip(signs, self.offset_px, strict=True))
+        if off == (1.0, 1.0):
+            said.append("pixels count from 1")
+        elif any(off):
+            said.append(f"all columns lie {off[0]:+.2g} px off in y, {off[1]:+.2g} px in x")
+        return ", ".join(said)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A placement and the contrast that its columns find there, in order of agreement."""
+
+    agreement: float
+    placement: _Placement
+    found: FloatArray
+
+
+def place_sites(
+    image: CalibratedImage, sites: Sites, a_px: float, weights: Sequence[float]
+) -> tuple[Sites, tuple[str, ...]]:
+    """Columns of a table where the picture has them, each once.
+
+    Exchanged and flipped axes, a common offset (pixels counted from 1 or from their corner) and
+    positions in pm or nm are found by agreement with the picture and made good; rows for the same
+    column are merged. A table that fits as it is stays as it is.
+
+    Parameters
+    ----------
+    image : CalibratedImage
+    sites : Sites
+        In the order of the table's rows.
+    a_px : float
+        Lattice constant in the image [px].
+    weights : sequence of float
+        Brightness of the columns metal, X2, XY, Y2, V1, V2.
+
+    Returns
+    -------
+    sites : Sites
+    notes : tuple of str
+        What was made good.
+
+    Raises
+    ------
+    DefectStrainError
+        If the table does not fit the picture, fits in several ways, has columns outside the image,
+        or two classes for one column.
+    """
+    notes = []
+    placement = _Placement()
+    judged = _Picture(image, sites, a_px, weights)
+    if len(judged) >= MIN_COLUMNS:
+        placement = judged.placement()
+    if placement != _Placement():
+        moved = placement.apply(np.asarray(sites.position_px, dtype=float), image.data.shape)
+        sites = replace(sites, position_px=moved)
+        notes.append(f"{image.name}: in its table {placement.text}: made good, as the picture says")
+    _refuse_outside(image, sites)
+    if len(judged) >= MIN_COLUMNS and not judged.agrees:
+        raise DefectStrainError(
+            f"{image.name}: the {len(sites)} columns of its table lie unlike those of a crystal of "
+            f"{a_px:.3g} px; expected y_px and x_px in pixels of this image"
+        )
+    once, merged = _each_once(image.name, sites, _SAME_COLUMN * a_px)
+    return once, (*notes, *merged)
+
+
+class _Picture:
+    """An image's contrast, and what a table's columns should find there."""
+
+    def __init__(
+        self, image: CalibratedImage, sites: Sites, a_px: float, weights: Sequence[float]
+    ) -> None:
+        self.image, self.a_px = image, a_px
+        self.agrees = False
+        chosen = np.flatnonzero(sites.class_index < OTHER)
+        self.n = len(chosen)
+        chosen = chosen[:: 1 + len(chosen) // _SAMPLE]
+        self.classes: IntArray = sites.class_index[chosen]
+        self.position = np.asarray(sites.position_px[chosen], dtype=float)
+        w = np.asarray(weights, dtype=float)
+        # above the mean of a cell, about a quarter of what its two columns hold
+        self.expected: FloatArray = w[self.classes] - 0.25 * (w[0] + w[1])
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def placement(self) -> _Placement:
+        """The placement that fits; that of the table as it is unless another is clearly better."""
+        self.contrast = _contrast(self.image.data, self.a_px)
+        fits = [fit for scale, unit in self._units() for fit in self._fits(scale, unit)]
+        if not fits:
+            return _Placement()  # outside, or unlike any crystal
+        fits.sort(key=lambda fit: -fit.agreement)
+        best = fits[0]
+        given = next((fit for fit in fits if _is_given(fit.placement)), None)
+        if given is not None and self._significance(best, given) < _CLEARLY:
+            best = given
+        self._refuse_unlike(best)
+        self.agrees = True
+        rivals = [fit for fit in fits if fit is not best and fit.agreement >= MIN_AGREEMENT]
+        if best is not given and any(self._significance(best, r) < _TIE for r in rivals):
+            raise DefectStrainError(
+                f"{self.image.name}: its table doesn't fit the picture as it is, and otherwise in "
+                "several ways; give y_px downwards and x_px to the right, in pixels from 0"
+            )
+        return best.placement
+
+    def _units(self) -> list[tuple[float, str]]:
+        """Units that make the columns about as dense as a crystal's, and their size in px."""
+        pm = self.image.pixel_size_pm
+        units = [(1.0, "px")]
+        if pm is not None:
+            units += [(1.0 / pm, "pm"), (PM_PER_NM / pm, "nm")]
+        # between quantiles: a few rows may lie anywhere
+        sides = np.subtract(*np.quantile(self.position, (0.95, 0.05), axis=0)) / 0.9
+        expected = self.n * self.a_px**2 / _COLUMNS_PER_A2
+        low, high = _DENSITIES
+        return [u for u in units if low <= expected / max(np.prod(u[0] * sides), 1e-300) <= high]
+
+    def _fits(self, scale: float, unit: str) -> list[_Fit]:
+        """Of every way the axes can lie, at its best offset; the best first."""
+        fits = []
+        for swapped, flipped_y, flipped_x in itertools.product((False, True), repeat=3):
+            placement = _Placement(scale, unit, swapped, flipped_y, flipped_x)
+            moved = placement.apply(self.position, self.image.data.shape)
+            if _outside(moved, self.image.data.shape, 2.0).mean() <= _OUTSIDE:
+                fits.append(self._with_offset(placement, moved))
+        return sorted(fits, key=lambda fit: -fit.agreement)
+
+    def _with_offset(self, placement: _Placement, moved: FloatArray) -> _Fit:
+        """The fit where the bright columns are brightest on average, within a pixel or so."""
+        still = self._fit(placement, moved)
+        bright = np.maximum(self.expected, 0.0)
+        tried = {
+            offset: float(self._fit(placement, moved + offset).found @ bright)
+            for offset in itertools.product(_OFFSETS_PX, _OFFSETS_PX)
+        }
+        best = max(tried, key=lambda offset: tried[offset])
+        offset = (_refined(tried, best, 0), _refined(tried, best, 1))
+        if max(map(abs, offset)) < max(_MIN_OFFSET_PX, _MIN_OFFSET * self.a_px):
+            return still
+        halves = (round(2 * offset[0]) / 2, round(2 * offset[1]) / 2)
+        if np.abs(np.subtract(offset, halves)).max() <= _SNAP_PX:
+            offset = halves
+        placed = replace(placement, offset_px=offset)
+        fit = self._fit(placed, moved + offset)
+        return fit if _z((fit.found - still.found) * bright) >= _CLEARLY else still
+
+    def _fit(self, placement: _Placement, moved: FloatArray) -> _Fit:
+        found = map_coordinates(self.contrast, moved.T, order=1, mode="constant")
+        norm = np.sqrt((found @ found) * (self.expected @ self.expected))
+        return _Fit(float(found @ self.expected / norm) if norm > 0 else 0.0, placement, found)
+
+    def _significance(self, better: _Fit, worse: _Fit) -> float:
+        """By how many standard errors the columns fit better in one way than in the other."""
+        scale = max(float(better.found @ self.expected), 0.0) / (self.expected @ self.expected)
+        wrong = [(fit.found - scale * self.expected) ** 2 for fit in (worse, better)]
+        return _z(wrong[0] - wrong[1])
+
+    def _refuse_unlike(self, fit: _Fit) -> None:
+        """Refuse a table whose columns, or whose defects, aren't those of the picture."""
+        hint = "is it the table of another image?"
+        if fit.agreement < MIN_AGREEMENT:
+            raise DefectStrainError(
+                f"{self.image.name}: the columns of its table lie where the picture shows none "
+                f"(agreement {fit.agreement:.2f}, expected {MIN_AGREEMENT:g} to 1, also with axes "
+                f"exchanged or flipped); {hint}"
+            )
+        which = self.classes != METAL
+        defects = int((which & (self.classes > METAL + 1)).sum())
+        if defects < _MIN_DEFECTS:
+            return
+        x, y = (v[which] - v[which].mean() for v in (self.expected, fit.found))
+        spread = float(x @ x)
+        slope = float(x @ y) / max(spread, 1e-12)
+        error = float(np.sqrt(np.mean((y - slope * x) ** 2) / max(spread, 1e-12)))
+        contrast = float(fit.found @ self.expected / (self.expected @ self.expected))
+        if slope < _MIN_CONTRAST * contrast and 0.5 * contrast - slope > _CLEARLY * error:
+            raise DefectStrainError(
+                f"{self.image.name}: the picture shows none of the defects of its table where "
+                f"they should be ({defects} looked at); {hint}"
+            )
+
+
+def _z(gains: FloatArray) -> float:
+    """Mean over its standard error; 0 where all are alike."""
+    error = float(gains.std()) / np.sqrt(len(gains))
+    return float(gains.mean()) / error if error > 0 else 0.0
+
+
+def _is_given(placement: _Placement) -> bool:
+    return replace(placement, offset_px=(0.0, 0.0)) == _Placement()
+
+
+def _contrast(data: FloatArray, a_px: float) -> FloatArray:
+    """The image without noise, slow background and outliers, about zero."""
+    plain = np.asarray(data, dtype=np.float32)
+    step = 1 + max(plain.shape) // 1024
+    plain = np.clip(plain, *np.quantile(plain[::step, ::step], (0.002, 0.998)))
+    return np.asarray(
+        gaussian_filter(plain, max(0.1 * a_px, 0.7)) - gaussian_filter(plain, 0.6 * a_px)
+    )
+
+
+def _refined(
+    tried: dict[tuple[float, float], float], best: tuple[float, float], axis: int
+) -> float:
+    """Vertex of the parabola through the best offset and its neighbours along an axis [px]."""
+    step = _STEP_PX
+    beside = [
+        tried.get((best[0] + s * step * (axis == 0), best[1] + s * step * (axis == 1)))
+        for s in (-1, 1)
+    ]
+    low, high = beside
+    if low is None or high is None or low + high >= 2 * tried[best]:
+        return best[axis]
+    return best[axis] + step * (low - high) / (2 * (low + high - 2 * tried[best]))
+
+
+def _outside(position_px: FloatArray, shape: tuple[int, ...], margin_px: float) -> BoolArray:
+    low, high = -margin_px, np.array(shape) - 1 + margin_px
+    return np.asarray(((position_px < low) | (position_px > high)).any(axis=1))
+
+
+def _refuse_outside(image: CalibratedImage, sites: Sites) -> None:
+    outside = _outside(sites.position_px, image.data.shape, 0.5)
+    if outside.any():
+        raise DefectStrainError(
+            f"{image.name}: {int(outside.sum())} of {len(sites)} columns of its table "
+            f"({_lines(np.flatnonzero(outside))}) lie outside the image of "
+            f"{' x '.join(map(str, image.data.shape))} px; is it the table of another image?"
+        )
+
+
+def _each_once(name: str, sites: Sites, reach_px: float) -> tuple[Sites, tuple[str, ...]]:
+    """Without the rows that repeat a column; the first row for a column stays."""
+    pairs = cKDTree(sites.position_px).query_pairs(reach_px, output_type="ndarray")
+    if len(pairs) == 0:
+        return sites, ()
+    first, later = pairs[np.lexsort(pairs.T)].T
+    unlike = sites.class_index[first] != sites.class_index[later]
+    if unlike.any():
+        one, other = int(first[unlike][0]), int(later[unlike][0])
+        more = f" ({int(unlike.sum()) - 1} more such pairs)" if unlike.sum() > 1 else ""
+        raise DefectStrainError(
+            f"{name}: {_lines([one, other])} of its table give one column two classes, "
+            f"{sites.class_name[one]} and {sites.class_name[other]}{more}; keep one of them"
+        )
+    kept = np.ones(len(sites), dtype=bool)
+    kept[later] = False
+    again = np.flatnonzero(~kept)
+    note = f"{name}: {len(again)} rows of its table repeat a column and count once: {_lines(again)}"
+    return sites.subset(kept), (note,)
+
+
+def _lines(rows: Sequence[int] | IntArray) -> str:
+    """Rows as a text editor counts lines (the header is line 1)."""
+    shown = ", ".join(str(int(row) + 2) for row in rows[:_NAMED])
+    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+    return f"line{'s' if len(rows) > 1 else ''} {shown}{more}"

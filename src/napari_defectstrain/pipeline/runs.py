@@ -1,0 +1,172 @@
+"""What a run is given, and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Self
+
+import pandas as pd
+
+from ..averages.average import AverageConfig
+from ..columns.averages.measure import ColumnConfig, ColumnMeasurement
+from ..config import PIXEL_SIZE_PM, SEED, Between, Config
+from ..crystal.regions import RegionConfig, Regions
+from ..detect.network.config import DetectConfig
+from ..frames.register import FrameConfig
+from ..materials import Material, get_material
+from ..precision.bootstrap import ClassBootstrap
+from ..precision.budget import BudgetConfig, ErrorBudget
+from ..precision.curve import PrecisionAgainstN
+from ..precision.spacings import SpacingResult
+from ..strain.field import StrainConfig
+from ..types import (
+    CalibratedImage,
+    ClassAverage,
+    ClassStack,
+    ColumnFits,
+    DefectStrainError,
+    DisplacementField,
+    FloatArray,
+    Sites,
+    StrainField,
+)
+
+
+@dataclass(frozen=True)
+class RunConfig(Config):
+    """Settings of a whole run.
+
+    Parameters
+    ----------
+    material : str
+        Preset of `materials`.
+    pixel_size_pm : float or None
+        Pixel size of all images [pm]; None takes each file's own, or the lattice's.
+    frames : bool
+        True: the images of one file are frames of one region (registered and summed); False:
+        they are separate images.
+    series : FrameConfig
+        How such frames are summed.
+    detect, regions, average, columns, strain, budget
+        Settings of the stages; `material` overrides that of `detect`.
+    bootstrap : int
+        Bootstrap samples a class; the paper's 22 500 (SI 3.1, doi
+        10.1021/acs.nanolett.0c00269).
+    seed : int
+        Seed of everything random.
+    """
+
+    material: str = "WSe2"
+    pixel_size_pm: Annotated[float, PIXEL_SIZE_PM] | None = None
+    frames: bool = False
+    series: FrameConfig = field(default_factory=FrameConfig)
+    detect: DetectConfig = field(default_factory=DetectConfig)
+    regions: RegionConfig = field(default_factory=RegionConfig)
+    average: AverageConfig = field(default_factory=AverageConfig)
+    columns: ColumnConfig = field(default_factory=ColumnConfig)
+    strain: StrainConfig = field(default_factory=StrainConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    bootstrap: Annotated[int, Between(2, 10**6)] = 22500
+    seed: Annotated[int, SEED] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        get_material(self.material)
+        # one material in the whole record of a run
+        object.__setattr__(self, "detect", self.detect.replace(material=self.material))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str | None = None) -> Self:
+        """As `Config.from_dict`; a material given to the detection alone is refused."""
+        config = super().from_dict(values, where)
+        material = values.get("detect", {}).get("material", config.material)
+        if material not in (config.material, DetectConfig.material):
+            where = f"{cls.__name__}." if where is None else where
+            raise DefectStrainError(
+                f"{where}detect.material: got {material!r}, expected {config.material!r}, that of "
+                "the run; give it as material, beside detect"
+            )
+        return config
+
+
+@dataclass(frozen=True)
+class ClassMeasurement:
+    """What is measured on one class average.
+
+    Parameters
+    ----------
+    average : ClassAverage
+    fits : ColumnFits
+    spacing : SpacingResult
+    single_spacing_pm : array, `(N, 3)`
+        The three spacings in each single window [pm].
+    displacement : DisplacementField or None
+        None for the defect-free class, the reference itself.
+    strain : StrainField or None
+        None where there is no displacement.
+    precision : PrecisionAgainstN or None
+        Precision and SNR of averages of fewer windows.
+    columns : ColumnMeasurement or None
+        The fits with what each window says of them: what bootstrap samples are drawn from.
+    bootstrap : ClassBootstrap or None
+        Scatter over samples of windows, and over samples of images.
+    budget : ErrorBudget or None
+        Statistical and systematic errors.
+    """
+
+    average: ClassAverage
+    fits: ColumnFits
+    spacing: SpacingResult
+    single_spacing_pm: FloatArray
+    displacement: DisplacementField | None = None
+    strain: StrainField | None = None
+    precision: PrecisionAgainstN | None = None
+    columns: ColumnMeasurement | None = None
+    bootstrap: ClassBootstrap | None = None
+    budget: ErrorBudget | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Everything a run found.
+
+    Parameters
+    ----------
+    config : RunConfig
+    images : tuple of CalibratedImage
+        With the pixel sizes that were used, under distinct names.
+    sites : tuple of Sites
+        Columns of each image.
+    populations : DataFrame
+        Of the usable area, see `populations.population_table`.
+    weights_sha256 : str or None
+        Hash of the network's weights; None where the sites were given.
+    regions : tuple of Regions
+        Of each image.
+    overconfidence : tuple of float
+        Of the detector, see `Detection`; empty where the sites were given.
+    stacks : mapping of class to ClassStack
+    measurements : mapping of class to ClassMeasurement
+        Empty, like `stacks`, before `measure`.
+    seconds : mapping of stage to float
+        Wall-clock time.
+    warnings : tuple of str
+    """
+
+    config: RunConfig
+    images: tuple[CalibratedImage, ...]
+    sites: tuple[Sites, ...]
+    populations: pd.DataFrame
+    weights_sha256: str | None
+    regions: tuple[Regions, ...] = ()
+    overconfidence: tuple[float, ...] = ()
+    stacks: Mapping[str, ClassStack] = field(default_factory=dict)
+    measurements: Mapping[str, ClassMeasurement] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def material(self) -> Material:
+        """The preset that the run used."""
+        return get_material(self.config.material)

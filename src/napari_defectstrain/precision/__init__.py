@@ -1,0 +1,11 @@
+"""How precise and how true: spacings, bootstrap, precision against N, the budget of errors.
+
+`spacings`, `bootstrap`, `summary` and `curve` measure scatter; `known_biases` subtracts what
+contaminants and neighbours (`superposition`) add; `budget` keeps what can't be known;
+`class_fields` solves for the fields of all defects at once. Imports `strain`, `columns`,
+`averages`, `crystal` and the words.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,212 @@
+"""Fields of all classes at once, from every column of whole images, isolated defects or not.
+
+A check of the class averages by another route. The displacement of a column from its ideal site is
+the sum of what all defects around it do (linear superposition), slow distortion of the scan and
+noise:
+
+``u(s) = sum over defects d of U_class(d)(s - d) + distortion(s) + noise``
+
+U at the lattice sites around a defect are the unknowns of one sparse least-squares problem.
+Neither windows nor isolation enter, and about ten times as many defects do; what it takes for
+granted is that displacements add, and that single-image column positions are biased alike wherever
+a column stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..averages.patches import find_patches
+from ..averages.symmetry import symmetric_basis
+from ..columns.images.measure import fit_image_columns
+from ..crystal.honeycomb import ideal_sites, index_columns
+from ..crystal.regions import Regions
+from ..materials import ROLES
+from ..types import (
+    METAL,
+    OTHER,
+    CalibratedImage,
+    DefectStrainError,
+    DisplacementField,
+    FloatArray,
+    Progress,
+    Sites,
+    no_progress,
+)
+from .field_equations import ColumnDisplacements, FieldEquations, scatter_of, solve
+
+DEFECTS = range(2, OTHER)
+RADIUS_PM = 1200.0
+DISTORTION_NM = 4.0
+PASSES = 3
+
+
+@dataclass(frozen=True)
+class SuperposedFields:
+    """Class fields by linear superposition.
+
+    Parameters
+    ----------
+    fields : mapping of class to DisplacementField
+        With covariance; NaN at sites where no column was near any defect of the class.
+    n_defects : mapping of class to int
+        All that had a say.
+    tail_pm2 : mapping of class to float
+        B of the elastic tail beyond the sites [pm^2].
+    residual_pm : mapping of class to float
+        Root mean square per axis of what is left, by the class of the column [pm].
+    n_columns : int
+        Columns fitted.
+    """
+
+    fields: Mapping[str, DisplacementField]
+    n_defects: Mapping[str, int]
+    tail_pm2: Mapping[str, float]
+    residual_pm: Mapping[str, float]
+    n_columns: int
+
+
+def superposed_fields(
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+    a_pm: float,
+    regions: Sequence[Regions | None] | None = None,
+    position_px: Sequence[FloatArray] | None = None,
+    symmetric: bool = True,
+    radius_pm: float = RADIUS_PM,
+    progress: Progress = no_progress,
+) -> SuperposedFields:
+    """Fields of all classes from all columns of some images.
+
+    Parameters
+    ----------
+    images, sites : sequences of equal length
+    a_pm : float
+        Lattice constant of the lattice frame [pm].
+    regions : sequence of Regions or None, optional
+        Of each image; without them an image is one domain.
+    position_px : sequence of array `(N, 2)`, optional
+        Fitted positions of the columns of each `Sites` (y, x) [px], NaN where there is none;
+        by default `image_columns.fit_image_columns` measures them.
+    symmetric : bool
+        Whether fields have the symmetry of the site: a sixth of the unknowns.
+    radius_pm : float
+        Reach of a class's field [pm].
+    progress : Progress
+
+    Raises
+    ------
+    DefectStrainError
+        If an image shows no lattice, or no column is usable.
+    """
+    fitted = []
+    for i, (image, columns) in enumerate(zip(images, sites, strict=True)):
+        progress(0.8 * i / len(images), f"{image.name}: fitting columns")
+        given = None if position_px is None else position_px[i]
+        place = (
+            fit_image_columns(image, columns.position_px).position_px if given is None else given
+        )
+        fitted.append(replace(columns, position_px=np.asarray(place, dtype=float)))
+    progress(0.8, "superposing fields")
+    parts = []
+    for patch in find_patches(images, sites, a_pm, regions):
+        columns = fitted[patch.image_index]
+        start = sites[patch.image_index].position_px[patch.member]
+        site, is_metal, _ = index_columns(start, patch.lattice)
+        role = columns.class_index[patch.member]
+        place = columns.position_px[patch.member]
+        u = patch.lattice.to_pm(place) - site
+        astray = (np.hypot(*u.T) > 0.25 * a_pm) | ((role == METAL) != is_metal)
+        u[astray | (role == OTHER)] = np.nan
+        pixel = 1.0 / float(np.sqrt(np.linalg.det(patch.lattice.matrix)))
+        parts.append(ColumnDisplacements(start, site, u, role, pixel))
+    names = sites[0].class_names if sites else ROLES
+    return fit_class_fields(parts, names, a_pm, symmetric, radius_pm)
+
+
+def fit_class_fields(
+    parts: Sequence[ColumnDisplacements],
+    class_names: Sequence[str],
+    a_pm: float,
+    symmetric: bool = True,
+    radius_pm: float = RADIUS_PM,
+    distortion_nm: float = DISTORTION_NM,
+) -> SuperposedFields:
+    """Class fields that fit the columns of all domains best.
+
+    Least squares, weighted by the scatter of the columns of each class, without columns that
+    differ by more than 5 robust standard deviations. Slow distortion of each domain (affine, and
+    cosines of half-waves down to `distortion_nm`) and an offset of its chalcogen sublattice (tilt)
+    are fitted along. Errors by the sandwich with bands of scan lines as clusters.
+
+    Parameters
+    ----------
+    parts : sequence of ColumnDisplacements
+    class_names : sequence of str
+        In the order of the roles.
+    a_pm : float
+        Lattice constant [pm].
+    symmetric : bool
+        Whether fields have the symmetry C3v.
+    radius_pm, distortion_nm : float
+        Reach of a field [pm]; shortest half-wave of the distortion [nm].
+
+    Raises
+    ------
+    DefectStrainError
+        If there is no defect, or fewer columns than unknowns.
+    """
+    known = [part.class_index for part in parts]
+    count = np.bincount(
+        np.concatenate([*known, np.zeros(0, dtype=int)]), minlength=len(class_names)
+    )
+    roles = [role for role in DEFECTS if count[role]]
+    if not roles:
+        raise DefectStrainError(
+            "superposition: got no defect in any domain, expected some of "
+            f"{', '.join(class_names[2:OTHER])}; check the classes of the columns"
+        )
+    site, is_metal = ideal_sites(a_pm, radius_pm)
+    basis = symmetric_basis(site) if symmetric else np.eye(2 * len(site))
+    every = [
+        FieldEquations.of(part, roles, site, basis, radius_pm, a_pm, distortion_nm)
+        for part in parts
+    ]
+    equations = [e for e in every if len(e.role)]
+    if not equations:
+        raise DefectStrainError(
+            "superposition: got no column with a position and neighbours on all sides, expected "
+            "a crystal; check that the columns could be fitted"
+        )
+    n_rows, n_unknown = sum(len(e.role) for e in equations), equations[0].design.shape[1]
+    if n_rows < n_unknown:
+        raise DefectStrainError(
+            f"superposition: got {n_rows} columns for {n_unknown} unknowns, expected more; use "
+            "more images, a smaller radius or symmetric fields"
+        )
+    scatter: FloatArray = np.ones(len(class_names))
+    for _ in range(PASSES):
+        equations = [e.weighted(scatter) for e in equations]
+        solution, covariance, left = solve(equations)
+        scatter = scatter_of(left, [e.role for e in equations], len(class_names))
+        equations = [e.without(r, scatter) for e, r in zip(equations, left, strict=True)]
+    fields, tail = {}, {}
+    for k, role in enumerate(roles):
+        own = slice(k * (basis.shape[1] + 1), (k + 1) * (basis.shape[1] + 1) - 1)
+        name = class_names[role]
+        u = (basis @ solution[own]).reshape(-1, 2)
+        told = sum(abs(e.design[:, own]).sum(axis=0) for e in equations)
+        u[((basis**2) @ (told == 0) > 1e-9).reshape(-1, 2).any(axis=1)] = np.nan
+        spread = basis @ covariance[own, own] @ basis.T
+        fields[name] = DisplacementField(name, site, is_metal, u, spread)
+        tail[name] = float(solution[own.stop])
+    return SuperposedFields(
+        fields,
+        {class_names[role]: int(count[role]) for role in roles},
+        tail,
+        {class_names[r]: float(s) for r, s in enumerate(scatter) if np.isfinite(s)},
+        sum(len(e.role) for e in equations),
+    )

@@ -1,0 +1,264 @@
+"""Equations of the fields of all classes: linear superposition over the columns of one domain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.sparse import coo_array, csr_array, hstack
+from scipy.spatial import cKDTree
+
+from ..crystal.honeycomb import ideal_sites
+from ..types import METAL, OTHER, BoolArray, FloatArray, IntArray
+
+SAME_SITE_PM = 2.0
+TAIL_RADII = 4.0
+"""Each class has an elastic tail ``B r / |r|^2`` from its outermost site to this many radii."""
+
+EDGE = 1.75
+"""Columns near the edge are pushed by defects that nobody sees: at least 85 % of the sites within
+this distance [a] must be there."""
+
+OTHER_AWAY = 1.75  # a; columns nearer to one of the class other are pushed by no known field
+OUTLIER_SIGMA = 5.0
+BAND_PM = 300.0  # columns whose lines lie in one band share its jitter
+
+
+@dataclass(frozen=True)
+class ColumnDisplacements:
+    """Every column of one domain against the domain's average lattice.
+
+    Parameters
+    ----------
+    position_px : array, `(N, 2)`
+        (y, x) in the image [px]; NaN where a column has none.
+    site_pm : array, `(N, 2)`
+        Ideal site, (x, y) in the lattice frame [pm].
+    u_pm : array, `(N, 2)`
+        Position minus site [pm]; NaN where a column has no position.
+    class_index : array of int, `(N,)`
+        Role of each column.
+    pixel_size_pm : float
+        Mean size of a pixel by the lattice [pm].
+    """
+
+    position_px: FloatArray
+    site_pm: FloatArray
+    u_pm: FloatArray
+    class_index: IntArray
+    pixel_size_pm: float
+
+
+@dataclass(frozen=True)
+class FieldEquations:
+    """What the columns of one domain say of the fields: ``u = design @ unknown + slow @ c``.
+
+    Parameters
+    ----------
+    design : sparse array, `(2n, P)`
+        Rows x and y of each column in turn; for each class its unknowns, then its tail.
+    u_pm : array, `(n, 2)`
+        Displacements of the columns [pm].
+    slow : array, `(n, Q)`
+        Shapes of the distortion, the same for x and y, each with coefficients of its own.
+    role, band : arrays of int, `(n,)`
+        Class of each column, and the band of scan lines it lies in.
+    weight : array, `(n,)`
+        What rows are multiplied with [1/pm].
+    """
+
+    design: csr_array
+    u_pm: FloatArray
+    slow: FloatArray
+    role: IntArray
+    band: IntArray
+    weight: FloatArray
+
+    @classmethod
+    def of(
+        cls,
+        part: ColumnDisplacements,
+        roles: Sequence[int],
+        site_pm: FloatArray,
+        basis: FloatArray,
+        radius_pm: float,
+        a_pm: float,
+        distortion_nm: float,
+    ) -> FieldEquations:
+        """Equations of the usable columns of a domain.
+
+        Parameters
+        ----------
+        part : ColumnDisplacements
+        roles : sequence of int
+            Classes whose fields are asked for.
+        site_pm : array, `(M, 2)`
+            Sites of a field, (x, y) around the defect [pm].
+        basis : array, `(2M, P)`
+            Fields that one unknown each stands for.
+        radius_pm : float
+            Reach of the sites [pm].
+        a_pm : float
+            Lattice constant [pm].
+        distortion_nm : float
+            Shortest half-wave of slow distortion [nm].
+        """
+        use = np.flatnonzero(_usable(part, a_pm))
+        blocks = [_class_design(part, use, role, site_pm, basis, radius_pm) for role in roles]
+        line_pm = part.position_px[use, 0] * part.pixel_size_pm
+        band = ((line_pm - line_pm.min(initial=0.0)) / BAND_PM).astype(int)
+        return cls(
+            csr_array(hstack(blocks)),
+            part.u_pm[use],
+            _slow_shapes(part, use, distortion_nm),
+            part.class_index[use],
+            band,
+            np.ones(len(use)),
+        )
+
+    def weighted(self, scatter: FloatArray) -> FieldEquations:
+        """The same equations with rows weighted by the scatter of their classes."""
+        size = scatter[self.role]
+        return replace(self, weight=1.0 / np.where(np.isfinite(size), size, np.inf))
+
+    def without(self, left_pm: FloatArray, scatter: FloatArray) -> FieldEquations:
+        """The equations of columns that are no outliers."""
+        size = np.where(np.isfinite(scatter), scatter, np.inf)[self.role]
+        keep = np.abs(left_pm).max(axis=1) <= OUTLIER_SIGMA * size
+        rows = np.repeat(keep, 2)
+        return replace(
+            self,
+            design=self.design[rows],
+            u_pm=self.u_pm[keep],
+            slow=self.slow[keep],
+            role=self.role[keep],
+            band=self.band[keep],
+            weight=self.weight[keep],
+        )
+
+
+def _usable(part: ColumnDisplacements, a_pm: float) -> BoolArray:
+    """Columns with a position, surrounded by others, none of the class other among them."""
+    result = np.isfinite(part.u_pm).all(axis=1)
+    tree = cKDTree(part.site_pm)
+    around = tree.query_ball_point(part.site_pm, EDGE * a_pm, return_length=True)
+    sites, _ = ideal_sites(a_pm, EDGE * a_pm)
+    result &= around >= 0.85 * len(sites)
+    strange = part.site_pm[part.class_index == OTHER]
+    if len(strange):
+        result &= cKDTree(strange).query(part.site_pm)[0] > OTHER_AWAY * a_pm
+    return np.asarray(result)
+
+
+def _class_design(
+    part: ColumnDisplacements,
+    use: IntArray,
+    role: int,
+    site_pm: FloatArray,
+    basis: FloatArray,
+    radius_pm: float,
+) -> csr_array:
+    """Derivative of the displacements by the unknowns of one class and by its tail, `(2n, P+1)`."""
+    centre = part.site_pm[part.class_index == role]
+    target = part.site_pm[use]
+    near = cKDTree(target).query_ball_point(centre, TAIL_RADII * radius_pm)
+    defect = np.repeat(np.arange(len(centre)), [len(n) for n in near])
+    column = np.concatenate([*[np.asarray(n, dtype=int) for n in near], np.zeros(0, dtype=int)])
+    offset = target[column] - centre[defect]
+    distance, index = cKDTree(site_pm).query(offset)
+    inside = distance < SAME_SITE_PM
+    rows = (2 * column[inside, None] + [0, 1]).ravel()
+    unknown = (2 * index[inside, None] + [0, 1]).ravel()
+    shape = (2 * len(use), 2 * len(site_pm))
+    full = csr_array(coo_array((np.ones(len(rows)), (rows, unknown)), shape=shape))
+    far = ~inside
+    away = offset[far]
+    tail = away / (away**2).sum(axis=1, keepdims=True)
+    summed = np.zeros((len(use), 2))
+    np.add.at(summed, column[far], tail)
+    return csr_array(hstack([full @ csr_array(basis), csr_array(summed.reshape(-1, 1))]))
+
+
+def _slow_shapes(part: ColumnDisplacements, use: IntArray, distortion_nm: float) -> FloatArray:
+    """Shapes of slow distortion and of the chalcogen sublattice's offset, `(n, Q)`."""
+    if len(use) == 0:
+        return np.zeros((0, 3))
+    place = part.position_px[use]
+    low, extent = place.min(axis=0), np.maximum(np.ptp(place, axis=0), 1.0)
+    t = (place - low) / extent  # 0 to 1
+    waves = extent * part.pixel_size_pm * 1e-3 / distortion_nm  # half-waves that fit
+    shapes = [np.ones(len(use)), (part.class_index[use] != METAL).astype(float), *t.T]
+    for i in range(int(waves[0]) + 1):
+        for j in range(int(waves[1]) + 1):
+            if (i, j) != (0, 0) and (i / waves[0]) ** 2 + (j / waves[1]) ** 2 <= 1:
+                shapes.append(np.cos(np.pi * i * t[:, 0]) * np.cos(np.pi * j * t[:, 1]))
+    return np.stack(shapes, axis=1)
+
+
+def solve(
+    equations: Sequence[FieldEquations],
+) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
+    """Unknowns, their covariance, and what is left of each domain's columns [pm]."""
+    n_unknown = equations[0].design.shape[1]
+    normal, right = np.zeros((n_unknown, n_unknown)), np.zeros(n_unknown)
+    reduced = []
+    for e in equations:
+        w = np.repeat(e.weight, 2)
+        design = csr_array(e.design * w[:, None])
+        q, _ = np.linalg.qr(e.slow * e.weight[:, None])  # (n, Q)
+        u = e.u_pm * e.weight[:, None]
+        u = u - q @ (q.T @ u)
+        # What slow distortion can do is taken out of the unknowns too: (Q, P) for x and y
+        slow = [np.asarray((design[axis::2].T @ q).T) for axis in (0, 1)]
+        normal += (design.T @ design).toarray() - sum(s.T @ s for s in slow)
+        right += design.T @ u.ravel()
+        reduced.append((design, q, u, slow))
+    inverse = _inverse(normal)
+    solution = inverse @ right
+    meat = np.zeros_like(normal)
+    left, n_bands = [], 0
+    for e, (design, q, u, slow) in zip(equations, reduced, strict=True):
+        r = u - (design @ solution).reshape(-1, 2)
+        r -= q @ (q.T @ r)
+        left.append(r / e.weight[:, None])
+        score = _band_scores(design, q, slow, r, e.band)
+        meat += score.T @ score
+        n_bands += len(score)
+    n_rows = 2 * sum(len(e.role) for e in equations)
+    n_fitted = n_unknown + 2 * sum(e.slow.shape[1] for e in equations)
+    meat *= n_rows / max(n_rows - n_fitted, 1) * n_bands / max(n_bands - 1, 1)
+    return solution, inverse @ meat @ inverse, left
+
+
+def _band_scores(
+    design: csr_array, q: FloatArray, slow: list[FloatArray], r: FloatArray, band: IntArray
+) -> FloatArray:
+    """Sum over the columns of each band of residual times design, distortion taken out."""
+    n_bands = int(band.max(initial=-1)) + 1
+    score = np.zeros((n_bands, design.shape[1]))
+    row = np.arange(len(band))
+    for axis in (0, 1):
+        gather = csr_array((r[:, axis], (band, row)), shape=(n_bands, len(band)))
+        score += (gather @ design[axis::2]).toarray() - (gather @ q) @ slow[axis]
+    return score
+
+
+def _inverse(normal: FloatArray) -> FloatArray:
+    """Inverse of the normal matrix; unknowns that nothing tells of stay at zero."""
+    size = np.sqrt(np.maximum(np.diag(normal), 0.0))
+    scale = np.where(size > 0, 1.0 / np.where(size > 0, size, 1.0), 0.0)
+    return np.asarray(
+        np.linalg.pinv(normal * scale * scale[:, None], 1e-10, True) * scale * scale[:, None]
+    )
+
+
+def scatter_of(left: Sequence[FloatArray], role: Sequence[IntArray], n_classes: int) -> FloatArray:
+    """Robust standard deviation per axis of what is left, by class; NaN for absent classes."""
+    every, kind = np.concatenate(left), np.concatenate(role)
+    result = np.full(n_classes, np.nan)
+    for k in range(n_classes):
+        if (kind == k).any():
+            result[k] = 1.4826 * np.median(np.abs(every[kind == k]))
+    floor = 1e-3 * max(float(np.nanmax(result)), 1e-6)
+    return np.asarray(np.where(np.isnan(result), np.nan, np.maximum(result, floor)))

@@ -1,0 +1,5 @@
+"""The widget that averages classes, measures them and lets people choose windows."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,250 @@
+"""The controls of the average widget: images, classes with live numbers, settings of windows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from napari.layers import Points
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QGridLayout,
+    QHeaderView,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
+
+from ...averages.average import STACKED_ROLES, AverageConfig
+from ...averages.counts import WindowCount
+from ...averages.purity import purity_text
+from ...materials import Material
+from ...types import ClassAverage
+from ..base import forms
+
+SHELLS = {
+    "none": 0,
+    "1 shell (a, 6 columns)": 1,
+    "2 shells (√3 a, 12 columns)": 2,
+    "3 shells (2 a, 18 columns)": 3,
+}
+COLUMNS = ("Class", "Windows", "Left out", "Expected purity")
+
+
+class ImageList(QListWidget):
+    """Detections with ticks, which stay when layers come and go."""
+
+    ticked = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setMinimumHeight(110)
+        self.itemChanged.connect(lambda _: self.ticked.emit())
+
+    def list_layers(self, layers: Sequence[Points]) -> None:
+        """Show these layers; new ones are ticked."""
+        off = {self._key(i) for i in self._items() if i.checkState() == Qt.CheckState.Unchecked}
+        self.blockSignals(True)
+        self.clear()
+        for layer in layers:
+            item = QListWidgetItem(layer.name)
+            key = str(layer.unique_id)
+            item.setData(Qt.ItemDataRole.UserRole, key)
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            item.setCheckState(Qt.CheckState.Unchecked if key in off else Qt.CheckState.Checked)
+            self.addItem(item)
+        self.blockSignals(False)
+
+    def chosen_ids(self) -> list[str]:
+        """Ids of the ticked layers."""
+        return [self._key(i) for i in self._items() if i.checkState() == Qt.CheckState.Checked]
+
+    def _items(self) -> Iterator[QListWidgetItem]:
+        return (self.item(i) for i in range(self.count()))
+
+    @staticmethod
+    def _key(item: QListWidgetItem) -> str:
+        return str(item.data(Qt.ItemDataRole.UserRole))
+
+
+class ClassBoxes(QWidget):
+    """A box for each class, and under it how many windows it would have.
+
+    Parameters
+    ----------
+    panel : Panel
+        Remembers what is ticked.
+    material : Material
+    """
+
+    toggled = Signal()
+
+    def __init__(self, panel: forms.Panel, material: Material) -> None:
+        super().__init__()
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setVerticalSpacing(2)
+        self.boxes, self.numbers = [], []
+        for i, (role, name) in enumerate(zip(STACKED_ROLES, stacked(material), strict=True)):
+            box = panel.remember(
+                f"class_{role}",
+                forms.checkbox(name, True),
+                "Average the columns of this class"
+                if role != "X2"
+                else "Defect-free columns: always averaged, as the reference of all displacements",
+            )
+            box.toggled.connect(self.toggled)
+            number = QLabel("–")
+            number.setAlignment(Qt.AlignmentFlag.AlignLeft)
+            number.setIndent(22)  # under the box's text
+            grid.addWidget(box, 0, i)
+            grid.addWidget(number, 1, i)
+            self.boxes.append(box)
+            self.numbers.append(number)
+        self.boxes[0].setChecked(True)
+        self.boxes[0].setEnabled(False)
+        self.say = QLabel("")
+        self.say.setWordWrap(True)
+        grid.addWidget(self.say, 2, 0, 1, len(self.boxes))
+
+    def rename(self, material: Material) -> None:
+        """Names as the material gives them."""
+        for box, name in zip(self.boxes, stacked(material), strict=True):
+            box.setText(name)
+
+    def names(self) -> list[str]:
+        """Names of the ticked classes."""
+        return [box.text() for box in self.boxes if box.isChecked()]
+
+    def show_counts(self, counts: Mapping[str, WindowCount]) -> None:
+        """Number of isolated windows of each class, with all that is known in the tooltip."""
+        for box, number in zip(self.boxes, self.numbers, strict=True):
+            count = counts.get(box.text())
+            if count is None:
+                number.setText("–")
+                continue
+            number.setText(f"{count.n}")
+            number.setEnabled(box.isChecked())
+            less = f"; {count.improbable} more are less probable" if count.improbable else ""
+            number.setToolTip(
+                f"{count.n} isolated windows of {count.columns} columns of {count.class_name}{less}"
+            )
+        self.say.setText("isolated windows, before outliers are left out")
+
+    def show_busy(self) -> None:
+        """The numbers are of before."""
+        for number in self.numbers:
+            number.setEnabled(False)
+        self.say.setText("counting isolated windows…")
+
+    def show_problem(self, message: str) -> None:
+        """Why nothing can be counted."""
+        for number in self.numbers:
+            number.setText("–")
+            number.setToolTip("")
+        self.say.setText(message)
+
+
+class WindowSettings:
+    """Isolation, size, reference, probability and seed, as rows of a form.
+
+    Parameters
+    ----------
+    panel : Panel
+    """
+
+    def __init__(self, panel: forms.Panel) -> None:
+        form = panel.group("Windows")
+        default = AverageConfig()
+        self.shells = panel.remember(
+            "shells",
+            forms.choice(list(SHELLS)),
+            "Isolation: shells of chalcogen columns around a defect that must be free of other "
+            "defects (lattice constants a)",
+        )
+        if panel.settings.get("shells") is None:
+            self.shells.setCurrentIndex(default.shells)
+        form.addRow("Isolation", self.shells)
+        self.window = panel.remember(
+            "window_nm",
+            forms.number(default.window_nm, 2.0, 6.0, 0.1, 1, " nm"),
+            "Side of the windows in nm, at least 2 nm",
+        )
+        form.addRow("Window", self.window)
+        self.references = panel.remember(
+            "references",
+            forms.count(default.max_reference, 10, 20000, " windows"),
+            "Number of defect-free windows of the reference at most, drawn at random",
+        )
+        form.addRow("Reference", self.references)
+        self.probability = panel.remember(
+            "min_probability",
+            forms.number(default.min_probability, 0.0, 1.0, 0.05, 2),
+            "Least probability (0 to 1) of a window's centre: less certain columns are left out. "
+            "Points made by hand have probability 1",
+        )
+        form.addRow("Probability", self.probability)
+        self.seed = panel.remember(
+            "seed",
+            forms.count(0, 0, 999_999),
+            "Seed of the random choice of reference windows (a number without a unit)",
+        )
+        form.addRow("Seed", self.seed)
+        self.form = form
+        self.changes = (
+            self.shells.currentIndexChanged,
+            self.window.valueChanged,
+            self.references.valueChanged,
+            self.probability.valueChanged,
+            self.seed.valueChanged,
+        )
+
+    def config(self) -> AverageConfig:
+        """The controls as settings."""
+        return AverageConfig(
+            shells=SHELLS[self.shells.currentText()],
+            window_nm=self.window.value(),
+            max_reference=self.references.value(),
+            min_probability=self.probability.value(),
+        )
+
+
+class AveragesTable(QTableWidget):
+    """Class, windows averaged and left out, expected purity."""
+
+    def __init__(self) -> None:
+        super().__init__(0, len(COLUMNS))
+        self.setHorizontalHeaderLabels(COLUMNS)
+        self.setToolTip(
+            "Expected purity: fraction (0 to 1) of the windows averaged that truly are of their "
+            "class, by their probabilities; in brackets what else is expected among them. Impurity "
+            "biases an average. Click a class to look through its windows"
+        )
+        self.verticalHeader().setVisible(False)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setStretchLastSection(True)
+        self.setMinimumHeight(178)
+
+    def show_averages(self, averages: Mapping[str, ClassAverage]) -> None:
+        """A row a class."""
+        self.setRowCount(len(averages))
+        for row, average in enumerate(averages.values()):
+            self.show_average(row, average)
+
+    def show_average(self, row: int, average: ClassAverage) -> None:
+        """One row."""
+        name = average.class_name
+        pure = purity_text(average.purity, average.contaminants)
+        whole = f"{name} {average.n} windows, expected purity {pure}"
+        for column, text in enumerate((name, str(average.n), str(average.n_excluded), pure)):
+            item = QTableWidgetItem(text)
+            item.setToolTip(whole)
+            self.setItem(row, column, item)
+
+
+def stacked(material: Material) -> tuple[str, ...]:
+    """Names of the classes that are averaged, in the order of `STACKED_ROLES`."""
+    return (material.class_names[1], *material.defect_names)

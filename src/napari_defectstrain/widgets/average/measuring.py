@@ -1,0 +1,155 @@
+"""Measuring averages from the average widget: after averaging, and again when windows changed."""
+
+from collections.abc import Callable, Mapping
+
+from napari.components import ViewerModel
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from ...averages.symmetry import SymmetricAverage, symmetrise_average
+from ...materials import get_material
+from ...pipeline.chain import measure_spacings
+from ...pipeline.runs import ClassMeasurement, RunConfig
+from ...progress import subprogress
+from ...types import ClassStack, DefectStrainError, Progress
+from ..base.worker import RunBar
+from ..layers.averages import STACK, runs
+from ..layers.column_points import show_columns
+from ..layers.sites import note
+from ..layers.symmetric import show_symmetric
+from .results_panel import MEASUREMENT
+
+WAIT_MS = 800
+
+
+class Measuring(QObject):
+    """Measures the averages of a run in the worker of the run bar, once at a time.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    run_bar : RunBar
+    columns : callable
+        Says whether columns shall be fitted. Averages over C3v are made for the runs that have room
+        for them.
+    """
+
+    measured = Signal(str, bool)
+    """Emitted with the run when its layers hold new measurements, and whether they are of the
+    windows as they are now."""
+
+    def __init__(self, viewer: ViewerModel, run_bar: RunBar, columns: Callable[[], bool]) -> None:
+        super().__init__(run_bar)
+        self._viewer, self._run_bar, self._columns = viewer, run_bar, columns
+        self._due: str | None = None
+        self._current: str | None = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(WAIT_MS)
+        self._timer.timeout.connect(self._start_due)
+        run_bar.idle.connect(self._after_job)
+
+    @property
+    def waiting(self) -> bool:
+        """True while a measurement is due."""
+        return self._due is not None
+
+    def later(self, run: str) -> None:
+        """Measure a run when its windows have not changed for a while."""
+        self._due = run
+        self._timer.start()
+
+    def now(self, run: str) -> None:
+        """Measure a run."""
+        self._due = None
+        layers = runs(self._viewer).get(run, [])
+        if not layers:
+            return
+        columns, symmetric = self._columns(), bool(note(layers[0]).get("symmetric"))
+        if not (columns or symmetric):
+            return
+        self._current = run
+        parameters = note(layers[0])["parameters"]
+        config = RunConfig(material=parameters["material"], seed=parameters["seed"])
+        stacks = {note(la)["class"]: la.metadata[STACK] for la in layers}
+        self._run_bar.start(
+            lambda progress: _measure(stacks, config, columns, symmetric, progress),
+            lambda found: self._show(run, stacks, *found),
+            "Fitting columns…",
+        )
+
+    def _start_due(self) -> None:
+        if self._due is None:
+            return
+        if not self._run_bar.running:
+            self.now(self._due)
+        elif self._current is not None:
+            # What is being measured is of before.
+            self._run_bar.cancel()
+
+    def _after_job(self) -> None:
+        if not self._run_bar.running:
+            self._current = None
+            if self._due is not None and not self._timer.isActive():
+                self.now(self._due)
+
+    def _show(
+        self,
+        run: str,
+        stacks: Mapping[str, ClassStack],
+        measured: Mapping[str, ClassMeasurement],
+        symmetric: Mapping[str, SymmetricAverage],
+        complaint: str,
+    ) -> None:
+        layers = runs(self._viewer).get(run, [])
+        if not layers:
+            return
+        active = self._viewer.layers.selection.active
+        by_class = {note(la)["class"]: la for la in layers}
+        for name, found in measured.items():
+            if name in by_class:
+                by_class[name].metadata[MEASUREMENT] = found
+        material = get_material(note(layers[0])["parameters"]["material"])
+        if measured:
+            show_columns(self._viewer, layers, measured, material)
+        if symmetric:
+            show_symmetric(self._viewer, layers, symmetric)
+        self._viewer.layers.selection.active = active
+        current = all(la.metadata[STACK] is stacks.get(n) for n, la in by_class.items())
+        self.measured.emit(run, current)
+        if complaint:
+            self._run_bar.fail(complaint)
+        elif measured:
+            self._run_bar.status.setText(_in_short(measured, material.class_names[1]))
+
+
+def _measure(
+    stacks: Mapping[str, ClassStack],
+    config: RunConfig,
+    columns: bool,
+    symmetric: bool,
+    progress: Progress,
+) -> tuple[dict[str, ClassMeasurement], dict[str, SymmetricAverage], str]:
+    """What is asked for; a mistake in one does not cost the other."""
+    measured: dict[str, ClassMeasurement] = {}
+    averages: dict[str, SymmetricAverage] = {}
+    complaint = ""
+    share = 0.8 if symmetric else 1.0
+    if columns:
+        try:
+            measured = measure_spacings(stacks, config, subprogress(progress, 0.0, share))
+        except DefectStrainError as mistake:
+            complaint = f"the averages are there, but not measured: {mistake}"
+    if symmetric:
+        for i, (name, stack) in enumerate(stacks.items()):
+            progress(share + (1 - share) * i / len(stacks), f"symmetry of {name}")
+            averages[name] = symmetrise_average(stack)
+    return measured, averages, complaint
+
+
+def _in_short(measured: Mapping[str, ClassMeasurement], reference: str) -> str:
+    strains = [
+        f"{name} {100 * m.spacing.strain:+.2f} %"
+        for name, m in measured.items()
+        if name != reference
+    ]
+    return f"Strain of the spacings: {', '.join(strains)}" if strains else "Measured"

@@ -1,0 +1,160 @@
+"""The panel of averages: plots of what was measured on them, and their windows."""
+
+from collections.abc import Mapping
+
+from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSplitter, QTabWidget, QVBoxLayout, QWidget
+
+from ...materials import get_material
+from ...pipeline.runs import ClassMeasurement
+from ..base import forms
+from ..base.lifetime import connect
+from ..base.settings import Settings
+from ..base.spacing_plots import PrecisionCanvas, SpacingCanvas
+from ..layers.averages import run_title, runs
+from ..layers.sites import note
+from .window_edits import WindowEdits
+from .windows_view import WindowsView
+
+MEASUREMENT = "defectstrain_measurement"
+"""Key of an average layer's metadata: its `ClassMeasurement`."""
+PLOTS, WINDOWS = 0, 1
+HEIGHT = 300
+DOCK = "Averages: spacings and windows"
+
+
+class ResultsPanel(QWidget):
+    """Spacings by class and precision against N in one tab, the windows in the other.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    edits : WindowEdits
+    settings : Settings
+    """
+
+    def __init__(self, viewer: ViewerModel, edits: WindowEdits, settings: Settings) -> None:
+        super().__init__()
+        self.viewer, self.edits = viewer, edits
+        self._stale: set[str] = set()
+        self.setMinimumHeight(220)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(4, 2, 4, 4)
+        row = QHBoxLayout()
+        self.source = forms.choice([])
+        self.source.setSizeAdjustPolicy(
+            self.source.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.source.setMinimumContentsLength(30)
+        self.source.setToolTip("Averages: images, then class and number of windows")
+        self.source.currentIndexChanged.connect(lambda _: self._show())
+        self.state = QLabel()
+        row.addWidget(self.source)
+        row.addWidget(self.state, 1)
+        column.addLayout(row)
+        self.tabs = QTabWidget()
+        column.addWidget(self.tabs, 1)
+        self.spacings = SpacingCanvas(viewer.theme)
+        self.spacings.setToolTip(
+            "Spacing of the three metal columns around the centre. Light: single windows; dark: "
+            "bootstrap of the class average, full range and one standard deviation. In words: "
+            "strain against the defect-free average ± statistical (± total) error"
+        )
+        self.precision = PrecisionCanvas(viewer.theme)
+        self.precision.setToolTip(
+            "Scatter of the metal spacings within averages of N windows, with the fit "
+            "sqrt(p²/N + floor²), the floor dashed; how many windows 0.3 pm (dotted) takes"
+        )
+        plots = QSplitter(Qt.Orientation.Horizontal)
+        plots.addWidget(self.spacings)
+        plots.addWidget(self.precision)
+        plots.setStretchFactor(0, 3)
+        plots.setStretchFactor(1, 2)
+        self.tabs.addTab(plots, "Spacings and precision")
+        self.windows = WindowsView(viewer, edits, settings)
+        self.tabs.addTab(self.windows, "Windows")
+        self.tabs.currentChanged.connect(self._turn)
+        edits.changed.connect(self._mark_stale)
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            connect(self, event, self.refresh)
+        connect(self, viewer.events.theme, self._follow_theme)
+        self.refresh()
+
+    @property
+    def run(self) -> str | None:
+        """The run that is shown."""
+        return self.source.currentData()
+
+    def refresh(self, *_: object) -> None:
+        """List the averages that there are; the newest is chosen."""
+        found = runs(self.viewer)
+        known = {self.source.itemData(i): i for i in range(self.source.count())}
+        titles = {run: run_title(layers) for run, layers in found.items()}
+        chosen = self.run
+        self.source.blockSignals(True)
+        self.source.clear()
+        for run, title in titles.items():
+            self.source.addItem(title, run)
+            self.source.setItemData(self.source.count() - 1, title, Qt.ItemDataRole.ToolTipRole)
+        new = [run for run in found if run not in known]
+        wanted = new[-1] if new else chosen
+        self.source.setCurrentIndex(max(self.source.findData(wanted), 0) if found else -1)
+        self.source.blockSignals(False)
+        classes = [] if self.run is None else list(self.edits.stacks(self.run))
+        listed = [self.windows.class_box.itemText(i) for i in range(self.windows.class_box.count())]
+        if self.run != chosen or classes != listed:
+            self._show()
+
+    def _show(self) -> None:
+        self.windows.show_run(self.run)
+        self.show_plots()
+
+    def show_plots(self) -> None:
+        """Draw what was measured on the chosen averages, or say that nothing was."""
+        layers = runs(self.viewer).get(self.run or "", [])
+        measured: Mapping[str, ClassMeasurement] = {
+            note(la)["class"]: la.metadata[MEASUREMENT]
+            for la in layers
+            if MEASUREMENT in la.metadata
+        }
+        if measured:
+            material = get_material(note(layers[0])["parameters"]["material"])
+            for canvas in (self.spacings, self.precision):
+                canvas.show_measurements(measured, material)
+        else:
+            empty = "No averages yet" if not layers else "Not measured yet"
+            for canvas in (self.spacings, self.precision):
+                canvas.show_message(empty)
+        self._say_state(bool(measured))
+
+    def _say_state(self, measured: bool) -> None:
+        stale = measured and self.run in self._stale
+        self.state.setText("windows changed since: the plots are of before" if stale else "")
+
+    def _mark_stale(self, run: str, _class_name: str) -> None:
+        self._stale.add(run)
+        for i in range(self.source.count()):
+            if self.source.itemData(i) == run:
+                self.source.setItemText(i, run_title(runs(self.viewer)[run]))
+        self._say_state(True)
+
+    def measured(self, run: str, current: bool) -> None:
+        """The averages of a run were measured anew; current: with the windows of now."""
+        if current:
+            self._stale.discard(run)
+        if run == self.run:
+            self.show_plots()
+
+    def look_through(self, class_name: str) -> None:
+        """Bring the windows of a class to the front."""
+        self.tabs.setCurrentIndex(WINDOWS)
+        self.windows.show_run(self.run, class_name)
+
+    def _turn(self, tab: int) -> None:
+        if tab != WINDOWS:
+            self.windows.leave_scene()
+
+    def _follow_theme(self, *_: object) -> None:
+        for canvas in (self.spacings, self.precision, self.windows.canvas):
+            canvas.set_theme(self.viewer.theme)

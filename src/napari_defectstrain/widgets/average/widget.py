@@ -1,0 +1,341 @@
+"""The average widget: isolated defects of many images, registered and averaged by class."""
+
+from uuid import uuid4
+
+import numpy as np
+from napari.layers import Image, Layer, Points
+from napari.utils.notifications import show_info, show_warning
+from napari.viewer import Viewer
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton
+
+from ...averages.average import average_stack
+from ...crystal.regions import Regions
+from ...materials import WSE2, get_material
+from ...pipeline.chain import average_classes
+from ...pipeline.runs import RunConfig
+from ...types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
+from ..base import forms
+from ..base.docking import BottomDock
+from ..layers.averages import (
+    RESULTS,
+    STACK,
+    add_averages,
+    free_corner,
+    layers_of_run,
+    look_at_box,
+    run_title,
+    runs,
+    world_box_pm,
+)
+from ..layers.sites import kind, layer_by_id, material_of, note, provenance
+from ..layers.symmetric import room_pm
+from .controls import AveragesTable, ClassBoxes, ImageList, WindowSettings
+from .live_counts import Gathered, LiveCounts, gather
+from .measuring import Measuring
+from .results_panel import DOCK, HEIGHT, PLOTS, ResultsPanel
+from .window_edits import WindowEdits
+
+
+class AverageWidget(forms.Panel):
+    """Choose images, classes and isolation; get averages, their windows, spacings and precision.
+
+    Parameters
+    ----------
+    napari_viewer : Viewer
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(
+            napari_viewer,
+            "average",
+            "Average classes",
+            "Cut a window around every isolated defect, register the windows in the lattice frame, "
+            "and average them by class",
+        )
+        self._build_choice()
+        self._build_options()
+        self._build_table()
+        self.body.addStretch(1)
+        self.edits = WindowEdits(napari_viewer, self)
+        self._told: set[str] = set()
+        self.results = ResultsPanel(napari_viewer, self.edits, self.settings)
+        self._dock = BottomDock(napari_viewer, self, self.results, DOCK, HEIGHT)
+        self.measuring = Measuring(napari_viewer, self.run_bar, self.measure.isChecked)
+        self.counts = LiveCounts(self, napari_viewer, self._counted)
+        self._connect()
+        self.refresh()
+
+    def _build_choice(self) -> None:
+        form = self.group("Images")
+        self.images = ImageList()
+        self.images.setToolTip(
+            "Detections to average together: images of different scan rotation may be mixed. "
+            "Corrections by hand count as they are now"
+        )
+        form.addRow(self.images)
+        self.hint = QLabel("Detect the defects of an image first.")
+        self.hint.setWordWrap(True)
+        form.addRow(self.hint)
+        self.class_boxes = ClassBoxes(self, WSE2)
+        self.classes = self.class_boxes.boxes
+        self.group("Classes").addRow(self.class_boxes)
+
+    def _build_options(self) -> None:
+        self.windows = WindowSettings(self)
+        form = self.windows.form
+        self.with_windows = self.remember(
+            "windows_layers",
+            forms.checkbox("Keep the windows as hidden layers", True),
+            "Adds a stack a class, to look through the single windows with the slider",
+        )
+        form.addRow(self.with_windows)
+        self.measure = self.remember(
+            "measure",
+            forms.checkbox("Measure the columns", True),
+            "Fit the columns of the averages: spacings and precision are plotted, and each average "
+            "gets a hidden layer of its columns with their errors (pm)",
+        )
+        form.addRow(self.measure)
+        self.symmetric = self.remember(
+            "symmetric",
+            forms.checkbox("Average over C3v, too", False),
+            "Adds each average made threefold symmetric with mirror planes, and a map of what that "
+            "hid. Only what keeps the symmetry of the site is shown truly",
+        )
+        form.addRow(self.symmetric)
+        self.update_existing = self.remember(
+            "update",
+            forms.checkbox("Replace the last averages of these images", False),
+            "Off: new averages get numbered names and a row of their own. "
+            "On: the last ones of the same images are removed once the new ones are there",
+        )
+        form.addRow(self.update_existing)
+
+    def _build_table(self) -> None:
+        form = self.group("Windows averaged")
+        self.table = AveragesTable()
+        form.addRow(self.table)
+        row = QHBoxLayout()
+        self.plots_button = QPushButton("Show plots")
+        self.plots_button.setToolTip("Spacings by class, and precision against N (pm), below")
+        self.windows_button = QPushButton("Look through windows")
+        self.windows_button.setToolTip("See the windows, leave some out, put others back, below")
+        row.addWidget(self.plots_button)
+        row.addWidget(self.windows_button)
+        form.addRow(row)
+
+    def _connect(self) -> None:
+        self.run_bar.run_clicked.connect(self.run)
+        self.plots_button.clicked.connect(self.show_plots)
+        self.windows_button.clicked.connect(lambda: self.look_through(self.table.currentRow()))
+        self.table.cellClicked.connect(lambda row, _column: self.look_through(row))
+        self.results.windows.failed.connect(self.run_bar.fail)
+        self.edits.changed.connect(self._windows_changed)
+        self.measuring.measured.connect(self.results.measured)
+        self.counts.counted.connect(self.class_boxes.show_counts)
+        self.counts.started.connect(self.class_boxes.show_busy)
+        self.counts.failed.connect(self._not_counted)
+        self.class_boxes.toggled.connect(self.counts.changed)
+        self.images.ticked.connect(self.counts.changed)
+        for signal in self.windows.changes:
+            signal.connect(self.counts.changed)
+        self.watch_layers(self.refresh)
+
+    def refresh(self, *_: object) -> None:
+        """List the detections that there are, and keep what is ticked."""
+        layers = [la for la in self.viewer.layers if kind(la) == "defects"]
+        self.images.list_layers(layers)
+        if layers:
+            self.class_boxes.rename(get_material(material_of(layers[-1])))
+        self.hint.setVisible(not layers)
+        self.counts.changed()
+
+    def _counted(self) -> tuple[list[Points], RunConfig]:
+        layers = self.chosen()
+        return layers, self.config(material_of(layers[0]))
+
+    def _not_counted(self, message: str) -> None:
+        self.class_boxes.show_problem(message if self.images.count() else "")
+
+    def chosen(self) -> list[Points]:
+        """The ticked defects layers.
+
+        Raises
+        ------
+        DefectStrainError
+            If there is none, or they are of several materials.
+        """
+        found = (layer_by_id(self.viewer, i) for i in self.images.chosen_ids())
+        layers = [la for la in found if la is not None]
+        if not layers:
+            raise DefectStrainError(
+                "got no detections to average: detect the defects of an image, and tick it here"
+            )
+        materials = sorted({material_of(la) for la in layers})
+        if len(materials) > 1:
+            raise DefectStrainError(
+                f"got images of {' and '.join(materials)}: average one material at a time"
+            )
+        return layers
+
+    def config(self, material: str) -> RunConfig:
+        """The controls as settings."""
+        return RunConfig(
+            material=material, average=self.windows.config(), seed=self.windows.seed.value()
+        )
+
+    def run(self) -> None:
+        """Gather images and corrected columns, and average."""
+        try:
+            layers = self.chosen()
+            config = self.config(material_of(layers[0]))
+            gathered = [gather(self.viewer, layer) for layer in layers]
+        except DefectStrainError as mistake:
+            self.run_bar.fail(str(mistake))
+            return
+        names = self.class_boxes.names()
+        self.run_bar.start(
+            lambda progress: _average(gathered, names, config, progress),
+            lambda result: self._show(layers, gathered, *result, config),
+            "Cutting and registering windows…",
+        )
+
+    def _show(
+        self,
+        layers: list[Points],
+        gathered: list[Gathered],
+        stacks: dict[str, ClassStack],
+        averages: dict[str, ClassAverage],
+        config: RunConfig,
+    ) -> None:
+        self._warn(averages)
+        sources = self._sources(layers)
+        ids = sorted(str(la.unique_id) for la in sources)
+        old = self._old_run(ids) if self.update_existing.isChecked() else []
+        corner = self._corner(sources, averages, old)
+        for layer in old:
+            layer.visible = False
+        for layer in old:
+            self.viewer.layers.remove(layer)
+        self.table.show_averages(averages)
+        run = uuid4().hex
+        metadata = provenance(
+            "average",
+            {k: config.to_dict()[k] for k in ("material", "average", "seed")},
+            note(layers[0]).get("weights_sha256"),
+            run=run,
+            images=[la.name for la in sources],
+            image_ids=ids,
+            planes=_planes(sources, gathered),
+            corner_pm=list(corner),
+            symmetric=self.symmetric.isChecked(),
+            detection=[note(la).get("parameters") for la in layers],
+        )
+        added = add_averages(
+            self.viewer, stacks, averages, corner, metadata, self.with_windows.isChecked()
+        )
+        self.viewer.layers.selection.active = added[0]
+        self._dock.open()
+        self._look_at_averages()
+        self.run_bar.status.setText(run_title(added))
+        self.measuring.now(run)
+
+    def _warn(self, averages: dict[str, ClassAverage]) -> None:
+        missing = [name for name in self.class_boxes.names() if name not in averages]
+        if missing:
+            show_warning(
+                f"No isolated {', '.join(missing)} away from the edges: no average. Fewer shells "
+                "of isolation, or more images, would give some"
+            )
+        single = [n for n, a in averages.items() if a.n == 1]
+        if single:
+            show_warning(f"Only one window of {', '.join(single)}: no error can be given")
+
+    def _corner(
+        self, sources: list[Image], averages: dict[str, ClassAverage], old: list[Layer]
+    ) -> tuple[float, float]:
+        """Where the averages go: in the place of the old ones, if they had the same rows."""
+        for layer in old:
+            if kind(layer) == "average" and note(layer)["symmetric"] == self.symmetric.isChecked():
+                return tuple(note(layer)["corner_pm"])
+        y, x = free_corner(self.viewer, sources)
+        if self.symmetric.isChecked():
+            first = next(iter(averages.values()))
+            y += room_pm(first.mean.shape[0] * first.step_pm)
+        return y, x
+
+    def _look_at_averages(self) -> None:
+        """All averages in view, with the room above them that averages over C3v will take."""
+        layers = [la for la in self.viewer.layers if kind(la) in ("average", "average labels")]
+        boxes = [world_box_pm(la) for la in layers]
+        low, high = np.min(boxes, axis=0)[0], np.max(boxes, axis=0)[1]
+        low[0] = min(low[0], *(_top_pm(la) for la in layers if kind(la) == "average"))
+        look_at_box(self.viewer, low, high)
+
+    def _sources(self, layers: list[Points]) -> list[Image]:
+        found = [layer_by_id(self.viewer, note(la)["image"]) for la in layers]
+        if any(la is None for la in found):
+            raise DefectStrainError("an image was removed while it was averaged: average again")
+        return found
+
+    def _old_run(self, ids: list[str]) -> list[Layer]:
+        same = [r for r, las in runs(self.viewer).items() if note(las[0])["image_ids"] == ids]
+        return layers_of_run(self.viewer, same[-1], RESULTS) if same else []
+
+    def _windows_changed(self, run: str, class_name: str) -> None:
+        """Windows were left out or put back: the table follows, the measurement soon."""
+        layer = self.edits.averages(run)[class_name]
+        if run == next(reversed(runs(self.viewer))):
+            rows = [self.table.item(i, 0).text() for i in range(self.table.rowCount())]
+            if class_name in rows:
+                average = average_stack(layer.metadata[STACK])
+                self.table.show_average(rows.index(class_name), average)
+        if run not in self._told and self.edits.outdated(run):
+            self._told.add(run)
+            show_info("The strain maps are of the averages as they were: measure strain again")
+        self.measuring.later(run)
+
+    def show_plots(self) -> None:
+        """Open the panel at its plots."""
+        self._dock.open()
+        self.results.tabs.setCurrentIndex(PLOTS)
+
+    def look_through(self, row: int) -> None:
+        """Open the panel at the windows of the class in that row of the table."""
+        item = self.table.item(row, 0)
+        self._dock.open()
+        self.results.look_through(item.text() if item is not None else "")
+
+
+def _top_pm(average: Image) -> float:
+    """Upper end of the rows above an average in the world [pm]."""
+    top = world_box_pm(average)[0, 0]
+    side = average.data.shape[-1] * float(average.scale[-1])
+    return top - room_pm(side) if note(average)["symmetric"] else top
+
+
+def _planes(sources: list[Image], gathered: list[Gathered]) -> list[list[str | int | None]]:
+    """Id of the layer and plane that each image is, in the order of the stacks' `image_index`."""
+    found: list[list[str | int | None]] = []
+    for layer, one in zip(sources, gathered, strict=True):
+        key = str(layer.unique_id)
+        found += [[key, None if layer.ndim == 2 else i] for i in range(len(one.images))]
+    return found
+
+
+def _average(
+    gathered: list[Gathered], names: list[str], config: RunConfig, progress: Progress
+) -> tuple[dict[str, ClassStack], dict[str, ClassAverage]]:
+    images: list[CalibratedImage] = [image for one in gathered for image in one.images]
+    sites: list[Sites] = [columns for one in gathered for columns in one.sites]
+    regions: list[Regions | None] = [r for one in gathered for r in one.regions]
+    doubts = [one.overconfidence for one in gathered if len(one.overconfidence)]
+    overconfidence = list(np.max(doubts, axis=0)) if doubts else None
+    stacks = average_classes(images, sites, config, progress, regions, overconfidence)
+    kept = {n: s for n, s in stacks.items() if n in names and s.n > 0}
+    if not kept:
+        raise DefectStrainError(
+            "got no isolated column away from the edges, not even a defect-free one; lower the "
+            "isolation or the window, or correct the detection"
+        )
+    return kept, {n: average_stack(s) for n, s in kept.items()}

@@ -1,0 +1,5 @@
+"""What every widget needs: panels, controls, workers, docks, settings, canvases."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,130 @@
+"""Pixel size by the lattice: looked for off the GUI thread, offered, and set if accepted."""
+
+from collections.abc import Callable
+
+from napari.layers import Image
+
+from ...crystal.calibration import CALIBRATED_BY_LATTICE, PixelSizeEstimate, estimate_pixel_size
+from ...io.files import validate_image
+from ...materials import get_material
+from ...pipeline.loading import CALIBRATION_TOLERANCE
+from ...types import CalibratedImage, DefectStrainError, Progress
+from ..base import forms
+from ..layers.sites import CALIBRATION, calibrate, pixel_size_pm
+
+USE_LATTICE = "Use the lattice"
+KEEP_PRESENT = "Keep the present calibration"
+KEPT = "kept"
+"""Value of an image's metadata where the user saw the lattice's pixel size and declined it."""
+
+
+class Calibrator:
+    """Asks for, and sets, the pixel size of image layers.
+
+    Parameters
+    ----------
+    panel : Panel
+        Whose run bar and viewer are used.
+    changed : callable
+        Called after the user has answered.
+    """
+
+    def __init__(self, panel: forms.Panel, changed: Callable[[], None]) -> None:
+        self.panel = panel
+        self.changed = changed
+
+    def ensure(
+        self,
+        layer: Image,
+        planes: list[CalibratedImage],
+        material: str,
+        then: Callable[[], None],
+    ) -> None:
+        """Go on with `then` once the image has a pixel size that the user knows the truth about.
+
+        Asks where the image has none, or where it differs from the lattice's by more than 2 %.
+        """
+        if layer.metadata.get(CALIBRATION) in (CALIBRATED_BY_LATTICE, KEPT):
+            then()
+            return
+        self._start(layer, planes, material, then)
+
+    def look(self, layer: Image, planes: list[CalibratedImage], material: str) -> None:
+        """Say what the lattice says, and offer it."""
+        self._start(layer, planes, material, None)
+
+    def _start(
+        self,
+        layer: Image,
+        planes: list[CalibratedImage],
+        material: str,
+        then: Callable[[], None] | None,
+    ) -> None:
+        a_pm = get_material(material).lattice_pm
+        self.panel.run_bar.start(
+            lambda progress: _estimate(planes, a_pm, progress),
+            lambda found: self._settle(layer, found, material, then),
+            "Looking for the lattice…",
+        )
+
+    def _settle(
+        self,
+        layer: Image,
+        found: PixelSizeEstimate | DefectStrainError,
+        material: str,
+        then: Callable[[], None] | None,
+    ) -> None:
+        size = pixel_size_pm(layer)
+        if isinstance(found, DefectStrainError):
+            # A calibrated image without a visible lattice is for the detector to judge.
+            if size is None or then is None:
+                raise found
+        elif not self._offer(layer, size, found, material, always=then is None):
+            self.panel.run_bar.status.setText("Nothing was done: no answer about the calibration")
+            return
+        self.changed()
+        if then is not None:
+            then()
+
+    def _offer(
+        self,
+        layer: Image,
+        size: float | None,
+        found: PixelSizeEstimate,
+        material: str,
+        always: bool,
+    ) -> bool:
+        """Ask; False where the user gives no answer."""
+        text = (
+            f"By its lattice ({material}, a = {get_material(material).lattice_pm:g} pm) a pixel of "
+            f"{layer.name} is {found.pixel_size_pm:.2f} ± {found.sigma_pm:.2f} pm wide. "
+        )
+        answers = [USE_LATTICE]
+        if size is None:
+            text += "The image has no calibration of its own. Use this one?"
+        else:
+            difference = size / found.pixel_size_pm - 1
+            if abs(difference) <= CALIBRATION_TOLERANCE and not always:
+                return True
+            text += f"The layer says {size:.2f} pm ({100 * difference:+.1f} %). Which is right?"
+            answers.append(KEEP_PRESENT)
+        answer = forms.ask(self.panel, "Calibration", text, answers)
+        if answer == USE_LATTICE:
+            calibrate(self.panel.viewer, layer, found.pixel_size_pm, CALIBRATED_BY_LATTICE)
+            self.panel.viewer.reset_view()
+        elif answer == KEEP_PRESENT:
+            layer.metadata[CALIBRATION] = KEPT
+        return answer is not None
+
+
+def _estimate(
+    planes: list[CalibratedImage], a_pm: float, progress: Progress
+) -> PixelSizeEstimate | DefectStrainError:
+    """Pixel size by the lattice of the first image; the error where it shows none."""
+    for plane in planes:
+        validate_image(plane)
+    progress(0.1, "Looking for the lattice")
+    try:
+        return estimate_pixel_size(planes[0].data, a_pm)
+    except DefectStrainError as error:
+        return error

@@ -1,0 +1,393 @@
+"""The part of the detect widget that shows, counts and edits the defects of one layer."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import UUID
+
+import pandas as pd
+from napari.components import ViewerModel
+from napari.layers import Layer, Points
+from napari.utils.notifications import show_info, show_warning
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QRadioButton,
+    QShortcut,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...crystal.populations import ALL_IMAGES, SUBSTITUTION, VACANCIES, population_table
+from ...crystal.regions import usable_sites
+from ...io.files import sites_table, write_table
+from ...materials import ROLES, WSE2
+from ...styles import CLASS_STYLE
+from ...types import DefectStrainError, Sites
+from ..base import forms
+from ..base.lifetime import connect, when_destroyed
+from ..base.symbols import symbol_icon
+from ..layers.editing import DefectEditor, editor_of
+from ..layers.regions import divided_planes, regions_of, usable_nm2
+from ..layers.sites import image_planes, kind, layer_by_id, note, pixel_size_pm
+
+CLASS_ROLES = ROLES[1:]
+UPDATE_MS = 150
+
+
+class EditPanel(QWidget):
+    """Legend, counts, relabelling, undo and the population table of a defects layer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.layer: Points | None = None
+        self.editor: DefectEditor | None = None
+        self.class_names = WSE2.class_names[1:]
+        self._watched: set[UUID] = set()
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(UPDATE_MS)
+        self._timer.timeout.connect(self.update_counts)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.title = QLabel()
+        self.title.setWordWrap(True)
+        layout.addWidget(self.title)
+        layout.addLayout(self._legend())
+        layout.addLayout(self._buttons())
+        self.population = QLabel("")
+        self.population.setWordWrap(True)
+        self.population.setToolTip(
+            "x and vacancy fraction are fractions of the atomic sites, two a chalcogen column; "
+            "the share of a class is a fraction of the chalcogen columns, that of other of all "
+            "columns: it counts neither as substituted nor as vacancies. Columns in the 2H domains "
+            "of the · regions layer count"
+        )
+        layout.addWidget(self.population)
+        exports = QHBoxLayout()
+        self.export_button = QPushButton("Export populations…")
+        self.export_button.setToolTip(
+            "Write columns and concentration of every class (fractions) as CSV, for every image "
+            "of this material that was searched"
+        )
+        self.export_button.clicked.connect(self.export)
+        self.columns_button = QPushButton("Export columns…")
+        self.columns_button.setToolTip(
+            "Write all columns with your corrections as CSV (px and nm), one file an image, as "
+            "`defectstrain run --sites` reads them"
+        )
+        self.columns_button.clicked.connect(self.export_columns)
+        exports.addWidget(self.export_button)
+        exports.addWidget(self.columns_button)
+        layout.addLayout(exports)
+        self._shortcuts: list[QShortcut] = []
+        when_destroyed(self, self._forget_editor)
+        self.show_layer(None)
+
+    def _forget_editor(self) -> None:
+        if self.editor is not None:
+            self.editor.changed.disconnect(self._changed)
+            self.editor = None
+
+    def _legend(self) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setVerticalSpacing(2)
+        for column, (text, tip) in enumerate(
+            (
+                ("Show", "Show or hide the points of a class"),
+                ("Class", "Symbol and colour on the canvas"),
+                ("Number", "Columns of that class in all planes of the image"),
+                ("Share", "Per cent of the chalcogen columns; of all columns for other"),
+                ("New", "Class of the points that you add"),
+                ("Relabel", "Give the selected points this class"),
+            )
+        ):
+            label = QLabel(text)
+            label.setToolTip(tip)
+            grid.addWidget(label, 0, column)
+        self.show_boxes: list[QCheckBox] = []
+        self.name_labels: list[QLabel] = []
+        self.count_labels: list[QLabel] = []
+        self.share_labels: list[QLabel] = []
+        self.relabel_buttons: list[QPushButton] = []
+        self.new_class = QButtonGroup(self)
+        for i, role in enumerate(CLASS_ROLES):
+            self._legend_row(grid, i, role)
+        self.new_class.button(3).setChecked(True)
+        self.new_class.idClicked.connect(self._choose_class)
+        grid.setColumnStretch(1, 1)
+        return grid
+
+    def _legend_row(self, grid: QGridLayout, i: int, role: str) -> None:
+        show = QCheckBox()
+        show.setChecked(True)
+        show.setToolTip("Show or hide the points of this class")
+        show.toggled.connect(self._apply_shown)
+        name = QLabel()
+        name.setToolTip(CLASS_HELP[role])
+        number, share = QLabel("–"), QLabel("–")
+        number.setToolTip("Columns of this class")
+        share.setToolTip(f"Per cent of {'all' if role == 'other' else 'the chalcogen'} columns")
+        new = QRadioButton()
+        new.setToolTip("Points that you add get this class")
+        relabel = QPushButton(f"⇧{i + 1}")
+        relabel.setToolTip(f"Give the selected points this class (Shift+{i + 1})")
+        relabel.setMaximumWidth(48)
+        relabel.clicked.connect(lambda _=False, i=i: self.relabel(i))
+        self.show_boxes.append(show)
+        self.name_labels.append(name)
+        self.count_labels.append(number)
+        self.share_labels.append(share)
+        self.relabel_buttons.append(relabel)
+        self.new_class.addButton(new, i)
+        swatch = QWidget()
+        line = QHBoxLayout(swatch)
+        line.setContentsMargins(0, 0, 0, 0)
+        picture = QLabel()
+        picture.setPixmap(symbol_icon(CLASS_STYLE[role]).pixmap(18, 18))
+        picture.setToolTip(CLASS_HELP[role])
+        line.addWidget(picture)
+        line.addWidget(name, 1)
+        for column, widget in enumerate((show, swatch, number, share, new, relabel)):
+            grid.addWidget(widget, i + 1, column)
+
+    def _buttons(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        self.buttons: dict[str, QPushButton] = {}
+        for text, tip, action in (
+            ("Add", "Click on the image to add points of the class chosen under New", self.add),
+            (
+                "Select",
+                "Click or drag a box to select; drag selected points to move them; Delete removes",
+                self.select,
+            ),
+            ("Delete", "Remove the selected points: their columns count as perfect", self.delete),
+            ("Undo", "Take back the last change of this layer (Ctrl+Z)", self.undo),
+            ("Redo", "Do it again (Ctrl+Shift+Z)", self.redo),
+        ):
+            button = QPushButton(text)
+            button.setToolTip(tip)
+            # The keyboard stays with the canvas, where the keys of the points work.
+            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            button.setMinimumWidth(20)
+            button.clicked.connect(action)
+            self.buttons[text] = button
+            row.addWidget(button)
+        return row
+
+    def show_layer(self, layer: Layer | None) -> None:
+        """Show and edit this defects layer; None for no layer."""
+        if layer is self.layer and layer is not None:
+            self.update_counts()
+            return
+        self._forget_editor()
+        self.layer = layer if isinstance(layer, Points) else None
+        self.editor = editor_of(self.layer) if self.layer is not None else None
+        if self.editor is not None and self.layer is not None:
+            self.editor.changed.connect(self._changed)
+            self.class_names = self.editor.class_names
+            self.new_class.button(self.class_names.index(self.editor.new_class)).setChecked(True)
+            self._install_shortcuts()
+        for label, name in zip(self.name_labels, self.class_names, strict=True):
+            label.setText(name)
+        self.update_counts()
+
+    def _watch_regions(self) -> None:
+        """Count again whenever the regions of the shown layer are painted or removed."""
+        layer = regions_of(self.viewer, self.layer) if self.layer is not None else None
+        if layer is not None and layer.unique_id not in self._watched:
+            self._watched.add(layer.unique_id)
+            connect(self, layer.events.set_data, lambda *_: self._timer.start())
+
+    def _install_shortcuts(self) -> None:
+        # napari's bind_key never sees Shift+digit: the key arrives as "!", "@", … So these are
+        # Qt shortcuts of the window, on only while a defects layer is the active one.
+        if self._shortcuts:
+            return
+        window = self.window()
+        for i in range(len(CLASS_ROLES)):
+            shortcut = QShortcut(QKeySequence(f"Shift+{i + 1}"), window)
+            shortcut.activated.connect(lambda i=i: self.relabel(i))
+            # A second detect widget has the same shortcuts: Qt calls one of them.
+            shortcut.activatedAmbiguously.connect(lambda i=i: self.relabel(i))
+            self._shortcuts.append(shortcut)
+            self.destroyed.connect(shortcut.deleteLater)
+        connect(self, self.viewer.layers.selection.events.active, self._enable_shortcuts)
+        self._enable_shortcuts()
+
+    def _enable_shortcuts(self, *_: object) -> None:
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(self.viewer.layers.selection.active is self.layer)
+
+    def _changed(self) -> None:
+        self._timer.start()
+
+    def relabel(self, i: int) -> None:
+        """Give the selected points the class of that row."""
+        if self.editor is None or self.layer is None:
+            show_info("Detect the defects of an image first")
+        elif not self.layer.selected_data:
+            show_info("Select points first: press Select, then click or drag a box around them")
+        else:
+            self.editor.relabel(self.class_names[i])
+
+    def _choose_class(self, i: int) -> None:
+        if self.editor is not None:
+            self.editor.choose_class(self.class_names[i])
+            self.show_boxes[i].setChecked(True)
+
+    def add(self) -> None:
+        """Switch to adding points."""
+        self._mode("add")
+
+    def select(self) -> None:
+        """Switch to selecting and moving points."""
+        self._mode("select")
+
+    def _mode(self, mode: str) -> None:
+        if self.layer is None or self.editor is None:
+            show_info("Detect the defects of an image first")
+            return
+        self.layer.visible = True
+        self.viewer.layers.selection.active = self.layer
+        self.layer.mode = mode
+        self.editor.choose_class(self.editor.new_class)
+
+    def delete(self) -> None:
+        """Remove the selected points."""
+        if self.layer is not None:
+            self.layer.remove_selected()
+
+    def undo(self) -> None:
+        """Take back the last change."""
+        if self.editor is None or not self.editor.undo():
+            show_info("There is nothing to undo in this layer")
+
+    def redo(self) -> None:
+        """Do the change taken back again."""
+        if self.editor is None or not self.editor.redo():
+            show_info("There is nothing to redo in this layer")
+
+    def _apply_shown(self, *_: object) -> None:
+        if self.layer is None or len(self.layer.data) == 0:
+            return
+        visible = [
+            n for n, b in zip(self.class_names, self.show_boxes, strict=True) if b.isChecked()
+        ]
+        self.layer.shown = self.layer.features["class"].isin(visible).to_numpy()
+
+    def update_counts(self) -> None:
+        """Count again and show the numbers."""
+        self._apply_shown()
+        self._watch_regions()
+        for name in ("Undo", "Redo"):
+            flag = self.editor is not None and getattr(self.editor, f"can_{name.lower()}")
+            self.buttons[name].setEnabled(flag)
+        table = self._table([self.layer])
+        self.export_button.setEnabled(table is not None)
+        self.columns_button.setEnabled(table is not None)
+        if table is None or self.layer is None or self.editor is None:
+            self.title.setText("No defects yet: detect, or select a · defects layer")
+            self.population.setText("")
+            for label in (*self.count_labels, *self.share_labels):
+                label.setText("–")
+            return
+        manual = int((self.layer.features["source"] == "manual").sum())
+        self.title.setText(f"{self.layer.name}: {manual} point{'s' * (manual != 1)} by hand")
+        rows = table[table["image"] == ALL_IMAGES].set_index("class")
+        for i, name in enumerate(self.class_names):
+            self.count_labels[i].setText(f"{rows.loc[name, 'columns']}")
+            self.share_labels[i].setText(_percent(rows.loc[name, "concentration"]))
+        self.population.setText(
+            f"{rows.loc[SUBSTITUTION, 'all_columns']} chalcogen columns · "
+            f"x = {rows.loc[SUBSTITUTION, 'concentration']:.4f} · "
+            f"vacancies {_percent(rows.loc[VACANCIES, 'concentration'])} of the sites"
+            + _area(rows.loc[SUBSTITUTION, "area_nm2"])
+        )
+
+    def _table(self, layers: Sequence[Layer | None]) -> pd.DataFrame | None:
+        """Populations of some defects layers of one material; None where there are no columns."""
+        names: list[str] = []
+        columns: list[Sites] = []
+        areas: list[float] = []
+        for layer in layers:
+            if layer is None or kind(layer) != "defects":
+                continue
+            try:
+                planes, regions = divided_planes(self.viewer, layer, measure=False)
+                images = image_planes(layer_by_id(self.viewer, note(layer)["image"]))
+            except DefectStrainError:
+                continue
+            image = layer.name.removesuffix(" · defects")
+            several = len(planes) > 1
+            names += [f"{image} {i + 1}" if several else image for i in range(len(planes))]
+            columns += [usable_sites(s, r) for s, r in zip(planes, regions, strict=True)]
+            areas += [usable_nm2(im, r) for im, r in zip(images, regions, strict=True)]
+        if not columns:
+            return None
+        return population_table(names, columns, columns[0].class_names, areas)
+
+    def export(self) -> None:
+        """Write the population table where the user says."""
+        alike = [
+            la
+            for la in self.viewer.layers
+            if kind(la) == "defects" and tuple(note(la)["class_names"])[1:] == self.class_names
+        ]
+        table = self._table(alike)
+        if table is None:
+            show_warning("There are no populations to write yet: detect first")
+            return
+        path = forms.ask_save_path(self, "Export populations", "populations.csv")
+        if path:
+            write_table(path, table)
+            show_info(f"Wrote {path}")
+
+    def export_columns(self) -> None:
+        """Write the corrected columns where the user says, a file for each plane of a stack."""
+        if self.layer is None or self._table([self.layer]) is None:
+            show_warning("There are no columns to write yet: detect first")
+            return
+        planes, _ = divided_planes(self.viewer, self.layer, measure=False)
+        image = self.layer.name.removesuffix(" · defects")
+        given = forms.ask_save_path(self, "Export columns", f"{image}.sites.csv")
+        if not given:
+            return
+        size = pixel_size_pm(self.layer)
+        for i, sites in enumerate(planes):
+            path = Path(given)
+            if len(planes) > 1:
+                stem = path.name.removesuffix(".csv").removesuffix(".sites")
+                path = path.with_name(f"{stem}_{i + 1}.sites.csv")
+            write_table(path, sites_table(sites, size))
+        show_info(f"Wrote {given}" + (f" and {len(planes) - 1} more" if len(planes) > 1 else ""))
+
+
+CLASS_HELP = {
+    "X2": "Perfect column: two host chalcogens. A point of this class says that there is no defect",
+    "XY": "One substituted atom",
+    "Y2": "Two substituted atoms",
+    "V1": "Single vacancy: one chalcogen missing",
+    "V2": "Double vacancy: both chalcogens missing",
+    "other": "What fits no class: adatom, antisite, metal vacancy, another phase. It is never "
+    "averaged, and no window is cut near it",
+}
+
+
+def _area(area_nm2: float) -> str:
+    return "" if area_nm2 != area_nm2 else f" · {area_nm2:.1f} nm² usable"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f} %"

@@ -1,0 +1,403 @@
+"""The detect widget: find all columns of an image, and correct the defects by hand."""
+
+from dataclasses import replace
+from typing import Any
+
+from napari.layers import Image, Layer
+from napari.utils.notifications import show_info, show_warning
+from napari.viewer import Viewer
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QLineEdit, QPushButton, QWidget
+
+from ...crystal.regions import Regions, region_summary
+from ...detect.network.config import DEVICES, DetectConfig
+from ...frames.drift import series_summary
+from ...io.pixels import check_pixels
+from ...materials import DEFECT_ROLES, MATERIALS, get_material
+from ...pipeline.chain import detect_images, divide_images
+from ...pipeline.loading import sum_frames
+from ...pipeline.runs import RunConfig
+from ...types import CalibratedImage, DefectStrainError, Progress
+from ..base import forms
+from ..base.lifetime import connect
+from ..layers.editing import editor_of
+from ..layers.regions import edited, put_detection, regions_of
+from ..layers.sites import (
+    CALIBRATION,
+    free_name,
+    image_planes,
+    kind,
+    note,
+    pixel_size_pm,
+    plane_placement,
+    provenance,
+)
+from .calibrator import Calibrator
+from .edit_panel import EditPanel
+
+BUNDLED = "bundled weights"
+FROM_FILE = "weights file…"
+FRAMES = "Frames of one region: register and sum"
+IMAGES = "Separate images"
+REPLACE = "Replace them"
+NEW_LAYERS = "Keep them, add new layers"
+
+
+class DetectWidget(forms.Panel):
+    """Detect columns, calibrate from the lattice, edit, count.
+
+    Parameters
+    ----------
+    napari_viewer : Viewer
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(
+            napari_viewer,
+            "detect",
+            "Detect columns",
+            "Find and classify all columns of the image; adds a layer of defects, a hidden one of "
+            "all columns, and one of regions: 2H domains, boundaries, other phases, holes, dirt",
+        )
+        self._build_source()
+        self._build_thresholds()
+        edit = self.group("Defects")
+        self.edit = EditPanel(napari_viewer)
+        edit.addRow(self.edit)
+        self.body.addStretch(1)
+        self._queue: list[Layer | None] = []
+        self._keep = False
+        self._known_edits = (0, False)
+        self.run_bar.run_clicked.connect(self.run)
+        self.image.layer_changed.connect(self._image_changed)
+        self.watch_layers(self.image.refresh)
+        self.watch_layers(self._follow_active)
+        connect(self, napari_viewer.layers.selection.events.active, self._follow_active)
+        self.image.refresh()
+        self._image_changed()
+        self._follow_active()
+
+    def _build_source(self) -> None:
+        form = self.group("Image and model")
+        self.image = forms.LayerCombo(self.viewer, _is_source, "all {} images")
+        self.image.setToolTip(
+            "Image layer to search: one image, a stack of images or frames, or all layers in turn"
+        )
+        form.addRow("Image", self.image)
+        self.material = self.remember(
+            "material",
+            forms.choice(sorted(MATERIALS, key=lambda m: m != "WSe2")),
+            "Crystal: gives the names of the classes and the lattice constant (pm) that an image "
+            "is calibrated with",
+        )
+        form.addRow("Material", self.material)
+        self.calibration = QLabel()
+        self.calibration.setWordWrap(True)
+        self.calibration.setToolTip("Side of a pixel in pm, from the file or from the lattice")
+        self.calibrate_button = QPushButton("From lattice")
+        self.calibrate_button.setToolTip(
+            "Measure the pixel size (pm) by the lattice of the image and the lattice constant of "
+            "the material; asks before anything is changed"
+        )
+        self.calibrate_button.clicked.connect(self.look_for_lattice)
+        self.calibrator = Calibrator(self, self._image_changed)
+        row = QHBoxLayout()
+        row.addWidget(self.calibration, 1)
+        row.addWidget(self.calibrate_button)
+        form.addRow("Pixel size", row)
+        self.model = self.remember(
+            "model",
+            forms.choice([BUNDLED, FROM_FILE]),
+            "Network: the one that comes with the plugin, or one of your own (safetensors)",
+        )
+        self.weights = self.remember(
+            "weights", QLineEdit(), "Path of the file of weights (safetensors)"
+        )
+        self.weights.setPlaceholderText("file of weights (*.safetensors)")
+        browse = QPushButton("Browse…")
+        browse.setToolTip("Choose the file of weights")
+        browse.clicked.connect(self._browse)
+        self.file_row = QWidget()
+        line = QHBoxLayout(self.file_row)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.addWidget(self.weights, 1)
+        line.addWidget(browse)
+        form.addRow("Model", self.model)
+        form.addRow(self.file_row)
+        self.model.currentTextChanged.connect(self._model_changed)
+        self._model_changed(self.model.currentText())
+        self.device = self.remember(
+            "device",
+            forms.choice(list(DEVICES)),
+            "Where the network runs: auto takes a GPU if there is one (cuda, mps), else the cpu",
+        )
+        form.addRow("Device", self.device)
+
+    def _build_thresholds(self) -> None:
+        grid = QGridLayout()
+        self.thresholds = []
+        self.threshold_labels = []
+        for i, role in enumerate(DEFECT_ROLES):
+            label = QLabel()
+            box = self.remember(
+                f"threshold_{role}",
+                forms.number(0.5, 0.0, 1.0, 0.05, 2),
+                "Least probability (0 to 1) of a column of this class; below it the column "
+                "counts as perfect",
+            )
+            label.setToolTip(box.toolTip())
+            grid.addWidget(label, i // 2, 2 * (i % 2))
+            grid.addWidget(box, i // 2, 2 * (i % 2) + 1)
+            self.threshold_labels.append(label)
+            self.thresholds.append(box)
+        form = self.group("Probability thresholds (0–1)")
+        form.addRow(grid)
+        self.update_existing = self.remember(
+            "update",
+            forms.checkbox("Update this image's layers", True),
+            "On: a new detection replaces the last one of this image, and asks first where points "
+            "were edited by hand. Off: it makes new, numbered layers",
+        )
+        form.addRow(self.update_existing)
+        self.material.currentTextChanged.connect(self._name_classes)
+        self._name_classes(self.material.currentText())
+
+    def config(self) -> RunConfig:
+        """The controls as settings.
+
+        Raises
+        ------
+        DefectStrainError
+            If a weights file is asked for but not named.
+        """
+        weights = None
+        if self.model.currentText() == FROM_FILE:
+            weights = self.weights.text().strip()
+            if not weights:
+                raise DefectStrainError(
+                    "got no file of weights: choose one, or take the bundled model"
+                )
+        material = self.material.currentText()
+        return RunConfig(
+            material=material,
+            detect=DetectConfig(
+                weights=weights,
+                device=self.device.currentText(),
+                thresholds=tuple(box.value() for box in self.thresholds),
+                material=material,
+            ),
+        )
+
+    def run(self) -> None:
+        """Detect in the chosen image, or in all of them, one after another."""
+        try:
+            config = self.config()
+        except DefectStrainError as mistake:
+            self.run_bar.fail(str(mistake))
+            return
+        self._queue = self.image.layers
+        self._next(config)
+
+    def _next(self, config: RunConfig) -> None:
+        """Check the next image, ask what must be asked, detect."""
+        layer = self._queue.pop(0)
+        try:
+            planes = image_planes(layer)
+            if len(planes) == 0:
+                raise DefectStrainError(f"{layer.name}: got a stack without images")
+            if not self._may_replace(layer):
+                return
+            meaning = self._meaning(layer) if len(planes) > 1 else IMAGES
+        except DefectStrainError as mistake:
+            self.run_bar.fail(str(mistake))
+            return
+        if meaning is None:
+            self.run_bar.status.setText("Nothing was done")
+        elif meaning == FRAMES:
+            self.run_bar.start(
+                lambda progress: _register(planes, layer.name, progress),
+                lambda total: self._detect_sum(layer, total, config),
+                "Registering the frames…",
+            )
+        else:
+            self._calibrate_and_detect(layer, planes, config)
+
+    def _meaning(self, layer: Layer) -> str | None:
+        return forms.ask(
+            self,
+            "A stack of images",
+            f"{layer.name} holds {layer.data.shape[0]} images. Are they frames of one region, to "
+            "be registered and summed, or separate images?",
+            [FRAMES, IMAGES],
+        )
+
+    def _detect_sum(self, layer: Image, total: CalibratedImage, config: RunConfig) -> None:
+        corner = total.metadata["region_px"][0::2]
+        about = {k: v for k, v in total.metadata.items() if k not in (CALIBRATION, "warnings")}
+        added = self.viewer.add_image(
+            total.data,
+            name=free_name(self.viewer, f"{layer.name} · sum"),
+            metadata=provenance("sum", about, frames_of=str(layer.unique_id)),
+            **plane_placement(layer, corner),
+        )
+        if CALIBRATION in layer.metadata:
+            added.metadata[CALIBRATION] = layer.metadata[CALIBRATION]
+        show_info(series_summary(total))
+        for warning in total.metadata["warnings"]:
+            show_warning(warning)
+        layer.visible = False
+        if not self._queue:
+            self.image.choose(added)
+        self._calibrate_and_detect(added, image_planes(added), config)
+
+    def _calibrate_and_detect(
+        self, layer: Image, planes: list[CalibratedImage], config: RunConfig
+    ) -> None:
+        self.calibrator.ensure(layer, planes, config.material, lambda: self._detect(layer, config))
+
+    def look_for_lattice(self) -> None:
+        """Measure the pixel size by the lattice, and offer it."""
+        try:
+            planes = image_planes(self.image.layer)
+        except DefectStrainError as mistake:
+            self.run_bar.fail(str(mistake))
+            return
+        self.calibrator.look(self.image.layer, planes, self.material.currentText())
+
+    def _detect(self, layer: Image, config: RunConfig) -> None:
+        planes = image_planes(layer)
+        self.run_bar.start(
+            lambda progress: _detect_all(planes, config, progress),
+            lambda result: self._show(layer, *result, config),
+            f"Detecting in {layer.name}…",
+        )
+
+    def _previous(self, layer: Layer) -> Layer | None:
+        mine = [
+            la
+            for la in self.viewer.layers
+            if kind(la) == "defects" and note(la)["image"] == str(layer.unique_id)
+        ]
+        return mine[-1] if mine else None
+
+    def _edits(self, previous: Layer | None) -> tuple[int, bool]:
+        """Changes by hand of the last detection: points, and whether its regions differ."""
+        if previous is None:
+            return 0, False
+        return editor_of(previous).edited, edited(regions_of(self.viewer, previous))
+
+    def _may_replace(self, layer: Layer) -> bool:
+        """Ask before a layer that was edited by hand is touched; False where the user cancels."""
+        self._keep = not self.update_existing.isChecked()
+        previous = self._previous(layer)
+        self._known_edits = self._edits(previous)
+        points, regions = self._known_edits
+        if self._keep or not (points or regions):
+            return True
+        parts = [f"{previous.name} holds {points} change(s) made by hand"] if points else []
+        parts += [f"{regions_of(self.viewer, previous).name} was edited"] if regions else []
+        answer = forms.ask(
+            self,
+            "Edited by hand",
+            f"{', and '.join(parts)}. A new detection would replace them.",
+            [NEW_LAYERS, REPLACE],
+        )
+        self._keep = answer == NEW_LAYERS
+        return answer is not None
+
+    def _show(
+        self, layer: Image, detections: list[Any], regions: list[Regions], config: RunConfig
+    ) -> None:
+        if layer not in self.viewer.layers:
+            raise DefectStrainError(f"{layer.name} was removed while it was searched")
+        sites = [d.sites for d in detections]
+        weights, doubt = detections[0].weights_sha256, list(detections[0].overconfidence)
+        metadata = provenance("defects", config.to_dict()["detect"], weights, overconfidence=doubt)
+        previous = self._previous(layer)
+        # She may have gone on editing while the network was at work.
+        more = self._edits(previous) != self._known_edits
+        if more and not self._keep and not self._may_replace(layer):
+            self.run_bar.status.setText(f"{layer.name}: kept as edited, detection discarded")
+            return
+        settings = provenance("regions", config.to_dict()["regions"], weights)
+        old = None if self._keep else previous
+        defects = put_detection(self.viewer, layer, old, sites, regions, metadata, settings)
+        warnings = {w for d in detections for w in d.warnings}
+        for warning in warnings.union(*(region_summary(layer.name, r) for r in regions)):
+            show_warning(warning)
+        self.viewer.layers.selection.active = defects
+        self.edit.show_layer(defects)
+        columns = sum(len(s) for s in sites)
+        self.run_bar.status.setText(
+            f"{layer.name}: {columns} columns, {len(defects.data)} of them defects"
+        )
+        if len(defects.data) == 0:
+            show_info(f"{layer.name}: no defects found in {columns} columns")
+        while self._queue and self._queue[0] not in self.viewer.layers:
+            self._queue.pop(0)
+        if self._queue:
+            self._next(config)
+
+    def _image_changed(self) -> None:
+        layer = self.image.layer
+        self.calibrate_button.setEnabled(layer is not None)
+        if self.image.chose_everything:
+            self.calibration.setText("each image's own")
+            return
+        try:
+            size = None if layer is None else pixel_size_pm(layer)
+        except DefectStrainError as mistake:
+            self.calibration.setText(str(mistake))
+            return
+        if layer is None:
+            self.calibration.setText("no image")
+        elif size is None:
+            self.calibration.setText("none: in pixels")
+        else:
+            lattice = layer.metadata.get(CALIBRATION) == "lattice"
+            self.calibration.setText(f"{size:.2f} pm ({'lattice' if lattice else 'file'})")
+
+    def _follow_active(self, *_: object) -> None:
+        """Edit the defects layer that is active; else the one of the chosen image."""
+        active = self.viewer.layers.selection.active
+        if active is not None and kind(active) == "defects":
+            self.edit.show_layer(active)
+        elif self.edit.layer not in self.viewer.layers:
+            image = self.image.layer
+            self.edit.show_layer(self._previous(image) if image is not None else None)
+
+    def _name_classes(self, material: str) -> None:
+        names = get_material(material).defect_names
+        for label, name in zip(self.threshold_labels, names, strict=True):
+            label.setText(name)
+
+    def _model_changed(self, text: str) -> None:
+        self.file_row.setVisible(text == FROM_FILE)
+
+    def _browse(self) -> None:
+        path = forms.ask_open_path(self, "Weights", "Weights (*.safetensors)")
+        if path:
+            self.weights.setText(path)
+
+
+def _is_source(layer: Layer) -> bool:
+    return isinstance(layer, Image) and kind(layer) in ("", "sum")
+
+
+def _register(planes: list[CalibratedImage], name: str, progress: Progress) -> CalibratedImage:
+    return sum_frames(planes, name, progress)
+
+
+def _detect_all(
+    planes: list[CalibratedImage], config: RunConfig, progress: Progress
+) -> tuple[list[Any], list[Regions]]:
+    checked = [check_pixels(plane) for plane in planes]
+    planes = [plane for plane, _ in checked]
+    detections = detect_images(planes, config, progress)
+    lattice_pm = get_material(config.material).lattice_pm
+    a_px = [lattice_pm / d.pixel_size_pm for d in detections]
+    _, regions = divide_images(planes, [d.sites for d in detections], a_px, config.regions)
+    detections = [
+        replace(found, warnings=notes + found.warnings)
+        for (_, notes), found in zip(checked, detections, strict=True)
+    ]
+    return detections, regions

@@ -1,0 +1,5 @@
+"""Our types to napari layers and back: readers, samples, columns, averages, fields, edits."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

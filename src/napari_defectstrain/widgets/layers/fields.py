@@ -1,0 +1,359 @@
+"""Displacement and strain of class averages as Vectors and Image layers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Layer, Points, Vectors
+from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
+
+from ...types import DisplacementField, StrainField
+from .averages import AXES, GAP, HEADER, UNITS, add_labels, translate_of
+from .sites import KEY, free_name
+
+PERCENT = 100.0
+COMPONENTS = {
+    "dilation": "local change of area, exx + eyy (%)",
+    "exx": "strain along x, a zigzag row (%)",
+    "eyy": "strain along y (%)",
+    "exy": "shear strain, positive where the angle between x and y closes (%)",
+    "rotation": "rotation, counter-clockwise positive (1 % is 10 mrad)",
+}
+"""Strain components in the order of their rows of maps, and what they are."""
+LIMIT_PERCENTILE = 99.5
+DIVERGING = "RdBu_r"
+SIGMA_MAP = "viridis"
+SCALE_ARROWS_PM = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+LONGEST_SCALE_PM = 300.0
+"""How long a scale arrow may be drawn, enlarged [pm]."""
+
+
+def add_displacement(
+    viewer: ViewerModel,
+    field: DisplacementField,
+    centre: Sequence[float],
+    enlargement: float,
+    metadata: dict[str, Any],
+) -> Vectors:
+    """Arrows over a class average: displacement of each column against the defect-free average.
+
+    Directions are true displacements [pm]; the layer's `length` enlarges them.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    field : DisplacementField
+        In the lattice frame, y up.
+    centre : (float, float)
+        Where the frame's origin lies in the world, (y, x) [pm].
+    enlargement : float
+    metadata : dict
+    """
+    good = np.isfinite(field.u_pm).all(axis=1)
+    site, u, sigma = field.site_pm[good], field.u_pm[good], field.sigma_pm[good]
+    # The frame's y points up, rows of the world down.
+    start = np.asarray(centre) + np.stack([-site[:, 1], site[:, 0]], axis=1)
+    direction = np.stack([-u[:, 1], u[:, 0]], axis=1)
+    size = np.hypot(u[:, 0], u[:, 1])
+    layer = viewer.add_vectors(
+        np.stack([start, direction], axis=1),
+        name=free_name(viewer, f"{field.class_name} · displacement"),
+        features={
+            "magnitude_pm": size,
+            "ux_pm": u[:, 0],
+            "uy_pm": u[:, 1],
+            "sigma_x_pm": sigma[:, 0],
+            "sigma_y_pm": sigma[:, 1],
+            "sublattice": np.where(field.is_metal[good], "metal", "chalcogen"),
+        },
+        edge_color="magnitude_pm",
+        edge_colormap="plasma",
+        edge_contrast_limits=(0.0, float(size.max(initial=0.0)) or 1.0),
+        edge_width=28.0,
+        length=enlargement,
+        vector_style="arrow",
+        opacity=1.0,
+        units=UNITS,
+        axis_labels=AXES,
+        metadata=metadata,
+    )
+    return layer
+
+
+def show_scale_arrows(
+    viewer: ViewerModel,
+    arrows: Sequence[Vectors],
+    centres: Sequence[Sequence[float]],
+    side_pm: float,
+    metadata: dict[str, Any],
+) -> None:
+    """Under each average an arrow of a round length in pm, enlarged alike, and what it means.
+
+    Called again it changes the layers that are there.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    arrows : sequence of Vectors
+        Displacements, a layer a class.
+    centres : sequence of (float, float)
+        Of their averages, (y, x) [pm].
+    side_pm : float
+        Of the averages.
+    metadata : dict
+        Of the labels; that of the arrows is made like it.
+    """
+    scales = np.array([scale_arrow_pm(layer) for layer in arrows])
+    lengths = scales * [layer.length for layer in arrows]
+    places = np.array(centres, dtype=float) + [(0.5 + 0.5 * GAP) * side_pm, 0.0]
+    starts = places - [0.0, 0.47 * side_pm]
+    data = np.stack([starts, np.stack([np.zeros_like(lengths), lengths], axis=1)], axis=1)
+    texts = [arrow_title(layer) for layer in arrows]
+    about = metadata[KEY]
+    mine = [la for la in viewer.layers if _same_measurement(la, about)]
+    drawn = next((la for la in mine if la.metadata[KEY]["kind"] == "scale arrows"), None)
+    if drawn is None:
+        viewer.add_vectors(
+            data,
+            name=free_name(viewer, "arrows · scale"),
+            edge_color="white",
+            edge_width=28.0,
+            vector_style="arrow",
+            opacity=1.0,
+            units=UNITS,
+            axis_labels=AXES,
+            metadata={KEY: {**about, "kind": "scale arrows"}},
+        )
+    else:
+        drawn.data = data
+    labels = next((la for la in mine if la.metadata[KEY]["kind"] == "map labels"), None)
+    if labels is None:
+        # right of the scale arrow, which takes up to an eighth of the side
+        beside = [(y, x + 0.08 * side_pm) for y, x in places]
+        add_labels(viewer, "arrows · labels", texts, beside, metadata, 0.66 * side_pm)
+    else:
+        write_labels(labels, texts)
+
+
+def _same_measurement(layer: Layer, about: Mapping[str, Any]) -> bool:
+    note = layer.metadata.get(KEY, {})
+    same = note.get("measurement") == about.get("measurement") and note.get("of") == "arrows"
+    return bool(same and note.get("run") == about.get("run"))
+
+
+def scale_arrow_pm(layer: Vectors) -> float:
+    """Length of the scale arrow: the largest round one that fits under the average [pm]."""
+    fitting = [length for length in SCALE_ARROWS_PM if length * layer.length <= LONGEST_SCALE_PM]
+    return (fitting or SCALE_ARROWS_PM)[-1 if fitting else 0]
+
+
+def arrow_title(layer: Vectors) -> str:
+    """Length of the scale arrow, enlargement and longest displacement of a layer of arrows."""
+    longest = layer.features["magnitude_pm"].max() if len(layer.data) else 0.0
+    return f"{scale_arrow_pm(layer):g} pm  ×{layer.length:g}  ≤ {longest:.1f} pm"
+
+
+def write_labels(labels: Points, texts: Sequence[str]) -> None:
+    """Other texts at the same places."""
+    labels.features["text"] = list(texts)
+    labels.refresh_text()
+
+
+def show_maps(
+    viewer: ViewerModel,
+    fields: Mapping[str, StrainField],
+    centres: Mapping[str, Sequence[float]],
+    side_pm: float,
+    top_pm: float,
+    components: Sequence[str],
+    with_sigma: bool,
+    limit_percent: float,
+    metadata: Mapping[str, dict[str, Any]],
+    labels_metadata: dict[str, Any],
+) -> list[Image]:
+    """Maps of all classes, a row a component, each under the average of its class, with a title.
+
+    Maps of the same measurement that are there are changed; those that aren't wanted any more are
+    hidden.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    fields : mapping of class to StrainField
+    centres : mapping of class to (float, float)
+        Of the averages, (y, x) [pm].
+    side_pm : float
+        Of the averages.
+    top_pm : float
+        Upper end of the first row [pm].
+    components : sequence of str
+    with_sigma : bool
+        Whether maps of the standard errors are shown, too.
+    limit_percent : float
+        Colour limit; 0: each map's own.
+    metadata : mapping of class to dict
+        Provenance, with the ``run`` and ``measurement``.
+    labels_metadata : dict
+
+    Returns
+    -------
+    list of Image
+        The maps that are shown.
+    """
+    rows = [(c, s) for c in components for s in ((False, True) if with_sigma else (False,))]
+    there = _maps_there(viewer, labels_metadata[KEY])
+    layers: list[Image] = []
+    places: list[tuple[float, float]] = []
+    down = top_pm
+    for component, is_sigma in rows:
+        height = max(height_pm(field) for field in fields.values())
+        middle = down + HEADER * side_pm + 0.5 * height
+        for name, field in fields.items():
+            x = centres[name][1]
+            old = there.pop((name, component, is_sigma), None)
+            about = {KEY: {**metadata[name][KEY], "component": component, "sigma": is_sigma}}
+            layers.append(_show_map(viewer, old, field, (middle, x), limit_percent, about))
+            places.append((down + 0.5 * HEADER * side_pm, x))
+        down += height + (HEADER + GAP) * side_pm
+    for unwanted in there.values():
+        unwanted.visible = False
+    _title_maps(viewer, layers, places, labels_metadata, side_pm)
+    return layers
+
+
+def _maps_there(
+    viewer: ViewerModel, about: Mapping[str, Any]
+) -> dict[tuple[str, str, bool], Image]:
+    found = {}
+    for layer in viewer.layers:
+        note = layer.metadata.get(KEY, {})
+        same = all(note.get(key) == about.get(key) for key in ("run", "measurement"))
+        if same and note.get("kind") == "map":
+            found[(note["class"], note["component"], note["sigma"])] = layer
+    return found
+
+
+def _title_maps(
+    viewer: ViewerModel,
+    layers: Sequence[Image],
+    places: Sequence[tuple[float, float]],
+    metadata: dict[str, Any],
+    side_pm: float,
+) -> None:
+    """Titles above the maps, in the layer of labels that is there, or a new one."""
+    about = {**metadata[KEY], "of": "maps", "maps": [str(la.unique_id) for la in layers]}
+    texts = [map_title(layer) for layer in layers]
+    labels = next(
+        (
+            la
+            for la in viewer.layers
+            if all(
+                la.metadata.get(KEY, {}).get(k) == about.get(k)
+                for k in ("kind", "of", "run", "measurement")
+            )
+        ),
+        None,
+    )
+    if labels is None:
+        if layers:
+            add_labels(viewer, "maps · labels", texts, places, {KEY: about}, side_pm)
+        return
+    labels.metadata[KEY] = about
+    labels.visible = bool(layers)
+    if layers:
+        labels.data = np.array(places, dtype=float)
+        labels.features = {"text": texts}
+        labels.refresh_text()
+
+
+def retitle(viewer: ViewerModel, layer: Image) -> None:
+    """Write the title of a map anew, after its colour limits were changed."""
+    for labels in viewer.layers:
+        listed = labels.metadata.get(KEY, {}).get("maps", [])
+        if str(layer.unique_id) in listed:
+            labels.features.loc[listed.index(str(layer.unique_id)), "text"] = map_title(layer)
+            labels.refresh_text()
+
+
+def height_pm(field: StrainField) -> float:
+    """Height of a map, from edge to edge [pm]."""
+    step = abs(float(field.x_pm[1] - field.x_pm[0]))
+    return float(abs(field.y_pm[0] - field.y_pm[-1])) + step
+
+
+def colour_limit(percent: np.ndarray) -> float:
+    """Colour limit of a map: without its largest 0.5 % of pixels, which are noise of the rim."""
+    finite = np.abs(percent[np.isfinite(percent)])
+    return float(np.percentile(finite, LIMIT_PERCENTILE)) if finite.size else 1.0
+
+
+def map_translate(field: StrainField, centre: Sequence[float]) -> tuple[float, ...]:
+    """World position of a map's first pixel; `centre` is where the frame's origin lies [pm]."""
+    # The map's own centre may lie off the frame's origin.
+    middle = (
+        centre[0] - 0.5 * (field.y_pm[0] + field.y_pm[-1]),
+        centre[1] + 0.5 * (field.x_pm[0] + field.x_pm[-1]),
+    )
+    step = float(abs(field.x_pm[1] - field.x_pm[0]))
+    return translate_of(middle, (len(field.y_pm), len(field.x_pm)), step)
+
+
+def _show_map(
+    viewer: ViewerModel,
+    layer: Image | None,
+    field: StrainField,
+    centre: Sequence[float],
+    limit_percent: float,
+    metadata: dict[str, Any],
+) -> Image:
+    about = metadata[KEY]
+    component, is_sigma = about["component"], about["sigma"]
+    source = field.sigma if is_sigma else field.components
+    values = PERCENT * np.asarray(source[component], dtype=float)
+    limit = limit_percent or colour_limit(values) or 1.0
+    limits = (0.0, limit) if is_sigma else (-limit, limit)
+    step = float(abs(field.x_pm[1] - field.x_pm[0]))
+    if layer is not None:
+        layer.data = values
+        layer.scale, layer.translate = (step, step), map_translate(field, centre)
+        layer.contrast_limits = limits
+        layer.metadata[KEY] = {**about, "kind": "map"}
+        layer.visible = True
+        return layer
+    what = f"σ {component}" if is_sigma else component
+    layer = viewer.add_image(
+        values,
+        name=free_name(viewer, f"{field.class_name} · {what} (%)"),
+        scale=(step, step),
+        translate=map_translate(field, centre),
+        units=UNITS,
+        axis_labels=AXES,
+        colormap=SIGMA_MAP if is_sigma else diverging(),
+        contrast_limits=limits,
+        interpolation2d="linear",
+        metadata={KEY: {**about, "kind": "map"}},
+    )
+    # The corner under the defect-free average, which has no maps.
+    layer.colorbar.position = "bottom_left"
+    layer.events.contrast_limits.connect(lambda _event: retitle(viewer, layer))
+    return layer
+
+
+def diverging() -> Colormap:
+    """Blue for contraction, white for none, red for expansion."""
+    if DIVERGING in AVAILABLE_COLORMAPS:
+        return AVAILABLE_COLORMAPS[DIVERGING]
+    from matplotlib import colormaps
+
+    return Colormap(colormaps[DIVERGING](np.linspace(0, 1, 256)), name=DIVERGING)
+
+
+def map_title(layer: Image) -> str:
+    """Component, unit and colour limits of a map."""
+    about = layer.metadata[KEY]
+    low, high = layer.contrast_limits
+    name = f"σ {about['component']}" if about["sigma"] else about["component"]
+    if np.isclose(-low, high):
+        return f"{name} ±{high:.2g} %"
+    return f"{name} {low:.2g}–{high:.2g} %"

@@ -1,0 +1,96 @@
+"""File > Open: microscope files as calibrated napari layers."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.utils.notifications import show_error, show_warning
+
+from ...io.files import SUFFIXES, ImageFile, read_datasets, read_file
+from ...types import DefectStrainError
+
+KEY = "napari-defectstrain"
+"""Key of a layer's metadata under which lies what the file says."""
+
+NOTHING: list[tuple[Any, ...]] = [(None,)]
+"""What tells napari that a reader dealt with the file but has no layer to add."""
+
+LayerData = tuple[Any, ...]
+PathOrPaths = str | Sequence[str]
+
+
+def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | None:
+    """The reader for a file, or for several files that napari should open as one stack.
+
+    Returns None for kinds of files that aren't ours.
+    """
+    paths = [path] if isinstance(path, str) else list(path)
+    if any(Path(p).suffix.lower() not in SUFFIXES for p in paths):
+        return None
+    return read_layers
+
+
+def read_layers(path: PathOrPaths) -> list[LayerData]:
+    """Image layers of a file: one for each image, stack or channel in it.
+
+    A file that can't be read is reported in napari's notifications, with no layer: an exception
+    would reach the user as "Tried opening, but failed", without the reason.
+    """
+    try:
+        found = read_datasets(path) if isinstance(path, str) else [join_files(path)]
+    except DefectStrainError as error:
+        show_error(str(error))
+        return list(NOTHING)
+    for entry in found:
+        for warning in entry.metadata.get("warnings", ()):
+            show_warning(f"{entry.name}: {warning}")
+    return [layer_data(entry) for entry in found]
+
+
+def join_files(paths: Sequence[str]) -> ImageFile:
+    """Several files of one image each as one stack, in the order given.
+
+    Raises
+    ------
+    DefectStrainError
+        If a file holds a stack itself, or sizes or pixel sizes differ.
+    """
+    files = [read_file(path) for path in paths]
+    first = files[0]
+    for entry in files:
+        if entry.is_stack:
+            raise DefectStrainError(f"{entry.name}: got a stack, expected single images to stack")
+        if (entry.data.shape, entry.pixel_size_pm) != (first.data.shape, first.pixel_size_pm):
+            raise DefectStrainError(
+                f"{entry.name}: got {entry.data.shape} px of {entry.pixel_size_pm} pm, but "
+                f"{first.name} has {first.data.shape} px of {first.pixel_size_pm} pm; open them "
+                "one by one"
+            )
+    sources = [entry.metadata["source"] for entry in files]
+    return dataclasses.replace(
+        first,
+        data=np.stack([entry.data for entry in files]),
+        metadata={**first.metadata, "source": sources},
+    )
+
+
+def layer_data(entry: ImageFile, **look: Any) -> LayerData:
+    """An image or stack as napari's tuple of data, keywords and layer type.
+
+    Calibrated images have a scale in pm, others stay in pixels. The frames of a stack are
+    numbered: their axis has the unit pixel also where the image has pm.
+    """
+    frames = entry.data.ndim - 2
+    described = {key: value for key, value in entry.metadata.items() if key != "warnings"}
+    keywords: dict[str, Any] = {
+        "name": entry.name,
+        "axis_labels": ("frame",) * frames + ("y", "x"),
+        "metadata": {KEY: {**described, "pixel_size_pm": entry.pixel_size_pm}},
+        **look,
+    }
+    if entry.pixel_size_pm is not None:
+        keywords["scale"] = (1.0,) * frames + (entry.pixel_size_pm,) * 2
+        keywords["units"] = ("pixel",) * frames + ("pm", "pm")
+    return entry.data, keywords, "image"

@@ -1,0 +1,383 @@
+"""Images and columns: our types to napari layers and back.
+
+Every layer of ours carries ``metadata["napari-defectstrain"]``: what kind of layer it is, which
+layers it comes from, and its provenance (software version, weights, all parameters), as JSON
+values. Image layers that our reader opened have under the same key what their file says.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from napari.components import ViewerModel
+from napari.layers import Image, Layer, Points
+
+from ... import __version__
+from ...materials import ROLES, get_material
+from ...styles import CLASS_STYLE
+from ...types import CalibratedImage, DefectStrainError, Sites
+from .corrections import correct_sites
+
+KEY = "napari-defectstrain"
+CALIBRATION = "calibration"
+"""Key of an image's metadata: ``file`` or ``lattice``, where its pixel size comes from."""
+PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+MARKER_PM = 190.0
+"""Size of the markers: about the distance of neighbouring columns [pm]."""
+MARKER_PX = 10.0
+"""Size of the markers on images without calibration [px]."""
+
+
+def note(layer: Layer) -> dict[str, Any]:
+    """What the plugin wrote about a layer; empty for layers of others."""
+    found = layer.metadata.get(KEY, {})
+    return found if isinstance(found, dict) else {}
+
+
+def kind(layer: Layer) -> str:
+    """Kind of a layer of ours (``defects``, ``sites``, ``average``, ...), else empty."""
+    return str(note(layer).get("kind", ""))
+
+
+def provenance(
+    what: str, parameters: Mapping[str, Any], weights_sha256: str | None = None, **more: Any
+) -> dict[str, Any]:
+    """Metadata of a layer of ours: its kind, the software version, all parameters."""
+    return {
+        KEY: {
+            "kind": what,
+            "software": f"napari-defectstrain {__version__}",
+            "weights_sha256": weights_sha256,
+            "parameters": dict(parameters),
+            **more,
+        }
+    }
+
+
+def layer_by_id(viewer: ViewerModel, unique_id: str | None) -> Layer | None:
+    """The layer with that id (names can be changed), or None where it is gone."""
+    return next((la for la in viewer.layers if str(la.unique_id) == unique_id), None)
+
+
+def placement(layer: Layer) -> dict[str, Any]:
+    """Where a layer lies in the world, for a companion layer of the same dimensions."""
+    return {name: getattr(layer, name) for name in PLACEMENT}
+
+
+def plane_placement(layer: Layer, corner_px: Sequence[float]) -> dict[str, Any]:
+    """Where an image lies that is a part of the planes of a stack.
+
+    Parameters
+    ----------
+    layer : Layer
+        The stack.
+    corner_px : (float, float)
+        (y, x) of the part's first pixel in the planes [px].
+    """
+    return {
+        "scale": layer.scale[-2:],
+        "rotate": layer.rotate[-2:, -2:],
+        "translate": layer.data_to_world((*(0,) * (layer.ndim - 2), *corner_px))[-2:],
+        "units": layer.units[-2:],
+        "axis_labels": layer.axis_labels[-2:],
+    }
+
+
+def free_name(viewer: ViewerModel, name: str) -> str:
+    """The name, with a number if there is such a layer already."""
+    taken = {layer.name for layer in viewer.layers}
+    if name not in taken:
+        return name
+    return next(new for i in range(1, len(taken) + 2) if (new := f"{name} [{i}]") not in taken)
+
+
+def pixel_size_pm(layer: Layer) -> float | None:
+    """Side of a pixel by the layer's scale and units [pm]; None where it is in pixels.
+
+    Raises
+    ------
+    DefectStrainError
+        If pixels are not square.
+    """
+    unit = layer.units[-1]
+    if not unit.is_compatible_with("pm"):
+        return None
+    sides = [
+        float(abs(s) * (1 * u).to("pm").magnitude)
+        for s, u in zip(layer.scale[-2:], layer.units[-2:], strict=True)
+        if u.is_compatible_with("pm")
+    ]
+    if len(sides) < 2 or abs(sides[0] / sides[1] - 1) > 1e-3:
+        raise DefectStrainError(
+            f"{layer.name}: got pixels of {' x '.join(f'{s:.4g}' for s in sides)} pm, expected "
+            "square ones; set the layer's scale and units, or resample the image"
+        )
+    return sides[1]
+
+
+def calibrate(viewer: ViewerModel, image: Image, size_pm: float, origin: str) -> None:
+    """Set the pixel size of an image layer and of the layers that lie on it.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    image : Image
+    size_pm : float
+        Side of a pixel [pm].
+    origin : str
+        ``lattice`` or ``file``.
+    """
+    image.metadata[CALIBRATION] = origin
+    companions = [la for la in viewer.layers if note(la).get("image") == str(image.unique_id)]
+    for layer in (image, *companions):
+        keep = layer.ndim - 2
+        layer.scale = (*layer.scale[:keep], size_pm, size_pm)
+        layer.units = (*layer.units[:keep], "pm", "pm")
+        if isinstance(layer, Points):
+            layer.size = marker_size(layer)
+
+
+def image_planes(layer: Layer | None) -> list[CalibratedImage]:
+    """The images that an Image layer holds: one, or one a plane of a stack.
+
+    Raises
+    ------
+    DefectStrainError
+        If there is no layer, or it holds anything but grey, real 2D images or a stack of them.
+    """
+    if layer is None:
+        raise DefectStrainError("got no image layer: open an image, or choose one in the list")
+    if not isinstance(layer, Image):
+        raise DefectStrainError(f"{layer.name}: got a {type(layer).__name__} layer, not an Image")
+    if layer.rgb:
+        raise DefectStrainError(
+            f"{layer.name}: got a colour image, expected grey values; convert it (mean of the "
+            "channels), or better open the microscope's own file"
+        )
+    data = layer.data[0] if layer.multiscale else layer.data
+    if data.ndim not in (2, 3):
+        raise DefectStrainError(
+            f"{layer.name}: got an array of shape {tuple(data.shape)}, expected one image or a "
+            "stack of images"
+        )
+    array = np.asarray(data)
+    if np.iscomplexobj(array):
+        raise DefectStrainError(
+            f"{layer.name}: got complex numbers, expected intensities; take the modulus first"
+        )
+    size = pixel_size_pm(layer)
+    metadata = {CALIBRATION: layer.metadata[CALIBRATION]} if CALIBRATION in layer.metadata else {}
+    if array.ndim == 2:
+        return [CalibratedImage(array, size, layer.name, metadata)]
+    return [
+        CalibratedImage(plane, size, f"{layer.name} {i + 1}", metadata)
+        for i, plane in enumerate(array)
+    ]
+
+
+def site_table(sites: Sequence[Sites]) -> pd.DataFrame:
+    """Features of the columns of all planes: class, probability, p_<class>, source."""
+    names = sites[0].class_names
+    joined = np.concatenate([s.probabilities for s in sites])
+    table = pd.DataFrame(
+        {
+            "class": pd.Categorical(np.concatenate([s.class_name for s in sites]), names),
+            "probability": np.concatenate([s.probability for s in sites]),
+            "source": np.concatenate([s.source for s in sites]).astype(object),
+        }
+    )
+    for i, name in enumerate(names):
+        table[f"p_{name}"] = joined[:, i]
+    return table
+
+
+def site_positions(sites: Sequence[Sites], ndim: int) -> np.ndarray:
+    """Positions of the columns of all planes in data coordinates, `(N, ndim)`."""
+    position = np.concatenate([s.position_px for s in sites]).astype(float)
+    if ndim == 2:
+        return position
+    plane = np.repeat(np.arange(len(sites)), [len(s) for s in sites])
+    return np.column_stack([plane, position])
+
+
+def symbols(classes: pd.Series, class_names: Sequence[str]) -> list[str]:
+    """Symbol of each point by its class."""
+    look = {n: CLASS_STYLE[r].symbol for n, r in zip(class_names, ROLES, strict=True)}
+    # Our symbols are hollow: a disc's border is one circle, a ring's border would be two.
+    return [{"ring": "disc"}.get(look[c], look[c]) for c in classes]
+
+
+def colours(class_names: Sequence[str]) -> dict[str, str]:
+    """Colour of each class by its name."""
+    return {n: CLASS_STYLE[r].colour for n, r in zip(class_names, ROLES, strict=True)}
+
+
+def add_detection(
+    viewer: ViewerModel,
+    source: Image,
+    sites: Sequence[Sites],
+    metadata: dict[str, Any],
+    foreign: np.ndarray | None = None,
+) -> tuple[Points, Points]:
+    """Add "<image> · sites" (all columns, hidden, locked) and "<image> · defects".
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    source : Image
+        The layer that the columns were found in: scale, units, ... are copied from it.
+    sites : sequence of Sites
+        One for each plane of the image.
+    metadata : dict
+        From `provenance`.
+    foreign : array of bool, `(N,)`, optional
+        Columns of all planes that are no defects, whatever they were taken for.
+
+    Returns
+    -------
+    (sites, defects) : Points
+    """
+    names = sites[0].class_names
+    look = {
+        "border_color": "class",
+        "border_color_cycle": colours(names),
+        "face_color": "transparent",
+        "size": marker_size(source),
+        "border_width": 0.12,
+        "blending": "translucent",
+        **placement(source),
+    }
+    whole, table = site_positions(sites, source.ndim), site_table(sites)
+    shared = {**metadata[KEY], "image": str(source.unique_id), "class_names": list(names)}
+    all_columns = viewer.add_points(
+        whole,
+        name=free_name(viewer, f"{source.name} · sites"),
+        features=table,
+        symbol=symbols(table["class"], names) if len(table) else "disc",
+        visible=False,
+        metadata={KEY: {**shared, "kind": "sites"}},
+        **look,
+    )
+    all_columns.editable = False
+    all_columns.locked = True
+    position, features = defect_points(whole, table, names, foreign)
+    defects = viewer.add_points(
+        position,
+        name=free_name(viewer, f"{source.name} · defects"),
+        features=features,
+        feature_defaults={"class": names[4], "probability": 1.0, "source": "manual"},
+        symbol=symbols(features["class"], names) if len(features) else "disc",
+        metadata={KEY: {**shared, "kind": "defects", "sites": str(all_columns.unique_id)}},
+        **look,
+    )
+    return all_columns, defects
+
+
+def marker_size(layer: Layer) -> float:
+    """Size of a marker in pixels of the layer."""
+    size = pixel_size_pm(layer)
+    return MARKER_PX if size is None else MARKER_PM / size
+
+
+def defect_points(
+    position: np.ndarray,
+    table: pd.DataFrame,
+    names: Sequence[str],
+    foreign: np.ndarray | None = None,
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """The defects among the columns; classes from X2 on, so that a point can say "perfect"."""
+    rows = table["class"].isin(names[2:]).to_numpy()
+    if foreign is not None:
+        rows = rows & ~foreign
+    features = table.loc[rows, ["class", "probability", "source"]].reset_index(drop=True)
+    features["class"] = pd.Categorical(features["class"].astype(str), names[1:])
+    return position[rows], features
+
+
+def replace_metadata(layer: Layer, metadata: Mapping[str, Any], **more: Any) -> None:
+    """Put a new provenance into a layer of ours, without changing what kind of layer it is."""
+    new = {k: v for k, v in metadata[KEY].items() if k != "kind"}
+    layer.metadata[KEY] = {**note(layer), **new, **more}
+
+
+def set_points(layer: Points, position: np.ndarray, features: pd.DataFrame) -> None:
+    """Replace what a Points layer shows without removing the layer."""
+    layer.selected_data = set()
+    layer.data = position
+    layer.features = features
+    restyle(layer)
+
+
+def restyle(layer: Points) -> None:
+    """Symbols and colours by class, after the classes have changed."""
+    if len(layer.data):
+        layer.symbol = symbols(layer.features["class"], note(layer)["class_names"])
+    layer.refresh_colors()
+
+
+def sites_from_layers(sites_layer: Points, defects: Points, plane: int | None = None) -> Sites:
+    """The columns of one image with what the user corrected in its defects layer.
+
+    Parameters
+    ----------
+    sites_layer, defects : Points
+        The two layers of a detection.
+    plane : int, optional
+        Plane of a stack.
+
+    Returns
+    -------
+    Sites
+        By the rules of `_corrections.correct_sites`.
+    """
+    names = tuple(note(sites_layer)["class_names"])
+    found = _on_plane(sites_layer, plane)
+    table = sites_layer.features[found]
+    sites = Sites(
+        position_px=np.asarray(sites_layer.data, dtype=float)[found, -2:],
+        probabilities=table[[f"p_{n}" for n in names]].to_numpy(dtype=float),
+        class_index=pd.Categorical(table["class"].astype(str), names).codes.astype(int),
+        class_names=names,
+        source=table["source"].to_numpy(dtype="<U6"),
+    )
+    here = _on_plane(defects, plane)
+    points = defects.features[here]
+    return correct_sites(
+        sites,
+        np.asarray(defects.data, dtype=float)[here, -2:],
+        pd.Categorical(points["class"].astype(str), names).codes.astype(int),
+        (points["source"] == "manual").to_numpy(dtype=bool),
+    )
+
+
+def corrected_planes(viewer: ViewerModel, defects: Points) -> list[Sites]:
+    """Corrected columns of each plane of the image that a defects layer belongs to.
+
+    Raises
+    ------
+    DefectStrainError
+        If its sites layer or image is gone.
+    """
+    sites_layer = layer_by_id(viewer, note(defects).get("sites"))
+    image = layer_by_id(viewer, note(defects).get("image"))
+    if not isinstance(sites_layer, Points) or not isinstance(image, Image):
+        raise DefectStrainError(
+            f"{defects.name}: its image or its layer of all columns (· sites) is gone; detect again"
+        )
+    if image.ndim == 2:
+        return [sites_from_layers(sites_layer, defects)]
+    count = (image.data[0] if image.multiscale else image.data).shape[0]
+    return [sites_from_layers(sites_layer, defects, i) for i in range(count)]
+
+
+def _on_plane(layer: Points, plane: int | None) -> np.ndarray:
+    if plane is None:
+        return np.ones(len(layer.data), dtype=bool)
+    return np.rint(np.asarray(layer.data)[:, 0]).astype(int) == plane
+
+
+def material_of(layer: Layer) -> str:
+    """Preset of the material that a detection was made for."""
+    name = str(note(layer).get("parameters", {}).get("material", "WSe2"))
+    return get_material(name).name

@@ -1,0 +1,1 @@
+from .widget import StrainWidget as StrainWidget

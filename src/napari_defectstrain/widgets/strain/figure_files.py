@@ -1,0 +1,202 @@
+"""Figures of strain beside theory, with their data, into a folder of the user's choice."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QObject
+
+from ...io.files import write_table
+from ...output.figures.strain import comparison_figure, elastic_figure
+from ...pipeline.comparison import ATOMISTIC, DIFFERENCE, ELASTIC, MEASURED
+from ...strain.displacement import error_ellipses
+from ...types import STRAIN_COMPONENTS, Progress, StrainField
+from ..base import forms
+from ..base.saving import ask_folder, may_replace
+from .comparing import Answer, Asked, Comparer
+from .comparison_text import notes_of, reference_title
+from .comparison_view import ComparisonView
+from .profile_plot import write_profile
+
+ENDINGS = (".png", ".svg", ".pdf")
+CHOSEN, ALL = "the chosen class", "all classes"
+DPI = 300
+
+
+class FigureSaving(QObject):
+    """Asks for a folder, makes the figures in the worker, and asks before it overwrites.
+
+    Parameters
+    ----------
+    panel : Panel
+    view : ComparisonView
+    """
+
+    def __init__(self, panel: forms.Panel, view: ComparisonView) -> None:
+        super().__init__(panel)
+        self._panel, self._view = panel, view
+        self.scope = panel.remember(
+            "figures_of",
+            forms.choice([CHOSEN, ALL]),
+            "Classes of the figures; the maps' settings are those that are chosen above",
+        )
+
+    def ask(self) -> None:
+        """Ask where, then save."""
+        measured = self._view.measured
+        if measured is None or self._view.answer is None:
+            return
+        folder = ask_folder(self._panel, "Folder of the figures")
+        if folder is None:
+            return
+        comparer, asked = measured.comparer, self._view.question()
+        names = [asked.class_name] if self.scope.currentText() == CHOSEN else comparer.classes
+        there = [p for p in expected_paths(folder, names) if p.exists()]
+        if there and not may_replace(self._panel, there):
+            return
+        self._panel.run_bar.start(
+            lambda progress: save(comparer, asked, names, folder, progress),
+            self._said,
+            "Drawing figures…",
+        )
+
+    def _said(self, written: list[Path]) -> None:
+        text = f"Wrote {len(written)} files into {written[0].parent}"
+        self._panel.run_bar.status.setText(text)
+        show_info(text)
+
+
+def expected_paths(folder: Path, names: list[str]) -> list[Path]:
+    """All that `save` writes for these classes."""
+    figures = ["displacement_dilation"]
+    tables = ["displacement_dilation.csv"]
+    for name in names:
+        figures += [f"strain_{name}", f"strain_all_components_{name}", f"profile_{name}"]
+        tables += [f"strain_{name}.csv", f"profile_{name}.csv"]
+    drawn = [folder / f"{name}{ending}" for name in figures for ending in ENDINGS]
+    return drawn + [folder / name for name in tables]
+
+
+def save(
+    comparer: Comparer, asked: Asked, names: list[str], folder: Path, progress: Progress
+) -> list[Path]:
+    """Draw and write everything of some classes; what exists is replaced.
+
+    Figures like the paper's Fig. 4 (arrows, dilation, Eshelby), Fig. 5 (exx, eyy, dilation of
+    measurement and theories, line profile) and S6 (all components).
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    written: list[Path] = []
+    answers = {}
+    for i, name in enumerate(names):
+        progress(0.3 * i / len(names), f"Comparing {name} with theory")
+        # references of other classes than the chosen one are the bundled ones, or none
+        answers[name] = comparer.answer(_for_class(asked, name), _silent(progress))
+    progress(0.3, "Displacement and dilation")
+    written += _figure(folder, "displacement_dilation", _elastic(comparer, answers))
+    written += _table(folder, "displacement_dilation.csv", displacements(answers))
+    for i, (name, answer) in enumerate(answers.items()):
+        progress(0.4 + 0.6 * i / len(answers), f"Figures of {name}")
+        own = answer.comparison.displacement[MEASURED]
+        # what must stand beside a reference stands in its figures, too
+        named = {
+            reference_title(answer) if n == ATOMISTIC else n: f for n, f in answer.panels.items()
+        }
+        maps = {n: f for n, f in named.items() if n != DIFFERENCE}
+        profile, material = answer.profile, comparer.material
+        main = comparison_figure(maps, own, profile=profile, material=material)
+        written += _figure(folder, f"strain_{name}", main)
+        supplement = comparison_figure(named, own, STRAIN_COMPONENTS)
+        written += _figure(folder, f"strain_all_components_{name}", supplement)
+        written += _table(folder, f"strain_{name}.csv", strain_table(answer.panels))
+        if profile is not None:
+            for ending in (*ENDINGS, ".csv"):
+                path = folder / f"profile_{name}{ending}"
+                write_profile(path, profile, material, notes_of(answer))
+                written.append(path)
+    return written
+
+
+def _silent(progress: Progress) -> Progress:
+    def part(_fraction: float, message: str) -> None:
+        progress(0.1, message)
+
+    return part
+
+
+def _for_class(asked: Asked, name: str) -> Asked:
+    if name == asked.class_name:
+        return asked
+    bundled = asked.reference
+    if bundled is not None and bundled.defect is not None:
+        bundled = None
+    return replace(asked, class_name=name, reference=bundled)
+
+
+def _elastic(comparer: Comparer, answers: Mapping[str, Answer]) -> Figure:
+    compared = {name: answer.comparison for name, answer in answers.items()}
+    fields = {name: c.displacement[MEASURED] for name, c in compared.items()}
+    return elastic_figure(
+        {name: comparer.result.measurements[name].average for name in compared},
+        fields,
+        {name: c.strain[MEASURED] for name, c in compared.items()},
+        {name: c.strain[ELASTIC] for name, c in compared.items()},
+        comparer.material,
+        {name: error_ellipses(field) for name, field in fields.items()},
+    )
+
+
+def displacements(answers: Mapping[str, Answer]) -> pd.DataFrame:
+    """Displacement of every column, measured and by theory, in the lattice frame [pm]."""
+    tables = []
+    for name, answer in answers.items():
+        fields = answer.comparison.displacement
+        own = fields[MEASURED]
+        columns = {
+            "class": name,
+            "x_pm": own.site_pm[:, 0],
+            "y_pm": own.site_pm[:, 1],
+            "sublattice": np.where(own.is_metal, "metal", "chalcogen"),
+            "sigma_x_pm": own.sigma_pm[:, 0],
+            "sigma_y_pm": own.sigma_pm[:, 1],
+        }
+        for what in (MEASURED, ELASTIC, ATOMISTIC):
+            if what in fields:
+                columns[f"ux_{what}_pm"] = fields[what].u_pm[:, 0]
+                columns[f"uy_{what}_pm"] = fields[what].u_pm[:, 1]
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def strain_table(panels: Mapping[str, StrainField]) -> pd.DataFrame:
+    """Every point of the maps: all components and, of the measurement, errors, as fractions."""
+    first = panels[MEASURED]
+    x, y = np.meshgrid(first.x_pm, first.y_pm)
+    inside = np.isfinite(first.components["dilation"])
+    columns = {"x_pm": x[inside], "y_pm": y[inside]}
+    for what, field in panels.items():
+        for component in STRAIN_COMPONENTS:
+            columns[f"{component}_{what}"] = field.components[component][inside]
+    for component in STRAIN_COMPONENTS:
+        columns[f"sigma_{component}"] = first.sigma[component][inside]
+    return pd.DataFrame(columns)
+
+
+def _figure(folder: Path, name: str, figure: Figure) -> list[Path]:
+    paths = [folder / f"{name}{ending}" for ending in ENDINGS]
+    for path in paths:
+        figure.savefig(path, dpi=DPI)
+    return paths
+
+
+def _table(folder: Path, name: str, table: pd.DataFrame) -> list[Path]:
+    write_table(folder / name, table)
+    return [folder / name]

@@ -1,0 +1,315 @@
+"""The strain widget: displacement and strain of averages, beside elasticity and atomistics."""
+
+from typing import Any
+from uuid import uuid4
+
+import pandas as pd
+from napari.layers import Image, Layer
+from napari.utils.notifications import show_info, show_warning
+from napari.viewer import Viewer
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QPushButton
+
+from ...config import Config
+from ...io.files import write_table
+from ...output.results import displacement_table, spacings_table
+from ...pipeline.chain import measure_classes
+from ...pipeline.runs import ClassMeasurement, RunConfig, RunResult
+from ...types import DefectStrainError
+from ..base import forms
+from ..base.docking import BottomDock
+from ..base.lifetime import connect
+from ..layers.averages import OF_COMPARISON, STACK, layers_of_run, look_at, run_title, runs
+from ..layers.fields import add_displacement
+from ..layers.sites import kind, note, provenance
+from .comparing import Answer
+from .comparison_text import rows_of
+from .comparison_view import ComparisonView, Measured, measured_of
+from .controls import StrainControls
+from .figure_files import FigureSaving
+from .profile_plot import DOCK, HEIGHT, ProfilePanel
+from .table import ComparisonTable, SpacingTable
+
+RESULT = "defectstrain_result"
+"""Key of a displacement layer's metadata: its `ClassMeasurement`."""
+KINDS = ("map", "displacement", "map labels", "scale arrows")
+
+
+class StrainWidget(forms.Panel):
+    """Choose averages; get arrows, maps beside theory, a line profile and the table of spacings.
+
+    Parameters
+    ----------
+    napari_viewer : Viewer
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(
+            napari_viewer,
+            "strain",
+            "Measure strain",
+            "Fit the columns of each average together, and measure spacings, displacement and "
+            "strain against the defect-free average",
+        )
+        self._results: dict[str, Measured] = {}
+        self._build_source()
+        self.controls = StrainControls(self)
+        self.comparison_table = ComparisonTable()
+        self.controls.theory_form.addRow(self.comparison_table)
+        self._build_table()
+        self.body.addStretch(1)
+        self.profile = ProfilePanel(napari_viewer)
+        self._dock = BottomDock(napari_viewer, self, self.profile, DOCK, HEIGHT)
+        self.view = ComparisonView(napari_viewer, self.run_bar, self.controls, self.profile)
+        self.figures = FigureSaving(self, self.view)
+        self._build_outputs()
+        self.view.answered.connect(self._answered)
+        self.run_bar.run_clicked.connect(self.run)
+        self.source.currentIndexChanged.connect(self._turn)
+        self.watch_layers(self.refresh)
+        # One colour bar at a time: that of the map which is selected.
+        connect(self, napari_viewer.layers.selection.events.changed, self._show_colour_bars)
+        self.refresh()
+
+    def _build_source(self) -> None:
+        form = self.group("Averages")
+        self.source = forms.choice([])
+        self.source.setSizeAdjustPolicy(
+            self.source.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.source.setMinimumContentsLength(12)
+        self.source.setToolTip("Averages to measure: images, then class and number of windows")
+        form.addRow("Averages", self.source)
+        self.bootstrap = self.remember(
+            "bootstrap",
+            forms.count(RunConfig().bootstrap, 100, 200_000, " samples"),
+            "Bootstrap samples a class: the precision is their standard deviation",
+        )
+        form.addRow("Bootstrap", self.bootstrap)
+        self.update_existing = self.remember(
+            "update",
+            forms.checkbox("Replace earlier results of these averages", False),
+            "Off: new results get numbered names, earlier ones are hidden. On: they are removed. "
+            "Maps beside theory are always updated in place",
+        )
+        form.addRow(self.update_existing)
+
+    def _build_table(self) -> None:
+        form = self.group("Nearest metal–metal spacing")
+        self.table = SpacingTable()
+        form.addRow(self.table)
+        self.export_buttons = self._buttons(
+            form,
+            ("Export spacings…", "Write the table as CSV (pm, fractions)", self.export_spacings),
+            (
+                "Export displacements…",
+                "Write displacement and error of every column as CSV (pm, lattice frame)",
+                self.export_displacements,
+            ),
+        )
+
+    def _build_outputs(self) -> None:
+        form = self.group("Line profile and figures")
+        self.output_buttons = self._buttons(
+            form,
+            (
+                "Line profile",
+                "Open the plot of a component along the line, below; move the line on its layer "
+                "'profile line', and the plot follows",
+                self.show_profile,
+            ),
+            (
+                "Save figures…",
+                "Figures of displacement and strain beside theory, as PNG, SVG and PDF, with their "
+                "data as CSV, into a folder. Nothing is overwritten before you are asked",
+                self.figures.ask,
+            ),
+        )
+        form.addRow("Figures of", self.figures.scope)
+
+    def _buttons(self, form: Any, *rows: tuple[str, str, Any]) -> list[QPushButton]:
+        row = QHBoxLayout()
+        buttons = []
+        for text, tip, action in rows:
+            button = QPushButton(text)
+            button.setToolTip(tip)
+            button.setEnabled(False)
+            button.clicked.connect(action)
+            buttons.append(button)
+            row.addWidget(button)
+        form.addRow(row)
+        return buttons
+
+    def refresh(self, *_: object) -> None:
+        """List the averages that there are; the newest is chosen."""
+        found = runs(self.viewer)
+        known = {self.source.itemData(i) for i in range(self.source.count())}
+        chosen = self.source.currentData()
+        self.source.blockSignals(True)
+        self.source.clear()
+        for run, layers in found.items():
+            self.source.addItem(run_title(layers), run)
+            self.source.setItemData(
+                self.source.count() - 1, run_title(layers), Qt.ItemDataRole.ToolTipRole
+            )
+        new = [run for run in found if run not in known]
+        wanted = new[-1] if new else chosen
+        self.source.setCurrentIndex(max(self.source.findData(wanted), 0) if found else -1)
+        self.source.blockSignals(False)
+        self._results = {run: m for run, m in self._results.items() if run in found}
+        if self.source.currentData() != chosen:
+            self._turn()
+
+    def config(self, material: str, seed: int) -> RunConfig:
+        """The controls as settings."""
+        return RunConfig(
+            material=material,
+            strain=self.controls.strain,
+            bootstrap=self.bootstrap.value(),
+            seed=seed,
+        )
+
+    @property
+    def measured(self) -> Measured | None:
+        """What was measured on the chosen averages."""
+        return self._results.get(self.source.currentData() or "")
+
+    def run(self) -> None:
+        """Measure the chosen averages."""
+        layers = runs(self.viewer).get(self.source.currentData() or "", [])
+        if not layers:
+            self.run_bar.fail("got no averages: average the classes of an image first")
+            return
+        parameters = note(layers[0])["parameters"]
+        try:
+            config = self.config(parameters["material"], parameters["seed"])
+        except DefectStrainError as mistake:
+            self.run_bar.fail(str(mistake))
+            return
+        stacks = {note(la)["class"]: la.metadata[STACK] for la in layers}
+        self.run_bar.start(
+            lambda progress: RunResult(
+                config=config,
+                images=(),
+                sites=(),
+                populations=pd.DataFrame(),
+                weights_sha256=note(layers[0]).get("weights_sha256"),
+                stacks=stacks,
+                measurements=measure_classes(stacks, config, progress),
+            ),
+            lambda result: self._show(layers, result),
+            "Fitting columns…",
+        )
+
+    def _show(self, averages: list[Image], result: RunResult) -> None:
+        first, run = note(averages[0]), note(averages[0])["run"]
+        if run not in runs(self.viewer):
+            raise DefectStrainError("the averages were removed while they were measured")
+        self._retire(layers_of_run(self.viewer, run, KINDS))
+        parameters = {**first["parameters"], **_measured_with(result.config)}
+        measurement = uuid4().hex
+        about = {
+            name: provenance(
+                "displacement",
+                parameters,
+                result.weights_sha256,
+                run=run,
+                measurement=measurement,
+                images=first["images"],
+                **{"class": name, "n": m.spacing.n},
+            )
+            for name, m in result.measurements.items()
+        }
+        measured = measured_of(result, averages, self.viewer, measurement, about)
+        self._results[run] = measured
+        if run != self.source.currentData():
+            return
+        self._fill_table(measured)
+        if not measured.fields:
+            self.view.show(None)
+            show_warning("There is no defect class to measure: only the defect-free average")
+            return
+        for name, found in measured.fields.items():
+            self._add_arrows(measured, name, found)
+        # the user's selection counts from now on
+        self.viewer.layers.selection.active = None
+        self.view.show(measured, lambda: self._look(run))
+
+    def _look(self, run: str) -> None:
+        kinds = ("average", "average labels", *KINDS, *OF_COMPARISON)
+        look_at(self.viewer, [la for la in layers_of_run(self.viewer, run, kinds) if la.visible])
+
+    def _add_arrows(self, measured: Measured, name: str, found: ClassMeasurement) -> None:
+        enlargement = self.controls.enlargement[measured.role(name)].value()
+        metadata = {**measured.about[name], RESULT: found}
+        assert found.displacement is not None
+        centre = measured.centres[name]
+        add_displacement(self.viewer, found.displacement, centre, enlargement, metadata)
+
+    def _turn(self, *_: object) -> None:
+        """Other averages were chosen: show what was measured on them."""
+        measured = self.measured
+        self._fill_table(measured)
+        self.comparison_table.show_rows([])
+        if measured is not None and measured is not self.view.measured:
+            self.view.show(measured)
+        elif measured is None:
+            self.view.show(None)
+
+    def _answered(self, answer: Answer) -> None:
+        self.comparison_table.show_rows(rows_of(answer))
+        for button in self.output_buttons:
+            button.setEnabled(True)
+
+    def show_profile(self) -> None:
+        """Open the panel of the line profile."""
+        self._dock.open()
+
+    def _show_colour_bars(self, *_: object) -> None:
+        """Of the maps of all classes; those beside theory have a bar in the picture."""
+        selected = [la for la in self.viewer.layers.selection if kind(la) == "map"]
+        for layer in self.viewer.layers:
+            if kind(layer) == "map":
+                layer.colorbar.visible = layer in selected
+
+    def _retire(self, old: list[Layer]) -> None:
+        """Earlier results of the same averages would lie under the new ones."""
+        if not old:
+            return
+        seen = any(layer.visible for layer in old)
+        for layer in old:
+            layer.visible = False
+        if self.update_existing.isChecked():
+            for layer in old:
+                self.viewer.layers.remove(layer)
+        elif seen:
+            show_info("Earlier results of these averages are hidden, not removed")
+
+    def _fill_table(self, measured: Measured | None) -> None:
+        self.table.show_measurements(measured.result.measurements if measured else {})
+        for button in self.export_buttons:
+            button.setEnabled(measured is not None)
+        if measured is None:
+            for button in self.output_buttons:
+                button.setEnabled(False)
+
+    def export_spacings(self) -> None:
+        """Write the table of spacings where the user says."""
+        self._export("spacings.csv", spacings_table)
+
+    def export_displacements(self) -> None:
+        """Write the displacements of all columns where the user says."""
+        self._export("displacement.csv", displacement_table)
+
+    def _export(self, name: str, table_of: Any) -> None:
+        if self.measured is None:
+            return
+        path = forms.ask_save_path(self, "Export", name)
+        if path:
+            write_table(path, table_of(self.measured.result))
+            show_info(f"Wrote {path}")
+
+
+def _measured_with(config: Config) -> dict[str, Any]:
+    values = config.to_dict()
+    return {key: values[key] for key in ("columns", "strain", "bootstrap")}

@@ -1,0 +1,405 @@
+"""The command line on simulated images: files, columns, numbers, exit codes."""
+
+import json
+import subprocess
+import sys
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from small_alloy import QUICK, SHARED_PROFILE, SPACING_CHANGE, simulated, true_sites
+
+from napari_defectstrain import __version__
+from napari_defectstrain.cli.main import main
+from napari_defectstrain.io.files import read_images, sites_table, write_json, write_table
+from napari_defectstrain.materials import WSE2
+from napari_defectstrain.output import results
+from napari_defectstrain.simulate.samples import write_simulated
+
+SITES_COLUMNS = [
+    *("y_px", "x_px", "y_nm", "x_nm", "class", "probability"),
+    *(f"p_{name}" for name in WSE2.class_names),
+    "source",
+]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    """Two images of equal stem in two folders, and tables of their true columns."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "tables").mkdir()
+    for stem, seed, angle in (("alloy", 1, 8.0), ("alloy_2", 2, 51.0)):
+        made = simulated(seed=seed, rotation_deg=angle)
+        (folder / stem).mkdir()
+        write_simulated(made, folder / stem)
+        table = sites_table(true_sites(made), 20.74)
+        write_table(folder / "tables" / f"{stem}.sites.csv", table)
+    write_json(folder / "quick.json", QUICK)
+    write_json(folder / "settings.json", SHARED_PROFILE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def out(work) -> Path:
+    """The results of a run on them."""
+    out = work / "out"
+    assert main([*run_arguments(work, "settings.json"), "--out", str(out)]) == 0
+    return out
+
+
+def run_arguments(work: Path, settings: str = "quick.json") -> list[str]:
+    images = [str(work / stem / "alloy.tif") for stem in ("alloy", "alloy_2")]
+    arguments = ["--sites", str(work / "tables"), "--config", str(work / settings)]
+    return ["run", *images, *arguments, "--bootstrap", "200"]
+
+
+def test_every_file_is_there_and_listed(out):
+    expected = {"alloy.sites.csv", "alloy_2.sites.csv", "populations.csv", "spacings.csv"}
+    expected |= {f"alloy{n}.regions.{kind}" for n in ("", "_2") for kind in ("tif", "csv")}
+    expected |= {"columns.csv", "displacement.csv", "budget.csv", "precision.csv"}
+    expected |= {"lattices.csv", "run.json"}
+    expected |= {f"average_{name}.tif" for name in WSE2.class_names[1:-1]}
+    expected |= {f"strain_{name}.tif" for name in SPACING_CHANGE}
+    expected |= {f"strain_{name}.sigma.tif" for name in SPACING_CHANGE}
+    assert {path.name for path in out.iterdir() if path.is_file()} == expected
+    drawn = {path.name for path in (out / "figures").iterdir()}
+    assert {"detections_alloy.png", "averages.png", "spacings.png", "precision.png"} <= drawn
+    assert {"displacement.png", "strain_SV.png", "budget.png"} <= drawn
+    listed = set(json.loads((out / "run.json").read_text())["files"])
+    assert listed == (expected | {f"figures/{name}" for name in drawn}) - {"run.json"}
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("alloy.sites.csv", SITES_COLUMNS),
+        (
+            "populations.csv",
+            [
+                *("image", "class", "columns", "all_columns"),
+                *("concentration", "per_site", "area_nm2", "per_nm2"),
+            ],
+        ),
+        (
+            "spacings.csv",
+            [
+                "class",
+                "n",
+                "n_excluded",
+                "spacing_pm",
+                "precision_pm",
+                "strain",
+                "strain_std",
+                "strain_total_std",
+                "purity",
+            ],
+        ),
+        (
+            "columns.csv",
+            [
+                "class",
+                "sublattice",
+                "site_x_pm",
+                "site_y_pm",
+                "x_pm",
+                "y_pm",
+                "sigma_x_pm",
+                "sigma_y_pm",
+                "flag",
+            ],
+        ),
+        (
+            "displacement.csv",
+            [
+                "class",
+                "sublattice",
+                "site_x_pm",
+                "site_y_pm",
+                "ux_pm",
+                "uy_pm",
+                "sigma_x_pm",
+                "sigma_y_pm",
+            ],
+        ),
+    ],
+)
+def test_tables_have_the_documented_columns(out, name, columns):
+    table = pd.read_csv(out / name)
+    assert list(table)[: len(columns)] == columns
+    assert len(table)
+
+
+def test_spacings_are_those_that_were_built_in(out):
+    table = pd.read_csv(out / "spacings.csv").set_index("class")
+    for name, truth in SPACING_CHANGE.items():
+        row = table.loc[name]
+        assert abs(row["strain"] - truth) < 3 * row["strain_total_std"]
+    assert table.loc["2Se", "strain"] == 0.0
+
+
+def test_the_budget_adds_up(out):
+    table = pd.read_csv(out / "budget.csv")
+    assert set(table["class"]) == {"2Se", *SPACING_CHANGE}
+    spacings = pd.read_csv(out / "spacings.csv").set_index("class")
+    for name, rows in table.groupby("class"):
+        parts = rows[rows["kind"].isin(["statistical", "systematic"])]
+        assert rows.loc[rows["kind"] == "unknown", "strain"].isna().all()
+        total = rows[rows["kind"] == "total"].iloc[0]
+        for column in ("strain", "metal_pm", "chalcogen_pm"):
+            assert total[column] == pytest.approx(np.sqrt((parts[column] ** 2).sum()), rel=1e-6)
+        if name != "2Se":
+            assert spacings.loc[name, "sigma_total"] == pytest.approx(total["strain"])
+            assert spacings.loc[name, "strain_total_std"] == pytest.approx(total["strain"])
+    assert spacings["a_ref_pm"].unique() == pytest.approx(spacings.loc["2Se", "spacing_pm"])
+
+
+def test_total_errors_are_no_less_than_statistical_ones(out):
+    moved = pd.read_csv(out / "displacement.csv")
+    for axis in "xy":
+        known = moved[f"sigma_stat_{axis}_pm"].notna()
+        rows = moved[known]
+        assert known.any()
+        assert (rows[f"sigma_total_{axis}_pm"] >= rows[f"sigma_stat_{axis}_pm"] - 1e-6).all()
+
+
+def test_maps_open_calibrated_and_say_how_they_were_made(out):
+    (average,) = read_images(out / "average_SV.tif")
+    assert average.metadata["class"] == "SV"
+    assert average.metadata["parameters"]["bootstrap"] == 200
+    assert average.metadata["version"] == __version__
+    assert average.pixel_size_pm == pytest.approx(average.metadata["step_pm"])
+    assert average.data.shape[0] * average.pixel_size_pm >= 2000.0  # at least 2 nm across
+    with tifffile.TiffFile(out / "strain_SV.tif") as tiff:
+        maps = tiff.asarray()
+        labels = tiff.imagej_metadata["Labels"]
+    assert labels == ["exx", "eyy", "exy", "rotation", "dilation"]
+    np.testing.assert_allclose(maps[4], maps[0] + maps[1], atol=1e-6)  # float32
+
+
+def test_run_file_tells_versions_parameters_and_times(out):
+    found = json.loads((out / "run.json").read_text())
+    assert found["version"] == __version__
+    assert found["parameters"]["material"] == "WSe2"
+    assert set(found["seconds"]) >= {"detect", "average", "measure"}
+    assert [image["name"] for image in found["images"]] == ["alloy", "alloy_2"]
+    assert found["images"][0]["pixel_size_pm"] == pytest.approx(20.74)
+    assert found["weights_sha256"] is None  # the columns were given
+
+
+@pytest.fixture
+def no_drawing(monkeypatch):
+    """Figures take most of the time of a quick run."""
+    monkeypatch.setattr(results, "_write_figure", lambda figure, path: path.touch())
+
+
+def test_run_file_repeats_its_run(work, out, tmp_path, no_drawing):
+    again = run_arguments(work)[:5] + ["--config", str(out / "run.json")]
+    assert main([*again, "--out", str(tmp_path / "again")]) == 0
+    for name in ("spacings.csv", "columns.csv", "displacement.csv", "alloy.sites.csv"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_command_line_comes_before_the_settings_file(work, tmp_path, no_drawing):
+    assert main([*run_arguments(work), "--seed", "5", "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "run.json").read_text())["parameters"]
+    assert found["seed"] == 5
+    assert found["bootstrap"] == 200
+    assert found["columns"]["model"] == "gaussian"
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "got no JSON object"),
+        ('{"colour": 1}', "unknown setting(s) colour"),
+        ('{"bootstrap": "many"}', "bootstrap: got 'many', expected a whole number"),
+        ('{"average": {"shells": "two"}}', "average.shells: got 'two'"),
+    ],
+)
+def test_bad_settings(tmp_path, capsys, settings, match):
+    path = tmp_path / "settings.json"
+    path.write_text(settings)
+    arguments = ["run", "a.tif", "--config", str(path), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert match in capsys.readouterr().err
+
+
+def test_results_are_printed(work, tmp_path, capsys, no_drawing):
+    out = tmp_path / "out"
+    assert main([*run_arguments(work), "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "W-W spacing [pm]" in printed
+    assert f"results in {out}" in printed
+
+
+def test_full_folder_is_refused_before_anything_is_read(out, capsys):
+    before = sorted(path.stat().st_mtime_ns for path in out.iterdir())
+    assert main(["run", "missing.tif", "--out", str(out)]) == 2
+    assert "isn't empty" in capsys.readouterr().err
+    assert sorted(path.stat().st_mtime_ns for path in out.iterdir()) == before
+
+
+def test_force_touches_its_own_files_only(work, tmp_path, no_drawing):
+    keep = tmp_path / "notes.txt"
+    keep.write_text("mine")
+    old = tmp_path / "strain_old.tif"
+    old.write_bytes(b"from another run")
+    (tmp_path / "run.json").write_text(json.dumps({"files": ["strain_old.tif"]}))
+    assert main([*run_arguments(work), "--out", str(tmp_path), "--force"]) == 0
+    assert keep.read_text() == "mine"
+    assert old.read_bytes() == b"from another run"
+    warnings = json.loads((tmp_path / "run.json").read_text())["warnings"]
+    assert any("left over" in text and "strain_old.tif" in text for text in warnings)
+
+
+def test_detect_takes_the_network(work, tmp_path, fake_detection, capsys):
+    image = str(work / "alloy" / "alloy.tif")
+    assert main(["detect", image, "--out", str(tmp_path / "out")]) == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    regions = {"alloy.regions.tif", "alloy.regions.csv"}
+    assert names == {"alloy.sites.csv", "populations.csv", "figures", "run.json"} | regions
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["weights_sha256"] == "abc"
+    assert "vacancy fraction" in capsys.readouterr().out
+
+
+def test_detect_then_run_on_its_tables(work, tmp_path, fake_detection, no_drawing):
+    image = str(work / "alloy" / "alloy.tif")
+    assert main(["detect", image, "--out", str(tmp_path / "found")]) == 0
+    arguments = ["run", image, "--sites", str(tmp_path / "found")]
+    arguments += ["--config", str(work / "quick.json")]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    tables = [pd.read_csv(tmp_path / d / "alloy.sites.csv") for d in ("found", "out")]
+    # positions in nm are rounded twice, to 1e-6 nm
+    pd.testing.assert_frame_equal(*tables, rtol=0.0, atol=2e-6)
+
+
+def test_a_table_of_another_convention_is_made_good_and_keeps_its_remarks(work, tmp_path, capsys):
+    table = pd.read_csv(work / "tables" / "alloy.sites.csv")
+    given = table[["y_px", "x_px", "class"]].rename(columns={"y_px": "x_px", "x_px": "y_px"})
+    given[["y_px", "x_px"]] += 1
+    given["remark"] = [f"no. {i}" for i in range(len(given))]
+    (tmp_path / "tables").mkdir()
+    given.iloc[[*range(len(given)), 7]].to_csv(tmp_path / "tables" / "alloy.sites.csv", index=False)
+    image = str(work / "alloy" / "alloy.tif")
+    arguments = [
+        "detect",
+        image,
+        "--sites",
+        str(tmp_path / "tables"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(arguments) == 0
+    found = pd.read_csv(tmp_path / "out" / "alloy.sites.csv")
+    assert np.allclose(found[["y_px", "x_px"]], table[["y_px", "x_px"]], rtol=0, atol=1e-5)
+    assert found["remark"].tolist() == given["remark"].tolist()
+    said = json.loads((tmp_path / "out" / "run.json").read_text())["warnings"]
+    assert "alloy: in its table x and y are exchanged, pixels count from 1" in " ".join(said)
+    assert f"repeat a column and count once: line {len(given) + 2}" in " ".join(said)
+    assert "x and y are exchanged" in capsys.readouterr().err
+
+
+@pytest.fixture
+def fake_detection(monkeypatch):
+    """The truth of the first image in place of the network."""
+    from napari_defectstrain.detect.finding import predict
+
+    def detect_columns(image, config, progress):
+        progress(1.0, "done")
+        sites = true_sites(simulated(seed=1, rotation_deg=8.0))
+        return predict.Detection(sites, image.pixel_size_pm, "abc", config.material, ())
+
+    monkeypatch.setattr(predict, "detect_columns", detect_columns)
+
+
+# ------------------------------------------------------------------ simulate
+
+
+def test_simulated_images_come_with_their_truth(tmp_path):
+    arguments = ["simulate", "--images", "2", "--size", "200", "--dose", "5e6", "--seed", "4"]
+    arguments += ["--pixel-size-pm", "25"]
+    assert main([*arguments, "--out", str(tmp_path / "a")]) == 0
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    pair = ["simulated_1.tif", "simulated_1.truth.csv", "simulated_2.tif", "simulated_2.truth.csv"]
+    assert names == [*pair, "simulation.json"]
+    (image,) = read_images(tmp_path / "a" / "simulated_2.tif")
+    assert image.data.shape == (200, 200)
+    assert image.pixel_size_pm == pytest.approx(25.0)
+    truth = pd.read_csv(tmp_path / "a" / "simulated_2.truth.csv")
+    expected = [name for name in SITES_COLUMNS if name != "p_other"]  # no look-alikes here
+    assert list(truth)[: len(expected)] == expected
+    assert {"ux_pm", "uy_pm"} <= set(truth)
+    # the settings beside the images make the same images again
+    settings = str(tmp_path / "a" / "simulation.json")
+    again = ["simulate", "--config", settings, "--images", "2", "--out", str(tmp_path / "b")]
+    assert main(again) == 0
+    (repeated,) = read_images(tmp_path / "b" / "simulated_2.tif")
+    np.testing.assert_array_equal(repeated.data, image.data)
+
+
+def test_bundled_sample_can_be_made_again(tmp_path):
+    assert main(["simulate", "--sample", "one_region", "--out", str(tmp_path)]) == 0
+    bundled = files("napari_defectstrain.sample_data")
+    with as_file(bundled / "one_region.tif") as path:
+        np.testing.assert_array_equal(
+            tifffile.imread(tmp_path / "one_region.tif"), tifffile.imread(path)
+        )
+    for name in ("one_region.truth.csv", "one_region.json"):
+        assert (tmp_path / name).read_text() == (bundled / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--sample", "nonsense"], "expected one of nine_regions"),
+        (["--sample", "one_region", "--size", "64"], "--size: a sample is fixed"),
+        (["--images", "0"], "--images: got 0"),
+        (["--seed", "-3"], "seed: got -3"),
+        (["--size", "4"], "at least 32 px"),
+        (["--config", "missing.json"], "missing.json: No such file"),
+    ],
+)
+def test_simulate_says_what_is_wrong(tmp_path, capsys, arguments, match):
+    assert main(["simulate", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert match in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_setting_is_an_error(tmp_path, capsys):
+    settings = tmp_path / "settings.json"
+    settings.write_text('{"probe": {"colour": 3}}')
+    arguments = ["simulate", "--config", str(settings), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert "unknown setting(s) colour" in capsys.readouterr().err
+    settings.write_text("{")
+    assert main(arguments) == 2
+    assert "not JSON" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------ the program
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"defectstrain {__version__}\n"
+
+
+def test_module_runs_without_qt_and_torch_unless_needed():
+    code = (
+        "import sys; from napari_defectstrain.cli.main import build_parser; build_parser();"
+        "sys.exit(any(m in sys.modules for m in ('napari', 'qtpy', 'magicgui', 'torch')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "napari_defectstrain", "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "usage: defectstrain run" in done.stderr

@@ -1,0 +1,291 @@
+"""Editing a defects layer as napari does it, without a window: undo, redo, manual marks."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from numpy.testing import assert_allclose, assert_array_equal
+
+from napari_defectstrain.types import Sites
+from napari_defectstrain.widgets.layers.editing import UNDO_STEPS, editor_of
+from napari_defectstrain.widgets.layers.sites import (
+    add_detection,
+    calibrate,
+    corrected_planes,
+    image_planes,
+    note,
+    pixel_size_pm,
+    provenance,
+    sites_from_layers,
+)
+
+NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV", "other")
+PLACE = {
+    "scale": (20.0, 20.0),
+    "translate": (500.0, 100.0),
+    "units": ("pm", "pm"),
+    "axis_labels": ("y", "x"),
+}
+
+
+def a_grid(classes: list[int]) -> Sites:
+    """Columns on a square grid, 10 px apart."""
+    n = len(classes)
+    side = int(np.ceil(np.sqrt(n)))
+    y, x = np.divmod(np.arange(n), side)
+    return Sites(
+        position_px=10.0 * np.column_stack([y, x]) + 5.0,
+        probabilities=np.full((n, 7), 0.2 / 6) + (0.8 - 0.2 / 6) * np.eye(7)[classes],
+        class_index=np.array(classes),
+        class_names=NAMES,
+        source=np.full(n, "model"),
+    )
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def layers(viewer):
+    """Image, sites and defects: metal, SV, metal, 2Se, SeTe, metal, DV, 2Te, metal."""
+    image = viewer.add_image(np.zeros((30, 30)), name="region", **PLACE)
+    metadata = provenance("defects", {"material": "WSe2"}, "ab12")
+    sites, defects = add_detection(viewer, image, [a_grid([0, 4, 0, 1, 2, 0, 5, 3, 0])], metadata)
+    return image, sites, defects
+
+
+def classes(layer):
+    return list(layer.features["class"].astype(str))
+
+
+def test_a_detection_makes_two_layers_where_the_image_is(layers):
+    image, sites, defects = layers
+    assert (sites.name, defects.name) == ("region · sites", "region · defects")
+    assert not sites.visible
+    assert bool(sites.locked)
+    assert len(sites.data) == 9
+    assert classes(defects) == ["SV", "SeTe", "DV", "2Te"]
+    for layer in (sites, defects):
+        assert_allclose(layer.scale, image.scale)
+        assert_allclose(layer.translate, image.translate)
+        assert layer.units == image.units
+        assert layer.axis_labels == image.axis_labels
+        assert note(layer)["weights_sha256"] == "ab12"
+        assert note(layer)["parameters"] == {"material": "WSe2"}
+        assert note(layer)["software"].startswith("napari-defectstrain ")
+    assert list(defects.features["class"].cat.categories) == list(NAMES[1:])
+    assert len({tuple(c) for c in defects.border_color}) == 4
+    assert len({str(s) for s in defects.symbol}) == 4
+
+
+def test_layers_give_back_the_columns_that_they_were_made_of(layers):
+    _, sites, defects = layers
+    want = a_grid([0, 4, 0, 1, 2, 0, 5, 3, 0])
+    got = sites_from_layers(sites, defects)
+    assert_allclose(got.position_px, want.position_px)
+    assert_allclose(got.probabilities, want.probabilities)
+    assert_array_equal(got.class_index, want.class_index)
+    assert_array_equal(got.source, want.source)
+
+
+def test_a_new_point_has_the_chosen_class_whatever_was_selected(layers):
+    _, sites, defects = layers
+    editor = editor_of(defects)
+    editor.choose_class("DV")
+    defects.selected_data = {1}  # sets napari's own defaults to SeTe, 0.8, model
+    defects.add([15.0, 5.0])
+    last = defects.features.iloc[-1]
+    assert (last["class"], last["probability"], last["source"]) == ("DV", 1.0, "manual")
+    assert str(defects.symbol[-1]) == str(defects.symbol[2])
+    assert_allclose(defects.border_color[-1], defects.border_color[2])
+    assert_array_equal(sites_from_layers(sites, defects).class_index[3], 5)
+
+
+def test_choosing_a_class_leaves_selected_points_alone(layers):
+    defects = layers[2]
+    defects.selected_data = {0, 1}
+    editor_of(defects).choose_class("2Te")
+    assert classes(defects) == ["SV", "SeTe", "DV", "2Te"]
+    assert len({str(s) for s in defects.symbol}) == 4
+
+
+def test_add_undo_redo(layers):
+    defects = layers[2]
+    editor = editor_of(defects)
+    defects.add([15.0, 5.0])
+    assert (len(defects.data), editor.can_undo, editor.can_redo) == (5, True, False)
+    assert editor.undo()
+    assert (len(defects.data), editor.can_undo, editor.can_redo) == (4, False, True)
+    assert list(defects.features["source"]) == ["model"] * 4
+    assert editor.redo()
+    assert_allclose(defects.data[-1], [15.0, 5.0])
+    assert classes(defects)[-1] == "SV"
+    assert not editor.redo()
+
+
+def test_delete_undo_gives_back_everything(layers):
+    defects = layers[2]
+    editor = editor_of(defects)
+    data, features = defects.data.copy(), defects.features.copy()
+    colours, shapes = defects.border_color.copy(), defects.symbol.copy()
+    defects.selected_data = {0, 2}
+    defects.remove_selected()
+    assert classes(defects) == ["SeTe", "2Te"]
+    assert editor.edited == 1
+    editor.undo()
+    assert editor.edited == 0
+    assert_allclose(defects.data, data)
+    assert defects.features.equals(features)
+    assert_allclose(defects.border_color, colours)
+    assert_array_equal(defects.symbol, shapes)
+
+
+def test_a_moved_point_is_manual_and_certain(layers):
+    defects = layers[2]
+    editor = editor_of(defects)
+    defects._set_drag_start({1}, (15.0, 15.0))
+    defects._move({1}, (17.0, 16.0))
+    defects._drag_start = None
+    assert_allclose(defects.data[1], [17.0, 16.0])
+    assert list(defects.features["source"]) == ["model", "manual", "model", "model"]
+    assert defects.features["probability"][1] == 1.0
+    editor.undo()
+    assert_allclose(defects.data[1], [15.0, 15.0])
+    assert list(defects.features["source"]) == ["model"] * 4
+
+
+def test_relabel_changes_class_colour_symbol_and_the_columns(layers):
+    _, sites, defects = layers
+    editor = editor_of(defects)
+    defects.selected_data = {0, 2}
+    assert editor.relabel("2Te") == 2
+    assert classes(defects) == ["2Te", "SeTe", "2Te", "2Te"]
+    assert_allclose(defects.border_color[0], defects.border_color[3])
+    assert str(defects.symbol[0]) == str(defects.symbol[3])
+    assert list(defects.features["source"]) == ["manual", "model", "manual", "model"]
+    assert_array_equal(sites_from_layers(sites, defects).class_index, [0, 3, 0, 1, 2, 0, 3, 3, 0])
+    assert editor.relabel("2Te") == 0
+    editor.undo()
+    assert classes(defects) == ["SV", "SeTe", "DV", "2Te"]
+
+
+def test_other_is_given_and_taken_like_any_class(layers):
+    _, sites, defects = layers
+    editor = editor_of(defects)
+    assert editor.class_names[-1] == "other"
+    defects.selected_data = {0}
+    assert editor.relabel("other") == 1
+    assert str(defects.symbol[0]) == "x"
+    assert len({tuple(c) for c in defects.border_color}) == 4
+    got = sites_from_layers(sites, defects)
+    assert_array_equal(got.class_index, [0, 6, 0, 1, 2, 0, 5, 3, 0])
+    assert got.probability[1] == 1.0
+    editor.relabel("SV", [0])
+    assert_array_equal(sites_from_layers(sites, defects).class_index[1], 4)
+    editor.choose_class("other")
+    defects.add([10.0, 10.0])  # between the columns
+    assert classes(defects)[-1] == "other"
+    assert_array_equal(sites_from_layers(sites, defects).class_index[-1], 6)
+    editor.undo()
+    assert len(sites_from_layers(sites, defects)) == 9
+
+
+def test_other_that_was_detected_is_shown_among_the_defects(viewer):
+    image = viewer.add_image(np.zeros((30, 30)), name="region", **PLACE)
+    found = [a_grid([0, 6, 0, 1, 2, 0, 5, 3, 0])]
+    sites, defects = add_detection(viewer, image, found, provenance("defects", {}))
+    assert classes(defects) == ["other", "SeTe", "DV", "2Te"]
+    assert_array_equal(sites_from_layers(sites, defects).class_index, found[0].class_index)
+
+
+def test_a_class_changed_in_the_features_table_counts_as_an_edit(layers):
+    defects = layers[2]
+    editor = editor_of(defects)
+    features = defects.features.copy()
+    features.loc[3, "class"] = "DV"
+    defects.features = features
+    assert list(defects.features["source"]) == ["model"] * 3 + ["manual"]
+    assert editor.can_undo
+
+
+def test_a_new_edit_forgets_what_was_undone(layers):
+    defects = layers[2]
+    editor = editor_of(defects)
+    defects.add([1.0, 1.0])
+    editor.undo()
+    defects.add([2.0, 2.0])
+    assert not editor.can_redo
+
+
+def test_undo_reaches_back_a_hundred_steps(layers):
+    defects = layers[2]
+    editor = editor_of(defects)
+    for i in range(UNDO_STEPS + 5):
+        defects.add([float(i), 0.0])
+    steps = 0
+    while editor.undo():
+        steps += 1
+    assert steps == UNDO_STEPS
+    assert len(defects.data) == 4 + 5
+
+
+def test_keys_of_the_layer_undo_and_redo(layers):
+    defects = layers[2]
+    editor_of(defects)
+    defects.add([1.0, 1.0])
+    keys = {str(k): f for k, f in defects.keymap.items()}
+    keys["Ctrl+Z"](defects)
+    assert len(defects.data) == 4
+    keys["Ctrl+Shift+Z"](defects)
+    assert len(defects.data) == 5
+
+
+def test_a_layer_has_one_editor(layers):
+    assert editor_of(layers[2]) is editor_of(layers[2])
+
+
+def test_an_emptied_layer_can_be_undone(layers):
+    defects = layers[2]
+    editor = editor_of(defects)
+    defects.selected_data = {0, 1, 2, 3}
+    defects.remove_selected()
+    assert len(defects.data) == 0
+    editor.undo()
+    assert classes(defects) == ["SV", "SeTe", "DV", "2Te"]
+
+
+def test_planes_of_a_stack_are_corrected_one_by_one(viewer):
+    stack = viewer.add_image(
+        np.zeros((2, 30, 30)),
+        name="stack",
+        scale=(1, 20, 20),
+        units=("pixel", "pm", "pm"),
+        axis_labels=("image", "y", "x"),
+    )
+    planes = [a_grid([0, 4, 0, 1]), a_grid([0, 1, 0, 2])]
+    _, defects = add_detection(viewer, stack, planes, provenance("defects", {}))
+    editor_of(defects)
+    assert_allclose(defects.data, [[0, 5, 15], [1, 15, 15]])
+    defects.add([1.0, 5.0, 15.0])
+    first, second = corrected_planes(viewer, defects)
+    assert_array_equal(first.class_index, [0, 4, 0, 1])
+    assert_array_equal(second.class_index, [0, 4, 0, 2])
+
+
+def test_calibrating_takes_the_companions_along(viewer):
+    image = viewer.add_image(np.zeros((30, 30)), name="raw")
+    assert pixel_size_pm(image) is None
+    sites, defects = add_detection(viewer, image, [a_grid([0, 4, 0, 1])], provenance("defects", {}))
+    calibrate(viewer, image, 25.0, "lattice")
+    for layer in (image, sites, defects):
+        assert pixel_size_pm(layer) == pytest.approx(25.0)
+        assert [str(u) for u in layer.units] == ["picometer", "picometer"]
+    (plane,) = image_planes(image)
+    assert plane.pixel_size_pm == pytest.approx(25.0)
+    assert plane.metadata["calibration"] == "lattice"
+
+
+def test_pixel_size_knows_units(viewer):
+    image = viewer.add_image(np.zeros((8, 8)), scale=(0.02, 0.02), units=("nm", "nm"))
+    assert pixel_size_pm(image) == pytest.approx(20.0)
