@@ -16,3 +16,6 @@ from .profiles import FourierWindow as FourierWindow
 from .profiles import aperture_transfer as aperture_transfer
 from .profiles import spline_profile as spline_profile
 from .types import MODELS as MODELS
+from .images.rendering import ColumnRenderer as ColumnRenderer
+from .images.rendering import ComplexArray as ComplexArray
+from .images.rendering import SpreadPoints as SpreadPoints

@@ -40,3 +40,8 @@ from .structure_files import read_structure as read_structure
 from .structures import RelaxedColumns as RelaxedColumns
 from .structures import nearest_image as nearest_image
 from .structures import read_relaxed as read_relaxed
+from .domains import FIRST_NEIGHBOUR_REACH as FIRST_NEIGHBOUR_REACH
+from .domains import SECOND_NEIGHBOUR_REACH as SECOND_NEIGHBOUR_REACH
+from .domains import honeycomb_domains as honeycomb_domains
+from .domains import neighbours as neighbours
+from .domains import threefold_order as threefold_order

@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.sparse import coo_array, csr_array
 from scipy.spatial import cKDTree
 
-from ..image_rendering import ComplexArray, SpreadPoints
+from ..columns.images.rendering import ComplexArray, SpreadPoints
 from ..types import BoolArray, FloatArray, IntArray
 from .local_noise import LocalNoise, learn_noise
 from .places import LatticePlaces
@@ -36,7 +36,6 @@ _PAIR_REACH = 2.2
 _STEP_PM = 4.0
 _LEAST_WEIGHT = 0.25  # fainter columns say nothing of their place
 _RIM_A = 1.2
-_MOST_STEP = 0.15
 
 
 @dataclass(frozen=True)
@@ -148,28 +147,14 @@ class Picture:
         self.background = gaussian_filter(rest, BACKGROUND * self.a_px, truncate=3.0)
         self.residual = rest - self.background
 
-    def fit_profile(self, groups: FloatArray | None = None) -> None:
-        """Profile by the waves of the image and of its columns; the metals' weight is the unit.
-
-        Parameters
-        ----------
-        groups : array, `(N, G)`, optional
-            How far each column belongs to groups whose weights change together with the profile.
-        """
-        count = _bilinear(self.mask, self.position)
+    def fit_profile(self) -> None:
+        """Profile by the waves of the image and of its columns; the metals' weight is the unit."""
+        count = map_coordinates(self.mask, self.position.T, order=1, mode="nearest")
         data = self.grid.transform((self.data - self.background) * self.mask)
         factor = self.grid.waves(self.points, self.weight * count)
-        extra = None
-        if groups is not None:
-            here = self.grid.inside
-            extra = np.stack(
-                [(self.grid.waves(self.points, g * count) * self.transfer)[here] for g in groups.T]
-            )
-        self.transfer, amount = fit_profile(
-            self.grid, self.basis, data, factor, self.sharp**2 / self.noise_power, extra
+        self.transfer = fit_profile(
+            self.grid, self.basis, data, factor, self.sharp**2 / self.noise_power
         )
-        if groups is not None:
-            self.weight = self.weight + groups @ np.clip(amount, -_MOST_STEP, _MOST_STEP)
 
     def fit_lines(self) -> None:
         """Shift of every scan line, and the image put straight by it."""
@@ -297,10 +282,6 @@ class Picture:
         part = np.where(known[:, None], own2 / (own2 + variance), 0.0)
         place = np.where(self.places.on_lattice[:, None], expected + part * rest, raw)
         self.place_at(self.ideal + place)
-
-
-def _bilinear(image: FloatArray, position: FloatArray) -> FloatArray:
-    return np.asarray(map_coordinates(image, position.T, order=1, mode="nearest"))
 
 
 def _on_waves(spectrum: FloatArray, tile: int, grid: WaveGrid) -> FloatArray:

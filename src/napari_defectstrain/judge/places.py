@@ -13,15 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..domains import (
+from ..crystal.domains import (
     FIRST_NEIGHBOUR_REACH,
     SECOND_NEIGHBOUR_REACH,
     honeycomb_domains,
     neighbours,
     threefold_order,
 )
-from ..honeycomb import nearest_sites
-from ..lattice import fit_lattice
+from ..crystal.lattice import fit_lattice, nearest_sites
 from ..types import METAL, OTHER, BoolArray, DefectStrainError, FloatArray, IntArray, Sites
 
 NEIGHBOURS = 60

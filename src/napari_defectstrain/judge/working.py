@@ -12,8 +12,8 @@ import numpy as np
 import scipy.fft
 from scipy.ndimage import gaussian_filter1d
 
-from ..image_rendering import ColumnRenderer, ComplexArray, SpreadPoints
-from ..types import FloatArray, IntArray
+from ..columns.images.rendering import ColumnRenderer, ComplexArray, SpreadPoints
+from ..types import FloatArray
 
 CUTOFF_SIGMA = 0.75
 """Cut-off of a column's transfer function times the sigma of its image: 1.5e-5 is left there."""
@@ -138,6 +138,7 @@ class WaveGrid:
         )
         r = self.renderer
         self.pixels = r.grid[0] * r.grid[1] / r.oversampling**2
+        """Pixels of a period of the waves."""
         self.k = np.hypot(r.ky, r.kx)  # 1/px
         self.azimuth = np.arctan2(r.ky, np.broadcast_to(r.kx, self.k.shape))
         half = np.full(self.k.shape, 2.0)  # the half of the waves that isn't kept
@@ -172,17 +173,7 @@ class WaveGrid:
     def at(self, points: SpreadPoints, waves: ComplexArray) -> FloatArray:
         """Value of an image, given by its waves, at the columns' places, `(N,)`; NaN outside."""
         r = self.renderer
-        my, mx = r.ky.shape[0] // 2, r.kx.shape[1] - 1
-        size = r._points
-        full = np.zeros((size[0], mx + 1), dtype=np.complex64)
-        cleaned = waves * r._unspread
-        full[: my + 1], full[-my:] = cleaned[: my + 1], cleaned[my + 1 :]
-        rows = scipy.fft.ifft(full, axis=0)
-        grid = scipy.fft.irfft(rows, n=size[1], axis=1).ravel()
-        found = (points.value * grid[points.index].reshape(points.value.shape)).sum(axis=1)
-        result = np.full(len(points.there), np.nan)
-        result[points.there] = found * (size[0] * size[1] / self.pixels)
-        return result
+        return r.values(waves, points) * (r.oversampling**2 / (r.grid[0] * r.grid[1]))
 
     def lags(self, power: FloatArray, reach_px: float, step_px: float) -> FloatArray:
         """Image of real, even waves around the origin, on offsets in steps, `(2 n + 1, 2 n + 1)`."""
@@ -201,9 +192,3 @@ def margin_mask(shape: tuple[int, ...], width_px: float) -> FloatArray:
         d = np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5
         sides.append(np.sin(np.pi / 2 * np.clip(d / width_px, 0, 1)) ** 2)
     return np.asarray(sides[0][:, None] * sides[1])
-
-
-def value_at(image: FloatArray, position_px: FloatArray) -> FloatArray:
-    """Value of an image at the pixels nearest to places (y, x)."""
-    index: IntArray = np.clip(np.rint(position_px).astype(int), 0, np.array(image.shape) - 1)
-    return np.asarray(image[index[:, 0], index[:, 1]])

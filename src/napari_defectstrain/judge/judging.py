@@ -1,0 +1,238 @@
+"""The judge: the network's columns, weighed and classified by what their own images say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..config import Config
+from ..materials import ROLES, Material
+from ..progress import subprogress
+from ..simulate import nominal_weights
+from ..types import (
+    CalibratedImage,
+    DefectStrainError,
+    FloatArray,
+    IntArray,
+    Progress,
+    Sites,
+    no_progress,
+)
+from .mixture import ClassPrior
+from .picture import Picture
+from .places import lattice_places
+from .solving import ImageClasses, ImageEvidence, pooled_prior, solve_classes
+
+_OTHER = ROLES.index("other")
+_TYPICAL_WEIGHT = 0.72
+"""Of X2, where the weights start; the image says what it is."""
+_SIGMA = 0.18
+"""Width of a column in lattice constants, where the profile starts: the sampling follows it."""
+_LEAST_CHALCOGEN = 30
+
+
+@dataclass(frozen=True)
+class JudgeConfig(Config):
+    """Settings of the judge.
+
+    Parameters
+    ----------
+    enabled : bool
+        Whether the classes that the network gives are judged by the image.
+    rounds : int
+        How often profile, places, noise and classes are found anew.
+    network_say : float
+        How much the network's odds of vacancies count beside the weight, 0-1.
+    """
+
+    enabled: bool = True
+    rounds: int = 3
+    network_say: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise DefectStrainError(f"judge: got {self.rounds} rounds, expected 1 or more")
+        if not 0 <= self.network_say <= 1:
+            raise DefectStrainError(
+                f"judge: got {self.network_say:g} for network_say, expected 0 to 1"
+            )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the judge makes of one image.
+
+    Parameters
+    ----------
+    sites : Sites
+        With weights and their errors; the network's own where the judge could not help.
+    warnings : tuple of str
+    classes : ImageClasses or None
+        None where the network's answer was left.
+    """
+
+    sites: Sites
+    warnings: tuple[str, ...] = ()
+    classes: ImageClasses | None = None
+
+
+def class_prior(material: Material) -> ClassPrior:
+    """What cross sections say of a material's classes."""
+    weights = nominal_weights(material)
+    return ClassPrior(heavier=weights[ROLES.index("Y2")] / weights[ROLES.index("X2")])
+
+
+def judge_images(
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+    pixel_size_pm: Sequence[float],
+    material: Material,
+    config: JudgeConfig | None = None,
+    progress: Progress = no_progress,
+) -> list[Judgement]:
+    """Weigh every column and classify it by the images' own classes.
+
+    Parameters
+    ----------
+    images, sites : sequences
+        The images and the columns that the network found in each.
+    pixel_size_pm : sequence of float
+        Of each image, by its lattice [pm].
+    material : Material
+    config : JudgeConfig, optional
+    progress : Progress
+
+    Returns
+    -------
+    list of Judgement
+        An image that can't be judged (few columns, no lattice) keeps its columns and says so.
+    """
+    config = config or JudgeConfig()
+    prior = class_prior(material)
+    evidences: list[ImageEvidence | None] = []
+    notes: list[tuple[str, ...]] = []
+    for i, (image, columns, pixel_pm) in enumerate(zip(images, sites, pixel_size_pm, strict=True)):
+        part = subprogress(progress, i / len(images), (i + 1) / len(images), f"{image.name}: ")
+        try:
+            evidences.append(weigh_columns(image, columns, pixel_pm, material, config, part))
+            notes.append(())
+        except DefectStrainError as error:
+            evidences.append(None)
+            notes.append((f"{image.name}: not judged by the image itself: {error}",))
+    found = classify(evidences, prior, config)
+    progress(1.0, "judged")
+    return [
+        Judgement(columns if classes is None else judged_sites(columns, classes), note, classes)
+        for columns, classes, note in zip(sites, found, notes, strict=True)
+    ]
+
+
+def classify(
+    evidences: Sequence[ImageEvidence | None], prior: ClassPrior, config: JudgeConfig
+) -> list[ImageClasses | None]:
+    """Classes of a run's columns: each image by itself, then tied to the others."""
+    alone = [e and solve_classes(e, prior, config.network_say) for e in evidences]
+    known = [a for a in alone if a is not None]
+    if len(known) < 2:
+        return alone
+    tied = pooled_prior(known, prior)
+    return [
+        None if e is None or a is None else solve_classes(e, tied, config.network_say, a.model)
+        for e, a in zip(evidences, alone, strict=True)
+    ]
+
+
+def weigh_columns(
+    image: CalibratedImage,
+    sites: Sites,
+    pixel_pm: float,
+    material: Material,
+    config: JudgeConfig | None = None,
+    progress: Progress = no_progress,
+) -> ImageEvidence:
+    """What an image says of the weights of its columns.
+
+    Parameters
+    ----------
+    image : CalibratedImage
+    sites : Sites
+        Columns found in it.
+    pixel_pm : float
+        Side of a pixel, by the lattice [pm].
+    material : Material
+    config : JudgeConfig, optional
+    progress : Progress
+
+    Raises
+    ------
+    DefectStrainError
+        If too few columns lie on a lattice.
+    """
+    config = config or JudgeConfig()
+    places = lattice_places(sites, material.lattice_pm)
+    metal, chalcogen = places.on_lattice & places.is_metal, places.on_lattice & ~places.is_metal
+    if min(metal.sum(), chalcogen.sum()) < _LEAST_CHALCOGEN:
+        raise DefectStrainError(
+            f"got {int(metal.sum())} metal and {int(chalcogen.sum())} chalcogen columns on the "
+            f"lattice, expected at least {_LEAST_CHALCOGEN} of each"
+        )
+    prior = class_prior(material)
+    network = np.asarray(sites.probabilities, dtype=float)
+    start = np.array([1.0, *prior.means(_TYPICAL_WEIGHT), _TYPICAL_WEIGHT])
+    weight = network @ start
+    weight[metal] = 1.0
+    a_pm = material.lattice_pm
+    picture = Picture(
+        np.asarray(image.data), pixel_pm, a_pm, _SIGMA * a_pm, places, sites.position_px, weight
+    )
+    share = network[:, 2:6] * chalcogen[:, None]
+    picture.fit_profile()
+    picture.explain()
+    for i in range(config.rounds):
+        progress(i / config.rounds, "judging columns")
+        picture.fit_lines()
+        picture.fit_profile()
+        picture.explain()
+        picture.fit_noise()
+        if i:
+            picture.settle(share)
+            picture.fit_profile()
+            picture.explain()
+        evidence = ImageEvidence(picture.equations(), metal, chalcogen, network)
+        if i + 1 < config.rounds:
+            found = solve_classes(evidence, prior, config.network_say)
+            picture.weight = found.mean
+            picture.explain()
+            share = found.chance[:, 1:5]
+    return evidence
+
+
+def judged_sites(sites: Sites, classes: ImageClasses) -> Sites:
+    """The network's columns with the classes, probabilities and weights of the judge."""
+    probabilities = np.array(sites.probabilities, dtype=float)
+    chalcogen = classes.chance.sum(axis=1) > 0
+    probabilities[chalcogen] = 0.0
+    probabilities[chalcogen, 1:] = classes.chance[chalcogen]
+    metal = classes.other_metal > 0
+    probabilities[metal] = 0.0
+    probabilities[metal, 0] = 1.0 - classes.other_metal[metal]
+    probabilities[metal, _OTHER] = classes.other_metal[metal]
+    index = np.array(sites.class_index)
+    judged = chalcogen | metal
+    index[judged] = _most_probable(probabilities[judged])
+    return replace(
+        sites,
+        probabilities=probabilities,
+        class_index=index.astype(sites.class_index.dtype),
+        weight=classes.weight,
+        weight_sigma=classes.sigma,
+    )
+
+
+def _most_probable(probabilities: FloatArray) -> IntArray:
+    """Most probable class; other needs more than one half."""
+    allowed = np.where(probabilities[:, [_OTHER]] > 0.5, 1.0, 0.0) * np.eye(len(ROLES))[_OTHER]
+    known = probabilities * (np.arange(len(ROLES)) != _OTHER)
+    return np.asarray((known + allowed).argmax(axis=1))
