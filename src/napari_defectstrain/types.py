@@ -125,6 +125,8 @@ class Sites:
             class_index=self.class_index[which],
             source=self.source[which],
             extra={name: values[which] for name, values in self.extra.items()},
+            weight=None if self.weight is None else self.weight[which],
+            weight_sigma=None if self.weight_sigma is None else self.weight_sigma[which],
         )
 
     @property

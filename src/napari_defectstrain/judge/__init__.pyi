@@ -1,5 +1,5 @@
-from .judging import Judgement as Judgement
 from .judging import JudgeConfig as JudgeConfig
+from .judging import Judgement as Judgement
 from .judging import classify as classify
 from .judging import judge_images as judge_images
 from .judging import weigh_columns as weigh_columns

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 
-from ..config import Config
+from ..config import Between, Config
 from ..materials import ROLES, Material
 from ..progress import subprogress
 from ..simulate import nominal_weights
 from ..types import (
+    BoolArray,
     CalibratedImage,
     DefectStrainError,
     FloatArray,
@@ -31,6 +33,11 @@ _TYPICAL_WEIGHT = 0.72
 _SIGMA = 0.18
 """Width of a column in lattice constants, where the profile starts: the sampling follows it."""
 _LEAST_CHALCOGEN = 30
+_RIM = 0.9
+"""Lattice constants from the border within which columns aren't judged: they lie in the light of
+columns outside, of which nothing is known."""
+_DOUBTS = (0.03, 0.5)
+"""How well the weight of a column that isn't judged is known, on the lattice and beside it."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +55,8 @@ class JudgeConfig(Config):
     """
 
     enabled: bool = True
-    rounds: int = 3
-    network_say: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise DefectStrainError(f"judge: got {self.rounds} rounds, expected 1 or more")
-        if not 0 <= self.network_say <= 1:
-            raise DefectStrainError(
-                f"judge: got {self.network_say:g} for network_say, expected 0 to 1"
-            )
+    rounds: Annotated[int, Between(1, 20)] = 3
+    network_say: Annotated[float, Between(0.0, 1.0)] = 0.1
 
 
 @dataclass(frozen=True)
@@ -133,13 +132,14 @@ def classify(
     evidences: Sequence[ImageEvidence | None], prior: ClassPrior, config: JudgeConfig
 ) -> list[ImageClasses | None]:
     """Classes of a run's columns: each image by itself, then tied to the others."""
-    alone = [e and solve_classes(e, prior, config.network_say) for e in evidences]
+    say = config.network_say
+    alone = [None if e is None else solve_classes(e, prior, say) for e in evidences]
     known = [a for a in alone if a is not None]
     if len(known) < 2:
         return alone
     tied = pooled_prior(known, prior)
     return [
-        None if e is None or a is None else solve_classes(e, tied, config.network_say, a.model)
+        None if e is None or a is None else solve_classes(e, tied, say, a.model)
         for e, a in zip(evidences, alone, strict=True)
     ]
 
@@ -171,8 +171,11 @@ def weigh_columns(
         If too few columns lie on a lattice.
     """
     config = config or JudgeConfig()
-    places = lattice_places(sites, material.lattice_pm)
-    metal, chalcogen = places.on_lattice & places.is_metal, places.on_lattice & ~places.is_metal
+    a_pm = material.lattice_pm
+    places = lattice_places(sites, a_pm)
+    whole = _away_from_border(sites.position_px, image.data.shape, _RIM * a_pm / pixel_pm)
+    judged = places.on_lattice & whole
+    metal, chalcogen = judged & places.is_metal, judged & ~places.is_metal
     if min(metal.sum(), chalcogen.sum()) < _LEAST_CHALCOGEN:
         raise DefectStrainError(
             f"got {int(metal.sum())} metal and {int(chalcogen.sum())} chalcogen columns on the "
@@ -182,8 +185,8 @@ def weigh_columns(
     network = np.asarray(sites.probabilities, dtype=float)
     start = np.array([1.0, *prior.means(_TYPICAL_WEIGHT), _TYPICAL_WEIGHT])
     weight = network @ start
-    weight[metal] = 1.0
-    a_pm = material.lattice_pm
+    weight[places.on_lattice & places.is_metal] = 1.0
+    doubt = np.where(places.on_lattice, *_DOUBTS)
     picture = Picture(
         np.asarray(image.data), pixel_pm, a_pm, _SIGMA * a_pm, places, sites.position_px, weight
     )
@@ -200,13 +203,20 @@ def weigh_columns(
             picture.settle(share)
             picture.fit_profile()
             picture.explain()
-        evidence = ImageEvidence(picture.equations(), metal, chalcogen, network)
+        evidence = ImageEvidence(picture.equations(), metal, chalcogen, network, weight, doubt)
         if i + 1 < config.rounds:
             found = solve_classes(evidence, prior, config.network_say)
             picture.weight = found.mean
             picture.explain()
             share = found.chance[:, 1:5]
     return evidence
+
+
+def _away_from_border(
+    position_px: FloatArray, shape: tuple[int, ...], margin_px: float
+) -> BoolArray:
+    last = np.array(shape) - 1 - margin_px
+    return np.asarray(((position_px >= margin_px) & (position_px <= last)).all(axis=1))
 
 
 def judged_sites(sites: Sites, classes: ImageClasses) -> Sites:
@@ -226,8 +236,8 @@ def judged_sites(sites: Sites, classes: ImageClasses) -> Sites:
         sites,
         probabilities=probabilities,
         class_index=index.astype(sites.class_index.dtype),
-        weight=classes.weight,
-        weight_sigma=classes.sigma,
+        weight=np.where(judged, classes.weight, np.nan),
+        weight_sigma=np.where(judged, classes.sigma, np.nan),
     )
 
 

@@ -91,10 +91,12 @@ class ClassPrior:
         Weight of 2Y over that of 2X.
     midway : float
         Weight of XY less the mean of 2X and 2Y, in units of 2X's.
-    spread : mapping
-        Standard deviations, see `_TIES`.
-    share : array, `(6,)`
-        Typical fractions.
+    half : float
+        Weight of V1 over that of X2.
+    spread : tuple of float
+        Standard deviations of V1, V2, XY and Y2, see `_TIES`.
+    share : tuple of float
+        Typical fractions of X2, XY, Y2, V1, V2 and other.
     strength : float
         How many columns they count for.
     """
@@ -102,7 +104,7 @@ class ClassPrior:
     heavier: float
     midway: float = 0.015
     half: float = 0.49
-    spread: tuple[float, float, float, float] = tuple(_TIES[k] for k in ("V1", "V2", "XY", "Y2"))
+    spread: tuple[float, ...] = tuple(_TIES[k] for k in ("V1", "V2", "XY", "Y2"))
     share: tuple[float, ...] = (*_TYPICAL_SHARES[:4], _TYPICAL_SHARES[4], _OTHER_SHARE)
     strength: float = _SHARE_STRENGTH
 
@@ -113,7 +115,9 @@ class ClassPrior:
         return np.array([x2, xy, y2, self.half * x2, 0.0])
 
 
-def starting_model(weight: FloatArray, prior: ClassPrior, heavier: float | None = None) -> ClassModel:
+def starting_model(
+    weight: FloatArray, prior: ClassPrior, heavier: float | None = None
+) -> ClassModel:
     """A model that needs no labels: most chalcogen columns are X2."""
     share = np.array(prior.share) / np.sum(prior.share)
     return ClassModel(prior.means(float(np.median(weight)), heavier), np.ones(5), share)

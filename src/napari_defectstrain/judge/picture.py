@@ -21,10 +21,10 @@ from scipy.sparse import coo_array, csr_array
 from scipy.spatial import cKDTree
 
 from ..columns.images.rendering import ComplexArray, SpreadPoints
-from ..types import BoolArray, FloatArray, IntArray
+from ..types import FloatArray, IntArray
 from .local_noise import LocalNoise, learn_noise
 from .places import LatticePlaces
-from .profile import fit_profile, profile_basis
+from .profile import ProfileLearner
 from .relaxation import Relaxation
 from .working import Sampling, WaveGrid, line_shifts, margin_mask, sampling_for, shift_lines
 
@@ -110,11 +110,10 @@ class Picture:
         self.raw = (np.asarray(data, dtype=np.float32) - np.float32(data.mean())) / np.float32(
             self.unit
         )
-        self.shift = np.zeros(data.shape[0])
+        self.shift: FloatArray = np.zeros(data.shape[0])
         self.data = self.sampling.down(self.raw)
         self.mask = margin_mask(self.sampling.working, _RIM_A * self.a_px)
-        basis = profile_basis(self.a_px, self.sampling.cutoff_per_px)
-        self.basis = basis.waves(self.grid, self.grid.inside)
+        self.learner = ProfileLearner(self.grid, self.a_px)
         width = (BACKGROUND * self.a_px) ** 2 * 2 * np.pi**2
         self.sharp = 1.0 - np.exp(-width * self.grid.k**2)
         self.noise_power = np.ones_like(self.grid.k)
@@ -133,6 +132,7 @@ class Picture:
         self.place_at(self.ideal + self.places.smooth(moved_px, count))
 
     def place_at(self, position: FloatArray) -> None:
+        """Put the columns at places (y, x) of the working image."""
         self.position = position
         self.points: SpreadPoints = self.grid.spread(position)
 
@@ -152,9 +152,7 @@ class Picture:
         count = map_coordinates(self.mask, self.position.T, order=1, mode="nearest")
         data = self.grid.transform((self.data - self.background) * self.mask)
         factor = self.grid.waves(self.points, self.weight * count)
-        self.transfer = fit_profile(
-            self.grid, self.basis, data, factor, self.sharp**2 / self.noise_power
-        )
+        self.transfer = self.learner.fit(data, factor, self.sharp**2 / self.noise_power)
 
     def fit_lines(self) -> None:
         """Shift of every scan line, and the image put straight by it."""
@@ -184,7 +182,7 @@ class Picture:
         self.noise_power = self._floored(mean[0] * self.spectra[0] + mean[1] * self.spectra[1])
 
     def _floored(self, power: FloatArray) -> FloatArray:
-        return np.maximum(power, 0.05 * np.median(power[self.grid.inside]))
+        return np.asarray(np.maximum(power, 0.05 * np.median(power[self.grid.inside])))
 
     def _levels(self) -> tuple[FloatArray, IntArray, FloatArray]:
         """Colours that filters are made for, and each column's place between two of them."""
@@ -256,8 +254,8 @@ class Picture:
     def settle(self, share: FloatArray) -> None:
         """Put every column where the lattice, the defects around and the image say.
 
-        The lattice's own displacement is smooth; each class of defects moves its surroundings alike;
-        what is left of a column's displacement counts by what it is worth beside its error.
+        The lattice's own displacement is smooth; each class of defects moves its surroundings
+        alike; what is left of a column's displacement counts by what it is worth beside its error.
 
         Parameters
         ----------
@@ -269,7 +267,7 @@ class Picture:
         known = np.isfinite(variance[:, 0])
         count = np.where(known, 1.0 / variance.mean(axis=1), 0.0)
         fields = self.relaxation.fields(share)
-        by_defects = np.zeros_like(raw)
+        by_defects: FloatArray = np.zeros_like(raw)
         for _ in range(2):
             smooth = self.places.smooth(raw - by_defects, count)
             by_defects = self.relaxation.fitted(fields, raw - smooth, variance)

@@ -15,7 +15,7 @@ from scipy.interpolate import BSpline
 from scipy.special import jv
 
 from ..columns.images.rendering import ComplexArray
-from ..types import BoolArray, FloatArray, IntArray
+from ..types import FloatArray, IntArray
 from .working import WaveGrid
 
 REACH = 1.36
@@ -25,8 +25,9 @@ _COARSE = (0.79, 0.92, 1.09)
 _TURNING = 8
 _HARMONICS = 3
 _RIDGE = 1e-6
-_MOST_WAVES = 25_000
-"""A profile of sixty numbers needs no more; they lie evenly."""
+_STRONG_WAVES = 20_000
+_OTHER_WAVES = 20_000
+"""A profile of sixty numbers needs no more."""
 _RADII = 150
 _TABLE = 200
 
@@ -56,24 +57,35 @@ class ProfileBasis:
     phase: FloatArray
     cutoff: float
 
-    def waves(self, grid: WaveGrid, chosen: BoolArray) -> ComplexArray:
+    def waves(self, k: FloatArray, azimuth: FloatArray) -> ComplexArray:
         """All functions at chosen waves, `(n, B)`."""
-        k, azimuth = grid.k[chosen], grid.azimuth[chosen]
-        table = np.linspace(0.0, self.cutoff, _TABLE)
-        place = np.minimum(k / table[1], _TABLE - 1 - 1e-6)
-        low = place.astype(int)
-        part = (place - low)[:, None].astype(np.float32)
-        radial = [
-            (t[low] * (1 - part) + t[low + 1] * part)
-            for t in (r.astype(np.float32) for r in self.radial)
-        ]
+        low, part = self._place(k)
         result = np.empty((len(k), len(self.order)), dtype=np.complex64)
-        for m in range(len(self.radial)):
+        for m, table in enumerate(self.radial):
+            radial = table[low] * (1 - part[:, None]) + table[low + 1] * part[:, None]
             for phase in (0.0, np.pi / 2) if m else (0.0,):
                 here = np.flatnonzero((self.order == m) & (self.phase == phase))
-                turn = (np.cos(m * azimuth - phase) * 1.0).astype(np.float32)
-                result[:, here] = (-1j) ** m * (radial[m][:, self.spline[here]] * turn[:, None])
+                turn = np.cos(m * azimuth - phase).astype(np.float32)
+                result[:, here] = (-1j) ** m * (radial[:, self.spline[here]] * turn[:, None])
         return result
+
+    def transfer(self, k: FloatArray, azimuth: FloatArray, coefficient: FloatArray) -> ComplexArray:
+        """Sum of all functions times their coefficients, `(n,)`."""
+        low, part = self._place(k)
+        result = np.zeros(len(k), dtype=np.complex64)
+        for m, table in enumerate(self.radial):
+            for phase in (0.0, np.pi / 2) if m else (0.0,):
+                here = np.flatnonzero((self.order == m) & (self.phase == phase))
+                line = (table[:, self.spline[here]] @ coefficient[here]).astype(np.float32)
+                radial = line[low] * (1 - part) + line[low + 1] * part
+                result += (-1j) ** m * radial * np.cos(m * azimuth - phase).astype(np.float32)
+        return result
+
+    def _place(self, k: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Where wave numbers lie in the table."""
+        place = np.minimum(k * ((_TABLE - 1) / self.cutoff), _TABLE - 1 - 1e-6)
+        low = place.astype(int)
+        return low, (place - low).astype(np.float32)
 
 
 def profile_basis(a_px: float, cutoff_per_px: float, harmonics: int = _HARMONICS) -> ProfileBasis:
@@ -89,7 +101,8 @@ def profile_basis(a_px: float, cutoff_per_px: float, harmonics: int = _HARMONICS
     radial, order, which, phases = [], [], [], []
     for m in range(harmonics + 1):
         some = splines if m == 0 else splines[:, 1 : 1 + _TURNING]
-        radial.append(jv(m, 2 * np.pi * k[:, None] * radius) @ (some * measure[:, None]))
+        hankel = jv(m, 2 * np.pi * k[:, None] * radius) @ (some * measure[:, None])
+        radial.append(hankel.astype(np.float32))
         for phase in (0.0, np.pi / 2) if m else (0.0,):
             count = some.shape[1]
             order += [m] * count
@@ -100,47 +113,62 @@ def profile_basis(a_px: float, cutoff_per_px: float, harmonics: int = _HARMONICS
     )
 
 
-def fit_profile(
-    grid: WaveGrid,
-    basis_waves: ComplexArray,
-    data: ComplexArray,
-    factor: ComplexArray,
-    importance: FloatArray,
-) -> ComplexArray:
-    """Least squares of the image's waves by structure factor times profile.
+class ProfileLearner:
+    """Least squares of an image's waves by structure factor times profile.
 
-    The profile's tails and the brightness of one sublattice beside the other can nearly stand in for
-    one another: that is why the weights are given here, and not fitted along.
+    The profile's tails and the brightness of one sublattice beside the other can nearly stand in
+    for one another: that is why the weights are given here, and not fitted along.
 
     Parameters
     ----------
     grid : WaveGrid
-    basis_waves : array, `(n, B)`
-        `ProfileBasis.waves` inside the cut-off.
-    data, factor : arrays, `(ky, kx)`
-        Waves of the image and structure factor of its columns, under the same window.
-    importance : array, `(ky, kx)`
-        One over the noise of each wave.
-
-    Returns
-    -------
-    array, `(ky, kx)`
-        Transfer function of a column of weight 1.
+    a_px : float
+        Lattice constant on the working pixels.
     """
-    inside = np.flatnonzero(grid.inside)
-    some = np.arange(0, len(inside), max(1, len(inside) // _MOST_WAVES))
-    chosen = inside[some]
-    heavy = np.sqrt((importance * grid.count).ravel()[chosen]).astype(np.float32)
-    matrix = _parts(basis_waves[some] * (factor.ravel()[chosen] * heavy)[:, None])
-    gram = (matrix.T @ matrix).astype(float)
-    right = (matrix.T @ _parts(data.ravel()[chosen] * heavy)).astype(float)
-    scale = np.sqrt(np.maximum(np.diag(gram), 1e-30))
-    gram = gram / np.outer(scale, scale)
-    gram[np.diag_indices_from(gram)] += _RIDGE
-    coefficient = np.linalg.solve(gram, right / scale) / scale
-    transfer = np.zeros(grid.k.shape, dtype=np.complex64)
-    transfer.ravel()[inside] = basis_waves @ coefficient.astype(np.float32)
-    return transfer
+
+    def __init__(self, grid: WaveGrid, a_px: float) -> None:
+        self.grid = grid
+        self.basis = profile_basis(a_px, grid.sampling.cutoff_per_px)
+        self._inside = np.flatnonzero(grid.inside)
+        self._chosen: IntArray | None = None
+
+    def _choose(self, factor: ComplexArray) -> None:
+        """The waves that are fitted: the strongest, which the lattice makes, and some others."""
+        strong = np.argsort(-np.abs(factor.ravel()[self._inside]), kind="stable")
+        top, rest = self._inside[strong[:_STRONG_WAVES]], self._inside[strong[_STRONG_WAVES:]]
+        every = max(1, len(rest) // _OTHER_WAVES)
+        rest = np.sort(rest)[::every]
+        self._chosen = np.concatenate([top, rest])
+        self._count = np.concatenate([np.ones(len(top)), np.full(len(rest), float(every))])
+        k, azimuth = (v.ravel()[self._chosen] for v in (self.grid.k, self.grid.azimuth))
+        self._waves = self.basis.waves(k, azimuth)
+
+    def fit(self, data: ComplexArray, factor: ComplexArray, importance: FloatArray) -> ComplexArray:
+        """Transfer function of a column of weight 1, `(ky, kx)`.
+
+        Parameters
+        ----------
+        data, factor : arrays, `(ky, kx)`
+            Waves of the image and structure factor of its columns, under the same window.
+        importance : array, `(ky, kx)`
+            One over the noise of each wave.
+        """
+        if self._chosen is None:
+            self._choose(factor)
+        chosen = self._chosen
+        heavy = np.sqrt((importance * self.grid.count).ravel()[chosen] * self._count)
+        heavy = heavy.astype(np.float32)
+        matrix = _parts(self._waves * (factor.ravel()[chosen] * heavy)[:, None])
+        gram = (matrix.T @ matrix).astype(float)
+        right = (matrix.T @ _parts(data.ravel()[chosen] * heavy)).astype(float)
+        scale = np.sqrt(np.maximum(np.diag(gram), 1e-30))
+        gram = gram / np.outer(scale, scale)
+        gram[np.diag_indices_from(gram)] += _RIDGE
+        coefficient = np.linalg.solve(gram, right / scale) / scale
+        transfer = np.zeros(self.grid.k.shape, dtype=np.complex64)
+        k, azimuth = (v.ravel()[self._inside] for v in (self.grid.k, self.grid.azimuth))
+        transfer.ravel()[self._inside] = self.basis.transfer(k, azimuth, coefficient)
+        return transfer
 
 
 def _parts(waves: ComplexArray) -> FloatArray:

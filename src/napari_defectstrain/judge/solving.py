@@ -1,4 +1,4 @@
-"""From what an image says of its weights to classes: every column by the posterior of its neighbours.
+"""From what an image says of its weights to classes: neighbours by their posterior.
 
 The weights' equations and the mixture of classes are solved in turns: the estimate of a weight
 takes its neighbours at the mean of their posterior, and its error counts their doubt; the classes
@@ -26,7 +26,6 @@ _METAL_SCATTER = 0.01
 """How much the weights of equal metal columns truly differ (tilt, strain)."""
 _OTHER_METAL_SHARE = 0.002
 _OTHER_RANGE = 2.6
-_STRANGER = (0.7, 0.5)  # weight of a column beside the lattice, and its spread
 _LEAST_SAY = 0.01
 _LEAST_TIE = 0.015
 
@@ -42,12 +41,16 @@ class ImageEvidence:
         Sublattice of a column's site; neither where it has no site and isn't judged.
     network : array, `(N, K)`
         The network's probabilities, in the order of `materials.ROLES`.
+    guess, doubt : arrays, `(N,)`
+        What a column that isn't judged weighs beforehand, and how surely.
     """
 
     equations: WeightEquations
     is_metal: BoolArray
     is_chalcogen: BoolArray
     network: FloatArray
+    guess: FloatArray
+    doubt: FloatArray
 
     def knowledge(self, say: float) -> FloatArray | None:
         """What the network says of vacancies, as factors of the shares, `(n, 6)`.
@@ -106,18 +109,16 @@ def solve_classes(
     metal, chalcogen = evidence.is_metal, evidence.is_chalcogen
     mean, variance = _free_weights(evidence)
     knowledge = evidence.knowledge(say)
-    model = start
+    weight, sigma = evidence.equations.estimates(mean, variance)
+    model = start or best_model(weight[chalcogen], sigma[chalcogen], prior, knowledge)
     for _ in range(_ROUNDS):
         weight, sigma = evidence.equations.estimates(mean, variance)
         its, error = weight[chalcogen], sigma[chalcogen]
         width = _metal_width(weight[metal], sigma[metal])
-        if model is None:
-            model = best_model(its, error, prior)
-        else:
-            model = improve(model, its, error, prior, knowledge, rounds=4)
+        model = improve(model, its, error, prior, knowledge, rounds=4)
         chance = model.posterior(its, error, knowledge)
         strange, metal_mean, metal_variance = _metals(weight[metal], sigma[metal] * width)
-        new, doubt = _strangers(weight, sigma)
+        new, doubt = _strangers(evidence, weight, sigma)
         new[metal], doubt[metal] = metal_mean, metal_variance
         each = np.column_stack([np.tile(model.mean, (len(its), 1)), its])
         new[chalcogen] = (chance * each).sum(axis=1)
@@ -138,8 +139,11 @@ def _free_weights(evidence: ImageEvidence) -> tuple[FloatArray, FloatArray]:
     """Weights under a broad Gaussian prior for each sublattice, no label used."""
     equations, metal = evidence.equations, evidence.is_metal
     mean = equations.weight.copy()
-    spread = np.where(metal, _METAL_SPREAD, _CHALCOGEN_SPREAD)
-    typical = np.where(metal, 1.0, np.median(mean[evidence.is_chalcogen]))
+    chalcogen = evidence.is_chalcogen
+    spread = np.where(chalcogen, _CHALCOGEN_SPREAD, evidence.doubt)
+    spread = np.where(metal, _METAL_SPREAD, spread)
+    typical = np.where(chalcogen, np.median(mean[chalcogen]), evidence.guess)
+    typical = np.where(metal, 1.0, typical)
     variance = np.where(metal, 0.02, 0.05) ** 2
     for _ in range(_FREE_ROUNDS):
         weight, sigma = equations.estimates(mean, variance)
@@ -166,11 +170,13 @@ def _metals(weight: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArr
     return strange, mean, variance + strange * (1 - strange) * (weight - usual) ** 2
 
 
-def _strangers(weight: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Posterior mean and variance of columns that may weigh anything."""
-    typical, spread = _STRANGER
-    known = sigma**-2.0 + spread**-2.0
-    return (weight * sigma**-2.0 + typical * spread**-2.0) / known, 1.0 / known
+def _strangers(
+    evidence: ImageEvidence, weight: FloatArray, sigma: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Posterior mean and variance of columns that aren't judged."""
+    known = sigma**-2.0 + evidence.doubt**-2.0
+    mean = (weight * sigma**-2.0 + evidence.guess * evidence.doubt**-2.0) / known
+    return mean, 1.0 / known
 
 
 def pooled_prior(found: Sequence[ImageClasses], prior: ClassPrior) -> ClassPrior:

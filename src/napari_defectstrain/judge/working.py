@@ -173,10 +173,10 @@ class WaveGrid:
     def at(self, points: SpreadPoints, waves: ComplexArray) -> FloatArray:
         """Value of an image, given by its waves, at the columns' places, `(N,)`; NaN outside."""
         r = self.renderer
-        return r.values(waves, points) * (r.oversampling**2 / (r.grid[0] * r.grid[1]))
+        return np.asarray(r.values(waves, points) / self.pixels)
 
     def lags(self, power: FloatArray, reach_px: float, step_px: float) -> FloatArray:
-        """Image of real, even waves around the origin, on offsets in steps, `(2 n + 1, 2 n + 1)`."""
+        """Image of real, even waves around the origin, in steps, `(2 n + 1, 2 n + 1)`."""
         n = int(np.ceil(reach_px / step_px)) + 1
         offset = np.arange(-n, n + 1) * step_px
         r = self.renderer
