@@ -64,7 +64,7 @@ def imports(path: Path, *, within_functions: bool = False) -> set[str]:
     return found
 
 
-WITHOUT_TORCH = ("config", "condition", "locate", "prepare", "windows")
+WITHOUT_TORCH = ("bundled", "config", "condition", "locate", "prepare", "windows")
 """Modules of `detect` that serve without torch: settings, what a network sees."""
 
 CORE = [

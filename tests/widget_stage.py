@@ -1,12 +1,13 @@
 """A viewer with a small simulated image, the truth as its detector, and hands to work it with."""
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import numpy as np
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from small_alloy import simulated, true_sites
 
+from napari_defectstrain.types import Sites
 from napari_defectstrain.widgets.base import forms, worker
 from napari_defectstrain.widgets.detect import widget as detect_module
 
@@ -14,6 +15,17 @@ PIXEL_PM = 20.74
 
 DOUBT = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 """Of the detector, by role."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a detector finds."""
+
+    sites: Sites
+    weights_sha256: str = "cafe"
+    warnings: tuple[str, ...] = ()
+    pixel_size_pm: float = PIXEL_PM
+    overconfidence: tuple[float, ...] = DOUBT
 
 
 def truth_detector(*made):
@@ -24,15 +36,7 @@ def truth_detector(*made):
         for i, image in enumerate(images):
             progress(i / len(images), image.name)
             match = next(m for m in made if np.array_equal(m.image.data, image.data))
-            found.append(
-                SimpleNamespace(
-                    sites=true_sites(match),
-                    weights_sha256="cafe",
-                    warnings=(),
-                    pixel_size_pm=PIXEL_PM,
-                    overconfidence=DOUBT,
-                )
-            )
+            found.append(Found(true_sites(match)))
         return found
 
     return detect_images

@@ -6,6 +6,7 @@ colour blindnesses tell apart; every class has its own symbol too, so that grey 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -26,6 +27,24 @@ class ClassStyle:
     colour: str
     symbol: str
     marker: str
+
+
+def with_error(value: float, error: float, spec: str = ".2f") -> str:
+    """A value and its error for people; an error that can't be told is a question mark.
+
+    >>> with_error(1.234, 0.056), with_error(1.234, float("nan"), "+.1f")
+    ('1.23 ± 0.06', '+1.2 ± ?')
+    """
+    return f"{value:{spec}} {error_text(error, spec)}"
+
+
+def error_text(error: float, spec: str = ".2f") -> str:
+    """The error alone.
+
+    >>> error_text(0.056), error_text(float("inf"))
+    ('± 0.06', '± ?')
+    """
+    return f"± {error:{spec.lstrip('+')}}" if math.isfinite(error) else "± ?"
 
 
 CLASS_STYLE: dict[str, ClassStyle] = {

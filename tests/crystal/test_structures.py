@@ -222,3 +222,76 @@ def test_what_is_no_2h_monolayer_is_refused(tmp_path: Path) -> None:
     for message, pristine in cases.items():
         with pytest.raises(DefectStrainError, match=message):
             read_relaxed(*written(tmp_path, pristine, pristine))
+
+
+@pytest.mark.parametrize("height", [0.0, 0.5, 9.9, -3.0])
+@pytest.mark.parametrize("both", [True, False])
+def test_layers_across_the_border_along_c(tmp_path: Path, height: float, both: bool) -> None:
+    pristine = small_cell()
+    defect = contracted(pristine)
+    expected = read_relaxed(*written(tmp_path, defect, pristine))
+    for atoms in (defect, pristine) if both else (defect,):
+        atoms.positions[:, 2] += height - 10.0  # the layer's middle was in that of the cell
+        atoms.wrap()
+    found = read_relaxed(*written(tmp_path, defect, pristine))
+    assert found.role == expected.role
+    assert found.at(CORNER, 330.0) == pytest.approx(-0.05 * CORNER, abs=1e-3)
+    assert np.nanmax(found.out_of_plane_pm) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_tilted_c_axis_carries_the_layer_along(tmp_path: Path) -> None:
+    pristine = small_cell()
+    cell = np.asarray(pristine.cell[:])
+    cell[2, :2] = [1.1, -0.7]
+    pristine.set_cell(cell)
+    defect = contracted(pristine)
+    for atoms in (defect, pristine):
+        atoms.positions[:, 2] -= 10.0
+        atoms.wrap()
+    found = read_relaxed(*written(tmp_path, defect, pristine))
+    assert found.at(CORNER, 330.0) == pytest.approx(-0.05 * CORNER, abs=1e-3)
+
+
+@pytest.mark.parametrize(("order", "axis"), [((2, 0, 1), "a"), ((0, 2, 1), "b")])
+def test_vacuum_along_another_axis_is_refused(
+    tmp_path: Path, order: tuple[int, ...], axis: str
+) -> None:
+    upright = small_cell()
+    cell = np.asarray(upright.cell[:])[list(order)][:, list(order)]
+    lying = Atoms(upright.symbols, upright.positions[:, list(order)], cell=cell, pbc=True)
+    ase.io.write(tmp_path / "a.extxyz", lying)
+    with pytest.raises(DefectStrainError, match=f"the vacuum lies along {axis}, expected"):
+        read_structure(tmp_path / "a.extxyz")
+
+
+PROMISES = {
+    "a.extxyz": '100000000000\nLattice="20 0 0 0 20 0 0 0 20"\nW 0 0 0\n',
+    "b.xyz": f'{"9" * 300}\nLattice="20 0 0 0 20 0 0 0 20"\nW 0 0 0\n',
+    "POSCAR": "W\n1.0\n9 0 0\n0 9 0\n0 0 9\nW\n100000000000\nDirect\n0 0 0\n",
+    "a.gen": "100000000000 S\nW\n1 1 0 0 0\n",
+    "a.xsf": "CRYSTAL\nPRIMVEC\n9 0 0\n0 9 0\n0 0 9\nPRIMCOORD\n100000000000 1\n74 0 0 0\n",
+    "a.pwi": "&system\n nat = 100000000000, ntyp = 1, ibrav = 0\n/\nATOMIC_POSITIONS\nW 0 0 0\n",
+}
+
+
+@pytest.mark.parametrize("name", PROMISES)
+def test_files_that_promise_more_atoms_than_they_hold(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(PROMISES[name])
+    with pytest.raises(DefectStrainError, match="promises .* atoms in .* bytes|got a file"):
+        read_structure(tmp_path / name)
+
+
+def test_more_atoms_than_can_be_matched(tmp_path: Path) -> None:
+    rows = "W 0 0 0\n" * 10_001
+    text = f'10001\nLattice="9 0 0 0 9 0 0 0 9"\n{rows}'
+    (tmp_path / "a.extxyz").write_text(text)
+    with pytest.raises(DefectStrainError, match="got 10001 atoms, expected 1 to 10000"):
+        read_structure(tmp_path / "a.extxyz")
+
+
+@pytest.mark.parametrize("name", ["a@b.extxyz", "a@2.extxyz", "CONTCAR@300K"])
+def test_at_signs_in_names(tmp_path: Path, name: str) -> None:
+    kind = "extxyz" if name.endswith("extxyz") else "vasp"
+    ase.io.write(tmp_path / "plain", small_cell(), format=kind)
+    (tmp_path / "plain").rename(tmp_path / name)
+    assert len(read_structure(tmp_path / name)) == 75

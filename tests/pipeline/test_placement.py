@@ -125,6 +125,15 @@ def test_tables_that_fit_stay_as_they_are(rotation_deg: float, dose: float) -> N
         assert found is table
 
 
+@pytest.mark.parametrize("rotation_deg", [0.0, 30.0])
+def test_brightness_that_no_material_has_is_no_reason_to_turn_a_table(rotation_deg: float) -> None:
+    # an alloy whose "perfect" columns are bright, measured as if it were pure
+    simulated = alloy(rotation_deg=rotation_deg)
+    sites = truth(simulated)
+    odd = (1.0, 0.2, 0.45, 0.75, 0.1, 0.0)
+    assert place_sites(simulated.image, sites, A_PX, odd) == (sites, ())
+
+
 def test_noise_is_no_reason_to_turn_a_table() -> None:
     simulated = alloy(dose=3e4)  # the defects are hardly seen
     sites = truth(simulated)

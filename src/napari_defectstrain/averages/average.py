@@ -18,6 +18,7 @@ from ..config import Between, Config
 from ..crystal.regions import Regions
 from ..materials import DEFECT_ROLES, ROLES
 from ..types import (
+    BoolArray,
     CalibratedImage,
     ClassAverage,
     ClassStack,
@@ -90,6 +91,7 @@ def stack_classes(
     progress: Progress = no_progress,
     regions: Sequence[Regions | None] | None = None,
     overconfidence: Sequence[float] | None = None,
+    counted: Sequence[BoolArray] | None = None,
 ) -> dict[str, ClassStack]:
     """Windows around the isolated columns of each class, in the lattice frame, registered.
 
@@ -112,6 +114,9 @@ def stack_classes(
     overconfidence : sequence of float, `(K,)`, optional
         How many times oftener than its probabilities say the detector gives a wrong class:
         enters the expected purity.
+    counted : sequence of array of bool, `(N,)`, optional
+        Columns of each image that may have a window, for instance those that no other image shows,
+        too (`overlaps.counted_columns`); None: all of them.
 
     Returns
     -------
@@ -132,7 +137,7 @@ def stack_classes(
             "averaging: got no 2H domain in any image, expected at least one; check the regions"
         )
     frame = WindowFrame(a_pm, config.step_pm, config.window_nm)
-    found = find_candidates(images, sites, patches, frame, config.shells, config.margin_px)
+    found = find_candidates(images, sites, patches, frame, config.shells, config.margin_px, counted)
     if not ((found.class_index == 1) & (found.probability >= config.min_probability)).any():
         raise DefectStrainError(
             f"averaging: no defect-free column has {config.shells} perfect shells around it and a "

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from ..crystal.honeycomb import basis_pm
 from ..crystal.lattice import isolated, nearest_sites
-from ..types import OTHER, CalibratedImage, FloatArray, IntArray, Neighbours, Sites
+from ..types import OTHER, BoolArray, CalibratedImage, FloatArray, IntArray, Neighbours, Sites
 from .patches import Patch
 from .windows import WindowFrame, window_centres
 
@@ -75,6 +75,7 @@ def find_candidates(
     frame: WindowFrame,
     shells: int,
     margin_px: float,
+    counted: Sequence[BoolArray] | None = None,
 ) -> Candidates:
     """Isolated columns of all classes but other whose windows lie inside their domain.
 
@@ -89,6 +90,8 @@ def find_candidates(
         Shells of perfect columns asked for, see `lattice.isolated`; all in the domain.
     margin_px : float
         Least distance of a window from the border [px].
+    counted : sequence of array of bool, `(N,)`, optional
+        Columns of each image that may have a window; None: all of them.
 
     Returns
     -------
@@ -106,6 +109,8 @@ def find_candidates(
         centre = window_centres(columns.position_px, role, index, patch.lattice)
         inside = frame.fits(centre, patch.lattice, (height, width), margin_px)
         inside &= patch.holds(centre, frame)
+        if counted is not None:
+            inside &= counted[patch.image_index][index]
         index, centre = index[inside], centre[inside]
         parts.append(
             Candidates(

@@ -39,22 +39,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--scale", choices=("lattice", "pixel_size"), default="lattice", help="of the spacings")
     add("--shells", type=int, default=0, metavar="N", help="spacings of so isolated columns (0)")
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm] of all images")
-    add("--material", default="WSe2", help=f"one of {', '.join(sorted(MATERIALS))} (WSe2)")
+    add("--material", default="WSe2", help=material_help(or_else="--sites"))
     add("--frames", action="store_true", help="a stack holds frames of one region: sum them")
     add("--config", type=Path, metavar="FILE", help="settings of the fit (JSON)")
+
+
+def material_help(or_else: str) -> str:
+    """Which materials there are, and which the bundled network knows; the others need more."""
+    from ..detect.network.bundled import bundled_materials
+
+    return (
+        f"one of {', '.join(sorted(MATERIALS))} (WSe2); weights are bundled for "
+        f"{', '.join(bundled_materials())}, the others need {or_else}"
+    )
 
 
 def fit_columns(options: argparse.Namespace, progress: Progress) -> None:
     """Fit every column of each image; write and print the tables."""
     from ..columns.images.measure import fit_image_columns
     from ..output.results import check_out_dir
+    from ..pipeline.chain import check_weights
     from ..pipeline.loading import load_images
+    from ..pipeline.runs import RunConfig
     from ..precision.image_spacings import single_image_spacings, spacings_table
     from ..progress import subprogress
 
     config = _config(options)
     if options.shells not in range(4):
         raise DefectStrainError(f"--shells: got {options.shells}, expected 0 to 3")
+    if options.sites is None:
+        check_weights(RunConfig(material=options.material, pixel_size_pm=options.pixel_size_pm))
     check_out_dir(options.out, options.force)
     images, notes = load_images(options.images, options.frames)
     found = _columns(options, images, subprogress(progress, 0.0, DETECTED))

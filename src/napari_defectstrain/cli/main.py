@@ -22,7 +22,7 @@ from ..config import SEED, checked
 from ..crystal.populations import ALL_IMAGES
 from ..io.file_names import expand_wildcards, printable
 from ..io.files import read_settings, read_sites, write_json
-from ..materials import MATERIALS, get_material
+from ..materials import get_material
 from ..types import DefectStrainError, Progress, Sites
 from . import columns as cli_columns
 from . import evaluate as cli_evaluate
@@ -111,7 +111,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     add("--force", action="store_true", help="write into DIR even if it isn't empty")
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm] of all images")
-    add("--material", help=f"one of {', '.join(sorted(MATERIALS))} (WSe2)")
+    add("--material", help=cli_columns.material_help(or_else="--weights or --sites"))
     add("--frames", action="store_true", help="a stack holds frames of one region: sum them")
     add("--sites", type=Path, metavar="DIR", help="take <stem>.sites.csv from DIR, don't detect")
     add("--regions", type=Path, metavar="DIR", help="take <stem>.regions.tif from DIR where it is")
@@ -182,6 +182,8 @@ def _detected(options: argparse.Namespace, progress: Progress) -> tuple[RunResul
     from ..pipeline.loading import load_images
 
     config = _run_config(options)
+    if options.sites is None:
+        pipeline.check_weights(config)
     results.check_out_dir(options.out, options.force)
     images, notes = load_images(options.images, config.frames, series=config.series)
     _say_warnings(notes)

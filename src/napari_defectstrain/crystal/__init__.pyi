@@ -3,6 +3,7 @@ from .calibration import MAX_DEVIATION as MAX_DEVIATION
 from .calibration import PixelSizeEstimate as PixelSizeEstimate
 from .calibration import contradicting_estimate as contradicting_estimate
 from .calibration import estimate_pixel_size as estimate_pixel_size
+from .calibration import lattice_spots as lattice_spots
 from .calibration import shear_warning as shear_warning
 from .domains import FIRST_NEIGHBOUR_REACH as FIRST_NEIGHBOUR_REACH
 from .domains import SECOND_NEIGHBOUR_REACH as SECOND_NEIGHBOUR_REACH
@@ -17,6 +18,11 @@ from .lattice import fit_lattice as fit_lattice
 from .lattice import isolated as isolated
 from .lattice import metal_sublattice as metal_sublattice
 from .lattice import nearest_sites as nearest_sites
+from .overlaps import Overlap as Overlap
+from .overlaps import counted_columns as counted_columns
+from .overlaps import counted_regions as counted_regions
+from .overlaps import find_overlaps as find_overlaps
+from .overlaps import overlap_warnings as overlap_warnings
 from .populations import ALL_IMAGES as ALL_IMAGES
 from .populations import SUBSTITUTION as SUBSTITUTION
 from .populations import VACANCIES as VACANCIES

@@ -14,6 +14,8 @@ CALIBRATED_BY_LATTICE = "lattice"
 
 TILE = 1024  # px; larger pictures are judged by several tiles of this side
 PIXEL_RANGE_PM = (5.0, 70.0)
+SPOT_RANGE = (1 / 60, 1 / 4)
+"""Lengths of {100} vectors that a picture of atoms may have [1/px]."""
 MIN_SIDE = 64
 MIN_SNR = 12.0
 MAX_DEVIATION = 0.25
@@ -131,6 +133,19 @@ def shear_warning(name: str, estimate: PixelSizeEstimate) -> tuple[str, ...]:
         f"{100 * MAX_SHEAR:g} %: strong drift during the scan, or pixels that are not square; "
         "classes and spacings may be wrong",
     )
+
+
+def lattice_spots(data: FloatArray) -> FloatArray | None:
+    """Two {100} vectors of a picture 60 degrees apart, `(2, 2)`, columns (y, x) [1/px].
+
+    By the tile in its middle, whatever the pixel size; None where no lattice shows.
+    """
+    start = [max(0, (n - TILE) // 2) for n in data.shape]
+    tile = data[start[0] : start[0] + TILE, start[1] : start[1] + TILE]
+    if min(tile.shape) < MIN_SIDE:
+        return None
+    found = _reciprocal_basis(tile, *SPOT_RANGE)
+    return None if found is None else found[0]
 
 
 def _tiles(image: FloatArray) -> list[FloatArray]:

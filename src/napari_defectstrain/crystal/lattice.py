@@ -275,6 +275,24 @@ def fit_lattice(
     )
 
 
+def coarse_basis(metal_px: FloatArray, chalcogen_px: FloatArray) -> FloatArray:
+    """Two lattice vectors of the lattice frame, columns (y, x) [px], by mean neighbour vectors.
+
+    Good for some ten lattice constants; `fit_lattice` is for all.
+
+    Raises
+    ------
+    DefectStrainError
+        With too few columns, or neighbours in no common directions.
+    """
+    if len(metal_px) < MIN_METAL_COLUMNS or len(chalcogen_px) < 3:
+        raise DefectStrainError(
+            f"lattice: got {len(metal_px)} metal and {len(chalcogen_px)} chalcogen columns, "
+            f"expected at least {MIN_METAL_COLUMNS} and 3"
+        )
+    return _orient(_neighbour_basis(metal_px), metal_px, chalcogen_px)
+
+
 def _neighbour_basis(metal: FloatArray) -> FloatArray:
     """Two lattice vectors 60 degrees apart (y up), columns (y, x) px, by mean neighbour vectors."""
     distance, index = cKDTree(metal).query(metal, k=7)

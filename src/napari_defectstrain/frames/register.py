@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from ..config import Between, Config, OneOf
 from ..progress import subprogress
 from ..types import BoolArray, DefectStrainError, FloatArray, Progress, no_progress
 from .bad import find_bad_frames
+from .places import other_places
 from .scan_lines import MIN_FRAMES, LineShifts, measure_lines
 from .shifts import coarse_shifts
 from .sums import FrameFit, Region, RunningSum, align_frame, common_region, fit_frame
@@ -125,15 +127,17 @@ def register_frames(
     ------
     DefectStrainError
         If `frames` is no stack of finite frames of 32 px or more a side, no frame or less than half
-        of them show the same lattice, or the frames have no field in common.
+        of them show the same lattice, no more than half of them show the same place
+        (`places.other_places`), or the frames have no field in common.
     """
     config = config or FrameConfig()
     stack = _checked(frames, config)
     count = len(stack)
-    alone = np.isin(np.arange(count), config.exclude)
+    words = _left_out_before(stack, config)
+    alone = np.array([text != "" for text in words])
     looked = np.flatnonzero(~alone)
     if len(looked) == 1:
-        return _single(stack, int(looked[0]), config)
+        return _single(stack, int(looked[0]), words)
     step = config.max_step_px or min(stack.shape[1:]) / 4
     coarse = coarse_shifts(
         stack[looked] if alone.any() else stack, step, subprogress(progress, 0, 0.4)
@@ -145,7 +149,8 @@ def register_frames(
     for sweep in range(REFINEMENTS):
         part = subprogress(progress, 0.4 + 0.1 * sweep, 0.5 + 0.1 * sweep)
         _refine(stack, used, used, shift, fits, None, part)
-    bad, reason = _judge(stack, fits, shift, alone, config)
+    bad, reason = _judge(stack, fits, shift, words, config)
+    _leave_out_other_places(stack, shift, bad, reason, config)
     if (used & bad).any():
         _refine(stack, used, ~bad, shift, fits, None, subprogress(progress, 0.6, 0.7))
     used = ~bad
@@ -194,7 +199,55 @@ def _checked(frames: FloatArray, config: FrameConfig) -> FloatArray:
     return stack
 
 
-def _single(stack: FloatArray, t: int, config: FrameConfig) -> FrameRegistration:
+def _left_out_before(stack: FloatArray, config: FrameConfig) -> list[str]:
+    """Why frames are not even looked at: by hand, or since they repeat another; else empty.
+
+    A repeated frame is no second exposure: the noise would be counted twice.
+    """
+    words: list[str] = []
+    first: dict[bytes, int] = {}
+    for t, frame in enumerate(stack):
+        if t in config.exclude:
+            words.append("left out by hand")
+            continue
+        known = first.setdefault(hashlib.blake2b(frame.tobytes()).digest(), t)
+        words.append("" if known == t or t in config.include else f"repeats frame {known}")
+    return words
+
+
+def _leave_out_other_places(
+    stack: FloatArray,
+    shift: FloatArray,
+    bad: BoolArray,
+    reason: list[str],
+    config: FrameConfig,
+) -> None:
+    """Leave out the few frames of other places; changes `bad` and `reason`.
+
+    Raises
+    ------
+    DefectStrainError
+        If no place has most of the frames.
+    """
+    places = other_places(stack, shift, ~bad)
+    if len(places) == 1:
+        return
+    if 2 * len(places[0]) <= sum(map(len, places)):
+        shown = " and ".join(str(place.tolist()) for place in places[:3])
+        raise DefectStrainError(
+            f"frames: got frames of {len(places)} different places (frames {shown}"
+            f"{', ...' if len(places) > 3 else ''}), expected one region: at no shift do their "
+            "defects agree better than by chance; take them as separate images, or exclude those "
+            "of elsewhere"
+        )
+    for t in map(int, np.concatenate(places[1:])):
+        kept = t in config.include or not config.leave_out_bad
+        bad[t] = not kept
+        text = "shows another place than most of the others" + (" (kept by hand)" if kept else "")
+        reason[t] = f"{reason[t]}; {text}" if reason[t] else text
+
+
+def _single(stack: FloatArray, t: int, words: list[str]) -> FrameRegistration:
     """One frame is its own sum."""
     count = len(stack)
     if np.ptp(stack[t]) == 0:
@@ -209,11 +262,11 @@ def _single(stack: FloatArray, t: int, config: FrameConfig) -> FrameRegistration
         region=(0, stack.shape[1], 0, stack.shape[2]),
         ambiguous=np.zeros(count, dtype=bool),
         bad=bad,
-        reason=tuple("left out by hand" if b else "" for b in bad),
+        reason=tuple(words),
         gain=np.where(bad, np.nan, 1.0),
         sharpness=np.where(bad, np.nan, 1.0),
         lines=None,
-        notes=(),
+        notes=tuple(_remarks(np.zeros(count, dtype=bool), bad, words)),
     )
 
 
@@ -251,23 +304,24 @@ def _judge(
     stack: FloatArray,
     fits: list[FrameFit | None],
     shift: FloatArray,
-    alone: BoolArray,
+    words: list[str],
     config: FrameConfig,
 ) -> tuple[BoolArray, list[str]]:
     """Frames to leave out, and why; by hand or by what they look like."""
+    alone = np.array([text != "" for text in words])
     looked = np.flatnonzero(~alone)
     saturated = np.array([_saturated(stack[t]) for t in looked])
-    found, words = find_bad_frames(
+    found, what = find_bad_frames(
         [fits[t] for t in looked], shift[looked], stack.shape[1:], saturated
     )
-    bad, reason = alone.copy(), ["left out by hand" if a else "" for a in alone]
+    bad, reason = alone.copy(), list(words)
     lost = [t for t in config.include if fits[t] is None]
     if lost:
         raise DefectStrainError(
             f"frames: frame(s) {lost} are to be included, but show nothing of what the others "
             "show; take them off the list"
         )
-    for t, b, text in zip(looked, found, words, strict=True):
+    for t, b, text in zip(looked, found, what, strict=True):
         reason[t] = text
         kept = t in config.include or (not config.leave_out_bad and fits[t] is not None)
         bad[t] = b and not kept

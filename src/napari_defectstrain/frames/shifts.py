@@ -69,7 +69,7 @@ def coarse_shifts(
     spectra = Spectra(stack)
     count = len(stack)
     edges = []
-    pairs = list(_pairs(count))
+    pairs = list(pairs_of(count))
     for n, (i, j) in enumerate(pairs):
         if n % 8 == 0:
             progress(0.5 * n / len(pairs), f"comparing frames {i + 1} and {j + 1}")
@@ -138,7 +138,8 @@ def _recheck(
             return
 
 
-def _pairs(count: int) -> Iterator[tuple[int, int]]:
+def pairs_of(count: int) -> Iterator[tuple[int, int]]:
+    """Pairs of frames that are compared: all up to `ALL_PAIRS` frames, else at several lags."""
     lags = list(range(1, count))
     if count > ALL_PAIRS:
         lags = [3**k for k in range(6) if 3**k < count]

@@ -139,13 +139,13 @@ def _check_dataset(dataset: h5py.Dataset, path: Path) -> None:
     _check_units(dataset)
     if dataset.shape is None:
         return
-    if dataset.nbytes > HDF5_SMALL:
-        stored = dataset.id.get_storage_size()
-        check_size(dataset.shape, dataset.dtype, stored, path.name, DEFLATE_EXPANSION)
     if dataset.chunks is not None:
         sides = zip(dataset.shape, dataset.chunks, strict=True)
         if np.prod([-(-n // max(chunk, 1)) for n, chunk in sides], dtype=float) > HDF5_CHUNKS:
             raise DamagedFile(f"the dataset {dataset.name} in chunks of {dataset.chunks}")
+    if dataset.nbytes > HDF5_SMALL:
+        stored = dataset.id.get_storage_size()
+        check_size(dataset.shape, dataset.dtype, stored, path.name, DEFLATE_EXPANSION)
 
 
 def _check_units(entry: h5py.Dataset | h5py.Group) -> None:

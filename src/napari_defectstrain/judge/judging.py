@@ -11,7 +11,7 @@ import numpy as np
 from ..config import Between, Config
 from ..materials import ROLES, Material
 from ..progress import subprogress
-from ..simulate import nominal_weights
+from ..simulate import ELEMENTS, nominal_weights
 from ..types import (
     BoolArray,
     CalibratedImage,
@@ -33,6 +33,8 @@ _TYPICAL_WEIGHT = 0.72
 _SIGMA = 0.18
 """Width of a column in lattice constants, where the profile starts: the sampling follows it."""
 _LEAST_CHALCOGEN = 30
+_UNKNOWN_SPREAD = (0.045, 0.03, 0.1, 0.6)
+"""Ties of the means where nothing is known of how heavy the substituent is."""
 _RIM = 0.9
 """Lattice constants from the border within which columns aren't judged: they lie in the light of
 columns outside, of which nothing is known."""
@@ -78,7 +80,9 @@ class Judgement:
 
 
 def class_prior(material: Material) -> ClassPrior:
-    """What cross sections say of a material's classes."""
+    """What cross sections say of a material's classes, as far as they are known."""
+    if not {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS):
+        return ClassPrior(heavier=1.0, spread=_UNKNOWN_SPREAD)
     weights = nominal_weights(material)
     return ClassPrior(heavier=weights[ROLES.index("Y2")] / weights[ROLES.index("X2")])
 

@@ -17,8 +17,8 @@ import numpy as np
 from .. import __version__
 from ..crystal.region_files import write_regions
 from ..io.files import atomic_path, sites_table, write_json, write_table, write_tiff
-from ..pipeline.chain import ClassMeasurement, RunResult
-from ..types import STRAIN_COMPONENTS, DefectStrainError, StrainField
+from ..pipeline.chain import RunResult
+from ..types import STRAIN_COMPONENTS, ClassAverage, DefectStrainError, StrainField
 from .tables import (
     a_ref_pm,
     budget_table,
@@ -159,7 +159,9 @@ def write_measurements(result: RunResult, out_dir: Path) -> list[Path]:
         files.append(out_dir / name)
         write_table(files[-1], table)
     for name, measurement in measured.items():
-        files += _write_class(result, name, measurement, out_dir)
+        files += _write_class(result, name, measurement.average, measurement.strain, out_dir)
+    for name, average in result.unmeasured.items():
+        files += _write_class(result, name, average, None, out_dir)
     for name, figure in _measurement_figures(result).items():
         files.append(out_dir / FIGURES / f"{name}.png")
         _write_figure(figure, files[-1])
@@ -215,9 +217,12 @@ def provenance(result: RunResult) -> dict[str, Any]:
 
 
 def _write_class(
-    result: RunResult, name: str, measurement: ClassMeasurement, out_dir: Path
+    result: RunResult,
+    name: str,
+    average: ClassAverage,
+    strain: StrainField | None,
+    out_dir: Path,
 ) -> list[Path]:
-    average = measurement.average
     centre = (average.mean.shape[0] - 1) / 2
     metadata = {
         **provenance(result),
@@ -234,8 +239,8 @@ def _write_class(
     }
     files = [out_dir / f"average_{name}.tif"]
     write_tiff(files[0], average.mean.astype(np.float32), average.step_pm, metadata)
-    if measurement.strain is not None:
-        files += _write_strain(measurement.strain, metadata, out_dir)
+    if strain is not None:
+        files += _write_strain(strain, metadata, out_dir)
     return files
 
 
@@ -267,7 +272,7 @@ def _measurement_figures(result: RunResult) -> dict[str, Figure]:
     measured = result.measurements
     displacements = {n: m.displacement for n, m in measured.items() if m.displacement is not None}
     strains = {n: m.strain for n, m in measured.items() if m.strain is not None}
-    averages = {n: m.average for n, m in measured.items()}
+    averages = {n: m.average for n, m in measured.items()} | result.unmeasured
     drawn = {
         "averages": figures.averages_figure(result.stacks, averages),
         "spacings": figures_precision.spacing_figure(

@@ -13,12 +13,16 @@ import pandas as pd
 from ..averages.patches import lattice_table
 from ..averages.purity import purity_text
 from ..frames.drift import drift_of
-from ..pipeline.runs import ClassMeasurement, RunResult
+from ..pipeline.runs import MIN_MEASURED, ClassMeasurement, RunResult
 from ..precision.budget_parts import few_windows_factor
+from ..styles import error_text, with_error
 from ..types import FloatArray
 
 TARGET_PM = 0.3
 """The precision that ``windows_needed`` is told for [pm]: the paper's of the perfect lattice."""
+
+
+TOO_FEW = f"not measured: fewer than {MIN_MEASURED} windows"
 
 
 def a_ref_pm(result: RunResult) -> float | None:
@@ -35,8 +39,9 @@ def a_ref_pm(result: RunResult) -> float | None:
 def spacings_table(result: RunResult) -> pd.DataFrame:
     """The columns of ``spacings.csv``: one row a class, strains as fractions against X2.
 
-    Last come ``expected_<class>``: expected fraction of the windows of each class, empty where
-    the stacks don't say.
+    Classes of fewer than three windows are averaged, not measured: only their counts and purity
+    are there. Last come ``expected_<class>``: expected fraction of the windows of each class,
+    empty where the stacks don't say.
     """
     columns = [
         "n",
@@ -60,6 +65,13 @@ def spacings_table(result: RunResult) -> pd.DataFrame:
         row |= {c: getattr(measurement.spacing, c) for c in columns}
         row |= {"a_ref_pm": base, **_errors(measurement, name == result.material.class_names[1])}
         row |= _windows_needed(measurement)
+        if average.contaminants:
+            shares = {name: average.purity, **average.contaminants}
+            row |= {expected[other]: share for other, share in shares.items()}
+        rows.append(row)
+    for name, average in result.unmeasured.items():
+        row = {"class": name, "n": average.n, "n_excluded": average.n_excluded}
+        row |= {"purity": average.purity, "a_ref_pm": base}
         if average.contaminants:
             shares = {name: average.purity, **average.contaminants}
             row |= {expected[other]: share for other, share in shares.items()}
@@ -231,15 +243,18 @@ def summary(result: RunResult) -> str:
     ]
     for name, measurement in result.measurements.items():
         s, budget = measurement.spacing, measurement.budget
-        spacing = f"{s.spacing_pm:.2f} ± {s.precision_pm:.2f}"
-        strain = f"{100 * s.strain:+.2f} ± {100 * s.strain_total_std:.2f}"
+        spacing = with_error(s.spacing_pm, s.precision_pm)
+        strain = with_error(100 * s.strain, 100 * s.strain_total_std, "+.2f")
         if budget is not None:
             errors = (100 * budget.sigma_stat, 100 * budget.strain_systematic)
-            strain = f"{100 * s.strain:+.2f} ± {errors[0]:.2f} ± {errors[1]:.2f}"
+            strain = f"{with_error(100 * s.strain, errors[0], '+.2f')} {error_text(errors[1])}"
         if name == result.material.class_names[1]:
             strain = "reference"
         pure = purity_text(s.purity, measurement.average.contaminants)
         lines.append(f"{name:>6} {s.n:>5}  {spacing:>20}  {strain:>24}  {pure}")
+    for name, average in result.unmeasured.items():
+        pure = purity_text(average.purity, average.contaminants)
+        lines.append(f"{name:>6} {average.n:>5}  {TOO_FEW:>46}  {pure}")
     base = a_ref_pm(result)
     if base is not None:
         lines.append(f"strain relative to the defect-free average, a_ref = {base:.2f} pm")

@@ -19,5 +19,6 @@ from .loading import CALIBRATION_TOLERANCE as CALIBRATION_TOLERANCE
 from .loading import PIXEL_SIZE_BY_LATTICE as PIXEL_SIZE_BY_LATTICE
 from .loading import load_images as load_images
 from .loading import sum_frames as sum_frames
+from .measurement_cache import MeasurementCache as MeasurementCache
 from .runs import ClassMeasurement as ClassMeasurement
 from .runs import RunConfig as RunConfig

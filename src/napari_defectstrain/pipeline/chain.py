@@ -16,6 +16,13 @@ import numpy as np
 
 from ..averages.average import stack_classes
 from ..averages.patches import lattice_constant
+from ..crystal.overlaps import (
+    Overlap,
+    counted_columns,
+    counted_regions,
+    find_overlaps,
+    overlap_warnings,
+)
 from ..crystal.populations import usable_populations
 from ..crystal.region_search import divide_images
 from ..crystal.regions import Regions, check_regions, region_summary
@@ -34,7 +41,7 @@ from .loading import (
     load_images,
 )
 from .placement import place_sites
-from .runs import ClassMeasurement, RunConfig, RunResult
+from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
     "CALIBRATION_TOLERANCE",
@@ -58,6 +65,20 @@ if TYPE_CHECKING:  # torch comes along only when something is detected
 
 _FINDING_SHARE = 0.4
 """Of the time that detection takes where it is judged."""
+
+
+def check_weights(config: RunConfig) -> None:
+    """See, before any work, that there are weights for the material.
+
+    Raises
+    ------
+    DefectStrainError
+        If none are given and none are bundled.
+    """
+    from ..detect.network.bundled import bundled_weights
+
+    if not config.detect.weights:
+        bundled_weights(get_material(config.material).label)
 
 
 def detect_images(
@@ -134,6 +155,7 @@ def average_classes(
     progress: Progress = no_progress,
     regions: Sequence[Regions | None] | None = None,
     overconfidence: Sequence[float] | None = None,
+    overlaps: Sequence[Overlap] | None = None,
 ) -> dict[str, ClassStack]:
     """Stack the windows around the isolated columns of each class, in the lattice frame.
 
@@ -150,6 +172,9 @@ def average_classes(
         Of each image: every window lies in one domain. An image without them is taken as one.
     overconfidence : sequence of float, optional
         Of the detector, by role (`Detection.overconfidence`): enters the expected purity.
+    overlaps : sequence of Overlap, optional
+        Which images show the same place; looked for if they aren't given. Windows of a place that
+        an earlier image shows are none: they would not be independent.
 
     Returns
     -------
@@ -170,8 +195,11 @@ def average_classes(
     images = [check_pixels(image)[0] for image in images]
     a_pm = lattice_constant(images, sites, get_material(config.material).lattice_pm, regions)
     rng, _ = np.random.default_rng(config.seed).spawn(2)
+    if overlaps is None:
+        overlaps = find_overlaps(images, sites)
+    counted = counted_columns(images, sites, overlaps) if overlaps else None
     return stack_classes(
-        images, sites, config.average, a_pm, rng, progress, regions, overconfidence
+        images, sites, config.average, a_pm, rng, progress, regions, overconfidence, counted
     )
 
 
@@ -201,7 +229,9 @@ def detect(
     """
     clock = _Clock()
     material = get_material(config.material)
-    if sites is not None and len(images) != len(sites):
+    if sites is None:
+        check_weights(config)
+    elif len(images) != len(sites):
         raise DefectStrainError(
             f"sites: got {len(sites)} tables for {len(images)} images, expected one each"
         )
@@ -238,14 +268,19 @@ def detect(
         sites = sites if weights is None else kept  # given columns are as the user wants them
     for image, divided in zip(calibrated, known, strict=True):
         warnings += region_summary(image.name, divided)
+    with clock.stage("overlaps"):
+        overlaps = find_overlaps(calibrated, sites)
+    warnings += overlap_warnings(calibrated, overlaps)
+    once = counted_regions(calibrated, sites, known, overlaps)
     return RunResult(
         config=config,
         images=tuple(calibrated),
         sites=tuple(sites),
-        populations=usable_populations(calibrated, sites, known, material.class_names),
+        populations=usable_populations(calibrated, sites, once, material.class_names),
         weights_sha256=weights,
         regions=tuple(known),
         overconfidence=overconfidence,
+        overlaps=overlaps,
         seconds=clock.seconds,
         warnings=tuple(dict.fromkeys(warnings)),
     )
@@ -285,7 +320,13 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
         part = subprogress(progress, 0.0, 0.3)
         regions = found.regions or None
         stacks = average_classes(
-            found.images, found.sites, config, part, regions, found.overconfidence or None
+            found.images,
+            found.sites,
+            config,
+            part,
+            regions,
+            found.overconfidence or None,
+            found.overlaps,
         )
     with clock.stage("measure"):
         measurements = measure_classes(stacks, config, subprogress(progress, 0.3, 1.0))
@@ -306,9 +347,12 @@ def _warnings_of(material: Material, stacks: Mapping[str, ClassStack]) -> tuple[
     for name, n in counts.items():
         if n == 0:
             warnings.append(f"{name}: no isolated column away from the edges: not measured")
-        elif n == 1:
-            warnings.append(f"{name}: only one window: measured without a precision")
-    if not any(counts.values()):
+        elif n < MIN_MEASURED:
+            counted = "only one window" if n == 1 else f"only {n} windows"
+            warnings.append(
+                f"{name}: {counted}: averaged and shown, not measured (that takes {MIN_MEASURED})"
+            )
+    if all(n < MIN_MEASURED for n in counts.values()):
         warnings.append("no defect could be measured, only the defect-free lattice")
     return tuple(warnings)
 

@@ -19,7 +19,7 @@ from ..progress import subprogress
 from ..strain.displacement import displacement_field
 from ..strain.field import strain_field
 from ..types import ClassStack, DefectStrainError, Progress, no_progress
-from .runs import ClassMeasurement, RunConfig
+from .runs import MIN_MEASURED, ClassMeasurement, RunConfig
 
 
 def measure_spacings(
@@ -37,17 +37,18 @@ def measure_spacings(
     Returns
     -------
     dict of class to ClassMeasurement
-        In the order of the material's classes; classes without a window are left out.
+        In the order of the material's classes; those of fewer than `MIN_MEASURED` windows are left
+        out: two windows can't tell a scatter, and one may be anything.
         Displacement and strain are None.
 
     Raises
     ------
     DefectStrainError
-        If there is no defect-free window.
+        If there are fewer defect-free windows than that.
     """
     reference = _reference_of(stacks, config)
     names = get_material(config.material).class_names
-    stacks = {name: stacks[name] for name in names if name in stacks and stacks[name].n}
+    stacks = {n: stacks[n] for n in names if n in stacks and stacks[n].n >= MIN_MEASURED}
     averages = {name: average_stack(stack) for name, stack in stacks.items()}
     found = measure_columns(stacks, averages, config.columns, subprogress(progress, 0.0, 0.7))
     columns, known = without_known_biases(
@@ -147,33 +148,52 @@ def measure_classes(
     Returns
     -------
     dict of class to ClassMeasurement
-        In the order of the material's classes; classes without a window are left out.
+        In the order of the material's classes; those of fewer than `MIN_MEASURED` windows are left
+        out: two windows can't tell a scatter, and one may be anything.
 
     Raises
     ------
     DefectStrainError
-        If there is no defect-free window.
+        If there are fewer defect-free windows than that.
     """
-    reference = _reference_of(stacks, config)
     measured = measure_spacings(stacks, config, subprogress(progress, 0.0, 0.8))
+    return add_strain(measured, config, subprogress(progress, 0.8, 1.0))
+
+
+def add_strain(
+    measured: Mapping[str, ClassMeasurement], config: RunConfig, progress: Progress = no_progress
+) -> dict[str, ClassMeasurement]:
+    """The second half of `measure_classes`: displacement and strain of what was fitted.
+
+    Parameters
+    ----------
+    measured : mapping of class to ClassMeasurement
+        From `measure_spacings`; not changed.
+    config : RunConfig
+    progress : Progress
+    """
+    reference = get_material(config.material).class_names[1]
     base = measured[reference].fits
-    for done, (name, found) in enumerate(measured.items()):
-        progress(0.8 + 0.2 * done / len(measured), f"strain of {name}")
+    found = dict(measured)
+    for done, (name, one) in enumerate(measured.items()):
+        progress(done / len(measured), f"strain of {name}")
         if name == reference:
             continue
-        displacement = displacement_field(found.fits, base)
+        displacement = displacement_field(one.fits, base)
         strain = strain_field(displacement, config.strain)
-        measured[name] = replace(found, displacement=displacement, strain=strain)
+        found[name] = replace(one, displacement=displacement, strain=strain)
     progress(1.0, "measured")
-    return measured
+    return found
 
 
 def _reference_of(stacks: Mapping[str, ClassStack], config: RunConfig) -> str:
     """Name of the defect-free class, of which there must be a window."""
     reference = get_material(config.material).class_names[1]
-    if reference not in stacks or stacks[reference].n == 0:
+    n = stacks[reference].n if reference in stacks else 0
+    if n < MIN_MEASURED:
         raise DefectStrainError(
-            f"measuring: got no window of {reference}, expected the defect-free class that the "
-            "others are measured against; average some defect-free windows"
+            f"measuring: got {n or 'no'} window{'s' * (n > 1)} of {reference}, expected at least "
+            f"{MIN_MEASURED} of the defect-free class that the others are measured against; "
+            "average some defect-free windows"
         )
     return reference

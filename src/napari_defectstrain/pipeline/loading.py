@@ -23,6 +23,7 @@ from ..io.files import read_images
 from ..io.pixels import CLIPPED, REPLACED, check_frames
 from ..materials import Material
 from ..progress import subprogress
+from ..styles import error_text
 from ..types import CalibratedImage, DefectStrainError, Progress, no_progress
 
 CALIBRATION_TOLERANCE = 0.02
@@ -203,7 +204,7 @@ def _calibrated(
 def _by_lattice(estimate: PixelSizeEstimate, material: Material) -> str:
     return (
         f"the lattice of {material.name} (a = {material.lattice_pm:g} pm) gives "
-        f"{estimate.pixel_size_pm:.4g} ± {estimate.sigma_pm:.1g} pm per pixel"
+        f"{estimate.pixel_size_pm:.4g} {error_text(estimate.sigma_pm, '.1g')} pm per pixel"
     )
 
 

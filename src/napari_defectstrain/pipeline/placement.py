@@ -172,7 +172,7 @@ class _Picture:
         fits.sort(key=lambda fit: -fit.agreement)
         best = fits[0]
         given = next((fit for fit in fits if _is_given(fit.placement)), None)
-        if given is not None and self._significance(best, given) < _CLEARLY:
+        if given is not None and not self._clearly_better(best, given):
             best = given
         self._refuse_unlike(best)
         self.agrees = True
@@ -229,6 +229,22 @@ class _Picture:
         found = map_coordinates(self.contrast, moved.T, order=1, mode="constant")
         norm = np.sqrt((found @ found) * (self.expected @ self.expected))
         return _Fit(float(found @ self.expected / norm) if norm > 0 else 0.0, placement, found)
+
+    def _clearly_better(self, other: _Fit, given: _Fit) -> bool:
+        """Whether another placement than the given is right, by its classes' brightness too.
+
+        What a material's classes should be like is known roughly. Where the table fits as it is,
+        another placement must also tell the classes better whatever their brightness.
+        """
+        if self._significance(other, given) < _CLEARLY:
+            return False
+        misfit = [self._from_class_means(fit) ** 2 for fit in (given, other)]
+        return given.agreement < MIN_AGREEMENT or _z(misfit[0] - misfit[1]) >= _CLEARLY
+
+    def _from_class_means(self, fit: _Fit) -> FloatArray:
+        number = np.maximum(np.bincount(self.classes), 1)
+        means = np.bincount(self.classes, weights=fit.found) / number
+        return np.asarray(fit.found - means[self.classes])
 
     def _significance(self, better: _Fit, worse: _Fit) -> float:
         """By how many standard errors the columns fit better in one way than in the other."""

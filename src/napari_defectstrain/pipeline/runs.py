@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 import pandas as pd
 
-from ..averages.average import AverageConfig
+from ..averages.average import AverageConfig, average_stack
 from ..columns.averages.measure import ColumnConfig, ColumnMeasurement
 from ..config import PIXEL_SIZE_PM, SEED, Between, Config
+from ..crystal.overlaps import Overlap
 from ..crystal.regions import RegionConfig, Regions
 from ..detect.network.config import DetectConfig
 from ..frames.register import FrameConfig
@@ -32,6 +34,9 @@ from ..types import (
     Sites,
     StrainField,
 )
+
+MIN_MEASURED = 3
+"""Windows that a class needs to be measured: two tell no scatter, and one may be anything."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,8 @@ class RunResult:
         Of each image.
     overconfidence : tuple of float
         Of the detector, see `Detection`; empty where the sites were given.
+    overlaps : tuple of Overlap
+        Images that show the same place, which counts once.
     stacks : mapping of class to ClassStack
     measurements : mapping of class to ClassMeasurement
         Empty, like `stacks`, before `measure`.
@@ -165,6 +172,7 @@ class RunResult:
     weights_sha256: str | None
     regions: tuple[Regions, ...] = ()
     overconfidence: tuple[float, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
     stacks: Mapping[str, ClassStack] = field(default_factory=dict)
     measurements: Mapping[str, ClassMeasurement] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -174,3 +182,13 @@ class RunResult:
     def material(self) -> Material:
         """The preset that the run used."""
         return get_material(self.config.material)
+
+    @property
+    def unmeasured(self) -> dict[str, ClassAverage]:
+        """Averages of the classes whose windows are too few to be measured, `MIN_MEASURED`."""
+        if not self.measurements:
+            return {}
+        names = [n for n in self.stacks if n not in self.measurements and self.stacks[n].n]
+        with warnings.catch_warnings():  # that one window has no standard error is said elsewhere
+            warnings.simplefilter("ignore", UserWarning)
+            return {name: average_stack(self.stacks[name]) for name in names}

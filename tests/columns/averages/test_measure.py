@@ -14,6 +14,7 @@ from napari_defectstrain.columns.averages.crowded import (
     jacobian,
     predict,
     profile_jacobian,
+    solve_normal,
 )
 from napari_defectstrain.columns.averages.joint import (
     FULL_BLUR,
@@ -29,6 +30,7 @@ from napari_defectstrain.columns.averages.measure import (
     influence,
     measure_columns,
 )
+from napari_defectstrain.columns.averages.single import fit_single_gaussians
 from napari_defectstrain.crystal.lattice import ideal_sites
 from napari_defectstrain.types import ClassStack, ColumnFits, DefectStrainError
 
@@ -248,6 +250,65 @@ def test_a_column_far_from_its_site_is_flagged() -> None:
     above = int(np.argmin(np.linalg.norm(found.site_pm - [A, A / np.sqrt(3)], axis=1)))
     assert found.flag[above] == FLAGS["overlapping"]
     assert np.isfinite(found.position_pm[above]).all()
+
+
+def test_a_column_that_has_left_the_pixels_is_dropped() -> None:
+    geometry, truth, profile = small_model(np.random.default_rng(3))
+    data = predict(geometry, truth, profile)
+    position = truth.position_pm.copy()
+    position[4] = (9000.0, -9000.0)  # no pixel follows it
+    rows = jacobian(geometry, replace(truth, position_pm=position), profile, FULL_BLUR)
+    lost = ~rows.any(axis=1)
+    assert lost.sum() == 3  # x, y and weight
+    inverse = solve_normal(rows @ rows.T, np.eye(len(rows)))
+    assert np.isfinite(inverse).all()
+    assert not inverse[lost].any()
+    kept = rows[~lost]
+    alone = solve_normal(kept @ kept.T, np.eye(len(kept)))
+    np.testing.assert_allclose(inverse[np.ix_(~lost, ~lost)], alone, rtol=1e-9, atol=0)
+    fit = fit_jointly(
+        geometry,
+        {"SV": Target(data, 1, 0.0, FULL_BLUR)},
+        {"SV": replace(truth, position_pm=position)},
+        profile,
+        np.arange(0),
+        0.3,
+        1e-3,
+        5,
+    )
+    assert np.isfinite(fit.states["SV"].position_pm).all()
+    assert not np.diag(fit.linearised["SV"].inverse)[np.flatnonzero(lost)].any()
+
+
+@pytest.mark.parametrize("rounding", [0.0, 1e-9])
+def test_columns_that_have_merged_share_what_is_there(rounding: float) -> None:
+    rows = np.random.default_rng(0).normal(size=(4, 50))
+    rows[3] = rows[2]
+    normal = rows @ rows.T
+    normal[[2, 3], [3, 2]] *= 1.0 + rounding
+    data = rows[0] + 2.0 * rows[2]
+    assert np.allclose(solve_normal(normal, rows @ data) @ rows, data, rtol=0, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("model", ["profile", "gaussians", "gaussian"])
+def test_one_window_of_noise_ends_in_flags(model: str) -> None:
+    rng = np.random.default_rng(5)
+    perfect = average("2Se", exact.average_image("2Se", 61))
+    noise = average("DV", rng.normal(0.3, 2.0, (61, 61)), n=1)
+    found = fit_columns({"2Se": perfect, "DV": noise}, ColumnConfig(model=model))["DV"].fits
+    bad = (found.flag & ~FLAGS["overlapping"]) != 0
+    assert bad.any()
+    assert np.isnan(found.position_pm[bad]).all()
+    assert np.isfinite(found.position_pm[~bad]).all()
+
+
+def test_single_gaussians_beyond_the_pixels_have_no_position() -> None:
+    image = exact.average_image("2Se", 61)
+    site = np.array([[0.0, 0.0], [9000.0, 0.0], [30 * STEP, 30 * STEP]])
+    found = fit_single_gaussians(image, STEP, site, 80.0, 55.0)
+    assert found.converged.tolist() == [True, False, False]
+    assert np.isfinite(found.position_pm).all(axis=1).tolist() == [True, False, False]
 
 
 def test_bad_averages_are_refused() -> None:

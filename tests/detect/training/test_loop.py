@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from napari_defectstrain.cli.main import main
+from napari_defectstrain.detect.network import weights_file
+from napari_defectstrain.detect.network.bundled import bundled_materials, bundled_weights
 from napari_defectstrain.detect.network.calibration import Calibration
 from napari_defectstrain.detect.network.condition import N_CONDITIONS, material_condition
 from napari_defectstrain.detect.network.config import NetworkConfig, TrainConfig
 from napari_defectstrain.detect.network.network import ResUNet
 from napari_defectstrain.detect.network.weights_file import (
-    bundled_weights,
     load_weights,
     save_weights,
 )
@@ -26,6 +27,7 @@ from napari_defectstrain.detect.training.loop import (
     learning_rate,
     train,
 )
+from napari_defectstrain.detect.training.resuming import checkpoint_of, stopped_training
 from napari_defectstrain.detect.training.windows import draw_window
 from napari_defectstrain.materials import ROLES
 from napari_defectstrain.simulate.conditions import Conditions
@@ -228,6 +230,7 @@ def test_the_bundled_weights_serve_the_family() -> None:
         assert loaded.record[-1]["step"] > 1000
     with pytest.raises(DefectStrainError, match="no weights are bundled for WTe2"):
         bundled_weights("WTe2")
+    assert bundled_materials() == ("MoS2", "MoSe2", "WS2", "WSe2")
 
 
 def test_train_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,3 +249,100 @@ def test_train_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture
     ):
         assert main(["train", *arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+def resealed(path: Path, change: str, value: object) -> None:
+    """Put a wrong value into a weights file and give it the hash that belongs to it."""
+    tensors, metadata = weights_file._read(path)
+    settings = {name: json.loads(metadata[name]) for name in ("config", "record", "calibration")}
+    if change in tensors:
+        tensors[change] = torch.full_like(tensors[change], float("nan"))
+    elif change == "head":
+        tensors["head.weight"] = torch.zeros(3, 3, 1, 1)
+    elif change == "missing":
+        del tensors["head.bias"]
+    elif change != "text":
+        *groups, last = change.split(".")
+        place = settings
+        for name in groups:
+            place = place[name]
+        place[last] = value
+    texts = {name: json.dumps(content) for name, content in settings.items()}
+    if change == "text":
+        texts["config"] = "{"
+    sha256 = weights_file.content_sha256(tensors, "".join(texts.values()))
+    path.write_bytes(weights_file.save_bytes(tensors, {**metadata, **texts, "sha256": sha256}))
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("config", []),
+        ("config", None),
+        ("config.network.features", [10**9, 10**9]),
+        ("config.network.features", [8] * 1000),
+        ("config.network.features", "abc"),
+        ("config.network.features", []),
+        ("config.network", 3),
+        ("config.conditions.materials", 7),
+        ("config.steps", "many"),
+        ("record", 5),
+        ("record", [1, 2]),
+        ("calibration", {"slope": [1]}),
+        ("calibration.slope", [0.0]),
+        ("calibration.offset", ["a"] * 7),
+        ("calibration.overconfidence", [float("nan")] * 7),
+        ("head.bias", None),
+        ("head", None),
+        ("missing", None),
+        ("text", None),
+    ],
+)
+def test_weights_with_a_right_hash_and_wrong_contents_are_refused(
+    change: str, value: object, tmp_path: Path
+) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(path, ResUNet(SMALL), TINY, [{"step": 1.0}], Calibration.none())
+    resealed(path, change, value)
+    with pytest.raises(DefectStrainError, match=r"w\.safetensors holds settings or tensors"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": -1},
+        {"step": "3"},
+        {"seconds": float("nan")},
+        {"seconds": None},
+        {"record": [1]},
+        {"record": "abc"},
+        {"config": 7},
+        {"config": {"steps": "many"}},
+        {"network": []},
+    ],
+)
+def test_checkpoints_of_wrong_contents_are_refused(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    out = tmp_path / "w.safetensors"
+    good = {"config": TINY.to_dict(), "network": {}, "optimiser": {}, "step": 1, "seconds": 1.0}
+    torch.save({**good, "record": [], **change}, checkpoint_of(out))
+    with pytest.raises(DefectStrainError, match="is no checkpoint of a training|another version"):
+        stopped_training(out)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "w.safetensors"
+    state = {"config": TINY.to_dict(), "network": {"a": torch.zeros(1)}, "optimiser": {}}
+    torch.save({**state, "step": 1, "seconds": 1.0, "record": []}, checkpoint_of(out))
+    with pytest.raises(DefectStrainError, match="holds a network of another shape"):
+        train(TINY, out)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no zip", b"\x80\x04."])
+def test_damaged_checkpoints_are_one_line(content: bytes, tmp_path: Path) -> None:
+    out = tmp_path / "w.safetensors"
+    checkpoint_of(out).write_bytes(content)
+    with pytest.raises(DefectStrainError, match="is no checkpoint of a training"):
+        stopped_training(out)

@@ -210,7 +210,6 @@ def test_nothing_to_average_is_said(qtbot, monkeypatch):
     run(qtbot, widget)
     assert "no detections" in shown[0]
     detect(viewer, qtbot, monkeypatch, 1)
-    viewer.layers["region 1 · sites"].locked = False
     viewer.layers.remove("region 1 · sites")
     run(qtbot, widget)
     assert "detect again" in shown[1]

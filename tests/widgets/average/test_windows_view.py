@@ -16,6 +16,7 @@ from napari_defectstrain.types import DefectStrainError
 from napari_defectstrain.widgets.average import measuring
 from napari_defectstrain.widgets.average.results_panel import MEASUREMENT, PLOTS, WINDOWS
 from napari_defectstrain.widgets.average.widget import AverageWidget
+from napari_defectstrain.widgets.base.docking import dock_of
 from napari_defectstrain.widgets.detect.widget import DetectWidget
 from napari_defectstrain.widgets.layers.averages import CUT, STACK, runs
 from napari_defectstrain.widgets.layers.editing import editor_of
@@ -50,7 +51,8 @@ def detected(viewer, qtbot, monkeypatch, *seeds):
 
 def averager(viewer, qtbot, measure=False):
     widget = AverageWidget(viewer)
-    qtbot.addWidget(widget)
+    if not hasattr(viewer, "window"):  # else it goes with its dock
+        qtbot.addWidget(widget)
     widget.windows.references.setValue(30)
     widget.windows.window.setValue(2.0)
     widget.windows.shells.setCurrentIndex(1)
@@ -141,7 +143,7 @@ def test_windows_are_left_out_and_put_back_by_hand(one, qtbot, monkeypatch):
     layer = of_class(viewer, "average", "SV")
     before, n = layer.data.copy(), note(layer)["n"]
     assert view.model.rowCount() == len(layer.metadata[STACK].included)
-    distances = [float(view.model.item(i).text()) for i in range(view.model.rowCount())]
+    distances = [float(view.model.index(i, 0).data()) for i in range(view.model.rowCount())]
     assert distances == sorted(distances, reverse=True)
 
     choose(view, 0)
@@ -431,7 +433,7 @@ def test_the_panel_opens_below_and_comes_back_when_it_was_closed(
     viewer.dims.set_point(0, 1)
     assert panel.windows.selected() == [1]
 
-    viewer.window.remove_dock_widget(panel)
+    viewer.window.remove_dock_widget(dock_of(panel))
     assert not panel.isVisible()
     widget.plots_button.click()
     assert panel.spacings.isVisible()

@@ -27,7 +27,7 @@ from napari_defectstrain.io.files import read_sites
 from napari_defectstrain.types import Cancelled
 from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.base import forms
-from napari_defectstrain.widgets.detect import edit_panel
+from napari_defectstrain.widgets.detect import edit_panel, population_files
 from napari_defectstrain.widgets.detect import widget as detect_module
 from napari_defectstrain.widgets.detect.calibrator import KEEP_PRESENT, USE_LATTICE
 from napari_defectstrain.widgets.detect.widget import (
@@ -281,7 +281,7 @@ def test_an_image_without_calibration_is_calibrated_by_its_lattice(qtbot, monkey
     # the simulated lattice has a = 330 pm; 1 % is the spread of such estimates on small fields
     assert pixel_size_pm(image) == pytest.approx(PIXEL_PM, rel=0.01)
     assert pixel_size_pm(viewer.layers["region · defects"]) == pixel_size_pm(image)
-    assert "lattice" in widget.calibration.text()
+    assert "lattice" in widget.pixel_size.origin.text()
 
 
 @pytest.mark.parametrize(("reply", "size"), [(USE_LATTICE, PIXEL_PM), (KEEP_PRESENT, 22.0)])
@@ -496,7 +496,7 @@ def test_an_image_without_defects_says_so(qtbot, monkeypatch):
 def test_keys_and_buttons_without_a_detection_only_say_what_is_missing(qtbot, monkeypatch):
     said = []
     monkeypatch.setattr(edit_panel, "show_info", said.append)
-    monkeypatch.setattr(edit_panel, "show_warning", said.append)
+    monkeypatch.setattr(population_files, "show_warning", said.append)
     widget = DetectWidget(ViewerModel())
     qtbot.addWidget(widget)
     widget.edit.relabel(0)

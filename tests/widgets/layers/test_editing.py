@@ -1,12 +1,15 @@
 """Editing a defects layer as napari does it, without a window: undo, redo, manual marks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 from numpy.testing import assert_allclose, assert_array_equal
 
-from napari_defectstrain.types import Sites
-from napari_defectstrain.widgets.layers.editing import UNDO_STEPS, editor_of
+from napari_defectstrain.types import DefectStrainError, Sites
+from napari_defectstrain.widgets.layers import editing
+from napari_defectstrain.widgets.layers.editing import UNDO_STEPS, column_near, editor_of
 from napari_defectstrain.widgets.layers.sites import (
     add_detection,
     calibrate,
@@ -63,7 +66,7 @@ def test_a_detection_makes_two_layers_where_the_image_is(layers):
     image, sites, defects = layers
     assert (sites.name, defects.name) == ("region · sites", "region · defects")
     assert not sites.visible
-    assert bool(sites.locked)
+    assert not sites.editable
     assert len(sites.data) == 9
     assert classes(defects) == ["SV", "SeTe", "DV", "2Te"]
     for layer in (sites, defects):
@@ -289,3 +292,178 @@ def test_calibrating_takes_the_companions_along(viewer):
 def test_pixel_size_knows_units(viewer):
     image = viewer.add_image(np.zeros((8, 8)), scale=(0.02, 0.02), units=("nm", "nm"))
     assert pixel_size_pm(image) == pytest.approx(20.0)
+
+
+# ------------------------------------------------------------------ classes that are none
+
+
+@pytest.fixture
+def complaints(monkeypatch):
+    shown = []
+    monkeypatch.setattr(editing, "show_error", shown.append)
+    monkeypatch.setattr(editing, "show_info", shown.append)
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("bad", "word"),
+    [("vacancy", "'vacancy'"), (np.nan, "no class"), (None, "no class"), ("", "''"), ("W", "'W'")],
+)
+@pytest.mark.parametrize("categories", [True, False])
+def test_a_class_that_is_none_is_refused_and_taken_back(layers, complaints, bad, word, categories):
+    _, sites, defects = layers
+    editor = editor_of(defects)
+    editor.relabel("2Te", [0])
+    features = defects.features.copy()
+    names = features["class"].astype(object)
+    names[1] = bad
+    features["class"] = names.astype("category") if categories else names
+    defects.features = features
+    assert classes(defects) == ["2Te", "SeTe", "DV", "2Te"]
+    assert list(defects.features["class"].cat.categories) == list(NAMES[1:])
+    assert len(complaints) == 1
+    assert f"got {word} for 1 point, expected one of 2Se, SeTe" in complaints[0]
+    assert_array_equal(sites_from_layers(sites, defects).class_index, [0, 3, 0, 1, 2, 0, 5, 3, 0])
+    editor.undo()
+    assert classes(defects) == ["SV", "SeTe", "DV", "2Te"]
+
+
+def test_a_class_taken_away_in_place_is_noticed_when_it_is_read(layers, complaints):
+    """Nothing tells of it; the class other, the last one, must not come of it."""
+    _, sites, defects = layers
+    editor = editor_of(defects)
+    defects.features.loc[1, "class"] = np.nan
+    with pytest.raises(DefectStrainError, match=r"got the class nan of point 1, expected one of"):
+        sites_from_layers(sites, defects)
+    assert not editor.check()
+    assert classes(defects) == ["SV", "SeTe", "DV", "2Te"]
+
+
+def test_missing_features_are_refused(layers, complaints):
+    defects = layers[2]
+    editor_of(defects)
+    defects.features = defects.features.drop(columns="class")
+    assert classes(defects) == ["SV", "SeTe", "DV", "2Te"]
+    assert "got features without class" in complaints[0]
+
+
+def test_classes_given_as_plain_texts_are_taken(layers, complaints):
+    defects = layers[2]
+    editor_of(defects)
+    features = defects.features.copy()
+    features["class"] = ["DV", "SeTe", "DV", "2Te"]
+    defects.features = features
+    assert classes(defects) == ["DV", "SeTe", "DV", "2Te"]
+    assert list(defects.features["source"]) == ["manual", "model", "model", "model"]
+    assert list(defects.features["class"].cat.categories) == list(NAMES[1:])
+    assert complaints == []
+
+
+# ------------------------------------------------------------------ new points belong to columns
+
+
+def snapping(viewer, defects):
+    editor = editor_of(defects)
+    editor.snap_by(lambda *point: column_near(viewer, defects, *point))
+    return editor
+
+
+def test_a_new_point_snaps_to_the_nearest_column(viewer, layers, complaints):
+    _, sites, defects = layers
+    snapping(viewer, defects)
+    defects.add([17.5, 7.0])
+    assert_allclose(defects.data[-1], [15.0, 5.0])
+    got = sites_from_layers(sites, defects)
+    assert_allclose(got.position_px, sites.data)
+    assert got.class_name[3] == "SV"
+    assert defects.selected_data == {4}
+
+
+def test_a_new_point_on_a_column_that_has_one_relabels_it(viewer, layers, complaints):
+    _, sites, defects = layers
+    editor = snapping(viewer, defects)
+    editor.choose_class("DV")
+    defects.add([6.0, 16.5])  # there is SV at (5, 15)
+    assert len(defects.data) == 4
+    assert classes(defects) == ["DV", "SeTe", "DV", "2Te"]
+    assert list(defects.features["source"]) == ["manual", "model", "model", "model"]
+    assert complaints == ["There is a point of SV at this column already: it is DV now"]
+    defects.add([5.0, 15.0])
+    assert len(defects.data) == 4
+    assert complaints[1] == "There is a point of DV at this column already"
+    assert editor.undo()
+    assert classes(defects) == ["SV", "SeTe", "DV", "2Te"]
+    assert not editor.can_undo  # the point that was there already was no change
+    assert (sites_from_layers(sites, defects).class_index != 0).sum() == 5
+
+
+def test_several_new_points_of_one_column_are_one(viewer, layers, complaints):
+    _, _, defects = layers
+    snapping(viewer, defects)
+    defects.add([[14.0, 5.0], [16.0, 5.5], [25.0, 26.0]])
+    assert_allclose(defects.data[4:], [[15.0, 5.0], [25.0, 25.0]])
+
+
+def test_points_of_other_planes_are_of_other_columns(viewer, complaints):
+    stack = viewer.add_image(np.zeros((2, 30, 30)), name="stack")
+    planes = [a_grid([0, 4, 0, 1]), a_grid([0, 1, 0, 2])]
+    _, defects = add_detection(viewer, stack, planes, provenance("defects", {}))
+    snapping(viewer, defects)
+    defects.add([1.0, 6.0, 14.0])  # SV of the other plane lies there
+    assert_allclose(defects.data[-1], [1.0, 5.0, 15.0])
+    assert complaints == []
+
+
+def test_without_a_column_the_brightest_place_is_taken(viewer, complaints):
+    y, x = np.mgrid[:40, :40]
+    picture = np.exp(-((y - 31.0) ** 2 + (x - 33.0) ** 2) / 8.0)
+    image = viewer.add_image(picture, name="region", **PLACE)
+    metadata = provenance("defects", {"material": "WSe2"})
+    _, defects = add_detection(viewer, image, [a_grid([0, 4, 0, 1])], metadata)
+    snapping(viewer, defects)
+    defects.add([30.0, 34.0])
+    assert_allclose(defects.data[-1], [31.0, 33.0])
+    defects.add([20.0, 38.0])  # nothing there; its surroundings are brighter at one side
+    assert_allclose(defects.data[-1], [20.0, 38.0])
+
+
+def test_only_what_fits_no_class_may_lie_in_a_hexagon(viewer, complaints):
+    """SV there would be a column more than there is."""
+    angle = np.deg2rad(60.0 * np.arange(6))
+    ring = 30.0 + 10.0 * np.column_stack([np.sin(angle), np.cos(angle)])
+    columns = a_grid([0, 1, 0, 1, 0, 1])
+    columns = replace(columns, position_px=ring)
+    image = viewer.add_image(np.zeros((60, 60)), name="region", **PLACE)
+    sites, defects = add_detection(viewer, image, [columns], provenance("defects", {}))
+    editor = snapping(viewer, defects)
+    defects.add([30.5, 32.0])
+    assert_allclose(defects.data[-1], ring[0])
+    assert len(sites_from_layers(sites, defects)) == 6
+    editor.choose_class("other")
+    defects.add([30.0, 30.0])
+    assert_allclose(defects.data[-1], [30.0, 30.0])
+    assert len(sites_from_layers(sites, defects)) == 7
+
+
+def test_a_column_that_was_not_found_may_be_dark(viewer, complaints):
+    """A double vacancy has no brightness to snap to."""
+    image = viewer.add_image(np.zeros((60, 60)), name="region", **PLACE)
+    found = a_grid([0, 1, 0, 1, 0, 1, 0, 1, 0])
+    without = replace(
+        found,
+        position_px=np.delete(found.position_px, 8, axis=0),
+        probabilities=found.probabilities[:8],
+        class_index=found.class_index[:8],
+        source=found.source[:8],
+    )
+    _, defects = add_detection(viewer, image, [without], provenance("defects", {}))
+    snapping(viewer, defects).choose_class("DV")
+    defects.add([25.3, 24.6])
+    assert_allclose(defects.data[-1], [25.3, 24.6])
+
+
+def test_whatever_is_deleted_goes(viewer, layers):
+    """All layers selected, Delete: nothing that the plugin made stays behind."""
+    viewer.layers.select_all()
+    viewer.layers.remove_selected()
+    assert len(viewer.layers) == 0

@@ -79,7 +79,20 @@ def test_colours_are_fixed(stage):
         wanted = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         np.testing.assert_allclose(look.map(label)[:3], wanted, atol=1e-6)
     assert look.map(0)[3] == 0
-    assert look.map(1)[3] == look.map(250)[3] == 1
+    assert look.map(2)[3] == look.map(250)[3] == 1
+    assert look.map(1)[3] == 0  # the main domain must not veil the image
+
+
+def test_a_spot_of_dirt_is_outlined_and_the_rest_left_clear(stage):
+    viewer, _, _ = stage
+    layer = layer_named(viewer, "region · regions")
+    layer.visible = True
+    layer.data[100:140, 100:140] = CONTAMINATED
+    layer.refresh()
+    shown = layer.colormap.map(layer._slice.image.view)
+    assert shown[120, 100, 3] > 0
+    assert shown[120, 120, 3] == 0
+    assert shown[300, 300, 3] == 0
 
 
 def test_painted_regions_count_at_once_and_undo(stage, qtbot):

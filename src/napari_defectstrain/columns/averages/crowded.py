@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from ...crystal.lattice import ideal_sites
 from ...types import BoolArray, FloatArray, IntArray
@@ -22,6 +22,10 @@ FREE_RIM_PM = 60.0
 """Columns up to this far outside the disc are fitted; farther ones keep their ideal sites."""
 OUTER_RIM_PM = 500.0
 MAX_STEP_PM = 30.0
+
+
+_UNFOLLOWED = 1e-30
+"""Square of a derivative, relative to the largest, that is none: units differ by 1e10 at most."""
 
 
 @dataclass(frozen=True)
@@ -279,8 +283,18 @@ def _factor(geometry: Geometry, state: State) -> ComplexArray:
 
 
 def solve_normal(normal: FloatArray, right: FloatArray) -> FloatArray:
-    """Solution of the normal equations, scaled to a unit diagonal for the mix of units."""
-    scale = 1.0 / np.sqrt(np.diag(normal))
+    """Solution of the normal equations, scaled to a unit diagonal for the mix of units.
+
+    A parameter that no pixel follows, such as the position of a column that has left them, is
+    dropped: its rows and columns of the solution are zero.
+    """
+    diagonal = np.diag(normal)
+    followed = diagonal > _UNFOLLOWED * np.max(diagonal, initial=0.0)
+    scale = np.where(followed, 1.0 / np.sqrt(np.where(followed, diagonal, 1.0)), 0.0)
     right_scaled = (right.T * scale).T
-    factor = cho_factor(normal * np.outer(scale, scale) + 1e-14 * np.eye(len(normal)))
-    return np.asarray((cho_solve(factor, right_scaled).T * scale).T)
+    scaled = normal * np.outer(scale, scale) + np.diag(np.where(followed, 1e-14, 1.0))
+    try:
+        solution = cho_solve(cho_factor(scaled), right_scaled)
+    except LinAlgError:  # two columns in one place: what only their difference says is dropped
+        solution = np.linalg.pinv(scaled, rcond=1e-12, hermitian=True) @ right_scaled
+    return np.asarray((solution.T * scale).T)

@@ -230,6 +230,8 @@ def _report(
     shown = _shown(geometry.site_pm, geometry.radius_pm - config.rim_pm)
     operator, gain, profile_operator = _response(state, shown, joint, name)
     flag = _flags(state, geometry, shown, joint.converged, config)
+    lost = np.isnan(operator).any(axis=1).reshape(-1, 2).any(axis=1) & ~state.empty[shown]
+    flag |= np.where(lost, FLAGS["outside"], 0)
     sem = np.nan_to_num(average.sem[geometry.pixel][: operator.shape[1]])
     fits = ColumnFits(
         class_name=name,
@@ -265,7 +267,9 @@ def _response(
     place = np.cumsum(~state.empty) - 1
     n_free = int((~state.empty).sum())
     rows = np.stack([place[shown], place[shown] + n_free], axis=1).ravel()
-    empty = np.repeat(state.empty[shown], 2)
+    # a column that left the pixels follows none of them
+    lost = np.diag(part.inverse)[rows] == 0.0
+    empty = np.repeat(state.empty[shown], 2) | lost
     inverse = np.where(empty[:, None], np.nan, part.inverse[rows])
     gain = np.where(empty[:, None], np.nan, part.gain[rows])
     return inverse @ part.jacobian, gain, joint.profile_inverse @ part.projected
@@ -312,7 +316,8 @@ def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
         geometry, average.mean[geometry.pixel], profile, profile.blur_pm2, config.min_weight
     )
     empty, converged = together.empty[shown], single.converged & ~together.empty[shown]
-    weight = np.where(converged, single.weight / np.mean(single.weight[is_metal & converged]), 0.0)
+    metal = single.weight[is_metal & converged]
+    weight = np.where(converged, single.weight / (metal.mean() if metal.size else 1.0), 0.0)
     flag = np.zeros(len(site), dtype=np.intp)
     flag |= np.where(converged | empty, 0, FLAGS["not_converged"])
     shift = np.hypot(*(np.nan_to_num(single.position_pm) - site).T)

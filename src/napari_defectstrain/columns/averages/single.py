@@ -94,7 +94,9 @@ def fit_single_gaussians(
         if np.all(_patches(image, step_pm, moved, half, radius_pm).used == patch.used):
             break
         position = moved
-    inverse = np.linalg.pinv(_hessian(patch, parameters), hermitian=True)
+    hessian = _hessian(patch, parameters)
+    hessian[~np.isfinite(hessian).all(axis=(1, 2))] = 0.0  # a fit that went wild
+    inverse = np.linalg.pinv(hessian, hermitian=True)
     influence = np.einsum("mij,mjp->mip", inverse, jacobian)[:, 1:3]
     determinant = np.maximum(parameters[:, 4] * parameters[:, 6] - parameters[:, 5] ** 2, 1e-300)
     fitted = parameters[:, 1:3].copy()
@@ -143,15 +145,18 @@ def _fit(
 ) -> tuple[FloatArray, FloatArray, BoolArray]:
     """Levenberg-Marquardt on all columns at once; damping and progress of each its own."""
     m = len(start)
+    # columns whose pixels lie outside, or nearly all of them, can't be fitted
+    fitted = (patch.used > 0).sum(axis=1) >= 2 * N_PARAMETERS
     low = np.where(patch.used > 0, patch.value, np.inf).min(axis=1)
     high = np.where(patch.used > 0, patch.value, -np.inf).max(axis=1)
+    low, high = np.where(fitted, low, 0.0), np.where(fitted, high, 0.0)
     p = np.zeros((m, N_PARAMETERS))
     p[:, 0], p[:, 1:3], p[:, 3] = high - low, start, low
     p[:, 4] = p[:, 6] = sigma_pm**-2
     damping = np.full(m, 1e-3)
     model, jacobian = _gaussian(patch, p)
     cost = np.sum((patch.used * (patch.value - model)) ** 2, axis=1)
-    done = np.zeros(m, dtype=bool)
+    done = ~fitted
     for _ in range(max_iterations):
         residual = patch.used * (patch.value - model)
         normal = np.einsum("mip,mjp->mij", jacobian, jacobian)
@@ -176,7 +181,7 @@ def _fit(
     definite = (p[:, 4] > 0) & (p[:, 4] * p[:, 6] > p[:, 5] ** 2) & (p[:, 0] > 0)
     # Height, width and constant may trade places for long while the position stands still
     settled = done | (np.abs(step[:, 1:3]).max(axis=1) < SETTLED_PM)
-    return p, jacobian, np.asarray(definite & settled)
+    return p, jacobian, np.asarray(definite & settled & fitted)
 
 
 def _gaussian(patch: _Patches, p: FloatArray) -> tuple[FloatArray, FloatArray]:

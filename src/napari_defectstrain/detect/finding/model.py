@@ -16,11 +16,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ...materials import DEFECT_ROLES, ROLES, Material
 from ...types import DefectStrainError, FloatArray
+from ..network.bundled import bundled_weights
 from ..network.condition import material_condition
 from ..network.config import DetectConfig
 from ..network.device import fast_bfloat16, pick_device
 from ..network.network import ResUNet
-from ..network.weights_file import Weights, bundled_weights, load_weights
+from ..network.weights_file import Weights, load_weights
 
 _SUFFIX = ".safetensors"
 

@@ -1,3 +1,5 @@
+from .bundled import bundled_materials as bundled_materials
+from .bundled import bundled_weights as bundled_weights
 from .calibration import EPSILON as EPSILON
 from .calibration import Calibration as Calibration
 from .calibration import corrected as corrected
@@ -12,6 +14,5 @@ from .device import pick_device as pick_device
 from .network import N_LABELS as N_LABELS
 from .network import ResUNet as ResUNet
 from .weights_file import Weights as Weights
-from .weights_file import bundled_weights as bundled_weights
 from .weights_file import load_weights as load_weights
 from .weights_file import save_weights as save_weights

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -77,34 +75,6 @@ def save_weights(
     part.write_bytes(save_bytes(tensors, metadata))
     part.replace(path)
     return sha256
-
-
-def bundled_weights(material: str) -> Path:
-    """Path of the weights shipped for a material: a file of its own, else that of the family.
-
-    Raises
-    ------
-    DefectStrainError
-        If none are shipped for it.
-    """
-    folder = files("napari_defectstrain.detect.weights")
-    with as_file(folder) as here:
-        found = sorted(Path(here).glob("*.safetensors"), key=lambda p: p.stem != material.lower())
-        served: list[str] = []
-        for path in found:
-            materials = _materials_of(path, path.stat().st_mtime_ns)
-            if material in materials:
-                return path
-            served += materials
-    raise DefectStrainError(
-        f"no weights are bundled for {material}: got that material, expected one of "
-        f"{', '.join(sorted(set(served))) or 'none'}; give a weights file trained for it"
-    )
-
-
-@lru_cache(maxsize=16)
-def _materials_of(path: Path, modified_ns: int) -> tuple[str, ...]:
-    return load_weights(path).materials
 
 
 def load_weights(path: Path) -> Weights:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from ...evaluation.calibration_curve import P_RANGE, Reliability
 from ...evaluation.conditions import LABELS
 from ...materials import DEFECT_ROLES, ROLES, Material
-from ...styles import CLASS_STYLE
+from ...styles import CLASS_STYLE, with_error
 from ...types import DefectStrainError
 
 _LOGARITHMIC = ("dose_e_per_nm2",)
@@ -73,7 +73,7 @@ def reliability_figure(found: Mapping[str, Reliability], material: Material) -> 
         axes.errorbar(
             p, f, error, fmt="o", color=colours[name], markersize=4, markeredgecolor="0.3"
         )
-        error_text = f"ECE {r.ece:.3f} ± {r.ece_std:.3f} (by chance {r.ece_if_true:.3f})"
+        error_text = f"ECE {with_error(r.ece, r.ece_std, '.3f')} (by chance {r.ece_if_true:.3f})"
         axes.set_title(f"{name}: {r.columns} columns\n{error_text}", fontsize=8)
         axes.set_xlim(0, 1)
         axes.set_ylim(-0.02, 1.02)

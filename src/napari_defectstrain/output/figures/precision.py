@@ -17,7 +17,7 @@ from ...materials import ROLES, Material
 from ...precision.budget import PARTS, ErrorBudget
 from ...precision.curve import PrecisionAgainstN
 from ...precision.spacings import SpacingResult
-from ...styles import CLASS_STYLE
+from ...styles import CLASS_STYLE, with_error
 from ...types import FloatArray
 
 _BLUE, _RED = "#0072B2", "#D55E00"
@@ -48,7 +48,7 @@ def spacing_figure(
     for name in pair:
         values = np.asarray(single_pm[name])
         values = values[np.isfinite(values)]
-        label = f"{name}: {_plus_minus(values.mean(), values.std(), 0)} pm"
+        label = f"{name}: {with_error(values.mean(), values.std(), '.0f')} pm"
         _histogram(single, values, colours[name], label)
         _bootstrap(average, spacings[name], colours[name])
     for name, spacing in spacings.items():
@@ -93,8 +93,8 @@ def precision_figure(curve: PrecisionAgainstN, class_name: str) -> Figure:
             bound = curve.bound_p1_pm / np.sqrt(fine)
             axes.plot(fine, bound, ":", color=_BLUE, linewidth=1, label="Cramér-Rao bound")
             axes.legend(fontsize=7, frameon=False, loc="lower center")
-        p1 = _plus_minus(curve.fit.p1_pm, curve.fit.p1_std_pm, 2)
-        floor = _plus_minus(curve.fit.floor_pm, curve.fit.floor_std_pm, 2)
+        p1 = with_error(curve.fit.p1_pm, curve.fit.p1_std_pm)
+        floor = with_error(curve.fit.floor_pm, curve.fit.floor_std_pm)
         text = (
             rf"$\sqrt{{P_1^2/N + f^2}}$: $P_1$ = {p1}"
             f" pm, floor f = {floor} pm"
@@ -211,9 +211,5 @@ def _bootstrap(axes: Axes, spacing: SpacingResult, colour: str) -> None:
     if values.size < 2 or np.ptp(values) == 0.0:  # one window: nothing to resample
         axes.axvline(spacing.spacing_pm, color=colour, label=f"{spacing.class_name}: N = 1")
         return
-    text = f"{spacing.class_name}: {_plus_minus(spacing.spacing_pm, spacing.precision_pm, 2)} pm"
+    text = f"{spacing.class_name}: {with_error(spacing.spacing_pm, spacing.precision_pm)} pm"
     _histogram(axes, values, colour, f"{text}, N = {spacing.n} (purity {spacing.purity:.3f})")
-
-
-def _plus_minus(value: float, error: float, decimals: int) -> str:
-    return f"{value:.{decimals}f} ± {error:.{decimals}f}"

@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ...materials import ROLES, Material
 from ...pipeline.runs import ClassMeasurement
 from ...precision.curve import PrecisionAgainstN
-from ...styles import CLASS_STYLE
+from ...styles import CLASS_STYLE, error_text, with_error
 from ...types import FloatArray
 
 TARGET_PM = 0.3
@@ -120,13 +120,11 @@ def _draw_bootstrap(axes: Axes, found: ClassMeasurement, y: float, colour: str, 
 
 def _in_words(found: ClassMeasurement, is_reference: bool) -> str:
     spacing = found.spacing
-    if not np.isfinite(spacing.precision_pm):
-        return f"{spacing.spacing_pm:.1f} pm, one window:\nno error can be given"
-    first = f"{spacing.spacing_pm:.2f} ± {spacing.precision_pm:.2f} pm   N = {spacing.n}"
+    first = f"{with_error(spacing.spacing_pm, spacing.precision_pm)} pm   N = {spacing.n}"
     if is_reference:
         return f"{first}\nreference"
     percent = 100.0 * np.array([spacing.strain, spacing.strain_std, spacing.strain_total_std])
-    number = f"{percent[0]:+.2f} ± {percent[1]:.2f} % (± {percent[2]:.2f} total)"
+    number = f"{with_error(percent[0], percent[1], '+.2f')} % ({error_text(percent[2])} total)"
     return f"{first}\n{number.replace('-', '−')}"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from napari.layers import Points
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QGridLayout,
@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QListWidget,
     QListWidgetItem,
+    QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
     QWidget,
@@ -29,6 +30,8 @@ SHELLS = {
     "2 shells (√3 a, 12 columns)": 2,
     "3 shells (2 a, 18 columns)": 3,
 }
+ROW_PX, LEAST_ROWS, MOST_ROWS = 20, 2, 9
+"""Of the list of images: height of a row [px of the screen], and how many are in sight."""
 COLUMNS = ("Class", "Windows", "Left out", "Expected purity")
 
 
@@ -39,8 +42,14 @@ class ImageList(QListWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setMinimumHeight(110)
+        self.setMinimumHeight(LEAST_ROWS * ROW_PX)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.itemChanged.connect(lambda _: self.ticked.emit())
+
+    def sizeHint(self) -> QSize:
+        """As high as its rows need, within limits."""
+        rows = min(max(self.count(), LEAST_ROWS), MOST_ROWS)
+        return QSize(super().sizeHint().width(), (rows + 1) * ROW_PX)
 
     def list_layers(self, layers: Sequence[Points]) -> None:
         """Show these layers; new ones are ticked."""
@@ -55,6 +64,7 @@ class ImageList(QListWidget):
             item.setCheckState(Qt.CheckState.Unchecked if key in off else Qt.CheckState.Checked)
             self.addItem(item)
         self.blockSignals(False)
+        self.updateGeometry()
 
     def chosen_ids(self) -> list[str]:
         """Ids of the ticked layers."""
@@ -236,10 +246,13 @@ class AveragesTable(QTableWidget):
 
     def show_average(self, row: int, average: ClassAverage) -> None:
         """One row."""
-        name = average.class_name
         pure = purity_text(average.purity, average.contaminants)
-        whole = f"{name} {average.n} windows, expected purity {pure}"
-        for column, text in enumerate((name, str(average.n), str(average.n_excluded), pure)):
+        self.show_row(row, average.class_name, average.n, average.n_excluded, pure)
+
+    def show_row(self, row: int, name: str, n: int, n_excluded: int, pure: str) -> None:
+        """One row: a class, its windows averaged and left out, its expected purity in words."""
+        whole = f"{name} {n} windows, expected purity {pure}"
+        for column, text in enumerate((name, str(n), str(n_excluded), pure)):
             item = QTableWidgetItem(text)
             item.setToolTip(whole)
             self.setItem(row, column, item)

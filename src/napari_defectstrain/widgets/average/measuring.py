@@ -7,18 +7,22 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...averages.symmetry import SymmetricAverage, symmetrise_average
 from ...materials import get_material
-from ...pipeline.chain import measure_spacings
+from ...pipeline.measurement_cache import MeasurementCache
 from ...pipeline.runs import ClassMeasurement, RunConfig
 from ...progress import subprogress
 from ...types import ClassStack, DefectStrainError, Progress
-from ..base.worker import RunBar
+from ..base.pacing import Steps
+from ..base.worker import Part, RunBar
 from ..layers.averages import STACK, runs
-from ..layers.column_points import show_columns
+from ..layers.column_points import columns_in_steps
 from ..layers.sites import note
-from ..layers.symmetric import show_symmetric
+from ..layers.symmetric import symmetric_in_steps
 from .results_panel import MEASUREMENT
 
 WAIT_MS = 800
+KNOWN = MeasurementCache()
+"""What any widget has measured: the fits of averages serve their strain, and steps back."""
+measure_spacings, measure_classes = KNOWN.spacings, KNOWN.classes
 
 
 class Measuring(QObject):
@@ -58,8 +62,15 @@ class Measuring(QObject):
         self._due = run
         self._timer.start()
 
-    def now(self, run: str) -> None:
-        """Measure a run."""
+    def now(self, run: str, part: Part | None = None) -> None:
+        """Measure a run.
+
+        Parameters
+        ----------
+        run : str
+        part : Part, optional
+            What the measurement is of a longer job.
+        """
         self._due = None
         layers = runs(self._viewer).get(run, [])
         if not layers:
@@ -75,6 +86,7 @@ class Measuring(QObject):
             lambda progress: _measure(stacks, config, columns, symmetric, progress),
             lambda found: self._show(run, stacks, *found),
             "Fitting columns…",
+            part,
         )
 
     def _start_due(self) -> None:
@@ -99,7 +111,7 @@ class Measuring(QObject):
         measured: Mapping[str, ClassMeasurement],
         symmetric: Mapping[str, SymmetricAverage],
         complaint: str,
-    ) -> None:
+    ) -> Steps[None]:
         layers = runs(self._viewer).get(run, [])
         if not layers:
             return
@@ -110,12 +122,14 @@ class Measuring(QObject):
                 by_class[name].metadata[MEASUREMENT] = found
         material = get_material(note(layers[0])["parameters"]["material"])
         if measured:
-            show_columns(self._viewer, layers, measured, material)
+            yield from columns_in_steps(self._viewer, layers, measured, material)
         if symmetric:
-            show_symmetric(self._viewer, layers, symmetric)
+            yield from symmetric_in_steps(self._viewer, layers, symmetric)
         self._viewer.layers.selection.active = active
         current = all(la.metadata[STACK] is stacks.get(n) for n, la in by_class.items())
+        yield
         self.measured.emit(run, current)
+        yield
         if complaint:
             self._run_bar.fail(complaint)
         elif measured:

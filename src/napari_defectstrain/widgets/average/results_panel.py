@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from ...materials import get_material
@@ -21,6 +22,9 @@ MEASUREMENT = "defectstrain_measurement"
 """Key of an average layer's metadata: its `ClassMeasurement`."""
 PLOTS, WINDOWS = 0, 1
 HEIGHT = 300
+BESIDE = "Spacings and precision"
+BESIDE_PX = 720
+"""Width from which the two plots lie side by side [px of the screen]."""
 DOCK = "Averages: spacings and windows"
 
 
@@ -46,12 +50,13 @@ class ResultsPanel(QWidget):
         self.source.setSizeAdjustPolicy(
             self.source.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
-        self.source.setMinimumContentsLength(30)
+        self.source.setMinimumContentsLength(16)
         self.source.setToolTip("Averages: images, then class and number of windows")
         self.source.currentIndexChanged.connect(lambda _: self._show())
         self.state = QLabel()
-        row.addWidget(self.source)
-        row.addWidget(self.state, 1)
+        self.state.setWordWrap(True)
+        row.addWidget(self.source, 3)
+        row.addWidget(self.state, 2)
         column.addLayout(row)
         self.tabs = QTabWidget()
         column.addWidget(self.tabs, 1)
@@ -66,12 +71,12 @@ class ResultsPanel(QWidget):
             "Scatter of the metal spacings within averages of N windows, with the fit "
             "sqrt(p²/N + floor²), the floor dashed; how many windows 0.3 pm (dotted) takes"
         )
-        plots = QSplitter(Qt.Orientation.Horizontal)
-        plots.addWidget(self.spacings)
-        plots.addWidget(self.precision)
-        plots.setStretchFactor(0, 3)
-        plots.setStretchFactor(1, 2)
-        self.tabs.addTab(plots, "Spacings and precision")
+        self._plots = QSplitter(Qt.Orientation.Horizontal)
+        self._plots.addWidget(self.spacings)
+        self._plots.addWidget(self.precision)
+        self._plots.setStretchFactor(0, 3)
+        self._plots.setStretchFactor(1, 2)
+        self.tabs.addTab(self._plots, BESIDE)
         self.windows = WindowsView(viewer, edits, settings)
         self.tabs.addTab(self.windows, "Windows")
         self.tabs.currentChanged.connect(self._turn)
@@ -80,6 +85,20 @@ class ResultsPanel(QWidget):
             connect(self, event, self.refresh)
         connect(self, viewer.events.theme, self._follow_theme)
         self.refresh()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Side by side where there is room for both plots, else each in a tab of its own."""
+        super().resizeEvent(event)
+        room = event.size().width() >= BESIDE_PX
+        if room == (self._plots.count() == 2):
+            return
+        if room:
+            self.tabs.removeTab(self.tabs.indexOf(self.precision))
+            self._plots.addWidget(self.precision)
+            self.precision.show()
+        else:
+            self.tabs.addTab(self.precision, "Precision")
+        self.tabs.setTabText(PLOTS, BESIDE if room else "Spacings")
 
     @property
     def run(self) -> str | None:
@@ -131,6 +150,7 @@ class ResultsPanel(QWidget):
     def _say_state(self, measured: bool) -> None:
         stale = measured and self.run in self._stale
         self.state.setText("windows changed since: the plots are of before" if stale else "")
+        self.state.setVisible(stale)
 
     def _mark_stale(self, run: str, _class_name: str) -> None:
         self._stale.add(run)

@@ -1,5 +1,6 @@
 """The average widget: isolated defects of many images, registered and averaged by class."""
 
+from collections.abc import Callable
 from uuid import uuid4
 
 import numpy as np
@@ -9,17 +10,20 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton
 
 from ...averages.average import average_stack
+from ...averages.purity import purity_text
+from ...crystal.overlaps import find_overlaps, overlap_warnings
 from ...crystal.regions import Regions
 from ...materials import WSE2, get_material
 from ...pipeline.chain import average_classes
 from ...pipeline.runs import RunConfig
 from ...types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
 from ..base import forms
-from ..base.docking import BottomDock
+from ..base.pacing import Steps
+from ..base.worker import Part
 from ..layers.averages import (
     RESULTS,
     STACK,
-    add_averages,
+    averages_in_steps,
     free_corner,
     layers_of_run,
     look_at_box,
@@ -29,11 +33,15 @@ from ..layers.averages import (
 )
 from ..layers.sites import kind, layer_by_id, material_of, note, provenance
 from ..layers.symmetric import room_pm
+from ..layers.view_buttons import ViewButtons
 from .controls import AveragesTable, ClassBoxes, ImageList, WindowSettings
 from .live_counts import Gathered, LiveCounts, gather
 from .measuring import Measuring
 from .results_panel import DOCK, HEIGHT, PLOTS, ResultsPanel
 from .window_edits import WindowEdits
+
+AVERAGING = 0.15
+"""What averaging takes of the whole time, before its columns are measured."""
 
 
 class AverageWidget(forms.Panel):
@@ -52,18 +60,21 @@ class AverageWidget(forms.Panel):
             "Cut a window around every isolated defect, register the windows in the lattice frame, "
             "and average them by class",
         )
+        self.views = ViewButtons(self.viewer)
+        self.put_on_top(self.views)
         self._build_choice()
         self._build_options()
         self._build_table()
         self.body.addStretch(1)
-        self.edits = WindowEdits(napari_viewer, self)
+        self.edits = WindowEdits(self.viewer, self)
         self._told: set[str] = set()
-        self.results = ResultsPanel(napari_viewer, self.edits, self.settings)
-        self._dock = BottomDock(napari_viewer, self, self.results, DOCK, HEIGHT)
-        self.measuring = Measuring(napari_viewer, self.run_bar, self.measure.isChecked)
-        self.counts = LiveCounts(self, napari_viewer, self._counted)
+        self.results = ResultsPanel(self.viewer, self.edits, self.settings)
+        self._dock = self.bottom_dock(self.results, DOCK, HEIGHT)
+        self.measuring = Measuring(self.viewer, self.run_bar, self.measure.isChecked)
+        self.counts = LiveCounts(self, self.viewer, self._counted)
         self._connect()
         self.refresh()
+        self._show_newest()
 
     def _build_choice(self) -> None:
         form = self.group("Images")
@@ -150,6 +161,19 @@ class AverageWidget(forms.Panel):
         self.hint.setVisible(not layers)
         self.counts.changed()
 
+    def _show_newest(self) -> None:
+        """List the averages that there are already: the widget may have been closed meanwhile."""
+        found = runs(self.viewer)
+        if found:
+            newest = found[next(reversed(found))]
+            self.table.setRowCount(len(newest))
+            for row, layer in enumerate(newest):
+                about, stack = note(layer), layer.metadata[STACK]
+                pure = purity_text(about["expected_purity"], about["expected_contaminants"])
+                left_out = int((~stack.included).sum())
+                self.table.show_row(row, about["class"], about["n"], left_out, pure)
+            self.run_bar.status.setText(run_title(newest))
+
     def _counted(self) -> tuple[list[Points], RunConfig]:
         layers = self.chosen()
         return layers, self.config(material_of(layers[0]))
@@ -198,6 +222,7 @@ class AverageWidget(forms.Panel):
             lambda progress: _average(gathered, names, config, progress),
             lambda result: self._show(layers, gathered, *result, config),
             "Cutting and registering windows…",
+            Part(high=AVERAGING if self.measure.isChecked() else 1.0),
         )
 
     def _show(
@@ -206,9 +231,12 @@ class AverageWidget(forms.Panel):
         gathered: list[Gathered],
         stacks: dict[str, ClassStack],
         averages: dict[str, ClassAverage],
+        overlaps: tuple[str, ...],
         config: RunConfig,
-    ) -> None:
+    ) -> Steps[Callable[[], None]]:
         self._warn(averages)
+        for text in overlaps:
+            show_warning(text)
         sources = self._sources(layers)
         ids = sorted(str(la.unique_id) for la in sources)
         old = self._old_run(ids) if self.update_existing.isChecked() else []
@@ -217,6 +245,7 @@ class AverageWidget(forms.Panel):
             layer.visible = False
         for layer in old:
             self.viewer.layers.remove(layer)
+            yield
         self.table.show_averages(averages)
         run = uuid4().hex
         metadata = provenance(
@@ -231,14 +260,18 @@ class AverageWidget(forms.Panel):
             symmetric=self.symmetric.isChecked(),
             detection=[note(la).get("parameters") for la in layers],
         )
-        added = add_averages(
+        yield
+        added = yield from averages_in_steps(
             self.viewer, stacks, averages, corner, metadata, self.with_windows.isChecked()
         )
-        self.viewer.layers.selection.active = added[0]
-        self._dock.open()
+        if added[0] in self.viewer.layers:  # it may be gone already
+            self.viewer.layers.selection.active = added[0]
         self._look_at_averages()
+        yield
+        self._dock.open()
         self.run_bar.status.setText(run_title(added))
-        self.measuring.now(run)
+        yield
+        return lambda: self.measuring.now(run, Part(low=AVERAGING))
 
     def _warn(self, averages: dict[str, ClassAverage]) -> None:
         missing = [name for name in self.class_boxes.names() if name not in averages]
@@ -325,17 +358,19 @@ def _planes(sources: list[Image], gathered: list[Gathered]) -> list[list[str | i
 
 def _average(
     gathered: list[Gathered], names: list[str], config: RunConfig, progress: Progress
-) -> tuple[dict[str, ClassStack], dict[str, ClassAverage]]:
+) -> tuple[dict[str, ClassStack], dict[str, ClassAverage], tuple[str, ...]]:
     images: list[CalibratedImage] = [image for one in gathered for image in one.images]
     sites: list[Sites] = [columns for one in gathered for columns in one.sites]
     regions: list[Regions | None] = [r for one in gathered for r in one.regions]
     doubts = [one.overconfidence for one in gathered if len(one.overconfidence)]
     overconfidence = list(np.max(doubts, axis=0)) if doubts else None
-    stacks = average_classes(images, sites, config, progress, regions, overconfidence)
+    overlaps = find_overlaps(images, sites)
+    stacks = average_classes(images, sites, config, progress, regions, overconfidence, overlaps)
     kept = {n: s for n, s in stacks.items() if n in names and s.n > 0}
     if not kept:
         raise DefectStrainError(
             "got no isolated column away from the edges, not even a defect-free one; lower the "
             "isolation or the window, or correct the detection"
         )
-    return kept, {n: average_stack(s) for n, s in kept.items()}
+    averages = {n: average_stack(s) for n, s in kept.items()}
+    return kept, averages, overlap_warnings(images, overlaps)

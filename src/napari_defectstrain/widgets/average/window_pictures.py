@@ -13,13 +13,6 @@ INCLUDED = (110, 110, 110)
 FRAME_PX = 3
 
 
-def contrast(stack: ClassStack) -> tuple[float, float]:
-    """Limits of grey for all windows of a stack."""
-    step = max(1, len(stack.windows) // 50)
-    low, high = np.percentile(stack.windows[::step, ::3, ::3], (0.5, 99.5))
-    return float(low), float(max(high, low + 1e-6))
-
-
 def thumbnail(stack: ClassStack, index: int, limits: tuple[float, float]) -> QIcon:
     """One window in grey, framed by whether it counts."""
     window = stack.windows[index]

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, Signal
-from qtpy.QtGui import QKeySequence, QStandardItem, QStandardItemModel
+from qtpy.QtGui import QKeySequence, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
+    QGridLayout,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -21,18 +22,19 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ...averages.choice import deviation
 from ...types import ClassStack, DefectStrainError
 from ..base import forms
 from ..base.lifetime import connect
 from ..base.settings import Settings
 from .window_edits import WindowEdits
 from .window_marker import go_to_window, hide_marker, retitle_marker, source_of, windows_layer
-from .window_pictures import THUMBNAIL_PX, WindowCanvas, contrast, thumbnail
+from .window_pictures import THUMBNAIL_PX, WindowCanvas
+from .windows_model import ALL, INCLUDED, LEFT_OUT, WindowsModel
 
-HEADERS = ("Differs by", "Prob.", "Image", "y, x (px)", "State")
-LEFT_OUT, INCLUDED, ALL = "left out", "included", "all"
-_INDEX = Qt.ItemDataRole.UserRole
+LISTS_PX, DETAIL_PX = 230, 230
+"""Least widths of the thumbnails and of the chosen window [px of the screen]."""
+WITH_TABLE_PX = 760
+"""Width from which there is room for the table, too [px of the screen]."""
 _NO_EDIT = QAbstractItemView.EditTrigger.NoEditTriggers
 
 
@@ -62,7 +64,9 @@ class WindowsView(QWidget):
         row.addWidget(split)
         self._build_lists(split, settings)
         self._build_detail(split, settings)
+        split.setChildrenCollapsible(False)
         split.setSizes([340, 400, 340])
+        self.setMinimumWidth(LISTS_PX + DETAIL_PX + 20)
         edits.changed.connect(self._after_change)
         connect(self, viewer.dims.events.current_step, self._follow_slider)
         self.show_run(None)
@@ -82,9 +86,10 @@ class WindowsView(QWidget):
         self.count_label = QLabel()
         controls.addWidget(self.class_box)
         controls.addWidget(self.filter_box)
-        controls.addWidget(self.count_label, 1)
+        controls.addStretch(1)
         column.addLayout(controls)
-        self.model = QStandardItemModel(0, len(HEADERS), self)
+        column.addWidget(self.count_label)
+        self.model = WindowsModel(self)
         self.grid = QListView()
         self.grid.setViewMode(QListView.ViewMode.IconMode)
         self.grid.setResizeMode(QListView.ResizeMode.Adjust)
@@ -114,6 +119,7 @@ class WindowsView(QWidget):
         self.grid.selectionModel().currentChanged.connect(self._choose)
         self.grid.selectionModel().selectionChanged.connect(self._enable)
         column.addWidget(self.grid, 1)
+        left.setMinimumWidth(LISTS_PX)
         split.addWidget(left)
         split.addWidget(self.table)
 
@@ -121,7 +127,8 @@ class WindowsView(QWidget):
         right = QWidget()
         column = QVBoxLayout(right)
         column.setContentsMargins(0, 0, 0, 0)
-        self.canvas = WindowCanvas(self.viewer.theme)
+        right.setMinimumWidth(DETAIL_PX)
+        self.canvas = WindowCanvas(self.viewer.theme, 90)
         column.addWidget(self.canvas, 1)
         self.words = QLabel()
         self.words.setWordWrap(True)
@@ -133,7 +140,7 @@ class WindowsView(QWidget):
         )
         settings.remember("windows_follow", self.follow)
         column.addWidget(self.follow)
-        row = QHBoxLayout()
+        grid = QGridLayout()
         self.buttons: dict[str, QPushButton] = {}
         for text, tip, action in (
             ("Put back", "Average the selected windows again that were left out", self.put_back),
@@ -143,17 +150,22 @@ class WindowsView(QWidget):
         ):
             button = QPushButton(text)
             button.setToolTip(tip)
-            button.setMinimumWidth(40)
+            button.setMinimumWidth(button.fontMetrics().horizontalAdvance(text) + 24)
             button.clicked.connect(action)
+            grid.addWidget(button, len(self.buttons) // 2, len(self.buttons) % 2)
             self.buttons[text] = button
-            row.addWidget(button)
         # Of this view only: points have the same keys for their own changes.
         for keys, action in (("Ctrl+Z", self.undo), ("Ctrl+Shift+Z", self.redo)):
             shortcut = QShortcut(QKeySequence(keys), self)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(action)
-        column.addLayout(row)
+        column.addLayout(grid)
         split.addWidget(right)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Without room for the table, thumbnails and words say the same."""
+        super().resizeEvent(event)
+        self.table.setVisible(event.size().width() >= WITH_TABLE_PX)
 
     @property
     def stack(self) -> ClassStack | None:
@@ -183,41 +195,18 @@ class WindowsView(QWidget):
         chosen = self.selected()
         current = self.grid.currentIndex().row()
         self._filling = True
-        self.model.clear()
-        self.model.setHorizontalHeaderLabels(HEADERS)
         stack = self.stack
+        self.model.show(stack, self.filter_box.currentText(), self._image_name)
         if stack is None:
             self.count_label.setText("")
         else:
             self.count_label.setText(f"{stack.n} averaged, {(~stack.included).sum()} left out")
-            self._fill(stack)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setResizeContentsPrecision(0)  # by the rows in sight
         header.setStretchLastSection(True)
         self._filling = False
         self._select(chosen, current)
-
-    def _fill(self, stack: ClassStack) -> None:
-        far = deviation(stack)
-        order = np.argsort(-np.nan_to_num(far, nan=np.inf), kind="stable")
-        wanted = self.filter_box.currentText()
-        if wanted != ALL:
-            order = order[stack.included[order] == (wanted == INCLUDED)]
-        limits = contrast(stack)
-        for i in order.tolist():
-            picture = QStandardItem(thumbnail(stack, i, limits), f"{far[i]:.3f}")
-            picture.setData(i, _INDEX)
-            y, x = stack.position_px[i]
-            texts = (
-                f"{stack.probability[i]:.3f}",
-                self._image_name(stack, i),
-                f"{y:.1f}, {x:.1f}",
-                stack.reason[i] or INCLUDED,
-            )
-            row = [picture, *(QStandardItem(str(text)) for text in texts)]
-            for item in row:
-                item.setToolTip(str(stack.reason[i]) or "averaged")
-            self.model.appendRow(row)
 
     def _image_name(self, stack: ClassStack, index: int) -> str:
         number = int(stack.image_index[index])
@@ -231,11 +220,11 @@ class WindowsView(QWidget):
     def selected(self) -> list[int]:
         """The selected windows, counted through all of the stack."""
         rows = {index.row() for index in self.grid.selectionModel().selectedIndexes()}
-        return [self.model.item(row).data(_INDEX) for row in sorted(rows)]
+        return [self.model.window(row) for row in sorted(rows)]
 
     def _select(self, windows: list[int], near_row: int = -1) -> None:
         """Select windows without going there; where none is listed, what came in their place."""
-        rows = [r for r in range(self.model.rowCount()) if self._window(r) in set(windows)]
+        rows = self.model.rows_of(windows)
         if not rows and near_row >= 0 and self.model.rowCount():
             rows = [min(near_row, self.model.rowCount() - 1)]
         model = self.grid.selectionModel()
@@ -254,7 +243,7 @@ class WindowsView(QWidget):
         self._enable()
 
     def _window(self, row: int) -> int:
-        return self.model.item(row).data(_INDEX)
+        return self.model.window(row)
 
     def _choose(self, index: QModelIndex, _before: QModelIndex | None = None) -> None:
         if self._filling or not index.isValid():
@@ -274,7 +263,7 @@ class WindowsView(QWidget):
                 nothing = f"No window of {stack.class_name} is {self.filter_box.currentText()}"
             self.words.setText(nothing)
             return
-        self.canvas.show_window(stack.windows[window], self._average().data, contrast(stack))
+        self.canvas.show_window(stack.windows[window], self._average().data, self.model.limits)
         y, x = stack.position_px[window]
         self.words.setText(
             f"{_state(stack, window)}. Window {window} of {len(stack.included)}, "

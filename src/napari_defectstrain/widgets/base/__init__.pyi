@@ -7,6 +7,8 @@ from .lifetime import connect as connect
 from .lifetime import when_destroyed as when_destroyed
 from .pacing import Gate as Gate
 from .pacing import Pace as Pace
+from .pacing import Steps as Steps
+from .pacing import at_once as at_once
 from .ranges import RangeBox as RangeBox
 from .saving import ask_folder as ask_folder
 from .saving import ask_path as ask_path
@@ -17,4 +19,5 @@ from .spacing_plots import MeasurementCanvas as MeasurementCanvas
 from .spacing_plots import PrecisionCanvas as PrecisionCanvas
 from .spacing_plots import SpacingCanvas as SpacingCanvas
 from .symbols import symbol_icon as symbol_icon
+from .worker import Part as Part
 from .worker import RunBar as RunBar

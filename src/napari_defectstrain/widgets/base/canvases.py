@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize
+from qtpy.QtGui import QShowEvent
 
 from ...detect.training.previews import Example, contrast_limits
 from ...materials import DEFECT_ROLES, ROLES
@@ -28,6 +29,7 @@ class ThemedCanvas(FigureCanvasQTAgg):
     """
 
     def __init__(self, theme: str, height: int) -> None:
+        self._undrawn = False
         super().__init__(Figure(layout="constrained"))
         self._least = height
         self.setMinimumHeight(height)
@@ -48,6 +50,18 @@ class ThemedCanvas(FigureCanvasQTAgg):
 
     def redraw(self) -> None:
         """Draw what there is; for subclasses."""
+
+    def draw_idle(self) -> None:
+        """Draw when there is time, and not before anybody can see it."""
+        self._undrawn = not self.isVisible()
+        if not self._undrawn:
+            super().draw_idle()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """What changed while nobody looked is drawn now."""
+        super().showEvent(event)
+        if self._undrawn:
+            self.draw_idle()
 
 
 class ExamplesCanvas(ThemedCanvas):

@@ -1,27 +1,28 @@
-"""What the three widgets share: layout, remembered controls, lists of layers, questions."""
+"""What the widgets share: layout, remembered controls, lists of layers, questions."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 from napari.components import ViewerModel
 from napari.layers import Layer
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, Qt, QTimer, Signal
+from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QFrame,
     QGroupBox,
     QMessageBox,
     QScrollArea,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
-from .lifetime import connect
+from .docking import BottomDock, bring_to_front, dock_of, join_tabs, whole
+from .lifetime import connect, when_destroyed
+from .numbers import CountBox, NumberBox, settle_numbers
 from .settings import Settings
 from .worker import RunBar
 
@@ -42,8 +43,12 @@ class Panel(QWidget):
 
     def __init__(self, viewer: ViewerModel, section: str, run_label: str, run_tooltip: str) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer = whole(viewer)
         self.settings = Settings(section)
+        self._docked = self._joined = False
+        self._raising = QTimer(self)
+        self._raising.setSingleShot(True)
+        self._raising.timeout.connect(lambda: bring_to_front(self))
         self.setMinimumWidth(360)
         content = QWidget()
         self.body = QVBoxLayout(content)
@@ -54,10 +59,43 @@ class Panel(QWidget):
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(content)
         self.run_bar = RunBar(run_label, run_tooltip)
-        outer = QVBoxLayout(self)
+        self.run_bar.check = lambda: settle_numbers(self)
+        outer = self._outer = QVBoxLayout(self)
         outer.setContentsMargins(6, 6, 6, 6)
         outer.addWidget(scroll, 1)
         outer.addWidget(self.run_bar)
+
+    def event(self, event: QEvent) -> bool:
+        """Join the plugin's other widgets when docked; take leave when the dock is closed.
+
+        Napari only takes a widget out of a dock that is closed. Later a person may pull tabs apart.
+        """
+        if event.type() == QEvent.Type.ParentChange:
+            dock = dock_of(self)
+            docked, self._docked = self._docked, dock is not None
+            if dock is not None and not docked:
+                dock.dockLocationChanged.connect(self._join)
+            elif docked and self.parent() is None:
+                self.run_bar.cancel()
+                self.deleteLater()
+        return super().event(event)
+
+    def _join(self, *_: object) -> None:
+        """Once the dock has its place. At once: piled up, docks would make the window higher."""
+        if not self._joined:
+            self._joined = True
+            join_tabs(self, Panel)
+            self._raising.start(0)  # a dock that isn't shown yet can't be raised
+
+    def bottom_dock(self, content: QWidget, name: str, height: int) -> BottomDock:
+        """A panel below the viewer that goes when this widget does."""
+        dock = BottomDock(self.viewer, content, name, height)
+        when_destroyed(self, dock.close)
+        return dock
+
+    def put_on_top(self, widget: QWidget) -> None:
+        """Put a widget above the scrolling body."""
+        self._outer.insertWidget(0, widget)
 
     def group(self, title: str) -> QFormLayout:
         """A titled box of rows "label: control"."""
@@ -81,7 +119,25 @@ class Panel(QWidget):
             connect(self, event, refresh)
 
 
-class LayerCombo(QComboBox):
+class ChoiceBox(QComboBox):
+    """A list to choose from, which the wheel turns only once it was clicked.
+
+    Scrolling through a panel must not change what the pointer happens to pass.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Let the panel scroll."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+class LayerCombo(ChoiceBox):
     """A list of the viewer's layers of some kind, which keeps its choice when layers change.
 
     Parameters
@@ -151,24 +207,30 @@ class LayerCombo(QComboBox):
 
 
 def number(
-    value: float, low: float, high: float, step: float, decimals: int, suffix: str = ""
-) -> QDoubleSpinBox:
-    """A spin box for a number with a unit."""
-    box = QDoubleSpinBox()
+    value: float,
+    low: float,
+    high: float,
+    step: float,
+    decimals: int,
+    suffix: str = "",
+    kind: type[NumberBox] = NumberBox,
+) -> NumberBox:
+    """A box for a number with a unit."""
+    box = kind()
     box.setDecimals(decimals)
     box.setRange(low, high)
     box.setSingleStep(step)
-    box.setValue(value)
     box.setSuffix(suffix)
+    box.setValue(value)
     return box
 
 
-def count(value: int, low: int, high: int, suffix: str = "") -> QSpinBox:
-    """A spin box for a count."""
-    box = QSpinBox()
+def count(value: int, low: int, high: int, suffix: str = "") -> CountBox:
+    """A box for a count."""
+    box = CountBox()
     box.setRange(low, high)
-    box.setValue(value)
     box.setSuffix(suffix)
+    box.setValue(value)
     return box
 
 
@@ -179,9 +241,9 @@ def checkbox(label: str, checked: bool = False) -> QCheckBox:
     return box
 
 
-def choice(items: list[str]) -> QComboBox:
+def choice(items: list[str]) -> ChoiceBox:
     """A list to choose from."""
-    box = QComboBox()
+    box = ChoiceBox()
     box.addItems(items)
     return box
 

@@ -1,14 +1,21 @@
-"""A long job's pace: how much longer it takes, and holding it without ending it."""
+"""A long job's pace: how much longer it takes, holding it, showing its results in steps."""
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import TypeVar
 
 _KEPT = 60
 """Steps that the pace is measured over: the machine may have become busier since."""
 _ENOUGH = 3
 """Steps before an estimate is worth anything."""
+_LEAST_S, _LEAST_FRACTION = 3.0, 0.03
+"""Time and part of a job before an estimate by all of it is worth anything."""
+
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+"""Something that is shown bit by bit: after each `yield` the window may draw and be used."""
 
 
 class Pace:
@@ -42,14 +49,63 @@ class Pace:
         'measuring the time it takes'
         """
         seconds = self.seconds_left()
-        if seconds is None:
-            return "measuring the time it takes"
-        if seconds < 90:
-            return f"about {max(1, round(seconds))} s left"
-        minutes = round(seconds / 60)
-        if minutes < 90:
-            return f"about {minutes} min left"
-        return f"about {minutes / 60:.1f} h left"
+        return "measuring the time it takes" if seconds is None else in_words(seconds)
+
+
+class TimeLeft:
+    """Time left of a job whose steps take unlike times, by all of the time it took so far."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._start = self._noted = clock()
+        self._fraction = 0.0
+        self._paused: float | None = None
+
+    def note(self, fraction: float) -> None:
+        """Note that this fraction (0-1) of the job is done now."""
+        if fraction > self._fraction:
+            self._fraction, self._noted = fraction, self._clock()
+
+    def pause(self) -> None:
+        """Nothing is done from now on, and no time shall count."""
+        self._paused = self._clock()
+
+    def go_on(self) -> None:
+        """Something is done again."""
+        if self._paused is not None:
+            away = self._clock() - self._paused
+            self._start, self._noted, self._paused = self._start + away, self._noted + away, None
+
+    def seconds_left(self) -> float | None:
+        """Time until the end [s]; None as long as too little is known, or where it has run out."""
+        elapsed = self._noted - self._start
+        if elapsed < _LEAST_S or self._fraction < _LEAST_FRACTION:
+            return None
+        left = elapsed / self._fraction * (1.0 - self._fraction) - (self._clock() - self._noted)
+        return left if left > 0 else None
+
+    def text(self) -> str:
+        """The time left in words; empty where it isn't known.
+
+        >>> TimeLeft().text()
+        ''
+        """
+        seconds = self.seconds_left()
+        return "" if seconds is None else in_words(seconds)
+
+
+def in_words(seconds: float) -> str:
+    """A time left as people say it.
+
+    >>> in_words(39.8), in_words(200.0), in_words(7200.0)
+    ('about 40 s left', 'about 3 min left', 'about 2.0 h left')
+    """
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s left"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"about {minutes} min left"
+    return f"about {minutes / 60:.1f} h left"
 
 
 class Gate:
@@ -89,3 +145,19 @@ class Gate:
         while not self._open.wait(0.1):
             meanwhile()
         return held
+
+
+def at_once(steps: Steps[T]) -> T:
+    """Take all steps now; returns what they return.
+
+    >>> def count():
+    ...     yield
+    ...     return 2
+    >>> at_once(count())
+    2
+    """
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value

@@ -2,40 +2,10 @@
 
 from collections.abc import Sequence
 
-from qtpy.QtGui import QValidator
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from . import forms
-
-
-class PowerBox(QDoubleSpinBox):
-    """A spin box for numbers over many powers of ten, shown like 1.24e+07; an arrow key doubles."""
-
-    def textFromValue(self, value: float) -> str:
-        """Three digits and a power of ten."""
-        return f"{value:.3g}"
-
-    def valueFromText(self, text: str) -> float:
-        """The number in a text; the last one where it is none."""
-        try:
-            return float(text)
-        except ValueError:
-            return self.value()
-
-    def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
-        """Any number may be typed, also one that is being typed."""
-        try:
-            good = self.minimum() <= float(text) <= self.maximum()
-        except ValueError:
-            digits = not text.strip("0123456789.eE+-")
-            state = QValidator.State.Intermediate if digits else QValidator.State.Invalid
-            return state, text, position
-        state = QValidator.State.Acceptable if good else QValidator.State.Intermediate
-        return state, text, position
-
-    def stepBy(self, steps: int) -> None:
-        """Up doubles, down halves."""
-        self.setValue(self.value() * 2.0**steps)
+from .numbers import NumberBox, PowerBox
 
 
 class RangeBox(QWidget):
@@ -78,16 +48,11 @@ class RangeBox(QWidget):
         self.low.setValue(value[0])
 
 
-def _box(value: float, low: float, high: float, step: float, decimals: int) -> QDoubleSpinBox:
-    if step:
-        box = forms.number(value, low, high, step, decimals)
-    else:
-        box = PowerBox()
-        box.setDecimals(decimals)
-        box.setRange(low, high)
-        box.setValue(value)
+def _box(value: float, low: float, high: float, step: float, decimals: int) -> NumberBox:
+    kind = NumberBox if step else PowerBox
+    box = forms.number(value, low, high, step, decimals, kind=kind)
     # Two boxes in a row: the numbers need the room that napari keeps for buttons; the arrow keys
     # work without them.
-    box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
-    box.setStyleSheet("QDoubleSpinBox { padding: 1px 4px; min-width: 55px; }")
+    box.setButtonSymbols(NumberBox.ButtonSymbols.NoButtons)
+    box.setStyleSheet("QAbstractSpinBox { padding: 1px 4px; min-width: 55px; }")
     return box

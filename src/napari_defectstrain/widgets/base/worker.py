@@ -1,17 +1,33 @@
 """Long jobs off the GUI thread: progress, cancel, and errors that people can read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import Any
 
 from napari.qt.threading import FunctionWorker, create_worker
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, QTimer, Signal
+from qtpy.QtWidgets import (
+    QDockWidget,
+    QHBoxLayout,
+    QLabel,
+    QMessageBox,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ...types import Cancelled, DefectStrainError, Progress
 from .lifetime import when_destroyed
+from .pacing import Steps, TimeLeft
 
 PROGRESS_STEPS = 1000
+LOOK_MS = 100
+"""How often the bar is brought up to date."""
+SHOWING = "Showing the results…"
+STEP_MS = 1
+"""Between two steps of showing a result; what the event loop has to do comes first."""
 
 
 class _Stop:
@@ -24,19 +40,55 @@ class _Stop:
         self.asked = True
 
 
-class _Reporter(QObject):
-    """Carries progress from the worker's thread to the GUI's: a signal does that safely."""
+class _Reporter:
+    """What the worker's thread said last: the GUI's looks at it from time to time.
 
-    progressed = Signal(float, str)
+    A signal for each step would flood the event loop, of which there may be thousands a second.
+    """
 
-    def __init__(self, stop: _Stop) -> None:
-        super().__init__()
+    def __init__(self, stop: _Stop, message: str) -> None:
         self.stop = stop
+        self.latest = 0.0, message
 
     def __call__(self, fraction: float, message: str) -> None:
         if self.stop.asked:
             raise Cancelled(message)
-        self.progressed.emit(float(fraction), str(message))
+        self.latest = float(fraction), str(message)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a job is of a longer one, which fills the bar but once.
+
+    Parameters
+    ----------
+    number, count : int
+        Which of how many, from 1.
+    low, high : float
+        Where in it the job begins and ends (0-1).
+    what : str
+        What is counted.
+    """
+
+    number: int = 1
+    count: int = 1
+    low: float = 0.0
+    high: float = 1.0
+    what: str = "images"
+
+    def whole(self, fraction: float) -> float:
+        """Fraction of the longer job.
+
+        >>> Part(2, 4).whole(0.5)
+        0.375
+        """
+        inside = min(max(fraction, 0.0), 1.0) * (self.high - self.low)
+        return (self.number - 1 + self.low + inside) / self.count
+
+    @property
+    def text(self) -> str:
+        """Which of how many; empty where there is but one."""
+        return f"{self.number} of {self.count} {self.what}" if self.count > 1 else ""
 
 
 def _attempt(compute: Callable[[Progress], Any], reporter: _Reporter) -> tuple[str, Any]:
@@ -93,52 +145,116 @@ class RunBar(QWidget):
         # A closed widget must not leave a job behind that nobody can stop.
         stop = self._stop = _Stop()
         when_destroyed(self, stop.ask)
-        self.run_button.clicked.connect(self.run_clicked)
+        self.run_button.clicked.connect(self._click)
         self.cancel_button.clicked.connect(self.cancel)
         self._reporter: _Reporter | None = None
         self._worker: FunctionWorker | None = None
-        self._done: Callable[[Any], None] | None = None
+        self._done: Callable[[Any], Any] | None = None
+        self._steps: Steps[Any] | None = None
+        self._part = Part()
+        self._left: TimeLeft | None = None
+        self._dock: QDockWidget | None = None
+        self._looking = QTimer(self)
+        self._looking.setInterval(LOOK_MS)
+        self._looking.timeout.connect(self._show_progress)
+        self._stepping = QTimer(self)
+        self._stepping.setInterval(STEP_MS)
+        self._stepping.setSingleShot(True)  # a step may ask a question, and the event loop go on
+        self._stepping.timeout.connect(self._take_step)
+        self.check: Callable[[], str] = str
+        """Says what must be put right before a job is started; empty where nothing."""
+
+    def _click(self) -> None:
+        problem = self.check()
+        if problem:
+            self.fail(problem)
+        else:
+            self.run_clicked.emit()
 
     @property
     def running(self) -> bool:
-        """True while a job is under way."""
-        return self._worker is not None
+        """True while a job is under way, or its result is being shown."""
+        return self._worker is not None or self._steps is not None
 
     def start(
-        self, compute: Callable[[Progress], Any], done: Callable[[Any], None], message: str
+        self,
+        compute: Callable[[Progress], Any],
+        done: Callable[[Any], Any],
+        message: str,
+        part: Part | None = None,
     ) -> None:
-        """Run ``compute(progress)`` in a thread, then ``done(result)`` in the GUI's."""
+        """Run ``compute(progress)`` in a thread, then ``done(result)`` in the GUI's.
+
+        Parameters
+        ----------
+        compute : callable
+        done : callable
+            May be a generator function: it goes on after each ``yield`` when the event loop has
+            come round, so that the window can be used meanwhile. What it returns, if anything, is
+            called when the bar is free for another job.
+        message : str
+            Shown until `compute` says more.
+        part : Part, optional
+            Of a longer job, if it is started as the one before it ends: the bar goes on from there.
+        """
         if self.running:
             show_info("A job is running already: wait for it, or cancel it")
             return
         self._stop.asked = False
-        reporter = _Reporter(self._stop)
-        reporter.progressed.connect(self._show_progress)
+        self._part = part or Part()
+        if self._left is None:
+            self._left = TimeLeft()
+        self._left.go_on()
+        reporter = _Reporter(self._stop, message)
         worker = create_worker(_attempt, compute, reporter, _start_thread=False)
         worker.returned.connect(self._finish)
         worker.errored.connect(self._fail)
         self._reporter, self._worker, self._done = reporter, worker, done
         self.run_button.setEnabled(False)
         self.cancel_button.setEnabled(True)
-        self._show_progress(0.0, message)
+        self._watch_dock()
+        self._show_progress()
+        self._looking.start()
         worker.start()
 
     def cancel(self) -> None:
-        """Ask the running job to stop at its next step."""
-        if self.running:
+        """Ask the running job to stop at its next step; what is being shown is shown at once."""
+        if self._worker is not None:
             self._stop.ask()
             self.status.setText("Stopping…")
+        elif self._steps is not None:  # half of a result would be worse than a moment's wait
+            self._stepping.stop()
+            while self._steps is not None:
+                self._take_step()
 
-    def _show_progress(self, fraction: float, message: str) -> None:
-        self.bar.setValue(round(PROGRESS_STEPS * min(max(fraction, 0.0), 1.0)))
+    def _show_progress(self) -> None:
+        if self._reporter is None or self._left is None:
+            return
+        fraction, message = self._reporter.latest
+        whole = self._part.whole(fraction)
+        self._left.note(whole)
+        self.bar.setValue(round(PROGRESS_STEPS * whole))
         if not self._stop.asked:
-            self.status.setText(message)
+            more = ", ".join(text for text in (self._part.text, self._left.text()) if text)
+            self.status.setText(f"{message}\n{more}" if more else message)
+
+    def _end_job(self) -> None:
+        self._looking.stop()
+        self._worker = self._reporter = None
+        self.cancel_button.setEnabled(False)
 
     def _reset(self) -> None:
-        self._worker = self._reporter = None
+        self._end_job()
         self.run_button.setEnabled(True)
-        self.cancel_button.setEnabled(False)
         self.bar.setValue(0)
+        if self._left is not None:
+            self._left.pause()  # a question may follow: it isn't work
+
+    def _end(self) -> None:
+        """Tell of the end; what is started from now on is something else."""
+        if not self.running:
+            self._left = None
+        self.idle.emit()
 
     def _finish(self, outcome: tuple[str, Any]) -> None:
         kind, result = outcome
@@ -150,11 +266,88 @@ class RunBar(QWidget):
             self.fail(result)
         elif done is not None:
             self.status.setText("")
-            try:
-                done(result)
-            except DefectStrainError as mistake:
-                self.fail(str(mistake))
-        self.idle.emit()
+            self._attempt_to(lambda: self._show(done(result)))
+        if self._steps is None:
+            self._end()
+
+    def _show(self, shown: Any) -> None:
+        """Go on in steps where that is what the job's end gave."""
+        if isinstance(shown, Generator):
+            self._steps = shown
+            self.run_button.setEnabled(False)
+            self.bar.setValue(round(PROGRESS_STEPS * self._part.whole(1.0)))
+            self.status.setText(SHOWING)
+            self._stepping.start()
+
+    def _take_step(self) -> None:
+        steps = self._steps
+        if steps is None:
+            return
+        then: Callable[[], Any] | None = None
+        try:
+            next(steps)
+        except StopIteration as end:
+            then = end.value
+        except DefectStrainError as mistake:
+            self.fail(str(mistake))
+        except Exception:
+            self._end_steps(None)
+            raise
+        else:
+            self._stepping.start()
+            return
+        self._end_steps(then)
+
+    def _end_steps(self, then: Callable[[], Any] | None) -> None:
+        self._steps = None
+        self._reset()
+        if self.status.text() == SHOWING:
+            self.status.setText("")
+        if then is not None:
+            self._attempt_to(then)
+        self._end()
+
+    def _attempt_to(self, act: Callable[[], Any]) -> None:
+        try:
+            act()
+        except DefectStrainError as mistake:
+            self.fail(str(mistake))
+
+    def _watch_dock(self) -> None:
+        """Notice when the dock around is hidden."""
+        parent = self.parent()
+        while parent is not None and not isinstance(parent, QDockWidget):
+            parent = parent.parent()
+        if parent is not None and parent is not self._dock:
+            self._dock = parent
+            parent.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Ask before a dock is hidden whose job could not be stopped any more."""
+        hiding = event.type() == QEvent.Type.Close and watched is self._dock
+        if hiding and self._worker is not None and not self._stop.asked and self.isVisible():
+            answer = self._ask_to_stop()
+            if answer is None:
+                event.ignore()
+                return True
+            if answer:
+                self.cancel()
+        return super().eventFilter(watched, event)
+
+    def _ask_to_stop(self) -> bool | None:
+        """Whether the job shall stop; None where the dock shall stay."""
+        box = QMessageBox(
+            QMessageBox.Icon.Question,
+            "A job is running",
+            f"{self.run_button.text()} is not done yet. Stop it, or let it go on without its panel "
+            "(Window shows the panel again)?",
+            parent=self.window(),
+        )
+        stop = box.addButton("Stop it", QMessageBox.ButtonRole.DestructiveRole)
+        go_on = box.addButton("Let it go on", QMessageBox.ButtonRole.AcceptRole)
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.exec()
+        return {stop: True, go_on: False}.get(box.clickedButton())
 
     def fail(self, message: str) -> None:
         """Say what is wrong, as a notification and beside the buttons."""
@@ -165,4 +358,4 @@ class RunBar(QWidget):
         # An error of ours, not the user's: napari shows it, with a traceback to send to us.
         self._reset()
         self.status.setText(f"Unexpected error: {error}")
-        self.idle.emit()
+        self._end()

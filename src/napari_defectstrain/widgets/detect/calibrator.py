@@ -8,8 +8,10 @@ from ...crystal.calibration import CALIBRATED_BY_LATTICE, PixelSizeEstimate, est
 from ...io.files import validate_image
 from ...materials import get_material
 from ...pipeline.loading import CALIBRATION_TOLERANCE
+from ...styles import with_error
 from ...types import CalibratedImage, DefectStrainError, Progress
 from ..base import forms
+from ..base.worker import Part
 from ..layers.sites import CALIBRATION, calibrate, pixel_size_pm
 
 USE_LATTICE = "Use the lattice"
@@ -39,6 +41,7 @@ class Calibrator:
         planes: list[CalibratedImage],
         material: str,
         then: Callable[[], None],
+        part: Part | None = None,
     ) -> None:
         """Go on with `then` once the image has a pixel size that the user knows the truth about.
 
@@ -47,7 +50,7 @@ class Calibrator:
         if layer.metadata.get(CALIBRATION) in (CALIBRATED_BY_LATTICE, KEPT):
             then()
             return
-        self._start(layer, planes, material, then)
+        self._start(layer, planes, material, then, part)
 
     def look(self, layer: Image, planes: list[CalibratedImage], material: str) -> None:
         """Say what the lattice says, and offer it."""
@@ -59,12 +62,14 @@ class Calibrator:
         planes: list[CalibratedImage],
         material: str,
         then: Callable[[], None] | None,
+        part: Part | None = None,
     ) -> None:
         a_pm = get_material(material).lattice_pm
         self.panel.run_bar.start(
             lambda progress: _estimate(planes, a_pm, progress),
             lambda found: self._settle(layer, found, material, then),
             "Looking for the lattice…",
+            part,
         )
 
     def _settle(
@@ -97,7 +102,7 @@ class Calibrator:
         """Ask; False where the user gives no answer."""
         text = (
             f"By its lattice ({material}, a = {get_material(material).lattice_pm:g} pm) a pixel of "
-            f"{layer.name} is {found.pixel_size_pm:.2f} ± {found.sigma_pm:.2f} pm wide. "
+            f"{layer.name} is {with_error(found.pixel_size_pm, found.sigma_pm)} pm wide. "
         )
         answers = [USE_LATTICE]
         if size is None:

@@ -1,13 +1,10 @@
 """The part of the detect widget that shows, counts and edits the defects of one layer."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from uuid import UUID
 
-import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Layer, Points
-from napari.utils.notifications import show_info, show_warning
+from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
@@ -23,18 +20,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ...crystal.populations import ALL_IMAGES, SUBSTITUTION, VACANCIES, population_table
-from ...crystal.regions import usable_sites
-from ...io.files import sites_table, write_table
+from ...crystal.populations import ALL_IMAGES, SUBSTITUTION, VACANCIES
 from ...materials import ROLES, WSE2
 from ...styles import CLASS_STYLE
-from ...types import DefectStrainError, Sites
-from ..base import forms
 from ..base.lifetime import connect, when_destroyed
 from ..base.symbols import symbol_icon
-from ..layers.editing import DefectEditor, editor_of
-from ..layers.regions import divided_planes, regions_of, usable_nm2
-from ..layers.sites import image_planes, kind, layer_by_id, note, pixel_size_pm
+from ..layers.editing import DefectEditor, column_near, editor_of
+from ..layers.regions import regions_of
+from .population_files import export_columns, export_populations, populations
 
 CLASS_ROLES = ROLES[1:]
 UPDATE_MS = 150
@@ -178,8 +171,8 @@ class EditPanel(QWidget):
         ):
             button = QPushButton(text)
             button.setToolTip(tip)
-            # The keyboard stays with the canvas, where the keys of the points work.
-            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            # A click leaves the keyboard with the canvas, where the keys of the points work.
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             button.setMinimumWidth(20)
             button.clicked.connect(action)
             self.buttons[text] = button
@@ -196,6 +189,8 @@ class EditPanel(QWidget):
         self.editor = editor_of(self.layer) if self.layer is not None else None
         if self.editor is not None and self.layer is not None:
             self.editor.changed.connect(self._changed)
+            layer, viewer = self.layer, self.viewer
+            self.editor.snap_by(lambda *point: column_near(viewer, layer, *point))
             self.class_names = self.editor.class_names
             self.new_class.button(self.class_names.index(self.editor.new_class)).setChecked(True)
             self._install_shortcuts()
@@ -289,12 +284,14 @@ class EditPanel(QWidget):
 
     def update_counts(self) -> None:
         """Count again and show the numbers."""
+        if self.editor is not None:
+            self.editor.check()  # nothing tells of a class that was changed in the table in place
         self._apply_shown()
         self._watch_regions()
         for name in ("Undo", "Redo"):
             flag = self.editor is not None and getattr(self.editor, f"can_{name.lower()}")
             self.buttons[name].setEnabled(flag)
-        table = self._table([self.layer])
+        table = populations(self.viewer, [self.layer])
         self.export_button.setEnabled(table is not None)
         self.columns_button.setEnabled(table is not None)
         if table is None or self.layer is None or self.editor is None:
@@ -316,62 +313,24 @@ class EditPanel(QWidget):
             + _area(rows.loc[SUBSTITUTION, "area_nm2"])
         )
 
-    def _table(self, layers: Sequence[Layer | None]) -> pd.DataFrame | None:
-        """Populations of some defects layers of one material; None where there are no columns."""
-        names: list[str] = []
-        columns: list[Sites] = []
-        areas: list[float] = []
-        for layer in layers:
-            if layer is None or kind(layer) != "defects":
-                continue
-            try:
-                planes, regions = divided_planes(self.viewer, layer, measure=False)
-                images = image_planes(layer_by_id(self.viewer, note(layer)["image"]))
-            except DefectStrainError:
-                continue
-            image = layer.name.removesuffix(" · defects")
-            several = len(planes) > 1
-            names += [f"{image} {i + 1}" if several else image for i in range(len(planes))]
-            columns += [usable_sites(s, r) for s, r in zip(planes, regions, strict=True)]
-            areas += [usable_nm2(im, r) for im, r in zip(images, regions, strict=True)]
-        if not columns:
-            return None
-        return population_table(names, columns, columns[0].class_names, areas)
+    def counted(self) -> int:
+        """Defects of the shown layer in the regions that count, all planes together."""
+        return sum(int(la.text()) for la in self.count_labels[1:] if la.text().isdigit())
+
+    def not_counted(self) -> int:
+        """Points of defects of the shown layer in other regions, where columns don't count."""
+        if self.layer is None:
+            return 0
+        perfect = int((self.layer.features["class"] == self.class_names[0]).sum())
+        return max(0, len(self.layer.data) - perfect - self.counted())
 
     def export(self) -> None:
         """Write the population table where the user says."""
-        alike = [
-            la
-            for la in self.viewer.layers
-            if kind(la) == "defects" and tuple(note(la)["class_names"])[1:] == self.class_names
-        ]
-        table = self._table(alike)
-        if table is None:
-            show_warning("There are no populations to write yet: detect first")
-            return
-        path = forms.ask_save_path(self, "Export populations", "populations.csv")
-        if path:
-            write_table(path, table)
-            show_info(f"Wrote {path}")
+        export_populations(self, self.viewer, self.class_names)
 
     def export_columns(self) -> None:
         """Write the corrected columns where the user says, a file for each plane of a stack."""
-        if self.layer is None or self._table([self.layer]) is None:
-            show_warning("There are no columns to write yet: detect first")
-            return
-        planes, _ = divided_planes(self.viewer, self.layer, measure=False)
-        image = self.layer.name.removesuffix(" · defects")
-        given = forms.ask_save_path(self, "Export columns", f"{image}.sites.csv")
-        if not given:
-            return
-        size = pixel_size_pm(self.layer)
-        for i, sites in enumerate(planes):
-            path = Path(given)
-            if len(planes) > 1:
-                stem = path.name.removesuffix(".csv").removesuffix(".sites")
-                path = path.with_name(f"{stem}_{i + 1}.sites.csv")
-            write_table(path, sites_table(sites, size))
-        show_info(f"Wrote {given}" + (f" and {len(planes) - 1} more" if len(planes) > 1 else ""))
+        export_columns(self, self.viewer, self.layer)
 
 
 CLASS_HELP = {

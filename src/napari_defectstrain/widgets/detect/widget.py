@@ -1,5 +1,6 @@
 """The detect widget: find all columns of an image, and correct the defects by hand."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,20 +20,23 @@ from ...pipeline.runs import RunConfig
 from ...types import CalibratedImage, DefectStrainError, Progress
 from ..base import forms
 from ..base.lifetime import connect
+from ..base.pacing import Steps
+from ..base.worker import Part
 from ..layers.editing import editor_of
-from ..layers.regions import edited, put_detection, regions_of
+from ..layers.regions import detection_put_in_steps, edited, regions_of
 from ..layers.sites import (
     CALIBRATION,
     free_name,
     image_planes,
     kind,
     note,
-    pixel_size_pm,
     plane_placement,
     provenance,
 )
+from ..layers.view_buttons import ViewButtons
 from .calibrator import Calibrator
 from .edit_panel import EditPanel
+from .pixel_size import PixelSize
 
 BUNDLED = "bundled weights"
 FROM_FILE = "weights file…"
@@ -40,6 +44,8 @@ FRAMES = "Frames of one region: register and sum"
 IMAGES = "Separate images"
 REPLACE = "Replace them"
 NEW_LAYERS = "Keep them, add new layers"
+REGISTERING, CALIBRATING = 0.4, 0.05
+"""What registering frames, and calibrating, take of the work on an image."""
 
 
 class DetectWidget(forms.Panel):
@@ -58,20 +64,23 @@ class DetectWidget(forms.Panel):
             "Find and classify all columns of the image; adds a layer of defects, a hidden one of "
             "all columns, and one of regions: 2H domains, boundaries, other phases, holes, dirt",
         )
+        self.views = ViewButtons(self.viewer)
+        self.put_on_top(self.views)
         self._build_source()
         self._build_thresholds()
         edit = self.group("Defects")
-        self.edit = EditPanel(napari_viewer)
+        self.edit = EditPanel(self.viewer)
         edit.addRow(self.edit)
         self.body.addStretch(1)
         self._queue: list[Layer | None] = []
+        self._count = 0
         self._keep = False
         self._known_edits = (0, False)
         self.run_bar.run_clicked.connect(self.run)
         self.image.layer_changed.connect(self._image_changed)
         self.watch_layers(self.image.refresh)
         self.watch_layers(self._follow_active)
-        connect(self, napari_viewer.layers.selection.events.active, self._follow_active)
+        connect(self, self.viewer.layers.selection.events.active, self._follow_active)
         self.image.refresh()
         self._image_changed()
         self._follow_active()
@@ -90,20 +99,10 @@ class DetectWidget(forms.Panel):
             "is calibrated with",
         )
         form.addRow("Material", self.material)
-        self.calibration = QLabel()
-        self.calibration.setWordWrap(True)
-        self.calibration.setToolTip("Side of a pixel in pm, from the file or from the lattice")
-        self.calibrate_button = QPushButton("From lattice")
-        self.calibrate_button.setToolTip(
-            "Measure the pixel size (pm) by the lattice of the image and the lattice constant of "
-            "the material; asks before anything is changed"
-        )
-        self.calibrate_button.clicked.connect(self.look_for_lattice)
+        self.pixel_size = PixelSize(self, self.look_for_lattice)
         self.calibrator = Calibrator(self, self._image_changed)
-        row = QHBoxLayout()
-        row.addWidget(self.calibration, 1)
-        row.addWidget(self.calibrate_button)
-        form.addRow("Pixel size", row)
+        self.pixel_size.changed.connect(self._image_changed)
+        form.addRow("Pixel size", self.pixel_size)
         self.model = self.remember(
             "model",
             forms.choice([BUNDLED, FROM_FILE]),
@@ -195,7 +194,12 @@ class DetectWidget(forms.Panel):
             self.run_bar.fail(str(mistake))
             return
         self._queue = self.image.layers
+        self._count = len(self._queue)
         self._next(config)
+
+    def _part(self, low: float, high: float) -> Part:
+        """What a job is of the detection in all images."""
+        return Part(self._count - len(self._queue), self._count, low, high)
 
     def _next(self, config: RunConfig) -> None:
         """Check the next image, ask what must be asked, detect."""
@@ -217,9 +221,10 @@ class DetectWidget(forms.Panel):
                 lambda progress: _register(planes, layer.name, progress),
                 lambda total: self._detect_sum(layer, total, config),
                 "Registering the frames…",
+                self._part(0.0, REGISTERING),
             )
         else:
-            self._calibrate_and_detect(layer, planes, config)
+            self._calibrate_and_detect(layer, planes, config, 0.0)
 
     def _meaning(self, layer: Layer) -> str | None:
         return forms.ask(
@@ -230,7 +235,9 @@ class DetectWidget(forms.Panel):
             [FRAMES, IMAGES],
         )
 
-    def _detect_sum(self, layer: Image, total: CalibratedImage, config: RunConfig) -> None:
+    def _detect_sum(
+        self, layer: Image, total: CalibratedImage, config: RunConfig
+    ) -> Steps[Callable[[], None]]:
         corner = total.metadata["region_px"][0::2]
         about = {k: v for k, v in total.metadata.items() if k not in (CALIBRATION, "warnings")}
         added = self.viewer.add_image(
@@ -244,15 +251,26 @@ class DetectWidget(forms.Panel):
         show_info(series_summary(total))
         for warning in total.metadata["warnings"]:
             show_warning(warning)
+        yield
         layer.visible = False
         if not self._queue:
             self.image.choose(added)
-        self._calibrate_and_detect(added, image_planes(added), config)
+        yield
+        planes = image_planes(added)
+        return lambda: self._calibrate_and_detect(added, planes, config, REGISTERING)
 
     def _calibrate_and_detect(
-        self, layer: Image, planes: list[CalibratedImage], config: RunConfig
+        self, layer: Image, planes: list[CalibratedImage], config: RunConfig, low: float
     ) -> None:
-        self.calibrator.ensure(layer, planes, config.material, lambda: self._detect(layer, config))
+        """Calibrate and detect, from that part of the whole work on an image on."""
+        middle = low + CALIBRATING * (1.0 - low)
+        self.calibrator.ensure(
+            layer,
+            planes,
+            config.material,
+            lambda: self._detect(layer, config, self._part(middle, 1.0)),
+            self._part(low, middle),
+        )
 
     def look_for_lattice(self) -> None:
         """Measure the pixel size by the lattice, and offer it."""
@@ -263,12 +281,13 @@ class DetectWidget(forms.Panel):
             return
         self.calibrator.look(self.image.layer, planes, self.material.currentText())
 
-    def _detect(self, layer: Image, config: RunConfig) -> None:
+    def _detect(self, layer: Image, config: RunConfig, part: Part) -> None:
         planes = image_planes(layer)
         self.run_bar.start(
             lambda progress: _detect_all(planes, config, progress),
             lambda result: self._show(layer, *result, config),
             f"Detecting in {layer.name}…",
+            part,
         )
 
     def _previous(self, layer: Layer) -> Layer | None:
@@ -306,7 +325,7 @@ class DetectWidget(forms.Panel):
 
     def _show(
         self, layer: Image, detections: list[Any], regions: list[Regions], config: RunConfig
-    ) -> None:
+    ) -> Steps[Callable[[], None] | None]:
         if layer not in self.viewer.layers:
             raise DefectStrainError(f"{layer.name} was removed while it was searched")
         sites = [d.sites for d in detections]
@@ -317,44 +336,34 @@ class DetectWidget(forms.Panel):
         more = self._edits(previous) != self._known_edits
         if more and not self._keep and not self._may_replace(layer):
             self.run_bar.status.setText(f"{layer.name}: kept as edited, detection discarded")
-            return
+            return None
         settings = provenance("regions", config.to_dict()["regions"], weights)
         old = None if self._keep else previous
-        defects = put_detection(self.viewer, layer, old, sites, regions, metadata, settings)
+        yield
+        defects = yield from detection_put_in_steps(
+            self.viewer, layer, old, sites, regions, metadata, settings
+        )
+        yield
         warnings = {w for d in detections for w in d.warnings}
         for warning in warnings.union(*(region_summary(layer.name, r) for r in regions)):
             show_warning(warning)
         self.viewer.layers.selection.active = defects
         self.edit.show_layer(defects)
+        yield
         columns = sum(len(s) for s in sites)
+        inside, outside = self.edit.counted(), self.edit.not_counted()
+        elsewhere = f", {outside} more where columns don't count" if outside else ""
         self.run_bar.status.setText(
-            f"{layer.name}: {columns} columns, {len(defects.data)} of them defects"
+            f"{layer.name}: {columns} columns; {inside} defects in its 2H domains{elsewhere}"
         )
         if len(defects.data) == 0:
             show_info(f"{layer.name}: no defects found in {columns} columns")
         while self._queue and self._queue[0] not in self.viewer.layers:
             self._queue.pop(0)
-        if self._queue:
-            self._next(config)
+        return (lambda: self._next(config)) if self._queue else None
 
     def _image_changed(self) -> None:
-        layer = self.image.layer
-        self.calibrate_button.setEnabled(layer is not None)
-        if self.image.chose_everything:
-            self.calibration.setText("each image's own")
-            return
-        try:
-            size = None if layer is None else pixel_size_pm(layer)
-        except DefectStrainError as mistake:
-            self.calibration.setText(str(mistake))
-            return
-        if layer is None:
-            self.calibration.setText("no image")
-        elif size is None:
-            self.calibration.setText("none: in pixels")
-        else:
-            lattice = layer.metadata.get(CALIBRATION) == "lattice"
-            self.calibration.setText(f"{size:.2f} pm ({'lattice' if lattice else 'file'})")
+        self.pixel_size.show_layer(self.image.layer, self.image.chose_everything)
 
     def _follow_active(self, *_: object) -> None:
         """Edit the defects layer that is active; else the one of the chosen image."""

@@ -7,7 +7,10 @@ from .averages import STACK as STACK
 from .averages import UNITS as UNITS
 from .averages import add_averages as add_averages
 from .averages import add_labels as add_labels
+from .averages import averages_in_steps as averages_in_steps
+from .averages import contrast as contrast
 from .averages import free_corner as free_corner
+from .averages import hide_windows as hide_windows
 from .averages import layers_of_run as layers_of_run
 from .averages import look_at as look_at
 from .averages import look_at_box as look_at_box
@@ -15,10 +18,11 @@ from .averages import run_title as run_title
 from .averages import runs as runs
 from .averages import update_average as update_average
 from .averages import world_box_pm as world_box_pm
-from .column_points import show_columns as show_columns
+from .column_points import columns_in_steps as columns_in_steps
 from .column_shapes import ellipse_corners as ellipse_corners
 from .column_shapes import triangle_corners as triangle_corners
 from .editing import DefectEditor as DefectEditor
+from .editing import column_near as column_near
 from .editing import editor_of as editor_of
 from .fields import COMPONENTS as COMPONENTS
 from .fields import PERCENT as PERCENT
@@ -27,12 +31,13 @@ from .fields import colour_limit as colour_limit
 from .fields import diverging as diverging
 from .fields import height_pm as height_pm
 from .fields import map_translate as map_translate
+from .fields import maps_in_steps as maps_in_steps
 from .fields import show_maps as show_maps
 from .fields import show_scale_arrows as show_scale_arrows
 from .fields import write_labels as write_labels
+from .regions import detection_put_in_steps as detection_put_in_steps
 from .regions import divided_planes as divided_planes
 from .regions import edited as edited
-from .regions import put_detection as put_detection
 from .regions import regions_of as regions_of
 from .regions import usable_nm2 as usable_nm2
 from .sites import CALIBRATION as CALIBRATION
@@ -50,4 +55,5 @@ from .sites import pixel_size_pm as pixel_size_pm
 from .sites import plane_placement as plane_placement
 from .sites import provenance as provenance
 from .symmetric import room_pm as room_pm
-from .symmetric import show_symmetric as show_symmetric
+from .symmetric import symmetric_in_steps as symmetric_in_steps
+from .view_buttons import ViewButtons as ViewButtons

@@ -10,6 +10,7 @@ from napari.layers import Image, Layer, Points
 from ...averages.average import average_stack
 from ...averages.choice import changed_by_hand
 from ...types import ClassAverage, ClassStack
+from ..base.pacing import Steps, at_once
 from .sites import KEY, free_name, kind, note
 
 STACK = "defectstrain_stack"
@@ -69,13 +70,22 @@ def look_at(viewer: ViewerModel, layers: Sequence[Layer]) -> None:
 
 def look_at_box(viewer: ViewerModel, low: Sequence[float], high: Sequence[float]) -> None:
     """Centre and zoom on a part of the world, from least to greatest (y, x) [pm]."""
-    unit = viewer.layers.extent.units[-1]
-    pm_per_world = (1 * unit).to("pm").magnitude if unit.is_compatible_with("pm") else 1.0
+    units = viewer.layers.extent.units
+    # A layer in pixels among others in pm, and napari drops the units: numbers are as they are.
+    known = units is not None and units[-1].is_compatible_with("pm")
+    pm_per_world = (1 * units[-1]).to("pm").magnitude if known else 1.0
     size = np.maximum(np.subtract(high, low), 1.0) / pm_per_world
     camera = viewer.scene.camera
     middle = 0.5 * np.add(low, high) / pm_per_world
     camera.center = (*camera.center[:-2], *(float(m) for m in middle))
     camera.zoom = 0.94 * float(np.min(np.array(viewer.canvas.size) / size))
+
+
+def hide_windows(viewer: ViewerModel) -> None:
+    """Hide the layers of single windows: they lie over the averages."""
+    for layer in viewer.layers:
+        if kind(layer) == "windows":
+            layer.visible = False
 
 
 def free_corner(viewer: ViewerModel, sources: Sequence[Layer]) -> tuple[float, float]:
@@ -111,7 +121,20 @@ def add_averages(
     metadata: dict[str, Any],
     with_windows: bool,
 ) -> list[Image]:
-    """Add an Image layer a class, a layer of their names and, hidden, the windows.
+    """`averages_in_steps`, at once."""
+    steps = averages_in_steps(viewer, stacks, averages, corner, metadata, with_windows)
+    return at_once(steps)
+
+
+def averages_in_steps(
+    viewer: ViewerModel,
+    stacks: Mapping[str, ClassStack],
+    averages: Mapping[str, ClassAverage],
+    corner: tuple[float, float],
+    metadata: dict[str, Any],
+    with_windows: bool,
+) -> Steps[list[Image]]:
+    """Add an Image layer a class, a layer of their names and, hidden, the windows, one a step.
 
     Parameters
     ----------
@@ -147,26 +170,24 @@ def add_averages(
             }
         )
         abouts.append({**metadata[KEY], **_about(average), "centre_pm": list(centre)})
-    layers = [
-        viewer.add_image(
-            average.mean,
-            name=free_name(viewer, f"{name} · average"),
-            units=UNITS,
-            axis_labels=AXES,
-            metadata={
-                KEY: {**about, "kind": "average"},
-                STACK: stacks[name],
-                CUT: stacks[name],
-            },
-            **look,
+    layers = []
+    for (name, average), look, about in zip(averages.items(), looks, abouts, strict=True):
+        layers.append(
+            viewer.add_image(
+                average.mean,
+                name=free_name(viewer, f"{name} · average"),
+                units=UNITS,
+                axis_labels=AXES,
+                metadata={
+                    KEY: {**about, "kind": "average"},
+                    STACK: stacks[name],
+                    CUT: stacks[name],
+                },
+                **look,
+            )
         )
-        for (name, average), look, about in zip(averages.items(), looks, abouts, strict=True)
-    ]
+        yield
     viewer.layers.link_layers(layers, ("contrast_limits", "colormap", "gamma"))
-    if with_windows:
-        # Above the averages, which would hide them once they are made visible.
-        for name, look, about in zip(averages, looks, abouts, strict=True):
-            _add_windows(viewer, stacks[name], look, about)
     add_labels(
         viewer,
         "averages · labels",
@@ -175,6 +196,12 @@ def add_averages(
         {KEY: {**metadata[KEY], "kind": "average labels", "classes": list(averages)}},
         side,
     )
+    yield
+    if with_windows:
+        # Above the averages, which would hide them once they are made visible.
+        for name, look, about in zip(averages, looks, abouts, strict=True):
+            _add_windows(viewer, stacks[name], look, about)
+            yield
     return layers
 
 
@@ -260,9 +287,17 @@ def _add_windows(
         scale=(1, *step),
         translate=(0, *shift),
         colormap=look["colormap"],
+        contrast_limits=contrast(stack),  # all windows alike, and nobody looks for it in them
         visible=False,
         metadata={KEY: {**about, **more}},
     )
+
+
+def contrast(stack: ClassStack) -> tuple[float, float]:
+    """Limits of grey for all windows of a stack."""
+    step = max(1, len(stack.windows) // 50)
+    low, high = np.percentile(stack.windows[::step, ::3, ::3], (0.5, 99.5))
+    return float(low), float(max(high, low + 1e-6))
 
 
 def add_labels(

@@ -10,6 +10,7 @@ from napari.layers import Image, Points
 
 from ...materials import ROLES, Material
 from ...pipeline.runs import ClassMeasurement
+from ..base.pacing import Steps
 from .averages import AXES, UNITS, layers_of_run
 from .sites import KEY, free_name, note
 
@@ -54,13 +55,13 @@ def _total(measurement: ClassMeasurement) -> np.ndarray:
     return np.sqrt(np.mean(np.square(both), axis=1))
 
 
-def show_columns(
+def columns_in_steps(
     viewer: ViewerModel,
     averages: Sequence[Image],
     measurements: Mapping[str, ClassMeasurement],
     material: Material,
-) -> list[Points]:
-    """Add a hidden Points layer over each average, or renew the one that is there.
+) -> Steps[list[Points]]:
+    """Add a hidden Points layer over each average, or renew the one that is there, one a step.
 
     Parameters
     ----------
@@ -86,6 +87,7 @@ def show_columns(
         else:
             layers.append(_add(viewer, average, data, tables[name], limits))
         note(layers[-1])["n"] = note(average)["n"]
+        yield
     return layers
 
 

@@ -1,6 +1,7 @@
 """What points set, moved, relabelled or deleted by hand mean for the columns of an image."""
 
 import numpy as np
+from scipy.ndimage import gaussian_filter, maximum_filter
 from scipy.spatial import cKDTree
 
 from ...types import METAL, BoolArray, FloatArray, IntArray, Sites
@@ -86,6 +87,63 @@ def reach_px(position_px: FloatArray) -> float:
         return 0.0
     distance, _ = cKDTree(position_px).query(position_px, k=2)
     return 0.5 * float(np.median(distance[:, 1]))
+
+
+def snapped(
+    point_px: FloatArray, column_px: FloatArray, image: FloatArray | None, adatom: bool = False
+) -> FloatArray:
+    """Where the column is that a person meant when she clicked.
+
+    The nearest known column within half the distance of nearest neighbours. Where there is none:
+    in the middle of a hexagon the nearest column all the same, unless an adatom was meant;
+    elsewhere, where a column was not found, the brightest place so near if it is a peak, else the
+    point itself.
+
+    Parameters
+    ----------
+    point_px : array, `(2,)`
+        (y, x) of the click [px].
+    column_px : array, `(N, 2)`
+        Of the columns that were found.
+    image : array, `(H, W)`, optional
+        What she clicked on.
+    adatom : bool
+        Whether what she sets may lie between the columns.
+
+    Returns
+    -------
+    array, `(2,)`
+    """
+    reach = reach_px(column_px)
+    if reach == 0.0:
+        return point_px
+    away = np.linalg.norm(column_px - point_px, axis=1)
+    if away.min() <= reach:
+        return np.asarray(column_px[away.argmin()], dtype=float)
+    in_hexagon = np.count_nonzero(away <= 2.0 * HALFWAY * reach) >= 5
+    if in_hexagon and not adatom:
+        return np.asarray(column_px[away.argmin()], dtype=float)
+    peak = _peak_near(point_px, image, reach) if image is not None else None
+    return point_px if peak is None else peak
+
+
+def _peak_near(point_px: FloatArray, image: FloatArray, reach: float) -> FloatArray | None:
+    """The brightest place within reach, `(2,)`; None where it is no peak: flat, or on the rim."""
+    low = np.maximum(np.floor(point_px - reach).astype(int), 0)
+    high = np.minimum(np.ceil(point_px + reach).astype(int) + 1, image.shape)
+    if (high - low < 3).any():
+        return None
+    part = np.asarray(image[low[0] : high[0], low[1] : high[1]], dtype=float)
+    known = part[np.isfinite(part)]
+    if known.size == 0:
+        return None
+    smooth = gaussian_filter(np.where(np.isfinite(part), part, known.min()), reach / 4)
+    y, x = np.indices(part.shape)
+    inside = np.hypot(y + low[0] - point_px[0], x + low[1] - point_px[1]) <= reach
+    peak = np.unravel_index(np.where(inside, smooth, -np.inf).argmax(), part.shape)
+    around = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
+    top = smooth > maximum_filter(smooth, footprint=around, mode="constant", cval=np.inf)
+    return np.add(peak, low).astype(float) if top[peak] else None
 
 
 def _what_is_left(sites: Sites, which: IntArray) -> tuple[IntArray, BoolArray]:

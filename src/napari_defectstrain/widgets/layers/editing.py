@@ -5,23 +5,27 @@ inherit class and source of whatever was selected last. One `DefectEditor` watch
 layer and puts that right.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 from weakref import WeakValueDictionary
 
 import numpy as np
 import pandas as pd
-from napari.layers import Points
+from napari.components import ViewerModel
+from napari.layers import Image, Points
+from napari.utils.notifications import show_error, show_info
 from psygnal import Signal
 
-from .sites import note, restyle, set_points, symbols
+from .corrections import reach_px, snapped
+from .sites import layer_by_id, note, on_plane, restyle, set_points, symbols
 
 UNDO_STEPS = 100
 _EDITORS: WeakValueDictionary[UUID, "DefectEditor"] = WeakValueDictionary()
 # A layer's key bindings hold its editor, which so lives as long as the layer.
 
 _State = tuple[np.ndarray, pd.DataFrame]
+_Snap = Callable[[np.ndarray, bool], tuple[np.ndarray, float]]
 
 
 class DefectEditor:
@@ -43,6 +47,7 @@ class DefectEditor:
         self._undo: list[_State] = []
         self._redo: list[_State] = []
         self._busy = False
+        self._snap: _Snap | None = None
         self._state = self._snapshot()
         layer.events.data.connect(self._on_data)
         layer.events.features.connect(self._on_features)
@@ -65,6 +70,10 @@ class DefectEditor:
     def can_redo(self) -> bool:
         """True where there is an undone step."""
         return bool(self._redo)
+
+    def snap_by(self, snap: _Snap) -> None:
+        """Let new points belong to columns: `snap` gives place and reach, as `column_near`."""
+        self._snap = snap
 
     def choose_class(self, class_name: str) -> None:
         """Class, symbol and colour of the points that are added from now on."""
@@ -146,27 +155,72 @@ class DefectEditor:
         if action == "adding":
             # Selecting a point has set the defaults to its features: ours count for a new one.
             self.choose_class(self.new_class)
-        elif action in ("added", "removed", "changed"):
+        elif action == "added":
+            self._settle(event.data_indices)
+            self._commit()
+        elif action in ("removed", "changed"):
             self._commit()
 
     def _on_features(self) -> None:
         # The features table of napari, or a script, changed classes in place.
-        if self._busy or len(self.layer.data) != len(self._state[0]):
+        if self._busy or len(self.layer.data) != len(self._state[0]) or not self.check():
             return
         old = self._state[1]["class"].astype(str).to_numpy()
         if not np.array_equal(old, self.layer.features["class"].astype(str).to_numpy()):
             self._commit()
 
+    def check(self) -> bool:
+        """Take back classes that are none, and say so; False where there were such.
+
+        A table or a script may have written anything, or nothing, into the features.
+        """
+        problem = _problem_of(self.layer.features, self.class_names)
+        if not problem:
+            return True
+        self.replace(*(part.copy() for part in self._state))
+        self.choose_class(self.new_class)
+        show_error(f"{self.layer.name}: {problem}. The points are as they were before")
+        return False
+
+    def _settle(self, indices: Sequence[int]) -> None:
+        """Put new points onto columns; where a column has a point, that one gets the class."""
+        if self._snap is None or not self.check():
+            return
+        position, features = self._snapshot()
+        new = {int(i) % len(position) for i in indices}
+        drop: list[int] = []
+        column = features.columns.get_loc("class")
+        for row in sorted(new):
+            place, reach = self._snap(position[row], self.new_class == self.class_names[-1])
+            others = np.array([i for i in range(row) if i not in drop], dtype=int)
+            near = _nearest(place, position[others], reach)
+            if near is None:
+                position[row] = place
+                continue
+            drop.append(row)
+            here, was = others[near], str(features["class"].iloc[others[near]])
+            features.iloc[here, column] = self.new_class
+            show_info(
+                f"There is a point of {was} at this column already"
+                + (f": it is {self.new_class} now" if was != self.new_class else "")
+            )
+        keep = np.delete(np.arange(len(position)), drop)
+        self.replace(position[keep], features.iloc[keep].reset_index(drop=True))
+
     def _write(self, features: pd.DataFrame) -> None:
         self._busy = True
         try:
-            self.layer.features = features
+            # A script may have put plain texts in the place of the categories.
+            classes = pd.Categorical(features["class"].astype(str), self.class_names)
+            self.layer.features = features.assign(**{"class": classes})
             restyle(self.layer)
         finally:
             self._busy = False
 
     def _commit(self) -> None:
         """Mark what differs from the last state as manual, and keep that state for undo."""
+        if not self.check():
+            return
         position, features = self._snapshot()
         old_position, old_features = self._state
         fresh = _fresh(position, features, old_position, old_features)
@@ -192,6 +246,65 @@ def _fresh(
     known = set(zip(map(tuple, old_position), old["class"].astype(str), strict=True))
     return np.array(
         [(tuple(p), c) not in known for p, c in zip(position, classes, strict=True)], dtype=bool
+    )
+
+
+def column_near(
+    viewer: ViewerModel, defects: Points, point: np.ndarray, adatom: bool = False
+) -> tuple[np.ndarray, float]:
+    """Where a point set by hand belongs, and how near another must be to be of the same column.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    defects : Points
+    point : array, `(D,)`
+        In data coordinates.
+    adatom : bool
+        Whether it may lie between the columns.
+
+    Returns
+    -------
+    (position, reach)
+        Of the column meant, by `_corrections.snapped`, and half the distance of neighbours [px];
+        the point and 0 where the layer of all columns is gone.
+    """
+    sites_layer = layer_by_id(viewer, note(defects).get("sites"))
+    if not isinstance(sites_layer, Points):
+        return point, 0.0
+    plane = None if len(point) == 2 else round(float(point[0]))
+    columns = np.asarray(sites_layer.data, dtype=float)[on_plane(sites_layer, plane), -2:]
+    image = layer_by_id(viewer, note(defects).get("image"))
+    picture = None
+    if isinstance(image, Image) and not image.rgb:
+        data = image.data[0] if image.multiscale else image.data
+        picture = data if plane is None else data[plane] if 0 <= plane < len(data) else None
+    place = snapped(np.asarray(point[-2:], dtype=float), columns, picture, adatom)
+    return np.array([*point[:-2], *place]), reach_px(columns)
+
+
+def _nearest(place: np.ndarray, others: np.ndarray, reach: float) -> int | None:
+    """The nearest of other points within reach in the same plane; None where there is none."""
+    if len(others) == 0:
+        return None
+    away = np.linalg.norm(others[:, -2:] - place[-2:], axis=1)
+    away[(np.rint(others[:, :-2]) != np.rint(place[:-2])).any(axis=1)] = np.inf
+    return int(away.argmin()) if away.min() <= reach else None
+
+
+def _problem_of(features: pd.DataFrame, class_names: Sequence[str]) -> str:
+    """What is wrong with the features of defects; empty where nothing is."""
+    missing = [name for name in ("class", "probability", "source") if name not in features]
+    if missing:
+        return f"got features without {', '.join(missing)}, expected class, probability, source"
+    classes = features["class"]
+    unknown = classes[~classes.isin(list(class_names))]
+    if len(unknown) == 0:
+        return ""
+    names = sorted({"no class" if pd.isna(c) else repr(str(c)) for c in unknown})
+    return (
+        f"got {', '.join(names)} for {len(unknown)} point{'s' * (len(unknown) != 1)}, "
+        f"expected one of {', '.join(class_names)}"
     )
 
 

@@ -9,6 +9,7 @@ from napari.layers import Image, Layer, Points, Vectors
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
 
 from ...types import DisplacementField, StrainField
+from ..base.pacing import Steps, at_once
 from .averages import AXES, GAP, HEADER, UNITS, add_labels, translate_of
 from .sites import KEY, free_name
 
@@ -172,6 +173,35 @@ def show_maps(
     metadata: Mapping[str, dict[str, Any]],
     labels_metadata: dict[str, Any],
 ) -> list[Image]:
+    """`maps_in_steps`, at once."""
+    return at_once(
+        maps_in_steps(
+            viewer,
+            fields,
+            centres,
+            side_pm,
+            top_pm,
+            components,
+            with_sigma,
+            limit_percent,
+            metadata,
+            labels_metadata,
+        )
+    )
+
+
+def maps_in_steps(
+    viewer: ViewerModel,
+    fields: Mapping[str, StrainField],
+    centres: Mapping[str, Sequence[float]],
+    side_pm: float,
+    top_pm: float,
+    components: Sequence[str],
+    with_sigma: bool,
+    limit_percent: float,
+    metadata: Mapping[str, dict[str, Any]],
+    labels_metadata: dict[str, Any],
+) -> Steps[list[Image]]:
     """Maps of all classes, a row a component, each under the average of its class, with a title.
 
     Maps of the same measurement that are there are changed; those that aren't wanted any more are
@@ -215,6 +245,7 @@ def show_maps(
             about = {KEY: {**metadata[name][KEY], "component": component, "sigma": is_sigma}}
             layers.append(_show_map(viewer, old, field, (middle, x), limit_percent, about))
             places.append((down + 0.5 * HEADER * side_pm, x))
+            yield
         down += height + (HEADER + GAP) * side_pm
     for unwanted in there.values():
         unwanted.visible = False

@@ -10,6 +10,7 @@ from napari.utils.notifications import show_error, show_warning
 
 from ...io.files import SUFFIXES, ImageFile, read_datasets, read_file
 from ...types import DefectStrainError
+from .placing import PLACED, Layout, present_viewer, show_scale_bar
 
 KEY = "napari-defectstrain"
 """Key of a layer's metadata under which lies what the file says."""
@@ -46,7 +47,20 @@ def read_layers(path: PathOrPaths) -> list[LayerData]:
     for entry in found:
         for warning in entry.metadata.get("warnings", ()):
             show_warning(f"{entry.name}: {warning}")
-    return [layer_data(entry) for entry in found]
+    return laid_out(found)
+
+
+def laid_out(entries: Sequence[ImageFile]) -> list[LayerData]:
+    """Image layers beside what is in napari's window, with a scale bar where lengths are known."""
+    viewer = present_viewer()
+    layout = Layout(viewer)
+    if layout.empty and any(entry.pixel_size_pm is not None for entry in entries):
+        show_scale_bar(viewer)
+    layers = []
+    for entry in entries:
+        place = layout.place(entry.data.shape[-2:], entry.pixel_size_pm or 1.0)
+        layers.append(layer_data(entry, translate=(0.0,) * (entry.data.ndim - 2) + place))
+    return layers
 
 
 def join_files(paths: Sequence[str]) -> ImageFile:
@@ -83,11 +97,12 @@ def layer_data(entry: ImageFile, **look: Any) -> LayerData:
     numbered: their axis has the unit pixel also where the image has pm.
     """
     frames = entry.data.ndim - 2
-    described = {key: value for key, value in entry.metadata.items() if key != "warnings"}
+    # What kind of layer it is, a file has no say in.
+    described = {k: v for k, v in entry.metadata.items() if k not in ("warnings", "kind")}
     keywords: dict[str, Any] = {
         "name": entry.name,
         "axis_labels": ("frame",) * frames + ("y", "x"),
-        "metadata": {KEY: {**described, "pixel_size_pm": entry.pixel_size_pm}},
+        "metadata": {KEY: {**described, "pixel_size_pm": entry.pixel_size_pm, PLACED: True}},
         **look,
     }
     if entry.pixel_size_pm is not None:

@@ -26,12 +26,13 @@ from ...crystal.regions import (
 )
 from ...types import CalibratedImage, DefectStrainError, Sites
 from ...units import PM_PER_NM
+from ..base.pacing import Steps
 from .editing import editor_of
 from .sites import (
     KEY,
-    add_detection,
     corrected_planes,
     defect_points,
+    detection_in_steps,
     free_name,
     image_planes,
     kind,
@@ -45,17 +46,27 @@ from .sites import (
 )
 
 OPACITY = 0.35
+"""Of filled areas."""
+LINE_OPACITY = 0.9
+"""Of outlines."""
+LINE_PX = 3
+MAX_OUTLINED_PX = 2_000_000
+"""Pixels of a plane up to which areas are outlined; in larger ones that takes napari seconds."""
 DOMAIN_COLOURS = ("#44AA99", "#AA4499", "#88CCEE", "#DDCC77", "#CC6677", "#999933")
 KIND_COLOURS = {BOUNDARY: "#FFFF00", NOT_2H: "#FF8000", HOLE: "#0060FF", CONTAMINATED: "#FF0000"}
+MAIN_DOMAIN = 1
 DIGEST = "digest"
 """Key of the note of a regions layer: checksum of the labels as they were found."""
 
 
 def colormap() -> DirectLabelColormap:
-    """Fixed colours of all labels; what is erased is transparent."""
+    """Fixed colours of all labels; what is erased is transparent, and so is the main domain.
+
+    That is most of an image, which a colour would veil.
+    """
     look: dict[int | None, str] = {None: "transparent", 0: "transparent", **KIND_COLOURS}
     domains = islice(cycle(DOMAIN_COLOURS), MAX_DOMAINS)
-    look.update(dict(enumerate(domains, start=1)))
+    look.update(dict(enumerate(domains, start=1)) | {MAIN_DOMAIN: "transparent"})
     return DirectLabelColormap(color_dict=look)
 
 
@@ -104,11 +115,12 @@ def show_regions(
     data = regions[0].labels if source.ndim == 2 else np.stack([r.labels for r in regions])
     layer = regions_layer(viewer, sites_layer)
     if layer is None:
+        outlined = data.shape[-2] * data.shape[-1] <= MAX_OUTLINED_PX
         layer = viewer.add_labels(
             data,
             name=free_name(viewer, f"{source.name} · regions"),
             colormap=colormap(),
-            opacity=OPACITY,
+            opacity=LINE_OPACITY if outlined else OPACITY,
             features=region_features(regions),
             visible=bool((data != data.flat[0]).any()),
             metadata={
@@ -121,6 +133,8 @@ def show_regions(
             },
             **placement(source),
         )
+        if outlined:
+            layer.contour = LINE_PX
         viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(source) + 1)
     else:
         layer.data = data
@@ -202,7 +216,7 @@ def divided_planes(
     return sites, list(regions)
 
 
-def put_detection(
+def detection_put_in_steps(
     viewer: ViewerModel,
     source: Image,
     previous: Points | None,
@@ -210,8 +224,8 @@ def put_detection(
     regions: Sequence[Regions],
     metadata: dict[str, Any],
     region_metadata: dict[str, Any],
-) -> Points:
-    """Show a detection: put it into the layers of the previous one, or add new ones.
+) -> Steps[Points]:
+    """Show a detection: put it into the layers of the previous one, or add new ones, one a step.
 
     No defects are shown where the crystal is not 2H.
 
@@ -237,15 +251,18 @@ def put_detection(
     )
     everything = layer_by_id(viewer, note(previous).get("sites")) if previous else None
     if previous is None or everything is None:
-        everything, defects = add_detection(viewer, source, sites, metadata, foreign)
+        steps = detection_in_steps(viewer, source, sites, metadata, foreign)
+        everything, defects = yield from steps
     else:
         defects, editor, names = previous, editor_of(previous), sites[0].class_names
         for old in (everything, defects):
             replace_metadata(old, metadata, class_names=list(names))
         whole, table = site_positions(sites, source.ndim), site_table(sites)
         set_points(everything, whole, table)
+        yield
         editor.replace(*defect_points(whole, table, names, foreign))
         editor.reset()
+        yield
     show_regions(viewer, source, everything, regions, region_metadata)
     return defects
 

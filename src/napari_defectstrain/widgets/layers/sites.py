@@ -18,11 +18,12 @@ from ...io import WEIGHT_COLUMNS
 from ...materials import ROLES, get_material
 from ...styles import CLASS_STYLE
 from ...types import CalibratedImage, DefectStrainError, Sites
+from ..base.pacing import Steps, at_once
 from .corrections import correct_sites
 
 KEY = "napari-defectstrain"
 CALIBRATION = "calibration"
-"""Key of an image's metadata: ``file`` or ``lattice``, where its pixel size comes from."""
+"""Key of an image's metadata: ``file``, ``lattice`` or ``hand``, whence its pixel size."""
 PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 MARKER_PM = 190.0
 """Size of the markers: about the distance of neighbouring columns [pm]."""
@@ -120,6 +121,8 @@ def pixel_size_pm(layer: Layer) -> float | None:
 def calibrate(viewer: ViewerModel, image: Image, size_pm: float, origin: str) -> None:
     """Set the pixel size of an image layer and of the layers that lie on it.
 
+    Images that were laid out side by side keep their places, counted in pixels.
+
     Parameters
     ----------
     viewer : ViewerModel
@@ -127,14 +130,17 @@ def calibrate(viewer: ViewerModel, image: Image, size_pm: float, origin: str) ->
     size_pm : float
         Side of a pixel [pm].
     origin : str
-        ``lattice`` or ``file``.
+        ``lattice``, ``file`` or ``hand``.
     """
     image.metadata[CALIBRATION] = origin
+    before = pixel_size_pm(image) or float(image.scale[-1])
+    ratio = size_pm / before if note(image).get("placed") else 1.0
     companions = [la for la in viewer.layers if note(la).get("image") == str(image.unique_id)]
     for layer in (image, *companions):
         keep = layer.ndim - 2
         layer.scale = (*layer.scale[:keep], size_pm, size_pm)
         layer.units = (*layer.units[:keep], "pm", "pm")
+        layer.translate = (*layer.translate[:keep], *(ratio * layer.translate[keep:]))
         if isinstance(layer, Points):
             layer.size = marker_size(layer)
 
@@ -228,7 +234,18 @@ def add_detection(
     metadata: dict[str, Any],
     foreign: np.ndarray | None = None,
 ) -> tuple[Points, Points]:
-    """Add "<image> · sites" (all columns, hidden, locked) and "<image> · defects".
+    """`detection_in_steps`, at once."""
+    return at_once(detection_in_steps(viewer, source, sites, metadata, foreign))
+
+
+def detection_in_steps(
+    viewer: ViewerModel,
+    source: Image,
+    sites: Sequence[Sites],
+    metadata: dict[str, Any],
+    foreign: np.ndarray | None = None,
+) -> Steps[tuple[Points, Points]]:
+    """Add "<image> · sites" (all columns, hidden, fixed) and "<image> · defects", one a step.
 
     Parameters
     ----------
@@ -268,7 +285,7 @@ def add_detection(
         **look,
     )
     all_columns.editable = False
-    all_columns.locked = True
+    yield
     position, features = defect_points(whole, table, names, foreign)
     defects = viewer.add_points(
         position,
@@ -279,6 +296,7 @@ def add_detection(
         metadata={KEY: {**shared, "kind": "defects", "sites": str(all_columns.unique_id)}},
         **look,
     )
+    yield
     return all_columns, defects
 
 
@@ -340,7 +358,7 @@ def sites_from_layers(sites_layer: Points, defects: Points, plane: int | None = 
         By the rules of `_corrections.correct_sites`.
     """
     names = tuple(note(sites_layer)["class_names"])
-    found = _on_plane(sites_layer, plane)
+    found = on_plane(sites_layer, plane)
     table = sites_layer.features[found]
     sites = Sites(
         position_px=np.asarray(sites_layer.data, dtype=float)[found, -2:],
@@ -350,12 +368,20 @@ def sites_from_layers(sites_layer: Points, defects: Points, plane: int | None = 
         source=table["source"].to_numpy(dtype="<U6"),
         **{n: table[n].to_numpy(dtype=float) for n in WEIGHT_COLUMNS if n in table},
     )
-    here = _on_plane(defects, plane)
+    here = on_plane(defects, plane)
     points = defects.features[here]
+    codes = pd.Categorical(points["class"].astype(str), names).codes.astype(int)
+    if (codes < 0).any():
+        row = int(np.flatnonzero(here)[codes < 0][0])
+        got = defects.features["class"].iloc[row]
+        raise DefectStrainError(
+            f"{defects.name}: got the class {got!r} of point {row}, expected one of "
+            f"{', '.join(names[1:])}; give it one, or undo"
+        )
     return correct_sites(
         sites,
         np.asarray(defects.data, dtype=float)[here, -2:],
-        pd.Categorical(points["class"].astype(str), names).codes.astype(int),
+        codes,
         (points["source"] == "manual").to_numpy(dtype=bool),
     )
 
@@ -380,7 +406,8 @@ def corrected_planes(viewer: ViewerModel, defects: Points) -> list[Sites]:
     return [sites_from_layers(sites_layer, defects, i) for i in range(count)]
 
 
-def _on_plane(layer: Points, plane: int | None) -> np.ndarray:
+def on_plane(layer: Points, plane: int | None) -> np.ndarray:
+    """Which points lie on a plane of a stack, `(N,)`; all of them where plane is None."""
     if plane is None:
         return np.ones(len(layer.data), dtype=bool)
     return np.rint(np.asarray(layer.data)[:, 0]).astype(int) == plane

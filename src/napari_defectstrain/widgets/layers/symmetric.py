@@ -8,6 +8,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from ...averages.symmetry import SymmetricAverage
+from ..base.pacing import Steps
 from .averages import AXES, GAP, HEADER, LABEL, UNITS, add_labels, layers_of_run, translate_of
 from .fields import diverging
 from .sites import KEY, free_name, note
@@ -21,10 +22,12 @@ def room_pm(side_pm: float) -> float:
     return ROWS * (1 + HEADER + GAP) * side_pm
 
 
-def show_symmetric(
+def symmetric_in_steps(
     viewer: ViewerModel, averages: Sequence[Image], symmetric: Mapping[str, SymmetricAverage]
-) -> None:
+) -> Steps[None]:
     """Add the layers "<class> · C3v" and "<class> · hidden by C3v", or renew those of the run.
+
+    A layer a step.
 
     Parameters
     ----------
@@ -56,6 +59,7 @@ def show_symmetric(
                 known[name, hidden].data = data
             else:
                 _add(viewer, average, data, (y, x), hidden, reach)
+            yield
             texts.append(f"hidden ±{reach:.2g}" if hidden else f"{name}  C3v")
             places.append((y - 0.5 * (1 + HEADER) * side, x))
     labels = layers_of_run(viewer, run, ("symmetric labels",))

@@ -15,6 +15,7 @@ from ...pipeline.comparison import ATOMISTIC, DIFFERENCE, ELASTIC, MEASURED
 from ...strain.field import significant
 from ...strain.triangles import TriangleStrain
 from ...types import DisplacementField, StrainField
+from ..base.pacing import Steps
 from ..layers.averages import AXES, GAP, HEADER, UNITS, add_labels, layers_of_run
 from ..layers.column_shapes import ellipse_corners, triangle_corners
 from ..layers.fields import PERCENT, colour_limit, diverging, height_pm, map_translate, write_labels
@@ -87,8 +88,8 @@ class ComparisonLayers:
         fade: bool,
         ellipses: float,
         about: Mapping[str, Any],
-    ) -> None:
-        """Show what was found.
+    ) -> Steps[None]:
+        """Show what was found, a layer a step.
 
         Parameters
         ----------
@@ -109,16 +110,22 @@ class ComparisonLayers:
         for i, panel in enumerate(PANELS):
             field = answer.panels.get(panel)
             self._show_map(panel, field, first, component, self.centre(i + 1, height), about)
+            yield
         self._show_bar(height, about)
+        yield
         self._limit(answer, limit_percent)
         for panel in WITH_ERRORS:
             i = PANELS.index(panel) + 1
             field = answer.panels.get(panel)
             self._show_veil(panel, field, first, component, self.centre(i, height), fade, about)
+            yield
         self._show_line(answer, self.centre(1, height), about)
+        yield
         own = answer.comparison.displacement[MEASURED]
         self._show_ellipses(own, ellipses, about)
+        yield
         self._show_triangles(answer.triangles, component, self.centre(5, height), about)
+        yield
         self._show_titles(answer, height, about)
         if active is not None and active in self.viewer.layers:
             self.viewer.layers.selection.active = active

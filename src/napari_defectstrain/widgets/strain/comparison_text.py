@@ -7,6 +7,7 @@ import numpy as np
 from ...pipeline.comparison import ATOMISTIC, DIFFERENCE, ELASTIC, MEASURED
 from ...strain.chi_squared import Agreement
 from ...strain.lines import LineProfile
+from ...styles import with_error
 from ...theory.field_symmetry import DisplacementDecay
 from ...theory.reference import BUNDLED_NOTE, Amplitude, Reference
 from .comparing import Answer
@@ -112,7 +113,7 @@ def _elastic_rows(answer: Answer) -> list[Row]:
     return [
         Row(
             "Eshelby A·R²",
-            f"{found.strength_pm2:.0f} ± {found.strength_sigma_pm2:.0f} pm²",
+            f"{with_error(found.strength_pm2, found.strength_sigma_pm2, '.0f')} pm²",
             "Strength of the inclusion u = A r inside R, A R² / r outside; positive pushes "
             "outwards. A and R alone are strongly coupled. Fitted to the " + found.target,
         ),
@@ -168,7 +169,7 @@ def _reference_rows(answer: Answer) -> list[Row]:
         ),
         Row(
             "Best amplitude s",
-            f"{amplitude.s:.3f} ± {amplitude.sigma:.3f}",
+            with_error(amplitude.s, amplitude.sigma, ".3f"),
             "Best factor: measured displacement = s × the reference's",
         ),
         Row(
@@ -189,7 +190,7 @@ def _passivated_row(reference: Reference, amplitude: Amplitude) -> list[Row]:
     """What s would mean for vacancies; substituted columns can't be passivated."""
     if reference.columns.role not in ("V1", "V2"):
         return []
-    text = f"{100 * amplitude.passivated:.0f} ± {100 * amplitude.sigma:.0f} %"
+    text = f"{with_error(100 * amplitude.passivated, 100 * amplitude.sigma, '.0f')} %"
     if amplitude.s >= 1.0:
         text = "0, s is not below 1"
     return [Row("Passivated", f"1 − s = {text} (an interpretation)", INTERPRETATION)]

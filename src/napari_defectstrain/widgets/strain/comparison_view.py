@@ -12,9 +12,10 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from ...materials import ROLES
 from ...pipeline.runs import ClassMeasurement, RunResult
 from ..base.lifetime import connect
-from ..base.worker import RunBar
+from ..base.pacing import Steps, at_once
+from ..base.worker import Part, RunBar
 from ..layers.averages import GAP
-from ..layers.fields import show_maps, show_scale_arrows
+from ..layers.fields import maps_in_steps, show_scale_arrows
 from ..layers.sites import KEY, kind, note, provenance
 from .comparing import Answer, Asked, Comparer
 from .comparison_layers import ComparisonLayers
@@ -90,6 +91,7 @@ class ComparisonView(QObject):
         self.measured: Measured | None = None
         self.answer: Answer | None = None
         self._due = False
+        self._part: Part | None = None
         self._then: Callable[[], None] | None = None
         self._line: Shapes | None = None
         self._told = ""
@@ -109,10 +111,24 @@ class ComparisonView(QObject):
         """True while something is to be computed."""
         return self._due
 
-    def show(self, measured: Measured | None, then: Callable[[], None] | None = None) -> None:
-        """Show another measurement; None: nothing."""
+    def show(
+        self,
+        measured: Measured | None,
+        then: Callable[[], None] | None = None,
+        part: Part | None = None,
+    ) -> None:
+        """Show another measurement; None: nothing.
+
+        Parameters
+        ----------
+        measured : Measured or None
+        then : callable, optional
+            Called when it is shown.
+        part : Part, optional
+            What the comparison is of a longer job.
+        """
         self.measured, self.answer = measured, None
-        self._then = then
+        self._then, self._part = then, part
         if measured is None:
             self._profile.show_nothing()
             return
@@ -137,7 +153,9 @@ class ComparisonView(QObject):
             lambda progress: measured.comparer.answer(asked, progress),
             lambda answer: self._show(measured, answer),
             f"Comparing {asked.class_name} with theory…",
+            self._part,
         )
+        self._part = None
 
     def question(self) -> Asked:
         """What controls and line ask for now."""
@@ -146,12 +164,15 @@ class ComparisonView(QObject):
         along = self._profile.chosen(self._controls.component.currentText())
         return self._controls.question(line, problem, along)
 
-    def _show(self, measured: Measured, answer: Answer) -> None:
+    def _show(self, measured: Measured, answer: Answer) -> Steps[None]:
         if measured is not self.measured:
             return
         self.answer = answer
-        self.show_looks()
+        yield from self._looks_in_steps()
+        if measured is not self.measured:  # other averages were chosen meanwhile
+            return
         self._profile.show_answer(answer, measured.comparer.material)
+        yield
         self._watch_line()
         self._tell(answer.reference_problem)
         self._run_bar.status.setText(in_short(answer))
@@ -168,6 +189,9 @@ class ComparisonView(QObject):
 
     def show_looks(self) -> None:
         """Show the answer that there is with the controls as they are: nothing is computed."""
+        at_once(self._looks_in_steps())
+
+    def _looks_in_steps(self) -> Steps[None]:
         measured, answer = self.measured, self.answer
         if measured is None or answer is None:
             return
@@ -182,17 +206,18 @@ class ComparisonView(QObject):
             "difference_to": answer.comparison.difference_to,
         }
         metadata = {KEY: {**about, "parameters": {**about["parameters"], **asked}}}
-        measured.layers.show(
+        yield from measured.layers.show(
             answer,
             controls.limit.value(),
             controls.fade.isChecked(),
             enlarged if controls.ellipses.isChecked() else 0.0,
             metadata,
         )
-        self._show_all_classes(measured, answer)
+        yield from self._show_all_classes(measured, answer)
         self._enlarge(measured)
+        yield
 
-    def _show_all_classes(self, measured: Measured, answer: Answer) -> None:
+    def _show_all_classes(self, measured: Measured, answer: Answer) -> Steps[None]:
         any_there = any(kind(la) == "map" for la in self._viewer.layers)
         if not answer.strains and not any_there:
             return
@@ -202,7 +227,7 @@ class ComparisonView(QObject):
             for name, m in measured.about.items()
         }
         active = self._viewer.layers.selection.active
-        show_maps(
+        yield from maps_in_steps(
             self._viewer,
             answer.strains,
             measured.centres,

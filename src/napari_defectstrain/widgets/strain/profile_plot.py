@@ -1,12 +1,14 @@
 """The line profile below the viewer: any component along the user's line, with its bands."""
 
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from napari.components import ViewerModel
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ...io.files import write_table
@@ -25,6 +27,8 @@ from .comparison_text import notes_of, profile_text
 AS_MAPS = "as the maps"
 DOCK = "Strain: line profile"
 HEIGHT = 300
+PX_PER_LETTER, PX_PER_NOTE = 8, 4
+"""Room for a letter of the axis' label, and of the notes [px of the screen]."""
 FILES = "Table (*.csv);;Picture (*.png);;Drawing (*.svg);;Document (*.pdf)"
 ENDINGS = (".csv", ".png", ".svg", ".pdf")
 
@@ -36,6 +40,10 @@ class ProfileCanvas(MeasurementCanvas):
         self._profile: LineProfile | None = None
         self._notes = ""
         super().__init__(theme, height)
+        self._settling = QTimer(self)
+        self._settling.setSingleShot(True)
+        self._settling.setInterval(150)
+        self._settling.timeout.connect(self.redraw)
 
     def show_profile(self, profile: LineProfile, material: Material, notes: str) -> None:
         """Draw a profile; the notes stand along its right edge."""
@@ -55,9 +63,17 @@ class ProfileCanvas(MeasurementCanvas):
             return
         self.figure.clear()
         with mpl.rc_context(self._colours()):
-            draw_profile(self.figure.subplots(), self._profile, self._material)
-            write_notes(self.figure, self._notes)
+            axes = self.figure.subplots()
+            draw_profile(axes, self._profile, self._material)
+            # Small panels: words are broken into lines, not cut.
+            axes.set_xlabel(fill(axes.get_xlabel(), max(20, self.width() // PX_PER_LETTER)))
+            write_notes(self.figure, fill(self._notes, max(20, self.height() // PX_PER_NOTE)))
         self.draw_idle()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Break the words anew once the size has settled."""
+        super().resizeEvent(event)
+        self._settling.start()
 
 
 class ProfilePanel(QWidget):
@@ -175,5 +191,6 @@ def write_profile(
 def write_notes(figure: Figure, notes: str) -> None:
     """Small words along the right edge of a figure, which is left free for them."""
     if notes:
-        figure.get_layout_engine().set(rect=(0.0, 0.0, 0.975, 1.0))
+        lines = 1 + notes.count("\n")
+        figure.get_layout_engine().set(rect=(0.0, 0.0, 1.0 - 0.025 * lines, 1.0))
         figure.text(0.995, 0.5, notes, rotation=90, ha="right", va="center", fontsize=6)

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from ...averages.purity import purity_text
 from ...pipeline.runs import ClassMeasurement
+from ...styles import error_text
+from ...types import ClassAverage
 from .comparison_text import Row
 
 COLUMNS = ("Class", "N", "Purity", "Spacing (pm)", "Strain (%)", "± total")
@@ -32,19 +33,30 @@ class SpacingTable(QTableWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.setMinimumHeight(178)
 
-    def show_measurements(self, measurements: Mapping[str, ClassMeasurement]) -> None:
-        """A row a class."""
-        self.setRowCount(len(measurements))
+    def show_measurements(
+        self,
+        measurements: Mapping[str, ClassMeasurement],
+        too_few: Mapping[str, ClassAverage] | None = None,
+    ) -> None:
+        """A row a class, last those that have too few windows to be measured."""
+        too_few = too_few or {}
+        self.setRowCount(len(measurements) + len(too_few))
+        for row, (name, average) in enumerate(too_few.items(), len(measurements)):
+            cells = [name, str(average.n), f"{average.purity:.3f}", "not measured", "", ""]
+            for column, text in enumerate(cells):
+                item = QTableWidgetItem(text)
+                item.setToolTip(f"{name}: {average.n} windows are too few to be measured")
+                self.setItem(row, column, item)
         for row, (name, measurement) in enumerate(measurements.items()):
             s = measurement.spacing
             cells = [name, str(s.n), f"{s.purity:.3f}"]
-            cells.append(f"{s.spacing_pm:.2f} {_error(s.precision_pm)}")
+            cells.append(f"{s.spacing_pm:.2f} {error_text(s.precision_pm)}")
             if measurement.displacement is None:
                 cells += ["reference", ""]
             else:
                 cells += [
-                    f"{100 * s.strain:+.2f} {_error(100 * s.strain_std)}",
-                    _error(100 * s.strain_total_std),
+                    f"{100 * s.strain:+.2f} {error_text(100 * s.strain_std)}",
+                    error_text(100 * s.strain_total_std),
                 ]
             pure = purity_text(s.purity, measurement.average.contaminants)
             for column, text in enumerate(cells):
@@ -96,8 +108,3 @@ class ComparisonTable(QTableWidget):
             if self.item(i, 0).text() == name:
                 return self.item(i, 1).text()
         return ""
-
-
-def _error(value: float) -> str:
-    """One window alone has no error."""
-    return f"± {value:.2f}" if np.isfinite(value) else "± ?"

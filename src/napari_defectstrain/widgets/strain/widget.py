@@ -1,5 +1,6 @@
 """The strain widget: displacement and strain of averages, beside elasticity and atomistics."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -13,15 +14,25 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton
 from ...config import Config
 from ...io.files import write_table
 from ...output.results import displacement_table, spacings_table
-from ...pipeline.chain import measure_classes
 from ...pipeline.runs import ClassMeasurement, RunConfig, RunResult
 from ...types import DefectStrainError
+from ..average.measuring import measure_classes
 from ..base import forms
-from ..base.docking import BottomDock
 from ..base.lifetime import connect
-from ..layers.averages import OF_COMPARISON, STACK, layers_of_run, look_at, run_title, runs
+from ..base.pacing import Steps
+from ..base.worker import Part
+from ..layers.averages import (
+    OF_COMPARISON,
+    STACK,
+    hide_windows,
+    layers_of_run,
+    look_at,
+    run_title,
+    runs,
+)
 from ..layers.fields import add_displacement
 from ..layers.sites import kind, note, provenance
+from ..layers.view_buttons import ViewButtons
 from .comparing import Answer
 from .comparison_text import rows_of
 from .comparison_view import ComparisonView, Measured, measured_of
@@ -32,6 +43,8 @@ from .table import ComparisonTable, SpacingTable
 
 RESULT = "defectstrain_result"
 """Key of a displacement layer's metadata: its `ClassMeasurement`."""
+MEASURING = 0.85
+"""What measuring takes of the whole time, before theory."""
 KINDS = ("map", "displacement", "map labels", "scale arrows")
 
 
@@ -51,6 +64,8 @@ class StrainWidget(forms.Panel):
             "Fit the columns of each average together, and measure spacings, displacement and "
             "strain against the defect-free average",
         )
+        self.views = ViewButtons(self.viewer)
+        self.put_on_top(self.views)
         self._results: dict[str, Measured] = {}
         self._build_source()
         self.controls = StrainControls(self)
@@ -58,9 +73,9 @@ class StrainWidget(forms.Panel):
         self.controls.theory_form.addRow(self.comparison_table)
         self._build_table()
         self.body.addStretch(1)
-        self.profile = ProfilePanel(napari_viewer)
-        self._dock = BottomDock(napari_viewer, self, self.profile, DOCK, HEIGHT)
-        self.view = ComparisonView(napari_viewer, self.run_bar, self.controls, self.profile)
+        self.profile = ProfilePanel(self.viewer)
+        self._dock = self.bottom_dock(self.profile, DOCK, HEIGHT)
+        self.view = ComparisonView(self.viewer, self.run_bar, self.controls, self.profile)
         self.figures = FigureSaving(self, self.view)
         self._build_outputs()
         self.view.answered.connect(self._answered)
@@ -68,7 +83,7 @@ class StrainWidget(forms.Panel):
         self.source.currentIndexChanged.connect(self._turn)
         self.watch_layers(self.refresh)
         # One colour bar at a time: that of the map which is selected.
-        connect(self, napari_viewer.layers.selection.events.changed, self._show_colour_bars)
+        connect(self, self.viewer.layers.selection.events.changed, self._show_colour_bars)
         self.refresh()
 
     def _build_source(self) -> None:
@@ -199,9 +214,10 @@ class StrainWidget(forms.Panel):
             ),
             lambda result: self._show(layers, result),
             "Fitting columns…",
+            Part(high=MEASURING),
         )
 
-    def _show(self, averages: list[Image], result: RunResult) -> None:
+    def _show(self, averages: list[Image], result: RunResult) -> Steps[Callable[[], None] | None]:
         first, run = note(averages[0]), note(averages[0])["run"]
         if run not in runs(self.viewer):
             raise DefectStrainError("the averages were removed while they were measured")
@@ -223,17 +239,25 @@ class StrainWidget(forms.Panel):
         measured = measured_of(result, averages, self.viewer, measurement, about)
         self._results[run] = measured
         if run != self.source.currentData():
-            return
+            return None
         self._fill_table(measured)
+        hide_windows(self.viewer)
         if not measured.fields:
             self.view.show(None)
             show_warning("There is no defect class to measure: only the defect-free average")
-            return
+            return None
+        yield
         for name, found in measured.fields.items():
             self._add_arrows(measured, name, found)
+            yield
         # the user's selection counts from now on
         self.viewer.layers.selection.active = None
-        self.view.show(measured, lambda: self._look(run))
+        return lambda: self._compare(measured)
+
+    def _compare(self, measured: Measured) -> None:
+        """Go on to theory, unless other averages were chosen meanwhile."""
+        if measured is self.measured:
+            self.view.show(measured, lambda: self._look(measured.run), Part(low=MEASURING))
 
     def _look(self, run: str) -> None:
         kinds = ("average", "average labels", *KINDS, *OF_COMPARISON)
@@ -286,7 +310,10 @@ class StrainWidget(forms.Panel):
             show_info("Earlier results of these averages are hidden, not removed")
 
     def _fill_table(self, measured: Measured | None) -> None:
-        self.table.show_measurements(measured.result.measurements if measured else {})
+        result = measured.result if measured else None
+        self.table.show_measurements(
+            result.measurements if result else {}, result.unmeasured if result else {}
+        )
         for button in self.export_buttons:
             button.setEnabled(measured is not None)
         if measured is None:

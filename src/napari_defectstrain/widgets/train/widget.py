@@ -5,7 +5,6 @@ from pathlib import Path
 
 from napari.utils.notifications import show_info
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QScrollArea, QWidget
 
 from ...detect.network.config import DEVICES, TrainConfig
@@ -58,13 +57,7 @@ class TrainWidget(forms.Panel):
         self.body.addStretch(1)
         self.run_bar.run_clicked.connect(self.run)
         self.run_bar.idle.connect(self._job_ended)
-        connect(self, napari_viewer.events.theme, self._follow_theme)
-
-    def event(self, event: QEvent) -> bool:
-        """Stop, with a checkpoint, when the dock is closed: napari only takes the widget out."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.run_bar.cancel()
-        return super().event(event)
+        connect(self, self.viewer.events.theme, self._follow_theme)
 
     def _build_training(self) -> None:
         form = self.group("Training")

@@ -1,0 +1,51 @@
+"""The weights that are shipped, and the materials they serve; without reading the weights."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from ...types import DefectStrainError
+
+_LENGTH_BYTES = 8  # of the header, which safetensors files begin with
+
+
+def bundled_weights(material: str) -> Path:
+    """Path of the weights shipped for a material: a file of its own, else that of the family.
+
+    Raises
+    ------
+    DefectStrainError
+        If none are shipped for it.
+    """
+    with as_file(files("napari_defectstrain.detect.weights")) as folder:
+        found = sorted(
+            Path(folder).glob("*.safetensors"), key=lambda p: (p.stem != material.lower(), p)
+        )
+        for path in found:
+            if material in _materials_of(path, path.stat().st_mtime_ns):
+                return path
+    raise DefectStrainError(
+        f"no weights are bundled for {material}: got that material, expected one of "
+        f"{', '.join(bundled_materials()) or 'none'}; give a weights file trained for it"
+    )
+
+
+def bundled_materials() -> tuple[str, ...]:
+    """Names of the materials that weights are shipped for."""
+    with as_file(files("napari_defectstrain.detect.weights")) as folder:
+        paths = sorted(Path(folder).glob("*.safetensors"))
+        served = {m for path in paths for m in _materials_of(path, path.stat().st_mtime_ns)}
+    return tuple(sorted(served))
+
+
+@lru_cache(maxsize=16)
+def _materials_of(path: Path, modified_ns: int) -> tuple[str, ...]:
+    """Materials of the training, from the file's header alone."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+        header = json.loads(stream.read(length))
+    config = json.loads(header["__metadata__"]["config"])
+    return tuple(dict.fromkeys(config["conditions"]["materials"]))

@@ -1,0 +1,78 @@
+"""Populations and columns of defects layers, with all corrections, as tables and files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from napari.components import ViewerModel
+from napari.layers import Layer
+from napari.utils.notifications import show_info, show_warning
+from qtpy.QtWidgets import QWidget
+
+from ...crystal.populations import population_table
+from ...crystal.regions import usable_sites
+from ...io.files import sites_table, write_table
+from ...types import DefectStrainError, Sites
+from ..base import forms
+from ..layers.regions import divided_planes, usable_nm2
+from ..layers.sites import image_planes, kind, layer_by_id, note, pixel_size_pm
+
+
+def populations(viewer: ViewerModel, layers: Sequence[Layer | None]) -> pd.DataFrame | None:
+    """Populations of some defects layers of one material; None where there are no columns."""
+    names: list[str] = []
+    columns: list[Sites] = []
+    areas: list[float] = []
+    for layer in layers:
+        if layer is None or kind(layer) != "defects":
+            continue
+        try:
+            planes, regions = divided_planes(viewer, layer, measure=False)
+            images = image_planes(layer_by_id(viewer, note(layer)["image"]))
+        except DefectStrainError:
+            continue
+        image = layer.name.removesuffix(" · defects")
+        several = len(planes) > 1
+        names += [f"{image} {i + 1}" if several else image for i in range(len(planes))]
+        columns += [usable_sites(s, r) for s, r in zip(planes, regions, strict=True)]
+        areas += [usable_nm2(im, r) for im, r in zip(images, regions, strict=True)]
+    if not columns:
+        return None
+    return population_table(names, columns, columns[0].class_names, areas)
+
+
+def export_populations(parent: QWidget, viewer: ViewerModel, class_names: Sequence[str]) -> None:
+    """Write the population table of all detections with these classes where the user says."""
+    alike = [
+        la
+        for la in viewer.layers
+        if kind(la) == "defects" and tuple(note(la)["class_names"])[1:] == tuple(class_names)
+    ]
+    table = populations(viewer, alike)
+    if table is None:
+        show_warning("There are no populations to write yet: detect first")
+        return
+    path = forms.ask_save_path(parent, "Export populations", "populations.csv")
+    if path:
+        write_table(path, table)
+        show_info(f"Wrote {path}")
+
+
+def export_columns(parent: QWidget, viewer: ViewerModel, layer: Layer | None) -> None:
+    """Write the corrected columns where the user says, a file for each plane of a stack."""
+    if layer is None or populations(viewer, [layer]) is None:
+        show_warning("There are no columns to write yet: detect first")
+        return
+    planes, _ = divided_planes(viewer, layer, measure=False)
+    image = layer.name.removesuffix(" · defects")
+    given = forms.ask_save_path(parent, "Export columns", f"{image}.sites.csv")
+    if not given:
+        return
+    size = pixel_size_pm(layer)
+    for i, sites in enumerate(planes):
+        path = Path(given)
+        if len(planes) > 1:
+            stem = path.name.removesuffix(".csv").removesuffix(".sites")
+            path = path.with_name(f"{stem}_{i + 1}.sites.csv")
+        write_table(path, sites_table(sites, size))
+    show_info(f"Wrote {given}" + (f" and {len(planes) - 1} more" if len(planes) > 1 else ""))
