@@ -141,11 +141,11 @@ def main() -> None:
     add("--oracle", action="store_true")
     add("--together", action="store_true", help="judge the images of a folder as one run")
     add("--rounds", type=int, default=JudgeConfig().rounds)
-    add("--network-say", type=float, default=JudgeConfig().network_say)
+    add("--network-say", type=float, nargs=2, default=JudgeConfig().network_say)
     add("--material", default="WSe2")
     options = parser.parse_args()
     material = get_material(options.material)
-    config = JudgeConfig(rounds=options.rounds, network_say=options.network_say)
+    config = JudgeConfig(rounds=options.rounds, network_say=tuple(options.network_say))
     if not options.folders:
         options.images = options.images or 6
         sets = {"simulated": list(simulated_cases(options))}

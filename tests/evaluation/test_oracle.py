@@ -6,12 +6,12 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import scipy.fft
-from napari_defectstrain.evaluation.local_noise import inner_product, learn_noise
 from scipy.ndimage import gaussian_filter
 
 from napari_defectstrain.evaluation.folders import truth_sites
 from napari_defectstrain.evaluation.oracle import OracleResult, best_cuts, oracle
 from napari_defectstrain.evaluation.score import confusion_matrix, f1_by_role
+from napari_defectstrain.judge.local_noise import inner_product, learn_noise
 from napari_defectstrain.materials import ROLES, WSE2
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image

@@ -145,7 +145,7 @@ def test_images_of_noise_are_left_to_the_network():
     assert kept.sites is sites and kept.warnings
 
 
-@pytest.mark.parametrize("settings", [{"rounds": 0}, {"network_say": 1.5}])
+@pytest.mark.parametrize("settings", [{"rounds": 0}, {"network_say": (0.1, 1.5)}])
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(DefectStrainError, match=next(iter(settings))):
         JudgeConfig(**settings)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import numpy as np
 
-from ..config import Between, Config
+from ..config import Between, Config, Length
 from ..materials import ROLES, Material
 from ..progress import subprogress
 from ..simulate import ELEMENTS, nominal_weights
@@ -29,7 +29,7 @@ from .solving import ImageClasses, ImageEvidence, pooled_prior, solve_classes
 
 _OTHER = ROLES.index("other")
 _TYPICAL_WEIGHT = 0.72
-"""Of X2, where the weights start; the image says what it is."""
+"""Of X2, where the weights start if nothing is known of the elements."""
 _SIGMA = 0.18
 """Width of a column in lattice constants, where the profile starts: the sampling follows it."""
 _LEAST_CHALCOGEN = 30
@@ -52,13 +52,13 @@ class JudgeConfig(Config):
         Whether the classes that the network gives are judged by the image.
     rounds : int
         How often profile, places, noise and classes are found anew.
-    network_say : float
-        How much the network's odds of vacancies count beside the weight, 0-1.
+    network_say : tuple of float
+        How much the network's odds of V1 and of V2 count beside the weight, 0-1 each.
     """
 
     enabled: bool = True
-    rounds: Annotated[int, Between(1, 20)] = 3
-    network_say: Annotated[float, Between(0.0, 1.0)] = 0.1
+    rounds: Annotated[int, Between(1, 20)] = 2
+    network_say: Annotated[tuple[float, ...], Length(2), Between(0.0, 1.0)] = (0.1, 0.5)
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,13 @@ class Judgement:
     sites: Sites
     warnings: tuple[str, ...] = ()
     classes: ImageClasses | None = None
+
+
+def _starting_weights(material: Material) -> FloatArray:
+    """Of the roles, from cross sections as far as they are known; the image says what they are."""
+    known = {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS)
+    x2 = nominal_weights(material)[ROLES.index("X2")] if known else _TYPICAL_WEIGHT
+    return np.array([1.0, *class_prior(material).means(x2), x2])
 
 
 def class_prior(material: Material) -> ClassPrior:
@@ -187,8 +194,7 @@ def weigh_columns(
         )
     prior = class_prior(material)
     network = np.asarray(sites.probabilities, dtype=float)
-    start = np.array([1.0, *prior.means(_TYPICAL_WEIGHT), _TYPICAL_WEIGHT])
-    weight = network @ start
+    weight = network @ _starting_weights(material)
     weight[places.on_lattice & places.is_metal] = 1.0
     doubt = np.where(places.on_lattice, *_DOUBTS)
     picture = Picture(
@@ -203,10 +209,9 @@ def weigh_columns(
         picture.fit_profile()
         picture.explain()
         picture.fit_noise()
-        if i:
-            picture.settle(share)
-            picture.fit_profile()
-            picture.explain()
+        picture.settle(share)
+        picture.fit_profile()
+        picture.explain()
         evidence = ImageEvidence(picture.equations(), metal, chalcogen, network, weight, doubt)
         if i + 1 < config.rounds:
             found = solve_classes(evidence, prior, config.network_say)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..types import BoolArray, FloatArray
-from .mixture import V1, X2, XY, Y2, ClassModel, ClassPrior, best_model, improve
+from .mixture import V1, V2, X2, XY, Y2, ClassModel, ClassPrior, best_model, improve
 from .picture import WeightEquations
 
 _FREE_ROUNDS = 5
@@ -52,19 +52,21 @@ class ImageEvidence:
     guess: FloatArray
     doubt: FloatArray
 
-    def knowledge(self, say: float) -> FloatArray | None:
+    def knowledge(self, say: tuple[float, ...]) -> FloatArray:
         """What the network says of vacancies, as factors of the shares, `(n, 6)`.
 
-        It sees how a vacancy pulls its surroundings, which its weight doesn't tell; but most of
-        what it knows is the weight, which must not count twice: `say` is the power of its odds.
+        It sees how a vacancy pulls its surroundings, which the weight doesn't tell and which, where
+        the pull is strong, falsifies the weight of an empty site. But most of what it knows is the
+        weight, which must not count twice: `say` are the powers of its odds of V1 and of V2. Of
+        heavier columns it knows nothing else.
         """
-        if say == 0:
-            return None
         given = self.network[self.is_chalcogen, 1:6] + _LEAST_SAY
         given = given / given.sum(axis=1, keepdims=True)
-        factor = (given / given.mean(axis=0)) ** say
-        factor[:, [XY, Y2]] = factor[:, [X2]]
-        return np.column_stack([factor, np.ones(len(factor))])
+        odds = given / given.mean(axis=0)
+        factor = np.ones((len(given), 6))
+        factor[:, [X2, XY, Y2]] = odds[:, [X2]] ** say[0]
+        factor[:, V1], factor[:, V2] = odds[:, V1] ** say[0], odds[:, V2] ** say[1]
+        return factor
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,10 @@ class ImageClasses:
 
 
 def solve_classes(
-    evidence: ImageEvidence, prior: ClassPrior, say: float = 0.0, start: ClassModel | None = None
+    evidence: ImageEvidence,
+    prior: ClassPrior,
+    say: tuple[float, ...] = (0.0, 0.0),
+    start: ClassModel | None = None,
 ) -> ImageClasses:
     """Weights and classes of one image.
 
@@ -101,8 +106,8 @@ def solve_classes(
     ----------
     evidence : ImageEvidence
     prior : ClassPrior
-    say : float
-        How much the network's odds of vacancies count, 0-1.
+    say : tuple of float
+        How much the network's odds of V1 and of V2 count, see `ImageEvidence.knowledge`.
     start : ClassModel, optional
         To start from; by default several starts are tried.
     """
