@@ -66,6 +66,7 @@ def sample(demo, tmp_path, monkeypatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_quickstart_prints_strains(tmp_path, monkeypatch, capsys, truth_as_detection):
     tif, _ = write_simulated(simulated(), tmp_path)
     monkeypatch.setattr(sys, "argv", ["quickstart.py", str(tif)])
@@ -76,6 +77,7 @@ def test_quickstart_prints_strains(tmp_path, monkeypatch, capsys, truth_as_detec
     assert "dilation from -" in printed
 
 
+@pytest.mark.slow
 def test_demo_compares_with_the_truth(
     demo, sample, tmp_path, capsys, monkeypatch, truth_as_detection
 ):
@@ -105,6 +107,7 @@ def test_demo_compares_with_the_truth(
     assert [path.name for path in other.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.slow
 def test_demo_shows_defects_averages_arrows_and_dilation(demo, truth_as_detection):
     from napari.components import ViewerModel
 

@@ -20,6 +20,7 @@ def made(script):
     return script["stacks"](ProbeConfig())
 
 
+@pytest.mark.slow
 def test_the_package_reads_what_is_built_in(script, made) -> None:
     found = script["strains"](made["pure"], script["FITS"]["this package"])
     for name, strain in found.items():
@@ -27,6 +28,7 @@ def test_the_package_reads_what_is_built_in(script, made) -> None:
         assert strain == pytest.approx(built_in, abs=0.03)
 
 
+@pytest.mark.slow
 def test_single_gaussians_shrink_it_and_wrong_members_more(script, made) -> None:
     paper = script["FITS"]["Gaussians, 1.0 Å"]
     pure, wrong = (script["strains"](made[k], paper) for k in ("pure", "wrong"))
@@ -38,6 +40,7 @@ def test_single_gaussians_shrink_it_and_wrong_members_more(script, made) -> None
         assert abs(strain) - abs(wrong[name]) == pytest.approx(0.05 * abs(strain), rel=0.5)
 
 
+@pytest.mark.slow
 def test_passivation_takes_its_share_of_the_vacancies_only(script, made) -> None:
     assert set(made["passivated"]) == {"2Se", "SV", "DV"}
     package = script["FITS"]["this package"]

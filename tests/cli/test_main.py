@@ -16,7 +16,7 @@ from napari_defectstrain import __version__
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.io.files import read_images, sites_table, write_json, write_table
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.output import results
+from napari_defectstrain.output.figures import files as figure_files
 from napari_defectstrain.simulate.samples import write_simulated
 
 SITES_COLUMNS = [
@@ -59,6 +59,7 @@ def run_arguments(work: Path, settings: str = "quick.json") -> list[str]:
     return ["run", *images, *arguments, "--bootstrap", "200"]
 
 
+@pytest.mark.slow
 def test_every_file_is_there_and_listed(out):
     expected = {"alloy.sites.csv", "alloy_2.sites.csv", "populations.csv", "spacings.csv"}
     expected |= {f"alloy{n}.regions.{kind}" for n in ("", "_2") for kind in ("tif", "csv")}
@@ -195,9 +196,10 @@ def test_run_file_tells_versions_parameters_and_times(out):
 @pytest.fixture
 def no_drawing(monkeypatch):
     """Figures take most of the time of a quick run."""
-    monkeypatch.setattr(results, "_write_figure", lambda figure, path: path.touch())
+    monkeypatch.setattr(figure_files, "save_figure", lambda figure, path: path.touch())
 
 
+@pytest.mark.slow
 def test_run_file_repeats_its_run(work, out, tmp_path, no_drawing):
     again = run_arguments(work)[:5] + ["--config", str(out / "run.json")]
     assert main([*again, "--out", str(tmp_path / "again")]) == 0
@@ -205,6 +207,7 @@ def test_run_file_repeats_its_run(work, out, tmp_path, no_drawing):
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_command_line_comes_before_the_settings_file(work, tmp_path, no_drawing):
     assert main([*run_arguments(work), "--seed", "5", "--out", str(tmp_path / "out")]) == 0
     found = json.loads((tmp_path / "out" / "run.json").read_text())["parameters"]
@@ -231,12 +234,20 @@ def test_bad_settings(tmp_path, capsys, settings, match):
     assert match in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_results_are_printed(work, tmp_path, capsys, no_drawing):
     out = tmp_path / "out"
-    assert main([*run_arguments(work), "--out", str(out)]) == 0
+    wanted = ["--figures", "pdf,svg"]
+    assert main([*run_arguments(work), *wanted, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "W-W spacing [pm]" in printed
     assert f"results in {out}" in printed
+    drawn = {path.name for path in (out / "figures").iterdir()}
+    assert {path.rpartition(".")[2] for path in drawn} == {"pdf", "svg"}
+    assert {"averages.pdf", "averages.svg", "detections_alloy_2.svg"} <= drawn
+    assert {f"figures/{name}" for name in drawn} <= set(
+        json.loads((out / "run.json").read_text())["files"]
+    )
 
 
 def test_full_folder_is_refused_before_anything_is_read(out, capsys):
@@ -246,6 +257,7 @@ def test_full_folder_is_refused_before_anything_is_read(out, capsys):
     assert sorted(path.stat().st_mtime_ns for path in out.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_force_touches_its_own_files_only(work, tmp_path, no_drawing):
     keep = tmp_path / "notes.txt"
     keep.write_text("mine")
@@ -269,6 +281,7 @@ def test_detect_takes_the_network(work, tmp_path, fake_detection, capsys):
     assert "vacancy fraction" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_detect_then_run_on_its_tables(work, tmp_path, fake_detection, no_drawing):
     image = str(work / "alloy" / "alloy.tif")
     assert main(["detect", image, "--out", str(tmp_path / "found")]) == 0
@@ -411,6 +424,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"defectstrain {__version__}\n"
 
 
+@pytest.mark.slow
 def test_module_runs_without_qt_and_torch_unless_needed():
     code = (
         "import sys; from napari_defectstrain.cli.main import build_parser; build_parser();"

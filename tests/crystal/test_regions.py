@@ -15,7 +15,7 @@ from napari_defectstrain.cli.main import main
 from napari_defectstrain.crystal.calibration import estimate_pixel_size
 from napari_defectstrain.crystal.lattice import metal_sublattice
 from napari_defectstrain.crystal.region_files import read_regions, regions_table, write_regions
-from napari_defectstrain.crystal.region_search import find_regions
+from napari_defectstrain.crystal.region_search import divide_images, find_regions
 from napari_defectstrain.crystal.regions import (
     BOUNDARY,
     CONTAMINATED,
@@ -32,11 +32,12 @@ from napari_defectstrain.crystal.regions import (
     without_foreign_defects,
 )
 from napari_defectstrain.io.files import sites_table, write_table, write_tiff
+from napari_defectstrain.io.pixels import check_pixels
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.pipeline import chain as pipeline
 from napari_defectstrain.pipeline.loading import load_images
 from napari_defectstrain.pipeline.runs import RunConfig
-from napari_defectstrain.types import OTHER, DefectStrainError, Sites
+from napari_defectstrain.types import OTHER, CalibratedImage, Cancelled, DefectStrainError, Sites
 
 Array = npt.NDArray[np.float64]
 Place = Callable[[Array], npt.NDArray[np.bool_]]
@@ -420,6 +421,7 @@ def test_bad_labels_are_refused(tmp_path):
             RegionConfig(**setting)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_edited_regions(tmp_path, capsys):
     image, sites = made((7.0, everywhere))
     write_tiff(tmp_path / "a.tif", np.rint(image).clip(0).astype(np.uint16), PIXEL_PM)
@@ -474,3 +476,38 @@ def test_a_real_hole_is_found_and_the_rest_is_one_domain(real_images):
     assert 1000 < len(row) < 4000  # px; the eye sees some 60 x 40
     assert len(regions.domains) == 1
     assert regions.usable_px > 0.97 * regions.labels.size
+
+
+def test_every_stage_of_a_large_image_asks_whether_to_go_on():
+    image, sites = made((7.0, everywhere))
+    picture = CalibratedImage(image, PIXEL_PM, "region", {})
+    odds = np.where(sites.is_metal, 1.0, -1.0)
+    tiled = np.tile(image, (3, 3))
+    for work, stages in (
+        (lambda progress: estimate_pixel_size(tiled, A_PM, None, progress), 4),
+        (lambda progress: metal_sublattice(sites.position_px, odds, progress=progress), 6),
+        (lambda progress: divide_images([picture], [sites], [A_PX], progress=progress), 9),
+        (lambda progress: check_pixels(picture, progress), 1),
+    ):
+        told = []
+        work(lambda fraction, _message, told=told: told.append(fraction))
+        assert len(told) >= stages
+        assert told == sorted(told) and 0.0 <= told[0] <= told[-1] < 1.0
+
+        def stop(fraction, message, last=told[-1]):
+            if fraction == last:
+                raise Cancelled(message)
+
+        with pytest.raises(Cancelled):
+            work(stop)
+
+
+def test_further_columns_of_a_table_go_with_the_usable_sites():
+    _, sites = made((7.0, everywhere))
+    note = np.array([f"row {i}" for i in range(len(sites))])
+    labels = np.ones(SHAPE, dtype=np.uint8)
+    labels[:, :100] = HOLE
+    usable = usable_sites(replace(sites, extra={"note": note}), Regions(labels, ()))
+    inside = sites.position_px[:, 1] > 99.5
+    assert 0 < inside.sum() < len(sites)
+    assert list(usable.extra["note"]) == list(note[inside])

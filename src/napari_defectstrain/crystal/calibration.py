@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import maximum_filter, uniform_filter
 
-from ..types import DefectStrainError, FloatArray
+from ..types import DefectStrainError, FloatArray, Progress, no_progress
 
 CALIBRATED_BY_LATTICE = "lattice"
 """Value of an image's metadata ``calibration`` where its pixel size comes from its lattice."""
@@ -54,7 +54,10 @@ class PixelSizeEstimate:
 
 
 def estimate_pixel_size(
-    data: FloatArray, a_pm: float, expected_pm: float | None = None
+    data: FloatArray,
+    a_pm: float,
+    expected_pm: float | None = None,
+    progress: Progress = no_progress,
 ) -> PixelSizeEstimate:
     """Pixel size by the hexagonal {100} spots of the power spectrum, d100 = a sqrt(3)/2.
 
@@ -71,6 +74,7 @@ def estimate_pixel_size(
         Lattice constant of the crystal [pm].
     expected_pm : float, optional
         Restricts the search to pixel sizes from which this one [pm] is `MAX_DEVIATION` off at most.
+    progress : Progress
 
     Returns
     -------
@@ -91,7 +95,10 @@ def estimate_pixel_size(
     if expected_pm is not None:
         low, high = expected_pm / (1 + MAX_DEVIATION), expected_pm / (1 - MAX_DEVIATION)
     spacing = a_pm * np.sqrt(3) / 2
-    found = [_reciprocal_basis(tile, low / spacing, high / spacing) for tile in _tiles(image)]
+    found, tiles = [], _tiles(image)
+    for i, tile in enumerate(tiles):
+        progress(i / len(tiles), "looking for the lattice")
+        found.append(_reciprocal_basis(tile, low / spacing, high / spacing))
     good = [f for f in found if f is not None]
     if len(good) == 0 or 2 * len(good) < len(found) and len(good) < 3:
         raise DefectStrainError(

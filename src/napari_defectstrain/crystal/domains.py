@@ -15,7 +15,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.spatial import cKDTree
 
-from ..types import BoolArray, FloatArray, IntArray
+from ..progress import subprogress
+from ..types import BoolArray, FloatArray, IntArray, Progress, no_progress
 
 ComplexArray = npt.NDArray[np.complexfloating[Any, Any]]
 
@@ -66,7 +67,11 @@ def threefold_order(
 
 
 def honeycomb_domains(
-    order: ComplexArray, index: IntArray, first: BoolArray, second: BoolArray
+    order: ComplexArray,
+    index: IntArray,
+    first: BoolArray,
+    second: BoolArray,
+    progress: Progress = no_progress,
 ) -> tuple[IntArray, FloatArray]:
     """Connected patches of one honeycomb, and the two sublattices of each.
 
@@ -84,6 +89,7 @@ def honeycomb_domains(
         Rows of the neighbours.
     first, second : arrays of bool, `(N, k)`
         Which of them are first and second neighbours.
+    progress : Progress
 
     Returns
     -------
@@ -92,6 +98,7 @@ def honeycomb_domains(
     side : array, `(N,)`
         +1 and -1 on the two sublattices of each patch.
     """
+    progress(0.0, "finding domains")
     size = np.abs(order)
     unit = order / np.maximum(size, 1e-9)
     likeness = np.real(unit[:, None] * np.conj(unit[index]))  # (n, k)
@@ -104,7 +111,8 @@ def honeycomb_domains(
     core = good & (_mean(agreement, near) > _MIN_AGREEMENT)
     core &= _mean(2 * likeness**2 - 1, near) > _MIN_PARALLEL
     tight = link & (np.abs(likeness) > _MIN_CORE_LINK) & core[:, None] & core[index]
-    label, side = _linked(tight, likeness, index)
+    label, side = _linked(tight, likeness, index, subprogress(progress, 0.2, 0.9))
+    progress(0.9, "finding domains")
     # the other good ones go with the core column they agree with best
     reach = link & core[index] & ~core[:, None]
     best = np.where(reach, np.abs(likeness), 0.0).argmax(axis=1)[:, None]
@@ -156,16 +164,21 @@ def _mean(value: FloatArray, counted: BoolArray) -> FloatArray:
     return np.asarray((value * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1))
 
 
-def _linked(link: BoolArray, likeness: FloatArray, index: IntArray) -> tuple[IntArray, FloatArray]:
+def _linked(
+    link: BoolArray, likeness: FloatArray, index: IntArray, progress: Progress = no_progress
+) -> tuple[IntArray, FloatArray]:
     """Number of each column's connected patch, and its side of it carried along the best links."""
+    progress(0.0, "linking columns")
     n = len(link)
     start, slot = np.nonzero(link)
     end, cosine = index[start, slot], likeness[start, slot]
     cost = 2.0 - np.abs(cosine)  # never 0, which would be no link
     tree = minimum_spanning_tree(coo_array((cost, (start, end)), shape=(n, n))).tocoo()
+    progress(0.5, "linking columns")
     # scipy's indices have 32 bits, in which row * n overflows from 46 341 columns on
     source, target = tree.row.astype(np.int64), tree.col.astype(np.int64)
     flips = np.isin(source * n + target, (start * n + end)[cosine < 0])
+    progress(0.8, "linking columns")
     # Every column twice, once on each side: links between sides join one copy to the other's.
     there = np.where(flips, target + n, target)
     back = np.where(flips, target, target + n)

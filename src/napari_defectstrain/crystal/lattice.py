@@ -15,7 +15,16 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.spatial import cKDTree
 
-from ..types import BoolArray, DefectStrainError, FloatArray, ImageLattice, IntArray
+from ..progress import subprogress
+from ..types import (
+    BoolArray,
+    DefectStrainError,
+    FloatArray,
+    ImageLattice,
+    IntArray,
+    Progress,
+    no_progress,
+)
 from .calibration import PixelSizeEstimate, estimate_pixel_size
 from .domains import (
     FIRST_NEIGHBOUR_REACH,
@@ -112,6 +121,7 @@ def metal_sublattice(
     metal_log_odds: FloatArray,
     radius_px: float | None = None,
     is_other: BoolArray | None = None,
+    progress: Progress = no_progress,
 ) -> BoolArray:
     """Which columns are metal, by the vote of their whole domain and never by a single column.
 
@@ -133,6 +143,7 @@ def metal_sublattice(
     is_other : array of bool, `(N,)`, optional
         Columns of neither kind (adatoms, antisites, another phase): they have no say, and get the
         sublattice that the others around them leave them.
+    progress : Progress
 
     Returns
     -------
@@ -144,14 +155,16 @@ def metal_sublattice(
         known = ~np.asarray(is_other, dtype=bool)
         result = np.zeros(len(position), dtype=bool)
         odds = np.asarray(metal_log_odds, dtype=float)[known]
-        result[known] = metal_sublattice(position[known], odds, radius_px)
+        result[known] = metal_sublattice(position[known], odds, radius_px, None, progress)
         result[~known] = _sublattice_left(position[~known], position[known], result[known])
         return result
     weight = np.clip(np.nan_to_num(np.asarray(metal_log_odds, dtype=float)), -3.0, 3.0)
     n = len(position)
     if n < 4:
         return np.asarray(weight > 0)
+    progress(0.0, "telling the sublattices")
     distance, index = neighbours(position)
+    progress(0.2, "telling the sublattices")
     nearest = float(np.median(distance[:, 0]))
     first = distance < FIRST_NEIGHBOUR_REACH * nearest
     first[:, 3:] = False
@@ -159,9 +172,10 @@ def metal_sublattice(
         distance >= FIRST_NEIGHBOUR_REACH * nearest
     )
     z = threefold_order(position, position[index], first)
-    label, side = honeycomb_domains(z, index, first, second)
+    label, side = honeycomb_domains(z, index, first, second, subprogress(progress, 0.3, 0.9))
     whole = np.bincount(label + 1, weight * side)[label + 1]  # side is 0 where there is no domain
     vote = _smoothed(position, weight * z, radius_px or 6.5 * SQRT3 * nearest, nearest)
+    progress(0.95, "telling the sublattices")
     local = np.real(z * np.conj(vote))
     kind = np.where(side * whole > 0, 1.0, -1.0)  # of the columns of domains
     own = opposed_patches(label, weight * kind, local * kind < 0, index, first | second)

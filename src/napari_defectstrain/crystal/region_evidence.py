@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
-from ..types import METAL, BoolArray, FloatArray, IntArray, Sites
+from ..types import METAL, BoolArray, FloatArray, IntArray, Progress, Sites, no_progress
 from .regions import LabelArray, RegionConfig
 
 ComplexArray = npt.NDArray[np.complexfloating[Any, Any]]
@@ -125,26 +125,32 @@ class Evidence:
         grid: Grid,
         a_px: float,
         config: RegionConfig,
+        progress: Progress = no_progress,
     ) -> Evidence:
         """Gather it; `turn` is `regions.lattice_turn` of the columns."""
+        progress(0.0, "looking at the order of the columns")
         position = np.asarray(sites.position_px, dtype=float)
         every = grid.sums(position, np.ones(len(position)))
         waves = grid.sums(position, turn.real), grid.sums(position, turn.imag)
         order = _complex([mean_near(wave, every, _ORDER_SIGMA) for wave in waves])
         wide = _complex([smooth(wave, _ANGLE_SIGMA) for wave in waves])
         angle = wide / np.maximum(np.abs(wide), 1e-12)
+        progress(0.2, "looking at the order of the columns")
         strange = sites.is_other.astype(float)
         few_other = mean_near(grid.sums(position, strange), every, _ORDER_SIGMA) < _MAX_OTHER
         metal = _with_ring_inside(position[sites.class_index == METAL], data.shape, a_px)
         at = grid.cell_of(metal)
+        progress(0.35, "looking at the contrast")
         peak, host, gap = _levels(data, metal, angle[at], a_px)
         contrast = _contrast(grid, metal, peak - gap, host - gap)
         is_2h = few_other & ~_flat(contrast / float(np.percentile(contrast[at], 80)))
+        progress(0.55, "looking for contamination")
         ordered = is_2h[at] & (np.abs(order[at]) > MIN_ORDER)
         ordered = ordered if ordered.any() else np.ones(len(metal), dtype=bool)
         metals = grid.sums(metal, np.ones(len(metal)))
         floor = mean_near(grid.sums(metal, gap), metals, _ORDER_SIGMA)
         mean = smooth(grid.means(data), _LEVEL_SIGMA, "nearest")
+        progress(0.75, "looking for contamination")
         clean = float(np.percentile(floor[at][ordered], _CLEAN_PERCENTILE))
         crystal = float(np.percentile(mean[at][ordered], _CLEAN_PERCENTILE))
         # halfway between the gaps of the lattice, which vacuum doesn't exceed, and its mean

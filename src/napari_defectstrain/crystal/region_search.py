@@ -17,7 +17,18 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import distance_transform_edt, label
 
-from ..types import METAL, OTHER, BoolArray, CalibratedImage, FloatArray, IntArray, Sites
+from ..progress import subprogress
+from ..types import (
+    METAL,
+    OTHER,
+    BoolArray,
+    CalibratedImage,
+    FloatArray,
+    IntArray,
+    Progress,
+    Sites,
+    no_progress,
+)
 from .region_evidence import CELLS, MIN_ORDER, UNIT_CELL, ComplexArray, Evidence, Grid, mean_near
 from .regions import (
     BOUNDARY,
@@ -50,6 +61,7 @@ def divide_images(
     a_px: Sequence[float],
     config: RegionConfig | None = None,
     given: Sequence[Regions | None] | None = None,
+    progress: Progress = no_progress,
 ) -> tuple[list[Sites], list[Regions]]:
     """Find the regions of each image; the columns of other phases become class other.
 
@@ -61,21 +73,27 @@ def divide_images(
     config : RegionConfig, optional
     given : sequence of Regions or None, optional
         Regions that are known already; their domains are measured by the columns.
+    progress : Progress
     """
-    known = [
-        find_regions(image.data, columns, a, config)
-        if found is None
-        else label_regions(found.labels, columns)
-        for image, columns, a, found in zip(
-            images, sites, a_px, given or [None] * len(images), strict=True
-        )
-    ]
+    known = []
+    asked = zip(images, sites, a_px, given or [None] * len(images), strict=True)
+    for i, (image, columns, a, found) in enumerate(asked):
+        part = subprogress(progress, i / len(images), (i + 1) / len(images), f"{image.name}: ")
+        part(0.0, "finding regions")
+        if found is None:
+            known.append(find_regions(image.data, columns, a, config, part))
+        else:
+            known.append(label_regions(found.labels, columns))
     kept = [without_foreign_defects(s, r) for s, r in zip(sites, known, strict=True)]
     return kept, known
 
 
 def find_regions(
-    data: FloatArray, sites: Sites, a_px: float, config: RegionConfig | None = None
+    data: FloatArray,
+    sites: Sites,
+    a_px: float,
+    config: RegionConfig | None = None,
+    progress: Progress = no_progress,
 ) -> Regions:
     """Divide an image into 2H domains, boundaries, not 2H, holes and contamination.
 
@@ -87,6 +105,7 @@ def find_regions(
     a_px : float
         Lattice constant [px].
     config : RegionConfig, optional
+    progress : Progress
 
     Returns
     -------
@@ -98,10 +117,14 @@ def find_regions(
     if not (sites.class_index == METAL).any():
         return label_regions(np.full(data.shape, NOT_2H, dtype=np.uint8), sites)
     turn = lattice_turn(sites)
-    evidence = Evidence.of(data, sites, turn, grid, a_px, config)
+    evidence = Evidence.of(data, sites, turn, grid, a_px, config, subprogress(progress, 0.1, 0.6))
+    progress(0.6, "telling domains")
     domain = _domains(evidence, config)
+    progress(0.7, "telling domains")
     fits = _fits(domain, evidence, sites, turn, grid)
+    progress(0.75, "filling regions")
     labels = _labelled(domain, fits, evidence, config)
+    progress(0.95, "measuring regions")
     return label_regions(grid.spread(_by_size(labels, config)), sites, turn)
 
 

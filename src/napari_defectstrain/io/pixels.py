@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from ..types import BoolArray, CalibratedImage, FloatArray, IntArray
+from ..progress import subprogress
+from ..types import BoolArray, CalibratedImage, FloatArray, IntArray, Progress, no_progress
 from .rasters import validate_image
 
 CHECKED = "pixels_checked"
@@ -56,13 +57,16 @@ class Clipping:
     highest: int
 
 
-def check_pixels(image: CalibratedImage) -> tuple[CalibratedImage, tuple[str, ...]]:
+def check_pixels(
+    image: CalibratedImage, progress: Progress = no_progress
+) -> tuple[CalibratedImage, tuple[str, ...]]:
     """The image without hot and dead pixels, and what is to be said of its pixels.
 
     Parameters
     ----------
     image : CalibratedImage
         One that was looked through before comes back as it is.
+    progress : Progress
 
     Returns
     -------
@@ -76,12 +80,12 @@ def check_pixels(image: CalibratedImage) -> tuple[CalibratedImage, tuple[str, ..
     DefectStrainError
         If the pixels are no image (`rasters.validate_image`).
     """
-    checked, texts = check_frames([image])
+    checked, texts = check_frames([image], progress)
     return checked[0], tuple(f"{image.name}: {text}" for text in texts)
 
 
 def check_frames(
-    frames: Sequence[CalibratedImage],
+    frames: Sequence[CalibratedImage], progress: Progress = no_progress
 ) -> tuple[list[CalibratedImage], tuple[str, ...]]:
     """As `check_pixels` for the images of one file, of which one warning tells.
 
@@ -93,13 +97,15 @@ def check_frames(
     """
     checked = []
     replaced, lowest, highest, total = 0, 0, 0, 0
-    for frame in frames:
+    for i, frame in enumerate(frames):
         if frame.metadata.get(CHECKED) is True:
             checked.append(frame)
             continue
         validate_image(frame)
         clipped = find_clipped(frame.data)
-        data, where = without_hot_pixels(frame.data)
+        data, where = without_hot_pixels(
+            frame.data, subprogress(progress, i / len(frames), (i + 1) / len(frames))
+        )
         about: dict[str, object] = {CHECKED: True, REPLACED: len(where)}
         if clipped.lowest or clipped.highest:
             about[CLIPPED] = {"lowest": clipped.lowest, "highest": clipped.highest}
@@ -126,7 +132,9 @@ def check_frames(
 # ------------------------------------------------------------------ hot and dead pixels
 
 
-def without_hot_pixels(data: FloatArray) -> tuple[FloatArray, IntArray]:
+def without_hot_pixels(
+    data: FloatArray, progress: Progress = no_progress
+) -> tuple[FloatArray, IntArray]:
     """The picture with its hot and dead pixels replaced.
 
     A pixel is one if it lies further from the median of its eight neighbours than any of this
@@ -138,6 +146,7 @@ def without_hot_pixels(data: FloatArray) -> tuple[FloatArray, IntArray]:
     ----------
     data : array, `(H, W)`
         Finite.
+    progress : Progress
 
     Returns
     -------
@@ -147,7 +156,7 @@ def without_hot_pixels(data: FloatArray) -> tuple[FloatArray, IntArray]:
         (y, x) of the pixels replaced.
     """
     low, high = _limits(data)
-    candidates = _candidates(data, low, high)
+    candidates = _candidates(data, low, high, progress)
     centre = _values(data, candidates, [(0, 0)])[:, 0]
     away = centre - np.median(_values(data, candidates, _RING1), axis=1)
     far = (away > high) | (away < low)
@@ -190,7 +199,7 @@ def _limits(data: FloatArray) -> tuple[float, float]:
     return limits[0], limits[1]
 
 
-def _candidates(data: FloatArray, low: float, high: float) -> IntArray:
+def _candidates(data: FloatArray, low: float, high: float, progress: Progress) -> IntArray:
     """Pixels that may lie beyond the limits, by the mean of their neighbours, `(K, 2)`.
 
     Where a single pixel lies far from the median of the eight around it, it lies nearly as far
@@ -198,6 +207,7 @@ def _candidates(data: FloatArray, low: float, high: float) -> IntArray:
     """
     found = []
     for start in range(0, len(data), _STRIP):
+        progress(start / len(data), "looking for hot pixels")
         stop = min(start + _STRIP, len(data))
         rows = slice(max(start - 1, 0), min(stop + 1, len(data)))
         strip = np.pad(

@@ -251,7 +251,7 @@ def detect(
     overconfidence: tuple[float, ...] = ()
     with clock.stage("detect"):
         if sites is None:
-            detections = detect_images(calibrated, config, progress)
+            detections = detect_images(calibrated, config, subprogress(progress, 0.0, 0.9))
             sites = [detection.sites for detection in detections]
             for detection in detections:
                 warnings += detection.warnings
@@ -264,7 +264,8 @@ def detect(
             sites = [table for table, _ in placed]
             warnings += [note for _, notes in placed for note in notes]
     with clock.stage("regions"):
-        kept, known = divide_images(calibrated, sites, a_px, config.regions, regions)
+        part = subprogress(progress, 0.9, 1.0)
+        kept, known = divide_images(calibrated, sites, a_px, config.regions, regions, part)
         sites = sites if weights is None else kept  # given columns are as the user wants them
     for image, divided in zip(calibrated, known, strict=True):
         warnings += region_summary(image.name, divided)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from napari_defectstrain.detect.finding import model as models
-from napari_defectstrain.detect.finding import tiles
+from napari_defectstrain.detect.finding import prepare, tiles
 from napari_defectstrain.detect.finding.model import find_model, folded, join_maps
 from napari_defectstrain.detect.finding.predict import detect_columns, find_sampling
 from napari_defectstrain.detect.finding.prepare import normalise, resample, to_resampled
@@ -30,7 +31,7 @@ from napari_defectstrain.materials import DEFECT_ROLES, ROLES, WSE2
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig
-from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError
+from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError, Progress
 
 SMALL = NetworkConfig(features=(4, 4, 6, 6, 8))
 CPU = DetectConfig(device="cpu", symmetries=1)
@@ -142,6 +143,7 @@ def test_the_rim_is_as_wide_as_the_network_sees() -> None:
     assert receptive_radius(16) - 4 <= radius <= receptive_radius(16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile_px", [256, 320, 512])
 def test_tiles_give_the_columns_of_the_whole(tile_px: int) -> None:
     prepared = dots((500, 611))
@@ -153,6 +155,7 @@ def test_tiles_give_the_columns_of_the_whole(tile_px: int) -> None:
     np.testing.assert_allclose(tiled.position_px, whole.position_px, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_networks_tiles_give_what_it_makes_of_the_whole() -> None:
     image = region(side=600).image
     whole = detect_columns(image, CPU.replace(symmetries=4))
@@ -187,6 +190,7 @@ def test_the_mean_over_orientations_turns_with_the_image() -> None:
 # ------------------------------------------------------------------ memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room_px, expected", [(600, 512), (400, 256)])
 def test_without_memory_tiles_get_smaller(room_px: int, expected: int) -> None:
     prepared = dots((300, 1050))
@@ -225,6 +229,7 @@ def test_without_any_memory_detection_gives_up_with_one_line(
     assert sizes[0] > 500 and sizes[-1] <= 256
 
 
+@pytest.mark.slow
 def test_smaller_tiles_are_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = models.Model.label_maps
 
@@ -253,6 +258,7 @@ def test_other_errors_of_the_network_are_not_taken_for_a_lack_of_memory() -> Non
 # ------------------------------------------------------------------ images
 
 
+@pytest.mark.slow
 def test_columns_are_found_where_they_are() -> None:
     simulated = region(11, side=600, rotation=3.0)
     before = simulated.counts.copy()
@@ -337,6 +343,7 @@ def saved(path: Path, only: str = "", seed: int = 0, network: NetworkConfig = SM
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conditioned", [False, True])
 def test_folding_changes_nothing_but_the_time(conditioned: bool, tmp_path: Path) -> None:
     config = SMALL.replace(conditioned=conditioned)
@@ -453,3 +460,47 @@ def test_large_pictures_are_drawn_by_the_means_of_their_blocks() -> None:
     assert side == 3
     np.testing.assert_allclose(means, data[:6].reshape(2, 3, 3, 3).mean(axis=(1, 3)), rtol=1e-6)
     assert block_means(data, 9)[0] is data
+
+
+def test_some_lines_at_a_time_are_evened_out_as_the_whole(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    image = rng.normal(100.0, 10.0, (67, 90)).astype(np.float32)
+    whole = normalise(image)
+    monkeypatch.setattr(prepare, "_LINES", 7)
+    np.testing.assert_array_equal(normalise(image), whole)
+    # the same as two filters of the whole image
+    smooth = {"sigma": prepare.CONTRAST_PX, "mode": "reflect", "truncate": 2.5}
+    flat = image - gaussian_filter(image, **smooth)
+    spread = np.sqrt(np.maximum(gaussian_filter(flat**2, **smooth), 0))
+    floor = np.float32(0.5) * np.median(spread) + np.float32(1e-12)
+    np.testing.assert_array_equal(whole, flat / np.maximum(spread, floor))
+
+
+def test_preparing_an_image_can_be_cancelled_at_every_strip(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    monkeypatch.setattr(prepare, "_LINES", 10)
+    image = rng.normal(size=(60, 80)).astype(np.float32)
+    for prepared, strips in (
+        (lambda progress: resample(image, 20.0, 40.0, progress), 6 + 4),
+        (lambda progress: normalise(image, progress), 2 * (8 + 6)),
+    ):
+        told: list[float] = []
+        prepared(lambda fraction, _message, told=told: told.append(fraction))
+        assert len(told) == strips
+        assert told == sorted(told) and 0.0 <= told[0] <= told[-1] < 1.0
+        for stop in range(strips):
+            with pytest.raises(Cancelled):
+                prepared(cancel_after(stop))
+
+
+def cancel_after(calls: int) -> Progress:
+    """Asks to stop at that call."""
+    left = iter(range(calls))
+
+    def progress(_fraction: float, message: str) -> None:
+        if next(left, None) is None:
+            raise Cancelled(message)
+
+    return progress

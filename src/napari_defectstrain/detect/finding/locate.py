@@ -10,7 +10,7 @@ from scipy.ndimage import maximum_filter
 from scipy.spatial import cKDTree
 
 from ...crystal.lattice import metal_sublattice
-from ...types import BoolArray, FloatArray, IntArray
+from ...types import BoolArray, FloatArray, IntArray, Progress, no_progress
 
 SEAM_PX = 4
 """How far a detection looks beyond its own pixel: two smoothings, and a maximum over two."""
@@ -177,7 +177,9 @@ def _without_doubles(position: FloatArray, strength: FloatArray) -> BoolArray:
     return keep
 
 
-def settle_sublattices(position_px: FloatArray, probabilities: FloatArray) -> FloatArray:
+def settle_sublattices(
+    position_px: FloatArray, probabilities: FloatArray, progress: Progress = no_progress
+) -> FloatArray:
     """Probabilities once the majority has told which columns are metal.
 
     A column's brightness alone can't tell a metal from an XY column of the same weight; its place
@@ -190,12 +192,15 @@ def settle_sublattices(position_px: FloatArray, probabilities: FloatArray) -> Fl
     position_px : array, `(N, 2)`
     probabilities : array, `(N, 7)`
         In the order of `materials.ROLES`: metal first, other last.
+    progress : Progress
     """
     given = np.asarray(probabilities, dtype=float)
     other, chalcogen = given[:, -1], given[:, 1:-1]
     # other says nothing for metal nor against it
     odds = (given[:, 0] + other / 2 + _EPS) / (chalcogen.sum(axis=1) + other / 2 + _EPS)
-    is_metal = metal_sublattice(position_px, np.log(odds), is_other=other > _OTHER_MIN)
+    is_metal = metal_sublattice(
+        position_px, np.log(odds), is_other=other > _OTHER_MIN, progress=progress
+    )
     rest = chalcogen.sum(axis=1, keepdims=True)
     # a column that the network took for metal alone: nothing is known of its class but its place
     unknown = 1 / chalcogen.shape[1]

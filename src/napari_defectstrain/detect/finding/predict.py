@@ -9,6 +9,7 @@ import numpy as np
 from ...crystal.calibration import contradicting_estimate, estimate_pixel_size, shear_warning
 from ...io.rasters import validate_image
 from ...materials import Material, get_material
+from ...progress import subprogress
 from ...types import CalibratedImage, DefectStrainError, Progress, Sites, no_progress
 from ..network.config import CANONICAL_PIXEL_PM, DetectConfig
 from .doubts import doubts
@@ -96,15 +97,17 @@ def detect_columns(
     material = get_material(config.material)
     model = find_model(config, material)
     progress(0.0, "calibrating")
-    sampling = find_sampling(image, material)
-    prepared = normalise(resample(image.data, sampling.pixel_pm, CANONICAL_PIXEL_PM))
+    sampling = find_sampling(image, material, subprogress(progress, 0.0, 0.01))
+    part = subprogress(progress, 0.01, 0.02)
+    prepared = resample(image.data, sampling.pixel_pm, CANONICAL_PIXEL_PM, part)
+    prepared = normalise(prepared, subprogress(progress, 0.02, 0.05))
     found, tile_px = columns_by_tiles(
         model,
         prepared,
         config.tile_px,
         config.symmetries,
         config.min_column_probability,
-        lambda fraction, message: progress(0.05 + 0.9 * fraction, message),
+        subprogress(progress, 0.05, 0.95),
     )
     low, high = _BORDER_PX - 0.5, np.asarray(prepared.shape) - 0.5 - _BORDER_PX
     whole = np.all((found.position_px >= low) & (found.position_px <= high), axis=1)
@@ -114,7 +117,9 @@ def detect_columns(
             f"{image.name}: found {len(found)} columns, expected at least {_MIN_COLUMNS}; is it "
             f"an atomically resolved image of {material.name}?"
         )
-    probabilities = model.calibrate(settle_sublattices(found.position_px, found.probabilities))
+    part = subprogress(progress, 0.95, 0.98)
+    settled = settle_sublattices(found.position_px, found.probabilities, part)
+    probabilities = model.calibrate(settled)
     sites = Sites(
         position_px=to_resampled(found.position_px, prepared.shape, image.data.shape),
         probabilities=probabilities,
@@ -128,10 +133,12 @@ def detect_columns(
             f"{image.name}: out of memory with tiles of {config.tile_px} px; went on with tiles of "
             f"{tile_px} px, which gives the same but takes longer"
         )
+    progress(0.98, "checking the material")
     ratio = contrast_ratio(image.data, sites, material.lattice_pm / sampling.pixel_pm)
     if ratio is None:
         warnings.append(f"{image.name}: too few columns to check that this is {material.name}")
     warnings += identity_doubts(image.name, material, sampling.measured_a_pm, ratio)
+    progress(0.99, "checking the lattice")
     warnings += doubts(image, sites, material)
     progress(1.0, "done")
     return Detection(
@@ -144,7 +151,9 @@ def detect_columns(
     )
 
 
-def find_sampling(image: CalibratedImage, material: Material) -> Sampling:
+def find_sampling(
+    image: CalibratedImage, material: Material, progress: Progress = no_progress
+) -> Sampling:
     """Pixel size by the lattice, else the stated one.
 
     Raises
@@ -158,7 +167,7 @@ def find_sampling(image: CalibratedImage, material: Material) -> Sampling:
     a_pm: float | None = None
     warnings: tuple[str, ...] = ()
     try:
-        estimate = estimate_pixel_size(image.data, material.lattice_pm, stated)
+        estimate = estimate_pixel_size(image.data, material.lattice_pm, stated, progress)
     except DefectStrainError:
         if stated is None:
             raise

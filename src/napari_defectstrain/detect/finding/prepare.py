@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.fft
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter1d
 
-from ...types import FloatArray
+from ...progress import subprogress
+from ...types import FloatArray, Progress, no_progress
 
 CONTRAST_PX = 40.0
 """Sigma of the neighbourhood that sets mean and contrast [px at the canonical sampling]."""
@@ -14,7 +15,9 @@ _LINES = 512
 """Lines that are resampled at a time."""
 
 
-def resample(data: FloatArray, pixel_size_pm: float, target_pm: float) -> FloatArray:
+def resample(
+    data: FloatArray, pixel_size_pm: float, target_pm: float, progress: Progress = no_progress
+) -> FloatArray:
     """Band-limited resampling: the cosine transform, cut or padded.
 
     The cosine transform mirrors the image at its rim, so that nothing wraps around. It works on
@@ -29,9 +32,11 @@ def resample(data: FloatArray, pixel_size_pm: float, target_pm: float) -> FloatA
     height, width = resampled_shape(data.shape, pixel_size_pm, target_pm)
     across = np.empty((data.shape[0], width), dtype=np.float32)
     for start in range(0, data.shape[0], _LINES):
+        progress(0.5 * start / data.shape[0], "resampling")
         across[start : start + _LINES] = _resampled_lines(data[start : start + _LINES], width)
     image = np.empty((height, width), dtype=np.float32)
     for start in range(0, width, _LINES):
+        progress(0.5 + 0.5 * start / width, "resampling")
         image[:, start : start + _LINES] = _resampled_lines(
             across[:, start : start + _LINES].T, height
         ).T
@@ -65,19 +70,32 @@ def to_resampled(position_px: FloatArray, old: tuple[int, ...], new: tuple[int, 
     return np.asarray((position_px + 0.5) * (np.asarray(new) / np.asarray(old)) - 0.5)
 
 
-def normalise(data: FloatArray) -> FloatArray:
+def normalise(data: FloatArray, progress: Progress = no_progress) -> FloatArray:
     """Subtract the local mean and divide by the local standard deviation, float32.
 
     The standard deviation is floored at half its typical value, so that holes stay flat.
     """
     image = np.array(data, dtype=np.float32)
-    local = gaussian_filter(image, CONTRAST_PX, mode="reflect", truncate=2.5)
+    local = image.copy()
+    _smooth(local, subprogress(progress, 0.0, 0.5))
     image -= local
     np.square(image, out=local)
-    gaussian_filter(local, CONTRAST_PX, mode="reflect", truncate=2.5, output=local)
+    _smooth(local, subprogress(progress, 0.5, 1.0))
     np.maximum(local, 0, out=local)
     np.sqrt(local, out=local)
     floor = np.float32(0.5) * np.median(local) + np.float32(1e-12)
     np.maximum(local, floor, out=local)
     image /= local
     return image
+
+
+def _smooth(image: FloatArray, progress: Progress) -> None:
+    """Smooth an image in place by `CONTRAST_PX`, some lines at a time.
+
+    The same as `gaussian_filter` of the whole, which also takes one direction after the other.
+    """
+    for axis, turned in ((0, image.T), (1, image)):
+        for start in range(0, len(turned), _LINES):
+            progress(0.5 * (axis + start / len(turned)), "evening out the contrast")
+            lines = turned[start : start + _LINES]
+            gaussian_filter1d(lines, CONTRAST_PX, mode="reflect", truncate=2.5, output=lines)

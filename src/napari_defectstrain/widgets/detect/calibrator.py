@@ -8,6 +8,7 @@ from ...crystal.calibration import CALIBRATED_BY_LATTICE, PixelSizeEstimate, est
 from ...io.files import validate_image
 from ...materials import get_material
 from ...pipeline.loading import CALIBRATION_TOLERANCE
+from ...progress import subprogress
 from ...styles import with_error
 from ...types import CalibratedImage, DefectStrainError, Progress
 from ..base import forms
@@ -130,6 +131,6 @@ def _estimate(
         validate_image(plane)
     progress(0.1, "Looking for the lattice")
     try:
-        return estimate_pixel_size(planes[0].data, a_pm)
+        return estimate_pixel_size(planes[0].data, a_pm, None, subprogress(progress, 0.1, 1.0))
     except DefectStrainError as error:
         return error

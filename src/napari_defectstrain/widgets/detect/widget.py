@@ -17,6 +17,7 @@ from ...materials import DEFECT_ROLES, MATERIALS, get_material
 from ...pipeline.chain import detect_images, divide_images
 from ...pipeline.loading import sum_frames
 from ...pipeline.runs import RunConfig
+from ...progress import subprogress
 from ...types import CalibratedImage, DefectStrainError, Progress
 from ..base import forms
 from ..base.lifetime import connect
@@ -399,12 +400,16 @@ def _register(planes: list[CalibratedImage], name: str, progress: Progress) -> C
 def _detect_all(
     planes: list[CalibratedImage], config: RunConfig, progress: Progress
 ) -> tuple[list[Any], list[Regions]]:
-    checked = [check_pixels(plane) for plane in planes]
+    checked = []
+    for i, plane in enumerate(planes):
+        share = 0.05 / len(planes)
+        checked.append(check_pixels(plane, subprogress(progress, i * share, (i + 1) * share)))
     planes = [plane for plane, _ in checked]
-    detections = detect_images(planes, config, progress)
+    detections = detect_images(planes, config, subprogress(progress, 0.05, 0.9))
     lattice_pm = get_material(config.material).lattice_pm
     a_px = [lattice_pm / d.pixel_size_pm for d in detections]
-    _, regions = divide_images(planes, [d.sites for d in detections], a_px, config.regions)
+    sites, part = [d.sites for d in detections], subprogress(progress, 0.9, 1.0)
+    _, regions = divide_images(planes, sites, a_px, config.regions, progress=part)
     detections = [
         replace(found, warnings=notes + found.warnings)
         for (_, notes), found in zip(checked, detections, strict=True)
