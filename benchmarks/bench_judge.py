@@ -26,7 +26,7 @@ from napari_defectstrain.detect.finding.predict import detect_columns
 from napari_defectstrain.detect.network.config import DetectConfig
 from napari_defectstrain.evaluation.calibration_curve import reliability
 from napari_defectstrain.evaluation.folders import truth_sites
-from napari_defectstrain.evaluation.oracle import oracle
+from napari_defectstrain.evaluation.oracle import ask_oracle
 from napari_defectstrain.evaluation.score import Comparison, compare, f1_by_role
 from napari_defectstrain.judge.judging import JudgeConfig, judge_images
 from napari_defectstrain.materials import DEFECT_ROLES, ROLES, Material, get_material
@@ -81,7 +81,7 @@ def judge_cases(
     for case, _, _ in network if options.oracle else ():
         start = time.process_time()
         true = truth_sites(case.position_px, case.class_index, material)
-        best = oracle(case.image.data, true, case.pixel_size_pm, case.kind)
+        best = ask_oracle(case.image.data, true, case.pixel_size_pm, case.kind)
         rows.clock("oracle", start)
         rows.add("oracle", best.sites, case)
     return rows

@@ -14,6 +14,11 @@ from .files import write_json as write_json
 from .files import write_table as write_table
 from .files import write_tiff as write_tiff
 from .formats import quiet as quiet
+from .out_folder import OutFolder as OutFolder
+from .out_folder import check_inputs as check_inputs
+from .out_folder import check_out_dir as check_out_dir
+from .out_folder import settings_of as settings_of
+from .out_folder import writing_into as writing_into
 from .pixels import CLIPPED as CLIPPED
 from .pixels import REPLACED as REPLACED
 from .pixels import check_frames as check_frames
@@ -21,3 +26,7 @@ from .pixels import check_pixels as check_pixels
 from .rasters import block_means as block_means
 from .tables import WEIGHT_COLUMNS as WEIGHT_COLUMNS
 from .tables import read_sites as read_sites
+from .unfinished import check_whole as check_whole
+from .unfinished import mark_path as mark_path
+from .writing import check_writable as check_writable
+from .writing import remove_left_over as remove_left_over
