@@ -280,7 +280,7 @@ def test_settings_round_trip_and_reject_nonsense():
     assert FrameConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     with pytest.raises(DefectStrainError, match="jitter: got 'perhaps', expected one of auto"):
         FrameConfig(jitter="perhaps")
-    with pytest.raises(DefectStrainError, match="got a largest step of -1 px"):
+    with pytest.raises(DefectStrainError, match="max_step_px: got -1.0, expected a finite number"):
         FrameConfig(max_step_px=-1.0)
     with pytest.raises(DefectStrainError, match=r"\[2\] both to exclude and to include"):
         FrameConfig(exclude=(2,), include=(2, 3))
