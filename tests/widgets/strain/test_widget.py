@@ -481,6 +481,25 @@ def test_a_panel_opened_again_shows_what_was_measured(staged, qtbot, monkeypatch
     assert note(panels(viewer)["measured"])["component"] != component
 
 
+def test_the_selected_map_has_the_only_colour_bar_and_none_is_made_while_maps_come(staged, qtbot):
+    viewer, widget = staged
+    made = []
+
+    def note_bars(event):
+        event.value.colorbar.events.visible.connect(lambda _: made.append(event.value.name))
+
+    viewer.layers.events.inserted.connect(note_bars)
+    before = len(of_kind(viewer, "map"))
+    widget.controls.maps["exx"].setChecked(True)
+    settle(qtbot, widget)
+    maps = of_kind(viewer, "map")
+    assert len(maps) == before + 2 and made == []
+    for chosen in maps[:2]:
+        viewer.layers.selection.active = chosen
+        qtbot.waitUntil(lambda chosen=chosen: chosen.colorbar.visible)
+        assert [la for la in maps if la.colorbar.visible] == [chosen]
+
+
 def test_a_panel_opened_after_windows_were_left_out_asks_for_a_measurement(
     staged, qtbot, monkeypatch
 ):

@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QPushButton
 
 from ...config import Config
@@ -49,6 +49,8 @@ WHOLE = "defectstrain_run"
 """Key of a displacement layer's metadata: the `RunResult` that it is part of."""
 MEASURING = 0.85
 """What measuring takes of the whole time, before theory."""
+BARS_MS = 150
+"""How long a selection stays before the colour bar of its map is shown."""
 KINDS = ("map", "displacement", "map labels", "scale arrows")
 
 
@@ -87,7 +89,12 @@ class StrainWidget(forms.Panel):
         self.source.currentIndexChanged.connect(self._turn)
         self.watch_layers(self.refresh)
         # One colour bar at a time: that of the map which is selected.
-        connect(self, self.viewer.layers.selection.events.changed, self._show_colour_bars)
+        # Maps that are being added are selected one after another: none of their bars is made.
+        self._bars = QTimer(self)
+        self._bars.setSingleShot(True)
+        self._bars.setInterval(BARS_MS)
+        self._bars.timeout.connect(self._show_colour_bars)
+        connect(self, self.viewer.layers.selection.events.changed, self._selected)
         self.refresh()
 
     def _build_source(self) -> None:
@@ -300,11 +307,17 @@ class StrainWidget(forms.Panel):
         """Open the panel of the line profile."""
         self._dock.open()
 
-    def _show_colour_bars(self, *_: object) -> None:
+    def _selected(self, *_: object) -> None:
+        self._bars.start()
+
+    def _show_colour_bars(self) -> None:
         """Of the maps of all classes; those beside theory have a bar in the picture."""
+        if self.run_bar.running:
+            self._bars.start()
+            return
         selected = [la for la in self.viewer.layers.selection if kind(la) == "map"]
         for layer in self.viewer.layers:
-            if kind(layer) == "map":
+            if kind(layer) == "map" and layer.colorbar.visible != (layer in selected):
                 layer.colorbar.visible = layer in selected
 
     def _retire(self, old: list[Layer]) -> None:
