@@ -13,10 +13,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from napari_defectstrain.materials import WSE2
+from napari_defectstrain.output.figures.files import save_figure
 from napari_defectstrain.output.figures.profiles import smoothing_figure
 from napari_defectstrain.output.figures.strain import (
     comparison_figure,
-    elastic_figure,
+    displacement_figure,
     triangles_figure,
 )
 from napari_defectstrain.pipeline.chain import average_classes, measure_classes
@@ -63,7 +64,7 @@ def measured_regions() -> dict[str, ClassMeasurement]:
 
 def write(figure: Figure, name: str) -> None:
     """Save one picture."""
-    figure.savefig(IMAGES / f"theory_{name}.png", dpi=110)
+    save_figure(figure, IMAGES / f"theory_{name}.png")
 
 
 def main() -> None:
@@ -76,13 +77,13 @@ def main() -> None:
     }
     fields = {name: c.displacement[MEASURED] for name, c in compared.items()}
     write(
-        elastic_figure(
+        displacement_figure(
             {name: measured[name].average for name in compared},
             fields,
             {name: c.strain[MEASURED] for name, c in compared.items()},
             {name: c.strain[ELASTIC] for name, c in compared.items()},
-            WSE2,
             {name: error_ellipses(field) for name, field in fields.items()},
+            reach_nm=0.9,
         ),
         "fig4",
     )

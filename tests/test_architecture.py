@@ -82,6 +82,7 @@ def test_core_is_not_empty():
         assert f"napari_defectstrain.{name}" in CORE
 
 
+@pytest.mark.slow
 def test_core_imports_no_toolkit_torch_or_matplotlib():
     code = f"""
 import importlib, sys
@@ -116,6 +117,7 @@ def test_heads_of_the_house_fit_on_a_page():
     assert set(packages) <= set(PLAN["rooms"])
 
 
+@pytest.mark.slow
 def test_arrows_point_down():
     assert [f"{a.source} -> {a.target}" for a in rooms.upward(rooms.arrows())] == []
 
@@ -165,6 +167,7 @@ def test_packages_say_what_they_are_for_and_what_is_public():
         assert isinstance(module.__all__, list | tuple)
 
 
+@pytest.mark.slow
 def test_public_names_stay_what_they_are_once_every_module_is_imported():
     """A module or package of the same name would take a public name's place when imported."""
     code = """

@@ -26,6 +26,7 @@ def pure(script, made) -> dict[str, float]:
     return script["strains"](made["pure"], script["FITS"]["this package"])
 
 
+@pytest.mark.slow
 def test_the_package_reads_what_is_built_in(script, pure) -> None:
     assert set(pure) == {"SeTe", "2Te", "SV", "DV"}
     for name, strain in pure.items():
@@ -33,6 +34,7 @@ def test_the_package_reads_what_is_built_in(script, pure) -> None:
         assert strain == pytest.approx(built_in, abs=0.03)
 
 
+@pytest.mark.slow
 def test_single_gaussians_shrink_it_and_wrong_members_more(script, made) -> None:
     paper = script["FITS"]["Gaussians, 1.0 Å"]
     pure, wrong = (script["strains"](made[k], paper) for k in ("pure", "wrong"))
@@ -44,6 +46,7 @@ def test_single_gaussians_shrink_it_and_wrong_members_more(script, made) -> None
         assert abs(strain) - abs(wrong[name]) == pytest.approx(0.05 * abs(strain), rel=0.5)
 
 
+@pytest.mark.slow
 def test_passivation_takes_its_share_of_the_vacancies_only(script, made, pure) -> None:
     assert set(made["passivated"]) == {"2Se", "SV", "DV"}
     filled = script["strains"](made["passivated"], script["FITS"]["this package"])

@@ -59,5 +59,5 @@ CLASS_STYLE: dict[str, ClassStyle] = {
 """Style of each role of `materials.ROLES`."""
 
 DISPLACEMENT_SCALE: dict[str, float] = {"XY": 40.0, "Y2": 40.0, "V1": 10.0, "V2": 10.0}
-"""How many times displacement arrows are enlarged, as in the paper's Fig. 4
+"""How many times arrows are enlarged in napari at first, as in the paper's Fig. 4
 (doi 10.1021/acs.nanolett.0c00269): substitutions move their neighbours less than vacancies do."""

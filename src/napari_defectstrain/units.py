@@ -32,6 +32,17 @@ def pm_per_unit(unit: str) -> float | None:
     return PM_PER_UNIT.get(unit.strip().casefold())
 
 
+def shown_strain_unit(component: str) -> tuple[float, str]:
+    """Factor and unit that people see a component of strain in: per cent, rotation in mrad.
+
+    In memory and in files all of them are fractions (radians).
+
+    >>> shown_strain_unit("dilation"), shown_strain_unit("rotation")
+    ((100.0, '%'), (1000.0, 'mrad'))
+    """
+    return (1000.0, "mrad") if component == "rotation" else (100.0, "%")
+
+
 def electron_wavelength_pm(energy_kev: float) -> float:
     """Relativistic wavelength of electrons [pm].
 

@@ -100,6 +100,7 @@ def stacks(two_regions):
     return stack_classes(images, sites, SMALL, A_PM, np.random.default_rng(5))
 
 
+@pytest.mark.slow
 def test_every_class_that_occurs_has_a_stack_and_no_other(stacks):
     assert list(stacks) == ["2Se", "SeTe", "2Te", "SV"]
     for name, stack in stacks.items():
@@ -177,6 +178,7 @@ def test_two_rotations_give_one_average(stacks):
     assert np.std((parts[0] - parts[1])[inner]) < 2.5 * noise
 
 
+@pytest.mark.slow
 def test_reference_windows_are_drawn_apart(two_regions):
     images, sites, _ = zip(*two_regions, strict=True)
     config = SMALL.replace(max_reference=12)
@@ -201,6 +203,7 @@ def test_windows_lie_inside_their_images(stacks):
         assert border.min() > 48
 
 
+@pytest.mark.slow
 def test_improbable_windows_stay_in_the_stack_with_a_reason(two_regions):
     image, sites, _ = two_regions[0]
     doubtful = np.flatnonzero(sites.class_index == 4)[::2]
@@ -217,6 +220,7 @@ def test_improbable_windows_stay_in_the_stack_with_a_reason(two_regions):
     assert average.purity == pytest.approx(0.99)
 
 
+@pytest.mark.slow
 def test_dirt_and_mistaken_classes_are_outliers(two_regions):
     image, sites, _ = two_regions[0]
     clean = stack_classes([image], [sites], SMALL, A_PM, np.random.default_rng(0))
@@ -241,6 +245,7 @@ def test_dirt_and_mistaken_classes_are_outliers(two_regions):
     assert np.char.startswith(total[far], "outlier").sum() <= 2
 
 
+@pytest.mark.slow
 def test_slow_contamination_is_taken_out():
     image, sites, truth = region(3, 20.0, dirt=0.3)
     stacks = stack_classes([image], [sites], SMALL, A_PM, np.random.default_rng(0))
@@ -251,6 +256,7 @@ def test_slow_contamination_is_taken_out():
     assert np.abs(miss).max() < 3.0
 
 
+@pytest.mark.slow
 def test_inputs_are_not_mutated(two_regions):
     image, sites, _ = two_regions[0]
     before = image.data.copy(), sites.position_px.copy(), sites.probabilities.copy()
@@ -260,6 +266,7 @@ def test_inputs_are_not_mutated(two_regions):
     assert np.array_equal(before[2], sites.probabilities)
 
 
+@pytest.mark.slow
 def test_integer_images_and_inverted_contrast(two_regions):
     image, sites, _ = two_regions[0]
     counts = CalibratedImage(np.clip(image.data, 0, None).astype(np.uint16), PIXEL_PM, "counts")
@@ -288,6 +295,7 @@ def test_one_defect_alone_has_no_standard_error(two_regions):
     assert lattice.a_pm == A_PM
 
 
+@pytest.mark.slow
 def test_no_defects_gives_the_reference_alone():
     image, sites, _ = region(4, defects=(0.0, 0.0, 0.0, 0.0))
     stacks = stack_classes([image], [sites], SMALL, A_PM, np.random.default_rng(0))
@@ -347,6 +355,7 @@ def test_settings_round_trip():
     assert AverageConfig.from_dict(config.to_dict()) == config
 
 
+@pytest.mark.slow
 def test_progress_rises_and_can_cancel(two_regions):
     image, sites, _ = two_regions[0]
     seen = []

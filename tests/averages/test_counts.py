@@ -41,6 +41,7 @@ def cut(stacks):
     return {name: n for name, n in found.items() if n}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shells", [1, 2])
 def test_counts_are_the_windows_that_are_cut(alloy, shells):
     images, sites = alloy

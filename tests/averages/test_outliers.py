@@ -46,6 +46,7 @@ def clean():
     return np.where(role[:, None, None] == 1, perfect(1), perfect(4)) + noise(400, rng), role
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sigma", "expected"), [(2.0, 0.0889), (3.0, 0.0054), (5.0, 0.0)])
 def test_false_rejections_are_those_of_the_stated_sigma(clean, sigma, expected):
     # One sided surroundings and core, two sided centre: at 2 sigma 1 - 0.9772^2 0.9545 = 0.0886
@@ -56,6 +57,7 @@ def test_false_rejections_are_those_of_the_stated_sigma(clean, sigma, expected):
     assert abs(left - expected) <= 3 * error
 
 
+@pytest.mark.slow
 def test_a_neighbouring_vacancy_is_no_fault_and_dirt_is(clean):
     rng = np.random.default_rng(2)
     role = clean[1]
@@ -127,6 +129,7 @@ def test_few_windows_are_not_judged_and_lost_ones_are():
     assert found.tolist() == ["", "", "registration: moved by 71 pm", "", "", ""]
 
 
+@pytest.mark.slow
 def test_a_class_of_few_is_judged_by_its_surroundings_alone(clean):
     windows = np.concatenate([clean[0], perfect(5)[None] + noise(3, np.random.default_rng(5))])
     role = np.concatenate([clean[1], [5, 5, 5]])

@@ -13,6 +13,7 @@ from napari_defectstrain.averages.probe_width import (
 from napari_defectstrain.types import ClassStack, DefectStrainError
 
 
+@pytest.mark.slow
 def test_a_gaussian_column_has_its_own_width_whatever_background_and_brightness():
     windows = np.stack([perfect(1, 47.0), 2.5 * perfect(1, 47.0) + 0.3, perfect(1, 55.0)])
     tilted = windows + 1e-4 * FRAME.position_pm[:, :, 0]
@@ -23,6 +24,7 @@ def test_a_gaussian_column_has_its_own_width_whatever_background_and_brightness(
     assert found.group.tolist() == [0, 0, 1]
 
 
+@pytest.mark.slow
 def test_the_error_is_that_of_the_scatter():
     rng = np.random.default_rng(0)
     windows = perfect(1) + noise(1500, rng)
@@ -34,6 +36,7 @@ def test_the_error_is_that_of_the_scatter():
     assert (found.error_pm < 0.2).all()
 
 
+@pytest.mark.slow
 def test_images_without_windows_are_unknown_and_join_the_largest_group():
     rng = np.random.default_rng(1)
     windows = np.concatenate(

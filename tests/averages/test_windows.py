@@ -60,6 +60,7 @@ def windows_of(*pictures):
     return stack_classes(images, sites, CONFIG, A_PM, np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_rotations_pixel_sizes_mirror_twins_and_flips_give_the_same_windows():
     plain = picture()
     pictures = [
@@ -133,6 +134,7 @@ def test_the_table_tells_scale_shear_rotation_and_probe():
     assert row["pixel_size_pm"] == pytest.approx(20.0, abs=0.01)
 
 
+@pytest.mark.slow
 def test_errors_of_the_lattice_are_those_of_its_scatter():
     rng = np.random.default_rng(5)
     image, sites = picture(angle=15.0)
@@ -164,7 +166,7 @@ def registered(request):
         rng = np.random.default_rng(100 + seed)
         seen = simulated.position_px + rng.normal(0, 0.3, simulated.position_px.shape)
         sites = sites_of(seen, np.asarray(simulated.class_index))
-    XX
+        averaging = AverageConfig(max_reference=140)
         stack = stack_classes([simulated.image], [sites], averaging, 331.6, rng)["2Se"]
         true = simulated.position_px[stack.site_index]
         miss = stack.position_px - true
@@ -193,6 +195,7 @@ def cramer_rao(stack, scan):
     return 1 / np.sqrt(area * (slope**2 / variance)[:, use].sum(axis=1))
 
 
+@pytest.mark.slow
 def test_shifts_are_known_to_two_hundredths_of_a_pixel_and_near_the_bound(registered):
     miss, _, bound = registered
     rms = np.sqrt((miss**2).mean(axis=0))

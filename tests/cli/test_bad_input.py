@@ -12,7 +12,7 @@ from small_alloy import QUICK, relabelled, simulated, true_sites
 
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.io.files import sites_table, write_json, write_table, write_tiff
-from napari_defectstrain.output import results
+from napari_defectstrain.output.figures import files as figure_files
 from napari_defectstrain.pipeline import chain as pipeline
 
 PERFECT = (0.0, 0.0, 0.0, 0.0)
@@ -31,7 +31,7 @@ def no_detection(monkeypatch):
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
     """Figures take most of the time of a quick run."""
-    monkeypatch.setattr(results, "_write_figure", lambda figure, path: path.touch())
+    monkeypatch.setattr(figure_files, "save_figure", lambda figure, path: path.touch())
 
 
 @pytest.fixture
@@ -173,6 +173,7 @@ def test_no_calibration_and_no_lattice(call, tmp_path):
     assert "no lattice" in said
 
 
+@pytest.mark.slow
 def test_no_calibration_is_replaced_by_the_lattice(call, tmp_path):
     arguments, out = with_tables(tmp_path, pixel_size_pm=None)
     code, said = call("run", *arguments)
@@ -182,6 +183,7 @@ def test_no_calibration_is_replaced_by_the_lattice(call, tmp_path):
     assert (out / "spacings.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("absurd", [0.02, 41.0, 2e7])
 def test_absurd_calibration_is_not_believed(call, tmp_path, absurd):
     arguments, _ = with_tables(tmp_path, pixel_size_pm=absurd)
@@ -202,6 +204,7 @@ def test_absurd_calibration_on_the_command_line(call, tmp_path, given):
     assert "pixel size" in said
 
 
+@pytest.mark.slow
 def test_calibration_that_is_off_is_kept_and_said(call, tmp_path):
     arguments, _ = with_tables(tmp_path, pixel_size_pm=20.74 * 1.05)
     code, said = call("run", *arguments)
@@ -212,6 +215,7 @@ def test_calibration_that_is_off_is_kept_and_said(call, tmp_path):
 # ------------------------------------------------------------------ defects
 
 
+@pytest.mark.slow
 def test_no_defects(call, tmp_path):
     arguments, out = with_tables(tmp_path, fractions=PERFECT)
     code, said = call("run", *arguments)
@@ -221,6 +225,7 @@ def test_no_defects(call, tmp_path):
     assert not (out / "average_SV.tif").exists()
 
 
+@pytest.mark.slow
 def test_one_defect_of_a_class(call, tmp_path):
     arguments, out = with_tables(tmp_path, fractions=PERFECT, defects="centre")
     code, said = call("run", *arguments)
@@ -229,6 +234,7 @@ def test_one_defect_of_a_class(call, tmp_path):
     assert (out / "strain_SV.tif").exists()
 
 
+@pytest.mark.slow
 def test_defects_at_the_edge(call, tmp_path):
     arguments, _ = with_tables(tmp_path, fractions=PERFECT, defects="edge")
     code, said = call("run", *arguments)
@@ -296,6 +302,7 @@ def test_folder_that_cant_be_written(call, tmp_path, monkeypatch):
     assert "can't be written" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails_at", ["alloy.sites.csv", "spacings.csv", "strain_SV.tif"])
 def test_full_disk(call, tmp_path, monkeypatch, fails_at):
     arguments, out = with_tables(tmp_path)
@@ -315,6 +322,7 @@ def test_full_disk(call, tmp_path, monkeypatch, fails_at):
     assert not (out / "run.json").exists()  # the sign of a finished run
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_whole_files(call, tmp_path, monkeypatch):
     arguments, out = with_tables(tmp_path)
 

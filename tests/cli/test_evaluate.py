@@ -86,6 +86,7 @@ def refused(capsys, *arguments: object) -> str:
     return lines[0]
 
 
+@pytest.mark.slow
 def test_everything_is_printed_and_written(folders, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(*folders, "--out", out) == 0
@@ -104,6 +105,7 @@ def test_everything_is_printed_and_written(folders, tmp_path, capsys):
     assert set(record["files"]) >= {"scores.csv", "figures/confusion.png"}
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_errors_built_in(folders):
     made = evaluate_folders(*folders)
     table = scores_table(made).set_index("class")
@@ -123,6 +125,7 @@ def test_numbers_are_those_of_the_errors_built_in(folders):
     assert curve["SV"].iloc[-1] > curve["SV"].iloc[0]  # the dose falls as the errors grow
 
 
+@pytest.mark.slow
 def test_expected_purities_are_compared_with_the_actual_one(folders):
     table = purity_check(evaluate_folders(*folders)).set_index("class")
     assert table.loc["SeTe", "expected_purity"] == pytest.approx(0.95)
@@ -132,6 +135,7 @@ def test_expected_purities_are_compared_with_the_actual_one(folders):
     assert table.loc["SV", "by_confusion"] == pytest.approx(actual, abs=0.06)
 
 
+@pytest.mark.slow
 def test_look_alikes_get_a_row_each(folders):
     pred, truth = folders
     path = truth / "im_0.truth.csv"
@@ -160,6 +164,7 @@ def test_truth_of_one_class_judges_that_class(folders, capsys):
     assert "taken as none of them" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_places_alone_judge_columns_only(folders, tmp_path, capsys):
     pred, truth = folders
     for path in truth.glob("*.truth.csv"):
@@ -172,6 +177,7 @@ def test_places_alone_judge_columns_only(folders, tmp_path, capsys):
     assert table.loc["all", "column_recall"] == table.loc["all", "column_precision"] == 1.0
 
 
+@pytest.mark.slow
 def test_a_common_shift_of_the_truth_is_pointed_out(folders):
     pred, truth = folders
     for path in truth.glob("*.truth.csv"):
@@ -182,6 +188,7 @@ def test_a_common_shift_of_the_truth_is_pointed_out(folders):
     assert any("(-0.50, -0.50) px" in note or "(-0.49" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_the_image_gives_what_run_json_lacks(folders):
     pred, truth = folders
     (pred / "run.json").unlink()
@@ -199,6 +206,7 @@ def test_the_image_gives_what_run_json_lacks(folders):
     assert made.conditions[2]["dose_e_per_nm2"] == pytest.approx(1e7 / 3)
 
 
+@pytest.mark.slow
 def test_tables_of_six_classes_have_none_of_the_seventh(folders):
     pred, truth = folders
     expected = scores_table(evaluate_folders(pred, truth))
@@ -208,6 +216,7 @@ def test_tables_of_six_classes_have_none_of_the_seventh(folders):
     pd.testing.assert_frame_equal(scores_table(evaluate_folders(pred, truth)), expected)
 
 
+@pytest.mark.slow
 def test_images_without_truth_are_left_out_and_said(folders):
     pred, truth = folders
     (truth / "im_3.truth.csv").unlink()
@@ -216,6 +225,7 @@ def test_images_without_truth_are_left_out_and_said(folders):
     assert "no truth for im_3: left out" in made.notes
 
 
+@pytest.mark.slow
 def test_plain_names_of_truth_tables_do_too(folders):
     pred, truth = folders
     for path in truth.glob("*.truth.csv"):
@@ -281,6 +291,7 @@ def test_reliability_diagrams_leave_out_classes_without_doubt():
     assert len(titles) == 1 and titles[0].startswith("SV: ")
 
 
+@pytest.mark.slow
 def test_curves_show_every_defect_and_the_oracle_beside_it(folders):
     table = curves_table(evaluate_folders(*folders))
     both = pd.concat([table, table.assign(judge="oracle")], ignore_index=True)

@@ -18,7 +18,7 @@ from napari_defectstrain import __version__
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.io.files import read_images, sites_table, write_json, write_table
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.output import results
+from napari_defectstrain.output.figures import files as figure_files
 from napari_defectstrain.simulate.samples import write_simulated
 
 SITES_COLUMNS = [
@@ -61,6 +61,7 @@ def run_arguments(work: Path, settings: str = "quick.json") -> list[str]:
     return ["run", *images, *arguments, "--bootstrap", "200"]
 
 
+@pytest.mark.slow
 def test_every_file_is_there_and_listed(out):
     expected = {"alloy.sites.csv", "alloy_2.sites.csv", "populations.csv", "spacings.csv"}
     expected |= {f"alloy{n}.regions.{kind}" for n in ("", "_2") for kind in ("tif", "csv")}
@@ -201,7 +202,7 @@ def no_drawing(monkeypatch):
 
 
 def leave_out_drawing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(results, "_write_figure", lambda figure, path: path.touch())
+    patch.setattr(figure_files, "save_figure", lambda figure, path: path.touch())
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +211,8 @@ def quick(work) -> tuple[Path, str]:
     out, printed = work / "quick", io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         leave_out_drawing(patch)
-        assert main([*run_arguments(work), "--seed", "5", "--out", str(out)]) == 0
+        wanted = ["--seed", "5", "--figures", "pdf,svg"]
+        assert main([*run_arguments(work), *wanted, "--out", str(out)]) == 0
     return out, printed.getvalue()
 
 
@@ -229,11 +231,13 @@ def again(work, quick) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_run_file_repeats_its_run(quick, again):
     for name in ("spacings.csv", "columns.csv", "displacement.csv", "alloy.sites.csv"):
         assert (again / name).read_bytes() == (quick[0] / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_command_line_comes_before_the_settings_file(quick):
     found = json.loads((quick[0] / "run.json").read_text())["parameters"]
     assert found["seed"] == 5
@@ -259,10 +263,17 @@ def test_bad_settings(tmp_path, capsys, settings, match):
     assert match in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_results_are_printed(quick):
     out, printed = quick
     assert "W-W spacing [pm]" in printed
     assert f"results in {out}" in printed
+    drawn = {path.name for path in (out / "figures").iterdir()}
+    assert {path.rpartition(".")[2] for path in drawn} == {"pdf", "svg"}
+    assert {"averages.pdf", "averages.svg", "detections_alloy_2.svg"} <= drawn
+    assert {f"figures/{name}" for name in drawn} <= set(
+        json.loads((out / "run.json").read_text())["files"]
+    )
 
 
 def test_full_folder_is_refused_before_anything_is_read(out, capsys):
@@ -272,6 +283,7 @@ def test_full_folder_is_refused_before_anything_is_read(out, capsys):
     assert sorted(path.stat().st_mtime_ns for path in out.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_force_touches_its_own_files_only(again):
     assert (again / "notes.txt").read_text() == "mine"
     assert (again / "strain_old.tif").read_bytes() == b"from another run"
@@ -289,6 +301,7 @@ def test_detect_takes_the_network(work, tmp_path, fake_detection, capsys):
     assert "vacancy fraction" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_detect_then_run_on_its_tables(work, tmp_path, fake_detection, no_drawing):
     image = str(work / "alloy" / "alloy.tif")
     assert main(["detect", image, "--out", str(tmp_path / "found")]) == 0
@@ -431,6 +444,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"defectstrain {__version__}\n"
 
 
+@pytest.mark.slow
 def test_module_runs_without_qt_and_torch_unless_needed():
     code = (
         "import sys; from napari_defectstrain.cli.main import build_parser; build_parser();"

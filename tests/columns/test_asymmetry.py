@@ -116,6 +116,7 @@ def displacement_error(fitted: dict[str, ColumnFitModel]) -> float:
     return float(np.sqrt(np.nanmean((difference - np.nanmean(difference, axis=0)) ** 2)))
 
 
+@pytest.mark.slow
 def test_astigmatism_leaves_the_displacements() -> None:
     images = averages(astigmatism_pm=2000.0)
     symmetric = displacement_error(fit_columns(images))
@@ -124,6 +125,7 @@ def test_astigmatism_leaves_the_displacements() -> None:
     assert free < 0.5 * symmetric
 
 
+@pytest.mark.slow
 def test_a_symmetric_probe_is_measured_alike() -> None:
     images = averages()
     symmetric = displacement_error(fit_columns(images))

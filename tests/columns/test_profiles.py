@@ -31,6 +31,7 @@ def test_a_gaussian_is_a_gaussian() -> None:
     np.testing.assert_allclose(profile.evaluate(x, y), exact, atol=1e-9 * exact.max())
 
 
+@pytest.mark.slow
 def test_the_integral_is_the_first_coefficient() -> None:
     profile = odd_profile()
     step = 20.0  # finer than the cutoff needs: the sum is the integral

@@ -186,6 +186,7 @@ def test_sublattices_come_out_right_beyond_what_32_bits_can_pack():
     assert np.array_equal(metal_sublattice(position, np.where(is_metal, 0.1, -0.1)), is_metal)
 
 
+@pytest.mark.slow
 def test_a_million_linked_columns_keep_their_sides():
     # A chain is enough: each column linked to the next, of the other sublattice.
     n = 10**6

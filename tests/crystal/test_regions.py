@@ -421,6 +421,7 @@ def test_bad_labels_are_refused(tmp_path):
             RegionConfig(**setting)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_edited_regions(tmp_path, capsys):
     image, sites = made((7.0, everywhere))
     write_tiff(tmp_path / "a.tif", np.rint(image).clip(0).astype(np.uint16), PIXEL_PM)
@@ -499,3 +500,14 @@ def test_every_stage_of_a_large_image_asks_whether_to_go_on():
 
         with pytest.raises(Cancelled):
             work(stop)
+
+
+def test_further_columns_of_a_table_go_with_the_usable_sites():
+    _, sites = made((7.0, everywhere))
+    note = np.array([f"row {i}" for i in range(len(sites))])
+    labels = np.ones(SHAPE, dtype=np.uint8)
+    labels[:, :100] = HOLE
+    usable = usable_sites(replace(sites, extra={"note": note}), Regions(labels, ()))
+    inside = sites.position_px[:, 1] > 99.5
+    assert 0 < inside.sum() < len(sites)
+    assert list(usable.extra["note"]) == list(note[inside])

@@ -117,6 +117,7 @@ def test_the_far_columns_stay_in_place(tmp_path: Path) -> None:
     assert field.at(CORNER, 330.0) == pytest.approx(-0.05 * CORNER - [2.0, 1.0], abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file_name", "kind"), [("CONTCAR", "vasp"), ("d.cif", "cif"), ("d.xsf", "xsf")]
 )

@@ -57,12 +57,14 @@ def f1(sites: Sites, made: SimulatedImage) -> np.ndarray:
     return f1_by_role(counts)
 
 
+@pytest.mark.slow
 def test_clean_images_are_no_riddle_to_either_judge():
     made, found = image(CLEAN), judged(CLEAN)
     assert f1(found.sites, made).tolist() == [1.0] * 4
     assert f1(found.least_squares, made).tolist() == [1.0] * 4
 
 
+@pytest.mark.slow
 def test_the_oracle_beats_least_squares_in_noise():
     made, found = image(NOISY), judged(NOISY)
     best, free = f1(found.sites, made), f1(found.least_squares, made)
@@ -96,6 +98,7 @@ def inside(made: SimulatedImage, chosen: np.ndarray) -> np.ndarray:
     return chosen & np.all((place > rim) & (place < side - rim), axis=1)
 
 
+@pytest.mark.slow
 def test_lines_are_put_back_where_the_jitter_took_them_from():
     scan = CLEAN.replace(jitter_px=0.8, frames=1, dose_e_per_nm2=4e7)
     # one frame: a line's shift is known to about 0.02 px by its 30 columns; 220 lines tell
@@ -104,6 +107,7 @@ def test_lines_are_put_back_where_the_jitter_took_them_from():
     assert found.std() == pytest.approx(0.8, rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_column_does_not_vote_on_itself():
     # one SeTe only, its image scrambled: its own weight must not become its class's
     made = image(CLEAN)
@@ -126,6 +130,7 @@ def test_probabilities_sum_to_one_and_metals_stay():
     assert not found.judged[metal].any()
 
 
+@pytest.mark.slow
 def test_look_alikes_on_chalcogen_sites_are_judged_others_are_given():
     made = image(CLEAN)
     sites = truth(made)

@@ -30,6 +30,7 @@ def series(seed, shift_px, shape=(400, 400), defects=DEFECTS, counts=12.0):
     return rng.poisson(counts * np.array(frames)).astype(np.float32), crystal
 
 
+@pytest.mark.slow
 def test_slow_drift_is_recovered_to_a_few_pm():
     rng = np.random.default_rng(1)
     drift = np.cumsum(np.vstack([[0.0, 0.0], rng.normal([0.35, -0.3], 0.15, (7, 2))]), axis=0)
@@ -45,6 +46,7 @@ def test_slow_drift_is_recovered_to_a_few_pm():
     assert np.abs(found.shift_px - drift).max() < 0.05
 
 
+@pytest.mark.slow
 def test_jumps_of_hundreds_of_pm_do_not_slip_by_a_lattice_vector():
     # 330 pm are 15.9 px: every other jump is nearer to a wrong maximum of the crystal's
     # cross-correlation than to the true one.
@@ -55,6 +57,7 @@ def test_jumps_of_hundreds_of_pm_do_not_slip_by_a_lattice_vector():
     assert np.abs(found.shift_px - drift).max() < 0.05
 
 
+@pytest.mark.slow
 def test_a_perfect_crystal_follows_the_slow_drift_and_says_so():
     drift = np.outer(np.arange(5), [0.5, -0.4])
     frames, _ = series(4, drift, defects=(0.0, 0.0, 0.0, 0.0))
@@ -63,6 +66,7 @@ def test_a_perfect_crystal_follows_the_slow_drift_and_says_so():
     assert np.abs(found.shift_px - drift).max() < 0.05
 
 
+@pytest.mark.slow
 def test_the_sum_is_the_undrifted_picture_over_the_common_field():
     drift = np.array([[0.0, 0.0], [3.37, -2.71], [6.52, -4.18]])
     frames, crystal = series(5, drift)
@@ -103,6 +107,7 @@ def test_bad_series_are_refused(frames, message):
         register_frames(frames)
 
 
+@pytest.mark.slow
 def test_registration_survives_smooth_contamination():
     rng = np.random.default_rng(9)
     drift = np.array([[0, 0], [1.3, 0.4], [2.1, 1.2]])
@@ -145,6 +150,7 @@ def test_a_good_series_has_no_bad_frames(ten):
     assert 0.5 < pull.std() < 1.7
 
 
+@pytest.mark.slow
 def test_jumps_at_a_tenth_of_the_dose_need_the_consensus_of_all_frames():
     rng = np.random.default_rng(30)
     path = np.vstack([[0.0, 0.0], rng.normal(0, 12.0, (9, 2))])
@@ -172,6 +178,7 @@ def test_a_majority_of_pairs_outvotes_false_maxima():
     assert np.abs(found - found[0] - (place - place[0])).max() < 0.1
 
 
+@pytest.mark.slow
 def test_blank_first_frames_and_glitches_are_left_out_with_their_reason(ten):
     frames = ten.copy()
     rng = np.random.default_rng(21)
@@ -195,6 +202,7 @@ def test_blank_first_frames_and_glitches_are_left_out_with_their_reason(ten):
     assert np.sqrt(np.mean((a - b) ** 2)) < 0.02 * a.std()
 
 
+@pytest.mark.slow
 def test_a_blurred_frame_is_left_out_and_can_be_put_back(ten):
     frames = ten.copy()
     rng = np.random.default_rng(22)
@@ -212,6 +220,7 @@ def test_a_blurred_frame_is_left_out_and_can_be_put_back(ten):
     ]
 
 
+@pytest.mark.slow
 def test_saturated_rows_are_found_in_frames_of_bytes(ten):
     frames = np.clip(10 * ten, 0, 255).astype(np.uint8)
     assert not register_frames(frames, RIGID).bad.any()
@@ -245,6 +254,7 @@ def test_frames_of_other_doses_belong_to_the_series():
     assert np.abs(found.shift_px - path).max() < 0.08
 
 
+@pytest.mark.slow
 def test_series_that_cannot_be_summed_are_refused_in_words(ten):
     blank = np.random.default_rng(25).poisson(3.0, ten.shape).astype(float)
     with pytest.raises(DefectStrainError, match="10 of 10 frames show nothing of what the others"):
@@ -276,6 +286,7 @@ def test_settings_round_trip_and_reject_nonsense():
         FrameConfig(exclude=(2,), include=(2, 3))
 
 
+@pytest.mark.slow
 def test_thirty_frames_that_lose_atoms_still_register():
     frames = tifffile.imread(Path(__file__).parents[2] / "sample_data" / "dose_series.tif")
     assert len(frames) == 30
@@ -286,6 +297,7 @@ def test_thirty_frames_that_lose_atoms_still_register():
     assert np.abs(found.shift_px - found.shift_px.mean(axis=0)).max() < 0.25
 
 
+@pytest.mark.slow
 def test_the_drift_is_told_in_pm_and_per_second(ten):
     metadata = {"dwell_time_us": 4.0, "warnings": ["an old one"], "frame": 0}
     planes = [CalibratedImage(frame, PIXEL_PM, "series", metadata) for frame in ten]

@@ -109,6 +109,7 @@ def test_lines_are_matched_within_the_errors_that_counts_leave(crystal):
         assert abs((pull[good] * wave(2 * np.pi * truth[good])).mean()) < 4 / np.sqrt(2 * SIDE)
 
 
+@pytest.mark.slow
 def test_lines_of_a_series_are_found_and_straightened(crystal):
     rng = np.random.default_rng(3)
     stack, lines = jittered(crystal, rng)
@@ -136,6 +137,7 @@ def test_lines_of_a_series_are_found_and_straightened(crystal):
     assert straight[:, 0].std() < 1.15 * bent[:, 0].std()
 
 
+@pytest.mark.slow
 def test_straight_lines_stay(crystal):
     stack, _ = jittered(crystal, np.random.default_rng(4), jitter_px=0.0)
     found, rigid = register_frames(stack), register_frames(stack, FrameConfig(jitter="off"))
@@ -146,6 +148,7 @@ def test_straight_lines_stay(crystal):
     assert_allclose(a.std(axis=0), b.std(axis=0), rtol=0.05)
 
 
+@pytest.mark.slow
 def test_straightening_keeps_what_vacancies_do_to_their_neighbours(crystal):
     rng = np.random.default_rng(5)
     stack, _ = jittered(crystal, rng, counts=2000.0, noise=0.0)
@@ -164,6 +167,7 @@ def test_straightening_keeps_what_vacancies_do_to_their_neighbours(crystal):
     assert standard < 0.15
 
 
+@pytest.mark.slow
 def test_waves_of_the_specimen_are_no_jitter(crystal):
     rng = np.random.default_rng(6)
     stack, _ = jittered(crystal, rng, wave_px=0.5)

@@ -144,6 +144,7 @@ def test_pixels_are_checked_once_right_after_loading(tmp_path):
     assert texts == ()
 
 
+@pytest.mark.slow
 def test_pixels_of_frames_are_checked_before_they_are_summed():
     made = simulated(size=256).image
     rng = np.random.default_rng(0)

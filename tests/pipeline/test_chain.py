@@ -28,6 +28,7 @@ def result() -> RunResult:
     )
 
 
+@pytest.mark.slow
 def test_strains_agree_with_what_was_built_in(result):
     assert set(SPACING_CHANGE) - set(result.measurements) == {"DV"}  # of too few windows
     for name in [n for n in SPACING_CHANGE if n in result.measurements]:
@@ -79,6 +80,7 @@ def followed() -> tuple[RunResult, list[float]]:
     return found, seen
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers(followed):
     found, _ = followed
     again = pipeline.measure_classes(found.stacks, QUICK)
@@ -87,6 +89,7 @@ def test_same_seed_same_numbers(followed):
         assert again[name].spacing.precision_pm == measured.spacing.precision_pm
 
 
+@pytest.mark.slow
 def test_inputs_are_left_alone():
     made = simulated(seed=1, rotation_deg=8.0)
     image, sites = made.image, true_sites(made)
@@ -97,6 +100,7 @@ def test_inputs_are_left_alone():
     np.testing.assert_array_equal(sites.class_index, before[2])
 
 
+@pytest.mark.slow
 def test_progress_runs_from_nothing_to_everything_and_can_stop(followed):
     made = simulated(seed=1, rotation_deg=8.0)
     _, seen = followed
@@ -111,6 +115,7 @@ def test_progress_runs_from_nothing_to_everything_and_can_stop(followed):
         pipeline.run([made.image], QUICK, [true_sites(made)], stop)
 
 
+@pytest.mark.slow
 def test_corrected_class_changes_the_averages():
     made = simulated(seed=1, rotation_deg=8.0)
     sites = true_sites(made)
@@ -194,6 +199,7 @@ def test_image_without_lattice_is_an_error():
         calibrate(CalibratedImage(noise, 20.0, "noise"), WSE2)
 
 
+@pytest.mark.slow
 def test_lattice_constant_of_uncalibrated_images_is_the_nominal_one():
     made = simulated(seed=1, rotation_deg=8.0)
     image, _ = calibrate(replace(made.image, pixel_size_pm=None), WSE2)
@@ -234,6 +240,7 @@ def test_images_and_sites_must_match():
         pipeline.average_classes([made.image] * 2, [true_sites(made)], QUICK)
 
 
+@pytest.mark.slow
 def test_perfect_crystal_is_measured_and_said_to_have_no_defects():
     made = simulated(seed=3, fractions=(0.0, 0.0, 0.0, 0.0), size=320)
     found = pipeline.run([made.image], QUICK, [true_sites(made)])
@@ -309,6 +316,7 @@ def twin() -> tuple[CalibratedImage, Sites]:
     return replace(left.image, data=data, name="twin"), sites
 
 
+@pytest.mark.slow
 def test_windows_of_mirror_twins_come_into_one_frame(twin):
     image, sites = twin
     found = pipeline.detect([image], QUICK, [sites])
@@ -343,6 +351,7 @@ def test_counts_and_areas_are_those_of_the_domains(twin):
     assert rows.loc["W", "per_nm2"] == pytest.approx(10.60, rel=0.015)
 
 
+@pytest.mark.slow
 def test_edited_regions_decide_what_is_counted_and_averaged(twin):
     image, sites = twin
     labels = np.full(image.data.shape, NOT_2H, dtype=np.uint8)
@@ -360,6 +369,7 @@ def test_edited_regions_decide_what_is_counted_and_averaged(twin):
     assert all((s.position_px[:, 1] < SEAM).all() for s in stacks.values())
 
 
+@pytest.mark.slow
 def test_one_domain_gives_exactly_what_no_regions_give():
     made = simulated(seed=1, rotation_deg=8.0)
     found = pipeline.detect([made.image], QUICK, [true_sites(made)])

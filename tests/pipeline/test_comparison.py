@@ -107,6 +107,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compared(noise(4), "microscope")
 
 
+@pytest.mark.slow
 def test_a_reference_is_seen_with_the_settings_and_the_correction_of_the_measurement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -58,6 +58,7 @@ def test_bootstrap_has_the_mean_and_the_spread_of_the_windows() -> None:
     np.testing.assert_allclose(np.cov(samples.T), expected, atol=0.05 * expected.max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["profile", "gaussians", "gaussian"])
 def test_the_fast_bootstrap_equals_averaging_and_fitting(model: str) -> None:
     # noise as in averages of hundreds of windows: the second order of its shifts is 0.005 pm

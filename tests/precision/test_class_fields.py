@@ -135,6 +135,7 @@ def test_no_defect_and_too_few_columns_are_refused():
         fit_class_fields([alloy(0, 4000, (0.05, 0.05, 0.05, 0.05))], NAMES, A_PM, False)
 
 
+@pytest.mark.slow
 def test_images_give_the_fields_that_were_built_in():
     crystal = CrystalConfig(fractions=(0.0, 0.0, 0.05, 0.0))
     scan = ScanConfig(shape=(512, 512), rotation_deg=17.0, jitter_px=0.0, contamination=0.0)

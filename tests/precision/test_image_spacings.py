@@ -129,6 +129,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_writes_columns_and_spacings(folder, tmp_path, capsys):
     image, sites = folder / "region.tif", folder / "sites"
     arguments = ["columns", str(image), "--sites", str(sites), "--out", str(tmp_path / "out")]

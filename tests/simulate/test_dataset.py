@@ -244,6 +244,7 @@ def test_a_series_shares_out_the_dose_and_drifts() -> None:
     assert max(near) > 0.8 * peak.max()
 
 
+@pytest.mark.slow
 def test_the_bundled_drift_series_is_reproduced_by_its_seed() -> None:
     sample = SAMPLES["drift_series"]
     made = next(sample.make(np.random.default_rng(sample.seed)))

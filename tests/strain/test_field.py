@@ -92,6 +92,7 @@ def test_turning_the_frame_turns_the_tensor(method: str) -> None:
     np.testing.assert_allclose(second["dilation"], first["dilation"], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_point_source_has_no_dilation_outside_its_core() -> None:
     # u = s r/r^2 outside the metal ring; 9 pm on the ring is an SV-like defect
     ring = A / np.sqrt(3)

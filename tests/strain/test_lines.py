@@ -60,6 +60,7 @@ def test_positions_count_from_the_point_nearest_the_defect() -> None:
     assert -1250 < default.position_pm[0] < -1000 and 1000 < default.position_pm[-1] < 1250
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_the_line_is_a_cut_through_the_map(method: str) -> None:
     config = StrainConfig(method=method, step_pm=10.0, radius_pm=700.0, smoothing_pm=40.0)
@@ -76,6 +77,7 @@ def test_the_line_is_a_cut_through_the_map(method: str) -> None:
         np.testing.assert_allclose(cut[at][::-1], values[along], rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_bands_are_those_of_the_samples() -> None:
     rng = np.random.default_rng(1)
     displacement = field(ELASTIC)
@@ -117,6 +119,7 @@ def test_columns_near_the_line_are_marked() -> None:
     np.testing.assert_allclose(beside.offset_pm, 30.0)  # the columns lie to its left
 
 
+@pytest.mark.slow
 def test_the_true_model_is_kept_and_the_wrong_one_rejected() -> None:
     rng = np.random.default_rng(3)
     models = {"Eshelby": model(ELASTIC), "reference": model(ELASTIC + WAVE)}
@@ -131,6 +134,7 @@ def test_the_true_model_is_kept_and_the_wrong_one_rejected() -> None:
     assert 15 < rank < len(profiles[0].position_pm) / 3
 
 
+@pytest.mark.slow
 def test_no_oscillation_is_claimed_of_an_elastic_field() -> None:
     rng = np.random.default_rng(4)
     claimed, p = 0, []

@@ -84,6 +84,7 @@ def test_a_noise_free_inclusion_is_found(target: str, remove: str) -> None:
         assert 0.01 < fit.agreement.p_value < 0.99
 
 
+@pytest.mark.slow
 def test_strength_radius_and_chi_squared_are_honest() -> None:
     rng = np.random.default_rng(3)
     root = noise_root(rng)
@@ -102,6 +103,7 @@ def test_strength_radius_and_chi_squared_are_honest() -> None:
     )
 
 
+@pytest.mark.slow
 def test_diagonal_weights_are_honest_too() -> None:
     rng = np.random.default_rng(4)
     common = rng.normal(0, 0.15, (N, 3))  # strong correlations over the whole window
@@ -147,6 +149,7 @@ def test_oscillations_are_rejected_and_have_the_lattices_symmetry() -> None:
     assert other.rest.p_value < 1e-6 and other.fraction < 0.6
 
 
+@pytest.mark.slow
 def test_the_symmetry_test_of_noise() -> None:
     rng = np.random.default_rng(7)
     root = noise_root(rng)

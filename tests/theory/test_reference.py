@@ -108,6 +108,7 @@ def seen() -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 def test_through_the_microscope_is_what_the_fit_finds_on_true_images(seen) -> None:
     averages, models = seen["averages"], seen["models"]["profile"]
     measured = displacement_field(models["SV"].fits, models["2Se"].fits)
@@ -119,6 +120,7 @@ def test_through_the_microscope_is_what_the_fit_finds_on_true_images(seen) -> No
     assert simulated.u_pm[near] == pytest.approx(measured.u_pm[near], abs=0.1)
 
 
+@pytest.mark.slow
 def test_single_gaussians_through_the_microscope_show_their_bias(seen) -> None:
     averages, models = seen["averages"], seen["models"]["profile"]
     paper = ColumnConfig(model="gaussian", single_radius_pm=100.0)
@@ -133,6 +135,7 @@ def test_single_gaussians_through_the_microscope_show_their_bias(seen) -> None:
     assert simulated.u_pm[ring] == pytest.approx(measured.u_pm[ring], abs=0.15)
 
 
+@pytest.mark.slow
 def test_a_users_own_pair(tmp_path: Path) -> None:
     for part, name in (("CONTCAR", "SeTe_9x9.extxyz"), ("POSCAR", "pristine_9x9.extxyz")):
         ase.io.write(tmp_path / part, ase.io.read(SAMPLES / name), format="vasp")
@@ -155,6 +158,7 @@ def test_another_substituent_is_another_defect(tmp_path: Path) -> None:
         load_reference(tmp_path / "O.extxyz", SAMPLES / "pristine_9x9.extxyz", "SeTe")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_refused(seen) -> None:
     with pytest.raises(DefectStrainError, match="none is bundled for MoS2"):
         bundled_reference("SV", get_material("MoS2"))

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("truth", type=Path, metavar="TRUTH_DIR", help="<stem>.truth.csv, .sites.csv or .csv")
     add("--out", type=Path, metavar="DIR", help="folder of tables and figures")
     add("--force", action="store_true", help="write into DIR even if it isn't empty")
+    add("--figures", default="png", metavar="F,...", help="some of png, pdf, svg (png)")
     add("--images", type=Path, metavar="DIR", help="folder of the images (that of the truth)")
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm] of all images")
     add("--material", help=f"one of {', '.join(sorted(MATERIALS))} (that of run.json)")
@@ -52,8 +53,9 @@ def evaluate(options: argparse.Namespace, progress: Progress) -> None:
     """Compare detections with truth: print the tables, and write them where asked to."""
     from ..evaluation.folders import Options, evaluate_folders
     from ..evaluation.tables import reliabilities
-    from ..output.results import check_out_dir
+    from ..output.results import check_out_dir, figure_formats
 
+    formats = figure_formats(options.figures)
     if options.radius_pm <= 0 or (options.pixel_size_pm or 1) <= 0:
         raise DefectStrainError("--radius-pm, --pixel-size-pm: expected numbers above 0")
     if options.out is not None:
@@ -79,7 +81,8 @@ def evaluate(options: argparse.Namespace, progress: Progress) -> None:
     if options.out is not None:
         from ..output.evaluation import write_evaluation
 
-        write_evaluation(made, found, options.out, [options.predictions, options.truth])
+        sources = [options.predictions, options.truth]
+        write_evaluation(made, found, options.out, sources, formats)
         tqdm.write(f"\nresults in {options.out}", file=sys.stdout)
 
 

@@ -110,6 +110,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     add("--force", action="store_true", help="write into DIR even if it isn't empty")
+    add("--figures", default="png", metavar="F,...", help="some of png, pdf, svg (png)")
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm] of all images")
     add("--material", help=cli_columns.material_help(or_else="--weights or --sites"))
     add("--frames", action="store_true", help="a stack holds frames of one region: sum them")
@@ -155,7 +156,8 @@ def _run(options: argparse.Namespace, progress: Progress) -> None:
         results.write_run(found, options.out, files)
         raise DefectStrainError(f"{error} (the detected columns are in {options.out})") from error
     progress(0.95, "writing results")
-    files += results.write_measurements(result, options.out)
+    formats = results.figure_formats(options.figures)
+    files += results.write_measurements(result, options.out, formats)
     results.write_run(result, options.out, files)
     _say_warnings(result.warnings[len(found.warnings) :])
     _say(results.summary(result))
@@ -180,7 +182,7 @@ def _detected(options: argparse.Namespace, progress: Progress) -> tuple[RunResul
     from ..pipeline import chain as pipeline
     from ..pipeline.loading import load_images
 
-    config = _run_config(options)
+    config, formats = _run_config(options), results.figure_formats(options.figures)
     if options.sites is None:
         pipeline.check_weights(config)
     results.check_out_dir(options.out, options.force)
@@ -195,7 +197,7 @@ def _detected(options: argparse.Namespace, progress: Progress) -> tuple[RunResul
     found = pipeline.detect(images, config, sites, progress, regions)
     _say_warnings(found.warnings)
     found = replace(found, warnings=notes + found.warnings)
-    return found, results.write_detections(found, options.out)
+    return found, results.write_detections(found, options.out, formats)
 
 
 def _run_config(options: argparse.Namespace) -> RunConfig:

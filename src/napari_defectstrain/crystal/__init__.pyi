@@ -24,6 +24,7 @@ from .populations import VACANCIES as VACANCIES
 from .populations import population_table as population_table
 from .populations import usable_populations as usable_populations
 from .region_files import read_folder as read_folder
+from .region_files import read_regions as read_regions
 from .region_files import write_regions as write_regions
 from .region_search import divide_images as divide_images
 from .regions import BOUNDARY as BOUNDARY

@@ -223,17 +223,7 @@ def usable_sites(sites: Sites, regions: Regions | None) -> Sites:
     """The columns that lie in the usable area; all of them where no regions are known."""
     if regions is None:
         return sites
-    return _rows(sites, in_domain(sites, regions))
-
-
-def _rows(sites: Sites, which: BoolArray) -> Sites:
-    return replace(
-        sites,
-        position_px=sites.position_px[which],
-        probabilities=sites.probabilities[which],
-        class_index=sites.class_index[which],
-        source=sites.source[which],
-    )
+    return sites.subset(in_domain(sites, regions))
 
 
 def without_foreign_defects(sites: Sites, regions: Regions) -> Sites:

@@ -3,6 +3,8 @@ from .finding.predict import detect_columns as detect_columns
 from .finding.prepare import normalise as normalise
 from .finding.prepare import resample as resample
 from .finding.prepare import to_resampled as to_resampled
+from .network.bundled import bundled_materials as bundled_materials
+from .network.bundled import bundled_weights as bundled_weights
 from .network.config import CANONICAL_PIXEL_PM as CANONICAL_PIXEL_PM
 from .network.config import DEVICES as DEVICES
 from .network.config import DetectConfig as DetectConfig

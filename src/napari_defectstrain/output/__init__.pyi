@@ -1,5 +1,8 @@
 from .evaluation import write_evaluation as write_evaluation
 from .figures.detection import curves_figure as curves_figure
+from .figures.files import figure_settings as figure_settings
+from .figures.files import save_figure as save_figure
+from .figures.files import write_figure as write_figure
 from .figures.maps import detections_figure as detections_figure
 from .figures.profiles import draw_profile as draw_profile
 from .figures.profiles import profile_figure as profile_figure
@@ -7,10 +10,12 @@ from .figures.profiles import smoothing_figure as smoothing_figure
 from .figures.spacings import draw_precision as draw_precision
 from .figures.spacings import draw_spacings as draw_spacings
 from .figures.strain import comparison_figure as comparison_figure
-from .figures.strain import elastic_figure as elastic_figure
+from .figures.strain import displacement_figure as displacement_figure
 from .figures.strain import triangles_figure as triangles_figure
+from .results import FIGURE_FORMATS as FIGURE_FORMATS
 from .results import RUN_FILE as RUN_FILE
 from .results import check_out_dir as check_out_dir
 from .results import displacement_table as displacement_table
+from .results import figure_formats as figure_formats
 from .results import spacings_table as spacings_table
 from .results import write_results as write_results

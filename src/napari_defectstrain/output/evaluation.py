@@ -15,16 +15,18 @@ from .. import __version__
 from ..evaluation import tables as tables
 from ..evaluation.calibration_curve import Reliability
 from ..evaluation.folders import Evaluation
-from ..io.files import atomic_path, write_json, write_table
+from ..io.files import write_json, write_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DPI = 160
-
 
 def write_evaluation(
-    made: Evaluation, found: Mapping[str, Reliability], out_dir: Path, sources: Sequence[Path]
+    made: Evaluation,
+    found: Mapping[str, Reliability],
+    out_dir: Path,
+    sources: Sequence[Path],
+    formats: Sequence[str] = ("png",),
 ) -> list[Path]:
     """Write all tables and figures of an evaluation; returns the files written.
 
@@ -36,7 +38,11 @@ def write_evaluation(
         Created where it doesn't exist.
     sources : sequence of Path
         The folders that were compared, for the record.
+    formats : sequence of str
+        Of the figures, some of `results.FIGURE_FORMATS`.
     """
+    from .figures.files import write_figure
+
     (out_dir / "figures").mkdir(parents=True, exist_ok=True)
     files = []
     written = evaluation_frames(made, found)
@@ -44,9 +50,7 @@ def write_evaluation(
         files.append(out_dir / f"{name}.csv")
         write_table(files[-1], table)
     for name, figure in _figures(made, found, written).items():
-        files.append(out_dir / "figures" / f"{name}.png")
-        with atomic_path(files[-1]) as temporary:
-            figure.savefig(temporary, format="png", dpi=_DPI)
+        files += write_figure(figure, out_dir / "figures", name, formats)
     path = out_dir / "evaluation.json"
     write_json(
         path,

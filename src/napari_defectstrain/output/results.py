@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from .. import __version__
 from ..crystal.region_files import write_regions
-from ..io.files import atomic_path, sites_table, write_json, write_table, write_tiff
+from ..io.files import sites_table, write_json, write_table, write_tiff
 from ..pipeline.chain import RunResult
 from ..types import STRAIN_COMPONENTS, ClassAverage, DefectStrainError, StrainField
 from .tables import (
@@ -38,6 +39,7 @@ __all__ = [
     "RUN_FILE",
     "check_out_dir",
     "displacement_table",
+    "figure_formats",
     "provenance",
     "spacings_table",
     "summary",
@@ -49,7 +51,7 @@ __all__ = [
 
 RUN_FILE = "run.json"
 FIGURES = "figures"
-DPI = 200
+FIGURE_FORMATS = ("png", "pdf", "svg")
 FRAME = (
     "lattice frame: x to the right along a zigzag row, y up (row 0 is the largest y), origin at "
     "the ideal chalcogen column, nearest metal columns at 90, 210 and 330 degrees"
@@ -81,7 +83,38 @@ def check_out_dir(out_dir: Path, force: bool = False) -> None:
         )
 
 
-def write_results(result: RunResult, out_dir: Path | str, force: bool = False) -> list[Path]:
+def figure_formats(text: str) -> tuple[str, ...]:
+    """Formats of figures that are wanted, each once.
+
+    Parameters
+    ----------
+    text : str
+        Some of png, pdf and svg, between commas.
+
+    Raises
+    ------
+    DefectStrainError
+        If there is none, or one that figures are not written in.
+
+    >>> figure_formats("PDF, svg")
+    ('pdf', 'svg')
+    """
+    named = tuple(dict.fromkeys(part.strip().lower().lstrip(".") for part in text.split(",")))
+    unknown = [name or "nothing" for name in named if name not in FIGURE_FORMATS]
+    if unknown:
+        raise DefectStrainError(
+            f"figures: got {', '.join(unknown)}, expected some of {', '.join(FIGURE_FORMATS)}, "
+            "for instance png,pdf"
+        )
+    return named
+
+
+def write_results(
+    result: RunResult,
+    out_dir: Path | str,
+    force: bool = False,
+    formats: Sequence[str] = FIGURE_FORMATS[:1],
+) -> list[Path]:
     """Write everything of a run: tables, images, figures, and `run.json` as the last.
 
     Parameters
@@ -92,6 +125,8 @@ def write_results(result: RunResult, out_dir: Path | str, force: bool = False) -
     force : bool
         Write into a folder that holds something: files of the same names are overwritten, no
         file is removed.
+    formats : sequence of str
+        Of the figures, some of `FIGURE_FORMATS`.
 
     Returns
     -------
@@ -107,12 +142,14 @@ def write_results(result: RunResult, out_dir: Path | str, force: bool = False) -
     """
     out_dir = Path(out_dir)
     check_out_dir(out_dir, force)
-    files = write_detections(result, out_dir)
-    files += write_measurements(result, out_dir)
+    files = write_detections(result, out_dir, formats)
+    files += write_measurements(result, out_dir, formats)
     return write_run(result, out_dir, files)
 
 
-def write_detections(result: RunResult, out_dir: Path) -> list[Path]:
+def write_detections(
+    result: RunResult, out_dir: Path, formats: Sequence[str] = FIGURE_FORMATS[:1]
+) -> list[Path]:
     """Write columns, regions, populations and the figures of the detected columns.
 
     ``<stem>.sites.csv``, ``<stem>.regions.tif`` and ``.csv``, ``populations.csv``, and of summed
@@ -120,14 +157,15 @@ def write_detections(result: RunResult, out_dir: Path) -> list[Path]:
     """
     from .figures import maps as figures  # matplotlib: only where something is drawn
     from .figures import precision as figures_precision
+    from .figures.files import write_figure
 
     folder = _made(out_dir / FIGURES)
     files = []
     for image, sites in zip(result.images, result.sites, strict=True):
         files.append(out_dir / f"{image.name}.sites.csv")
         write_table(files[-1], sites_table(sites, image.pixel_size_pm))
-        files.append(folder / f"detections_{image.name}.png")
-        _write_figure(figures.detections_figure(image, sites, result.material), files[-1])
+        figure = figures.detections_figure(image, sites, result.material)
+        files += write_figure(figure, folder, f"detections_{image.name}", formats)
     for image, regions in zip(result.images, result.regions, strict=False):
         files += write_regions(regions, out_dir, image.name, image.pixel_size_pm)
     files.append(out_dir / "populations.csv")
@@ -135,13 +173,18 @@ def write_detections(result: RunResult, out_dir: Path) -> list[Path]:
     for name, table in drift_tables(result).items():
         files.append(out_dir / f"{name}.drift.csv")
         write_table(files[-1], table)
-        files.append(folder / f"drift_{name}.png")
-        _write_figure(figures_precision.drift_figure(table, name), files[-1])
+        files += write_figure(
+            figures_precision.drift_figure(table), folder, f"drift_{name}", formats
+        )
     return files
 
 
-def write_measurements(result: RunResult, out_dir: Path) -> list[Path]:
+def write_measurements(
+    result: RunResult, out_dir: Path, formats: Sequence[str] = FIGURE_FORMATS[:1]
+) -> list[Path]:
     """Write spacings, columns, displacements, averages, strain and their figures."""
+    from .figures.files import write_figure
+
     if not result.measurements:
         return []
     _made(out_dir / FIGURES)
@@ -163,8 +206,7 @@ def write_measurements(result: RunResult, out_dir: Path) -> list[Path]:
     for name, average in result.unmeasured.items():
         files += _write_class(result, name, average, None, out_dir)
     for name, figure in _measurement_figures(result).items():
-        files.append(out_dir / FIGURES / f"{name}.png")
-        _write_figure(figure, files[-1])
+        files += write_figure(figure, out_dir / FIGURES, name, formats)
     return files
 
 
@@ -268,6 +310,7 @@ def _measurement_figures(result: RunResult) -> dict[str, Figure]:
     from .figures import maps as figures
     from .figures import precision as figures_precision
     from .figures import spacings as figures_spacings
+    from .figures import strain as figures_strain
 
     measured = result.measurements
     displacements = {n: m.displacement for n, m in measured.items() if m.displacement is not None}
@@ -289,17 +332,10 @@ def _measurement_figures(result: RunResult) -> dict[str, Figure]:
     if budgets := {n: m.budget for n, m in measured.items() if m.budget is not None}:
         drawn["budget"] = figures_precision.budget_figure(budgets, result.material)
     if displacements:
-        drawn["displacement"] = figures.displacement_figure(
-            averages, displacements, strains, result.material
-        )
+        drawn["displacement"] = figures_strain.displacement_figure(averages, displacements, strains)
     for name, strain in strains.items():
-        drawn[f"strain_{name}"] = figures.strain_figure(strain, displacements[name])
+        drawn[f"strain_{name}"] = figures_strain.strain_figure(strain, displacements[name])
     return drawn
-
-
-def _write_figure(figure: Figure, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
 
 
 def _made(folder: Path) -> Path:

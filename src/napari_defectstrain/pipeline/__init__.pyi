@@ -1,5 +1,6 @@
 from .chain import RunResult as RunResult
 from .chain import average_classes as average_classes
+from .chain import check_weights as check_weights
 from .chain import detect as detect
 from .chain import detect_images as detect_images
 from .chain import divide_images as divide_images
@@ -20,5 +21,6 @@ from .loading import PIXEL_SIZE_BY_LATTICE as PIXEL_SIZE_BY_LATTICE
 from .loading import load_images as load_images
 from .loading import sum_frames as sum_frames
 from .measurement_cache import MeasurementCache as MeasurementCache
+from .runs import MIN_MEASURED as MIN_MEASURED
 from .runs import ClassMeasurement as ClassMeasurement
 from .runs import RunConfig as RunConfig

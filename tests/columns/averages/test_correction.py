@@ -34,6 +34,7 @@ def measured() -> dict[str, ColumnMeasurement]:
     return measure_columns(*noise_free())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["gaussian", "gaussians"])
 def test_corrected_models_agree_with_the_profile(
     measured: dict[str, ColumnMeasurement], model: str
@@ -51,6 +52,7 @@ def test_corrected_models_agree_with_the_profile(
         assert np.nanmax(np.abs(others[name].bias_pm)) > 0.3 or name == "2Se"
 
 
+@pytest.mark.slow
 def test_an_empty_column_is_no_failure_in_any_model(
     measured: dict[str, ColumnMeasurement],
 ) -> None:
@@ -66,6 +68,7 @@ def test_an_empty_column_is_no_failure_in_any_model(
     assert np.isfinite(found.position_pm[1:]).all()
 
 
+@pytest.mark.slow
 def test_a_simulation_is_the_fitted_image() -> None:
     averages = noise_free()[1]
     before = averages["SV"].mean.copy()
@@ -80,6 +83,7 @@ def test_a_simulation_is_the_fitted_image() -> None:
         simulate_averages(single, averages)
 
 
+@pytest.mark.slow
 def test_any_model_can_report_corrected_positions() -> None:
     stacks, averages = noise_free()
     some = {n: stacks[n] for n in ("2Se", "SV")}, {n: averages[n] for n in ("2Se", "SV")}
@@ -97,6 +101,7 @@ def test_any_model_can_report_corrected_positions() -> None:
         np.testing.assert_array_equal(found[name].influence_pm, plain[name].influence_pm)
 
 
+@pytest.mark.slow
 def test_both_routes_agree_within_their_errors() -> None:
     ratios = []
     for rng in np.random.default_rng(3).spawn(6):

@@ -76,6 +76,7 @@ def test_bounds_fall_with_the_number_and_rise_with_what_is_unknown(
         assert np.all(known[name][fits.is_metal] > alone)
 
 
+@pytest.mark.slow
 def test_fits_of_counts_reach_the_bound(truth: dict[str, ColumnFitModel]) -> None:
     bound = average_bounds(truth, N, counting_noise(COUNTS))
     images = {name: exact.average_image(name, 61) for name in N}

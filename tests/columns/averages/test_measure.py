@@ -123,6 +123,7 @@ def strain_errors(fitted: dict[str, ColumnFitModel]) -> dict[str, float]:
     return {n: spacing(m.fits) / base - 1 - exact.STRAINS[n] for n, m in fitted.items()}
 
 
+@pytest.mark.slow
 def test_the_profile_is_accurate(fits: dict[str, dict[str, ColumnFitModel]]) -> None:
     for model in fits["profile"].values():
         error = model.fits.position_pm - true_positions(model.fits)
@@ -173,6 +174,7 @@ def noisy(name: str, n: int, rng: np.random.Generator, size: int = 61) -> ClassS
     return stack(name, image + 0.05 * noise / noise.std())
 
 
+@pytest.mark.slow
 def test_errors_are_honest() -> None:
     config = ColumnConfig(n_coefficients=8, check_coefficients=7, compare=False)
     pulls = []
@@ -215,6 +217,7 @@ def test_influence_has_no_mean_and_moves_the_fit() -> None:
         np.testing.assert_array_equal(s.windows, before[name])
 
 
+@pytest.mark.slow
 def test_one_window_has_no_covariance() -> None:
     rng = np.random.default_rng(7)
     stacks = {"2Se": noisy("2Se", 10, rng), "DV": noisy("DV", 1, rng)}

@@ -51,6 +51,7 @@ def test_small_groups_join_the_nearest() -> None:
     assert len(split_by_probe({"SV": replace(single, group=None)})) == 1
 
 
+@pytest.mark.slow
 def test_strains_of_mixed_probes_are_true() -> None:
     rng = np.random.default_rng(1)
     numbers = {"2Se": (14, 6), "SeTe": (5, 15), "SV": (6, 14), "DV": (5, 6)}
@@ -63,6 +64,7 @@ def test_strains_of_mixed_probes_are_true() -> None:
     assert found["DV"].profile_shift_pm.shape == found["2Se"].profile_shift_pm.shape
 
 
+@pytest.mark.slow
 def test_errors_of_mixed_probes_are_honest() -> None:
     config = ColumnConfig(n_coefficients=8, check_coefficients=7, compare=False)
     pulls = []
@@ -86,6 +88,7 @@ def test_errors_of_mixed_probes_are_honest() -> None:
     assert abs(np.mean(pulls)) < 3 / np.sqrt(0.5 * np.size(pulls))
 
 
+@pytest.mark.slow
 def test_influence_is_in_the_order_of_the_windows() -> None:
     rng = np.random.default_rng(5)
     stacks = {n: grouped(n, (8, 7), 61, rng, 0.05) for n in ("2Se", "SV")}

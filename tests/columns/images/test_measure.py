@@ -177,6 +177,7 @@ def test_noise_free_gaussians_are_recovered_exactly():
     assert np.abs(found.position_px - alone).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_positions_scatter_as_little_as_the_counts_allow(crowd):
     counts, true, start = crowd
     fit = fit_image_columns(counts, start, ImageColumnConfig(model="gaussians", noise="poisson"))
@@ -299,6 +300,7 @@ def wse2_image(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return image, true[seen], is_metal[seen]
 
 
+@pytest.mark.slow
 def test_a_learnt_profile_is_right_where_gaussians_are_not():
     image, true, is_metal = wse2_image(0)
     start = true + np.random.default_rng(1).normal(0, 0.4, true.shape)
@@ -325,6 +327,7 @@ def test_a_learnt_profile_is_right_where_gaussians_are_not():
     assert np.allclose(found / found[0], true_transfer / true_transfer[0], atol=0.02)
 
 
+@pytest.mark.slow
 def test_the_bundled_sample_is_measured_better_together():
     image = read_images(SAMPLES / "nine_regions_1.tif")[0]
     sites = read_sites(SAMPLES / "nine_regions_1.truth.csv", WSE2.class_names)
@@ -345,6 +348,7 @@ def test_the_bundled_sample_is_measured_better_together():
     assert rms["profile"] < 5.0
 
 
+@pytest.mark.slow
 def test_turning_and_shifting_the_image_moves_the_columns_alike(crowd):
     counts, _, start = crowd
     counts, start = counts[:180, :160], start[np.all(start < [176, 156], axis=1)]

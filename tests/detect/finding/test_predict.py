@@ -143,6 +143,7 @@ def test_the_rim_is_as_wide_as_the_network_sees() -> None:
     assert receptive_radius(16) - 4 <= radius <= receptive_radius(16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile_px", [256, 320, 512])
 def test_tiles_give_the_columns_of_the_whole(tile_px: int) -> None:
     prepared = dots((500, 611))
@@ -154,6 +155,7 @@ def test_tiles_give_the_columns_of_the_whole(tile_px: int) -> None:
     np.testing.assert_allclose(tiled.position_px, whole.position_px, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_networks_tiles_give_what_it_makes_of_the_whole() -> None:
     image = region(side=600).image
     whole = detect_columns(image, CPU.replace(symmetries=4))
@@ -188,6 +190,7 @@ def test_the_mean_over_orientations_turns_with_the_image() -> None:
 # ------------------------------------------------------------------ memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room_px, expected", [(600, 512), (400, 256)])
 def test_without_memory_tiles_get_smaller(room_px: int, expected: int) -> None:
     prepared = dots((300, 1050))
@@ -226,6 +229,7 @@ def test_without_any_memory_detection_gives_up_with_one_line(
     assert sizes[0] > 500 and sizes[-1] <= 256
 
 
+@pytest.mark.slow
 def test_smaller_tiles_are_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = models.Model.label_maps
 
@@ -254,6 +258,7 @@ def test_other_errors_of_the_network_are_not_taken_for_a_lack_of_memory() -> Non
 # ------------------------------------------------------------------ images
 
 
+@pytest.mark.slow
 def test_columns_are_found_where_they_are() -> None:
     simulated = region(11, side=600, rotation=3.0)
     before = simulated.counts.copy()
@@ -338,6 +343,7 @@ def saved(path: Path, only: str = "", seed: int = 0, network: NetworkConfig = SM
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conditioned", [False, True])
 def test_folding_changes_nothing_but_the_time(conditioned: bool, tmp_path: Path) -> None:
     config = SMALL.replace(conditioned=conditioned)

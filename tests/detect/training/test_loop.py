@@ -46,6 +46,7 @@ TINY = TrainConfig(
 )
 
 
+@pytest.mark.slow
 def test_training_learns_and_goes_on_where_it_was(tmp_path: Path) -> None:
     out = tmp_path / "w.safetensors"
     epochs: list[float] = []
@@ -63,6 +64,7 @@ def test_training_learns_and_goes_on_where_it_was(tmp_path: Path) -> None:
         train(TINY.replace(seed=5), out)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_keeps_its_last_step(tmp_path: Path) -> None:
     out = tmp_path / "w.safetensors"
 
@@ -103,6 +105,7 @@ def test_one_network_a_class_sees_the_other_classes_as_the_host() -> None:
         TrainConfig(only="metal")
 
 
+@pytest.mark.slow
 def test_windows_come_from_all_the_materials_and_patterns_asked_for() -> None:
     conditions = Conditions(materials=("WSe2", "MoS2", "NbSe2(S, 344.5)"))
     rng = np.random.default_rng(0)
@@ -233,6 +236,7 @@ def test_the_bundled_weights_serve_the_family() -> None:
     assert bundled_materials() == ("MoS2", "MoSe2", "WS2", "WSe2")
 
 
+@pytest.mark.slow
 def test_train_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps(TINY.to_dict()))

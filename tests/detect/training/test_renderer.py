@@ -147,6 +147,7 @@ def test_jobs_hold_the_columns_and_labels_of_windows(seed: int) -> None:
     assert job.material == window.material
 
 
+@pytest.mark.slow
 def test_counts_have_the_mean_and_variance_of_their_dose() -> None:
     job, config, *_ = scene(
         "coarse", jitter_px=0.0, contamination=0.0, gain=1.7, read_noise=0.1, dose_e_per_nm2=3e6
@@ -167,6 +168,7 @@ def test_counts_have_the_mean_and_variance_of_their_dose() -> None:
     assert abs(ratio - 1) < 6 * np.sqrt(2 / 149 / mean.size)
 
 
+@pytest.mark.slow
 def test_jitter_and_counts_agree_with_numpy() -> None:
     job, config, crystal, origin = scene(
         "coarse", jitter_px=0.9, frames=4, contamination=0.0, dose_e_per_nm2=3e7, read_noise=0.02
@@ -263,6 +265,7 @@ def test_a_seed_gives_the_same_batch_again() -> None:
         np.testing.assert_array_equal(job.position_px, position)
 
 
+@pytest.mark.slow
 def test_normalised_windows_look_like_those_of_numpy() -> None:
     conditions = Conditions(patterns=("whole",))
     rng = np.random.default_rng(11)
@@ -296,6 +299,7 @@ def test_a_gpu_renders_the_same() -> None:
     assert image.is_cuda and torch.allclose(image, again, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_training_takes_windows_from_torch(tmp_path: Path) -> None:
     config = TrainConfig(
         network=NetworkConfig(features=(4, 4, 8, 8, 8)), steps=4, batch=4, window_px=48,

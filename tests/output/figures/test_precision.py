@@ -3,91 +3,22 @@
 import numpy as np
 import pandas as pd
 import pytest
+from figure_stage import average, displacement, made_up_stack, spacing, strain
 from matplotlib.figure import Figure
 
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.output.figures import maps as figures
+from napari_defectstrain.output.figures import panels as figures_panels
 from napari_defectstrain.output.figures import precision as figures_precision
+from napari_defectstrain.output.figures import strain as figures_strain
 from napari_defectstrain.precision.budget import PARTS, ErrorBudget
 from napari_defectstrain.precision.curve import PrecisionAgainstN, PrecisionFit
 from napari_defectstrain.precision.spacings import SpacingResult
 from napari_defectstrain.types import (
     STRAIN_COMPONENTS,
     CalibratedImage,
-    ClassAverage,
-    ClassStack,
-    DisplacementField,
     Sites,
-    StrainField,
 )
-
-A_PM = 330.0
-STEP_PM = 20.0
-
-
-def lattice(radius_pm: float) -> tuple[np.ndarray, np.ndarray]:
-    """Ideal sites around a chalcogen column whose nearest metals lie at 90, 210 and 330 degrees."""
-    i, j = np.mgrid[-6:7, -6:7].reshape(2, -1)
-    chalcogen = A_PM * np.column_stack([i + 0.5 * j, np.sqrt(0.75) * j])
-    metal = chalcogen + [0.0, A_PM / np.sqrt(3)]
-    site = np.concatenate([chalcogen, metal])
-    is_metal = np.repeat([False, True], len(chalcogen))
-    near = np.hypot(*site.T) <= radius_pm
-    return site[near], is_metal[near]
-
-
-def made_up_stack(name: str, centre_height: float, rng: np.random.Generator) -> ClassStack:
-    site, is_metal = lattice(1600.0)
-    x = STEP_PM * np.arange(-55, 56)
-    window = np.zeros((x.size, x.size))
-    for (sx, sy), metal in zip(site, is_metal, strict=True):
-        height = 1.0 if metal else (centre_height if np.hypot(sx, sy) < 1.0 else 0.7)
-        window += height * np.exp(-((x - sx) ** 2 + (-x[:, None] - sy) ** 2) / (2 * 55.0**2))
-    n = 20
-    return ClassStack(
-        class_name=name,
-        windows=window + rng.normal(scale=0.15, size=(n, *window.shape)),
-        step_pm=STEP_PM,
-        a_pm=A_PM,
-        image_index=np.zeros(n, dtype=int),
-        site_index=np.arange(n),
-        position_px=np.zeros((n, 2)),
-        shift_pm=np.zeros((n, 2)),
-        probability=np.ones(n),
-        included=np.ones(n, dtype=bool),
-        reason=np.full(n, ""),
-    )
-
-
-def average(stack: ClassStack) -> ClassAverage:
-    mean = stack.windows.mean(axis=0)
-    sem = stack.windows.std(axis=0) / np.sqrt(stack.n)
-    return ClassAverage(stack.class_name, mean, sem, stack.n, 3, STEP_PM, A_PM, 0.98)
-
-
-def displacement(name: str, sign: float) -> DisplacementField:
-    site, is_metal = lattice(1000.0)
-    r2 = np.maximum((site**2).sum(axis=1, keepdims=True), 190.0**2)
-    u = sign * 2.0 * 190.0 * site / r2
-    return DisplacementField(name, site, is_metal, u, 0.05 * np.eye(2 * len(site)))
-
-
-def strain(name: str, sign: float) -> StrainField:
-    x = np.arange(-900.0, 901.0, 20.0)
-    y = x[::-1]
-    bump = sign * 0.01 * np.exp(-(x**2 + y[:, None] ** 2) / (2 * 250.0**2))
-    bump[np.hypot(x, y[:, None]) > 900.0] = np.nan
-    maps = {c: bump * (0.1 if c in ("exy", "rotation") else 1.0) for c in STRAIN_COMPONENTS}
-    maps["dilation"] = 2 * bump
-    sigma = {c: np.full_like(bump, 0.001) for c in STRAIN_COMPONENTS}
-    return StrainField(name, x, y, maps, sigma, 60.0)
-
-
-def spacing(name: str, value_pm: float, std_pm: float, rng: np.random.Generator) -> SpacingResult:
-    samples = rng.normal(value_pm, std_pm, 500)
-    return SpacingResult(
-        name, 20, 3, value_pm, std_pm, value_pm / A_PM - 1, std_pm / A_PM, 0.002, 0.98, samples
-    )
 
 
 @pytest.fixture
@@ -137,8 +68,7 @@ def test_averages_share_one_grey_scale_and_show_n(rng):
     figure = figures.averages_figure(stacks, {k: average(s) for k, s in stacks.items()})
     limits = {axes.images[0].get_clim() for axes in figure.axes}
     assert len(limits) == 1
-    assert texts(figure).count("N = 20") == 2
-    assert texts(figure).count("purity 0.980") == 2
+    assert texts(figure).count("N = 20\npurity 0.980") == 2
     assert texts(figure).count("N = 1") == 2
 
 
@@ -161,30 +91,49 @@ def test_spacing_of_one_window_is_a_line(rng):
     assert "SV: N = 1" in texts(figure)
 
 
-def test_arrows_are_enlarged_by_the_factor_they_state(rng):
+@pytest.mark.parametrize(("sign", "factor"), [(1.0, 100.0), (0.6, 200.0), (-9.0, 10.0)])
+def test_arrows_are_enlarged_by_the_round_factor_they_state(rng, sign, factor):
     stack = made_up_stack("SeTe", 1.05, rng)
-    field = displacement("SeTe", 1.0)
-    figure = figures.displacement_figure(
-        {"SeTe": average(stack)}, {"SeTe": field}, {"SeTe": strain("SeTe", 1.0)}, WSE2
+    field = displacement("SeTe", sign)
+    figure = figures_strain.displacement_figure(
+        {"SeTe": average(stack)}, {"SeTe": field}, {"SeTe": strain("SeTe", 1.0)}
     )
-    (quiver,) = (c for c in figure.axes[0].collections if hasattr(c, "U"))
-    np.testing.assert_allclose(quiver.U, 40.0 * field.u_pm[:, 0] / 1000.0)
-    np.testing.assert_allclose(quiver.V, 40.0 * field.u_pm[:, 1] / 1000.0)  # y up, as the axis
-    assert figure.axes[0].get_ylim()[0] < figure.axes[0].get_ylim()[1]
-    assert "×40" in texts(figure)
+    axes = figure.axes[0]
+    (quiver,) = (c for c in axes.collections if hasattr(c, "U"))
+    np.testing.assert_allclose(quiver.U, factor * field.u_pm[:, 0] / 1000.0)
+    np.testing.assert_allclose(quiver.V, factor * field.u_pm[:, 1] / 1000.0)  # y up, as the axis
+    assert axes.get_ylim()[0] < axes.get_ylim()[1]
+    # long enough to be seen, short enough not to reach the next column of its kind
+    longest = np.hypot(quiver.U, quiver.V).max()
+    assert 0.12 <= longest <= 0.3
+    (key,) = (a for a in axes.artists if hasattr(a, "text"))
+    assert key.text.get_text().endswith(f" pm (×{factor:g})")
+    # the key arrow has the length that its words say
+    assert pytest.approx(factor * float(key.text.get_text().split()[0]) / 1000.0) == key.U
+
+
+def test_arrows_of_nothing_are_drawn():
+    field = displacement("SeTe", 0.0)
+    assert figures_panels.enlargement(field) == 500.0
 
 
 def test_strain_maps_are_in_per_cent_with_symmetric_limits():
     field = strain("SV", -1.0)
-    figure = figures.strain_figure(field, displacement("SV", -1.0))
+    figure = figures_strain.strain_figure(field, displacement("SV", -1.0))
     maps = [axes.images[0] for axes in figure.axes if axes.get_title() and axes.images]
     assert len(maps) == len(STRAIN_COMPONENTS)
     for drawn, name in zip(maps, STRAIN_COMPONENTS, strict=True):
         low, high = drawn.get_clim()
         assert low == -high
         np.testing.assert_allclose(
-            np.ma.filled(drawn.get_array(), np.nan), 100.0 * field.components[name]
+            np.ma.filled(drawn.get_array(), np.nan),
+            (1000.0 if name == "rotation" else 100.0) * field.components[name],
         )
+    bars = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
+    units = ["%", "%", "%", "mrad", "%"]
+    assert [bar for bar in bars if "σ" not in bar] == [f"[{unit}]" for unit in units]
+    assert [bar for bar in bars if "σ" in bar] == [f"σ [{unit}]" for unit in units]
+    assert texts(figure).count("0.5 nm") == 10  # every map tells its scale
 
 
 def test_precision_is_log_log(rng):
@@ -229,14 +178,14 @@ def test_drift_is_drawn_in_pm_where_the_scale_is_known():
             "bad": [False, True, False],
         }
     )
-    axes = figures_precision.drift_figure(table, "series").axes[0]
+    axes = figures_precision.drift_figure(table).axes[0]
     assert axes.get_ylabel() == "drift [pm]"
     assert "1 left out" in axes.get_title()
     plain = table.drop(columns=["x_pm", "y_pm"])
-    assert figures_precision.drift_figure(plain, "series").axes[0].get_ylabel() == "drift [px]"
+    assert figures_precision.drift_figure(plain).axes[0].get_ylabel() == "drift [px]"
 
 
 def test_no_figure_needs_a_display():
     field = strain("SV", -1.0)
-    figure = figures.strain_figure(field, displacement("SV", -1.0))
+    figure = figures_strain.strain_figure(field, displacement("SV", -1.0))
     assert figure.canvas.manager is None

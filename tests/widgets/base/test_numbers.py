@@ -5,9 +5,8 @@ from qtpy.QtCore import QLocale, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
 
-from napari_defectstrain.widgets.base.forms import count, number
+from napari_defectstrain.widgets.base.forms import RangeBox, count, number
 from napari_defectstrain.widgets.base.numbers import CountBox, NumberBox, PowerBox, settle_numbers
-from napari_defectstrain.widgets.base.ranges import RangeBox
 from napari_defectstrain.widgets.base.worker import RunBar
 
 LOCALES = ("en_US", "de_DE", "fr_FR", "de_CH", "hi_IN")

@@ -18,6 +18,7 @@ from strain_stage import (
 )
 from widget_stage import answers, drag, errors, run
 
+from napari_defectstrain.output.figures import files as figures_files
 from napari_defectstrain.types import DisplacementField, StrainField
 from napari_defectstrain.widgets.base import forms, saving
 from napari_defectstrain.widgets.layers.averages import look_at, world_box_pm
@@ -264,11 +265,11 @@ def test_ellipses_and_triangles_are_shapes_on_request(staged, qtbot):
     settle(qtbot, widget)
     (triangles,) = of_kind(viewer, "triangles")
     found = widget.view.answer.triangles
-    assert_allclose(triangles.features["percent"], 100 * found.components["dilation"])
+    assert_allclose(triangles.features["value"], 100 * found.components["dilation"])
     assert "metal triangles,\nunsmoothed" in list(
         viewer.layers["comparison · labels"].features["text"]
     )
-    colour = triangles.face_color[np.argmin(triangles.features["percent"])]
+    colour = triangles.face_color[np.argmin(triangles.features["value"])]
     assert colour[2] > colour[0]  # contraction is blue
     widget.controls.triangles.setCurrentText("none")
     widget.controls.ellipses.setChecked(False)
@@ -373,7 +374,7 @@ def test_figures_are_saved_with_their_data_and_never_over_others(
     folder = tmp_path / "figures"
     folder.mkdir()
     monkeypatch.setattr(figure_files, "ask_folder", lambda *_: folder)
-    monkeypatch.setattr(figure_files, "DPI", 40)
+    monkeypatch.setattr(figures_files, "DPI", 40)
     widget.output_buttons[1].click()
     settle(qtbot, widget)
     names = {p.name for p in folder.iterdir()}
@@ -384,13 +385,48 @@ def test_figures_are_saved_with_their_data_and_never_over_others(
     assert_allclose(table["eyy_Eshelby"], strain[np.isfinite(strain)], rtol=1e-5, atol=1e-9)
     columns = pd.read_csv(folder / "displacement_dilation.csv")
     assert len(columns) == len(SITE) and set(columns["class"]) == {"SV"}
-    assert {p.name for p in expected_paths(folder, ["SV"])} == names
+    assert {p.name for p in expected_paths(folder, ["SV"], ["png", "pdf", "svg"])} == names
     before = (folder / "strain_SV.csv").stat().st_mtime_ns
+    widget.figures.formats.setCurrentText("PDF")
     asked = answers(monkeypatch, None)
     widget.output_buttons[1].click()
     settle(qtbot, widget)
     assert "Replace" in asked[0][1]
     assert (folder / "strain_SV.csv").stat().st_mtime_ns == before
+    elsewhere = tmp_path / "print"
+    elsewhere.mkdir()
+    monkeypatch.setattr(figure_files, "ask_folder", lambda *_: elsewhere)
+    widget.output_buttons[1].click()
+    settle(qtbot, widget)
+    assert {p.suffix for p in elsewhere.iterdir()} == {".pdf", ".csv"}
+
+
+def test_rotation_is_in_mrad_wherever_it_is_shown(staged, qtbot):
+    viewer, widget = staged
+    controls, shown = widget.controls, panels(viewer)
+    controls.maps["rotation"].setChecked(True)
+    controls.component.setCurrentText("rotation")
+    controls.triangles.setCurrentText("metal")
+    controls.limit.setValue(0.5)
+    settle(qtbot, widget)
+    strain = widget.view.answer.comparison.strain["measured"].components["rotation"]
+    assert shown["measured"].name == "SV · rotation · measured (mrad)"
+    assert_allclose(shown["measured"].data, 1000 * strain)
+    # 0.5 % asked for are 5 mrad
+    assert shown["measured"].contrast_limits == [-5.0, 5.0]
+    texts = list(viewer.layers["comparison · labels"].features["text"])
+    assert texts[0].startswith("SV · rotation (mrad)")
+    assert texts[-3:] == ["+5 mrad", "0", "−5 mrad"]
+    shown["measured"].contrast_limits = (-4.0, 4.0)
+    assert list(viewer.layers["comparison · labels"].features["text"])[-1] == "−4 mrad"
+    (triangles,) = of_kind(viewer, "triangles")
+    assert triangles.name.endswith("(mrad)")
+    found = widget.view.answer.triangles.components["rotation"]
+    assert_allclose(triangles.features["value"], 1000 * found)
+    assert set(triangles.features["unit"]) == {"mrad"}
+    rows = {la.name: la for la in of_kind(viewer, "map")}
+    assert map_title(rows["SV · rotation (mrad)"]) == "rotation ±5 mrad"
+    assert_allclose(rows["SV · rotation (mrad)"].data, 1000 * strain)
 
 
 def test_smoothing_beyond_the_window_is_said_and_nothing_changes(staged, qtbot, monkeypatch):

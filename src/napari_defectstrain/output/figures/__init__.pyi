@@ -1,4 +1,7 @@
 from .detection import curves_figure as curves_figure
+from .files import figure_settings as figure_settings
+from .files import save_figure as save_figure
+from .files import write_figure as write_figure
 from .maps import detections_figure as detections_figure
 from .profiles import draw_profile as draw_profile
 from .profiles import profile_figure as profile_figure
@@ -6,5 +9,5 @@ from .profiles import smoothing_figure as smoothing_figure
 from .spacings import draw_precision as draw_precision
 from .spacings import draw_spacings as draw_spacings
 from .strain import comparison_figure as comparison_figure
-from .strain import elastic_figure as elastic_figure
+from .strain import displacement_figure as displacement_figure
 from .strain import triangles_figure as triangles_figure

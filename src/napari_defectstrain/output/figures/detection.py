@@ -18,10 +18,13 @@ from ...evaluation.conditions import LABELS
 from ...materials import DEFECT_ROLES, ROLES, Material
 from ...styles import CLASS_STYLE, with_error
 from ...types import DefectStrainError
+from .files import COLUMN_INCH, PAGE_INCH, for_print
+from .panels import letter_panels
 
 _LOGARITHMIC = ("dose_e_per_nm2",)
 
 
+@for_print
 def confusion_figure(table: pd.DataFrame) -> Figure:
     """The confusion matrix, rows of true classes and of kinds of look-alikes, by shares of rows.
 
@@ -34,13 +37,12 @@ def confusion_figure(table: pd.DataFrame) -> Figure:
     names = [c for c in table.columns if c not in ("truth", "look_alike")]
     counts = shown[names].to_numpy(dtype=float)
     share = counts / counts.sum(axis=1, keepdims=True)
-    height = 1.6 + 0.34 * len(shown)
-    figure = Figure(figsize=(1.9 + 0.75 * len(names), height), layout="constrained")
+    figure = Figure(figsize=(COLUMN_INCH, 0.6 + 0.2 * len(shown)), layout="constrained")
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for i, j in np.argwhere(counts > 0):
         colour = "white" if share[i, j] > 0.6 else "black"
-        axes.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=8)
+        axes.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=7)
     classes = int((~shown["look_alike"].astype(bool)).sum())
     if classes < len(shown):
         axes.axhline(classes - 0.5, color="black", linewidth=1)
@@ -51,6 +53,7 @@ def confusion_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@for_print
 def reliability_figure(found: Mapping[str, Reliability], material: Material) -> Figure:
     """Reliability diagrams: how often columns of a probability are of the class.
 
@@ -59,7 +62,7 @@ def reliability_figure(found: Mapping[str, Reliability], material: Material) -> 
     """
     found = {name: r for name, r in found.items() if r.columns}
     rows = max(1, -(-len(found) // 4))
-    figure = Figure(figsize=(10.0, 2.8 * rows), layout="constrained")
+    figure = Figure(figsize=(PAGE_INCH, 0.2 + 1.9 * rows), layout="constrained")
     panels = figure.subplots(rows, 4, squeeze=False, sharex=True, sharey=True)
     colours = dict(zip(material.class_names, (CLASS_STYLE[r].colour for r in ROLES), strict=True))
     for axes in panels.flat[len(found) :]:
@@ -73,16 +76,18 @@ def reliability_figure(found: Mapping[str, Reliability], material: Material) -> 
         axes.errorbar(
             p, f, error, fmt="o", color=colours[name], markersize=4, markeredgecolor="0.3"
         )
-        error_text = f"ECE {with_error(r.ece, r.ece_std, '.3f')} (by chance {r.ece_if_true:.3f})"
-        axes.set_title(f"{name}: {r.columns} columns\n{error_text}", fontsize=8)
+        error_text = f"ECE {with_error(r.ece, r.ece_std, '.3f')}\n(by chance {r.ece_if_true:.3f})"
+        axes.set_title(f"{name}: {r.columns} columns\n{error_text}", fontsize=7)
         axes.set_xlim(0, 1)
         axes.set_ylim(-0.02, 1.02)
     low, high = P_RANGE
-    figure.supxlabel(f"probability given ({low:g} to {high:g})", fontsize=9)
-    figure.supylabel("fraction of that class", fontsize=9)
+    figure.supxlabel(f"probability given ({low:g} to {high:g})", fontsize=7.5)
+    figure.supylabel("fraction of that class", fontsize=7.5)
+    letter_panels(panels.flat[: len(found)])
     return figure
 
 
+@for_print
 def curves_figure(table: pd.DataFrame, material: Material) -> Figure:
     """F1 of each class against each condition; the oracle's beside it as broken lines.
 
@@ -93,8 +98,14 @@ def curves_figure(table: pd.DataFrame, material: Material) -> Figure:
     material : Material
     """
     parameters = list(dict.fromkeys(table["parameter"]))
-    figure = Figure(figsize=(4.0 * len(parameters), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(parameters), squeeze=False, sharey=True)[0]
+    columns = min(3, max(1, len(parameters)))
+    rows = max(1, -(-len(parameters) // columns))
+    width = PAGE_INCH if columns > 1 else COLUMN_INCH
+    figure = Figure(figsize=(width, 0.35 + 2.0 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    panels = list(grid.flat[: len(parameters)])
+    for axes in grid.flat[len(parameters) :]:
+        axes.remove()
     names = dict(zip(ROLES, material.class_names, strict=True))
     for axes, parameter in zip(panels, parameters, strict=True):
         for judge, line in (("detection", "-"), ("oracle", ":")):
@@ -111,7 +122,6 @@ def curves_figure(table: pd.DataFrame, material: Material) -> Figure:
                     fmt=line,
                     marker=style.marker,
                     color=style.colour,
-                    markersize=4,
                     label=label,
                 )
         if parameter in _LOGARITHMIC:
@@ -119,11 +129,16 @@ def curves_figure(table: pd.DataFrame, material: Material) -> Figure:
         axes.set_xlabel(LABELS.get(parameter, parameter))
         axes.set_ylim(0, 1.03)
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel("F1")
-    panels[-1].legend(fontsize=7, loc="lower left")
+    for axes in panels[::columns]:
+        axes.set_ylabel("F1")
+    letter_panels(panels, inside=False)
+    if panels:
+        handles = panels[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=len(DEFECT_ROLES))
     return figure
 
 
+@for_print
 def training_figure(log: pd.DataFrame, material: Material, steps_per_epoch: int = 1) -> Figure:
     """Loss, precision and recall of each class against epoch (Fig. S3).
 
@@ -145,24 +160,25 @@ def training_figure(log: pd.DataFrame, material: Material, steps_per_epoch: int 
         raise DefectStrainError(
             f"training log: got the columns {', '.join(map(str, log))}, expected step and loss"
         )
-    figure = Figure(figsize=(10.0, 3.2), layout="constrained")
+    figure = Figure(figsize=(PAGE_INCH, 2.3), layout="constrained")
     panels = figure.subplots(1, 3, sharex=True)
     epoch = log["step"] / steps_per_epoch
     panels[0].plot(epoch, log["loss"], color="0.2", label="training")
     for name in ("validation_loss", "val_loss"):
         if name in log:
             panels[0].plot(epoch, log[name], color="#0072B2", label="validation")
-            panels[0].legend(fontsize=7)
+            panels[0].legend()
     panels[0].set_yscale("log")
     panels[0].set_ylabel("loss")
     for axes, what in zip(panels[1:], ("precision", "recall"), strict=True):
         _rate_curves(axes, epoch, log, what, material)
         axes.set_ylabel(what)
         axes.set_ylim(None, 1.002)
-    panels[1].legend(fontsize=7, ncols=2, loc="lower right")
+    panels[1].legend(ncols=2, loc="lower right")
     for axes in panels:
         axes.set_xlabel("epoch" if steps_per_epoch > 1 else "step")
         axes.grid(alpha=0.3)
+    letter_panels(panels, inside=False)
     return figure
 
 

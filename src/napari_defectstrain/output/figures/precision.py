@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ...materials import ROLES, Material
 from ...precision.budget import PARTS, ErrorBudget
@@ -19,11 +19,15 @@ from ...precision.curve import PrecisionAgainstN
 from ...precision.spacings import SpacingResult
 from ...styles import CLASS_STYLE, with_error
 from ...types import FloatArray
+from .files import COLUMN_INCH, PAGE_INCH, for_print
 
 _BLUE, _RED = "#0072B2", "#D55E00"
 _PART_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
+_HATCHES = ("", "///", "", "xxx", "...", "|||", "---", "")
+"""Parts of the budget are told apart in grey prints, too."""
 
 
+@for_print
 def spacing_figure(
     single_pm: Mapping[str, FloatArray],
     spacings: Mapping[str, SpacingResult],
@@ -40,7 +44,7 @@ def spacing_figure(
     material : Material
         Gives the roles of the classes.
     """
-    figure = Figure(figsize=(10.5, 3.4), layout="constrained")
+    figure = Figure(figsize=(PAGE_INCH, 2.7), layout="constrained")
     single, average, every = figure.subplots(1, 3)
     names = dict(zip(ROLES, material.class_names, strict=True))
     pair = [names[role] for role in ("X2", "XY") if names[role] in spacings]
@@ -50,22 +54,29 @@ def spacing_figure(
         values = values[np.isfinite(values)]
         label = f"{name}: {with_error(values.mean(), values.std(), '.0f')} pm"
         _histogram(single, values, colours[name], label)
-        _bootstrap(average, spacings[name], colours[name])
+        spacing = spacings[name]
+        text = f"{name}: {with_error(spacing.spacing_pm, spacing.precision_pm)} pm"
+        _bootstrap(average, spacing, colours[name], text)
     for name, spacing in spacings.items():
-        _bootstrap(every, spacing, colours[name])
+        _bootstrap(every, spacing, colours[name], _in_words(spacing))
+    _name_peaks(every, {name: spacing.spacing_pm for name, spacing in spacings.items()})
     metal = material.metal
     titles = ("single windows", "class averages, bootstrap", "all classes, bootstrap")
-    for axes, letter, title in zip((single, average, every), "abd", titles, strict=True):
-        axes.set_title(f"({letter}) {title}", fontsize=10, loc="left")
+    for axes, letter, title in zip((single, average, every), "abc", titles, strict=True):
+        axes.set_title(f"({letter}) {title}", loc="left")
         axes.set_xlabel(f"{metal}–{metal} spacing [pm]")
         axes.set_yticks([])
-        axes.set_ylim(0.0, 1.5)  # room for the legend above the peaks
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.set_ylim(0.0, 1.45)  # room for legend and names above the peaks
+    for axes in (single, average):
         if axes.get_legend_handles_labels()[1]:
-            axes.legend(fontsize=7, frameon=False, loc="upper left")
+            axes.legend(loc="upper left", labelspacing=0.3)
     single.set_ylabel("frequency (scaled to its peak)")
+    figure.legend(*every.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
+@for_print
 def precision_figure(curve: PrecisionAgainstN, class_name: str) -> Figure:
     """Precision and gain in signal to noise against the number of windows, log-log (Fig. 3c).
 
@@ -76,7 +87,7 @@ def precision_figure(curve: PrecisionAgainstN, class_name: str) -> Figure:
     class_name : str
         The class that was averaged.
     """
-    figure = Figure(figsize=(4.8, 3.8), layout="constrained")
+    figure = Figure(figsize=(COLUMN_INCH, 3.0), layout="constrained")
     axes = figure.subplots()
     other = axes.twinx()
     n, precision, gain = curve.n, curve.precision_pm, curve.snr_gain[0]
@@ -86,21 +97,21 @@ def precision_figure(curve: PrecisionAgainstN, class_name: str) -> Figure:
     fine = np.geomspace(n[0], n[-1], 80)
     text = r"lines: $1/\sqrt{N}$ and $\sqrt{N}$ from one window"
     if curve.fit is None:
-        axes.plot(n, precision[0] * np.sqrt(n[0] / n), "-", color=_BLUE, linewidth=1)
+        axes.plot(n, precision[0] * np.sqrt(n[0] / n), "-", color=_BLUE)
     else:
-        axes.plot(fine, curve.fit.at(fine), "-", color=_BLUE, linewidth=1)
+        axes.plot(fine, curve.fit.at(fine), "-", color=_BLUE)
         if np.isfinite(curve.bound_p1_pm):
             bound = curve.bound_p1_pm / np.sqrt(fine)
-            axes.plot(fine, bound, ":", color=_BLUE, linewidth=1, label="Cramér-Rao bound")
-            axes.legend(fontsize=7, frameon=False, loc="lower center")
+            axes.plot(fine, bound, ":", color=_BLUE, label="Cramér-Rao bound")
+            axes.legend(loc="lower center")
         p1 = with_error(curve.fit.p1_pm, curve.fit.p1_std_pm)
         floor = with_error(curve.fit.floor_pm, curve.fit.floor_std_pm)
         text = (
-            rf"$\sqrt{{P_1^2/N + f^2}}$: $P_1$ = {p1}"
-            f" pm, floor f = {floor} pm"
+            r"line: $\sqrt{P_1^2/N + f^2}$"
+            f"\n$P_1$ = {p1} pm, floor f = {floor} pm"
         )
     other.plot(n, gain, "s", color=_RED, markersize=4)
-    other.plot(n, gain[0] * np.sqrt(n / n[0]), "--", color=_RED, linewidth=1)
+    other.plot(n, gain[0] * np.sqrt(n / n[0]), "--", color=_RED)
     other.fill_between(
         n, curve.snr_gain.min(axis=0), curve.snr_gain.max(axis=0), color=_RED, alpha=0.2, lw=0
     )
@@ -116,12 +127,11 @@ def precision_figure(curve: PrecisionAgainstN, class_name: str) -> Figure:
         axis.set_major_formatter(plain)
         axis.set_minor_formatter(NullFormatter())
     low, high = 100 * curve.background_fraction.min(), 100 * curve.background_fraction.max()
-    axes.set_title(
-        f"(c) {text}\nband: background of {low:g} to {high:g} % of the pixels", fontsize=8
-    )
+    axes.set_title(f"{text}\nband: background of {low:g} to {high:g} % of the pixels", fontsize=7)
     return figure
 
 
+@for_print
 def budget_figure(budgets: Mapping[str, ErrorBudget], material: Material) -> Figure:
     """The error budget of each class: strain of the spacing, and columns (rms).
 
@@ -134,7 +144,7 @@ def budget_figure(budgets: Mapping[str, ErrorBudget], material: Material) -> Fig
     material : Material
     """
     names = [name for name in budgets if name != material.class_names[1]]
-    figure = Figure(figsize=(8.0, 3.4), layout="constrained")
+    figure = Figure(figsize=(PAGE_INCH, 2.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     strain = [
         (100 * b.sigma_stat, *(100 * b.strain_parts[p] for p in PARTS), 100 * b.sigma_total)
@@ -142,15 +152,19 @@ def budget_figure(budgets: Mapping[str, ErrorBudget], material: Material) -> Fig
     ]
     every = [budgets[name].rms_pm(np.ones(len(budgets[name].site_pm), bool)) for name in names]
     columns = [(e["statistical"], *(e[p] for p in PARTS), e["total"]) for e in every]
-    labels = ("error of the strain [%]", "error of the columns, rms [pm]")
+    labels = ("one σ of the strain [%]", "one σ of the displacement, rms [pm]")
     for axes, rows, label in zip((left, right), (strain, columns), labels, strict=True):
         _bars(axes, np.array(rows).reshape(len(names), len(PARTS) + 2), names)
         axes.set_ylabel(label)
-    left.set_title("spacing of the three nearest metals, one sigma", fontsize=9)
-    right.set_title("displacements, one sigma", fontsize=9)
+    left.set_title("(a) spacing of the three nearest metals", loc="left")
+    right.set_title("(b) displacements of the columns", loc="left")
     if names:
         figure.legend(
-            *left.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
+            *left.get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=9,
+            handlelength=1.2,
+            columnspacing=1.0,
         )
     return figure
 
@@ -160,23 +174,31 @@ def _bars(axes: Axes, rows: FloatArray, names: list[str]) -> None:
     width = 0.8 / len(labels)
     place = np.arange(len(names))
     for k, (part, colour) in enumerate(zip(labels, ("0.4", *_PART_COLOURS), strict=True)):
-        axes.bar(place - 0.4 + (k + 0.5) * width, rows[:, k], width, color=colour, label=part)
-    axes.hlines(rows[:, -1], place - 0.4, place + 0.4, color="k", linewidth=1.5, label="total")
+        axes.bar(
+            place - 0.4 + (k + 0.5) * width,
+            rows[:, k],
+            width,
+            color=colour,
+            hatch=_HATCHES[k],
+            edgecolor="black",
+            linewidth=0.3,
+            label=part,
+        )
+    axes.hlines(rows[:, -1], place - 0.4, place + 0.4, color="k", linewidth=1.2, label="total")
     axes.set_xticks(place, names)
 
 
-def drift_figure(table: pd.DataFrame, name: str) -> Figure:
+@for_print
+def drift_figure(table: pd.DataFrame) -> Figure:
     """Drift of a series of frames against the frame, bad frames marked.
 
     Parameters
     ----------
     table : DataFrame
         As `drift.drift_table` makes it.
-    name : str
-        Of the image.
     """
     unit = "pm" if "y_pm" in table else "px"
-    figure = Figure(figsize=(5.0, 3.2), layout="constrained")
+    figure = Figure(figsize=(COLUMN_INCH, 2.3), layout="constrained")
     axes = figure.subplots()
     frame = table["frame"].to_numpy(dtype=float)
     for axis, colour, marker in (("x", _BLUE, "o"), ("y", _RED, "s")):
@@ -187,17 +209,17 @@ def drift_figure(table: pd.DataFrame, name: str) -> Figure:
             fmt=f"-{marker}",
             color=colour,
             markersize=3,
-            linewidth=1,
             label={"x": "x, to the right", "y": "y, down"}[axis],
         )
     bad = table["bad"].to_numpy(dtype=bool)
     for place in frame[bad]:
-        axes.axvline(place, color="0.6", linestyle=":", linewidth=1)
+        axes.axvline(place, color="0.4", linestyle=":")
     axes.set_xlabel("frame")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_ylabel(f"drift [{unit}]")
     left_out = f", {int(bad.sum())} left out (dotted)" if bad.any() else ""
-    axes.set_title(f"{name}: {len(table)} frames{left_out}", fontsize=9)
-    axes.legend(fontsize=8, frameon=False)
+    axes.set_title(f"{len(table)} frames{left_out}")
+    axes.legend()
     return figure
 
 
@@ -206,10 +228,26 @@ def _histogram(axes: Axes, values: FloatArray, colour: str, label: str) -> None:
     axes.stairs(heights / heights.max(), edges, fill=True, color=colour, alpha=0.55, label=label)
 
 
-def _bootstrap(axes: Axes, spacing: SpacingResult, colour: str) -> None:
+def _bootstrap(axes: Axes, spacing: SpacingResult, colour: str, label: str) -> None:
     values = spacing.samples_pm[np.isfinite(spacing.samples_pm)]
     if values.size < 2 or np.ptp(values) == 0.0:  # one window: nothing to resample
         axes.axvline(spacing.spacing_pm, color=colour, label=f"{spacing.class_name}: N = 1")
         return
+    _histogram(axes, values, colour, label)
+
+
+def _name_peaks(axes: Axes, spacing_pm: Mapping[str, float]) -> None:
+    """Names above the peaks, for prints in grey; those of near neighbours at other heights."""
+    names = sorted(spacing_pm, key=lambda name: spacing_pm[name])
+    apart = 0.1 * (spacing_pm[names[-1]] - spacing_pm[names[0]])
+    level = 0
+    for before, name in zip([None, *names], names, strict=False):
+        near = before is not None and spacing_pm[name] - spacing_pm[before] < apart
+        level = (level + 1) % 3 if near else 0
+        place = (spacing_pm[name], 1.02 + 0.12 * level)
+        axes.text(*place, name, ha="center", va="bottom", fontsize=7)
+
+
+def _in_words(spacing: SpacingResult) -> str:
     text = f"{spacing.class_name}: {with_error(spacing.spacing_pm, spacing.precision_pm)} pm"
-    _histogram(axes, values, colour, f"{text}, N = {spacing.n} (purity {spacing.purity:.3f})")
+    return f"{text}, N = {spacing.n} (purity {spacing.purity:.3f})"

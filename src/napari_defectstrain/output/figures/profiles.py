@@ -1,7 +1,7 @@
 """Figures of strain along a line, and against the smoothing length: results in, a `Figure` out.
 
 Nothing is computed here but what drawing needs. Strain in per cent, tension positive, rotation in
-10 mrad, counter-clockwise positive.
+mrad, counter-clockwise positive.
 """
 
 from __future__ import annotations
@@ -16,20 +16,24 @@ from matplotlib.figure import Figure
 from ...materials import Material
 from ...strain.bands import SmoothingScan
 from ...strain.lines import LineProfile
-from ...units import PM_PER_NM
-from .maps import _COMPONENT_LABEL
+from ...units import PM_PER_NM, shown_strain_unit
+from .files import COLUMN_INCH, PAGE_INCH, for_print
+from .panels import COMPONENT_LABEL, letter_panels
 
 MODEL_COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00")
 
 
+@for_print
 def profile_figure(profile: LineProfile, material: Material | None = None) -> Figure:
     """A line profile as a figure of its own (Fig. 5j)."""
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    draw_profile(figure.subplots(), profile, material)
+    figure = Figure(figsize=(COLUMN_INCH, 2.7), layout="constrained")
+    draw_profile(figure.subplots(), profile, material, legend_columns=2)
     return figure
 
 
-def draw_profile(axes: Axes, profile: LineProfile, material: Material | None = None) -> None:
+def draw_profile(
+    axes: Axes, profile: LineProfile, material: Material | None = None, legend_columns: int = 4
+) -> None:
     """Measurement with one standard error and the bootstrap's range, models, columns.
 
     Parameters
@@ -38,8 +42,10 @@ def draw_profile(axes: Axes, profile: LineProfile, material: Material | None = N
     profile : LineProfile
     material : Material, optional
         Names the columns; without it they are metal and chalcogen.
+    legend_columns : int
+        Entries in a row of the legend, which stands above the axes.
     """
-    factor, unit = (1.0, "pm") if profile.unit == "pm" else (100.0, map_unit(profile.component))
+    factor, unit = (1.0, "pm") if profile.unit == "pm" else shown_strain_unit(profile.component)
     x, value, sigma = (
         profile.position_pm / PM_PER_NM,
         factor * profile.value,
@@ -68,55 +74,62 @@ def draw_profile(axes: Axes, profile: LineProfile, material: Material | None = N
     _mark_columns(axes, profile, material, ink)
     start, end = profile.point_pm[0], profile.point_pm[-1]
     axes.set_xlim(x[0], x[-1])
-    axes.set_xlabel(
-        f"distance from the point nearest the defect, along ({start[0]:.0f}, {start[1]:.0f}) → "
-        f"({end[0]:.0f}, {end[1]:.0f}) pm [nm]",
-        fontsize=8,
-    )
-    label = _COMPONENT_LABEL.get(profile.component, f"$u_{profile.component[-1]}$")
+    ends = [f"({x:.2f}, {y:.2f})" for x, y in np.array((start, end)) / PM_PER_NM + 0.0]
+    label = f"position [nm], from {ends[0]} to {ends[1]}"
+    axes.set_xlabel(label.replace("-", "−"))
+    label = COMPONENT_LABEL.get(profile.component, f"$u_{profile.component[-1]}$")
     axes.set_ylabel(f"{label} [{unit}]")
-    axes.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4)
+    axes.legend(
+        fontsize=7,
+        frameon=False,
+        loc="lower right",  # of two columns it reaches over the axis' label
+        bbox_to_anchor=(1.0, 1.0),
+        borderaxespad=0.2,
+        ncols=legend_columns,
+        handlelength=1.5,
+        columnspacing=1.2,
+        labelspacing=0.3,
+    )
 
 
+@for_print
 def smoothing_figure(scan: SmoothingScan, components: Sequence[str] = ("dilation",)) -> Figure:
     """Extremes and root mean square of components against the smoothing length."""
-    figure = Figure(figsize=(3.6 * len(components) + 0.4, 3.4), layout="constrained")
-    panels = figure.subplots(1, len(components), squeeze=False)[0]
+    columns = min(3, len(components))
+    rows = -(-len(components) // columns)
+    width = PAGE_INCH if columns > 1 else COLUMN_INCH
+    figure = Figure(figsize=(width, 0.2 + 1.9 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    panels = list(grid.flat[: len(components)])
+    for axes in grid.flat[len(components) :]:
+        axes.remove()
     for axes, component in zip(panels, components, strict=True):
-        rows = (
-            ("highest", scan.highest, scan.highest_sigma, "#D55E00"),
-            ("lowest", scan.lowest, scan.lowest_sigma, "#0072B2"),
-            ("rms", scan.rms, scan.rms_sigma, "#009E73"),
+        factor, unit = shown_strain_unit(component)
+        measures = (
+            ("highest", scan.highest, scan.highest_sigma, "#D55E00", "^"),
+            ("lowest", scan.lowest, scan.lowest_sigma, "#0072B2", "v"),
+            ("rms", scan.rms, scan.rms_sigma, "#009E73", "o"),
         )
-        for name, value, sigma, colour in rows:
+        for name, value, sigma, colour, marker in measures:
             axes.errorbar(
                 scan.smoothing_pm,
-                100.0 * value[component],
-                100.0 * sigma[component],
-                fmt="o-",
+                factor * value[component],
+                factor * sigma[component],
+                fmt=f"{marker}-",
                 markersize=3,
-                linewidth=1,
                 color=colour,
                 label=name,
             )
-        axes.plot(
-            scan.smoothing_pm,
-            100.0 * scan.noise_rms[component],
-            ":",
-            color="0.5",
-            label="rms error",
-        )
+        noise = factor * scan.noise_rms[component]
+        axes.plot(scan.smoothing_pm, noise, ":", color="0.4", label="rms error")
         axes.axhline(0.0, color=mpl.rcParams["text.color"], linewidth=0.5)
-        axes.set_title(_COMPONENT_LABEL[component], fontsize=10)
+        axes.set_title(COMPONENT_LABEL[component])
         axes.set_xlabel("smoothing σ [pm]  (FWHM 2.35 σ)")
-        axes.set_ylabel(f"{scan.class_name} [{map_unit(component)}]")
-    panels[0].legend(fontsize=7, frameon=False)
+        axes.set_ylabel(f"{scan.class_name} [{unit}]")
+    panels[0].legend()
+    if len(panels) > 1:
+        letter_panels(panels, inside=False)
     return figure
-
-
-def map_unit(component: str) -> str:
-    """Unit of a component of strain as it is drawn."""
-    return "10⁻² rad" if component == "rotation" else "%"
 
 
 def _mark_columns(axes: Axes, profile: LineProfile, material: Material | None, ink: str) -> None:

@@ -18,8 +18,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ...materials import ROLES, Material
 from ...pipeline.runs import ClassMeasurement
 from ...precision.curve import PrecisionAgainstN
-from ...styles import CLASS_STYLE, error_text, with_error
+from ...styles import CLASS_STYLE, ClassStyle, error_text, with_error
 from ...types import FloatArray
+from .files import COLUMN_INCH, PAGE_INCH, for_print
 
 TARGET_PM = 0.3
 """The precision that the number of windows is told for [pm]."""
@@ -27,9 +28,10 @@ _ROW = 0.8
 """Height of a histogram in its row."""
 
 
+@for_print
 def spacing_rows_figure(measurements: Mapping[str, ClassMeasurement], material: Material) -> Figure:
     """`draw_spacings` as a figure of its own."""
-    figure = Figure(figsize=(8.0, 1.1 + 0.55 * len(measurements)), layout="constrained")
+    figure = Figure(figsize=(PAGE_INCH, 0.8 + 0.42 * len(measurements)), layout="constrained")
     draw_spacings(figure.subplots(), measurements, material)
     return figure
 
@@ -142,11 +144,12 @@ def _span(measurements: Mapping[str, ClassMeasurement]) -> tuple[float, float]:
     return min(low) - margin, max(high) + margin
 
 
+@for_print
 def precision_rows_figure(
     measurements: Mapping[str, ClassMeasurement], material: Material
 ) -> Figure:
     """`draw_precision` as a figure of its own."""
-    figure = Figure(figsize=(5.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(COLUMN_INCH, 3.0), layout="constrained")
     draw_precision(figure.subplots(), measurements, material)
     return figure
 
@@ -173,7 +176,7 @@ def draw_precision(
     axes.set_yscale("log")
     axes.axhline(TARGET_PM, color=mpl.rcParams["text.color"], linewidth=0.8, linestyle=":")
     for name, curve in curves.items():
-        _draw_curve(axes, curve, CLASS_STYLE[role_of[name]].colour, name)
+        _draw_curve(axes, curve, CLASS_STYLE[role_of[name]], name)
     axes.set_xlabel("windows averaged, N")
     axes.set_ylabel("precision [pm]")
     plain = FuncFormatter(lambda value, _: f"{value:g}")
@@ -193,7 +196,8 @@ def draw_precision(
         )
 
 
-def _draw_curve(axes: Axes, curve: PrecisionAgainstN, colour: str, name: str) -> None:
+def _draw_curve(axes: Axes, curve: PrecisionAgainstN, style: ClassStyle, name: str) -> None:
+    colour = style.colour
     n, precision = curve.n, curve.precision_pm
     use = precision > 0  # a single window has no scatter about itself
     axes.errorbar(
@@ -201,7 +205,7 @@ def _draw_curve(axes: Axes, curve: PrecisionAgainstN, colour: str, name: str) ->
         precision[use],
         # towards zero a bar would leave the logarithmic axis
         np.minimum(curve.precision_std_pm, 0.9 * precision)[use],
-        fmt="o",
+        fmt=style.marker,
         color=colour,
         markersize=3.5,
         linewidth=0.8,

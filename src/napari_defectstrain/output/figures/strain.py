@@ -1,102 +1,130 @@
-"""Figures of strain beside its theories: results in, a matplotlib `Figure` out.
+"""Figures of displacement and strain, beside theories: results in, a matplotlib `Figure` out.
 
 Nothing is computed here but what drawing needs (limits, masks). Maps are in the lattice frame, x to
-the right, y up, lengths in nm; strain in per cent, tension positive, rotation in 10 mrad,
+the right, y up, lengths in nm; strain in per cent, tension positive, rotation in mrad,
 counter-clockwise positive. Maps that are to be compared share their limits and one colour bar.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import EllipseCollection, PolyCollection
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.image import AxesImage
 
-from ...materials import ROLES, Material
+from ...materials import Material
 from ...strain.displacement import ErrorEllipses
 from ...strain.field import significant
 from ...strain.lines import LineProfile
 from ...strain.triangles import TriangleStrain
-from ...styles import DISPLACEMENT_SCALE
 from ...types import BoolArray, ClassAverage, DisplacementField, FloatArray, StrainField
-from ...units import PM_PER_NM
-from .maps import _COMPONENT_LABEL, _columns, _extent_nm, _note, _scale_bar, _zoom
-from .profiles import draw_profile, map_unit
+from ...units import PM_PER_NM, shown_strain_unit
+from .files import PAGE_INCH, for_print
+from .panels import (
+    COMPONENT_LABEL,
+    CONTOURS_SAY,
+    DIVERGING,
+    bare,
+    close_layout,
+    colour_bar,
+    draw_arrows,
+    letter_panels,
+    limit_of,
+    map_unit,
+    mark_columns,
+    row_labels,
+    scale_bar,
+    show_average,
+    strain_map,
+    width_inch,
+    zoom,
+)
+from .profiles import draw_profile
 
-DIVERGING = "RdBu_r"
-LIMIT_PERCENTILE = 99.5
 FADED = 0.35
 """Opacity of what is not significant."""
 
-_ARROW_LENGTHS_PM = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
-_ARROW_COLOUR = "#F0E442"
-_CLASS_SIZE = 2.5
-"""Width of one panel [inch]."""
+_MAX_SIDE_INCH = 2.1
+"""Of one panel: three of them and their labels take a page's width."""
+_BAR_INCH, _TITLES_INCH = 0.4, 0.36
+"""Heights of a colour bar with its label, and of the titles."""
 
 
-def elastic_figure(
+@for_print
+def displacement_figure(
     averages: Mapping[str, ClassAverage],
     displacements: Mapping[str, DisplacementField],
-    measured: Mapping[str, StrainField],
-    elastic: Mapping[str, StrainField],
-    material: Material,
+    strains: Mapping[str, StrainField],
+    elastic: Mapping[str, StrainField] | None = None,
     ellipses: Mapping[str, ErrorEllipses] | None = None,
-    reach_nm: float = 0.9,
+    reach_nm: float | None = None,
 ) -> Figure:
     """Averages with arrows, measured dilation, and that of the elastic model (the paper's Fig. 4).
 
     Parameters
     ----------
-    averages, displacements : mappings of class
-    measured, elastic : mapping of class to StrainField
-        The measurement's maps, and those of the inclusion at the same columns. Both of one class
-        share their limits.
-    material : Material
-        Gives the roles of the classes, which arrows are enlarged by (`styles`).
+    averages, displacements, strains : mappings of class
+        The panels of a class without strain stay empty.
+    elastic : mapping of class to StrainField, optional
+        The dilation of the inclusion at the same columns, with the measurement's limits.
     ellipses : mapping of class to ErrorEllipses, optional
         Drawn at the tips of the arrows, enlarged alike.
-    reach_nm : float
-        Half the side of all panels [nm].
+    reach_nm : float, optional
+        Half the side of all panels [nm]; by default they show all columns that were measured.
     """
     names = list(displacements)
-    figure = Figure(figsize=(2.3 * len(names) + 0.3, 8.2), layout="constrained")
-    panels = figure.subplots(3, len(names), squeeze=False)
-    role_of = dict(zip(material.class_names, ROLES, strict=True))
+    rows = ("class average", "measured", "Eshelby")[: 2 if elastic is None else 3]
+    figure, panels = _grid(len(rows), len(names))
     for column, name in zip(panels.T, names, strict=True):
-        top, field, average = column[0], displacements[name], averages[name]
-        extent = _extent_nm(average.mean.shape[0], average.step_pm)
-        top.imshow(average.mean, cmap="gray", extent=extent)
-        factor = DISPLACEMENT_SCALE[role_of[name]]
-        _vectors(top, field, factor, None if ellipses is None else ellipses.get(name))
-        _note(top, f"N = {average.n}", "upper right")
+        top, field = column[0], displacements[name]
+        show_average(top, averages[name])
+        draw_arrows(top, field, None if ellipses is None else ellipses.get(name))
         top.set_title(name)
-        limit = _limit([measured[name], elastic[name]], "dilation")
-        for axes, strain in zip(column[1:], (measured[name], elastic[name]), strict=True):
-            drawn = _strain_map(axes, strain, "dilation", limit)
-            _columns(axes, field)
-        figure.colorbar(
-            drawn, ax=list(column), label="dilation [%]", location="bottom", shrink=0.8, aspect=25
-        )
-        for axes in column:
-            axes.set_xlim(-reach_nm, reach_nm)
-            axes.set_ylim(-reach_nm, reach_nm)
-            _bare(axes)
-        _scale_bar(top, "upper left")
-    _row_labels(panels, ("average", "measured", "Eshelby"))
-    first = measured[names[0]]
-    figure.suptitle(
-        f"displacement and dilation (growth positive); smoothing {first.smoothing_pm:g} pm "
-        f"(FWHM {first.fwhm_pm:.0f} pm)",
-        fontsize=10,
-    )
+        maps = [found[name] for found in (strains, elastic or {}) if name in found]
+        limit = limit_of((strain.components["dilation"] for strain in maps), "dilation")
+        for axes, strain in zip(column[1:], maps, strict=False):
+            drawn = strain_map(axes, strain, "dilation", limit)
+            mark_columns(axes, field)
+        for axes in column[1 + len(maps) :]:
+            axes.set_axis_off()
+        for axes in column[: 1 + len(maps)]:
+            zoom(axes, field, reach_nm)
+            bare(axes)
+            scale_bar(axes, "lower right", "white" if axes is top else "black")
+        if maps:
+            colour_bar(figure, drawn, column, "dilation [%]")
+    row_labels(panels, rows)
+    letter_panels(axes for axes in panels.flat if axes.axison)
+    if strains:
+        first = next(iter(strains.values()))
+        figure.suptitle(_title("dilation: growth positive", first))
     return figure
 
 
+@for_print
+def strain_figure(strain: StrainField, displacement: DisplacementField) -> Figure:
+    """All components of the strain of one class, each above its standard error (Fig. 5, S6)."""
+    names = list(strain.components)
+    figure, panels = _grid(2, len(names), bars=2)
+    for column, name in zip(panels.T, names, strict=True):
+        for axes, source, is_sigma in zip(
+            column, (strain.components, strain.sigma), (False, True), strict=True
+        ):
+            limit = limit_of([source[name]], name)
+            drawn = strain_map(axes, strain, name, limit, sigma=is_sigma)
+            _finish_map(axes, displacement)
+            colour_bar(figure, drawn, [axes], f"{'σ ' if is_sigma else ''}[{map_unit(name)}]")
+        column[0].set_title(COMPONENT_LABEL[name])
+    row_labels(panels, ("strain", "standard error"))
+    letter_panels(panels.flat)
+    figure.suptitle(_title(f"{strain.class_name}: tension positive", strain))
+    return figure
+
+
+@for_print
 def comparison_figure(
     strains: Mapping[str, StrainField],
     displacement: DisplacementField,
@@ -123,44 +151,30 @@ def comparison_figure(
         Whether what lies within two standard errors of zero is made pale.
     """
     rows = list(strains)
-    width = _CLASS_SIZE * len(components) + 0.6
-    below = 0.0 if profile is None else 3.0
-    figure = Figure(figsize=(max(width, 6.0), 2.3 * len(rows) + 0.9 + below), layout="constrained")
-    maps: Figure | SubFigure = figure
-    if profile is not None:
-        grid = figure.add_gridspec(2, 1, height_ratios=[2.3 * len(rows) + 0.9, below])
-        maps = figure.add_subfigure(grid[0])
-        draw_profile(figure.add_subfigure(grid[1]).subplots(), profile, material)
-    panels = maps.subplots(len(rows), len(components), squeeze=False)
+    below = 0.0 if profile is None else 2.3
+    figure, panels, maps = _grid_above(len(rows), len(components), below)
     for column, component in zip(panels.T, components, strict=True):
-        limit = _limit(strains.values(), component)
+        limit = limit_of((s.components[component] for s in strains.values()), component)
         for axes, name in zip(column, rows, strict=True):
-            drawn = _strain_map(axes, strains[name], component, limit, fade)
-            _columns(axes, displacement)
+            opacity = _opacity(strains[name], component) if fade else None
+            drawn = strain_map(axes, strains[name], component, limit, opacity=opacity)
             if profile is not None and profile.component == component:
                 _mark_line(axes, profile)
-            _zoom(axes, displacement)
-            _bare(axes)
-        column[0].set_title(_COMPONENT_LABEL[component], fontsize=10)
-        maps.colorbar(
-            drawn,
-            ax=list(column),
-            label=f"[{map_unit(component)}]",
-            location="bottom",
-            shrink=0.8,
-            aspect=25,
-        )
-    _scale_bar(panels[0, 0], colour="black")
-    _row_labels(panels, rows)
+            _finish_map(axes, displacement)
+        column[0].set_title(COMPONENT_LABEL[component])
+        colour_bar(maps, drawn, column, f"[{map_unit(component)}]")
+    row_labels(panels, rows)
+    letter_panels(panels.flat)
+    if profile is not None:
+        bottom = figure.subfigs[1].subplots()
+        draw_profile(bottom, profile, material)
+        letter_panels([bottom], first=panels.size)
     first = strains[rows[0]]
-    figure.suptitle(
-        f"{first.class_name}: tension positive; smoothing {first.smoothing_pm:g} pm "
-        f"(FWHM {first.fwhm_pm:.0f} pm)",
-        fontsize=10,
-    )
+    figure.suptitle(_title(f"{first.class_name}: tension positive", first))
     return figure
 
 
+@for_print
 def triangles_figure(
     triangles: TriangleStrain,
     strain: StrainField | None = None,
@@ -168,17 +182,14 @@ def triangles_figure(
 ) -> Figure:
     """Strain of each triangle of columns, above the smoothed map with the same limits."""
     rows = 1 if strain is None else 2
-    figure = Figure(
-        figsize=(_CLASS_SIZE * len(components) + 0.6, 2.4 * rows + 0.9), layout="constrained"
-    )
-    panels = figure.subplots(rows, len(components), squeeze=False)
+    figure, panels = _grid(rows, len(components))
     reach = 1.05 * float(np.abs(triangles.vertices_pm).max()) / PM_PER_NM
     for column, component in zip(panels.T, components, strict=True):
-        percent = 100.0 * triangles.components[component]
-        limit = float(np.percentile(np.abs(percent), LIMIT_PERCENTILE)) or 1.0
+        values = shown_strain_unit(component)[0] * triangles.components[component]
+        limit = limit_of([triangles.components[component]], component)
         drawn = PolyCollection(
             list(triangles.vertices_pm / PM_PER_NM),
-            array=percent,
+            array=values,
             cmap=DIVERGING,
             norm=Normalize(-limit, limit),
             edgecolors="0.5",
@@ -186,60 +197,56 @@ def triangles_figure(
         )
         column[0].add_collection(drawn)
         column[0].set_aspect("equal")
-        column[0].set_title(_COMPONENT_LABEL[component], fontsize=10)
+        column[0].set_title(COMPONENT_LABEL[component])
         if strain is not None:
-            _strain_map(column[1], strain, component, limit)
+            strain_map(column[1], strain, component, limit)
         for axes in column:
             axes.set_facecolor("0.85")
             axes.set_xlim(-reach, reach)
             axes.set_ylim(-reach, reach)
-            _bare(axes)
-        figure.colorbar(
-            drawn,
-            ax=list(column),
-            label=f"[{map_unit(component)}]",
-            location="bottom",
-            shrink=0.8,
-            aspect=25,
-        )
+            bare(axes)
+            scale_bar(axes, "lower right", "black")
+        colour_bar(figure, drawn, column, f"[{map_unit(component)}]")
     names = (f"{triangles.sublattice} triangles", "smoothed map")[:rows]
-    _row_labels(panels, names)
-    _scale_bar(panels[0, 0], colour="black")
-    figure.suptitle(f"{triangles.class_name}: tension positive", fontsize=10)
+    row_labels(panels, names)
+    letter_panels(panels.flat)
+    figure.suptitle(f"{triangles.class_name}: tension positive")
     return figure
 
 
-def _limit(strains: Iterable[StrainField], component: str) -> float:
-    """Colour limit in per cent that leaves out the last 0.5 % of the pixels of the wildest map."""
-    limit = 0.0
-    for strain in strains:
-        values = np.abs(strain.components[component])
-        values = values[np.isfinite(values)]
-        if values.size:
-            limit = max(limit, 100.0 * float(np.percentile(values, LIMIT_PERCENTILE)))
-    return limit or 1.0
+def _grid(rows: int, columns: int, bars: int = 1) -> tuple[Figure, np.ndarray]:
+    """A figure of square panels with colour bars below the columns of panels."""
+    figure, panels, _ = _grid_above(rows, columns, 0.0, bars)
+    return figure, panels
 
 
-def _strain_map(
-    axes: Axes, strain: StrainField, component: str, limit: float, fade: bool = False
-) -> AxesImage:
-    percent = 100.0 * strain.components[component]
-    x, y = strain.x_pm / PM_PER_NM, strain.y_pm / PM_PER_NM
-    half = 0.5 * abs(x[1] - x[0])
-    axes.set_facecolor("0.85")  # where there is no strain
-    extent = (x[0] - half, x[-1] + half, y[-1] - half, y[0] + half)
-    alpha = _opacity(strain, component) if fade else None
-    if alpha is not None:  # pale means near white, not near the background
-        axes.imshow(
-            np.where(np.isfinite(percent), 1.0, np.nan), cmap="gray", vmin=0, vmax=1, extent=extent
-        )
-    return axes.imshow(
-        percent,
-        cmap=mpl.colormaps[DIVERGING],
-        vmin=-limit,
-        vmax=limit,
-        alpha=alpha,
-        extent=extent,
+def _grid_above(
+    rows: int, columns: int, below_inch: float, bars: int = 1
+) -> tuple[Figure, np.ndarray, Figure | SubFigure]:
+    """The same above a part of the figure that is left free; figure, panels, their parent."""
+    width = PAGE_INCH if below_inch else width_inch(columns)
+    side = min((width - 0.3) / columns, _MAX_SIDE_INCH)
+    high = rows * side + bars * _BAR_INCH + _TITLES_INCH
+    figure = Figure(figsize=(width, high + below_inch), layout=close_layout())
+    parent: Figure | SubFigure = figure
+    if below_inch:
+        grid = figure.add_gridspec(2, 1, height_ratios=[high, below_inch])
+        parent = figure.add_subfigure(grid[0])
+        figure.add_subfigure(grid[1])
+    return figure, parent.subplots(rows, columns, squeeze=False), parent
+
+
+def _finish_map(axes: Axes, displacement: DisplacementField) -> None:
+    mark_columns(axes, displacement)
+    zoom(axes, displacement)
+    bare(axes)
+    scale_bar(axes, "lower right", "black")
+
+
+def _title(text: str, strain: StrainField) -> str:
+    return (
+        f"{text}; smoothing {strain.smoothing_pm:g} pm (FWHM {strain.fwhm_pm:.0f} pm); "
+        f"{CONTOURS_SAY}"
     )
 
 
@@ -252,72 +259,6 @@ def _opacity(strain: StrainField, component: str) -> FloatArray | None:
     return np.where(shown, 1.0, np.where(np.isfinite(strain.components[component]), FADED, 0.0))
 
 
-def _vectors(
-    axes: Axes, field: DisplacementField, factor: float, ellipses: ErrorEllipses | None
-) -> None:
-    """Arrows with one of known length below them, and error ellipses at their tips."""
-    known = np.isfinite(field.u_pm).all(axis=1)
-    x, y = field.site_pm[known].T / PM_PER_NM
-    arrows = axes.quiver(
-        x,
-        y,
-        *(factor * field.u_pm[known].T / PM_PER_NM),
-        angles="xy",
-        scale_units="xy",
-        scale=1.0,
-        color=_ARROW_COLOUR,
-        edgecolor="black",
-        linewidth=0.4,
-        width=0.014,
-        headwidth=2.8,
-        headlength=2.8,
-        headaxislength=2.8,
-        minlength=0.0,
-    )
-    longest = float(np.nanmax(np.hypot(*field.u_pm.T), initial=0.0))
-    shorter = [length for length in _ARROW_LENGTHS_PM if length <= longest]
-    length = shorter[-1] if shorter else _ARROW_LENGTHS_PM[0]
-    axes.quiverkey(
-        arrows,
-        0.16,
-        0.07,
-        factor * length / PM_PER_NM,
-        f"{length:g} pm (×{factor:g})",
-        labelpos="E",
-        labelcolor="white",
-        fontproperties={"size": 8},
-        color=_ARROW_COLOUR,
-    )
-    if ellipses is None:
-        return
-    good = np.isfinite(ellipses.angle_rad) & np.isfinite(field.u_pm).all(axis=1)
-    tips = (field.site_pm[good] + factor * field.u_pm[good]) / PM_PER_NM
-    axes_nm = 2.0 * factor * ellipses.semi_axes_pm[good] / PM_PER_NM
-    axes.add_collection(
-        EllipseCollection(
-            axes_nm[:, 0],
-            axes_nm[:, 1],
-            np.degrees(ellipses.angle_rad[good]),
-            units="xy",
-            offsets=tips,
-            offset_transform=axes.transData,
-            facecolors="none",
-            edgecolors="cyan",
-            linewidths=0.6,
-        )
-    )
-
-
 def _mark_line(axes: Axes, profile: LineProfile) -> None:
     x, y = profile.point_pm[[0, -1]].T / PM_PER_NM
     axes.plot(x, y, "-", color="black", linewidth=0.8)
-
-
-def _row_labels(panels: np.ndarray, names: Sequence[str]) -> None:
-    for axes, name in zip(panels[:, 0], names, strict=True):
-        axes.set_ylabel(name)
-
-
-def _bare(axes: Axes) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])

@@ -3,13 +3,13 @@ from .canvases import ThemedCanvas as ThemedCanvas
 from .canvases import TrainingCanvas as TrainingCanvas
 from .docking import BottomDock as BottomDock
 from .forms import Panel as Panel
+from .forms import RangeBox as RangeBox
 from .lifetime import connect as connect
 from .lifetime import when_destroyed as when_destroyed
 from .pacing import Gate as Gate
 from .pacing import Pace as Pace
 from .pacing import Steps as Steps
 from .pacing import at_once as at_once
-from .ranges import RangeBox as RangeBox
 from .saving import ask_folder as ask_folder
 from .saving import ask_path as ask_path
 from .saving import may_replace as may_replace

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import matplotlib as mpl
 
 from ...materials import Material
+from ...output.figures.files import figure_settings
 from ...output.figures.spacings import draw_precision, draw_spacings
 from ...pipeline.runs import ClassMeasurement
 from .canvases import ThemedCanvas
@@ -42,7 +43,7 @@ class MeasurementCanvas(ThemedCanvas):
         """Everything anew; matplotlib takes colours when things are made."""
         self.figure.clear()
         if self._measurements and self._material is not None:
-            with mpl.rc_context(self._colours()):
+            with figure_settings(self._colours()):
                 self.draw_into(self.figure.subplots(), self._measurements, self._material)
         elif self._message:
             self.figure.text(

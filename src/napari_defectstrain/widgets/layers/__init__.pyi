@@ -25,7 +25,6 @@ from .editing import DefectEditor as DefectEditor
 from .editing import column_near as column_near
 from .editing import editor_of as editor_of
 from .fields import COMPONENTS as COMPONENTS
-from .fields import PERCENT as PERCENT
 from .fields import add_displacement as add_displacement
 from .fields import colour_limit as colour_limit
 from .fields import diverging as diverging
@@ -34,6 +33,8 @@ from .fields import map_translate as map_translate
 from .fields import maps_in_steps as maps_in_steps
 from .fields import show_maps as show_maps
 from .fields import show_scale_arrows as show_scale_arrows
+from .fields import shown_limit as shown_limit
+from .fields import shown_values as shown_values
 from .fields import write_labels as write_labels
 from .regions import detection_put_in_steps as detection_put_in_steps
 from .regions import divided_planes as divided_planes

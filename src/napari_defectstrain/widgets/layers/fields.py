@@ -9,17 +9,17 @@ from napari.layers import Image, Layer, Points, Vectors
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
 
 from ...types import DisplacementField, StrainField
+from ...units import shown_strain_unit
 from ..base.pacing import Steps, at_once
 from .averages import AXES, GAP, HEADER, UNITS, add_labels, translate_of
 from .sites import KEY, free_name
 
-PERCENT = 100.0
 COMPONENTS = {
     "dilation": "local change of area, exx + eyy (%)",
     "exx": "strain along x, a zigzag row (%)",
     "eyy": "strain along y (%)",
     "exy": "shear strain, positive where the angle between x and y closes (%)",
-    "rotation": "rotation, counter-clockwise positive (1 % is 10 mrad)",
+    "rotation": "rotation, counter-clockwise positive (mrad)",
 }
 """Strain components in the order of their rows of maps, and what they are."""
 LIMIT_PERCENTILE = 99.5
@@ -221,7 +221,7 @@ def maps_in_steps(
     with_sigma : bool
         Whether maps of the standard errors are shown, too.
     limit_percent : float
-        Colour limit; 0: each map's own.
+        Colour limit, of rotation 10 mrad for each per cent; 0: each map's own.
     metadata : mapping of class to dict
         Provenance, with the ``run`` and ``measurement``.
     labels_metadata : dict
@@ -313,9 +313,19 @@ def height_pm(field: StrainField) -> float:
     return float(abs(field.y_pm[0] - field.y_pm[-1])) + step
 
 
-def colour_limit(percent: np.ndarray) -> float:
+def shown_values(fraction: np.ndarray, component: str) -> np.ndarray:
+    """A component as people see it: in per cent, rotation in mrad."""
+    return shown_strain_unit(component)[0] * np.asarray(fraction, dtype=float)
+
+
+def shown_limit(percent: float, component: str) -> float:
+    """The limit that a user gives in per cent, in the unit of a component: 10 mrad each."""
+    return float(shown_values(np.asarray(percent / 100.0), component))
+
+
+def colour_limit(values: np.ndarray) -> float:
     """Colour limit of a map: without its largest 0.5 % of pixels, which are noise of the rim."""
-    finite = np.abs(percent[np.isfinite(percent)])
+    finite = np.abs(values[np.isfinite(values)])
     return float(np.percentile(finite, LIMIT_PERCENTILE)) if finite.size else 1.0
 
 
@@ -341,8 +351,8 @@ def _show_map(
     about = metadata[KEY]
     component, is_sigma = about["component"], about["sigma"]
     source = field.sigma if is_sigma else field.components
-    values = PERCENT * np.asarray(source[component], dtype=float)
-    limit = limit_percent or colour_limit(values) or 1.0
+    values = shown_values(source[component], component)
+    limit = shown_limit(limit_percent, component) or colour_limit(values) or 1.0
     limits = (0.0, limit) if is_sigma else (-limit, limit)
     step = float(abs(field.x_pm[1] - field.x_pm[0]))
     if layer is not None:
@@ -355,7 +365,7 @@ def _show_map(
     what = f"σ {component}" if is_sigma else component
     layer = viewer.add_image(
         values,
-        name=free_name(viewer, f"{field.class_name} · {what} (%)"),
+        name=free_name(viewer, f"{field.class_name} · {what} ({shown_strain_unit(component)[1]})"),
         scale=(step, step),
         translate=map_translate(field, centre),
         units=UNITS,
@@ -385,6 +395,7 @@ def map_title(layer: Image) -> str:
     about = layer.metadata[KEY]
     low, high = layer.contrast_limits
     name = f"σ {about['component']}" if about["sigma"] else about["component"]
+    unit = shown_strain_unit(about["component"])[1]
     if np.isclose(-low, high):
-        return f"{name} ±{high:.2g} %"
-    return f"{name} {low:.2g}–{high:.2g} %"
+        return f"{name} ±{high:.2g} {unit}"
+    return f"{name} {low:.2g}–{high:.2g} {unit}"

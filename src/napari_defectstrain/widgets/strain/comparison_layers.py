@@ -15,10 +15,19 @@ from ...pipeline.comparison import ATOMISTIC, DIFFERENCE, ELASTIC, MEASURED
 from ...strain.field import significant
 from ...strain.triangles import TriangleStrain
 from ...types import DisplacementField, StrainField
+from ...units import shown_strain_unit
 from ..base.pacing import Steps
 from ..layers.averages import AXES, GAP, HEADER, UNITS, add_labels, layers_of_run
 from ..layers.column_shapes import ellipse_corners, triangle_corners
-from ..layers.fields import PERCENT, colour_limit, diverging, height_pm, map_translate, write_labels
+from ..layers.fields import (
+    colour_limit,
+    diverging,
+    height_pm,
+    map_translate,
+    shown_limit,
+    shown_values,
+    write_labels,
+)
 from ..layers.sites import KEY, free_name, note
 from .comparing import Answer, Line
 from .comparison_text import bar_labels, panel_titles
@@ -150,12 +159,12 @@ class ComparisonLayers:
     ) -> None:
         values = np.full(like.components[component].shape, np.nan)
         if field is not None:
-            values = PERCENT * field.components[component]
+            values = shown_values(field.components[component], component)
         step = float(abs(like.x_pm[1] - like.x_pm[0]))
         place = {"scale": (step, step), "translate": map_translate(like, centre)}
         more = {"panel": panel, "component": component, "centre_pm": list(centre)}
         metadata = self._about("comparison map", about, **more)
-        name = f"{like.class_name} · {component} · {panel} (%)"
+        name = f"{like.class_name} · {component} · {panel} ({shown_strain_unit(component)[1]})"
         layer = self._find("comparison map", panel)
         if layer is None:
             layer = self.viewer.add_image(
@@ -215,18 +224,17 @@ class ComparisonLayers:
 
     def _limit(self, answer: Answer, limit_percent: float) -> None:
         """Limits stay while smoothing changes, so that its effect is seen."""
-        what = (answer.asked.class_name, answer.asked.component, limit_percent)
+        component = answer.asked.component
+        what = (answer.asked.class_name, component, limit_percent)
         if what == self._shown:
             return
         self._shown = what
-        limit = limit_percent
+        limit = shown_limit(limit_percent, component)
         if not limit:
-            fields = answer.panels.values()
-            limit = max(
-                colour_limit(PERCENT * np.asarray(f.components[answer.asked.component]))
-                for f in fields
+            shown = (
+                shown_values(f.components[component], component) for f in answer.panels.values()
             )
-            limit = _rounded(limit)
+            limit = _rounded(max(map(colour_limit, shown)))
         self.maps[MEASURED].contrast_limits = (-limit, limit)
 
     def _show_veil(
@@ -312,13 +320,14 @@ class ComparisonLayers:
                 layer.visible = False
             return
         shapes = triangle_corners(triangles)
-        name = f"{triangles.class_name} · {component} · {triangles.sublattice} triangles (%)"
+        unit = shown_strain_unit(component)[1]
+        name = f"{triangles.class_name} · {component} · {triangles.sublattice} triangles ({unit})"
         layer = self._shapes("triangles", layer, shapes, "polygon", name, about)
         layer.translate = centre
-        percent = PERCENT * triangles.components[component]
         layer.features = {
-            "percent": percent,
-            "sigma_percent": PERCENT * triangles.sigma[component],
+            "value": shown_values(triangles.components[component], component),
+            "sigma": shown_values(triangles.sigma[component], component),
+            "unit": np.full(len(shapes), unit),
         }
         layer.edge_color = "#808080"
         self._colour_triangles(layer)
@@ -328,7 +337,7 @@ class ComparisonLayers:
         if measured is None or not len(layer.data):
             return
         low, high = measured.contrast_limits
-        share = (layer.features["percent"].to_numpy() - low) / (high - low)
+        share = (layer.features["value"].to_numpy() - low) / (high - low)
         layer.face_color = measured.colormap.map(np.clip(share, 0.0, 1.0))
 
     def _shapes(
@@ -389,7 +398,8 @@ class ComparisonLayers:
         if triangles is not None and triangles.visible:
             self._colour_triangles(triangles)
         if labels is not None and MEASURED in self.maps:
-            texts = [*note(labels)["texts"][:-3], *bar_labels(self._limits())]
+            unit = shown_strain_unit(note(self.maps[MEASURED])["component"])[1]
+            texts = [*note(labels)["texts"][:-3], *bar_labels(self._limits(), unit)]
             write_labels(labels, texts)
 
 

@@ -10,6 +10,7 @@ from ...strain.lines import LineProfile
 from ...styles import with_error
 from ...theory.field_symmetry import DisplacementDecay
 from ...theory.reference import BUNDLED_NOTE, Amplitude, Reference
+from ...units import shown_strain_unit
 from .comparing import Answer
 
 MEANING = {
@@ -40,11 +41,12 @@ class Row(NamedTuple):
     tip: str
 
 
-def panel_titles(answer: Answer, limit_percent: float) -> list[str]:
+def panel_titles(answer: Answer, limit: float) -> list[str]:
     """What is written: in general, above each map and the triangles, beside the colour bar."""
     asked, shown = answer.asked, answer.panels
+    unit = shown_strain_unit(asked.component)[1]
     head = [
-        f"{asked.class_name} · {asked.component} (%)",
+        f"{asked.class_name} · {asked.component} ({unit})",
         MEANING[asked.component],
         f"σ = {asked.strain.smoothing_pm:g} pm, columns: {asked.strain.columns}",
     ]
@@ -61,12 +63,12 @@ def panel_titles(answer: Answer, limit_percent: float) -> list[str]:
     of_triangles = ""
     if answer.triangles is not None:
         of_triangles = f"{answer.triangles.sublattice} triangles,\nunsmoothed"
-    return ["\n".join(head), *titles.values(), of_triangles, *bar_labels(limit_percent)]
+    return ["\n".join(head), *titles.values(), of_triangles, *bar_labels(limit, unit)]
 
 
-def bar_labels(limit_percent: float) -> list[str]:
+def bar_labels(limit: float, unit: str) -> list[str]:
     """Upper end, middle and lower end of the colour bar."""
-    return [f"+{limit_percent:.3g} %", "0", f"−{limit_percent:.3g} %"]
+    return [f"+{limit:.3g} {unit}", "0", f"−{limit:.3g} {unit}"]
 
 
 def reference_title(answer: Answer) -> str:

@@ -91,8 +91,8 @@ class StrainControls(QObject):
         self.limit = panel.remember(
             "limit_percent",
             forms.number(0.0, 0.0, 50.0, 0.5, 1, " %"),
-            "Colour limit ± of the maps in %; automatic takes what they need, and keeps it while "
-            "the smoothing changes",
+            "Colour limit ± of the maps in %, of rotation 10 mrad for each; automatic takes what "
+            "they need, and keeps it while the smoothing changes",
         )
         self.limit.setSpecialValueText("automatic")
         form.addRow("Colour limit ±", self.limit)
@@ -183,7 +183,7 @@ class StrainControls(QObject):
         self.sigma = panel.remember(
             "map_sigma",
             forms.checkbox("Standard errors, too"),
-            "A map of the standard error (%) for each map",
+            "A map of the standard error for each map, in its unit",
         )
         self._asks(self.sigma)
         form.addRow(self.sigma)

@@ -1,6 +1,6 @@
 """Figures of strain beside theory, with their data, into a folder of the user's choice."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject
 
 from ...io.files import write_table
-from ...output.figures.strain import comparison_figure, elastic_figure
+from ...output.figures.files import write_figure
+from ...output.figures.strain import comparison_figure, displacement_figure
+from ...output.results import FIGURE_FORMATS, figure_formats
 from ...pipeline.comparison import ATOMISTIC, DIFFERENCE, ELASTIC, MEASURED
 from ...strain.displacement import error_ellipses
 from ...types import STRAIN_COMPONENTS, Progress, StrainField
@@ -22,9 +24,9 @@ from .comparison_text import notes_of, reference_title
 from .comparison_view import ComparisonView
 from .profile_plot import write_profile
 
-ENDINGS = (".png", ".svg", ".pdf")
 CHOSEN, ALL = "the chosen class", "all classes"
-DPI = 300
+REACH_NM = 0.9
+"""Half the side of the panels of displacement, as in the paper's Fig. 4."""
 
 
 class FigureSaving(QObject):
@@ -44,6 +46,12 @@ class FigureSaving(QObject):
             forms.choice([CHOSEN, ALL]),
             "Classes of the figures; the maps' settings are those that are chosen above",
         )
+        every = ", ".join(FIGURE_FORMATS)
+        self.formats = panel.remember(
+            "figures_as",
+            forms.choice([every.upper(), *(kind.upper() for kind in FIGURE_FORMATS)]),
+            "PNG for slides, PDF and SVG for print: their text stays text, which can be edited",
+        )
 
     def ask(self) -> None:
         """Ask where, then save."""
@@ -55,11 +63,12 @@ class FigureSaving(QObject):
             return
         comparer, asked = measured.comparer, self._view.question()
         names = [asked.class_name] if self.scope.currentText() == CHOSEN else comparer.classes
-        there = [p for p in expected_paths(folder, names) if p.exists()]
+        formats = figure_formats(self.formats.currentText())
+        there = [p for p in expected_paths(folder, names, formats) if p.exists()]
         if there and not may_replace(self._panel, there):
             return
         self._panel.run_bar.start(
-            lambda progress: save(comparer, asked, names, folder, progress),
+            lambda progress: save(comparer, asked, names, folder, formats, progress),
             self._said,
             "Drawing figures…",
         )
@@ -70,21 +79,26 @@ class FigureSaving(QObject):
         show_info(text)
 
 
-def expected_paths(folder: Path, names: list[str]) -> list[Path]:
+def expected_paths(folder: Path, names: list[str], formats: Sequence[str]) -> list[Path]:
     """All that `save` writes for these classes."""
     figures = ["displacement_dilation"]
     tables = ["displacement_dilation.csv"]
     for name in names:
         figures += [f"strain_{name}", f"strain_all_components_{name}", f"profile_{name}"]
         tables += [f"strain_{name}.csv", f"profile_{name}.csv"]
-    drawn = [folder / f"{name}{ending}" for name in figures for ending in ENDINGS]
+    drawn = [folder / f"{name}.{kind}" for name in figures for kind in formats]
     return drawn + [folder / name for name in tables]
 
 
 def save(
-    comparer: Comparer, asked: Asked, names: list[str], folder: Path, progress: Progress
+    comparer: Comparer,
+    asked: Asked,
+    names: list[str],
+    folder: Path,
+    formats: Sequence[str],
+    progress: Progress,
 ) -> list[Path]:
-    """Draw and write everything of some classes; what exists is replaced.
+    """Draw and write everything of some classes, in some formats; what exists is replaced.
 
     Figures like the paper's Fig. 4 (arrows, dilation, Eshelby), Fig. 5 (exx, eyy, dilation of
     measurement and theories, line profile) and S6 (all components).
@@ -101,7 +115,7 @@ def save(
         # references of other classes than the chosen one are the bundled ones, or none
         answers[name] = comparer.answer(_for_class(asked, name), _silent(progress))
     progress(0.3, "Displacement and dilation")
-    written += _figure(folder, "displacement_dilation", _elastic(comparer, answers))
+    written += write_figure(_elastic(comparer, answers), folder, "displacement_dilation", formats)
     written += _table(folder, "displacement_dilation.csv", displacements(answers))
     for i, (name, answer) in enumerate(answers.items()):
         progress(0.4 + 0.6 * i / len(answers), f"Figures of {name}")
@@ -113,13 +127,13 @@ def save(
         maps = {n: f for n, f in named.items() if n != DIFFERENCE}
         profile, material = answer.profile, comparer.material
         main = comparison_figure(maps, own, profile=profile, material=material)
-        written += _figure(folder, f"strain_{name}", main)
+        written += write_figure(main, folder, f"strain_{name}", formats)
         supplement = comparison_figure(named, own, STRAIN_COMPONENTS)
-        written += _figure(folder, f"strain_all_components_{name}", supplement)
+        written += write_figure(supplement, folder, f"strain_all_components_{name}", formats)
         written += _table(folder, f"strain_{name}.csv", strain_table(answer.panels))
         if profile is not None:
-            for ending in (*ENDINGS, ".csv"):
-                path = folder / f"profile_{name}{ending}"
+            for kind in (*formats, "csv"):
+                path = folder / f"profile_{name}.{kind}"
                 write_profile(path, profile, material, notes_of(answer))
                 written.append(path)
     return written
@@ -144,13 +158,13 @@ def _for_class(asked: Asked, name: str) -> Asked:
 def _elastic(comparer: Comparer, answers: Mapping[str, Answer]) -> Figure:
     compared = {name: answer.comparison for name, answer in answers.items()}
     fields = {name: c.displacement[MEASURED] for name, c in compared.items()}
-    return elastic_figure(
+    return displacement_figure(
         {name: comparer.result.measurements[name].average for name in compared},
         fields,
         {name: c.strain[MEASURED] for name, c in compared.items()},
         {name: c.strain[ELASTIC] for name, c in compared.items()},
-        comparer.material,
         {name: error_ellipses(field) for name, field in fields.items()},
+        REACH_NM,
     )
 
 
@@ -188,13 +202,6 @@ def strain_table(panels: Mapping[str, StrainField]) -> pd.DataFrame:
     for component in STRAIN_COMPONENTS:
         columns[f"sigma_{component}"] = first.sigma[component][inside]
     return pd.DataFrame(columns)
-
-
-def _figure(folder: Path, name: str, figure: Figure) -> list[Path]:
-    paths = [folder / f"{name}{ending}" for ending in ENDINGS]
-    for path in paths:
-        figure.savefig(path, dpi=DPI)
-    return paths
 
 
 def _table(folder: Path, name: str, table: pd.DataFrame) -> list[Path]:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from textwrap import fill
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 from napari.components import ViewerModel
 from napari.utils.notifications import show_error, show_info
@@ -13,6 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from ...io.files import write_table
 from ...materials import Material
+from ...output.figures.files import figure_settings, save_figure
 from ...output.figures.profiles import draw_profile, profile_figure
 from ...strain.lines import DISPLACEMENT_COMPONENTS, LineProfile
 from ...types import DefectStrainError
@@ -29,6 +29,8 @@ DOCK = "Strain: line profile"
 HEIGHT = 300
 PX_PER_LETTER, PX_PER_NOTE = 8, 4
 """Room for a letter of the axis' label, and of the notes [px of the screen]."""
+PRINT_LETTERS, NOTE_WIDTH = 44, 0.045
+"""Of the notes beside a printed profile: letters a line, and the width of a line as a fraction."""
 FILES = "Table (*.csv);;Picture (*.png);;Drawing (*.svg);;Document (*.pdf)"
 ENDINGS = (".csv", ".png", ".svg", ".pdf")
 
@@ -62,7 +64,7 @@ class ProfileCanvas(MeasurementCanvas):
             super().redraw()
             return
         self.figure.clear()
-        with mpl.rc_context(self._colours()):
+        with figure_settings(self._colours()):
             axes = self.figure.subplots()
             draw_profile(axes, self._profile, self._material)
             # Small panels: words are broken into lines, not cut.
@@ -97,7 +99,7 @@ class ProfilePanel(QWidget):
         row = QHBoxLayout()
         self.component = forms.choice([AS_MAPS, *COMPONENTS, *DISPLACEMENT_COMPONENTS])
         self.component.setToolTip(
-            "Component along the line: strain in % (tension positive, rotation in 10 mrad), "
+            "Component along the line: strain in % (tension positive, rotation in mrad), "
             "displacement in pm (ux to the right, uy up)"
         )
         self.component.currentIndexChanged.connect(lambda _: self.component_changed.emit())
@@ -184,13 +186,13 @@ def write_profile(
         write_table(path, profile.table())
         return
     figure = profile_figure(profile, material)
-    write_notes(figure, notes)
-    figure.savefig(path, dpi=300)
+    write_notes(figure, fill(notes, PRINT_LETTERS))  # a height of 2.7 inches
+    save_figure(figure, path)
 
 
 def write_notes(figure: Figure, notes: str) -> None:
     """Small words along the right edge of a figure, which is left free for them."""
     if notes:
         lines = 1 + notes.count("\n")
-        figure.get_layout_engine().set(rect=(0.0, 0.0, 1.0 - 0.025 * lines, 1.0))
-        figure.text(0.995, 0.5, notes, rotation=90, ha="right", va="center", fontsize=6)
+        figure.get_layout_engine().set(rect=(0.0, 0.0, 1.0 - NOTE_WIDTH * lines, 1.0))
+        figure.text(0.995, 0.5, notes, rotation=90, ha="right", va="center", fontsize=7)

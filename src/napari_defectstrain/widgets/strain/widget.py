@@ -135,12 +135,14 @@ class StrainWidget(forms.Panel):
             ),
             (
                 "Save figures…",
-                "Figures of displacement and strain beside theory, as PNG, SVG and PDF, with their "
-                "data as CSV, into a folder. Nothing is overwritten before you are asked",
+                "Figures of displacement and strain beside theory, in widths of one and two "
+                "columns of a journal, with their data as CSV, into a folder. Nothing is "
+                "overwritten before you are asked",
                 self.figures.ask,
             ),
         )
         form.addRow("Figures of", self.figures.scope)
+        form.addRow("Files", self.figures.formats)
 
     def _buttons(self, form: Any, *rows: tuple[str, str, Any]) -> list[QPushButton]:
         row = QHBoxLayout()

@@ -6,7 +6,7 @@ from ...materials import DEFECT_ROLES, MATERIALS, get_material
 from ...simulate.conditions import Conditions
 from ...types import DefectStrainError
 from ..base import forms
-from ..base.ranges import RangeBox
+from ..base.forms import RangeBox
 
 RANGES = {
     # setting: label, least, largest, step (0: doubling), decimals, tooltip
