@@ -13,6 +13,7 @@ from napari_defectstrain.theory.reference import bundled_reference
 from napari_defectstrain.types import ClassStack, ColumnFits, DisplacementField
 from napari_defectstrain.widgets.layers.averages import add_averages
 from napari_defectstrain.widgets.layers.sites import provenance
+from napari_defectstrain.widgets.strain import comparing
 from napari_defectstrain.widgets.strain import widget as strain_module
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 
@@ -50,10 +51,7 @@ def average_of(name):
     return average_stack(stack_of(name))
 
 
-@cache
-def bundled(name):
-    """The bundled structure of a class."""
-    return bundled_reference(name, WSE2)
+bundled = cache(bundled_reference)
 
 
 def measurement(name, u_pm):
@@ -68,7 +66,7 @@ def measurement(name, u_pm):
 
 def noisy_reference(name, seed=1, amplitude=1.0):
     """The bundled structure's displacements with the errors that the measurement states."""
-    u = amplitude * bundled(name).columns.at(SITE, A_PM)
+    u = amplitude * bundled(name, WSE2).columns.at(SITE, A_PM)
     return u + np.random.default_rng(seed).normal(0.0, SIGMA_PM, SITE.shape)
 
 
@@ -91,6 +89,7 @@ def strain_widget(viewer, qtbot, monkeypatch, measured=None):
     """The widget, with made-up measurements, settings that cost little time."""
     made = measured_classes() if measured is None else measured
     monkeypatch.setattr(strain_module, "measure_classes", lambda *_: made)
+    monkeypatch.setattr(comparing, "bundled_reference", bundled)
     widget = StrainWidget(viewer)
     qtbot.addWidget(widget)
     widget.controls.route.setCurrentText("coordinates as they are")

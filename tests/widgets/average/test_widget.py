@@ -266,6 +266,7 @@ def test_from_the_sample_to_strain_with_an_edit_by_hand(make_napari_viewer, qtbo
     viewer = make_napari_viewer(show=True)
     viewer.open_sample("napari-defectstrain", "one_region")
     region = viewer.layers[0]
+    region.data = region.data[:720, :720]  # half of it saves half of the time
     widgets = DetectWidget(viewer), AverageWidget(viewer), StrainWidget(viewer)
     for i, widget in enumerate(widgets):
         viewer.window.add_dock_widget(widget, area="right", tabify=i > 0)
@@ -273,8 +274,8 @@ def test_from_the_sample_to_strain_with_an_edit_by_hand(make_napari_viewer, qtbo
 
     run(qtbot, detector)
     defects = viewer.layers[f"{region.name} · defects"]
-    # the alloy has 14.6 % of defective columns among 4800 or so
-    assert 550 < len(defects.data) < 850
+    # the alloy has 14.6 % of defective columns among 2400 or so
+    assert 275 < len(defects.data) < 425
     assert len(note(defects)["weights_sha256"]) == 64
 
     averager.windows.references.setValue(60)
