@@ -12,6 +12,7 @@ import pytest
 from small_alloy import QUICK, SHARED_PROFILE, simulated, true_sites
 
 from napari_defectstrain.columns.averages.measure import ColumnMeasurement
+from napari_defectstrain.output.figures import files as figure_files
 from napari_defectstrain.pipeline import chain as pipeline
 from napari_defectstrain.pipeline import class_measurement
 from napari_defectstrain.simulate.samples import write_simulated
@@ -88,6 +89,7 @@ def test_quickstart_prints_strains(tmp_path, monkeypatch, capsys, truth_as_detec
 def test_demo_compares_with_the_truth(
     demo, sample, tmp_path, capsys, monkeypatch, truth_as_detection
 ):
+    monkeypatch.setattr(figure_files, "DPI", 50)  # drawn all the same, in a fraction of the time
     monkeypatch.setenv("DISPLAY", ":99")  # but --no-gui wins
     out = tmp_path / "demo_results"
     arguments = ["--out", str(out), "--regions", "1", "--bootstrap", "100", "--no-gui"]
