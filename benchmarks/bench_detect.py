@@ -23,9 +23,9 @@ import numpy as np
 from napari_defectstrain.cli.evaluate import report
 from napari_defectstrain.detect.finding.predict import detect_columns
 from napari_defectstrain.detect.network.config import DetectConfig
+from napari_defectstrain.evaluation import ask_oracle
 from napari_defectstrain.evaluation.conditions import conditions_of, settings_beside
 from napari_defectstrain.evaluation.folders import Evaluation, truth_sites
-from napari_defectstrain.evaluation.oracle import oracle
 from napari_defectstrain.evaluation.score import HIT_RADIUS_PM, Comparison, compare
 from napari_defectstrain.evaluation.tables import reliabilities
 from napari_defectstrain.evaluation.truth_tables import read_truth
@@ -137,7 +137,7 @@ def evaluate_case(
     tally.conditions.append(case.conditions)
     if with_oracle:
         true = truth_sites(case.position_px, case.class_index, material)
-        best = oracle(case.image.data, true, case.pixel_size_pm, case.kind)
+        best = ask_oracle(case.image.data, true, case.pixel_size_pm, case.kind)
         tally.oracle.append(compare(best.sites, *truth, *rest))
         tally.least_squares.append(compare(best.least_squares, *truth, *rest))
 

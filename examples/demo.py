@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from napari_defectstrain.evaluation import confusion_matrix, scores
 from napari_defectstrain.io import read_images, read_sites
+from napari_defectstrain.io.unfinished import mark_path
 from napari_defectstrain.materials import ROLES
 from napari_defectstrain.output import RUN_FILE, check_out_dir, write_results
 from napari_defectstrain.pipeline import RunConfig, RunResult, run
@@ -79,9 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def is_own(folder: Path) -> bool:
-    """Whether a folder holds nothing that an earlier demo didn't write there."""
+    """Whether a folder holds results of an earlier demo, finished or stopped."""
+    mark = mark_path(folder, RUN_FILE)
     try:
-        run_file = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        path = mark if mark.exists() else folder / RUN_FILE
+        run_file = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(run_file, dict) and run_file.get("software") == "napari-defectstrain"

@@ -7,10 +7,13 @@ readers are tested against something other than themselves.
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
+import tifffile
+from PIL import Image
 
 DM_TYPES = {"int16": (1, 2), "float32": (2, 6), "int32": (7, 3), "uint16": (10, 4)}
 """NumPy type: DM's number for the type of an image, and for the type of a tag."""
@@ -165,3 +168,17 @@ def write_velox(path: Path, images: dict[str, np.ndarray], pixel_size_m: float) 
             group["Data"] = np.moveaxis(frames, 0, -1)
             group["Metadata"] = np.tile(text[:, None], (1, len(frames)))
     return path
+
+
+WRITERS: dict[str, Callable[[Path, np.ndarray], object]] = {
+    ".dm3": write_dm,
+    ".dm4": write_dm,
+    ".emd": lambda path, data: write_velox(path, {"HAADF": data}, 2e-11),
+    ".ser": lambda path, data: write_ser(path, data[None], 2e-11),
+    ".mrc": lambda path, data: write_mrc(path, data, 0.2),
+    ".tif": tifffile.imwrite,
+    ".tiff": tifffile.imwrite,
+    ".png": lambda path, data: Image.fromarray(data).save(path),
+    ".npy": np.save,
+}
+"""What writes an image of each kind that can be read: every suffix must have one."""

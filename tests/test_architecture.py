@@ -6,6 +6,7 @@ The order and the limits are in docs/rooms.toml, which docs/rooms.py reads for t
 import ast
 import importlib
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -165,6 +166,17 @@ def test_packages_say_what_they_are_for_and_what_is_public():
         module = importlib.import_module(dotted(path))
         assert module.__doc__ and module.__doc__.count(".") >= 1
         assert isinstance(module.__all__, list | tuple)
+
+
+def test_rooms_import_what_they_say():
+    wrong = {}
+    for room, used in rooms.room_graph().items():
+        doc = " ".join(importlib.import_module(f"napari_defectstrain.{room}").__doc__.split())
+        told = re.search(r"Imports ([^.]*)\.", doc)
+        if told and "above" not in told[1]:  # "every room above" says it in other words
+            wrong[room] = set(used) - set(re.findall(r"`(\w+)`", told[1]))
+    assert len(wrong) > 8
+    assert not any(wrong.values()), wrong
 
 
 @pytest.mark.slow

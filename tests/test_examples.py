@@ -67,7 +67,7 @@ def sample(demo, tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "sample"
     folder.mkdir()
     made = simulated(name="nine_regions_1")
-    write_simulated(made, folder)
+    write_simulated(made, folder.joinpath)
     change = {"SeTe": 0.006, "2Te": 0.012, "SV": -0.048, "DV": -0.08}
     (folder / "nine_regions.json").write_text(json.dumps({"spacing_change": change}))
     monkeypatch.setattr(demo, "SAMPLE", folder)
@@ -76,7 +76,7 @@ def sample(demo, tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.slow
 def test_quickstart_prints_strains(tmp_path, monkeypatch, capsys, truth_as_detection):
-    tif, _ = write_simulated(simulated(), tmp_path)
+    tif, _ = write_simulated(simulated(), tmp_path.joinpath)
     monkeypatch.setattr(sys, "argv", ["quickstart.py", str(tif)])
     runpy.run_path(str(EXAMPLES / "quickstart.py"), run_name="__main__")
     printed = capsys.readouterr().out

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from importlib import metadata
 from importlib.resources import files
@@ -15,6 +16,7 @@ import pytest
 from npe2 import PluginManifest
 
 import napari_defectstrain
+from napari_defectstrain.io import SUFFIXES
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = [f"nine_regions_{i}" for i in range(1, 10)]
@@ -142,12 +144,32 @@ def test_sample_data_is_small():
     assert total < MAX_SAMPLE_MB * 1e6
 
 
+def test_every_package_is_carried():
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    src = ROOT / "src"
+    found = [p.parent.relative_to(src) for p in src.rglob("__init__.py")]
+    listed = set(config["tool"]["setuptools"]["packages"])
+    assert listed == {".".join(p.parts) for p in found} | {"napari_defectstrain.sample_data"}
+
+
 def test_manifest_is_valid_and_its_names_exist():
     manifest = PluginManifest.from_distribution("napari-defectstrain")
     manifest.validate_imports()
     widgets = [widget.display_name for widget in manifest.contributions.widgets]
     assert widgets == ["Detect defects", "Average classes", "Strain maps", "Train a network"]
     assert len(manifest.contributions.sample_data) == 4
+
+
+def test_napari_offers_every_kind_of_file_that_can_be_read():
+    manifest = PluginManifest.from_distribution("napari-defectstrain")
+    (reader,) = manifest.contributions.readers
+    assert sorted(reader.filename_patterns) == sorted(f"*{suffix}" for suffix in SUFFIXES)
+
+
+def test_every_widget_is_in_a_menu():
+    contributions = PluginManifest.from_distribution("napari-defectstrain").contributions
+    offered = {item.command for items in contributions.menus.values() for item in items}
+    assert offered == {widget.command for widget in contributions.widgets}
 
 
 def test_manifest_at_the_top_is_the_same_file():

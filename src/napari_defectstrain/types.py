@@ -318,7 +318,7 @@ class ColumnFits:
     weight : array, `(M,)`
         Integrated intensity of the column in units of the mean metal column.
     flag : array of int, `(M,)`
-        Bits, see `columns.FLAGS`; 0 is good.
+        Bits, see `columns.types.FLAGS`; 0 is good.
     """
 
     class_name: str

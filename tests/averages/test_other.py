@@ -15,8 +15,12 @@ from napari_defectstrain.crystal.lattice import (
     metal_sublattice,
 )
 from napari_defectstrain.detect.finding.locate import assign_classes, settle_sublattices
+from napari_defectstrain.evaluation.truth_tables import class_aliases
 from napari_defectstrain.materials import DEFECT_ROLES, MATERIALS, ROLES, WSE2
-from napari_defectstrain.styles import CLASS_STYLE
+from napari_defectstrain.simulate.dataset import WSE2_WEIGHTS
+from napari_defectstrain.simulate.lookalikes import LOOKALIKES, layer_weights
+from napari_defectstrain.simulate.scattering import nominal_weights
+from napari_defectstrain.styles import CLASS_STYLE, DISPLACEMENT_SCALE
 from napari_defectstrain.types import METAL, OTHER, CalibratedImage, ImageLattice, Sites
 
 A_PM = 330.0
@@ -56,6 +60,12 @@ def test_every_role_has_a_name_and_a_look_of_its_own():
         assert len(set(material.class_names)) == len(ROLES)
         assert material.defect_names == material.class_names[2:6]
     assert set(CLASS_STYLE) == set(ROLES)
+    assert set(DISPLACEMENT_SCALE) == set(DEFECT_ROLES)
+    for material in MATERIALS.values():
+        assert set(class_aliases(material).values()) == set(ROLES)
+        assert len(nominal_weights(material)) == len(WSE2_WEIGHTS) == OTHER
+        rows = layer_weights(material.name, nominal_weights(material))
+        assert len(rows) == OTHER + len(LOOKALIKES)
     assert len({style.colour for style in CLASS_STYLE.values()}) == len(ROLES)
     assert len({style.symbol for style in CLASS_STYLE.values()}) == len(ROLES)
 

@@ -255,10 +255,10 @@ def test_what_cannot_be_compared_is_refused_in_one_line(folders, tmp_path, capsy
     assert "isn't empty" in refused(capsys, pred, truth, "--out", truth)
     assert "give --images DIR" in refused(capsys, pred, truth, "--oracle")
     (truth / "im_0.truth.csv").write_text("y_px,x_px,class\n1,1,blob\n")
-    assert "--class NAME=ROLE" in refused(capsys, pred, truth)
+    assert "--class NAME=ROLE" in refused(capsys, pred, truth, "--strict")
     (pred / "im_0.sites.csv").write_text("")
     (truth / "im_0.truth.csv").write_text("y_px,x_px,class\n1,1,SV\n")
-    assert "im_0.sites.csv: the file is empty" in refused(capsys, pred, truth)
+    assert "im_0.sites.csv: the file is empty" in refused(capsys, pred, truth, "--strict")
     (pred / "run.json").write_text("{")
     assert "not JSON" in refused(capsys, pred, truth)
 

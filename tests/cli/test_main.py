@@ -39,7 +39,7 @@ def work(tmp_path_factory) -> Path:
     for stem, seed, angle in (("alloy", 1, 8.0), ("alloy_2", 2, 51.0)):
         made = simulated(seed=seed, rotation_deg=angle)
         (folder / stem).mkdir()
-        write_simulated(made, folder / stem)
+        write_simulated(made, (folder / stem).joinpath)
         table = sites_table(true_sites(made), 20.74)
         write_table(folder / "tables" / f"{stem}.sites.csv", table)
     write_json(folder / "quick.json", QUICK)
@@ -445,6 +445,16 @@ def test_version(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])
     assert capsys.readouterr().out == f"defectstrain {__version__}\n"
+
+
+def test_version_imports_nothing_heavy():
+    code = (
+        "import sys; from napari_defectstrain.cli.main import main\n"
+        "try: main(['--version'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(any(m in sys.modules for m in ('scipy', 'pandas', 'torch')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.slow

@@ -376,7 +376,7 @@ def test_regions_come_back_from_their_files(tmp_path):
     hole = disc(200, 220, 80)
     image, sites = made((7.0, outside(hole)), seed=5)
     regions = find_regions(image, sites, A_PX)
-    files = write_regions(regions, tmp_path, "a", PIXEL_PM)
+    files = write_regions(regions, tmp_path.joinpath, "a", PIXEL_PM)
     assert [file.name for file in files] == ["a.regions.tif", "a.regions.csv"]
     back = read_regions(files[0], sites)
     np.testing.assert_array_equal(back.labels, regions.labels)
@@ -428,7 +428,7 @@ def test_the_command_line_takes_edited_regions(tmp_path, capsys):
     write_table(tmp_path / "a.sites.csv", sites_table(sites, PIXEL_PM))
     labels = np.ones(SHAPE, dtype=np.uint8)
     labels[:128] = CONTAMINATED
-    write_regions(label_regions(labels, sites), tmp_path, "a", PIXEL_PM)
+    write_regions(label_regions(labels, sites), tmp_path.joinpath, "a", PIXEL_PM)
     given = [str(tmp_path / "a.tif"), "--sites", str(tmp_path), "--regions", str(tmp_path)]
     assert main(["detect", *given, "--out", str(tmp_path / "out")]) == 0
     back = tifffile.imread(tmp_path / "out" / "a.regions.tif")

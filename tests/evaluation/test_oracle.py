@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_defectstrain.evaluation.folders import truth_sites
 from napari_defectstrain.evaluation.local_noise import inner_product, learn_noise
-from napari_defectstrain.evaluation.oracle import OracleResult, best_cuts, oracle
+from napari_defectstrain.evaluation.oracle import OracleResult, ask_oracle, best_cuts
 from napari_defectstrain.evaluation.score import confusion_matrix, f1_by_role
 from napari_defectstrain.materials import ROLES, WSE2
 from napari_defectstrain.simulate.acquisition import ScanConfig
@@ -40,7 +40,7 @@ def judged(scan: ScanConfig, seed: int = 1) -> OracleResult:
     made = image(scan, seed)
     data, sites = made.image.data.copy(), truth(made)
     before = data.copy(), sites.position_px.copy(), sites.class_index.copy()
-    found = oracle(data, sites, scan.pixel_size_pm)
+    found = ask_oracle(data, sites, scan.pixel_size_pm)
     # inputs stay as they are
     for now, then in zip((data, sites.position_px, sites.class_index), before, strict=True):
         np.testing.assert_array_equal(now, then)
@@ -117,7 +117,7 @@ def test_a_column_does_not_vote_on_itself():
     index[index == ROLES.index("V2")] = X2  # keep the rest plain
     index[lone] = ROLES.index("V2")
     given = replace(sites, class_index=index, probabilities=np.eye(len(ROLES))[index])
-    found = oracle(made.image.data, given, made.config.scan.pixel_size_pm)
+    found = ask_oracle(made.image.data, given, made.config.scan.pixel_size_pm)
     assert found.sites.class_index[lone] == X2
 
 
@@ -147,7 +147,7 @@ def test_look_alikes_on_chalcogen_sites_are_judged_others_are_given():
     )
     kind = np.full(len(given), "", dtype="<U10")
     kind[inner], kind[-1] = "two Te", "adatom"
-    found = oracle(made.image.data, given, made.config.scan.pixel_size_pm, kind)
+    found = ask_oracle(made.image.data, given, made.config.scan.pixel_size_pm, kind)
     assert found.judged[inner].all() and not found.judged[-1]
     # in a clean image a kind of its own weight is told from all classes
     assert (found.sites.class_index[inner] == ROLES.index("other")).all()
@@ -157,9 +157,9 @@ def test_truth_of_some_columns_is_not_enough():
     made = image(CLEAN)
     some = truth_sites(made.position_px[:40], np.full(40, ROLES.index("V1")), WSE2)
     with pytest.raises(DefectStrainError, match="expected the truth to list all columns"):
-        oracle(made.image.data, some, 20.74)
+        ask_oracle(made.image.data, some, 20.74)
     with pytest.raises(DefectStrainError, match=r"2\.5 nm a side"):
-        oracle(made.image.data[:60, :60], truth(made), 20.74)
+        ask_oracle(made.image.data[:60, :60], truth(made), 20.74)
 
 
 def test_white_noise_has_power_one_everywhere():

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from microscope_files import write_dm, write_emd, write_mrc, write_ser, write_velox
+from microscope_files import WRITERS, write_dm, write_emd, write_mrc, write_ser, write_velox
 from PIL import Image
 
 from napari_defectstrain.io.files import (
@@ -298,21 +298,19 @@ def test_unknown_suffix(tmp_path, name):
         read_images(tmp_path / name)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_kind_of_file_opens(tmp_path, frame, suffix):
+    path = tmp_path / f"a{suffix}"
+    WRITERS[suffix](path, frame)
+    (image,) = read_images(path)
+    assert np.array_equal(image.data, frame)
+
+
 @pytest.mark.parametrize("kept", [0.0005, 0.01, 0.1, 0.3, 0.5, 0.8, 0.95])
-@pytest.mark.parametrize("suffix", [".dm3", ".dm4", ".emd", ".ser", ".mrc", ".tif", ".png", ".npy"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_cut_off_file(tmp_path, frame, suffix, kept):
     path = tmp_path / f"a{suffix}"
-    write = {
-        ".dm3": lambda: write_dm(path, frame),
-        ".dm4": lambda: write_dm(path, frame),
-        ".emd": lambda: write_velox(path, {"HAADF": frame}, 2e-11),
-        ".ser": lambda: write_ser(path, frame[None], 2e-11),
-        ".mrc": lambda: write_mrc(path, frame, 0.2),
-        ".tif": lambda: tifffile.imwrite(path, frame),
-        ".png": lambda: Image.fromarray(frame).save(path),
-        ".npy": lambda: np.save(path, frame),
-    }
-    write[suffix]()
+    WRITERS[suffix](path, frame)
     raw = path.read_bytes()
     path.write_bytes(raw[: max(1, int(kept * len(raw)))])
     with pytest.raises(DefectStrainError, match="damaged or cut-off"):

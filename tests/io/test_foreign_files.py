@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
-from microscope_files import write_dm, write_emd, write_mrc, write_ser, write_velox
+from microscope_files import WRITERS, write_emd, write_mrc, write_velox
 
 from napari_defectstrain.io.files import read_datasets, read_file, read_images
 from napari_defectstrain.types import DefectStrainError
@@ -188,21 +188,13 @@ def test_half_precision(tmp_path, frame):
 @pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
 def test_names_that_are_no_text(tmp_path, frame):
     stem = "caf\udce9"  # the byte E9 alone: Latin-1, no UTF-8
-    writers = {
-        "dm3": lambda p: write_dm(p, frame),
-        "ser": lambda p: write_ser(p, frame[None], 2e-11),
-        "mrc": lambda p: write_mrc(p, frame, 0.2),
-        "emd": lambda p: write_velox(p, {"HAADF": frame}, 2e-11),
-        "npy": lambda p: np.save(p, frame),
-        "tif": lambda p: tifffile.imwrite(p, frame),
-    }
-    for suffix, write in writers.items():
-        path = tmp_path / f"{stem}.{suffix}"
-        write(path)
+    for suffix, write in WRITERS.items():
+        path = tmp_path / f"{stem}{suffix}"
+        write(path, frame)
         found = read_file(path)
         assert np.array_equal(found.data, frame)
         assert found.name == "café"
-        assert found.metadata["source"] == f"café.{suffix}"
+        assert found.metadata["source"] == f"café{suffix}"
 
 
 # ------------------------------------------------------------------ refused in words

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 from napari._qt._qplugins._qnpe2 import _toggle_or_get_widget
-from npe2 import PluginManager
+from npe2 import PluginManager, PluginManifest
 from qtpy.compat import isalive
 from qtpy.QtCore import QCoreApplication, QEvent, QSize
 from qtpy.QtGui import QResizeEvent
@@ -19,7 +19,9 @@ from napari_defectstrain.widgets.layers.averages import runs
 from napari_defectstrain.widgets.strain import widget as strain_module
 
 PLUGIN = "napari-defectstrain"
-WIDGETS = ("Detect defects", "Average classes", "Strain maps", "Train a network")
+WIDGETS = [
+    widget.display_name for widget in PluginManifest.from_distribution(PLUGIN).contributions.widgets
+]
 
 
 @pytest.fixture

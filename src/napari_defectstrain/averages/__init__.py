@@ -1,9 +1,9 @@
 """From sites to class averages: isolated defects, windows, registration, means with errors.
 
 `candidates` chooses defects, `patches` and `windows` cut them out, `align` registers, `outliers`
-decides which are left out and why, `average` means them; `purity` says what a stack is expected
-to hold, `choice` and `counts` serve hand-picking, `symmetry` averages over C3v. Imports
-`crystal`, `io` and the words.
+decides which windows are left out and why, `average` means them; `probe_width` groups images,
+`purity` says what a stack is expected to hold, `choice` and `counts` serve hand-picking,
+`symmetry` averages over C3v. Imports `crystal` and the words.
 """
 
 import lazy_loader

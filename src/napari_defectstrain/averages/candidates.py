@@ -87,7 +87,7 @@ def find_candidates(
     frame : WindowFrame
         Size of the windows.
     shells : int
-        Shells of perfect columns asked for, see `lattice.isolated`; all in the domain.
+        Shells of perfect columns asked for, see `honeycomb.isolated`; all in the domain.
     margin_px : float
         Least distance of a window from the border [px].
     counted : sequence of array of bool, `(N,)`, optional

@@ -30,7 +30,7 @@ def expected_purity(probability: FloatArray, overconfidence: float = 1.0) -> flo
     probability : array, `(N,)`
         Probability of the class given to each window.
     overconfidence : float
-        At least 1; by the network's calibration windows (`detect.calibrate`).
+        At least 1; by the network's calibration windows (`detect.training.calibrate`).
 
     Returns
     -------

@@ -1,4 +1,7 @@
-"""The command line, one module a command: thin layers over `pipeline` and `output`."""
+"""The command line, one module a command: thin layers over `pipeline` and `output`.
+
+`main` holds the parser and the commands of the chain; `columns`, `evaluate` and `train` theirs.
+"""
 
 import lazy_loader
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ..columns.images.types import NOISES, ImageColumnConfig, ImageColumns
 from ..columns.types import MODELS
-from ..io.files import read_settings, read_sites, write_json, write_table
+from ..failures import Failures
+from ..io.files import read_settings, write_table
+from ..io.out_folder import check_inputs, check_out_dir, settings_of, writing_into
 from ..materials import MATERIALS, get_material
 from ..types import CalibratedImage, DefectStrainError, Progress, Sites
 from ..units import PM_PER_NM
+from .main import read_tables, say, say_done, say_warnings
 
 if TYPE_CHECKING:
     from ..pipeline.runs import RunResult
 
+COLUMNS_FILE = "columns.json"
+_SPACINGS = "single_image_spacings.csv"
+_SUFFIX = ".columns.csv"
 PX_DECIMALS = 6
 PM_DECIMALS = 4
 DETECTED = 0.5  # of the bar, where the columns are detected
@@ -33,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("images", nargs="+", type=Path, metavar="IMAGE", help="images, as for run")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the tables")
     add("--force", action="store_true", help="write into DIR even if it isn't empty")
+    add("--strict", action="store_true", help="do nothing if any image can't be used")
     add("--sites", type=Path, metavar="DIR", help="take <stem>.sites.csv from DIR, don't detect")
     add("--model", choices=MODELS, help="model of the columns (profile)")
     add("--noise", choices=NOISES, help="noise of the images (auto)")
@@ -54,10 +60,9 @@ def material_help(or_else: str) -> str:
     )
 
 
-def fit_columns(options: argparse.Namespace, progress: Progress) -> None:
+def fit_columns(options: argparse.Namespace, progress: Progress) -> int:
     """Fit every column of each image; write and print the tables."""
     from ..columns.images.measure import fit_image_columns
-    from ..output.results import check_out_dir
     from ..pipeline.chain import check_weights
     from ..pipeline.loading import load_images
     from ..pipeline.runs import RunConfig
@@ -69,42 +74,56 @@ def fit_columns(options: argparse.Namespace, progress: Progress) -> None:
         raise DefectStrainError(f"--shells: got {options.shells}, expected 0 to 3")
     if options.sites is None:
         check_weights(RunConfig(material=options.material, pixel_size_pm=options.pixel_size_pm))
-    check_out_dir(options.out, options.force)
-    images, notes = load_images(options.images, options.frames)
-    found = _columns(options, images, subprogress(progress, 0.0, DETECTED))
-    for note in (*notes, *found.warnings):
-        tqdm.write(f"defectstrain: warning: {note}", file=sys.stderr)
-    fits = []
+    check_out_dir(options.out, options.force, COLUMNS_FILE)
+    _check_inputs(options, [path.stem for path in options.images])
+    failures = Failures(options.strict)
+    images, notes = load_images(options.images, options.frames, failures=failures)
+    _check_inputs(options, [image.name for image in images])
+    found = _columns(options, images, failures, subprogress(progress, 0.0, DETECTED))
+    say_warnings([*notes, *found.warnings])
+    fits: dict[int, ImageColumns] = {}
     for i, (image, sites) in enumerate(zip(found.images, found.sites, strict=True)):
-        low, high = (DETECTED + (1.0 - DETECTED) * k / len(images) for k in (i, i + 1))
+        low, high = (DETECTED + (1.0 - DETECTED) * k / len(found.images) for k in (i, i + 1))
         part = subprogress(progress, low, high, f"{image.name}: ")
-        fits.append(fit_image_columns(image, sites.position_px, config, progress=part))
+        with failures.left_out(image.name):
+            fits[i] = fit_image_columns(image, sites.position_px, config, progress=part)
+    failures.check_any_left(fits)
+    images, columns = [found.images[i] for i in fits], [found.sites[i] for i in fits]
     spacings = spacings_table(
         single_image_spacings(
-            found.images,
-            found.sites,
-            fits,
+            images,
+            columns,
+            list(fits.values()),
             get_material(options.material).lattice_pm,
-            found.regions or None,
+            [found.regions[i] for i in fits] if found.regions else None,
             options.scale,
             options.shells,
         )
     )
-    options.out.mkdir(parents=True, exist_ok=True)
-    for image, sites, fit in zip(found.images, found.sites, fits, strict=True):
-        write_table(options.out / f"{image.name}.columns.csv", columns_table(fit, sites))
-    write_table(options.out / "single_image_spacings.csv", spacings)
-    write_json(options.out / "columns.json", config.to_dict())
-    tqdm.write(summary(found.images, fits), file=sys.stdout)
-    tqdm.write(spacings.to_string(index=False, float_format="%.2f"), file=sys.stdout)
-    tqdm.write(f"results in {options.out}", file=sys.stdout)
+    with writing_into(options.out, options.command, COLUMNS_FILE) as folder:
+        for image, sites, fit in zip(images, columns, fits.values(), strict=True):
+            write_table(folder.place(f"{image.name}{_SUFFIX}"), columns_table(fit, sites))
+        write_table(folder.place(_SPACINGS), spacings)
+        folder.finish({**config.to_dict(), "failed": failures.found})
+    say_warnings(folder.notes)
+    say(summary(images, list(fits.values())))
+    say(spacings.to_string(index=False, float_format="%.2f"))
+    return say_done(options.out, failures.found)
+
+
+def _check_inputs(options: argparse.Namespace, stems: Sequence[str]) -> None:
+    planned = [COLUMNS_FILE, _SPACINGS, *(f"{stem}{_SUFFIX}" for stem in stems)]
+    inputs = [*options.images, options.config]
+    if options.sites is not None:
+        inputs += [options.sites / f"{stem}.sites.csv" for stem in stems]
+    check_inputs(options.out, planned, inputs)
 
 
 def columns_table(fit: ImageColumns, sites: Sites) -> pd.DataFrame:
     """One row a column of the sites: position, errors, class, weight, background, flag.
 
     y_px, x_px, y_nm, x_nm; sigma_y_pm, sigma_x_pm and cov_yx_pm2; the class; weight (integrated
-    intensity), background (a pixel's), flag (`column_types.FLAGS`). Lengths in nm and pm are empty
+    intensity), background (a pixel's), flag (`columns.types.FLAGS`). Lengths in nm and pm are empty
     without a pixel size.
     """
     pm = np.nan if fit.pixel_size_pm is None else fit.pixel_size_pm
@@ -142,14 +161,17 @@ def summary(images: Sequence[CalibratedImage], fits: Sequence[ImageColumns]) -> 
 
 
 def _config(options: argparse.Namespace) -> ImageColumnConfig:
-    values = {} if options.config is None else read_settings(options.config)
+    values = {} if options.config is None else settings_of(read_settings(options.config))
     config = ImageColumnConfig.from_dict(values, f"{options.config}: ")
     given = {name: getattr(options, name) for name in ("model", "noise")}
     return config.replace(**{name: value for name, value in given.items() if value is not None})
 
 
 def _columns(
-    options: argparse.Namespace, images: Sequence[CalibratedImage], progress: Progress
+    options: argparse.Namespace,
+    images: Sequence[CalibratedImage],
+    failures: Failures,
+    progress: Progress,
 ) -> RunResult:
     """Images with their pixel sizes, columns and regions: given, or detected."""
     from ..pipeline.chain import detect
@@ -157,15 +179,8 @@ def _columns(
 
     config = RunConfig(material=options.material, pixel_size_pm=options.pixel_size_pm)
     sites = None
+    notes: tuple[str, ...] = ()
     if options.sites is not None:
-        if not options.sites.is_dir():
-            raise DefectStrainError(f"--sites {options.sites}: got no folder, expected one")
-        names = get_material(options.material).class_names
-        paths = [options.sites / f"{image.name}.sites.csv" for image in images]
-        missing = [path.name for path in paths if not path.exists()]
-        if missing:
-            raise DefectStrainError(
-                f"--sites {options.sites}: lacks {', '.join(missing)}; every image needs its table"
-            )
-        sites = [read_sites(path, names) for path in paths]
-    return detect(images, config, sites, progress)
+        images, sites, notes = read_tables(options.sites, images, options.material, failures)
+    found = detect(images, config, sites, progress, None, failures)
+    return replace(found, warnings=notes + found.warnings)

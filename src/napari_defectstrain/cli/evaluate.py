@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from tqdm import tqdm
 
+from ..failures import Failures
+from ..io.out_folder import check_inputs, check_out_dir
 from ..materials import DEFECT_ROLES, MATERIALS
 from ..types import DefectStrainError, Progress
+from .main import say, say_done
 
 if TYPE_CHECKING:
     from ..evaluation.calibration_curve import Reliability
@@ -28,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("truth", type=Path, metavar="TRUTH_DIR", help="<stem>.truth.csv, .sites.csv or .csv")
     add("--out", type=Path, metavar="DIR", help="folder of tables and figures")
     add("--force", action="store_true", help="write into DIR even if it isn't empty")
+    add("--strict", action="store_true", help="do nothing if any image can't be compared")
     add("--figures", default="png", metavar="F,...", help="some of png, pdf, svg (png)")
     add("--images", type=Path, metavar="DIR", help="folder of the images (that of the truth)")
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm] of all images")
@@ -49,17 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--oracle", action="store_true", help="judge the images by the oracle too")
 
 
-def evaluate(options: argparse.Namespace, progress: Progress) -> None:
+def evaluate(options: argparse.Namespace, progress: Progress) -> int:
     """Compare detections with truth: print the tables, and write them where asked to."""
     from ..evaluation.folders import Options, evaluate_folders
     from ..evaluation.tables import reliabilities
-    from ..output.results import check_out_dir, figure_formats
+    from ..output.results import figure_formats
 
     formats = figure_formats(options.figures)
     if options.radius_pm <= 0 or (options.pixel_size_pm or 1) <= 0:
         raise DefectStrainError("--radius-pm, --pixel-size-pm: expected numbers above 0")
     if options.out is not None:
-        check_out_dir(options.out, options.force)
+        _check_out(options)
     made = evaluate_folders(
         options.predictions,
         options.truth,
@@ -73,17 +77,34 @@ def evaluate(options: argparse.Namespace, progress: Progress) -> None:
             with_oracle=options.oracle,
         ),
         progress,
+        Failures(options.strict),
     )
     for note in made.notes:
         tqdm.write(f"defectstrain: note: {note}", file=sys.stderr)
     found = reliabilities(made) if made.judged else {}
-    tqdm.write(report(made, found), file=sys.stdout)
+    say(report(made, found))
     if options.out is not None:
         from ..output.evaluation import write_evaluation
 
+        say("")
         sources = [options.predictions, options.truth]
         write_evaluation(made, found, options.out, sources, formats)
-        tqdm.write(f"\nresults in {options.out}", file=sys.stdout)
+    return say_done(options.out, made.failed)
+
+
+def _check_out(options: argparse.Namespace) -> None:
+    """See that the tables go into a folder of their own."""
+    from ..output.evaluation import EVALUATION_FILE, evaluation_files
+
+    check_out_dir(options.out, options.force, EVALUATION_FILE)
+    sources = [f for f in (options.predictions, options.truth, options.images) if f is not None]
+    for folder in sources:
+        if folder.is_dir() and options.out.is_dir() and folder.samefile(options.out):
+            raise DefectStrainError(
+                f"--out: got {options.out}, which is read; choose a folder for the tables alone"
+            )
+    inputs = [path for folder in sources if folder.is_dir() for path in folder.iterdir()]
+    check_inputs(options.out, evaluation_files(), inputs)
 
 
 def _class_map(texts: list[str]) -> dict[str, str]:

@@ -10,7 +10,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..interruptions import put_in_order
 from ..io.files import read_settings
+from ..io.writing import check_writable
+from ..materials import DEFECT_ROLES
 from ..types import DefectStrainError, Progress
 
 
@@ -32,7 +35,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true", help="start anew, even if FILE or its checkpoint are there")
 
 
-def run_train(options: argparse.Namespace, progress: Progress) -> None:
+def run_train(options: argparse.Namespace, progress: Progress) -> int:
     """Train, or go on from the checkpoint beside the weights file."""
     config_values = {} if options.config is None else _read_recipe(options.config)
     from ..detect.network.config import TrainConfig  # checks settings before torch is imported
@@ -49,17 +52,24 @@ def run_train(options: argparse.Namespace, progress: Progress) -> None:
         raise DefectStrainError(
             f"--out: {out} exists and has no checkpoint to go on from; give another name or --force"
         )
+    if out.is_dir():
+        raise DefectStrainError(f"--out: got the folder {out}, expected a file name")
+    check_writable(out.parent)  # before torch is imported
     out.parent.mkdir(parents=True, exist_ok=True)
     from ..detect.training.loop import train
 
-    record = train(config, out, resume=not options.force, progress=progress, on_epoch=_say_epoch)
+    with put_in_order():
+        record = train(
+            config, out, resume=not options.force, progress=progress, on_epoch=_say_epoch
+        )
     if record:
         tqdm.write(f"{out}: {record[-1]['step']:.0f} steps, log in {out.name}.csv", file=sys.stdout)
+    return 0
 
 
 def _say_epoch(entry: Any) -> None:
     f1 = []
-    for role in ("XY", "Y2", "V1", "V2"):
+    for role in DEFECT_ROLES:
         p, r = entry[f"precision_{role}"], entry[f"recall_{role}"]
         f1.append(f"{role} {2 * p * r / max(p + r, 1e-9):.3f}")
     minutes = entry["minutes"]

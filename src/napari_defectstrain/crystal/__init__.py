@@ -1,8 +1,10 @@
 """The crystal without its defects: lattice, domains, regions, structures.
 
-`calibration` (pixel size by the lattice), `lattice` and `honeycomb` (sites), `domains` and
-`regions` (grains, other phases, holes, dirt), `populations` (counts and concentrations),
-`structure_files` and `structures` (relaxed supercells). Imports the words and `io`.
+`calibration` (pixel size by the lattice; refuses a stated one that is far off), `lattice` and
+`honeycomb` (sites), `domains` and `regions` (grains, other phases, holes, dirt), found by
+`region_search` on `region_evidence` and kept by `region_files`, `overlaps` (images of one place),
+`populations` (counts and concentrations), `structure_files` and `structures` (relaxed
+supercells). Imports the words and `io`.
 """
 
 import lazy_loader

@@ -23,6 +23,8 @@ from .populations import SUBSTITUTION as SUBSTITUTION
 from .populations import VACANCIES as VACANCIES
 from .populations import population_table as population_table
 from .populations import usable_populations as usable_populations
+from .region_files import LABELS_SUFFIX as LABELS_SUFFIX
+from .region_files import TABLE_SUFFIX as TABLE_SUFFIX
 from .region_files import read_folder as read_folder
 from .region_files import read_regions as read_regions
 from .region_files import write_regions as write_regions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,13 @@ def regions_table(regions: Regions, pixel_size_pm: float | None) -> pd.DataFrame
 
 
 def write_regions(
-    regions: Regions, folder: Path, stem: str, pixel_size_pm: float | None
+    regions: Regions, place: Callable[[str], Path], stem: str, pixel_size_pm: float | None
 ) -> list[Path]:
-    """Write both files of an image into a folder; returns them."""
-    files = [folder / f"{stem}{LABELS_SUFFIX}", folder / f"{stem}{TABLE_SUFFIX}"]
+    """Write both files of an image where `place` says by their names; returns them."""
     names = {str(label): region_name(label) for label in np.unique(regions.labels).tolist()}
+    files = [place(f"{stem}{LABELS_SUFFIX}")]
     write_tiff(files[0], regions.labels, pixel_size_pm, {"labels": names})
+    files.append(place(f"{stem}{TABLE_SUFFIX}"))
     write_table(files[1], regions_table(regions, pixel_size_pm))
     return files
 

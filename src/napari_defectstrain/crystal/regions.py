@@ -262,7 +262,11 @@ def region_summary(name: str, regions: Regions) -> list[str]:
     ]
 
 
-def check_regions(regions: Sequence[Regions | None], shapes: Sequence[tuple[int, ...]]) -> None:
+def check_regions(
+    regions: Sequence[Regions | None],
+    shapes: Sequence[tuple[int, ...]],
+    names: Sequence[str] | None = None,
+) -> None:
     """See that label images fit their images.
 
     Raises
@@ -276,7 +280,8 @@ def check_regions(regions: Sequence[Regions | None], shapes: Sequence[tuple[int,
         )
     for i, (found, shape) in enumerate(zip(regions, shapes, strict=True)):
         if found is not None and found.labels.shape != shape:
+            name = f"image {i + 1}" if names is None else names[i]
             raise DefectStrainError(
-                f"regions of image {i + 1}: got a label image of {found.labels.shape} px, expected "
+                f"regions of {name}: got a label image of {found.labels.shape} px, expected "
                 f"that of the image, {shape}; is it of another image?"
             )

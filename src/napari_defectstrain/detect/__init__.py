@@ -1,6 +1,7 @@
 """From an image to its columns, by a network: `network`, `finding`, `training`.
 
-`finding` needs no training, `training` needs both. torch is imported within modules that nothing
+`finding` needs no training, `training` needs both and calibrates the probabilities;
+`detect.weights` and `detect.recipes` are files. torch is imported within modules that nothing
 imports at import time. Imports `simulate`, `crystal`, `io` and the words.
 """
 

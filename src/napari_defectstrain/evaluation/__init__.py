@@ -1,7 +1,9 @@
 """How good a detection is: scores against truth, calibration curves, and the oracle.
 
-`scores` (Table S2), `calibration_curve`, `confusion`, `conditions`, `folders` (many images),
-`oracle` (what could be known at best). Imports `io` and the words.
+`score` (hits and Table S2), `calibration_curve`, `confusion`, `conditions`, `truth_tables` (what is
+true, in any spelling), `folders` (many images), `tables`; `oracle` (what could be known at best)
+rests on `known_image` and `local_noise`. Imports `io` and the
+words.
 """
 
 import lazy_loader

@@ -9,6 +9,7 @@ from .folders import Options as Options
 from .folders import evaluate_folders as evaluate_folders
 from .folders import margin_text as margin_text
 from .folders import truth_sites as truth_sites
+from .oracle import ask_oracle as ask_oracle
 from .score import HIT_RADIUS_PM as HIT_RADIUS_PM
 from .score import Comparison as Comparison
 from .score import compare as compare

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from ..failures import Failure, Failures
 from ..io.files import SUFFIXES as IMAGE_SUFFIXES
 from ..io.files import read_images
 from ..io.tables import read_sites
+from ..io.unfinished import check_whole
 from ..materials import DEFECT_ROLES, ROLES, Material, get_material
 from ..types import CalibratedImage, DefectStrainError, FloatArray, Progress, Sites, no_progress
 from .conditions import conditions_of, settings_beside
-from .oracle import oracle
+from .oracle import ask_oracle
 from .score import HIT_RADIUS_PM, MARGIN_PM, UNKNOWN, Comparison, compare
 from .truth_tables import SUFFIXES, Truth, read_truth
 
@@ -44,6 +46,8 @@ class Evaluation:
         Hit radius [pm].
     notes : tuple of str
         What was assumed.
+    failed : tuple of Failure
+        Images that could not be compared, and why.
     oracle, least_squares : tuple of Comparison
         The same by the oracle and by thresholds on least squares; empty where not asked for.
     """
@@ -55,6 +59,7 @@ class Evaluation:
     complete: bool
     radius_pm: float
     notes: tuple[str, ...] = ()
+    failed: tuple[Failure, ...] = ()
     oracle: tuple[Comparison, ...] = ()
     least_squares: tuple[Comparison, ...] = ()
 
@@ -105,6 +110,7 @@ def evaluate_folders(
     truth_dir: Path,
     options: Options | None = None,
     progress: Progress = no_progress,
+    failures: Failures | None = None,
 ) -> Evaluation:
     """Compare ``<stem>.sites.csv`` with ``<stem>.truth.csv`` of another folder, for all stems.
 
@@ -116,54 +122,78 @@ def evaluate_folders(
         Tables of true columns (`truth_tables.read_truth`), with the images perhaps.
     options : Options, optional
     progress : Progress
+    failures : Failures, optional
+        Collects images that can't be compared, which are left out; else the first is raised.
 
     Raises
     ------
     DefectStrainError
-        If the folders have no stem in common, a table can't be read, or no pixel size is known.
+        If the folders have no stem in common, the detection was stopped before its end, a table
+        can't be read, or no pixel size is known.
     """
     options = options or Options()
+    failures = failures or Failures(strict=True)
     run = _read_run(pred_dir)
     material = _material(options, run)
     cases, notes = _cases(pred_dir, truth_dir, options.images, run)
-    comparisons, conditions, truths = [], [], []
-    judges: tuple[list[Comparison], list[Comparison]] = ([], [])
+    notes += check_whole(pred_dir, _RUN, [case.prediction.name for case in cases])
+    compared: list[_Compared] = []
     for i, case in enumerate(cases):
         progress(i / len(cases), case.stem)
-        image = _read_image(case.image) if case.image else None
-        pixel_pm = _pixel_size(case, image, options)
-        truth = read_truth(case.truth, material, pixel_pm, options.class_map)
-        if pixel_pm is None:
-            raise DefectStrainError(
-                f"{case.stem}: no pixel size in {pred_dir / _RUN} or an image; give --pixel-size-pm"
-            )
-        found = _read_prediction(case.prediction, material)
-        shape = _shape(case, image, found, truth, notes)
-        arguments = truth.position_px, truth.class_index, shape, pixel_pm, truth.kind
-        made = compare(found, *arguments, options.radius_pm, case.stem)
-        notes += [*truth.notes, *_displacement_note(made, pixel_pm)]
-        comparisons.append(made)
-        conditions.append(_conditions(case, image, pixel_pm))
-        truths.append(truth)
-        if options.with_oracle:
-            for judge, sites in zip(
-                judges, _judged_by_oracle(case, image, truth, pixel_pm, material), strict=True
-            ):
-                judge.append(
-                    compare(sites, *arguments, radius_pm=options.radius_pm, name=case.stem)
-                )
-    judged, complete = _listed(truths, options, material, notes)
+        with failures.left_out(case.stem):
+            compared.append(_compared(case, options, material))
+    failures.check_any_left(compared)
+    for each in compared:
+        notes += each.notes
+    judged, complete = _listed([each.truth for each in compared], options, material, notes)
     return Evaluation(
         material=material,
-        comparisons=tuple(comparisons),
-        conditions=tuple(conditions),
+        comparisons=tuple(each.comparison for each in compared),
+        conditions=tuple(each.conditions for each in compared),
         judged=judged,
         complete=complete,
         radius_pm=options.radius_pm,
         notes=tuple(dict.fromkeys(notes)),
-        oracle=tuple(judges[0]),
-        least_squares=tuple(judges[1]),
+        failed=tuple(failures.found),
+        oracle=tuple(each.judges[0] for each in compared if each.judges),
+        least_squares=tuple(each.judges[1] for each in compared if each.judges),
     )
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One image against its truth; by the oracle and by least squares too, where asked for."""
+
+    comparison: Comparison
+    conditions: Mapping[str, float]
+    truth: Truth
+    judges: tuple[Comparison, ...]
+    notes: tuple[str, ...]
+
+
+def _compared(case: _Case, options: Options, material: Material) -> _Compared:
+    notes: list[str] = []
+    image = _read_image(case.image) if case.image else None
+    pixel_pm = _pixel_size(case, image, options)
+    truth = read_truth(case.truth, material, pixel_pm, options.class_map)
+    if pixel_pm is None:
+        raise DefectStrainError(
+            f"{case.stem}: no pixel size in {case.prediction.parent / _RUN} or an image; give "
+            "--pixel-size-pm"
+        )
+    found = _read_prediction(case.prediction, material)
+    shape = _shape(case, image, found, truth, notes)
+    arguments = truth.position_px, truth.class_index, shape, pixel_pm, truth.kind
+    made = compare(found, *arguments, options.radius_pm, case.stem)
+    notes += [*truth.notes, *_displacement_note(made, pixel_pm)]
+    judges: tuple[Comparison, ...] = ()
+    if options.with_oracle:
+        judges = tuple(
+            compare(sites, *arguments, radius_pm=options.radius_pm, name=case.stem)
+            for sites in _judged_by_oracle(case, image, truth, pixel_pm, material)
+        )
+    conditions = _conditions(case, image, pixel_pm)
+    return _Compared(made, conditions, truth, judges, tuple(notes))
 
 
 def _read_run(pred_dir: Path) -> dict[str, Any]:
@@ -319,7 +349,7 @@ def _judged_by_oracle(
     if image is None:
         raise DefectStrainError(f"oracle: got no image of {case.stem}; give --images DIR")
     true = truth_sites(truth.position_px, truth.class_index, material)
-    result = oracle(image.data, true, pixel_pm, truth.kind)
+    result = ask_oracle(image.data, true, pixel_pm, truth.kind)
     return result.sites, result.least_squares
 
 

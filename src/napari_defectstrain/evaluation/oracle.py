@@ -69,7 +69,7 @@ class OracleResult:
     known: KnownImage
 
 
-def oracle(
+def ask_oracle(
     data: FloatArray, truth: Sites, pixel_size_pm: float, kind: StrArray | None = None
 ) -> OracleResult:
     """Classify the chalcogen columns of an image whose truth is known, as well as can be.

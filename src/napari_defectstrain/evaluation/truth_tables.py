@@ -40,7 +40,7 @@ class Truth:
     ----------
     position_px : array, `(N, 2)`
     class_index : array of int, `(N,)`
-        Index into `materials.ROLES`, or `evaluate.UNKNOWN`.
+        Index into `materials.ROLES`, or `score.UNKNOWN`.
     kind : array of str, `(N,)`
         What a look-alike is; empty for ordinary columns.
     notes : tuple of str

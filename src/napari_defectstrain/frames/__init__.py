@@ -1,8 +1,9 @@
 """A series of frames becomes one image: drift, bad frames, scan lines, the sum.
 
-`register` chains the steps; `shifts` and `spectra` find how frames lie, `bad` which to leave out,
-`scan_lines` jitter between lines, `sums` the common field, `drift` the table. Imports the words
-only.
+`register` chains the steps; `shifts` and `spectra` find the drift between frames, `bad` says which
+to leave out, `places` whether all show one place, `scan_lines` undoes jitter between lines, `sums`
+adds up, `drift` is the table. Imports `crystal` and
+the words.
 """
 
 import lazy_loader

@@ -107,8 +107,8 @@ def register_frames(
     """Rigid shifts of the frames of a series, without jumps by a lattice vector, and their sum.
 
     The frames are placed by the consensus of their pairwise correlations
-    (`frame_shifts.coarse_shifts`), then fitted by the mean of all others
-    (`frame_sums.fit_frame`), which also tells frames that don't fit (`bad_frames`). Where there are
+    (`shifts.coarse_shifts`), then fitted by the mean of all others
+    (`sums.fit_frame`), which also tells frames that don't fit (`bad`). Where there are
     enough frames, the jitter of the scan lines is measured and undone in the same interpolation
     (`scan_lines`).
 

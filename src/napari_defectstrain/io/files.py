@@ -1,20 +1,16 @@
 """Calibrated images in; images, tables and JSON out.
 
 Reading: `read_images` for calculations (pixels checked, one image a frame), `read_file` and
-`read_datasets` for looking at what a file holds. Writing: every file is written under a temporary
-name in its own folder and moved into place, so that no reader ever meets half a file and a full
-disk or an interruption leaves what was there before.
+`read_datasets` for looking at what a file holds. Writing: every file appears whole or not at all
+(`writing.atomic_path`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import math
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +26,7 @@ from .file_names import printable
 from .formats import SUFFIXES, decode
 from .rasters import MAX_SIDE_PX, MIN_SIDE_PX, Dataset, check_array, validate_image
 from .tables import read_sites, sites_table
+from .writing import atomic_path
 
 __all__ = [
     "MAX_SIDE_PX",
@@ -233,66 +230,6 @@ def _calibration(dataset: Dataset, path: Path) -> tuple[float | None, dict[str, 
 
 
 # ------------------------------------------------------------------ writing
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path in the same folder; moved to `path` if the block succeeds, else removed.
-
-    Raises
-    ------
-    DefectStrainError
-        If the file can't be written: no such folder, no permission, disk full.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with atomic_path(Path(folder) / "a.txt") as temporary:
-    ...         _ = temporary.write_text("all or nothing")
-    ...     print((Path(folder) / "a.txt").read_text())
-    all or nothing
-    """
-    path = Path(path)
-    # The suffix stays last: writers of pictures choose their format by it.
-    temporary = path.with_name(f".{secrets.token_hex(4)}.part.{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise DefectStrainError(
-            f"{path}: can't be written: {error.strerror or error}; {_write_advice(error)}"
-        ) from error
-    except ValueError as error:
-        # Python refuses such a name before the system does
-        if "null" not in str(error) and not isinstance(error, UnicodeEncodeError):
-            raise
-        raise DefectStrainError(f"{path}: can't be written: {error}; {BAD_NAME}") from error
-    finally:
-        # Also on Ctrl-C. After the move, or in a folder that isn't there, nothing is left over.
-        with suppress(OSError, ValueError):
-            temporary.unlink()
-
-
-BAD_NAME = "choose another name"
-
-
-def _write_advice(error: OSError) -> str:
-    """What to do about an error of writing."""
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return "free some space or choose another folder"
-    if error.errno == errno.EFBIG:
-        return "choose another disk: this one takes no files as large"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        # Windows says so of a file that is open elsewhere, too
-        return "choose another folder, or close the file where it is open"
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return "make its folder first, or choose another"
-    if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
-        return BAD_NAME
-    if error.errno == errno.EISDIR:
-        return "a folder has this name: choose another"
-    return "choose another folder"
 
 
 def write_tiff(

@@ -12,7 +12,7 @@ import logging
 import re
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -26,16 +26,15 @@ from .mrc import decode_mrc
 from .rasters import DamagedFile, Dataset, check_array, check_size, drop_leading_ones, grey_values
 from .velox import is_velox, read_velox
 
-ROSETTASCIIO = {
-    ".dm3": "rsciio.digitalmicrograph",
-    ".dm4": "rsciio.digitalmicrograph",
-    ".emd": "rsciio.emd",
-    ".ser": "rsciio.tia",
+ROSETTASCIIO: dict[str, tuple[str, Callable[[Path], None]]] = {
+    ".dm3": ("rsciio.digitalmicrograph", check_dm),
+    ".dm4": ("rsciio.digitalmicrograph", check_dm),
+    ".emd": ("rsciio.emd", check_hdf5),
+    ".ser": ("rsciio.tia", check_ser),
 }
-SUFFIXES = (*ROSETTASCIIO, ".mrc", ".tif", ".tiff", ".png", ".npy")
+"""Reader of each suffix, and what looks at the file before: readers believe what it declares."""
 
-CHECKS = {".dm3": check_dm, ".dm4": check_dm, ".emd": check_hdf5, ".ser": check_ser}
-"""RosettaSciIO follows the sizes that a file declares: they are checked first."""
+SUFFIXES = (*ROSETTASCIIO, ".mrc", ".tif", ".tiff", ".png", ".npy")
 
 CHATTY = ("tifffile", "rsciio", "PIL", "ase")
 """Libraries that log what they stumble over; the user gets one line of ours instead."""
@@ -97,7 +96,8 @@ def decode(path: Path) -> list[Dataset]:
 
 def _decode(path: Path, suffix: str) -> list[Dataset]:
     if suffix in ROSETTASCIIO:
-        CHECKS[suffix](path)
+        _, check = ROSETTASCIIO[suffix]
+        check(path)
         if suffix == ".emd" and is_velox(path):
             return _decode_velox(path)
         return _decode_microscope(path, suffix)
@@ -150,7 +150,7 @@ def _check_file(path: Path, suffix: str) -> None:
 
 
 def _decode_microscope(path: Path, suffix: str) -> list[Dataset]:
-    reader = importlib.import_module(ROSETTASCIIO[suffix]).file_reader
+    reader = importlib.import_module(ROSETTASCIIO[suffix][0]).file_reader
     companion = _emi_metadata(path) if suffix == ".ser" else {}
     datasets: list[Dataset] = []
     reasons: list[str] = []

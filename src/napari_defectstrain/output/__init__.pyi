@@ -1,3 +1,5 @@
+from .evaluation import EVALUATION_FILE as EVALUATION_FILE
+from .evaluation import evaluation_files as evaluation_files
 from .evaluation import write_evaluation as write_evaluation
 from .figures.detection import curves_figure as curves_figure
 from .figures.files import figure_settings as figure_settings
@@ -17,5 +19,6 @@ from .results import RUN_FILE as RUN_FILE
 from .results import check_out_dir as check_out_dir
 from .results import displacement_table as displacement_table
 from .results import figure_formats as figure_formats
+from .results import planned_files as planned_files
 from .results import spacings_table as spacings_table
 from .results import write_results as write_results

@@ -15,10 +15,27 @@ from .. import __version__
 from ..evaluation import tables as tables
 from ..evaluation.calibration_curve import Reliability
 from ..evaluation.folders import Evaluation
-from ..io.files import write_json, write_table
+from ..io.files import write_table
+from ..io.out_folder import writing_into
+from ..io.unfinished import mark_path
+from .results import FIGURE_FORMATS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+EVALUATION_FILE = "evaluation.json"
+_TABLES = (
+    *("columns", "positions", "scores", "confusion"),
+    *("images", "calibration", "purity", "curves"),
+)
+
+
+def evaluation_files() -> list[str]:
+    """Every file that an evaluation may write, relative to its folder."""
+    names = [EVALUATION_FILE, mark_path(Path(), EVALUATION_FILE).name]
+    names += [f"{name}.csv" for name in _TABLES]
+    drawn = ("confusion", "reliability", "curves")
+    return names + [f"figures/{name}.{kind}" for name in drawn for kind in FIGURE_FORMATS]
 
 
 def write_evaluation(
@@ -43,18 +60,13 @@ def write_evaluation(
     """
     from .figures.files import write_figure
 
-    (out_dir / "figures").mkdir(parents=True, exist_ok=True)
-    files = []
-    written = evaluation_frames(made, found)
-    for name, table in written.items():
-        files.append(out_dir / f"{name}.csv")
-        write_table(files[-1], table)
-    for name, figure in _figures(made, found, written).items():
-        files += write_figure(figure, out_dir / "figures", name, formats)
-    path = out_dir / "evaluation.json"
-    write_json(
-        path,
-        {
+    with writing_into(out_dir, "evaluate", EVALUATION_FILE) as folder:
+        written = evaluation_frames(made, found)
+        for name, table in written.items():
+            write_table(folder.place(f"{name}.csv"), table)
+        for name, figure in _figures(made, found, written).items():
+            write_figure(figure, folder.place, f"figures/{name}", formats)
+        content = {
             "software": "napari-defectstrain",
             "version": __version__,
             "predictions": str(sources[0]),
@@ -64,11 +76,10 @@ def write_evaluation(
             "complete_truth": made.complete,
             "judged": list(made.judged),
             "notes": list(made.notes),
+            "failed": list(made.failed),
             **{name: _records(table) for name, table in written.items()},
-            "files": [file.relative_to(out_dir).as_posix() for file in files],
-        },
-    )
-    return [*files, path]
+        }
+        return [*folder.files, folder.finish(content)]
 
 
 def evaluation_frames(

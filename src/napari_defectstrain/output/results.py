@@ -6,18 +6,19 @@ The files and their columns are listed in ``docs/command-line.md``.
 from __future__ import annotations
 
 import importlib.metadata
-import json
-import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import __version__
-from ..crystal.region_files import write_regions
-from ..io.files import sites_table, write_json, write_table, write_tiff
+from ..crystal.region_files import LABELS_SUFFIX, TABLE_SUFFIX, write_regions
+from ..io.files import sites_table, write_table, write_tiff
+from ..io.out_folder import OutFolder, check_out_dir, writing_into
+from ..io.unfinished import mark_path
+from ..materials import Material
 from ..pipeline.chain import RunResult
 from ..types import STRAIN_COMPONENTS, ClassAverage, DefectStrainError, StrainField
 from .tables import (
@@ -40,6 +41,7 @@ __all__ = [
     "check_out_dir",
     "displacement_table",
     "figure_formats",
+    "planned_files",
     "provenance",
     "spacings_table",
     "summary",
@@ -52,6 +54,11 @@ __all__ = [
 RUN_FILE = "run.json"
 FIGURES = "figures"
 FIGURE_FORMATS = ("png", "pdf", "svg")
+_TABLES = (
+    *("populations.csv", "spacings.csv", "columns.csv", "displacement.csv"),
+    *("budget.csv", "precision.csv", "lattices.csv"),
+)
+_FIGURES = (*("averages", "spacings", "precision_by_class", "precision", "budget", "displacement"),)
 FRAME = (
     "lattice frame: x to the right along a zigzag row, y up (row 0 is the largest y), origin at "
     "the ideal chalcogen column, nearest metal columns at 90, 210 and 330 degrees"
@@ -59,28 +66,18 @@ FRAME = (
 _PACKAGES = ("numpy", "scipy", "pandas", "scikit-image", "matplotlib", "torch", "tifffile")
 
 
-def check_out_dir(out_dir: Path, force: bool = False) -> None:
-    """See that results can go into a folder, before any work is done for them.
-
-    Raises
-    ------
-    DefectStrainError
-        If it is no folder, can't be written, or holds anything and `force` isn't given.
-    """
-    if not out_dir.is_dir():
-        if out_dir.exists():
-            raise DefectStrainError(f"{out_dir}: got a file, expected a folder for the results")
-        parent = next(p for p in out_dir.absolute().parents if p.exists())
-        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise DefectStrainError(f"{out_dir}: can't be created: {parent} can't be written")
-        return
-    if not os.access(out_dir, os.R_OK | os.W_OK | os.X_OK):
-        raise DefectStrainError(f"{out_dir}: the folder can't be written; choose another")
-    if not force and any(out_dir.iterdir()):
-        raise DefectStrainError(
-            f"{out_dir}: the folder isn't empty; choose another, or overwrite the results in it "
-            "with --force"
-        )
+def planned_files(stems: Iterable[str], material: Material) -> list[str]:
+    """Every file that a run on images of these names may write, relative to its folder."""
+    names = [RUN_FILE, mark_path(Path(), RUN_FILE).name, *_TABLES]
+    drawn = list(_FIGURES)
+    for stem in stems:
+        names += [f"{stem}.sites.csv", f"{stem}{LABELS_SUFFIX}", f"{stem}{TABLE_SUFFIX}"]
+        names.append(f"{stem}.drift.csv")
+        drawn += [f"detections_{stem}", f"drift_{stem}"]
+    for name in material.class_names:
+        names += [f"average_{name}.tif", f"strain_{name}.tif", f"strain_{name}.sigma.tif"]
+        drawn.append(f"strain_{name}")
+    return names + [f"{FIGURES}/{name}.{kind}" for name in drawn for kind in FIGURE_FORMATS]
 
 
 def figure_formats(text: str) -> tuple[str, ...]:
@@ -115,7 +112,7 @@ def write_results(
     force: bool = False,
     formats: Sequence[str] = FIGURE_FORMATS[:1],
 ) -> list[Path]:
-    """Write everything of a run: tables, images, figures, and `run.json` as the last.
+    """Write everything of a run: tables, images, figures, and ``run.json`` as the last.
 
     Parameters
     ----------
@@ -123,8 +120,9 @@ def write_results(
     out_dir : path
         Created where it doesn't exist.
     force : bool
-        Write into a folder that holds something: files of the same names are overwritten, no
-        file is removed.
+        Write into a folder that holds something: files of the same names are overwritten, those
+        of an earlier run that this one doesn't write are removed; what isn't as a run wrote it is
+        kept (`out_folder`).
     formats : sequence of str
         Of the figures, some of `FIGURE_FORMATS`.
 
@@ -136,20 +134,20 @@ def write_results(
     Raises
     ------
     DefectStrainError
-        If the folder isn't empty and `force` isn't given.
-    OSError
-        If a file can't be written, for instance because the disk is full.
+        If the folder isn't empty and `force` isn't given, or a file can't be written, for
+        instance because the disk is full.
     """
     out_dir = Path(out_dir)
     check_out_dir(out_dir, force)
-    files = write_detections(result, out_dir, formats)
-    files += write_measurements(result, out_dir, formats)
-    return write_run(result, out_dir, files)
+    with writing_into(out_dir, "run", RUN_FILE) as folder:
+        write_detections(result, folder, formats)
+        write_measurements(result, folder, formats)
+        return [*folder.files, write_run(result, folder)]
 
 
 def write_detections(
-    result: RunResult, out_dir: Path, formats: Sequence[str] = FIGURE_FORMATS[:1]
-) -> list[Path]:
+    result: RunResult, folder: OutFolder, formats: Sequence[str] = FIGURE_FORMATS[:1]
+) -> None:
     """Write columns, regions, populations and the figures of the detected columns.
 
     ``<stem>.sites.csv``, ``<stem>.regions.tif`` and ``.csv``, ``populations.csv``, and of summed
@@ -159,36 +157,28 @@ def write_detections(
     from .figures import precision as figures_precision
     from .figures.files import write_figure
 
-    folder = _made(out_dir / FIGURES)
-    files = []
     for image, sites in zip(result.images, result.sites, strict=True):
-        files.append(out_dir / f"{image.name}.sites.csv")
-        write_table(files[-1], sites_table(sites, image.pixel_size_pm))
+        table = sites_table(sites, image.pixel_size_pm)
+        write_table(folder.place(f"{image.name}.sites.csv"), table)
         figure = figures.detections_figure(image, sites, result.material)
-        files += write_figure(figure, folder, f"detections_{image.name}", formats)
+        write_figure(figure, folder.place, f"{FIGURES}/detections_{image.name}", formats)
     for image, regions in zip(result.images, result.regions, strict=False):
-        files += write_regions(regions, out_dir, image.name, image.pixel_size_pm)
-    files.append(out_dir / "populations.csv")
-    write_table(files[-1], result.populations)
+        write_regions(regions, folder.place, image.name, image.pixel_size_pm)
+    write_table(folder.place("populations.csv"), result.populations)
     for name, table in drift_tables(result).items():
-        files.append(out_dir / f"{name}.drift.csv")
-        write_table(files[-1], table)
-        files += write_figure(
-            figures_precision.drift_figure(table), folder, f"drift_{name}", formats
-        )
-    return files
+        write_table(folder.place(f"{name}.drift.csv"), table)
+        figure = figures_precision.drift_figure(table)
+        write_figure(figure, folder.place, f"{FIGURES}/drift_{name}", formats)
 
 
 def write_measurements(
-    result: RunResult, out_dir: Path, formats: Sequence[str] = FIGURE_FORMATS[:1]
-) -> list[Path]:
+    result: RunResult, folder: OutFolder, formats: Sequence[str] = FIGURE_FORMATS[:1]
+) -> None:
     """Write spacings, columns, displacements, averages, strain and their figures."""
     from .figures.files import write_figure
 
     if not result.measurements:
-        return []
-    _made(out_dir / FIGURES)
-    measured = result.measurements
+        return
     tables = {
         "spacings.csv": spacings_table(result),
         "columns.csv": columns_table(result),
@@ -197,30 +187,19 @@ def write_measurements(
         "precision.csv": precision_table(result),
         "lattices.csv": lattices_table(result),
     }
-    files = []
     for name, table in tables.items():
-        files.append(out_dir / name)
-        write_table(files[-1], table)
-    for name, measurement in measured.items():
-        files += _write_class(result, name, measurement.average, measurement.strain, out_dir)
+        write_table(folder.place(name), table)
+    for name, measurement in result.measurements.items():
+        _write_class(result, name, measurement.average, measurement.strain, folder)
     for name, average in result.unmeasured.items():
-        files += _write_class(result, name, average, None, out_dir)
+        _write_class(result, name, average, None, folder)
     for name, figure in _measurement_figures(result).items():
-        files += write_figure(figure, out_dir / FIGURES, name, formats)
-    return files
+        write_figure(figure, folder.place, f"{FIGURES}/{name}", formats)
 
 
-def write_run(result: RunResult, out_dir: Path, files: list[Path]) -> list[Path]:
-    """Write ``run.json``, which says how the other files came about; returns all files."""
-    path = out_dir / RUN_FILE
-    names = [file.relative_to(out_dir).as_posix() for file in files]
-    old = [name for name in _listed(path) if name not in names and (out_dir / name).exists()]
-    warnings = list(result.warnings)
-    if old:
-        warnings.append(f"left over from an earlier run, not part of this one: {', '.join(old)}")
-    _made(out_dir)
-    write_json(
-        path,
+def write_run(result: RunResult, folder: OutFolder) -> Path:
+    """Write ``run.json``, which says how the other files came about: the folder is whole."""
+    return folder.finish(
         {
             **provenance(result),
             "versions": _versions(),
@@ -239,13 +218,12 @@ def write_run(result: RunResult, out_dir: Path, files: list[Path]) -> list[Path]
                 }
                 for image, sites in zip(result.images, result.sites, strict=True)
             ],
+            "failed": list(result.failed),
             "a_ref_pm": a_ref_pm(result),
             "seconds": dict(result.seconds),
-            "warnings": warnings,
-            "files": names,
-        },
+            "warnings": list(result.warnings),
+        }
     )
-    return [*files, path]
 
 
 def provenance(result: RunResult) -> dict[str, Any]:
@@ -263,8 +241,8 @@ def _write_class(
     name: str,
     average: ClassAverage,
     strain: StrainField | None,
-    out_dir: Path,
-) -> list[Path]:
+    folder: OutFolder,
+) -> None:
     centre = (average.mean.shape[0] - 1) / 2
     metadata = {
         **provenance(result),
@@ -279,14 +257,13 @@ def _write_class(
         "step_pm": average.step_pm,
         "origin_px": [centre, centre],
     }
-    files = [out_dir / f"average_{name}.tif"]
-    write_tiff(files[0], average.mean.astype(np.float32), average.step_pm, metadata)
+    path = folder.place(f"average_{name}.tif")
+    write_tiff(path, average.mean.astype(np.float32), average.step_pm, metadata)
     if strain is not None:
-        files += _write_strain(strain, metadata, out_dir)
-    return files
+        _write_strain(strain, metadata, folder)
 
 
-def _write_strain(strain: StrainField, metadata: dict[str, Any], out_dir: Path) -> list[Path]:
+def _write_strain(strain: StrainField, metadata: dict[str, Any], folder: OutFolder) -> None:
     step_pm = float(abs(strain.x_pm[1] - strain.x_pm[0]))
     metadata = {
         **metadata,
@@ -298,12 +275,10 @@ def _write_strain(strain: StrainField, metadata: dict[str, Any], out_dir: Path) 
         "y_pm": strain.y_pm.tolist(),
         "smoothing_pm": strain.smoothing_pm,
     }
-    files = []
     for maps, suffix in ((strain.components, ""), (strain.sigma, ".sigma")):
-        files.append(out_dir / f"strain_{strain.class_name}{suffix}.tif")
+        path = folder.place(f"strain_{strain.class_name}{suffix}.tif")
         stack = np.stack([maps[name] for name in STRAIN_COMPONENTS]).astype(np.float32)
-        write_tiff(files[-1], stack, step_pm, metadata, channels=STRAIN_COMPONENTS)
-    return files
+        write_tiff(path, stack, step_pm, metadata, channels=STRAIN_COMPONENTS)
 
 
 def _measurement_figures(result: RunResult) -> dict[str, Figure]:
@@ -336,20 +311,6 @@ def _measurement_figures(result: RunResult) -> dict[str, Figure]:
     for name, strain in strains.items():
         drawn[f"strain_{name}"] = figures_strain.strain_figure(strain, displacements[name])
     return drawn
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _listed(path: Path) -> list[str]:
-    """Files that an earlier run.json lists; none where there is no readable one."""
-    try:
-        files = json.loads(path.read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return [str(name) for name in files]
 
 
 def _versions() -> dict[str, str]:

@@ -1,8 +1,9 @@
 """The only place that chains the stages: from files to measured classes.
 
-`loading` (files to calibrated images), `runs` (settings and results), `chain` (detect, average,
-measure), `class_measurement`, `measurement_cache` (nothing is fitted twice), `comparison`
-(measurement beside theory). Imports every room above but `evaluation`.
+`loading` (files to calibrated images), `placement` (tables of columns checked against pictures),
+`runs` (settings and results), `chain` (detect, average, measure), `class_measurement`,
+`measurement_cache` (nothing is fitted twice), `comparison` (measurement beside theory). Imports
+every room above but `evaluation`.
 """
 
 import lazy_loader

@@ -26,6 +26,7 @@ from ..crystal.overlaps import (
 from ..crystal.populations import usable_populations
 from ..crystal.region_search import divide_images
 from ..crystal.regions import Regions, check_regions, region_summary
+from ..failures import Failures
 from ..io.file_names import output_stems
 from ..io.files import validate_image
 from ..io.pixels import check_pixels
@@ -170,6 +171,7 @@ def detect(
     sites: Sequence[Sites] | None = None,
     progress: Progress = no_progress,
     regions: Sequence[Regions | None] | None = None,
+    failures: Failures | None = None,
 ) -> RunResult:
     """The first half of `run`: images, their columns, regions and populations.
 
@@ -182,70 +184,136 @@ def detect(
     progress : Progress
     regions : sequence of Regions or None, optional
         Of each image, taken instead of looking for them; None looks.
+    failures : Failures, optional
+        Collects images that can't be used, which are left out; else the first is raised.
 
     Returns
     -------
     RunResult
         Without stacks and measurements.
+
+    Raises
+    ------
+    DefectStrainError
+        If an image, its columns or its regions are unusable, or, with `failures`, all of them are.
     """
     clock = _Clock()
     material = get_material(config.material)
     if sites is None:
         check_weights(config)
-    elif len(images) != len(sites):
-        raise DefectStrainError(
-            f"sites: got {len(sites)} tables for {len(images)} images, expected one each"
-        )
-    if regions is not None:
-        check_regions(regions, [image.data.shape for image in images])
+    failures = failures or Failures(strict=True)
+    _check_counts(len(images), sites, regions)
+    names = output_stems([image.name for image in images])
+    named = [replace(image, name=name) for image, name in zip(images, names, strict=True)]
+    usable = _usable(named, regions, failures)
     warnings: list[str] = []
-    calibrated = []
+    calibrated: dict[int, CalibratedImage] = {}
     with clock.stage("calibrate"):
-        for image, name in zip(images, output_stems([i.name for i in images]), strict=True):
-            validate_image(image)
-            checked, doubts = check_pixels(replace(image, name=name))
-            found, notes = calibrate(checked, material, config.pixel_size_pm)
-            calibrated.append(found)
-            warnings += doubts + notes
-    a_px = [material.lattice_pm / float(i.metadata[PIXEL_SIZE_BY_LATTICE]) for i in calibrated]
-    weights = None
-    overconfidence: tuple[float, ...] = ()
+        for i in usable:
+            with failures.left_out(named[i].name):
+                calibrated[i], notes = _calibrated(named[i], config)
+                warnings += notes
+    a_px = {i: _a_px(image, material) for i, image in calibrated.items()}
+    detections: dict[int, Detection] = {}
+    columns: dict[int, Sites] = {}
     with clock.stage("detect"):
-        if sites is None:
-            detections = detect_images(calibrated, config, subprogress(progress, 0.0, 0.9))
-            sites = [detection.sites for detection in detections]
-            for detection in detections:
-                warnings += detection.warnings
-                weights = detection.weights_sha256
-                overconfidence = detection.overconfidence
-        else:
-            bright = _brightness(material)
-            given = zip(calibrated, sites, a_px, strict=True)
-            placed = [place_sites(image, table, a, bright) for image, table, a in given]
-            sites = [table for table, _ in placed]
-            warnings += [note for _, notes in placed for note in notes]
+        for k, (i, image) in enumerate(calibrated.items()):
+            part = _nth(progress, 0.0, 0.9, k, len(calibrated))
+            with failures.left_out(image.name):
+                if sites is not None:
+                    columns[i], notes = place_sites(image, sites[i], a_px[i], _brightness(material))
+                    warnings += notes
+                    continue
+                (detections[i],) = detect_images([image], config, part)
+                columns[i] = detections[i].sites
+                warnings += detections[i].warnings
+    known: dict[int, Regions] = {}
     with clock.stage("regions"):
-        part = subprogress(progress, 0.9, 1.0)
-        kept, known = divide_images(calibrated, sites, a_px, config.regions, regions, part)
-        sites = sites if weights is None else kept  # given columns are as the user wants them
-    for image, divided in zip(calibrated, known, strict=True):
-        warnings += region_summary(image.name, divided)
+        for k, (i, found) in enumerate(columns.items()):
+            part = _nth(progress, 0.9, 1.0, k, len(columns))
+            given = None if regions is None else [regions[i]]
+            with failures.left_out(named[i].name):
+                (kept,), (known[i],) = divide_images(
+                    [calibrated[i]], [found], [a_px[i]], config.regions, given, part
+                )
+                if i in detections:  # given columns are as the user wants them
+                    columns[i] = kept
+                warnings += region_summary(named[i].name, known[i])
+    failures.check_any_left(known)
+    left, tables, divided = _in_order(known, calibrated, columns)
     with clock.stage("overlaps"):
-        overlaps = find_overlaps(calibrated, sites)
-    warnings += overlap_warnings(calibrated, overlaps)
-    once = counted_regions(calibrated, sites, known, overlaps)
+        overlaps = find_overlaps(left, tables)
+    warnings += overlap_warnings(left, overlaps)
+    once = counted_regions(left, tables, divided, overlaps)
+    last = detections[max(known)] if detections else None
     return RunResult(
         config=config,
-        images=tuple(calibrated),
-        sites=tuple(sites),
-        populations=usable_populations(calibrated, sites, once, material.class_names),
-        weights_sha256=weights,
-        regions=tuple(known),
-        overconfidence=overconfidence,
+        images=tuple(left),
+        sites=tuple(tables),
+        populations=usable_populations(left, tables, once, material.class_names),
+        weights_sha256=None if last is None else last.weights_sha256,
+        regions=tuple(divided),
+        overconfidence=() if last is None else last.overconfidence,
         overlaps=overlaps,
         seconds=clock.seconds,
         warnings=tuple(dict.fromkeys(warnings)),
+        failed=tuple(failures.found),
     )
+
+
+def _a_px(image: CalibratedImage, material: Material) -> float:
+    """The lattice constant by the image's own lattice [px]."""
+    return material.lattice_pm / float(image.metadata[PIXEL_SIZE_BY_LATTICE])
+
+
+def _nth(progress: Progress, start: float, stop: float, k: int, n: int) -> Progress:
+    """The part of a job from `start` to `stop` that the k-th of n images takes."""
+    step = (stop - start) / n
+    return subprogress(progress, start + k * step, start + (k + 1) * step)
+
+
+def _in_order(
+    known: Mapping[int, Regions],
+    calibrated: Mapping[int, CalibratedImage],
+    columns: Mapping[int, Sites],
+) -> tuple[list[CalibratedImage], list[Sites], list[Regions]]:
+    """What is left of a batch, side by side."""
+    return [calibrated[i] for i in known], [columns[i] for i in known], list(known.values())
+
+
+def _calibrated(
+    image: CalibratedImage, config: RunConfig
+) -> tuple[CalibratedImage, tuple[str, ...]]:
+    """An image with its pixel size, without hot and dead pixels, and what is doubtful."""
+    checked, doubts = check_pixels(image)
+    found, notes = calibrate(checked, get_material(config.material), config.pixel_size_pm)
+    return found, (*doubts, *notes)
+
+
+def _usable(
+    images: Sequence[CalibratedImage],
+    regions: Sequence[Regions | None] | None,
+    failures: Failures,
+) -> list[int]:
+    """Indices of the images whose pixels and regions make sense."""
+    usable = []
+    for i, image in enumerate(images):
+        with failures.left_out(image.name):
+            validate_image(image)
+            if regions is not None:
+                check_regions([regions[i]], [image.data.shape], [image.name])
+            usable.append(i)
+    return usable
+
+
+def _check_counts(
+    images: int, sites: Sequence[Sites] | None, regions: Sequence[Regions | None] | None
+) -> None:
+    for name, given in (("sites", sites), ("regions", regions)):
+        if given is not None and len(given) != images:
+            raise DefectStrainError(
+                f"{name}: got {len(given)} tables for {images} images, expected one each"
+            )
 
 
 def _brightness(material: Material) -> tuple[float, ...]:

@@ -16,6 +16,7 @@ from ..crystal.calibration import (
     estimate_pixel_size,
     shear_warning,
 )
+from ..failures import Failures
 from ..frames.drift import DRIFT_TABLE, drift_table, frame_time_s
 from ..frames.register import FrameConfig, register_frames
 from ..io.file_names import output_stems
@@ -38,6 +39,7 @@ def load_images(
     frames: bool = False,
     progress: Progress = no_progress,
     series: FrameConfig | None = None,
+    failures: Failures | None = None,
 ) -> tuple[list[CalibratedImage], tuple[str, ...]]:
     """Read all images, and check them and their pixels, before any work starts.
 
@@ -51,40 +53,63 @@ def load_images(
     progress : Progress
     series : FrameConfig, optional
         How frames are registered and summed.
+    failures : Failures, optional
+        Collects files that can't be read, which are left out; else the first is raised.
 
     Returns
     -------
     images : list of CalibratedImage
-        Under distinct names that outputs can have, without hot and dead pixels
-        (`pixels.check_pixels`).
+        Under distinct names that outputs can have, the same whatever is left out; without hot and
+        dead pixels (`pixels.check_pixels`).
     warnings : tuple of str
 
     Raises
     ------
     DefectStrainError
-        If a file is no image that can be measured; the message names it.
+        If a file is no image that can be measured, or none of them is; the message names it.
     """
-    images: list[CalibratedImage] = []
+    failures = failures or Failures(strict=True)
+    images: list[CalibratedImage | None] = []
+    stems: list[str] = []
     warnings = []
     for i, path in enumerate(paths):
         file_name = Path(path).name
-        progress(i / len(paths), f"reading {file_name}")
-        found = read_images(Path(path))
-        if frames and len(found) > 1:
-            part = subprogress(progress, i / len(paths), (i + 1) / len(paths))
-            found = [sum_frames(found, Path(path).stem, part, series)]
-        else:
-            if len(found) > 1:
-                warnings.append(
-                    f"{file_name}: holds {len(found)} images, taken as separate images; if they "
-                    "are frames of one region, say so (frames) and they are registered and summed"
-                )
-            found, notes = check_frames(found)
-            warnings += [f"{file_name}: {text}" for text in notes]
-        warnings += [f"{file_name}: {text}" for text in found[0].metadata.get("warnings", ())]
+        part = subprogress(progress, i / len(paths), (i + 1) / len(paths))
+        part(0.0, f"reading {file_name}")
+        found: list[CalibratedImage] = []
+        with failures.left_out(file_name):
+            found, notes = _read(Path(path), frames, series, part)
+            warnings += notes
+        if not found:  # its name stays taken: the others keep theirs, and their tables
+            images.append(None)
+            stems.append(Path(path).stem)
+            continue
         images += found
-    names = output_stems([image.name for image in images])
-    return [replace(im, name=n) for im, n in zip(images, names, strict=True)], tuple(warnings)
+        stems += [image.name for image in found]
+    names = output_stems(stems)
+    named = [replace(im, name=n) for im, n in zip(images, names, strict=True) if im is not None]
+    failures.check_any_left(named)
+    return named, tuple(warnings)
+
+
+def _read(
+    path: Path, frames: bool, series: FrameConfig | None, progress: Progress
+) -> tuple[list[CalibratedImage], list[str]]:
+    """The images of a file, or the sum of its frames, and what to say of them."""
+    found = read_images(path)
+    warnings = []
+    if frames and len(found) > 1:
+        found = [sum_frames(found, path.stem, progress, series)]
+    else:
+        if len(found) > 1:
+            warnings.append(
+                f"{path.name}: holds {len(found)} images, taken as separate images; if they "
+                "are frames of one region, say so (frames) and they are registered and summed"
+            )
+        found, notes = check_frames(found)
+        warnings += [f"{path.name}: {text}" for text in notes]
+    stated = found[0].metadata.get("warnings", ())
+    return found, warnings + [f"{path.name}: {text}" for text in stated]
 
 
 def sum_frames(

@@ -15,6 +15,7 @@ from ..config import PIXEL_SIZE_PM, SEED, Between, Config
 from ..crystal.overlaps import Overlap
 from ..crystal.regions import RegionConfig, Regions
 from ..detect.network.config import DetectConfig
+from ..failures import Failure
 from ..frames.register import FrameConfig
 from ..materials import Material, get_material
 from ..precision.bootstrap import ClassBootstrap
@@ -159,6 +160,8 @@ class RunResult:
     seconds : mapping of stage to float
         Wall-clock time.
     warnings : tuple of str
+    failed : tuple of Failure
+        Images that were left out, and why.
     """
 
     config: RunConfig
@@ -173,6 +176,7 @@ class RunResult:
     measurements: Mapping[str, ClassMeasurement] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    failed: tuple[Failure, ...] = ()
 
     @property
     def material(self) -> Material:

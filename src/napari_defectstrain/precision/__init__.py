@@ -1,9 +1,10 @@
 """How precise and how true: spacings, bootstrap, precision against N, the budget of errors.
 
-`spacings`, `bootstrap`, `summary` and `curve` measure scatter; `known_biases` subtracts what
-contaminants and neighbours (`superposition`) add; `budget` keeps what can't be known;
-`class_fields` solves for the fields of all defects at once. Imports `strain`, `columns`,
-`averages`, `crystal` and the words.
+`spacings`, `image_spacings` (before averaging), `bootstrap` (over windows and images), `summary`
+and `curve` measure scatter, `image_scatter` what averaging leaves; `known_biases` subtracts what
+contaminants and neighbours (`superposition`) add; `budget` and `budget_parts` keep what can't be
+known; `class_fields` solves `field_equations` for the fields of all defects at once. Imports
+`strain`, `columns`, `averages`, `crystal` and the words.
 """
 
 import lazy_loader

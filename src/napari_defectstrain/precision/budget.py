@@ -70,7 +70,7 @@ class ErrorBudget:
         What they made of the strain.
     design_effect, strain_design_effect : float
         Factors that the statistical variances of displacements and strain hold, as windows of one
-        image make up for one another (`between_images.between_images`); 1 where that isn't sure.
+        image make up for one another (`image_scatter.between_images`); 1 where that isn't sure.
     """
 
     class_name: str
@@ -150,9 +150,9 @@ def error_budget(
       another number of its coefficients makes.
     * ``registration``: a common shift of all windows cancels, and its scatter only blurs; what
       would not cancel shows as a difference between windows that were moved far and little
-      (`between_images.shift_excess`); at least eight windows tell.
+      (`image_scatter.shift_excess`); at least eight windows tell.
     * ``scan``: scatter between images beyond that of their windows
-      (`between_images.between_images`); at least four images tell.
+      (`image_scatter.between_images`); at least four images tell.
     * ``tilt``: a column whose two halves differ moves with tilt by the distance of its centre of
       scattering from the metals' plane times the tilt; assumed, independent between images.
     * ``impurity`` and ``neighbours``: the errors of what is known of them, with what classes that

@@ -90,7 +90,7 @@ def superposed_fields(
         Of each image; without them an image is one domain.
     position_px : sequence of array `(N, 2)`, optional
         Fitted positions of the columns of each `Sites` (y, x) [px], NaN where there is none;
-        by default `image_columns.fit_image_columns` measures them.
+        by default `columns.images.fit_image_columns` measures them.
     symmetric : bool
         Whether fields have the symmetry of the site: a sixth of the unknowns.
     radius_pm : float

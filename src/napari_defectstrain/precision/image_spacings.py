@@ -82,7 +82,7 @@ def single_image_spacings(
     Parameters
     ----------
     images, sites, fits : sequences of equal length
-        `fits` hold the columns of `sites` in their order (`image_columns.fit_image_columns`).
+        `fits` hold the columns of `sites` in their order (`columns.images.fit_image_columns`).
     a_pm : float
         Lattice constant of the lattice frame [pm].
     regions : sequence of Regions or None, optional
@@ -92,7 +92,7 @@ def single_image_spacings(
         `a_pm`: what strain against defect-free columns needs. ``pixel_size``: distances in the
         image times its pixel size, shear and miscalibration included.
     shells : int
-        Only columns this isolated (`lattice.isolated`); 0 takes all.
+        Only columns this isolated (`honeycomb.isolated`); 0 takes all.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """Images with known truth: crystal, defects, probe, scan, dose, contamination.
 
-`structure`, `patterns`, `lookalikes` and `relaxation` put atoms in place, `scattering` weighs
+`structure`, `patterns`, `lookalikes` and `relaxing` put atoms in place, `scattering` weighs
 them, `probe` and `image` render, `acquisition` and `background` spoil; `dataset` chains them,
 `conditions` draws settings for training, `samples` makes the bundled images. Imports `io`,
 `crystal` and the words.

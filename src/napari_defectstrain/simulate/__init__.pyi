@@ -23,6 +23,7 @@ from .probe import probe_intensity as probe_intensity
 from .relaxing import relaxation as relaxation
 from .samples import SAMPLES as SAMPLES
 from .samples import paper_like as paper_like
+from .samples import simulated_files as simulated_files
 from .samples import write_sample as write_sample
 from .samples import write_simulated as write_simulated
 from .scattering import ELEMENTS as ELEMENTS

@@ -15,7 +15,7 @@ from .dataset import SimulationConfig
 from .lookalikes import LOOKALIKES
 from .probe import ProbeConfig
 from .scattering import relative_weight
-from .structure import PATTERNS, CrystalConfig
+from .structure import N_DEFECTS, PATTERNS, CrystalConfig
 
 Range = tuple[float, float]
 
@@ -62,9 +62,14 @@ class Conditions(Config):
     materials: tuple[str, ...] = ("WSe2",)
     pixel_size_pm: Annotated[Range, PIXEL_SIZE_PM] = (12.0, 42.0)
     scale_std: Annotated[float, Between(0, 0.3)] = 0.015
-    fractions_max: Annotated[tuple[float, ...], Length(4), Between(0, 1)] = (0.14, 0.10, 0.14, 0.08)
+    fractions_max: Annotated[tuple[float, ...], Length(N_DEFECTS), Between(0, 1)] = (
+        0.14,
+        0.10,
+        0.14,
+        0.08,
+    )
     absent: Annotated[float, Between(0, 1)] = 0.2
-    spacing_change: Annotated[tuple[Range, ...], Length(4), Between(-0.9, 0.9)] = (
+    spacing_change: Annotated[tuple[Range, ...], Length(N_DEFECTS), Between(-0.9, 0.9)] = (
         (-0.005, 0.03),
         (-0.005, 0.05),
         (-0.09, 0.0),

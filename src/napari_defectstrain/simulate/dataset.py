@@ -14,7 +14,7 @@ from ..materials import WSE2, get_material
 from ..types import CalibratedImage, FloatArray, IntArray, StrArray
 from .acquisition import ScanConfig, contamination, expose
 from .image import column_height, render_columns
-from .lookalikes import kind_names, layer_weights
+from .lookalikes import OTHER, kind_names, layer_weights
 from .patterns import crystal_with_pattern
 from .probe import ProbeConfig
 from .scattering import nominal_weights
@@ -45,7 +45,7 @@ class SimulationConfig(Config):
     crystal: CrystalConfig = field(default_factory=CrystalConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     scan: ScanConfig = field(default_factory=ScanConfig)
-    weights: Annotated[tuple[float, ...], Length(0, 6), Between(0, 100)] = ()
+    weights: Annotated[tuple[float, ...], Length(0, OTHER), Between(0, 100)] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,12 +7,16 @@ from dataclasses import fields, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..materials import ROLES
 from ..types import BoolArray, FloatArray
-from .lookalikes import NOT_2H, OTHER
+from .lookalikes import LOOKALIKES, NOT_2H, OTHER
 from .structure import Crystal, CrystalConfig, build_crystal, lattice_sites
 
 _CLASH = 0.65
 """Least distance of the columns of two grains [a / sqrt(3)]."""
+# Rows of `layer_weights`: the columns of another phase hold one chalcogen, or none.
+_ONE_X, _NOTHING = ROLES.index("V1"), ROLES.index("V2")
+_ONE_Y = OTHER + [look.name for look in LOOKALIKES].index("1Y")
 _DIMER = 0.125
 """How far the metal rows of 1T' move towards each other in pairs [a]: 43 pm in WTe2."""
 
@@ -114,10 +118,10 @@ def distorted_phase(config: CrystalConfig, radius_pm: float, rng: np.random.Gene
     site[len(metal) : 2 * len(metal)] += spread * toward
     site[2 * len(metal) :] -= spread * toward
     n = len(metal)
-    single = np.where(rng.random(2 * n) < config.fractions[0] / 2 + config.fractions[1], 1, 4)
-    layers = np.concatenate([np.zeros(n, dtype=int), np.where(single == 1, OTHER, 4)])
+    substituted = rng.random(2 * n) < config.fractions[0] / 2 + config.fractions[1]
+    layers = np.concatenate([np.zeros(n, dtype=int), np.where(substituted, _ONE_Y, _ONE_X)])
     gone = rng.random(3 * n) < config.fractions[2] / 2 + config.fractions[3]
-    layers[gone & (layers != 0)] = 5
+    layers[gone & (layers != 0)] = _NOTHING
     angle = float(rng.integers(3)) * 2 * np.pi / 3
     zeros = np.zeros_like(site)
     disorder = rng.normal(0, config.disorder_pm, site.shape) if config.disorder_pm else zeros

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..io.files import write_json, write_table, write_tiff
+from ..io.files import write_table, write_tiff
 from ..materials import DEFECT_ROLES, ROLES, get_material
 from ..types import IntArray, Progress, no_progress
 from .acquisition import ScanConfig, contamination, expose
@@ -150,32 +150,35 @@ SAMPLES: dict[str, Sample] = {
 
 
 def write_sample(
-    name: str, out_dir: Path, seed: int | None = None, progress: Progress = no_progress
-) -> list[Path]:
-    """Make one of the bundled samples: images, truth tables and ``<name>.json``.
+    name: str,
+    place: Callable[[str], Path],
+    seed: int | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, object]:
+    """Make one of the bundled samples: images and truth tables.
 
     Parameters
     ----------
     name : str
         One of `SAMPLES`.
-    out_dir : Path
+    place : callable
+        Where to write a file, by its name.
     seed : int, optional
         Another seed makes another sample of the same kind.
     progress : Progress
 
     Returns
     -------
-    list of Path
-        The files written.
+    dict
+        The settings of the sample: what ``<name>.json`` holds.
     """
     sample = SAMPLES[name]
     seed = sample.seed if seed is None else seed
-    written: list[Path] = []
     settings: dict[str, object] = {}
     crystal = CrystalConfig()
     for number, simulated in enumerate(sample.make(np.random.default_rng(seed))):
         progress(min(0.99, number / 9), simulated.name)
-        written += write_simulated(simulated, out_dir)
+        write_simulated(simulated, place)
         settings[simulated.name] = simulated.config.to_dict()
         crystal = simulated.config.crystal
     names = get_material(crystal.material).class_names
@@ -183,16 +186,21 @@ def write_sample(
         names[ROLES.index(role)]: value
         for role, value in zip(DEFECT_ROLES, crystal.spacing_change, strict=True)
     }
-    summary = out_dir / f"{name}.json"
-    write_json(summary, {"seed": seed, "spacing_change": change, "images": settings})
     progress(1.0, "done")
-    return [*written, summary]
+    return {"seed": seed, "spacing_change": change, "images": settings}
 
 
-def write_simulated(simulated: SimulatedImage, out_dir: Path) -> list[Path]:
-    """Write ``<name>.tif`` and ``<name>.truth.csv``; returns their paths."""
-    tif = out_dir / f"{simulated.name}.tif"
-    truth = out_dir / f"{simulated.name}.truth.csv"
-    write_tiff(tif, simulated.counts, simulated.config.scan.pixel_size_pm, simulated.metadata)
-    write_table(truth, simulated.truth_table())
-    return [tif, truth]
+def simulated_files(name: str) -> list[str]:
+    """Names of the files of a simulated image."""
+    return [f"{name}.tif", f"{name}.truth.csv"]
+
+
+def write_simulated(simulated: SimulatedImage, place: Callable[[str], Path]) -> list[Path]:
+    """Write ``<name>.tif`` and ``<name>.truth.csv`` where `place` says; returns their paths."""
+    files = simulated_files(simulated.name)
+    written = [place(files[0])]
+    pixel_pm = simulated.config.scan.pixel_size_pm
+    write_tiff(written[0], simulated.counts, pixel_pm, simulated.metadata)
+    written.append(place(files[1]))
+    write_table(written[1], simulated.truth_table())
+    return written

@@ -10,12 +10,14 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..config import Between, Config, Length, OneOf
-from ..materials import get_material
+from ..materials import DEFECT_ROLES, get_material
 from ..types import BoolArray, DefectStrainError, FloatArray, IntArray
 from .lookalikes import LOOKALIKES, OTHER
 from .relaxing import Field, relaxation, relaxed_displacement, superpose
 
 PATTERNS = ("whole", "edge", "holes", "twin", "grain", "1T'")
+N_DEFECTS = len(DEFECT_ROLES)
+"""Values in settings that have one for each class of defects."""
 _RIPPLES = 6
 """Plane waves that make up the local tilt."""
 
@@ -54,15 +56,20 @@ class CrystalConfig(Config):
 
     material: str = "WSe2"
     lattice_pm: Annotated[float, Between(0, 1000)] = 0.0
-    fractions: Annotated[tuple[float, ...], Length(4), Between(0, 1)] = (0.056, 0.032, 0.056, 0.002)
-    spacing_change: Annotated[tuple[float, ...], Length(4), Between(-0.9, 0.9)] = (
+    fractions: Annotated[tuple[float, ...], Length(N_DEFECTS), Between(0, 1)] = (
+        0.056,
+        0.032,
+        0.056,
+        0.002,
+    )
+    spacing_change: Annotated[tuple[float, ...], Length(N_DEFECTS), Between(-0.9, 0.9)] = (
         0.006,
         0.012,
         -0.048,
         -0.080,
     )
     disorder_pm: Annotated[float, Between(0, 1000)] = 0.0
-    relaxed: Annotated[tuple[str, ...], Length(0, 4)] = ()
+    relaxed: Annotated[tuple[str, ...], Length(0, N_DEFECTS)] = ()
     relaxed_pristine: str = "pristine_9x9.extxyz"
     lookalikes: Annotated[tuple[float, ...], Length(0, len(LOOKALIKES)), Between(0, 1)] = ()
     tilt_mrad: Annotated[float, Between(-1000, 1000)] = 0.0
@@ -157,7 +164,7 @@ def build_crystal(config: CrystalConfig, radius_pm: float, rng: np.random.Genera
     """A round flake of a crystal with defects drawn independently on its columns."""
     site, is_metal = lattice_sites(config.lattice_pm, radius_pm)
     roles = rng.choice(
-        np.arange(1, 6), size=len(site), p=(1 - sum(config.fractions), *config.fractions)
+        np.arange(1, OTHER), size=len(site), p=(1 - sum(config.fractions), *config.fractions)
     )
     class_index = np.where(is_metal, 0, roles)
     kind = np.zeros(len(site), dtype=int)

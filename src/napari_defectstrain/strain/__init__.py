@@ -1,8 +1,8 @@
 """Displacement and strain fields with their errors, and what is read off them.
 
 `displacement`, `field` (maps), `interpolation`, `bands` (over the bootstrap), `triangles` (strain
-without interpolation), `sublattices`, `extrema`, `line_profile`; `agreement` compares fields.
-Imports the words only.
+without interpolation), `sublattices`, `lines` (along a line), `extrema`; `chi_squared` compares
+fields. Imports the words only.
 """
 
 import lazy_loader

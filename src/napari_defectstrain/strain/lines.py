@@ -160,7 +160,7 @@ def line_profile(
     models : mapping of name to DisplacementField, optional
         Predictions at the same sites, nothing taken out (`displacement.predicted_field`).
     windows : float
-        `agreement.effective_windows`; by default the covariance counts as exact.
+        `chi_squared.effective_windows`; by default the covariance counts as exact.
     step_pm : float
         Distance of the points [pm].
     rng : numpy Generator, optional

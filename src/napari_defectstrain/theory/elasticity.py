@@ -179,9 +179,9 @@ def fit_inclusion(
     config : StrainConfig, optional
         Of the strain map; with the target ``displacement`` its `columns` alone matter.
     windows : float
-        `agreement.effective_windows`; by default the covariance counts as exact.
+        `chi_squared.effective_windows`; by default the covariance counts as exact.
     weights : str
-        ``auto``, ``full`` (generalised least squares) or ``diagonal``, see `agreement.weighting`.
+        ``auto``, ``full`` (generalised least squares) or ``diagonal``, see `chi_squared.weighting`.
     confidence : float
         Of the radius' interval.
 

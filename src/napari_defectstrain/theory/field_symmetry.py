@@ -57,7 +57,7 @@ def threefold_symmetry(
     displacement : DisplacementField
         With its covariance.
     windows, weights
-        As in `agreement.weighting`.
+        As in `chi_squared.weighting`.
 
     Raises
     ------

@@ -283,7 +283,7 @@ def fit_amplitude(
     measured, reference : DisplacementField
         At the same sites, with the same taken out (`displacement.like_measured`).
     windows : float
-        `agreement.effective_windows`; by default the covariance counts as exact.
+        `chi_squared.effective_windows`; by default the covariance counts as exact.
 
     Raises
     ------

@@ -1,7 +1,9 @@
 """Training: windows and labels, resuming, time limits, calibration, weights files."""
 
+import errno
 import json
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -350,3 +352,64 @@ def test_damaged_checkpoints_are_one_line(content: bytes, tmp_path: Path) -> Non
     checkpoint_of(out).write_bytes(content)
     with pytest.raises(DefectStrainError, match="is no checkpoint of a training"):
         stopped_training(out)
+
+
+# ------------------------------------------------------------------ what can't be written
+
+
+def test_a_folder_that_cant_be_written_is_found_before_training(tmp_path, monkeypatch) -> None:
+    from napari_defectstrain.io import writing
+
+    def refused(self: Path, data: bytes) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing.Path, "write_bytes", refused)
+        with pytest.raises(DefectStrainError, match="can't be written: Read-only"):
+            train(TINY, tmp_path / "w.safetensors", progress=never)
+    full = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda _: full)
+    with pytest.raises(DefectStrainError, match="0 MB of free space, expected"):
+        train(TINY, tmp_path / "w.safetensors", progress=never)
+    assert list(tmp_path.iterdir()) == []
+
+
+def never(fraction: float, message: str) -> None:
+    raise AssertionError("training began")
+
+
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path, monkeypatch) -> None:
+    out = tmp_path / "w.safetensors"
+    train(TINY, out)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write = Path.write_bytes
+
+    def full(self: Path, data: bytes) -> int:
+        if self.name.endswith(".checkpoint"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(
+        DefectStrainError, match="w.safetensors.checkpoint: can't be written: No sp"
+    ):
+        train(TINY.replace(steps=9), out)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_starting_anew_sets_the_earlier_training_aside_until_there_is_a_new_one(tmp_path) -> None:
+    out = tmp_path / "w.safetensors"
+    train(TINY, out)
+    old = out.read_bytes()
+
+    def stop(fraction: float, message: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="^$"):
+        train(TINY.replace(seed=4), out, resume=False, progress=stop)
+    assert not out.exists()  # nothing passes for the new one's weights
+    assert out.with_name("w.safetensors.earlier").read_bytes() == old
+    train(TINY.replace(seed=4), out, resume=False)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {out.name, f"{out.name}.csv", f"{out.name}.checkpoint"}
+    assert out.read_bytes() != old

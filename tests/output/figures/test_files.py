@@ -92,7 +92,9 @@ def test_figures_are_one_or_two_columns_wide_with_letters_of_seven_to_eight_poin
 
 @pytest.mark.parametrize("kind", FIGURE_FORMATS)
 def test_text_stays_text(drawn, tmp_path, kind):
-    (path,) = figures_files.write_figure(drawn["spacings"], tmp_path, "v1.2 spacings", [kind])
+    (path,) = figures_files.write_figure(
+        drawn["spacings"], tmp_path.joinpath, "v1.2 spacings", [kind]
+    )
     assert path.name == f"v1.2 spacings.{kind}"
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     content = path.read_bytes()
@@ -114,7 +116,7 @@ def test_the_same_figure_gives_the_same_files(tmp_path):
         rng = np.random.default_rng(2)
         samples = {"SV": spacing("SV", 314.0, 0.3, rng)}
         figure = figures_precision.spacing_figure({"SV": rng.normal(size=9)}, samples, WSE2)
-        figures_files.write_figure(figure, tmp_path / folder, "spacings", FIGURE_FORMATS)
+        figures_files.write_figure(figure, (tmp_path / folder).joinpath, "spacings", FIGURE_FORMATS)
     for kind in FIGURE_FORMATS:
         first, second = (tmp_path / f / f"spacings.{kind}" for f in ("first", "second"))
         assert first.read_bytes() == second.read_bytes()

@@ -2,7 +2,8 @@
 
 `measure` chains them; `crowded` is the model of one average, `joint` its least squares, `models`
 the three models, `single` the paper's Gaussians, `correction` their bias by simulation,
-`cramer_rao` what noise allows.
+`probe_groups` images of unlike probe width, `cramer_rao` what noise allows; `types` are the
+settings and results.
 """
 
 import lazy_loader

@@ -53,7 +53,7 @@ def fit_columns(
     Returns
     -------
     dict of class to ColumnFitModel
-        In the order of `averages`. Columns are those of `lattice.ideal_sites` within the reported
+        In the order of `averages`. Columns are those of `honeycomb.ideal_sites` within the reported
         radius, in its order: the same for all classes.
 
     Raises

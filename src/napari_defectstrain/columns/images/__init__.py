@@ -1,7 +1,8 @@
 """Fits of every column of whole images by maximum likelihood, neighbours included.
 
-`measure` chains them; `rendering`, `derivatives`, `system` and `steps` are the fit's parts,
-`background` and `noise` what lies under and over the columns.
+`measure` chains them; `start`, `fit`, `rendering`, `derivatives`, `system` and `steps` are the
+fit's parts, `background` and `noise` what lies under and over the columns, `single` the paper's
+Gaussians; `types` are the settings and results.
 """
 
 import lazy_loader

@@ -117,7 +117,7 @@ class ImageColumns:
     background : array, `(N,)`
         Intensity per pixel under each column.
     flag : array of int, `(N,)`
-        Bits, see `column_types.FLAGS`; 0 is good. ``at_bound`` is farther than
+        Bits, see `columns.types.FLAGS`; 0 is good. ``at_bound`` is farther than
         `ImageColumnConfig.max_shift_sigma` from the start, ``outside`` closer to the border than
         `rim_sigma`.
     profile : ColumnProfile or None

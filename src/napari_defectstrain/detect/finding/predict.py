@@ -41,7 +41,7 @@ class Detection:
     material : str
     warnings : tuple of str
     overconfidence : tuple of float
-        By role, see `calibrate.Calibration`; empty where it isn't known.
+        By role, see `calibration.Calibration`; empty where it isn't known.
     """
 
     sites: Sites

@@ -45,7 +45,9 @@ class DetectConfig(Config):
 
     weights: str | None = None
     device: Annotated[str, OneOf(DEVICES)] = "auto"
-    thresholds: Annotated[tuple[float, ...], Length(4), Between(0, 1)] = (0.5, 0.5, 0.5, 0.5)
+    thresholds: Annotated[tuple[float, ...], Length(len(DEFECT_ROLES)), Between(0, 1)] = (
+        0.5,
+    ) * len(DEFECT_ROLES)
     material: str = "WSe2"
     tile_px: Annotated[int, Between(256, 2**15)] = 768
     symmetries: Annotated[int, OneOf((1, 4, 8))] = 4

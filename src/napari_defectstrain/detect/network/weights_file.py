@@ -15,6 +15,7 @@ from safetensors.torch import save as save_bytes
 from torch import Tensor
 
 from ... import __version__
+from ...io.writing import atomic_path
 from ...materials import ROLES
 from ...types import DefectStrainError, FloatArray
 from .calibration import Calibration
@@ -41,7 +42,7 @@ class Weights:
         return tuple(dict.fromkeys(self.config.conditions.materials))
 
     def calibrate(self, probabilities: FloatArray) -> FloatArray:
-        """Probabilities `(N, 7)` that agree with frequencies; see `calibrate.Calibration`."""
+        """Probabilities `(N, 7)` that agree with frequencies; see `calibration.Calibration`."""
         return probabilities if self.calibration is None else self.calibration.apply(probabilities)
 
 
@@ -62,7 +63,13 @@ def save_weights(
     record: list[dict[str, float]],
     calibration: Calibration | None = None,
 ) -> str:
-    """Write a weights file by way of a temporary name; returns its hash."""
+    """Write a weights file, whole or not at all; returns its hash.
+
+    Raises
+    ------
+    DefectStrainError
+        If it can't be written.
+    """
     tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
     settings = {
         "config": json.dumps(config.to_dict()),
@@ -71,9 +78,8 @@ def save_weights(
     }
     sha256 = content_sha256(tensors, "".join(settings.values()))
     metadata = {"format": _FORMAT, "software": __version__, "sha256": sha256, **settings}
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(save_bytes(tensors, metadata))
-    part.replace(path)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save_bytes(tensors, metadata))
     return sha256
 
 

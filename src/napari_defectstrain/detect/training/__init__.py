@@ -1,8 +1,8 @@
 """Training: windows drawn and rendered, checkpoints, calibrated probabilities.
 
-`train` is the loop; `windows`, `render_jobs`, `renderer` and `fourier_columns` make its images,
-`calibrate` fits what makes its probabilities true, `previews` shows examples. Imports
-`detect.finding` and `detect.network`.
+`loop` trains; `windows`, `render_jobs`, `renderer` and `fourier_columns` make its images,
+`calibrate` fits what makes its probabilities true, `resuming` looks at what was there before,
+`previews` shows examples. Imports `detect.finding` and `detect.network`.
 """
 
 import lazy_loader

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from ...io.writing import atomic_path, check_writable, remove_left_over
 from ...materials import ROLES
 from ...types import Cancelled, DefectStrainError, IntArray, Progress, no_progress
 from ..network.condition import material_condition
@@ -24,13 +25,15 @@ from ..network.weights_file import save_weights
 from .calibrate import fit_calibration
 from .render_jobs import RenderJob, draw_job
 from .renderer import render_batch
-from .resuming import read_checkpoint
+from .resuming import checkpoint_of, forget_earlier, read_checkpoint, set_aside
 from .windows import draw_window
 
 _WARM_UP = 100
 _DECAY = 0.3
 """The learning rate falls linearly to zero over this last fraction of the steps."""
 _BUFFER = 256
+_MORE_BYTES = 1_000_000
+"""For the log and the settings in the other files."""
 
 
 class Example(NamedTuple):
@@ -214,7 +217,8 @@ def train(
     out : Path
         Weights file (safetensors).
     resume : bool
-        Go on from a checkpoint where there is one.
+        Go on from a checkpoint where there is one. If not, files of an earlier training are set
+        aside at once (``.earlier``) and removed when the first checkpoint is written.
     progress : Progress
         Called after every step; when it raises `Cancelled`, a checkpoint is written first.
     on_epoch : callable, optional
@@ -225,11 +229,21 @@ def train(
     list of dict
         One entry an epoch: step, minutes, loss, precision and recall of each role on the
         validation windows.
+
+    Raises
+    ------
+    DefectStrainError
+        If the files can't be written: before training, or when a disk fills up during it. The last
+        checkpoint stays as it was.
     """
     device = pick_device(config.device)
     run = _Run(config, out, device)
-    checkpoint = out.with_name(out.name + ".checkpoint")
-    if resume and checkpoint.is_file():
+    checkpoint = checkpoint_of(out)
+    check_writable(out.parent, run.space_bytes)
+    remove_left_over(out.parent)
+    if not resume:
+        set_aside(out)
+    elif checkpoint.is_file():
         run.restore(checkpoint)
     examples = Example(*(part.to(device) for part in validation_set(config)))
     losses: list[float] = []
@@ -280,6 +294,13 @@ class _Run:
         self.record: list[dict[str, float]] = []
         self.network.train()
 
+    @property
+    def space_bytes(self) -> int:
+        """Roughly what its files take at most, with a temporary copy of each [bytes]."""
+        network = sum(p.numel() * p.element_size() for p in self.network.parameters())
+        weights, checkpoint = network, 3 * network  # with both moments of the optimiser
+        return 2 * (weights + checkpoint) + _MORE_BYTES
+
     def set_learning_rate(self, rate: float) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -302,7 +323,6 @@ class _Run:
 
     def write(self, checkpoint: Path) -> None:
         """The checkpoint, and the weights and the log so far."""
-        part = checkpoint.with_name(checkpoint.name + ".part")
         state = {
             "config": self.config.to_dict(),
             "network": self.network.state_dict(),
@@ -311,8 +331,12 @@ class _Run:
             "seconds": self.seconds,
             "record": self.record,
         }
-        torch.save(state, part)
-        os.replace(part, checkpoint)
+        # By way of memory: what torch says of a full disk names neither the file nor the reason.
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        with atomic_path(checkpoint) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+        forget_earlier(self.out)
         save_weights(self.out, self.network, self.config, self.record)
         if self.record:
             _write_log(self.out.with_name(self.out.name + ".csv"), self.record)
@@ -346,9 +370,7 @@ _FREE = (
 
 
 def _write_log(path: Path, record: list[dict[str, float]]) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(record[0]))
         writer.writeheader()
         writer.writerows(record)
-    part.replace(path)

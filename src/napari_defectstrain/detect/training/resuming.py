@@ -42,10 +42,32 @@ def checkpoint_of(out: Path) -> Path:
     return out.with_name(out.name + ".checkpoint")
 
 
+def set_aside(out: Path) -> None:
+    """Give the files of an earlier training other names, so that none passes for the new one's.
+
+    They stay until the new training has something to show (`forget_earlier`).
+    """
+    for path in files_of(out):
+        path.replace(_earlier(path))
+
+
+def forget_earlier(out: Path) -> None:
+    """Remove what `set_aside` put away."""
+    for path in _all_files(out):
+        _earlier(path).unlink(missing_ok=True)
+
+
+def _earlier(path: Path) -> Path:
+    return path.with_name(path.name + ".earlier")
+
+
+def _all_files(out: Path) -> tuple[Path, ...]:
+    return out, out.with_name(out.name + ".csv"), checkpoint_of(out)
+
+
 def files_of(out: Path) -> list[Path]:
     """Which files of a training there are: weights, log, checkpoint."""
-    log = out.with_name(out.name + ".csv")
-    return [path for path in (out, log, checkpoint_of(out)) if path.exists()]
+    return [path for path in _all_files(out) if path.exists()]
 
 
 def stopped_training(out: Path) -> Stopped | None:

@@ -106,10 +106,13 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format=kind, dpi=DPI, metadata=_METADATA[kind], **more)
 
 
-def write_figure(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
-    """Write a figure in several formats; returns the files, ``<name>.<format>``."""
-    paths = [folder / f"{name}.{kind}" for kind in formats]
-    for path in paths:
-        save_figure(figure, path)
+def write_figure(
+    figure: Figure, place: Callable[[str], Path], name: str, formats: Sequence[str]
+) -> list[Path]:
+    """Write a figure in several formats where `place` says; returns the files."""
+    paths = []
+    for kind in formats:
+        paths.append(place(f"{name}.{kind}"))
+        save_figure(figure, paths[-1])
         figure.set_layout_engine("none")  # laid out once: all formats alike, and sooner
     return paths

@@ -1,4 +1,9 @@
-"""What every widget needs: panels, controls, workers, docks, settings, canvases."""
+"""What every widget needs: panels, controls, workers, docks, settings, canvases.
+
+`forms` (the panel and its controls), `numbers` (boxes), `worker` (jobs off the GUI's thread) and
+`pacing`, `docking` and `lifetime`, `settings` (remembered choices), `saving`, `canvases` and
+`spacing_plots`, `symbols`.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,7 @@
-"""The widget that finds columns and lets people correct them."""
+"""The widget that finds columns and lets people correct them.
+
+`widget`, `edit_panel` (by hand), `pixel_size` and `calibrator`, `population_files` (tables).
+"""
 
 import lazy_loader
 

@@ -1,4 +1,9 @@
-"""Our types to napari layers and back: readers, samples, columns, averages, fields, edits."""
+"""Our types to napari layers and back: readers, samples, columns, averages, fields, edits.
+
+`readers` and `samples` (File > Open), `placing`; `sites` (``Sites`` to a Points layer and back),
+`corrections` and `editing` (by hand, undone); `regions`; `averages`, `symmetric`, `column_points`,
+`column_shapes`, `fields` (arrows and maps), `view_buttons`.
+"""
 
 import lazy_loader
 

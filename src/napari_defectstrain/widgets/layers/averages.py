@@ -143,7 +143,7 @@ def averages_in_steps(
     corner : (float, float)
         From `free_corner` [pm].
     metadata : dict
-        From `_layers.provenance`, with the id of the ``run``.
+        From `sites.provenance`, with the id of the ``run``.
     with_windows : bool
         Whether the windows become layers, too.
 

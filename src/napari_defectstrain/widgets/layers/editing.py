@@ -266,7 +266,7 @@ def column_near(
     Returns
     -------
     (position, reach)
-        Of the column meant, by `_corrections.snapped`, and half the distance of neighbours [px];
+        Of the column meant, by `corrections.snapped`, and half the distance of neighbours [px];
         the point and 0 where the layer of all columns is gone.
     """
     sites_layer = layer_by_id(viewer, note(defects).get("sites"))

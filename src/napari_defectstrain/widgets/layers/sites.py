@@ -347,7 +347,7 @@ def sites_from_layers(sites_layer: Points, defects: Points, plane: int | None = 
     Returns
     -------
     Sites
-        By the rules of `_corrections.correct_sites`.
+        By the rules of `corrections.correct_sites`.
     """
     names = tuple(note(sites_layer)["class_names"])
     found = on_plane(sites_layer, plane)

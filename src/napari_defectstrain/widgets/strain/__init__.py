@@ -1,4 +1,9 @@
-"""The widget that shows displacement and strain beside theory."""
+"""The widget that shows displacement and strain beside theory.
+
+`widget` with its `controls` and `table`; `reference_choice`; `comparing` (the worker's part),
+`comparison_view`, `comparison_layers` and `comparison_text`; `profile_line` and `profile_plot`;
+`figure_files`.
+"""
 
 import lazy_loader
 

@@ -115,7 +115,9 @@ def save(
         # references of other classes than the chosen one are the bundled ones, or none
         answers[name] = comparer.answer(_for_class(asked, name), _silent(progress))
     progress(0.3, "Displacement and dilation")
-    written += write_figure(_elastic(comparer, answers), folder, "displacement_dilation", formats)
+    written += write_figure(
+        _elastic(comparer, answers), folder.joinpath, "displacement_dilation", formats
+    )
     written += _table(folder, "displacement_dilation.csv", displacements(answers))
     for i, (name, answer) in enumerate(answers.items()):
         progress(0.4 + 0.6 * i / len(answers), f"Figures of {name}")
@@ -127,9 +129,11 @@ def save(
         maps = {n: f for n, f in named.items() if n != DIFFERENCE}
         profile, material = answer.profile, comparer.material
         main = comparison_figure(maps, own, profile=profile, material=material)
-        written += write_figure(main, folder, f"strain_{name}", formats)
+        written += write_figure(main, folder.joinpath, f"strain_{name}", formats)
         supplement = comparison_figure(named, own, STRAIN_COMPONENTS)
-        written += write_figure(supplement, folder, f"strain_all_components_{name}", formats)
+        written += write_figure(
+            supplement, folder.joinpath, f"strain_all_components_{name}", formats
+        )
         written += _table(folder, f"strain_{name}.csv", strain_table(answer.panels))
         if profile is not None:
             for kind in (*formats, "csv"):
