@@ -96,7 +96,7 @@ def strain_widget(viewer, qtbot, monkeypatch, measured=None):
     return widget
 
 
-def settle(qtbot, widget, timeout=60_000):
+def settle(qtbot, widget, timeout=180_000):
     """Wait until nothing is being computed or due."""
 
     def still():
