@@ -18,11 +18,12 @@ import numpy as np
 
 from napari_defectstrain.averages.average import average_stack
 from napari_defectstrain.columns.averages.measure import ColumnConfig, fit_columns, influence
-from napari_defectstrain.precision.bootstrap import bootstrap_positions, bootstrap_positions_refit
+from napari_defectstrain.precision.bootstrap import bootstrap_positions
 from napari_defectstrain.types import ClassAverage, ClassStack
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import exact_images as exact  # noqa: E402
+from class_stage import bootstrap_positions_refit  # noqa: E402
 
 NOISE = 0.10  # of a metal column, a pixel
 SHIFT_PM = 3.0

@@ -1,5 +1,6 @@
 """Stacks, averages and measurements of exact images, or without any image, for many tests."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import exact_images as exact
@@ -7,6 +8,7 @@ import numpy as np
 
 from napari_defectstrain.columns import ColumnFitModel, ColumnMeasurement, spline_profile
 from napari_defectstrain.columns.averages.crowded import Geometry, State
+from napari_defectstrain.columns.averages.measure import ColumnConfig, fit_columns
 from napari_defectstrain.columns.profiles import FourierWindow, gaussian_profile
 from napari_defectstrain.crystal import ideal_sites
 from napari_defectstrain.precision import nearest_metal_spacings
@@ -99,3 +101,29 @@ def strain_errors(
         for n, m in measured.items()
     }
     return {n: s / spacing["2Se"] - 1 - exact.STRAINS[n] for n, s in spacing.items()}
+
+
+def bootstrap_positions_refit(
+    stack: ClassStack,
+    others: Mapping[str, ClassAverage],
+    config: ColumnConfig,
+    n_samples: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """What `bootstrap_positions` gives, by averaging and fitting every sample: slow.
+
+    Draws the same windows as `bootstrap_positions` does from an equal generator. With the
+    ``profile`` model the profile is learnt anew for each sample, from the sample and `others`.
+    """
+    windows = stack.windows[stack.included]
+    n = len(windows)
+    samples = []
+    for _ in range(n_samples):
+        drawn = windows[rng.integers(n, size=(1, n))[0]]
+        sem = drawn.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(drawn.shape[1:])
+        average = ClassAverage(
+            stack.class_name, drawn.mean(axis=0), sem, n, 0, stack.step_pm, stack.a_pm, 1.0
+        )
+        fits = fit_columns({**others, stack.class_name: average}, config)[stack.class_name].fits
+        samples.append(fits.position_pm.ravel())
+    return np.array(samples)

@@ -281,6 +281,8 @@ def test_training_curves_show_every_class(tmp_path):
     assert [line.get_label() for line in precision.get_lines()] == list(NAMES)
     np.testing.assert_allclose(recall.get_lines()[0].get_ydata(), 1 - 1 / step)
     np.testing.assert_allclose(loss.get_lines()[0].get_xdata(), step / 50)
+    of_several = figures.training_figure(log).axes[1]
+    assert [line.get_label() for line in of_several.get_lines()] == list(ROLES)
     with pytest.raises(DefectStrainError, match="expected step and loss"):
         figures.training_figure(pd.DataFrame({"a": [1]}), WSE2)
     with pytest.raises(DefectStrainError, match="can't be read as a training log"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import exact_images as exact
 import numpy as np
 import pytest
-from class_stage import average_of, measurement, noisy
+from class_stage import average_of, bootstrap_positions_refit, measurement, noisy
 
 from napari_defectstrain.columns.averages.measure import (
     ColumnConfig,
@@ -20,7 +20,6 @@ from napari_defectstrain.precision.bootstrap import (
     bootstrap_classes,
     bootstrap_displacements,
     bootstrap_positions,
-    bootstrap_positions_refit,
 )
 from napari_defectstrain.precision.spacings import mean_spacing, nearest_metals, spacing_gradient
 from napari_defectstrain.precision.summary import (

@@ -1,7 +1,10 @@
 """Strain of displacement fields whose strain is known."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -359,6 +362,19 @@ def test_the_error_of_the_sublattices_shift_is_that_of_repeated_measurements() -
     assert np.sqrt(np.mean([d.rms_pm**2 for d in draws])) == pytest.approx(
         draws[0].noise_rms_pm, rel=0.1
     )
+
+
+def test_the_examples_of_the_conventions_run(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "conventions.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    site = ideal_sites(A, 1100.0)[0]
+    measured = field(lambda r: 0.004 * r, 1100.0, 0.01 * np.eye(2 * len(site)))
+    result = SimpleNamespace(measurements={"SV": SimpleNamespace(displacement=measured)})
+    names = {"result": result}
+    for example in examples:
+        exec(example, names)
+    np.testing.assert_allclose(names["left"].gradient, 0.004 * np.eye(2), atol=1e-12)
+    assert not names["shift"].is_significant and "False" in capsys.readouterr().out
 
 
 def test_sublattices_need_both() -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..robust import robust_sigma
 from ..types import BoolArray, FloatArray, IntArray, Neighbours, StrArray
 from .candidates import Candidates
 from .windows import CORE_RADIUS, WindowFrame
@@ -215,7 +216,7 @@ def _score(value: FloatArray, centre: FloatArray, good: BoolArray, floor: float)
     if known.sum() < MIN_FOR_OUTLIERS:
         return np.full(len(value), np.nan)
     left = left - np.median(left[known])
-    spread = 1.4826 * float(np.median(np.abs(left[known])))
+    spread = robust_sigma(left[known], 0.0)
     return np.asarray(left / max(spread, floor))
 
 

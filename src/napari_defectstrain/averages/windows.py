@@ -10,6 +10,7 @@ from scipy.ndimage import map_coordinates, spline_filter
 from scipy.spatial import cKDTree
 
 from ..crystal.lattice import ideal_sites, nearest_sites
+from ..robust import robust_sigma
 from ..types import METAL, OTHER, BoolArray, DefectStrainError, FloatArray, ImageLattice, IntArray
 from ..units import PM_PER_NM
 
@@ -194,7 +195,7 @@ class WindowSource:
         height = _sampled(coefficients, metal_px[inside])
         height = height - _sampled(coefficients, around[inside]).mean(axis=1)
         middle = float(np.median(height)) if len(height) else 0.0
-        spread = 1.4826 * float(np.median(np.abs(height - middle))) if len(height) else 0.0
+        spread = robust_sigma(height, middle) if len(height) else 0.0
         if not middle > 0:
             raise DefectStrainError(
                 f"{name}: metal columns are not brighter than the hexagon centres, expected an "

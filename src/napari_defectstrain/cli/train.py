@@ -6,15 +6,18 @@ import argparse
 import sys
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from ..interruptions import put_in_order
 from ..io.files import read_settings
 from ..io.writing import check_writable
-from ..materials import DEFECT_ROLES
+from ..materials import DEFECT_ROLES, get_material
 from ..types import DefectStrainError, Progress
+
+if TYPE_CHECKING:
+    from ..detect import TrainConfig
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
@@ -63,8 +66,24 @@ def run_train(options: argparse.Namespace, progress: Progress) -> int:
             config, out, resume=not options.force, progress=progress, on_epoch=_say_epoch
         )
     if record:
-        tqdm.write(f"{out}: {record[-1]['step']:.0f} steps, log in {out.name}.csv", file=sys.stdout)
+        log = _draw_course(out, config)
+        tqdm.write(
+            f"{out}: {record[-1]['step']:.0f} steps, log in {log.name}, drawn in {log.stem}.png",
+            file=sys.stdout,
+        )
     return 0
+
+
+def _draw_course(out: Path, config: TrainConfig) -> Path:
+    """The figure of a training beside its weights and its log; returns the log."""
+    from ..output import read_training_log, save_figure, training_figure
+
+    log = out.with_name(out.name + ".csv")
+    materials = set(config.conditions.materials)
+    material = get_material(materials.pop()) if len(materials) == 1 else None
+    figure = training_figure(read_training_log(log), material, config.steps_per_epoch)
+    save_figure(figure, log.with_suffix(".png"))
+    return log
 
 
 def _say_epoch(entry: Any) -> None:

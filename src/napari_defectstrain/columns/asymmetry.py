@@ -20,13 +20,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import BSpline
 
 from ..types import DefectStrainError, FloatArray
+from .splines import DEGREE, splines_at, uniform_knots
 
 ComplexArray = npt.NDArray[np.complex128]
 
-DEGREE = 3
 FIRST = {2: 2, 1: 1, 3: 3, 4: 3}
 """Orders, and the first B-spline of each: the n-th begins as ``|k|^n``. A smooth image needs the
 power of the order at least; fourfold terms may begin a little earlier than that."""
@@ -104,12 +103,7 @@ class Asymmetry:
 
     def _splines(self, q: FloatArray) -> FloatArray:
         """The B-splines at a fraction of the cutoff, its shape + `(n_splines,)`."""
-        inner = np.linspace(0.0, 1.0, self.n_splines - DEGREE + 1)
-        knots = np.concatenate([np.zeros(DEGREE), inner, np.ones(DEGREE)])
-        inside = q.ravel() <= 1.0
-        values = np.zeros((q.size, self.n_splines))
-        values[inside] = BSpline.design_matrix(q.ravel()[inside], knots, DEGREE).toarray()
-        return values.reshape(*q.shape, -1)
+        return splines_at(uniform_knots(1.0, self.n_splines - DEGREE), q)
 
 
 NONE = Asymmetry()

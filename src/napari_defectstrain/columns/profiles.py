@@ -15,12 +15,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import BSpline
 
 from ..types import DefectStrainError, FloatArray
 from .asymmetry import NONE, Asymmetry, ComplexArray
+from .splines import DEGREE, splines_at, uniform_knots
 
-DEGREE = 3
 MIN_COEFFICIENTS = DEGREE + 2
 
 
@@ -108,12 +107,8 @@ class ColumnProfile:
     def basis(self, k_per_pm: FloatArray) -> FloatArray:
         """The B-splines at a frequency, its shape + `(B,)`; zero beyond the cutoff."""
         k = np.asarray(k_per_pm, dtype=float)
-        inside = k.ravel() <= self.cutoff_per_pm
-        values = np.zeros((k.size, len(self.coefficient)))
-        values[inside] = BSpline.design_matrix(
-            k.ravel()[inside] / self.cutoff_per_pm, _knots(len(self.coefficient)), DEGREE
-        ).toarray()
-        return values.reshape(*k.shape, -1)
+        knots = uniform_knots(1.0, len(self.coefficient) - DEGREE)
+        return splines_at(knots, k / self.cutoff_per_pm)
 
     def evaluate(self, dx_pm: FloatArray, dy_pm: FloatArray) -> FloatArray:
         """Intensity at an offset from the column (x, y) [1/pm^2], of the offsets' shape.
@@ -214,11 +209,6 @@ def aperture_transfer(q: FloatArray) -> FloatArray:
     """
     inside = np.clip(q, 0.0, 1.0)
     return np.asarray(2.0 / np.pi * (np.arccos(inside) - inside * np.sqrt(1.0 - inside**2)))
-
-
-def _knots(n_coefficients: int) -> FloatArray:
-    inner = np.linspace(0.0, 1.0, n_coefficients - DEGREE + 1)
-    return np.concatenate([np.zeros(DEGREE), inner, np.ones(DEGREE)])
 
 
 def _waves(

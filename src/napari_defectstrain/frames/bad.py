@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..robust import robust_sigma
 from ..types import BoolArray, FloatArray, IntArray
 from .sums import FrameFit
 
@@ -92,7 +93,7 @@ def _note(
 
 def _robust(values: FloatArray) -> tuple[float, float]:
     middle = float(np.median(values))
-    return middle, max(1.4826 * float(np.median(np.abs(values - middle))), 1e-9)
+    return middle, max(robust_sigma(values, middle), 1e-9)
 
 
 def _overlap(

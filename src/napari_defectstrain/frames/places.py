@@ -13,6 +13,7 @@ from scipy import fft
 from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 
 from ..crystal.calibration import lattice_spots
+from ..robust import robust_sigma
 from ..types import BoolArray, FloatArray, IntArray
 from .shifts import pairs_of
 from .sums import RunningSum, align_frame
@@ -176,7 +177,7 @@ def _compared(maps: _Maps) -> IntArray:
         # standard deviations, were the places unrelated, but for what both change slowly
         score = product[often] / np.sqrt(overlap[often])
         middle = float(np.median(score))
-        chance = max(1.4826 * float(np.median(np.abs(score - middle))), 1e-9)
+        chance = max(robust_sigma(score, middle), 1e-9)
         found = (float(score.max()) - middle) / chance
         expected = KEPT * np.sqrt(clear[i] * clear[j] * here) / chance
         if found > AGREE:
@@ -194,7 +195,7 @@ def _texture(value: FloatArray, mask: BoolArray) -> FloatArray:
     if not mask.any():
         return left
     middle = float(np.median(left[mask]))
-    limit = _OUTLIER * 1.4826 * float(np.median(np.abs(left[mask] - middle)))
+    limit = _OUTLIER * robust_sigma(left[mask], middle)
     return np.where(mask, np.clip(left - middle, -limit, limit), 0.0)
 
 

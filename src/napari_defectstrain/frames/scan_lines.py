@@ -20,6 +20,7 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, maximum_filter
 
+from ..robust import robust_sigma
 from ..types import BoolArray, FloatArray, IntArray, Progress, no_progress
 from .sums import RunningSum, align_frame, common_region, shift_lines, shift_rows
 
@@ -122,7 +123,7 @@ def measure_lines(
             progress((n * len(chosen) + m) / steps, f"lines of frame {t + 1} of {count}")
             found[t], error = _frame_lines(stack[t], total, shift_px[t], lines[t], prior[t])
             spread = found[t] - _slow(found[t])
-            excess = _variance(spread) - float(np.median(error**2))
+            excess = robust_sigma(spread) ** 2 - float(np.median(error**2))
             jitter[t], sigma[t] = np.sqrt(max(excess, 0.0)), np.median(error)
             prior[t] = np.sqrt(max(excess, (0.1 * sigma[t]) ** 2))
         lines = _without_common(found, shift_px, chosen)
@@ -214,10 +215,6 @@ def match_lines(
         away = away + np.clip(slope / np.maximum(bend, floor), -0.5, 0.5)
     sigma = np.sqrt(noise / np.maximum(2 * gain**2 * curve, 1e-30))
     return trend_px + away, sigma
-
-
-def _variance(values: FloatArray) -> float:
-    return float((1.4826 * np.median(np.abs(values - np.median(values)))) ** 2)
 
 
 def _slow(values: FloatArray) -> FloatArray:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import label, maximum_filter, uniform_filter
 
+from ..robust import robust_sigma
 from ..types import BoolArray, FloatArray, IntArray
 
 Pair = tuple[FloatArray, FloatArray]
@@ -128,7 +129,7 @@ class Spectra:
         allowed = self._within(centre, reach_px)
         inside = image[allowed]
         middle = float(np.median(inside))
-        spread = 1.4826 * float(np.median(np.abs(inside - middle)))
+        spread = robust_sigma(inside, middle)
         places = self._lattice_maxima(moved[0] * np.conj(reference[0]), allowed)
         if len(places) < FEW_PLACES:
             height = np.where(allowed, image - middle, 0.0)
@@ -137,7 +138,7 @@ class Spectra:
         else:
             value = maximum_filter(image, 3, mode="wrap").ravel()[places]
             middle, chance = float(np.median(value)), LATTICE_SNR
-            spread = max(spread, 1.4826 * float(np.median(np.abs(value - middle))))
+            spread = max(spread, robust_sigma(value, middle))
             order = np.argsort(value)
             best = int(places[order[-1]])
             top, second = value[order[-1]] - middle, value[order[-2]] - middle

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter
 
+from ..robust import robust_sigma
 from ..types import DefectStrainError, FloatArray, IntArray
 
 EDGE_PX = 3  # lost at each border: the reach of the ringing of the Fourier shift
@@ -236,5 +237,5 @@ def _standard_error(values: FloatArray) -> FloatArray:
     x = np.linspace(-1, 1, len(values))
     trend = np.polynomial.polynomial.polyfit(x, values, 1)
     left = values - np.polynomial.polynomial.polyval(x, trend).T
-    spread = 1.4826 * np.median(np.abs(left), axis=0)
+    spread = np.array([robust_sigma(of_axis, 0.0) for of_axis in left.T])
     return np.asarray(spread / np.sqrt(len(values)))

@@ -2,6 +2,8 @@ from .evaluation import EVALUATION_FILE as EVALUATION_FILE
 from .evaluation import evaluation_files as evaluation_files
 from .evaluation import write_evaluation as write_evaluation
 from .figures.detection import curves_figure as curves_figure
+from .figures.detection import read_training_log as read_training_log
+from .figures.detection import training_figure as training_figure
 from .figures.files import figure_settings as figure_settings
 from .figures.files import save_figure as save_figure
 from .figures.files import write_figure as write_figure

@@ -2,7 +2,6 @@ from .bootstrap import ClassBootstrap as ClassBootstrap
 from .bootstrap import bootstrap_classes as bootstrap_classes
 from .bootstrap import bootstrap_displacements as bootstrap_displacements
 from .bootstrap import bootstrap_positions as bootstrap_positions
-from .bootstrap import bootstrap_positions_refit as bootstrap_positions_refit
 from .budget import PARTS as PARTS
 from .budget import BudgetConfig as BudgetConfig
 from .budget import ErrorBudget as ErrorBudget

@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..columns.averages.measure import ColumnConfig, ColumnMeasurement, fit_columns
+from ..columns.averages.measure import ColumnMeasurement
 from ..types import (
-    ClassAverage,
-    ClassStack,
     ColumnFits,
     DefectStrainError,
     FloatArray,
@@ -279,45 +277,6 @@ def bootstrap_displacements(
     drawn = bootstrap_samples(measurement, n_samples, own)
     drawn -= bootstrap_samples(reference, n_samples, other)
     return drawn
-
-
-def bootstrap_positions_refit(
-    stack: ClassStack,
-    others: Mapping[str, ClassAverage],
-    config: ColumnConfig,
-    n_samples: int,
-    rng: np.random.Generator,
-) -> FloatArray:
-    """The same by averaging and fitting every sample: slow, to verify `bootstrap_positions`.
-
-    Draws the same windows as `bootstrap_positions` does from an equal generator. With the
-    ``profile`` model the profile is learnt anew for each sample, from the sample and `others`.
-
-    Parameters
-    ----------
-    stack : ClassStack
-    others : mapping of class to ClassAverage
-        Averages of the other classes.
-    config : ColumnConfig
-    n_samples : int
-    rng : numpy Generator
-
-    Returns
-    -------
-    array, `(n_samples, 2M)`
-    """
-    windows = stack.windows[stack.included]
-    n = len(windows)
-    samples = []
-    for _ in range(n_samples):
-        drawn = windows[rng.integers(n, size=(1, n))[0]]
-        sem = drawn.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(drawn.shape[1:])
-        average = ClassAverage(
-            stack.class_name, drawn.mean(axis=0), sem, n, 0, stack.step_pm, stack.a_pm, 1.0
-        )
-        fits = fit_columns({**others, stack.class_name: average}, config)[stack.class_name].fits
-        samples.append(fits.position_pm.ravel())
-    return np.array(samples)
 
 
 def _drawn_counts(n: int, n_samples: int, rng: np.random.Generator) -> FloatArray:

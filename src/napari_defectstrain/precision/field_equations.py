@@ -10,6 +10,7 @@ from scipy.sparse import coo_array, csr_array, hstack
 from scipy.spatial import cKDTree
 
 from ..crystal.honeycomb import ideal_sites
+from ..robust import robust_sigma
 from ..types import METAL, OTHER, BoolArray, FloatArray, IntArray
 
 SAME_SITE_PM = 2.0
@@ -259,6 +260,6 @@ def scatter_of(left: Sequence[FloatArray], role: Sequence[IntArray], n_classes: 
     result = np.full(n_classes, np.nan)
     for k in range(n_classes):
         if (kind == k).any():
-            result[k] = 1.4826 * np.median(np.abs(every[kind == k]))
+            result[k] = robust_sigma(every[kind == k], 0.0)
     floor = 1e-3 * max(float(np.nanmax(result)), 1e-6)
     return np.asarray(np.where(np.isnan(result), np.nan, np.maximum(result, floor)))

@@ -13,14 +13,12 @@ from .bootstrap import (
     ClassBootstrap,
     bootstrap_classes,
     bootstrap_positions,
-    bootstrap_positions_refit,
 )
 from .budget import ErrorBudget
 from .spacings import SpacingResult, mean_spacing, nearest_metal_spacings
 
 __all__ = [
     "bootstrap_positions",
-    "bootstrap_positions_refit",
     "nearest_metal_spacings",
     "single_window_spacings",
     "spacing_results",

@@ -8,9 +8,11 @@ from .chi_squared import effective_windows as effective_windows
 from .chi_squared import weighting as weighting
 from .chi_squared import with_systematic as with_systematic
 from .displacement import ErrorEllipses as ErrorEllipses
+from .displacement import FarAffine as FarAffine
 from .displacement import displacement_field as displacement_field
 from .displacement import displacement_samples as displacement_samples
 from .displacement import error_ellipses as error_ellipses
+from .displacement import far_affine as far_affine
 from .displacement import like_measured as like_measured
 from .displacement import predicted_field as predicted_field
 from .field import COLUMNS as COLUMNS
@@ -24,6 +26,8 @@ from .field import used_columns as used_columns
 from .lines import DISPLACEMENT_COMPONENTS as DISPLACEMENT_COMPONENTS
 from .lines import LineProfile as LineProfile
 from .lines import line_profile as line_profile
+from .sublattices import SublatticeShift as SublatticeShift
+from .sublattices import sublattice_shift as sublattice_shift
 from .triangles import SUBLATTICES as SUBLATTICES
 from .triangles import TriangleStrain as TriangleStrain
 from .triangles import triangle_strain as triangle_strain

@@ -66,7 +66,7 @@ class StrainConfig(Config):
         Half the side of the map [pm]; None takes all columns in.
     columns : str
         Sublattices to use. A relative shift of the two sublattices is no strain, but in maps from
-        both it looks like one at the scale of a unit cell (`sublattices.sublattice_shift`).
+        both it looks like one at the scale of a unit cell (`sublattice_shift`).
     """
 
     method: Annotated[str, OneOf(METHODS)] = "rbf"

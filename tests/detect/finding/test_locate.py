@@ -15,7 +15,6 @@ from napari_defectstrain.detect.finding.locate import (
     SEAM_PX,
     assign_classes,
     find_columns,
-    locate_columns,
     merge_columns,
     settle_sublattices,
 )
@@ -66,7 +65,8 @@ def honeycomb_maps(shown_as: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 def test_every_column_is_found_once_at_its_place() -> None:
     maps, place = honeycomb_maps({})
-    found, probabilities, _ = locate_columns(maps, 0.3)
+    located = merge_columns([find_columns(maps, 0.3)])
+    found, probabilities = located.position_px, located.probabilities
     inside = np.all((place > 3) & (place < 203), axis=1)
     f, t = match_columns(found, place, 1.0)
     assert set(np.flatnonzero(inside)) <= set(t)
@@ -97,7 +97,8 @@ def test_of_two_maxima_on_one_column_the_stronger_stays() -> None:
     for y, x, height in ((8, 8, 1.0), (8, 14, 1.0), (8, 20, 1.0), (20, 8, 1.0), (20, 11, 0.8)):
         maps[2, y - 1 : y + 2, x - 1 : x + 2] = height
     maps[0] = 1 - maps[2]
-    position, _, strength = locate_columns(maps, 0.3)
+    found = merge_columns([find_columns(maps, 0.3)])
+    position, strength = found.position_px, found.column_probability
     assert position.round().tolist() == [[8, 8], [8, 14], [8, 20], [20, 8]]
     assert strength == pytest.approx(1.0)
 
@@ -105,7 +106,8 @@ def test_of_two_maxima_on_one_column_the_stronger_stays() -> None:
 def test_metal_is_decided_by_the_majority_not_by_brightness() -> None:
     # the network takes every SeTe for W: its place in the honeycomb says otherwise
     maps, place = honeycomb_maps({2: 0})
-    found, probabilities, _ = locate_columns(maps, 0.3)
+    located = merge_columns([find_columns(maps, 0.3)])
+    found, probabilities = located.position_px, located.probabilities
     settled = settle_sublattices(found, probabilities)
     truth = region().class_index
     f, t = match_columns(found, place, 1.0)

@@ -244,7 +244,9 @@ def test_train_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture
     settings.write_text(json.dumps(TINY.to_dict()))
     out = tmp_path / "new" / "w.safetensors"
     assert main(["train", "--config", str(settings), "--out", str(out)]) == 0
-    assert "6 steps" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "6 steps, log in w.safetensors.csv, drawn in w.safetensors.png" in said
+    assert (out.parent / "w.safetensors.png").read_bytes().startswith(b"\x89PNG")
     assert load_weights(out).config == TINY
     out.with_name("w.safetensors.checkpoint").unlink()
     for arguments, message in (

@@ -27,8 +27,8 @@ from napari_defectstrain.detect.training.renderer import (
     _normalised,
     _resampled,
     _slow_field,
-    clean_images,
     exposures,
+    packed_batches,
     render_batch,
 )
 from napari_defectstrain.detect.training.windows import RIM_PX, draw_window
@@ -59,6 +59,20 @@ CASES = {
     "aberrated": (27.3, (-0.02, 0.04), 200.0, ABERRATED, LEANING),
     "coarse": (41.0, (0.02, 0.02), 77.0, ProbeConfig(a1_pm=1200.0, source_fwhm_pm=60.0), UPRIGHT),
 }
+
+
+def clean_images(
+    jobs: list[RenderJob], device: torch.device, dtype: torch.dtype = torch.float32
+) -> list[torch.Tensor]:
+    """Noise-free images, `(n, n)`, in units of the height of an isolated metal column."""
+    with torch.no_grad():
+        found = [
+            image
+            for b in packed_batches(jobs, device, dtype)
+            for image in sampled(b, column_coefficients(b), None).unbind()
+        ]
+    sides = [job.scan.shape[0] for job in jobs]
+    return [image[:n, :n] for image, n in zip(found, sides, strict=True)]
 
 
 def scene(name: str, **changes: object) -> tuple[RenderJob, SimulationConfig, Crystal, np.ndarray]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import BSpline
 from scipy.sparse import coo_array, csc_array
 
 from ...types import FloatArray, IntArray
+from ..splines import DEGREE, splines_at, uniform_knots
 
-DEGREE = 3
 CELLS_PER_KNOT = 48
 
 
@@ -130,10 +129,8 @@ class SplineSurface:
 
 def _knots(n: int, spacing: float) -> FloatArray:
     pieces = max(int(np.rint((n - 1) / spacing)), 1)
-    inner = np.linspace(0.0, max(n - 1.0, 1.0), pieces + 1)
-    return np.concatenate([np.full(DEGREE, inner[0]), inner, np.full(DEGREE, inner[-1])])
+    return uniform_knots(max(n - 1.0, 1.0), pieces)
 
 
 def _basis(knots: FloatArray, place: FloatArray | npt.NDArray[np.integer]) -> FloatArray:
-    inside = np.clip(np.asarray(place, dtype=float), knots[0], knots[-1])
-    return np.asarray(BSpline.design_matrix(inside, knots, DEGREE).toarray())
+    return splines_at(knots, np.clip(np.asarray(place, dtype=float), knots[0], knots[-1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...robust import robust_sigma
 from ...types import BoolArray, FloatArray
 from .types import NoiseModel
 
@@ -41,7 +42,7 @@ def estimate_noise(
     means, variances, errors = [], [], []
     for part in np.array_split(order, min(BINS, max(len(order) // 50, 1))):
         r = residual[part]
-        spread = 1.4826 * float(np.median(np.abs(r - np.median(r))))
+        spread = robust_sigma(r)
         kept = np.abs(r) <= CLIP_SIGMA * max(spread, 1e-300) if spread > 0 else r == r
         variance = float(np.mean(r[kept] ** 2)) * inflate
         means.append(float(level[part].mean()))

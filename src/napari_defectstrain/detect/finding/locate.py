@@ -114,22 +114,6 @@ def merge_columns(parts: Sequence[Columns]) -> Columns:
     return every[_without_doubles(every.position_px, every.column_probability)]
 
 
-def locate_columns(
-    maps: FloatArray, min_probability: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Columns in maps of label probabilities, one detection each.
-
-    Returns
-    -------
-    position_px : array, `(N, 2)`
-    probabilities : array, `(N, K)`
-    column_probability : array, `(N,)`
-        As in `Columns`.
-    """
-    found = merge_columns([find_columns(maps, min_probability)])
-    return found.position_px, found.probabilities, found.column_probability
-
-
 def _box3(values: FloatArray) -> FloatArray:
     """Mean over 3 x 3 px with the outermost pixels repeated.
 

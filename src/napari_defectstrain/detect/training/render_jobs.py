@@ -12,14 +12,14 @@ import scipy.fft
 from ...simulate.acquisition import ScanConfig
 from ...simulate.background import measured_contamination
 from ...simulate.conditions import Conditions
-from ...simulate.dataset import SimulationConfig, atoms_px, crystal_for
+from ...simulate.dataset import SimulationConfig, atoms_px
 from ...simulate.image import PATCH_PM, sampling
 from ...simulate.probe import ProbeConfig
 from ...simulate.structure import Crystal
 from ...types import DefectStrainError, FloatArray
 from ..finding.prepare import resampled_shape, to_resampled
 from ..network.config import CANONICAL_PIXEL_PM
-from .windows import RIM_PX, label_columns
+from .windows import RIM_PX, draw_scene, label_columns
 
 _MARGIN_PM = 700.0
 """How far outside the scan columns still light it [pm], as in `simulate.image.render_columns`."""
@@ -110,10 +110,7 @@ def draw_job(conditions: Conditions, window_px: int, rng: np.random.Generator) -
         Side of the window at the network's sampling [px].
     rng : numpy.random.Generator
     """
-    config = conditions.draw((window_px + 2 * RIM_PX) * CANONICAL_PIXEL_PM, rng)
-    crystal = crystal_for(config, rng)
-    reach = config.crystal.lattice_pm / config.scan.pixel_size_pm
-    origin = (np.asarray(config.scan.shape) - 1) / 2 + rng.uniform(-0.5, 0.5, 2) * reach
+    config, crystal, origin = draw_scene(conditions, window_px, rng)
     dirt = None
     if conditions.background and rng.random() < 0.5:
         dirt = _measured_dirt(Path(conditions.background), config, window_px, rng)

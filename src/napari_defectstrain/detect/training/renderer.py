@@ -83,20 +83,6 @@ def exposures(
     return [image[:n, :n] for image, n in zip(found, sides, strict=True)]
 
 
-def clean_images(
-    jobs: Sequence[RenderJob], device: torch.device, dtype: torch.dtype = torch.float32
-) -> list[Tensor]:
-    """Noise-free images, `(n, n)`, in units of the height of an isolated metal column."""
-    with torch.no_grad():
-        found = [
-            image
-            for b in packed_batches(jobs, device, dtype)
-            for image in sampled(b, column_coefficients(b), None).unbind()
-        ]
-    sides = [job.scan.shape[0] for job in jobs]
-    return [image[:n, :n] for image, n in zip(found, sides, strict=True)]
-
-
 def _counts(batch: Batch, generator: torch.Generator) -> Tensor:
     """Counts in the pixels of each scan, `(b, n, n)`: `simulate.acquisition.expose`."""
     coefficients = column_coefficients(batch) + _contamination(batch, generator)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from ...simulate.acquisition import contamination, expose
 from ...simulate.background import measured_contamination
 from ...simulate.conditions import Conditions
-from ...simulate.dataset import crystal_for, crystal_image
+from ...simulate.dataset import SimulationConfig, crystal_for, crystal_image
+from ...simulate.structure import Crystal
 from ...types import FloatArray
 from ..finding.prepare import normalise, resample, to_resampled
 from ..network.config import CANONICAL_PIXEL_PM
@@ -38,14 +39,36 @@ class Window(NamedTuple):
     material: str
 
 
+class Scene(NamedTuple):
+    """What a window is of: settings, a crystal, and where in the scan its origin lies.
+
+    Parameters
+    ----------
+    config : SimulationConfig
+        Its scan covers the window and the rim around it.
+    crystal : Crystal
+    origin_px : array, `(2,)`
+        (y, x) [px].
+    """
+
+    config: SimulationConfig
+    crystal: Crystal
+    origin_px: FloatArray
+
+
+def draw_scene(conditions: Conditions, window_px: int, rng: np.random.Generator) -> Scene:
+    """The settings and the crystal of a fresh window of `window_px` x `window_px`."""
+    config = conditions.draw((window_px + 2 * RIM_PX) * CANONICAL_PIXEL_PM, rng)
+    crystal = crystal_for(config, rng)
+    reach = config.crystal.lattice_pm / config.scan.pixel_size_pm
+    origin = (np.asarray(config.scan.shape) - 1) / 2 + rng.uniform(-0.5, 0.5, 2) * reach
+    return Scene(config, crystal, origin)
+
+
 def draw_window(conditions: Conditions, window_px: int, rng: np.random.Generator) -> Window:
     """A freshly simulated window of `window_px` x `window_px`."""
-    side_px = window_px + 2 * RIM_PX
-    config = conditions.draw(side_px * CANONICAL_PIXEL_PM, rng)
+    config, crystal, origin = draw_scene(conditions, window_px, rng)
     scan = config.scan
-    crystal = crystal_for(config, rng)
-    reach = config.crystal.lattice_pm / scan.pixel_size_pm
-    origin = (np.asarray(scan.shape) - 1) / 2 + rng.uniform(-0.5, 0.5, 2) * reach
     clean, position = crystal_image(crystal, config, origin)
     if conditions.background and rng.random() < 0.5:
         dirt = measured_contamination(Path(conditions.background), scan, rng)

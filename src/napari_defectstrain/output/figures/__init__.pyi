@@ -1,4 +1,6 @@
 from .detection import curves_figure as curves_figure
+from .detection import read_training_log as read_training_log
+from .detection import training_figure as training_figure
 from .files import figure_settings as figure_settings
 from .files import save_figure as save_figure
 from .files import write_figure as write_figure

@@ -139,15 +139,17 @@ def curves_figure(table: pd.DataFrame, material: Material) -> Figure:
 
 
 @for_print
-def training_figure(log: pd.DataFrame, material: Material, steps_per_epoch: int = 1) -> Figure:
+def training_figure(
+    log: pd.DataFrame, material: Material | None = None, steps_per_epoch: int = 1
+) -> Figure:
     """Loss, precision and recall of each class against epoch (Fig. S3).
 
     Parameters
     ----------
     log : DataFrame
         What training writes beside its weights: step, loss, precision_<role>, recall_<role>.
-    material : Material
-        Gives the names of the classes.
+    material : Material, optional
+        Gives the names of the classes; without it they are called by their roles.
     steps_per_epoch : int
         1 draws against steps.
 
@@ -183,9 +185,9 @@ def training_figure(log: pd.DataFrame, material: Material, steps_per_epoch: int 
 
 
 def _rate_curves(
-    axes: Axes, epoch: Sequence[float], log: pd.DataFrame, what: str, material: Material
+    axes: Axes, epoch: Sequence[float], log: pd.DataFrame, what: str, material: Material | None
 ) -> None:
-    for role, name in zip(ROLES, material.class_names, strict=True):
+    for role, name in zip(ROLES, material.class_names if material else ROLES, strict=True):
         column = next((c for c in (f"{what}_{role}", f"{role}_{what}") if c in log), None)
         if column is not None:
             colour = CLASS_STYLE[role].colour
