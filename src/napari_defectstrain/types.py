@@ -84,6 +84,9 @@ class Sites:
         ``model``, ``manual``, ``file`` or ``truth``.
     extra : mapping of str to array of str, `(N,)`
         Further columns of the table that the sites were read from, kept as they stood there.
+    weight, weight_sigma : arrays, `(N,)`, optional
+        Brightness of each column in units of the metal's, and its standard error, by the image
+        itself (`judge`); None where that wasn't asked, NaN for columns that weren't weighed.
     """
 
     position_px: FloatArray
@@ -92,6 +95,8 @@ class Sites:
     class_names: tuple[str, ...]
     source: StrArray
     extra: Mapping[str, StrArray] = field(default_factory=dict)
+    weight: FloatArray | None = None
+    weight_sigma: FloatArray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.position_px)
@@ -102,6 +107,8 @@ class Sites:
             "source": (n,),
         }
         given = {name: getattr(self, name) for name in expected} | dict(self.extra)
+        weighed = {"weight": self.weight, "weight_sigma": self.weight_sigma}
+        given |= {name: values for name, values in weighed.items() if values is not None}
         for name, values in given.items():
             if values.shape != (shape := expected.get(name, (n,))):
                 raise DefectStrainError(f"Sites.{name}: got shape {values.shape}, expected {shape}")
@@ -118,6 +125,8 @@ class Sites:
             class_index=self.class_index[which],
             source=self.source[which],
             extra={name: values[which] for name, values in self.extra.items()},
+            weight=None if self.weight is None else self.weight[which],
+            weight_sigma=None if self.weight_sigma is None else self.weight_sigma[which],
         )
 
     @property

@@ -9,9 +9,9 @@ import scipy.fft
 from scipy.ndimage import gaussian_filter
 
 from napari_defectstrain.evaluation.folders import truth_sites
-from napari_defectstrain.evaluation.local_noise import inner_product, learn_noise
 from napari_defectstrain.evaluation.oracle import OracleResult, ask_oracle, best_cuts
 from napari_defectstrain.evaluation.score import confusion_matrix, f1_by_role
+from napari_defectstrain.judge.local_noise import inner_product, learn_noise
 from napari_defectstrain.materials import ROLES, WSE2
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image

@@ -278,9 +278,9 @@ def test_series_that_cannot_be_summed_are_refused_in_words(ten):
 def test_settings_round_trip_and_reject_nonsense():
     config = FrameConfig(max_step_px=40.0, exclude=(1, 2), include=(4,), jitter="off")
     assert FrameConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    with pytest.raises(DefectStrainError, match="got jitter 'perhaps', expected one of auto"):
+    with pytest.raises(DefectStrainError, match="jitter: got 'perhaps', expected one of auto"):
         FrameConfig(jitter="perhaps")
-    with pytest.raises(DefectStrainError, match="got a largest step of -1 px"):
+    with pytest.raises(DefectStrainError, match="max_step_px: got -1.0, expected a finite number"):
         FrameConfig(max_step_px=-1.0)
     with pytest.raises(DefectStrainError, match=r"\[2\] both to exclude and to include"):
         FrameConfig(exclude=(2,), include=(2, 3))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..robust import robust_sigma
+from ..crystal.robust import robust_sigma
 from ..types import BoolArray, FloatArray, IntArray, Neighbours, StrArray
 from .candidates import Candidates
 from .windows import CORE_RADIUS, WindowFrame

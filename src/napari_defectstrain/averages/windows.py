@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates, spline_filter
 from scipy.spatial import cKDTree
 
 from ..crystal.lattice import ideal_sites, nearest_sites
-from ..robust import robust_sigma
+from ..crystal.robust import robust_sigma
 from ..types import METAL, OTHER, BoolArray, DefectStrainError, FloatArray, ImageLattice, IntArray
 from ..units import PM_PER_NM
 

@@ -1,6 +1,7 @@
 """The command line, one module a command: thin layers over `pipeline` and `output`.
 
-`main` holds the parser and the commands of the chain; `columns`, `evaluate` and `train` theirs.
+`main` holds the parser and the commands of the chain; `columns`, `evaluate`, `simulate` and
+`train` theirs.
 """
 
 import lazy_loader

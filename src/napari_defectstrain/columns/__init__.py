@@ -1,8 +1,8 @@
 """A column's image, and fits of columns in class averages and in whole images.
 
-`profiles` (the image of one column, a spline learnt from the data), `asymmetry` and `noise` are
-models that both fits share, `types` their words. `columns.averages` and `columns.images` hold the
-fits. Imports `averages` (the room), `crystal` and the words.
+`profiles` (the image of one column, a spline learnt from the data), `asymmetry`, `gaussian`
+and `noise` are models that both fits share, `types` their words. `columns.averages` and
+`columns.images` hold the fits. Imports `averages` (the room), `crystal` and the words.
 """
 
 import lazy_loader

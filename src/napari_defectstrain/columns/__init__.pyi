@@ -9,6 +9,9 @@ from .averages.measure import windows_covariance as windows_covariance
 from .images.measure import ImageColumnConfig as ImageColumnConfig
 from .images.measure import ImageColumns as ImageColumns
 from .images.measure import fit_image_columns as fit_image_columns
+from .images.rendering import ColumnRenderer as ColumnRenderer
+from .images.rendering import ComplexArray as ComplexArray
+from .images.rendering import SpreadPoints as SpreadPoints
 from .images.types import NOISES as NOISES
 from .noise import counting_noise as counting_noise
 from .profiles import ColumnProfile as ColumnProfile

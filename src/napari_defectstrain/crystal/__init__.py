@@ -4,7 +4,7 @@
 `honeycomb` (sites), `domains` and `regions` (grains, other phases, holes, dirt), found by
 `region_search` on `region_evidence` and kept by `region_files`, `overlaps` (images of one place),
 `populations` (counts and concentrations), `structure_files` and `structures` (relaxed
-supercells). Imports the words and `io`.
+supercells), `robust` (a sigma that outliers don't move). Imports the words and `io`.
 """
 
 import lazy_loader

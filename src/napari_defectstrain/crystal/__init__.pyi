@@ -5,6 +5,11 @@ from .calibration import contradicting_estimate as contradicting_estimate
 from .calibration import estimate_pixel_size as estimate_pixel_size
 from .calibration import lattice_spots as lattice_spots
 from .calibration import shear_warning as shear_warning
+from .domains import FIRST_NEIGHBOUR_REACH as FIRST_NEIGHBOUR_REACH
+from .domains import SECOND_NEIGHBOUR_REACH as SECOND_NEIGHBOUR_REACH
+from .domains import honeycomb_domains as honeycomb_domains
+from .domains import neighbours as neighbours
+from .domains import threefold_order as threefold_order
 from .honeycomb import basis_pm as basis_pm
 from .honeycomb import ideal_sites as ideal_sites
 from .honeycomb import index_columns as index_columns
@@ -44,6 +49,7 @@ from .regions import region_name as region_name
 from .regions import region_summary as region_summary
 from .regions import usable_sites as usable_sites
 from .regions import without_foreign_defects as without_foreign_defects
+from .robust import robust_sigma as robust_sigma
 from .structure_files import FORMATS as FORMATS
 from .structure_files import read_structure as read_structure
 from .structures import RelaxedColumns as RelaxedColumns

@@ -26,10 +26,10 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import lsmr
 from scipy.spatial import cKDTree
 
+from ..judge.local_noise import inner_product, learn_noise
 from ..materials import ROLES
 from ..types import BoolArray, DefectStrainError, FloatArray, IntArray, Sites, StrArray
 from .known_image import REACH_PM, KnownImage, column_patches, explain_image
-from .local_noise import inner_product, learn_noise
 
 _METAL, _X2, _V2, _OTHER = (ROLES.index(role) for role in ("metal", "X2", "V2", "other"))
 _START = {"metal": 1.0, "X2": 0.7, "XY": 1.05, "Y2": 1.38, "V1": 0.355, "V2": 0.0, "other": 0.7}

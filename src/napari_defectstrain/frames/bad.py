@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..robust import robust_sigma
+from ..crystal.robust import robust_sigma
 from ..types import BoolArray, FloatArray, IntArray
 from .sums import FrameFit
 

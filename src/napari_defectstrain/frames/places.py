@@ -13,7 +13,7 @@ from scipy import fft
 from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 
 from ..crystal.calibration import lattice_spots
-from ..robust import robust_sigma
+from ..crystal.robust import robust_sigma
 from ..types import BoolArray, FloatArray, IntArray
 from .shifts import pairs_of
 from .sums import RunningSum, align_frame

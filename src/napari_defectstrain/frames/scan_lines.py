@@ -20,7 +20,7 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, maximum_filter
 
-from ..robust import robust_sigma
+from ..crystal.robust import robust_sigma
 from ..types import BoolArray, FloatArray, IntArray, Progress, no_progress
 from .sums import RunningSum, align_frame, common_region, shift_lines, shift_rows
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import label, maximum_filter, uniform_filter
 
-from ..robust import robust_sigma
+from ..crystal.robust import robust_sigma
 from ..types import BoolArray, FloatArray, IntArray
 
 Pair = tuple[FloatArray, FloatArray]

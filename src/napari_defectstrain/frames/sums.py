@@ -8,7 +8,7 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter
 
-from ..robust import robust_sigma
+from ..crystal.robust import robust_sigma
 from ..types import DefectStrainError, FloatArray, IntArray
 
 EDGE_PX = 3  # lost at each border: the reach of the ringing of the Fourier shift

@@ -24,6 +24,7 @@ from .pixels import REPLACED as REPLACED
 from .pixels import check_frames as check_frames
 from .pixels import check_pixels as check_pixels
 from .rasters import block_means as block_means
+from .tables import WEIGHT_COLUMNS as WEIGHT_COLUMNS
 from .tables import read_sites as read_sites
 from .unfinished import check_whole as check_whole
 from .unfinished import mark_path as mark_path

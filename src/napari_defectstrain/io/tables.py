@@ -20,6 +20,9 @@ DECIMALS = 6
 # Probabilities of a table are rounded, some by hand; beyond this they don't sum to one.
 PROBABILITY_SUM_TOLERANCE = 0.01
 
+WEIGHT_COLUMNS = ("weight", "weight_sigma")
+"""Of columns that were weighed: in units of the metal's."""
+
 ADDED_LATER = "p_other"
 """Tables of versions that knew no class other lack this column: its probability is 0."""
 
@@ -27,7 +30,8 @@ ADDED_LATER = "p_other"
 def sites_table(sites: Sites, pixel_size_pm: float | None) -> pd.DataFrame:
     """One row a column: y_px, x_px, y_nm, x_nm, class, probability, p_<class> each, source.
 
-    Then what other columns the table had that the sites were read from.
+    Then weight and weight_sigma where the columns were weighed (empty where one wasn't), and what
+    other columns the table had that the sites were read from.
 
     Parameters
     ----------
@@ -49,6 +53,10 @@ def sites_table(sites: Sites, pixel_size_pm: float | None) -> pd.DataFrame:
     for index, name in enumerate(sites.class_names):
         columns[f"p_{name}"] = probabilities[:, index]
     columns["source"] = sites.source
+    for name in WEIGHT_COLUMNS:
+        weight = getattr(sites, name)
+        if weight is not None:
+            columns[name] = np.asarray(weight, dtype=float).round(DECIMALS)
     return pd.DataFrame({**columns, **sites.extra})
 
 
@@ -60,6 +68,7 @@ def read_sites(path: str | Path, class_names: Sequence[str]) -> Sites:
     too. Without p_<class> columns, or in a row where they are empty, the class is taken as
     certain. p_other alone may be missing: tables of earlier versions have none, and it is 0. Rows
     without a source are ``manual`` in a table that has the column, ``file`` in one that hasn't.
+    weight and weight_sigma are taken as such where the table has both and they are numbers.
 
     Raises
     ------
@@ -83,6 +92,7 @@ def read_sites(path: str | Path, class_names: Sequence[str]) -> Sites:
         class_names=tuple(class_names),
         source=_source(table, path),
         extra=_foreign(table, tuple(class_names)),
+        **_weights(table),
     )
 
 
@@ -190,8 +200,23 @@ def _foreign(table: pd.DataFrame, class_names: tuple[str, ...]) -> dict[str, Str
     """What others added to the table, as text."""
     known = {"y_px", "x_px", "y_nm", "x_nm", "class", "probability", "source"}
     known |= {f"p_{name}" for name in class_names}
+    known |= set(_weights(table))
     foreign = [name for name in table.columns if name and name not in known]
     return {name: np.asarray(table[name].to_numpy(), dtype=np.str_) for name in foreign}
+
+
+def _weights(table: pd.DataFrame) -> dict[str, FloatArray]:
+    """The weights of columns, where the table has them; a user's own "weight" may be anything."""
+    if not set(WEIGHT_COLUMNS) <= set(table.columns):
+        return {}
+    found = {}
+    for name in WEIGHT_COLUMNS:
+        text = table[name].str.strip()
+        numbers = pd.to_numeric(text, errors="coerce")
+        if (numbers.isna() & (text != "") & (text.str.lower() != "nan")).any():
+            return {}
+        found[name] = numbers.to_numpy(dtype=float)
+    return found
 
 
 def _numbers(table: pd.DataFrame, name: str, path: object) -> FloatArray:

@@ -30,6 +30,7 @@ from ..failures import Failures
 from ..io.file_names import output_stems
 from ..io.files import validate_image
 from ..io.pixels import check_pixels
+from ..judge.judging import judge_images
 from ..materials import Material, get_material
 from ..progress import subprogress
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
@@ -63,6 +64,10 @@ if TYPE_CHECKING:  # torch comes along only when something is detected
     from ..detect.finding.predict import Detection
 
 
+_FINDING_SHARE = 0.4
+"""Of the time that detection takes where it is judged."""
+
+
 def check_weights(config: RunConfig) -> None:
     """See, before any work, that there are weights for the material.
 
@@ -81,6 +86,9 @@ def detect_images(
     images: Sequence[CalibratedImage], config: RunConfig, progress: Progress = no_progress
 ) -> list[Detection]:
     """Find and classify all columns of each image, without its hot and dead pixels.
+
+    The network's classes are judged by the images themselves, all images of the run together
+    (`judge.judge_images`), unless the settings leave that out.
 
     Parameters
     ----------
@@ -101,13 +109,44 @@ def detect_images(
     from ..detect.finding.predict import detect_columns  # imports torch
 
     settings = config.detect.replace(material=config.material)
-    detections = []
+    judged = config.judge.enabled
+    finding = subprogress(progress, 0.0, _FINDING_SHARE if judged else 1.0)
+    detections, usable = [], []
     for i, image in enumerate(images):
-        part = subprogress(progress, i / len(images), (i + 1) / len(images), f"{image.name}: ")
+        part = subprogress(finding, i / len(images), (i + 1) / len(images), f"{image.name}: ")
         checked, notes = check_pixels(image)
         found = detect_columns(checked, settings, part)
         detections.append(replace(found, warnings=(*notes, *found.warnings)))
-    return detections
+        usable.append(checked)
+    if not judged:
+        return detections
+    return _judged(usable, detections, config, subprogress(progress, _FINDING_SHARE, 1.0))
+
+
+def _judged(
+    images: Sequence[CalibratedImage],
+    detections: Sequence[Detection],
+    config: RunConfig,
+    progress: Progress,
+) -> list[Detection]:
+    """The detections with the judge's classes: its probabilities need no correction."""
+    judgements = judge_images(
+        images,
+        [found.sites for found in detections],
+        [found.pixel_size_pm for found in detections],
+        get_material(config.material),
+        config.judge,
+        progress,
+    )
+    return [
+        replace(
+            found,
+            sites=judgement.sites,
+            warnings=(*found.warnings, *judgement.warnings),
+            overconfidence=found.overconfidence if judgement.classes is None else (),
+        )
+        for found, judgement in zip(detections, judgements, strict=True)
+    ]
 
 
 def average_classes(

@@ -17,6 +17,7 @@ from ..crystal.regions import RegionConfig, Regions
 from ..detect.network.config import DetectConfig
 from ..failures import Failure
 from ..frames.register import FrameConfig
+from ..judge.judging import JudgeConfig
 from ..materials import Material, get_material
 from ..precision.bootstrap import ClassBootstrap
 from ..precision.budget import BudgetConfig, ErrorBudget
@@ -54,6 +55,8 @@ class RunConfig(Config):
         they are separate images.
     series : FrameConfig
         How such frames are summed.
+    judge : JudgeConfig
+        Whether and how the detected columns are judged by their own images.
     detect, regions, average, columns, strain, budget
         Settings of the stages; `material` overrides that of `detect`.
     bootstrap : int
@@ -68,6 +71,7 @@ class RunConfig(Config):
     frames: bool = False
     series: FrameConfig = field(default_factory=FrameConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     regions: RegionConfig = field(default_factory=RegionConfig)
     average: AverageConfig = field(default_factory=AverageConfig)
     columns: ColumnConfig = field(default_factory=ColumnConfig)

@@ -10,7 +10,7 @@ from scipy.sparse import coo_array, csr_array, hstack
 from scipy.spatial import cKDTree
 
 from ..crystal.honeycomb import ideal_sites
-from ..robust import robust_sigma
+from ..crystal.robust import robust_sigma
 from ..types import METAL, OTHER, BoolArray, FloatArray, IntArray
 
 SAME_SITE_PM = 2.0

@@ -242,6 +242,21 @@ class ColumnRenderer:
         kept = np.concatenate([found[: self._my + 1], found[-self._my :]])
         return np.asarray(kept * self._unspread)
 
+    def values(self, spectrum: ComplexArray, points: SpreadPoints) -> FloatArray:
+        """Real part of a spectrum's sum of waves at points, `(N,)`: the adjoint of spreading.
+
+        The spectrum's conjugate half is included; NaN for points beyond the grid.
+        """
+        cleaned = spectrum * self._unspread
+        full = np.zeros((self._points[0], self._mx + 1), dtype=cleaned.dtype)
+        full[: self._my + 1] = cleaned[: self._my + 1]
+        full[-self._my :] = cleaned[self._my + 1 :]
+        grid = irfft(ifft(full, axis=0, overwrite_x=True), n=self._points[1], axis=1).ravel()
+        found = np.full(len(points.there), np.nan)
+        gathered = grid[points.index].reshape(points.value.shape)
+        found[points.there] = np.einsum("nq,nq->n", points.value, gathered)
+        return np.asarray(found * (self._points[0] * self._points[1]))
+
     def image(self, spectrum: ComplexArray) -> FloatArray:
         """Image with a spectrum `(ky, kx)`, the pixels of the shape."""
         full = np.zeros((self.grid[0], self._mx + 1), dtype=spectrum.dtype)

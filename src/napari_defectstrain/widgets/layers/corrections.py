@@ -66,12 +66,18 @@ def correct_sites(
     kept[gone[in_hexagon]] = False
     added = np.flatnonzero(owner == -1)
     certain = np.eye(len(sites.class_names))[class_index[added]]
+    weights = {
+        name: None if its is None else np.append(its[kept], np.full(len(added), np.nan))
+        for name, its in (("weight", sites.weight), ("weight_sigma", sites.weight_sigma))
+    }
     return Sites(
         position_px=np.concatenate([position[kept], position_px[added]]),
         probabilities=np.concatenate([probabilities[kept], certain]),
         class_index=np.concatenate([index[kept], class_index[added]]),
         class_names=sites.class_names,
         source=np.concatenate([source[kept], np.full(len(added), "manual", dtype="<U6")]),
+        weight=weights["weight"],
+        weight_sigma=weights["weight_sigma"],
     )
 
 

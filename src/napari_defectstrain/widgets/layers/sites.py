@@ -14,6 +14,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points
 
 from ... import __version__
+from ...io import WEIGHT_COLUMNS
 from ...materials import ROLES, get_material
 from ...styles import CLASS_STYLE
 from ...types import CalibratedImage, DefectStrainError, Sites
@@ -183,7 +184,10 @@ def image_planes(layer: Layer | None) -> list[CalibratedImage]:
 
 
 def site_table(sites: Sequence[Sites]) -> pd.DataFrame:
-    """Features of the columns of all planes: class, probability, p_<class>, source."""
+    """Features of the columns of all planes: class, probability, p_<class>, source, weights.
+
+    The weights and their errors where all planes were weighed.
+    """
     names = sites[0].class_names
     joined = np.concatenate([s.probabilities for s in sites])
     table = pd.DataFrame(
@@ -195,6 +199,10 @@ def site_table(sites: Sequence[Sites]) -> pd.DataFrame:
     )
     for i, name in enumerate(names):
         table[f"p_{name}"] = joined[:, i]
+    for name in WEIGHT_COLUMNS:
+        weights = [getattr(s, name) for s in sites]
+        if all(w is not None for w in weights):
+            table[name] = np.concatenate(weights)
     return table
 
 
@@ -358,6 +366,7 @@ def sites_from_layers(sites_layer: Points, defects: Points, plane: int | None = 
         class_index=pd.Categorical(table["class"].astype(str), names).codes.astype(int),
         class_names=names,
         source=table["source"].to_numpy(dtype="<U6"),
+        **{n: table[n].to_numpy(dtype=float) for n in WEIGHT_COLUMNS if n in table},
     )
     here = on_plane(defects, plane)
     points = defects.features[here]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .types import FloatArray
+from ..types import FloatArray
 
 MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""

@@ -20,7 +20,7 @@ from ..types import FloatArray
 
 ComplexArray = npt.NDArray[np.complexfloating[Any, Any]]
 
-_ROUNDS = 60
+_ROUNDS = 40
 _FLOOR = 0.02
 """Least value of a spectrum over the median, which bounds its inverse."""
 
@@ -64,7 +64,9 @@ def learn_noise(residual: FloatArray, tile_px: int) -> LocalNoise:
     tile_px : int
         Side of the tiles [px], even.
     """
-    power = _tile_powers(residual, tile_px)  # (rows, columns, tile, tile / 2 + 1)
+    power = _tile_powers(residual, tile_px).astype(
+        np.float32
+    )  # (rows, columns, tile, tile / 2 + 1)
     rows, columns = power.shape[:2]
     table = power.reshape(rows * columns, -1)
     frequency = np.hypot(np.fft.fftfreq(tile_px)[:, None], np.fft.rfftfreq(tile_px)).ravel()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from napari_defectstrain.robust import robust_sigma
+from napari_defectstrain.crystal.robust import robust_sigma
 
 
 def test_a_normal_distribution_keeps_its_sigma_whatever_lies_far_out():

@@ -1,0 +1,13 @@
+from .judging import JudgeConfig as JudgeConfig
+from .judging import Judgement as Judgement
+from .judging import classify as classify
+from .judging import judge_images as judge_images
+from .judging import weigh_columns as weigh_columns
+from .local_noise import LocalNoise as LocalNoise
+from .local_noise import inner_product as inner_product
+from .local_noise import learn_noise as learn_noise
+from .mixture import ClassModel as ClassModel
+from .mixture import ClassPrior as ClassPrior
+from .solving import ImageClasses as ImageClasses
+from .solving import ImageEvidence as ImageEvidence
+from .solving import solve_classes as solve_classes

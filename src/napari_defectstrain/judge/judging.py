@@ -1,0 +1,257 @@
+"""The judge: the network's columns, weighed and classified by what their own images say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+
+from ..config import Between, Config, Length
+from ..materials import ROLES, Material
+from ..progress import subprogress
+from ..simulate import ELEMENTS, nominal_weights
+from ..types import (
+    BoolArray,
+    CalibratedImage,
+    DefectStrainError,
+    FloatArray,
+    IntArray,
+    Progress,
+    Sites,
+    no_progress,
+)
+from .mixture import ClassPrior
+from .picture import Picture
+from .places import lattice_places
+from .solving import ImageClasses, ImageEvidence, pooled_prior, solve_classes
+
+_OTHER = ROLES.index("other")
+_TYPICAL_WEIGHT = 0.72
+"""Of X2, where the weights start if nothing is known of the elements."""
+_SIGMA = 0.18
+"""Width of a column in lattice constants, where the profile starts: the sampling follows it."""
+_LEAST_CHALCOGEN = 30
+_UNKNOWN_SPREAD = (0.045, 0.03, 0.1, 0.6)
+"""Ties of the means where nothing is known of how heavy the substituent is."""
+_RIM = 0.9
+"""Lattice constants from the border within which columns aren't judged: they lie in the light of
+columns outside, of which nothing is known."""
+_DOUBTS = (0.03, 0.5)
+"""How well the weight of a column that isn't judged is known, on the lattice and beside it."""
+
+
+@dataclass(frozen=True)
+class JudgeConfig(Config):
+    """Settings of the judge.
+
+    Parameters
+    ----------
+    enabled : bool
+        Whether the classes that the network gives are judged by the image.
+    rounds : int
+        How often profile, places, noise and classes are found anew.
+    network_say : tuple of float
+        How much the network's odds of V1 and of V2 count beside the weight, 0-1 each.
+    """
+
+    enabled: bool = True
+    rounds: Annotated[int, Between(1, 20)] = 2
+    network_say: Annotated[tuple[float, ...], Length(2), Between(0.0, 1.0)] = (0.1, 0.5)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the judge makes of one image.
+
+    Parameters
+    ----------
+    sites : Sites
+        With weights and their errors; the network's own where the judge could not help.
+    warnings : tuple of str
+    classes : ImageClasses or None
+        None where the network's answer was left.
+    """
+
+    sites: Sites
+    warnings: tuple[str, ...] = ()
+    classes: ImageClasses | None = None
+
+
+def _starting_weights(material: Material) -> FloatArray:
+    """Of the roles, from cross sections as far as they are known; the image says what they are."""
+    known = {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS)
+    x2 = nominal_weights(material)[ROLES.index("X2")] if known else _TYPICAL_WEIGHT
+    return np.array([1.0, *class_prior(material).means(x2), x2])
+
+
+def class_prior(material: Material) -> ClassPrior:
+    """What cross sections say of a material's classes, as far as they are known."""
+    if not {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS):
+        return ClassPrior(heavier=1.0, spread=_UNKNOWN_SPREAD)
+    weights = nominal_weights(material)
+    return ClassPrior(heavier=weights[ROLES.index("Y2")] / weights[ROLES.index("X2")])
+
+
+def judge_images(
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+    pixel_size_pm: Sequence[float],
+    material: Material,
+    config: JudgeConfig | None = None,
+    progress: Progress = no_progress,
+) -> list[Judgement]:
+    """Weigh every column and classify it by the images' own classes.
+
+    Parameters
+    ----------
+    images, sites : sequences
+        The images and the columns that the network found in each.
+    pixel_size_pm : sequence of float
+        Of each image, by its lattice [pm].
+    material : Material
+    config : JudgeConfig, optional
+    progress : Progress
+
+    Returns
+    -------
+    list of Judgement
+        An image that can't be judged (few columns, no lattice) keeps its columns and says so.
+    """
+    config = config or JudgeConfig()
+    prior = class_prior(material)
+    evidences: list[ImageEvidence | None] = []
+    notes: list[tuple[str, ...]] = []
+    for i, (image, columns, pixel_pm) in enumerate(zip(images, sites, pixel_size_pm, strict=True)):
+        part = subprogress(progress, i / len(images), (i + 1) / len(images), f"{image.name}: ")
+        try:
+            evidences.append(weigh_columns(image, columns, pixel_pm, material, config, part))
+            notes.append(())
+        except DefectStrainError as error:
+            evidences.append(None)
+            notes.append((f"{image.name}: not judged by the image itself: {error}",))
+    found = classify(evidences, prior, config)
+    progress(1.0, "judged")
+    return [
+        Judgement(columns if classes is None else judged_sites(columns, classes), note, classes)
+        for columns, classes, note in zip(sites, found, notes, strict=True)
+    ]
+
+
+def classify(
+    evidences: Sequence[ImageEvidence | None], prior: ClassPrior, config: JudgeConfig
+) -> list[ImageClasses | None]:
+    """Classes of a run's columns: each image by itself, then tied to the others."""
+    say = config.network_say
+    alone = [None if e is None else solve_classes(e, prior, say) for e in evidences]
+    known = [a for a in alone if a is not None]
+    if len(known) < 2:
+        return alone
+    tied = pooled_prior(known, prior)
+    return [
+        None if e is None or a is None else solve_classes(e, tied, say, a.model)
+        for e, a in zip(evidences, alone, strict=True)
+    ]
+
+
+def weigh_columns(
+    image: CalibratedImage,
+    sites: Sites,
+    pixel_pm: float,
+    material: Material,
+    config: JudgeConfig | None = None,
+    progress: Progress = no_progress,
+) -> ImageEvidence:
+    """What an image says of the weights of its columns.
+
+    Parameters
+    ----------
+    image : CalibratedImage
+    sites : Sites
+        Columns found in it.
+    pixel_pm : float
+        Side of a pixel, by the lattice [pm].
+    material : Material
+    config : JudgeConfig, optional
+    progress : Progress
+
+    Raises
+    ------
+    DefectStrainError
+        If too few columns lie on a lattice.
+    """
+    config = config or JudgeConfig()
+    a_pm = material.lattice_pm
+    places = lattice_places(sites, a_pm)
+    whole = _away_from_border(sites.position_px, image.data.shape, _RIM * a_pm / pixel_pm)
+    judged = places.on_lattice & whole
+    metal, chalcogen = judged & places.is_metal, judged & ~places.is_metal
+    if min(metal.sum(), chalcogen.sum()) < _LEAST_CHALCOGEN:
+        raise DefectStrainError(
+            f"got {int(metal.sum())} metal and {int(chalcogen.sum())} chalcogen columns on the "
+            f"lattice, expected at least {_LEAST_CHALCOGEN} of each"
+        )
+    prior = class_prior(material)
+    network = np.asarray(sites.probabilities, dtype=float)
+    weight = network @ _starting_weights(material)
+    weight[places.on_lattice & places.is_metal] = 1.0
+    doubt = np.where(places.on_lattice, *_DOUBTS)
+    picture = Picture(
+        np.asarray(image.data), pixel_pm, a_pm, _SIGMA * a_pm, places, sites.position_px, weight
+    )
+    share = network[:, 2:6] * chalcogen[:, None]
+    picture.fit_profile()
+    picture.explain()
+    for i in range(config.rounds):
+        progress(i / config.rounds, "judging columns")
+        picture.fit_lines()
+        picture.fit_profile()
+        picture.explain()
+        picture.fit_noise()
+        picture.settle(share)
+        picture.fit_profile()
+        picture.explain()
+        evidence = ImageEvidence(picture.equations(), metal, chalcogen, network, weight, doubt)
+        if i + 1 < config.rounds:
+            found = solve_classes(evidence, prior, config.network_say)
+            picture.weight = found.mean
+            picture.explain()
+            share = found.chance[:, 1:5]
+    return evidence
+
+
+def _away_from_border(
+    position_px: FloatArray, shape: tuple[int, ...], margin_px: float
+) -> BoolArray:
+    last = np.array(shape) - 1 - margin_px
+    return np.asarray(((position_px >= margin_px) & (position_px <= last)).all(axis=1))
+
+
+def judged_sites(sites: Sites, classes: ImageClasses) -> Sites:
+    """The network's columns with the classes, probabilities and weights of the judge."""
+    probabilities = np.array(sites.probabilities, dtype=float)
+    chalcogen = classes.chance.sum(axis=1) > 0
+    probabilities[chalcogen] = 0.0
+    probabilities[chalcogen, 1:] = classes.chance[chalcogen]
+    metal = classes.other_metal > 0
+    probabilities[metal] = 0.0
+    probabilities[metal, 0] = 1.0 - classes.other_metal[metal]
+    probabilities[metal, _OTHER] = classes.other_metal[metal]
+    index = np.array(sites.class_index)
+    judged = chalcogen | metal
+    index[judged] = _most_probable(probabilities[judged])
+    return replace(
+        sites,
+        probabilities=probabilities,
+        class_index=index.astype(sites.class_index.dtype),
+        weight=np.where(judged, classes.weight, np.nan),
+        weight_sigma=np.where(judged, classes.sigma, np.nan),
+    )
+
+
+def _most_probable(probabilities: FloatArray) -> IntArray:
+    """Most probable class; other needs more than one half."""
+    allowed = np.where(probabilities[:, [_OTHER]] > 0.5, 1.0, 0.0) * np.eye(len(ROLES))[_OTHER]
+    known = probabilities * (np.arange(len(ROLES)) != _OTHER)
+    return np.asarray((known + allowed).argmax(axis=1))

@@ -1,0 +1,236 @@
+"""Classes by weight: a mixture whose means, widths and shares are the image's own.
+
+A column of class c weighs ``mu_c``; its estimate scatters around that by its standard error times
+a factor that the columns themselves show. All are found by expectation-maximisation (Dempster,
+Laird & Rubin 1977, doi:10.1111/j.2517-6161.1977.tb01600.x) with priors that say what a class of
+few columns can't: X beside nothing weighs half of two X, XY lies midway between 2X and 2Y, an
+empty site weighs nothing, and how much heavier Y is follows from cross sections. What fits none of
+the classes is *other*: a broad, rare component.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..materials import ROLES
+from ..types import FloatArray
+
+CHALCOGEN = tuple(ROLES.index(r) for r in ("X2", "XY", "Y2", "V1", "V2"))
+"""Roles of the components, in their order; *other* comes last."""
+X2, XY, Y2, V1, V2 = range(5)
+_OTHER_RANGE = 2.6
+"""Weights that *other* spreads over, in the metal's."""
+_OTHER_SHARE = 0.002
+_OTHER_STRENGTH = 400.0
+_PRIOR_COLUMNS = 30.0
+"""A class's own scatter counts fully against the expected one from this many columns on."""
+_TIES = {"V1": 0.045, "V2": 0.03, "XY": 0.03, "Y2": 0.12}
+"""Standard deviations of the priors of the means, in units of 2X's weight."""
+_WIDTHS = (0.6, 1.7)
+_SHARE_STRENGTH = 10.0
+_ROUNDS = 12
+_TYPICAL_SHARES = (0.9, 0.035, 0.02, 0.035, 0.01)
+
+
+@dataclass(frozen=True)
+class ClassModel:
+    """Means, widths and shares of the classes of chalcogen columns.
+
+    Parameters
+    ----------
+    mean : array, `(5,)`
+        Weights of X2, XY, Y2, V1, V2 in units of the metal's.
+    width : array, `(5,)`
+        Scatter of a class in units of the columns' standard errors.
+    share : array, `(6,)`
+        Fractions of the columns; the last is *other*.
+    """
+
+    mean: FloatArray
+    width: FloatArray
+    share: FloatArray
+
+    def posterior(
+        self, weight: FloatArray, sigma: FloatArray, prior: FloatArray | None = None
+    ) -> FloatArray:
+        """Probability of each class and of *other*, `(n, 6)`.
+
+        Parameters
+        ----------
+        weight, sigma : arrays, `(n,)`
+        prior : array, `(n, 6)`, optional
+            What is known of each column beside its weight: factors of the shares.
+        """
+        log = self.log_terms(weight, sigma, prior)
+        chance = np.exp(log - log.max(axis=1, keepdims=True))
+        return np.asarray(chance / chance.sum(axis=1, keepdims=True))
+
+    def log_terms(
+        self, weight: FloatArray, sigma: FloatArray, prior: FloatArray | None = None
+    ) -> FloatArray:
+        """Logarithm of share times density of each class and of *other*, `(n, 6)`."""
+        width = sigma[:, None] * self.width
+        pull = (weight[:, None] - self.mean) / width
+        density = -(pull**2) / 2 - np.log(width) - 0.5 * np.log(2 * np.pi)
+        # nothing is lighter than an empty site: what seems to be is one, its neighbours misplaced
+        there = (weight > self.mean[V2])[:, None]
+        other = np.where(there, -np.log(_OTHER_RANGE), -np.inf)
+        log = np.concatenate([density, other], axis=1) + np.log(self.share)
+        return log if prior is None else log + np.log(np.maximum(prior, 1e-6))
+
+
+@dataclass(frozen=True)
+class ClassPrior:
+    """What is known of the classes before an image is seen.
+
+    Parameters
+    ----------
+    heavier : float
+        Weight of 2Y over that of 2X.
+    midway : float
+        Weight of XY less the mean of 2X and 2Y, in units of 2X's.
+    half : float
+        Weight of V1 over that of X2.
+    spread : tuple of float
+        Standard deviations of V1, V2, XY and Y2, see `_TIES`.
+    share : tuple of float
+        Typical fractions of X2, XY, Y2, V1, V2 and other.
+    strength : float
+        How many columns they count for.
+    """
+
+    heavier: float
+    midway: float = 0.015
+    half: float = 0.49
+    spread: tuple[float, ...] = tuple(_TIES[k] for k in ("V1", "V2", "XY", "Y2"))
+    share: tuple[float, ...] = (*_TYPICAL_SHARES[:4], _TYPICAL_SHARES[4], _OTHER_SHARE)
+    strength: float = _SHARE_STRENGTH
+
+    def means(self, x2: float, heavier: float | None = None) -> FloatArray:
+        """Expected weights of the classes for a weight of 2X."""
+        y2 = x2 * (heavier or self.heavier)
+        xy = 0.5 * (x2 + y2) + self.midway * x2
+        return np.array([x2, xy, y2, self.half * x2, 0.0])
+
+
+def starting_model(
+    weight: FloatArray, prior: ClassPrior, heavier: float | None = None
+) -> ClassModel:
+    """A model that needs no labels: most chalcogen columns are X2."""
+    share = np.array(prior.share) / np.sum(prior.share)
+    return ClassModel(prior.means(float(np.median(weight)), heavier), np.ones(5), share)
+
+
+def improve(
+    model: ClassModel,
+    weight: FloatArray,
+    sigma: FloatArray,
+    prior: ClassPrior,
+    knowledge: FloatArray | None = None,
+    slope: float = 0.0,
+    rounds: int = _ROUNDS,
+) -> ClassModel:
+    """Expectation-maximisation of an image's columns under the priors.
+
+    Parameters
+    ----------
+    model : ClassModel
+        To start from.
+    weight, sigma : arrays, `(n,)`
+    prior : ClassPrior
+    knowledge : array, `(n, 6)`, optional
+        As in `ClassModel.posterior`.
+    slope : float
+        How much the variance of a width grows with the weight.
+    rounds : int
+    """
+    for _ in range(rounds):
+        chance = model.posterior(weight, sigma, knowledge)
+        own = chance[:, :5]
+        mean = _means(model, own, weight, sigma, prior)
+        width = _widths(model, own, weight, sigma, mean, slope)
+        model = ClassModel(mean, width, _shares(chance, prior))
+    return model
+
+
+def _shares(chance: FloatArray, prior: ClassPrior) -> FloatArray:
+    expected = np.array(prior.share) / np.sum(prior.share)
+    total = chance.sum(axis=0)
+    share = (total + prior.strength * expected) / (len(chance) + prior.strength)
+    share[-1] = (total[-1] + _OTHER_STRENGTH * _OTHER_SHARE) / (len(chance) + _OTHER_STRENGTH)
+    return np.asarray(share / share.sum())
+
+
+def _means(
+    model: ClassModel, own: FloatArray, weight: FloatArray, sigma: FloatArray, prior: ClassPrior
+) -> FloatArray:
+    """Weighted means, pulled towards what the other classes say of each."""
+    information = own / (sigma[:, None] * model.width) ** 2
+    total, pull = information.sum(axis=0), (information * weight[:, None]).sum(axis=0)
+    mean = model.mean.copy()
+    mean[X2] = pull[X2] / max(total[X2], 1e-12)
+    x2 = mean[X2]
+    spread = dict(zip((V1, V2, XY, Y2), np.array(prior.spread) * x2, strict=True))
+    for _ in range(3):
+        expected = prior.means(x2, mean[Y2] / x2)
+        by_xy = 2 * (mean[XY] - prior.midway * x2) - x2
+        # Y2 knows of its weight by its own columns, by cross sections, and by XY
+        terms = {
+            V1: ((expected[V1], spread[V1]),),
+            V2: ((0.0, spread[V2]),),
+            XY: ((expected[XY], spread[XY]),),
+            Y2: ((prior.heavier * x2, spread[Y2]), (by_xy, _doubt(total[XY], spread[XY]))),
+        }
+        for k, known in terms.items():
+            weights = np.array([s**-2.0 for _, s in known])
+            values = np.array([v for v, _ in known])
+            mean[k] = (pull[k] + (weights * values).sum()) / (total[k] + weights.sum())
+    return mean
+
+
+def _doubt(information: float, tie: float) -> float:
+    return float(2.0 * np.sqrt(1.0 / max(information, 1e-6) + tie**2))
+
+
+def _widths(
+    model: ClassModel,
+    own: FloatArray,
+    weight: FloatArray,
+    sigma: FloatArray,
+    mean: FloatArray,
+    slope: float,
+) -> FloatArray:
+    squares = (own * ((weight[:, None] - mean) / sigma[:, None]) ** 2).sum(axis=0)
+    count = own.sum(axis=0)
+    common = np.clip(squares[X2] / max(count[X2], 1.0), 0.09, 9.0)
+    expected = common * np.clip(1 + slope * (mean - mean[X2]), *np.square(_WIDTHS))
+    found = (squares + _PRIOR_COLUMNS * expected) / (count + _PRIOR_COLUMNS)
+    return np.asarray(np.sqrt(np.clip(found, common * _WIDTHS[0] ** 2, common * _WIDTHS[1] ** 2)))
+
+
+def best_model(
+    weight: FloatArray,
+    sigma: FloatArray,
+    prior: ClassPrior,
+    knowledge: FloatArray | None = None,
+    slope: float = 0.0,
+) -> ClassModel:
+    """The model of greatest likelihood of several starts, widths annealed."""
+    best, most = None, -np.inf
+    for factor in (0.9, 1.0, 1.1):
+        model = starting_model(weight, prior, prior.heavier * factor)
+        for heat in (2.0, 1.4, 1.0):
+            model = replace(model, width=model.width * heat)
+            model = improve(model, weight, sigma, prior, knowledge, slope, 4)
+        model = improve(model, weight, sigma, prior, knowledge, slope)
+        log = model.log_terms(weight, sigma, knowledge)
+        top = log.max(axis=1)
+        likelihood = float((top + np.log(np.exp(log - top[:, None]).sum(axis=1))).sum())
+        away = (model.mean[Y2] / model.mean[X2] - prior.heavier) / prior.spread[3]
+        likelihood -= 0.5 * away**2
+        if likelihood > most:
+            best, most = model, likelihood
+    assert best is not None
+    return best

@@ -1,0 +1,83 @@
+"""How a class of defects moves the columns around it, by the image's own columns."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.spatial import cKDTree
+
+from ..types import BoolArray, FloatArray
+from .places import LatticePlaces
+
+_SHELLS = ((0.577, True), (1.0, False), (1.155, True), (1.528, True))
+"""Distance in lattice constants and sublattice (metal) of the shells that move."""
+_TOLERANCE = 0.08
+_RIDGE = 4.0
+"""Columns that a class must have before it is believed to move anything."""
+
+
+class Relaxation:
+    """Radial displacements of the shells around the chalcogen columns of an image.
+
+    Parameters
+    ----------
+    places : LatticePlaces
+    ideal_px : array, `(N, 2)`
+        Ideal places [px].
+    a_px : float
+        Lattice constant [px].
+    """
+
+    def __init__(self, places: LatticePlaces, ideal_px: FloatArray, a_px: float) -> None:
+        n = len(ideal_px)
+        chalcogen = np.flatnonzero(places.on_lattice & ~places.is_metal)
+        self._ways: list[tuple[csr_array, csr_array]] = []
+        for radius, metal in _SHELLS:
+            others = np.flatnonzero(places.on_lattice & (places.is_metal == metal))
+            reach = (radius + _TOLERANCE) * a_px
+            near = cKDTree(ideal_px[others]).query_ball_point(ideal_px[chalcogen], reach)
+            size = np.fromiter((len(k) for k in near), dtype=int, count=len(near))
+            centre = np.repeat(chalcogen, size)
+            moved = others[np.concatenate([np.asarray(k, dtype=int) for k in near])]
+            way = ideal_px[moved] - ideal_px[centre]
+            length = np.hypot(way[:, 0], way[:, 1])
+            keep = length > (radius - _TOLERANCE) * a_px
+            unit = way[keep] / length[keep, None]
+            index = (moved[keep], centre[keep])
+            self._ways.append(
+                (
+                    csr_array((unit[:, 0], index), shape=(n, n)),
+                    csr_array((unit[:, 1], index), shape=(n, n)),
+                )
+            )
+
+    def fields(self, share: FloatArray) -> FloatArray:
+        """Displacement of every column by a unit of each class and shell, `(N, 2, C * S)`.
+
+        Parameters
+        ----------
+        share : array, `(N, C)`
+            How far each column is of each class.
+        """
+        parts = [np.stack([y @ share, x @ share], axis=1) for y, x in self._ways]
+        return np.concatenate(parts, axis=2)
+
+    @staticmethod
+    def fitted(fields: FloatArray, moved: FloatArray, variance: FloatArray) -> FloatArray:
+        """The displacement by all defects that fits what is measured, `(N, 2)`.
+
+        Parameters
+        ----------
+        fields : array, `(N, 2, K)`
+        moved : array, `(N, 2)`
+            Measured displacements.
+        variance : array, `(N, 2)`
+            Of those; inf for what isn't known.
+        """
+        known: BoolArray = np.isfinite(variance)
+        matrix = fields[known]
+        information = 1.0 / variance[known]
+        gram = (matrix * information[:, None]).T @ matrix
+        gram[np.diag_indices_from(gram)] += _RIDGE * np.median(information)
+        amount = np.linalg.solve(gram, (matrix * information[:, None]).T @ moved[known])
+        return np.asarray(fields @ amount)

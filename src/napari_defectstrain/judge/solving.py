@@ -1,0 +1,222 @@
+"""From what an image says of its weights to classes: neighbours by their posterior.
+
+The weights' equations and the mixture of classes are solved in turns: the estimate of a weight
+takes its neighbours at the mean of their posterior, and its error counts their doubt; the classes
+follow from the estimates. It starts from no labels at all, but from the weights that a broad
+Gaussian prior gives, so that wrong labels can't hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..types import BoolArray, FloatArray
+from .mixture import V1, V2, X2, XY, Y2, ClassModel, ClassPrior, best_model, improve
+from .picture import WeightEquations
+
+_FREE_ROUNDS = 5
+_ROUNDS = 7
+_DAMPING = 0.8
+_METAL_SPREAD = 0.05
+_CHALCOGEN_SPREAD = 0.3
+_METAL_SCATTER = 0.01
+"""How much the weights of equal metal columns truly differ (tilt, strain)."""
+_OTHER_METAL_SHARE = 0.002
+_OTHER_RANGE = 2.6
+_LEAST_SAY = 0.01
+_LEAST_TIE = 0.015
+
+
+@dataclass(frozen=True)
+class ImageEvidence:
+    """What one image says of its columns: plain data, all that the run's classes are made of.
+
+    Parameters
+    ----------
+    equations : WeightEquations
+    is_metal, is_chalcogen : arrays of bool, `(N,)`
+        Sublattice of a column's site; neither where it has no site and isn't judged.
+    network : array, `(N, K)`
+        The network's probabilities, in the order of `materials.ROLES`.
+    guess, doubt : arrays, `(N,)`
+        What a column that isn't judged weighs beforehand, and how surely.
+    """
+
+    equations: WeightEquations
+    is_metal: BoolArray
+    is_chalcogen: BoolArray
+    network: FloatArray
+    guess: FloatArray
+    doubt: FloatArray
+
+    def knowledge(self, say: tuple[float, ...]) -> FloatArray:
+        """What the network says of vacancies, as factors of the shares, `(n, 6)`.
+
+        It sees how a vacancy pulls its surroundings, which the weight doesn't tell and which, where
+        the pull is strong, falsifies the weight of an empty site. But most of what it knows is the
+        weight, which must not count twice: `say` are the powers of its odds of V1 and of V2. Of
+        heavier columns it knows nothing else.
+        """
+        given = self.network[self.is_chalcogen, 1:6] + _LEAST_SAY
+        given = given / given.sum(axis=1, keepdims=True)
+        odds = given / given.mean(axis=0)
+        factor = np.ones((len(given), 6))
+        factor[:, [X2, XY, Y2]] = odds[:, [X2]] ** say[0]
+        factor[:, V1], factor[:, V2] = odds[:, V1] ** say[0], odds[:, V2] ** say[1]
+        return factor
+
+
+@dataclass(frozen=True)
+class ImageClasses:
+    """Weights and classes of an image's columns.
+
+    Parameters
+    ----------
+    weight, sigma : arrays, `(N,)`
+        In units of the metal's; sigma by what the columns of its class scatter.
+    chance : array, `(N, 6)`
+        Of chalcogen columns: X2, XY, Y2, V1, V2, other; 0 elsewhere.
+    other_metal : array, `(N,)`
+        Probability that a column on a metal site is none; 0 elsewhere.
+    mean : array, `(N,)`
+        Posterior mean of the weights.
+    model : ClassModel
+    """
+
+    weight: FloatArray
+    sigma: FloatArray
+    chance: FloatArray
+    other_metal: FloatArray
+    mean: FloatArray
+    model: ClassModel
+
+
+def solve_classes(
+    evidence: ImageEvidence,
+    prior: ClassPrior,
+    say: tuple[float, ...] = (0.0, 0.0),
+    start: ClassModel | None = None,
+) -> ImageClasses:
+    """Weights and classes of one image.
+
+    Parameters
+    ----------
+    evidence : ImageEvidence
+    prior : ClassPrior
+    say : tuple of float
+        How much the network's odds of V1 and of V2 count, see `ImageEvidence.knowledge`.
+    start : ClassModel, optional
+        To start from; by default several starts are tried.
+    """
+    metal, chalcogen = evidence.is_metal, evidence.is_chalcogen
+    mean, variance = _free_weights(evidence)
+    knowledge = evidence.knowledge(say)
+    weight, sigma = evidence.equations.estimates(mean, variance)
+    model = start or best_model(weight[chalcogen], sigma[chalcogen], prior, knowledge)
+    for _ in range(_ROUNDS):
+        weight, sigma = evidence.equations.estimates(mean, variance)
+        its, error = weight[chalcogen], sigma[chalcogen]
+        width = _metal_width(weight[metal], sigma[metal])
+        model = improve(model, its, error, prior, knowledge, rounds=4)
+        chance = model.posterior(its, error, knowledge)
+        strange, metal_mean, metal_variance = _metals(weight[metal], sigma[metal] * width)
+        new, doubt = _strangers(evidence, weight, sigma)
+        new[metal], doubt[metal] = metal_mean, metal_variance
+        each = np.column_stack([np.tile(model.mean, (len(its), 1)), its])
+        new[chalcogen] = (chance * each).sum(axis=1)
+        doubt[chalcogen] = (
+            (chance * each**2).sum(axis=1) - new[chalcogen] ** 2 + chance[:, 5] * error**2
+        )
+        mean = mean + _DAMPING * (new - mean)
+        variance = np.maximum(doubt, 0.0)
+    every, other_metal = np.zeros((len(mean), 6)), np.zeros(len(mean))
+    every[chalcogen], other_metal[metal] = chance, strange
+    scatter = np.full(len(mean), model.width[X2])
+    scatter[metal] = width
+    scatter[chalcogen] = (chance[:, :5] @ model.width) + chance[:, 5] * model.width[X2]
+    return ImageClasses(weight, sigma * scatter, every, other_metal, mean, model)
+
+
+def _free_weights(evidence: ImageEvidence) -> tuple[FloatArray, FloatArray]:
+    """Weights under a broad Gaussian prior for each sublattice, no label used."""
+    equations, metal = evidence.equations, evidence.is_metal
+    mean = equations.weight.copy()
+    chalcogen = evidence.is_chalcogen
+    spread = np.where(chalcogen, _CHALCOGEN_SPREAD, evidence.doubt)
+    spread = np.where(metal, _METAL_SPREAD, spread)
+    typical = np.where(chalcogen, np.median(mean[chalcogen]), evidence.guess)
+    typical = np.where(metal, 1.0, typical)
+    variance = np.where(metal, 0.02, 0.05) ** 2
+    for _ in range(_FREE_ROUNDS):
+        weight, sigma = equations.estimates(mean, variance)
+        known = sigma**-2.0 + spread**-2.0
+        mean = mean + _DAMPING * ((weight * sigma**-2.0 + typical * spread**-2.0) / known - mean)
+    return mean, 1.0 / known
+
+
+def _metal_width(weight: FloatArray, sigma: FloatArray) -> float:
+    """Scatter of the metals in units of their errors."""
+    spread = 1.4826 * float(np.median(np.abs(weight - np.median(weight)) / sigma))
+    return float(np.clip(spread, 0.3, 3.0))
+
+
+def _metals(weight: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Probability that a column on a metal site is none; posterior mean and variance of weights."""
+    own2 = _METAL_SCATTER**2
+    density = np.exp(-(((weight - 1.0) / sigma) ** 2) / 2) / (sigma * np.sqrt(2 * np.pi))
+    strange = _OTHER_METAL_SHARE / _OTHER_RANGE
+    strange = strange / (strange + (1 - _OTHER_METAL_SHARE) * density)
+    usual = 1.0 + (weight - 1.0) * own2 / (own2 + sigma**2)
+    mean = (1 - strange) * usual + strange * weight
+    variance = (1 - strange) * own2 + strange * sigma**2
+    return strange, mean, variance + strange * (1 - strange) * (weight - usual) ** 2
+
+
+def _strangers(
+    evidence: ImageEvidence, weight: FloatArray, sigma: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Posterior mean and variance of columns that aren't judged."""
+    known = sigma**-2.0 + evidence.doubt**-2.0
+    mean = (weight * sigma**-2.0 + evidence.guess * evidence.doubt**-2.0) / known
+    return mean, 1.0 / known
+
+
+def pooled_prior(found: Sequence[ImageClasses], prior: ClassPrior) -> ClassPrior:
+    """What the images of one run say together of the classes' means and shares.
+
+    A class that one image holds a handful of is known by the others. Means are tied as tightly
+    as the images agree, which is not at all where each was taken at another detector.
+    """
+    if len(found) < 2:
+        return prior
+    model = [f.model for f in found]
+    count = np.array([f.chance.sum(axis=0) for f in found])
+    x2 = np.array([m.mean[X2] for m in model])
+    heavier, wide = _tied(
+        np.array([m.mean[Y2] for m in model]) / x2, count[:, Y2], prior.heavier, prior.spread[3]
+    )
+    half, narrow = _tied(
+        np.array([m.mean[V1] for m in model]) / x2, count[:, V1], prior.half, prior.spread[0]
+    )
+    share = count.sum(axis=0) + prior.strength * np.array(prior.share) / np.sum(prior.share)
+    return replace(
+        prior,
+        heavier=heavier,
+        half=half,
+        spread=(narrow, *prior.spread[1:3], wide),
+        share=tuple(share / share.sum()),
+    )
+
+
+def _tied(
+    ratio: FloatArray, count: FloatArray, expected: float, spread: float
+) -> tuple[float, float]:
+    """Mean of the images' ratios with the prior as one of them, and how far they scatter."""
+    importance = np.minimum(count, 30.0)
+    total = importance.sum() + 5.0
+    mean = float(((importance * ratio).sum() + 5.0 * expected) / total)
+    squares = (importance * (ratio - mean) ** 2).sum() + 5.0 * spread**2
+    return mean, float(np.clip(np.sqrt(squares / total), _LEAST_TIE, spread))

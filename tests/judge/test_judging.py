@@ -1,0 +1,119 @@
+"""The judge: weights with true errors, classes that don't depend on the labels it starts from."""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from judge_stage import SCAN, as_found, made, truth
+
+from napari_defectstrain.evaluation.folders import truth_sites
+from napari_defectstrain.evaluation.score import confusion_matrix, f1_by_role
+from napari_defectstrain.judge.judging import JudgeConfig, Judgement, judge_images
+from napari_defectstrain.materials import ROLES, WSE2
+from napari_defectstrain.simulate.dataset import SimulatedImage
+from napari_defectstrain.types import CalibratedImage, DefectStrainError, Sites
+
+X2, XY, Y2, V1, V2, OTHER = range(1, 7)
+
+
+@lru_cache
+def judged(wrong: float, fractions: tuple[float, ...] | None = None) -> Judgement:
+    image = made() if fractions is None else made(fractions)
+    found = as_found(image, wrong)
+    return judge_images([image.image], [found], [SCAN.pixel_size_pm], WSE2)[0]
+
+
+def f1(sites: Sites, image: SimulatedImage) -> np.ndarray:
+    return f1_by_role(confusion_matrix(sites, truth(image), SCAN.shape, SCAN.pixel_size_pm))
+
+
+def test_classes_come_from_the_image_and_not_from_the_labels():
+    image = made()
+    assert (f1(as_found(image, 0.3), image) < 0.75).all()
+    assert (f1(judged(0.3).sites, image) > 0.93).all()
+    start, bad = judged(0.0).sites, judged(0.3).sites
+    weighed = np.isfinite(start.weight)
+    # of 500 columns, one at the edge of two classes may fall to the other side
+    assert (start.class_index[weighed] != bad.class_index[weighed]).mean() < 0.005
+
+
+def test_weights_err_as_much_as_they_say():
+    sites, image = judged(0.0).sites, made()
+    true = np.array([*image.config.weights[:6], np.nan])[image.class_index]
+    for role, least in ((0, 150), (X2, 150)):
+        mine = (np.asarray(image.class_index) == role) & np.isfinite(sites.weight)
+        assert mine.sum() > least
+        pull = (sites.weight[mine] - sites.weight[mine].mean()) / sites.weight_sigma[mine]
+        # the standard deviation of 200 unit pulls scatters by 5 %
+        assert 0.8 < pull.std() < 1.25
+        # tails of the profile beyond its reach go to the background: a few per cent of contrast
+        assert abs(sites.weight[mine].mean() - true[mine].mean()) < 0.06
+
+
+def test_an_image_without_a_class_does_not_invent_it():
+    sites = judged(0.3, (0.0, 0.0, 0.08, 0.0)).sites
+    counts = np.bincount(sites.class_index[np.isfinite(sites.weight)], minlength=len(ROLES))
+    assert counts[XY] <= 1 and counts[Y2] == 0 and counts[V2] <= 1
+    assert counts[V1] > 15
+
+
+def test_probabilities_are_normalised_and_agree_with_the_classes():
+    sites = judged(0.3).sites
+    np.testing.assert_allclose(sites.probabilities.sum(axis=1), 1, atol=1e-9)
+    weighed = np.isfinite(sites.weight)
+    metal = weighed & (truth(made()).class_index == 0)
+    assert np.isin(sites.class_index[metal], (0, OTHER)).all()
+    assert (sites.class_index[metal] == 0).mean() > 0.98
+
+
+def test_a_light_metal_column_is_other_and_says_its_weight():
+    image = made()
+    position = image.position_px
+    metal = np.flatnonzero(np.asarray(image.class_index) == 0)
+    middle = (np.array(SCAN.shape) - 1) / 2
+    row = metal[np.argmin(np.hypot(*(position[metal] - middle).T))]
+    y, x = np.mgrid[: SCAN.shape[0], : SCAN.shape[1]]
+    sigma = 62.0 / SCAN.pixel_size_pm
+    bump = np.exp(-((y - position[row, 0]) ** 2 + (x - position[row, 1]) ** 2) / (2 * sigma**2))
+    data = np.asarray(image.image.data, dtype=float)
+    height = np.percentile(data, 99) - np.percentile(data, 20)
+    lighter = replace(image.image, data=data - 0.6 * height * bump)
+    found = judge_images([lighter], [as_found(image, 0.0)], [SCAN.pixel_size_pm], WSE2)[0].sites
+    assert found.class_index[row] == OTHER
+    assert 0.2 < found.weight[row] < 0.7
+
+
+def test_judging_is_repeatable_and_leaves_its_input_alone():
+    image, found = made(), as_found(made(), 0.1)
+    data = image.image.data.copy()
+    before = {k: np.array(getattr(found, k)) for k in ("position_px", "probabilities")}
+    one = judge_images([image.image], [found], [SCAN.pixel_size_pm], WSE2)[0].sites
+    two = judge_images([image.image], [found], [SCAN.pixel_size_pm], WSE2)[0].sites
+    np.testing.assert_array_equal(one.probabilities, two.probabilities)
+    np.testing.assert_array_equal(image.image.data, data)
+    for name, value in before.items():
+        np.testing.assert_array_equal(getattr(found, name), value)
+
+
+def test_an_image_that_cannot_be_judged_keeps_its_columns_and_says_so():
+    few = as_found(made(), 0.0).subset(np.arange(len(made().position_px)) < 40)
+    kept = judge_images([made().image], [few], [SCAN.pixel_size_pm], WSE2)[0]
+    assert kept.sites is few
+    assert kept.classes is None
+    assert "not judged" in kept.warnings[0]
+
+
+def test_images_of_noise_are_left_to_the_network():
+    rng = np.random.default_rng(0)
+    image = CalibratedImage(rng.normal(size=(200, 200)), 20.0, "noise")
+    position = rng.uniform(0, 200, (400, 2))
+    sites = truth_sites(position, rng.integers(0, 2, 400), WSE2)
+    kept = judge_images([image], [sites], [20.0], WSE2)[0]
+    assert kept.sites is sites and kept.warnings
+
+
+@pytest.mark.parametrize("settings", [{"rounds": 0}, {"network_say": (0.1, 1.5)}])
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(DefectStrainError, match=next(iter(settings))):
+        JudgeConfig(**settings)

@@ -1,0 +1,68 @@
+"""The mixture of classes: calibrated, open to what fits no class, free of labels."""
+
+import numpy as np
+import pytest
+
+from napari_defectstrain.evaluation.calibration_curve import reliability
+from napari_defectstrain.judge.mixture import V1, X2, XY, Y2, ClassPrior, best_model
+
+PRIOR = ClassPrior(1.9)
+MEANS = np.array([0.70, 1.06, 1.37, 0.35, 0.0])
+SHARES = np.array([0.84, 0.05, 0.04, 0.06, 0.01])
+
+
+def drawn(n: int, sigma: float, shares=SHARES, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    index = rng.choice(5, n, p=np.asarray(shares) / np.sum(shares))
+    error = sigma * rng.uniform(0.8, 1.25, n)
+    return MEANS[index] + error * rng.normal(size=n), error, index
+
+
+def test_probabilities_are_calibrated():
+    weight, sigma, index = drawn(20_000, 0.09)
+    chance = best_model(weight, sigma, PRIOR).posterior(weight, sigma)
+    for c in range(4):
+        curve = reliability(chance[:, c], index == c)
+        assert curve.columns > 200
+        assert curve.ece - curve.ece_if_true < 0.02
+    given = chance.argmax(axis=1)
+    for c in range(4):
+        mine = given == c
+        assert chance[mine, c].mean() == pytest.approx((index[mine] == c).mean(), abs=0.01)
+
+
+def test_means_and_shares_are_the_images_own():
+    weight, sigma, _ = drawn(5000, 0.06)
+    model = best_model(weight, sigma, PRIOR)
+    np.testing.assert_allclose(model.mean, MEANS, atol=0.015)
+    np.testing.assert_allclose(model.share[:5], SHARES, atol=0.01)
+    np.testing.assert_allclose(model.width[[X2, XY, Y2, V1]], 1.0, atol=0.12)
+
+
+def test_errors_that_are_stated_too_small_are_found_out():
+    weight, sigma, _ = drawn(5000, 0.05)
+    np.testing.assert_allclose(best_model(weight, sigma / 1.4, PRIOR).width[X2], 1.4, atol=0.06)
+
+
+def test_a_class_that_is_absent_stays_absent():
+    weight, sigma, _ = drawn(4000, 0.06, (1.0, 0, 0, 0, 0))
+    given = best_model(weight, sigma, PRIOR).posterior(weight, sigma).argmax(axis=1)
+    # 6 sigma away: none of 4000
+    assert (given == X2).all()
+
+
+def test_weights_between_the_classes_are_other():
+    weight, sigma, index = drawn(4000, 0.02)
+    odd = np.arange(0, 4000, 80)
+    weight[odd] = 0.52  # 9 sigma from 2X and 8 from X beside nothing
+    chance = best_model(weight, sigma, PRIOR).posterior(weight, sigma)
+    assert (chance[odd, 5] > 0.5).all()
+    rest = np.setdiff1d(np.arange(4000), odd)
+    assert (chance[rest, 5] > 0.5).mean() < 0.002
+
+
+def test_what_seems_lighter_than_nothing_is_an_empty_site():
+    weight, sigma, _ = drawn(2000, 0.04)
+    weight[0] = -0.5
+    chance = best_model(weight, sigma, PRIOR).posterior(weight, sigma)
+    assert chance[0].argmax() == 4
