@@ -305,7 +305,8 @@ def test_reliability_diagrams_leave_out_classes_without_doubt():
 def test_curves_show_every_defect_and_the_oracle_beside_it(folders):
     table = curves_table(evaluate_folders(*folders))
     both = pd.concat([table, table.assign(judge="oracle")], ignore_index=True)
-    (axes,) = figures.curves_figure(both, WSE2).axes
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    drawn = figures.curves_figure(both, WSE2)
+    (axes,), (legend,) = drawn.axes, drawn.legends
+    labels = [text.get_text() for text in legend.get_texts()]
     assert len(labels) == 2 * len(DEFECT_ROLES) and "SV (oracle)" in labels
     assert axes.get_xscale() == "log"
