@@ -2,8 +2,7 @@
 
 `score` (hits and Table S2), `calibration_curve`, `confusion`, `conditions`, `truth_tables` (what is
 true, in any spelling), `folders` (many images), `tables`; `oracle` (what could be known at best)
-rests on `known_image`. Imports `judge`, `io` and the
-words.
+rests on `known_image`. Imports `judge`, `io` and the words.
 """
 
 import lazy_loader
