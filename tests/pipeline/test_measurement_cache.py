@@ -184,3 +184,21 @@ def test_who_waits_for_a_cancelled_one_measures_it(stacks, monkeypatch):
     found = cache.spacings(stacks, CONFIG, lambda *_: stop.set())
     thread.join(30)
     assert found["SV"] == 2
+
+
+def test_averages_over_the_symmetry_are_worked_out_once_a_choice(stacks, monkeypatch):
+    calls = []
+
+    def symmetrise(stack):
+        calls.append(stack.class_name)
+        return len(calls)
+
+    monkeypatch.setattr(measurement_cache, "symmetrise_average", symmetrise)
+    cache = MeasurementCache()
+    without = leave_out(stacks["SV"], [2])
+    asked = (stacks["SV"], stacks["2Se"], without, stacks["SV"], stacks["2Se"], without)
+    assert [cache.symmetric(stack) for stack in asked] == [1, 2, 3, 1, 2, 3]
+    assert calls == ["SV", "2Se", "SV"]
+    monkeypatch.setattr(measurement_cache, "KEPT_AVERAGES", 2)
+    assert [cache.symmetric(stack) for stack in (without, stacks["2Se"])] == [3, 2]
+    assert cache.symmetric(stacks["SV"]) == 4  # used least recently

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..averages.symmetry import SymmetricAverage, symmetrise_average
 from ..progress import subprogress
 from ..types import ClassStack, Progress, no_progress
 from .class_measurement import add_strain, measure_spacings
@@ -18,6 +19,8 @@ from .runs import ClassMeasurement, RunConfig
 
 KEPT = 6
 """Measurements that are kept: one of a thousand windows a class is some tens of MB."""
+KEPT_AVERAGES = 30
+"""Averages over C3v that are kept: half a MB each."""
 WAIT_S = 0.1
 """How often someone who waits for the same measurement looks whether to go on waiting."""
 _BEFORE_OR_AFTER = ("pixel_size_pm", "frames", "series", "detect", "regions", "average", "strain")
@@ -41,6 +44,7 @@ class MeasurementCache:
         self._lock = threading.Lock()
         self._known: dict[str, dict[str, ClassMeasurement]] = {}
         self._under_way: dict[str, _UnderWay] = {}
+        self._symmetric: dict[str, SymmetricAverage] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -88,6 +92,21 @@ class MeasurementCache:
         """What `measure_classes` gives, its fits only made if they aren't known."""
         measured = self.spacings(stacks, config, subprogress(progress, 0.0, 0.8))
         return add_strain(measured, config, subprogress(progress, 0.8, 1.0))
+
+    def symmetric(self, stack: ClassStack) -> SymmetricAverage:
+        """What `symmetrise_average` gives, worked out only if it isn't known."""
+        digest = hashlib.blake2b(digest_size=20)
+        _feed(digest, stack)
+        key = digest.hexdigest()
+        with self._lock:
+            found = self._symmetric.pop(key, None)
+        if found is None:
+            found = symmetrise_average(stack)
+        with self._lock:
+            self._symmetric[key] = found  # what was used last is forgotten last
+            while len(self._symmetric) > KEPT_AVERAGES:
+                del self._symmetric[next(iter(self._symmetric))]
+        return found
 
 
 class _UnderWay:

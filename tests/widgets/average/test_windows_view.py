@@ -91,6 +91,8 @@ def choose(view, row):
     from qtpy.QtTest import QTest
 
     QTest.mouseClick(view.grid.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(place))
+    while view.going.waiting:
+        QTest.qWait(5)
 
 
 def test_live_numbers_are_the_windows_that_are_averaged(one, qtbot):

@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt, QTimer
@@ -17,7 +18,7 @@ from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.average.windows_model import WindowsModel
 from napari_defectstrain.widgets.base.canvases import ThemedCanvas
 from napari_defectstrain.widgets.base.pacing import TimeLeft, at_once
-from napari_defectstrain.widgets.base.worker import PROGRESS_STEPS, Part, RunBar
+from napari_defectstrain.widgets.base.worker import PROGRESS_STEPS, Part, RunBar, Stepper
 from napari_defectstrain.widgets.layers.averages import averages_in_steps
 from napari_defectstrain.widgets.layers.sites import provenance
 from napari_defectstrain.widgets.strain import widget as strain_module
@@ -257,21 +258,67 @@ def test_thumbnails_are_made_for_what_is_asked_and_once(qtbot, monkeypatch):
     assert model.rows_of([model.window(3)]) == [3]
 
 
-def test_a_plot_is_drawn_when_it_is_seen(qtbot, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(
-        "matplotlib.backends.backend_qtagg.FigureCanvasQTAgg.draw_idle",
-        lambda self: drawn.append(self.isVisible()),
-    )
+def test_a_plot_is_laid_out_and_drawn_in_two_turns_when_it_is_seen(qtbot, bar, turns, monkeypatch):
+    done = []
+    engine, agg = "matplotlib.layout_engine.ConstrainedLayoutEngine", "backend_agg.FigureCanvasAgg"
+    for what, name in (("execute", engine), ("draw", f"matplotlib.backends.{agg}")):
+
+        def noted(*_, what=what):
+            done.append((what, len(turns)))
+
+        monkeypatch.setattr(f"{name}.{what}", noted)
     canvas = ThemedCanvas("dark", 100)
     qtbot.addWidget(canvas)
     canvas.draw_idle()
-    canvas.draw_idle()
-    assert drawn == []
+    qtbot.wait(20)
+    assert done == []
+    for times in (1, 2):
+        canvas.show()
+        for _ in range(times):  # what is asked for together is drawn once
+            canvas.draw_idle()
+        qtbot.waitUntil(lambda: len(done) >= 2)
+        qtbot.wait(30)
+        assert [what for what, _ in done[-2:]] == ["execute", "draw"]
+        assert done[-2][1] < done[-1][1]
+        done.clear()
+
+
+def test_a_plot_drawn_in_steps_is_the_same_as_one_drawn_at_once(qtbot):
+    canvas = ThemedCanvas("dark", 200)
+    qtbot.addWidget(canvas)
+    canvas.resize(300, 200)
     canvas.show()
-    qtbot.waitUntil(lambda: drawn == [True])
+    axes = canvas.figure.subplots()
+    axes.set_ylabel("a label that needs its room")
     canvas.draw_idle()
-    assert drawn == [True, True]
+    qtbot.waitUntil(lambda: hasattr(canvas, "renderer") and not canvas._drawing.waiting)
+    place, picture = axes.get_position().bounds, np.array(canvas.buffer_rgba())
+    assert place[0] > 0.15
+    canvas.draw()
+    np.testing.assert_array_equal(canvas.buffer_rgba(), picture)
+
+
+def test_what_is_asked_for_last_is_shown(qtbot, bar, turns):
+    shown = []
+
+    def steps(name, count):
+        for i in range(count):
+            shown.append((name, i, len(turns)))
+            yield
+
+    stepper = Stepper(bar)
+    stepper.take(steps("first", 100))
+    qtbot.waitUntil(lambda: len(shown) >= 2)
+    stepper.take(steps("second", 3))
+    qtbot.waitUntil(lambda: not stepper.waiting)
+    assert [i for name, i, _ in shown if name == "second"] == [0, 1, 2]
+    names = [name for name, *_ in shown]
+    assert names == sorted(names) and names.count("first") < 100
+    assert len({turn for *_, turn in shown}) == len(shown)
+    stepper.take(steps("third", 3))
+    stepper.give_up()
+    qtbot.wait(20)
+    assert "third" not in [name for name, *_ in shown]
 
 
 def test_steps_at_once_give_what_they_return():

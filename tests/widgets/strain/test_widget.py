@@ -18,10 +18,16 @@ from strain_stage import (
 )
 from widget_stage import answers, drag, errors, run
 
+from napari_defectstrain.averages.choice import leave_out
 from napari_defectstrain.output.figures import files as figures_files
 from napari_defectstrain.types import DisplacementField, StrainField
 from napari_defectstrain.widgets.base import forms, saving
-from napari_defectstrain.widgets.layers.averages import look_at, world_box_pm
+from napari_defectstrain.widgets.layers.averages import (
+    STACK,
+    look_at,
+    update_average,
+    world_box_pm,
+)
 from napari_defectstrain.widgets.layers.fields import add_displacement, map_title, show_maps
 from napari_defectstrain.widgets.layers.sites import kind, note, provenance
 from napari_defectstrain.widgets.strain import comparison_view, figure_files
@@ -456,6 +462,33 @@ def test_other_averages_bring_their_own_measurement(staged, qtbot):
     settle(qtbot, widget)
     assert widget.table.rowCount() == 3
     assert widget.output_buttons[0].isEnabled()
+
+
+def test_a_panel_opened_again_shows_what_was_measured(staged, qtbot, monkeypatch):
+    viewer, widget = staged
+    before = {la.name: la.visible for la in viewer.layers}
+    again = strain_widget(viewer, qtbot, monkeypatch)
+    settle(qtbot, again)
+    assert again.table.rowCount() == 3
+    assert again.comparison_table.rowCount() == widget.comparison_table.rowCount() > 0
+    assert again.profile.profile is not None
+    assert all(button.isEnabled() for button in again.output_buttons)
+    assert {la.name: la.visible for la in viewer.layers} == before  # nothing twice, nothing hidden
+    # its controls change what is there
+    component = note(panels(viewer)["measured"])["component"]
+    again.controls.component.setCurrentText("exx" if component != "exx" else "eyy")
+    settle(qtbot, again)
+    assert note(panels(viewer)["measured"])["component"] != component
+
+
+def test_a_panel_opened_after_windows_were_left_out_asks_for_a_measurement(
+    staged, qtbot, monkeypatch
+):
+    viewer, _ = staged
+    average = next(la for la in of_kind(viewer, "average") if note(la)["class"] == "SV")
+    update_average(viewer, average, leave_out(average.metadata[STACK], [0]))
+    again = strain_widget(viewer, qtbot, monkeypatch)
+    assert again.table.rowCount() == 0 and again.measured is None
 
 
 def test_the_line_is_dragged_by_hand_and_the_plot_below_follows(

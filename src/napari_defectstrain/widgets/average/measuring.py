@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from napari.components import ViewerModel
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from ...averages.symmetry import SymmetricAverage, symmetrise_average
+from ...averages.symmetry import SymmetricAverage
 from ...materials import get_material
 from ...pipeline.measurement_cache import MeasurementCache
 from ...pipeline.runs import ClassMeasurement, RunConfig
@@ -23,6 +23,7 @@ WAIT_MS = 800
 KNOWN = MeasurementCache()
 """What any widget has measured: the fits of averages serve their strain, and steps back."""
 measure_spacings, measure_classes = KNOWN.spacings, KNOWN.classes
+symmetrise_average = KNOWN.symmetric
 
 
 class Measuring(QObject):

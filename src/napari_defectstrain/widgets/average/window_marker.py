@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Layer, Points
+from napari.layers import Image, Layer
 
+from ..base.pacing import Steps
 from ..layers.averages import layers_of_run, look_at_box
 from ..layers.sites import KEY, MARKER_PX, kind, layer_by_id, note, pixel_size_pm, provenance
 
@@ -39,8 +40,8 @@ def go_to_window(
     position_px: Sequence[float],
     side_pm: float,
     text: str,
-) -> Points:
-    """Centre the view on a window in its image, and mark it.
+) -> Steps[None]:
+    """Centre the view on a window in its image, and mark it, one a step.
 
     Parameters
     ----------
@@ -64,18 +65,18 @@ def go_to_window(
     else:
         pm_per_unit = float((1 * unit).to("pm").magnitude)
         side = side_pm / pm_per_unit
-    marker = _marker(viewer, source, world[-2:], side, text)
+    active = viewer.layers.selection.active
+    _mark(viewer, source, world[-2:], side, text)
+    viewer.layers.selection.active = active
+    yield
     source.visible = True
     if plane is not None:
         viewer.dims.set_point(viewer.dims.ndim - source.ndim, float(world[0]))
     reach = 0.5 * AROUND * side
     look_at_box(viewer, (world[-2:] - reach) * pm_per_unit, (world[-2:] + reach) * pm_per_unit)
-    return marker
 
 
-def _marker(
-    viewer: ViewerModel, source: Image, place: np.ndarray, side: float, text: str
-) -> Points:
+def _mark(viewer: ViewerModel, source: Image, place: np.ndarray, side: float, text: str) -> None:
     """The one marker of the viewer, moved; it is never removed."""
     found = [la for la in viewer.layers if kind(la) == "window marker"]
     look: dict[str, Any] = {
@@ -102,7 +103,7 @@ def _marker(
             **look,
         )
         layer.editable = False
-        return layer
+        return
     layer = found[-1]
     layer.units = look["units"]
     layer.data = place[None]
@@ -110,7 +111,6 @@ def _marker(
     layer.text.translation = (-ABOVE * side, 0.0)
     retitle_marker(viewer, text)
     layer.visible = True
-    return layer
 
 
 def retitle_marker(viewer: ViewerModel, text: str) -> None:

@@ -25,7 +25,9 @@ from qtpy.QtWidgets import (
 from ...types import ClassStack, DefectStrainError
 from ..base import forms
 from ..base.lifetime import connect
+from ..base.pacing import Steps
 from ..base.settings import Settings
+from ..base.worker import Stepper
 from .window_edits import WindowEdits
 from .window_marker import go_to_window, hide_marker, retitle_marker, source_of, windows_layer
 from .window_pictures import THUMBNAIL_PX, WindowCanvas
@@ -58,6 +60,7 @@ class WindowsView(QWidget):
         self.run: str | None = None
         self._filling = False
         self._opened: Any = None
+        self.going = Stepper(self)
         row = QHBoxLayout(self)
         row.setContentsMargins(2, 2, 2, 2)
         split = QSplitter(Qt.Orientation.Horizontal)
@@ -273,17 +276,23 @@ class WindowsView(QWidget):
 
     def _go_to(self, window: int) -> None:
         stack, average = self.stack, self._average()
-        source, plane = source_of(self.viewer, average, int(stack.image_index[window]))
-        self._show_in_layer(window, plane)
+        source, _ = source_of(self.viewer, average, int(stack.image_index[window]))
         if source is None:
             self.words.setText(self.words.text() + " (its image was removed)")
+        self.going.take(self._on_the_way(window, self.run, stack))
+
+    def _on_the_way(self, window: int, run: str | None, stack: ClassStack) -> Steps[None]:
+        """Its layer, its mark and the view, one a step; given up where something else is shown."""
+        if self.run != run or self.stack is not stack:
+            return
+        source, plane = source_of(self.viewer, self._average(), int(stack.image_index[window]))
+        self._show_in_layer(window, plane)
+        yield
+        if self.run != run or source is None or source not in self.viewer.layers:
             return
         side = stack.windows.shape[1] * stack.step_pm
-        active = self.viewer.layers.selection.active
-        go_to_window(
-            self.viewer, source, plane, stack.position_px[window], side, _state(stack, window)
-        )
-        self.viewer.layers.selection.active = active
+        words = _state(stack, window)
+        yield from go_to_window(self.viewer, source, plane, stack.position_px[window], side, words)
 
     def _show_in_layer(self, window: int, plane: int | None) -> None:
         """Turn the layer of windows to this one, unless the slider is needed for a stack."""
@@ -317,6 +326,7 @@ class WindowsView(QWidget):
 
     def leave_scene(self) -> None:
         """Hide what was shown for the choice of windows."""
+        self.going.give_up()
         self._close_layer()
         hide_marker(self.viewer)
 

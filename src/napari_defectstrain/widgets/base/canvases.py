@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize
@@ -12,13 +13,29 @@ from qtpy.QtGui import QShowEvent
 from ...detect.training.previews import Example, contrast_limits
 from ...materials import DEFECT_ROLES, ROLES
 from ...styles import CLASS_STYLE
+from .pacing import Steps
+from .worker import Stepper
 
 MARKED = (*DEFECT_ROLES, "other")
 """Classes that are marked in the examples: the others are wherever nothing is marked."""
 
 
+class LayoutBefore(ConstrainedLayoutEngine):
+    """A constrained layout that may be worked out before the drawing, which is half of the time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = False
+        """Whether the next drawing finds everything in its place."""
+
+    def execute(self, fig: Figure) -> None:
+        """Put everything in its place, if it isn't there."""
+        if not self.done:
+            super().execute(fig)
+
+
 class ThemedCanvas(FigureCanvasQTAgg):
-    """A canvas in the colours of napari's theme.
+    """A canvas in the colours of napari's theme, laid out and drawn in two steps.
 
     Parameters
     ----------
@@ -30,7 +47,9 @@ class ThemedCanvas(FigureCanvasQTAgg):
 
     def __init__(self, theme: str, height: int) -> None:
         self._undrawn = False
-        super().__init__(Figure(layout="constrained"))
+        self._engine = LayoutBefore()
+        super().__init__(Figure(layout=self._engine))
+        self._drawing = Stepper(self)
         self._least = height
         self.setMinimumHeight(height)
         self.setMinimumWidth(200)
@@ -55,7 +74,17 @@ class ThemedCanvas(FigureCanvasQTAgg):
         """Draw when there is time, and not before anybody can see it."""
         self._undrawn = not self.isVisible()
         if not self._undrawn:
-            super().draw_idle()
+            self._drawing.take(self._draw_in_steps())
+
+    def _draw_in_steps(self) -> Steps[None]:
+        yield  # to the window, which may be opening
+        self._engine.execute(self.figure)
+        yield
+        self._engine.done = True
+        try:
+            self.draw()
+        finally:
+            self._engine.done = False
 
     def showEvent(self, event: QShowEvent) -> None:
         """What changed while nobody looked is drawn now."""

@@ -26,8 +26,11 @@ PROGRESS_STEPS = 1000
 LOOK_MS = 100
 """How often the bar is brought up to date."""
 SHOWING = "Showing the results…"
-STEP_MS = 1
-"""Between two steps of showing a result; what the event loop has to do comes first."""
+STEP_MS = 10
+"""Between two steps of showing a result: what was shown is drawn, and what was pressed is done.
+
+With less, the next step is due as soon as the drawing ends, before anything that came meanwhile.
+"""
 
 
 class _Stop:
@@ -104,6 +107,52 @@ def _attempt(compute: Callable[[Progress], Any], reporter: _Reporter) -> tuple[s
     except OSError as failure:
         return "mistake", f"{failure.filename or 'file'}: {failure.strerror or failure}"
     return ("cancelled", None) if reporter.stop.asked else ("done", result)
+
+
+class Stepper(QObject):
+    """Shows something in steps, a turn of the event loop apart, without a job before it.
+
+    What is asked for last is shown: it takes the place of what was not shown to the end.
+    """
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._steps: Steps[Any] | None = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(STEP_MS)
+        self._timer.timeout.connect(self._take_step)
+
+    @property
+    def waiting(self) -> bool:
+        """True while there is more to show."""
+        return self._steps is not None
+
+    def take(self, steps: Steps[Any]) -> None:
+        """Show this, from the next turn of the event loop on."""
+        self._steps = steps
+        self._timer.start()
+
+    def give_up(self) -> None:
+        """Leave what isn't shown yet."""
+        self._steps = None
+        self._timer.stop()
+
+    def _take_step(self) -> None:
+        steps, going_on = self._steps, False
+        if steps is None:
+            return
+        try:
+            next(steps)
+            going_on = True
+        except StopIteration:
+            pass
+        finally:
+            if self._steps is steps:  # else something else was asked for meanwhile
+                if going_on:
+                    self._timer.start()
+                else:
+                    self._steps = None
 
 
 class RunBar(QWidget):

@@ -31,8 +31,8 @@ from .fields import diverging as diverging
 from .fields import height_pm as height_pm
 from .fields import map_translate as map_translate
 from .fields import maps_in_steps as maps_in_steps
+from .fields import scale_arrows_in_steps as scale_arrows_in_steps
 from .fields import show_maps as show_maps
-from .fields import show_scale_arrows as show_scale_arrows
 from .fields import shown_limit as shown_limit
 from .fields import shown_values as shown_values
 from .fields import write_labels as write_labels

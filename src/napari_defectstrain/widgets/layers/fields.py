@@ -82,16 +82,16 @@ def add_displacement(
     return layer
 
 
-def show_scale_arrows(
+def scale_arrows_in_steps(
     viewer: ViewerModel,
     arrows: Sequence[Vectors],
     centres: Sequence[Sequence[float]],
     side_pm: float,
     metadata: dict[str, Any],
-) -> None:
+) -> Steps[None]:
     """Under each average an arrow of a round length in pm, enlarged alike, and what it means.
 
-    Called again it changes the layers that are there.
+    A layer a step; called again it changes the layers that are there.
 
     Parameters
     ----------
@@ -128,6 +128,7 @@ def show_scale_arrows(
         )
     else:
         drawn.data = data
+    yield
     labels = next((la for la in mine if la.metadata[KEY]["kind"] == "map labels"), None)
     if labels is None:
         # right of the scale arrow, which takes up to an eighth of the side

@@ -89,16 +89,17 @@ def region_features(regions: Sequence[Regions]) -> pd.DataFrame:
     return table
 
 
-def show_regions(
+def regions_in_steps(
     viewer: ViewerModel,
     source: Image,
     sites_layer: Points,
     regions: Sequence[Regions],
     metadata: dict[str, Any],
-) -> Labels:
+) -> Steps[Labels]:
     """Add "<image> · regions" just above the image, or renew the one of this detection.
 
-    Hidden where the whole image is one domain: then there is nothing to see.
+    Hidden where the whole image is one domain: then there is nothing to see. The layer is made in
+    one step and put into the viewer in the next.
 
     Parameters
     ----------
@@ -116,7 +117,7 @@ def show_regions(
     layer = regions_layer(viewer, sites_layer)
     if layer is None:
         outlined = data.shape[-2] * data.shape[-1] <= MAX_OUTLINED_PX
-        layer = viewer.add_labels(
+        layer = Labels(
             data,
             name=free_name(viewer, f"{source.name} · regions"),
             colormap=colormap(),
@@ -135,13 +136,16 @@ def show_regions(
         )
         if outlined:
             layer.contour = LINE_PX
-        viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(source) + 1)
+        layer.metadata[KEY][DIGEST] = _digest(layer)
+        yield
+        # at its place at once: each move would make napari go through all layers again
+        viewer.layers.insert(viewer.layers.index(source) + 1, layer)
     else:
         layer.data = data
         layer.features = region_features(regions)
         layer.visible = layer.visible or bool((data != data.flat[0]).any())
         replace_metadata(layer, metadata)
-    layer.metadata[KEY][DIGEST] = _digest(layer)
+        layer.metadata[KEY][DIGEST] = _digest(layer)
     return layer
 
 
@@ -263,7 +267,7 @@ def detection_put_in_steps(
         editor.replace(*defect_points(whole, table, names, foreign))
         editor.reset()
         yield
-    show_regions(viewer, source, everything, regions, region_metadata)
+    yield from regions_in_steps(viewer, source, everything, regions, region_metadata)
     return defects
 
 

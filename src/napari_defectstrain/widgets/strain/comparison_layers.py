@@ -136,10 +136,12 @@ class ComparisonLayers:
         self._show_triangles(answer.triangles, component, self.centre(5, height), about)
         yield
         self._show_titles(answer, height, about)
+        yield
         if active is not None and active in self.viewer.layers:
             self.viewer.layers.selection.active = active
         else:
             self.viewer.layers.selection.active = self.maps[MEASURED]
+        yield
 
     def _find(self, what: str, panel: str = "") -> Any:
         found = (la for la in self.layers(what) if note(la).get("panel", "") == panel)

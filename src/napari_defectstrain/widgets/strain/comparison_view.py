@@ -15,7 +15,7 @@ from ..base.lifetime import connect
 from ..base.pacing import Steps, at_once
 from ..base.worker import Part, RunBar
 from ..layers.averages import GAP
-from ..layers.fields import maps_in_steps, show_scale_arrows
+from ..layers.fields import maps_in_steps, scale_arrows_in_steps
 from ..layers.sites import KEY, kind, note, provenance
 from .comparing import Answer, Asked, Comparer
 from .comparison_layers import ComparisonLayers
@@ -214,8 +214,7 @@ class ComparisonView(QObject):
             metadata,
         )
         yield from self._show_all_classes(measured, answer)
-        self._enlarge(measured)
-        yield
+        yield from self._enlarge(measured)
 
     def _show_all_classes(self, measured: Measured, answer: Answer) -> Steps[None]:
         any_there = any(kind(la) == "map" for la in self._viewer.layers)
@@ -246,18 +245,21 @@ class ComparisonView(QObject):
         more = {"run": measured.run, "measurement": measured.measurement, "of": of}
         return provenance("map labels", {}, **more)
 
-    def _enlarge(self, measured: Measured) -> None:
+    def _enlarge(self, measured: Measured) -> Steps[None]:
         arrows = arrows_of(self._viewer, measured)
         for layer in arrows:
-            name = note(layer)["class"]
-            layer.length = self._controls.enlargement[measured.role(name)].value()
+            length = self._controls.enlargement[measured.role(note(layer)["class"])].value()
+            if layer.length != length:  # else napari would draw the same arrows anew
+                layer.length = length
+        yield
         if arrows:
             active = self._viewer.layers.selection.active
             centres = [measured.centres[note(la)["class"]] for la in arrows]
             side = measured.layers.side_pm
             metadata = self.labels_metadata(measured, "arrows")
-            show_scale_arrows(self._viewer, arrows, centres, side, metadata)
+            yield from scale_arrows_in_steps(self._viewer, arrows, centres, side, metadata)
             self._viewer.layers.selection.active = active
+        yield
 
     def _watch_line(self) -> None:
         assert self.measured is not None

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pandas as pd
+from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
@@ -15,7 +17,7 @@ from ...config import Config
 from ...io.files import write_table
 from ...output.results import displacement_table, spacings_table
 from ...pipeline.runs import ClassMeasurement, RunConfig, RunResult
-from ...types import DefectStrainError
+from ...types import ClassStack, DefectStrainError
 from ..average.measuring import measure_classes
 from ..base import forms
 from ..base.lifetime import connect
@@ -31,7 +33,7 @@ from ..layers.averages import (
     runs,
 )
 from ..layers.fields import add_displacement
-from ..layers.sites import kind, note, provenance
+from ..layers.sites import KEY, kind, note, provenance
 from ..layers.view_buttons import ViewButtons
 from .comparing import Answer
 from .comparison_text import rows_of
@@ -43,6 +45,8 @@ from .table import ComparisonTable, SpacingTable
 
 RESULT = "defectstrain_result"
 """Key of a displacement layer's metadata: its `ClassMeasurement`."""
+WHOLE = "defectstrain_run"
+"""Key of a displacement layer's metadata: the `RunResult` that it is part of."""
 MEASURING = 0.85
 """What measuring takes of the whole time, before theory."""
 KINDS = ("map", "displacement", "map labels", "scale arrows")
@@ -267,13 +271,18 @@ class StrainWidget(forms.Panel):
 
     def _add_arrows(self, measured: Measured, name: str, found: ClassMeasurement) -> None:
         enlargement = self.controls.enlargement[measured.role(name)].value()
-        metadata = {**measured.about[name], RESULT: found}
+        metadata = {**measured.about[name], RESULT: found, WHOLE: measured.result}
         assert found.displacement is not None
         centre = measured.centres[name]
         add_displacement(self.viewer, found.displacement, centre, enlargement, metadata)
 
     def _turn(self, *_: object) -> None:
         """Other averages were chosen: show what was measured on them."""
+        run = self.source.currentData()
+        if run is not None and run not in self._results:
+            found = recalled(self.viewer, run)
+            if found is not None:
+                self._results[run] = found
         measured = self.measured
         self._fill_table(measured)
         self.comparison_table.show_rows([])
@@ -337,6 +346,33 @@ class StrainWidget(forms.Panel):
         if path:
             write_table(path, table_of(self.measured.result))
             show_info(f"Wrote {path}")
+
+
+def recalled(viewer: ViewerModel, run: str) -> Measured | None:
+    """The last measurement of averages that is in the viewer, as of a widget closed since.
+
+    None where there is none, or windows were left out or put back after it.
+    """
+    averages = runs(viewer).get(run, [])
+    arrows = [la for la in layers_of_run(viewer, run, ("displacement",)) if WHOLE in la.metadata]
+    if not averages or not arrows:
+        return None
+    last = arrows[-1]
+    result: RunResult = last.metadata[WHOLE]
+    stacks = {note(la)["class"]: la.metadata[STACK] for la in averages}
+    if stacks.keys() != result.stacks.keys() or not all(
+        _same_choice(stack, result.stacks[name]) for name, stack in stacks.items()
+    ):
+        return None
+    about = {
+        name: {KEY: {**note(last), "class": name, "n": m.spacing.n}}
+        for name, m in result.measurements.items()
+    }
+    return measured_of(result, averages, viewer, note(last)["measurement"], about)
+
+
+def _same_choice(stack: ClassStack, other: ClassStack) -> bool:
+    return stack.windows is other.windows and np.array_equal(stack.included, other.included)
 
 
 def _measured_with(config: Config) -> dict[str, Any]:
