@@ -20,10 +20,10 @@ SPACING_CHANGE = dict(zip(WSE2.defect_names, CrystalConfig().spacing_change, str
 
 QUICK = RunConfig(
     average=AverageConfig(window_nm=2.0),
-    columns=ColumnConfig(model="gaussian", compare=False),
+    columns=ColumnConfig(model="gaussian", compare=False, fit_radius_pm=600.0),
     bootstrap=50,
 )
-"""For tests of the plumbing: the paper's single Gaussians, which are fast, and biased."""
+"""For tests of the plumbing: single Gaussians in a small disc, which are fast, and biased."""
 
 SHARED_PROFILE = QUICK.replace(columns=ColumnConfig(fit_radius_pm=800.0), bootstrap=300)
 """For tests of numbers: all columns together, in a disc that saves time."""

@@ -1,5 +1,7 @@
 """Averages in a viewer whose measurements are made up: known displacements, no fits."""
 
+from functools import cache
+
 import numpy as np
 
 from napari_defectstrain.averages.average import average_stack
@@ -11,6 +13,7 @@ from napari_defectstrain.theory.reference import bundled_reference
 from napari_defectstrain.types import ClassStack, ColumnFits, DisplacementField
 from napari_defectstrain.widgets.layers.averages import add_averages
 from napari_defectstrain.widgets.layers.sites import provenance
+from napari_defectstrain.widgets.strain import comparing
 from napari_defectstrain.widgets.strain import widget as strain_module
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 
@@ -18,6 +21,10 @@ A_PM, N, SIGMA_PM, SIZE, STEP_PM = 330.0, 2000, 0.3, 61, 40.0
 SITE, IS_METAL = ideal_sites(A_PM, 1000.0)
 
 
+# What costs time is made once: nothing changes it, and every test shows the same.
+
+
+@cache
 def stack_of(name):
     """Windows with a ramp and nothing else."""
     ramp = np.linspace(0.0, 1.0, SIZE, dtype=np.float32)
@@ -38,6 +45,15 @@ def stack_of(name):
     )
 
 
+@cache
+def average_of(name):
+    """Their average."""
+    return average_stack(stack_of(name))
+
+
+bundled = cache(bundled_reference)
+
+
 def measurement(name, u_pm):
     """Of displacements with independent errors; u_pm None: the reference."""
     covariance = SIGMA_PM**2 * np.eye(2 * len(SITE))
@@ -45,13 +61,12 @@ def measurement(name, u_pm):
     fits = ColumnFits(name, SITE, IS_METAL, SITE, covariance, zero, zero.astype(int))
     spacing = SpacingResult(name, N, 0, A_PM, 0.1, 0.0, 0.0, 0.0, 1.0, np.zeros(2))
     field = None if u_pm is None else DisplacementField(name, SITE, IS_METAL, u_pm, covariance)
-    average = average_stack(stack_of(name))
-    return ClassMeasurement(average, fits, spacing, np.zeros((N, 3)), displacement=field)
+    return ClassMeasurement(average_of(name), fits, spacing, np.zeros((N, 3)), displacement=field)
 
 
 def noisy_reference(name, seed=1, amplitude=1.0):
     """The bundled structure's displacements with the errors that the measurement states."""
-    u = amplitude * bundled_reference(name, WSE2).columns.at(SITE, A_PM)
+    u = amplitude * bundled(name, WSE2).columns.at(SITE, A_PM)
     return u + np.random.default_rng(seed).normal(0.0, SIGMA_PM, SITE.shape)
 
 
@@ -64,7 +79,7 @@ def measured_classes(names=("SeTe", "SV")):
 def show_averages(viewer, names=("2Se", "SeTe", "SV"), run="run"):
     """Averages of a run, of ramps, in the viewer."""
     stacks = {name: stack_of(name) for name in names}
-    averages = {name: average_stack(stack) for name, stack in stacks.items()}
+    averages = {name: average_of(name) for name in names}
     parameters = {"material": "WSe2", "seed": 0}
     about = provenance("average", parameters, run=run, images=["region"], image_ids=["1"])
     return add_averages(viewer, stacks, averages, (0.0, 0.0), about, False)
@@ -74,13 +89,14 @@ def strain_widget(viewer, qtbot, monkeypatch, measured=None):
     """The widget, with made-up measurements, settings that cost little time."""
     made = measured_classes() if measured is None else measured
     monkeypatch.setattr(strain_module, "measure_classes", lambda *_: made)
+    monkeypatch.setattr(comparing, "bundled_reference", bundled)
     widget = StrainWidget(viewer)
     qtbot.addWidget(widget)
     widget.controls.route.setCurrentText("coordinates as they are")
     return widget
 
 
-def settle(qtbot, widget, timeout=60_000):
+def settle(qtbot, widget, timeout=180_000):
     """Wait until nothing is being computed or due."""
 
     def still():

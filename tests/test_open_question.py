@@ -20,10 +20,16 @@ def made(script):
     return script["stacks"](ProbeConfig())
 
 
+@pytest.fixture(scope="module")
+def pure(script, made) -> dict[str, float]:
+    """What this package makes of the pure averages."""
+    return script["strains"](made["pure"], script["FITS"]["this package"])
+
+
 @pytest.mark.slow
-def test_the_package_reads_what_is_built_in(script, made) -> None:
-    found = script["strains"](made["pure"], script["FITS"]["this package"])
-    for name, strain in found.items():
+def test_the_package_reads_what_is_built_in(script, pure) -> None:
+    assert set(pure) == {"SeTe", "2Te", "SV", "DV"}
+    for name, strain in pure.items():
         built_in = 100 * script["bundled_reference"](name).columns.spacing_change
         assert strain == pytest.approx(built_in, abs=0.03)
 
@@ -41,9 +47,8 @@ def test_single_gaussians_shrink_it_and_wrong_members_more(script, made) -> None
 
 
 @pytest.mark.slow
-def test_passivation_takes_its_share_of_the_vacancies_only(script, made) -> None:
+def test_passivation_takes_its_share_of_the_vacancies_only(script, made, pure) -> None:
     assert set(made["passivated"]) == {"2Se", "SV", "DV"}
-    package = script["FITS"]["this package"]
-    pure, filled = (script["strains"](made[k], package) for k in ("pure", "passivated"))
+    filled = script["strains"](made["passivated"], script["FITS"]["this package"])
     for name, strain in filled.items():
         assert strain / pure[name] == pytest.approx(0.7, abs=0.03)

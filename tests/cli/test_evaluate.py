@@ -1,6 +1,7 @@
 """``defectstrain evaluate`` on folders: what it reads, prints, writes and refuses."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +52,16 @@ def detected(place: np.ndarray, role: np.ndarray, seed: int, wrong: float = 0.05
 
 
 @pytest.fixture
-def folders(tmp_path) -> tuple[Path, Path]:
+def folders(tmp_path, written) -> tuple[Path, Path]:
+    """A copy of what is written, of one's own."""
+    return tuple(shutil.copytree(written / n, tmp_path / n) for n in ("pred", "truth"))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
     """Seven images' detections and truth; the images' doses lie beside the truth."""
-    pred, truth = tmp_path / "pred", tmp_path / "truth"
+    folder = tmp_path_factory.mktemp("written")
+    pred, truth = folder / "pred", folder / "truth"
     pred.mkdir()
     truth.mkdir()
     images = []
@@ -65,7 +73,7 @@ def folders(tmp_path) -> tuple[Path, Path]:
         write_json(truth / f"im_{i}.json", {"dose_e_per_nm2": 1e7 / (i + 1)})
         images.append({"name": f"im_{i}", "shape": [SIDE, SIDE], "pixel_size_pm": PIXEL_PM})
     write_json(pred / "run.json", {"parameters": {"material": "WSe2"}, "images": images})
-    return pred, truth
+    return folder
 
 
 def truth_table(place: np.ndarray, role: np.ndarray) -> pd.DataFrame:
@@ -297,7 +305,8 @@ def test_reliability_diagrams_leave_out_classes_without_doubt():
 def test_curves_show_every_defect_and_the_oracle_beside_it(folders):
     table = curves_table(evaluate_folders(*folders))
     both = pd.concat([table, table.assign(judge="oracle")], ignore_index=True)
-    (axes,) = figures.curves_figure(both, WSE2).axes
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    drawn = figures.curves_figure(both, WSE2)
+    (axes,), (legend,) = drawn.axes, drawn.legends
+    labels = [text.get_text() for text in legend.get_texts()]
     assert len(labels) == 2 * len(DEFECT_ROLES) and "SV (oracle)" in labels
     assert axes.get_xscale() == "log"

@@ -1,5 +1,7 @@
 """The command line on simulated images: files, columns, numbers, exit codes."""
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -49,7 +51,9 @@ def work(tmp_path_factory) -> Path:
 def out(work) -> Path:
     """The results of a run on them."""
     out = work / "out"
-    assert main([*run_arguments(work, "settings.json"), "--out", str(out)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figure_files, "DPI", 50)  # drawn all the same, in a fraction of the time
+        assert main([*run_arguments(work, "settings.json"), "--out", str(out)]) == 0
     return out
 
 
@@ -196,21 +200,48 @@ def test_run_file_tells_versions_parameters_and_times(out):
 @pytest.fixture
 def no_drawing(monkeypatch):
     """Figures take most of the time of a quick run."""
-    monkeypatch.setattr(figure_files, "save_figure", lambda figure, path: path.touch())
+    leave_out_drawing(monkeypatch)
+
+
+def leave_out_drawing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(figure_files, "save_figure", lambda figure, path: path.touch())
+
+
+@pytest.fixture(scope="module")
+def quick(work) -> tuple[Path, str]:
+    """The results of a run of other settings, another seed; and what it printed."""
+    out, printed = work / "quick", io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        leave_out_drawing(patch)
+        wanted = ["--seed", "5", "--figures", "pdf,svg"]
+        assert main([*run_arguments(work), *wanted, "--out", str(out)]) == 0
+    return out, printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def again(work, quick) -> Path:
+    """The quick run repeated by its run file, into a folder that held other files."""
+    folder = work / "again"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "strain_old.tif").write_bytes(b"from another run")
+    (folder / "run.json").write_text(json.dumps({"files": ["strain_old.tif"]}))
+    arguments = run_arguments(work)[:5] + ["--config", str(quick[0] / "run.json")]
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_drawing(patch)
+        assert main([*arguments, "--out", str(folder), "--force"]) == 0
+    return folder
 
 
 @pytest.mark.slow
-def test_run_file_repeats_its_run(work, out, tmp_path, no_drawing):
-    again = run_arguments(work)[:5] + ["--config", str(out / "run.json")]
-    assert main([*again, "--out", str(tmp_path / "again")]) == 0
+def test_run_file_repeats_its_run(quick, again):
     for name in ("spacings.csv", "columns.csv", "displacement.csv", "alloy.sites.csv"):
-        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+        assert (again / name).read_bytes() == (quick[0] / name).read_bytes()
 
 
 @pytest.mark.slow
-def test_command_line_comes_before_the_settings_file(work, tmp_path, no_drawing):
-    assert main([*run_arguments(work), "--seed", "5", "--out", str(tmp_path / "out")]) == 0
-    found = json.loads((tmp_path / "out" / "run.json").read_text())["parameters"]
+def test_command_line_comes_before_the_settings_file(quick):
+    found = json.loads((quick[0] / "run.json").read_text())["parameters"]
     assert found["seed"] == 5
     assert found["bootstrap"] == 200
     assert found["columns"]["model"] == "gaussian"
@@ -235,11 +266,8 @@ def test_bad_settings(tmp_path, capsys, settings, match):
 
 
 @pytest.mark.slow
-def test_results_are_printed(work, tmp_path, capsys, no_drawing):
-    out = tmp_path / "out"
-    wanted = ["--figures", "pdf,svg"]
-    assert main([*run_arguments(work), *wanted, "--out", str(out)]) == 0
-    printed = capsys.readouterr().out
+def test_results_are_printed(quick):
+    out, printed = quick
     assert "W-W spacing [pm]" in printed
     assert f"results in {out}" in printed
     drawn = {path.name for path in (out / "figures").iterdir()}
@@ -258,20 +286,15 @@ def test_full_folder_is_refused_before_anything_is_read(out, capsys):
 
 
 @pytest.mark.slow
-def test_force_touches_its_own_files_only(work, tmp_path, no_drawing):
-    keep = tmp_path / "notes.txt"
-    keep.write_text("mine")
-    old = tmp_path / "strain_old.tif"
-    old.write_bytes(b"from another run")
-    (tmp_path / "run.json").write_text(json.dumps({"files": ["strain_old.tif"]}))
-    assert main([*run_arguments(work), "--out", str(tmp_path), "--force"]) == 0
-    assert keep.read_text() == "mine"
-    assert old.read_bytes() == b"from another run"
-    warnings = json.loads((tmp_path / "run.json").read_text())["warnings"]
+def test_force_touches_its_own_files_only(again):
+    assert (again / "notes.txt").read_text() == "mine"
+    assert (again / "strain_old.tif").read_bytes() == b"from another run"
+    warnings = json.loads((again / "run.json").read_text())["warnings"]
     assert any("left over" in text and "strain_old.tif" in text for text in warnings)
 
 
-def test_detect_takes_the_network(work, tmp_path, fake_detection, capsys):
+def test_detect_takes_the_network(work, tmp_path, fake_detection, capsys, monkeypatch):
+    monkeypatch.setattr(figure_files, "DPI", 50)
     image = str(work / "alloy" / "alloy.tif")
     assert main(["detect", image, "--out", str(tmp_path / "out")]) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}

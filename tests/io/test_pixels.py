@@ -1,6 +1,7 @@
 """Hot, dead and clipped pixels: found where they are, and never where they aren't."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -21,6 +22,12 @@ from napari_defectstrain.types import CalibratedImage
 
 
 def counts(pixel_pm=20.74, dose=1.24e7, offset=100.0, read_noise=0.12, seed=1, size=384):
+    """An image of one's own, simulated once for all tests."""
+    return _counts(pixel_pm, dose, offset, read_noise, seed, size).copy()
+
+
+@cache
+def _counts(pixel_pm, dose, offset, read_noise, seed, size):
     scan = ScanConfig(
         shape=(size, size),
         pixel_size_pm=pixel_pm,

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_defectstrain.types import DefectStrainError, Sites
 from napari_defectstrain.widgets.layers import editing
-from napari_defectstrain.widgets.layers.editing import UNDO_STEPS, column_near, editor_of
+from napari_defectstrain.widgets.layers.editing import column_near, editor_of
 from napari_defectstrain.widgets.layers.sites import (
     add_detection,
     calibrate,
@@ -221,15 +221,17 @@ def test_a_new_edit_forgets_what_was_undone(layers):
     assert not editor.can_redo
 
 
-def test_undo_reaches_back_a_hundred_steps(layers):
+def test_undo_reaches_back_a_hundred_steps(layers, monkeypatch):
+    assert editing.UNDO_STEPS == 100
+    monkeypatch.setattr(editing, "UNDO_STEPS", 12)  # the same with fewer edits
     defects = layers[2]
     editor = editor_of(defects)
-    for i in range(UNDO_STEPS + 5):
+    for i in range(12 + 5):
         defects.add([float(i), 0.0])
     steps = 0
     while editor.undo():
         steps += 1
-    assert steps == UNDO_STEPS
+    assert steps == 12
     assert len(defects.data) == 4 + 5
 
 
