@@ -1,5 +1,6 @@
 from .calibration_curve import P_RANGE as P_RANGE
 from .calibration_curve import Reliability as Reliability
+from .calibration_curve import reliability as reliability
 from .conditions import LABELS as LABELS
 from .conditions import conditions_of as conditions_of
 from .conditions import curve as curve
@@ -14,6 +15,7 @@ from .score import HIT_RADIUS_PM as HIT_RADIUS_PM
 from .score import Comparison as Comparison
 from .score import compare as compare
 from .score import confusion_matrix as confusion_matrix
+from .score import f1_by_role as f1_by_role
 from .score import match_columns as match_columns
 from .score import scores as scores
 from .tables import named_curves as named_curves

@@ -21,3 +21,4 @@ from .spacing_plots import SpacingCanvas as SpacingCanvas
 from .symbols import symbol_icon as symbol_icon
 from .worker import Part as Part
 from .worker import RunBar as RunBar
+from .worker import Stepper as Stepper
