@@ -191,6 +191,9 @@ def test_absurd_calibration_is_not_believed(call, tmp_path, absurd):
     if absurd == 41.0:  # possible, but the lattice says 20.7
         assert code == 2
         assert "check the pixel size" in said
+    elif absurd == 2e7:  # 20 µm: none that this package writes
+        assert code == 2
+        assert "its own description says pixel_size_pm" in said
     else:
         assert code == 0
         assert "taken as not calibrated" in said

@@ -337,11 +337,12 @@ def say_done(out: Path | None, failed: Sequence[Failure]) -> int:
 
 def _say_error(message: str) -> None:
     try:
-        print(f"defectstrain: error: {' '.join(message.split())}", file=sys.stderr)
+        message.encode()
     except UnicodeEncodeError:  # bytes of a file name that are no text
         from ..io.file_names import printable
 
-        print(f"defectstrain: error: {' '.join(printable(message).split())}", file=sys.stderr)
+        message = printable(message)
+    print(f"defectstrain: error: {' '.join(message.split())}", file=sys.stderr)
 
 
 class _ProgressBar:
