@@ -76,6 +76,6 @@ class WindowCanvas(ThemedCanvas):
                     look = {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach}
                 axes.imshow(picture, **look)
                 axes.set_axis_off()
-                label = f"{title} ±{reach:.2f}" if title == "difference" else title
+                label = f"diff. ±{reach:.2f}" if title == "difference" else title  # narrow panels
                 axes.set_title(label, fontsize=8, color=self.ink, pad=2)
         self.draw_idle()

@@ -136,6 +136,7 @@ def scale_arrows_in_steps(
         add_labels(viewer, "arrows · labels", texts, beside, metadata, 0.66 * side_pm)
     else:
         write_labels(labels, texts)
+    yield
 
 
 def _same_measurement(layer: Layer, about: Mapping[str, Any]) -> bool:
@@ -251,6 +252,7 @@ def maps_in_steps(
     for unwanted in there.values():
         unwanted.visible = False
     _title_maps(viewer, layers, places, labels_metadata, side_pm)
+    yield
     return layers
 
 

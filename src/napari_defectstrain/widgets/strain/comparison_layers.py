@@ -45,6 +45,7 @@ BAR_WIDTH = 0.07
 ROUND_LIMITS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 TITLE = 2.2
 """Room for the titles above the maps, in lines of text."""
+TITLES_AT_ONCE = 3
 ELLIPSE_COLOUR = "cyan"
 
 
@@ -135,8 +136,7 @@ class ComparisonLayers:
         yield
         self._show_triangles(answer.triangles, component, self.centre(5, height), about)
         yield
-        self._show_titles(answer, height, about)
-        yield
+        yield from self._show_titles(answer, height, about)
         if active is not None and active in self.viewer.layers:
             self.viewer.layers.selection.active = active
         else:
@@ -371,7 +371,7 @@ class ComparisonLayers:
         layer.metadata.update(metadata)
         return layer
 
-    def _show_titles(self, answer: Answer, height: float, about: Mapping[str, Any]) -> None:
+    def _show_titles(self, answer: Answer, height: float, about: Mapping[str, Any]) -> Steps[None]:
         texts = panel_titles(answer, self._limits())
         above = 0.5 * height + 0.5 * TITLE * HEADER * self.side_pm
         places = []
@@ -385,11 +385,18 @@ class ComparisonLayers:
         if labels is None:
             metadata = self._about("comparison labels", about, texts=texts)
             name, small = "comparison · labels", 0.75 * self.side_pm
-            add_labels(self.viewer, name, texts, places, metadata, small)
+            # each letter is drawn when it is first used, which takes its time: not all at once
+            first = [text if i < TITLES_AT_ONCE else "" for i, text in enumerate(texts)]
+            labels = add_labels(self.viewer, name, first, places, metadata, small)
+            yield
+            if labels in self.viewer.layers:
+                write_labels(labels, texts)
+            yield
             return
         labels.metadata.update(self._about("comparison labels", about, texts=texts))
         labels.data = np.array(places)
         write_labels(labels, texts)
+        yield
 
     def _limits(self) -> float:
         return float(self.maps[MEASURED].contrast_limits[1])
