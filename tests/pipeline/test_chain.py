@@ -9,7 +9,7 @@ from small_alloy import QUICK, SHARED_PROFILE, SPACING_CHANGE, relabelled, simul
 from napari_defectstrain.crystal.regions import NOT_2H, label_regions, usable_sites
 from napari_defectstrain.io.file_names import distinct_names
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.output.results import write_measurements
+from napari_defectstrain.output.results import write_results
 from napari_defectstrain.output.tables import spacings_table, summary
 from napari_defectstrain.pipeline import chain as pipeline
 from napari_defectstrain.pipeline.chain import RunConfig, RunResult
@@ -260,7 +260,7 @@ def test_few_defects_are_averaged_and_shown_but_not_measured(count, said, tmp_pa
     assert row["n"] == count and np.isnan(row["spacing_pm"]) and np.isnan(row["sigma_total"])
     text = summary(found)
     assert "SV" in text and "not measured: fewer than 3 windows" in text and "nan" not in text
-    write_measurements(found, tmp_path)
+    write_results(found, tmp_path)
     assert (tmp_path / "average_SV.tif").exists() and not (tmp_path / "strain_SV.tif").exists()
 
 
