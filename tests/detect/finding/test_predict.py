@@ -447,7 +447,7 @@ def test_devices() -> None:
             detect_columns(region().image, CPU.replace(device="cuda"))
     with pytest.raises(DefectStrainError, match="expected one of auto"):
         DetectConfig(device="tpu")
-    with pytest.raises(DefectStrainError, match="four probabilities"):
+    with pytest.raises(DefectStrainError, match=r"thresholds\[1\]: got 1.5"):
         DetectConfig(thresholds=(0.5, 1.5, 0.5, 0.5))
 
 
