@@ -6,10 +6,12 @@ from functools import lru_cache
 import numpy as np
 import pytest
 from judge_stage import SCAN, as_found, made, truth
+from numpy.testing import assert_array_equal
 
 from napari_defectstrain.evaluation.folders import truth_sites
 from napari_defectstrain.evaluation.score import confusion_matrix, f1_by_role
 from napari_defectstrain.judge.judging import JudgeConfig, Judgement, judge_images
+from napari_defectstrain.judge.solving import ImageEvidence
 from napari_defectstrain.materials import ROLES, WSE2
 from napari_defectstrain.simulate.dataset import SimulatedImage
 from napari_defectstrain.types import CalibratedImage, DefectStrainError, Sites
@@ -117,3 +119,16 @@ def test_images_of_noise_are_left_to_the_network():
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(DefectStrainError, match=next(iter(settings))):
         JudgeConfig(**settings)
+
+
+def test_the_network_counts_vacancies_where_weights_cannot_tell():
+    network = np.zeros((3, 7))
+    network[0, V1], network[1, V2], network[2, X2] = 1.0, 1.0, 1.0
+    everywhere = np.ones(3, bool)
+    evidence = ImageEvidence(None, ~everywhere, everywhere, network, np.zeros(3), np.zeros(3))
+    blind, clear = evidence.where_blind(1.5), evidence.where_blind(2.5)
+    best = blind[:, :5].argmax(axis=1)
+    assert best[0] == V1 - 1 and best[1] == V2 - 1 and best[2] == X2 - 1
+    told = np.sort(blind[:, [X2 - 1, V1 - 1, V2 - 1]], axis=1)
+    assert np.all(told[:, 2] > 20 * told[:, 1])
+    assert_array_equal(clear, 1.0)

@@ -28,6 +28,9 @@ _OTHER_METAL_SHARE = 0.002
 _OTHER_RANGE = 2.6
 _LEAST_SAY = 0.01
 _LEAST_TIE = 0.015
+_CLEAR_SIGMA, _BLIND_SIGMA = 2.5, 1.5
+"""Distance of X2, V1 and V2 in standard errors from which on their weights tell them apart, and
+below which they don't."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,26 @@ class ImageEvidence:
         factor = np.ones((len(given), 6))
         factor[:, [X2, XY, Y2]] = odds[:, [X2]] ** say[0]
         factor[:, V1], factor[:, V2] = odds[:, V1] ** say[0], odds[:, V2] ** say[1]
+        return factor
+
+    def where_blind(self, apart_sigma: float) -> FloatArray:
+        """Factors of the shares: the network counts vacancies where weights can't, `(n, 6)`.
+
+        Where classes overlap the mixture could make their shares what it likes: in MoS2, where two
+        S weigh 0.4 of Mo, a poor image would get a quarter of vacancies that nobody sees.
+
+        Parameters
+        ----------
+        apart_sigma : float
+            Least distance of the weights of X2, V1 and V2 in standard errors: the network's word
+            counts in full below `_BLIND_SIGMA`, and not at all beyond `_CLEAR_SIGMA`.
+        """
+        blind = np.clip((_CLEAR_SIGMA - apart_sigma) / (_CLEAR_SIGMA - _BLIND_SIGMA), 0.0, 1.0)
+        given = self.network[self.is_chalcogen, 1:6] + _LEAST_SAY
+        full = given[:, [X2, XY, Y2]].sum(axis=1)
+        factor = np.ones((len(given), 6))
+        factor[:, [X2, XY, Y2]] = (full / given.sum(axis=1))[:, None] ** blind
+        factor[:, [V1, V2]] = (given[:, [V1, V2]] / given.sum(axis=1, keepdims=True)) ** blind
         return factor
 
 
@@ -116,6 +139,10 @@ def solve_classes(
     knowledge = evidence.knowledge(say)
     weight, sigma = evidence.equations.estimates(mean, variance)
     model = start or best_model(weight[chalcogen], sigma[chalcogen], prior, knowledge)
+    typical = float(np.median(sigma[chalcogen])) if chalcogen.any() else 0.0
+    steps = min(model.mean[X2] - model.mean[V1], model.mean[V1] - model.mean[V2])
+    apart = float(steps) / max(typical * float(model.width[X2]), 1e-9)
+    knowledge = knowledge * evidence.where_blind(apart)
     for _ in range(_ROUNDS):
         weight, sigma = evidence.equations.estimates(mean, variance)
         its, error = weight[chalcogen], sigma[chalcogen]
