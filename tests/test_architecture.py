@@ -129,6 +129,7 @@ def test_an_upward_arrow_would_be_found():
     assert rooms.upward([arrow, inner]) == [arrow, inner]
 
 
+@pytest.mark.slow
 def test_other_rooms_use_what_is_public():
     """What is not in the ``__all__`` of a room, and of a room within it, is private."""
     private = []
@@ -168,6 +169,7 @@ def test_packages_say_what_they_are_for_and_what_is_public():
         assert isinstance(module.__all__, list | tuple)
 
 
+@pytest.mark.slow
 def test_rooms_import_what_they_say():
     wrong = {}
     for room, used in rooms.room_graph().items():

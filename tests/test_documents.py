@@ -158,6 +158,7 @@ def owners(tree: ast.AST) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_docstrings_name_what_is_there():
     """`module.name`, `Class.attribute` and `argument.attribute` in docstrings and comments."""
     known, gone = Known(), []
@@ -170,6 +171,7 @@ def test_docstrings_name_what_is_there():
     assert gone == []
 
 
+@pytest.mark.slow
 def test_a_docstring_of_what_is_gone_would_be_found():
     known = Known()
     assert known.has("averages.outliers", {}) and known.has("columns.types.FLAGS", {})

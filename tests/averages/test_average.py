@@ -277,6 +277,7 @@ def test_integer_images_and_inverted_contrast(two_regions):
         stack_classes([dark], [sites], SMALL, A_PM, np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_one_defect_alone_has_no_standard_error(two_regions):
     image, sites, _ = two_regions[0]
     classes = np.where(sites.class_index > 1, 1, sites.class_index)
@@ -313,6 +314,7 @@ def test_no_isolated_reference_is_said_with_advice(two_regions):
         stack_classes([image], [as_sites(sites.position_px, crowded)], SMALL, A_PM, rng)
 
 
+@pytest.mark.slow
 def test_windows_all_left_out_cannot_be_averaged(two_regions):
     image, sites, _ = two_regions[0]
     probabilities = sites.probabilities.copy()

@@ -87,6 +87,7 @@ def test_a_counter_that_remembers_agrees_with_a_new_one(alloy):
     assert one.count(images[1:], sites[1:], wide) == counter().count(images[1:], sites[1:], wide)
 
 
+@pytest.mark.slow
 def test_images_calibrated_by_their_lattice_have_no_say_in_the_lattice_constant(alloy):
     images, sites = alloy
     metadata = {"calibration": "lattice"}

@@ -254,6 +254,7 @@ def test_reaches_end_in_gaps_of_all_sites():
         assert np.abs(radius - reach).min() > 0.1  # 33 pm
 
 
+@pytest.mark.slow
 def test_no_average_is_made_of_other_or_beside_it():
     crystal, rng = alloy(11, adatoms=0.01, antisites=0.01)
     image = render(SHAPE, crystal.position_px, HEIGHTS[crystal.class_index], 47.0 / PIXEL_PM)

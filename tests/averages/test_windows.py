@@ -84,6 +84,7 @@ def test_rotations_pixel_sizes_mirror_twins_and_flips_give_the_same_windows():
         assert -60.0 < lattice.rotation_deg <= 60.0
 
 
+@pytest.mark.slow
 def test_a_sheared_image_is_put_right_but_for_the_probe():
     shear = np.array([[0.01, 0.03], [0.0, -0.02]])
     stack = windows_of(picture(), picture(angle=30.0, shear=shear))["SV"]
@@ -111,6 +112,7 @@ def test_a_matrix_is_taken_apart_as_it_was_put_together():
         assert shape.shear_xy == pytest.approx(s, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_table_tells_scale_shear_rotation_and_probe():
     shear = np.array([[0.01, 0.012], [0.012, -0.01]])
     pictures = [
@@ -223,6 +225,7 @@ def test_no_pixel_locks_the_centres(registered):
                 assert abs(amplitude) < max(3e-3, 3.5 * error)
 
 
+@pytest.mark.slow
 def test_a_defect_does_not_pull_its_window():
     pictures = [picture(k, angle=17.0 * k) for k in range(3)]
     images, sites = zip(*pictures, strict=True)

@@ -86,6 +86,7 @@ def test_strict_does_nothing(work, call):
     assert not (work / "out").exists()
 
 
+@pytest.mark.slow
 def test_every_way_to_fail_leaves_one_image_out(work, call, monkeypatch):
     noise = np.random.default_rng(0).normal(100.0, 10.0, (256, 256)).astype(np.float32)
     write_tiff(work / "a" / "noise.tif", noise, 20.74, {})  # no lattice
@@ -111,6 +112,7 @@ def test_every_way_to_fail_leaves_one_image_out(work, call, monkeypatch):
     assert not (work / "none").exists()
 
 
+@pytest.mark.slow
 def test_a_detection_that_fails_leaves_the_others(work, call, monkeypatch):
     from napari_defectstrain.detect.finding import predict
     from napari_defectstrain.types import DefectStrainError
@@ -133,6 +135,7 @@ def test_a_detection_that_fails_leaves_the_others(work, call, monkeypatch):
     assert sum("left out" in line for line in said) == 2
 
 
+@pytest.mark.slow
 def test_run_and_columns_leave_out_too(work, call):
     write_json(work / "quick.json", QUICK)
     code, _ = call("run", *batch(work), "--config", work / "quick.json")
@@ -168,6 +171,7 @@ def test_evaluate_leaves_out_what_it_cant_compare(work, call):
 # ------------------------------------------------------------------ stopped runs
 
 
+@pytest.mark.slow
 def test_force_over_a_finished_run_and_a_stop(work, call, monkeypatch):
     image, tables = work / "b" / "good.tif", ["--sites", work / "tables"]
     assert call("detect", work / "a" / "alloy.tif", image, *tables)[0] == 0
@@ -206,6 +210,7 @@ def test_force_over_a_finished_run_and_a_stop(work, call, monkeypatch):
     assert not any("alloy" in name for name in listed)
 
 
+@pytest.mark.slow
 def test_a_table_corrected_in_place_is_kept_by_force(work, call):
     image, tables = work / "b" / "good.tif", ["--sites", work / "tables"]
     assert call("detect", image, *tables)[0] == 0

@@ -158,6 +158,7 @@ def test_look_alikes_get_a_row_each(folders):
     assert 0 < rows.loc["1Te", "2Se"] == rows.loc["other", "2Se"] <= 40
 
 
+@pytest.mark.slow
 def test_truth_of_one_class_judges_that_class(folders, capsys):
     pred, truth = folders
     for path in truth.glob("*.truth.csv"):
@@ -241,6 +242,7 @@ def test_plain_names_of_truth_tables_do_too(folders):
     assert len(evaluate_folders(pred, truth).comparisons) == 7
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_refused_in_one_line(folders, tmp_path, capsys):
     pred, truth = folders
     empty = tmp_path / "empty"

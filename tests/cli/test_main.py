@@ -293,6 +293,7 @@ def test_force_touches_its_own_files_only(again):
     assert any("left over" in text and "strain_old.tif" in text for text in warnings)
 
 
+@pytest.mark.slow
 def test_detect_takes_the_network(work, tmp_path, fake_detection, capsys, monkeypatch):
     monkeypatch.setattr(figure_files, "DPI", 50)
     image = str(work / "alloy" / "alloy.tif")
@@ -316,6 +317,7 @@ def test_detect_then_run_on_its_tables(work, tmp_path, fake_detection, no_drawin
     pd.testing.assert_frame_equal(*tables, rtol=0.0, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_table_of_another_convention_is_made_good_and_keeps_its_remarks(work, tmp_path, capsys):
     table = pd.read_csv(work / "tables" / "alloy.sites.csv")
     given = table[["y_px", "x_px", "class"]].rename(columns={"y_px": "x_px", "x_px": "y_px"})
@@ -399,6 +401,7 @@ def test_simulated_images_come_with_their_truth(tmp_path):
     np.testing.assert_array_equal(repeated.data, image.data)
 
 
+@pytest.mark.slow
 def test_bundled_sample_can_be_made_again(tmp_path):
     assert main(["simulate", "--sample", "one_region", "--out", str(tmp_path)]) == 0
     bundled = files("napari_defectstrain.sample_data")

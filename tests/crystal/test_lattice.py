@@ -149,6 +149,7 @@ def test_a_picture_joined_to_its_mirror_image_is_right_on_both_sides(angle_deg):
     assert wrong.mean() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["whole", "twin", "grain"])
 def test_simulated_grains_come_out_right_however_they_meet(pattern):
     for seed in range(12):

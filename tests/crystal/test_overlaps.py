@@ -89,6 +89,7 @@ def test_another_scan_rotation_and_pixel_size_are_found():
     assert found.share == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("defects", [ALLOY, (0.01, 0.0, 0.01, 0.0), (0.1, 0.1, 0.1, 0.01)])
 def test_different_places_are_no_pair(defects):
     whole = crystal(5, 3200, defects)
@@ -126,6 +127,7 @@ def test_copies_of_images_without_defects_are_found_by_their_noise():
 # ------------------------------------------------------------------ what is done about it
 
 
+@pytest.mark.slow
 def test_a_copy_adds_no_window_and_no_count():
     made = simulated(seed=1, rotation_deg=8.0)
     one, sites = made.image, true_sites(made)

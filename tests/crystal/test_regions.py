@@ -478,6 +478,7 @@ def test_a_real_hole_is_found_and_the_rest_is_one_domain(real_images):
     assert regions.usable_px > 0.97 * regions.labels.size
 
 
+@pytest.mark.slow
 def test_every_stage_of_a_large_image_asks_whether_to_go_on():
     image, sites = made((7.0, everywhere))
     picture = CalibratedImage(image, PIXEL_PM, "region", {})

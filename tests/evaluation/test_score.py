@@ -164,6 +164,7 @@ def test_true_probabilities_have_no_more_error_than_chance():
     assert found.count.sum() == found.columns
 
 
+@pytest.mark.slow
 def test_a_known_bias_is_the_calibration_error():
     rng = np.random.default_rng(2)
     p = rng.uniform(0.2, 0.8, 40_000)

@@ -43,6 +43,7 @@ def series(places, dose=1.24e6, step=(3, 5), seed=0):
     return np.stack(frames).astype(float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dose", [1.24e6, 3e5])
 @pytest.mark.parametrize("fractions", [ALLOY, (0.0, 0.0, 0.0, 0.0)])
 def test_frames_of_one_place_pass_with_defects_or_without(dose, fractions):
@@ -56,12 +57,14 @@ def test_a_large_drift_passes():
     assert found.shift_px[2] == pytest.approx([-90, -100], abs=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [(1, 2), (1, 2, 3, 4), (1, 1, 2, 2)])
 def test_frames_of_different_places_are_refused(seeds):
     with pytest.raises(DefectStrainError, match="of . different places .* separate images"):
         register_frames(series([place(s) for s in seeds]), FrameConfig(jitter="off"))
 
 
+@pytest.mark.slow
 def test_noisy_frames_are_compared_in_halves():
     # Frames that tell nothing one by one: eight of one place, then eight of another.
     frames = series([place(1)] * 8 + [place(2)] * 8, dose=1.5e5, step=(1, 2))
@@ -69,6 +72,7 @@ def test_noisy_frames_are_compared_in_halves():
         register_frames(frames, FrameConfig(jitter="off"))
 
 
+@pytest.mark.slow
 def test_a_few_frames_from_elsewhere_are_left_out():
     frames = series([place(s) for s in (1, 2, 1, 3, 1)])
     found = register_frames(frames, FrameConfig(jitter="off"))
@@ -79,6 +83,7 @@ def test_a_few_frames_from_elsewhere_are_left_out():
     assert not kept.bad.any()
 
 
+@pytest.mark.slow
 def test_columns_that_the_beam_changes_are_no_other_place():
     before = place(1)
     config = SimulationConfig(
@@ -94,6 +99,7 @@ def test_columns_that_the_beam_changes_are_no_other_place():
     assert not found.bad.any()
 
 
+@pytest.mark.slow
 def test_repeated_frames_are_left_out():
     frames = series([place(1)] * 3)
     repeated = np.concatenate([frames[:2], frames[1:2], frames[2:]])

@@ -140,6 +140,7 @@ def error_px(found):
     return np.abs(off - off.mean(axis=0)).max()
 
 
+@pytest.mark.slow
 def test_a_good_series_has_no_bad_frames(ten):
     found = register_frames(ten, RIGID)
     assert not found.bad.any() and not any(found.reason) and found.notes == ()
@@ -230,6 +231,7 @@ def test_saturated_rows_are_found_in_frames_of_bytes(ten):
     assert error_px(found) < 0.05
 
 
+@pytest.mark.slow
 def test_no_more_than_three_in_ten_are_left_out_for_their_looks(ten):
     frames = ten.copy()
     for n, t in enumerate((1, 3, 5, 7)):

@@ -90,6 +90,7 @@ def test_bytes_that_are_no_text_are_taken_as_latin_1(tmp_path):
     assert "café.tif" in (tmp_path / "a.json").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
 def test_an_error_about_such_a_name_can_be_printed(tmp_path):
     path = os.fsencode(tmp_path) + b"/caf\xe9.tif"

@@ -84,6 +84,7 @@ def test_mrc_image_stack_and_missing_calibration(tmp_path, frame, frames):
     assert read_file(write_mrc(tmp_path / "c.mrc", frame, 0.0)).pixel_size_pm is None
 
 
+@pytest.mark.slow
 def test_berkeley_emd(tmp_path, frame):
     found = read_file(write_emd(tmp_path / "a.emd", frame, 0.02074))
     assert np.array_equal(found.data, frame)
@@ -532,6 +533,7 @@ def test_interrupted_writing_leaves_what_was_there(tmp_path, error):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 @pytest.mark.parametrize("kind", ["tiff", "table", "json"])
 def test_full_disk(tmp_path, kind):

@@ -74,6 +74,7 @@ def test_a_hot_or_dead_pixel_inside_a_column_at_the_border_and_a_pair_of_them():
         assert np.abs(mended - clean).max() < 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read_noise", [0.0, 0.12])
 @pytest.mark.parametrize("dose", [1e3, 1e5, 1e7])
 @pytest.mark.parametrize("pixel_pm", [10.0, 20.74, 60.0, 100.0])

@@ -30,6 +30,7 @@ def f1(sites: Sites, image: SimulatedImage) -> np.ndarray:
     return f1_by_role(confusion_matrix(sites, truth(image), SCAN.shape, SCAN.pixel_size_pm))
 
 
+@pytest.mark.slow
 def test_classes_come_from_the_image_and_not_from_the_labels():
     image = made()
     assert (f1(as_found(image, 0.3), image) < 0.75).all()
@@ -53,6 +54,7 @@ def test_weights_err_as_much_as_they_say():
         assert abs(sites.weight[mine].mean() - true[mine].mean()) < 0.06
 
 
+@pytest.mark.slow
 def test_an_image_without_a_class_does_not_invent_it():
     sites = judged(0.3, (0.0, 0.0, 0.08, 0.0)).sites
     counts = np.bincount(sites.class_index[np.isfinite(sites.weight)], minlength=len(ROLES))
@@ -69,6 +71,7 @@ def test_probabilities_are_normalised_and_agree_with_the_classes():
     assert (sites.class_index[metal] == 0).mean() > 0.98
 
 
+@pytest.mark.slow
 def test_a_light_metal_column_is_other_and_says_its_weight():
     image = made()
     position = image.position_px
@@ -86,6 +89,7 @@ def test_a_light_metal_column_is_other_and_says_its_weight():
     assert 0.2 < found.weight[row] < 0.7
 
 
+@pytest.mark.slow
 def test_judging_is_repeatable_and_leaves_its_input_alone():
     image, found = made(), as_found(made(), 0.1)
     data = image.image.data.copy()

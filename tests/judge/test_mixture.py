@@ -18,6 +18,7 @@ def drawn(n: int, sigma: float, shares=SHARES, seed: int = 0):
     return MEANS[index] + error * rng.normal(size=n), error, index
 
 
+@pytest.mark.slow
 def test_probabilities_are_calibrated():
     weight, sigma, index = drawn(20_000, 0.09)
     chance = best_model(weight, sigma, PRIOR).posterior(weight, sigma)

@@ -26,6 +26,7 @@ def network(monkeypatch):
     return sites
 
 
+@pytest.mark.slow
 def test_the_chain_judges_what_the_network_found(network):
     found = detect_images([made().image], RunConfig())[0]
     assert found.sites.weight is not None

@@ -248,6 +248,7 @@ def test_perfect_crystal_is_measured_and_said_to_have_no_defects():
     assert "no defect" in " ".join(found.warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "said"), [(1, "only one window"), (2, "only 2 windows")])
 def test_few_defects_are_averaged_and_shown_but_not_measured(count, said, tmp_path):
     made = simulated(seed=3, fractions=(0.0, 0.0, 0.0, 0.0), size=320)
@@ -264,6 +265,7 @@ def test_few_defects_are_averaged_and_shown_but_not_measured(count, said, tmp_pa
     assert (tmp_path / "average_SV.tif").exists() and not (tmp_path / "strain_SV.tif").exists()
 
 
+@pytest.mark.slow
 def test_defects_at_the_edge_are_left_out_and_said():
     made = simulated(seed=3, fractions=(0.0, 0.0, 0.0, 0.0), size=320)
     sites = true_sites(made)
@@ -334,6 +336,7 @@ def test_windows_of_mirror_twins_come_into_one_frame(twin):
     assert difference < 0.1 * turned  # noise of some 30 windows against a frame that is 60 deg off
 
 
+@pytest.mark.slow
 def test_counts_and_areas_are_those_of_the_domains(twin):
     image, sites = twin
     found = pipeline.detect([image], QUICK, [sites])

@@ -53,6 +53,7 @@ def fits(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_the_same_windows_are_fitted_once(stacks, fits):
     cache = MeasurementCache()
     first = cache.spacings(stacks, CONFIG)
@@ -96,12 +97,14 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_any_other_windows_are_others(stacks, change):
     other = {**stacks, "SV": change(stacks["SV"])}
     assert measurement_key(other, CONFIG) != measurement_key(stacks, CONFIG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"seed": 1}, {"bootstrap": 51}, {"material": "MoS2"}])
 def test_any_other_settings_of_the_measurement_are_others(stacks, change):
     assert measurement_key(stacks, CONFIG.replace(**change)) != measurement_key(stacks, CONFIG)
@@ -118,6 +121,7 @@ def test_what_was_used_least_recently_is_forgotten(stacks, fits):
     assert len(fits) == 4
 
 
+@pytest.mark.slow
 def test_a_failed_or_cancelled_one_is_not_kept(stacks, fits):
     cache = MeasurementCache()
 
@@ -157,6 +161,7 @@ def test_who_asks_for_what_is_being_measured_waits_for_it(stacks, monkeypatch):
     assert set(seen) == {(0.25, "fitting")}
 
 
+@pytest.mark.slow
 def test_who_waits_for_a_cancelled_one_measures_it(stacks, monkeypatch):
     begun, stop, calls = threading.Event(), threading.Event(), []
 
@@ -186,6 +191,7 @@ def test_who_waits_for_a_cancelled_one_measures_it(stacks, monkeypatch):
     assert found["SV"] == 2
 
 
+@pytest.mark.slow
 def test_averages_over_the_symmetry_are_worked_out_once_a_choice(stacks, monkeypatch):
     calls = []
 

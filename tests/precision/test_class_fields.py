@@ -67,6 +67,7 @@ def pulls(found, near_pm=np.inf):
     return result[np.isfinite(result)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fractions", "jitter_pm"), [((0.02, 0.01, 0.02, 0.005), 0.0), (CROWDED, 4.0)]
 )
@@ -87,6 +88,7 @@ def test_fields_are_recovered_within_their_errors(fractions, jitter_pm):
     assert (triangle.sigma_pm[nearest] < 0.4).all()
 
 
+@pytest.mark.slow
 def test_symmetry_saves_unknowns_and_agrees_with_fields_that_are_free():
     parts = [alloy(7, 14000, CROWDED)]
     free = fit_class_fields(parts, NAMES, A_PM, symmetric=False, radius_pm=800.0)

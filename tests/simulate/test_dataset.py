@@ -207,6 +207,7 @@ def test_settings_round_trip_and_reject_nonsense() -> None:
         ProbeConfig(energy_kev=-1)
 
 
+@pytest.mark.slow
 def test_the_bundled_region_is_reproduced_by_its_seed() -> None:
     folder = files("napari_defectstrain.sample_data")
     sample = SAMPLES["one_region"]

@@ -84,6 +84,7 @@ def test_an_affine_fit_takes_part_of_a_defects_far_field() -> None:
     np.testing.assert_allclose(far_affine(field).gradient, expected * np.eye(2), atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remove", ["none", "translation", "affine"])
 def test_errors_are_those_of_repeated_measurements(remove: str) -> None:
     rng = np.random.default_rng(1)

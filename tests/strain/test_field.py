@@ -154,6 +154,7 @@ def test_zero_smoothing_passes_through_the_columns() -> None:
         np.testing.assert_allclose(value, np.eye(len(site)), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_griddata_breaks_a_mirror_symmetry_that_splines_keep() -> None:
     def u(r):  # mirror-symmetric about the y axis, 9 pm at the nearest metals, as beside an SV
         r2 = np.maximum((r**2).sum(axis=1), 190.0**2)

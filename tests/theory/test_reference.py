@@ -59,6 +59,7 @@ def test_the_field_is_that_of_the_structure_scaled_to_the_frame() -> None:
     assert np.isfinite(field.u_pm).all()
 
 
+@pytest.mark.slow
 def test_the_amplitude_is_found_with_an_honest_error() -> None:
     field = true_field()
     n = field.u_pm.size

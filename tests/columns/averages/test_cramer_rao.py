@@ -53,6 +53,7 @@ def test_an_isolated_gaussian_has_the_closed_form() -> None:
     np.testing.assert_allclose(read, dim, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_bounds_fall_with_the_number_and_rise_with_what_is_unknown(
     truth: dict[str, ColumnFitModel],
 ) -> None:

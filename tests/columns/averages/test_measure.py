@@ -293,6 +293,7 @@ def test_columns_that_have_merged_share_what_is_there(rounding: float) -> None:
     assert np.allclose(solve_normal(normal, rows @ data) @ rows, data, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("model", ["profile", "gaussians", "gaussian"])
 def test_one_window_of_noise_ends_in_flags(model: str) -> None:

@@ -204,6 +204,7 @@ def test_without_memory_tiles_get_smaller(room_px: int, expected: int) -> None:
     assert sum(max(shape) > room_px for shape in model.seen) == {512: 1, 256: 2}[expected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -281,6 +282,7 @@ def test_detection_can_be_stopped() -> None:
         detect_columns(region().image, DetectConfig(device="cpu"), stop)
 
 
+@pytest.mark.slow
 def test_progress_rises_to_one() -> None:
     said: list[float] = []
     detect_columns(region(side=600).image, CPU.replace(tile_px=288), lambda f, _: said.append(f))

@@ -81,6 +81,7 @@ def test_a_stopped_training_keeps_its_last_step(tmp_path: Path) -> None:
     assert record[-1]["step"] == 6  # four more steps, not six
 
 
+@pytest.mark.slow
 def test_training_ends_with_its_time(tmp_path: Path) -> None:
     record = train(TINY.replace(steps=10**6, minutes=1e-4), tmp_path / "w.safetensors")
     assert [r["step"] for r in record] == [1]
@@ -135,6 +136,7 @@ def test_the_condition_tells_bright_chalcogens_from_dim_ones() -> None:
     assert not torch.allclose(maps[0], maps[1])
 
 
+@pytest.mark.slow
 def test_calibration_makes_probabilities_agree_with_frequencies() -> None:
     # Columns whose true probabilities are known, reported too boldly in poor images (p^2) and too
     # modestly in clear ones (p^(1/2)), renormalised.
@@ -380,6 +382,7 @@ def never(fraction: float, message: str) -> None:
     raise AssertionError("training began")
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path, monkeypatch) -> None:
     out = tmp_path / "w.safetensors"
     train(TINY, out)
@@ -399,6 +402,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path, monkeypatch) 
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_starting_anew_sets_the_earlier_training_aside_until_there_is_a_new_one(tmp_path) -> None:
     out = tmp_path / "w.safetensors"
     train(TINY, out)

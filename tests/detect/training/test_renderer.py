@@ -293,6 +293,7 @@ def test_normalised_windows_look_like_those_of_numpy() -> None:
         assert abs(moments[0].mean() - moments[1].mean()) < 4 * scatter + 1e-3
 
 
+@pytest.mark.slow
 def test_no_step_needs_another_device_or_waits_for_this_one() -> None:
     # a tensor of the device "meta" has no values: reading one, or mixing devices, raises
     rng = np.random.default_rng(0)

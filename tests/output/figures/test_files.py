@@ -68,6 +68,7 @@ def letters(figure: Figure) -> list[str]:
     return [mark for *_, mark in sorted(found)]
 
 
+@pytest.mark.slow
 def test_letters_of_panels_are_consecutive(drawn):
     panels = {
         "averages": 10,
@@ -90,6 +91,7 @@ def test_figures_are_one_or_two_columns_wide_with_letters_of_seven_to_eight_poin
         assert min(sizes) >= 7 and max(sizes) <= 8, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FIGURE_FORMATS)
 def test_text_stays_text(drawn, tmp_path, kind):
     (path,) = figures_files.write_figure(
@@ -109,6 +111,7 @@ def test_text_stays_text(drawn, tmp_path, kind):
         assert "W–W spacing [pm]" in words and "SeTe: 327.00 ± 0.30 pm, N = 20" in words
 
 
+@pytest.mark.slow
 def test_the_same_figure_gives_the_same_files(tmp_path):
     """No dates, no random names."""
     for folder in ("first", "second"):
@@ -122,6 +125,7 @@ def test_the_same_figure_gives_the_same_files(tmp_path):
         assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_style_of_the_user_is_neither_taken_over_nor_changed(tmp_path):
     mine = {"font.size": 20.0, "axes.facecolor": "black", "pdf.fonttype": 3}
     with mpl.rc_context(mine):
@@ -176,6 +180,7 @@ def test_an_unknown_format_is_refused_in_one_line_before_any_work(tmp_path, caps
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_signs_of_maps_are_told_without_colours():
     field = strain("SV", -1.0)
     figure = strain_figure(field, displacement("SV", -1.0))

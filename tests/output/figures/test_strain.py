@@ -111,6 +111,7 @@ def test_a_profile_states_models_and_their_probability():
     np.testing.assert_allclose(line.get_xdata(), profile.position_pm / 1000)
 
 
+@pytest.mark.slow
 def test_scan_and_triangles():
     scan = smoothing_scan(FIELDS["SV"], [0.0, 60.0], CONFIG)
     figure = smoothing_figure(scan, ("eyy", "dilation"))
