@@ -97,6 +97,7 @@ print(sorted(name for name in heavy if name in sys.modules))
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_toolkits_stay_in_the_widgets(path):
     # Not even within functions: the core has no business with a toolkit at any time.
@@ -104,6 +105,7 @@ def test_toolkits_stay_in_the_widgets(path):
         assert not imports(path, within_functions=True) & TOOLKITS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_heavy_imports_stay_where_they_belong(path):
     for name, places in LAZY.items():

@@ -54,6 +54,7 @@ def test_counts_are_the_windows_that_are_cut(alloy, shells):
     assert list(counted) == ["2Se", "SeTe", "2Te", "SV", "DV"]
 
 
+@pytest.mark.slow
 def test_counts_keep_to_regions_and_probability(alloy):
     images, sites = alloy
     labels = np.ones(images[0].data.shape, dtype=np.uint8)
@@ -76,6 +77,7 @@ def test_counts_keep_to_regions_and_probability(alloy):
     assert sum(c.improbable for c in counted.values()) > 0
 
 
+@pytest.mark.slow
 def test_a_counter_that_remembers_agrees_with_a_new_one(alloy):
     images, sites = alloy
     one = counter()

@@ -179,6 +179,7 @@ def test_antisites_leave_holes_that_the_fit_bridges():
     assert found.measured_a_pm == pytest.approx(A_PM, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_window_centres_are_not_pulled_by_other():
     crystal, rng = alloy(10, antisites=0.1)
     role = crystal.class_index

@@ -103,6 +103,7 @@ def test_something_strange_in_the_core_is_found(clean):
     assert (found != "").sum() == 1
 
 
+@pytest.mark.slow
 def test_images_of_different_noise_are_judged_by_their_own():
     rng = np.random.default_rng(3)
     image = np.repeat([0, 1], [60, 60])

@@ -73,6 +73,7 @@ def test_a_tolerance_of_zero_is_refused():
         group_widths(np.array([50.0]), np.array([9]), 0.0, 1)
 
 
+@pytest.mark.slow
 def test_a_stack_tells_the_widths_of_its_images():
     rng = np.random.default_rng(2)
     windows = perfect(1) + noise(12, rng)

@@ -246,6 +246,7 @@ def test_defects_at_the_edge(call, tmp_path):
     assert "SV: no isolated column" in said
 
 
+@pytest.mark.slow
 def test_nothing_but_defects_keeps_the_columns(call, tmp_path):
     arguments, out = with_tables(tmp_path, fractions=PERFECT, defects="all")
     code, said = call("run", *arguments)
@@ -259,6 +260,7 @@ def test_nothing_but_defects_keeps_the_columns(call, tmp_path):
 # ------------------------------------------------------------------ tables and folders
 
 
+@pytest.mark.slow
 def test_sites_without_a_table(call, tmp_path):
     arguments, _ = with_tables(tmp_path)
     (tmp_path / "tables" / "alloy.sites.csv").unlink()
@@ -270,6 +272,7 @@ def test_sites_without_a_table(call, tmp_path):
     assert "got no folder" in said
 
 
+@pytest.mark.slow
 def test_sites_of_another_material_or_image(call, tmp_path):
     arguments, _ = with_tables(tmp_path)
     table = tmp_path / "tables" / "alloy.sites.csv"

@@ -63,6 +63,7 @@ def names(path: Path) -> set[str]:
     return {entry.name for entry in path.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_bad_file_is_named_and_left_out(work, call):
     code, said = call("detect", *batch(work))
     assert code == 3
@@ -151,6 +152,7 @@ def test_run_and_columns_leave_out_too(work, call):
     assert call("columns", *batch(work), *again, out="again")[0] == 3
 
 
+@pytest.mark.slow
 def test_evaluate_leaves_out_what_it_cant_compare(work, call):
     (work / "truth").mkdir()
     for stem in ("alloy", "good"):

@@ -379,6 +379,7 @@ def fake_detection(monkeypatch):
 # ------------------------------------------------------------------ simulate
 
 
+@pytest.mark.slow
 def test_simulated_images_come_with_their_truth(tmp_path):
     arguments = ["simulate", "--images", "2", "--size", "200", "--dose", "5e6", "--seed", "4"]
     arguments += ["--pixel-size-pm", "25"]

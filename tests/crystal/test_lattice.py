@@ -179,6 +179,7 @@ def test_holes_and_edges_do_not_flip_columns():
     assert np.array_equal(found, crystal.is_metal[keep])
 
 
+@pytest.mark.slow
 def test_sublattices_come_out_right_beyond_what_32_bits_can_pack():
     # 46 340 is the largest number whose square fits 32 bits
     site, is_metal = ideal_sites(A_PM, np.sqrt(50_000 * A_PM**2 * np.sqrt(3) / 4 / np.pi))
@@ -372,6 +373,7 @@ def picture(seed, pixel_pm, side, chalcogen=0.7, noise=0.3, sigma_pm=45.0):
     return z, 1 / np.sqrt(np.linalg.det(matrix))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pixel_pm", "side", "tolerance"),
     [
@@ -411,6 +413,7 @@ def test_a_superlattice_is_not_taken_for_the_lattice():
     assert estimate_pixel_size(z, A_PM).pixel_size_pm == pytest.approx(truth, rel=0.002)
 
 
+@pytest.mark.slow
 def test_angle_is_that_of_a_zigzag_row():
     for angle in (-20.0, 7.0, 29.0, 42.0):
         rng = np.random.default_rng(13)
@@ -424,6 +427,7 @@ def test_angle_is_that_of_a_zigzag_row():
         assert found.pixel_size_pm == pytest.approx(PIXEL_PM, rel=3e-4)
 
 
+@pytest.mark.slow
 def test_holes_are_tolerated_and_large_pictures_tiled():
     rng = np.random.default_rng(14)
     z, truth = picture(14, 30.0, 400)

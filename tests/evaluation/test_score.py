@@ -153,6 +153,7 @@ def test_partial_truth_takes_what_it_does_not_list_as_none_of_its_classes():
 # ------------------------------------------------------------------ calibration and purity
 
 
+@pytest.mark.slow
 def test_true_probabilities_have_no_more_error_than_chance():
     rng = np.random.default_rng(1)
     p = rng.random(20_000)

@@ -51,6 +51,7 @@ def test_frames_of_one_place_pass_with_defects_or_without(dose, fractions):
     assert not found.bad.any()
 
 
+@pytest.mark.slow
 def test_a_large_drift_passes():
     found = register_frames(series([place(1)] * 3, step=(45, 50)), FrameConfig(jitter="off"))
     assert not found.bad.any()

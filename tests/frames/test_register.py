@@ -243,6 +243,7 @@ def test_no_more_than_three_in_ten_are_left_out_for_their_looks(ten):
     assert len(kept) == 1 and "at most 30 % are left out" in found.reason[kept[0]]
 
 
+@pytest.mark.slow
 def test_frames_of_other_doses_belong_to_the_series():
     path = PATH[:6]
     frames, _ = series(23, path, shape=(256, 256))

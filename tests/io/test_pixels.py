@@ -56,6 +56,7 @@ def test_hot_and_dead_pixels_are_found_and_replaced(value, number):
     assert np.array_equal(spoilt, before)
 
 
+@pytest.mark.slow
 def test_a_hot_or_dead_pixel_inside_a_column_at_the_border_and_a_pair_of_them():
     clean = counts()
     inner = clean[5:-5, 5:-5]

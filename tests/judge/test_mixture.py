@@ -32,6 +32,7 @@ def test_probabilities_are_calibrated():
         assert chance[mine, c].mean() == pytest.approx((index[mine] == c).mean(), abs=0.01)
 
 
+@pytest.mark.slow
 def test_means_and_shares_are_the_images_own():
     weight, sigma, _ = drawn(5000, 0.06)
     model = best_model(weight, sigma, PRIOR)

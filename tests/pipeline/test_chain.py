@@ -383,6 +383,7 @@ def test_one_domain_gives_exactly_what_no_regions_give():
         np.testing.assert_array_equal(divided[name].windows, stack.windows)
 
 
+@pytest.mark.slow
 def test_nothing_to_average_is_said(twin):
     image, sites = twin
     nowhere = label_regions(np.full(image.data.shape, NOT_2H, dtype=np.uint8), sites)

@@ -57,6 +57,7 @@ def noise(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(0.0, SIGMA_PM, shape)
 
 
+@pytest.mark.slow
 def test_the_structure_that_is_there_agrees_and_elasticity_does_not() -> None:
     site, _ = ideal_sites(A_PM, 1000.0)
     found = compared(bundled_reference("SV").columns.at(site, A_PM) + noise(1))
@@ -81,6 +82,7 @@ def test_elasticity_that_is_there_is_not_called_an_oscillation() -> None:
     assert found.amplitude.full.p_value < 1e-6
 
 
+@pytest.mark.slow
 def test_the_difference_is_what_is_left_with_the_errors_of_the_measurement() -> None:
     site, _ = ideal_sites(A_PM, 1000.0)
     found = compared(bundled_reference("SV").columns.at(site, A_PM) + noise(3))
@@ -94,6 +96,7 @@ def test_the_difference_is_what_is_left_with_the_errors_of_the_measurement() -> 
         assert not np.nan_to_num(found.strain[ATOMISTIC].sigma[component]).any()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_refused() -> None:
     site, _ = ideal_sites(A_PM, 1000.0)
     with pytest.raises(DefectStrainError, match="got the route 'sideways'"):

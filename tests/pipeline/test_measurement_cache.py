@@ -62,6 +62,7 @@ def test_the_same_windows_are_fitted_once(stacks, fits):
     assert len(fits) == 1
 
 
+@pytest.mark.slow
 def test_what_comes_after_the_fit_asks_for_no_other(stacks, fits):
     cache = MeasurementCache()
     cache.spacings(stacks, CONFIG)
@@ -69,6 +70,7 @@ def test_what_comes_after_the_fit_asks_for_no_other(stacks, fits):
     assert len(fits) == 1
 
 
+@pytest.mark.slow
 def test_a_step_back_finds_what_was_measured_before(stacks, fits):
     cache = MeasurementCache()
     without = {**stacks, "SV": leave_out(stacks["SV"], [2])}
@@ -112,6 +114,7 @@ def test_any_other_settings_of_the_measurement_are_others(stacks, change):
     assert measurement_key(stacks, model) != measurement_key(stacks, CONFIG)
 
 
+@pytest.mark.slow
 def test_what_was_used_least_recently_is_forgotten(stacks, fits):
     cache = MeasurementCache(kept=2)
     for seed in (0, 1, 0, 2, 0):
@@ -135,6 +138,7 @@ def test_a_failed_or_cancelled_one_is_not_kept(stacks, fits):
     assert len(fits) == 1
 
 
+@pytest.mark.slow
 def test_who_asks_for_what_is_being_measured_waits_for_it(stacks, monkeypatch):
     calls, begun, go_on = [], threading.Event(), threading.Event()
 

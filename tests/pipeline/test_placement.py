@@ -102,6 +102,7 @@ def test_tables_of_other_conventions_are_made_good(way: str, rotation_deg: float
         raise ValueError(note)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rotation_deg", [7.0, 0.0, 30.0])
 @pytest.mark.parametrize("dose", [3e5, 1e7])
 def test_tables_that_fit_stay_as_they_are(rotation_deg: float, dose: float) -> None:

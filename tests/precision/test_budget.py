@@ -51,6 +51,7 @@ def budget(
     )
 
 
+@pytest.mark.slow
 def test_independent_windows_have_a_statistical_error_and_little_else() -> None:
     measured = measurement("SV", -0.05, 300, np.random.default_rng(1))
     found = budget(measured)
@@ -65,6 +66,7 @@ def test_independent_windows_have_a_statistical_error_and_little_else() -> None:
     assert np.median(found.total_pm) == pytest.approx(expected, rel=0.15)
 
 
+@pytest.mark.slow
 def test_column_models_that_disagree_beyond_chance() -> None:
     rng = np.random.default_rng(2)
     measured = measurement("SV", -0.05, 300, rng)
@@ -164,6 +166,7 @@ def lost(measured: ColumnMeasurement, which: np.ndarray) -> ColumnMeasurement:
     return replace(measured, fits=fits, influence_pm=influence, check_position_pm=position)
 
 
+@pytest.mark.slow
 def test_metals_without_a_position_cost_no_more_than_their_own_errors() -> None:
     measured = measurement("SV", -0.05, 60, np.random.default_rng(20))
     site, is_metal = measured.fits.site_pm, measured.fits.is_metal

@@ -104,6 +104,7 @@ def test_symmetry_saves_unknowns_and_agrees_with_fields_that_are_free():
         assert gain == pytest.approx(np.sqrt(6), rel=0.4)
 
 
+@pytest.mark.slow
 def test_crowding_defects_give_smaller_errors():
     few = fit_class_fields([alloy(1, 12000, (0.0, 0.0, 0.01, 0.0))], NAMES, A_PM)
     many = fit_class_fields([alloy(1, 12000, (0.0, 0.0, 0.10, 0.0))], NAMES, A_PM)

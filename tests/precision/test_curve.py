@@ -66,6 +66,7 @@ def test_noise_and_floor_are_told_apart() -> None:
     )
 
 
+@pytest.mark.slow
 def test_windows_without_structure_have_no_floor() -> None:
     pulls = []
     for seed in range(5):

@@ -132,6 +132,7 @@ def test_neighbours_of_classes_without_a_field_are_an_error():
     assert np.all(unlike.neighbours_u_pm == 0.0)
 
 
+@pytest.mark.slow
 def test_windows_left_out_as_improbable_tell_what_the_choice_did():
     rng = np.random.default_rng(2)
     stack = noisy("2Se", 60, rng, noise=0.02)

@@ -45,6 +45,7 @@ def inner(strain, radius_pm: float):
     return np.hypot(x, y) < radius_pm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("smoothing", [0.0, 60.0])
 def test_a_linear_displacement_gives_its_matrix(method: str, smoothing: float) -> None:
@@ -114,6 +115,7 @@ def test_a_point_source_has_no_dilation_outside_its_core() -> None:
     assert np.abs(strain.components["dilation"][far]).max() < 0.01 * abs(core)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "kernel"), [("rbf", "thin_plate_spline"), ("cubic", "cubic")])
 def test_smoothing_in_closed_form_is_that_of_a_fine_grid(method: str, kernel: str) -> None:
     site, _ = ideal_sites(A, 700.0)
@@ -173,6 +175,7 @@ def test_griddata_breaks_a_mirror_symmetry_that_splines_keep() -> None:
     assert peak["griddata"] == pytest.approx(0.018, abs=0.006)
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_repeated_measurements() -> None:
     rng = np.random.default_rng(8)
     site, is_metal = ideal_sites(A, 700.0)
@@ -289,6 +292,7 @@ def test_significance_by_point() -> None:
         significant(strain, 0.0)
 
 
+@pytest.mark.slow
 def test_scan_of_the_smoothing_length() -> None:
     site, _ = ideal_sites(A, 900.0)
 
@@ -347,6 +351,7 @@ def test_a_relative_shift_of_the_sublattices_is_told_from_strain() -> None:
     np.testing.assert_allclose(one.components["exx"][known], 0.012, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_error_of_the_sublattices_shift_is_that_of_repeated_measurements() -> None:
     rng = np.random.default_rng(6)
     site, is_metal = ideal_sites(A, 900.0)

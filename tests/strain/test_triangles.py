@@ -83,6 +83,7 @@ def test_dilation_is_the_change_of_area() -> None:
     np.testing.assert_allclose(found.components["dilation"], change, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_repeated_measurements() -> None:
     rng = np.random.default_rng(1)
     site, is_metal = ideal_sites(A, 700.0)

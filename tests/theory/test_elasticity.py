@@ -197,6 +197,7 @@ def test_the_prediction_goes_through_the_same_interpolation() -> None:
     assert np.nanmax(second.sigma["dilation"]) == 0
 
 
+@pytest.mark.slow
 def test_decay_is_that_of_one_over_r() -> None:
     rng = np.random.default_rng(10)
     truth = inclusion_displacement(SITE, -900.0, 190.0)

@@ -196,6 +196,7 @@ def test_errors_are_honest() -> None:
     assert worst < 4.2  # the largest of 26 normal deviates exceeds that once in 1400
 
 
+@pytest.mark.slow
 def test_influence_has_no_mean_and_moves_the_fit() -> None:
     rng = np.random.default_rng(6)
     stacks = {name: noisy(name, 20, rng) for name in ("2Se", "SV")}

@@ -245,6 +245,7 @@ def test_the_covariance_is_that_of_the_whole_information():
     assert difference[:, 1:, 1:].max() < 0.02
 
 
+@pytest.mark.slow
 def test_the_likelihood_of_counts_beats_least_squares(crowd):
     counts, true, start = crowd
     use = inner(true, counts.shape)
@@ -256,6 +257,7 @@ def test_the_likelihood_of_counts_beats_least_squares(crowd):
     assert rms["auto"] < 1.01 * rms["poisson"]
 
 
+@pytest.mark.slow
 def test_gain_and_offset_of_a_detector_are_found(crowd):
     counts, _, start = crowd
     fits = [

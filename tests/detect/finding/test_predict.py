@@ -104,6 +104,7 @@ def test_resampling_keeps_places_and_values(shape: tuple[int, int]) -> None:
     np.testing.assert_array_equal(wave, kept)
 
 
+@pytest.mark.slow
 def test_normalised_contrast_does_not_depend_on_gain_offset_or_slow_background() -> None:
     data = region().counts.astype(float)
     kept = data.copy()
@@ -307,6 +308,7 @@ def test_too_coarse_a_scan_is_refused() -> None:
         detect_columns(blurred, CPU)
 
 
+@pytest.mark.slow
 def test_the_lattice_is_believed_before_the_file() -> None:
     counts = region().counts
     wrong = CalibratedImage(counts, 20.74 * 1.06, "wrong scale")
@@ -394,6 +396,7 @@ def test_networks_that_claim_the_same_column_share_it() -> None:
     torch.testing.assert_close(joined, expected[:, 0, 0])
 
 
+@pytest.mark.slow
 def test_one_file_a_class_in_a_folder_or_in_a_list(tmp_path: Path) -> None:
     paths = [saved(tmp_path / f"{r}.safetensors", r, k) for k, r in enumerate(DEFECT_ROLES)]
     folder = find_model(DetectConfig(weights=str(tmp_path), device="cpu"), WSE2)
@@ -409,6 +412,7 @@ def test_one_file_a_class_in_a_folder_or_in_a_list(tmp_path: Path) -> None:
     assert fewer.warnings == ("weights: no network for XY: such columns are not looked for",)
 
 
+@pytest.mark.slow
 def test_files_that_do_not_share_out_the_classes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DefectStrainError, match="folder .* holds no .safetensors file"):
         find_model(DetectConfig(weights=str(tmp_path), device="cpu"), WSE2)
@@ -429,6 +433,7 @@ def test_weights_of_other_materials_are_refused(tmp_path: Path) -> None:
         detect_columns(region().image, CPU.replace(weights=str(path), material="MoS2"))
 
 
+@pytest.mark.slow
 def test_a_file_written_anew_is_read_anew(tmp_path: Path) -> None:
     path = saved(tmp_path / "w.safetensors")
     config = DetectConfig(weights=str(path), device="cpu")

@@ -97,6 +97,7 @@ def test_learning_rate_warms_up_and_decays_to_zero() -> None:
     assert fraction_done(100, 300.0, config) == pytest.approx(0.5)  # half of ten minutes
 
 
+@pytest.mark.slow
 def test_one_network_a_class_sees_the_other_classes_as_the_host() -> None:
     every = draw_example(TINY, np.random.default_rng(3)).labels
     one = draw_example(TINY.replace(only="V1"), np.random.default_rng(3)).labels
@@ -166,6 +167,7 @@ def test_calibration_makes_probabilities_agree_with_frequencies() -> None:
     assert fixed.sum(axis=1) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_columns_of_a_window_are_found_with_their_true_roles() -> None:
     loaded = load_weights(bundled_weights("WSe2"))
     easy = Conditions(
@@ -227,6 +229,7 @@ def test_pickles_and_other_files_are_refused(tmp_path: Path) -> None:
         load_weights(tmp_path / "missing.safetensors")
 
 
+@pytest.mark.slow
 def test_the_bundled_weights_serve_the_family() -> None:
     for material in ("WSe2", "MoS2", "WS2", "MoSe2"):
         path = bundled_weights(material)

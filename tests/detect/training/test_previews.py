@@ -64,6 +64,7 @@ def test_conditions_are_narrowed_to_what_is_known():
     assert conditions_like(Microscope(None, False), start) == start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("material", ["WSe2", "MoS2", "NbSe2(S, 344.5)"])
 def test_own_image_and_examples_have_the_same_sampling(material):
     side = 96
@@ -83,6 +84,7 @@ def test_own_image_and_examples_have_the_same_sampling(material):
     assert found == pytest.approx(CANONICAL_PIXEL_PM, rel=0.02)
 
 
+@pytest.mark.slow
 def test_examples_differ_and_can_be_repeated():
     first, again = (
         preview_windows(Conditions(), 2, 64, np.random.default_rng(7)) for _ in range(2)

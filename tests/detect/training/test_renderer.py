@@ -151,6 +151,7 @@ def test_columns_sit_at_their_exact_sub_pixel_place(pixel_pm: float, dtype: torc
         assert np.abs(error * pixel_pm).max() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_jobs_hold_the_columns_and_labels_of_windows(seed: int) -> None:
     conditions = Conditions(patterns=("whole", "twin", "holes", "1T'"))
