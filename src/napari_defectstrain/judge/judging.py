@@ -212,7 +212,10 @@ def weigh_columns(
         picture.settle(share)
         picture.fit_profile()
         picture.explain()
-        evidence = ImageEvidence(picture.equations(), metal, chalcogen, network, weight, doubt)
+        place_px = picture.sampling.to_image(picture.position)
+        evidence = ImageEvidence(
+            picture.equations(), metal, chalcogen, network, weight, doubt, place_px
+        )
         if i + 1 < config.rounds:
             found = solve_classes(evidence, prior, config.network_say)
             picture.weight = found.mean

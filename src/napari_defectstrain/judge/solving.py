@@ -46,6 +46,8 @@ class ImageEvidence:
         The network's probabilities, in the order of `materials.ROLES`.
     guess, doubt : arrays, `(N,)`
         What a column that isn't judged weighs beforehand, and how surely.
+    place_px : array, `(N, 2)`, optional
+        Where lattice, defects around and image together put each column (y, x) [px].
     """
 
     equations: WeightEquations
@@ -54,6 +56,7 @@ class ImageEvidence:
     network: FloatArray
     guess: FloatArray
     doubt: FloatArray
+    place_px: FloatArray | None = None
 
     def knowledge(self, say: tuple[float, ...]) -> FloatArray:
         """What the network says of vacancies, as factors of the shares, `(n, 6)`.
@@ -107,6 +110,8 @@ class ImageClasses:
     mean : array, `(N,)`
         Posterior mean of the weights.
     model : ClassModel
+    place_px : array, `(N, 2)`, optional
+        Places of the columns that the weights were taken at.
     """
 
     weight: FloatArray
@@ -115,6 +120,7 @@ class ImageClasses:
     other_metal: FloatArray
     mean: FloatArray
     model: ClassModel
+    place_px: FloatArray | None = None
 
 
 def solve_classes(
@@ -164,7 +170,8 @@ def solve_classes(
     scatter = np.full(len(mean), model.width[X2])
     scatter[metal] = width
     scatter[chalcogen] = (chance[:, :5] @ model.width) + chance[:, 5] * model.width[X2]
-    return ImageClasses(weight, sigma * scatter, every, other_metal, mean, model)
+    place = evidence.place_px
+    return ImageClasses(weight, sigma * scatter, every, other_metal, mean, model, place)
 
 
 def _free_weights(evidence: ImageEvidence) -> tuple[FloatArray, FloatArray]:
