@@ -25,7 +25,13 @@ from ..types import (
 from .mixture import ClassPrior
 from .picture import Picture
 from .places import lattice_places
-from .solving import ImageClasses, ImageEvidence, pooled_prior, solve_classes
+from .solving import (
+    ImageClasses,
+    ImageEvidence,
+    anchored_weights,
+    pooled_prior,
+    solve_classes,
+)
 
 _OTHER = ROLES.index("other")
 _TYPICAL_WEIGHT = 0.72
@@ -218,7 +224,7 @@ def weigh_columns(
         )
         if i + 1 < config.rounds:
             found = solve_classes(evidence, prior, config.network_say)
-            picture.weight = found.mean
+            picture.weight = anchored_weights(found, prior, chalcogen)
             picture.explain()
             share = found.chance[:, 1:5]
     return evidence
