@@ -23,6 +23,9 @@ class Recipe:
     contamination: tuple[float, float] = (0.05, 0.25)  # of a W peak
     patchy: tuple[float, float] = (0.0, 0.5)  # share of the area that is free of it
     grain: tuple[float, float] = (0.1, 0.3)  # of the contamination
+    speckle: tuple[float, float] = (0.0, 0.0)  # rms of coloured noise, of a W peak
+    speckle_pm: tuple[float, float] = (30.0, 300.0)  # how far it is correlated
+    whole_jitter: float = 0.0  # share of the images whose lines jump by whole pixels
     aliens: float = 0.0  # share of the places of each kind
     shear: tuple[float, float] = (0.005, 0.01)
     twin: bool = False  # the lattice's mirror image beyond a line through the image
@@ -71,4 +74,16 @@ RECIPES = {
     "strain half dose": replace(STRAIN, images=10, dose=PAPER_DOSE / 2),
     "strain dirty": replace(STRAIN, images=10, contamination=(0.3, 0.7), grain=(0.15, 0.35)),
     "strain twins": replace(STRAIN, images=10, twin=True),
+    "rough": Recipe(
+        12,
+        optics="WSe2 defocused",
+        size_px=(768, 1024),
+        pixel_pm=(15.0, 30.0),
+        dose=PAPER_DOSE / 2,
+        contamination=(0.7, 1.4),
+        patchy=(0.2, 0.6),
+        grain=(0.15, 0.35),
+        speckle=(0.02, 0.07),
+        whole_jitter=0.5,
+    ),
 }

@@ -16,14 +16,7 @@ import numpy as np
 
 from ..averages.average import stack_classes
 from ..averages.patches import lattice_constant
-from ..crystal.overlaps import (
-    Overlap,
-    counted_columns,
-    counted_regions,
-    find_overlaps,
-    overlap_warnings,
-)
-from ..crystal.populations import usable_populations
+from ..crystal.overlaps import Overlap, counted_columns, find_overlaps
 from ..crystal.region_search import divide_images
 from ..crystal.regions import Regions, check_regions, region_summary
 from ..failures import Failures
@@ -35,6 +28,7 @@ from ..materials import Material, get_material
 from ..progress import subprogress
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
 from .class_measurement import measure_classes, measure_spacings
+from .fitness import counted_once, measurable
 from .loading import (
     CALIBRATION_TOLERANCE,
     PIXEL_SIZE_BY_LATTICE,
@@ -54,6 +48,7 @@ __all__ = [
     "detect_images",
     "divide_images",
     "load_images",
+    "measurable",
     "measure",
     "measure_classes",
     "measure_spacings",
@@ -281,15 +276,14 @@ def detect(
     failures.check_any_left(known)
     left, tables, divided = _in_order(known, calibrated, columns)
     with clock.stage("overlaps"):
-        overlaps = find_overlaps(left, tables)
-    warnings += overlap_warnings(left, overlaps)
-    once = counted_regions(left, tables, divided, overlaps)
+        overlaps, populations, more = counted_once(left, tables, divided, material)
+    warnings += more
     last = detections[max(known)] if detections else None
     return RunResult(
         config=config,
         images=tuple(left),
         sites=tuple(tables),
-        populations=usable_populations(left, tables, once, material.class_names),
+        populations=populations,
         weights_sha256=None if last is None else last.weights_sha256,
         regions=tuple(divided),
         overconfidence=() if last is None else last.overconfidence,
