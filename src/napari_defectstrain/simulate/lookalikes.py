@@ -131,7 +131,8 @@ def layer_weights(material_name: str, weights: tuple[float, ...]) -> FloatArray:
     -------
     array, `(6 + K + S, 3)`
         The six roles, then the look-alikes, then the columns of `STACKED`. The total of a role is
-        its entry of `weights`; atoms of a look-alike count as they do alone, by the brightness of V1 and half that of Y2.
+        its entry of `weights`; atoms of a look-alike count as they do alone, by the brightness of
+        V1 and half that of Y2.
     """
     material = get_material(material_name)
     x, y = weights[4], weights[3] / 2
