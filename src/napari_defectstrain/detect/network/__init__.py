@@ -1,7 +1,7 @@
 """The network, its settings, its weights and the calibration that travels with them.
 
 `network` (layers and outputs), `config`, `condition` (what it is told of a material), `device`,
-`weights_file`, `bundled` (what is shipped), `calibration` (applied here, fitted in training).
+`folding` (as it is asked), `weights_file`, `bundled` (what is shipped), `calibration` (applied here, fitted in training).
 """
 
 import lazy_loader

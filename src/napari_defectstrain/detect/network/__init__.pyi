@@ -12,6 +12,8 @@ from .config import DetectConfig as DetectConfig
 from .config import TrainConfig as TrainConfig
 from .device import fast_bfloat16 as fast_bfloat16
 from .device import pick_device as pick_device
+from .folding import FoldedNet as FoldedNet
+from .folding import folded as folded
 from .network import N_LABELS as N_LABELS
 from .network import ResUNet as ResUNet
 from .weights_file import Weights as Weights
