@@ -231,6 +231,9 @@ MATERIALS: dict[str, Material] = {
 }
 
 
+ANY_MATERIAL = "any"
+"""Among the materials of a training: those that no preset knows, by random cross sections."""
+
 _FORMULA = re.compile(r"([A-Z][a-z]?)([A-Z][a-z]?)2\(([A-Z][a-z]?),\s*(\d+\.?\d*)\)", re.ASCII)
 _LATTICE_PM = (200.0, 600.0)  # of any crystal of this kind
 

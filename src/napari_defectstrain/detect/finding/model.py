@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ...materials import DEFECT_ROLES, ROLES, Material
+from ...materials import ANY_MATERIAL, DEFECT_ROLES, ROLES, Material
 from ...types import DefectStrainError, FloatArray
 from ..network.bundled import bundled_weights
 from ..network.condition import material_condition
@@ -136,7 +136,7 @@ def find_model(config: DetectConfig, material: Material) -> Model:
     members = tuple(_member(path, _version(path), material.label, str(device)) for path in paths)
     for path, member in zip(paths, members, strict=True):
         known = member.weights.materials
-        if material.label not in known:
+        if material.label not in known and ANY_MATERIAL not in known:
             raise DefectStrainError(
                 f"weights: {path.name} was trained on {', '.join(known)}, expected "
                 f"{material.label}; choose a material of the weights, or other weights"

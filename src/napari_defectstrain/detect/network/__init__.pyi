@@ -4,6 +4,7 @@ from .calibration import EPSILON as EPSILON
 from .calibration import Calibration as Calibration
 from .calibration import corrected as corrected
 from .calibration import relative_doubt as relative_doubt
+from .condition import condition_by_atoms as condition_by_atoms
 from .condition import material_condition as material_condition
 from .config import CANONICAL_PIXEL_PM as CANONICAL_PIXEL_PM
 from .config import DEVICES as DEVICES
