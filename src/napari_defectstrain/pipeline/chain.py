@@ -271,21 +271,17 @@ def detect(
     detections: dict[int, Detection] = {}
     columns: dict[int, Sites] = {}
     with clock.stage("detect"):
-        for k, (i, image) in enumerate(calibrated.items()):
-            part = _nth(progress, 0.0, 0.9 * _finding_share(config), k, len(calibrated))
-            with failures.left_out(image.name):
-                if sites is not None:
-                    columns[i], notes = place_sites(image, sites[i], a_px[i], _brightness(material))
-                    warnings += notes
-                    continue
-                detections[i] = _found(image, config, part)
-        if detections:
-            found_in = [calibrated[i] for i in detections]
-            part = subprogress(progress, 0.9 * _finding_share(config), 0.9)
-            judged = _judged(found_in, list(detections.values()), config, part)
-            detections = dict(zip(detections, judged, strict=True))
+        if sites is None:
+            part = subprogress(progress, 0.0, 0.9)
+            detections = _detections(calibrated, config, failures, part)
             columns = {i: found.sites for i, found in detections.items()}
-            warnings += [note for found in judged for note in found.warnings]
+            warnings += [note for found in detections.values() for note in found.warnings]
+        given = {} if sites is None else {i: sites[i] for i in calibrated}
+        for i, table in given.items():
+            with failures.left_out(named[i].name):
+                image = calibrated[i]
+                columns[i], notes = place_sites(image, table, a_px[i], _brightness(material))
+                warnings += notes
     known: dict[int, Regions] = {}
     with clock.stage("regions"):
         for k, (i, found) in enumerate(columns.items()):
@@ -318,6 +314,23 @@ def detect(
         warnings=tuple(dict.fromkeys(warnings)),
         failed=tuple(failures.found),
     )
+
+
+def _detections(
+    images: Mapping[int, CalibratedImage],
+    config: RunConfig,
+    failures: Failures,
+    progress: Progress,
+) -> dict[int, Detection]:
+    """Columns of the images in which they can be found, judged by all of these together."""
+    share = _finding_share(config)
+    found: dict[int, Detection] = {}
+    for k, (i, image) in enumerate(images.items()):
+        with failures.left_out(image.name):
+            found[i] = _found(image, config, _nth(progress, 0.0, share, k, len(images)))
+    usable = [images[i] for i in found]
+    judged = _judged(usable, list(found.values()), config, subprogress(progress, share, 1.0))
+    return dict(zip(found, judged, strict=True))
 
 
 def _a_px(image: CalibratedImage, material: Material) -> float:
