@@ -276,12 +276,9 @@ def detect(
             detections = _detections(calibrated, config, failures, part)
             columns = {i: found.sites for i, found in detections.items()}
             warnings += [note for found in detections.values() for note in found.warnings]
-        given = {} if sites is None else {i: sites[i] for i in calibrated}
-        for i, table in given.items():
-            with failures.left_out(named[i].name):
-                image = calibrated[i]
-                columns[i], notes = place_sites(image, table, a_px[i], _brightness(material))
-                warnings += notes
+        else:
+            columns, said = _placed(calibrated, sites, material, failures)
+            warnings += said
     known: dict[int, Regions] = {}
     with clock.stage("regions"):
         for k, (i, found) in enumerate(columns.items()):
@@ -314,6 +311,23 @@ def detect(
         warnings=tuple(dict.fromkeys(warnings)),
         failed=tuple(failures.found),
     )
+
+
+def _placed(
+    images: Mapping[int, CalibratedImage],
+    sites: Sequence[Sites],
+    material: Material,
+    failures: Failures,
+) -> tuple[dict[int, Sites], list[str]]:
+    """Columns that the user gives, and what is to be said of them."""
+    columns: dict[int, Sites] = {}
+    warnings: list[str] = []
+    for i, image in images.items():
+        with failures.left_out(image.name):
+            a_px, brightness = _a_px(image, material), _brightness(material)
+            columns[i], notes = place_sites(image, sites[i], a_px, brightness)
+            warnings += notes
+    return columns, warnings
 
 
 def _detections(
