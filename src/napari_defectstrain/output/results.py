@@ -74,7 +74,7 @@ def planned_files(stems: Iterable[str], material: Material) -> list[str]:
         names += [f"{stem}.sites.csv", f"{stem}{LABELS_SUFFIX}", f"{stem}{TABLE_SUFFIX}"]
         names.append(f"{stem}.drift.csv")
         drawn += [f"detections_{stem}", f"drift_{stem}"]
-    for name in material.class_names:
+    for name in material.all_class_names:
         names += [f"average_{name}.tif", f"strain_{name}.tif", f"strain_{name}.sigma.tif"]
         drawn.append(f"strain_{name}")
     return names + [f"{FIGURES}/{name}.{kind}" for name in drawn for kind in FIGURE_FORMATS]
