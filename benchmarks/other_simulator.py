@@ -188,6 +188,19 @@ def contamination(
     return np.asarray(np.maximum(field * (1 + setting["grain"] * grain), 0))
 
 
+def speckle(
+    shape: tuple[int, int], pixel_pm: float, setting: dict[str, Any], rng: np.random.Generator
+) -> Array:
+    """Coloured noise of the detector and of what moves on the specimen, of a given correlation.
+
+    Its autocorrelation is a Gaussian that falls to ``exp(-1/2)`` at `speckle_pm`.
+    """
+    width_px = setting["speckle_pm"] / pixel_pm
+    # the amplitude is the root of the power spectrum
+    field = coloured_noise(shape, lambda f: np.exp(-((np.pi * width_px * f) ** 2)), rng)
+    return np.asarray(setting["speckle"] * field)
+
+
 def shift_lines(image: Array, shift_px: Array, cubic: bool) -> Array:
     """Every line moved along x by its own shift; cubic B-splines or linear interpolation."""
     start = np.floor(-shift_px)
@@ -217,7 +230,10 @@ def scan(image: Array, setting: dict[str, Any], rng: np.random.Generator) -> Arr
         for i, kick in enumerate(kicks):
             state = memory * state + np.sqrt(1 - memory**2) * kick
             line[i] = rms * state
-        total += shift_lines(image, line - line.mean() + rng.normal(0, 0.1), setting["cubic"])
+        line = line - line.mean() + rng.normal(0, 0.1)
+        if setting.get("whole_jitter"):  # frames whose lines are delayed by whole pixels
+            line = np.rint(line)
+        total += shift_lines(image, line, setting["cubic"])
     return total / len(setting["jitter_px"])
 
 
@@ -261,6 +277,12 @@ def draw_setting(
         "gain": float(rng.uniform(0.5, 1.5)),
         "disorder_pm": 3.0,
     }
+    if recipe.speckle[1] > 0:
+        low, high = np.log(recipe.speckle_pm)
+        drawn["speckle"] = float(rng.uniform(*recipe.speckle))
+        drawn["speckle_pm"] = float(np.exp(rng.uniform(low, high)))
+    if recipe.whole_jitter > 0:
+        drawn["whole_jitter"] = bool(rng.random() < recipe.whole_jitter)
     if recipe.twin:
         third = drawn["side_px"] * pixel / 6
         drawn |= {"twin": True, "twin_pm": float(rng.uniform(-third, third))}
@@ -279,7 +301,7 @@ def column_weights(
     weights = dict(
         zip(("2Se", "SeTe", "2Te", "SV", "DV"), WEIGHTS[setting["weights"]], strict=True)
     )
-    light = {k: sections[k] / sections["W"] for k in ("Mo", "O")}
+    light = {k: sections[k] / sections["W"] for k in ("Mo", "O", "S")}
     return {"W": 1.0, **weights, **light}
 
 
@@ -303,6 +325,8 @@ def make_image(
     image += setting["pedestal"] + contamination(image.shape, pixel, setting, rng)
     if max(setting["jitter_px"]) > 0:
         image = scan(image, setting, rng)
+    if setting.get("speckle", 0) > 0:
+        image += speckle(image.shape, pixel, setting, rng)
     electrons = setting["dose_e_per_nm2"] * (pixel / 1000) ** 2
     metal = "Mo" if recipe.material == "MoS2" else "W"
     peak = electrons * sections[metal] * profile[0]

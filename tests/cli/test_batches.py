@@ -1,6 +1,7 @@
 """Batches with bad files, folders of stopped runs, and results that would replace their inputs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from small_alloy import QUICK, simulated, true_sites
 
 from napari_defectstrain.cli.main import main
+from napari_defectstrain.crystal.regions import label_regions
+from napari_defectstrain.failures import Failures
 from napari_defectstrain.io.files import (
     read_images,
     sites_table,
@@ -19,6 +22,8 @@ from napari_defectstrain.io.files import (
 from napari_defectstrain.output import results
 from napari_defectstrain.output.figures import files as figure_files
 from napari_defectstrain.pipeline import chain
+from napari_defectstrain.pipeline.runs import RunResult
+from napari_defectstrain.types import DefectStrainError
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +139,41 @@ def test_a_detection_that_fails_leaves_the_others(work, call, monkeypatch):
     assert [failure["name"] for failure in failed] == ["alloy", "alloy_2"]
     assert "out of memory" in failed[1]["reason"]
     assert sum("left out" in line for line in said) == 2
+
+
+def test_damaged_regions_of_one_image_leave_out_that_one(work, call):
+    image, tables = work / "b" / "good.tif", ["--sites", work / "tables"]
+    (work / "labels").mkdir()
+    (work / "labels" / "alloy.regions.tif").write_bytes(b"II*\x00 torn")
+    write_tiff(work / "labels" / "good.regions.tif", np.ones((256, 256), np.uint8), None, {})
+    given = [*tables, "--regions", work / "labels"]
+    code, said = call("detect", work / "a" / "alloy.tif", image, *given)
+    assert code == 3
+    assert sum("left out" in line for line in said) == 1
+    found = json.loads((work / "out" / "run.json").read_text())
+    assert [failure["name"] for failure in found["failed"]] == ["alloy"]
+    assert [entry["name"] for entry in found["images"]] == ["good"]
+    # alone it is an error, as ever; so it is where no image may be left out
+    assert call("detect", work / "a" / "alloy.tif", *given, out="alone")[0] == 2
+    assert call("detect", work / "a" / "alloy.tif", image, *given, "--strict", out="s")[0] == 2
+    assert not (work / "alone").exists()
+
+
+def test_what_cant_be_measured_is_left_out_before_the_others_are():
+    good = simulated(size=256, fractions=(0.03, 0.02, 0.03, 0.02))
+    dark = replace(good.image, data=good.image.data.max() - good.image.data, name="dark")
+    images, sites = [dark, good.image], [true_sites(good)] * 2
+    whole = label_regions(np.ones((256, 256), np.uint8), sites[0])
+    found = RunResult(QUICK, tuple(images), tuple(sites), pd.DataFrame(), None, (whole, whole))
+    failures = Failures()
+    left = chain.measurable(found, failures)
+    assert [image.name for image in left.images] == ["alloy"]
+    assert [failure.name for failure in left.failed] == ["dark"]
+    assert set(left.populations["image"]) == {"alloy", "all"}
+    alone = replace(found, images=(dark,), sites=(sites[0],), regions=(whole,))
+    assert chain.measurable(alone, Failures()) is alone  # what fails it is said by `measure`
+    with pytest.raises(DefectStrainError, match="not brighter"):
+        chain.measurable(found, Failures(strict=True))
 
 
 @pytest.mark.slow

@@ -8,14 +8,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import trapezoid
 
 from napari_defectstrain.judge.histograms import (
-    CHALCOGEN_SITES,
-    METAL_SITES,
     columns_within,
     nearest_column,
     on_metal_site,
     weight_histograms,
 )
-from napari_defectstrain.materials import ROLES, WSE2
+from napari_defectstrain.materials import CHALCOGEN_SITES, METAL_SITES, ROLES, WSE2
 from napari_defectstrain.types import Sites
 
 MEANS = {"metal": 1.0, "X2": 0.72, "XY": 1.1, "V1": 0.35}

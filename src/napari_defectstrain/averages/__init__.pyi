@@ -9,6 +9,7 @@ from .choice import put_back as put_back
 from .counts import WindowCount as WindowCount
 from .counts import WindowCounter as WindowCounter
 from .patches import Patch as Patch
+from .patches import check_measurable as check_measurable
 from .patches import find_patches as find_patches
 from .patches import lattice_constant as lattice_constant
 from .patches import lattice_table as lattice_table

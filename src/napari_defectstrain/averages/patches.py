@@ -22,7 +22,7 @@ from ..types import (
     Sites,
 )
 from .probe_width import image_widths
-from .windows import WindowFrame
+from .windows import WindowFrame, WindowSource
 
 _GRID_STEP = 0.2  # a; points of a window that must lie in its domain
 _CHUNK = 512  # windows looked up at a time
@@ -110,6 +110,32 @@ def find_patches(
                 continue
             patches.append(Patch(i, lattice, member, found.labels, domain.index))
     return patches
+
+
+def check_measurable(
+    image: CalibratedImage, sites: Sites, a_pm: float, regions: Regions | None = None
+) -> None:
+    """See, before the windows of all images are cut, that windows can be cut from this one.
+
+    Parameters
+    ----------
+    image : CalibratedImage
+    sites : Sites
+    a_pm : float
+        Lattice constant [pm].
+    regions : Regions, optional
+
+    Raises
+    ------
+    DefectStrainError
+        If the columns of the image, or of its largest domain, form no lattice, or the metal columns
+        of one of its domains aren't brighter than the hexagon centres.
+    """
+    coefficients = None
+    for patch in find_patches([image], [sites], a_pm, [regions]):
+        metal = sites.position_px[sites.is_metal & patch.member]
+        source = WindowSource.of(image.data, metal, patch.lattice, image.name, coefficients)
+        coefficients = source.coefficients
 
 
 def lattice_of(

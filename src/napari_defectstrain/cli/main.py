@@ -239,8 +239,14 @@ def _found(options: argparse.Namespace, progress: Progress) -> RunResult:
     say_warnings(notes)
     regions = None
     if options.regions is not None:
-        regions = read_folder(options.regions, [image.name for image in images])
+        labels = read_folder(options.regions, [image.name for image in images], failures)
+        kept = [i for i, image in enumerate(images) if image.name in labels]
+        images = [images[i] for i in kept]
+        sites = None if sites is None else [sites[i] for i in kept]
+        regions = [labels[image.name] for image in images]
     found = pipeline.detect(images, config, sites, progress, regions, failures)
+    if options.command == "run":
+        found = pipeline.measurable(found, failures)
     say_warnings(found.warnings)
     return replace(found, warnings=notes + found.warnings)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..failures import Failures
 from ..io.files import read_datasets, write_table, write_tiff
 from ..types import DefectStrainError, Sites
 from ..units import PM_PER_NM
@@ -78,8 +79,19 @@ def read_regions(path: str | Path, sites: Sites | None = None) -> Regions:
         raise DefectStrainError(f"{path}: {error}") from error
 
 
-def read_folder(folder: Path, names: Sequence[str]) -> list[Regions | None]:
+def read_folder(
+    folder: Path, names: Sequence[str], failures: Failures | None = None
+) -> dict[str, Regions | None]:
     """The label images of a folder, by the names of the images; None for images without one.
+
+    Parameters
+    ----------
+    folder : path
+    names : sequence of str
+        Of the images, each its own.
+    failures : Failures, optional
+        Collects images whose label image can't be read, which are left out of what is returned;
+        else the first is raised.
 
     Raises
     ------
@@ -88,9 +100,14 @@ def read_folder(folder: Path, names: Sequence[str]) -> list[Regions | None]:
     """
     if not folder.is_dir():
         raise DefectStrainError(f"{folder}: got no folder, expected one with label images")
-    paths = [folder / f"{name}{LABELS_SUFFIX}" for name in names]
-    if not any(path.exists() for path in paths):
-        raise DefectStrainError(
-            f"{folder}: got no label image of regions, expected {', '.join(p.name for p in paths)}"
-        )
-    return [read_regions(path) if path.exists() else None for path in paths]
+    paths = {name: folder / f"{name}{LABELS_SUFFIX}" for name in names}
+    if not any(path.exists() for path in paths.values()):
+        wanted = ", ".join(path.name for path in paths.values())
+        raise DefectStrainError(f"{folder}: got no label image of regions, expected {wanted}")
+    failures = failures or Failures(strict=True)
+    found: dict[str, Regions | None] = {}
+    for name, path in paths.items():
+        with failures.left_out(name):
+            found[name] = read_regions(path) if path.exists() else None
+    failures.check_any_left(found)
+    return found

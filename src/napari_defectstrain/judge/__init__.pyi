@@ -1,5 +1,3 @@
-from .histograms import CHALCOGEN_SITES as CHALCOGEN_SITES
-from .histograms import METAL_SITES as METAL_SITES
 from .histograms import WeightHistogram as WeightHistogram
 from .histograms import WeightHistograms as WeightHistograms
 from .histograms import columns_within as columns_within
@@ -7,14 +5,17 @@ from .histograms import nearest_column as nearest_column
 from .histograms import weight_histograms as weight_histograms
 from .judging import JudgeConfig as JudgeConfig
 from .judging import Judgement as Judgement
-from .judging import classify as classify
 from .judging import judge_images as judge_images
+from .judging import judged_sites as judged_sites
 from .judging import weigh_columns as weigh_columns
 from .local_noise import LocalNoise as LocalNoise
 from .local_noise import inner_product as inner_product
 from .local_noise import learn_noise as learn_noise
 from .mixture import ClassModel as ClassModel
 from .mixture import ClassPrior as ClassPrior
+from .mixture import FurtherClass as FurtherClass
+from .pooling import RunClasses as RunClasses
+from .pooling import classify_run as classify_run
 from .solving import ImageClasses as ImageClasses
 from .solving import ImageEvidence as ImageEvidence
 from .solving import solve_classes as solve_classes

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..materials import ROLES
+from ..materials import METAL_SITES, ROLES
 from ..types import BoolArray, FloatArray, IntArray, Sites
 
-METAL_SITES, CHALCOGEN_SITES = "metal", "chalcogen"
 _METAL, _OTHER = ROLES.index("metal"), ROLES.index("other")
 _WIDTHS = (0.005, 0.01, 0.02, 0.04)
 """Widths of bins; the widest that is no wider than a typical standard error is taken."""

@@ -4,6 +4,7 @@ from .chain import check_weights as check_weights
 from .chain import detect as detect
 from .chain import detect_images as detect_images
 from .chain import divide_images as divide_images
+from .chain import measurable as measurable
 from .chain import measure as measure
 from .chain import measure_classes as measure_classes
 from .chain import measure_spacings as measure_spacings

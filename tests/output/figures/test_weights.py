@@ -7,11 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
 from napari_defectstrain.judge.histograms import (
-    CHALCOGEN_SITES,
-    METAL_SITES,
     weight_histograms,
 )
-from napari_defectstrain.materials import ROLES, WSE2
+from napari_defectstrain.materials import CHALCOGEN_SITES, METAL_SITES, ROLES, WSE2
 from napari_defectstrain.output.figures.weights import ChosenWeights, draw_weights, weights_figure
 from napari_defectstrain.styles import CLASS_STYLE
 from napari_defectstrain.types import Sites

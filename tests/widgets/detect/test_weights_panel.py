@@ -10,7 +10,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from widget_stage import add_region, run, truth_detector, use_truth
 
-from napari_defectstrain.judge.histograms import CHALCOGEN_SITES, METAL_SITES
+from napari_defectstrain.materials import CHALCOGEN_SITES, METAL_SITES
 from napari_defectstrain.widgets.detect import widget as detect_module
 from napari_defectstrain.widgets.detect.weights_panel import NO_LAYER, NO_WEIGHTS
 from napari_defectstrain.widgets.detect.widget import DetectWidget

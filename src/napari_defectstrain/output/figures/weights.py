@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ...judge.histograms import CHALCOGEN_SITES, METAL_SITES, WeightHistogram, WeightHistograms
-from ...materials import ROLES, Material
+from ...judge.histograms import WeightHistogram, WeightHistograms
+from ...materials import CHALCOGEN_SITES, METAL_SITES, ROLES, Material
 from ...styles import CLASS_STYLE, ClassStyle
 from .files import PAGE_INCH, for_print
 

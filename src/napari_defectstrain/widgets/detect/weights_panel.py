@@ -8,8 +8,8 @@ from qtpy.QtCore import QPoint, QRect, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QKeyEvent, QMouseEvent, QShowEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QRubberBand, QVBoxLayout, QWidget
 
-from ...judge.histograms import CHALCOGEN_SITES, METAL_SITES, WeightHistograms
-from ...materials import Material, get_material
+from ...judge.histograms import WeightHistograms
+from ...materials import CHALCOGEN_SITES, METAL_SITES, Material, get_material
 from ...output.figures.files import figure_settings
 from ...output.figures.weights import ChosenWeights, draw_weights
 from ..base import forms
