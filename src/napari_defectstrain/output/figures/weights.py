@@ -144,7 +144,6 @@ def _name_classes(axes: Axes, histogram: WeightHistogram, class_names: tuple[str
         row = 1 - row if (at - last) / (high - low) < _NEAR else 0
         last = at
         style = style_of(k)
-        hollow = {} if style.marker in "+x" else {"markerfacecolor": "none"}
         axes.annotate(
             f"{class_names[k]}\n{_per_cent(histogram.share[k])}",
             (at, 1.0),
@@ -162,10 +161,10 @@ def _name_classes(axes: Axes, histogram: WeightHistogram, class_names: tuple[str
             [1.035],
             style.marker,
             color=style.colour,
+            markerfacecolor="none",
             markersize=4,
             transform=axes.get_xaxis_transform(),
             clip_on=False,
-            **hollow,
         )
 
 
