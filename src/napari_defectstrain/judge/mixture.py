@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import gammaln
 
 from ..materials import ROLES
 from ..types import FloatArray
@@ -32,6 +33,9 @@ _TIES = {"V1": 0.045, "V2": 0.03, "XY": 0.03, "Y2": 0.12}
 _WIDTHS = (0.6, 1.7)
 _SHARE_STRENGTH = 10.0
 _ROUNDS = 12
+_TAILS = 16.0
+"""Degrees of freedom of Student's t that pulls follow: errors are only estimates themselves."""
+_HEIGHT = float(gammaln((_TAILS + 1) / 2) - gammaln(_TAILS / 2) - 0.5 * np.log(np.pi * _TAILS))
 _TYPICAL_SHARES = (0.9, 0.035, 0.02, 0.035, 0.01)
 
 
@@ -52,6 +56,11 @@ class ClassModel:
     mean: FloatArray
     width: FloatArray
     share: FloatArray
+
+    @property
+    def scatter(self) -> FloatArray:
+        """Standard deviation of a class in units of the columns' standard errors, `(5 + K,)`."""
+        return np.asarray(self.width * np.sqrt(_TAILS / (_TAILS - 2)))
 
     def posterior(
         self, weight: FloatArray, sigma: FloatArray, prior: FloatArray | None = None
@@ -74,7 +83,7 @@ class ClassModel:
         """Logarithm of share times density of each class, `(n, 6 + K)`."""
         width = sigma[:, None] * self.width
         pull = (weight[:, None] - self.mean) / width
-        density = -(pull**2) / 2 - np.log(width) - 0.5 * np.log(2 * np.pi)
+        density = -(_TAILS + 1) / 2 * np.log1p(pull**2 / _TAILS) - np.log(width) + _HEIGHT
         # nothing is lighter than an empty site: what seems to be is one, its neighbours misplaced
         there = (weight > self.mean[V2])[:, None]
         other = np.where(there, -np.log(_OTHER_RANGE), -np.inf)
@@ -206,7 +215,8 @@ def _means(
     model: ClassModel, own: FloatArray, weight: FloatArray, sigma: FloatArray, prior: ClassPrior
 ) -> FloatArray:
     """Weighted means, pulled towards what the other classes say of each."""
-    information = own / (sigma[:, None] * model.width) ** 2
+    scale2 = (sigma[:, None] * model.width) ** 2
+    information = own * _trust((weight[:, None] - model.mean) ** 2 / scale2) / scale2
     total, pull = information.sum(axis=0), (information * weight[:, None]).sum(axis=0)
     mean = model.mean.copy()
     mean[X2] = pull[X2] / max(total[X2], 1e-12)
@@ -230,6 +240,11 @@ def _means(
     return mean
 
 
+def _trust(pull2: FloatArray) -> FloatArray:
+    """How much a column counts for its class, by its squared pull: t is a mixture of Gaussians."""
+    return np.asarray((_TAILS + 1) / (_TAILS + pull2))
+
+
 def _doubt(information: float, tie: float) -> float:
     return float(2.0 * np.sqrt(1.0 / max(information, 1e-6) + tie**2))
 
@@ -242,7 +257,8 @@ def _widths(
     mean: FloatArray,
     slope: float,
 ) -> FloatArray:
-    squares = (own * ((weight[:, None] - mean) / sigma[:, None]) ** 2).sum(axis=0)
+    pull2 = ((weight[:, None] - mean) / sigma[:, None]) ** 2
+    squares = (own * _trust(pull2 / model.width**2) * pull2).sum(axis=0)
     count = own.sum(axis=0)
     common = np.clip(squares[X2] / max(count[X2], 1.0), 0.09, 9.0)
     expected = common * np.clip(1 + slope * (mean - mean[X2]), *np.square(_WIDTHS))

@@ -199,10 +199,12 @@ def solve_classes(
         variance = np.maximum(doubt, 0.0)
     every, on_metal = np.zeros((len(mean), chance.shape[1])), np.zeros((len(mean), metals.shape[1]))
     every[chalcogen], on_metal[metal] = chance, metals
-    usual = np.full(len(mean), model.width[X2])
+    usual = np.full(len(mean), model.scatter[X2])
     usual[metal] = width
     scatter = usual.copy()
-    scatter[chalcogen] = without_other(chance) @ model.width + chance[:, OTHER] * model.width[X2]
+    scatter[chalcogen] = (
+        without_other(chance) @ model.scatter + chance[:, OTHER] * model.scatter[X2]
+    )
     place = evidence.place_px
     return ImageClasses(weight, sigma * scatter, every, on_metal, mean, sigma * usual, model, place)
 
