@@ -83,9 +83,10 @@ class ImageEvidence:
         """
         given = self.network[self.is_chalcogen, 1:6] + _LEAST_SAY
         given = given / given.sum(axis=1, keepdims=True)
+        full = given[:, [X2, XY, Y2]].sum(axis=1, keepdims=True)
         odds = given / given.mean(axis=0)
         factor = np.ones((len(given), 6 + further))
-        factor[:, [X2, XY, Y2]] = odds[:, [X2]] ** say[0]
+        factor[:, [X2, XY, Y2]] = (full / full.mean()) ** say[0]
         factor[:, V1], factor[:, V2] = odds[:, V1] ** say[0], odds[:, V2] ** say[1]
         factor[:, OTHER + 1 :] = factor[:, [X2, V1]].max(axis=1, keepdims=True)
         return factor
