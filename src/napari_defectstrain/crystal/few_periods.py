@@ -1,8 +1,8 @@
 """The hexagon of spots of a picture that holds few periods, by how much of its power it explains.
 
 Where a picture is five periods wide, a spot is as wide as the way to the next one, and nothing
-between them tells the background. Then a lattice is judged as a whole: its spots must hold more of the
-power than the area that they cover.
+between them tells the background. Then a lattice is judged as a whole: its spots must hold more of
+the power than the area that they cover.
 """
 
 from __future__ import annotations
