@@ -145,7 +145,8 @@ def _bases_of_tiles(
         for i, tile in enumerate(tiles):
             progress(i / len(tiles), "looking for the lattice")
             found.append(_reciprocal_basis(tile, bottom * joined, top * joined))
-        good = [(np.asarray(f[0] / joined), f[1], f[2]) for f in found if f is not None]
+        good: list[tuple[FloatArray, float, float]] = []
+        good += [(f[0] / joined, f[1], f[2]) for f in found if f is not None]
         if len(good) == 0 or 2 * len(good) < len(found) and len(good) < 3:
             continue
         if best is None or _is_multiple(best[0][0], good[0][0]):

@@ -1,3 +1,10 @@
+from .evidence import CellEvidence as CellEvidence
+from .evidence import cell_evidence as cell_evidence
+from .identity import AGREES as AGREES
+from .identity import ALLOY as ALLOY
+from .identity import REFUSED as REFUSED
+from .identity import Identity as Identity
+from .identity import judge_identity as judge_identity
 from .judging import JudgeConfig as JudgeConfig
 from .judging import Judgement as Judgement
 from .judging import judge_images as judge_images

@@ -1,15 +1,16 @@
 """The unit cell that an image repeats: how bright its three sites are, by the lattice alone.
 
 A hexagonal cell has three sites of threefold symmetry: in 2H-MX2 the metal, the chalcogen pair, and
-the empty centre of the hexagon. An image is cut into tiles, each small enough for one straight lattice, and
-the Fourier amplitudes of every tile are read at its lattice's spots. With weights w_0, w_1, w_2 and
-a column whose transfer is T(k),
+the empty centre of the hexagon. An image is cut into tiles, each small enough for one straight
+lattice, and the Fourier amplitudes of every tile are read at its lattice's spots. With weights w_0,
+w_1, w_2 and a column whose transfer is T(k),
 
-    F(100) = T(1) (w_0 + w_1 e^{2 pi i / 3} + w_2 e^{-2 pi i / 3}),    F(110) = T(3) (w_0 + w_1 + w_2),
+    F(100) = T(1) (w_0 + w_1 e^{2 pi i / 3} + w_2 e^{-2 pi i / 3})
+    F(110) = T(3) (w_0 + w_1 + w_2)
 
-for squared lengths k^2 of 1 and 3, and so on outwards. The spots of k^2 = 1, 4 and 7 differ by T alone,
-so that the image itself says how T falls, and nothing needs to be known of its blur, its background or
-where the network sees which column.
+for squared lengths k^2 of 1 and 3, and so on outwards. The spots of k^2 = 1, 4 and 7 differ by T
+alone, so that the image itself says how T falls, and nothing needs to be known of its blur, its
+background or where the network sees which column.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _RINGS: dict[int, tuple[tuple[int, int], ...]] = {
 """Half of the spots of each squared length, in units of two {100} vectors 60 degrees apart."""
 _HIGHEST = 0.46  # 1/px
 _CURVE = (0.0, 0.01)
-"""Second derivative of ln T by k^2 where the outer spots don't tell it, and how well it is known."""
+"""Second derivative of ln T by k^2 where the outer spots don't tell it, and its uncertainty."""
 _MOST_TILES = 7  # a side
 _MOST_MISS = 1.5  # frequency steps that a tile's spots may lie off
 
@@ -136,9 +137,7 @@ def _starts(length: int, side: int) -> IntArray:
 
 def _joined(image: FloatArray, count: int) -> FloatArray:
     h, w = (n // count for n in image.shape)
-    return np.asarray(
-        image[: h * count, : w * count].reshape(h, count, w, count).mean(axis=(1, 3))
-    )
+    return np.asarray(image[: h * count, : w * count].reshape(h, count, w, count).mean(axis=(1, 3)))
 
 
 def _tile_cell(tile: FloatArray, spots: FloatArray) -> TileCell | None:
@@ -214,7 +213,9 @@ def _maxima(z: FloatArray, start: FloatArray, step: FloatArray) -> FloatArray:
         for axis in (0, 1):
             offset = np.zeros(2)
             offset[axis] = step[axis]
-            low, mid, high = (np.log(np.abs(_fourier(z, g + s * offset)) + 1e-30) for s in (-1, 0, 1))
+            low, mid, high = (
+                np.log(np.abs(_fourier(z, g + s * offset)) + 1e-30) for s in (-1, 0, 1)
+            )
             curve = np.maximum(2 * mid - low - high, 1e-9)
             g[:, axis] += np.clip((high - low) / (2 * curve), -1.0, 1.0) * step[axis]
     return g
@@ -267,9 +268,7 @@ def _first_kind(value: ComplexArray, index: tuple[tuple[int, int], ...]) -> comp
     return complex(np.where(kind == 1, value, np.conj(value)).mean())
 
 
-def _transfer(
-    size: dict[int, float], error: dict[int, float]
-) -> tuple[float, float, float, float]:
+def _transfer(size: dict[int, float], error: dict[int, float]) -> tuple[float, float, float, float]:
     """Slope and curve of ln T, ln of T(3) with T(1) = 1, and its standard error."""
     k = np.array(sorted(size), dtype=float)
     value = np.array([max(size[int(n)], 1e-12) for n in k])

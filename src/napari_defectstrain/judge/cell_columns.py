@@ -7,13 +7,12 @@ brightness, or of two kinds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from ..types import FloatArray
+from ..types import FloatArray, IntArray
 from .cell import SITE, TileCell
 
 _SMOOTH = 1.1  # lattice constants of the background
@@ -89,7 +88,7 @@ def tile_weights(tile: FloatArray, cell: TileCell, corner: FloatArray) -> list[F
 
 def _sites(
     shape: tuple[int, ...], cell: TileCell, corner: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[FloatArray, IntArray]:
     """Places (y, x) [px of the tile] of the sites in a tile and around, and which site each is."""
     origin = cell.origin_px - corner
     corners = np.array([[0, 0], [0, shape[1]], [shape[0], 0], [shape[0], shape[1]]]) - origin
@@ -149,8 +148,3 @@ def _two_kinds(weight: FloatArray) -> tuple[float, float, float]:
     if not any(a < ratio < b for a, b in _SECOND):
         return level, float("nan"), 0.0
     return float(mean[more]), ratio, share
-
-
-def pooled(tiles: Sequence[list[FloatArray]]) -> list[Sublattice]:
-    """The three sublattices of an image by the columns of all its tiles."""
-    return [sublattice_of(np.concatenate([tile[s] for tile in tiles])) for s in range(3)]

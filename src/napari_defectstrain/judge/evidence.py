@@ -12,10 +12,10 @@ from .cell import TileCell, find_tiles
 from .cell_columns import Sublattice, sublattice_of, tile_weights
 
 FILLED = 0.14
-"""Weight of the hexagon centre, of the brightest column, from which on a tile's centres are filled."""
+"""Weight of the hexagon centre, of the brightest column, from which on centres are filled."""
 _SURE = 2.5  # standard errors
 _BOTH_SUM = 0.65
-"""Weights of the two dimmer sites of an AB bilayer add up to the brightest, of 1T they stay below."""
+"""The two dimmer sites of an AB bilayer add up to the brightest, those of 1T stay below."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Is it the material that it is said to be? A verdict on every image, before anything is counted."""
+"""Is it the material that it is said to be? A verdict on every image before it is counted."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ _SPACING = (0.1, 0.17)
 """Relative differences of the spacing that are doubted, and refused where another reading fits."""
 _APART = 0.3
 """Difference of the logarithm of the ratio from which on an image isn't like the others."""
+_APART_OF_TWO = 0.1  # from their mean
 FORCE = "--force-material (in napari: Force) counts it all the same"
 
 
@@ -120,14 +121,14 @@ def judge_identity(
         Refuse nothing: what would be refused is doubtful.
     """
     usable = [e for e in evidence if e.tiles and np.isfinite(e.ratio) and e.sign > _DARK]
-    alike = [e for e in usable if _like(e, usable)]
+    alike = [e for e in usable if _like(e, usable)] if len(usable) > 1 else usable
     together = pooled_evidence(alike) if alike else None
     verdicts = []
     for e in evidence:
         own = together if e in alike else (pooled_evidence([e]) if e in usable else None)
         verdict = _verdict(e, own, material)
-        if verdict.verdict == AGREES and e in usable and e not in alike:
-            verdict = _differs(e, together, material)
+        if verdict.verdict == AGREES and together is not None and e in usable and e not in alike:
+            verdict = _differs(e, together)
         if forced and verdict.verdict == REFUSED:
             verdict = replace(verdict, verdict=DOUBTFUL)
         verdicts.append(verdict)
@@ -145,23 +146,20 @@ def judge_identity(
 
 
 def _like(e: CellEvidence, among: Sequence[CellEvidence]) -> bool:
-    """Whether an image shows the ratio of brightness that most show."""
-    if len(among) < 3:
-        return True
+    """Whether an image shows the ratio of brightness that most show; of two, that both show."""
     log = np.log([max(other.ratio, 0.02) for other in among])
     middle = float(np.median(log))
     apart = max(_APART, 4 * 1.4826 * float(np.median(np.abs(log - middle))))
+    if len(among) < 3:
+        apart = _APART_OF_TWO
     return abs(float(np.log(max(e.ratio, 0.02))) - middle) <= apart
 
 
-def _differs(
-    e: CellEvidence, together: RunEvidence | None, material: Material
-) -> ImageVerdict:
-    others = "" if together is None else f", in most of the other images {together.ratio:.2f}"
+def _differs(e: CellEvidence, together: RunEvidence) -> ImageVerdict:
     line = (
-        f"{PREFIX}{e.name}: the dim sublattice is {e.ratio:.2f} times as bright as the other"
-        f"{others}: another material, detector or processing; compare it with the others, or "
-        "run it alone"
+        f"{PREFIX}{e.name}: the dim sublattice is {e.ratio:.2f} times as bright as the other, in "
+        f"most of the images {together.ratio:.2f}: another material, detector or processing; "
+        "compare it with the others, or run it alone"
     )
     return ImageVerdict(e.name, DOUBTFUL, line)
 
@@ -241,9 +239,9 @@ def _by_likelihood(e: CellEvidence, found: RunEvidence, material: Material) -> t
     low, high = _EQUAL_FROM
     seen = f"the dim sublattice is {found.ratio:.2f} times as bright as the other"
     asked = reading_of(material)
-    if found.ratio > low and (asked is None or asked.log_ratio < np.log(0.95)):
-        equal = f"both sublattices are about equally bright ({found.ratio:.2f}), as in {EQUAL[0]}"
-        return (REFUSED if found.ratio > high else DOUBTFUL), equal
+    if e.ratio > low and (asked is None or asked.log_ratio < np.log(0.95)):
+        equal = f"both sublattices are about equally bright ({e.ratio:.2f}), as in {EQUAL[0]}"
+        return (REFUSED if e.ratio > high else DOUBTFUL), equal
     if asked is None:
         return AGREES, ""
     expected = f"{seen}, expected {np.exp(asked.log_ratio):.2f} for {material.name}"

@@ -1,9 +1,9 @@
-"""What else an image may show than the material it is said to be: readings and their likelihoods."""
+"""What else an image may show than what it is said to be: readings and their likelihoods."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -97,9 +97,9 @@ def pooled_evidence(found: Sequence[CellEvidence]) -> RunEvidence:
     """Evidence of several images together; medians, so that no image rules."""
     ratio = float(np.median([max(e.ratio, 0.02) for e in found]))
     stated = [e.measured_a_pm for e in found if e.measured_a_pm is not None]
-    half = [np.average([getattr(e, s).half for e in found],
-            weights=[getattr(e, s).n + 1e-9 for e in found]) for s in ("bright", "dim")]  # fmt: skip
-    count = [sum(getattr(e, s).half * getattr(e, s).n for e in found) for s in ("bright", "dim")]
+    sides = [[e.bright for e in found], [e.dim for e in found]]
+    count = [sum(s.half * s.n for s in side) for side in sides]
+    half = [n / max(sum(s.n for s in side), 1) for n, side in zip(count, sides, strict=True)]
     dim: bool | None = None
     for mine, other, verdict in ((1, 0, True), (0, 1, False)):
         if half[mine] > max(_SEEN, 3 * half[other]) and count[mine] >= 5:
@@ -114,12 +114,13 @@ def reading_of(material: Material) -> Reading | None:
     r = nominal_weights(material)[1]
     log = -abs(float(np.log(r)))
     spread = float(np.hypot(_RATIO_SPREAD, _GAMMA_SPREAD * log))
-    rare = 0.0 if material.name in _COMMON else _RARE
-    return Reading(material.name, log, spread, material.lattice_pm, r < 1, rare)
+    return Reading(material.name, log, spread, material.lattice_pm, r < 1)
 
 
 def all_readings(asked: Material) -> list[Reading]:
     """Every reading but the asked one: the other presets, bilayers, graphene, boron nitride."""
     presets = [reading_of(m) for m in MATERIALS.values() if m.name != asked.name]
-    others = [Reading(name, float(np.log(r)), s, a, None) for name, r, s, a in _OTHERS]
-    return [*[p for p in presets if p is not None], *others]
+    rare = [
+        replace(p, against=0.0 if p.name in _COMMON else _RARE) for p in presets if p is not None
+    ]
+    return [*rare, *(Reading(name, float(np.log(r)), s, a, None) for name, r, s, a in _OTHERS)]
