@@ -120,7 +120,9 @@ def judge_identity(
     forced : bool
         Refuse nothing: what would be refused is doubtful.
     """
-    usable = [e for e in evidence if e.tiles and np.isfinite(e.ratio) and e.sign > _DARK]
+    usable = [
+        e for e in evidence if e.tiles and np.isfinite(e.ratio) and _structure(e)[0] == AGREES
+    ]
     alike = [e for e in usable if _like(e, usable)] if len(usable) > 1 else usable
     together = pooled_evidence(alike) if alike else None
     verdicts = []

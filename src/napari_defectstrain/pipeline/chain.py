@@ -28,7 +28,7 @@ from ..materials import Material, get_material
 from ..progress import subprogress
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
 from .class_measurement import measure_classes, measure_spacings
-from .fitness import counted_once, marked, measurable, without_refused
+from .fitness import asked_of_an_alloy, counted_once, marked, measurable, without_refused
 from .loading import (
     CALIBRATION_TOLERANCE,
     PIXEL_SIZE_BY_LATTICE,
@@ -459,6 +459,7 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
             found.overconfidence or None,
             found.overlaps,
         )
+    stacks, said = asked_of_an_alloy(stacks, found)
     with clock.stage("measure"):
         measurements = measure_classes(stacks, config, subprogress(progress, 0.3, 1.0))
     return replace(
@@ -467,6 +468,7 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
         measurements=measurements,
         seconds={**found.seconds, **clock.seconds},
         warnings=found.warnings
+        + said
         + _warnings_of(found.material, stacks)
         + _untold(found.material, stacks, measurements),
     )
