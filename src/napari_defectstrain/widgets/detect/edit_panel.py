@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+import pandas as pd
+
 from napari.components import ViewerModel
 from napari.layers import Layer, Points
 from napari.utils.notifications import show_info
@@ -320,6 +322,10 @@ class EditPanel(QWidget):
             f"x = {rows.loc[SUBSTITUTION, 'concentration']:.4f} · "
             f"vacancies {_percent(rows.loc[VACANCIES, 'concentration'])} of the sites"
             + _area(rows.loc[SUBSTITUTION, "area_nm2"])
+            + "\nBy probabilities: "
+            + _corrected("x", rows.loc[SUBSTITUTION])
+            + " · "
+            + _corrected("vacancies", rows.loc[VACANCIES])
         )
 
     def counted(self) -> int:
@@ -340,6 +346,12 @@ class EditPanel(QWidget):
     def export_columns(self) -> None:
         """Write the corrected columns where the user says, a file for each plane of a stack."""
         export_columns(self, self.viewer, self.layer)
+
+
+def _corrected(what: str, row: pd.Series) -> str:
+    """A concentration corrected for columns in doubt, with the limits of 95 % for these columns."""
+    low, value, high = (100 * row[name] for name in ("low", "corrected", "high"))
+    return f"{what} {value:.2f} % ({low:.2f}–{high:.2f} %)"
 
 
 CLASS_HELP = {
