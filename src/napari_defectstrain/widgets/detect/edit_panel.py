@@ -3,7 +3,6 @@
 from uuid import UUID
 
 import pandas as pd
-
 from napari.components import ViewerModel
 from napari.layers import Layer, Points
 from napari.utils.notifications import show_info
