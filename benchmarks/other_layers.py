@@ -1,8 +1,8 @@
-"""Images of what is no monolayer of the asked material: for the second simulator.
+"""Images of what is no monolayer of the asked material, with the second simulator's microscope.
 
 Bilayers, graphene, boron nitride, square lattices, alloys of two metals, annular bright field, and
-monolayers beside them, with probes, contamination and scan of `other_simulator`; `processed` does to
-them what people do to pictures.
+monolayers beside them, with probes, contamination and scan of `other_simulator`; `processed` does
+to them what people do to pictures.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -132,7 +132,8 @@ def judge_identity(
         if verdict.verdict == AGREES and together is not None and e in usable and e not in alike:
             verdict = _differs(e, together)
         if forced and verdict.verdict == REFUSED:
-            verdict = replace(verdict, verdict=DOUBTFUL)
+            why = verdict.line.removesuffix(_end(REFUSED, material))
+            verdict = ImageVerdict(e.name, DOUBTFUL, why + _end(DOUBTFUL, material))
         verdicts.append(verdict)
     named: dict[str, float] = {}
     if together is not None:
@@ -182,10 +183,13 @@ def _verdict(e: CellEvidence, found: RunEvidence | None, material: Material) -> 
 def _said(e: CellEvidence, verdict: str, why: str, material: Material) -> ImageVerdict:
     if verdict == AGREES:
         return ImageVerdict(e.name, AGREES)
-    end = f"not counted as a {material.name} monolayer; {FORCE}" if verdict == REFUSED else (
-        "populations are doubtful"
-    )  # fmt: skip
-    return ImageVerdict(e.name, verdict, f"{PREFIX}{e.name}: {why}: {end}")
+    return ImageVerdict(e.name, verdict, f"{PREFIX}{e.name}: {why}{_end(verdict, material)}")
+
+
+def _end(verdict: str, material: Material) -> str:
+    if verdict == REFUSED:
+        return f": not counted as a {material.name} monolayer; {FORCE}"
+    return ": populations are doubtful"
 
 
 def _structure(e: CellEvidence) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pandas as pd
@@ -17,7 +18,7 @@ from ..judge.evidence import CellEvidence, cell_evidence
 from ..judge.identity import AGREES, ALLOY, DOUBTFUL, REFUSED, Identity, judge_identity
 from ..materials import Material
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
-from .loading import PIXEL_SIZE_BY_LATTICE
+from .loading import PIXEL_SIZE_BY_LATTICE, calibrate
 from .runs import RunResult
 
 IDENTITY = "identity"
@@ -51,6 +52,30 @@ def identify_images(
         a_px = material.lattice_pm / by_lattice
         evidence.append(cell_evidence(image.name, image.data, a_px, stated))
     return judge_identity(evidence, material, forced)
+
+
+def check_identity(
+    images: Sequence[CalibratedImage],
+    material: Material,
+    forced: bool = False,
+    progress: Progress = no_progress,
+) -> Identity:
+    """The identity of images that may lack a pixel size; those without a lattice have none.
+
+    Raises
+    ------
+    DefectStrainError
+        If one of them shows something else; the message is the line that says so.
+    """
+    calibrated = []
+    for image in images:
+        with suppress(DefectStrainError):  # an image without a lattice is for the detector to judge
+            calibrated.append(calibrate(image, material)[0])
+    identity = identify_images(calibrated, material, forced, progress)
+    for found in identity.images:
+        if found.verdict == REFUSED:
+            raise DefectStrainError(found.line)
+    return identity
 
 
 def without_refused(
