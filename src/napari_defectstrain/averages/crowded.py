@@ -1,0 +1,520 @@
+"""Class averages from every defect, isolated or not.
+
+An image is the perfect lattice plus, at each defect, the difference that its class makes; to first
+order the differences add:
+
+``I(cell s) = m + sum over defects d of D_class(d)(s - d) + slow + noise``
+
+`m` is the perfect cell, `D_c` what a defect of class c does to the cells around it. Every pixel of
+the cell has the same equations, so that one matrix is factorised for all of them. The average of a
+class is then ``m + D_c``, as if every one of its defects had been alone. What varies slowly over an
+image (scan distortion, background, brightness) is fitted along.
+
+The errors are those of a sandwich with tiles of the images as clusters (White 1980,
+doi:10.2307/1912934): every tile has its influence on the averages. So the stack of a class holds
+one *window for each tile*, the average plus the tile's influence times their number: their mean is
+the average, and their scatter is its error, as with windows of single defects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.interpolate import NdBSpline
+from scipy.ndimage import spline_filter1d
+from scipy.sparse import csr_array
+from scipy.spatial import cKDTree
+
+from ..crystal.regions import Regions
+from ..crystal.robust import robust_sigma
+from ..materials import DEFECT_ROLES, ROLES
+from ..types import (
+    BoolArray,
+    CalibratedImage,
+    ClassStack,
+    FloatArray,
+    IntArray,
+    Progress,
+    Sites,
+    no_progress,
+)
+from .cells import DOUBTFUL, SAMPLES, CellFrame, PatchCells, cut_cells
+from .patches import find_patches
+from .windows import SPLINE_ORDER, WindowFrame
+
+LEAST_DEFECTS = 3
+"""Defects that a class needs for a crowded average."""
+
+PAIR_SHELLS = (1.0, float(np.sqrt(3.0)), 2.0)
+"""Distances of pairs of defects that are looked at [a]."""
+
+PAIR_SIGMA = 3.0
+_PAIR_EXCESS = 0.05
+_ROLES = np.array([*(ROLES.index(r) for r in DEFECT_ROLES), DOUBTFUL])
+_NEAREST = 7  # a defect's own cell and those beside it
+_CELL_NM2 = 0.094
+_CELLS_PER_UNKNOWN = 1.5
+_TILES = 300
+_LEAST_TILES = 24
+_TILE_NM = 3.0
+_OUTLIER_SIGMA = 6.0
+
+
+@dataclass(frozen=True)
+class PairCheck:
+    """Whether defects that lie close to one another still add.
+
+    Parameters
+    ----------
+    distance : float
+        Of the pairs [a].
+    share : float
+        Fraction of all defects with such a neighbour.
+    excess, sigma : float
+        How much larger the squares are that the solution leaves at such defects than at the others
+        of their class, as a fraction, and its standard error by tiles.
+    left_out : bool
+        Whether these pairs were left out.
+    """
+
+    distance: float
+    share: float
+    excess: float
+    sigma: float
+    left_out: bool = False
+
+
+@dataclass(frozen=True)
+class CrowdedStacks:
+    """Crowded averages, ready to be measured.
+
+    Parameters
+    ----------
+    stacks : mapping of class to ClassStack
+        One window for each tile, see the module; the defect-free class comes first.
+    pairs : tuple of PairCheck
+    warnings : tuple of str
+    """
+
+    stacks: Mapping[str, ClassStack]
+    pairs: tuple[PairCheck, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """Of images of like probe width.
+
+    Parameters
+    ----------
+    mean : array, `(P,)`
+        The perfect cell.
+    difference : array, `(K D, P)`
+        What each class does to the cells around it.
+    inverse : array, `(K D, K D)`
+        Of the normal matrix.
+    left : list of array, `(n, P)`
+        What the solution leaves of the cells of each domain.
+    around_mean : array, `(K D,)`
+        Mean of `PatchCells.around` over all cells.
+    """
+
+    mean: FloatArray
+    difference: FloatArray
+    inverse: FloatArray
+    left: list[FloatArray]
+    around_mean: FloatArray
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """A solution with the influence of each tile, and what entered.
+
+    Parameters
+    ----------
+    solution : _Solution
+    image_index : array of int, `(T,)`
+        Of each tile.
+    on_mean, on_difference : arrays, `(T, P)` and `(T, K D, P)`
+        Influence of each tile, float32.
+    count, effective : arrays, `(K,)`
+        Defects of each class, and how many windows without neighbours would be worth as much.
+    n_cells : int
+    pairs : tuple of PairCheck
+    """
+
+    solution: _Solution
+    image_index: IntArray
+    on_mean: FloatArray
+    on_difference: FloatArray
+    count: IntArray
+    effective: FloatArray
+    n_cells: int
+    pairs: tuple[PairCheck, ...]
+
+
+def crowded_stacks(
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+    window: WindowFrame,
+    min_probability: float,
+    regions: Sequence[Regions | None] | None = None,
+    overconfidence: Sequence[float] | None = None,
+    counted: Sequence[BoolArray] | None = None,
+    group: IntArray | None = None,
+    progress: Progress = no_progress,
+) -> CrowdedStacks:
+    """Solve for the averages of all classes at once, from all their defects.
+
+    Parameters
+    ----------
+    images, sites : sequences of equal length
+    window : WindowFrame
+        Of the averages.
+    min_probability : float
+        Columns whose class is less probable count for no class; what they do to their surroundings
+        is fitted along.
+    regions : sequence of Regions or None, optional
+        Of each image; without them an image is one domain.
+    overconfidence : sequence of float, optional
+        As in `average.stack_classes`.
+    counted : sequence of array of bool, optional
+        Columns of each image that count, for instance those that no other image shows.
+    group : array of int, `(n_images,)`, optional
+        Group of images of like probe width (`ClassStack.group`): each is solved by itself.
+    progress : Progress
+
+    Returns
+    -------
+    CrowdedStacks
+        Without stacks, and with a warning, where there are fewer cells than a solution takes.
+    """
+    frame = CellFrame(window.a_pm)
+    cells = []
+    patches = find_patches(images, sites, frame.a_pm, regions)
+    for i, patch in enumerate(patches):
+        progress(0.6 * i / len(patches), "cutting cells")
+        of = patch.image_index
+        mine = None if counted is None else counted[of]
+        part = cut_cells(images[of], sites[of], patch, frame, _ROLES, min_probability, mine)
+        if len(part) > part.slow.shape[1]:
+            cells.append(part)
+    belongs = np.zeros(len(images), dtype=int) if group is None else np.asarray(group)
+    kinds = np.unique([belongs[c.image_index] for c in cells]).tolist()
+    solved: dict[int, _Solved] = {}
+    notes = []
+    for i, kind in enumerate(kinds):
+        progress(0.6 + 0.3 * i / len(kinds), "solving for all classes at once")
+        alike = [c for c in cells if belongs[c.image_index] == kind]
+        found = _solved(alike, frame)
+        if found is None:
+            few = sum(map(len, alike))
+            notes.append(
+                f"crowded averages: {few} cells with known surroundings are too few for all "
+                "classes at once"
+            )
+        else:
+            solved[kind] = found
+    progress(0.9, "drawing averages")
+    expected, names = _expected(sites, min_probability), sites[0].class_names
+    wrong = np.ones(len(ROLES)) if overconfidence is None else np.asarray(overconfidence)
+    stacks = _stacks(solved, frame, window, expected, names, wrong) if solved else {}
+    pairs = next(iter(solved.values())).pairs if solved else ()
+    return CrowdedStacks(stacks, pairs, (*notes, *map(_pair_text, pairs)))
+
+
+def _solved(cells: Sequence[PatchCells], frame: CellFrame) -> _Solved | None:
+    """Solve without outliers, and without pairs that don't add; None for too few cells."""
+    reach = len(frame.offset)
+    for turn in range(2):
+        if not _enough(cells):
+            return None
+        solution = _solve(cells)
+        if turn == 0:
+            cells = [c.without(bad) for c, bad in zip(cells, _outliers(solution.left), strict=True)]
+    tiles = _tiles(cells)
+    pairs = [_pair_check(cells, solution.left, tiles, frame, d) for d in PAIR_SHELLS]
+    crossed = [p.distance for p in pairs if p.left_out]
+    if crossed:
+        fewer = [c.without(_near_pairs(c, frame, crossed)) for c in cells]
+        if _enough(fewer):
+            cells, solution, tiles = fewer, _solve(fewer), _tiles(fewer)
+        else:
+            pairs = [replace(p, left_out=False) for p in pairs]
+    image, on_mean, on_difference = _influences(cells, solution, tiles)
+    count = np.array([sum(int((c.role == r).sum()) for c in cells) for r in _ROLES])
+    spread = np.diag(solution.inverse).reshape(len(_ROLES), reach)[:, :_NEAREST].mean(axis=1)
+    return _Solved(
+        solution,
+        image,
+        on_mean,
+        on_difference,
+        count,
+        np.where(spread > 0, 1.0 / np.maximum(spread, 1e-12), 0.0),
+        sum(map(len, cells)),
+        tuple(pairs),
+    )
+
+
+def _enough(cells: Sequence[PatchCells]) -> bool:
+    """Whether there are more cells than unknowns that something is known of."""
+    told = np.sum([c.around.sum(axis=0) for c in cells], axis=0)
+    unknowns = int((told > 0).sum()) + sum(c.slow.shape[1] for c in cells)
+    return bool(sum(map(len, cells)) > _CELLS_PER_UNKNOWN * unknowns)
+
+
+def _solve(cells: Sequence[PatchCells]) -> _Solution:
+    """Least squares for the differences of all classes, slow shapes of each domain taken out."""
+    size = cells[0].around.shape[1]
+    normal, right = np.zeros((size, size)), np.zeros((size, cells[0].value.shape[1]))
+    for c in cells:
+        slow = (c.around.T @ c.slow).T  # (Q, K D)
+        normal += (c.around.T @ c.around).toarray() - slow.T @ slow
+        right += c.around.T @ c.value - slow.T @ (c.slow.T @ c.value)
+    inverse = _inverse(normal)
+    difference = inverse @ right
+    left, total, around = [], np.zeros(right.shape[1]), np.zeros(size)
+    for c in cells:
+        rest = c.value - c.around @ difference
+        total += rest.sum(axis=0)
+        around += np.asarray(c.around.sum(axis=0))
+        left.append(np.asarray(rest - c.slow @ (c.slow.T @ rest), dtype=np.float32))
+    n = sum(map(len, cells))
+    return _Solution(total / n, difference, inverse, left, around / n)
+
+
+def _inverse(normal: FloatArray) -> FloatArray:
+    """Of a normal matrix; unknowns that nothing tells of stay zero."""
+    size = np.sqrt(np.maximum(np.diag(normal), 0.0))
+    scale = np.where(size > 1e-6, 1.0 / np.where(size > 1e-6, size, 1.0), 0.0)
+    scaled = normal * scale * scale[:, None]
+    return np.asarray(np.linalg.pinv(scaled, 1e-10, hermitian=True) * scale * scale[:, None])
+
+
+def _outliers(left: Sequence[FloatArray]) -> list[BoolArray]:
+    """Cells of which far more is left than of others: dirt, columns that nobody knows."""
+    result = []
+    for rest in left:
+        size = np.log(np.maximum((rest**2).mean(axis=1), 1e-30))
+        middle = float(np.median(size))
+        result.append(np.asarray(size > middle + _OUTLIER_SIGMA * robust_sigma(size, middle)))
+    return result
+
+
+def _tiles(cells: Sequence[PatchCells]) -> list[IntArray]:
+    """Which square of its image each cell lies in, numbered over all domains.
+
+    Squares are so large that what disturbs one hardly disturbs the next, larger where there are
+    many images, and smaller where one small image must do.
+    """
+    area = sum(len(c) for c in cells) * _CELL_NM2
+    side = max(_TILE_NM, float(np.sqrt(area / _TILES)))
+    if area / side**2 < _LEAST_TILES:
+        side = float(np.sqrt(area / _LEAST_TILES))
+    result: list[IntArray] = []
+    start = 0
+    for c in cells:
+        square = np.floor(c.place_nm / side).astype(int)
+        _, tile = np.unique(square[:, 0] * 10**6 + square[:, 1], return_inverse=True)
+        result.append(tile + start)
+        start += int(tile.max()) + 1
+    return result
+
+
+def _influences(
+    cells: Sequence[PatchCells], solution: _Solution, tiles: Sequence[IntArray]
+) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Image of each tile, and its influence on the perfect cell and on the differences.
+
+    Scaled up by what the fit has taken of the noise: rows over rows less unknowns.
+    """
+    n = sum(map(len, cells))
+    fitted = int((np.diag(solution.inverse) > 0).sum()) + sum(c.slow.shape[1] for c in cells)
+    factor = np.sqrt(n / max(n - fitted, 1))
+    image, on_mean, on_difference = [], [], []
+    for c, rest, tile in zip(cells, solution.left, tiles, strict=True):
+        slow = (c.around.T @ c.slow).T
+        first = int(tile.min())
+        order = np.argsort(tile, kind="stable")
+        starts = np.searchsorted(tile[order], np.arange(first + 1, int(tile.max()) + 1))
+        for mine in np.split(order, starts):
+            part = rest[mine]
+            score = c.around[mine].T @ part - slow.T @ (c.slow[mine].T @ part)
+            step = factor * (solution.inverse @ score)
+            image.append(c.image_index)
+            on_difference.append(step.astype(np.float32))
+            on_mean.append(factor * part.sum(axis=0) / n - solution.around_mean @ step)
+    return np.array(image), np.array(on_mean, dtype=np.float32), np.array(on_difference)
+
+
+def _pair_check(
+    cells: Sequence[PatchCells],
+    left: Sequence[FloatArray],
+    tiles: Sequence[IntArray],
+    frame: CellFrame,
+    distance: float,
+) -> PairCheck:
+    """What is left at defects with another at a distance, against the others of their class."""
+    members, squares = [], []
+    for c, rest in zip(cells, left, strict=True):
+        members.append(_has_neighbour(c, frame, distance))
+        squares.append((rest**2).mean(axis=1))
+    role = np.concatenate([c.role for c in cells])
+    near, square, tile = map(np.concatenate, (members, squares, tiles))
+    defect = role > 1
+    relative = np.ones(len(role))
+    for kind in np.unique(role[defect]):
+        alone = (role == kind) & ~near
+        if alone.any():
+            relative[role == kind] = square[role == kind] / max(float(square[alone].mean()), 1e-30)
+    paired = defect & near
+    share = float(near[defect].mean()) if defect.any() else 0.0
+    if paired.sum() < 10:
+        return PairCheck(distance, share, 0.0, np.nan)
+    sums, counts = (
+        np.bincount(tile[paired], w, minlength=int(tile.max()) + 1)
+        for w in (relative[paired] - 1.0, None)
+    )
+    excess = float(sums.sum() / counts.sum())
+    sigma = float(np.sqrt(((sums - excess * counts) ** 2).sum()) / counts.sum())
+    beyond = excess > PAIR_SIGMA * sigma and excess > _PAIR_EXCESS
+    return PairCheck(distance, share, excess, sigma, bool(beyond))
+
+
+def _has_neighbour(cells: PatchCells, frame: CellFrame, distance: float) -> BoolArray:
+    """Defects with another one at a distance [a], `(n,)`; False for other cells."""
+    radius = np.hypot(*(frame.offset @ frame.basis.T).T) / frame.a_pm
+    there = np.tile(np.abs(radius - distance) < 0.1, len(_ROLES)).astype(float)
+    return np.asarray((cells.around @ there > 0) & (cells.role > 1))
+
+
+def _near_pairs(cells: PatchCells, frame: CellFrame, distances: Sequence[float]) -> BoolArray:
+    """Cells of and beside defects that have a neighbour at one of these distances, `(n,)`."""
+    paired = np.zeros(len(cells), dtype=bool)
+    for distance in distances:
+        paired |= _has_neighbour(cells, frame, distance)
+    if not paired.any():
+        return paired
+    place = cells.cell @ frame.basis.T
+    return np.asarray(cKDTree(place[paired]).query(place)[0] < 1.1 * frame.a_pm)
+
+
+def _pair_text(pair: PairCheck) -> str:
+    verdict = "left out: they don't add" if pair.left_out else "kept: they add within the noise"
+    return (
+        f"crowded averages: {pair.share:.0%} of the defects have another at {pair.distance:.2f} a; "
+        f"{verdict}"
+    )
+
+
+def _stacks(
+    solved: Mapping[int, _Solved],
+    frame: CellFrame,
+    window: WindowFrame,
+    expected: Mapping[int, FloatArray],
+    names: Sequence[str],
+    overconfidence: FloatArray,
+) -> dict[str, ClassStack]:
+    drawing = _Drawing(frame, window)
+    stacks = {}
+    for k, role in enumerate((1, *_ROLES[:-1].tolist())):
+        parts = [
+            (kind, one, *_of_class(one, k, len(frame.offset)))
+            for kind, one in solved.items()
+            if len(one.image_index) > 1 and (k == 0 or one.count[k - 1] >= LEAST_DEFECTS)
+        ]
+        if not parts:
+            continue
+        windows = np.concatenate([drawing.windows(one, mine) for _, one, mine, _, _ in parts])
+        n = len(windows)
+        stacks[names[role]] = ClassStack(
+            class_name=names[role],
+            windows=windows,
+            step_pm=window.step_pm,
+            a_pm=float(window.a_pm),
+            image_index=np.concatenate([one.image_index for _, one, *_ in parts]),
+            site_index=np.full(n, -1),
+            position_px=np.full((n, 2), np.nan),
+            shift_pm=np.zeros((n, 2)),
+            probability=np.full(n, expected[role][role]),
+            included=np.ones(n, dtype=bool),
+            reason=np.full(n, "", dtype="U1"),
+            probabilities=np.tile(expected[role], (n, 1)),
+            class_names=tuple(names),
+            overconfidence=float(overconfidence[role]),
+            group=np.concatenate([np.full(len(one.image_index), k) for k, one, *_ in parts]),
+            n_columns=sum(count for *_, count, _ in parts),
+            effective_n=sum(worth for *_, worth in parts),
+        )
+    return stacks
+
+
+def _of_class(one: _Solved, k: int, reach: int) -> tuple[slice | None, int, float]:
+    """Where a class's differences stand (none: the perfect cell), its columns and their worth."""
+    if k == 0:
+        return None, one.n_cells, float(one.n_cells)
+    own = slice((k - 1) * reach, k * reach)
+    return own, int(one.count[k - 1]), float(one.effective[k - 1])
+
+
+def _expected(sites: Sequence[Sites], min_probability: float) -> dict[int, FloatArray]:
+    """Mean probabilities of the columns that count for each class."""
+    result = {}
+    for role in (1, *_ROLES[:-1].tolist()):
+        mine = [s.probabilities[s.class_index == role] for s in sites]
+        every = np.concatenate([m[m[:, role] >= min_probability] for m in mine])
+        result[role] = every.mean(axis=0, dtype=float) if len(every) else np.eye(len(ROLES))[role]
+    return result
+
+
+class _Drawing:
+    """Draws windows of perfect and changed cells: splines on the cells' pixels.
+
+    Parameters
+    ----------
+    frame : CellFrame
+    window : WindowFrame
+    """
+
+    def __init__(self, frame: CellFrame, window: WindowFrame) -> None:
+        corner = np.abs(np.linalg.solve(frame.basis, window.position_pm.reshape(-1, 2).T)).max()
+        self._middle = max(int(np.abs(frame.offset).max()), int(np.ceil(corner))) + 1
+        self._offset = frame.offset + self._middle
+        self._shape = window.shape
+        side = (2 * self._middle + 1) * SAMPLES
+        place = np.linalg.solve(frame.basis, window.position_pm.reshape(-1, 2).T).T
+        place = (place + self._middle) * SAMPLES + SAMPLES // 2
+        knots = np.arange(-3.0, side + 3.0)  # the spline of a pixel is centred at it
+        place = np.ascontiguousarray(place)
+        found = NdBSpline.design_matrix(place, (knots, knots), SPLINE_ORDER)
+        self._weights = csr_array(  # it leaves out what comes after the last spline used
+            (found.data.astype(np.float32), found.indices, found.indptr),
+            shape=(len(place), side**2),
+        )
+
+    def windows(self, one: _Solved, own: slice | None) -> FloatArray:
+        """A window for each tile: the average plus its influence times their number, float32."""
+        n = len(one.image_index)
+        result = np.empty((n, *self._shape), dtype=np.float32)
+        for start in range(0, n, 32):
+            part = slice(start, start + 32)
+            mean = one.solution.mean + n * one.on_mean[part]
+            change = None
+            if own is not None:
+                change = one.solution.difference[own] + n * one.on_difference[part, own]
+            result[part] = self._draw(mean, change)
+        return result
+
+    def _draw(self, mean: FloatArray, change: FloatArray | None) -> FloatArray:
+        wide, n = 2 * self._middle + 1, len(mean)
+        grid = np.broadcast_to(mean[:, None, None], (n, wide, wide, mean.shape[1])).copy()
+        if change is not None:
+            grid[:, self._offset[:, 0], self._offset[:, 1]] += change
+        grid = grid.reshape(n, wide, wide, SAMPLES, SAMPLES).transpose(0, 1, 3, 2, 4)
+        grid = grid.reshape(n, wide * SAMPLES, wide * SAMPLES)
+        for axis in (1, 2):
+            grid = spline_filter1d(grid, SPLINE_ORDER, axis, output=np.float32, mode="mirror")
+        drawn = self._weights @ grid.reshape(n, -1).T
+        return np.asarray(drawn.T.reshape(n, *self._shape))
