@@ -10,9 +10,9 @@ the cell has the same equations, so that one matrix is factorised for all of the
 class is then ``m + D_c``, as if every one of its defects had been alone. What varies slowly over an
 image (scan distortion, background, brightness) is fitted along.
 
-The errors are those of a sandwich with tiles of the images as clusters (White 1980,
-doi:10.2307/1912934): every tile has its influence on the averages. So the stack of a class holds
-one *window for each tile*, the average plus the tile's influence times their number: their mean is
+The errors are those of a sandwich with bands of the images as clusters (White 1980,
+doi:10.2307/1912934): every band has its influence on the averages. So the stack of a class holds
+one *window for each band*, the average plus the band's influence times their number: their mean is
 the average, and their scatter is its error, as with windows of single defects.
 """
 
@@ -54,11 +54,10 @@ PAIR_SIGMA = 3.0
 _PAIR_EXCESS = 0.05
 _ROLES = np.array([*(ROLES.index(r) for r in DEFECT_ROLES), DOUBTFUL])
 _NEAREST = 7  # a defect's own cell and those beside it
-_CELL_NM2 = 0.094
 _CELLS_PER_UNKNOWN = 1.5
-_TILES = 300
-_LEAST_TILES = 24
-_TILE_NM = 3.0
+_MOST_BANDS = 300
+_LEAST_BANDS = 16
+_BAND_NM = 2.0
 _OUTLIER_SIGMA = 6.0
 
 
@@ -74,7 +73,7 @@ class PairCheck:
         Fraction of all defects with such a neighbour.
     excess, sigma : float
         How much larger the squares are that the solution leaves at such defects than at the others
-        of their class, as a fraction, and its standard error by tiles.
+        of their class, as a fraction, and its standard error by bands.
     left_out : bool
         Whether these pairs were left out.
     """
@@ -93,7 +92,7 @@ class CrowdedStacks:
     Parameters
     ----------
     stacks : mapping of class to ClassStack
-        One window for each tile, see the module; the defect-free class comes first.
+        One window for each band, see the module; the defect-free class comes first.
     pairs : tuple of PairCheck
     warnings : tuple of str
     """
@@ -109,16 +108,16 @@ class _Solution:
 
     Parameters
     ----------
-    mean : array, `(P,)`
-        The perfect cell.
+    mean : array, `(C, P)`
+        The perfect cell of each domain.
     difference : array, `(K D, P)`
         What each class does to the cells around it.
     inverse : array, `(K D, K D)`
         Of the normal matrix.
     left : list of array, `(n, P)`
         What the solution leaves of the cells of each domain.
-    around_mean : array, `(K D,)`
-        Mean of `PatchCells.around` over all cells.
+    around_mean : array, `(C, K D)`
+        Mean of `PatchCells.around` over the cells of each domain.
     """
 
     mean: FloatArray
@@ -130,29 +129,41 @@ class _Solution:
 
 @dataclass(frozen=True)
 class _Solved:
-    """A solution with the influence of each tile, and what entered.
+    """A solution with the influence of each band, and what entered.
 
     Parameters
     ----------
     solution : _Solution
-    image_index : array of int, `(T,)`
-        Of each tile.
+    image_index, domain : arrays of int, `(T,)`
+        Of each band.
     on_mean, on_difference : arrays, `(T, P)` and `(T, K D, P)`
-        Influence of each tile, float32.
-    count, effective : arrays, `(K,)`
-        Defects of each class, and how many windows without neighbours would be worth as much.
-    n_cells : int
+        Influence of each band on the mean of its domain's cells, and on the differences; float32.
+    count : array, `(C, 1 + K)`
+        Cells of each domain, and its defects of each class.
+    effective : array, `(1 + K,)`
+        As many windows without neighbours would be worth as much.
     pairs : tuple of PairCheck
     """
 
     solution: _Solution
     image_index: IntArray
+    domain: IntArray
     on_mean: FloatArray
     on_difference: FloatArray
     count: IntArray
     effective: FloatArray
-    n_cells: int
     pairs: tuple[PairCheck, ...]
+
+    def mean_of(self, k: int, part: slice) -> tuple[FloatArray, FloatArray]:
+        """The perfect cell as it is around the k-th class, `(P,)`, and the bands' influence on it.
+
+        Each domain counts by its defects: where probes differ, the columns around a defect have the
+        profile of the images that the defects are from.
+        """
+        share = self.count[:, k] / max(int(self.count[:, k].sum()), 1)
+        shift = np.tensordot(share @ self.solution.around_mean, self.on_difference[part], (0, 1))
+        influence = share[self.domain[part], None] * self.on_mean[part] - shift
+        return share @ self.solution.mean, influence
 
 
 def crowded_stacks(
@@ -234,26 +245,27 @@ def _solved(cells: Sequence[PatchCells], frame: CellFrame) -> _Solved | None:
         solution = _solve(cells)
         if turn == 0:
             cells = [c.without(bad) for c, bad in zip(cells, _outliers(solution.left), strict=True)]
-    tiles = _tiles(cells)
-    pairs = [_pair_check(cells, solution.left, tiles, frame, d) for d in PAIR_SHELLS]
+    bands = _bands(cells)
+    pairs = [_pair_check(cells, solution.left, bands, frame, d) for d in PAIR_SHELLS]
     crossed = [p.distance for p in pairs if p.left_out]
     if crossed:
         fewer = [c.without(_near_pairs(c, frame, crossed)) for c in cells]
         if _enough(fewer):
-            cells, solution, tiles = fewer, _solve(fewer), _tiles(fewer)
+            cells, solution, bands = fewer, _solve(fewer), _bands(fewer)
         else:
             pairs = [replace(p, left_out=False) for p in pairs]
-    image, on_mean, on_difference = _influences(cells, solution, tiles)
-    count = np.array([sum(int((c.role == r).sum()) for c in cells) for r in _ROLES])
+    image, domain, on_mean, on_difference = _influences(cells, solution, bands)
+    count = np.array([[len(c), *((c.role == r).sum() for r in _ROLES)] for c in cells])
     spread = np.diag(solution.inverse).reshape(len(_ROLES), reach)[:, :_NEAREST].mean(axis=1)
+    worth = np.where(spread > 0, 1.0 / np.maximum(spread, 1e-12), 0.0)
     return _Solved(
         solution,
         image,
+        domain,
         on_mean,
         on_difference,
         count,
-        np.where(spread > 0, 1.0 / np.maximum(spread, 1e-12), 0.0),
-        sum(map(len, cells)),
+        np.append(float(count[:, 0].sum()), worth),
         tuple(pairs),
     )
 
@@ -275,14 +287,13 @@ def _solve(cells: Sequence[PatchCells]) -> _Solution:
         right += c.around.T @ c.value - slow.T @ (c.slow.T @ c.value)
     inverse = _inverse(normal)
     difference = inverse @ right
-    left, total, around = [], np.zeros(right.shape[1]), np.zeros(size)
+    left, mean = [], []
     for c in cells:
         rest = c.value - c.around @ difference
-        total += rest.sum(axis=0)
-        around += np.asarray(c.around.sum(axis=0))
+        mean.append(rest.mean(axis=0, dtype=float))
         left.append(np.asarray(rest - c.slow @ (c.slow.T @ rest), dtype=np.float32))
-    n = sum(map(len, cells))
-    return _Solution(total / n, difference, inverse, left, around / n)
+    around = np.array([np.asarray(c.around.mean(axis=0)) for c in cells])
+    return _Solution(np.array(mean), difference, inverse, left, around)
 
 
 def _inverse(normal: FloatArray) -> FloatArray:
@@ -303,56 +314,57 @@ def _outliers(left: Sequence[FloatArray]) -> list[BoolArray]:
     return result
 
 
-def _tiles(cells: Sequence[PatchCells]) -> list[IntArray]:
-    """Which square of its image each cell lies in, numbered over all domains.
+def _bands(cells: Sequence[PatchCells]) -> list[IntArray]:
+    """Which band of scan lines each cell lies in, numbered over all domains.
 
-    Squares are so large that what disturbs one hardly disturbs the next, larger where there are
-    many images, and smaller where one small image must do.
+    Bands go right across a domain, as its columns share the jitter of their lines, and are so high
+    that what disturbs one hardly disturbs the next; higher where there are many images, and lower
+    where one small image must do.
     """
-    area = sum(len(c) for c in cells) * _CELL_NM2
-    side = max(_TILE_NM, float(np.sqrt(area / _TILES)))
-    if area / side**2 < _LEAST_TILES:
-        side = float(np.sqrt(area / _LEAST_TILES))
+    height = sum(float(np.ptp(c.place_nm[:, 0])) for c in cells)
+    side = float(np.clip(height / _LEAST_BANDS, _BAND_NM / 2, _BAND_NM))
+    side = max(side, height / _MOST_BANDS)
     result: list[IntArray] = []
     start = 0
     for c in cells:
-        square = np.floor(c.place_nm / side).astype(int)
-        _, tile = np.unique(square[:, 0] * 10**6 + square[:, 1], return_inverse=True)
-        result.append(tile + start)
-        start += int(tile.max()) + 1
+        _, band = np.unique((c.place_nm[:, 0] / side).astype(int), return_inverse=True)
+        result.append(band + start)
+        start += int(band.max()) + 1
     return result
 
 
 def _influences(
-    cells: Sequence[PatchCells], solution: _Solution, tiles: Sequence[IntArray]
-) -> tuple[IntArray, FloatArray, FloatArray]:
-    """Image of each tile, and its influence on the perfect cell and on the differences.
+    cells: Sequence[PatchCells], solution: _Solution, bands: Sequence[IntArray]
+) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """Image and domain of each band, and its influence on the cells' mean and on the differences.
 
     Scaled up by what the fit has taken of the noise: rows over rows less unknowns.
     """
     n = sum(map(len, cells))
     fitted = int((np.diag(solution.inverse) > 0).sum()) + sum(c.slow.shape[1] for c in cells)
     factor = np.sqrt(n / max(n - fitted, 1))
-    image, on_mean, on_difference = [], [], []
-    for c, rest, tile in zip(cells, solution.left, tiles, strict=True):
+    image, domain, on_mean, on_difference = [], [], [], []
+    for i, (c, rest, band) in enumerate(zip(cells, solution.left, bands, strict=True)):
         slow = (c.around.T @ c.slow).T
-        first = int(tile.min())
-        order = np.argsort(tile, kind="stable")
-        starts = np.searchsorted(tile[order], np.arange(first + 1, int(tile.max()) + 1))
+        first = int(band.min())
+        order = np.argsort(band, kind="stable")
+        starts = np.searchsorted(band[order], np.arange(first + 1, int(band.max()) + 1))
         for mine in np.split(order, starts):
             part = rest[mine]
             score = c.around[mine].T @ part - slow.T @ (c.slow[mine].T @ part)
             step = factor * (solution.inverse @ score)
             image.append(c.image_index)
+            domain.append(i)
             on_difference.append(step.astype(np.float32))
-            on_mean.append(factor * part.sum(axis=0) / n - solution.around_mean @ step)
-    return np.array(image), np.array(on_mean, dtype=np.float32), np.array(on_difference)
+            on_mean.append(factor * part.sum(axis=0, dtype=float) / len(c))
+    influences = np.array(on_mean, dtype=np.float32), np.array(on_difference)
+    return np.array(image), np.array(domain), *influences
 
 
 def _pair_check(
     cells: Sequence[PatchCells],
     left: Sequence[FloatArray],
-    tiles: Sequence[IntArray],
+    bands: Sequence[IntArray],
     frame: CellFrame,
     distance: float,
 ) -> PairCheck:
@@ -362,7 +374,7 @@ def _pair_check(
         members.append(_has_neighbour(c, frame, distance))
         squares.append((rest**2).mean(axis=1))
     role = np.concatenate([c.role for c in cells])
-    near, square, tile = map(np.concatenate, (members, squares, tiles))
+    near, square, band = map(np.concatenate, (members, squares, bands))
     defect = role > 1
     relative = np.ones(len(role))
     for kind in np.unique(role[defect]):
@@ -374,7 +386,7 @@ def _pair_check(
     if paired.sum() < 10:
         return PairCheck(distance, share, 0.0, np.nan)
     sums, counts = (
-        np.bincount(tile[paired], w, minlength=int(tile.max()) + 1)
+        np.bincount(band[paired], w, minlength=int(band.max()) + 1)
         for w in (relative[paired] - 1.0, None)
     )
     excess = float(sums.sum() / counts.sum())
@@ -420,21 +432,21 @@ def _stacks(
     drawing = _Drawing(frame, window)
     stacks = {}
     for k, role in enumerate((1, *_ROLES[:-1].tolist())):
-        parts = [
-            (kind, one, *_of_class(one, k, len(frame.offset)))
+        parts = {
+            kind: one
             for kind, one in solved.items()
-            if len(one.image_index) > 1 and (k == 0 or one.count[k - 1] >= LEAST_DEFECTS)
-        ]
+            if len(one.image_index) > 1 and one.count[:, k].sum() >= LEAST_DEFECTS
+        }
         if not parts:
             continue
-        windows = np.concatenate([drawing.windows(one, mine) for _, one, mine, _, _ in parts])
+        windows = np.concatenate([drawing.windows(one, k) for one in parts.values()])
         n = len(windows)
         stacks[names[role]] = ClassStack(
             class_name=names[role],
             windows=windows,
             step_pm=window.step_pm,
             a_pm=float(window.a_pm),
-            image_index=np.concatenate([one.image_index for _, one, *_ in parts]),
+            image_index=np.concatenate([one.image_index for one in parts.values()]),
             site_index=np.full(n, -1),
             position_px=np.full((n, 2), np.nan),
             shift_pm=np.zeros((n, 2)),
@@ -444,19 +456,11 @@ def _stacks(
             probabilities=np.tile(expected[role], (n, 1)),
             class_names=tuple(names),
             overconfidence=float(overconfidence[role]),
-            group=np.concatenate([np.full(len(one.image_index), k) for k, one, *_ in parts]),
-            n_columns=sum(count for *_, count, _ in parts),
-            effective_n=sum(worth for *_, worth in parts),
+            group=np.concatenate([np.full(len(o.image_index), g) for g, o in parts.items()]),
+            n_columns=int(sum(one.count[:, k].sum() for one in parts.values())),
+            effective_n=float(sum(one.effective[k] for one in parts.values())),
         )
     return stacks
-
-
-def _of_class(one: _Solved, k: int, reach: int) -> tuple[slice | None, int, float]:
-    """Where a class's differences stand (none: the perfect cell), its columns and their worth."""
-    if k == 0:
-        return None, one.n_cells, float(one.n_cells)
-    own = slice((k - 1) * reach, k * reach)
-    return own, int(one.count[k - 1]), float(one.effective[k - 1])
 
 
 def _expected(sites: Sequence[Sites], min_probability: float) -> dict[int, FloatArray]:
@@ -494,17 +498,18 @@ class _Drawing:
             shape=(len(place), side**2),
         )
 
-    def windows(self, one: _Solved, own: slice | None) -> FloatArray:
-        """A window for each tile: the average plus its influence times their number, float32."""
-        n = len(one.image_index)
+    def windows(self, one: _Solved, k: int) -> FloatArray:
+        """A window for each band: the average plus its influence times their number, float32."""
+        n, reach = len(one.image_index), len(self._offset)
+        own = slice((k - 1) * reach, k * reach)
         result = np.empty((n, *self._shape), dtype=np.float32)
         for start in range(0, n, 32):
             part = slice(start, start + 32)
-            mean = one.solution.mean + n * one.on_mean[part]
+            perfect, influence = one.mean_of(k, part)
             change = None
-            if own is not None:
+            if k > 0:
                 change = one.solution.difference[own] + n * one.on_difference[part, own]
-            result[part] = self._draw(mean, change)
+            result[part] = self._draw(perfect + n * influence, change)
         return result
 
     def _draw(self, mean: FloatArray, change: FloatArray | None) -> FloatArray:
