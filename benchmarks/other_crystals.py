@@ -31,10 +31,22 @@ SPACING_CHANGE = {
 }
 DRAWN_RELAXATIONS = list(SPACING_CHANGE)  # "structures", by relaxed supercells, on request only
 LATTICE_PM = {"WSe2": 329.5, "MoS2": 316.0}
+LOOKALIKES = (
+    "Te alone",
+    "Se+O",
+    "Se on a hexagon",
+    "W on a hexagon",
+    "Se on W",
+    "W vacancy",
+    "Mo for W",
+    "2Se for W",
+    "W for 2Se",
+)
 # Alien columns: where they sit, and their weight in W's; X, Y and XY stand for the image's own.
 ALIENS: dict[str, tuple[str, Callable[[dict[str, float]], float]]] = {
     "Te alone": ("chalcogen", lambda w: w["2Te"] / 2),
     "Se+O": ("chalcogen", lambda w: w["SV"] + w["O"]),
+    "Se+S": ("chalcogen", lambda w: w["SV"] + w["S"]),
     "Se on a hexagon": ("hexagon", lambda w: w["2Se"] / 2),
     "W on a hexagon": ("hexagon", lambda w: 1.0),
     "Se on W": ("metal", lambda w: 1 + w["2Se"] / 2),
@@ -61,7 +73,7 @@ class Crystal:
 
 def grow(
     material: str,
-    aliens: float,
+    aliens: dict[str, float],
     half_pm: Array,
     weights: dict[str, float],
     setting: dict[str, Any],
@@ -100,10 +112,11 @@ def grow(
     kind, weight = label.copy(), np.array([weights[name] for name in label])
     present = lattice != "hexagon"
     if aliens:
-        for name, (where, its_weight) in ALIENS.items():
+        for name, one_share in aliens.items():
+            where, its_weight = ALIENS[name]
             free = np.flatnonzero((lattice == where) & np.isin(kind, [metal, perfect]))
             # Kinds that share a sublattice don't crowd out one another's share.
-            share = aliens * (lattice == where).sum() / len(free)
+            share = one_share * (lattice == where).sum() / len(free)
             chosen = free[rng.random(len(free)) < share]
             label[chosen], kind[chosen], weight[chosen] = "other", name, its_weight(weights)
             present[chosen] = True

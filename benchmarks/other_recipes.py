@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from other_crystals import LOOKALIKES
+
 PAPER_DOSE = 1.24e7  # e/nm2
 
 
@@ -26,7 +28,7 @@ class Recipe:
     speckle: tuple[float, float] = (0.0, 0.0)  # rms of coloured noise, of a W peak
     speckle_pm: tuple[float, float] = (30.0, 300.0)  # how far it is correlated
     whole_jitter: float = 0.0  # share of the images whose lines jump by whole pixels
-    aliens: float = 0.0  # share of the places of each kind
+    aliens: dict[str, float] = field(default_factory=dict)  # share of the places of a kind
     shear: tuple[float, float] = (0.005, 0.01)
     twin: bool = False  # the lattice's mirror image beyond a line through the image
     rotations_rad: tuple[float, ...] = ()  # taken in turn; none: any
@@ -60,7 +62,7 @@ RECIPES = {
         patchy=(0.2, 0.6),
         grain=(0.15, 0.35),
     ),
-    "lookalikes": Recipe(4, aliens=0.01),
+    "lookalikes": Recipe(4, aliens=dict.fromkeys(LOOKALIKES, 0.01)),
     "clean": Recipe(
         2, dose=5 * PAPER_DOSE, jitter_px=(0, 0), read_noise=(0, 0), contamination=(0, 0)
     ),
@@ -86,4 +88,11 @@ RECIPES = {
         speckle=(0.02, 0.07),
         whole_jitter=0.5,
     ),
+    "open": Recipe(
+        9,
+        size_px=(512, 512),
+        aliens={"Se+S": 0.05, "Mo for W": 0.01, "W vacancy": 0.01},
+        same={"weights": "frozen phonons", "relaxation": "paper"},
+    ),
+    "populations": Recipe(100, size_px=(448, 448)),
 }

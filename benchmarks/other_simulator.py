@@ -301,7 +301,7 @@ def column_weights(
     weights = dict(
         zip(("2Se", "SeTe", "2Te", "SV", "DV"), WEIGHTS[setting["weights"]], strict=True)
     )
-    light = {k: sections[k] / sections["W"] for k in ("Mo", "O")}
+    light = {k: sections[k] / sections["W"] for k in ("Mo", "O", "S")}
     return {"W": 1.0, **weights, **light}
 
 

@@ -6,7 +6,8 @@ Inside, a class is a role; the material gives the name that people see.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from .types import DefectStrainError
 
@@ -21,6 +22,99 @@ DEFECT_ROLES = ("XY", "Y2", "V1", "V2")
 """The defects that are averaged: each a class of identical columns, which ``other`` is not."""
 
 
+NAMED_ROLE = "named"
+"""Role of every class that is named beside these."""
+
+
+@dataclass(frozen=True)
+class NamedClass:
+    """A class of columns beside the material's own, told by its weight.
+
+    Parameters
+    ----------
+    name : str
+        What people call it: a letter, then letters, digits and ``- _ ( )``.
+    weight : float
+        Brightness in units of the metal's.
+    on_metal : bool
+        Whether it lies on metal sites; else on chalcogen sites.
+
+    Examples
+    --------
+    >>> str(NamedClass("SSe", 0.52)), str(NamedClass("Mo", 0.4, on_metal=True))
+    ('SSe=0.52', 'Mo=0.4@metal')
+    """
+
+    name: str
+    weight: float
+    on_metal: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.weight:g}" + ("@metal" if self.on_metal else "")
+
+
+METAL_SITES, CHALCOGEN_SITES = "metal", "chalcogen"
+_SIGMAS_95 = 1.959964
+
+
+@dataclass(frozen=True)
+class OpenClass:
+    """A class that the columns of a run agree on, and that nobody named.
+
+    Parameters
+    ----------
+    sites : str
+        ``metal`` or ``chalcogen``.
+    weight, weight_sigma : float
+        In units of the metal's.
+    share, share_sigma : float
+        Fraction of the columns of its sublattice.
+    columns : float
+        How many there are, expected.
+    """
+
+    sites: str
+    weight: float
+    weight_sigma: float
+    share: float
+    share_sigma: float
+    columns: float
+
+    @property
+    def share_95(self) -> tuple[float, float]:
+        """Interval of 95 % of the share."""
+        reach = _SIGMAS_95 * self.share_sigma
+        return max(self.share - reach, 0.0), min(self.share + reach, 1.0)
+
+    @property
+    def note(self) -> str:
+        """For people: what it is, and how it becomes a class like any other.
+
+        >>> OpenClass("metal", 0.474, 0.004, 0.011, 0.001, 107).note
+        'another class at 0.474 ± 0.004 of the metal on metal sites, 1.1 ± 0.2 % of them (107 \
+columns); to count it by name, add the class NAME=0.474@metal'
+        """
+        named = NamedClass("NAME", round(self.weight, 3), self.sites == METAL_SITES)
+        reach = _SIGMAS_95 * self.share_sigma
+        return (
+            f"another class at {self.weight:.3f} ± {self.weight_sigma:.3f} of the metal on "
+            f"{self.sites} sites, {100 * self.share:.1f} ± {100 * reach:.1f} % of them "
+            f"({self.columns:.0f} columns); to count it by name, add the class {named}"
+        )
+
+    @property
+    def record(self) -> dict[str, object]:
+        """For ``run.json``."""
+        return {
+            "sites": self.sites,
+            "weight": self.weight,
+            "weight_sigma": self.weight_sigma,
+            "share": self.share,
+            "share_95": list(self.share_95),
+            "columns": self.columns,
+        }
+
+
 @dataclass(frozen=True)
 class Material:
     """A monolayer 2H-MX2 with a substituent Y on chalcogen sites.
@@ -33,6 +127,8 @@ class Material:
         Lattice constant a [pm].
     thickness_pm : float
         Distance of the two chalcogen layers [pm].
+    named : tuple of NamedClass
+        Classes beside those of `ROLES`: those on chalcogen sites come first.
     """
 
     metal: str
@@ -40,6 +136,11 @@ class Material:
     substituent: str
     lattice_pm: float
     thickness_pm: float = 330.0
+    named: tuple[NamedClass, ...] = ()
+
+    def __post_init__(self) -> None:
+        ordered = tuple(sorted(self.named, key=lambda c: c.on_metal))
+        object.__setattr__(self, "named", ordered)
 
     @property
     def name(self) -> str:
@@ -52,10 +153,48 @@ class Material:
 
         >>> get_material("NbSe2(S, 344.5)").label
         'NbSe2(S, 344.5)'
+        >>> get_material("WSe2 + SSe=0.52").label
+        'WSe2 + SSe=0.52'
         """
-        if MATERIALS.get(self.name) == self:
-            return self.name
-        return f"{self.name}({self.substituent}, {self.lattice_pm:g})"
+        host = self.host
+        label = self.name
+        if MATERIALS.get(self.name) != host:
+            label = f"{self.name}({self.substituent}, {self.lattice_pm:g})"
+        return " + ".join([label, *(str(c) for c in self.named)])
+
+    @property
+    def host(self) -> Material:
+        """The same without named classes: what the network knows."""
+        return replace(self, named=())
+
+    @property
+    def named_chalcogens(self) -> tuple[NamedClass, ...]:
+        """Named classes on chalcogen sites."""
+        return tuple(c for c in self.named if not c.on_metal)
+
+    @property
+    def named_metals(self) -> tuple[NamedClass, ...]:
+        """Named classes on metal sites."""
+        return tuple(c for c in self.named if c.on_metal)
+
+    @property
+    def all_class_names(self) -> tuple[str, ...]:
+        """Names of the classes of `ROLES`, then of the named ones: what `Sites` carry.
+
+        >>> get_material("WSe2 + SSe=0.52").all_class_names[-2:]
+        ('other', 'SSe')
+        """
+        return (*self.class_names, *(c.name for c in self.named))
+
+    @property
+    def all_roles(self) -> tuple[str, ...]:
+        """Role of each of `all_class_names`."""
+        return (*ROLES, *(NAMED_ROLE for _ in self.named))
+
+    @property
+    def averaged_names(self) -> tuple[str, ...]:
+        """Names of the defects that are averaged: `defect_names` and the named chalcogens."""
+        return (*self.defect_names, *(c.name for c in self.named_chalcogens))
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -92,22 +231,70 @@ MATERIALS: dict[str, Material] = {
 }
 
 
+ANY_MATERIAL = "any"
+"""Among the materials of a training: those that no preset knows, by random cross sections."""
+
 _FORMULA = re.compile(r"([A-Z][a-z]?)([A-Z][a-z]?)2\(([A-Z][a-z]?),\s*(\d+\.?\d*)\)", re.ASCII)
 _LATTICE_PM = (200.0, 600.0)  # of any crystal of this kind
+
+
+_NAMED = re.compile(r"([A-Za-z][\w()-]*)\s*=\s*(-?\d*\.?\d+)\s*(@metal)?", re.ASCII)
+_NAMED_WEIGHT = (-0.2, 4.0)  # of a column, in the metal's
 
 
 def get_material(name: str) -> Material:
     """The preset of that formula, or the material that ``MX2(Y, a)`` spells out.
 
+    Classes beside the material's own are added to either, each with a plus: ``NAME=WEIGHT``, or
+    ``NAME=WEIGHT@metal`` on metal sites.
+
     >>> get_material("NbSe2(S, 344.5)").class_names[:4]
     ('Nb', '2Se', 'SeS', '2S')
+    >>> [str(c) for c in get_material("WSe2 + SSe=0.52 + Mo=0.4@metal").named]
+    ['SSe=0.52', 'Mo=0.4@metal']
 
     Raises
     ------
     DefectStrainError
-        If it is neither, if two of its classes have the same name, or if its lattice constant is
-        none.
+        If it is neither, if two of its classes have the same name, or if its lattice constant or
+        the weight of a class is none.
     """
+    host, *added = (part.strip() for part in name.split("+"))
+    material = _host(host)
+    if not added:
+        return material
+    named = replace(material, named=tuple(_named(text) for text in added))
+    names = [n.casefold() for n in named.all_class_names]
+    twice = sorted({n for n in named.all_class_names if names.count(n.casefold()) > 1})
+    if twice:
+        raise DefectStrainError(
+            f"class {twice[0]}: got the name twice, expected another one than "
+            f"{', '.join(material.class_names)}, each once"
+        )
+    return named
+
+
+def with_classes(material: str, added: Sequence[str]) -> str:
+    """Name of a material with classes added to it, as `get_material` reads it.
+
+    >>> with_classes("WSe2", ["SSe=.52"])
+    'WSe2 + SSe=0.52'
+    """
+    return get_material(" + ".join([material, *added])).label
+
+
+def _named(text: str) -> NamedClass:
+    found = _NAMED.fullmatch(text)
+    low, high = _NAMED_WEIGHT
+    if found is None or not low <= float(found[2]) <= high:
+        raise DefectStrainError(
+            f"class: got {text!r}, expected NAME=WEIGHT, or NAME=WEIGHT@metal for one on metal "
+            f"sites, with a weight of {low:g} to {high:g} in units of the metal's, such as SSe=0.52"
+        )
+    return NamedClass(found[1], float(found[2]), found[3] is not None)
+
+
+def _host(name: str) -> Material:
     if name in MATERIALS:
         return MATERIALS[name]
     spelt = _FORMULA.fullmatch(name)

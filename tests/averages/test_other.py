@@ -18,7 +18,7 @@ from napari_defectstrain.detect.finding.locate import assign_classes, settle_sub
 from napari_defectstrain.evaluation.truth_tables import class_aliases
 from napari_defectstrain.materials import DEFECT_ROLES, MATERIALS, ROLES, WSE2
 from napari_defectstrain.simulate.dataset import WSE2_WEIGHTS
-from napari_defectstrain.simulate.lookalikes import LOOKALIKES, layer_weights
+from napari_defectstrain.simulate.lookalikes import LOOKALIKES, STACKED, layer_weights
 from napari_defectstrain.simulate.scattering import nominal_weights
 from napari_defectstrain.styles import CLASS_STYLE, DISPLACEMENT_SCALE
 from napari_defectstrain.types import METAL, OTHER, CalibratedImage, ImageLattice, Sites
@@ -65,7 +65,7 @@ def test_every_role_has_a_name_and_a_look_of_its_own():
         assert set(class_aliases(material).values()) == set(ROLES)
         assert len(nominal_weights(material)) == len(WSE2_WEIGHTS) == OTHER
         rows = layer_weights(material.name, nominal_weights(material))
-        assert len(rows) == OTHER + len(LOOKALIKES)
+        assert len(rows) == OTHER + len(LOOKALIKES) + len(STACKED)
     assert len({style.colour for style in CLASS_STYLE.values()}) == len(ROLES)
     assert len({style.symbol for style in CLASS_STYLE.values()}) == len(ROLES)
 

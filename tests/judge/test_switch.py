@@ -9,7 +9,9 @@ from judge_stage import SCAN, as_found, made
 from napari_defectstrain.cli.main import _run_config, build_parser
 from napari_defectstrain.detect.finding import predict
 from napari_defectstrain.io.tables import read_sites, sites_table
-from napari_defectstrain.judge.judging import JudgeConfig
+from napari_defectstrain.judge.judging import JudgeConfig, Judgement
+from napari_defectstrain.materials import OpenClass
+from napari_defectstrain.pipeline import chain
 from napari_defectstrain.pipeline.chain import RunConfig, detect_images
 from napari_defectstrain.widgets.layers.corrections import correct_sites
 
@@ -38,6 +40,23 @@ def test_switched_off_the_networks_answer_stands(network):
     found = detect_images([made().image], RunConfig(judge=JudgeConfig(enabled=False)))[0]
     assert found.sites is network
     assert found.overconfidence == (1.0, 2.0)
+
+
+def test_images_of_a_run_are_judged_together_and_what_they_share_is_said(network, monkeypatch):
+    sixth = OpenClass("chalcogen", 0.52, 0.003, 0.031, 0.002, 480.0)
+    judged = []
+
+    def judge_images(images, sites, pixels, material, config, progress):
+        judged.append([image.name for image in images])
+        return [Judgement(one, open_classes=(sixth,)) for one in sites]
+
+    monkeypatch.setattr(chain, "judge_images", judge_images)
+    image = made().image
+    found = chain.detect([image, replace(image, name="other")], RunConfig())
+    assert judged == [["image", "other"]]
+    assert found.open_classes == (sixth,)
+    assert found.warnings.count(sixth.note) == 1
+    assert "NAME=0.52" in sixth.note
 
 
 def test_the_command_line_switches_it_off():

@@ -19,10 +19,16 @@ from napari_defectstrain.simulate.acquisition import (
 from napari_defectstrain.simulate.conditions import Conditions
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image, simulate_series
 from napari_defectstrain.simulate.image import column_height, render_columns
+from napari_defectstrain.simulate.lookalikes import ALLOYED, LIGHTER
 from napari_defectstrain.simulate.probe import ProbeConfig, probe_intensity
 from napari_defectstrain.simulate.relaxing import relaxation, superpose
 from napari_defectstrain.simulate.samples import SAMPLES
-from napari_defectstrain.simulate.structure import CrystalConfig, build_crystal, lattice_sites
+from napari_defectstrain.simulate.structure import (
+    PATTERNS,
+    CrystalConfig,
+    build_crystal,
+    lattice_sites,
+)
 from napari_defectstrain.types import DefectStrainError
 
 SHARP = ProbeConfig(source_fwhm_pm=60.0)
@@ -109,6 +115,69 @@ def test_jitter_shifts_lines_by_what_was_drawn() -> None:
     expected = np.cos(2 * np.pi * (x - shift[0][:, None]) / 12.5)
     # the rim mirrors, so only the middle is exact
     np.testing.assert_allclose(moved[:, 60:140], expected[:, 60:140], atol=5e-3)
+
+
+def test_lines_of_a_single_frame_jump_by_whole_pixels() -> None:
+    rows, columns = np.indices((60, 80))
+    image = 1 + 0.5 * np.cos(2 * np.pi * columns / 7.3 + 0.2 * rows)
+    scan = ScanConfig(
+        shape=(60, 80), frames=1, jitter_px=1.5, whole_px=True, read_noise=0, offset_counts=0,
+        dose_e_per_nm2=1e9,
+    )  # fmt: skip
+    counts = expose(image, scan, np.random.default_rng(0)).astype(float)
+    middle = slice(20, 60)
+    moved = np.stack([np.roll(image, k, axis=1)[:, middle] for k in range(-8, 9)])
+    counts *= image.mean() / counts.mean()
+    error = np.abs(moved - counts[:, middle]).mean(axis=2)  # (shift, row)
+    best = error.argmin(axis=0) - 8
+    assert error.min(axis=0).max() < 0.03
+    assert len(set(best)) >= 4
+    assert best.std() == pytest.approx(1.5, rel=0.3)
+
+
+def test_read_noise_is_correlated_over_what_was_asked_for() -> None:
+    scan = ScanConfig(
+        shape=(400, 400), pixel_size_pm=20.0, jitter_px=0, read_noise=0.3, noise_pm=120.0,
+        dose_e_per_nm2=1e9, offset_counts=20000,
+    )  # fmt: skip
+    counts = expose(np.zeros((400, 400)), scan, np.random.default_rng(3)).astype(float)
+    noise = counts - 20000
+    height = scan.dose_e_per_nm2 * 0.02**2 * scan.metal_fraction
+    assert noise.std() == pytest.approx(0.3 * height, rel=0.05)
+    lag = (noise[:, :-6] * noise[:, 6:]).mean() / noise.var()
+    assert lag == pytest.approx(np.exp(-0.5), abs=0.06)
+
+
+def test_conditions_draw_all_that_people_have() -> None:
+    conditions = Conditions(materials=("WSe2", "any"))
+    rng = np.random.default_rng(0)
+    drawn = [conditions.draw(2000.0, rng) for _ in range(400)]
+    assert {c.crystal.pattern for c in drawn} == set(PATTERNS)
+    for seen in (
+        lambda c: c.processing.smooth_pm > 0,
+        lambda c: c.processing.subtract_pm > 0,
+        lambda c: c.processing.gamma != 1,
+        lambda c: max(c.processing.clip) > 0.005,
+        lambda c: c.processing.eight_bit,
+        lambda c: c.processing.jpeg_quality > 0,
+        lambda c: c.scan.whole_px,
+        lambda c: c.scan.noise_pm > 100,
+        lambda c: c.scan.contamination > 1,
+        lambda c: c.crystal.lookalikes[ALLOYED] > 0.2,
+        lambda c: c.crystal.lookalikes[LIGHTER[0]] > 0.05,
+        lambda c: c.crystal.material != "WSe2",
+    ):
+        assert 0 < sum(map(seen, drawn)) < 390
+    for config in drawn:
+        known = config.cross_sections
+        assert bool(known) == (config.crystal.material != "WSe2")
+        if known:  # what is shown differs from what is told as it does for known elements
+            assert config.weights[4] == pytest.approx(known[0], rel=0.16)
+            assert config.weights[3] == pytest.approx(2 * known[1], rel=0.22)
+    alike = SimulationConfig.from_dict(json.loads(json.dumps(drawn[0].to_dict())))
+    assert alike == drawn[0]
+    tame = conditions.as_measured()
+    assert all(tame.draw(2000.0, rng).crystal.lookalikes[ALLOYED] <= 0.001 for _ in range(50))
 
 
 def test_contamination_is_positive_with_its_mean_and_correlation() -> None:

@@ -9,14 +9,26 @@ from scipy.spatial import cKDTree
 from napari_defectstrain.materials import ROLES
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import (
+    WSE2_WEIGHTS,
     SimulationConfig,
     crystal_image,
     crystal_to_px,
     simulate_image,
 )
-from napari_defectstrain.simulate.lookalikes import LOOKALIKES, NOT_2H, OTHER
-from napari_defectstrain.simulate.patterns import crystal_with_pattern, distorted_phase, turned
-from napari_defectstrain.simulate.structure import CrystalConfig, build_crystal
+from napari_defectstrain.simulate.lookalikes import (
+    FIRST_KINDS,
+    LOOKALIKES,
+    NOT_2H,
+    OTHER,
+    layer_weights,
+)
+from napari_defectstrain.simulate.patterns import (
+    crystal_with_pattern,
+    distorted_phase,
+    layered_crystal,
+    turned,
+)
+from napari_defectstrain.simulate.structure import LAYERED, CrystalConfig, build_crystal
 from napari_defectstrain.types import DefectStrainError
 
 PERFECT = CrystalConfig(fractions=(0.0, 0.0, 0.0, 0.0))
@@ -140,6 +152,45 @@ def test_the_distorted_phase_pairs_its_metal_rows() -> None:
     # rows a sqrt(3) / 2 apart move towards each other by 2 x 0.7-1.2 x 0.125 a
     across = np.sqrt(3) / 2 - 2 * 0.125 * np.array([1.2, 0.7])
     assert np.hypot(across, 0.5)[0] <= nearest.min() <= nearest.max() <= np.hypot(across, 0.5)[1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "weights"),
+    [
+        ("bilayer 2H", [1.71]),  # W over 2Se on both sublattices
+        ("bilayer 3R", [0.70, 1.0, 1.71]),  # and 2Se in the centres of the hexagons
+        ("graphene", [1.0]),
+        ("hBN", [0.564, 1.0]),
+    ],
+)
+def test_other_crystals_have_the_columns_that_they_have(pattern: str, weights: list[float]) -> None:
+    config = PERFECT.replace(pattern=pattern)
+    crystal = layered_crystal(config, 3000.0, np.random.default_rng(0))
+    bright = layer_weights("WSe2", WSE2_WEIGHTS)[crystal.layers].sum(axis=1)
+    assert sorted(set(bright.round(3))) == pytest.approx(weights, abs=0.001)
+    assert (crystal.class_index == OTHER).all()
+    assert (crystal.kind == NOT_2H).all()
+    # every column has neighbours a bond away: three, six where the hexagons are filled
+    bond = config.lattice_pm / np.sqrt(3)
+    inner = np.hypot(*crystal.site_pm.T) < 2000
+    tree = cKDTree(crystal.site_pm)
+    near = tree.query_ball_point(crystal.site_pm[inner], 1.01 * bond, return_length=True) - 1
+    assert set(near) == {6 if pattern == "bilayer 3R" else 3}
+
+
+def test_atoms_are_missing_in_other_crystals_too() -> None:
+    for pattern in LAYERED:
+        config = PERFECT.replace(pattern=pattern, fractions=(0.0, 0.0, 0.1, 0.0))
+        flake = layered_crystal(config, 6000.0, np.random.default_rng(0))
+        whole = layered_crystal(PERFECT.replace(pattern=pattern), 6000.0, np.random.default_rng(0))
+        bright = [layer_weights("WSe2", WSE2_WEIGHTS)[c.layers].sum() for c in (flake, whole)]
+        assert 0.88 < bright[0] / bright[1] < 0.99
+
+
+def test_settings_of_ten_lookalikes_hold_no_others() -> None:
+    config = PERFECT.replace(lookalikes=(0.05,) * FIRST_KINDS)
+    kinds = build_crystal(config, 6000.0, np.random.default_rng(1)).kind
+    assert set(kinds) == set(range(FIRST_KINDS + 1))
 
 
 def test_turning_is_counter_clockwise() -> None:

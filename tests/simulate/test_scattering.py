@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 
+from napari_defectstrain.detect.network.condition import condition_by_atoms, material_condition
 from napari_defectstrain.materials import WSE2, get_material
 from napari_defectstrain.simulate.conditions import Conditions
 from napari_defectstrain.simulate.dataset import WSE2_WEIGHTS
-from napari_defectstrain.simulate.lookalikes import LOOKALIKES, kind_names, layer_weights
+from napari_defectstrain.simulate.lookalikes import (
+    LOOKALIKES,
+    STACKED,
+    kind_names,
+    layer_weights,
+    lighter_chalcogen,
+    stacked_row,
+)
 from napari_defectstrain.simulate.scattering import (
     ELEMENTS,
     adf_cross_section,
@@ -14,6 +22,7 @@ from napari_defectstrain.simulate.scattering import (
     projected_potential,
     relative_weight,
     scattering_factor,
+    weights_by_atoms,
 )
 from napari_defectstrain.types import DefectStrainError
 
@@ -89,15 +98,40 @@ def test_default_and_drawn_weights_lie_in_the_range_of_multislice_and_cross_sect
 
 def test_layers_of_a_class_sum_to_its_weight() -> None:
     table = layer_weights("WSe2", WSE2_WEIGHTS)
-    assert table.shape == (6 + len(LOOKALIKES), 3)
+    assert table.shape == (6 + len(LOOKALIKES) + len(STACKED), 3)
     assert table[:6].sum(axis=1) == pytest.approx(WSE2_WEIGHTS)
     names = kind_names(WSE2)
-    of_kind = dict(zip(names[1:-1], table[6:].sum(axis=1), strict=True))
+    kinds = table[6 : 6 + len(LOOKALIKES)].sum(axis=1)
+    of_kind = dict(zip(names[1:-1], kinds, strict=True))
     # one Te alone is about as bright as 2Se, Se + O about as SV, as seen in experiments
     assert of_kind["1Te"] == pytest.approx(WSE2_WEIGHTS[1], rel=0.05)
     assert WSE2_WEIGHTS[4] < of_kind["Se+O"] < 1.15 * WSE2_WEIGHTS[4]
     assert of_kind["metal vacancy"] == 0
     assert of_kind["Mo on W site"] == pytest.approx(relative_weight("Mo", "W"))
+    # sulphur: between vacancies and 2Se, as in WSe2 that was made of WS2
+    sulphur = relative_weight("S", "W") / relative_weight("Se", "W") * WSE2_WEIGHTS[4]
+    assert of_kind["2S"] == pytest.approx(2 * sulphur)
+    assert WSE2_WEIGHTS[4] < of_kind["Se+S"] == pytest.approx(WSE2_WEIGHTS[4] + sulphur)
+    assert of_kind["Se+S"] < WSE2_WEIGHTS[1]
+    assert of_kind["V on W site"] < of_kind["Mo on W site"]
+    assert of_kind["W+Se on 2Se site"] == pytest.approx(1 + WSE2_WEIGHTS[4])
+    assert table[stacked_row("M+2X")].sum() == pytest.approx(1 + 2 * WSE2_WEIGHTS[4])
+
+
+@pytest.mark.parametrize(
+    ("material", "expected"),
+    [("WSe2", "S"), ("MoS2", "O"), ("MoTe2", "S"), ("NbSe2(S, 344.5)", "O")],
+)
+def test_the_lighter_chalcogen_is_neither_host_nor_substituent(
+    material: str, expected: str
+) -> None:
+    assert lighter_chalcogen(get_material(material)) == expected
+
+
+def test_a_material_by_its_atoms_is_as_bright_as_by_its_elements() -> None:
+    atoms = [relative_weight(element, "W") for element in ("Se", "Te")]
+    assert weights_by_atoms(*atoms) == pytest.approx(nominal_weights(WSE2))
+    np.testing.assert_allclose(condition_by_atoms(*atoms), material_condition("WSe2"))
 
 
 def test_nominal_weights_serve_any_material() -> None:

@@ -1,13 +1,16 @@
 from .judging import JudgeConfig as JudgeConfig
 from .judging import Judgement as Judgement
-from .judging import classify as classify
 from .judging import judge_images as judge_images
+from .judging import judged_sites as judged_sites
 from .judging import weigh_columns as weigh_columns
 from .local_noise import LocalNoise as LocalNoise
 from .local_noise import inner_product as inner_product
 from .local_noise import learn_noise as learn_noise
 from .mixture import ClassModel as ClassModel
 from .mixture import ClassPrior as ClassPrior
+from .mixture import FurtherClass as FurtherClass
+from .pooling import RunClasses as RunClasses
+from .pooling import classify_run as classify_run
 from .solving import ImageClasses as ImageClasses
 from .solving import ImageEvidence as ImageEvidence
 from .solving import solve_classes as solve_classes

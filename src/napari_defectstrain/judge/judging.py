@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 
 from ..config import Between, Config, Length
-from ..materials import ROLES, Material
+from ..materials import ROLES, Material, OpenClass
 from ..progress import subprogress
 from ..simulate import ELEMENTS, nominal_weights
 from ..types import (
@@ -22,12 +22,15 @@ from ..types import (
     Sites,
     no_progress,
 )
-from .mixture import ClassPrior
+from .mixture import OTHER, ClassPrior, FurtherClass
 from .picture import Picture
 from .places import lattice_places
-from .solving import ImageClasses, ImageEvidence, pooled_prior, solve_classes
+from .pooling import classify_run
+from .solving import ImageClasses, ImageEvidence, solve_classes
 
 _OTHER = ROLES.index("other")
+_NAMED_SHARE = 0.01
+"""Fraction of the columns of its sites that a named class has, before the images are seen."""
 _TYPICAL_WEIGHT = 0.72
 """Of X2, where the weights start if nothing is known of the elements."""
 _SIGMA = 0.18
@@ -72,26 +75,35 @@ class Judgement:
     warnings : tuple of str
     classes : ImageClasses or None
         None where the network's answer was left.
+    open_classes : tuple of OpenClass
+        Classes that all images of the run together show beside the material's.
     """
 
     sites: Sites
     warnings: tuple[str, ...] = ()
     classes: ImageClasses | None = None
+    open_classes: tuple[OpenClass, ...] = ()
 
 
 def _starting_weights(material: Material) -> FloatArray:
     """Of the roles, from cross sections as far as they are known; the image says what they are."""
     known = {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS)
     x2 = nominal_weights(material)[ROLES.index("X2")] if known else _TYPICAL_WEIGHT
-    return np.array([1.0, *class_prior(material).means(x2), x2])
+    return np.array([1.0, *class_prior(material).means(x2)[:OTHER], x2])
 
 
 def class_prior(material: Material) -> ClassPrior:
     """What cross sections say of a material's classes, as far as they are known."""
-    if not {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS):
-        return ClassPrior(heavier=1.0, spread=_UNKNOWN_SPREAD)
-    weights = nominal_weights(material)
-    return ClassPrior(heavier=weights[ROLES.index("Y2")] / weights[ROLES.index("X2")])
+    if {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS):
+        weights = nominal_weights(material)
+        prior = ClassPrior(heavier=weights[ROLES.index("Y2")] / weights[ROLES.index("X2")])
+    else:
+        prior = ClassPrior(heavier=1.0, spread=_UNKNOWN_SPREAD)
+    return replace(
+        prior,
+        further=tuple(FurtherClass(c.weight, _NAMED_SHARE) for c in material.named_chalcogens),
+        on_metal=tuple(FurtherClass(c.weight, _NAMED_SHARE) for c in material.named_metals),
+    )
 
 
 def judge_images(
@@ -131,27 +143,11 @@ def judge_images(
         except DefectStrainError as error:
             evidences.append(None)
             notes.append((f"{image.name}: not judged by the image itself: {error}",))
-    found = classify(evidences, prior, config)
+    run = classify_run(evidences, prior, config.network_say)
     progress(1.0, "judged")
     return [
-        Judgement(columns if classes is None else judged_sites(columns, classes), note, classes)
-        for columns, classes, note in zip(sites, found, notes, strict=True)
-    ]
-
-
-def classify(
-    evidences: Sequence[ImageEvidence | None], prior: ClassPrior, config: JudgeConfig
-) -> list[ImageClasses | None]:
-    """Classes of a run's columns: each image by itself, then tied to the others."""
-    say = config.network_say
-    alone = [None if e is None else solve_classes(e, prior, say) for e in evidences]
-    known = [a for a in alone if a is not None]
-    if len(known) < 2:
-        return alone
-    tied = pooled_prior(known, prior)
-    return [
-        None if e is None or a is None else solve_classes(e, tied, say, a.model)
-        for e, a in zip(evidences, alone, strict=True)
+        Judgement(judged_sites(columns, classes, material), note, classes, run.open_classes)
+        for columns, classes, note in zip(sites, run.images, notes, strict=True)
     ]
 
 
@@ -228,30 +224,51 @@ def _away_from_border(
     return np.asarray(((position_px >= margin_px) & (position_px <= last)).all(axis=1))
 
 
-def judged_sites(sites: Sites, classes: ImageClasses) -> Sites:
-    """The network's columns with the classes, probabilities and weights of the judge."""
-    probabilities = np.array(sites.probabilities, dtype=float)
+def judged_sites(sites: Sites, classes: ImageClasses | None, material: Material) -> Sites:
+    """The network's columns with the classes, probabilities and weights of the judge.
+
+    Where there are none, with the named classes of the material alone, which no column has.
+    """
+    named = len(material.named)
+    if classes is None and not named:
+        return sites
+    probabilities = np.pad(np.array(sites.probabilities, dtype=float), ((0, 0), (0, named)))
+    sites = replace(sites, probabilities=probabilities, class_names=material.all_class_names)
+    if classes is None:
+        return sites
     chalcogen = classes.chance.sum(axis=1) > 0
+    first = len(ROLES)
+    between = first + len(material.named_chalcogens)
+    own = _with_unnamed_as_other(classes.chance[chalcogen], OTHER, between - first)
     probabilities[chalcogen] = 0.0
-    probabilities[chalcogen, 1:] = classes.chance[chalcogen]
-    metal = classes.other_metal > 0
+    probabilities[chalcogen, 1:between] = own
+    metal = classes.metal_chance.sum(axis=1) > 0
+    own = _with_unnamed_as_other(classes.metal_chance[metal], 1, first + named - between)
     probabilities[metal] = 0.0
-    probabilities[metal, 0] = 1.0 - classes.other_metal[metal]
-    probabilities[metal, _OTHER] = classes.other_metal[metal]
+    probabilities[metal, 0], probabilities[metal, _OTHER] = own[:, 0], own[:, 1]
+    probabilities[metal, between:] = own[:, 2:]
     index = np.array(sites.class_index)
     judged = chalcogen | metal
     index[judged] = _most_probable(probabilities[judged])
     return replace(
         sites,
-        probabilities=probabilities,
         class_index=index.astype(sites.class_index.dtype),
         weight=np.where(judged, classes.weight, np.nan),
         weight_sigma=np.where(judged, classes.sigma, np.nan),
     )
 
 
+def _with_unnamed_as_other(chance: FloatArray, other: int, named: int) -> FloatArray:
+    """Classes that were found, and have no name, count as *other* to people."""
+    end = other + 1 + named
+    kept = chance[:, :end].copy()
+    kept[:, other] += chance[:, end:].sum(axis=1)
+    return kept
+
+
 def _most_probable(probabilities: FloatArray) -> IntArray:
     """Most probable class; other needs more than one half."""
-    allowed = np.where(probabilities[:, [_OTHER]] > 0.5, 1.0, 0.0) * np.eye(len(ROLES))[_OTHER]
-    known = probabilities * (np.arange(len(ROLES)) != _OTHER)
-    return np.asarray((known + allowed).argmax(axis=1))
+    known = probabilities.copy()
+    unsure = known[:, _OTHER] <= 0.5
+    known[unsure, _OTHER] = 0.0
+    return np.asarray(known.argmax(axis=1))

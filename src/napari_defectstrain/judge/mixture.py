@@ -5,7 +5,8 @@ a factor that the columns themselves show. All are found by expectation-maximisa
 Laird & Rubin 1977, doi:10.1111/j.2517-6161.1977.tb01600.x) with priors that say what a class of
 few columns can't: X beside nothing weighs half of two X, XY lies midway between 2X and 2Y, an
 empty site weighs nothing, and how much heavier Y is follows from cross sections. What fits none of
-the classes is *other*: a broad, rare component.
+the classes is *other*: a broad, rare component; but further classes of one weight each may be named
+or found (`open_classes`).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from ..materials import ROLES
 from ..types import FloatArray
 
 CHALCOGEN = tuple(ROLES.index(r) for r in ("X2", "XY", "Y2", "V1", "V2"))
-"""Roles of the components, in their order; *other* comes last."""
-X2, XY, Y2, V1, V2 = range(5)
+"""Roles of the components, in their order; then comes *other*, then further classes."""
+X2, XY, Y2, V1, V2, OTHER = range(6)
 _OTHER_RANGE = 2.6
 """Weights that *other* spreads over, in the metal's."""
 _OTHER_SHARE = 0.002
@@ -40,12 +41,12 @@ class ClassModel:
 
     Parameters
     ----------
-    mean : array, `(5,)`
-        Weights of X2, XY, Y2, V1, V2 in units of the metal's.
-    width : array, `(5,)`
+    mean : array, `(5 + K,)`
+        Weights of X2, XY, Y2, V1, V2 and of K further classes in units of the metal's.
+    width : array, `(5 + K,)`
         Scatter of a class in units of the columns' standard errors.
-    share : array, `(6,)`
-        Fractions of the columns; the last is *other*.
+    share : array, `(6 + K,)`
+        Fractions of the columns: of the five, of *other*, of the further classes.
     """
 
     mean: FloatArray
@@ -55,12 +56,12 @@ class ClassModel:
     def posterior(
         self, weight: FloatArray, sigma: FloatArray, prior: FloatArray | None = None
     ) -> FloatArray:
-        """Probability of each class and of *other*, `(n, 6)`.
+        """Probability of each class, in the order of the shares, `(n, 6 + K)`.
 
         Parameters
         ----------
         weight, sigma : arrays, `(n,)`
-        prior : array, `(n, 6)`, optional
+        prior : array, `(n, 6 + K)`, optional
             What is known of each column beside its weight: factors of the shares.
         """
         log = self.log_terms(weight, sigma, prior)
@@ -70,15 +71,40 @@ class ClassModel:
     def log_terms(
         self, weight: FloatArray, sigma: FloatArray, prior: FloatArray | None = None
     ) -> FloatArray:
-        """Logarithm of share times density of each class and of *other*, `(n, 6)`."""
+        """Logarithm of share times density of each class, `(n, 6 + K)`."""
         width = sigma[:, None] * self.width
         pull = (weight[:, None] - self.mean) / width
         density = -(pull**2) / 2 - np.log(width) - 0.5 * np.log(2 * np.pi)
         # nothing is lighter than an empty site: what seems to be is one, its neighbours misplaced
         there = (weight > self.mean[V2])[:, None]
         other = np.where(there, -np.log(_OTHER_RANGE), -np.inf)
-        log = np.concatenate([density, other], axis=1) + np.log(self.share)
+        parts = [density[:, :OTHER], other, density[:, OTHER:]]
+        log = np.concatenate(parts, axis=1) + np.log(self.share)
         return log if prior is None else log + np.log(np.maximum(prior, 1e-6))
+
+
+@dataclass(frozen=True)
+class FurtherClass:
+    """A class beside the material's own, by its weight.
+
+    Parameters
+    ----------
+    weight : float
+        In units of the metal's.
+    share : float
+        Fraction of the columns of its sublattice that it is expected to have.
+    spread : float
+        Standard deviation of what the weight may be in one image.
+    """
+
+    weight: float
+    share: float
+    spread: float = 0.03
+
+
+def without_other(chance: FloatArray) -> FloatArray:
+    """Columns of the classes that have a weight, without *other*, `(n, 5 + K)`."""
+    return np.delete(chance, OTHER, axis=1)
 
 
 @dataclass(frozen=True)
@@ -99,6 +125,10 @@ class ClassPrior:
         Typical fractions of X2, XY, Y2, V1, V2 and other.
     strength : float
         How many columns they count for.
+    further : tuple of FurtherClass
+        Classes beside these on chalcogen sites.
+    on_metal : tuple of FurtherClass
+        Classes beside the metal on its sites.
     """
 
     heavier: float
@@ -107,20 +137,29 @@ class ClassPrior:
     spread: tuple[float, ...] = tuple(_TIES[k] for k in ("V1", "V2", "XY", "Y2"))
     share: tuple[float, ...] = (*_TYPICAL_SHARES[:4], _TYPICAL_SHARES[4], _OTHER_SHARE)
     strength: float = _SHARE_STRENGTH
+    further: tuple[FurtherClass, ...] = ()
+    on_metal: tuple[FurtherClass, ...] = ()
+
+    @property
+    def shares(self) -> FloatArray:
+        """Expected fractions of all classes, `(6 + K,)`."""
+        more = np.array([f.share for f in self.further])
+        own = np.array(self.share) / np.sum(self.share)
+        return np.concatenate([own * (1.0 - more.sum()), more])
 
     def means(self, x2: float, heavier: float | None = None) -> FloatArray:
         """Expected weights of the classes for a weight of 2X."""
         y2 = x2 * (heavier or self.heavier)
         xy = 0.5 * (x2 + y2) + self.midway * x2
-        return np.array([x2, xy, y2, self.half * x2, 0.0])
+        return np.array([x2, xy, y2, self.half * x2, 0.0, *(f.weight for f in self.further)])
 
 
 def starting_model(
     weight: FloatArray, prior: ClassPrior, heavier: float | None = None
 ) -> ClassModel:
     """A model that needs no labels: most chalcogen columns are X2."""
-    share = np.array(prior.share) / np.sum(prior.share)
-    return ClassModel(prior.means(float(np.median(weight)), heavier), np.ones(5), share)
+    mean = prior.means(float(np.median(weight)), heavier)
+    return ClassModel(mean, np.ones(len(mean)), prior.shares)
 
 
 def improve(
@@ -140,7 +179,7 @@ def improve(
         To start from.
     weight, sigma : arrays, `(n,)`
     prior : ClassPrior
-    knowledge : array, `(n, 6)`, optional
+    knowledge : array, `(n, 6 + K)`, optional
         As in `ClassModel.posterior`.
     slope : float
         How much the variance of a width grows with the weight.
@@ -148,7 +187,7 @@ def improve(
     """
     for _ in range(rounds):
         chance = model.posterior(weight, sigma, knowledge)
-        own = chance[:, :5]
+        own = without_other(chance)
         mean = _means(model, own, weight, sigma, prior)
         width = _widths(model, own, weight, sigma, mean, slope)
         model = ClassModel(mean, width, _shares(chance, prior))
@@ -156,10 +195,10 @@ def improve(
 
 
 def _shares(chance: FloatArray, prior: ClassPrior) -> FloatArray:
-    expected = np.array(prior.share) / np.sum(prior.share)
     total = chance.sum(axis=0)
-    share = (total + prior.strength * expected) / (len(chance) + prior.strength)
-    share[-1] = (total[-1] + _OTHER_STRENGTH * _OTHER_SHARE) / (len(chance) + _OTHER_STRENGTH)
+    share = (total + prior.strength * prior.shares) / (len(chance) + prior.strength)
+    other = total[OTHER] + _OTHER_STRENGTH * _OTHER_SHARE
+    share[OTHER] = other / (len(chance) + _OTHER_STRENGTH)
     return np.asarray(share / share.sum())
 
 
@@ -183,9 +222,10 @@ def _means(
             XY: ((expected[XY], spread[XY]),),
             Y2: ((prior.heavier * x2, spread[Y2]), (by_xy, _doubt(total[XY], spread[XY]))),
         }
-        for k, known in terms.items():
-            weights = np.array([s**-2.0 for _, s in known])
-            values = np.array([v for v, _ in known])
+        terms |= {5 + k: ((f.weight, f.spread),) for k, f in enumerate(prior.further)}
+        for k, beforehand in terms.items():
+            weights = np.array([s**-2.0 for _, s in beforehand])
+            values = np.array([v for v, _ in beforehand])
             mean[k] = (pull[k] + (weights * values).sum()) / (total[k] + weights.sum())
     return mean
 

@@ -14,7 +14,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..types import BoolArray, FloatArray
-from .mixture import V1, V2, X2, XY, Y2, ClassModel, ClassPrior, best_model, improve
+from .mixture import (
+    OTHER,
+    V1,
+    V2,
+    X2,
+    XY,
+    Y2,
+    ClassModel,
+    ClassPrior,
+    FurtherClass,
+    best_model,
+    improve,
+    without_other,
+)
 from .picture import WeightEquations
 
 _FREE_ROUNDS = 5
@@ -55,24 +68,25 @@ class ImageEvidence:
     guess: FloatArray
     doubt: FloatArray
 
-    def knowledge(self, say: tuple[float, ...]) -> FloatArray:
-        """What the network says of vacancies, as factors of the shares, `(n, 6)`.
+    def knowledge(self, say: tuple[float, ...], further: int = 0) -> FloatArray:
+        """What the network says of vacancies, as factors of the shares, `(n, 6 + K)`.
 
         It sees how a vacancy pulls its surroundings, which the weight doesn't tell and which, where
         the pull is strong, falsifies the weight of an empty site. But most of what it knows is the
         weight, which must not count twice: `say` are the powers of its odds of V1 and of V2. Of
-        heavier columns it knows nothing else.
+        heavier columns it knows nothing else, and of the `further` classes nothing at all.
         """
         given = self.network[self.is_chalcogen, 1:6] + _LEAST_SAY
         given = given / given.sum(axis=1, keepdims=True)
         odds = given / given.mean(axis=0)
-        factor = np.ones((len(given), 6))
+        factor = np.ones((len(given), 6 + further))
         factor[:, [X2, XY, Y2]] = odds[:, [X2]] ** say[0]
         factor[:, V1], factor[:, V2] = odds[:, V1] ** say[0], odds[:, V2] ** say[1]
+        factor[:, OTHER + 1 :] = factor[:, [X2, V1]].max(axis=1, keepdims=True)
         return factor
 
-    def where_blind(self, apart_sigma: float) -> FloatArray:
-        """Factors of the shares: the network counts vacancies where weights can't, `(n, 6)`.
+    def where_blind(self, apart_sigma: float, further: int = 0) -> FloatArray:
+        """Factors of the shares: the network counts vacancies where weights can't.
 
         Where classes overlap the mixture could make their shares what it likes: in MoS2, where two
         S weigh 0.4 of Mo, a poor image would get a quarter of vacancies that nobody sees.
@@ -82,11 +96,13 @@ class ImageEvidence:
         apart_sigma : float
             Least distance of the weights of X2, V1 and V2 in standard errors: the network's word
             counts in full below `_BLIND_SIGMA`, and not at all beyond `_CLEAR_SIGMA`.
+        further : int
+            How many classes there are that the network doesn't know.
         """
         blind = np.clip((_CLEAR_SIGMA - apart_sigma) / (_CLEAR_SIGMA - _BLIND_SIGMA), 0.0, 1.0)
         given = self.network[self.is_chalcogen, 1:6] + _LEAST_SAY
         full = given[:, [X2, XY, Y2]].sum(axis=1)
-        factor = np.ones((len(given), 6))
+        factor = np.ones((len(given), 6 + further))
         factor[:, [X2, XY, Y2]] = (full / given.sum(axis=1))[:, None] ** blind
         factor[:, [V1, V2]] = (given[:, [V1, V2]] / given.sum(axis=1, keepdims=True)) ** blind
         return factor
@@ -100,21 +116,29 @@ class ImageClasses:
     ----------
     weight, sigma : arrays, `(N,)`
         In units of the metal's; sigma by what the columns of its class scatter.
-    chance : array, `(N, 6)`
-        Of chalcogen columns: X2, XY, Y2, V1, V2, other; 0 elsewhere.
-    other_metal : array, `(N,)`
-        Probability that a column on a metal site is none; 0 elsewhere.
+    chance : array, `(N, 6 + K)`
+        Of chalcogen columns: X2, XY, Y2, V1, V2, other, and K further classes; 0 elsewhere.
+    metal_chance : array, `(N, 2 + M)`
+        Of columns on metal sites: metal, other, and M further classes; 0 elsewhere.
     mean : array, `(N,)`
         Posterior mean of the weights.
+    error : array, `(N,)`
+        What sigma would be if no class scattered more than the commonest of its sites.
     model : ClassModel
     """
 
     weight: FloatArray
     sigma: FloatArray
     chance: FloatArray
-    other_metal: FloatArray
+    metal_chance: FloatArray
     mean: FloatArray
+    error: FloatArray
     model: ClassModel
+
+    @property
+    def other_metal(self) -> FloatArray:
+        """Probability that a column on a metal site is none, `(N,)`; 0 elsewhere."""
+        return np.asarray(self.metal_chance[:, 1:].sum(axis=1))
 
 
 def solve_classes(
@@ -136,35 +160,42 @@ def solve_classes(
     """
     metal, chalcogen = evidence.is_metal, evidence.is_chalcogen
     mean, variance = _free_weights(evidence)
-    knowledge = evidence.knowledge(say)
+    more = len(prior.further)
+    knowledge = evidence.knowledge(say, more)
     weight, sigma = evidence.equations.estimates(mean, variance)
+    if start is not None and len(start.mean) != 5 + more:
+        start = None
     model = start or best_model(weight[chalcogen], sigma[chalcogen], prior, knowledge)
     typical = float(np.median(sigma[chalcogen])) if chalcogen.any() else 0.0
     steps = min(model.mean[X2] - model.mean[V1], model.mean[V1] - model.mean[V2])
     apart = float(steps) / max(typical * float(model.width[X2]), 1e-9)
-    knowledge = knowledge * evidence.where_blind(apart)
+    knowledge = knowledge * evidence.where_blind(apart, more)
     for _ in range(_ROUNDS):
         weight, sigma = evidence.equations.estimates(mean, variance)
         its, error = weight[chalcogen], sigma[chalcogen]
         width = _metal_width(weight[metal], sigma[metal])
         model = improve(model, its, error, prior, knowledge, rounds=4)
         chance = model.posterior(its, error, knowledge)
-        strange, metal_mean, metal_variance = _metals(weight[metal], sigma[metal] * width)
+        metals, metal_mean, metal_variance = _metals(
+            weight[metal], sigma[metal] * width, prior.on_metal
+        )
         new, doubt = _strangers(evidence, weight, sigma)
         new[metal], doubt[metal] = metal_mean, metal_variance
-        each = np.column_stack([np.tile(model.mean, (len(its), 1)), its])
+        each = np.tile(np.insert(model.mean, OTHER, 0.0), (len(its), 1))
+        each[:, OTHER] = its
         new[chalcogen] = (chance * each).sum(axis=1)
         doubt[chalcogen] = (
-            (chance * each**2).sum(axis=1) - new[chalcogen] ** 2 + chance[:, 5] * error**2
+            (chance * each**2).sum(axis=1) - new[chalcogen] ** 2 + chance[:, OTHER] * error**2
         )
         mean = mean + _DAMPING * (new - mean)
         variance = np.maximum(doubt, 0.0)
-    every, other_metal = np.zeros((len(mean), 6)), np.zeros(len(mean))
-    every[chalcogen], other_metal[metal] = chance, strange
-    scatter = np.full(len(mean), model.width[X2])
-    scatter[metal] = width
-    scatter[chalcogen] = (chance[:, :5] @ model.width) + chance[:, 5] * model.width[X2]
-    return ImageClasses(weight, sigma * scatter, every, other_metal, mean, model)
+    every, on_metal = np.zeros((len(mean), chance.shape[1])), np.zeros((len(mean), metals.shape[1]))
+    every[chalcogen], on_metal[metal] = chance, metals
+    usual = np.full(len(mean), model.width[X2])
+    usual[metal] = width
+    scatter = usual.copy()
+    scatter[chalcogen] = without_other(chance) @ model.width + chance[:, OTHER] * model.width[X2]
+    return ImageClasses(weight, sigma * scatter, every, on_metal, mean, sigma * usual, model)
 
 
 def _free_weights(evidence: ImageEvidence) -> tuple[FloatArray, FloatArray]:
@@ -190,16 +221,24 @@ def _metal_width(weight: FloatArray, sigma: FloatArray) -> float:
     return float(np.clip(spread, 0.3, 3.0))
 
 
-def _metals(weight: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Probability that a column on a metal site is none; posterior mean and variance of weights."""
+def _metals(
+    weight: FloatArray, sigma: FloatArray, further: Sequence[FurtherClass] = ()
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Probability of metal, other and the further classes; posterior mean, variance of weights."""
     own2 = _METAL_SCATTER**2
-    density = np.exp(-(((weight - 1.0) / sigma) ** 2) / 2) / (sigma * np.sqrt(2 * np.pi))
-    strange = _OTHER_METAL_SHARE / _OTHER_RANGE
-    strange = strange / (strange + (1 - _OTHER_METAL_SHARE) * density)
-    usual = 1.0 + (weight - 1.0) * own2 / (own2 + sigma**2)
-    mean = (1 - strange) * usual + strange * weight
-    variance = (1 - strange) * own2 + strange * sigma**2
-    return strange, mean, variance + strange * (1 - strange) * (weight - usual) ** 2
+    centre = np.array([1.0, *(f.weight for f in further)])
+    share = np.array([f.share for f in further])
+    share = np.concatenate([[1.0 - share.sum() - _OTHER_METAL_SHARE], share])
+    pull = (weight[:, None] - centre) / sigma[:, None]
+    density = share * np.exp(-(pull**2) / 2) / (sigma[:, None] * np.sqrt(2 * np.pi))
+    other = np.full((len(weight), 1), _OTHER_METAL_SHARE / _OTHER_RANGE)
+    chance = np.concatenate([density[:, :1], other, density[:, 1:]], axis=1)
+    chance /= chance.sum(axis=1, keepdims=True)
+    known = centre + (weight[:, None] - centre) * (own2 / (own2 + sigma**2))[:, None]
+    each = np.concatenate([known[:, :1], weight[:, None], known[:, 1:]], axis=1)
+    mean = (chance * each).sum(axis=1)
+    spread = own2 + chance[:, 1] * (sigma**2 - own2)
+    return chance, mean, spread + (chance * (each - mean[:, None]) ** 2).sum(axis=1)
 
 
 def _strangers(
@@ -220,7 +259,7 @@ def pooled_prior(found: Sequence[ImageClasses], prior: ClassPrior) -> ClassPrior
     if len(found) < 2:
         return prior
     model = [f.model for f in found]
-    count = np.array([f.chance.sum(axis=0) for f in found])
+    count = np.array([f.chance[:, : OTHER + 1].sum(axis=0) for f in found])
     x2 = np.array([m.mean[X2] for m in model])
     heavier, wide = _tied(
         np.array([m.mean[Y2] for m in model]) / x2, count[:, Y2], prior.heavier, prior.spread[3]

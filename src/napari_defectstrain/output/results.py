@@ -218,6 +218,7 @@ def write_run(result: RunResult, folder: OutFolder) -> Path:
                 }
                 for image, sites in zip(result.images, result.sites, strict=True)
             ],
+            "open_classes": [one.record for one in result.open_classes],
             "failed": list(result.failed),
             "a_ref_pm": a_ref_pm(result),
             "seconds": dict(result.seconds),

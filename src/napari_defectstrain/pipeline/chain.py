@@ -23,7 +23,7 @@ from ..failures import Failures
 from ..io.file_names import output_stems
 from ..io.files import validate_image
 from ..io.pixels import check_pixels
-from ..judge.judging import judge_images
+from ..judge.judging import judge_images, judged_sites
 from ..materials import Material, get_material
 from ..progress import subprogress
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
@@ -74,7 +74,7 @@ def check_weights(config: RunConfig) -> None:
     from ..detect.network.bundled import bundled_weights
 
     if not config.detect.weights:
-        bundled_weights(get_material(config.material).label)
+        bundled_weights(get_material(config.material).host.label)
 
 
 def detect_images(
@@ -101,21 +101,28 @@ def detect_images(
     DefectStrainError
         If an image can't be read as this material's lattice.
     """
-    from ..detect.finding.predict import detect_columns  # imports torch
-
-    settings = config.detect.replace(material=config.material)
-    judged = config.judge.enabled
-    finding = subprogress(progress, 0.0, _FINDING_SHARE if judged else 1.0)
+    finding = subprogress(progress, 0.0, _finding_share(config))
     detections, usable = [], []
     for i, image in enumerate(images):
         part = subprogress(finding, i / len(images), (i + 1) / len(images), f"{image.name}: ")
         checked, notes = check_pixels(image)
-        found = detect_columns(checked, settings, part)
+        found = _found(checked, config, part)
         detections.append(replace(found, warnings=(*notes, *found.warnings)))
         usable.append(checked)
-    if not judged:
-        return detections
-    return _judged(usable, detections, config, subprogress(progress, _FINDING_SHARE, 1.0))
+    judging = subprogress(progress, _finding_share(config), 1.0)
+    return _judged(usable, detections, config, judging)
+
+
+def _finding_share(config: RunConfig) -> float:
+    return _FINDING_SHARE if config.judge.enabled else 1.0
+
+
+def _found(image: CalibratedImage, config: RunConfig, progress: Progress) -> Detection:
+    """What the network makes of an image without hot and dead pixels."""
+    from ..detect.finding.predict import detect_columns  # imports torch
+
+    host = get_material(config.material).host.label
+    return detect_columns(image, config.detect.replace(material=host), progress)
 
 
 def _judged(
@@ -124,12 +131,20 @@ def _judged(
     config: RunConfig,
     progress: Progress,
 ) -> list[Detection]:
-    """The detections with the judge's classes: its probabilities need no correction."""
+    """The detections with the judge's classes: its probabilities need no correction.
+
+    What the run's images say together is among the warnings of each.
+    """
+    material = get_material(config.material)
+    if not config.judge.enabled:
+        return [
+            replace(found, sites=judged_sites(found.sites, None, material)) for found in detections
+        ]
     judgements = judge_images(
         images,
         [found.sites for found in detections],
         [found.pixel_size_pm for found in detections],
-        get_material(config.material),
+        material,
         config.judge,
         progress,
     )
@@ -137,8 +152,13 @@ def _judged(
         replace(
             found,
             sites=judgement.sites,
-            warnings=(*found.warnings, *judgement.warnings),
+            warnings=(
+                *found.warnings,
+                *judgement.warnings,
+                *(one.note for one in judgement.open_classes),
+            ),
             overconfidence=found.overconfidence if judgement.classes is None else (),
+            open_classes=judgement.open_classes,
         )
         for found, judgement in zip(detections, judgements, strict=True)
     ]
@@ -251,16 +271,14 @@ def detect(
     detections: dict[int, Detection] = {}
     columns: dict[int, Sites] = {}
     with clock.stage("detect"):
-        for k, (i, image) in enumerate(calibrated.items()):
-            part = _nth(progress, 0.0, 0.9, k, len(calibrated))
-            with failures.left_out(image.name):
-                if sites is not None:
-                    columns[i], notes = place_sites(image, sites[i], a_px[i], _brightness(material))
-                    warnings += notes
-                    continue
-                (detections[i],) = detect_images([image], config, part)
-                columns[i] = detections[i].sites
-                warnings += detections[i].warnings
+        if sites is None:
+            part = subprogress(progress, 0.0, 0.9)
+            detections = _detections(calibrated, config, failures, part)
+            columns = {i: found.sites for i, found in detections.items()}
+            warnings += [note for found in detections.values() for note in found.warnings]
+        else:
+            columns, said = _placed(calibrated, sites, material, failures)
+            warnings += said
     known: dict[int, Regions] = {}
     with clock.stage("regions"):
         for k, (i, found) in enumerate(columns.items()):
@@ -288,10 +306,45 @@ def detect(
         regions=tuple(divided),
         overconfidence=() if last is None else last.overconfidence,
         overlaps=overlaps,
+        open_classes=() if last is None else last.open_classes,
         seconds=clock.seconds,
         warnings=tuple(dict.fromkeys(warnings)),
         failed=tuple(failures.found),
     )
+
+
+def _placed(
+    images: Mapping[int, CalibratedImage],
+    sites: Sequence[Sites],
+    material: Material,
+    failures: Failures,
+) -> tuple[dict[int, Sites], list[str]]:
+    """Columns that the user gives, and what is to be said of them."""
+    columns: dict[int, Sites] = {}
+    warnings: list[str] = []
+    for i, image in images.items():
+        with failures.left_out(image.name):
+            a_px, brightness = _a_px(image, material), _brightness(material)
+            columns[i], notes = place_sites(image, sites[i], a_px, brightness)
+            warnings += notes
+    return columns, warnings
+
+
+def _detections(
+    images: Mapping[int, CalibratedImage],
+    config: RunConfig,
+    failures: Failures,
+    progress: Progress,
+) -> dict[int, Detection]:
+    """Columns of the images in which they can be found, judged by all of these together."""
+    share = _finding_share(config)
+    found: dict[int, Detection] = {}
+    for k, (i, image) in enumerate(images.items()):
+        with failures.left_out(image.name):
+            found[i] = _found(image, config, _nth(progress, 0.0, share, k, len(images)))
+    usable = [images[i] for i in found]
+    judged = _judged(usable, list(found.values()), config, subprogress(progress, share, 1.0))
+    return dict(zip(found, judged, strict=True))
 
 
 def _a_px(image: CalibratedImage, material: Material) -> float:

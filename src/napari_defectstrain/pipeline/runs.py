@@ -18,7 +18,7 @@ from ..detect.network.config import DetectConfig
 from ..failures import Failure
 from ..frames.register import FrameConfig
 from ..judge.judging import JudgeConfig
-from ..materials import Material, get_material
+from ..materials import Material, OpenClass, get_material
 from ..precision.bootstrap import ClassBootstrap
 from ..precision.budget import BudgetConfig, ErrorBudget
 from ..precision.curve import PrecisionAgainstN
@@ -158,6 +158,8 @@ class RunResult:
         Of the detector, see `Detection`; empty where the sites were given.
     overlaps : tuple of Overlap
         Images that show the same place, which counts once.
+    open_classes : tuple of OpenClass
+        Classes that the columns agree on and the material doesn't have.
     stacks : mapping of class to ClassStack
     measurements : mapping of class to ClassMeasurement
         Empty, like `stacks`, before `measure`.
@@ -176,6 +178,7 @@ class RunResult:
     regions: tuple[Regions, ...] = ()
     overconfidence: tuple[float, ...] = ()
     overlaps: tuple[Overlap, ...] = ()
+    open_classes: tuple[OpenClass, ...] = ()
     stacks: Mapping[str, ClassStack] = field(default_factory=dict)
     measurements: Mapping[str, ClassMeasurement] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from .dataset import SimulationConfig as SimulationConfig
 from .dataset import atoms_px as atoms_px
 from .dataset import crystal_for as crystal_for
 from .dataset import crystal_image as crystal_image
+from .dataset import recorded as recorded
 from .dataset import simulate_image as simulate_image
 from .dataset import simulate_series as simulate_series
 from .image import PATCH_PM as PATCH_PM
@@ -20,6 +21,10 @@ from .image import sampling as sampling
 from .probe import FOCAL_NODES as FOCAL_NODES
 from .probe import ProbeConfig as ProbeConfig
 from .probe import probe_intensity as probe_intensity
+from .processing import BLOCK as BLOCK
+from .processing import ProcessingConfig as ProcessingConfig
+from .processing import damping as damping
+from .processing import jpeg_steps as jpeg_steps
 from .relaxing import relaxation as relaxation
 from .samples import SAMPLES as SAMPLES
 from .samples import paper_like as paper_like
@@ -29,4 +34,5 @@ from .samples import write_simulated as write_simulated
 from .scattering import ELEMENTS as ELEMENTS
 from .scattering import nominal_weights as nominal_weights
 from .scattering import relative_weight as relative_weight
+from .scattering import weights_by_atoms as weights_by_atoms
 from .structure import Crystal as Crystal

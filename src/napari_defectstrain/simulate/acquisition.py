@@ -31,11 +31,15 @@ class ScanConfig(Config):
         Frames summed after registration; each has its own scan-line jitter.
     jitter_px : float
         Standard deviation of the shift of a scan line in one frame [px].
+    whole_px : bool
+        Lines are shifted by whole pixels, as where a line's start is found by a clock.
     metal_fraction : float
         Fraction of the beam that the detector counts on top of a metal column.
     read_noise : float
         Standard deviation of the detector's noise in the summed image, as a fraction of a metal
         column's height.
+    noise_pm : float
+        Correlation length of that noise [pm]; 0 for white noise.
     gain : float
         Counts an electron.
     offset_counts : float
@@ -47,7 +51,9 @@ class ScanConfig(Config):
     patchiness : float
         Standard deviation of the contamination's thickness as a fraction of its mean.
     texture : float
-        Amorphous texture (0.1 nm grain) of the contamination, as a fraction of it.
+        Amorphous texture of the contamination, as a fraction of it.
+    grain_pm : float
+        Correlation length of that texture [pm].
     """
 
     shape: Annotated[tuple[int, ...], Length(2), Between(32, 2**15)] = (1024, 1024)
@@ -58,14 +64,17 @@ class ScanConfig(Config):
     dose_e_per_nm2: Annotated[float, Between(0.001, 1e15)] = 1.24e7
     frames: Annotated[int, Between(1, 10000)] = 10
     jitter_px: Annotated[float, Between(0, 1000)] = 1.0
+    whole_px: bool = False
     metal_fraction: Annotated[float, Between(1e-6, 1)] = 0.025
     read_noise: Annotated[float, Between(0, 1000)] = 0.12
+    noise_pm: Annotated[float, Between(0, 10000)] = 0.0
     gain: Annotated[float, Between(1e-6, 1e6)] = 1.0
     offset_counts: Annotated[float, Between(0, 1e9)] = 100.0
     contamination: Annotated[float, Between(0, 1000)] = 0.1
     contamination_nm: Annotated[float, Between(0.01, 10000)] = 3.0
     patchiness: Annotated[float, Between(0, 100)] = 0.6
     texture: Annotated[float, Between(0, 100)] = 0.1
+    grain_pm: Annotated[float, Between(80, 10000)] = 100.0
 
     def matrix_pm(self) -> FloatArray:
         """Place in the sample (x right, y up) [pm] by that in the scan (x right, y down) [px]."""
@@ -110,7 +119,7 @@ def contamination(config: ScanConfig, rng: np.random.Generator) -> FloatArray:
     slow = random_field(shape, config.contamination_nm * 1e3 / config.pixel_size_pm, rng)
     thickness = np.clip(1 + config.patchiness * slow, 0, None)
     if config.texture:
-        grain = random_field(shape, 100.0 / config.pixel_size_pm, rng)
+        grain = random_field(shape, config.grain_pm / config.pixel_size_pm, rng)
         thickness = thickness * np.clip(1 + config.texture * grain, 0, None)
     return np.asarray(config.contamination * thickness)
 
@@ -149,11 +158,16 @@ def expose(image: FloatArray, config: ScanConfig, rng: np.random.Generator) -> I
     if config.jitter_px:
         shift = rng.normal(0, config.jitter_px, (config.frames, image.shape[0]))
         # registration of whole frames removes their mean shift
-        blurred = jitter_lines(image, shift - shift.mean(axis=1, keepdims=True))
+        shift -= shift.mean(axis=1, keepdims=True)
+        blurred = jitter_lines(image, np.round(shift) if config.whole_px else shift)
     pixel_nm2 = (config.pixel_size_pm * 1e-3) ** 2
     height = config.dose_e_per_nm2 * pixel_nm2 * config.metal_fraction
     counts = rng.poisson(np.clip(blurred, 0, None) * height).astype(float)
     if config.read_noise:
-        counts += rng.standard_normal(image.shape) * (config.read_noise * height)
+        if config.noise_pm:
+            noise = random_field(counts.shape, config.noise_pm / config.pixel_size_pm, rng)
+        else:
+            noise = rng.standard_normal(image.shape)
+        counts += noise * (config.read_noise * height)
     counts *= config.gain
     return np.clip(np.round(counts + config.offset_counts), 0, 65535).astype(np.uint16)

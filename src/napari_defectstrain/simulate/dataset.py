@@ -17,6 +17,7 @@ from .image import column_height, render_columns
 from .lookalikes import OTHER, kind_names, layer_weights
 from .patterns import crystal_with_pattern
 from .probe import ProbeConfig
+from .processing import ProcessingConfig, process
 from .scattering import nominal_weights
 from .structure import Crystal, CrystalConfig
 
@@ -40,12 +41,19 @@ class SimulationConfig(Config):
     weights : tuple of float
         Intensity of the columns metal, X2, XY, Y2, V1, V2, relative to the metal's; none given
         takes `WSE2_WEIGHTS` for WSe2 and `scattering.nominal_weights` for another material.
+    processing : ProcessingConfig
+        What was done to the picture afterwards.
+    cross_sections : tuple of float
+        Of one X and one Y relative to the metal, where the material is not one of its elements:
+        what is known of a material that nothing else is known of. Empty for the elements'.
     """
 
     crystal: CrystalConfig = field(default_factory=CrystalConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     scan: ScanConfig = field(default_factory=ScanConfig)
     weights: Annotated[tuple[float, ...], Length(0, OTHER), Between(0, 100)] = ()
+    processing: ProcessingConfig = field(default_factory=ProcessingConfig)
+    cross_sections: Annotated[tuple[float, ...], Length(0, 2), Between(1e-3, 100)] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -222,8 +230,25 @@ def simulate_image(
     scan = config.scan
     origin = (np.asarray(scan.shape) - 1) / 2 + rng.uniform(-0.5, 0.5, 2) * 300 / scan.pixel_size_pm
     clean, position = crystal_image(crystal, config, origin)
-    counts = expose(clean + contamination(scan, rng), scan, rng)
+    counts = recorded(clean + contamination(scan, rng), config, rng)
     return with_truth(counts, position, crystal, config, name)
+
+
+def recorded(image: FloatArray, config: SimulationConfig, rng: np.random.Generator) -> IntArray:
+    """What lies in the file: counts of a noise-free image, worked on as the settings say, uint16.
+
+    Parameters
+    ----------
+    image : array, `(H, W)`
+        In units of a metal column's height.
+    config : SimulationConfig
+    rng : numpy.random.Generator
+    """
+    counts = expose(image, config.scan, rng)
+    if not config.processing.changes:
+        return counts
+    grey = process(np.asarray(counts, dtype=float), config.processing, config.scan.pixel_size_pm)
+    return np.round(grey * (config.processing.grey_values - 1)).astype(np.uint16)
 
 
 def simulate_series(
@@ -272,7 +297,7 @@ def simulate_series(
     counts, drift = [], []
     for t in range(frames):
         clean = _rendered(atoms + per_second * (frame_s * (t + row)), weight, single)
-        counts.append(expose(clean + dirt, scan, rng))
+        counts.append(recorded(clean + dirt, single, rng))
         drift.append((frame_s * (t + 0.5) * per_second * scan.pixel_size_pm).tolist())
     made = with_truth(np.stack(counts), start, crystal, single, name)
     extra = {"dwell_time_us": dwell_s * 1e6, "drift_pm_yx": drift}

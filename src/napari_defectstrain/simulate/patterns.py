@@ -8,15 +8,18 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..materials import ROLES
-from ..types import BoolArray, FloatArray
-from .lookalikes import LOOKALIKES, NOT_2H, OTHER
-from .structure import Crystal, CrystalConfig, build_crystal, lattice_sites
+from ..types import BoolArray, FloatArray, IntArray
+from .lookalikes import LOOKALIKES, NOT_2H, OTHER, stacked_row
+from .structure import LAYERED, Crystal, CrystalConfig, build_crystal, lattice_sites
 
 _CLASH = 0.65
 """Least distance of the columns of two grains [a / sqrt(3)]."""
 # Rows of `layer_weights`: the columns of another phase hold one chalcogen, or none.
 _ONE_X, _NOTHING = ROLES.index("V1"), ROLES.index("V2")
 _ONE_Y = OTHER + [look.name for look in LOOKALIKES].index("1Y")
+_METAL, _TWO_X = ROLES.index("metal"), ROLES.index("X2")
+_WHOLE_FIELD = 0.6
+"""Share of the images of another crystal that show nothing else."""
 _DIMER = 0.125
 """How far the metal rows of 1T' move towards each other in pairs [a]: 43 pm in WTe2."""
 
@@ -38,12 +41,16 @@ def crystal_with_pattern(
     crystal = build_crystal(config, radius_pm, rng)
     if config.pattern == "whole":
         return crystal
+    if config.pattern in LAYERED and rng.random() < _WHOLE_FIELD:
+        return layered_crystal(config, radius_pm, rng)
     if config.pattern == "edge":
         return crystal.take(~beyond_line(crystal.position_pm, field_pm, rng))
     if config.pattern == "holes":
         return crystal.take(~in_holes(crystal.position_pm, field_pm, rng))
     if config.pattern == "1T'":
         second = distorted_phase(config, radius_pm, rng)
+    elif config.pattern in LAYERED:
+        second = layered_crystal(config, radius_pm, rng)
     else:
         turn = np.pi / 3 if config.pattern == "twin" else rng.uniform(0, 2 * np.pi / 3)
         second = turned(build_crystal(config, radius_pm, rng), turn)
@@ -123,18 +130,58 @@ def distorted_phase(config: CrystalConfig, radius_pm: float, rng: np.random.Gene
     gone = rng.random(3 * n) < config.fractions[2] / 2 + config.fractions[3]
     layers[gone & (layers != 0)] = _NOTHING
     angle = float(rng.integers(3)) * 2 * np.pi / 3
-    zeros = np.zeros_like(site)
+    return turned(_not_2h(config, site, np.arange(3 * n) < n, layers, rng), angle)
+
+
+def layered_crystal(config: CrystalConfig, radius_pm: float, rng: np.random.Generator) -> Crystal:
+    """A flake of a bilayer, of graphene or of hBN, `kind` `NOT_2H`, with atoms missing.
+
+    2H (AA') puts the metals of one layer onto the chalcogens of the other: two equal sublattices.
+    3R (AB) puts the second layer a bond aside: M, M+2X, and 2X in the centres of the hexagons.
+    Graphene and hBN have one atom a column. All have the lattice of the material: by it the image
+    is sampled, whatever its true size.
+    """
+    bond = np.array([0.0, config.lattice_pm / np.sqrt(3)])
+    site, is_metal = lattice_sites(config.lattice_pm, radius_pm)
+    both = stacked_row("M+2X")
+    if config.pattern == "bilayer 3R":
+        hexagon = site[~is_metal] - bond
+        layers = np.concatenate([np.where(is_metal, _METAL, both), np.full(len(hexagon), _TWO_X)])
+        site = np.concatenate([site, hexagon])
+        is_metal = np.concatenate([is_metal, np.zeros(len(hexagon), dtype=bool)])
+    elif config.pattern == "hBN":
+        layers = np.where(is_metal, _METAL, stacked_row("B"))
+    else:
+        layers = np.full(len(site), both if config.pattern == "bilayer 2H" else _METAL)
+    # a chalcogen is missing of a column of two layers, an atom of a column of one
+    gone = rng.random(len(site)) < min(config.fractions[2], 0.1)
+    fewer = {both: stacked_row("M+X"), _TWO_X: _ONE_X}
+    alone = _NOTHING if config.pattern in ("graphene", "hBN") else _METAL
+    for row in np.unique(layers):
+        layers[gone & (layers == row)] = fewer.get(int(row), alone if row == _METAL else _NOTHING)
+    return _not_2h(config, site, is_metal, layers, rng)
+
+
+def _not_2h(
+    config: CrystalConfig,
+    site: FloatArray,
+    is_metal: BoolArray,
+    layers: IntArray,
+    rng: np.random.Generator,
+) -> Crystal:
+    """Columns of another phase, without those that hold nothing."""
+    n, zeros = len(site), np.zeros_like(site)
     disorder = rng.normal(0, config.disorder_pm, site.shape) if config.disorder_pm else zeros
     flake = Crystal(
         site,
-        np.full(3 * n, OTHER),
-        np.arange(3 * n) < n,
+        np.full(n, OTHER),
+        is_metal,
         zeros,
         zeros,
         np.asarray(disorder),
-        np.full(3 * n, NOT_2H),
+        np.full(n, NOT_2H),
         layers,
-        np.zeros(3 * n, dtype=bool),
+        np.zeros(n, dtype=bool),
         zeros,
     )
-    return turned(flake.take(layers != 5), angle)
+    return flake.take(layers != _NOTHING)

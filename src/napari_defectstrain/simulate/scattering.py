@@ -169,5 +169,14 @@ def nominal_weights(
     angles = (energy_kev, inner_mrad, outer_mrad)
     x = relative_weight(material.chalcogen, material.metal, *angles)
     y = relative_weight(material.substituent, material.metal, *angles)
+    return weights_by_atoms(x, y)
+
+
+def weights_by_atoms(x: float, y: float) -> tuple[float, ...]:
+    """Brightness of the columns metal, X2, XY, Y2, V1, V2 by that of one X and one Y.
+
+    >>> [round(w, 2) for w in weights_by_atoms(0.4, 0.7)]
+    [1.0, 0.79, 1.09, 1.39, 0.4, 0.0]
+    """
     pair = sum(PAIR_RANGE) / 2
     return (1.0, 2 * x * pair, (x + y) * pair, 2 * y * pair, x, 0.0)

@@ -12,10 +12,12 @@ from scipy.spatial import cKDTree
 from ..config import Between, Config, Length, OneOf
 from ..materials import DEFECT_ROLES, get_material
 from ..types import BoolArray, DefectStrainError, FloatArray, IntArray
-from .lookalikes import LOOKALIKES, OTHER
+from .lookalikes import FIRST_KINDS, LOOKALIKES, OTHER
 from .relaxing import Field, relaxation, relaxed_displacement, superpose
 
-PATTERNS = ("whole", "edge", "holes", "twin", "grain", "1T'")
+LAYERED = ("bilayer 2H", "bilayer 3R", "graphene", "hBN")
+"""Patterns of other crystals, which look like a 2H monolayer where one doesn't look twice."""
+PATTERNS = ("whole", "edge", "holes", "twin", "grain", "1T'", *LAYERED)
 N_DEFECTS = len(DEFECT_ROLES)
 """Values in settings that have one for each class of defects."""
 _RIPPLES = 6
@@ -44,7 +46,8 @@ class CrystalConfig(Config):
     relaxed_pristine : str
         The structure without a defect.
     lookalikes : tuple of float
-        Fraction of the places of each of `lookalikes.LOOKALIKES` that hold one; empty for none.
+        Fraction of the places of each of `lookalikes.LOOKALIKES` that hold one; empty for none,
+        and the first ten alone for no others.
     tilt_mrad, tilt_deg : float
         Tilt of the crystal against the beam [mrad] and the direction in the sample, from x
         towards y, that its top layer moves to [deg].
@@ -71,7 +74,9 @@ class CrystalConfig(Config):
     disorder_pm: Annotated[float, Between(0, 1000)] = 0.0
     relaxed: Annotated[tuple[str, ...], Length(0, N_DEFECTS)] = ()
     relaxed_pristine: str = "pristine_9x9.extxyz"
-    lookalikes: Annotated[tuple[float, ...], Length(0, len(LOOKALIKES)), Between(0, 1)] = ()
+    lookalikes: Annotated[
+        tuple[float, ...], Length(0, FIRST_KINDS, len(LOOKALIKES)), Between(0, 1)
+    ] = ()
     tilt_mrad: Annotated[float, Between(-1000, 1000)] = 0.0
     tilt_deg: Annotated[float, Between(-10000, 10000)] = 0.0
     ripple_mrad: Annotated[float, Between(0, 1000)] = 0.0
@@ -191,7 +196,7 @@ def _add_lookalikes(
     }
     kind = np.zeros(len(site) + len(hexagon), dtype=int)
     for number, (look, fraction) in enumerate(
-        zip(LOOKALIKES, config.lookalikes, strict=True), start=1
+        zip(LOOKALIKES, config.lookalikes, strict=False), start=1
     ):
         chosen = places[look.place]
         kind[chosen[rng.random(len(chosen)) < fraction]] = number

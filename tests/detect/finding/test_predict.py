@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_defectstrain.detect.finding import model as models
 from napari_defectstrain.detect.finding import prepare, tiles
-from napari_defectstrain.detect.finding.model import find_model, folded, join_maps
+from napari_defectstrain.detect.finding.model import find_model, join_maps
 from napari_defectstrain.detect.finding.predict import detect_columns, find_sampling
 from napari_defectstrain.detect.finding.prepare import normalise, resample, to_resampled
 from napari_defectstrain.detect.finding.tiles import (
@@ -21,8 +21,10 @@ from napari_defectstrain.detect.finding.tiles import (
     split,
     with_rim,
 )
+from napari_defectstrain.detect.network.condition import material_condition
 from napari_defectstrain.detect.network.config import DetectConfig, NetworkConfig, TrainConfig
 from napari_defectstrain.detect.network.device import pick_device
+from napari_defectstrain.detect.network.folding import folded
 from napari_defectstrain.detect.network.network import N_LABELS, ResUNet
 from napari_defectstrain.detect.network.weights_file import load_weights, save_weights
 from napari_defectstrain.evaluation.score import match_columns
@@ -178,6 +180,7 @@ def test_the_mean_over_orientations_turns_with_the_image() -> None:
 
     tile = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
     turns = {
+        2: (lambda m: np.rot90(m, 2, (-2, -1)), lambda m: np.rot90(m, 2, (-2, -1))),
         4: (lambda m: np.rot90(m, 1, (-2, -1)), lambda m: np.rot90(m, -1, (-2, -1))),
         8: (lambda m: m[..., ::-1, :], lambda m: m[..., ::-1, :]),
     }
@@ -353,15 +356,17 @@ def test_folding_changes_nothing_but_the_time(conditioned: bool, tmp_path: Path)
     config = SMALL.replace(conditioned=conditioned)
     network = load_weights(saved(tmp_path / "w.safetensors", network=config)).network
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    condition = torch.from_numpy(models.material_condition("WSe2")).float()[None]
+    condition = torch.from_numpy(material_condition("WSe2")).float()[None]
     x = torch.randn(1, 1, 64, 64)
     with torch.inference_mode():
-        expected = network(x, condition if conditioned else None)
+        logits = network(x, condition if conditioned else None)
+        expected = logits[0]
         fast = folded(network, "WSe2" if conditioned else None)(x)
         if conditioned:
             other = folded(network, "MoS2")(x)
             assert (other - expected).abs().max() > 0.01
-    # single precision, through a dozen layers
+    # single precision, through a dozen layers; to the rim, where zeros are doubled too
+    assert fast.shape == (N_LABELS, 64, 64)
     torch.testing.assert_close(fast, expected, atol=1e-4, rtol=1e-4)
     assert all((before[name] == value).all() for name, value in network.state_dict().items())
 
@@ -481,7 +486,7 @@ def test_some_lines_at_a_time_are_evened_out_as_the_whole(
     flat = image - gaussian_filter(image, **smooth)
     spread = np.sqrt(np.maximum(gaussian_filter(flat**2, **smooth), 0))
     floor = np.float32(0.5) * np.median(spread) + np.float32(1e-12)
-    np.testing.assert_array_equal(whole, flat / np.maximum(spread, floor))
+    np.testing.assert_allclose(whole, flat / np.maximum(spread, floor), atol=1e-4)
 
 
 def test_preparing_an_image_can_be_cancelled_at_every_strip(

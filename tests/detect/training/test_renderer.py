@@ -1,5 +1,6 @@
 """The torch renderer: the same images, labels and noise as the numpy path."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,13 @@ from napari_defectstrain.detect.training.loop import (
     rendered,
     train,
 )
+from napari_defectstrain.detect.training.processed import processed
 from napari_defectstrain.detect.training.render_jobs import RenderJob, draw_job, grid_points, job_of
 from napari_defectstrain.detect.training.renderer import (
     _contamination,
     _grain,
+    _jitter,
+    _noise_filter,
     _normalised,
     _resampled,
     _slow_field,
@@ -33,15 +37,22 @@ from napari_defectstrain.detect.training.renderer import (
 )
 from napari_defectstrain.detect.training.windows import RIM_PX, draw_window
 from napari_defectstrain.io.files import write_tiff
-from napari_defectstrain.simulate.acquisition import ScanConfig, expose
+from napari_defectstrain.simulate.acquisition import ScanConfig, expose, random_field
 from napari_defectstrain.simulate.conditions import Conditions
 from napari_defectstrain.simulate.dataset import SimulationConfig, crystal_for, crystal_image
 from napari_defectstrain.simulate.lookalikes import LOOKALIKES
 from napari_defectstrain.simulate.probe import ProbeConfig
+from napari_defectstrain.simulate.processing import ProcessingConfig, process
 from napari_defectstrain.simulate.structure import Crystal, CrystalConfig
 from napari_defectstrain.types import DefectStrainError
 
 CPU = torch.device("cpu")
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 WINDOW = 64
 FIELD_PM = (WINDOW + 2 * RIM_PX) * 40.0
 ABERRATED = ProbeConfig(
@@ -91,7 +102,7 @@ def scene(name: str, **changes: object) -> tuple[RenderJob, SimulationConfig, Cr
 
 def lone_column(position_px: np.ndarray, scan: ScanConfig, probe: ProbeConfig) -> RenderJob:
     labels = np.zeros((32, 32), dtype=np.uint8)
-    return RenderJob(position_px[None], np.ones(1), probe, scan, labels, "WSe2")
+    return RenderJob(position_px[None], np.ones(1), probe, scan, labels, "WSe2", np.zeros(4))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -160,6 +171,48 @@ def test_jobs_hold_the_columns_and_labels_of_windows(seed: int) -> None:
     assert job.labels.dtype == np.uint8
     np.testing.assert_array_equal(job.labels, window.labels)
     assert job.material == window.material
+
+
+def test_processed_pictures_and_unknown_materials_agree_with_numpy() -> None:
+    # without noise both paths make the same picture, and do the same to it
+    job, config, crystal, origin = scene("coarse")
+    processing = ProcessingConfig(smooth_pm=30.0, subtract_pm=700.0, gamma=0.7, clip=(0.01, 0.02))
+    expected, _ = crystal_image(crystal, config, origin)
+    theirs = normalise(resample(process(expected, processing, 41.0).astype("f4"), 41.0, 40.0))
+    batch = _packed([job], CPU, torch.float64)
+    image = sampled(batch, column_coefficients(batch), None)
+    mine = processed(image, [replace(job, processing=processing)])
+    cut = slice(RIM_PX, RIM_PX + WINDOW)
+    found = _normalised(batch, _resampled(batch, mine))[0].numpy()
+    assert np.abs(found - theirs[cut, cut]).max() < 5e-3
+    assert torch.equal(processed(image, [job]), image)
+    conditions = Conditions(materials=("any",), processed=1.0, patterns=("bilayer 3R", "hBN"))
+    for seed in range(3):
+        drawn = draw_job(conditions, WINDOW, np.random.default_rng(seed))
+        window = draw_window(conditions, WINDOW, np.random.default_rng(seed))
+        np.testing.assert_array_equal(drawn.condition, window.condition)
+        np.testing.assert_array_equal(drawn.labels, window.labels)
+        assert drawn.processing.changes or drawn.processing == ProcessingConfig()
+
+
+def test_correlated_noise_and_whole_jumps_agree_with_numpy() -> None:
+    job, config, *_ = scene("coarse", noise_pm=120.0)
+    jobs = [job, replace(job, scan=job.scan.replace(noise_pm=0.0))]
+    filters = _noise_filter(_packed(jobs, CPU, torch.float64))
+    white = torch.randn(40, *filters.shape[1:], dtype=torch.float64, generator=seeded(0))
+    field = filters[0] @ white @ filters[0].mT
+    theirs = random_field((200, 200), 120.0 / 41.0, np.random.default_rng(0))
+    for lag in (0, 1, 3, 5):
+        here = float((field[:, :, : 60 - lag] * field[:, :, lag:60]).mean())
+        there = (theirs[:, : 200 - lag] * theirs[:, lag:]).mean()
+        assert here == pytest.approx(there, abs=0.06)
+    torch.testing.assert_close(filters[1], torch.eye(len(filters[1]), dtype=torch.float64))
+    whole = replace(job, scan=job.scan.replace(whole_px=True, frames=1, jitter_px=1.5))
+    batch = _packed([whole], CPU, torch.float64)
+    phase = _jitter(batch, seeded(1))
+    shift = -phase[0, :, 1].angle() / (2 * torch.pi) * batch.value["length"][0, 0, 0]
+    torch.testing.assert_close(shift, shift.round(), atol=1e-9, rtol=0)
+    assert len(shift.round().unique()) >= 4
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from napari_defectstrain.detect.network.condition import material_condition
 from napari_defectstrain.detect.network.config import NetworkConfig
 from napari_defectstrain.detect.training.windows import draw_window, label_columns
 from napari_defectstrain.evaluation.score import match_columns, scores
@@ -40,10 +41,17 @@ def test_labels_mark_three_by_three_pixels() -> None:
 
 def test_a_window_and_its_labels_belong_together() -> None:
     conditions = Conditions(
-        contamination=(0, 0), read_noise=(0, 0), patterns=("whole",), lookalikes=(0, 0)
+        contamination=(0, 0),
+        read_noise=(0, 0),
+        patterns=("whole",),
+        lookalikes=(0, 0),
+        alloy=(0, 0),
+        lighter=(0, 0),
+        processed=0,
     )
-    image, labels, material = draw_window(conditions, 96, np.random.default_rng(3))
+    image, labels, material, condition = draw_window(conditions, 96, np.random.default_rng(3))
     assert material == "WSe2"
+    np.testing.assert_array_equal(condition, material_condition("WSe2"))
     assert image.shape == labels.shape == (96, 96)
     assert image[labels == 1].mean() > image[labels == 2].mean()
     assert image[labels == 1].mean() > image[labels == 0].mean()

@@ -20,6 +20,8 @@ _SIGMA_PX = 1.0
 _ITERATIONS = 6
 _MIN_DISTANCE = 0.62
 """Least distance of two columns as a fraction of the typical one; the weaker of a pair goes."""
+_TYPICAL = 2000
+"""Columns whose distances to the next tell the typical one."""
 _EPS = 1e-6
 _OTHER_MIN = 0.5
 """Least probability of the class other: below it, a column is one of the known kinds."""
@@ -139,10 +141,10 @@ def _centres(column: FloatArray, row: IntArray, col: IntArray) -> FloatArray:
     offset = np.zeros((len(row), 2))
     for _ in range(_ITERATIONS):
         weight = np.exp(-((window - offset[:, :, None]) ** 2) / (2 * _SIGMA_PX**2))  # (N, 2, 7)
-        weighted = patch * weight[:, 0, :, None] * weight[:, 1, None, :]
-        total = np.maximum(weighted.sum(axis=(1, 2)), _EPS)
-        down = (weighted.sum(axis=2) * window).sum(axis=1) / total
-        right = (weighted.sum(axis=1) * window).sum(axis=1) / total
+        rows = np.einsum("nij,nj->ni", patch, weight[:, 1]) * weight[:, 0]  # (N, 7)
+        columns = np.einsum("nij,ni->nj", patch, weight[:, 0]) * weight[:, 1]
+        total = np.maximum(rows.sum(axis=1), _EPS)
+        down, right = (rows @ window) / total, (columns @ window) / total
         # the Gaussian halves the step that blobs of its own width take: go all the way
         step = 2 * (np.stack([down, right], axis=1) - offset)
         offset = np.clip(offset + step, -1.5, 1.5)
@@ -155,7 +157,8 @@ def _without_doubles(position: FloatArray, strength: FloatArray) -> BoolArray:
     if len(position) < 4:
         return keep
     tree = cKDTree(position)
-    spacing = np.median(tree.query(position, k=2)[0][:, 1])
+    some = position[:: max(1, len(position) // _TYPICAL)]
+    spacing = np.median(tree.query(some, k=2)[0][:, 1])
     first, second = tree.query_pairs(_MIN_DISTANCE * spacing, output_type="ndarray").T
     keep[np.where(strength[first] < strength[second], first, second)] = False
     return keep

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,16 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
-from ...materials import DEFECT_ROLES, ROLES, Material
+from ...materials import ANY_MATERIAL, DEFECT_ROLES, ROLES, Material
 from ...types import DefectStrainError, FloatArray
 from ..network.bundled import bundled_weights
-from ..network.condition import material_condition
 from ..network.config import DetectConfig
 from ..network.device import fast_bfloat16, pick_device
-from ..network.network import ResUNet
+from ..network.folding import FoldedNet, folded
 from ..network.weights_file import Weights, load_weights
 
 _SUFFIX = ".safetensors"
@@ -41,7 +38,7 @@ class Member:
     """
 
     weights: Weights
-    network: ResUNet
+    network: FoldedNet
     device: torch.device
     dtype: torch.dtype
 
@@ -49,8 +46,7 @@ class Member:
         """Probability of each label at each pixel of a tile `(h, w)`: `(labels, h, w)` float32."""
         with torch.inference_mode():
             x = torch.from_numpy(tile).to(self.device, self.dtype)[None, None]  # (1, 1, h, w)
-            logits = self.network(x.contiguous(memory_format=torch.channels_last))[0]
-            return torch.softmax(logits.float(), dim=0)
+            return torch.softmax(self.network(x), dim=0)
 
 
 @dataclass(frozen=True)
@@ -136,7 +132,7 @@ def find_model(config: DetectConfig, material: Material) -> Model:
     members = tuple(_member(path, _version(path), material.label, str(device)) for path in paths)
     for path, member in zip(paths, members, strict=True):
         known = member.weights.materials
-        if material.label not in known:
+        if material.label not in known and ANY_MATERIAL not in known:
             raise DefectStrainError(
                 f"weights: {path.name} was trained on {', '.join(known)}, expected "
                 f"{material.label}; choose a material of the weights, or other weights"
@@ -200,43 +196,4 @@ def _member(path: Path, version: tuple[int, ...], material: str, device_name: st
     network = folded(weights.network, material if weights.config.network.conditioned else None)
     network = network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.head.float()
-    network.head.register_forward_pre_hook(_as_float)
     return Member(weights, network, device, dtype)
-
-
-def _as_float(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The last layer in single precision: rounding logits costs as much as all layers before."""
-    return tuple(x.float() for x in inputs)
-
-
-def folded(network: ResUNet, material: str | None) -> ResUNet:
-    """A copy for inference that computes the same with less.
-
-    Batch normalisation goes into the convolution before it; so does what a conditioned network
-    makes of its material, which is one and the same for a whole image. The copy takes no
-    condition.
-
-    Parameters
-    ----------
-    network : ResUNet
-        Left as it is.
-    material : str or None
-        Of a conditioned network.
-    """
-    network = copy.deepcopy(network).eval()
-    with torch.no_grad():
-        for block in (*network.down, *network.up):
-            for layers in (block.body, block.shortcut):
-                for k in range(len(layers) - 1):
-                    if isinstance(layers[k + 1], nn.BatchNorm2d):
-                        layers[k] = fuse_conv_bn_eval(layers[k], layers[k + 1])
-                        layers[k + 1] = nn.Identity()
-            if block.film is not None and material is not None:
-                condition = torch.from_numpy(material_condition(material)).to(block.film.weight)
-                scale, shift = block.film(condition).chunk(2)
-                last = block.body[-2]
-                last.weight *= (1 + scale)[:, None, None, None]
-                last.bias *= 1 + scale
-                last.bias += shift
-                block.film = None
-    return network

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...crystal.calibration import contradicting_estimate, estimate_pixel_size, shear_warning
 from ...io.rasters import validate_image
-from ...materials import Material, get_material
+from ...materials import Material, OpenClass, get_material
 from ...progress import subprogress
 from ...types import CalibratedImage, DefectStrainError, Progress, Sites, no_progress
 from ..network.config import CANONICAL_PIXEL_PM, DetectConfig
@@ -42,6 +42,9 @@ class Detection:
     warnings : tuple of str
     overconfidence : tuple of float
         By role, see `calibration.Calibration`; empty where it isn't known.
+    open_classes : tuple of OpenClass
+        What the judge found beside the material's classes in the images of the run, see
+        `judge.open_classes`.
     """
 
     sites: Sites
@@ -50,6 +53,7 @@ class Detection:
     material: str
     warnings: tuple[str, ...]
     overconfidence: tuple[float, ...] = ()
+    open_classes: tuple[OpenClass, ...] = ()
 
 
 @dataclass(frozen=True)

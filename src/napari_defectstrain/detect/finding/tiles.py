@@ -193,11 +193,12 @@ def orientation_mean(
 ) -> FloatArray:
     """Mean of the maps `(labels, h, w)` of a tile seen in several orientations.
 
-    One: as it is; four: turned by quarters; eight: their mirror images too.
+    One: as it is; two: upside down too; four: turned by quarters; eight: their mirror images too.
     """
     mean: FloatArray | None = None
-    for k in range(symmetries):
-        progress(k / symmetries, "looking at the image")
+    for step in range(symmetries):
+        progress(step / symmetries, "looking at the image")
+        k = 2 * step if symmetries == 2 else step
         seen = np.rot90(tile[:, ::-1] if k >= 4 else tile, k % 4)
         back = np.rot90(label_maps(np.ascontiguousarray(seen)), -(k % 4), axes=(1, 2))
         back = back[:, :, ::-1] if k >= 4 else back

@@ -4,6 +4,7 @@ from .calibration import EPSILON as EPSILON
 from .calibration import Calibration as Calibration
 from .calibration import corrected as corrected
 from .calibration import relative_doubt as relative_doubt
+from .condition import condition_by_atoms as condition_by_atoms
 from .condition import material_condition as material_condition
 from .config import CANONICAL_PIXEL_PM as CANONICAL_PIXEL_PM
 from .config import DEVICES as DEVICES
@@ -11,6 +12,8 @@ from .config import DetectConfig as DetectConfig
 from .config import TrainConfig as TrainConfig
 from .device import fast_bfloat16 as fast_bfloat16
 from .device import pick_device as pick_device
+from .folding import FoldedNet as FoldedNet
+from .folding import folded as folded
 from .network import N_LABELS as N_LABELS
 from .network import ResUNet as ResUNet
 from .weights_file import Weights as Weights

@@ -7,6 +7,7 @@ from functools import lru_cache
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from ...materials import ANY_MATERIAL
 from ...types import DefectStrainError
 
 _LENGTH_BYTES = 8  # of the header, which safetensors files begin with
@@ -25,7 +26,8 @@ def bundled_weights(material: str) -> Path:
             Path(folder).glob("*.safetensors"), key=lambda p: (p.stem != material.lower(), p)
         )
         for path in found:
-            if material in _materials_of(path, path.stat().st_mtime_ns):
+            known = _materials_of(path, path.stat().st_mtime_ns)
+            if material in known or ANY_MATERIAL in known:
                 return path
     raise DefectStrainError(
         f"no weights are bundled for {material}: got that material, expected one of "
@@ -34,11 +36,11 @@ def bundled_weights(material: str) -> Path:
 
 
 def bundled_materials() -> tuple[str, ...]:
-    """Names of the materials that weights are shipped for."""
+    """Names of the materials that weights are shipped for by name."""
     with as_file(files("napari_defectstrain.detect.weights")) as folder:
         paths = sorted(Path(folder).glob("*.safetensors"))
         served = {m for path in paths for m in _materials_of(path, path.stat().st_mtime_ns)}
-    return tuple(sorted(served))
+    return tuple(sorted(served - {ANY_MATERIAL}))
 
 
 @lru_cache(maxsize=16)

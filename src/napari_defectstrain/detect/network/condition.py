@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from ...materials import get_material
-from ...simulate.scattering import nominal_weights
+from ...simulate.scattering import nominal_weights, weights_by_atoms
 from ...types import FloatArray
 
 N_CONDITIONS = 4
@@ -24,3 +24,8 @@ def material_condition(material: str) -> FloatArray:
     """
     weights = nominal_weights(get_material(material))
     return np.log(np.array(weights[1:5]))
+
+
+def condition_by_atoms(x: float, y: float) -> FloatArray:
+    """The same by the brightness of one X and one Y relative to the metal's, `(4,)`."""
+    return np.log(np.array(weights_by_atoms(x, y)[1:5]))

@@ -38,7 +38,7 @@ class DetectConfig(Config):
         Largest side of the tiles at the network's sampling, rim included [px]; they become smaller
         where the memory doesn't suffice.
     symmetries : int
-        Rotations and mirror images averaged over: 1, 4 or 8.
+        Rotations and mirror images averaged over: 1, 2, 4 or 8.
     min_column_probability : float
         Least probability that there is a column at all.
     """
@@ -50,7 +50,7 @@ class DetectConfig(Config):
     ) * len(DEFECT_ROLES)
     material: str = "WSe2"
     tile_px: Annotated[int, Between(256, 2**15)] = 768
-    symmetries: Annotated[int, OneOf((1, 4, 8))] = 4
+    symmetries: Annotated[int, OneOf((1, 2, 4, 8))] = 4
     min_column_probability: Annotated[float, Between(0, 1)] = 0.3
 
     def __post_init__(self) -> None:

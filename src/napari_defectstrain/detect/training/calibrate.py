@@ -19,7 +19,6 @@ from ...materials import ROLES
 from ...types import FloatArray, IntArray, Progress, no_progress
 from ..finding.locate import assign_classes, find_columns, merge_columns, settle_sublattices
 from ..network.calibration import EPSILON, Calibration, corrected, relative_doubt
-from ..network.condition import material_condition
 from ..network.config import DetectConfig, TrainConfig
 from ..network.device import fast_bfloat16
 from ..network.network import ResUNet
@@ -124,7 +123,7 @@ def labelled_columns(network: ResUNet, window: Window) -> tuple[FloatArray, IntA
     device = next(network.parameters()).device
     image = torch.from_numpy(window.image).to(device)
     turned = torch.stack([torch.rot90(image, k) for k in range(4)])[:, None]
-    condition = torch.from_numpy(material_condition(window.material)).float().to(device)
+    condition = torch.from_numpy(window.condition).float().to(device)
     fast = fast_bfloat16(device)
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast):
         logits = network(turned, condition.expand(4, -1))

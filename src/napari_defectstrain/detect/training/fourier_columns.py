@@ -28,10 +28,11 @@ _AT_ONCE = 32
 """Windows rendered side by side on a GPU; on a CPU one by one, which pads none."""
 _NEAR_PM = 600.0
 """Where the brightest point of the probe is looked for: coma moves it [pm]."""
-_GRAIN_PM = 100.0
-"""Correlation length of the texture of contamination, as in `simulate.acquisition` [pm]."""
-_GRAIN_LIMIT_PER_PM = 0.0105
-"""Spatial frequency beyond which that texture is below 1e-4 of its largest."""
+_FINEST_SLOW_PM = 50.0
+"""Shortest correlation length of the slow contamination [pm]."""
+_GRAIN_LIMIT = 1.05
+"""Spatial frequency, times the correlation length, beyond which the texture of contamination is
+below 1e-4 of its largest."""
 _SLOW_LIMIT = 0.966
 """The same for a field of correlation length 1: exp(-(pi f)^2) = 1e-4."""
 
@@ -53,6 +54,7 @@ class Batch(NamedTuple):
     slow: int  # harmonics that hold the slow contamination
     frames: int
     jitter: bool
+    coloured: bool  # whether the read noise of any is correlated
 
     def of(self, *names: str) -> tuple[Tensor, ...]:
         """Values of these names, `(b, 1, 1)` each."""
@@ -122,6 +124,7 @@ def _packed(jobs: Sequence[RenderJob], device: torch.device, dtype: torch.dtype)
         slow=int(np.ceil(most["slow"])),
         frames=int(most["frames"]),
         jitter=most["jitter"] > 0,
+        coloured=most["noise_length"] > 0,
     )
 
 
@@ -136,9 +139,8 @@ def _values(job: RenderJob) -> dict[str, float]:
     reach = float(np.linalg.norm(matrix, axis=0).max())
     rim = 1 / (patch * pitch)
     limit = (probe.information_limit_per_pm + rim) * reach
-    grain = _GRAIN_LIMIT_PER_PM * scan.pixel_size_pm
-    # nothing is slower to draw, or looks different, below the grain of the texture
-    slow = max(scan.contamination_nm * 1e3, _GRAIN_PM / 2) / scan.pixel_size_pm
+    grain = _GRAIN_LIMIT * scan.pixel_size_pm / scan.grain_pm
+    slow = max(scan.contamination_nm * 1e3, _FINEST_SLOW_PM) / scan.pixel_size_pm
     slow_period = period.length_px + period.margin_px + 3 * slow
     inverse = np.linalg.inv(matrix).T
     dose = scan.dose_e_per_nm2 * (scan.pixel_size_pm * 1e-3) ** 2
@@ -177,12 +179,14 @@ def _values(job: RenderJob) -> dict[str, float]:
         "jitter": scan.jitter_px,
         "height": dose * scan.metal_fraction,
         "read_noise": scan.read_noise,
+        "noise_length": scan.noise_pm / scan.pixel_size_pm,
+        "whole_px": float(scan.whole_px),
         "gain": scan.gain,
         "offset": scan.offset_counts,
         "contamination": 0.0 if measured else scan.contamination,
         "patchiness": scan.patchiness,
         "texture": scan.texture,
-        "grain_length": _GRAIN_PM / scan.pixel_size_pm,
+        "grain_length": scan.grain_pm / scan.pixel_size_pm,
         "slow_length": slow,
         "slow_period": slow_period,
         "slow": _SLOW_LIMIT * slow_period / slow,

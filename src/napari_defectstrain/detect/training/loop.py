@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, IterableDataset
 from ...io.writing import atomic_path, check_writable, remove_left_over
 from ...materials import ROLES
 from ...types import Cancelled, DefectStrainError, IntArray, Progress, no_progress
-from ..network.condition import material_condition
 from ..network.config import TrainConfig
 from ..network.device import fast_bfloat16, pick_device
 from ..network.network import N_LABELS, ResUNet
@@ -74,7 +73,7 @@ def draw_example(config: TrainConfig, rng: np.random.Generator) -> Example:
         return rendered([job], config, generator)[0]
     window = draw_window(config.conditions, config.window_px, rng)
     labels = torch.from_numpy(window.labels.astype(np.uint8))
-    condition = material_condition(window.material).astype(np.float32)
+    condition = window.condition.astype(np.float32)
     return Example(
         torch.from_numpy(window.image), _wanted(labels, config.only), torch.from_numpy(condition)
     )
@@ -87,7 +86,7 @@ def rendered(
     device = generator.device
     image, labels = render_batch(jobs, device, generator)
     labels = _wanted(labels, config.only)
-    known = np.stack([material_condition(job.material) for job in jobs]).astype(np.float32)
+    known = np.stack([job.condition for job in jobs]).astype(np.float32)
     condition = torch.from_numpy(known).to(device)
     return [Example(*parts) for parts in zip(image[:, 0], labels, condition, strict=True)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,12 @@ from ...simulate.conditions import Conditions
 from ...simulate.dataset import SimulationConfig, atoms_px
 from ...simulate.image import PATCH_PM, sampling
 from ...simulate.probe import ProbeConfig
+from ...simulate.processing import ProcessingConfig
 from ...simulate.structure import Crystal
 from ...types import DefectStrainError, FloatArray
 from ..finding.prepare import resampled_shape, to_resampled
 from ..network.config import CANONICAL_PIXEL_PM
-from .windows import RIM_PX, draw_scene, label_columns
+from .windows import RIM_PX, draw_scene, label_columns, told_condition
 
 _MARGIN_PM = 700.0
 """How far outside the scan columns still light it [pm], as in `simulate.image.render_columns`."""
@@ -41,6 +42,9 @@ class RenderJob:
     labels : array, `(h, h)`
         uint8, as `windows.Window.labels`.
     material : str
+    condition : array, `(conditions,)`
+        As `windows.Window.condition`.
+    processing : ProcessingConfig
     dirt : array, `(g, g)`, or None
         A measured contamination in units of a metal column's height, in place of a simulated one:
         one period of the rendered field at `grid_points(h)` points a side.
@@ -52,6 +56,8 @@ class RenderJob:
     scan: ScanConfig
     labels: npt.NDArray[np.uint8]
     material: str
+    condition: FloatArray
+    processing: ProcessingConfig = field(default_factory=ProcessingConfig)
     dirt: npt.NDArray[np.float32] | None = None
 
 
@@ -163,6 +169,8 @@ def job_of(
         scan,
         labels[cut, cut].astype(np.uint8),
         config.crystal.material,
+        told_condition(config),
+        config.processing,
         dirt,
     )
 

@@ -24,6 +24,7 @@ from .fourier_columns import (
     sent,
     whole_frequencies,
 )
+from .processed import processed
 from .render_jobs import RenderJob, grid_points
 from .windows import RIM_PX
 
@@ -58,10 +59,12 @@ def render_batch(
         Without windows, or with windows of different sizes.
     """
     with torch.no_grad():
-        images = [
-            _normalised(batch, _resampled(batch, _counts(batch, generator)))
-            for batch in packed_batches(jobs, device, dtype)
-        ]
+        images, start = [], 0
+        for batch in packed_batches(jobs, device, dtype):
+            counts = _counts(batch, generator)
+            pictures = processed(counts, jobs[start : start + len(counts)])
+            images.append(_normalised(batch, _resampled(batch, pictures)))
+            start += len(counts)
     labels = torch.from_numpy(np.stack([job.labels for job in jobs]))
     return torch.cat(images)[:, None], sent(labels, device, torch.uint8)
 
@@ -90,13 +93,29 @@ def _counts(batch: Batch, generator: torch.Generator) -> Tensor:
     image = sampled(batch, coefficients, phase)
     height, read_noise, gain, offset = batch.of("height", "read_noise", "gain", "offset")
     counts = torch.poisson(image.clamp(min=0) * height, generator=generator)
-    counts += _normal(batch, image.shape, generator) * (read_noise * height)
+    noise = _normal(batch, image.shape, generator)
+    if batch.coloured:
+        filters = _noise_filter(batch)
+        noise = filters @ noise @ filters.mT
+    counts += noise * (read_noise * height)
     return (counts * gain + offset).round_().clamp_(0, 65535)
 
 
 def _normal(batch: Batch, shape: Sequence[int], generator: torch.Generator) -> Tensor:
     like = batch.weight
     return torch.randn(*shape, generator=generator, device=like.device, dtype=like.dtype)
+
+
+def _noise_filter(batch: Batch) -> Tensor:
+    """Matrices that give white noise the correlation of `acquisition.random_field`, `(b, n, n)`.
+
+    Rows of unit length keep its variance at the rim too; without a correlation it is the identity.
+    """
+    length, side = batch.of("noise_length", "side")
+    pixel = torch.arange(batch.side, device=batch.weight.device, dtype=batch.weight.dtype)
+    apart = (pixel[:, None] - pixel) / length.clamp(min=0.05)
+    matrix = torch.exp(-(apart.square())) * (pixel < side)
+    return matrix / matrix.square().sum(dim=2, keepdim=True).sqrt().clamp(min=1e-12)
 
 
 def _jitter(batch: Batch, generator: torch.Generator) -> Tensor:
@@ -107,6 +126,8 @@ def _jitter(batch: Batch, generator: torch.Generator) -> Tensor:
     line = torch.arange(batch.side, device=like.device)
     # registration of whole frames removes the mean shift of the scan's own lines
     shift = shift - (shift * (line < side)).sum(dim=2, keepdim=True) / side
+    (whole,) = batch.of("whole_px")
+    shift = torch.where(whole > 0, shift.round(), shift)
     wave = torch.arange(batch.waves + 1, device=like.device, dtype=like.dtype)
     frequency = -2 * torch.pi * wave / length  # (b, 1, K + 1)
     real = torch.zeros(len(like), batch.side, batch.waves + 1, device=like.device, dtype=like.dtype)

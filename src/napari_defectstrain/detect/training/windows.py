@@ -8,13 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ...simulate.acquisition import contamination, expose
+from ...simulate.acquisition import contamination
 from ...simulate.background import measured_contamination
 from ...simulate.conditions import Conditions
-from ...simulate.dataset import SimulationConfig, crystal_for, crystal_image
+from ...simulate.dataset import SimulationConfig, crystal_for, crystal_image, recorded
 from ...simulate.structure import Crystal
 from ...types import FloatArray
 from ..finding.prepare import normalise, resample, to_resampled
+from ..network.condition import condition_by_atoms, material_condition
 from ..network.config import CANONICAL_PIXEL_PM
 
 RIM_PX = 12
@@ -32,11 +33,14 @@ class Window(NamedTuple):
         0 is background, 1 + role elsewhere: the 3 x 3 pixels around a column.
     material : str
         What it shows.
+    condition : array, `(conditions,)`
+        What the network is told of it.
     """
 
     image: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     material: str
+    condition: FloatArray
 
 
 class Scene(NamedTuple):
@@ -74,7 +78,7 @@ def draw_window(conditions: Conditions, window_px: int, rng: np.random.Generator
         dirt = measured_contamination(Path(conditions.background), scan, rng)
     else:
         dirt = contamination(scan, rng)
-    counts = expose(clean + dirt, scan, rng)
+    counts = recorded(clean + dirt, config, rng)
     image = normalise(resample(counts.astype(np.float32), scan.pixel_size_pm, CANONICAL_PIXEL_PM))
     placed = to_resampled(position, scan.shape, image.shape)
     labels = label_columns(placed, crystal.class_index, (image.shape[0], image.shape[1]))
@@ -83,7 +87,15 @@ def draw_window(conditions: Conditions, window_px: int, rng: np.random.Generator
         np.ascontiguousarray(image[cut, cut]),
         np.ascontiguousarray(labels[cut, cut]),
         config.crystal.material,
+        told_condition(config),
     )
+
+
+def told_condition(config: SimulationConfig) -> FloatArray:
+    """What the network is told of the material of an image, `(conditions,)`."""
+    if config.cross_sections:
+        return condition_by_atoms(*config.cross_sections)
+    return material_condition(config.crystal.material)
 
 
 def label_columns(

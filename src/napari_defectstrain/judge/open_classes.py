@@ -1,0 +1,337 @@
+"""Columns that fit no class but agree on a weight: classes that nobody asked for.
+
+The weights of all columns of a run's images, on one sublattice, are a mixture of the known classes
+and of what is *other*. Where one more class of a single weight explains them better by more than
+chance and tails would, it is one: S beside Se in WSe2, Mo or nothing on the metals' sites. How many
+there are is decided by the Bayesian information criterion (Schwarz 1978, doi:10.1214/aos/
+1176344136), each found again in samples of the columns drawn with replacement, whose scatter is the
+error of its weight and share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..materials import OpenClass
+from ..types import FloatArray
+
+_RANGE = 2.6
+"""Weights that *other* spreads over, in the metal's."""
+_GROUPS = 10
+_BIN = 0.15
+_MOST = 4
+_STARTS = 4
+_ROUNDS, _LONG_ROUNDS = 40, 300
+_SAMPLES, _SAMPLE_ROUNDS = 40, 60
+_LEAST_FOUND = 0.9
+"""Share of the samples in which a class must be found again."""
+_LEAST_COLUMNS = 8.0
+_LEAST_APART = 0.06
+"""From any other class, in the metal's weight: closer ones may be one whose places err."""
+_APART_SIGMA = 1.4
+_TAIL_WIDTH = 2.5
+_BEYOND_THREE = 0.23
+"""How much of a Gaussian so wide lies beyond three of the errors that it is measured in."""
+_TAIL_TIMES = 3.0
+_LEAST_TAILS, _MOST_TAILS = 0.005, 0.2
+"""How many times oftener than the noise's tails a class must come."""
+_WIDTH_PRIOR = 100.0
+"""Columns that a class needs for its own scatter to count as much as the commonest one's."""
+_WIDTHS = (0.7, 1.5)
+_OTHER_COLUMNS = 1.0
+
+
+@dataclass(frozen=True)
+class WeighedColumns:
+    """Weights of the columns of one sublattice, of all images of a run.
+
+    Parameters
+    ----------
+    weight, sigma : arrays, `(n,)`
+        In units of the metal's; sigma without what a class scatters more than its errors say.
+    count : array, `(n,)`
+        How many columns each stands for.
+    """
+
+    weight: FloatArray
+    sigma: FloatArray
+    count: FloatArray
+
+    @classmethod
+    def gathered(cls, weight: FloatArray, sigma: FloatArray) -> WeighedColumns:
+        """Columns of like weight and error together, finer than any error: seconds for any run."""
+        edges = np.quantile(sigma, np.arange(1, _GROUPS) / _GROUPS)
+        group = np.searchsorted(edges, sigma)
+        step = _BIN * float(np.median(sigma))
+        cell = np.stack([group, np.rint(weight / step).astype(int)])
+        _, which = np.unique(cell, axis=1, return_inverse=True)
+        count = np.bincount(which).astype(float)
+        mean = [np.bincount(which, values) / count for values in (weight, sigma)]
+        return cls(mean[0], mean[1], count)
+
+    @property
+    def total(self) -> float:
+        """How many columns there are."""
+        return float(self.count.sum())
+
+    @property
+    def typical_sigma(self) -> float:
+        """Their usual error."""
+        order = np.argsort(self.sigma)
+        half = np.searchsorted(np.cumsum(self.count[order]), self.total / 2)
+        return float(self.sigma[order][half])
+
+    def resampled(self, rng: np.random.Generator) -> WeighedColumns:
+        """As many columns, drawn with replacement."""
+        count = rng.multinomial(round(self.total), self.count / self.total)
+        return WeighedColumns(self.weight, self.sigma, count.astype(float))
+
+
+@dataclass(frozen=True)
+class KnownClass:
+    """What is known beforehand of the weight of a class.
+
+    Parameters
+    ----------
+    weight, spread : float
+        In units of the metal's.
+    share : float
+        To start from.
+    """
+
+    weight: float
+    spread: float
+    share: float
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """Classes of one width each; the last share is that of *other*."""
+
+    mean: FloatArray
+    width: FloatArray
+    share: FloatArray
+
+    def log_terms(self, columns: WeighedColumns) -> FloatArray:
+        width = columns.sigma[:, None] * self.width
+        pull = (columns.weight[:, None] - self.mean) / width
+        density = -(pull**2) / 2 - np.log(width) - 0.5 * np.log(2 * np.pi)
+        other = np.full((len(density), 1), -np.log(_RANGE))
+        return np.asarray(np.concatenate([density, other], axis=1) + np.log(self.share))
+
+    def chance(self, columns: WeighedColumns) -> tuple[FloatArray, FloatArray]:
+        """Posterior of the classes `(n, K + 1)` and log likelihood `(n,)`."""
+        log = self.log_terms(columns)
+        top = log.max(axis=1, keepdims=True)
+        chance = np.exp(log - top)
+        total = chance.sum(axis=1, keepdims=True)
+        return chance / total, (top + np.log(total))[:, 0]
+
+    def with_class(self, weight: float, share: float = 0.005) -> _Mixture:
+        """One class more, of the first one's width."""
+        known, other = self.share[:-1] * (1 - share), self.share[-1:] * (1 - share)
+        return _Mixture(
+            np.append(self.mean, weight),
+            np.append(self.width, self.width[0]),
+            np.concatenate([known, [share], other]),
+        )
+
+
+@dataclass(frozen=True)
+class OpenMixture:
+    """The mixture that a run's columns of one sublattice make.
+
+    Parameters
+    ----------
+    mean, share : arrays, `(K,)`
+        Of the known classes: weights in units of the metal's, fractions of the columns.
+    found : tuple of OpenClass
+        What there is beside them.
+    """
+
+    mean: FloatArray
+    share: FloatArray
+    found: tuple[OpenClass, ...]
+
+
+def find_open_classes(
+    columns: WeighedColumns,
+    known: Sequence[KnownClass],
+    sites: str,
+    rng: np.random.Generator,
+    tails: float = _LEAST_TAILS,
+) -> OpenMixture:
+    """Classes beside the known ones that the columns of one sublattice agree on.
+
+    Parameters
+    ----------
+    columns : WeighedColumns
+    known : sequence of KnownClass
+        The first is the commonest, that of the perfect crystal.
+    sites : str
+    rng : Generator
+        Draws the samples.
+    tails : float
+        Share of the columns that err by more than they say, see `tail_share`.
+    """
+    priors = np.array([(k.weight, k.spread) for k in known])
+    share = np.array([*(max(k.share, 1e-4) for k in known), 0.002])
+    model = _Mixture(priors[:, 0].copy(), np.ones(len(known)), share / share.sum())
+    model = _improved(model, columns, priors)
+    for _ in range(_MOST if columns.total >= 10 * _LEAST_COLUMNS else 0):
+        better = _one_more(model, columns, priors)
+        if better is None or not _is_class(better, columns, tails):
+            break
+        model = better
+    errors = _found_again(model, columns, priors, rng)
+    found = tuple(
+        OpenClass(
+            sites,
+            float(model.mean[k]),
+            weight_sigma,
+            float(model.share[k]),
+            share_sigma,
+            float(model.share[k] * columns.total),
+        )
+        for k, (weight_sigma, share_sigma) in errors.items()
+    )
+    return OpenMixture(model.mean[: len(known)], model.share[: len(known)], found)
+
+
+def _one_more(model: _Mixture, columns: WeighedColumns, priors: FloatArray) -> _Mixture | None:
+    """The best model of one class more, if the criterion prefers it."""
+    best, most = None, _plausibility(model, columns, priors) + 1.5 * np.log(columns.total)
+    for start in _starts(model, columns):
+        made = _improved(model.with_class(start), columns, priors)
+        made = _improved(_sorted_out(made, priors), columns, priors)
+        plausibility = _plausibility(made, columns, priors)
+        if plausibility > most:
+            best, most = made, plausibility
+    return None if best is None else _improved(best, columns, priors, _LONG_ROUNDS)
+
+
+def _plausibility(model: _Mixture, columns: WeighedColumns, priors: FloatArray) -> float:
+    """Log likelihood, less what is unexpected of the known classes' means and of the widths."""
+    away = (model.mean[: len(priors)] - priors[:, 0]) / priors[:, 1]
+    ratio2 = (model.width / model.width[0]) ** 2
+    wide = _WIDTH_PRIOR * (np.log(ratio2) + 1.0 / ratio2 - 1.0)
+    likelihood = (columns.count * model.chance(columns)[1]).sum()
+    return float(likelihood - 0.5 * ((away**2).sum() + wide.sum()))
+
+
+def _sorted_out(model: _Mixture, priors: FloatArray) -> _Mixture:
+    """The classes with a known one and a new one exchanged where the new one fits it better."""
+    order = np.arange(len(model.mean))
+    for k, (expected, _) in enumerate(priors):
+        for new in range(len(priors), len(order)):
+            at, its = model.mean[order[k]], model.mean[order[new]]
+            if abs(its - expected) < abs(at - expected):
+                order[[k, new]] = order[[new, k]]
+    share = np.append(model.share[order], model.share[-1])
+    return _Mixture(model.mean[order], model.width[order], share)
+
+
+def _starts(model: _Mixture, columns: WeighedColumns) -> list[float]:
+    """Weights where a few columns of one class more would explain most, and beside each class."""
+    width = columns.sigma * model.width[0]
+    step = max(0.5 * columns.typical_sigma, 0.01)
+    grid = np.arange(-0.1, _RANGE - 0.5, step)
+    gain = np.zeros(len(grid))
+    density = np.exp(model.chance(columns)[1])
+    for i, weight in enumerate(grid):
+        pull = (columns.weight - weight) / width
+        own = np.exp(-(pull**2) / 2) / (width * np.sqrt(2 * np.pi))
+        for share in (0.003, 0.03):
+            value = (columns.count * np.log(1 - share + share * own / density)).sum()
+            gain[i] = max(gain[i], float(value))
+    before, after = np.concatenate([[0], gain[:-1]]), np.concatenate([gain[1:], [0]])
+    peak = np.flatnonzero((gain > 0) & (gain >= before) & (gain >= after))
+    return [float(grid[p]) for p in peak[np.argsort(-gain[peak])][:_STARTS]]
+
+
+def _improved(
+    model: _Mixture, columns: WeighedColumns, priors: FloatArray, rounds: int = _ROUNDS
+) -> _Mixture:
+    """Expectation-maximisation; the known classes' means are held by their priors."""
+    free = np.zeros(len(model.mean) - len(priors))
+    tie = np.concatenate([priors[:, 1] ** -2.0, free])
+    held = np.concatenate([priors[:, 0], free])
+    for _ in range(rounds):
+        chance = model.chance(columns)[0] * columns.count[:, None]
+        own = chance[:, :-1]
+        information = own / (columns.sigma[:, None] * model.width) ** 2
+        total = information.sum(axis=0) + tie
+        pull = (information * columns.weight[:, None]).sum(axis=0) + tie * held
+        mean = pull / np.maximum(total, 1e-12)
+        away = (columns.weight[:, None] - mean) / columns.sigma[:, None]
+        squares, number = (own * away**2).sum(axis=0), own.sum(axis=0)
+        common = np.clip(squares[0] / max(number[0], 1.0), 0.09, 9.0)
+        width2 = (squares + _WIDTH_PRIOR * common) / (number + _WIDTH_PRIOR)
+        width = np.sqrt(np.clip(width2, common * _WIDTHS[0] ** 2, common * _WIDTHS[1] ** 2))
+        share = chance.sum(axis=0) + 0.01
+        share[-1] += _OTHER_COLUMNS
+        model = _Mixture(mean, width, share / share.sum())
+    return model
+
+
+def _is_class(model: _Mixture, columns: WeighedColumns, tails: float) -> bool:
+    """Whether the last class is one: frequent, apart from the others, and not their tails."""
+    k = len(model.mean) - 1
+    sigma = columns.typical_sigma * model.width
+    apart = np.abs(np.delete(model.mean, k) - model.mean[k])
+    number = model.share[:-1] * columns.total
+    if number[k] < _LEAST_COLUMNS:
+        return False
+    if apart.min() < max(_LEAST_APART, _APART_SIGMA * sigma[k]):
+        return False
+    at = WeighedColumns(model.mean[k : k + 1], np.array([columns.typical_sigma]), np.ones(1))
+    if model.chance(at)[0][0, k] < 0.5:
+        return False
+    wide = np.delete(sigma, k) * _TAIL_WIDTH
+    within = 2 * 1.5 * sigma[k] * np.exp(-((apart / wide) ** 2) / 2) / (wide * np.sqrt(2 * np.pi))
+    return bool(number[k] > _TAIL_TIMES * tails * (np.delete(number, k) * within).sum())
+
+
+def tail_share(columns: WeighedColumns, mean: float) -> float:
+    """Share of the columns whose errors are wider than the rest's, by a class that stands apart.
+
+    Counted on the side of the fewer: on the other there may be a class.
+
+    Parameters
+    ----------
+    columns : WeighedColumns
+    mean : float
+        Weight of their commonest class.
+    """
+    z = (columns.weight - mean) / columns.sigma
+    order = np.argsort(np.abs(z))
+    half = np.searchsorted(np.cumsum(columns.count[order]), columns.total / 2)
+    z = z / (1.4826 * np.abs(z[order][half]))
+    near = np.abs(z) < 6.0
+    above, below = (columns.count[near & side].sum() for side in (z > 3.0, z < -3.0))
+    beyond = 2 * min(above, below) / max(columns.count[near].sum(), 1.0)
+    return float(np.clip(beyond / _BEYOND_THREE, _LEAST_TAILS, _MOST_TAILS))
+
+
+def _found_again(
+    model: _Mixture, columns: WeighedColumns, priors: FloatArray, rng: np.random.Generator
+) -> dict[int, tuple[float, float]]:
+    """Classes that samples of the columns find again: errors of weight and share of each."""
+    extra = range(len(priors), len(model.mean))
+    if not extra:
+        return {}
+    samples = [
+        _improved(model, columns.resampled(rng), priors, _SAMPLE_ROUNDS) for _ in range(_SAMPLES)
+    ]
+    mean = np.array([s.mean for s in samples])
+    share = np.array([s.share for s in samples])
+    kept = {}
+    for k in extra:
+        moved = np.abs(mean[:, k] - model.mean[k])
+        again = (moved < _LEAST_APART) & (share[:, k] * columns.total >= 0.5 * _LEAST_COLUMNS)
+        if again.mean() >= _LEAST_FOUND:
+            kept[k] = (float(mean[:, k].std()), float(share[:, k].std()))
+    return kept

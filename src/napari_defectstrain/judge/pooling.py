@@ -1,0 +1,166 @@
+"""The classes of a run: its images tied to each other, and classes that nobody asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..materials import CHALCOGEN_SITES, METAL_SITES, OpenClass
+from ..types import FloatArray
+from .mixture import OTHER, V1, V2, X2, XY, Y2, ClassPrior, FurtherClass
+from .open_classes import (
+    KnownClass,
+    OpenMixture,
+    WeighedColumns,
+    find_open_classes,
+    tail_share,
+)
+from .solving import ImageClasses, ImageEvidence, pooled_prior, solve_classes
+
+_SEED = 0
+_METAL_SPREAD = 0.005
+_SETTLED = 0.015
+"""How far a class may weigh more or less in one image than in the run."""
+_LEAST_ANCHOR = 10
+
+
+@dataclass(frozen=True)
+class RunClasses:
+    """Classes of the columns of a run.
+
+    Parameters
+    ----------
+    images : tuple of ImageClasses or None
+        None for images that can't be judged. Further classes come in the order of `prior`: those
+        that were asked for, then those that were found.
+    open_classes : tuple of OpenClass
+        Those that were found.
+    prior : ClassPrior
+        With both.
+    """
+
+    images: tuple[ImageClasses | None, ...]
+    open_classes: tuple[OpenClass, ...]
+    prior: ClassPrior
+
+
+def classify_run(
+    evidences: Sequence[ImageEvidence | None], prior: ClassPrior, say: tuple[float, ...]
+) -> RunClasses:
+    """Classes of a run's columns, and further ones that they agree on.
+
+    Parameters
+    ----------
+    evidences : sequence of ImageEvidence or None
+        Of each image.
+    prior : ClassPrior
+    say : tuple of float
+        How much the network's odds of V1 and of V2 count, see `ImageEvidence.knowledge`.
+    """
+    found = classify(evidences, prior, say)
+    known = [
+        (e, c) for e, c in zip(evidences, found, strict=True) if e is not None and c is not None
+    ]
+    if not known:
+        return RunClasses(tuple(found), (), prior)
+    rng = np.random.default_rng(_SEED)
+    chalcogens, metals = _chalcogens(known), _metals(known)
+    tails = tail_share(metals, 1.0)
+    on_metal = find_open_classes(metals, _known_metals(prior), METAL_SITES, rng, tails)
+    expected = _known_chalcogens(known, prior)
+    more = find_open_classes(chalcogens, expected, CHALCOGEN_SITES, rng, tails)
+    if not more.found and not on_metal.found and not prior.further and not prior.on_metal:
+        return RunClasses(tuple(found), (), prior)
+    prior = replace(
+        prior,
+        half=float(more.mean[V1] / more.mean[X2]),
+        spread=(min(_SETTLED, prior.spread[0]), *prior.spread[1:]),
+        further=_further(prior.further, more),
+        on_metal=_further(prior.on_metal, on_metal),
+        share=tuple(more.share[:OTHER]) + (prior.share[OTHER],),
+    )
+    found = classify(evidences, prior, say)
+    return RunClasses(tuple(found), (*more.found, *on_metal.found), prior)
+
+
+def _further(asked: Sequence[FurtherClass], mixture: OpenMixture) -> tuple[FurtherClass, ...]:
+    """Classes that were asked for, as the run has them, and those that were found."""
+    first = len(mixture.mean) - len(asked)
+    named = zip(mixture.mean[first:], mixture.share[first:], strict=True)
+    found = ((o.weight, o.share) for o in mixture.found)
+    return tuple(
+        FurtherClass(float(weight), float(share), _SETTLED) for weight, share in (*named, *found)
+    )
+
+
+def classify(
+    evidences: Sequence[ImageEvidence | None], prior: ClassPrior, say: tuple[float, ...]
+) -> list[ImageClasses | None]:
+    """Classes of a run's columns: each image by itself, then tied to the others."""
+    alone = [None if e is None else solve_classes(e, prior, say) for e in evidences]
+    known = [a for a in alone if a is not None]
+    if len(known) < 2:
+        return alone
+    tied = pooled_prior(known, prior)
+    return [
+        None if e is None or a is None else solve_classes(e, tied, say, a.model)
+        for e, a in zip(evidences, alone, strict=True)
+    ]
+
+
+def _typical(known: Sequence[tuple[ImageEvidence, ImageClasses]]) -> FloatArray:
+    """Mean weights of the five classes over the images, each by its columns."""
+    count = np.array([c.chance[:, :OTHER].sum(axis=0) + 1e-6 for _, c in known])
+    mean = np.array([c.model.mean[:OTHER] for _, c in known])
+    return np.asarray((count * mean).sum(axis=0) / count.sum(axis=0))
+
+
+def _chalcogens(known: Sequence[tuple[ImageEvidence, ImageClasses]]) -> WeighedColumns:
+    """Of all images, each on the run's scale.
+
+    How bright the chalcogens are beside the metals is what an image errs in most, and detectors
+    may differ: an image's X2, XY and Y2 are put onto the run's, what lies between goes along.
+    """
+    typical = _typical(known)
+    weight, sigma = [], []
+    for evidence, classes in known:
+        mine = evidence.is_chalcogen
+        count = classes.chance.sum(axis=0)
+        anchors = [X2, *(k for k in (XY, Y2) if count[k] >= _LEAST_ANCHOR)]
+        own = np.concatenate([[0.0], classes.model.mean[anchors]])
+        run = np.concatenate([[0.0], typical[anchors]])
+        slope = np.diff(run) / np.diff(own)
+        step = np.clip(np.searchsorted(own, classes.weight[mine]) - 1, 0, len(slope) - 1)
+        weight.append(run[step] + slope[step] * (classes.weight[mine] - own[step]))
+        sigma.append(classes.error[mine] * slope[step])
+    return WeighedColumns.gathered(np.concatenate(weight), np.concatenate(sigma))
+
+
+def _metals(known: Sequence[tuple[ImageEvidence, ImageClasses]]) -> WeighedColumns:
+    return WeighedColumns.gathered(
+        np.concatenate([c.weight[e.is_metal] for e, c in known]),
+        np.concatenate([c.error[e.is_metal] for e, c in known]),
+    )
+
+
+def _known_chalcogens(
+    known: Sequence[tuple[ImageEvidence, ImageClasses]], prior: ClassPrior
+) -> list[KnownClass]:
+    typical = _typical(known)
+    count = np.sum([c.chance.sum(axis=0) for _, c in known], axis=0)
+    share = count / count.sum()
+    x2 = float(typical[X2])
+    spread = dict(zip((V1, V2, XY, Y2), np.array(prior.spread) * x2, strict=True))
+    # V1 may have been drawn towards a class that isn't known yet
+    weight = {**dict(enumerate(typical)), V1: prior.half * x2}
+    own = [KnownClass(float(weight[k]), spread.get(k, 1.0), float(share[k])) for k in range(OTHER)]
+    return own + [KnownClass(f.weight, f.spread, f.share) for f in prior.further]
+
+
+def _known_metals(prior: ClassPrior) -> list[KnownClass]:
+    return [
+        KnownClass(1.0, _METAL_SPREAD, 0.98),
+        *(KnownClass(f.weight, f.spread, f.share) for f in prior.on_metal),
+    ]
