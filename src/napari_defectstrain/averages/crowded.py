@@ -59,6 +59,9 @@ _MOST_BANDS = 300
 _LEAST_BANDS = 16
 _BAND_NM = 2.0
 _OUTLIER_SIGMA = 6.0
+_MOST_ROUNDS = 4
+_MOST_OUTLIERS = 0.02  # of the cells, in every round: what is more common isn't strange
+_WIDEST = 0.5
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ class PairCheck:
         Fraction of all defects with such a neighbour.
     excess, sigma : float
         How much larger the squares are that the solution leaves at such defects than at the others
-        of their class, as a fraction, and its standard error by bands.
+        of their class, as a fraction, and its standard error by bands. Where most defects have such
+        a neighbour, the solution is theirs, and more is left at the others: it is negative.
     left_out : bool
         Whether these pairs were left out.
     """
@@ -239,12 +243,16 @@ def crowded_stacks(
 def _solved(cells: Sequence[PatchCells], frame: CellFrame) -> _Solved | None:
     """Solve without outliers, and without pairs that don't add; None for too few cells."""
     reach = len(frame.offset)
-    for turn in range(2):
+    for _ in range(_MOST_ROUNDS):
         if not _enough(cells):
             return None
         solution = _solve(cells)
-        if turn == 0:
-            cells = [c.without(bad) for c, bad in zip(cells, _outliers(solution.left), strict=True)]
+        strange = _outliers(solution.left)
+        if not any(bad.any() for bad in strange):
+            break
+        cells = [c.without(bad) for c, bad in zip(cells, strange, strict=True)]
+    else:
+        solution = _solve(cells)
     bands = _bands(cells)
     pairs = [_pair_check(cells, solution.left, bands, frame, d) for d in PAIR_SHELLS]
     crossed = [p.distance for p in pairs if p.left_out]
@@ -310,7 +318,9 @@ def _outliers(left: Sequence[FloatArray]) -> list[BoolArray]:
     for rest in left:
         size = np.log(np.maximum((rest**2).mean(axis=1), 1e-30))
         middle = float(np.median(size))
-        result.append(np.asarray(size > middle + _OUTLIER_SIGMA * robust_sigma(size, middle)))
+        spread = min(robust_sigma(size, middle), _WIDEST)  # dirt spoils the solution all around
+        most = float(np.quantile(size, 1.0 - _MOST_OUTLIERS))
+        result.append(np.asarray(size > max(middle + _OUTLIER_SIGMA * spread, most)))
     return result
 
 
@@ -391,7 +401,7 @@ def _pair_check(
     )
     excess = float(sums.sum() / counts.sum())
     sigma = float(np.sqrt(((sums - excess * counts) ** 2).sum()) / counts.sum())
-    beyond = excess > PAIR_SIGMA * sigma and excess > _PAIR_EXCESS
+    beyond = abs(excess) > PAIR_SIGMA * sigma and abs(excess) > _PAIR_EXCESS
     return PairCheck(distance, share, excess, sigma, bool(beyond))
 
 
