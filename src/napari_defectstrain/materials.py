@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .types import DefectStrainError
+from .types import ON_METAL, DefectStrainError
 
 ROLES = ("metal", "X2", "XY", "Y2", "V1", "V2", "other")
 """Order of the classes everywhere: probabilities, class indices, tables.
@@ -49,8 +49,13 @@ class NamedClass:
     weight: float
     on_metal: bool = False
 
+    @property
+    def class_name(self) -> str:
+        """What it is called in tables, which says its sites where they are the metal's."""
+        return self.name + (ON_METAL if self.on_metal else "")
+
     def __str__(self) -> str:
-        return f"{self.name}={self.weight:g}" + ("@metal" if self.on_metal else "")
+        return f"{self.name}={self.weight:g}" + (ON_METAL if self.on_metal else "")
 
 
 METAL_SITES, CHALCOGEN_SITES = "metal", "chalcogen"
@@ -184,12 +189,12 @@ class Material:
         >>> get_material("WSe2 + SSe=0.52").all_class_names[-2:]
         ('other', 'SSe')
         """
-        return (*self.class_names, *(c.name for c in self.named))
+        return (*self.class_names, *(c.class_name for c in self.named))
 
-    @property
-    def all_roles(self) -> tuple[str, ...]:
-        """Role of each of `all_class_names`."""
-        return (*ROLES, *(NAMED_ROLE for _ in self.named))
+    def role_of(self, class_name: str) -> str:
+        """Role of a class; `NAMED_ROLE` for the named ones."""
+        index = self.all_class_names.index(class_name)
+        return ROLES[index] if index < len(ROLES) else NAMED_ROLE
 
     @property
     def averaged_names(self) -> tuple[str, ...]:

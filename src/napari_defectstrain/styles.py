@@ -7,6 +7,7 @@ colour blindnesses tell apart; every class has its own symbol too, so that grey 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -57,6 +58,33 @@ CLASS_STYLE: dict[str, ClassStyle] = {
     "other": ClassStyle("#D55E00", "x", "x"),
 }
 """Style of each role of `materials.ROLES`."""
+
+NAMED_STYLES = (
+    ClassStyle("#0072B2", "star", "*"),
+    ClassStyle("#882255", "triangle_down", "v"),
+    ClassStyle("#117733", "clobber", "P"),
+)
+"""Styles of classes that are named beside these, in turn."""
+
+
+def class_styles(class_names: Sequence[str]) -> dict[str, ClassStyle]:
+    """Style of every class of a material, named ones too.
+
+    Parameters
+    ----------
+    class_names : sequence of str
+        In the order of `Sites.class_names`.
+
+    Examples
+    --------
+    >>> names = ["W", "2Se", "SeTe", "2Te", "SV", "DV", "other", "SSe"]
+    >>> class_styles(names)["SSe"].symbol
+    'star'
+    """
+    more = range(max(len(class_names) - len(CLASS_STYLE), 0))
+    named = (NAMED_STYLES[k % len(NAMED_STYLES)] for k in more)
+    return dict(zip(class_names, (*CLASS_STYLE.values(), *named), strict=True))
+
 
 DISPLACEMENT_SCALE: dict[str, float] = {"XY": 40.0, "Y2": 40.0, "V1": 10.0, "V2": 10.0}
 """How many times arrows are enlarged in napari at first, as in the paper's Fig. 4

@@ -20,7 +20,14 @@ BoolArray = npt.NDArray[np.bool_]
 StrArray = npt.NDArray[np.str_]
 
 METAL, OTHER = 0, 6
-"""First and last index of `materials.ROLES`: between them are the classes of chalcogen columns."""
+"""First and last index of `materials.ROLES`: between them are the classes of chalcogen columns.
+
+Classes that are named beside them (`materials.NamedClass`) follow, on chalcogen sites but for those
+whose name ends in `ON_METAL`.
+"""
+
+ON_METAL = "@metal"
+"""What the name of a class on metal sites ends in: neither the metal nor a chalcogen column."""
 
 Progress = Callable[[float, str], None]
 """Called with the fraction done (0-1) and what is being done; may raise `Cancelled`."""
@@ -79,7 +86,7 @@ class Sites:
     class_index : array, `(N,)`
         Class given to each column: an index into `class_names`.
     class_names : tuple of str
-        Names in the order of the roles: metal, X2, XY, Y2, V1, V2, other.
+        Names in the order of the roles: metal, X2, XY, Y2, V1, V2, other; then named classes.
     source : array of str, `(N,)`
         ``model``, ``manual``, ``file`` or ``truth``.
     extra : mapping of str to array of str, `(N,)`
@@ -140,19 +147,29 @@ class Sites:
         return self.probabilities[np.arange(len(self)), self.class_index]
 
     @property
+    def role(self) -> IntArray:
+        """Class of each column for all that asks where it lies, `(N,)`.
+
+        `METAL`; a class of chalcogen columns; `OTHER`, as which named classes on metal sites count.
+        """
+        strange = [OTHER if n.endswith(ON_METAL) else i for i, n in enumerate(self.class_names)]
+        return np.asarray(np.array(strange, dtype=int)[self.class_index])
+
+    @property
     def is_metal(self) -> BoolArray:
         """True for metal columns, `(N,)`; "other" ones on their sublattice are none."""
         return np.asarray(self.class_index == METAL)
 
     @property
     def is_chalcogen(self) -> BoolArray:
-        """True for columns of the chalcogen sublattice (X2, XY, Y2, V1, V2), `(N,)`."""
-        return np.asarray((self.class_index > METAL) & (self.class_index < OTHER))
+        """True for columns of the chalcogen sublattice, those of named classes too, `(N,)`."""
+        role = self.role
+        return np.asarray((role > METAL) & (role != OTHER))
 
     @property
     def is_other(self) -> BoolArray:
-        """True for columns that fit no class, `(N,)`: on either sublattice or between them."""
-        return np.asarray(self.class_index == OTHER)
+        """True for columns of no class that is averaged, `(N,)`: on or between the sublattices."""
+        return np.asarray(self.role == OTHER)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ from small_alloy import SHARED_PROFILE, SPACING_CHANGE, simulated, true_sites
 
 from napari_defectstrain.averages import WindowFrame, crowded_stacks
 from napari_defectstrain.averages.average import average_stack
-from napari_defectstrain.averages.cells import CellFrame, PatchCells
+from napari_defectstrain.averages.cells import DOUBTFUL, CellFrame, PatchCells
 from napari_defectstrain.averages.crowded import PAIR_SHELLS, _solved
 from napari_defectstrain.pipeline import measure_classes
 
 FRAME = CellFrame(330.0)
 PIXELS = 16
+ROLES = np.array([2, 3, 4, 5, DOUBTFUL])
 CROWDED = (0.05, 0.03, 0.05, 0.02)
 
 
@@ -52,7 +53,7 @@ def wave_mean(cells):
 
 def test_differences_that_add_are_found_within_their_errors():
     cells, mean, truth = lattice_cells(0, slow=0.5)
-    found = _solved([cells], FRAME)
+    found = _solved([cells], FRAME, ROLES)
     bands = len(found.image_index)
     spread = np.sqrt((found.on_difference**2).sum(axis=0) * bands / (bands - 1))
     known = slice(0, 2 * len(FRAME.offset))
@@ -66,7 +67,7 @@ def test_differences_that_add_are_found_within_their_errors():
 
 def test_influences_sum_to_nothing():
     cells, *_ = lattice_cells(1)
-    found = _solved([cells], FRAME)
+    found = _solved([cells], FRAME, ROLES)
     size = np.abs(found.on_difference).max()
     assert np.abs(found.on_difference.sum(axis=0)).max() < 1e-3 * size
     assert np.abs(found.on_mean.sum(axis=0)).max() < 1e-3 * np.abs(found.on_mean).max()
@@ -74,7 +75,7 @@ def test_influences_sum_to_nothing():
 
 def test_as_many_windows_as_effective_would_tell_as_much():
     cells, *_ = lattice_cells(2)
-    found = _solved([cells], FRAME)
+    found = _solved([cells], FRAME, ROLES)
     count = found.count.sum(axis=0)
     assert (found.effective[1:3] < count[1:3]).all()
     assert (found.effective[1:3] > 0.6 * count[1:3]).all()
@@ -82,7 +83,7 @@ def test_as_many_windows_as_effective_would_tell_as_much():
 
 def test_pairs_that_do_not_add_are_left_out():
     cells, _, truth = lattice_cells(3, pair=0.05)
-    found = _solved([cells], FRAME)
+    found = _solved([cells], FRAME, ROLES)
     nearest = found.pairs[0]
     assert nearest.left_out and abs(nearest.excess) > 5 * nearest.sigma
     assert 0.4 < nearest.share < 0.75
@@ -93,14 +94,14 @@ def test_pairs_that_do_not_add_are_left_out():
 def test_dirt_is_left_out():
     cells, _, truth = lattice_cells(4)
     cells.value[100:110] += 30.0
-    found = _solved([cells], FRAME)
+    found = _solved([cells], FRAME, ROLES)
     known = slice(0, 2 * len(FRAME.offset))
     assert np.abs(found.solution.difference - truth)[known].max() < 0.03
 
 
 def test_too_few_cells_are_not_solved():
     cells, *_ = lattice_cells(5, n=22)
-    assert _solved([cells], FRAME) is None
+    assert _solved([cells], FRAME, ROLES) is None
 
 
 def test_small_image_says_that_it_is_too_small():

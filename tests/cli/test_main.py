@@ -89,6 +89,7 @@ def test_every_file_is_there_and_listed(out):
             [
                 *("image", "class", "columns", "all_columns"),
                 *("concentration", "per_site", "area_nm2", "per_nm2"),
+                *("corrected", "corrected_std", "low", "high", "crystal_low", "crystal_high"),
             ],
         ),
         (

@@ -69,6 +69,7 @@ def test_columns_of_the_table_are_the_documented_ones():
     assert list(table) == [
         *("image", "class", "columns", "all_columns"),
         *("concentration", "per_site", "area_nm2", "per_nm2"),
+        *("corrected", "corrected_std", "low", "high", "crystal_low", "crystal_high"),
     ]
     assert (table["columns"] == 0).all()
     assert table["concentration"].isna().all()
@@ -111,3 +112,58 @@ def test_concentrations_refer_to_area_and_to_atomic_sites():
 def test_without_areas_there_is_no_density():
     table = population_table(["a"], [sites_with({"W": 1, "2Se": 1})], NAMES)
     assert table[["area_nm2", "per_nm2"]].isna().all(axis=None)
+
+
+def doubtful(rng: np.random.Generator, n: int) -> tuple[Sites, np.ndarray]:
+    """Columns with calibrated probabilities, and what they truly are."""
+    p = np.zeros((n, len(NAMES)))
+    doubt = np.where(rng.random(n) < 0.3, rng.uniform(0.02, 0.6, n), 0.001)
+    p[:, 1], p[:, 4], p[:, 2] = 1.0 - doubt, 0.7 * doubt, 0.3 * doubt
+    cumulated = p.cumsum(axis=1)
+    true = (rng.random(n)[:, None] > cumulated).sum(axis=1)
+    given = p.argmax(axis=1)
+    sites = sites_with({"2Se": n})
+    return (
+        Sites(sites.position_px, p, given, NAMES, sites.source),
+        true,
+    )
+
+
+def test_corrected_fractions_err_as_much_as_they_say():
+    rng = np.random.default_rng(0)
+    pulls, inside, raw = [], [], []
+    for _ in range(150):
+        sites, true = doubtful(rng, 300)
+        found = row(population_table(["a"], [sites], NAMES), "a", "vacancy fraction")
+        truth = (true == 4).sum() / 600
+        pulls.append((found["corrected"] - truth) / found["corrected_std"])
+        inside.append(found["low"] <= truth <= found["high"])
+        raw.append(found["concentration"] - truth)
+    # 150 unit pulls: their width errs by 6 %, their mean by 0.08, the coverage by 2 %
+    assert 0.85 < np.std(pulls) < 1.15
+    assert abs(np.mean(pulls)) < 0.3
+    assert np.mean(inside) > 0.9
+    # the most probable class alone misses most of them
+    assert np.mean(raw) < -0.01
+
+
+def test_limits_for_the_crystal_cover_what_it_was_made_with():
+    rng = np.random.default_rng(1)
+    inside = []
+    for _ in range(200):
+        index = rng.choice([1, 2, 3], 400, p=[0.95, 0.03, 0.02])
+        sites = sites_with({"2Se": 400})
+        sites = Sites(sites.position_px, np.eye(len(NAMES))[index], index, NAMES, sites.source)
+        found = row(population_table(["a"], [sites], NAMES), "a", "x")
+        inside.append(found["crystal_low"] <= 0.035 <= found["crystal_high"])
+        assert found["corrected"] == pytest.approx(found["concentration"])
+        assert found["corrected_std"] == 0.0
+    assert 0.9 < np.mean(inside) < 0.99
+
+
+def test_none_found_still_has_an_upper_limit():
+    found = row(population_table(["a"], [sites_with({"2Se": 100})], NAMES), "a", "SV")
+    assert found["corrected"] == 0.0
+    assert found["crystal_low"] == 0.0
+    # Wilson's limit of no success in n trials
+    assert found["crystal_high"] == pytest.approx(3.8415 / 103.8415, rel=1e-3)

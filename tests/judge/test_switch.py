@@ -10,9 +10,10 @@ from napari_defectstrain.cli.main import _run_config, build_parser
 from napari_defectstrain.detect.finding import predict
 from napari_defectstrain.io.tables import read_sites, sites_table
 from napari_defectstrain.judge.judging import JudgeConfig, Judgement
-from napari_defectstrain.materials import OpenClass
+from napari_defectstrain.materials import OpenClass, get_material, with_classes
 from napari_defectstrain.pipeline import chain
 from napari_defectstrain.pipeline.chain import RunConfig, detect_images
+from napari_defectstrain.types import DefectStrainError
 from napari_defectstrain.widgets.layers.corrections import correct_sites
 
 
@@ -65,6 +66,32 @@ def test_the_command_line_switches_it_off():
     config = _run_config(build_parser().parse_args([*command, "--no-judge"]))
     assert not config.judge.enabled
     assert RunConfig.from_dict(config.to_dict()) == config
+
+
+def test_named_classes_are_part_of_the_material():
+    command = ["run", "a.tif", "--out", "there", "--class", "SSe=.52", "--class", "Mo=0.4@metal"]
+    options = build_parser().parse_args(command)
+    config = _run_config(options)
+    assert config.material == "WSe2 + SSe=0.52 + Mo=0.4@metal"
+    assert RunConfig.from_dict(config.to_dict()) == config
+    assert get_material(config.material).all_class_names[-2:] == ("SSe", "Mo@metal")
+    with pytest.raises(DefectStrainError, match="SSe: got a class by weight and no judge"):
+        chain.check_weights(config.replace(judge=JudgeConfig(enabled=False)))
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ("SSe", "expected NAME=WEIGHT"),
+        ("SSe=heavy", "expected NAME=WEIGHT"),
+        ("SSe=7", "a weight of -0.2 to 4"),
+        ("sv=0.5", "got the name twice"),
+        ("../x=0.5", "expected NAME=WEIGHT"),
+    ],
+)
+def test_classes_that_are_none_are_refused(given, match):
+    with pytest.raises(DefectStrainError, match=match):
+        with_classes("WSe2", [given])
 
 
 def weighed():

@@ -18,6 +18,7 @@ from ..config import Between, Config
 from ..crystal.regions import Regions
 from ..materials import DEFECT_ROLES, ROLES
 from ..types import (
+    ON_METAL,
     BoolArray,
     CalibratedImage,
     ClassAverage,
@@ -164,8 +165,10 @@ def stack_classes(
         widths.typical_pm,
     )
     stacks = {}
-    wrong = np.ones(len(names)) if overconfidence is None else np.asarray(overconfidence)
-    for role in (ROLES.index(r) for r in STACKED_ROLES):
+    wrong = np.ones(len(names))
+    if overconfidence is not None:
+        wrong[: len(overconfidence)] = overconfidence
+    for role in stacked_classes(names):
         which = np.flatnonzero(found.class_index == role)
         if len(which) == 0:
             continue
@@ -191,6 +194,18 @@ def stack_classes(
     return stacks
 
 
+def stacked_classes(class_names: Sequence[str]) -> list[int]:
+    """Indices of the classes that are averaged: `STACKED_ROLES`, and named chalcogen columns.
+
+    >>> stacked_classes(["W", "2Se", "SeTe", "2Te", "SV", "DV", "other", "SSe", "Mo@metal"])
+    [1, 2, 3, 4, 5, 7]
+    """
+    named = range(len(ROLES), len(class_names))
+    return [ROLES.index(role) for role in STACKED_ROLES] + [
+        i for i in named if not class_names[i].endswith(ON_METAL)
+    ]
+
+
 def _class_names(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> tuple[str, ...]:
     if len(images) != len(sites) or len(images) == 0:
         raise DefectStrainError(
@@ -198,7 +213,7 @@ def _class_names(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> t
             "many of each, and at least one"
         )
     names = sites[0].class_names
-    if any(s.class_names != names for s in sites) or len(names) != len(ROLES):
+    if any(s.class_names != names for s in sites) or len(names) < len(ROLES):
         raise DefectStrainError(
             f"averaging: got classes {sorted({s.class_names for s in sites})}, expected the same "
             f"{len(ROLES)} for all images; average one material at a time"

@@ -103,7 +103,7 @@ def find_candidates(
         height, width = images[patch.image_index].data.shape
         columns = sites[patch.image_index]
         # what lies outside of the domain is as foreign to it as columns of the class other
-        role = np.where(patch.member, columns.class_index, OTHER)
+        role = np.where(patch.member, columns.role, OTHER)
         alone = isolated(columns.position_px, role, patch.lattice, (height, width), shells)
         index = np.flatnonzero(alone)
         centre = window_centres(columns.position_px, role, index, patch.lattice)
@@ -198,7 +198,7 @@ def find_neighbours(
         keep = defect[other] != found.site_index[mine][owner]
         owner, other = owner[keep], other[keep]
         offset = defect_pm[other] - centre_pm[owner]
-        kind = columns.class_index[defect[other]]
+        kind = columns.role[defect[other]]
         ideal, _ = nearest_sites(offset, lattice.a_pm)
         window.append(mine[owner])
         role.append(kind)

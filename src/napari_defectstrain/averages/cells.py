@@ -163,7 +163,7 @@ def cut_cells(
     """
     lattice, a_pm = patch.lattice, frame.a_pm
     certain = sites.probabilities[np.arange(len(sites)), sites.class_index] >= min_probability
-    kind = np.where(patch.member, sites.class_index, OTHER)
+    kind = np.where(patch.member, sites.role, OTHER)
     site, is_metal, off_pm = index_columns(sites.position_px, lattice)
     regular = (kind != OTHER) & ((kind == METAL) == is_metal)
     regular &= np.hypot(*off_pm.T) < _SCATTER * a_pm
@@ -180,7 +180,7 @@ def cut_cells(
     known = sum(table[tuple((cell - d).T)] >= 0 for d in frame.offset)
     keep = (known >= KNOWN_SHARE * len(frame.offset)) & usable[chalcogen]
     centre = site[chalcogen]
-    strange = lattice.to_pm(sites.position_px[patch.member & (sites.class_index == OTHER)])
+    strange = lattice.to_pm(sites.position_px[patch.member & (sites.role == OTHER)])
     if len(strange):
         keep &= cKDTree(strange).query(centre)[0] > STRANGE_REACH * a_pm
 

@@ -9,9 +9,8 @@ import numpy as np
 
 from ..crystal.calibration import CALIBRATED_BY_LATTICE
 from ..crystal.regions import Regions
-from ..materials import ROLES
 from ..types import CalibratedImage, DefectStrainError, ImageLattice, IntArray, Sites
-from .average import STACKED_ROLES, AverageConfig
+from .average import AverageConfig, stacked_classes
 from .candidates import find_candidates, thin_reference
 from .patches import Patch, find_patches
 from .windows import WindowFrame
@@ -118,10 +117,9 @@ class WindowCounter:
         n, improbable = (
             _isolated(images, sites, patches, config, a_pm, seed) if patches else (none, none)
         )
-        roles = [ROLES.index(role) for role in STACKED_ROLES]
         return {
             names[i]: WindowCount(names[i], int(n[i]), int(improbable[i]), int(np.take(total, i)))
-            for i in roles
+            for i in stacked_classes(names)
         }
 
     def _prepare(self, image: CalibratedImage, sites: Sites, regions: Regions | None) -> _Prepared:

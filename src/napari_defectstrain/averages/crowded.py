@@ -29,7 +29,6 @@ from scipy.spatial import cKDTree
 
 from ..crystal.regions import Regions
 from ..crystal.robust import robust_sigma
-from ..materials import DEFECT_ROLES, ROLES
 from ..types import (
     BoolArray,
     CalibratedImage,
@@ -40,6 +39,7 @@ from ..types import (
     Sites,
     no_progress,
 )
+from .average import stacked_classes
 from .cells import DOUBTFUL, SAMPLES, CellFrame, PatchCells, cut_cells
 from .patches import find_patches
 from .windows import SPLINE_ORDER, WindowFrame
@@ -52,7 +52,6 @@ PAIR_SHELLS = (1.0, float(np.sqrt(3.0)), 2.0)
 
 PAIR_SIGMA = 3.0
 _PAIR_EXCESS = 0.05
-_ROLES = np.array([*(ROLES.index(r) for r in DEFECT_ROLES), DOUBTFUL])
 _NEAREST = 7  # a defect's own cell and those beside it
 _CELLS_PER_UNKNOWN = 1.5
 _MOST_BANDS = 300
@@ -207,13 +206,15 @@ def crowded_stacks(
         Without stacks, and with a warning, where there are fewer cells than a solution takes.
     """
     frame = CellFrame(window.a_pm)
+    names = sites[0].class_names
+    roles = np.array([*stacked_classes(names)[1:], DOUBTFUL])
     cells = []
     patches = find_patches(images, sites, frame.a_pm, regions)
     for i, patch in enumerate(patches):
         progress(0.6 * i / len(patches), "cutting cells")
         of = patch.image_index
         mine = None if counted is None else counted[of]
-        part = cut_cells(images[of], sites[of], patch, frame, _ROLES, min_probability, mine)
+        part = cut_cells(images[of], sites[of], patch, frame, roles, min_probability, mine)
         if len(part) > part.slow.shape[1]:
             cells.append(part)
     belongs = np.zeros(len(images), dtype=int) if group is None else np.asarray(group)
@@ -223,7 +224,7 @@ def crowded_stacks(
     for i, kind in enumerate(kinds):
         progress(0.6 + 0.3 * i / len(kinds), "solving for all classes at once")
         alike = [c for c in cells if belongs[c.image_index] == kind]
-        found = _solved(alike, frame)
+        found = _solved(alike, frame, roles)
         if found is None:
             few = sum(map(len, alike))
             notes.append(
@@ -233,14 +234,16 @@ def crowded_stacks(
         else:
             solved[kind] = found
     progress(0.9, "drawing averages")
-    expected, names = _expected(sites, min_probability), sites[0].class_names
-    wrong = np.ones(len(ROLES)) if overconfidence is None else np.asarray(overconfidence)
+    expected = _expected(sites, roles[:-1], min_probability)
+    wrong = np.ones(len(names))
+    if overconfidence is not None:
+        wrong[: len(overconfidence)] = overconfidence
     stacks = _stacks(solved, frame, window, expected, names, wrong) if solved else {}
     pairs = next(iter(solved.values())).pairs if solved else ()
     return CrowdedStacks(stacks, pairs, (*notes, *map(_pair_text, pairs)))
 
 
-def _solved(cells: Sequence[PatchCells], frame: CellFrame) -> _Solved | None:
+def _solved(cells: Sequence[PatchCells], frame: CellFrame, roles: IntArray) -> _Solved | None:
     """Solve without outliers, and without pairs that don't add; None for too few cells."""
     reach = len(frame.offset)
     for _ in range(_MOST_ROUNDS):
@@ -263,8 +266,8 @@ def _solved(cells: Sequence[PatchCells], frame: CellFrame) -> _Solved | None:
         else:
             pairs = [replace(p, left_out=False) for p in pairs]
     image, domain, on_mean, on_difference = _influences(cells, solution, bands)
-    count = np.array([[len(c), *((c.role == r).sum() for r in _ROLES)] for c in cells])
-    spread = np.diag(solution.inverse).reshape(len(_ROLES), reach)[:, :_NEAREST].mean(axis=1)
+    count = np.array([[len(c), *((c.role == r).sum() for r in roles)] for c in cells])
+    spread = np.diag(solution.inverse).reshape(len(roles), reach)[:, :_NEAREST].mean(axis=1)
     worth = np.where(spread > 0, 1.0 / np.maximum(spread, 1e-12), 0.0)
     return _Solved(
         solution,
@@ -408,7 +411,9 @@ def _pair_check(
 def _has_neighbour(cells: PatchCells, frame: CellFrame, distance: float) -> BoolArray:
     """Defects with another one at a distance [a], `(n,)`; False for other cells."""
     radius = np.hypot(*(frame.offset @ frame.basis.T).T) / frame.a_pm
-    there = np.tile(np.abs(radius - distance) < 0.1, len(_ROLES)).astype(float)
+    there = np.tile(np.abs(radius - distance) < 0.1, cells.around.shape[1] // len(radius)).astype(
+        float
+    )
     return np.asarray((cells.around @ there > 0) & (cells.role > 1))
 
 
@@ -441,7 +446,7 @@ def _stacks(
 ) -> dict[str, ClassStack]:
     drawing = _Drawing(frame, window)
     stacks = {}
-    for k, role in enumerate((1, *_ROLES[:-1].tolist())):
+    for k, role in enumerate(expected):
         parts = {
             kind: one
             for kind, one in solved.items()
@@ -473,13 +478,19 @@ def _stacks(
     return stacks
 
 
-def _expected(sites: Sequence[Sites], min_probability: float) -> dict[int, FloatArray]:
+def _expected(
+    sites: Sequence[Sites], roles: IntArray, min_probability: float
+) -> dict[int, FloatArray]:
     """Mean probabilities of the columns that count for each class."""
     result = {}
-    for role in (1, *_ROLES[:-1].tolist()):
+    for role in (1, *roles.tolist()):
         mine = [s.probabilities[s.class_index == role] for s in sites]
         every = np.concatenate([m[m[:, role] >= min_probability] for m in mine])
-        result[role] = every.mean(axis=0, dtype=float) if len(every) else np.eye(len(ROLES))[role]
+        result[role] = (
+            every.mean(axis=0, dtype=float)
+            if len(every)
+            else np.eye(len(sites[0].class_names))[role]
+        )
     return result
 
 

@@ -147,6 +147,14 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add("--figures", default="png", metavar="F,...", help="some of png, pdf, svg (png)")
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm] of all images")
     add("--material", help=material_help(or_else="--weights or --sites"))
+    add(
+        "--class",
+        dest="classes",
+        action="append",
+        default=[],
+        metavar="NAME=WEIGHT",
+        help="a further class by its weight in the metal's, NAME=WEIGHT@metal on metal sites",
+    )
     add("--frames", action="store_true", help="a stack holds frames of one region: sum them")
     add("--sites", type=Path, metavar="DIR", help="take <stem>.sites.csv from DIR, don't detect")
     add("--regions", type=Path, metavar="DIR", help="take <stem>.regions.tif from DIR where it is")
@@ -270,6 +278,7 @@ def _check_inputs(options: argparse.Namespace, stems: Sequence[str], config: Run
 def _run_config(options: argparse.Namespace) -> RunConfig:
     """Settings of the file, or the defaults, with what the command line changes."""
     from ..io.files import read_settings
+    from ..materials import with_classes
     from ..pipeline.runs import RunConfig
 
     values = {} if options.config is None else read_settings(options.config)
@@ -279,6 +288,10 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
     detect = config.detect.replace(**without_none(given))
     names = ("material", "pixel_size_pm", "bootstrap", "seed")
     changes = without_none({name: getattr(options, name) for name in names})
+    if options.classes:
+        changes["material"] = with_classes(
+            changes.get("material", config.material), options.classes
+        )
     if options.no_judge:
         changes["judge"] = config.judge.replace(enabled=False)
     if options.crowded:
@@ -311,7 +324,7 @@ def read_tables(
                 raise DefectStrainError(
                     f"--sites {folder}: lacks {path.name}; every image needs its table"
                 )
-            tables.append(read_sites(path, get_material(material).class_names))
+            tables.append(read_sites(path, get_material(material).all_class_names))
             left.append(image)
     failures.check_any_left(left)
     return left, tables, tuple(notes)

@@ -83,7 +83,7 @@ def isolated(
     position_px : array, `(N, 2)`
         (y, x) of all columns [px].
     class_index : array of int, `(N,)`
-        Role of each column (0 metal, 1 X2, 2-5 defects, 6 other).
+        Role of each column (0 metal, 1 X2, 2-5 defects, 6 other, from 7 on named defects).
     lattice : ImageLattice
     shape : tuple of int
         Shape of the image [px].
@@ -103,7 +103,7 @@ def isolated(
     if not 0 <= shells <= 3:
         raise DefectStrainError(f"isolation shells: got {shells}, expected 0, 1, 2 or 3")
     role = np.asarray(class_index)
-    result = np.asarray((role > METAL) & (role < OTHER))
+    result = np.asarray((role > METAL) & (role != OTHER))
     if shells == 0 or not result.any():
         return result
     position = np.asarray(position_px, dtype=float)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from ..materials import ROLES
-from ..types import CalibratedImage, DefectStrainError, IntArray, Sites
+from ..types import ON_METAL, CalibratedImage, DefectStrainError, FloatArray, IntArray, Sites
 from ..units import PM_PER_NM
 from .regions import Regions, usable_sites
 
@@ -24,7 +25,78 @@ COLUMNS = (
     "per_site",
     "area_nm2",
     "per_nm2",
+    "corrected",
+    "corrected_std",
+    "low",
+    "high",
+    "crystal_low",
+    "crystal_high",
 )
+_SIGMAS_95 = 1.959964
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """What probabilities say of the columns of an image, or of several.
+
+    Parameters
+    ----------
+    mean : array, `(K,)`
+        Expected number of columns of each class.
+    covariance : array, `(K, K)`
+        Of these numbers: columns whose class is in doubt.
+    """
+
+    mean: FloatArray
+    covariance: FloatArray
+
+    @classmethod
+    def of(cls, sites: Sites) -> _Expected:
+        p = np.asarray(sites.probabilities, dtype=float)
+        return cls(p.sum(axis=0), np.diag(p.sum(axis=0)) - p.T @ p)
+
+    def __add__(self, other: _Expected) -> _Expected:
+        return _Expected(self.mean + other.mean, self.covariance + other.covariance)
+
+    def fraction(self, part: FloatArray, whole: FloatArray) -> tuple[float, ...]:
+        """What a weighted sum of classes is of another, with its errors.
+
+        Parameters
+        ----------
+        part, whole : arrays, `(K,)`
+            What a column of each class counts, above and below.
+
+        Returns
+        -------
+        tuple of float
+            The fraction; its standard deviation by doubtful columns; limits of 95 % by these for
+            the columns at hand; limits of 95 % for the crystal that they are a sample of, where
+            how many there happen to be counts too (Wilson 1927, doi:10.1080/01621459.1927.10502953,
+            with the number of columns that would have this scatter).
+        """
+        total = float(whole @ self.mean)
+        if total <= 0.0:
+            return (float("nan"),) * 6
+        x = float(part @ self.mean) / total
+        change = part - x * whole
+        doubt = max(float(change @ self.covariance @ change), 0.0) / total**2
+        std = float(np.sqrt(doubt))
+        counting = float((change**2) @ self.mean) / total**2
+        most = float(part.max(initial=1.0) / max(whole.max(initial=0.0), 1e-12))
+        scatter = doubt + counting
+        columns = total / max(float(whole.max(initial=1.0)), 1e-12)
+        y = float(np.clip(x / most, 0.0, 1.0))
+        n = y * (1.0 - y) * most**2 / scatter if scatter > 0.0 and 0.0 < y < 1.0 else columns
+        low, high = (most * limit for limit in _wilson(y, min(n, 4.0 * columns)))
+        near = (max(x - _SIGMAS_95 * std, 0.0), min(x + _SIGMAS_95 * std, most))
+        return (x, std, *near, low, high)
+
+
+def _wilson(share: float, n: float) -> tuple[float, float]:
+    z2 = _SIGMAS_95**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    reach = _SIGMAS_95 / (1 + z2 / n) * float(np.sqrt(share * (1 - share) / n + z2 / (4 * n * n)))
+    return max(middle - reach, 0.0), min(middle + reach, 1.0)
 
 
 def population_table(
@@ -43,7 +115,12 @@ def population_table(
     fractions of atomic sites. The concentration of a class is a fraction of the columns of its
     sublattice. Columns of the class other may lie on either sublattice or between: they are not
     among the `N`, count neither as substituted nor as vacancies, and their concentration is a
-    fraction of all columns.
+    fraction of all columns. Named classes on chalcogen sites are among the `N`, too, those on metal
+    sites among the columns of the metal's.
+
+    A column that is more likely 2X than XY counts as 2X, so where noise makes classes hard to tell
+    rare ones are counted too seldom or too often. The corrected fractions sum the probabilities
+    instead; their errors follow from how doubtful the columns are.
 
     Parameters
     ----------
@@ -52,7 +129,8 @@ def population_table(
     sites_list : sequence of Sites
         The columns of each image.
     class_names : sequence of str
-        Names of the classes in the order of the roles (metal, X2, XY, Y2, V1, V2, other).
+        Names of the classes in the order of the roles (metal, X2, XY, Y2, V1, V2, other), then of
+        the named ones.
     areas_nm2 : sequence of float, optional
         Area that the columns of each image lie in [nm^2].
 
@@ -65,7 +143,11 @@ def population_table(
         (fraction of these; NaN where there are none), ``per_site`` (fraction of the chalcogen
         atomic sites that are substituted or vacant in these columns; NaN for other classes),
         ``area_nm2``, ``per_nm2`` (columns of the class per nm^2; for ``x`` and ``vacancy fraction``
-        substituted atoms and missing atoms per nm^2).
+        substituted atoms and missing atoms per nm^2); ``corrected``, ``corrected_std``, ``low``,
+        ``high`` (the fraction by probabilities: of atomic sites for ``x`` and ``vacancy fraction``,
+        of ``all_columns`` for a class; its standard deviation, and limits of 95 %, for these very
+        columns), ``crystal_low``, ``crystal_high`` (limits of 95 % for the crystal that they are a
+        sample of).
 
     Raises
     ------
@@ -77,7 +159,7 @@ def population_table(
             f"population table: got {len(names)} names and {len(sites_list)} tables of sites, "
             "expected as many of one as of the other"
         )
-    counts = []
+    counts, expected = [], []
     for name, sites in zip(names, sites_list, strict=True):
         if sites.class_names != tuple(class_names):
             raise DefectStrainError(
@@ -85,15 +167,18 @@ def population_table(
                 f"expected {', '.join(class_names)}: these images are of another material"
             )
         counts.append(np.bincount(sites.class_index, minlength=len(class_names)))
+        expected.append(_Expected.of(sites))
     total = np.sum(counts, axis=0, dtype=int) if counts else np.zeros(len(class_names), dtype=int)
     areas = [float("nan")] * len(names) if areas_nm2 is None else [float(a) for a in areas_nm2]
     every = float(sum(areas)) if areas else float("nan")
     rows = []
-    for name, count, area in [
-        *zip(names, counts, areas, strict=True),
-        (ALL_IMAGES, total, every),
+    k = len(class_names)
+    whole = sum(expected, _Expected(np.zeros(k), np.zeros((k, k))))
+    for name, count, area, likely in [
+        *zip(names, counts, areas, expected, strict=True),
+        (ALL_IMAGES, total, every, whole),
     ]:
-        rows.extend(_rows(name, count, class_names, area))
+        rows.extend(_rows(name, count, class_names, area, likely))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -122,27 +207,35 @@ def usable_populations(
 
 
 def _rows(
-    name: str, count: IntArray, class_names: Sequence[str], area_nm2: float
-) -> list[tuple[str, str, int, int, float, float, float, float]]:
-    n = {role: int(c) for role, c in zip(ROLES, count, strict=True)}
-    every = sum(n.values())
-    chalcogens = every - n["metal"] - n["other"]
-    wholes = {"metal": n["metal"], "other": every}
-    atoms = {"XY": n["XY"], "Y2": 2 * n["Y2"], "V1": n["V1"], "V2": 2 * n["V2"]}
-    rows = []
-    for role, class_name in zip(ROLES, class_names, strict=True):
-        whole = wholes.get(role, chalcogens)
-        share = _fraction(n[role], whole)
-        per_site = _fraction(atoms[role], 2 * chalcogens) if role in atoms else float("nan")
-        density = _fraction(n[role], area_nm2)
-        rows.append((name, class_name, n[role], whole, share, per_site, area_nm2, density))
-    for label, one, two in ((SUBSTITUTION, "XY", "Y2"), (VACANCIES, "V1", "V2")):
-        both = atoms[one] + atoms[two]
-        share = _fraction(both, 2 * chalcogens)
-        density = _fraction(both, area_nm2)
-        rows.append((name, label, n[one] + n[two], chalcogens, share, share, area_nm2, density))
+    name: str, count: IntArray, class_names: Sequence[str], area_nm2: float, expected: _Expected
+) -> list[tuple[str | int | float, ...]]:
+    k = len(class_names)
+    metal, other = (ROLES.index(role) for role in ("metal", "other"))
+    on_metal = np.array([i == metal or n.endswith(ON_METAL) for i, n in enumerate(class_names)])
+    chalcogen = ~on_metal & (np.arange(k) != other)
+    atoms = np.zeros(k)
+    atoms[[ROLES.index(role) for role in ("XY", "Y2", "V1", "V2")]] = (1, 2, 1, 2)
+    rows: list[tuple[str | int | float, ...]] = []
+    for i, class_name in enumerate(class_names):
+        among = np.ones(k, dtype=bool) if i == other else on_metal if on_metal[i] else chalcogen
+        n, whole = int(count[i]), int(count[among].sum())
+        per_site = float("nan")
+        if atoms[i]:
+            per_site = _fraction(float(atoms[i] * n), 2 * int(count[chalcogen].sum()))
+        likely = expected.fraction(np.eye(k)[i], among.astype(float))
+        density = _fraction(n, area_nm2)
+        rows.append(
+            (name, class_name, n, whole, _fraction(n, whole), per_site, area_nm2, density, *likely)
+        )
+    for label, roles in ((SUBSTITUTION, ("XY", "Y2")), (VACANCIES, ("V1", "V2"))):
+        chosen = np.isin(np.arange(k), [ROLES.index(role) for role in roles])
+        both, whole = float((atoms * chosen * count).sum()), int(count[chalcogen].sum())
+        share, density = _fraction(both, 2 * whole), _fraction(both, area_nm2)
+        likely = expected.fraction(atoms * chosen, 2.0 * chalcogen)
+        n = int(count[chosen].sum())
+        rows.append((name, label, n, whole, share, share, area_nm2, density, *likely))
     return rows
 
 
-def _fraction(part: int, whole: float) -> float:
+def _fraction(part: float, whole: float) -> float:
     return part / whole if whole else float("nan")

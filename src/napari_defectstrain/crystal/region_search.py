@@ -20,7 +20,6 @@ from scipy.ndimage import distance_transform_edt, label
 from ..progress import subprogress
 from ..types import (
     METAL,
-    OTHER,
     BoolArray,
     CalibratedImage,
     FloatArray,
@@ -199,7 +198,7 @@ def _fits(
     phase = np.where(same, phase, (mean / np.maximum(np.abs(mean), 1e-12))[domain])
     position = np.asarray(sites.position_px, dtype=float)
     at = grid.cell_of(position)
-    counted = sites.class_index != OTHER
+    counted = ~sites.is_other
     good = (np.real(turn * np.conj(phase[at])) > _MIN_FIT) & counted
     every = grid.sums(position, np.ones(len(position)))
     share = mean_near(grid.sums(position[good], np.ones(int(good.sum()))), every, _EDGE_SIGMA)

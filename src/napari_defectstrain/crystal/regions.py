@@ -201,7 +201,7 @@ def lattice_turn(sites: Sites) -> ComplexArray:
     -------
     array, `(N,)`
     """
-    known = np.flatnonzero(sites.class_index != OTHER)
+    known = np.flatnonzero(~sites.is_other)
     result = np.zeros(len(sites), dtype=complex)
     if len(known) < _MIN_COLUMNS + 1:
         return result

@@ -1,3 +1,8 @@
+from .histograms import WeightHistogram as WeightHistogram
+from .histograms import WeightHistograms as WeightHistograms
+from .histograms import columns_within as columns_within
+from .histograms import nearest_column as nearest_column
+from .histograms import weight_histograms as weight_histograms
 from .judging import JudgeConfig as JudgeConfig
 from .judging import Judgement as Judgement
 from .judging import judge_images as judge_images

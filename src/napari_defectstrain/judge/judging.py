@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated
 
 import numpy as np
@@ -26,7 +27,7 @@ from .mixture import OTHER, ClassPrior, FurtherClass
 from .picture import Picture
 from .places import lattice_places
 from .pooling import classify_run
-from .solving import ImageClasses, ImageEvidence, solve_classes
+from .solving import ImageClasses, ImageEvidence, anchored_weights, solve_classes
 
 _OTHER = ROLES.index("other")
 _NAMED_SHARE = 0.01
@@ -85,17 +86,20 @@ class Judgement:
     open_classes: tuple[OpenClass, ...] = ()
 
 
+_weights = cache(nominal_weights)
+
+
 def _starting_weights(material: Material) -> FloatArray:
     """Of the roles, from cross sections as far as they are known; the image says what they are."""
     known = {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS)
-    x2 = nominal_weights(material)[ROLES.index("X2")] if known else _TYPICAL_WEIGHT
+    x2 = _weights(material)[ROLES.index("X2")] if known else _TYPICAL_WEIGHT
     return np.array([1.0, *class_prior(material).means(x2)[:OTHER], x2])
 
 
 def class_prior(material: Material) -> ClassPrior:
     """What cross sections say of a material's classes, as far as they are known."""
     if {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS):
-        weights = nominal_weights(material)
+        weights = _weights(material)
         prior = ClassPrior(heavier=weights[ROLES.index("Y2")] / weights[ROLES.index("X2")])
     else:
         prior = ClassPrior(heavier=1.0, spread=_UNKNOWN_SPREAD)
@@ -208,10 +212,13 @@ def weigh_columns(
         picture.settle(share)
         picture.fit_profile()
         picture.explain()
-        evidence = ImageEvidence(picture.equations(), metal, chalcogen, network, weight, doubt)
+        place_px = picture.sampling.to_image(picture.position)
+        evidence = ImageEvidence(
+            picture.equations(), metal, chalcogen, network, weight, doubt, place_px
+        )
         if i + 1 < config.rounds:
             found = solve_classes(evidence, prior, config.network_say)
-            picture.weight = found.mean
+            picture.weight = anchored_weights(found, prior, chalcogen)
             picture.explain()
             share = found.chance[:, 1:5]
     return evidence

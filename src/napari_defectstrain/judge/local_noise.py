@@ -20,7 +20,8 @@ from ..types import FloatArray
 
 ComplexArray = npt.NDArray[np.complexfloating[Any, Any]]
 
-_ROUNDS = 40
+_ROUNDS, _MORE_ROUNDS = 40, 8
+_TINY = 1e-12
 _FLOOR = 0.02
 """Least value of a spectrum over the median, which bounds its inverse."""
 
@@ -54,7 +55,7 @@ class LocalNoise:
         return np.asarray(np.maximum(spectrum, floor))
 
 
-def learn_noise(residual: FloatArray, tile_px: int) -> LocalNoise:
+def learn_noise(residual: FloatArray, tile_px: int, start: LocalNoise | None = None) -> LocalNoise:
     """Learn the spectra of a residual, scaled such that white noise of variance 1 has power 1.
 
     Parameters
@@ -63,23 +64,27 @@ def learn_noise(residual: FloatArray, tile_px: int) -> LocalNoise:
         At least a tile a side.
     tile_px : int
         Side of the tiles [px], even.
+    start : LocalNoise, optional
+        Of the same image, explained less well: where to go on from, in fewer rounds.
     """
-    power = _tile_powers(residual, tile_px).astype(
-        np.float32
-    )  # (rows, columns, tile, tile / 2 + 1)
+    power = _tile_powers(residual, tile_px)  # (rows, columns, tile, tile / 2 + 1)
     rows, columns = power.shape[:2]
     table = power.reshape(rows * columns, -1)
-    frequency = np.hypot(np.fft.fftfreq(tile_px)[:, None], np.fft.rfftfreq(tile_px)).ravel()
-    # start: white noise, and what falls off with frequency
-    spectra = np.stack([np.ones(table.shape[1]), 1 / (1 + (frequency * tile_px / 4) ** 2)])
-    spectra /= spectra.mean(axis=1, keepdims=True)
-    amplitude = np.repeat(table.mean(axis=1, keepdims=True) / 2, 2, axis=1)  # (tiles, 2)
-    for _ in range(_ROUNDS):
-        ratio = table / (amplitude @ spectra + 1e-12)
+    if start is None:
+        frequency = np.hypot(np.fft.fftfreq(tile_px)[:, None], np.fft.rfftfreq(tile_px)).ravel()
+        # white noise, and what falls off with frequency
+        spectra = np.stack([np.ones(table.shape[1]), 1 / (1 + (frequency * tile_px / 4) ** 2)])
+        spectra = (spectra / spectra.mean(axis=1, keepdims=True)).astype(np.float32)
+        amplitude = np.repeat(table.mean(axis=1, keepdims=True) / 2, 2, axis=1)  # (tiles, 2)
+    else:
+        spectra = start.spectra.reshape(2, -1).copy()
+        amplitude = start.amplitude.reshape(2, -1).T.copy()
+    for _ in range(_ROUNDS if start is None else _MORE_ROUNDS):
+        ratio = table / (amplitude @ spectra + _TINY)
         amplitude *= (ratio @ spectra.T) / spectra.sum(axis=1)
-        ratio = table / (amplitude @ spectra + 1e-12)
-        spectra *= (amplitude.T @ ratio) / (amplitude.sum(axis=0)[:, None] + 1e-12)
-        scale = spectra.mean(axis=1, keepdims=True) + 1e-12
+        ratio = table / (amplitude @ spectra + _TINY)
+        spectra *= (amplitude.T @ ratio) / (amplitude.sum(axis=0)[:, None] + _TINY)
+        scale = spectra.mean(axis=1, keepdims=True) + _TINY
         spectra /= scale
         amplitude *= scale.T
     return LocalNoise(
@@ -96,15 +101,15 @@ def _tile_powers(residual: FloatArray, tile_px: int) -> FloatArray:
     """
     window = np.hanning(tile_px + 1)[:-1]
     taper = window[:, None] * window
-    taper /= np.sqrt((taper**2).sum())
+    taper = (taper / np.sqrt((taper**2).sum())).astype(np.float32)
     step = tile_px // 2
-    rows = [
-        [
-            np.abs(scipy.fft.rfft2(residual[y : y + tile_px, x : x + tile_px] * taper)) ** 2
-            for x in range(0, residual.shape[1] - tile_px + 1, step)
-        ]
-        for y in range(0, residual.shape[0] - tile_px + 1, step)
-    ]
+    whole = np.lib.stride_tricks.sliding_window_view(
+        np.asarray(residual, dtype=np.float32), (tile_px, tile_px)
+    )[::step, ::step]
+    rows = []
+    for tiles in whole:
+        waves = scipy.fft.rfft2(tiles * taper)
+        rows.append(waves.real**2 + waves.imag**2)
     return np.array(rows)
 
 

@@ -14,9 +14,10 @@ from one column to the next alone and q is a filtered image read at the columns'
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import map_coordinates
 from scipy.sparse import coo_array, csr_array
 from scipy.spatial import cKDTree
 
@@ -26,7 +27,15 @@ from .local_noise import LocalNoise, learn_noise
 from .places import LatticePlaces
 from .profile import ProfileLearner
 from .relaxation import Relaxation
-from .working import Sampling, WaveGrid, line_shifts, margin_mask, sampling_for, shift_lines
+from .working import (
+    LowPass,
+    Sampling,
+    WaveGrid,
+    line_shifts,
+    margin_mask,
+    sampling_for,
+    shift_lines,
+)
 
 BACKGROUND = 1.5
 """Sigma of the background in lattice constants: blind to the lattice."""
@@ -36,6 +45,8 @@ _PAIR_REACH = 2.2
 _STEP_PM = 4.0
 _LEAST_WEIGHT = 0.25  # fainter columns say nothing of their place
 _RIM_A = 1.2
+_MISFIT = 0.01
+"""Relative error of the columns' image, by what their model leaves out."""
 
 
 @dataclass(frozen=True)
@@ -107,17 +118,22 @@ class Picture:
         self.grid = WaveGrid(self.sampling)
         self.a_px = a_pm / self.sampling.pixel_pm
         self.unit = float(data.std())
-        self.raw = (np.asarray(data, dtype=np.float32) - np.float32(data.mean())) / np.float32(
+        scaled = (np.asarray(data, dtype=np.float32) - np.float32(data.mean())) / np.float32(
             self.unit
         )
+        self.raw = self.sampling.lines(scaled)
+        self.straight = self.raw
         self.shift: FloatArray = np.zeros(data.shape[0])
-        self.data = self.sampling.down(self.raw)
-        self.mask = margin_mask(self.sampling.working, _RIM_A * self.a_px)
+        self.smooth = LowPass(self.sampling.working, BACKGROUND * self.a_px)
+        mask = margin_mask(self.sampling.working, _RIM_A * self.a_px)
+        self.mask: FloatArray = mask.astype(np.float32)
+        self._read_lines()
         self.learner = ProfileLearner(self.grid, self.a_px)
         width = (BACKGROUND * self.a_px) ** 2 * 2 * np.pi**2
-        self.sharp = 1.0 - np.exp(-width * self.grid.k**2)
-        self.noise_power = np.ones_like(self.grid.k)
+        self.sharp = (1.0 - np.exp(-width * self.grid.k**2)).astype(np.float32)
+        self.noise_power: FloatArray = np.ones(self.grid.k.shape, dtype=np.float32)
         self.transfer: ComplexArray = np.zeros(self.grid.k.shape, dtype=np.complex64)
+        self.noise: LocalNoise | None = None
         self.background = np.zeros_like(self.data)
         self.ideal = self.sampling.to_working(places.ideal_px)
         self.relaxation = Relaxation(places, self.ideal, self.a_px)
@@ -136,31 +152,46 @@ class Picture:
         self.position = position
         self.points: SpreadPoints = self.grid.spread(position)
 
-    def model(self) -> FloatArray:
-        """Image of the columns on the working pixels."""
-        return self.grid.image(self.grid.waves(self.points, self.weight) * self.transfer)
-
     def explain(self) -> None:
         """Background and residual of the present columns."""
-        self.columns = self.model()
-        rest = self.data - self.columns
-        self.background = gaussian_filter(rest, BACKGROUND * self.a_px, truncate=3.0)
+        self.columns = self.grid.waves(self.points, self.weight) * self.transfer
+        rest = self.data - self.grid.image(self.columns)
+        self.background = self.smooth(rest)
         self.residual = rest - self.background
 
     def fit_profile(self) -> None:
-        """Profile by the waves of the image and of its columns; the metals' weight is the unit."""
+        """Profile by the waves of the image and of its columns; the metals' weight is the unit.
+
+        Both are compared without their local mean and under the same window: of a background
+        nothing is left, and the mean of the columns isn't asked for in an image that has lost it.
+        """
         count = map_coordinates(self.mask, self.position.T, order=1, mode="nearest")
-        data = self.grid.transform((self.data - self.background) * self.mask)
-        factor = self.grid.waves(self.points, self.weight * count)
-        self.transfer = self.learner.fit(data, factor, self.sharp**2 / self.noise_power)
+        mean = self.grid.transform(self.mask * self.smooth(self._density()))
+        factor = self.grid.waves(self.points, self.weight * count) - mean
+        # strong waves can't be better than the model of the columns is
+        model = (_MISFIT * np.abs(self.transfer * factor)) ** 2
+        power = self.noise_power * float((self.mask**2).sum())
+        self.transfer = self.learner.fit(self._contrast, factor, 1.0 / (power + model))
+
+    def _density(self) -> FloatArray:
+        """Weight of the columns in every pixel."""
+        h, w = self.data.shape
+        y, x = np.rint(self.position).astype(int).T
+        inside = (y >= 0) & (y < h) & (x >= 0) & (x < w)
+        density = np.bincount(y[inside] * w + x[inside], self.weight[inside], minlength=h * w)
+        return density.reshape(h, w).astype(np.float32)
 
     def fit_lines(self) -> None:
         """Shift of every scan line, and the image put straight by it."""
-        columns = self.sampling.up(self.columns)
-        straight = shift_lines(self.raw, self.shift)
-        left = straight - columns - self.sampling.up(self.background)
-        self.shift = line_shifts(left, columns, self.shift)
-        self.data = self.sampling.down(shift_lines(self.raw, self.shift))
+        left = self.straight - self.sampling.up(self.data - self.residual)
+        slope = self.grid.image(self.columns * (2j * np.pi * self.grid.renderer.kx))
+        self.shift = line_shifts(left, self.sampling.up(slope), self.shift)
+        self.straight = shift_lines(self.raw, self.shift)
+        self._read_lines()
+
+    def _read_lines(self) -> None:
+        self.data = self.sampling.down(self.straight)
+        self._contrast = self.grid.transform((self.data - self.smooth(self.data)) * self.mask)
 
     # -- noise and weights
 
@@ -168,7 +199,7 @@ class Picture:
         """Spectra of the residual, and how much of each there is around every column."""
         tile = 2 * round(_TILE * self.a_px / 2)
         tile = min(tile, min(self.residual.shape) // 2 * 2)
-        self.noise: LocalNoise = learn_noise(self.residual, tile)
+        self.noise = learn_noise(self.residual, tile, self.noise)
         step = tile / 2
         place = np.clip((self.position.T - step + 0.5) / step, 0, None)
         amplitude = np.stack(
@@ -192,10 +223,12 @@ class Picture:
         lower = place.astype(int)
         return level, lower, place - lower
 
-    def _mixed(self, values: FloatArray, lower: IntArray, part: FloatArray) -> FloatArray:
-        """Values of all levels `(L, M)` at each column's own colour."""
-        row = np.arange(values.shape[1])
-        return (1 - part) * values[lower, row] + part * values[lower + 1, row]
+    @cached_property
+    def _pairs(self) -> tuple[IntArray, IntArray]:
+        """Columns near enough to share light."""
+        reach = _PAIR_REACH * self.a_px
+        pairs = cKDTree(self.position).query_pairs(reach, output_type="ndarray")
+        return pairs[:, 0], pairs[:, 1]
 
     def equations(self) -> WeightEquations:
         """The normal equations of the weights under the noise around each column."""
@@ -211,14 +244,24 @@ class Picture:
             power = np.abs(self.transfer) ** 2 * self.sharp**2 / noise
             tables.append(self.grid.lags(power, reach, step))
         n = len(self.position)
-        pairs = cKDTree(self.position).query_pairs(reach, output_type="ndarray")
-        row = np.concatenate([pairs[:, 0], pairs[:, 1], np.arange(n)])
-        column = np.concatenate([pairs[:, 1], pairs[:, 0], np.arange(n)])
-        lag = (self.position[column] - self.position[row]) / step
-        middle = (len(tables[0]) - 1) / 2
-        near = np.stack([map_coordinates(t, lag.T + middle, order=1) for t in tables])
-        value = self._mixed(near, lower[row], part[row]) / self.loudness[row]
-        pull = self._mixed(np.nan_to_num(np.stack(pulls)), lower, part) / self.loudness
+        first, second = self._pairs
+        near = _read_table(
+            np.stack(tables, axis=-1), (self.position[second] - self.position[first]) / step
+        )
+        own = np.stack([t[len(t) // 2, len(t) // 2] for t in tables])
+        row = np.concatenate([first, second, np.arange(n)])
+        column = np.concatenate([second, first, np.arange(n)])
+        weight = np.zeros((n, _LEVELS))  # of the levels at every column
+        weight[np.arange(n), lower], weight[np.arange(n), lower + 1] = 1 - part, part
+        weight = weight / self.loudness[:, None]
+        value = np.concatenate(
+            [
+                np.einsum("pl,pl->p", near, weight[first]),
+                np.einsum("pl,pl->p", near, weight[second]),
+                weight @ own,
+            ]
+        )
+        pull = np.einsum("ln,nl->n", np.nan_to_num(np.stack(pulls)), weight)
         coupling = csr_array(coo_array((value, (row, column)), shape=(n, n)))
         return WeightEquations(self.weight.copy(), pull, coupling)
 
@@ -282,12 +325,35 @@ class Picture:
         self.place_at(self.ideal + place)
 
 
+def _read_table(table: FloatArray, place: FloatArray) -> FloatArray:
+    """Values of a table `(2 n + 1, 2 n + 1, L)` at places (y, x) from its middle, `(P, L)`."""
+    size = len(table)
+    place = np.clip(place + (size - 1) / 2, 0, size - 1.001)
+    low = place.astype(int)
+    part = (place - low).astype(np.float32)
+    y, x = part[:, :1], part[:, 1:]
+    flat = table.reshape(size * size, -1)
+    at = low[:, 0] * size + low[:, 1]
+    upper = flat[at] * (1 - x) + flat[at + 1] * x
+    return np.asarray(upper * (1 - y) + (flat[at + size] * (1 - x) + flat[at + size + 1] * x) * y)
+
+
 def _on_waves(spectrum: FloatArray, tile: int, grid: WaveGrid) -> FloatArray:
     """A tile's power spectrum, as rfft2 orders it, at the waves of a grid."""
     half = spectrum.shape[1]
     full = np.roll(spectrum, tile // 2, axis=0)  # ky from -1/2
     full = np.concatenate([full, full[:1]])
     y = (grid.renderer.ky[:, 0] * tile) + tile // 2
-    x = np.minimum(grid.renderer.kx[0] * tile, half - 1)
-    place = np.stack(np.meshgrid(y, x, indexing="ij"))
-    return np.asarray(map_coordinates(full, place, order=1, mode="nearest"))
+    x = grid.renderer.kx[0] * tile
+    rows, columns = _between(y, len(full)), _between(x, half)
+    return np.asarray(rows @ (columns @ full.T).T, dtype=np.float32)
+
+
+def _between(place: FloatArray, n: int) -> csr_array:
+    """Linear interpolation in n values, `(len(place), n)`."""
+    place = np.clip(place, 0, n - 1 - 1e-6)
+    low = place.astype(int)
+    part = place - low
+    row = np.arange(len(place))
+    entries = np.concatenate([1 - part, part]), (np.tile(row, 2), np.concatenate([low, low + 1]))
+    return csr_array(entries, shape=(len(place), n))

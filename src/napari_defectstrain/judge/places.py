@@ -9,8 +9,10 @@ the same sublattice.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
 from ..crystal.domains import (
@@ -72,24 +74,51 @@ class LatticePlaces:
             Unchanged where a column has no site.
         """
         result = np.array(moved_px, dtype=float)
-        who = np.flatnonzero(self.on_lattice)
-        near = self.neighbours[who]
-        there = near >= 0
-        offset = self.ideal_px[near] - self.ideal_px[who][:, None]
-        scale = np.sqrt(np.mean(offset[there] ** 2)) + 1e-12
-        design = np.concatenate([np.ones((*near.shape, 1)), offset / scale], axis=2)
-        value = moved_px[near]
-        count = np.where(there, weight[near], 0.0)
+        centre = self.ideal_px.mean(axis=0)
+        y, x = ((self.ideal_px - centre) / (np.ptp(self.ideal_px, axis=0).max() + 1e-12)).T
+        count = np.where(self.on_lattice, weight, 0.0)
         for _ in range(2):
-            gram = np.einsum("nki,nk,nkj->nij", design, count, design, optimize=True)
-            right = np.einsum("nki,nk,nkd->nid", design, count, value, optimize=True)
-            gram[:, range(3), range(3)] += 1e-6 * gram[:, :1, 0] + 1e-12
-            found = np.linalg.solve(gram, right)
-            miss = np.hypot(*np.moveaxis(value - design @ found, 2, 0))
-            typical = np.median(miss[count > 0]) / 1.177 if (count > 0).any() else 0.0
+            fitted = self._fitted(y, x, np.where(count > 0, moved_px.T, 0.0), count)
+            miss = np.hypot(*(moved_px.T - fitted))
+            known = count > 0
+            typical = np.median(miss[known]) / 1.177 if known.any() else 0.0
             count = np.where(miss > _CLIP * max(typical, 1e-9), 0.0, count)
-        result[who] = found[:, 0]
+        result[self.on_lattice] = fitted.T[self.on_lattice]
         return result
+
+    @cached_property
+    def _near(self) -> csr_array:
+        """Sums over the neighbours, `(N, N)`."""
+        there = self.neighbours >= 0
+        pointer = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+        index = self.neighbours[there]
+        return csr_array((np.ones(len(index)), index, pointer), shape=(len(there), len(there)))
+
+    def _fitted(
+        self, y: FloatArray, x: FloatArray, value: FloatArray, count: FloatArray
+    ) -> FloatArray:
+        """Local straight lines through values `(D, N)` at every column, `(D, N)`.
+
+        Moments over the neighbours are sums over rows of one sparse matrix, moved to each column
+        as its origin afterwards.
+        """
+        term = [count, count * y, count * x, count * y * y, count * y * x, count * x * x]
+        term += [count * v * t for v in value for t in (1.0, y, x)]
+        s, sy, sx, syy, syx, sxx, *rest = (self._near @ np.stack(term, axis=1)).T
+        s = s + 1e-12 * max(float(s.max(initial=0.0)), 1e-30)
+        my, mx = sy / s, sx / s
+        cyy, cyx, cxx = syy / s - my**2, syx / s - my * mx, sxx / s - mx**2
+        ridge = 1e-3 * (cyy + cxx) + 1e-18
+        cyy, cxx = cyy + ridge, cxx + ridge
+        determinant = cyy * cxx - cyx**2
+        fitted = []
+        for sv, svy, svx in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+            mv = sv / s
+            cy, cx = svy / s - mv * my, svx / s - mv * mx
+            by = (cxx * cy - cyx * cx) / determinant
+            bx = (cyy * cx - cyx * cy) / determinant
+            fitted.append(mv + by * (y - my) + bx * (x - mx))
+        return np.stack(fitted)
 
 
 def lattice_places(sites: Sites, a_pm: float) -> LatticePlaces:

@@ -25,10 +25,10 @@ _COARSE = (0.79, 0.92, 1.09)
 _TURNING = 8
 _HARMONICS = 3
 _RIDGE = 1e-6
-_STRONG_WAVES = 20_000
-_OTHER_WAVES = 20_000
+_STRONG_WAVES = 8_000
+_OTHER_WAVES = 16_000
 """A profile of sixty numbers needs no more."""
-_RADII = 150
+_RADII = 100
 _TABLE = 200
 
 
@@ -59,7 +59,7 @@ class ProfileBasis:
 
     def waves(self, k: FloatArray, azimuth: FloatArray) -> ComplexArray:
         """All functions at chosen waves, `(n, B)`."""
-        low, part = self._place(k)
+        low, part = self.place(k)
         result = np.empty((len(k), len(self.order)), dtype=np.complex64)
         for m, table in enumerate(self.radial):
             radial = table[low] * (1 - part[:, None]) + table[low + 1] * part[:, None]
@@ -69,21 +69,40 @@ class ProfileBasis:
                 result[:, here] = (-1j) ** m * (radial[:, self.spline[here]] * turn[:, None])
         return result
 
-    def transfer(self, k: FloatArray, azimuth: FloatArray, coefficient: FloatArray) -> ComplexArray:
-        """Sum of all functions times their coefficients, `(n,)`."""
-        low, part = self._place(k)
-        result = np.zeros(len(k), dtype=np.complex64)
-        for m, table in enumerate(self.radial):
-            for phase in (0.0, np.pi / 2) if m else (0.0,):
-                here = np.flatnonzero((self.order == m) & (self.phase == phase))
-                line = (table[:, self.spline[here]] @ coefficient[here]).astype(np.float32)
-                radial = line[low] * (1 - part) + line[low + 1] * part
-                result += (-1j) ** m * radial * np.cos(m * azimuth - phase).astype(np.float32)
-        return result
+    def transfer(
+        self, place: tuple[IntArray, FloatArray], turn: ComplexArray, coefficient: FloatArray
+    ) -> ComplexArray:
+        """Sum of all functions times their coefficients, `(n,)`.
 
-    def _place(self, k: FloatArray) -> tuple[IntArray, FloatArray]:
+        Parameters
+        ----------
+        place : tuple
+            Where the wave numbers lie in the table, by `place`.
+        turn : array, `(n,)`
+            ``exp(i azimuth)`` of the waves.
+        coefficient : array, `(B,)`
+        """
+        low, part = place
+        real: FloatArray = np.zeros(len(low), dtype=np.float32)
+        imaginary = real.copy()
+        power = np.ones_like(turn)
+        for m, table in enumerate(self.radial):
+            line = np.zeros(len(table), dtype=np.complex64)
+            for phase, unit in ((0.0, 1.0), (np.pi / 2, -1j)):
+                here = np.flatnonzero((self.order == m) & (self.phase == phase))
+                line += unit * (table[:, self.spline[here]] @ coefficient[here])
+            step = np.append(np.diff(line), 0)
+            radial = line[low] + part * step[low]
+            value = (radial * power).real  # cosine and sine of m times the azimuth
+            # (-1j)^m
+            sum_ = imaginary if m % 2 else real
+            sum_ += value if m % 4 in (0, 3) else -value
+            power = power * turn
+        return np.asarray(real + 1j * imaginary)
+
+    def place(self, k: FloatArray) -> tuple[IntArray, FloatArray]:
         """Where wave numbers lie in the table."""
-        place = np.minimum(k * ((_TABLE - 1) / self.cutoff), _TABLE - 1 - 1e-6)
+        place = np.minimum(k * ((_TABLE - 1) / self.cutoff), _TABLE - 1 - 1e-4)
         low = place.astype(int)
         return low, (place - low).astype(np.float32)
 
@@ -130,6 +149,8 @@ class ProfileLearner:
         self.grid = grid
         self.basis = profile_basis(a_px, grid.sampling.cutoff_per_px)
         self._inside = np.flatnonzero(grid.inside)
+        self._place = self.basis.place(grid.k.ravel()[self._inside])
+        self._turn = np.exp(1j * grid.azimuth.ravel()[self._inside]).astype(np.complex64)
         self._chosen: IntArray | None = None
 
     def _choose(self, factor: ComplexArray) -> None:
@@ -166,8 +187,7 @@ class ProfileLearner:
         gram[np.diag_indices_from(gram)] += _RIDGE
         coefficient = np.linalg.solve(gram, right / scale) / scale
         transfer = np.zeros(self.grid.k.shape, dtype=np.complex64)
-        k, azimuth = (v.ravel()[self._inside] for v in (self.grid.k, self.grid.azimuth))
-        transfer.ravel()[self._inside] = self.basis.transfer(k, azimuth, coefficient)
+        transfer.ravel()[self._inside] = self.basis.transfer(self._place, self._turn, coefficient)
         return transfer
 
 

@@ -40,6 +40,8 @@ _METAL_SCATTER = 0.01
 _OTHER_METAL_SHARE = 0.002
 _OTHER_RANGE = 2.6
 _LEAST_SAY = 0.01
+_ANCHOR_COLUMNS, _ANCHOR_PRIOR = 100.0, 3.0
+"""Columns of a class beyond which it says no more of the scale, and what "it is right" counts."""
 _LEAST_TIE = 0.015
 _CLEAR_SIGMA, _BLIND_SIGMA = 2.5, 1.5
 """Distance of X2, V1 and V2 in standard errors from which on their weights tell them apart, and
@@ -59,6 +61,8 @@ class ImageEvidence:
         The network's probabilities, in the order of `materials.ROLES`.
     guess, doubt : arrays, `(N,)`
         What a column that isn't judged weighs beforehand, and how surely.
+    place_px : array, `(N, 2)`, optional
+        Where lattice, defects around and image together put each column (y, x) [px].
     """
 
     equations: WeightEquations
@@ -67,6 +71,7 @@ class ImageEvidence:
     network: FloatArray
     guess: FloatArray
     doubt: FloatArray
+    place_px: FloatArray | None = None
 
     def knowledge(self, say: tuple[float, ...], further: int = 0) -> FloatArray:
         """What the network says of vacancies, as factors of the shares, `(n, 6 + K)`.
@@ -125,6 +130,8 @@ class ImageClasses:
     error : array, `(N,)`
         What sigma would be if no class scattered more than the commonest of its sites.
     model : ClassModel
+    place_px : array, `(N, 2)`, optional
+        Places of the columns that the weights were taken at.
     """
 
     weight: FloatArray
@@ -134,6 +141,7 @@ class ImageClasses:
     mean: FloatArray
     error: FloatArray
     model: ClassModel
+    place_px: FloatArray | None = None
 
     @property
     def other_metal(self) -> FloatArray:
@@ -195,7 +203,39 @@ def solve_classes(
     usual[metal] = width
     scatter = usual.copy()
     scatter[chalcogen] = without_other(chance) @ model.width + chance[:, OTHER] * model.width[X2]
-    return ImageClasses(weight, sigma * scatter, every, on_metal, mean, sigma * usual, model)
+    place = evidence.place_px
+    return ImageClasses(weight, sigma * scatter, every, on_metal, mean, sigma * usual, model, place)
+
+
+def anchored_weights(found: ImageClasses, prior: ClassPrior, chalcogen: BoolArray) -> FloatArray:
+    """Posterior means of the weights, on a scale on which empty sites weigh nothing.
+
+    Profile and contrast of the classes are learnt from one another: the product of both is what an
+    image shows beside its lattice. That X beside nothing weighs half of two, and an empty site
+    nothing, settles which is which.
+
+    Parameters
+    ----------
+    found : ImageClasses
+    prior : ClassPrior
+    chalcogen : array of bool, `(N,)`
+        Which columns are scaled.
+
+    Returns
+    -------
+    array, `(N,)`
+    """
+    model = found.model
+    x2 = float(model.mean[X2])
+    step = x2 - model.mean[[V1, V2]]
+    expected = x2 * np.array([1.0 - prior.half, 1.0])
+    count = found.chance.sum(axis=0)[[V1, V2]]
+    heavy = np.minimum(count, _ANCHOR_COLUMNS) * expected**-2.0
+    scale = ((heavy * step * expected).sum() + _ANCHOR_PRIOR) / (
+        (heavy * step**2).sum() + _ANCHOR_PRIOR
+    )
+    scale = float(np.clip(scale, 0.7, 1.4))
+    return np.where(chalcogen, x2 + scale * (found.mean - x2), found.mean)
 
 
 def _free_weights(evidence: ImageEvidence) -> tuple[FloatArray, FloatArray]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
-from scipy.ndimage import gaussian_filter1d
 
 from ..columns.images.rendering import ColumnRenderer, ComplexArray, SpreadPoints
 from ..types import FloatArray
@@ -19,7 +18,8 @@ CUTOFF_SIGMA = 0.75
 """Cut-off of a column's transfer function times the sigma of its image: 1.5e-5 is left there."""
 _NYQUIST_SHARE = 0.46  # cut-off times pixel at the working sampling
 _LEAST_SIGMA_PX = 2.2  # keeps the renderer on one point a pixel; its error is then below 1e-4
-_SLOPE_PX = 0.6
+_MIRROR_PX = 24
+_LEAST_LEFT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,20 @@ class Sampling:
         """The way back."""
         return np.asarray((position_px + 0.5) / self.scale - 0.5)
 
-    def down(self, image: FloatArray) -> FloatArray:
-        """An image resampled to the working pixels: the cosine transform, cut."""
-        return _resampled(_resampled(image, self.working[1], 1), self.working[0], 0)
+    def lines(self, image: FloatArray) -> FloatArray:
+        """The scan lines of an image, each resampled to the working pixels, `(H, w)`.
+
+        The cosine transform, cut.
+        """
+        return _resampled(image, self.working[1], 1)
+
+    def down(self, lines: FloatArray) -> FloatArray:
+        """The working image of scan lines."""
+        return _resampled(lines, self.working[0], 0)
 
     def up(self, image: FloatArray) -> FloatArray:
-        """A working image on the pixels of the image."""
-        return _resampled(_resampled(image, self.shape[0], 0), self.shape[1], 1)
+        """A working image at the scan lines of the image, `(H, w)`."""
+        return _resampled(image, self.shape[0], 0)
 
 
 def sampling_for(shape: tuple[int, int], pixel_pm: float, sigma_pm: float) -> Sampling:
@@ -85,27 +92,29 @@ def _resampled(image: FloatArray, n: int, axis: int) -> FloatArray:
     return np.asarray(scipy.fft.idct(spectrum, n=n, axis=axis, norm="ortho"))
 
 
-def shift_lines(image: FloatArray, shift_px: FloatArray) -> FloatArray:
+def shift_lines(lines: FloatArray, shift_px: FloatArray) -> FloatArray:
     """Each line read at ``x + shift``: what was scanned too far to the right comes back."""
-    image = np.asarray(image, dtype=np.float32)
-    width = image.shape[1]
-    doubled = np.concatenate([image, image[:, ::-1]], axis=1)  # mirrored: nothing wraps around
-    spectrum = scipy.fft.rfft(doubled, axis=1)
-    wave = np.arange(spectrum.shape[1]) / doubled.shape[1]
-    ramp = np.exp(2j * np.pi * np.asarray(shift_px)[:, None] * wave).astype(np.complex64)
-    moved = scipy.fft.irfft(spectrum * ramp, n=doubled.shape[1], axis=1)
-    return np.asarray(moved[:, :width])
+    width = lines.shape[1]
+    pad = min(_MIRROR_PX, width)
+    n = scipy.fft.next_fast_len(width + 2 * pad, real=True)
+    # mirrored at both ends: nothing wraps around
+    mirrored = np.pad(lines, ((0, 0), (pad, pad)), mode="symmetric")
+    spectrum = scipy.fft.rfft(mirrored, n=n, axis=1)
+    wave = np.arange(spectrum.shape[1], dtype=np.float32) / n
+    turn = (2 * np.pi * np.asarray(shift_px)[:, None]).astype(np.float32) * wave
+    spectrum *= np.cos(turn) + 1j * np.sin(turn)
+    return np.asarray(scipy.fft.irfft(spectrum, n=n, axis=1)[:, pad : pad + width])
 
 
-def line_shifts(residual: FloatArray, model: FloatArray, before: FloatArray) -> FloatArray:
+def line_shifts(residual: FloatArray, slope: FloatArray, before: FloatArray) -> FloatArray:
     """Shift of every line by what is left of it, all of its columns moving together.
 
     Parameters
     ----------
-    residual : array, `(H, W)`
+    residual : array, `(H, w)`
         Data, its lines already moved back by `before`, less the model.
-    model : array, `(H, W)`
-        Image of the columns.
+    slope : array, `(H, w)`
+        Derivative along x of the image of the columns [1/px].
     before : array, `(H,)`
         [px].
 
@@ -114,13 +123,40 @@ def line_shifts(residual: FloatArray, model: FloatArray, before: FloatArray) -> 
     array, `(H,)`
         Total shift [px], shrunk by its own error.
     """
-    slope = gaussian_filter1d(model, _SLOPE_PX, axis=1, order=1)
     power = np.maximum((slope**2).sum(axis=1), 1e-12)
     shift = before - (slope * residual).sum(axis=1) / power
     error2 = residual.var() / power
     # the median of squares is 0.455 variances
     spread2 = max(float(np.median(shift**2)) / 0.455 - float(np.median(error2)), 0.0)
     return np.asarray(shift * spread2 / (spread2 + error2 + 1e-12))
+
+
+class LowPass:
+    """A Gaussian average, the image mirrored beyond its rim: its lowest cosines.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    sigma_px : float
+    """
+
+    def __init__(self, shape: tuple[int, int], sigma_px: float) -> None:
+        self._cosines = tuple(_lowest_cosines(n, sigma_px) for n in shape)
+
+    def __call__(self, image: FloatArray) -> FloatArray:
+        """The average around every pixel."""
+        y, x = self._cosines
+        return np.asarray(y.T @ ((y @ image @ x.T) @ x))
+
+
+def _lowest_cosines(n: int, sigma_px: float) -> FloatArray:
+    """Orthonormal cosines times the root of what the average leaves of them, `(k, n)`."""
+    order = np.arange(n)
+    left = np.exp(-0.5 * (np.pi * sigma_px * order / n) ** 2)
+    order = order[left > _LEAST_LEFT]
+    cosine = np.cos(np.pi / n * order[:, None] * (np.arange(n) + 0.5)) * np.sqrt(2 / n)
+    cosine[0] /= np.sqrt(2)
+    return np.asarray(cosine * np.sqrt(left[: len(order), None]), dtype=np.float32)
 
 
 class WaveGrid:
@@ -180,9 +216,13 @@ class WaveGrid:
         n = int(np.ceil(reach_px / step_px)) + 1
         offset = np.arange(-n, n + 1) * step_px
         r = self.renderer
-        ey = np.exp(2j * np.pi * offset[:, None] * r.ky[:, 0])  # (l, ky)
-        ex = np.exp(2j * np.pi * r.kx[0][:, None] * offset)  # (kx, l)
-        return np.asarray(((ey @ (power * self.count)) @ ex).real / self.pixels)
+        y = 2 * np.pi * offset[n:, None] * r.ky[:, 0]  # (l, ky)
+        x = 2 * np.pi * r.kx[0][:, None] * offset  # (kx, l)
+        power = (power * self.count).astype(np.float32)
+        cosine = (np.cos(y).astype(np.float32) @ power) @ np.cos(x).astype(np.float32)
+        sine = (np.sin(y).astype(np.float32) @ power) @ np.sin(x).astype(np.float32)
+        half = (cosine - sine) / self.pixels  # even: the other half is this one turned
+        return np.asarray(np.concatenate([half[:0:-1, ::-1], half]), dtype=np.float32)
 
 
 def margin_mask(shape: tuple[int, ...], width_px: float) -> FloatArray:

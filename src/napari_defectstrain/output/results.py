@@ -19,6 +19,7 @@ from ..crystal.region_files import LABELS_SUFFIX, TABLE_SUFFIX, write_regions
 from ..io.files import sites_table, write_table, write_tiff
 from ..io.out_folder import OutFolder, check_out_dir, writing_into
 from ..io.unfinished import mark_path
+from ..judge.histograms import weight_histograms
 from ..materials import Material
 from ..pipeline.chain import RunResult
 from ..types import STRAIN_COMPONENTS, ClassAverage, DefectStrainError, StrainField
@@ -61,9 +62,12 @@ _TABLES = (
     *("populations.csv", "spacings.csv", "columns.csv", "displacement.csv"),
     *("budget.csv", "precision.csv", "lattices.csv"),
 )
-_FIGURES = (*("averages", "spacings", "precision_by_class", "precision", "budget", "displacement"),)
 _CROWDED_TABLES = ("columns.csv", "displacement.csv", "budget.csv")
 _CROWDED_FIGURES = ("averages", "budget", "displacement")
+_FIGURES = (
+    *("weights", "averages", "spacings", "precision_by_class", "precision"),
+    *("budget", "displacement"),
+)
 FRAME = (
     "lattice frame: x to the right along a zigzag row, y up (row 0 is the largest y), origin at "
     "the ideal chalcogen column, nearest metal columns at 90, 210 and 330 degrees"
@@ -80,7 +84,7 @@ def planned_files(stems: Iterable[str], material: Material) -> list[str]:
         names += [f"{stem}.sites.csv", f"{stem}{LABELS_SUFFIX}", f"{stem}{TABLE_SUFFIX}"]
         names.append(f"{stem}.drift.csv")
         drawn += [f"detections_{stem}", f"drift_{stem}"]
-    for name in material.class_names:
+    for name in material.all_class_names:
         for prefix in ("", CROWDED):
             kinds = (f"average_{name}.tif", f"strain_{name}.tif", f"strain_{name}.sigma.tif")
             names += [prefix + kind for kind in kinds]
@@ -158,11 +162,13 @@ def write_detections(
 ) -> None:
     """Write columns, regions, populations and the figures of the detected columns.
 
-    ``<stem>.sites.csv``, ``<stem>.regions.tif`` and ``.csv``, ``populations.csv``, and of summed
-    series of frames ``<stem>.drift.csv``.
+    ``<stem>.sites.csv``, ``<stem>.regions.tif`` and ``.csv``, ``populations.csv``, of summed
+    series of frames ``<stem>.drift.csv``, and where columns were weighed the histogram of all
+    images' weights.
     """
     from .figures import maps as figures  # matplotlib: only where something is drawn
     from .figures import precision as figures_precision
+    from .figures import weights as figures_weights
     from .figures.files import write_figure
 
     for image, sites in zip(result.images, result.sites, strict=True):
@@ -173,6 +179,10 @@ def write_detections(
     for image, regions in zip(result.images, result.regions, strict=False):
         write_regions(regions, folder.place, image.name, image.pixel_size_pm)
     write_table(folder.place("populations.csv"), result.populations)
+    histograms = weight_histograms(result.sites)
+    if histograms is not None:
+        figure = figures_weights.weights_figure(histograms, result.material)
+        write_figure(figure, folder.place, f"{FIGURES}/weights", formats)
     for name, table in drift_tables(result).items():
         write_table(folder.place(f"{name}.drift.csv"), table)
         figure = figures_precision.drift_figure(table)

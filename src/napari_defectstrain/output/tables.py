@@ -63,7 +63,7 @@ def spacings_table(result: RunResult) -> pd.DataFrame:
     more += ["strain_std_by_image", "n_images"]
     more += ["p1_pm", "floor_pm", "floor_std_pm", "target_pm", "windows_needed"]
     more += [*CROWDED_COLUMNS]
-    expected = {name: f"expected_{name}" for name in result.material.class_names}
+    expected = {name: f"expected_{name}" for name in result.material.all_class_names}
     base = a_ref_pm(result)
     rows = []
     for name, measurement in result.measurements.items():

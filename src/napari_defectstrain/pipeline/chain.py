@@ -70,10 +70,17 @@ def check_weights(config: RunConfig) -> None:
     Raises
     ------
     DefectStrainError
-        If none are given and none are bundled.
+        If none are given and none are bundled, or if classes are named that only the judge could
+        tell, and it is switched off.
     """
     from ..detect.network.bundled import bundled_weights
 
+    named = get_material(config.material).named
+    if named and not config.judge.enabled:
+        raise DefectStrainError(
+            f"class {named[0].name}: got a class by weight and no judge, expected the judge to be "
+            "enabled: the network knows no weights"
+        )
     if not config.detect.weights:
         bundled_weights(get_material(config.material).host.label)
 
@@ -462,7 +469,7 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
 
 
 def _warnings_of(material: Material, stacks: Mapping[str, ClassStack]) -> tuple[str, ...]:
-    counts = {name: stacks[name].n if name in stacks else 0 for name in material.defect_names}
+    counts = {name: stacks[name].n if name in stacks else 0 for name in material.averaged_names}
     warnings = []
     for name, n in counts.items():
         if n == 0:

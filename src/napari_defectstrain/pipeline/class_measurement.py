@@ -9,7 +9,7 @@ import numpy as np
 
 from ..averages.average import average_stack
 from ..columns.averages.measure import ColumnMeasurement, measure_columns
-from ..materials import ROLES, get_material
+from ..materials import get_material
 from ..precision.bootstrap import bootstrap_classes
 from ..precision.budget import ErrorBudget, error_budget
 from ..precision.curve import precision_against_n, spacing_bound_pm
@@ -47,7 +47,7 @@ def measure_spacings(
         If there are fewer defect-free windows than that.
     """
     reference = _reference_of(stacks, config)
-    names = get_material(config.material).class_names
+    names = get_material(config.material).all_class_names
     stacks = {n: stacks[n] for n in names if n in stacks and stacks[n].n >= MIN_MEASURED}
     averages = {name: average_stack(stack) for name, stack in stacks.items()}
     found = measure_columns(stacks, averages, config.columns, subprogress(progress, 0.0, 0.7))
@@ -125,7 +125,7 @@ def _asymmetry(
     name: str, columns: Mapping[str, ColumnMeasurement], reference: str, config: RunConfig
 ) -> float:
     """How much more one atom of the central column scatters than the other, of both together."""
-    role = ROLES[get_material(config.material).class_names.index(name)]
+    role = get_material(config.material).role_of(name)
     if role == "V1":
         return 1.0
     if role != "XY":

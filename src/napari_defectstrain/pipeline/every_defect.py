@@ -81,7 +81,7 @@ def _disagreements(
 ) -> tuple[str, ...]:
     """Classes whose two averages differ by more than chance: their errors count as independent."""
     notes = []
-    for name in material.defect_names:
+    for name in material.averaged_names:
         if name not in isolated or name not in crowded:
             continue
         one, other = isolated[name].spacing, crowded[name].spacing

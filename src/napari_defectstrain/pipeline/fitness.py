@@ -26,7 +26,7 @@ def counted_once(
     """Which images show the same place, the populations without that, and what is to be said."""
     overlaps = find_overlaps(images, sites)
     once = counted_regions(images, sites, regions, overlaps)
-    populations = usable_populations(images, sites, once, material.class_names)
+    populations = usable_populations(images, sites, once, material.all_class_names)
     return overlaps, populations, list(overlap_warnings(images, overlaps))
 
 

@@ -151,7 +151,7 @@ class _Picture:
     ) -> None:
         self.image, self.a_px = image, a_px
         self.agrees = False
-        chosen = np.flatnonzero(sites.class_index < OTHER)
+        chosen = np.flatnonzero(sites.class_index < OTHER)  # how bright named ones are isn't told
         self.n = len(chosen)
         chosen = chosen[:: 1 + len(chosen) // _SAMPLE]
         self.classes: IntArray = sites.class_index[chosen]

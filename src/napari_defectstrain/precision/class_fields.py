@@ -38,7 +38,6 @@ from ..types import (
 )
 from .field_equations import ColumnDisplacements, FieldEquations, scatter_of, solve
 
-DEFECTS = range(2, OTHER)
 RADIUS_PM = 1200.0
 DISTORTION_NM = 4.0
 PASSES = 3
@@ -116,7 +115,7 @@ def superposed_fields(
         columns = fitted[patch.image_index]
         start = sites[patch.image_index].position_px[patch.member]
         site, is_metal, _ = index_columns(start, patch.lattice)
-        role = columns.class_index[patch.member]
+        role = columns.role[patch.member]
         place = columns.position_px[patch.member]
         u = patch.lattice.to_pm(place) - site
         astray = (np.hypot(*u.T) > 0.25 * a_pm) | ((role == METAL) != is_metal)
@@ -163,7 +162,7 @@ def fit_class_fields(
     count = np.bincount(
         np.concatenate([*known, np.zeros(0, dtype=int)]), minlength=len(class_names)
     )
-    roles = [role for role in DEFECTS if count[role]]
+    roles = [role for role in range(2, len(count)) if role != OTHER and count[role]]
     if not roles:
         raise DefectStrainError(
             "superposition: got no defect in any domain, expected some of "

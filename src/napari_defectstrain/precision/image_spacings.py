@@ -112,7 +112,8 @@ def single_image_spacings(
         i = patch.image_index
         parts.append(_of_patch(patch, images[i], sites[i], fits[i], scale, shells))
     result = {}
-    for role in range(1, OTHER):
+    most = max((len(s.class_names) for s in sites), default=0)
+    for role in (r for r in range(1, most) if r != OTHER):
         chosen = [(part, role_of == role) for role_of, part in parts]
         names = [s.class_names[role] for s in sites if len(s.class_names) > role]
         if not names or not any(which.any() for _, which in chosen):
@@ -185,7 +186,7 @@ def _of_patch(
     metal = np.flatnonzero(patch.member & sites.is_metal & fit.measured)
     chosen = patch.member & sites.is_chalcogen
     if shells > 0:
-        role = np.where(patch.member, sites.class_index, OTHER)
+        role = np.where(patch.member, sites.role, OTHER)
         chosen &= isolated(sites.position_px, role, lattice, image.data.shape, shells)
     centre = np.flatnonzero(chosen)
     angle = np.deg2rad([90.0, 210.0, 330.0])

@@ -118,7 +118,7 @@ def _role_of(class_name: str, material: Material) -> str:
             f"reference: got the class {class_name!r}, expected one of "
             f"{', '.join(material.defect_names)}"
         )
-    return ROLES[material.class_names.index(class_name)]
+    return material.role_of(class_name)
 
 
 def reference_field(

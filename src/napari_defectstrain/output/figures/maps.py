@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ...io.rasters import block_means
-from ...materials import DEFECT_ROLES, ROLES, Material
-from ...styles import CLASS_STYLE
+from ...materials import DEFECT_ROLES, Material
+from ...styles import class_styles
 from ...types import CalibratedImage, ClassAverage, ClassStack, Sites
 from ...units import PM_PER_NM
 from .files import PAGE_INCH, for_print
@@ -51,11 +51,12 @@ def detections_figure(image: CalibratedImage, sites: Sites, material: Material) 
     extent = (-0.5 * unit_nm, right * unit_nm, bottom * unit_nm, -0.5 * unit_nm)
     axes.imshow(shown, cmap="gray", vmin=low, vmax=high, extent=extent)
     size = _marker_points(image, material, high_inch)
-    for role, name in zip(ROLES, material.class_names, strict=True):
-        if role in ("metal", "X2"):
+    styles = class_styles(material.all_class_names)
+    for name in material.all_class_names:
+        if name in material.class_names[:2]:
             continue
         y, x = sites.position_px[sites.class_name == name].T * unit_nm
-        style = CLASS_STYLE[role]
+        style = styles[name]
         axes.plot(
             x,
             y,
@@ -67,7 +68,8 @@ def detections_figure(image: CalibratedImage, sites: Sites, material: Material) 
             label=f"{name}  {len(x)}",
         )
     bare(axes)
-    figure.legend(loc="outside lower center", ncols=len(DEFECT_ROLES) + 1, markerscale=5.0 / size)
+    columns = len(DEFECT_ROLES) + 1 + len(material.named)
+    figure.legend(loc="outside lower center", ncols=columns, markerscale=5.0 / size)
     if image.pixel_size_pm is not None:
         scale_bar(axes)
     return figure

@@ -17,7 +17,7 @@ from ...materials import ROLES, Material
 from ...precision.budget import PARTS, ErrorBudget
 from ...precision.curve import PrecisionAgainstN
 from ...precision.spacings import SpacingResult
-from ...styles import CLASS_STYLE, with_error
+from ...styles import class_styles, with_error
 from ...types import FloatArray
 from .files import COLUMN_INCH, PAGE_INCH, for_print
 
@@ -48,7 +48,8 @@ def spacing_figure(
     single, average, every = figure.subplots(1, 3)
     names = dict(zip(ROLES, material.class_names, strict=True))
     pair = [names[role] for role in ("X2", "XY") if names[role] in spacings]
-    colours = {names[role]: CLASS_STYLE[role].colour for role in ROLES}
+    styles = class_styles(material.all_class_names)
+    colours = {name: style.colour for name, style in styles.items()}
     for name in pair:
         values = np.asarray(single_pm[name])
         values = values[np.isfinite(values)]

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ...materials import ROLES, Material
+from ...materials import Material
 from ...pipeline.runs import ClassMeasurement
 from ...precision.curve import PrecisionAgainstN
-from ...styles import CLASS_STYLE, ClassStyle, error_text, with_error
+from ...styles import CLASS_STYLE, ClassStyle, class_styles, error_text, with_error
 from ...types import FloatArray
 from .files import COLUMN_INCH, PAGE_INCH, for_print
 
@@ -54,12 +54,12 @@ def draw_spacings(
         Gives the roles of the classes.
     """
     names = list(measurements)
-    role_of = dict(zip(material.class_names, ROLES, strict=True))
+    style = class_styles(material.all_class_names)
     reference = material.class_names[1]
     ink = mpl.rcParams["text.color"]
     for row, name in enumerate(names):
         found, y = measurements[name], len(names) - 1 - row
-        colour = CLASS_STYLE[role_of[name]].colour
+        colour = style[name].colour
         _draw_singles(axes, found.single_spacing_pm, y, colour)
         _draw_bootstrap(axes, found, y, colour, ink)
         axes.text(
@@ -170,13 +170,13 @@ def draw_precision(
         Those without a curve are not drawn.
     material : Material
     """
-    role_of = dict(zip(material.class_names, ROLES, strict=True))
+    style = class_styles(material.all_class_names)
     curves = {n: m.precision for n, m in measurements.items() if m.precision is not None}
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.axhline(TARGET_PM, color=mpl.rcParams["text.color"], linewidth=0.8, linestyle=":")
     for name, curve in curves.items():
-        _draw_curve(axes, curve, CLASS_STYLE[role_of[name]], name)
+        _draw_curve(axes, curve, style[name], name)
     axes.set_xlabel("windows averaged, N")
     axes.set_ylabel("precision [pm]")
     plain = FuncFormatter(lambda value, _: f"{value:g}")

@@ -5,7 +5,7 @@ from uuid import UUID
 from napari.components import ViewerModel
 from napari.layers import Layer, Points
 from napari.utils.notifications import show_info
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -27,6 +27,7 @@ from ..base.lifetime import connect, when_destroyed
 from ..base.symbols import symbol_icon
 from ..layers.editing import DefectEditor, column_near, editor_of
 from ..layers.regions import regions_of
+from ..layers.sites import show_only
 from .population_files import export_columns, export_populations, populations
 
 CLASS_ROLES = ROLES[1:]
@@ -40,6 +41,9 @@ class EditPanel(QWidget):
     ----------
     viewer : ViewerModel
     """
+
+    updated = Signal()
+    """Emitted whenever the numbers are counted again."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
@@ -280,7 +284,7 @@ class EditPanel(QWidget):
         visible = [
             n for n, b in zip(self.class_names, self.show_boxes, strict=True) if b.isChecked()
         ]
-        self.layer.shown = self.layer.features["class"].isin(visible).to_numpy()
+        show_only(self.layer, self.layer.features["class"].isin(visible).to_numpy())
 
     def update_counts(self) -> None:
         """Count again and show the numbers."""
@@ -288,6 +292,7 @@ class EditPanel(QWidget):
             self.editor.check()  # nothing tells of a class that was changed in the table in place
         self._apply_shown()
         self._watch_regions()
+        self.updated.emit()
         for name in ("Undo", "Redo"):
             flag = self.editor is not None and getattr(self.editor, f"can_{name.lower()}")
             self.buttons[name].setEnabled(flag)

@@ -7,7 +7,15 @@ from typing import Any
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import (
+    QFormLayout,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QWidget,
+)
 
 from ...crystal.regions import Regions, region_summary
 from ...detect.network.config import DEVICES, DetectConfig
@@ -35,9 +43,11 @@ from ..layers.sites import (
     provenance,
 )
 from ..layers.view_buttons import ViewButtons
+from ..layers.weights import defects_of
 from .calibrator import Calibrator
 from .edit_panel import EditPanel
 from .pixel_size import PixelSize
+from .weights_panel import DOCK, HEIGHT, WeightsPanel
 
 BUNDLED = "bundled weights"
 FROM_FILE = "weights file…"
@@ -72,6 +82,7 @@ class DetectWidget(forms.Panel):
         edit = self.group("Defects")
         self.edit = EditPanel(self.viewer)
         edit.addRow(self.edit)
+        self._build_weights(edit)
         self.body.addStretch(1)
         self._queue: list[Layer | None] = []
         self._count = 0
@@ -160,6 +171,25 @@ class DetectWidget(forms.Panel):
         form.addRow(self.update_existing)
         self.material.currentTextChanged.connect(self._name_classes)
         self._name_classes(self.material.currentText())
+
+    def _build_weights(self, form: QFormLayout) -> None:
+        self.weights_panel = WeightsPanel(self.viewer, self._weighed_layer)
+        self._weights_dock = self.bottom_dock(self.weights_panel, DOCK, HEIGHT)
+        self.weights_button = QPushButton("Histogram of weights")
+        self.weights_button.setToolTip(
+            "Show how heavy the columns of the active image are, by class, below the viewer; a "
+            "click on a bin selects its columns"
+        )
+        self.weights_button.clicked.connect(self._weights_dock.open)
+        form.addRow(self.weights_button)
+        self.watch_layers(self.weights_panel.refresh_soon)
+        selection = self.viewer.layers.selection.events.active
+        connect(self, selection, self.weights_panel.refresh_soon)
+        self.edit.updated.connect(self.weights_panel.refresh_soon)
+
+    def _weighed_layer(self) -> Layer | None:
+        """The detection of the active layer's image, else the one that is edited."""
+        return defects_of(self.viewer, self.viewer.layers.selection.active) or self.edit.layer
 
     def config(self) -> RunConfig:
         """The controls as settings.

@@ -55,6 +55,11 @@ from .sites import note as note
 from .sites import pixel_size_pm as pixel_size_pm
 from .sites import plane_placement as plane_placement
 from .sites import provenance as provenance
+from .sites import show_only as show_only
 from .symmetric import room_pm as room_pm
 from .symmetric import symmetric_in_steps as symmetric_in_steps
 from .view_buttons import ViewButtons as ViewButtons
+from .weights import defects_of as defects_of
+from .weights import forget_selection as forget_selection
+from .weights import histograms_of as histograms_of
+from .weights import select_columns as select_columns

@@ -27,6 +27,8 @@ CALIBRATION = "calibration"
 PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 MARKER_PM = 190.0
 """Size of the markers: about the distance of neighbouring columns [pm]."""
+BORDER_WIDTH = 0.12
+"""Of the markers, relative to their size."""
 MARKER_PX = 10.0
 """Size of the markers on images without calibration [px]."""
 
@@ -269,7 +271,7 @@ def detection_in_steps(
         "border_color_cycle": colours(names),
         "face_color": "transparent",
         "size": marker_size(source),
-        "border_width": 0.12,
+        "border_width": BORDER_WIDTH,
         "blending": "translucent",
         **placement(source),
     }
@@ -335,11 +337,43 @@ def set_points(layer: Points, position: np.ndarray, features: pd.DataFrame) -> N
     restyle(layer)
 
 
+def show_only(layer: Points, which: np.ndarray) -> None:
+    """Let only some of the points be seen, `(N,)`.
+
+    napari looks at `shown` only where there are dimensions that it doesn't display, which an image
+    of its own has none of. Our symbols are hollow: without a border they aren't there.
+    """
+    layer.border_width = np.where(which, BORDER_WIDTH, 0.0)
+    layer.shown = which
+
+
 def restyle(layer: Points) -> None:
     """Symbols and colours by class, after the classes have changed."""
     if len(layer.data):
         layer.symbol = symbols(layer.features["class"], note(layer)["class_names"])
     layer.refresh_colors()
+
+
+def found_sites(sites_layer: Points, plane: int | None = None) -> Sites:
+    """The columns of one image as they were found, from its layer of all columns.
+
+    Parameters
+    ----------
+    sites_layer : Points
+    plane : int, optional
+        Plane of a stack.
+    """
+    names = tuple(note(sites_layer)["class_names"])
+    found = on_plane(sites_layer, plane)
+    table = sites_layer.features[found]
+    return Sites(
+        position_px=np.asarray(sites_layer.data, dtype=float)[found, -2:],
+        probabilities=table[[f"p_{n}" for n in names]].to_numpy(dtype=float),
+        class_index=pd.Categorical(table["class"].astype(str), names).codes.astype(int),
+        class_names=names,
+        source=table["source"].to_numpy(dtype="<U6"),
+        **{n: table[n].to_numpy(dtype=float) for n in WEIGHT_COLUMNS if n in table},
+    )
 
 
 def sites_from_layers(sites_layer: Points, defects: Points, plane: int | None = None) -> Sites:
@@ -357,17 +391,8 @@ def sites_from_layers(sites_layer: Points, defects: Points, plane: int | None = 
     Sites
         By the rules of `corrections.correct_sites`.
     """
-    names = tuple(note(sites_layer)["class_names"])
-    found = on_plane(sites_layer, plane)
-    table = sites_layer.features[found]
-    sites = Sites(
-        position_px=np.asarray(sites_layer.data, dtype=float)[found, -2:],
-        probabilities=table[[f"p_{n}" for n in names]].to_numpy(dtype=float),
-        class_index=pd.Categorical(table["class"].astype(str), names).codes.astype(int),
-        class_names=names,
-        source=table["source"].to_numpy(dtype="<U6"),
-        **{n: table[n].to_numpy(dtype=float) for n in WEIGHT_COLUMNS if n in table},
-    )
+    sites = found_sites(sites_layer, plane)
+    names = sites.class_names
     here = on_plane(defects, plane)
     points = defects.features[here]
     codes = pd.Categorical(points["class"].astype(str), names).codes.astype(int)

@@ -1,0 +1,177 @@
+"""Histograms of the columns' weights, drawn into a figure: for print and for the widget alike.
+
+Nothing is computed here but what drawing needs. Counts have a logarithmic axis: a class of ten
+columns stands beside one of five thousand. Lines and texts take matplotlib's current colours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from ...judge.histograms import WeightHistogram, WeightHistograms
+from ...materials import CHALCOGEN_SITES, METAL_SITES, ROLES, Material
+from ...styles import CLASS_STYLE, ClassStyle
+from .files import PAGE_INCH, for_print
+
+_FLOOR = 0.5
+"""Where the axis of counts begins: one column is seen."""
+_HEADROOM = 1.6
+_NEAR = 0.17
+"""Names of classes closer than this part of the axis stand in two rows."""
+_STRAY = 0.06
+_WIDTH_RATIOS = (2.3, 1.0)
+
+
+@dataclass(frozen=True)
+class ChosenWeights:
+    """What was chosen among the weights.
+
+    Parameters
+    ----------
+    low, high : float
+        In units of the metal's.
+    sublattice : str
+        `METAL_SITES`, `CHALCOGEN_SITES`, or empty for both.
+    """
+
+    low: float
+    high: float
+    sublattice: str = ""
+
+
+@for_print
+def weights_figure(histograms: WeightHistograms, material: Material) -> Figure:
+    """`draw_weights` as a figure of its own."""
+    figure = Figure(figsize=(PAGE_INCH, 2.4), layout="constrained")
+    draw_weights(figure, histograms, material)
+    return figure
+
+
+def draw_weights(
+    figure: Figure,
+    histograms: WeightHistograms,
+    material: Material,
+    chosen: ChosenWeights | None = None,
+) -> dict[str, Axes]:
+    """Two panels: columns on chalcogen sites, and on metal sites.
+
+    Steps: the columns by the class given to them, one over another. Lines: what is expected of each
+    class by its probabilities. Above them the class with its symbol, at its mean weight, and its
+    expected share.
+
+    Parameters
+    ----------
+    figure : Figure
+        Empty.
+    histograms : WeightHistograms
+    material : Material
+        Gives the elements.
+    chosen : ChosenWeights, optional
+        Marked.
+
+    Returns
+    -------
+    dict of str to Axes
+        By `CHALCOGEN_SITES` and `METAL_SITES`.
+    """
+    panels = figure.subplots(1, 2, width_ratios=_WIDTH_RATIOS)
+    drawn = dict(zip((CHALCOGEN_SITES, METAL_SITES), panels, strict=True))
+    elements = {CHALCOGEN_SITES: material.chalcogen, METAL_SITES: material.metal}
+    for sublattice, axes in drawn.items():
+        _draw_sublattice(axes, histograms.of(sublattice), histograms.class_names)
+        axes.set_xlabel(f"weight, {elements[sublattice]} sites")
+        if chosen is not None and chosen.sublattice in ("", sublattice):
+            ink = mpl.rcParams["text.color"]
+            axes.axvspan(chosen.low, chosen.high, color=ink, alpha=0.25, lw=0, zorder=0)
+            for end in (chosen.low, chosen.high):
+                axes.axvline(end, color=ink, linewidth=0.7, linestyle="--")
+    panels[0].set_ylabel("columns a bin")
+    panels[0].set_xlabel(f"{panels[0].get_xlabel()} ({material.metal} = 1)")
+    return drawn
+
+
+def _draw_sublattice(axes: Axes, histogram: WeightHistogram, class_names: tuple[str, ...]) -> None:
+    total = histogram.count.sum(axis=1)
+    # the rarest in front
+    for k in sorted(np.flatnonzero(total), key=lambda k: -int(total[k])):
+        style = style_of(int(k))
+        axes.stairs(
+            np.maximum(histogram.count[k], _FLOOR),
+            histogram.edges,
+            baseline=_FLOOR,
+            fill=True,
+            facecolor=style.colour,
+            alpha=0.45,
+            lw=0,
+        )
+        axes.stairs(
+            np.maximum(histogram.count[k], _FLOOR),
+            histogram.edges,
+            baseline=_FLOOR,
+            color=style.colour,
+            linewidth=0.6,
+        )
+    for k in np.flatnonzero(histogram.curve.max(axis=1, initial=0.0) > _FLOOR):
+        curve = np.where(histogram.curve[k] > 0.5 * _FLOOR, histogram.curve[k], np.nan)
+        axes.plot(histogram.at, curve, color=style_of(int(k)).colour, linewidth=1.3)
+    axes.set_yscale("log")
+    axes.set_ylim(_FLOOR, _HEADROOM * max(float(histogram.count.max(initial=1)), 2.0))
+    axes.set_xlim(*histogram.span)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    _name_classes(axes, histogram, class_names)
+
+
+def _name_classes(axes: Axes, histogram: WeightHistogram, class_names: tuple[str, ...]) -> None:
+    """Symbol, name and share of each class that there is, above the panel at its mean weight."""
+    low, high = histogram.span
+    there = np.flatnonzero((histogram.count.sum(axis=1) > 0) | (histogram.expected > 0.5))
+    placed = [int(k) for k in there if np.isfinite(histogram.mean[k])]
+    # what has no weight of its own stands at the right
+    stray = [int(k) for k in there if not np.isfinite(histogram.mean[k])]
+    place = {k: float(np.clip(histogram.mean[k], low, high)) for k in placed}
+    place |= {k: high - _STRAY * (high - low) for k in stray}
+    last = -np.inf
+    row = 0
+    for k, at in sorted(place.items(), key=lambda item: item[1]):
+        row = 1 - row if (at - last) / (high - low) < _NEAR else 0
+        last = at
+        style = style_of(k)
+        axes.annotate(
+            f"{class_names[k]}\n{_per_cent(histogram.share[k])}",
+            (at, 1.0),
+            (0, 9 + 17 * row),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=7,
+            linespacing=1.05,
+            annotation_clip=False,
+        )
+        axes.plot(
+            [at],
+            [1.035],
+            style.marker,
+            color=style.colour,
+            markerfacecolor="none",
+            markersize=4,
+            transform=axes.get_xaxis_transform(),
+            clip_on=False,
+        )
+
+
+def _per_cent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share >= 0.0995 else f"{100 * share:.2f} %"
+
+
+def style_of(class_index: int) -> ClassStyle:
+    """Look of a class by its place among the classes; of classes beyond the roles that of other."""
+    return CLASS_STYLE[ROLES[class_index] if class_index < len(ROLES) else "other"]
