@@ -155,6 +155,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=WEIGHT",
         help="a further class by its weight in the metal's, NAME=WEIGHT@metal on metal sites",
     )
+    add(
+        "--force-material",
+        action="store_true",
+        help="count images as the material whatever they seem to show",
+    )
     add("--frames", action="store_true", help="a stack holds frames of one region: sum them")
     add("--sites", type=Path, metavar="DIR", help="take <stem>.sites.csv from DIR, don't detect")
     add("--regions", type=Path, metavar="DIR", help="take <stem>.regions.tif from DIR where it is")
@@ -293,7 +298,12 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
         )
     if options.no_judge:
         changes["judge"] = config.judge.replace(enabled=False)
-    return config.replace(detect=detect, frames=options.frames or config.frames, **changes)
+    return config.replace(
+        detect=detect,
+        frames=options.frames or config.frames,
+        force_material=options.force_material or config.force_material,
+        **changes,
+    )
 
 
 def without_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -8,15 +8,21 @@ import numpy as np
 from scipy.ndimage import maximum_filter, uniform_filter
 
 from ..types import DefectStrainError, FloatArray, Progress, no_progress
+from .few_periods import hexagon_of_few_periods
 
 CALIBRATED_BY_LATTICE = "lattice"
 """Value of an image's metadata ``calibration`` where its pixel size comes from its lattice."""
 
 TILE = 1024  # px; larger pictures are judged by several tiles of this side
-PIXEL_RANGE_PM = (5.0, 70.0)
+PIXEL_RANGE_PM = (1.25, 70.0)
+_FINE_PM = 5.0
+"""Below this, pixels are joined, so that a lattice spans few enough of them."""
+_JOINED = (1, 2, 4)
+_FEW_PERIODS = 14.0
+"""Below so many {100} periods a tile, a lattice is judged by all of its spots."""
 SPOT_RANGE = (1 / 60, 1 / 4)
 """Lengths of {100} vectors that a picture of atoms may have [1/px]."""
-MIN_SIDE = 64
+MIN_SIDE = 32
 MIN_SNR = 12.0
 MAX_DEVIATION = 0.25
 """A stated pixel size that differs by more from that of the lattice (fraction) is refused."""
@@ -69,7 +75,7 @@ def estimate_pixel_size(
     Parameters
     ----------
     data : array, `(H, W)`
-        Image with 64 px a side at least; larger than 1024 px: nine tiles at most are used.
+        Image with 32 px a side at least; larger than 1024 px: nine tiles at most are used.
     a_pm : float
         Lattice constant of the crystal [pm].
     expected_pm : float, optional
@@ -83,7 +89,8 @@ def estimate_pixel_size(
     Raises
     ------
     DefectStrainError
-        If the picture is too small or not finite, or shows no lattice between 5 and 70 pm a pixel.
+        If the picture is too small or not finite, or shows no lattice between 1.25 and 70 pm a
+        pixel.
     """
     image = np.asarray(data)
     if image.ndim != 2 or min(image.shape) < MIN_SIDE:
@@ -95,12 +102,8 @@ def estimate_pixel_size(
     if expected_pm is not None:
         low, high = expected_pm / (1 + MAX_DEVIATION), expected_pm / (1 - MAX_DEVIATION)
     spacing = a_pm * np.sqrt(3) / 2
-    found, tiles = [], _tiles(image)
-    for i, tile in enumerate(tiles):
-        progress(i / len(tiles), "looking for the lattice")
-        found.append(_reciprocal_basis(tile, low / spacing, high / spacing))
-    good = [f for f in found if f is not None]
-    if len(good) == 0 or 2 * len(good) < len(found) and len(good) < 3:
+    good = _bases_of_tiles(image, low / spacing, high / spacing, _FINE_PM / spacing, progress)
+    if good is None:
         raise DefectStrainError(
             f"pixel size: no lattice of {a_pm:g} pm found between {low:g} and {high:g} pm per "
             "pixel; check the lattice constant, or give the pixel size by hand"
@@ -120,6 +123,50 @@ def estimate_pixel_size(
         quality=float(np.median([q for _, _, q in good])),
         shear=float(np.median([_shear(b) for b, _, _ in good])),
     )
+
+
+def _bases_of_tiles(
+    image: FloatArray, low: float, high: float, fine: float, progress: Progress
+) -> list[tuple[FloatArray, float, float]] | None:
+    """Basis, relative error and quality of each tile [1/px]; None where too few show a lattice.
+
+    Large scales are looked at with pixels joined. A hexagon whose vectors are multiples of those of
+    a larger cell is that cell's: its higher orders look like a lattice of their own.
+    """
+    best: list[tuple[FloatArray, float, float]] | None = None
+    for joined in _JOINED:
+        top = min(high, 1.1 * fine * 2 / joined) if joined > 1 else high
+        bottom = max(low, fine / joined)
+        if bottom > top or min(image.shape) < 5 / top:
+            continue
+        binned = _joined(image, joined)
+        tiles = _tiles(binned)
+        found = []
+        for i, tile in enumerate(tiles):
+            progress(i / len(tiles), "looking for the lattice")
+            found.append(_reciprocal_basis(tile, bottom * joined, top * joined))
+        good: list[tuple[FloatArray, float, float]] = []
+        good += [(f[0] / joined, f[1], f[2]) for f in found if f is not None]
+        if len(good) == 0 or 2 * len(good) < len(found) and len(good) < 3:
+            continue
+        if best is None or _is_multiple(best[0][0], good[0][0]):
+            best = good
+    return best
+
+
+def _joined(image: FloatArray, count: int) -> FloatArray:
+    """Means of blocks of `count` by `count` pixels."""
+    if count == 1:
+        return image
+    h, w = (n // count for n in image.shape)
+    blocks = np.asarray(image[: h * count, : w * count], dtype=np.float32)
+    return np.asarray(blocks.reshape(h, count, w, count).mean(axis=(1, 3)))
+
+
+def _is_multiple(basis: FloatArray, of: FloatArray) -> bool:
+    """Whether a lattice's vectors are whole multiples of those of a finer reciprocal lattice."""
+    index = np.linalg.solve(of, basis)
+    return bool(np.abs(index - np.rint(index)).max() < 0.15)
 
 
 def contradicting_estimate(data: FloatArray, a_pm: float) -> PixelSizeEstimate | None:
@@ -189,14 +236,48 @@ def _reciprocal_basis(
     z = _flattened(tile)
     spectrum = _Spectrum.of(z, min(high * np.sqrt(3) * 1.1, 0.48))
     basis = _best_hexagon(spectrum, low * 0.9)
+    basis = None if basis is None else _fundamental(basis, spectrum)
+    if basis is not None and not low <= _length(basis) <= high:
+        basis = None
+    if low * min(z.shape) < _FEW_PERIODS and (
+        basis is None or _length(basis) * min(z.shape) < _FEW_PERIODS * np.sqrt(3)
+    ):
+        few = _of_few_periods(z, basis, low, high)
+        if few is not None:
+            return few
     if basis is None:
-        return None
-    basis = _fundamental(basis, spectrum)
-    if basis is None or not low <= _length(basis) <= high:
         return None
     quality = 1 - 1 / min(spectrum.at(basis @ h)[1] for h in SPOTS[:3])
     refined = _refine(z, basis, spectrum)
     return None if refined is None else (*refined, float(np.clip(quality, 0, 1)))
+
+
+def _of_few_periods(
+    z: FloatArray, known: FloatArray | None, low: float, high: float
+) -> tuple[FloatArray, float, float] | None:
+    """As `_reciprocal_basis`, where the picture is few periods wide.
+
+    None where no lattice explains the picture, or none better than the one that is `known`.
+    """
+    found = hexagon_of_few_periods(z, low, high)
+    if found is None or _length(found[0]) * min(z.shape) > _FEW_PERIODS:
+        return None
+    basis, explained = found
+    if known is not None and _is_multiple(basis, known) and _is_multiple(known, basis):
+        return None
+    spots = SPOTS[:6]
+    spots = spots[(np.abs(spots @ basis.T) < 0.48).all(axis=1)]
+    peak = _fourier_maxima(z, spots @ basis.T)
+    near = (np.abs(peak - spots @ basis.T) * z.shape < 1.5).all(axis=1)
+    if near.sum() < 3:
+        return basis, 0.05, min(explained, 0.9)
+    weight = np.where(np.arange(len(spots)) < 3, 1.0, 0.5)[near]
+    design = spots[near].astype(float)
+    normal = design.T @ (weight[:, None] * design)
+    refined = np.linalg.solve(normal, design.T @ (weight[:, None] * peak[near])).T
+    miss = (peak[near] - design @ refined.T) * z.shape
+    error = max(float(np.sqrt((miss**2).mean())), 0.03) / (_length(refined) * min(z.shape))
+    return refined, error, float(np.clip(explained, 0, 0.96))
 
 
 def _shear(basis: FloatArray) -> float:
@@ -285,7 +366,10 @@ def _best_hexagon(spectrum: _Spectrum, low: float, count: int = 40) -> FloatArra
     radius = np.hypot(spectrum.fy[:, None], spectrum.fx[None])
     peak = (snr == maximum_filter(snr, 5)) & (radius > low) & (snr > MIN_SNR)
     where = np.argwhere(peak)
-    where = where[np.argsort(-snr[peak])[:count]]
+    # by clearness and by power: where a picture was filtered, or compressed, faint spots beyond
+    # what is left of the noise are the clearest of all
+    order = [np.argsort(-values[peak])[:count] for values in (snr, spectrum.power)]
+    where = where[np.unique(np.concatenate(order))]
     if len(where) < 3:
         return None
     g = np.stack([spectrum.fy[where[:, 0]], spectrum.fx[where[:, 1]]], axis=1)

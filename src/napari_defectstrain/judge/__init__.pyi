@@ -1,8 +1,15 @@
+from .evidence import CellEvidence as CellEvidence
+from .evidence import cell_evidence as cell_evidence
 from .histograms import WeightHistogram as WeightHistogram
 from .histograms import WeightHistograms as WeightHistograms
 from .histograms import columns_within as columns_within
 from .histograms import nearest_column as nearest_column
 from .histograms import weight_histograms as weight_histograms
+from .identity import AGREES as AGREES
+from .identity import ALLOY as ALLOY
+from .identity import Identity as Identity
+from .identity import REFUSED as REFUSED
+from .identity import judge_identity as judge_identity
 from .judging import JudgeConfig as JudgeConfig
 from .judging import Judgement as Judgement
 from .judging import judge_images as judge_images

@@ -230,6 +230,7 @@ def write_run(result: RunResult, folder: OutFolder) -> Path:
             ],
             "open_classes": [one.record for one in result.open_classes],
             "failed": list(result.failed),
+            "identity": None if result.identity is None else result.identity.to_dict(),
             "a_ref_pm": a_ref_pm(result),
             "seconds": dict(result.seconds),
             "warnings": list(result.warnings),

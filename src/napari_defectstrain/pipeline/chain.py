@@ -28,7 +28,7 @@ from ..materials import Material, get_material
 from ..progress import subprogress
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
 from .class_measurement import measure_classes, measure_spacings
-from .fitness import counted_once, measurable
+from .fitness import counted_once, marked, measurable, without_refused
 from .loading import (
     CALIBRATION_TOLERANCE,
     PIXEL_SIZE_BY_LATTICE,
@@ -274,12 +274,19 @@ def detect(
             with failures.left_out(named[i].name):
                 calibrated[i], notes = _calibrated(named[i], config)
                 warnings += notes
+    with clock.stage("identify"):
+        forced = config.force_material or sites is not None  # columns corrected by hand: she knows
+        calibrated, identity = without_refused(
+            calibrated, material, forced, failures, subprogress(progress, 0.0, 0.02)
+        )
+        warnings += identity.lines
+    failures.check_any_left(calibrated)
     a_px = {i: _a_px(image, material) for i, image in calibrated.items()}
     detections: dict[int, Detection] = {}
     columns: dict[int, Sites] = {}
     with clock.stage("detect"):
         if sites is None:
-            part = subprogress(progress, 0.0, 0.9)
+            part = subprogress(progress, 0.02, 0.9)
             detections = _detections(calibrated, config, failures, part)
             columns = {i: found.sites for i, found in detections.items()}
             warnings += [note for found in detections.values() for note in found.warnings]
@@ -308,7 +315,7 @@ def detect(
         config=config,
         images=tuple(left),
         sites=tuple(tables),
-        populations=populations,
+        populations=marked(populations, identity),
         weights_sha256=None if last is None else last.weights_sha256,
         regions=tuple(divided),
         overconfidence=() if last is None else last.overconfidence,
@@ -317,6 +324,7 @@ def detect(
         seconds=clock.seconds,
         warnings=tuple(dict.fromkeys(warnings)),
         failed=tuple(failures.found),
+        identity=identity,
     )
 
 

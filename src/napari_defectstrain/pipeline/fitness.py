@@ -2,19 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
 
 from ..averages.patches import check_measurable
+from ..crystal.calibration import CALIBRATED_BY_LATTICE
 from ..crystal.overlaps import Overlap, counted_regions, find_overlaps, overlap_warnings
 from ..crystal.populations import usable_populations
 from ..crystal.regions import Regions
 from ..failures import Failures
+from ..judge.evidence import CellEvidence, cell_evidence
+from ..judge.identity import AGREES, DOUBTFUL, REFUSED, Identity, judge_identity
 from ..materials import Material
-from ..types import CalibratedImage, Sites
+from ..types import CalibratedImage, DefectStrainError, Progress, Sites, no_progress
+from .loading import PIXEL_SIZE_BY_LATTICE
 from .runs import RunResult
+
+IDENTITY = "identity"
+"""Column of the populations that is there where it is doubtful what an image shows."""
+
+
+def identify_images(
+    images: Sequence[CalibratedImage],
+    material: Material,
+    forced: bool = False,
+    progress: Progress = no_progress,
+) -> Identity:
+    """Test whether calibrated images show the material that they are said to show.
+
+    Parameters
+    ----------
+    images : sequence of CalibratedImage
+        As `loading.calibrate` returns them.
+    material : Material
+    forced : bool
+        Refuse nothing, only doubt.
+    progress : Progress
+    """
+    evidence: list[CellEvidence] = []
+    for i, image in enumerate(images):
+        progress(i / len(images), f"{image.name}: what does it show?")
+        by_lattice = float(image.metadata[PIXEL_SIZE_BY_LATTICE])
+        stated: float | None = None
+        if image.metadata.get("calibration") != CALIBRATED_BY_LATTICE and image.pixel_size_pm:
+            stated = material.lattice_pm * image.pixel_size_pm / by_lattice
+        a_px = material.lattice_pm / by_lattice
+        evidence.append(cell_evidence(image.name, image.data, a_px, stated))
+    return judge_identity(evidence, material, forced)
+
+
+def without_refused(
+    images: Mapping[int, CalibratedImage],
+    material: Material,
+    forced: bool,
+    failures: Failures,
+    progress: Progress = no_progress,
+) -> tuple[dict[int, CalibratedImage], Identity]:
+    """The images that may be counted as the material, and what is to be thought of these.
+
+    Parameters
+    ----------
+    images : mapping of int to CalibratedImage
+        Calibrated images.
+    material : Material
+    forced : bool
+        Whether the user insists on the material.
+    failures : Failures
+        Collects the images that are refused; strict: the first is raised.
+    progress : Progress
+    """
+    identity = identify_images(list(images.values()), material, forced, progress)
+    kept = {}
+    for (i, image), found in zip(images.items(), identity.images, strict=True):
+        with failures.left_out(image.name):
+            if found.verdict == REFUSED:
+                raise DefectStrainError(found.line)
+            kept[i] = image
+    there = [found.verdict != REFUSED for found in identity.images]
+    return kept, replace(
+        identity,
+        images=tuple(v for v, left in zip(identity.images, there, strict=True) if left),
+        evidence=tuple(e for e, left in zip(identity.evidence, there, strict=True) if left),
+    )
+
+
+def marked(populations: pd.DataFrame, identity: Identity | None) -> pd.DataFrame:
+    """Populations with a column that says of which images it is doubtful what they show.
+
+    Without a doubt there is no such column.
+    """
+    if identity is None or identity.verdict == AGREES:
+        return populations
+    found = {image.name: image.verdict for image in identity.images}
+    names = populations["image"].astype(str)
+    return populations.assign(**{IDENTITY: [found.get(name, DOUBTFUL) for name in names]})
 
 
 def counted_once(
@@ -64,7 +147,7 @@ def measurable(found: RunResult, failures: Failures) -> RunResult:
         images=tuple(images),
         sites=tuple(sites),
         regions=tuple(regions),
-        populations=populations,
+        populations=marked(populations, found.identity),
         overlaps=overlaps,
         failed=tuple(failures.found),
     )

@@ -17,6 +17,7 @@ from ..crystal.regions import RegionConfig, Regions
 from ..detect.network.config import DetectConfig
 from ..failures import Failure
 from ..frames.register import FrameConfig
+from ..judge.identity import Identity
 from ..judge.judging import JudgeConfig
 from ..materials import Material, OpenClass, get_material
 from ..precision.bootstrap import ClassBootstrap
@@ -50,6 +51,8 @@ class RunConfig(Config):
         Preset of `materials`.
     pixel_size_pm : float or None
         Pixel size of all images [pm]; None takes each file's own, or the lattice's.
+    force_material : bool
+        Count images as this material whatever they seem to show.
     frames : bool
         True: the images of one file are frames of one region (registered and summed); False:
         they are separate images.
@@ -68,6 +71,7 @@ class RunConfig(Config):
 
     material: str = "WSe2"
     pixel_size_pm: Annotated[float, PIXEL_SIZE_PM] | None = None
+    force_material: bool = False
     frames: bool = False
     series: FrameConfig = field(default_factory=FrameConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
@@ -168,6 +172,9 @@ class RunResult:
     warnings : tuple of str
     failed : tuple of Failure
         Images that were left out, and why.
+    identity : Identity or None
+        Whether the images show the material that they are said to show; None where that wasn't
+        tested.
     """
 
     config: RunConfig
@@ -184,6 +191,7 @@ class RunResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     failed: tuple[Failure, ...] = ()
+    identity: Identity | None = None
 
     @property
     def material(self) -> Material:

@@ -6,11 +6,6 @@ import numpy as np
 import pytest
 
 from napari_defectstrain.detect.finding.doubts import irregular_fraction, opposed_fraction
-from napari_defectstrain.detect.finding.identity import (
-    contrast_range,
-    contrast_ratio,
-    identity_doubts,
-)
 from napari_defectstrain.detect.finding.locate import (
     SEAM_PX,
     assign_classes,
@@ -21,7 +16,7 @@ from napari_defectstrain.detect.finding.locate import (
 from napari_defectstrain.detect.finding.prepare import to_resampled
 from napari_defectstrain.detect.network.network import N_LABELS
 from napari_defectstrain.evaluation.score import match_columns
-from napari_defectstrain.materials import MATERIALS, WSE2, Material
+from napari_defectstrain.materials import WSE2, Material
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image
 from napari_defectstrain.simulate.scattering import nominal_weights
@@ -166,67 +161,3 @@ def test_a_twin_opposes_the_majority() -> None:
     swapped[low] = np.where(swapped[low] == 0, 1, 0)
     other = Sites(sites.position_px, sites.probabilities, swapped, sites.class_names, sites.source)
     assert opposed_fraction(other) == pytest.approx(0.25, abs=0.03)
-
-
-@pytest.mark.parametrize("name", sorted(MATERIALS))
-def test_every_material_shows_the_contrast_that_its_atoms_have(name: str) -> None:
-    material = MATERIALS[name]
-    simulated = region(material)
-    ratio = contrast_ratio(simulated.counts, truth_sites(simulated), material.lattice_pm / 20.74)
-    limits = contrast_range(material)
-    assert ratio is not None and limits is not None
-    assert limits[0] < ratio < limits[1]
-    assert identity_doubts("x", material, material.lattice_pm * 1.01, ratio) == []
-
-
-def test_the_contrast_of_a_large_image_is_that_of_its_parts() -> None:
-    simulated = region()
-    sites = truth_sites(simulated)
-    tiled = np.tile(simulated.counts, (6, 6))  # 2400 px: nine parts of it are looked at
-    corner = 400.0 * np.stack(np.meshgrid(np.arange(6), np.arange(6)), axis=-1).reshape(-1, 1, 2)
-    n = 36
-    every = Sites(
-        (sites.position_px + corner).reshape(-1, 2),
-        np.tile(sites.probabilities, (n, 1)),
-        np.tile(sites.class_index, n),
-        sites.class_names,
-        np.tile(sites.source, n),
-    )
-    one = contrast_ratio(simulated.counts, sites, 330 / 20.74)
-    # other columns of the same kind, and seams: hundreds of 10 % scatter give the median to 1 %
-    assert contrast_ratio(tiled, every, 330 / 20.74) == pytest.approx(one, rel=0.02)
-
-
-def test_a_spacing_that_contradicts_names_what_fits() -> None:
-    (doubt,) = identity_doubts("x", WSE2, 316.0, 0.6)
-    assert "316 pm" in doubt and "330 pm for WSe2" in doubt
-    assert "(MoS2 would fit)" in doubt and "calibration that is off by -4.2 %" in doubt
-    # as bright as in WSe2: MoS2 and WS2 have that spacing, but not that contrast
-    (doubt,) = identity_doubts("x", WSE2, 316.0, 0.75)
-    assert "would fit" not in doubt and "brightness fits WSe2" in doubt
-    assert "MoS2 or WS2 would fit" in identity_doubts("x", WSE2, 316.0, None)[0]
-    # 2 % can't be told from a calibration that is off
-    assert identity_doubts("x", WSE2, 330 * 1.019, 0.7) == []
-
-
-def test_a_contrast_that_contradicts_names_what_fits() -> None:
-    (doubt,) = identity_doubts("x", WSE2, None, 0.42)
-    # MoTe2, seen with its sublattices exchanged, has the contrast of MoS2
-    assert "0.42 times as bright" in doubt and "MoS2 or MoTe2 would fit" in doubt
-    assert "not to be trusted" in doubt
-
-
-def test_both_together_leave_little_doubt() -> None:
-    (doubt,) = identity_doubts("x", WSE2, 316.0, 0.42)
-    assert "NOT WSe2" in doubt and "(MoS2 would fit)" in doubt
-    # a calibration that is off, as in real files: brightness says which
-    (doubt,) = identity_doubts("x", WSE2, 342.0, 0.44)
-    assert "NOT WSe2" in doubt and "MoS2 (+8.2 %) or MoTe2 (-2.8 %) would fit" in doubt
-    (doubt,) = identity_doubts("x", WSE2, 290.0, 0.02)
-    assert "NOT WSe2" in doubt and "would fit" not in doubt
-
-
-def test_elements_without_cross_sections_are_not_judged_by_contrast() -> None:
-    strange = Material("Ta", "S", "Se", 331.5)
-    assert contrast_range(strange) is None
-    assert identity_doubts("x", strange, 331.0, 0.1) == []

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit
 from widget_stage import (
     PIXEL_PM,
+    Found,
     add_region,
     answers,
     click,
@@ -20,11 +22,13 @@ from widget_stage import (
     finish,
     press,
     run,
+    truth_detector,
     use_truth,
 )
 
 from napari_defectstrain.io.files import read_sites
-from napari_defectstrain.types import Cancelled
+from napari_defectstrain.materials import get_material
+from napari_defectstrain.types import Cancelled, DefectStrainError
 from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.base import forms
 from napari_defectstrain.widgets.detect import edit_panel, population_files
@@ -38,7 +42,12 @@ from napari_defectstrain.widgets.detect.widget import (
     REPLACE,
     DetectWidget,
 )
-from napari_defectstrain.widgets.layers.sites import corrected_planes, note, pixel_size_pm
+from napari_defectstrain.widgets.layers.sites import (
+    corrected_planes,
+    material_of,
+    note,
+    pixel_size_pm,
+)
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 
 NAMES = ("W", "2Se", "SeTe", "2Te", "SV", "DV", "other")
@@ -93,9 +102,50 @@ def test_detecting_adds_the_two_layers_with_provenance(stage):
     assert_allclose(defects.scale, image.scale)
     assert defects.units == image.units
     # legend and populations
-    assert [int(la.text()) for la in widget.edit.count_labels] == truth[1:].tolist()
+    assert [int(la.text()) for la in widget.edit.count_labels[:6]] == truth[1:].tolist()
     x = (truth[2] + 2 * truth[3]) / (2 * truth[1:].sum())
     assert f"x = {x:.4f}" in widget.edit.population.text()
+
+
+def test_named_classes_are_classes_like_any_other(qtbot, monkeypatch):
+    viewer = ViewerModel()
+    made, _ = add_region(viewer)
+    named = get_material("WSe2 + SSe=0.45 + Mo=0.48@metal").all_class_names
+
+    def with_named(images, config, progress):
+        (found,) = truth_detector(made)(images, config, progress)
+        true = found.sites
+        index = np.where(true.class_index == 2, 7, true.class_index)  # SeTe is SSe
+        index[np.flatnonzero(true.is_metal)[40:43]] = 8
+        chance = np.eye(len(named))[index]
+        sites = replace(true, class_index=index, class_names=named, probabilities=chance)
+        return [Found(sites, warnings=("another class at 0.52",))]
+
+    monkeypatch.setattr(detect_module, "detect_images", with_named)
+    widget = DetectWidget(viewer)
+    qtbot.addWidget(widget)
+    widget.show()
+    widget.classes.setText("SSe = .45, Mo=0.48@metal")
+    assert widget.config().material == "WSe2 + SSe=0.45 + Mo=0.48@metal"
+    run(qtbot, widget)
+    defects, panel = viewer.layers["region · defects"], widget.edit
+    assert set(defects.features["class"]) >= {"SSe", "Mo@metal"}
+    assert [label.text() for label in panel.name_labels[6:8]] == ["SSe", "Mo@metal"]
+    assert panel.count_labels[6].text() == str((made.class_index == 2).sum())
+    assert panel.count_labels[7].text() == "3"
+    assert panel.name_labels[7].isVisible()
+    assert not panel.show_boxes[8].isVisible()
+    assert {"star", "triangle_down"} <= {str(s) for s in defects.symbol}
+    panel.show_boxes[6].setChecked(False)
+    assert not defects.shown[(defects.features["class"] == "SSe").to_numpy()].any()
+    average = AverageWidget(viewer)
+    qtbot.addWidget(average)
+    assert "SSe" in average.class_boxes.names()
+    assert "Mo@metal" not in average.class_boxes.names()
+    assert average.config(material_of(defects)).material == widget.config().material
+    widget.classes.setText("a=1,b=1,c=1,d=1")
+    with pytest.raises(DefectStrainError, match="got 4 further classes, expected at most 3"):
+        widget.config()
 
 
 def test_a_point_added_by_a_click_has_the_chosen_class(window):

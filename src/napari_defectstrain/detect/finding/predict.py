@@ -13,7 +13,6 @@ from ...progress import subprogress
 from ...types import CalibratedImage, DefectStrainError, Progress, Sites, no_progress
 from ..network.config import CANONICAL_PIXEL_PM, DetectConfig
 from .doubts import doubts
-from .identity import contrast_ratio, identity_doubts
 from .locate import assign_classes, settle_sublattices
 from .model import find_model
 from .prepare import normalise, resample, to_resampled
@@ -137,11 +136,6 @@ def detect_columns(
             f"{image.name}: out of memory with tiles of {config.tile_px} px; went on with tiles of "
             f"{tile_px} px, which gives the same but takes longer"
         )
-    progress(0.98, "checking the material")
-    ratio = contrast_ratio(image.data, sites, material.lattice_pm / sampling.pixel_pm)
-    if ratio is None:
-        warnings.append(f"{image.name}: too few columns to check that this is {material.name}")
-    warnings += identity_doubts(image.name, material, sampling.measured_a_pm, ratio)
     progress(0.99, "checking the lattice")
     warnings += doubts(image, sites, material)
     progress(1.0, "done")

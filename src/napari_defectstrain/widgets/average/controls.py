@@ -20,7 +20,8 @@ from qtpy.QtWidgets import (
 from ...averages.average import STACKED_ROLES, AverageConfig
 from ...averages.counts import WindowCount
 from ...averages.purity import purity_text
-from ...materials import Material
+from ...materials import NAMED_ROLE, Material
+from ...styles import NAMED_STYLES
 from ...types import ClassAverage
 from ..base import forms
 
@@ -96,7 +97,10 @@ class ClassBoxes(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setVerticalSpacing(2)
         self.boxes, self.numbers = [], []
-        for i, (role, name) in enumerate(zip(STACKED_ROLES, stacked(material), strict=True)):
+        more = [f"{NAMED_ROLE}_{k + 1}" for k in range(len(NAMED_STYLES))]
+        names = dict(zip(STACKED_ROLES, stacked(material), strict=False))
+        for i, role in enumerate((*STACKED_ROLES, *more)):
+            name = names.get(role, "")
             box = panel.remember(
                 f"class_{role}",
                 forms.checkbox(name, True),
@@ -117,15 +121,19 @@ class ClassBoxes(QWidget):
         self.say = QLabel("")
         self.say.setWordWrap(True)
         grid.addWidget(self.say, 2, 0, 1, len(self.boxes))
+        self.rename(material)
 
     def rename(self, material: Material) -> None:
         """Names as the material gives them."""
-        for box, name in zip(self.boxes, stacked(material), strict=True):
-            box.setText(name)
+        names = stacked(material)
+        for i, (box, number) in enumerate(zip(self.boxes, self.numbers, strict=True)):
+            box.setText(names[i] if i < len(names) else "")
+            box.setVisible(i < len(names))
+            number.setVisible(i < len(names))
 
     def names(self) -> list[str]:
         """Names of the ticked classes."""
-        return [box.text() for box in self.boxes if box.isChecked()]
+        return [box.text() for box in self.boxes if box.isChecked() and box.text()]
 
     def show_counts(self, counts: Mapping[str, WindowCount]) -> None:
         """Number of isolated windows of each class, with all that is known in the tooltip."""
@@ -259,5 +267,5 @@ class AveragesTable(QTableWidget):
 
 
 def stacked(material: Material) -> tuple[str, ...]:
-    """Names of the classes that are averaged, in the order of `STACKED_ROLES`."""
-    return (material.class_names[1], *material.defect_names)
+    """Names of the classes that are averaged: those of `STACKED_ROLES`, then named ones."""
+    return (material.class_names[1], *material.averaged_names)

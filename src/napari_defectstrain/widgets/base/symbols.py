@@ -1,5 +1,7 @@
 """The symbols of the classes as icons of a legend."""
 
+import math
+
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygonF
 
@@ -18,6 +20,8 @@ def symbol_icon(style: ClassStyle, side: int = 18) -> QIcon:
         "square": [(low, low), (high, low), (high, high), (low, high)],
         "diamond": [(mid, low - 1), (high + 1, mid), (mid, high + 1), (low - 1, mid)],
         "triangle_up": [(mid, low), (high, high), (low, high)],
+        "triangle_down": [(mid, high), (high, low), (low, low)],
+        "star": [_around(mid, 36 * k, high - mid + 1 if k % 2 == 0 else 3.0) for k in range(10)],
     }.get(style.symbol)
     if corners is not None:
         painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in corners]))
@@ -27,7 +31,16 @@ def symbol_icon(style: ClassStyle, side: int = 18) -> QIcon:
     elif style.symbol == "x":
         painter.drawLine(QPointF(low, low), QPointF(high, high))
         painter.drawLine(QPointF(low, high), QPointF(high, low))
+    elif style.symbol == "clobber":
+        for k in range(3):
+            painter.drawEllipse(QPointF(*_around(mid, 120 * k, 3.2)), 2.6, 2.6)
     else:
         painter.drawEllipse(QPointF(mid, mid), mid - low, mid - low)
     painter.end()
     return QIcon(pixmap)
+
+
+def _around(middle: float, turn_deg: float, radius: float) -> tuple[float, float]:
+    """A point around the icon's middle, turned clockwise from above."""
+    turn = math.radians(turn_deg)
+    return middle + radius * math.sin(turn), middle - radius * math.cos(turn)

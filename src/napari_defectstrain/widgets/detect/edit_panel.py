@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Layer, Points
 from napari.utils.notifications import show_info
@@ -21,8 +22,8 @@ from qtpy.QtWidgets import (
 )
 
 from ...crystal.populations import ALL_IMAGES, SUBSTITUTION, VACANCIES
-from ...materials import ROLES, WSE2
-from ...styles import CLASS_STYLE
+from ...materials import NAMED_ROLE, ROLES, WSE2
+from ...styles import CLASS_STYLE, NAMED_STYLES
 from ..base.lifetime import connect, when_destroyed
 from ..base.symbols import symbol_icon
 from ..layers.editing import DefectEditor, column_near, editor_of
@@ -30,7 +31,8 @@ from ..layers.regions import regions_of
 from ..layers.sites import show_only
 from .population_files import export_columns, export_populations, populations
 
-CLASS_ROLES = ROLES[1:]
+CLASS_ROLES = (*ROLES[1:], *(NAMED_ROLE for _ in NAMED_STYLES))
+"""Of the rows; those of named classes are hidden where there are none."""
 UPDATE_MS = 150
 
 
@@ -118,6 +120,7 @@ class EditPanel(QWidget):
         self.count_labels: list[QLabel] = []
         self.share_labels: list[QLabel] = []
         self.relabel_buttons: list[QPushButton] = []
+        self.rows: list[tuple[QWidget, ...]] = []
         self.new_class = QButtonGroup(self)
         for i, role in enumerate(CLASS_ROLES):
             self._legend_row(grid, i, role)
@@ -152,11 +155,13 @@ class EditPanel(QWidget):
         line = QHBoxLayout(swatch)
         line.setContentsMargins(0, 0, 0, 0)
         picture = QLabel()
-        picture.setPixmap(symbol_icon(CLASS_STYLE[role]).pixmap(18, 18))
+        styles = (*CLASS_STYLE.values(), *NAMED_STYLES)[1:]
+        picture.setPixmap(symbol_icon(styles[i]).pixmap(18, 18))
         picture.setToolTip(CLASS_HELP[role])
         line.addWidget(picture)
         line.addWidget(name, 1)
-        for column, widget in enumerate((show, swatch, number, share, new, relabel)):
+        self.rows.append((show, swatch, number, share, new, relabel))
+        for column, widget in enumerate(self.rows[-1]):
             grid.addWidget(widget, i + 1, column)
 
     def _buttons(self) -> QHBoxLayout:
@@ -198,8 +203,13 @@ class EditPanel(QWidget):
             self.class_names = self.editor.class_names
             self.new_class.button(self.class_names.index(self.editor.new_class)).setChecked(True)
             self._install_shortcuts()
-        for label, name in zip(self.name_labels, self.class_names, strict=True):
+        for label, name in zip(self.name_labels, self.class_names, strict=False):
             label.setText(name)
+        for i, row in enumerate(self.rows):
+            for widget in row:
+                widget.setVisible(i < len(self.class_names))
+        for label in self.count_labels[len(self.class_names) :]:
+            label.setText("–")
         self.update_counts()
 
     def _watch_regions(self) -> None:
@@ -282,7 +292,7 @@ class EditPanel(QWidget):
         if self.layer is None or len(self.layer.data) == 0:
             return
         visible = [
-            n for n, b in zip(self.class_names, self.show_boxes, strict=True) if b.isChecked()
+            n for n, b in zip(self.class_names, self.show_boxes, strict=False) if b.isChecked()
         ]
         show_only(self.layer, self.layer.features["class"].isin(visible).to_numpy())
 
@@ -316,6 +326,10 @@ class EditPanel(QWidget):
             f"x = {rows.loc[SUBSTITUTION, 'concentration']:.4f} · "
             f"vacancies {_percent(rows.loc[VACANCIES, 'concentration'])} of the sites"
             + _area(rows.loc[SUBSTITUTION, "area_nm2"])
+            + "\nBy probabilities: "
+            + _corrected("x", rows.loc[SUBSTITUTION])
+            + " · "
+            + _corrected("vacancies", rows.loc[VACANCIES])
         )
 
     def counted(self) -> int:
@@ -338,12 +352,19 @@ class EditPanel(QWidget):
         export_columns(self, self.viewer, self.layer)
 
 
+def _corrected(what: str, row: pd.Series) -> str:
+    """A concentration corrected for columns in doubt, with the limits of 95 % for these columns."""
+    low, value, high = (100 * row[name] for name in ("low", "corrected", "high"))
+    return f"{what} {value:.2f} % ({low:.2f}–{high:.2f} %)"
+
+
 CLASS_HELP = {
     "X2": "Perfect column: two host chalcogens. A point of this class says that there is no defect",
     "XY": "One substituted atom",
     "Y2": "Two substituted atoms",
     "V1": "Single vacancy: one chalcogen missing",
     "V2": "Double vacancy: both chalcogens missing",
+    NAMED_ROLE: "A class named by you, by its weight",
     "other": "What fits no class: adatom, antisite, metal vacancy, another phase. It is never "
     "averaged, and no window is cut near it",
 }

@@ -21,11 +21,12 @@ from ...crystal.regions import Regions, region_summary
 from ...detect.network.config import DEVICES, DetectConfig
 from ...frames.drift import series_summary
 from ...io.pixels import check_pixels
-from ...materials import DEFECT_ROLES, MATERIALS, get_material
+from ...materials import DEFECT_ROLES, MATERIALS, get_material, with_classes
 from ...pipeline.chain import detect_images, divide_images
 from ...pipeline.loading import sum_frames
 from ...pipeline.runs import RunConfig
 from ...progress import subprogress
+from ...styles import NAMED_STYLES
 from ...types import CalibratedImage, DefectStrainError, Progress
 from ..base import forms
 from ..base.lifetime import connect
@@ -111,6 +112,15 @@ class DetectWidget(forms.Panel):
             "is calibrated with",
         )
         form.addRow("Material", self.material)
+        self.classes = self.remember(
+            "classes",
+            QLineEdit(),
+            "Classes beside the material's own, by their weight in units of the metal's: "
+            "NAME=WEIGHT, or NAME=WEIGHT@metal for those on metal sites, with commas between. A "
+            "detection says where columns agree on a weight that no class has",
+        )
+        self.classes.setPlaceholderText("SSe=0.52, Mo=0.48@metal")
+        form.addRow("Further classes", self.classes)
         self.pixel_size = PixelSize(self, self.look_for_lattice)
         self.calibrator = Calibrator(self, self._image_changed)
         self.pixel_size.changed.connect(self._image_changed)
@@ -206,7 +216,13 @@ class DetectWidget(forms.Panel):
                 raise DefectStrainError(
                     "got no file of weights: choose one, or take the bundled model"
                 )
-        material = self.material.currentText()
+        added = [part for part in self.classes.text().split(",") if part.strip()]
+        if len(added) > len(NAMED_STYLES):
+            raise DefectStrainError(
+                f"got {len(added)} further classes, expected at most {len(NAMED_STYLES)}: each has "
+                "a symbol of its own; more are for the command line"
+            )
+        material = with_classes(self.material.currentText(), added)
         return RunConfig(
             material=material,
             detect=DetectConfig(

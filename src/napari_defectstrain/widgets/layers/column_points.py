@@ -8,7 +8,7 @@ import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Image, Points
 
-from ...materials import ROLES, Material
+from ...materials import Material
 from ...pipeline.runs import ClassMeasurement
 from ..base.pacing import Steps
 from .averages import AXES, UNITS, layers_of_run
@@ -31,7 +31,7 @@ def column_features(measurement: ClassMeasurement, material: Material) -> pd.Dat
     """
     fits = measurement.fits
     role = np.where(fits.is_metal, "metal", "X2").astype(object)
-    own = ROLES[material.class_names.index(fits.class_name)]
+    own = material.role_of(fits.class_name)
     role[np.argmin(np.hypot(*fits.site_pm.T) + np.where(fits.is_metal, np.inf, 0.0))] = own
     table = pd.DataFrame(
         {

@@ -17,6 +17,7 @@ from napari.layers import Image, Points
 from napari.utils.notifications import show_error, show_info
 from psygnal import Signal
 
+from ...types import ON_METAL, OTHER
 from .corrections import reach_px, snapped
 from .sites import layer_by_id, note, on_plane, restyle, set_points, symbols
 
@@ -191,7 +192,7 @@ class DefectEditor:
         drop: list[int] = []
         column = features.columns.get_loc("class")
         for row in sorted(new):
-            place, reach = self._snap(position[row], self.new_class == self.class_names[-1])
+            place, reach = self._snap(position[row], _anywhere(self.new_class, self.class_names))
             others = np.array([i for i in range(row) if i not in drop], dtype=int)
             near = _nearest(place, position[others], reach)
             if near is None:
@@ -290,6 +291,11 @@ def _nearest(place: np.ndarray, others: np.ndarray, reach: float) -> int | None:
     away = np.linalg.norm(others[:, -2:] - place[-2:], axis=1)
     away[(np.rint(others[:, :-2]) != np.rint(place[:-2])).any(axis=1)] = np.inf
     return int(away.argmin()) if away.min() <= reach else None
+
+
+def _anywhere(class_name: str, class_names: Sequence[str]) -> bool:
+    """Whether columns of a class may lie on any site: other, and named classes on the metal's."""
+    return class_name == class_names[OTHER - 1] or class_name.endswith(ON_METAL)
 
 
 def _problem_of(features: pd.DataFrame, class_names: Sequence[str]) -> str:

@@ -15,8 +15,8 @@ from napari.layers import Image, Layer, Points
 
 from ... import __version__
 from ...io import WEIGHT_COLUMNS
-from ...materials import ROLES, get_material
-from ...styles import CLASS_STYLE
+from ...materials import get_material
+from ...styles import class_styles
 from ...types import CalibratedImage, DefectStrainError, Sites
 from ..base.pacing import Steps, at_once
 from .corrections import correct_sites
@@ -219,14 +219,14 @@ def site_positions(sites: Sequence[Sites], ndim: int) -> np.ndarray:
 
 def symbols(classes: pd.Series, class_names: Sequence[str]) -> list[str]:
     """Symbol of each point by its class."""
-    look = {n: CLASS_STYLE[r].symbol for n, r in zip(class_names, ROLES, strict=True)}
+    look = {n: style.symbol for n, style in class_styles(class_names).items()}
     # Our symbols are hollow: a disc's border is one circle, a ring's border would be two.
     return [{"ring": "disc"}.get(look[c], look[c]) for c in classes]
 
 
 def colours(class_names: Sequence[str]) -> dict[str, str]:
     """Colour of each class by its name."""
-    return {n: CLASS_STYLE[r].colour for n, r in zip(class_names, ROLES, strict=True)}
+    return {n: style.colour for n, style in class_styles(class_names).items()}
 
 
 def add_detection(
@@ -439,6 +439,6 @@ def on_plane(layer: Points, plane: int | None) -> np.ndarray:
 
 
 def material_of(layer: Layer) -> str:
-    """Preset of the material that a detection was made for."""
+    """The material that a detection was made for, as `get_material` reads it."""
     name = str(note(layer).get("parameters", {}).get("material", "WSe2"))
-    return get_material(name).name
+    return get_material(name).label

@@ -9,7 +9,7 @@ from napari.layers import Image, Shapes, Vectors
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from ...materials import ROLES
+from ...materials import NAMED_ROLE
 from ...pipeline.runs import ClassMeasurement, RunResult
 from ..base.lifetime import connect
 from ..base.pacing import Steps, at_once
@@ -54,8 +54,9 @@ class Measured:
         return self.comparer.result
 
     def role(self, class_name: str) -> str:
-        """Role of a class."""
-        return ROLES[self.comparer.material.class_names.index(class_name)]
+        """Role of a class; a named one is drawn as a substitution."""
+        role = self.comparer.material.role_of(class_name)
+        return "XY" if role == NAMED_ROLE else role
 
     @property
     def fields(self) -> dict[str, ClassMeasurement]:

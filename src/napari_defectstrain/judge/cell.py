@@ -1,0 +1,286 @@
+"""The unit cell that an image repeats: how bright its three sites are, by the lattice alone.
+
+A hexagonal cell has three sites of threefold symmetry: in 2H-MX2 the metal, the chalcogen pair, and
+the empty centre of the hexagon. An image is cut into tiles, each small enough for one straight
+lattice, and the Fourier amplitudes of every tile are read at its lattice's spots. With weights w_0,
+w_1, w_2 and a column whose transfer is T(k),
+
+    F(100) = T(1) (w_0 + w_1 e^{2 pi i / 3} + w_2 e^{-2 pi i / 3})
+    F(110) = T(3) (w_0 + w_1 + w_2)
+
+for squared lengths k^2 of 1 and 3, and so on outwards. The spots of k^2 = 1, 4 and 7 differ by T
+alone, so that the image itself says how T falls, and nothing needs to be known of its blur, its
+background or where the network sees which column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..crystal.calibration import lattice_spots
+from ..types import FloatArray, IntArray
+
+ComplexArray = npt.NDArray[np.complexfloating]
+
+SITE = np.array([2.0, 1.0]) / 3
+"""The way from one site to the next, in units of the lattice vectors."""
+TILE = 11.0
+"""Side of a tile in lattice constants."""
+_JOIN_PX = 12.0
+"""Pixels a lattice constant to which fine images are joined."""
+_LEAST_PERIODS = 4.5
+_RINGS: dict[int, tuple[tuple[int, int], ...]] = {
+    1: ((1, 0), (0, 1), (-1, 1)),
+    3: ((1, 1), (-1, 2), (-2, 1)),
+    4: ((2, 0), (0, 2), (-2, 2)),
+    7: ((2, 1), (1, 2), (-1, 3), (-2, 3), (-3, 2), (-3, 1)),
+}
+"""Half of the spots of each squared length, in units of two {100} vectors 60 degrees apart."""
+_HIGHEST = 0.46  # 1/px
+_CURVE = (0.0, 0.01)
+"""Second derivative of ln T by k^2 where the outer spots don't tell it, and its uncertainty."""
+_MOST_TILES = 7  # a side
+_MOST_MISS = 1.5  # frequency steps that a tile's spots may lie off
+
+
+@dataclass(frozen=True)
+class TileCell:
+    """What one tile says of the cell.
+
+    Parameters
+    ----------
+    weight : array, `(3,)`
+        Weights of the three sites, in the order in which the lattice puts them; negative ones
+        where the image is dark at its columns.
+    sigma : array, `(3,)`
+        Standard errors.
+    origin_px : array, `(2,)`
+        (y, x) of a site of the first kind [px of the image].
+    basis_px : array, `(2, 2)`
+        Two lattice vectors, columns (y, x) [px].
+    slope, curve : float
+        Of ln T by k^2.
+    sign : float
+        Mean cosine of the sum of the phases of the three {110} spots: one for bright columns, minus
+        one for dark ones.
+    clear : float
+        Power of the weakest {100} spot over the noise.
+    foreign : float
+        Power of the strongest wave that is none of the lattice's, over the {100} spots' mean.
+    """
+
+    weight: FloatArray
+    sigma: FloatArray
+    origin_px: FloatArray
+    basis_px: FloatArray
+    slope: float
+    curve: float
+    sign: float
+    clear: float
+    foreign: float = 0.0
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of an image and the cell that it repeats.
+
+    Parameters
+    ----------
+    data : array, `(h, w)`
+        Pixels, joined where they are fine.
+    corner : array, `(2,)`
+        (y, x) of the first of them [joined px].
+    cell : TileCell
+        In joined pixels.
+    """
+
+    data: FloatArray
+    corner: FloatArray
+    cell: TileCell
+
+
+def find_tiles(data: FloatArray, a_px: float) -> tuple[list[Tile], int]:
+    """The tiles of an image that show the lattice, and how many were looked at.
+
+    Parameters
+    ----------
+    data : array, `(H, W)`
+        Of a large one, `_MOST_TILES` tiles spread over it are looked at.
+    a_px : float
+        Lattice constant [px].
+    """
+    joined = max(1, round(a_px / _JOIN_PX))
+    image = _joined(np.asarray(data, dtype=np.float32), joined)
+    spots = lattice_spots(image)
+    a = a_px / joined
+    side = [min(n, round(TILE * a)) for n in image.shape]
+    if spots is None or min(side) < _LEAST_PERIODS * a:
+        return [], 0
+    y, x = (_starts(n, s) for n, s in zip(image.shape, side, strict=True))
+    corners = [np.array([i, j]) for i in y for j in x]
+    found = []
+    for corner in corners:
+        tile = image[corner[0] : corner[0] + side[0], corner[1] : corner[1] + side[1]]
+        cell = _tile_cell(tile, spots)
+        if cell is not None:
+            found.append(Tile(tile, corner, replace(cell, origin_px=cell.origin_px + corner)))
+    return found, len(corners)
+
+
+def _starts(length: int, side: int) -> IntArray:
+    count = int(np.ceil(1.6 * length / side - 0.6))
+    return np.linspace(0, length - side, min(count, _MOST_TILES)).astype(int)
+
+
+def _joined(image: FloatArray, count: int) -> FloatArray:
+    h, w = (n // count for n in image.shape)
+    return np.asarray(image[: h * count, : w * count].reshape(h, count, w, count).mean(axis=(1, 3)))
+
+
+def _tile_cell(tile: FloatArray, spots: FloatArray) -> TileCell | None:
+    window = np.hanning(tile.shape[0] + 2)[1:-1, None] * np.hanning(tile.shape[1] + 2)[None, 1:-1]
+    z = (tile - (tile * window).sum() / window.sum()) * window
+    basis = _refined(z, spots)
+    if basis is None:
+        return None
+    rings = {k: np.array(h, dtype=float) @ basis.T for k, h in _RINGS.items()}
+    rings = {k: g for k, g in rings.items() if np.hypot(*g.T).max() < _HIGHEST}
+    if 4 not in rings:
+        return None
+    norm = float(window.sum())
+    value = {k: _fourier(z, g) / norm for k, g in rings.items()}
+    noise = {k: _noise(z, g, basis) / norm for k, g in rings.items()}
+    clear = float(np.abs(value[1]).min() / noise[1]) ** 2
+    if clear < 6.0 or 3 not in value:
+        return None
+    return replace(_solved(value, noise, basis, clear), foreign=_foreign(z, basis, value[1] * norm))
+
+
+def _foreign(z: FloatArray, basis: FloatArray, first: ComplexArray) -> float:
+    """Power of the strongest wave off the lattice, as long as {100} or longer by half, over it."""
+    power = np.abs(np.fft.rfft2(z)) ** 2
+    f = np.stack(
+        np.broadcast_arrays(np.fft.fftfreq(z.shape[0])[:, None], np.fft.rfftfreq(z.shape[1])[None]),
+        axis=-1,
+    )
+    length = float(np.sqrt(2 / np.sqrt(3) * abs(np.linalg.det(basis))))
+    radius = np.hypot(f[..., 0], f[..., 1]) / length
+    index = f @ np.linalg.inv(basis).T
+    away = (f - np.rint(index) @ basis.T) * z.shape
+    off = (np.hypot(away[..., 0], away[..., 1]) > 2.6) & (radius > 0.55) & (radius < 1.6)
+    return float(power[off].max() / (np.abs(first) ** 2).mean()) if off.any() else 0.0
+
+
+def _fourier(z: FloatArray, g: FloatArray) -> ComplexArray:
+    """Fourier amplitudes at frequencies `(K, 2)` (y, x) [1/px]."""
+    y, x = np.arange(z.shape[0]), np.arange(z.shape[1])
+    rows = np.exp(-2j * np.pi * g[:, :1] * y)
+    columns = np.exp(-2j * np.pi * g[:, 1:] * x)
+    return np.asarray(np.einsum("ky,yx,kx->k", rows, z, columns, optimize=True))
+
+
+def _noise(z: FloatArray, g: FloatArray, basis: FloatArray) -> float:
+    """Root mean square amplitude midway between the spots of a ring and their neighbours."""
+    away = np.array([[0.5, 0.0], [0.0, 0.5], [0.5, -0.5]]) @ basis.T
+    near = (g[:, None] + away).reshape(-1, 2)
+    power = np.abs(_fourier(z, near)) ** 2
+    return float(np.sqrt(np.median(power) / np.log(2.0))) + 1e-12
+
+
+def _refined(z: FloatArray, spots: FloatArray) -> FloatArray | None:
+    """The two {100} vectors by the tile's own spots; None where these lie elsewhere."""
+    index = np.array(_RINGS[1] + _RINGS[3], dtype=float)
+    basis = spots
+    step = 1.0 / np.array(z.shape)
+    for reach in (0.7, 0.35):
+        g = index @ basis.T
+        moved = _maxima(z, g, reach * step)
+        power = np.abs(_fourier(z, moved)) ** 2
+        weight = power / power.max() + 1e-3
+        normal = index.T @ (weight[:, None] * index)
+        basis = np.linalg.solve(normal, index.T @ (weight[:, None] * moved)).T
+    miss = np.hypot(*(((index @ (basis - spots).T)[:3]) / step).T)
+    return basis if miss.max() < 4 * _MOST_MISS else None
+
+
+def _maxima(z: FloatArray, start: FloatArray, step: FloatArray) -> FloatArray:
+    """Maxima of the power near frequencies, by parabolas of its logarithm."""
+    g = start.copy()
+    for _ in range(2):
+        for axis in (0, 1):
+            offset = np.zeros(2)
+            offset[axis] = step[axis]
+            low, mid, high = (
+                np.log(np.abs(_fourier(z, g + s * offset)) + 1e-30) for s in (-1, 0, 1)
+            )
+            curve = np.maximum(2 * mid - low - high, 1e-9)
+            g[:, axis] += np.clip((high - low) / (2 * curve), -1.0, 1.0) * step[axis]
+    return g
+
+
+def _solved(
+    value: dict[int, ComplexArray], noise: dict[int, float], basis: FloatArray, clear: float
+) -> TileCell:
+    triple = value[3][0] * value[3][2] * np.conj(value[3][1])  # (1,1) + (-2,1) = (-1,2)
+    sign = float(np.cos(np.angle(triple)))
+    dark = -1.0 if sign < 0 else 1.0
+    lattice = np.linalg.inv(basis).T  # columns: vectors a_i with g_i . a_j = delta_ij
+    origin = _origin(dark * value[3], np.array(_RINGS[3], dtype=float))
+    moved = {
+        k: v * np.exp(2j * np.pi * (np.array(_RINGS[k], dtype=float) @ origin))
+        for k, v in value.items()
+    }
+    # structure factor of the first kind: all spots of a ring alike, or the conjugate of it
+    first = {k: _first_kind(moved[k], _RINGS[k]) for k in moved if k != 3}
+    size = {k: abs(f) for k, f in first.items()}
+    error = {k: noise[k] / np.sqrt(len(_RINGS[k])) for k in noise}
+    slope, curve, log3, sigma3 = _transfer(size, error)
+    total = float(moved[3].real.mean()) / np.exp(log3)
+    turn = first[1]
+    weight = (total + 2 * (turn * np.exp(-2j * np.pi / 3 * np.arange(3))).real) / 3
+    sigma = np.sqrt((total * np.hypot(sigma3, error[3] / max(abs(total), 1e-30))) ** 2
+                    + 2 * error[1] ** 2) / 3  # fmt: skip
+    return TileCell(
+        np.asarray(weight), np.full(3, sigma), lattice @ origin, lattice, slope, curve, sign, clear
+    )
+
+
+def _origin(value: ComplexArray, index: FloatArray) -> FloatArray:
+    """Where the three {110} waves have their maxima, in units of the lattice vectors, `(2,)`."""
+    step = np.arange(36) / 36
+    u = np.stack(np.meshgrid(step, step, indexing="ij"), axis=-1).reshape(-1, 2)
+    wave = (value * np.exp(2j * np.pi * (u @ index.T))).real.sum(axis=1)
+    best = u[int(wave.argmax())]
+    size = np.abs(value)
+    for _ in range(3):  # least squares of the phases
+        phase = np.angle(value * np.exp(2j * np.pi * (index @ best)))
+        normal = index.T @ (size[:, None] * index)
+        best = best - np.linalg.solve(normal, index.T @ (size * phase)) / (2 * np.pi)
+    return np.asarray(best)
+
+
+def _first_kind(value: ComplexArray, index: tuple[tuple[int, int], ...]) -> complex:
+    """Mean structure factor of a ring, each spot turned to that of (1, 0)."""
+    kind = np.array([(h - k) % 3 for h, k in index])
+    return complex(np.where(kind == 1, value, np.conj(value)).mean())
+
+
+def _transfer(size: dict[int, float], error: dict[int, float]) -> tuple[float, float, float, float]:
+    """Slope and curve of ln T, ln of T(3) with T(1) = 1, and its standard error."""
+    k = np.array(sorted(size), dtype=float)
+    value = np.array([max(size[int(n)], 1e-12) for n in k])
+    sigma = np.array([error[int(n)] for n in k]) / value + 0.01
+    log = np.log(value / value[0])
+    design = np.stack([np.ones_like(k), k - 1, (k - 1) ** 2 / 2], axis=1)
+    prior = np.array([0.0, 0.0, 1.0 / _CURVE[1]])
+    a = np.concatenate([design / sigma[:, None], np.diag(prior)[2:]])
+    b = np.concatenate([log / sigma, [_CURVE[0] / _CURVE[1]]])
+    covariance = np.linalg.inv(a.T @ a)
+    fit = covariance @ (a.T @ b)
+    at3 = np.array([1.0, 2.0, 2.0])
+    log3 = float(at3 @ fit - fit[0])
+    relative = at3 - [1.0, 0.0, 0.0]
+    return float(fit[1]), float(fit[2]), log3, float(np.sqrt(relative @ covariance @ relative))

@@ -1,0 +1,153 @@
+"""What an image says of the crystal that it shows, whatever it is said to be: plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..types import FloatArray
+from .cell import TileCell, find_tiles
+from .cell_columns import Sublattice, sublattice_of, tile_weights
+
+FILLED = 0.14
+"""Weight of the hexagon centre, of the brightest column, from which on centres are filled."""
+_SURE = 2.5  # standard errors
+_BOTH_SUM = 0.65
+"""The two dimmer sites of an AB bilayer add up to the brightest, those of 1T stay below."""
+
+
+@dataclass(frozen=True)
+class CellEvidence:
+    """The cell of one image, its tiles taken together.
+
+    Parameters
+    ----------
+    name : str
+        Of the image.
+    tiles, looked_at : int
+        Tiles that show the lattice, and all that were looked at.
+    ratio : float
+        Brightness of the dimmer sublattice over the brighter's, hexagon centres taken as empty.
+    ratio_sigma : float
+        Its standard error by the scatter of the tiles.
+    bilayer, other_phase : float
+        Shares of the tiles whose hexagon centres are filled, as in an AB bilayer or as in 1T.
+    centre : float
+        Typical weight of the hexagon centre, of the brightest column.
+    sign : float
+        Minus one where the columns are dark, one where they are bright.
+    foreign : float
+        Typical power of waves that are none of the lattice's over its own.
+    bright, dim : Sublattice
+        Columns of the two sublattices.
+    measured_a_pm : float or None
+        Lattice constant by the stated pixel size [pm]; None where none is stated.
+    """
+
+    name: str
+    tiles: int
+    looked_at: int
+    ratio: float
+    ratio_sigma: float
+    bilayer: float
+    other_phase: float
+    centre: float
+    sign: float
+    foreign: float
+    bright: Sublattice
+    dim: Sublattice
+    measured_a_pm: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``run.json`` says of it."""
+        return {
+            "name": self.name,
+            "tiles": self.tiles,
+            "ratio": _number(self.ratio),
+            "ratio_sigma": _number(self.ratio_sigma),
+            "hexagon_centre": _number(self.centre),
+            "bilayer_share": _number(self.bilayer),
+            "other_phase_share": _number(self.other_phase),
+            "half_bright": _number(self.bright.half),
+            "half_dim": _number(self.dim.half),
+            "a_pm": _number(self.measured_a_pm),
+        }
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else round(float(value), 4)
+
+
+def cell_evidence(
+    name: str, data: FloatArray, a_px: float, measured_a_pm: float | None
+) -> CellEvidence:
+    """What the unit cell of an image says.
+
+    Parameters
+    ----------
+    name : str
+    data : array, `(H, W)`
+    a_px : float
+        Lattice constant [px].
+    measured_a_pm : float or None
+        Lattice constant by the stated pixel size [pm].
+    """
+    tiles, looked_at = find_tiles(data, a_px)
+    if not tiles:
+        none = sublattice_of(np.zeros(0))
+        nan = float("nan")
+        return CellEvidence(
+            name, 0, looked_at, nan, nan, 0.0, 0.0, nan, nan, nan, none, none, measured_a_pm
+        )
+    weights = [tile_weights(tile.data, tile.cell, tile.corner) for tile in tiles]
+    columns: list[list[FloatArray]] = [[], []]
+    for tile, kinds in zip(tiles, weights, strict=True):
+        scale = float(tile.cell.weight.sum())
+        order = _by_brightness(tile.cell, kinds)
+        for k in range(2):
+            columns[k].append(kinds[order[k]] / (scale or 1.0))
+    bright, dim = (sublattice_of(np.concatenate(c)) for c in columns)
+    cells = [tile.cell for tile in tiles]
+    sorted_ = np.array([np.sort(cell.weight)[::-1] for cell in cells])
+    top = np.maximum(np.abs(sorted_).max(axis=1), 1e-30)
+    middle, centre = sorted_[:, 1] / top, sorted_[:, 2] / top
+    sigma = np.array([cell.sigma[0] for cell in cells]) / top
+    filled = (centre > FILLED) & (centre > _SURE * sigma) & (sorted_[:, 0] > 0)
+    layered = filled & (middle + centre > _BOTH_SUM)
+    empty = ~filled
+    ratio = (middle - centre) / np.maximum(1.0 - centre, 1e-9)
+    its = ratio[empty] if empty.any() else ratio
+    spread = 1.4826 * float(np.median(np.abs(its - np.median(its))))
+    value = float(np.median(its))
+    if np.isfinite(bright.second) or np.isfinite(dim.second):  # by the more frequent kind alone
+        value = float(min(dim.level, bright.level) / max(dim.level, bright.level))
+    return CellEvidence(
+        name=name,
+        tiles=len(tiles),
+        looked_at=looked_at,
+        ratio=value,
+        ratio_sigma=max(spread, float(np.median(sigma))) / float(np.sqrt(len(its))),
+        bilayer=_share(layered),
+        other_phase=_share(filled & ~layered),
+        centre=float(np.median(centre)),
+        sign=float(np.median([cell.sign for cell in cells])),
+        foreign=float(np.median([cell.foreign for cell in cells])),
+        bright=bright,
+        dim=dim,
+        measured_a_pm=measured_a_pm,
+    )
+
+
+def _share(which: FloatArray) -> float:
+    """Share of the tiles; one alone of several is none."""
+    count = int(np.sum(which))
+    return 0.0 if count == 1 and len(which) > 3 else count / len(which)
+
+
+def _by_brightness(cell: TileCell, kinds: list[FloatArray]) -> list[int]:
+    """Sites from bright to dim by their brighter columns: of two kinds of metal by the heavier."""
+    top = [float(np.quantile(k, 0.75)) if len(k) else float(w) for k, w in
+           zip(kinds, cell.weight, strict=True)]  # fmt: skip
+    return [int(i) for i in np.argsort(top)[::-1]]

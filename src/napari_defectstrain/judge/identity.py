@@ -1,0 +1,281 @@
+"""Is it the material that it is said to be? A verdict on every image before it is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..materials import Material
+from .evidence import CellEvidence
+from .readings import EQUAL, RunEvidence, all_readings, pooled_evidence, reading_of
+
+PREFIX = "Identity: "
+"""What every line begins with that says a doubt."""
+AGREES, DOUBTFUL, REFUSED = "agrees", "doubtful", "refused"
+ALLOY = 0.2
+"""Share of a second kind of metal from which on a crystal is an alloy of two."""
+_BILAYER = 0.2
+_OTHER_PHASE = 0.75
+_DARK = -0.5
+_FOREIGN = 1.0
+_LEAST_TILES = 0.25
+_EQUAL_FROM = (0.88, 0.93)
+"""Ratios of brightness from which equal sublattices are likely, and all but certain."""
+_DOUBT, _REFUSE = (1.5, 1.8), (6.0, 5.0)
+"""Nats that another reading fits better by, and nats that the asked one misfits by at least."""
+_CLOSE = 0.0
+_SPACING = (0.1, 0.17)
+"""Relative differences of the spacing that are doubted, and refused where another reading fits."""
+_APART = 0.3
+"""Difference of the logarithm of the ratio from which on an image isn't like the others."""
+_APART_OF_TWO = 0.1  # from their mean
+FORCE = "--force-material (in napari: Force) counts it all the same"
+
+
+@dataclass(frozen=True)
+class ImageVerdict:
+    """What is to be thought of one image.
+
+    Parameters
+    ----------
+    name : str
+    verdict : str
+        ``agrees``, ``doubtful`` or ``refused``.
+    line : str
+        Why, in one line that begins with `PREFIX`; empty where it agrees.
+    """
+
+    name: str
+    verdict: str
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What is to be thought of the images of a run.
+
+    Parameters
+    ----------
+    asked : str
+        The material's name.
+    images : tuple of ImageVerdict
+    evidence : tuple of CellEvidence
+    readings : mapping of str to float
+        Nats by which each reading fits worse than the best one.
+    alloy : float
+        Share of the metal columns that are of a second kind; 0 where there is none.
+    forced : bool
+        Whether the user wants the images counted whatever they seem to show.
+    """
+
+    asked: str
+    images: tuple[ImageVerdict, ...] = ()
+    evidence: tuple[CellEvidence, ...] = ()
+    readings: dict[str, float] = field(default_factory=dict)
+    alloy: float = 0.0
+    forced: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """The worst of the images that are left."""
+        found = {image.verdict for image in self.images}
+        return next((v for v in (REFUSED, DOUBTFUL) if v in found), AGREES)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Every doubt once."""
+        return tuple(dict.fromkeys(image.line for image in self.images if image.line))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``run.json`` says of it."""
+        return {
+            "asked": self.asked,
+            "verdict": self.verdict,
+            "forced": self.forced,
+            "lines": list(self.lines),
+            "alloy_share": round(self.alloy, 4),
+            "readings": {name: round(value, 2) for name, value in self.readings.items()},
+            "images": [
+                {"verdict": v.verdict, **e.to_dict()}
+                for v, e in zip(self.images, self.evidence, strict=True)
+            ],
+        }
+
+
+def judge_identity(
+    evidence: Sequence[CellEvidence], material: Material, forced: bool = False
+) -> Identity:
+    """Test what images are said to show against what else they may show.
+
+    Images that agree with one another are judged together, others by themselves.
+
+    Parameters
+    ----------
+    evidence : sequence of CellEvidence
+    material : Material
+        What they are said to be.
+    forced : bool
+        Refuse nothing: what would be refused is doubtful.
+    """
+    usable = [e for e in evidence if e.tiles and np.isfinite(e.ratio) and e.sign > _DARK]
+    alike = [e for e in usable if _like(e, usable)] if len(usable) > 1 else usable
+    together = pooled_evidence(alike) if alike else None
+    verdicts = []
+    for e in evidence:
+        own = together if e in alike else (pooled_evidence([e]) if e in usable else None)
+        verdict = _verdict(e, own, material)
+        if verdict.verdict == AGREES and together is not None and e in usable and e not in alike:
+            verdict = _differs(e, together)
+        if forced and verdict.verdict == REFUSED:
+            verdict = replace(verdict, verdict=DOUBTFUL)
+        verdicts.append(verdict)
+    named: dict[str, float] = {}
+    if together is not None:
+        asked = reading_of(material)
+        fits = {r.name: r.misfit(together) for r in all_readings(material)}
+        if asked is not None:
+            fits[material.name] = asked.misfit(together)
+        least = min(fits.values())
+        named = {name: value - least for name, value in sorted(fits.items(), key=lambda f: f[1])}
+    metals = [_second_metal(e, material) for e in alike]
+    alloy = float(np.median([share for _, share in metals])) if metals else 0.0
+    return Identity(material.name, tuple(verdicts), tuple(evidence), named, alloy, forced)
+
+
+def _like(e: CellEvidence, among: Sequence[CellEvidence]) -> bool:
+    """Whether an image shows the ratio of brightness that most show; of two, that both show."""
+    log = np.log([max(other.ratio, 0.02) for other in among])
+    middle = float(np.median(log))
+    apart = max(_APART, 4 * 1.4826 * float(np.median(np.abs(log - middle))))
+    if len(among) < 3:
+        apart = _APART_OF_TWO
+    return abs(float(np.log(max(e.ratio, 0.02))) - middle) <= apart
+
+
+def _differs(e: CellEvidence, together: RunEvidence) -> ImageVerdict:
+    line = (
+        f"{PREFIX}{e.name}: the dim sublattice is {e.ratio:.2f} times as bright as the other, in "
+        f"most of the images {together.ratio:.2f}: another material, detector or processing; "
+        "compare it with the others, or run it alone"
+    )
+    return ImageVerdict(e.name, DOUBTFUL, line)
+
+
+def _verdict(e: CellEvidence, found: RunEvidence | None, material: Material) -> ImageVerdict:
+    for verdict, why in (_structure(e), _alloy(e, material)):
+        if verdict != AGREES:
+            return _said(e, verdict, why, material)
+    if found is None:
+        why = (
+            "no unit cell is clear enough to tell what the image shows; a larger field or less "
+            "noise would settle it"
+        )
+        return _said(e, DOUBTFUL, why, material)
+    return _said(e, *_by_likelihood(e, found, material), material)
+
+
+def _said(e: CellEvidence, verdict: str, why: str, material: Material) -> ImageVerdict:
+    if verdict == AGREES:
+        return ImageVerdict(e.name, AGREES)
+    end = f"not counted as a {material.name} monolayer; {FORCE}" if verdict == REFUSED else (
+        "populations are doubtful"
+    )  # fmt: skip
+    return ImageVerdict(e.name, verdict, f"{PREFIX}{e.name}: {why}: {end}")
+
+
+def _structure(e: CellEvidence) -> tuple[str, str]:
+    """What can't be a 2H monolayer at all, by its geometry."""
+    if e.tiles and e.sign < _DARK:
+        return REFUSED, (
+            "columns are dark on a bright ground, as in ABF or bright field, or an inverted "
+            "picture; an annular dark-field image is needed"
+        )
+    if e.tiles and e.foreign > _FOREIGN:
+        return REFUSED, (
+            "the strongest waves of the picture fit no hexagonal lattice: a square or another one"
+        )
+    if e.looked_at and 0 < e.tiles < _LEAST_TILES * e.looked_at:
+        return DOUBTFUL, (
+            f"a hexagonal lattice shows in {e.tiles} of {e.looked_at} parts of the picture only"
+        )
+    if e.bilayer >= _BILAYER:
+        return REFUSED, (
+            f"hexagon centres are filled in {100 * e.bilayer:.0f} % of the picture, as in an AB "
+            "(3R) bilayer"
+        )
+    if e.other_phase >= _OTHER_PHASE:
+        return REFUSED, (
+            f"hexagon centres are filled in {100 * e.other_phase:.0f} % of the picture, as in 1T"
+        )
+    return AGREES, ""
+
+
+def _second_metal(e: CellEvidence, material: Material) -> tuple[float, float]:
+    """Relative weight of a second kind of column on the metal's sublattice, and its share."""
+    asked = reading_of(material)
+    dim = asked is not None and asked.dim_is_chalcogen is False
+    mine = e.dim if dim else e.bright
+    return (mine.second, mine.share) if np.isfinite(mine.second) else (float("nan"), 0.0)
+
+
+def _alloy(e: CellEvidence, material: Material) -> tuple[str, str]:
+    weight, share = _second_metal(e, material)
+    if share < ALLOY:
+        return AGREES, ""
+    names = ""
+    if material.metal in ("W", "Mo"):
+        names = " (Mo and W, by cross sections 0.49)"
+    return DOUBTFUL, (
+        f"an alloy of two metals: {100 * share:.0f} % of the metal columns weigh {weight:.2f} of "
+        f"the others{names}"
+    )
+
+
+def _by_likelihood(e: CellEvidence, found: RunEvidence, material: Material) -> tuple[str, str]:
+    """Ratio of brightness, spacing and vacancies against those of other readings."""
+    low, high = _EQUAL_FROM
+    seen = f"the dim sublattice is {found.ratio:.2f} times as bright as the other"
+    asked = reading_of(material)
+    if e.ratio > low and (asked is None or asked.log_ratio < np.log(0.95)):
+        equal = f"both sublattices are about equally bright ({e.ratio:.2f}), as in {EQUAL[0]}"
+        return (REFUSED if e.ratio > high else DOUBTFUL), equal
+    if asked is None:
+        return AGREES, ""
+    expected = f"{seen}, expected {np.exp(asked.log_ratio):.2f} for {material.name}"
+    others = sorted(all_readings(material), key=lambda r: r.misfit(found))
+    best, mine = others[0], asked.misfit(found)
+    better = mine - best.misfit(found)
+    why = _why(found, expected, material, best.dim_is_chalcogen != asked.dim_is_chalcogen)
+    if better > _REFUSE[0] and mine > _REFUSE[1]:
+        return REFUSED, f"{why}; {best.name} is more likely"
+    if better > _DOUBT[0] and mine > _DOUBT[1]:
+        return DOUBTFUL, f"{why}; {best.name} fits better"
+    if found.a_pm is not None:
+        off = found.a_pm / material.lattice_pm - 1
+        if abs(off) > _SPACING[0]:
+            verdict = REFUSED if abs(off) > _SPACING[1] and better > 0 else DOUBTFUL
+            return verdict, (
+                f"the spacing is {100 * off:+.0f} % off that of {material.name} by the stated "
+                "pixel size: another crystal, or a calibration that is wrong"
+            )
+        return AGREES, ""
+    close = [r.name for r in others if r.misfit(found) < mine + _CLOSE]
+    if found.vacancies_dim is None and close:
+        return DOUBTFUL, (
+            f"{' or '.join(close[:3])} would look alike ({seen}), nor is a monolayer told from AA "
+            "stacking; a pixel size, vacancies that show, or vacuum in view would settle it"
+        )
+    return AGREES, ""
+
+
+def _why(found: RunEvidence, expected: str, material: Material, exchanged: bool) -> str:
+    parts = [expected]
+    if found.a_pm is not None and abs(found.a_pm / material.lattice_pm - 1) > 0.02:
+        parts.append(f"the spacing is {found.a_pm:.0f} pm instead of {material.lattice_pm:.0f}")
+    if exchanged and found.vacancies_dim is not None:
+        where = "dim" if found.vacancies_dim else "bright"
+        parts.append(f"columns of half the brightness lie on the {where} sublattice")
+    return ", ".join(parts)

@@ -1,0 +1,213 @@
+"""What an image shows: honeycombs of every material, bilayers, graphene, alloys, dark columns."""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from napari_defectstrain.failures import Failures
+from napari_defectstrain.judge.cell import find_tiles
+from napari_defectstrain.judge.evidence import CellEvidence, cell_evidence
+from napari_defectstrain.judge.identity import (
+    AGREES,
+    DOUBTFUL,
+    PREFIX,
+    REFUSED,
+    judge_identity,
+)
+from napari_defectstrain.materials import get_material
+from napari_defectstrain.pipeline.fitness import identify_images, marked, without_refused
+from napari_defectstrain.pipeline.loading import calibrate
+from napari_defectstrain.simulate.scattering import nominal_weights
+from napari_defectstrain.types import CalibratedImage, DefectStrainError
+
+SIDE, A_PX = 240, 14.0
+"""As many lattice constants as fit four tiles."""
+
+
+@lru_cache
+def crystal(
+    weights: tuple[float, float, float],
+    vacancies: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    heavy: float = 0.0,
+    seed: int = 3,
+    noise: float = 0.06,
+) -> np.ndarray:
+    """Three sites of given weights; a share of each has half of it, of the first twice."""
+    rng = np.random.default_rng(seed)
+    n = int(SIDE / A_PX) + 12
+    index = np.mgrid[-n : n + 1, -n : n + 1].reshape(2, -1).T
+    basis = A_PX * np.array([[0.0, np.sqrt(0.75)], [1.0, 0.5]])
+    turn = np.deg2rad(17.0)
+    basis = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ basis
+    flat = np.zeros((SIDE, SIDE))
+    image = np.fft.rfft2(flat) * 0
+    fy, fx = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)
+    for site in range(3):
+        place = (index + site * np.array([1 / 3, 1 / 3])) @ basis.T + SIDE / 2
+        place = place[np.all((place > 3) & (place < SIDE - 4), axis=1)]
+        weight = np.full(len(place), weights[site])
+        draw = rng.random(len(place))
+        weight[draw < vacancies[site]] *= 0.5
+        if site == 0:
+            weight[draw > 1 - heavy] *= 2.04
+        rows = np.exp(-2j * np.pi * fy * place[:, 0])  # (ky, n)
+        image += (rows * weight) @ np.exp(-2j * np.pi * place[:, 1:] * fx)
+    blur = np.exp(-2 * (np.pi * 0.16 * A_PX) ** 2 * (fy**2 + fx**2))
+    made = np.fft.irfft2(image * blur, s=flat.shape) * 2 * np.pi * (0.16 * A_PX) ** 2
+    return made + rng.normal(0, noise * max(weights), flat.shape)
+
+
+def of(data: np.ndarray, a_pm: float | None = None, name: str = "x") -> CellEvidence:
+    return cell_evidence(name, data, A_PX, a_pm)
+
+
+def nominal(material: str) -> tuple[float, float, float]:
+    return (1.0, nominal_weights(get_material(material))[1], 0.0)
+
+
+def verdict(data: np.ndarray, material: str, a_pm: float | None = None) -> tuple[str, str]:
+    found = judge_identity([of(data, a_pm)], get_material(material)).images[0]
+    assert found.line.startswith(PREFIX) or found.verdict == AGREES
+    return found.verdict, found.line
+
+
+def test_the_sites_of_a_cell_come_out_as_they_are():
+    tiles, looked_at = find_tiles(crystal((1.0, 0.6, 0.0)), A_PX)
+    assert len(tiles) == looked_at == 4
+    for tile in tiles:
+        weight = np.sort(tile.cell.weight)[::-1] / tile.cell.weight.max()
+        assert weight == pytest.approx([1.0, 0.6, 0.0], abs=0.04)
+        assert tile.cell.sign > 0.9
+
+
+@pytest.mark.parametrize("sigma_px", [0.0, 2.0])
+def test_blur_and_a_slow_background_change_nothing(sigma_px):
+    data = crystal((1.0, 0.42, 0.0))
+    ramp = np.linspace(0, 3, SIDE)
+    seen = of(gaussian_filter(data, sigma_px) + ramp)
+    assert seen.ratio == pytest.approx(0.42, abs=0.03)
+    assert abs(seen.centre) < 0.06
+
+
+@pytest.mark.parametrize("material", ["WSe2", "MoS2", "WS2", "MoSe2", "MoTe2", "WTe2"])
+def test_every_material_is_what_it_is(material):
+    vacancies = (0.0, 0.04, 0.0)
+    data = crystal(nominal(material), vacancies)
+    for its in (data, gaussian_filter(data, 1.5)):
+        for a_pm in (get_material(material).lattice_pm * 1.05, None):
+            assert verdict(its, material, a_pm)[0] == AGREES
+    curved = np.clip(data - data.min(), 0, None)
+    for gamma in (0.7, 1.4):
+        its = (curved / curved.max()) ** gamma
+        assert verdict(its, material, get_material(material).lattice_pm)[0] != REFUSED
+
+
+def test_vacancies_tell_which_sublattice_is_the_chalcogens():
+    data = crystal((1.0, 0.66, 0.0), (0.05, 0.0, 0.0))  # as MoSe2: Se2 is the brighter
+    seen = of(data)
+    assert seen.bright.half == pytest.approx(0.05, abs=0.025)
+    assert seen.dim.half < 0.01
+    assert verdict(data, "MoSe2")[0] == AGREES
+    found, line = verdict(data, "WSe2")
+    assert found == DOUBTFUL and "half the brightness lie on the bright sublattice" in line
+
+
+@pytest.mark.parametrize("asked", ["MoSe2", "WSe2"])
+def test_mos2_is_not_taken_for_a_selenide_without_a_scale(asked):
+    data = crystal(nominal("MoS2"), (0.0, 0.04, 0.0))
+    found, line = verdict(data, asked)
+    assert found != AGREES and "MoS2" in line
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ((1.74, 1.74, 0.0), "equally bright"),  # AA'
+        ((1.0, 1.74, 0.74), "bilayer"),  # AB of WSe2
+        ((1.0, 0.28, 0.28), "1T"),
+    ],
+)
+def test_bilayers_and_other_phases_are_refused(weights, said):
+    found, line = verdict(crystal(weights), "WSe2", 330.0)
+    assert found == REFUSED and said in line and "WSe2" in line
+
+
+def test_dark_columns_are_refused():
+    found, line = verdict(-crystal(nominal("WSe2")), "WSe2", 330.0)
+    assert found == REFUSED and "dark" in line
+
+
+def test_other_spacings_are_not_taken_for_a_calibration():
+    data = crystal((1.0, 0.56, 0.0))  # boron nitride
+    assert verdict(data, "WSe2", 250.0)[0] == REFUSED
+    found, line = verdict(data, "WSe2", None)
+    assert found == DOUBTFUL and "would settle it" in line
+
+
+def test_an_alloy_of_two_metals_is_named_and_counted():
+    seen = of(crystal((1.0, 0.42, 0.0), heavy=0.4))
+    identity = judge_identity([seen], get_material("MoS2"))
+    assert identity.images[0].verdict == DOUBTFUL
+    assert "alloy of two metals" in identity.lines[0]
+    assert identity.alloy == pytest.approx(0.4, abs=0.04)
+    few = judge_identity([of(crystal((1.0, 0.42, 0.0), heavy=0.1))], get_material("MoS2"))
+    assert few.images[0].verdict == AGREES
+
+
+def test_an_image_unlike_the_others_is_doubted_alone():
+    good = [of(crystal(nominal("MoS2"), (0.0, 0.04, 0.0), seed=s), 316.0) for s in (3, 4, 5)]
+    odd = of(crystal((1.0, 0.24, 0.0), (0.0, 0.04, 0.0)), 316.0, "odd")
+    identity = judge_identity([*good, odd], get_material("MoS2"))
+    assert [v.verdict for v in identity.images] == [AGREES, AGREES, AGREES, DOUBTFUL]
+    assert identity.lines[0].startswith(f"{PREFIX}odd: ")
+
+
+def test_elements_without_cross_sections_are_judged_by_geometry_alone():
+    material = get_material("TaS2(Se, 331.5)")
+    assert judge_identity([of(crystal((1.0, 0.1, 0.0)))], material).verdict == AGREES
+    assert judge_identity([of(crystal((1.0, 1.74, 0.74)))], material).verdict == REFUSED
+
+
+def test_an_image_without_a_clear_cell_is_doubted():
+    noise = np.random.default_rng(0).normal(size=(SIDE, SIDE))
+    found, line = verdict(noise, "WSe2")
+    assert found == DOUBTFUL and "no unit cell" in line
+
+
+def test_refused_images_are_left_out_unless_forced():
+    material = get_material("WSe2")
+    pixel = material.lattice_pm / A_PX
+    images = {
+        k: calibrate(CalibratedImage(data, pixel, name), material)[0]
+        for k, (name, data) in enumerate(
+            {
+                "good": crystal(nominal("WSe2"), (0.0, 0.04, 0.0)),
+                "two_layers": crystal((1.74, 1.74, 0.0)),
+            }.items()
+        )
+    }
+    failures = Failures()
+    kept, identity = without_refused(images, material, False, failures)
+    assert [image.name for image in kept.values()] == ["good"]
+    assert failures.found[0].name == "two_layers"
+    assert failures.found[0].reason.startswith(PREFIX)
+    assert identity.verdict == AGREES and len(identity.to_dict()["images"]) == 1
+    kept, identity = without_refused(images, material, True, Failures())
+    assert len(kept) == 2 and identity.verdict == DOUBTFUL
+    with pytest.raises(DefectStrainError, match=PREFIX):
+        without_refused(images, material, False, Failures(strict=True))
+
+
+def test_populations_say_which_images_are_doubtful():
+    import pandas as pd
+
+    material = get_material("WSe2")
+    image = calibrate(CalibratedImage(crystal((1.74, 1.74, 0.0)), 23.57, "two"), material)[0]
+    identity = identify_images([image], material, forced=True)
+    table = pd.DataFrame({"image": ["two", "all"], "columns": [3, 3]})
+    assert marked(table, identity)["identity"].tolist() == [DOUBTFUL, DOUBTFUL]
+    sure = replace(identity, images=(replace(identity.images[0], verdict=AGREES),))
+    assert "identity" not in marked(table, sure)
