@@ -50,7 +50,7 @@ class DetectConfig(Config):
     ) * len(DEFECT_ROLES)
     material: str = "WSe2"
     tile_px: Annotated[int, Between(256, 2**15)] = 768
-    symmetries: Annotated[int, OneOf((1, 2, 4, 8))] = 4
+    symmetries: Annotated[int, OneOf((1, 2, 4, 8))] = 1
     min_column_probability: Annotated[float, Between(0, 1)] = 0.3
 
     def __post_init__(self) -> None:
