@@ -57,7 +57,7 @@ class WeightsCanvas(MeasurementCanvas):
     @property
     def drawn(self) -> bool:
         """True where histograms are shown, and nothing waits to be drawn."""
-        return bool(self._panels) and not self._drawing.waiting and not self._undrawn
+        return bool(self._panels) and not self._drawing.waiting
 
     def show_message(self, message: str) -> None:
         """Say why there is nothing to draw."""
