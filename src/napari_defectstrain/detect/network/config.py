@@ -106,6 +106,8 @@ class TrainConfig(Config):
         Windows, never trained on, that precision and recall are measured on.
     calibration_windows : int
         Images of twice that side that the probabilities are calibrated on at the end.
+    started_from : str
+        Hash of the weights that training began with, which `train` fills in; empty for none.
     seed : int
     workers : int
         Processes that simulate windows.
@@ -126,6 +128,7 @@ class TrainConfig(Config):
     steps_per_epoch: Annotated[int, Between(1, 10**9)] = 50
     validation_windows: Annotated[int, Between(1, 10**6)] = 32
     calibration_windows: Annotated[int, Between(0, 10**6)] = 64
+    started_from: str = ""
     seed: Annotated[int, SEED] = 0
     workers: Annotated[int, Between(0, 1024)] = 1
     device: Annotated[str, OneOf(DEVICES)] = "cpu"
