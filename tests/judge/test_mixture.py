@@ -15,7 +15,9 @@ def drawn(n: int, sigma: float, shares=SHARES, seed: int = 0):
     rng = np.random.default_rng(seed)
     index = rng.choice(5, n, p=np.asarray(shares) / np.sum(shares))
     error = sigma * rng.uniform(0.8, 1.25, n)
-    return MEANS[index] + error * rng.normal(size=n), error, index
+    # pulls of unit variance with the tails that whole images show
+    pull = rng.standard_t(16, n) * np.sqrt(14 / 16)
+    return MEANS[index] + error * pull, error, index
 
 
 @pytest.mark.slow
@@ -29,7 +31,9 @@ def test_probabilities_are_calibrated():
     given = chance.argmax(axis=1)
     for c in range(4):
         mine = given == c
-        assert chance[mine, c].mean() == pytest.approx((index[mine] == c).mean(), abs=0.01)
+        assert chance[mine, c].mean() == pytest.approx(
+            (index[mine] == c).mean(), abs=0.03
+        )  # 900 columns of XY: its error is 0.012
 
 
 @pytest.mark.slow
@@ -38,19 +42,19 @@ def test_means_and_shares_are_the_images_own():
     model = best_model(weight, sigma, PRIOR)
     np.testing.assert_allclose(model.mean, MEANS, atol=0.015)
     np.testing.assert_allclose(model.share[:5], SHARES, atol=0.01)
-    np.testing.assert_allclose(model.width[[X2, XY, Y2, V1]], 1.0, atol=0.12)
+    np.testing.assert_allclose(model.scatter[[X2, XY, Y2, V1]], 1.0, atol=0.12)
 
 
 def test_errors_that_are_stated_too_small_are_found_out():
     weight, sigma, _ = drawn(5000, 0.05)
-    np.testing.assert_allclose(best_model(weight, sigma / 1.4, PRIOR).width[X2], 1.4, atol=0.06)
+    np.testing.assert_allclose(best_model(weight, sigma / 1.4, PRIOR).scatter[X2], 1.4, atol=0.06)
 
 
 def test_a_class_that_is_absent_stays_absent():
     weight, sigma, _ = drawn(4000, 0.06, (1.0, 0, 0, 0, 0))
     given = best_model(weight, sigma, PRIOR).posterior(weight, sigma).argmax(axis=1)
-    # 6 sigma away: none of 4000
-    assert (given == X2).all()
+    # 6 sigma away: of 4000 hardly one
+    assert (given != X2).sum() <= 2
 
 
 def test_weights_between_the_classes_are_other():
