@@ -27,7 +27,7 @@ _EQUAL_FROM = (0.88, 0.93)
 _DOUBT, _REFUSE = (1.5, 1.8), (6.0, 5.0)
 """Nats that another reading fits better by, and nats that the asked one misfits by at least."""
 _CLOSE = -0.3
-"""Where the ratio alone speaks, another reading looks alike if it misfits by so much less [nats]."""
+"""Where the ratio alone speaks, readings look alike that misfit by so much less [nats]."""
 _SPACING = (0.1, 0.17)
 """Relative differences of the spacing that are doubted, and refused where another reading fits."""
 _APART = 0.3
