@@ -7,8 +7,8 @@ from .histograms import nearest_column as nearest_column
 from .histograms import weight_histograms as weight_histograms
 from .identity import AGREES as AGREES
 from .identity import ALLOY as ALLOY
-from .identity import Identity as Identity
 from .identity import REFUSED as REFUSED
+from .identity import Identity as Identity
 from .identity import judge_identity as judge_identity
 from .judging import JudgeConfig as JudgeConfig
 from .judging import Judgement as Judgement
