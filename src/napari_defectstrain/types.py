@@ -269,6 +269,11 @@ class ClassStack:
         Group of images of like probe width that a window belongs to; None: all are alike.
     neighbours : Neighbours, optional
         The other defects in and around the windows; None where they are not known.
+    n_columns : int or None
+        Columns that a crowded average is made of, whose windows stand for tiles of the images
+        (`averages.crowded`); None where every window is that of one column.
+    effective_n : float or None
+        As many isolated windows would have told as much.
     """
 
     class_name: str
@@ -287,6 +292,8 @@ class ClassStack:
     overconfidence: float = 1.0
     group: IntArray | None = None
     neighbours: Neighbours | None = None
+    n_columns: int | None = None
+    effective_n: float | None = None
 
     @property
     def n(self) -> int:

@@ -8,6 +8,7 @@ from .choice import leave_out as leave_out
 from .choice import put_back as put_back
 from .counts import WindowCount as WindowCount
 from .counts import WindowCounter as WindowCounter
+from .crowded import crowded_stacks as crowded_stacks
 from .patches import Patch as Patch
 from .patches import check_measurable as check_measurable
 from .patches import find_patches as find_patches
@@ -21,3 +22,4 @@ from .symmetry import symmetric_basis as symmetric_basis
 from .symmetry import symmetrise_average as symmetrise_average
 from .symmetry import symmetrise_displacement as symmetrise_displacement
 from .windows import CORE_RADIUS as CORE_RADIUS
+from .windows import WindowFrame as WindowFrame

@@ -70,6 +70,8 @@ class AverageConfig(Config):
         Rounds of registration.
     margin_px : float
         Least distance of a window from the border of its image [px].
+    crowded : bool
+        Measure averages from every defect beside those from isolated ones, see `crowded`.
     """
 
     shells: Annotated[int, Between(0, 3)] = 2
@@ -81,6 +83,7 @@ class AverageConfig(Config):
     probe_tolerance: Annotated[float, Between(0.01, 10)] = 0.07
     iterations: Annotated[int, Between(0, 10)] = 2
     margin_px: Annotated[float, Between(0, 1000)] = 3.0
+    crowded: bool = False
 
 
 def stack_classes(
@@ -318,7 +321,7 @@ def average_stack(stack: ClassStack) -> ClassAverage:
         class_name=stack.class_name,
         mean=mean,
         sem=sem,
-        n=n,
+        n=n if stack.n_columns is None else stack.n_columns,
         n_excluded=len(stack.included) - n,
         step_pm=stack.step_pm,
         a_pm=stack.a_pm,

@@ -165,6 +165,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add("--regions", type=Path, metavar="DIR", help="take <stem>.regions.tif from DIR where it is")
     add("--weights", metavar="FILE", help="weights of the network (those of the package)")
     add("--no-judge", action="store_true", help="leave the network's classes as they are")
+    add("--crowded", action="store_true", help="measure averages of every defect as well")
     add("--device", help="auto, cpu, cuda or mps (auto)")
     add("--bootstrap", type=int, metavar="M", help="bootstrap samples a class (22500)")
     add("--seed", type=int, metavar="N", help="seed of everything random (0)")
@@ -298,6 +299,8 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
         )
     if options.no_judge:
         changes["judge"] = config.judge.replace(enabled=False)
+    if options.crowded:
+        changes["average"] = config.average.replace(crowded=True)
     return config.replace(
         detect=detect,
         frames=options.frames or config.frames,

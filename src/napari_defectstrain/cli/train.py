@@ -30,6 +30,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         "train WSe2 alone",
     )
     add("--out", type=Path, required=True, metavar="FILE", help="weights file (.safetensors)")
+    add("--start", type=Path, metavar="FILE", help="weights to begin with, instead of from nothing")
     add("--steps", type=int, metavar="N", help="steps of the optimiser")
     add("--minutes", type=float, metavar="M", help="end after so many minutes")
     add("--seed", type=int, metavar="N", help="seed of everything random")
@@ -63,7 +64,12 @@ def run_train(options: argparse.Namespace, progress: Progress) -> int:
 
     with put_in_order():
         record = train(
-            config, out, resume=not options.force, progress=progress, on_epoch=_say_epoch
+            config,
+            out,
+            resume=not options.force,
+            progress=progress,
+            on_epoch=_say_epoch,
+            start=options.start,
         )
     if record:
         log = _draw_course(out, config)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +56,14 @@ __all__ = [
 RUN_FILE = "run.json"
 FIGURES = "figures"
 FIGURE_FORMATS = ("png", "pdf", "svg")
+CROWDED = "crowded_"
+"""What names of files begin with that come from averages of every defect."""
 _TABLES = (
     *("populations.csv", "spacings.csv", "columns.csv", "displacement.csv"),
     *("budget.csv", "precision.csv", "lattices.csv"),
 )
+_CROWDED_TABLES = ("columns.csv", "displacement.csv", "budget.csv")
+_CROWDED_FIGURES = ("averages", "budget", "displacement")
 _FIGURES = (
     *("weights", "averages", "spacings", "precision_by_class", "precision"),
     *("budget", "displacement"),
@@ -73,14 +78,17 @@ _PACKAGES = ("numpy", "scipy", "pandas", "scikit-image", "matplotlib", "torch", 
 def planned_files(stems: Iterable[str], material: Material) -> list[str]:
     """Every file that a run on images of these names may write, relative to its folder."""
     names = [RUN_FILE, mark_path(Path(), RUN_FILE).name, *_TABLES]
-    drawn = list(_FIGURES)
+    names += [CROWDED + name for name in _CROWDED_TABLES]
+    drawn = [*_FIGURES, *(CROWDED + name for name in _CROWDED_FIGURES)]
     for stem in stems:
         names += [f"{stem}.sites.csv", f"{stem}{LABELS_SUFFIX}", f"{stem}{TABLE_SUFFIX}"]
         names.append(f"{stem}.drift.csv")
         drawn += [f"detections_{stem}", f"drift_{stem}"]
     for name in material.all_class_names:
-        names += [f"average_{name}.tif", f"strain_{name}.tif", f"strain_{name}.sigma.tif"]
-        drawn.append(f"strain_{name}")
+        for prefix in ("", CROWDED):
+            kinds = (f"average_{name}.tif", f"strain_{name}.tif", f"strain_{name}.sigma.tif")
+            names += [prefix + kind for kind in kinds]
+            drawn.append(f"{prefix}strain_{name}")
     return names + [f"{FIGURES}/{name}.{kind}" for name in drawn for kind in FIGURE_FORMATS]
 
 
@@ -185,26 +193,40 @@ def write_measurements(
     result: RunResult, folder: OutFolder, formats: Sequence[str] = FIGURE_FORMATS[:1]
 ) -> None:
     """Write spacings, columns, displacements, averages, strain and their figures."""
-    from .figures.files import write_figure
-
     if not result.measurements:
         return
     tables = {
         "spacings.csv": spacings_table(result),
-        "columns.csv": columns_table(result),
-        "displacement.csv": displacement_table(result),
-        "budget.csv": budget_table(result),
         "precision.csv": precision_table(result),
         "lattices.csv": lattices_table(result),
     }
     for name, table in tables.items():
         write_table(folder.place(name), table)
+    _write_averages(result, folder, formats, "")
+    if result.crowded:
+        every = replace(result, stacks=result.crowded_stacks, measurements=result.crowded)
+        _write_averages(every, folder, formats, CROWDED)
+
+
+def _write_averages(
+    result: RunResult, folder: OutFolder, formats: Sequence[str], prefix: str
+) -> None:
+    """What there is of isolated and of crowded averages alike."""
+    from .figures.files import write_figure
+
+    tables = {
+        "columns.csv": columns_table(result),
+        "displacement.csv": displacement_table(result),
+        "budget.csv": budget_table(result),
+    }
+    for name, table in tables.items():
+        write_table(folder.place(prefix + name), table)
     for name, measurement in result.measurements.items():
-        _write_class(result, name, measurement.average, measurement.strain, folder)
+        _write_class(result, name, measurement.average, measurement.strain, folder, prefix)
     for name, average in result.unmeasured.items():
-        _write_class(result, name, average, None, folder)
+        _write_class(result, name, average, None, folder, prefix)
     for name, figure in _measurement_figures(result).items():
-        write_figure(figure, folder.place, f"{FIGURES}/{name}", formats)
+        write_figure(figure, folder.place, f"{FIGURES}/{prefix}{name}", formats)
 
 
 def write_run(result: RunResult, folder: OutFolder) -> Path:
@@ -254,6 +276,7 @@ def _write_class(
     average: ClassAverage,
     strain: StrainField | None,
     folder: OutFolder,
+    prefix: str,
 ) -> None:
     centre = (average.mean.shape[0] - 1) / 2
     metadata = {
@@ -269,13 +292,15 @@ def _write_class(
         "step_pm": average.step_pm,
         "origin_px": [centre, centre],
     }
-    path = folder.place(f"average_{name}.tif")
+    path = folder.place(f"{prefix}average_{name}.tif")
     write_tiff(path, average.mean.astype(np.float32), average.step_pm, metadata)
     if strain is not None:
-        _write_strain(strain, metadata, folder)
+        _write_strain(strain, metadata, folder, prefix)
 
 
-def _write_strain(strain: StrainField, metadata: dict[str, Any], folder: OutFolder) -> None:
+def _write_strain(
+    strain: StrainField, metadata: dict[str, Any], folder: OutFolder, prefix: str
+) -> None:
     step_pm = float(abs(strain.x_pm[1] - strain.x_pm[0]))
     metadata = {
         **metadata,
@@ -288,7 +313,7 @@ def _write_strain(strain: StrainField, metadata: dict[str, Any], folder: OutFold
         "smoothing_pm": strain.smoothing_pm,
     }
     for maps, suffix in ((strain.components, ""), (strain.sigma, ".sigma")):
-        path = folder.place(f"strain_{strain.class_name}{suffix}.tif")
+        path = folder.place(f"{prefix}strain_{strain.class_name}{suffix}.tif")
         stack = np.stack([maps[name] for name in STRAIN_COMPONENTS]).astype(np.float32)
         write_tiff(path, stack, step_pm, metadata, channels=STRAIN_COMPONENTS)
 
@@ -303,15 +328,15 @@ def _measurement_figures(result: RunResult) -> dict[str, Figure]:
     displacements = {n: m.displacement for n, m in measured.items() if m.displacement is not None}
     strains = {n: m.strain for n, m in measured.items() if m.strain is not None}
     averages = {n: m.average for n, m in measured.items()} | result.unmeasured
-    drawn = {
-        "averages": figures.averages_figure(result.stacks, averages),
-        "spacings": figures_precision.spacing_figure(
+    drawn = {"averages": figures.averages_figure(result.stacks, averages)}
+    if all(result.stacks[name].n_columns is None for name in measured):
+        drawn["spacings"] = figures_precision.spacing_figure(
             {n: m.single_spacing_pm.ravel() for n, m in measured.items()},
             {n: m.spacing for n, m in measured.items()},
             result.material,
-        ),
-        "precision_by_class": figures_spacings.precision_rows_figure(measured, result.material),
-    }
+        )
+        by_class = figures_spacings.precision_rows_figure(measured, result.material)
+        drawn["precision_by_class"] = by_class
     reference = result.material.class_names[1]
     curve = measured[reference].precision
     if curve is not None:

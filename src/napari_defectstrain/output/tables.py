@@ -22,6 +22,12 @@ TARGET_PM = 0.3
 """The precision that ``windows_needed`` is told for [pm]: the paper's of the perfect lattice."""
 
 
+CROWDED_COLUMNS = (
+    *("crowded_n", "effective_n", "crowded_strain", "crowded_strain_std"),
+    "crowded_strain_total_std",
+)
+"""What ``spacings.csv`` says of averages of every defect."""
+
 TOO_FEW = f"not measured: fewer than {MIN_MEASURED} windows"
 
 
@@ -56,6 +62,7 @@ def spacings_table(result: RunResult) -> pd.DataFrame:
     more = ["sigma_stat", "sigma_total", "a_ref_pm", "precision_by_image_pm"]
     more += ["strain_std_by_image", "n_images"]
     more += ["p1_pm", "floor_pm", "floor_std_pm", "target_pm", "windows_needed"]
+    more += [*CROWDED_COLUMNS]
     expected = {name: f"expected_{name}" for name in result.material.all_class_names}
     base = a_ref_pm(result)
     rows = []
@@ -64,14 +71,14 @@ def spacings_table(result: RunResult) -> pd.DataFrame:
         row: dict[str, Any] = {"class": name}
         row |= {c: getattr(measurement.spacing, c) for c in columns}
         row |= {"a_ref_pm": base, **_errors(measurement, name == result.material.class_names[1])}
-        row |= _windows_needed(measurement)
+        row |= _windows_needed(measurement) | _crowded(result, name)
         if average.contaminants:
             shares = {name: average.purity, **average.contaminants}
             row |= {expected[other]: share for other, share in shares.items()}
         rows.append(row)
     for name, average in result.unmeasured.items():
         row = {"class": name, "n": average.n, "n_excluded": average.n_excluded}
-        row |= {"purity": average.purity, "a_ref_pm": base}
+        row |= {"purity": average.purity, "a_ref_pm": base} | _crowded(result, name)
         if average.contaminants:
             shares = {name: average.purity, **average.contaminants}
             row |= {expected[other]: share for other, share in shares.items()}
@@ -90,6 +97,17 @@ def _errors(measurement: ClassMeasurement, is_reference: bool) -> dict[str, floa
         row["strain_std_by_image"] = measurement.bootstrap.strain_by_image
         row["n_images"] = measurement.bootstrap.n_images
     return row
+
+
+def _crowded(result: RunResult, name: str) -> dict[str, float]:
+    """What averages of every defect say of a class; nothing where they weren't asked for."""
+    measured = result.crowded.get(name)
+    if measured is None:
+        return {}
+    spacing, stack = measured.spacing, result.crowded_stacks[name]
+    worth = float("nan") if stack.effective_n is None else stack.effective_n
+    values = (spacing.n, worth, spacing.strain, spacing.strain_std)
+    return dict(zip(CROWDED_COLUMNS, (*values, spacing.strain_total_std), strict=True))
 
 
 def _windows_needed(measurement: ClassMeasurement) -> dict[str, float]:
@@ -255,7 +273,19 @@ def summary(result: RunResult) -> str:
     for name, average in result.unmeasured.items():
         pure = purity_text(average.purity, average.contaminants)
         lines.append(f"{name:>6} {average.n:>5}  {TOO_FEW:>46}  {pure}")
+    for name, measurement in result.crowded.items():
+        if name != result.material.class_names[1]:
+            lines.append(_crowded_line(name, measurement))
     base = a_ref_pm(result)
     if base is not None:
         lines.append(f"strain relative to the defect-free average, a_ref = {base:.2f} pm")
     return "\n".join(lines)
+
+
+def _crowded_line(name: str, measurement: ClassMeasurement) -> str:
+    spacing, budget = measurement.spacing, measurement.budget
+    statistical = spacing.strain_std if budget is None else budget.sigma_stat
+    strain = with_error(100 * spacing.strain, 100 * statistical, "+.2f")
+    if budget is not None:
+        strain += f" {error_text(100 * budget.strain_systematic)}"
+    return f"{name:>6} {spacing.n:>5}  {'every defect:':>20}  {strain:>24}"

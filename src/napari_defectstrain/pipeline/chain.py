@@ -28,6 +28,7 @@ from ..materials import Material, get_material
 from ..progress import subprogress
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
 from .class_measurement import measure_classes, measure_spacings
+from .every_defect import measure_every_defect
 from .fitness import counted_once, marked, measurable, without_refused
 from .loading import (
     CALIBRATION_TOLERANCE,
@@ -459,12 +460,15 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
             found.overconfidence or None,
             found.overlaps,
         )
+    end = 0.65 if config.average.crowded else 1.0
     with clock.stage("measure"):
-        measurements = measure_classes(stacks, config, subprogress(progress, 0.3, 1.0))
+        measurements = measure_classes(stacks, config, subprogress(progress, 0.3, end))
+    found = replace(found, stacks=stacks, measurements=measurements)
+    if config.average.crowded:
+        with clock.stage("every defect"):
+            found = measure_every_defect(found, subprogress(progress, end, 1.0))
     return replace(
         found,
-        stacks=stacks,
-        measurements=measurements,
         seconds={**found.seconds, **clock.seconds},
         warnings=found.warnings
         + _warnings_of(found.material, stacks)

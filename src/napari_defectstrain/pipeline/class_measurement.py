@@ -73,20 +73,24 @@ def measure_spacings(
     bound = spacing_bound_pm(columns[reference].model)
     for done, (name, average) in enumerate(averages.items()):
         start = 0.9 + 0.1 * done / len(averages)
-        curve = precision_against_n(
-            stacks[name],
-            columns[name].fits,
-            columns[name].influence_pm,
-            subsets,
-            own_structure=name != reference,
-            progress=subprogress(progress, start, start + 0.1 / len(averages)),
-        )
+        curve = None
+        if stacks[name].n_columns is None:  # bands of an image are no windows to count
+            curve = precision_against_n(
+                stacks[name],
+                columns[name].fits,
+                columns[name].influence_pm,
+                subsets,
+                own_structure=name != reference,
+                progress=subprogress(progress, start, start + 0.1 / len(averages)),
+            )
+            if name == reference:
+                curve = replace(curve, bound_p1_pm=bound)
         measured[name] = ClassMeasurement(
             average=average,
             fits=columns[name].fits,
             spacing=spacings[name],
             single_spacing_pm=single_window_spacings(columns[name]),
-            precision=replace(curve, bound_p1_pm=bound) if name == reference else curve,
+            precision=curve,
             columns=columns[name],
             bootstrap=drawn[name],
             budget=budgets[name],

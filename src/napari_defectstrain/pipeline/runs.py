@@ -167,6 +167,8 @@ class RunResult:
     stacks : mapping of class to ClassStack
     measurements : mapping of class to ClassMeasurement
         Empty, like `stacks`, before `measure`.
+    crowded_stacks, crowded : mappings of class to ClassStack and to ClassMeasurement
+        The same from every defect, isolated or not (`averages.crowded`); empty unless asked for.
     seconds : mapping of stage to float
         Wall-clock time.
     warnings : tuple of str
@@ -188,6 +190,8 @@ class RunResult:
     open_classes: tuple[OpenClass, ...] = ()
     stacks: Mapping[str, ClassStack] = field(default_factory=dict)
     measurements: Mapping[str, ClassMeasurement] = field(default_factory=dict)
+    crowded_stacks: Mapping[str, ClassStack] = field(default_factory=dict)
+    crowded: Mapping[str, ClassMeasurement] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     failed: tuple[Failure, ...] = ()

@@ -67,6 +67,25 @@ def test_training_learns_and_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_training_begins_with_the_weights_it_is_given(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    train(TINY.replace(calibration_windows=0), first)
+    still = TINY.replace(steps=1, learning_rate=1e-9, seed=3, calibration_windows=0)
+    train(still, second, start=first)
+    before, after = load_weights(first), load_weights(second)
+    assert after.config.started_from == before.sha256
+    for name, tensor in before.network.named_parameters():
+        torch.testing.assert_close(dict(after.network.named_parameters())[name], tensor)
+    # it goes on from its checkpoint, with the same start only
+    assert train(still.replace(steps=2), second, start=first)[-1]["step"] == 2
+    with pytest.raises(DefectStrainError, match="other settings \\(started_from\\)"):
+        train(still.replace(steps=3), second)
+    with pytest.raises(DefectStrainError, match="start: got weights of a network"):
+        wider = SMALL.replace(features=(8, 16))
+        train(still.replace(network=wider), tmp_path / "third.safetensors", start=first)
+
+
+@pytest.mark.slow
 def test_a_stopped_training_keeps_its_last_step(tmp_path: Path) -> None:
     out = tmp_path / "w.safetensors"
 

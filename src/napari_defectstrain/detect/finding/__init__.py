@@ -1,7 +1,7 @@
-"""From an image to columns: prepare, tile, predict, locate; is it the material asked for.
+"""From an image to columns: prepare, tile, predict, locate.
 
 `predict` chains them: `prepare` (sampling and contrast), `model` (networks made ready), `tiles`,
-`locate` (maps to columns); `identity` and `doubts` warn. Imports `detect.network`.
+`locate` (maps to columns); `doubts` warns. Imports `detect.network`.
 """
 
 import lazy_loader

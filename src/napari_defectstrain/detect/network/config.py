@@ -50,7 +50,7 @@ class DetectConfig(Config):
     ) * len(DEFECT_ROLES)
     material: str = "WSe2"
     tile_px: Annotated[int, Between(256, 2**15)] = 768
-    symmetries: Annotated[int, OneOf((1, 2, 4, 8))] = 4
+    symmetries: Annotated[int, OneOf((1, 2, 4, 8))] = 1
     min_column_probability: Annotated[float, Between(0, 1)] = 0.3
 
     def __post_init__(self) -> None:
@@ -106,6 +106,8 @@ class TrainConfig(Config):
         Windows, never trained on, that precision and recall are measured on.
     calibration_windows : int
         Images of twice that side that the probabilities are calibrated on at the end.
+    started_from : str
+        Hash of the weights that training began with, which `train` fills in; empty for none.
     seed : int
     workers : int
         Processes that simulate windows.
@@ -126,6 +128,7 @@ class TrainConfig(Config):
     steps_per_epoch: Annotated[int, Between(1, 10**9)] = 50
     validation_windows: Annotated[int, Between(1, 10**6)] = 32
     calibration_windows: Annotated[int, Between(0, 10**6)] = 64
+    started_from: str = ""
     seed: Annotated[int, SEED] = 0
     workers: Annotated[int, Between(0, 1024)] = 1
     device: Annotated[str, OneOf(DEVICES)] = "cpu"

@@ -20,7 +20,7 @@ from ...types import Cancelled, DefectStrainError, IntArray, Progress, no_progre
 from ..network.config import TrainConfig
 from ..network.device import fast_bfloat16, pick_device
 from ..network.network import N_LABELS, ResUNet
-from ..network.weights_file import save_weights
+from ..network.weights_file import Weights, load_weights, save_weights
 from .calibrate import fit_calibration
 from .render_jobs import RenderJob, draw_job
 from .renderer import render_batch
@@ -203,6 +203,7 @@ def train(
     resume: bool = True,
     progress: Progress = no_progress,
     on_epoch: Callable[[Mapping[str, float]], None] | None = None,
+    start: Path | None = None,
 ) -> list[dict[str, float]]:
     """Train a network and write its weights.
 
@@ -222,6 +223,9 @@ def train(
         Called after every step; when it raises `Cancelled`, a checkpoint is written first.
     on_epoch : callable, optional
         Called with each new entry of the log.
+    start : Path, optional
+        Weights file to begin with, of a network of the same shape; its hash goes into the
+        settings. By default training begins from nothing.
 
     Returns
     -------
@@ -233,17 +237,22 @@ def train(
     ------
     DefectStrainError
         If the files can't be written: before training, or when a disk fills up during it. The last
-        checkpoint stays as it was.
+        checkpoint stays as it was. If the weights to begin with are of a network of another shape.
     """
     device = pick_device(config.device)
+    first = None if start is None else load_weights(start)
+    if first is not None:
+        config = config.replace(started_from=first.sha256)
     run = _Run(config, out, device)
     checkpoint = checkpoint_of(out)
     check_writable(out.parent, run.space_bytes)
     remove_left_over(out.parent)
     if not resume:
         set_aside(out)
-    elif checkpoint.is_file():
+    if resume and checkpoint.is_file():
         run.restore(checkpoint)
+    elif first is not None:
+        run.begin_with(first)
     examples = Example(*(part.to(device) for part in validation_set(config)))
     losses: list[float] = []
     since = time.monotonic()
@@ -299,6 +308,17 @@ class _Run:
         network = sum(p.numel() * p.element_size() for p in self.network.parameters())
         weights, checkpoint = network, 3 * network  # with both moments of the optimiser
         return 2 * (weights + checkpoint) + _MORE_BYTES
+
+    def begin_with(self, weights: Weights) -> None:
+        """Take a trained network's tensors, before the first step."""
+        theirs, mine = weights.config.network, self.config.network
+        if (theirs.features, theirs.conditioned) != (mine.features, mine.conditioned):
+            raise DefectStrainError(
+                f"start: got weights of a network of {theirs.features} feature maps, "
+                f"{'' if theirs.conditioned else 'not '}told the material, expected the network of "
+                f"the settings: {mine.features}, {'' if mine.conditioned else 'not '}told"
+            )
+        self.network.load_state_dict(weights.network.state_dict())
 
     def set_learning_rate(self, rate: float) -> None:
         for group in self.optimiser.param_groups:

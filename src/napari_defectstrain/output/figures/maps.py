@@ -92,28 +92,32 @@ def averages_figure(
     """One window of each class above the average of its class, N in the corner (Fig. 2).
 
     Averages also state the expected purity of their windows. All panels share one grey scale, so
-    brightnesses compare across the figure.
+    brightnesses compare across the figure. Averages of every defect have no single windows.
     """
     names = list(averages)
+    alone = all(stacks[name].n_columns is None for name in names)
     width = width_inch(len(names))
     side = (width - 0.2) / len(names)
-    figure = Figure(figsize=(width, 2 * side + 0.25), layout=close_layout())
-    panels = figure.subplots(2, len(names), squeeze=False)
+    rows = 2 if alone else 1
+    figure = Figure(figsize=(width, rows * side + 0.25), layout=close_layout())
+    panels = figure.subplots(rows, len(names), squeeze=False)
     means = [averages[name].mean for name in names]
     low = float(min(np.nanmin(mean) for mean in means))
     high = float(max(np.nanmax(mean) for mean in means))
-    for (single, mean), name in zip(panels.T, names, strict=True):
+    for column, name in zip(panels.T, names, strict=True):
         average, stack = averages[name], stacks[name]
         extent = extent_nm(average.mean.shape[0], average.step_pm)
         first = stack.windows[np.flatnonzero(stack.included)[0]]
-        for axes, data in ((single, first), (mean, average.mean)):
+        for axes, data in zip(column, (first, average.mean)[-rows:], strict=True):
             axes.imshow(data, cmap="gray", vmin=low, vmax=high, extent=extent)
             bare(axes)
             scale_bar(axes)
-        note(single, "N = 1", "upper right")
-        note(mean, f"N = {average.n}\npurity {average.purity:.3f}", "upper right")
-        single.set_title(name)
-    panels[0, 0].set_ylabel("single window")
-    panels[1, 0].set_ylabel("class average")
+        if alone:
+            note(column[0], "N = 1", "upper right")
+        note(column[-1], f"N = {average.n}\npurity {average.purity:.3f}", "upper right")
+        column[0].set_title(name)
+    if alone:
+        panels[0, 0].set_ylabel("single window")
+    panels[-1, 0].set_ylabel("class average")
     letter_panels(panels.flat)
     return figure

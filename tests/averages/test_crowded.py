@@ -1,0 +1,129 @@
+"""Averages of every defect: exact where differences add, honest where they don't."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from small_alloy import SHARED_PROFILE, SPACING_CHANGE, simulated, true_sites
+
+from napari_defectstrain.averages import WindowFrame, crowded_stacks
+from napari_defectstrain.averages.average import average_stack
+from napari_defectstrain.averages.cells import DOUBTFUL, CellFrame, PatchCells
+from napari_defectstrain.averages.crowded import PAIR_SHELLS, _solved
+from napari_defectstrain.pipeline import measure_classes
+
+FRAME = CellFrame(330.0)
+PIXELS = 16
+ROLES = np.array([2, 3, 4, 5, DOUBTFUL])
+CROWDED = (0.05, 0.03, 0.05, 0.02)
+
+
+def lattice_cells(seed, n=60, noise=0.02, pair=0.0, slow=0.0, classes=2):
+    """A square of cells whose defects of two classes add, and the differences they make.
+
+    `pair` is what a defect does to its own cell beyond that where another one is its neighbour.
+    """
+    rng = np.random.default_rng(seed)
+    reach = len(FRAME.offset)
+    truth = rng.normal(0, 0.1, (5 * reach, PIXELS))
+    truth[classes * reach :] = 0
+    table = rng.choice([1, 2, 3], (n, n), p=[0.85, 0.1, 0.05])
+    cell = np.argwhere(np.ones((n, n), bool))
+    cell = cell[((cell > 4) & (cell < n - 5)).all(axis=1)]
+    around = np.zeros((len(cell), 5 * reach))
+    for d, offset in enumerate(FRAME.offset):
+        there = table[tuple((cell - offset).T)]
+        for k in range(classes):
+            around[:, k * reach + d] = there == k + 2
+    mean = rng.normal(0, 1, PIXELS)
+    place = cell * 0.3
+    wave = np.cos(place[:, :1] / 4.0)
+    value = mean + around @ truth + slow * wave + rng.normal(0, noise, (len(cell), PIXELS))
+    radius = np.hypot(*(FRAME.offset @ FRAME.basis.T).T) / FRAME.a_pm
+    beside = np.tile(np.abs(radius - 1) < 0.1, 5)
+    role = table[tuple(cell.T)]
+    value[(role > 1) & (around @ beside > 0)] += pair
+    shapes, _ = np.linalg.qr(np.column_stack([np.ones(len(cell)), wave]))
+    cells = PatchCells(0, csr_array(around), value, shapes, role, cell, place)
+    return cells, mean, truth
+
+
+def wave_mean(cells):
+    return np.cos(cells.place_nm[:, 0] / 4.0).mean()
+
+
+def test_differences_that_add_are_found_within_their_errors():
+    cells, mean, truth = lattice_cells(0, slow=0.5)
+    found = _solved([cells], FRAME, ROLES)
+    bands = len(found.image_index)
+    spread = np.sqrt((found.on_difference**2).sum(axis=0) * bands / (bands - 1))
+    known = slice(0, 2 * len(FRAME.offset))
+    pull = ((found.solution.difference - truth) / np.where(spread > 0, spread, 1))[known]
+    assert spread[known].mean() < 0.003
+    assert pull.std() == pytest.approx(1.0, abs=0.15)
+    assert np.allclose(found.solution.mean[0], mean + 0.5 * wave_mean(cells), atol=0.01)
+    assert not any(p.left_out for p in found.pairs)
+    assert [p.distance for p in found.pairs] == list(PAIR_SHELLS)
+
+
+def test_influences_sum_to_nothing():
+    cells, *_ = lattice_cells(1)
+    found = _solved([cells], FRAME, ROLES)
+    size = np.abs(found.on_difference).max()
+    assert np.abs(found.on_difference.sum(axis=0)).max() < 1e-3 * size
+    assert np.abs(found.on_mean.sum(axis=0)).max() < 1e-3 * np.abs(found.on_mean).max()
+
+
+def test_as_many_windows_as_effective_would_tell_as_much():
+    cells, *_ = lattice_cells(2)
+    found = _solved([cells], FRAME, ROLES)
+    count = found.count.sum(axis=0)
+    assert (found.effective[1:3] < count[1:3]).all()
+    assert (found.effective[1:3] > 0.6 * count[1:3]).all()
+
+
+def test_pairs_that_do_not_add_are_left_out():
+    cells, _, truth = lattice_cells(3, pair=0.05)
+    found = _solved([cells], FRAME, ROLES)
+    nearest = found.pairs[0]
+    assert nearest.left_out and abs(nearest.excess) > 5 * nearest.sigma
+    assert 0.4 < nearest.share < 0.75
+    own = found.solution.difference[[0, len(FRAME.offset)]] - truth[[0, len(FRAME.offset)]]
+    assert np.abs(own).mean() < 0.01
+
+
+def test_dirt_is_left_out():
+    cells, _, truth = lattice_cells(4)
+    cells.value[100:110] += 30.0
+    found = _solved([cells], FRAME, ROLES)
+    known = slice(0, 2 * len(FRAME.offset))
+    assert np.abs(found.solution.difference - truth)[known].max() < 0.03
+
+
+def test_too_few_cells_are_not_solved():
+    cells, *_ = lattice_cells(5, n=22)
+    assert _solved([cells], FRAME, ROLES) is None
+
+
+def test_small_image_says_that_it_is_too_small():
+    image = simulated(5, size=256, fractions=CROWDED)
+    found = crowded_stacks([image.image], [true_sites(image)], WindowFrame(330.0, 20.0, 2.0), 0.9)
+    assert not found.stacks
+    assert "too few" in found.warnings[0]
+
+
+@pytest.mark.slow
+def test_every_defect_tells_more_than_isolated_ones():
+    images = [simulated(k, size=640, fractions=CROWDED, name=f"a{k}") for k in (6, 7)]
+    sites = [true_sites(i) for i in images]
+    window = WindowFrame(330.0, 20.0, 2.0)
+    found = crowded_stacks([i.image for i in images], sites, window, 0.9)
+    stack = found.stacks["SV"]
+    assert stack.n_columns > 60
+    assert stack.effective_n == pytest.approx(stack.n_columns, rel=0.3)
+    assert average_stack(stack).n == stack.n_columns
+    measured = measure_classes(found.stacks, SHARED_PROFILE)
+    for name in ("SeTe", "2Te", "SV", "DV"):
+        spacing = measured[name].spacing
+        away = spacing.strain - SPACING_CHANGE[name]
+        assert abs(away) < 4 * spacing.strain_total_std, name
+    assert measured["SV"].spacing.strain_std < 0.0015

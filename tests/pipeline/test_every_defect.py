@@ -1,0 +1,78 @@
+"""A run that measures averages of every defect beside those of isolated ones."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_alloy import QUICK, simulated, true_sites
+
+from napari_defectstrain.averages import AverageConfig
+from napari_defectstrain.materials import WSE2
+from napari_defectstrain.output.results import CROWDED, planned_files, write_results
+from napari_defectstrain.output.tables import CROWDED_COLUMNS, spacings_table, summary
+from napari_defectstrain.pipeline import detect, measure
+from napari_defectstrain.pipeline.every_defect import _disagreements
+
+CROWDED_RUN = QUICK.replace(average=AverageConfig(window_nm=2.0, crowded=True), bootstrap=20)
+
+
+def run_of(size: int, config=CROWDED_RUN):
+    image = simulated(8, size=size, fractions=(0.04, 0.02, 0.04, 0.005))
+    return measure(detect([image.image], config, [true_sites(image)]))
+
+
+@pytest.fixture(scope="module")
+def result():
+    return run_of(640)
+
+
+def test_both_kinds_of_averages_are_measured(result):
+    assert set(result.crowded) == set(result.crowded_stacks)
+    assert {"2Se", "SeTe", "2Te", "SV"} <= set(result.crowded)
+    for name in ("SeTe", "SV"):
+        isolated, crowded = result.measurements[name], result.crowded[name]
+        assert crowded.spacing.n > 2 * isolated.spacing.n
+        assert crowded.displacement is not None and crowded.strain is not None
+        assert crowded.precision is None and isolated.precision is not None
+        error = np.hypot(isolated.spacing.strain_total_std, crowded.spacing.strain_total_std)
+        assert abs(isolated.spacing.strain - crowded.spacing.strain) < 4 * error
+
+
+def test_tables_hold_both(result):
+    table = spacings_table(result).set_index("class")
+    for name in ("SeTe", "SV"):
+        row, spacing = table.loc[name], result.crowded[name].spacing
+        assert row["crowded_n"] == spacing.n
+        assert row["effective_n"] == pytest.approx(result.crowded_stacks[name].effective_n)
+        assert row["crowded_strain"] == spacing.strain
+        assert row["crowded_strain_total_std"] == spacing.strain_total_std
+        assert row["strain"] == result.measurements[name].spacing.strain
+    assert summary(result).count("every defect:") == len(result.crowded) - 1
+
+
+def test_all_files_are_planned(result, tmp_path):
+    written = {p.relative_to(tmp_path).as_posix() for p in write_results(result, tmp_path)}
+    assert written <= set(planned_files([i.name for i in result.images], WSE2))
+    assert {f"{CROWDED}average_SV.tif", f"{CROWDED}strain_SV.sigma.tif"} <= written
+    assert {f"{CROWDED}columns.csv", f"figures/{CROWDED}averages.png"} <= written
+    assert f"figures/{CROWDED}spacings.png" not in written
+
+
+def test_without_being_asked_nothing_is_added():
+    result = run_of(512, QUICK)
+    assert not result.crowded
+    assert spacings_table(result)[list(CROWDED_COLUMNS)].isna().all().all()
+
+
+def test_small_image_is_measured_as_before():
+    result = run_of(330, CROWDED_RUN.replace(average=AverageConfig(2, 1.6, crowded=True)))
+    assert result.measurements and not result.crowded
+    assert any("too few" in w for w in result.warnings)
+
+
+def test_classes_that_differ_are_named(result):
+    spacing = result.crowded["SV"].spacing
+    away = replace(spacing, strain=spacing.strain + 20 * spacing.strain_total_std + 0.05)
+    other = {**result.crowded, "SV": replace(result.crowded["SV"], spacing=away)}
+    (note,) = _disagreements(result.measurements, other, WSE2)
+    assert note.startswith("SV: crowded and isolated averages differ by +")
