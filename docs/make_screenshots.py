@@ -19,7 +19,9 @@ from PIL import Image
 from qtpy.QtWidgets import QApplication
 from vispy.gloo import glir
 
+from napari_defectstrain.materials import CHALCOGEN_SITES
 from napari_defectstrain.widgets.average.widget import AverageWidget
+from napari_defectstrain.widgets.base.docking import dock_of
 from napari_defectstrain.widgets.base.forms import Panel
 from napari_defectstrain.widgets.detect.widget import DetectWidget
 from napari_defectstrain.widgets.layers.averages import look_at
@@ -81,7 +83,7 @@ def add(viewer: Viewer, panel: Panel, name: str, tabify: bool) -> None:
 
 
 def detection(out: Path) -> None:
-    """One region: the opened sample, its defects, and points being edited."""
+    """One region: the opened sample, its defects, its weights, and points being edited."""
     viewer = open_viewer("one_region")
     panel = DetectWidget(viewer)
     add(viewer, panel, "Detect defects", tabify=False)
@@ -90,9 +92,25 @@ def detection(out: Path) -> None:
     panel.run()
     finish(panel)
     shoot(viewer, out / "detect.png")
+    weights(viewer, panel)
+    shoot(viewer, out / "weights.png", small=True)
+    panel.weights_panel.forget()
+    dock_of(panel.weights_panel).close()
     edit(viewer, panel)
     shoot(viewer, out / "edit.png")
     viewer.close()
+
+
+def weights(viewer: Viewer, panel: DetectWidget) -> None:
+    """The histogram of weights, with the columns between 2Se and SeTe selected."""
+    panel.weights_button.click()
+    canvas = panel.weights_panel.canvas
+    while not canvas.drawn:
+        pump(0.2)
+    panel.weights_panel.select(0.88, 1.04, CHALCOGEN_SITES)
+    pump(0.5)
+    while not canvas.drawn:
+        pump(0.2)
 
 
 def edit(viewer: Viewer, panel: DetectWidget) -> None:

@@ -211,3 +211,18 @@ def test_populations_say_which_images_are_doubtful():
     assert marked(table, identity)["identity"].tolist() == [DOUBTFUL, DOUBTFUL]
     sure = replace(identity, images=(replace(identity.images[0], verdict=AGREES),))
     assert "identity" not in marked(table, sure)
+
+
+def test_of_an_alloy_only_classes_that_were_named_are_measured():
+    from napari_defectstrain.pipeline.fitness import asked_of_an_alloy
+    from napari_defectstrain.pipeline.runs import RunConfig, RunResult
+
+    identity = judge_identity([of(crystal((1.0, 0.42, 0.0), heavy=0.4))], get_material("MoS2"))
+    stacks = dict.fromkeys(("2S", "SSe", "SV", "W@metal"))
+    config = RunConfig(material="MoS2 + W=2.04@metal")
+    found = RunResult(config, (), (), None, None, identity=identity)
+    left, said = asked_of_an_alloy(stacks, found)
+    assert list(left) == ["2S", "W@metal"]
+    assert said[0].startswith("SSe, SV: not measured")
+    forced = replace(found, identity=replace(identity, forced=True))
+    assert asked_of_an_alloy(stacks, forced) == (stacks, ())

@@ -46,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--shells", type=int, default=0, metavar="N", help="spacings of so isolated columns (0)")
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm] of all images")
     add("--material", default="WSe2", help=material_help(or_else="--sites"))
+    add(
+        "--force-material",
+        action="store_true",
+        help="take images as the material whatever they seem to show",
+    )
     add("--frames", action="store_true", help="a stack holds frames of one region: sum them")
     add("--config", type=Path, metavar="FILE", help="settings of the fit (JSON)")
 
@@ -177,7 +182,11 @@ def _columns(
     from ..pipeline.chain import detect
     from ..pipeline.runs import RunConfig
 
-    config = RunConfig(material=options.material, pixel_size_pm=options.pixel_size_pm)
+    config = RunConfig(
+        material=options.material,
+        pixel_size_pm=options.pixel_size_pm,
+        force_material=options.force_material,
+    )
     sites = None
     notes: tuple[str, ...] = ()
     if options.sites is not None:

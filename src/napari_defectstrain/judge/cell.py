@@ -42,7 +42,7 @@ _RINGS: dict[int, tuple[tuple[int, int], ...]] = {
 _HIGHEST = 0.46  # 1/px
 _CURVE = (0.0, 0.01)
 """Second derivative of ln T by k^2 where the outer spots don't tell it, and its uncertainty."""
-_MOST_TILES = 7  # a side
+_MOST_TILES = 5  # a side
 _MOST_MISS = 1.5  # frequency steps that a tile's spots may lie off
 
 
@@ -179,7 +179,7 @@ def _fourier(z: FloatArray, g: FloatArray) -> ComplexArray:
     y, x = np.arange(z.shape[0]), np.arange(z.shape[1])
     rows = np.exp(-2j * np.pi * g[:, :1] * y)
     columns = np.exp(-2j * np.pi * g[:, 1:] * x)
-    return np.asarray(np.einsum("ky,yx,kx->k", rows, z, columns, optimize=True))
+    return np.asarray(((rows @ z) * columns).sum(axis=1))
 
 
 def _noise(z: FloatArray, g: FloatArray, basis: FloatArray) -> float:

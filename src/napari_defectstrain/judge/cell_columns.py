@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import solve
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from ..types import FloatArray, IntArray
@@ -73,13 +74,13 @@ def tile_weights(tile: FloatArray, cell: TileCell, corner: FloatArray) -> list[F
     y, x = (np.arange(n) for n in tile.shape)
     rows = np.exp(-((y - place[:, :1]) ** 2) / (2 * s2))
     columns = np.exp(-((x - place[:, 1:]) ** 2) / (2 * s2))
-    model = height * np.einsum("ny,n,nx->yx", rows, cell.weight[kind], columns, optimize=True)
+    model = height * (rows.T @ (cell.weight[kind][:, None] * columns))
     rest = tile - model
     a = float(np.sqrt(area * 2 / np.sqrt(3)))
     rest = rest - gaussian_filter(rest, _SMOOTH * a, truncate=3.0)
     matched = gaussian_filter(rest, np.sqrt(s2), truncate=4.0)
     pull = map_coordinates(matched, place.T, order=1, mode="nearest") * 2.0 / height
-    change = np.linalg.solve(gram + 0.03 * np.eye(len(gram)), pull)
+    change = solve(gram + 0.03 * np.eye(len(gram)), pull, assume_a="pos", overwrite_a=True)
     middle = (np.array(tile.shape) - 1) / 2
     inner = np.all(np.abs(place - middle) < _REACH * np.array(tile.shape), axis=1)
     weight = cell.weight[kind] + change

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ _EQUAL_FROM = (0.88, 0.93)
 """Ratios of brightness from which equal sublattices are likely, and all but certain."""
 _DOUBT, _REFUSE = (1.5, 1.8), (6.0, 5.0)
 """Nats that another reading fits better by, and nats that the asked one misfits by at least."""
-_CLOSE = 0.0
+_CLOSE = -0.3
+"""Where the ratio alone speaks, readings look alike that misfit by so much less [nats]."""
 _SPACING = (0.1, 0.17)
 """Relative differences of the spacing that are doubted, and refused where another reading fits."""
 _APART = 0.3
@@ -120,7 +121,9 @@ def judge_identity(
     forced : bool
         Refuse nothing: what would be refused is doubtful.
     """
-    usable = [e for e in evidence if e.tiles and np.isfinite(e.ratio) and e.sign > _DARK]
+    usable = [
+        e for e in evidence if e.tiles and np.isfinite(e.ratio) and _structure(e)[0] == AGREES
+    ]
     alike = [e for e in usable if _like(e, usable)] if len(usable) > 1 else usable
     together = pooled_evidence(alike) if alike else None
     verdicts = []
@@ -130,7 +133,8 @@ def judge_identity(
         if verdict.verdict == AGREES and together is not None and e in usable and e not in alike:
             verdict = _differs(e, together)
         if forced and verdict.verdict == REFUSED:
-            verdict = replace(verdict, verdict=DOUBTFUL)
+            why = verdict.line.removesuffix(_end(REFUSED, material))
+            verdict = ImageVerdict(e.name, DOUBTFUL, why + _end(DOUBTFUL, material))
         verdicts.append(verdict)
     named: dict[str, float] = {}
     if together is not None:
@@ -180,10 +184,13 @@ def _verdict(e: CellEvidence, found: RunEvidence | None, material: Material) -> 
 def _said(e: CellEvidence, verdict: str, why: str, material: Material) -> ImageVerdict:
     if verdict == AGREES:
         return ImageVerdict(e.name, AGREES)
-    end = f"not counted as a {material.name} monolayer; {FORCE}" if verdict == REFUSED else (
-        "populations are doubtful"
-    )  # fmt: skip
-    return ImageVerdict(e.name, verdict, f"{PREFIX}{e.name}: {why}: {end}")
+    return ImageVerdict(e.name, verdict, f"{PREFIX}{e.name}: {why}{_end(verdict, material)}")
+
+
+def _end(verdict: str, material: Material) -> str:
+    if verdict == REFUSED:
+        return f": not counted as a {material.name} monolayer; {FORCE}"
+    return ": populations are doubtful"
 
 
 def _structure(e: CellEvidence) -> tuple[str, str]:

@@ -17,6 +17,9 @@ from .comparison import Comparison as Comparison
 from .comparison import compare_class as compare_class
 from .comparison import reference_displacement as reference_displacement
 from .comparison import with_budget as with_budget
+from .fitness import IDENTITY as IDENTITY
+from .fitness import check_identity as check_identity
+from .fitness import identify_images as identify_images
 from .loading import CALIBRATION_TOLERANCE as CALIBRATION_TOLERANCE
 from .loading import PIXEL_SIZE_BY_LATTICE as PIXEL_SIZE_BY_LATTICE
 from .loading import load_images as load_images

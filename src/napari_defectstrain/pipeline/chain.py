@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ from ..progress import subprogress
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
 from .class_measurement import measure_classes, measure_spacings
 from .every_defect import measure_every_defect
-from .fitness import counted_once, marked, measurable, without_refused
+from .fitness import asked_of_an_alloy, counted_once, marked, measurable, without_refused
 from .loading import (
     CALIBRATION_TOLERANCE,
     PIXEL_SIZE_BY_LATTICE,
@@ -282,7 +282,6 @@ def detect(
         )
         warnings += identity.lines
     failures.check_any_left(calibrated)
-    a_px = {i: _a_px(image, material) for i, image in calibrated.items()}
     detections: dict[int, Detection] = {}
     columns: dict[int, Sites] = {}
     with clock.stage("detect"):
@@ -294,18 +293,12 @@ def detect(
         else:
             columns, said = _placed(calibrated, sites, material, failures)
             warnings += said
-    known: dict[int, Regions] = {}
     with clock.stage("regions"):
-        for k, (i, found) in enumerate(columns.items()):
-            part = _nth(progress, 0.9, 1.0, k, len(columns))
-            given = None if regions is None else [regions[i]]
-            with failures.left_out(named[i].name):
-                (kept,), (known[i],) = divide_images(
-                    [calibrated[i]], [found], [a_px[i]], config.regions, given, part
-                )
-                if i in detections:  # given columns are as the user wants them
-                    columns[i] = kept
-                warnings += region_summary(named[i].name, known[i])
+        part = subprogress(progress, 0.9, 1.0)
+        known, said = _divided(
+            calibrated, columns, set(detections), config, regions, failures, part
+        )
+        warnings += said
     failures.check_any_left(known)
     left, tables, divided = _in_order(known, calibrated, columns)
     with clock.stage("overlaps"):
@@ -327,6 +320,32 @@ def detect(
         failed=tuple(failures.found),
         identity=identity,
     )
+
+
+def _divided(
+    images: Mapping[int, CalibratedImage],
+    columns: dict[int, Sites],
+    detected: Collection[int],
+    config: RunConfig,
+    regions: Sequence[Regions | None] | None,
+    failures: Failures,
+    progress: Progress,
+) -> tuple[dict[int, Regions], list[str]]:
+    """Regions of the images and what is to be said; no columns of `detected` outside of them."""
+    material = get_material(config.material)
+    known: dict[int, Regions] = {}
+    warnings: list[str] = []
+    for k, (i, found) in enumerate(columns.items()):
+        given = None if regions is None else [regions[i]]
+        part = _nth(progress, 0.0, 1.0, k, len(columns))
+        with failures.left_out(images[i].name):
+            (kept,), (known[i],) = divide_images(
+                [images[i]], [found], [_a_px(images[i], material)], config.regions, given, part
+            )
+            if i in detected:  # given columns are as the user wants them
+                columns[i] = kept
+            warnings += region_summary(images[i].name, known[i])
+    return known, warnings
 
 
 def _placed(
@@ -460,6 +479,7 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
             found.overconfidence or None,
             found.overlaps,
         )
+    stacks, said = asked_of_an_alloy(stacks, found)
     end = 0.65 if config.average.crowded else 1.0
     with clock.stage("measure"):
         measurements = measure_classes(stacks, config, subprogress(progress, 0.3, end))
@@ -471,6 +491,7 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
         found,
         seconds={**found.seconds, **clock.seconds},
         warnings=found.warnings
+        + said
         + _warnings_of(found.material, stacks)
         + _untold(found.material, stacks, measurements),
     )

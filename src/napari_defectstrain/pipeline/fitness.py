@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pandas as pd
@@ -14,10 +15,10 @@ from ..crystal.populations import usable_populations
 from ..crystal.regions import Regions
 from ..failures import Failures
 from ..judge.evidence import CellEvidence, cell_evidence
-from ..judge.identity import AGREES, DOUBTFUL, REFUSED, Identity, judge_identity
+from ..judge.identity import AGREES, ALLOY, DOUBTFUL, REFUSED, Identity, judge_identity
 from ..materials import Material
-from ..types import CalibratedImage, DefectStrainError, Progress, Sites, no_progress
-from .loading import PIXEL_SIZE_BY_LATTICE
+from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
+from .loading import PIXEL_SIZE_BY_LATTICE, calibrate
 from .runs import RunResult
 
 IDENTITY = "identity"
@@ -51,6 +52,30 @@ def identify_images(
         a_px = material.lattice_pm / by_lattice
         evidence.append(cell_evidence(image.name, image.data, a_px, stated))
     return judge_identity(evidence, material, forced)
+
+
+def check_identity(
+    images: Sequence[CalibratedImage],
+    material: Material,
+    forced: bool = False,
+    progress: Progress = no_progress,
+) -> Identity:
+    """The identity of images that may lack a pixel size; those without a lattice have none.
+
+    Raises
+    ------
+    DefectStrainError
+        If one of them shows something else; the message is the line that says so.
+    """
+    calibrated = []
+    for image in images:
+        with suppress(DefectStrainError):  # an image without a lattice is for the detector to judge
+            calibrated.append(calibrate(image, material)[0])
+    identity = identify_images(calibrated, material, forced, progress)
+    for found in identity.images:
+        if found.verdict == REFUSED:
+            raise DefectStrainError(found.line)
+    return identity
 
 
 def without_refused(
@@ -150,4 +175,26 @@ def measurable(found: RunResult, failures: Failures) -> RunResult:
         populations=marked(populations, found.identity),
         overlaps=overlaps,
         failed=tuple(failures.found),
+    )
+
+
+def asked_of_an_alloy(
+    stacks: Mapping[str, ClassStack], found: RunResult
+) -> tuple[dict[str, ClassStack], tuple[str, ...]]:
+    """The stacks that are measured, and what is to be said of the others.
+
+    In an alloy of two metals the surroundings of a defect are not those of the material, nor is
+    the defect-free class one: only classes that the user named are measured, unless she insists.
+    """
+    identity = found.identity
+    if identity is None or identity.alloy < ALLOY or identity.forced:
+        return dict(stacks), ()
+    names = found.material.class_names
+    asked = {names[1], *(c.class_name for c in found.material.named)}
+    left = [name for name in stacks if name not in asked]
+    if not left:
+        return dict(stacks), ()
+    return {name: stack for name, stack in stacks.items() if name in asked}, (
+        f"{', '.join(left)}: not measured in an alloy of two metals; name the classes that are to "
+        "be (--class NAME=WEIGHT), or insist on the material (--force-material)",
     )

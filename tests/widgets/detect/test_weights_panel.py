@@ -60,9 +60,9 @@ def shown_panels(qtbot, panel):
     panel.resize(640, 300)
     panel.show()
     drawing = panel.canvas._drawing
-    qtbot.waitUntil(lambda: bool(panel.canvas._panels) and not drawing.waiting, timeout=20_000)
+    qtbot.waitUntil(lambda: bool(panel.canvas._panels) and not drawing.waiting, timeout=120_000)
     qtbot.wait(300)
-    qtbot.waitUntil(lambda: not drawing.waiting, timeout=20_000)
+    qtbot.waitUntil(lambda: not drawing.waiting, timeout=120_000)
     return panel.canvas
 
 

@@ -27,6 +27,7 @@ from widget_stage import (
 )
 
 from napari_defectstrain.io.files import read_sites
+from napari_defectstrain.judge.identity import DOUBTFUL, REFUSED, Identity, ImageVerdict
 from napari_defectstrain.materials import get_material
 from napari_defectstrain.types import Cancelled, DefectStrainError
 from napari_defectstrain.widgets.average.widget import AverageWidget
@@ -531,6 +532,37 @@ def test_no_image_and_no_weights_file(qtbot, monkeypatch):
     widget.weights.setText("no/such/file.safetensors")
     run(qtbot, widget)
     assert "no/such/file.safetensors" in shown[2]
+
+
+def test_another_crystal_is_refused_unless_forced(qtbot, monkeypatch):
+    viewer = ViewerModel()
+    made, image = add_region(viewer, size=256)
+    use_truth(monkeypatch, made)
+    shown = errors(monkeypatch)
+    said: list[str] = []
+    monkeypatch.setattr(detect_module, "show_warning", said.append)
+    line = "Identity: region: a bilayer: not counted as a WSe2 monolayer"
+    refused = Identity("WSe2", (ImageVerdict("region", REFUSED, line),))
+    doubtful = Identity("WSe2", (ImageVerdict("region", DOUBTFUL, line),))
+
+    def check_identity(images, material, forced, progress):
+        if not forced:
+            raise DefectStrainError(refused.lines[0])
+        return doubtful
+
+    monkeypatch.setattr(detect_module, "check_identity", check_identity)
+    widget = DetectWidget(viewer)
+    qtbot.addWidget(widget)
+    run(qtbot, widget)
+    assert names(viewer) == ["region"]
+    assert shown == [line] and line in widget.run_bar.status.text()
+    widget.force.setChecked(True)
+    run(qtbot, widget)
+    defects = viewer.layers["region · defects"]
+    assert line in said and widget.doubt.text() == line
+    assert note(defects)["identity"] == DOUBTFUL
+    table = population_files.populations(viewer, [defects])
+    assert set(table["identity"]) == {DOUBTFUL}
 
 
 def test_an_image_without_defects_says_so(qtbot, monkeypatch):

@@ -6,6 +6,7 @@ columns stands beside one of five thousand. Lines and texts take matplotlib's cu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -15,14 +16,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ...judge.histograms import WeightHistogram, WeightHistograms
-from ...materials import CHALCOGEN_SITES, METAL_SITES, ROLES, Material
-from ...styles import CLASS_STYLE, ClassStyle
+from ...materials import CHALCOGEN_SITES, METAL_SITES, Material
+from ...styles import ClassStyle, class_styles
 from .files import PAGE_INCH, for_print
 
 _FLOOR = 0.5
 """Where the axis of counts begins: one column is seen."""
 _HEADROOM = 1.6
-_NEAR = 0.17
+_NEAR = 0.155
 """Names of classes closer than this part of the axis stand in two rows."""
 _STRAY = 0.06
 _WIDTH_RATIOS = (2.3, 1.0)
@@ -83,8 +84,9 @@ def draw_weights(
     panels = figure.subplots(1, 2, width_ratios=_WIDTH_RATIOS)
     drawn = dict(zip((CHALCOGEN_SITES, METAL_SITES), panels, strict=True))
     elements = {CHALCOGEN_SITES: material.chalcogen, METAL_SITES: material.metal}
+    styles = class_styles(histograms.class_names)
     for sublattice, axes in drawn.items():
-        _draw_sublattice(axes, histograms.of(sublattice), histograms.class_names)
+        _draw_sublattice(axes, histograms.of(sublattice), styles)
         axes.set_xlabel(f"weight, {elements[sublattice]} sites")
         if chosen is not None and chosen.sublattice in ("", sublattice):
             ink = mpl.rcParams["text.color"]
@@ -96,11 +98,14 @@ def draw_weights(
     return drawn
 
 
-def _draw_sublattice(axes: Axes, histogram: WeightHistogram, class_names: tuple[str, ...]) -> None:
+def _draw_sublattice(
+    axes: Axes, histogram: WeightHistogram, styles: Mapping[str, ClassStyle]
+) -> None:
     total = histogram.count.sum(axis=1)
+    look = list(styles.values())
     # the rarest in front
     for k in sorted(np.flatnonzero(total), key=lambda k: -int(total[k])):
-        style = style_of(int(k))
+        style = look[int(k)]
         axes.stairs(
             np.maximum(histogram.count[k], _FLOOR),
             histogram.edges,
@@ -119,18 +124,19 @@ def _draw_sublattice(axes: Axes, histogram: WeightHistogram, class_names: tuple[
         )
     for k in np.flatnonzero(histogram.curve.max(axis=1, initial=0.0) > _FLOOR):
         curve = np.where(histogram.curve[k] > 0.5 * _FLOOR, histogram.curve[k], np.nan)
-        axes.plot(histogram.at, curve, color=style_of(int(k)).colour, linewidth=1.3)
+        axes.plot(histogram.at, curve, color=look[int(k)].colour, linewidth=1.3)
     axes.set_yscale("log")
     axes.set_ylim(_FLOOR, _HEADROOM * max(float(histogram.count.max(initial=1)), 2.0))
     axes.set_xlim(*histogram.span)
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0,)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    _name_classes(axes, histogram, class_names)
+    _name_classes(axes, histogram, styles)
 
 
-def _name_classes(axes: Axes, histogram: WeightHistogram, class_names: tuple[str, ...]) -> None:
+def _name_classes(axes: Axes, histogram: WeightHistogram, styles: Mapping[str, ClassStyle]) -> None:
     """Symbol, name and share of each class that there is, above the panel at its mean weight."""
+    class_names = list(styles)
     low, high = histogram.span
     there = np.flatnonzero((histogram.count.sum(axis=1) > 0) | (histogram.expected > 0.5))
     placed = [int(k) for k in there if np.isfinite(histogram.mean[k])]
@@ -143,7 +149,7 @@ def _name_classes(axes: Axes, histogram: WeightHistogram, class_names: tuple[str
     for k, at in sorted(place.items(), key=lambda item: item[1]):
         row = 1 - row if (at - last) / (high - low) < _NEAR else 0
         last = at
-        style = style_of(k)
+        style = styles[class_names[k]]
         axes.annotate(
             f"{class_names[k]}\n{_per_cent(histogram.share[k])}",
             (at, 1.0),
@@ -170,8 +176,3 @@ def _name_classes(axes: Axes, histogram: WeightHistogram, class_names: tuple[str
 
 def _per_cent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.0995 else f"{100 * share:.2f} %"
-
-
-def style_of(class_index: int) -> ClassStyle:
-    """Look of a class by its place among the classes; of classes beyond the roles that of other."""
-    return CLASS_STYLE[ROLES[class_index] if class_index < len(ROLES) else "other"]

@@ -9,9 +9,11 @@ from napari.layers import Layer
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtWidgets import QWidget
 
-from ...crystal.populations import population_table
+from ...crystal.populations import ALL_IMAGES, population_table
 from ...crystal.regions import usable_sites
 from ...io.files import sites_table, write_table
+from ...judge.identity import AGREES, DOUBTFUL
+from ...pipeline.fitness import IDENTITY
 from ...types import DefectStrainError, Sites
 from ..base import forms
 from ..layers.regions import divided_planes, usable_nm2
@@ -23,6 +25,7 @@ def populations(viewer: ViewerModel, layers: Sequence[Layer | None]) -> pd.DataF
     names: list[str] = []
     columns: list[Sites] = []
     areas: list[float] = []
+    doubted: set[str] = set()
     for layer in layers:
         if layer is None or kind(layer) != "defects":
             continue
@@ -33,12 +36,20 @@ def populations(viewer: ViewerModel, layers: Sequence[Layer | None]) -> pd.DataF
             continue
         image = layer.name.removesuffix(" · defects")
         several = len(planes) > 1
-        names += [f"{image} {i + 1}" if several else image for i in range(len(planes))]
+        its = [f"{image} {i + 1}" if several else image for i in range(len(planes))]
+        names += its
+        if note(layer).get("identity", AGREES) != AGREES:
+            doubted |= {*its, ALL_IMAGES}
         columns += [usable_sites(s, r) for s, r in zip(planes, regions, strict=True)]
         areas += [usable_nm2(im, r) for im, r in zip(images, regions, strict=True)]
     if not columns:
         return None
-    return population_table(names, columns, columns[0].class_names, areas)
+    table = population_table(names, columns, columns[0].class_names, areas)
+    if not doubted:
+        return table
+    return table.assign(
+        **{IDENTITY: [DOUBTFUL if name in doubted else AGREES for name in table["image"]]}
+    )
 
 
 def export_populations(parent: QWidget, viewer: ViewerModel, class_names: Sequence[str]) -> None:

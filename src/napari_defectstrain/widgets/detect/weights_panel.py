@@ -54,6 +54,11 @@ class WeightsCanvas(MeasurementCanvas):
         self._chosen = chosen
         self.redraw()
 
+    @property
+    def drawn(self) -> bool:
+        """True where histograms are shown, and nothing waits to be drawn."""
+        return bool(self._panels) and not self._drawing.waiting
+
     def show_message(self, message: str) -> None:
         """Say why there is nothing to draw."""
         self._histograms = self._chosen = None

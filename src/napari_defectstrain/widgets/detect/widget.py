@@ -21,8 +21,10 @@ from ...crystal.regions import Regions, region_summary
 from ...detect.network.config import DEVICES, DetectConfig
 from ...frames.drift import series_summary
 from ...io.pixels import check_pixels
+from ...judge.identity import Identity
 from ...materials import DEFECT_ROLES, MATERIALS, get_material, with_classes
 from ...pipeline.chain import detect_images, divide_images
+from ...pipeline.fitness import check_identity
 from ...pipeline.loading import sum_frames
 from ...pipeline.runs import RunConfig
 from ...progress import subprogress
@@ -121,6 +123,18 @@ class DetectWidget(forms.Panel):
         )
         self.classes.setPlaceholderText("SSe=0.52, Mo=0.48@metal")
         form.addRow("Further classes", self.classes)
+        self.force = forms.checkbox("Force: count it whatever the image seems to show")
+        self.force.setToolTip(
+            "Off: an image that shows another material, a bilayer, another lattice or dark columns "
+            "is refused, and nothing is counted. On: it is counted, and its populations are "
+            "marked as doubtful"
+        )
+        form.addRow(self.force)
+        self.doubt = QLabel()
+        self.doubt.setWordWrap(True)
+        self.doubt.setToolTip("What speaks against the material")
+        self.doubt.hide()
+        form.addRow(self.doubt)
         self.pixel_size = PixelSize(self, self.look_for_lattice)
         self.calibrator = Calibrator(self, self._image_changed)
         self.pixel_size.changed.connect(self._image_changed)
@@ -225,6 +239,7 @@ class DetectWidget(forms.Panel):
         material = with_classes(self.material.currentText(), added)
         return RunConfig(
             material=material,
+            force_material=self.force.isChecked(),
             detect=DetectConfig(
                 weights=weights,
                 device=self.device.currentText(),
@@ -330,6 +345,7 @@ class DetectWidget(forms.Panel):
 
     def _detect(self, layer: Image, config: RunConfig, part: Part) -> None:
         planes = image_planes(layer)
+        self.doubt.hide()
         self.run_bar.start(
             lambda progress: _detect_all(planes, config, progress),
             lambda result: self._show(layer, *result, config),
@@ -371,13 +387,24 @@ class DetectWidget(forms.Panel):
         return answer is not None
 
     def _show(
-        self, layer: Image, detections: list[Any], regions: list[Regions], config: RunConfig
+        self,
+        layer: Image,
+        detections: list[Any],
+        regions: list[Regions],
+        identity: Identity,
+        config: RunConfig,
     ) -> Steps[Callable[[], None] | None]:
         if layer not in self.viewer.layers:
             raise DefectStrainError(f"{layer.name} was removed while it was searched")
         sites = [d.sites for d in detections]
         weights, doubt = detections[0].weights_sha256, list(detections[0].overconfidence)
-        metadata = provenance("defects", config.to_dict()["detect"], weights, overconfidence=doubt)
+        metadata = provenance(
+            "defects",
+            config.to_dict()["detect"],
+            weights,
+            overconfidence=doubt,
+            identity=identity.verdict,
+        )
         previous = self._previous(layer)
         # She may have gone on editing while the network was at work.
         more = self._edits(previous) != self._known_edits
@@ -391,7 +418,9 @@ class DetectWidget(forms.Panel):
             self.viewer, layer, old, sites, regions, metadata, settings
         )
         yield
-        warnings = {w for d in detections for w in d.warnings}
+        warnings = {w for d in detections for w in d.warnings}.union(identity.lines)
+        self.doubt.setText("\n".join(identity.lines))
+        self.doubt.setVisible(bool(identity.lines))
         for warning in warnings.union(*(region_summary(layer.name, r) for r in regions)):
             show_warning(warning)
         self.viewer.layers.selection.active = defects
@@ -445,14 +474,17 @@ def _register(planes: list[CalibratedImage], name: str, progress: Progress) -> C
 
 def _detect_all(
     planes: list[CalibratedImage], config: RunConfig, progress: Progress
-) -> tuple[list[Any], list[Regions]]:
+) -> tuple[list[Any], list[Regions], Identity]:
     checked = []
     for i, plane in enumerate(planes):
         share = 0.05 / len(planes)
         checked.append(check_pixels(plane, subprogress(progress, i * share, (i + 1) * share)))
     planes = [plane for plane, _ in checked]
-    detections = detect_images(planes, config, subprogress(progress, 0.05, 0.9))
-    lattice_pm = get_material(config.material).lattice_pm
+    material = get_material(config.material)
+    part = subprogress(progress, 0.05, 0.08)
+    identity = check_identity(planes, material, config.force_material, part)
+    detections = detect_images(planes, config, subprogress(progress, 0.08, 0.9))
+    lattice_pm = material.lattice_pm
     a_px = [lattice_pm / d.pixel_size_pm for d in detections]
     sites, part = [d.sites for d in detections], subprogress(progress, 0.9, 1.0)
     _, regions = divide_images(planes, sites, a_px, config.regions, progress=part)
@@ -460,4 +492,4 @@ def _detect_all(
         replace(found, warnings=notes + found.warnings)
         for (_, notes), found in zip(checked, detections, strict=True)
     ]
-    return detections, regions
+    return detections, regions, identity

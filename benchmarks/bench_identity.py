@@ -1,0 +1,106 @@
+"""Does an image pass as a monolayer of what it isn't, and is one refused that is?
+
+``python benchmarks/bench_identity.py PROFILES.npz`` makes images by both simulators (every second
+one processed as people do), tests each by itself as the material that is asked for, and prints how
+many are refused, doubted and passed. PROFILES.npz is that of ``other_simulator.py profiles``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from other_layers import make, processed
+
+from napari_defectstrain.materials import MATERIALS, get_material
+from napari_defectstrain.pipeline.fitness import identify_images
+from napari_defectstrain.pipeline.loading import calibrate
+from napari_defectstrain.simulate.acquisition import ScanConfig
+from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
+from napari_defectstrain.simulate.structure import CrystalConfig
+from napari_defectstrain.types import CalibratedImage, DefectStrainError
+
+ASKED: dict[tuple[str, str], tuple[tuple[str, bool], ...]] = {
+    ("monolayer", "WSe2"): (("WSe2", True), ("WSe2", False)),
+    ("monolayer", "MoS2"): (("MoS2", True), ("MoS2", False), ("MoSe2", False), ("WSe2", False)),
+    ("monolayer", "WS2"): (("WS2", True), ("WS2", False)),
+    ("monolayer", "MoSe2"): (("MoSe2", True), ("MoSe2", False)),
+    ("AB", "WSe2"): (("WSe2", True), ("WSe2", False)),
+    ("AB", "MoS2"): (("MoS2", True), ("MoS2", False)),
+    ("alloy", "WSe2"): (("WSe2", True), ("WSe2", False)),
+    ("alloy", "MoS2"): (("MoS2", True), ("MoS2", False)),
+    ("graphene", "WSe2"): (("WSe2", True), ("MoS2", True), ("WSe2", False)),
+    ("hBN", "WSe2"): (("WSe2", True), ("MoSe2", True), ("WSe2", False), ("MoSe2", False)),
+    ("ABF", "WSe2"): (("WSe2", True), ("WSe2", False)),
+    ("ABF", "MoS2"): (("MoS2", True), ("MoS2", False)),
+    ("square", "WSe2"): (("WSe2", True), ("WSe2", False)),
+    ("AA'", "WSe2"): (("WSe2", True), ("WSe2", False)),
+    ("AA'", "MoS2"): (("MoS2", True), ("MoS2", False)),
+    ("AB", "WS2"): (("WS2", True), ("WS2", False)),
+}
+"""What images show and are made of; what they are asked for as, and whether they state a scale."""
+VERDICTS = ("refused", "doubtful", "agrees")
+
+
+def verdict(data: np.ndarray, pixel_pm: float | None, asked: str) -> tuple[str, str]:
+    """What becomes of an image on its own: agrees, doubtful or refused, and the line."""
+    material = get_material(asked)
+    try:
+        image, _ = calibrate(CalibratedImage(data, pixel_pm, "image"), material)
+    except DefectStrainError as error:
+        return "refused", str(error)
+    found = identify_images([image], material).images[0]
+    return found.verdict, found.line
+
+
+def own(material: str, rng: np.random.Generator, side_px: int) -> tuple[np.ndarray, float]:
+    """A monolayer by the package's own simulator."""
+    pixel = float(rng.uniform(15, 26))
+    config = SimulationConfig(
+        crystal=CrystalConfig(material=material, fractions=(0.02, 0.01, 0.04, 0.004)),
+        scan=ScanConfig(
+            shape=(side_px, side_px), pixel_size_pm=pixel, rotation_deg=float(rng.uniform(0, 60)),
+            dose_e_per_nm2=1.2e7, jitter_px=0.8, read_noise=0.1, contamination=0.1,
+        ),
+    )  # fmt: skip
+    return simulate_image(config, rng).image.data.astype(float), pixel
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("profiles", type=Path)
+    parser.add_argument("--images", type=int, default=20, help="of each kind")
+    parser.add_argument("--seed", type=int, default=404)
+    parser.add_argument("--side", type=int, default=224)
+    options = parser.parse_args()
+    tables = np.load(options.profiles)
+    print("kind, of, asked as, with scale:", *VERDICTS)
+    for (kind, made_of), questions in ASKED.items():
+        counts: dict[tuple[str, bool], Counter[str]] = {q: Counter() for q in questions}
+        for k in range(options.images):
+            rng = np.random.default_rng([options.seed, k, *map(ord, kind + made_of)])
+            image, pixel = make(kind, made_of, tables, rng, options.side)
+            image = processed(image, pixel, rng) if k % 2 else image
+            for asked, scale in questions:
+                found, line = verdict(image, pixel if scale else None, asked)
+                counts[asked, scale][found] += 1
+                if (found != "agrees") == (made_of == asked and kind == "monolayer"):
+                    print("   ", k, asked, scale, line or "passed")
+        for (asked, scale), count in counts.items():
+            print(kind, made_of, asked, scale, *(count[v] for v in VERDICTS), flush=True)
+    total: Counter[str] = Counter()
+    for k, material in enumerate(sorted(MATERIALS) * 3):
+        rng = np.random.default_rng([options.seed, k])
+        image, pixel = own(material, rng, options.side)
+        image = processed(image, pixel, rng) if k % 2 else image
+        found, line = verdict(image, pixel, material)
+        total[found] += 1
+        if found != "agrees":
+            print("   ", k, line)
+    print("own simulator, all materials", *(total[v] for v in VERDICTS))
+
+
+if __name__ == "__main__":
+    main()
