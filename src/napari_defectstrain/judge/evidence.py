@@ -13,7 +13,7 @@ from .cell_columns import Sublattice, sublattice_of, tile_weights
 
 FILLED = 0.14
 """Weight of the hexagon centre, of the brightest column, from which on centres are filled."""
-_SURE = 2.5  # standard errors
+_SURE = (1.2, 3.0)  # standard errors: of a tile, and of all that are filled together
 _BOTH_SUM = 0.65
 """The two dimmer sites of an AB bilayer add up to the brightest, those of 1T stay below."""
 
@@ -114,7 +114,9 @@ def cell_evidence(
     top = np.maximum(np.abs(sorted_).max(axis=1), 1e-30)
     middle, centre = sorted_[:, 1] / top, sorted_[:, 2] / top
     sigma = np.array([cell.sigma[0] for cell in cells]) / top
-    filled = (centre > FILLED) & (centre > _SURE * sigma) & (sorted_[:, 0] > 0)
+    filled = (centre > FILLED) & (centre > _SURE[0] * sigma) & (sorted_[:, 0] > 0)
+    if (np.sum((centre / sigma)[filled]) / np.sqrt(max(filled.sum(), 1))) < _SURE[1]:
+        filled[:] = False
     layered = filled & (middle + centre > _BOTH_SUM)
     empty = ~filled
     ratio = (middle - centre) / np.maximum(1.0 - centre, 1e-9)

@@ -19,6 +19,8 @@ ALLOY = 0.2
 """Share of a second kind of metal from which on a crystal is an alloy of two."""
 _BILAYER = 0.2
 _OTHER_PHASE = 0.75
+_NOT_EMPTY = 0.11
+"""Typical weight of the hexagon centre from which on it is doubtful whether it is empty."""
 _DARK = -0.5
 _FOREIGN = 1.0
 _LEAST_TILES = 0.25
@@ -216,6 +218,11 @@ def _structure(e: CellEvidence) -> tuple[str, str]:
     if e.other_phase >= _OTHER_PHASE:
         return REFUSED, (
             f"hexagon centres are filled in {100 * e.other_phase:.0f} % of the picture, as in 1T"
+        )
+    if e.centre > _NOT_EMPTY and e.other_phase < _BILAYER:
+        return DOUBTFUL, (
+            f"hexagon centres are not empty ({e.centre:.2f} of the brightest column), as in an AB "
+            "(3R) bilayer; a larger field or less noise would settle it"
         )
     return AGREES, ""
 

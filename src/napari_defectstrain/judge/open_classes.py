@@ -182,8 +182,8 @@ def find_open_classes(
     model = _Mixture(priors[:, 0].copy(), np.ones(len(known)), share / share.sum())
     model = _improved(model, columns, priors)
     for _ in range(_MOST if columns.total >= 10 * _LEAST_COLUMNS else 0):
-        better = _one_more(model, columns, priors)
-        if better is None or not _is_class(better, columns, tails):
+        better = _one_more(model, columns, priors, tails)
+        if better is None:
             break
         model = better
     errors = _found_again(model, columns, priors, rng)
@@ -201,14 +201,17 @@ def find_open_classes(
     return OpenMixture(model.mean[: len(known)], model.share[: len(known)], found)
 
 
-def _one_more(model: _Mixture, columns: WeighedColumns, priors: FloatArray) -> _Mixture | None:
+def _one_more(
+    model: _Mixture, columns: WeighedColumns, priors: FloatArray, tails: float
+) -> _Mixture | None:
     """The best model of one class more, if the criterion prefers it."""
     best, most = None, _plausibility(model, columns, priors) + 1.5 * np.log(columns.total)
     for start in _starts(model, columns):
         made = _improved(model.with_class(start), columns, priors)
         made = _improved(_sorted_out(made, priors), columns, priors)
         plausibility = _plausibility(made, columns, priors)
-        if plausibility > most:
+        # what only mends the tails of a class mustn't stand before one that is there
+        if plausibility > most and _is_class(made, columns, tails):
             best, most = made, plausibility
     return None if best is None else _improved(best, columns, priors, _LONG_ROUNDS)
 

@@ -24,6 +24,7 @@ _METAL_SPREAD = 0.005
 _SETTLED = 0.015
 """How far a class may weigh more or less in one image than in the run."""
 _LEAST_ANCHOR = 10
+_NEARLY_EMPTY = 0.15
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,30 @@ def classify_run(
         share=tuple(more.share[:OTHER]) + (prior.share[OTHER],),
     )
     found = classify(evidences, prior, say)
-    return RunClasses(tuple(found), (*more.found, *on_metal.found), prior)
+    told = (*_above_empty(more, V2), *_above_empty(on_metal, None))
+    return RunClasses(tuple(found), told, prior)
+
+
+def _above_empty(mixture: OpenMixture, empty: int | None) -> tuple[OpenClass, ...]:
+    """Found classes with weights above those of empty sites, which weigh nothing.
+
+    The profile's tails add a little to all columns of a sublattice, or take it away.
+
+    Parameters
+    ----------
+    mixture : OpenMixture
+    empty : int or None
+        Which of its known classes the empty sites are; None: the class nearest to nothing, if one
+        is near, and the commonest class keeps its weight.
+    """
+    if empty is not None:
+        nothing, unit = float(mixture.mean[empty]), 1.0
+    else:
+        weights = [*mixture.mean.tolist(), *(o.weight for o in mixture.found)]
+        nothing = min(weights, key=abs)
+        nothing = nothing if abs(nothing) < _NEARLY_EMPTY else 0.0
+        unit = 1.0 - nothing
+    return tuple(replace(o, weight=(o.weight - nothing) / unit) for o in mixture.found)
 
 
 def _further(asked: Sequence[FurtherClass], mixture: OpenMixture) -> tuple[FurtherClass, ...]:

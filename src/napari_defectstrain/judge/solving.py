@@ -42,6 +42,7 @@ _OTHER_RANGE = 2.6
 _LEAST_SAY = 0.01
 _ANCHOR_COLUMNS, _ANCHOR_PRIOR = 100.0, 3.0
 """Columns of a class beyond which it says no more of the scale, and what "it is right" counts."""
+_ANCHOR_WIDTH = 1.15
 _LEAST_TIE = 0.015
 _CLEAR_SIGMA, _BLIND_SIGMA = 2.5, 1.5
 """Distance of X2, V1 and V2 in standard errors from which on their weights tell them apart, and
@@ -190,8 +191,7 @@ def solve_classes(
         )
         new, doubt = _strangers(evidence, weight, sigma)
         new[metal], doubt[metal] = metal_mean, metal_variance
-        each = np.tile(np.insert(model.mean, OTHER, 0.0), (len(its), 1))
-        each[:, OTHER] = its
+        each = np.insert(_within_class(model, its), OTHER, its, axis=1)
         new[chalcogen] = (chance * each).sum(axis=1)
         doubt[chalcogen] = (
             (chance * each**2).sum(axis=1) - new[chalcogen] ** 2 + chance[:, OTHER] * error**2
@@ -233,12 +233,25 @@ def anchored_weights(found: ImageClasses, prior: ClassPrior, chalcogen: BoolArra
     step = x2 - model.mean[[V1, V2]]
     expected = x2 * np.array([1.0 - prior.half, 1.0])
     count = found.chance.sum(axis=0)[[V1, V2]]
-    heavy = np.minimum(count, _ANCHOR_COLUMNS) * expected**-2.0
+    # wider than its errors: not X beside nothing alone, whose weight would be known
+    mixed = model.width[[V1, V2]] > _ANCHOR_WIDTH * model.width[X2]
+    heavy = np.where(mixed, 0.0, np.minimum(count, _ANCHOR_COLUMNS)) * expected**-2.0
     scale = ((heavy * step * expected).sum() + _ANCHOR_PRIOR) / (
         (heavy * step**2).sum() + _ANCHOR_PRIOR
     )
     scale = float(np.clip(scale, 0.7, 1.4))
     return np.where(chalcogen, x2 + scale * (found.mean - x2), found.mean)
+
+
+def _within_class(model: ClassModel, weight: FloatArray) -> FloatArray:
+    """What each column would weigh if it were of each class, `(n, 5 + K)`.
+
+    A class that scatters more than the errors of X2 is no single weight: its columns keep what they
+    differ by as far as it isn't noise.
+    """
+    own = np.clip(1.0 - (model.width[X2] / model.width) ** 2, 0.0, 1.0)
+    own[model.width < _ANCHOR_WIDTH * model.width[X2]] = 0.0
+    return np.asarray(model.mean + own * (weight[:, None] - model.mean))
 
 
 def _free_weights(evidence: ImageEvidence) -> tuple[FloatArray, FloatArray]:

@@ -1,0 +1,49 @@
+"""A run's classes: what is found is told on the scale on which empty sites weigh nothing."""
+
+import numpy as np
+import pytest
+
+from napari_defectstrain.judge.mixture import ClassPrior, FurtherClass, best_model, improve
+from napari_defectstrain.judge.open_classes import OpenMixture
+from napari_defectstrain.judge.pooling import _above_empty
+from napari_defectstrain.materials import CHALCOGEN_SITES, METAL_SITES, OpenClass
+
+
+def found(sites: str, *weights: float) -> tuple[OpenClass, ...]:
+    return tuple(OpenClass(sites, w, 0.01, 0.01, 0.001, 90.0) for w in weights)
+
+
+def test_an_empty_site_weighs_nothing_and_the_metal_one():
+    mixture = OpenMixture(np.array([1.0]), np.array([0.98]), found(METAL_SITES, 0.429, -0.086))
+    mo, vacancy = _above_empty(mixture, None)
+    assert vacancy.weight == pytest.approx(0.0)
+    assert mo.weight == pytest.approx((0.429 + 0.086) / 1.086)
+
+
+def test_without_empty_sites_weights_stay():
+    mixture = OpenMixture(np.array([1.0]), np.array([0.98]), found(METAL_SITES, 0.43))
+    assert _above_empty(mixture, None) == mixture.found
+
+
+def test_chalcogen_columns_are_told_above_double_vacancies():
+    mean = np.array([0.73, 1.1, 1.4, 0.36, -0.02])
+    mixture = OpenMixture(mean, np.full(5, 0.2), found(CHALCOGEN_SITES, 0.42))
+    assert _above_empty(mixture, 4)[0].weight == pytest.approx(0.44)
+
+
+def test_a_named_class_takes_its_columns_in_one_image():
+    rng = np.random.default_rng(0)
+    means, shares = [0.73, 1.06, 1.4, 0.36, 0.0, 0.55], [0.8, 0.05, 0.03, 0.06, 0.01, 0.05]
+    index = rng.choice(6, 4000, p=shares)
+    sigma = np.full(4000, 0.04)
+    weight = np.take(means, index) + sigma * rng.normal(size=4000)
+    # named 0.03 too heavy: where the search starts, not where it ends
+    prior = ClassPrior(1.9, further=(FurtherClass(0.58, 0.01),))
+    model = best_model(weight, sigma, prior)
+    model = improve(model, weight, sigma, prior)
+    assert model.mean[5] == pytest.approx(0.55, abs=0.01)
+    assert model.share[6] == pytest.approx(0.05, abs=0.01)
+    chance = model.posterior(weight, sigma)
+    assert chance.shape == (4000, 7)
+    given = np.array([0, 1, 2, 3, 4, -1, 5])[chance.argmax(axis=1)]
+    assert (given == index).mean() > 0.97
