@@ -139,6 +139,11 @@ class State:
     blur_pm2: FloatArray
     empty: BoolArray
 
+    def emptied(self, site_pm: FloatArray, which: BoolArray) -> State:
+        """The state with some columns on their sites, and no position of theirs to fit."""
+        position = np.where(which[:, None], site_pm, self.position_pm)
+        return replace(self, position_pm=position, empty=self.empty | which)
+
     def moved(self, step: FloatArray, blur_basis: FloatArray) -> State:
         """The state after a step in the order of `jacobian`'s rows."""
         free = ~self.empty

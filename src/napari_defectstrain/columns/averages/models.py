@@ -27,6 +27,8 @@ from .single import fit_single_gaussians
 from .types import ColumnConfig, ColumnFitModel, fit_radius_pm
 
 START_TOLERANCE_PM = 0.3
+_MOST_STRAYS = 4
+_WEAK = 0.5  # of a whole chalcogen column; what weighs more holds its place
 
 
 def _geometry(average: ClassAverage, config: ColumnConfig, sigma_pm: float) -> Geometry:
@@ -85,16 +87,10 @@ def fit_start(
         profile = gaussian_profile(sigma_pm)
         target = _even_target(geometry, averages[name])
         start = start_state(geometry, target.data, profile, profile.blur_pm2, config.min_weight)
-        joint = fit_jointly(
-            geometry,
-            {name: target},
-            {name: start},
-            profile,
-            np.arange(0),
-            config.prior_sigma,
-            max(config.tolerance_pm, START_TOLERANCE_PM),
-            config.max_iterations,
-            respond=False,
+        rough = config.replace(tolerance_pm=max(config.tolerance_pm, START_TOLERANCE_PM))
+        none = np.arange(0)
+        joint = _fit_without_strays(
+            geometry, {name: target}, {name: start}, profile, none, config.prior_sigma, rough, False
         )
         state = joint.states[name]
         least = config.min_weight * np.mean(state.weight[geometry.is_metal])
@@ -185,21 +181,63 @@ def fit_together(
             n: target_of(plan.geometry, averages[n], plan.blur_basis[n], start.variance[n], noise)
             for n in group
         }
-        joint = fit_jointly(
+        joint = _fit_without_strays(
             plan.geometry,
             targets,
             {n: plan.states[n] for n in group},
             plan.profile,
             plan.free,
             plan.prior_sigma,
-            config.tolerance_pm,
-            config.max_iterations,
+            config,
             respond,
         )
         for name in group:
             found[name] = _report(plan, averages[name], joint, config, start.noise)
     progress(1.0, "Fitted all columns")
     return {name: found[name] for name in averages}
+
+
+def _fit_without_strays(
+    geometry: Geometry,
+    targets: Mapping[str, Target],
+    states: Mapping[str, State],
+    profile: ColumnProfile,
+    free: IntArray,
+    prior_sigma: float | FloatArray,
+    config: ColumnConfig,
+    respond: bool,
+) -> JointFit:
+    """Fit once more where a column too weak to hold its place has strayed, with that one empty.
+
+    A nearly empty column of a class of few windows may wander onto its neighbour, take the light
+    of that column for its own and push it aside: a metal that is wrong by half an angstrom.
+    """
+    for _ in range(_MOST_STRAYS):
+        joint = fit_jointly(
+            geometry,
+            targets,
+            states,
+            profile,
+            free,
+            prior_sigma,
+            config.tolerance_pm,
+            config.max_iterations,
+            respond,
+        )
+        stray = {n: _strayed(geometry, states[n], joint.states[n], config) for n in states}
+        if not any(found.any() for found in stray.values()):
+            break
+        states = {n: states[n].emptied(geometry.site_pm, stray[n]) for n in states}
+    return joint
+
+
+def _strayed(geometry: Geometry, start: State, end: State, config: ColumnConfig) -> BoolArray:
+    """Columns that left their sites for the place of another one, weak where they began, `(M,)`."""
+    position, site = end.position_pm, geometry.site_pm
+    far = np.hypot(*(position - site).T) > config.max_shift_pm
+    far &= ~end.empty & (np.hypot(*site.T) < geometry.radius_pm)
+    typical = float(np.median(start.weight[~geometry.is_metal]))
+    return np.asarray(far & ~geometry.is_metal & (start.weight < _WEAK * typical))
 
 
 def _first_spot(a_pm: float) -> float:
