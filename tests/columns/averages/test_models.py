@@ -1,0 +1,67 @@
+"""Fits of whole averages: a column too weak to hold its place doesn't take another's."""
+
+from dataclasses import replace
+
+import exact_images as exact
+import numpy as np
+import pytest
+from class_stage import average_of, noisy
+
+from napari_defectstrain.columns.averages.crowded import start_state
+from napari_defectstrain.columns.averages.joint import FULL_BLUR, Target, fit_jointly
+from napari_defectstrain.columns.averages.models import (
+    _fit_without_strays,
+    _geometry,
+    fit_start,
+    fit_together,
+)
+from napari_defectstrain.columns.averages.types import ColumnConfig
+from napari_defectstrain.columns.profiles import gaussian_profile
+from napari_defectstrain.types import no_progress
+
+CONFIG = ColumnConfig(fit_radius_pm=560.0, compare=False)
+SIGMA_PM = 60.0
+
+
+@pytest.fixture(scope="module")
+def stray():
+    """An empty centre that begins as a faint column, most of the way to a metal."""
+    average = average_of(noisy("DV", 7, np.random.default_rng(1), 0.02))
+    geometry = _geometry(average, CONFIG, SIGMA_PM)
+    profile = gaussian_profile(SIGMA_PM)
+    data = average.mean[geometry.pixel]
+    state = start_state(geometry, data, profile, profile.blur_pm2, 0.0)
+    centre = int(np.argmin(np.hypot(*geometry.site_pm.T)))
+    metal = int(np.argmin(np.hypot(*(geometry.site_pm - [-165.0, -95.0]).T)))
+    position, weight = state.position_pm.copy(), state.weight.copy()
+    position[centre] = 0.8 * geometry.site_pm[metal]
+    weight[centre] = 0.1 * weight[metal]
+    empty = state.empty.copy()
+    empty[centre] = False
+    begin = replace(state, position_pm=position, weight=weight, empty=empty)
+    target = Target(data, 7, 4e-4, FULL_BLUR)
+    return geometry, target, begin, profile, centre, metal
+
+
+def shift_of(joint, geometry, column):
+    return float(np.hypot(*(joint.states["DV"].position_pm - geometry.site_pm)[column]))
+
+
+def test_faint_column_on_its_neighbour_is_emptied(stray):
+    geometry, target, begin, profile, centre, metal = stray
+    given = (geometry, {"DV": target}, {"DV": begin}, profile, np.arange(0), 1.0)
+    astray = fit_jointly(*given, 1e-2, 15, False)
+    assert shift_of(astray, geometry, centre) > CONFIG.max_shift_pm
+    settled = _fit_without_strays(*given, CONFIG, False)
+    assert settled.states["DV"].empty[centre]
+    outward = -exact.STRAINS["DV"] * exact.RING_PM
+    assert shift_of(settled, geometry, metal) == pytest.approx(outward, abs=3.0)
+
+
+def test_columns_that_hold_their_places_are_left_alone():
+    averages = {
+        name: average_of(noisy(name, 20, np.random.default_rng(2), 0.02)) for name in ("2Se", "SV")
+    }
+    start = fit_start(averages, CONFIG, no_progress)
+    fitted = fit_together(averages, CONFIG, start, no_progress)
+    assert not fitted["SV"].structure.state.empty[:20].any()
