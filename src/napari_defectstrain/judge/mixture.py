@@ -33,6 +33,8 @@ _TIES = {"V1": 0.045, "V2": 0.03, "XY": 0.03, "Y2": 0.12}
 _WIDTHS = (0.6, 1.7)
 _SHARE_STRENGTH = 10.0
 _ROUNDS = 12
+_SETTLED = 1e-4
+"""Of what models are told by: a hundredth of what classes are apart, and less."""
 _TAILS = 16.0
 """Degrees of freedom of Student's t that pulls follow: errors are only estimates themselves."""
 _HEIGHT = float(gammaln((_TAILS + 1) / 2) - gammaln(_TAILS / 2) - 0.5 * np.log(np.pi * _TAILS))
@@ -61,6 +63,12 @@ class ClassModel:
     def scatter(self) -> FloatArray:
         """Standard deviation of a class in units of the columns' standard errors, `(5 + K,)`."""
         return np.asarray(self.width * np.sqrt(_TAILS / (_TAILS - 2)))
+
+    def moved_from(self, other: ClassModel) -> float:
+        """Largest difference of a mean, a relative width or a share."""
+        width = np.abs(self.width / other.width - 1.0).max()
+        mean, share = np.abs(self.mean - other.mean).max(), np.abs(self.share - other.share).max()
+        return float(max(mean, width, share))
 
     def posterior(
         self, weight: FloatArray, sigma: FloatArray, prior: FloatArray | None = None
@@ -193,13 +201,16 @@ def improve(
     slope : float
         How much the variance of a width grows with the weight.
     rounds : int
+        At most; fewer where nothing moves any more.
     """
     for _ in range(rounds):
         chance = model.posterior(weight, sigma, knowledge)
         own = without_other(chance)
         mean = _means(model, own, weight, sigma, prior)
         width = _widths(model, own, weight, sigma, mean, slope)
-        model = ClassModel(mean, width, _shares(chance, prior))
+        before, model = model, ClassModel(mean, width, _shares(chance, prior))
+        if model.moved_from(before) < _SETTLED:
+            break
     return model
 
 

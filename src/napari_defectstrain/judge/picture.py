@@ -67,10 +67,18 @@ class WeightEquations:
     pull: FloatArray
     coupling: csr_array
 
-    @property
+    @cached_property
     def information(self) -> FloatArray:
         """Diagonal of A: one over the variance of a weight, its neighbours known, `(N,)`."""
         return np.asarray(self.coupling.diagonal())
+
+    @cached_property
+    def _doubt(self) -> csr_array:
+        """How much of a neighbour's variance is in that of each column, `(N, N)`."""
+        ratio = self.coupling.multiply(1.0 / self.information[:, None]).tocsr()
+        ratio.data **= 2
+        ratio.setdiag(0.0)
+        return ratio
 
     def estimates(self, mean: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Weight of each column and its standard error, its neighbours known as well as given.
@@ -82,10 +90,7 @@ class WeightEquations:
         """
         own = self.information
         rest = self.pull - self.coupling @ (mean - self.weight)
-        ratio = self.coupling.multiply(1.0 / own[:, None]).tocsr()
-        ratio.data **= 2
-        ratio.setdiag(0.0)
-        return mean + rest / own, np.sqrt(1.0 / own + ratio @ variance)
+        return mean + rest / own, np.sqrt(1.0 / own + self._doubt @ variance)
 
 
 class Picture:
