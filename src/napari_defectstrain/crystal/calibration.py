@@ -134,7 +134,7 @@ def _bases_of_tiles(
     a larger cell is that cell's: its higher orders look like a lattice of their own.
     """
     best: list[tuple[FloatArray, float, float]] | None = None
-    for joined in _JOINED:
+    for scale, joined in enumerate(_JOINED):
         top = min(high, 1.1 * fine * 2 / joined) if joined > 1 else high
         bottom = max(low, fine / joined)
         if bottom > top or min(image.shape) < 5 / top:
@@ -143,7 +143,7 @@ def _bases_of_tiles(
         tiles = _tiles(binned)
         found = []
         for i, tile in enumerate(tiles):
-            progress(i / len(tiles), "looking for the lattice")
+            progress((scale + i / len(tiles)) / len(_JOINED), "looking for the lattice")
             found.append(_reciprocal_basis(tile, bottom * joined, top * joined))
         good: list[tuple[FloatArray, float, float]] = []
         good += [(f[0] / joined, f[1], f[2]) for f in found if f is not None]

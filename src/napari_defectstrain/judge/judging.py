@@ -14,7 +14,6 @@ from ..materials import ROLES, Material, OpenClass
 from ..progress import subprogress
 from ..simulate import ELEMENTS, nominal_weights
 from ..types import (
-    BoolArray,
     CalibratedImage,
     DefectStrainError,
     FloatArray,
@@ -27,6 +26,7 @@ from .mixture import OTHER, ClassPrior, FurtherClass
 from .picture import Picture
 from .places import lattice_places
 from .pooling import classify_run
+from .rim import border_distance, level_rim
 from .solving import ImageClasses, ImageEvidence, anchored_weights, solve_classes
 
 _OTHER = ROLES.index("other")
@@ -184,8 +184,8 @@ def weigh_columns(
     config = config or JudgeConfig()
     a_pm = material.lattice_pm
     places = lattice_places(sites, a_pm)
-    whole = _away_from_border(sites.position_px, image.data.shape, _RIM * a_pm / pixel_pm)
-    judged = places.on_lattice & whole
+    distance = border_distance(sites.position_px, image.data.shape, a_pm / pixel_pm)
+    judged = places.on_lattice & (distance >= _RIM)
     metal, chalcogen = judged & places.is_metal, judged & ~places.is_metal
     if min(metal.sum(), chalcogen.sum()) < _LEAST_CHALCOGEN:
         raise DefectStrainError(
@@ -213,22 +213,14 @@ def weigh_columns(
         picture.fit_profile()
         picture.explain()
         place_px = picture.sampling.to_image(picture.position)
-        evidence = ImageEvidence(
-            picture.equations(), metal, chalcogen, network, weight, doubt, place_px
-        )
+        equations = level_rim(picture.equations(), picture.weight, distance, metal)
+        evidence = ImageEvidence(equations, metal, chalcogen, network, weight, doubt, place_px)
         if i + 1 < config.rounds:
             found = solve_classes(evidence, prior, config.network_say)
             picture.weight = anchored_weights(found, prior, chalcogen)
             picture.explain()
             share = found.chance[:, 1:5]
     return evidence
-
-
-def _away_from_border(
-    position_px: FloatArray, shape: tuple[int, ...], margin_px: float
-) -> BoolArray:
-    last = np.array(shape) - 1 - margin_px
-    return np.asarray(((position_px >= margin_px) & (position_px <= last)).all(axis=1))
 
 
 def judged_sites(sites: Sites, classes: ImageClasses | None, material: Material) -> Sites:

@@ -80,6 +80,21 @@ class WeightEquations:
         ratio.setdiag(0.0)
         return ratio
 
+    def levelled(self, factor: FloatArray, scatter: FloatArray) -> WeightEquations:
+        """Equations whose estimates are divided by `factor`, and `scatter` times less sure.
+
+        Parameters
+        ----------
+        factor, scatter : arrays, `(N,)`
+        """
+        own = self.information
+        coupling = self.coupling.multiply((factor / scatter**2)[:, None]).tocsr()
+        coupling.setdiag(own * (factor / scatter) ** 2)
+        alone = (self.weight + self.pull / own) / factor
+        return WeightEquations(
+            self.weight, (alone - self.weight) * own * (factor / scatter) ** 2, coupling
+        )
+
     def estimates(self, mean: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Weight of each column and its standard error, its neighbours known as well as given.
 

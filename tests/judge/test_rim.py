@@ -1,0 +1,72 @@
+"""Weights near the border are as right and as sure as the metals there."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from small_alloy import simulated, true_sites
+
+from napari_defectstrain.judge import judge_images
+from napari_defectstrain.judge.picture import WeightEquations
+from napari_defectstrain.judge.rim import REACH, border_distance, level_rim
+from napari_defectstrain.materials import WSE2
+
+
+def near_border(factor=0.9, scatter=2.0, n=4000):
+    """Columns of a known weight, seen too light and less sure by all within the reach."""
+    rng = np.random.default_rng(0)
+    distance = rng.uniform(0, 12, n)
+    metal = rng.random(n) < 0.5
+    true = np.where(metal, 1.0, 0.7)
+    near = distance < 2.0
+    sigma = 0.03
+    seen = true * np.where(near, factor, 1.0)
+    seen = seen + sigma * np.where(near, scatter * factor, 1.0) * rng.normal(size=n)
+    own = np.full(n, sigma**-2.0)
+    coupling = csr_array(np.diag(own))
+    return WeightEquations(true, own * (seen - true), coupling), true, distance, metal, near
+
+
+def test_bias_and_scatter_of_the_metals_are_undone_for_all():
+    equations, true, distance, metal, near = near_border()
+    found = level_rim(equations, true, distance, metal)
+    weight, sigma = found.estimates(true, np.zeros_like(true))
+    other = near & ~metal
+    assert (weight - true)[other].mean() == pytest.approx(0.0, abs=0.012)
+    pull = ((weight - true) / sigma)[other]
+    assert pull.std() == pytest.approx(1.0, abs=0.15)
+    inside = distance > REACH
+    before, _ = equations.estimates(true, np.zeros_like(true))
+    assert np.array_equal(weight[inside], before[inside])
+
+
+def test_levelled_estimates_are_those_divided():
+    rng = np.random.default_rng(1)
+    n = 30
+    coupling = csr_array(100 * np.eye(n) + rng.normal(0, 3, (n, n)))
+    equations = WeightEquations(rng.uniform(0, 1, n), rng.normal(0, 3, n), coupling)
+    mean, variance = rng.uniform(0, 1, n), rng.uniform(0, 0.01, n)
+    factor, scatter = rng.uniform(0.8, 1.2, n), rng.uniform(1, 2, n)
+    weight, _ = equations.estimates(mean, variance)
+    levelled, _ = equations.levelled(factor, scatter).estimates(mean, variance)
+    assert levelled == pytest.approx(weight / factor)
+    _, alone = equations.estimates(mean, np.zeros(n))
+    _, less = equations.levelled(factor, scatter).estimates(mean, np.zeros(n))
+    assert less == pytest.approx(alone * scatter / factor)
+
+
+def test_few_metals_leave_things_as_they_are():
+    equations, true, distance, metal, _ = near_border(n=20)
+    assert level_rim(equations, true, distance, metal) is equations
+
+
+def test_distance_is_that_of_the_nearest_border():
+    place = np.array([[10.0, 50.0], [50.0, 95.0], [40.0, 30.0]])
+    assert border_distance(place, (101, 101), 5.0) == pytest.approx([2.0, 1.0, 6.0])
+
+
+@pytest.mark.slow
+def test_metals_near_the_border_of_a_clear_image_stay_metals():
+    image = simulated(5)
+    sites = true_sites(image)
+    (judged,) = judge_images([image.image], [sites], [image.image.pixel_size_pm], WSE2)
+    assert np.array_equal(judged.sites.class_index, sites.class_index)
