@@ -22,6 +22,7 @@ from ..types import (
     Sites,
     no_progress,
 )
+from .empty_places import with_empty_places
 from .mixture import OTHER, ClassPrior, FurtherClass
 from .picture import Picture
 from .places import lattice_places
@@ -134,15 +135,19 @@ def judge_images(
     -------
     list of Judgement
         An image that can't be judged (few columns, no lattice) keeps its columns and says so.
+        Places within the crystal where the network found no column come after those that it found.
     """
     config = config or JudgeConfig()
     prior = class_prior(material)
+    complete: list[Sites] = []
     evidences: list[ImageEvidence | None] = []
     notes: list[tuple[str, ...]] = []
     for i, (image, columns, pixel_pm) in enumerate(zip(images, sites, pixel_size_pm, strict=True)):
         part = subprogress(progress, i / len(images), (i + 1) / len(images), f"{image.name}: ")
+        every = with_empty_places(columns, material.lattice_pm / pixel_pm)
+        complete.append(every)
         try:
-            evidences.append(weigh_columns(image, columns, pixel_pm, material, config, part))
+            evidences.append(weigh_columns(image, every, pixel_pm, material, config, part))
             notes.append(())
         except DefectStrainError as error:
             evidences.append(None)
@@ -150,9 +155,18 @@ def judge_images(
     run = classify_run(evidences, prior, config.network_say)
     progress(1.0, "judged")
     return [
-        Judgement(judged_sites(columns, classes, material), note, classes, run.open_classes)
-        for columns, classes, note in zip(sites, run.images, notes, strict=True)
+        Judgement(_told(columns, every, classes, material), note, classes, run.open_classes)
+        for columns, every, classes, note in zip(sites, complete, run.images, notes, strict=True)
     ]
+
+
+def _told(found: Sites, every: Sites, classes: ImageClasses | None, material: Material) -> Sites:
+    """What was found, judged, and of the places beside it those that could be judged."""
+    if classes is None:
+        return judged_sites(found, None, material)
+    sites = judged_sites(every, classes, material)
+    assert sites.weight is not None
+    return sites.subset((np.arange(len(sites)) < len(found)) | np.isfinite(sites.weight))
 
 
 def weigh_columns(

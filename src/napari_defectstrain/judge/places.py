@@ -30,6 +30,8 @@ _MIN_DOMAIN = 60
 _REACH = 0.27  # of the lattice constant: less than half the way to the other sublattice
 _CLIP = 4.0  # robust standard deviations
 _INDEXINGS = 3
+_AROUND, _MAJORITY = 9, 6
+"""Neighbours that are asked which domain a column without one lies in, and how many must agree."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,18 @@ def _domains(position: FloatArray) -> IntArray:
         distance >= FIRST_NEIGHBOUR_REACH * nearest
     )
     order = threefold_order(position, position[index], first)
-    return honeycomb_domains(order, index, first, second)[0]
+    return _with_lone_columns(honeycomb_domains(order, index, first, second)[0], index)
+
+
+def _with_lone_columns(domain: IntArray, index: IntArray) -> IntArray:
+    """Columns of no domain in the midst of one are its.
+
+    The metals around a DV are drawn in so far that the place itself looks like no honeycomb.
+    """
+    around = domain[index[:, :_AROUND]]
+    most = np.array([np.bincount(a[a >= 0], minlength=1).argmax() for a in around])
+    lone = (domain < 0) & ((around == most[:, None]).sum(axis=1) >= _MAJORITY)
+    return np.asarray(np.where(lone, most, domain))
 
 
 def _indexed(

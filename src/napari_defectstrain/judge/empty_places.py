@@ -1,0 +1,97 @@
+"""Chalcogen places where the network sees no column: what it overlooks is mostly a double vacancy.
+
+An empty site shows nothing, and a network that looks for columns may find none there. The crystal
+around it says that one belongs there; the judge weighs it like all others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from ..materials import ROLES
+from ..types import FloatArray, IntArray, Sites
+
+_RING = (0.75, 1.25)
+"""Lattice constants to a neighbour of the same sublattice."""
+_METALS = (0.4, 0.75)
+_VACANT, _SAME = 0.4, 0.25
+"""No column within, and guesses of one place within [a]."""
+_LEAST_GUESSES = 4
+"""Of six neighbours that guess a place: outside of an edge there are three at most."""
+_OVERLOOKED = {"X2": 0.2, "XY": 0.05, "Y2": 0.05, "V1": 0.2, "V2": 0.5}
+"""What it may be that a network overlooked."""
+
+
+def with_empty_places(sites: Sites, a_px: float) -> Sites:
+    """The columns, and after them the places within the crystal where one is missing.
+
+    Parameters
+    ----------
+    sites : Sites
+        Columns found in an image.
+    a_px : float
+        Lattice constant [px].
+    """
+    place = empty_places(sites, a_px)
+    if len(place) == 0:
+        return sites
+    n = len(place)
+    chance = np.zeros(sites.probabilities.shape[1])
+    for role, share in _OVERLOOKED.items():
+        chance[ROLES.index(role)] = share
+    return replace(
+        sites,
+        position_px=np.concatenate([sites.position_px, place]),
+        probabilities=np.concatenate([sites.probabilities, np.tile(chance, (n, 1))]),
+        class_index=np.append(sites.class_index, np.full(n, ROLES.index("V2"))),
+        source=np.append(sites.source, np.full(n, "model")),
+        extra={k: np.append(v, np.full(n, "")) for k, v in sites.extra.items()},
+        weight=None,
+        weight_sigma=None,
+    )
+
+
+def empty_places(sites: Sites, a_px: float) -> FloatArray:
+    """Places between three metals and four chalcogen columns or more that hold none, `(M, 2)` [px].
+
+    Each chalcogen column guesses the places opposite to its neighbours: so lattices of any domain,
+    however they are turned, are followed.
+    """
+    place = np.asarray(sites.position_px, dtype=float)
+    chalcogen, metal = place[sites.is_chalcogen], place[sites.is_metal]
+    none = np.zeros((0, 2))
+    if len(chalcogen) < _LEAST_GUESSES or len(metal) < 3:
+        return none
+    tree = cKDTree(chalcogen)
+    pair = tree.query_pairs(_RING[1] * a_px, output_type="ndarray")
+    away = np.hypot(*(chalcogen[pair[:, 0]] - chalcogen[pair[:, 1]]).T)
+    pair = pair[away > _RING[0] * a_px]
+    here, there = np.concatenate([pair, pair[:, ::-1]]).T
+    guess = 2 * chalcogen[here] - chalcogen[there]
+    vacant = cKDTree(place).query(guess)[0] > _VACANT * a_px
+    guess, by = guess[vacant], here[vacant]
+    if len(guess) == 0:
+        return none
+    found = np.array([p for p, n in _gathered(guess, by, _SAME * a_px) if n >= _LEAST_GUESSES])
+    if len(found) == 0:
+        return none
+    metals = cKDTree(metal)
+    outer, inner = (
+        metals.query_ball_point(found, r * a_px, return_length=True) for r in _METALS[::-1]
+    )
+    return np.asarray(found[(outer == 3) & (inner == 0)])
+
+
+def _gathered(guess: FloatArray, by: IntArray, reach: float) -> list[tuple[FloatArray, int]]:
+    """Mean of the guesses of each place, and how many columns made them."""
+    pair = cKDTree(guess).query_pairs(reach, output_type="ndarray")
+    graph = coo_array((np.ones(len(pair)), pair.T), shape=(len(guess),) * 2)
+    count, label = connected_components(graph, directed=False)
+    order = np.argsort(label, kind="stable")
+    groups = np.split(order, np.searchsorted(label[order], np.arange(1, count)))
+    return [(guess[g].mean(axis=0), len(np.unique(by[g]))) for g in groups]
