@@ -198,10 +198,13 @@ def _with_lone_columns(domain: IntArray, index: IntArray) -> IntArray:
 
     The metals around a DV are drawn in so far that the place itself looks like no honeycomb.
     """
-    around = domain[index[:, :_AROUND]]
-    most = np.array([np.bincount(a[a >= 0], minlength=1).argmax() for a in around])
-    lone = (domain < 0) & ((around == most[:, None]).sum(axis=1) >= _MAJORITY)
-    return np.asarray(np.where(lone, most, domain))
+    result = domain.copy()
+    for row in np.flatnonzero(domain < 0):
+        around = domain[index[row, :_AROUND]]
+        count = np.bincount(around[around >= 0], minlength=1)
+        if count.max() >= _MAJORITY:
+            result[row] = count.argmax()
+    return result
 
 
 def _indexed(
