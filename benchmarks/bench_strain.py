@@ -3,8 +3,7 @@
 ``python benchmarks/bench_strain.py [--images 9] [--seeds 6] [--crowded]`` simulates data sets of
 the paper's kind, averages and measures each with its true columns (their places blurred by 5 pm),
 and prints for each class the mean deviation from the built-in strain, its scatter over the sets,
-the errors that were said, and the width of the pulls:
-(measured - true) / total error. With
+the errors that were said, and the width of the pulls: (measured - true) / total error. With
 `--crowded` averages of every defect come beside those of isolated ones.
 """
 
