@@ -173,6 +173,35 @@ def test_no_calibration_and_no_lattice(call, tmp_path):
     assert "no lattice" in said
 
 
+@pytest.mark.parametrize("pixel_size_pm", [20.0, None])
+def test_a_square_lattice_is_named(call, tmp_path, pixel_size_pm):
+    u = 2 * np.pi * np.arange(256) / 16.5
+    wave = np.exp(2 * np.cos(u))
+    square = np.outer(wave, wave) + noise((256, 256)) / 5
+    write_tiff(tmp_path / "square.tif", square.astype(np.float32), pixel_size_pm, {})
+    code, said = call("run", tmp_path / "square.tif")
+    assert code == 2
+    of = "spacing 330 pm (16.5 px)" if pixel_size_pm else "spacing 16.5 px"
+    assert f"a square lattice, {of}; expected a hexagonal one" in said
+
+
+def test_inverted_contrast_is_refused_in_words(call, tmp_path):
+    image = simulated(size=256)
+    inverted = (image.image.data.max() - image.image.data).astype(np.float32)
+    write_tiff(tmp_path / "abf.tif", inverted, image.image.pixel_size_pm, {})
+    code, said = call("run", tmp_path / "abf.tif")
+    assert code == 2
+    assert "Identity: abf: columns are dark on a bright ground" in said
+    assert "--force-material" in said
+
+
+def test_frames_of_different_places_are_refused_in_words(call, tmp_path):
+    frames = np.stack([simulated(seed, size=256).image.data for seed in (31, 32, 33)])
+    code, said = call("run", save(tmp_path / "places.npy", frames), "--frames")
+    assert code == 2
+    assert "different places" in said and "separate images" in said
+
+
 @pytest.mark.slow
 def test_no_calibration_is_replaced_by_the_lattice(call, tmp_path):
     arguments, out = with_tables(tmp_path, pixel_size_pm=None)
