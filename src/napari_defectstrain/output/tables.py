@@ -279,6 +279,7 @@ def summary(result: RunResult) -> str:
     base = a_ref_pm(result)
     if base is not None:
         lines.append(f"strain relative to the defect-free average, a_ref = {base:.2f} pm")
+    lines += [comparison.numbers.line for comparison in result.comparisons.values()]
     return "\n".join(lines)
 
 

@@ -28,3 +28,4 @@ from .measurement_cache import MeasurementCache as MeasurementCache
 from .runs import MIN_MEASURED as MIN_MEASURED
 from .runs import ClassMeasurement as ClassMeasurement
 from .runs import RunConfig as RunConfig
+from .theories import compare_with_theory as compare_with_theory

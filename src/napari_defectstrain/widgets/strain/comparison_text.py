@@ -32,6 +32,19 @@ INTERPRETATION = (
     "columns of other classes, scale displacements, too"
 )
 
+FAR_FIELD = (
+    "Of the far field u = A r / r²: 2πA is the growth of the area around the defect in an endless "
+    "sheet, the relaxation area that of a sheet with free borders, the elastic dipole what its "
+    "energy in a strain is linear in; positive pushes outwards. In brackets 95 % intervals, by the "
+    "columns' covariance and the choice of the nearest columns. A site of threefold symmetry has "
+    "no anisotropy: a small p says that the measurement has an error"
+)
+LATTICE_STATICS = (
+    "Forces on the nearest shells of columns of a harmonic lattice (Kanzaki), beside Eshelby's "
+    "inclusion in a continuum. ΔAIC: difference of Akaike's information criterion; above 10 the "
+    "oscillation from shell to shell is one that the lattice itself makes"
+)
+
 
 class Row(NamedTuple):
     """A line of the table, and what its tooltip says; without a name it takes all the width."""
@@ -94,7 +107,7 @@ def rows_of(answer: Answer) -> list[Row]:
     """The table of an answer."""
     rows = []
     if answer.asked.target:
-        rows += _elastic_rows(answer)
+        rows += _elastic_rows(answer) + _number_rows(answer)
     rows.append(_decay_row(answer.decay))
     rows += _reference_rows(answer)
     return rows
@@ -140,6 +153,16 @@ def _elastic_rows(answer: Answer) -> list[Row]:
             "much by noise, of the symmetric part and of the rest",
         ),
     ]
+
+
+def _number_rows(answer: Answer) -> list[Row]:
+    """The far field's numbers, and what lattice statics explains."""
+    numbers = answer.comparison.numbers
+    rows = [Row("", numbers.line, FAR_FIELD)]
+    if numbers.verdict:
+        rows.append(Row("", numbers.verdict, LATTICE_STATICS))
+    rows += [Row("", note, note) for note in numbers.notes if note not in numbers.line]
+    return rows
 
 
 def _decay_row(decay: DisplacementDecay) -> Row:
