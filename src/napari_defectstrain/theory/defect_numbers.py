@@ -86,7 +86,7 @@ class DefectNumbers:
         """The numbers for people; each with its interval of 95 %."""
         far = self.far
         if far is None:
-            return f"{self.class_name}: {'; '.join(self.notes) or 'no far field'}"
+            return f"{self.class_name}: no far field ({'; '.join(self.notes)})"
         parts = [f"2πA = {_range(far, far.two_pi_a_pm2, '.0f')} pm²"]
         if far.elastic is not None:
             parts += [
