@@ -82,27 +82,39 @@ class DefectNumbers:
         return next((one for one in self.models if one.name == name), None)
 
     @property
-    def line(self) -> str:
-        """The numbers for people; each with its interval of 95 %."""
+    def said(self) -> dict[str, str]:
+        """What the far field says, number by number, for people: with intervals of 95 %."""
         far = self.far
         if far is None:
-            return f"{self.class_name}: no far field ({'; '.join(self.notes)})"
-        parts = [f"2πA = {_range(far, far.two_pi_a_pm2, '.0f')} pm²"]
+            return {}
+        found = {"2πA": f"{_range(far, far.two_pi_a_pm2, '.0f')} pm²"}
         if far.elastic is not None:
-            parts += [
-                f"relaxation area {_range(far, far.relaxation_area_pm2, '.0f')} pm²",
-                f"elastic dipole {_range(far, far.dipole_ev, '.2f')} eV "
-                f"(anisotropy p = {far.anisotropy_p:.2f})",
-            ]
-        return f"{self.class_name}: {', '.join(parts)}"
+            found["relaxation area"] = f"{_range(far, far.relaxation_area_pm2, '.0f')} pm²"
+            found["elastic dipole"] = f"{_range(far, far.dipole_ev, '.2f')} eV"
+            found["anisotropy"] = f"p = {far.anisotropy_p:.2f}"
+        return found
+
+    @property
+    def line(self) -> str:
+        """The same in one line."""
+        said = self.said
+        if not said:
+            return f"{self.class_name}: no far field ({'; '.join(self.notes)})"
+        numbers = [f"{name} {'= ' if name == '2πA' else ''}{text}" for name, text in said.items()]
+        return f"{self.class_name}: {', '.join(numbers)}"
+
+    @property
+    def gain(self) -> float:
+        """Akaike's criterion of Eshelby's inclusion less that of lattice statics; NaN without."""
+        plain, lattice = self.model(INCLUSION), self.model(LATTICE)
+        return np.nan if plain is None or lattice is None else plain.aic - lattice.aic
 
     @property
     def verdict(self) -> str:
         """Whether lattice statics explains what the inclusion leaves over, for people."""
-        plain, lattice = self.model(INCLUSION), self.model(LATTICE)
-        if plain is None or lattice is None:
+        lattice, gain = self.model(LATTICE), self.gain
+        if lattice is None or np.isnan(gain):
             return ""
-        gain = plain.aic - lattice.aic
         if gain > DECISIVE:
             says = f"lattice statics explains more than Eshelby (ΔAIC = {gain:.0f})"
         elif gain < -DECISIVE:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -36,7 +35,7 @@ def shells_figure(comparisons: Mapping[str, Comparison]) -> Figure:
     for axes in panels.flat[len(comparisons) :]:
         axes.set_axis_off()
     panels.flat[0].legend(fontsize="small", frameon=False)
-    letter_panels(axes for axes in panels.flat if axes.axison)
+    letter_panels((axes for axes in panels.flat if axes.axison), inside=False)
     figure.suptitle("mean displacement away from the defect, shell by shell")
     return figure
 
@@ -67,7 +66,5 @@ def _draw(axes: Axes, comparison: Comparison) -> None:
         label=MEASURED,
         zorder=5,
     )
-    limit = 1.15 * float(np.nanmax(np.abs(found.radial_pm)))
-    axes.set_ylim(-limit, limit)
     axes.set_xlabel("distance [nm]")
     axes.set_ylabel("outwards [pm]")

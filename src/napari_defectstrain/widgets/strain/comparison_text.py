@@ -8,6 +8,7 @@ from ...pipeline.comparison import ATOMISTIC, DIFFERENCE, ELASTIC, MEASURED
 from ...strain.chi_squared import Agreement
 from ...strain.lines import LineProfile
 from ...styles import with_error
+from ...theory.defect_numbers import LATTICE
 from ...theory.field_symmetry import DisplacementDecay
 from ...theory.reference import BUNDLED_NOTE, Amplitude, Reference
 from ...units import shown_strain_unit
@@ -41,8 +42,8 @@ FAR_FIELD = (
 )
 LATTICE_STATICS = (
     "Forces on the nearest shells of columns of a harmonic lattice (Kanzaki), beside Eshelby's "
-    "inclusion in a continuum. ΔAIC: difference of Akaike's information criterion; above 10 the "
-    "oscillation from shell to shell is one that the lattice itself makes"
+    "inclusion in a continuum. ΔAIC: Akaike's information criterion, Eshelby's less that of lattice "
+    "statics; above 10 the oscillation from shell to shell is one that the lattice itself makes"
 )
 
 
@@ -158,11 +159,15 @@ def _elastic_rows(answer: Answer) -> list[Row]:
 def _number_rows(answer: Answer) -> list[Row]:
     """The far field's numbers, and what lattice statics explains."""
     numbers = answer.comparison.numbers
-    rows = [Row("", numbers.line, FAR_FIELD)]
-    if numbers.verdict:
-        rows.append(Row("", numbers.verdict, LATTICE_STATICS))
-    rows += [Row("", note, note) for note in numbers.notes if note not in numbers.line]
-    return rows
+    rows = [
+        Row(name[:1].upper() + name[1:], text, f"{numbers.line}\n{FAR_FIELD}")
+        for name, text in numbers.said.items()
+    ]
+    lattice = numbers.model(LATTICE)
+    if lattice is not None:
+        text = f"{agreement_text(lattice.agreement)}, ΔAIC {numbers.gain:.0f}"
+        rows.append(Row("Lattice χ²/dof", text, f"{numbers.verdict}\n{LATTICE_STATICS}"))
+    return rows + [Row("Far field", note, note) for note in numbers.notes]
 
 
 def _decay_row(decay: DisplacementDecay) -> Row:
