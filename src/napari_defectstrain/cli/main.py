@@ -43,6 +43,10 @@ COMMANDS = {
         *("how good a detection is, against truth", "evaluate"),
         *("add_arguments", "evaluate"),
     ),
+    "selftest": (
+        *("what can be measured in your own images", "selftest"),
+        *("add_arguments", "run_selftest"),
+    ),
     "train": ("train the network on simulated images", "train", "add_train", "run_train"),
 }
 """Each command: what it does, and where the functions are that add its arguments and run it."""
@@ -197,7 +201,7 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
 
     formats = results.figure_formats(options.figures)
     references = read_references(options.references, _run_config(options).material)
-    found = _found(options, subprogress(progress, 0.0, 0.6))
+    found = found_columns(options, subprogress(progress, 0.0, 0.6))
     with _writing(options) as folder:
         results.write_detections(found, folder, formats)
         try:
@@ -223,7 +227,7 @@ def detect(options: argparse.Namespace, progress: Progress) -> int:
     from ..output import results
 
     formats = results.figure_formats(options.figures)
-    found = _found(options, progress)
+    found = found_columns(options, progress)
     with _writing(options) as folder:
         results.write_detections(found, folder, formats)
         results.write_run(found, folder)
@@ -241,8 +245,19 @@ def _writing(options: argparse.Namespace) -> AbstractContextManager[OutFolder]:
     return writing_into(options.out, options.command, RUN_FILE)
 
 
-def _found(options: argparse.Namespace, progress: Progress) -> RunResult:
-    """Everything is checked before the work starts."""
+def found_columns(
+    options: argparse.Namespace, progress: Progress, manifest: str = "run.json"
+) -> RunResult:
+    """Images, columns and regions as the options of ``run`` say; all is checked before the work.
+
+    Parameters
+    ----------
+    options : Namespace
+        With what `add_run` adds.
+    progress : Progress
+    manifest : str
+        Of the folder that the command is going to write.
+    """
     from ..crystal.region_files import read_folder
     from ..failures import Failures
     from ..output import results
@@ -252,7 +267,7 @@ def _found(options: argparse.Namespace, progress: Progress) -> RunResult:
     config = _run_config(options)
     if options.sites is None:
         pipeline.check_weights(config)
-    results.check_out_dir(options.out, options.force)
+    results.check_out_dir(options.out, options.force, manifest)
     _check_inputs(options, [path.stem for path in options.images], config)
     failures = Failures(options.strict)
     images, notes = load_images(
@@ -272,7 +287,7 @@ def _found(options: argparse.Namespace, progress: Progress) -> RunResult:
         sites = None if sites is None else [sites[i] for i in kept]
         regions = [labels[image.name] for image in images]
     found = pipeline.detect(images, config, sites, progress, regions, failures)
-    if options.command == "run":
+    if options.command != "detect":
         found = pipeline.measurable(found, failures)
     say_warnings(found.warnings)
     return replace(found, warnings=notes + found.warnings)
