@@ -174,6 +174,15 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add("--weights", metavar="FILE", help="weights of the network (those of the package)")
     add("--no-judge", action="store_true", help="leave the network's classes as they are")
     add("--crowded", action="store_true", help="measure averages of every defect as well")
+    add(
+        "--reference",
+        dest="references",
+        action="append",
+        default=[],
+        metavar="CLASS=DEFECT,PRISTINE",
+        help="relaxed structures to compare a class with (those of the package)",
+    )
+    add("--elastic", metavar="C11,C12", help="elastic constants of the monolayer [N/m]")
     add("--device", help="auto, cpu, cuda or mps (auto)")
     add("--bootstrap", type=int, metavar="M", help="bootstrap samples a class (22500)")
     add("--seed", type=int, metavar="N", help="seed of everything random (0)")
@@ -189,21 +198,25 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
     """From images to strain maps."""
     from ..output import results
     from ..pipeline import chain as pipeline
+    from ..pipeline.theories import compare_with_theory
     from ..progress import subprogress
     from ..types import DefectStrainError
+    from .references import read_references
 
     formats = results.figure_formats(options.figures)
+    references = read_references(options.references, _run_config(options).material)
     found = found_columns(options, subprogress(progress, 0.0, 0.6))
     with _writing(options) as folder:
         results.write_detections(found, folder, formats)
         try:
-            result = pipeline.measure(found, subprogress(progress, 0.6, 0.95))
+            result = pipeline.measure(found, subprogress(progress, 0.6, 0.9))
         except DefectStrainError as error:
             # The detection took minutes and may be right: it stays.
             results.write_run(found, folder)
             raise DefectStrainError(
                 f"{error} (the detected columns are in {options.out})"
             ) from error
+        result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
         progress(0.95, "writing results")
         results.write_measurements(result, folder, formats)
         results.write_run(result, folder)
@@ -289,8 +302,11 @@ def _check_inputs(options: argparse.Namespace, stems: Sequence[str], config: Run
     from ..io.out_folder import check_inputs
     from ..materials import get_material
     from ..output.results import planned_files
+    from .references import reference_paths
 
     inputs = [*options.images, options.config]
+    for text in options.references:
+        inputs += reference_paths(text)[1:]
     if options.weights is not None:
         inputs.append(Path(options.weights))
     for folder, suffix in ((options.sites, ".sites.csv"), (options.regions, LABELS_SUFFIX)):
@@ -304,6 +320,7 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
     from ..io.files import read_settings
     from ..materials import with_classes
     from ..pipeline.runs import RunConfig
+    from .references import with_elastic
 
     values = {} if options.config is None else read_settings(options.config)
     parameters = values.get("parameters", values)  # of a run.json
@@ -318,6 +335,8 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
         )
     if options.no_judge:
         changes["judge"] = config.judge.replace(enabled=False)
+    if options.elastic is not None:
+        changes["theory"] = with_elastic(config.theory, options.elastic)
     if options.crowded:
         changes["average"] = config.average.replace(crowded=True)
     return config.replace(
