@@ -166,6 +166,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add("--weights", metavar="FILE", help="weights of the network (those of the package)")
     add("--no-judge", action="store_true", help="leave the network's classes as they are")
     add("--crowded", action="store_true", help="measure averages of every defect as well")
+    add(
+        "--split",
+        action="append",
+        metavar="CLASS",
+        help="measure the two populations of this class as classes of their own, if two are seen",
+    )
     add("--device", help="auto, cpu, cuda or mps (auto)")
     add("--bootstrap", type=int, metavar="M", help="bootstrap samples a class (22500)")
     add("--seed", type=int, metavar="N", help="seed of everything random (0)")
@@ -301,6 +307,8 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
         changes["judge"] = config.judge.replace(enabled=False)
     if options.crowded:
         changes["average"] = config.average.replace(crowded=True)
+    if options.split:
+        changes["split"] = tuple(options.split)
     return config.replace(
         detect=detect,
         frames=options.frames or config.frames,

@@ -9,6 +9,7 @@ from .chain import measure as measure
 from .chain import measure_classes as measure_classes
 from .chain import measure_spacings as measure_spacings
 from .chain import run as run
+from .chain import split_classes as split_classes
 from .comparison import ATOMISTIC as ATOMISTIC
 from .comparison import DIFFERENCE as DIFFERENCE
 from .comparison import ELASTIC as ELASTIC
