@@ -56,12 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def material_help(or_else: str) -> str:
-    """Which materials there are, and which the bundled network knows; the others need more."""
+    """Which materials there are, and which the bundled network was trained on."""
     from ..detect.network.bundled import bundled_materials
 
     return (
-        f"one of {', '.join(sorted(MATERIALS))} (WSe2); weights are bundled for "
-        f"{', '.join(bundled_materials())}, the others need {or_else}"
+        f"one of {', '.join(sorted(MATERIALS))} (WSe2) or a formula such as 'TaS2(S, 334)'; the "
+        f"bundled weights were trained on {', '.join(bundled_materials())}; for the others better "
+        f"give {or_else}"
     )
 
 

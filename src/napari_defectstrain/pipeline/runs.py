@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import pandas as pd
 
@@ -27,6 +27,7 @@ from ..precision.makeup import ClassMakeup
 from ..precision.spacings import SpacingResult
 from ..precision.two_populations import MakeupConfig
 from ..strain.field import StrainConfig
+from ..theory.elastic_constants import TheoryConfig
 from ..types import (
     CalibratedImage,
     ClassAverage,
@@ -38,6 +39,9 @@ from ..types import (
     Sites,
     StrainField,
 )
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
 
 MIN_MEASURED = 3
 """Windows that a class needs to be measured: two tell no scatter, and one may be anything."""
@@ -62,7 +66,7 @@ class RunConfig(Config):
         How such frames are summed.
     judge : JudgeConfig
         Whether and how the detected columns are judged by their own images.
-    detect, regions, average, columns, strain, budget, makeup
+    detect, regions, average, columns, strain, budget, theory, makeup
         Settings of the stages; `material` overrides that of `detect`.
     split : tuple of str
         Classes that are measured in parts, too, where two populations are seen in them.
@@ -85,6 +89,7 @@ class RunConfig(Config):
     columns: ColumnConfig = field(default_factory=ColumnConfig)
     strain: StrainConfig = field(default_factory=StrainConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    theory: TheoryConfig = field(default_factory=TheoryConfig)
     makeup: MakeupConfig = field(default_factory=MakeupConfig)
     split: tuple[str, ...] = ()
     bootstrap: Annotated[int, Between(2, 10**6)] = 22500
@@ -178,6 +183,9 @@ class RunResult:
         Empty, like `stacks`, before `measure`.
     crowded_stacks, crowded : mappings of class to ClassStack and to ClassMeasurement
         The same from every defect, isolated or not (`averages.crowded`); empty unless asked for.
+    comparisons, crowded_comparisons : mappings of class to Comparison
+        Measurements beside theories (`theories.compare_with_theory`), of isolated and of all
+        defects; empty before.
     seconds : mapping of stage to float
         Wall-clock time.
     warnings : tuple of str
@@ -201,6 +209,8 @@ class RunResult:
     measurements: Mapping[str, ClassMeasurement] = field(default_factory=dict)
     crowded_stacks: Mapping[str, ClassStack] = field(default_factory=dict)
     crowded: Mapping[str, ClassMeasurement] = field(default_factory=dict)
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
+    crowded_comparisons: Mapping[str, Comparison] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     failed: tuple[Failure, ...] = ()

@@ -121,16 +121,13 @@ def fit_calibration(
 def labelled_columns(network: ResUNet, window: Window) -> tuple[FloatArray, IntArray]:
     """Probabilities `(N, 7)` of the columns found in a window that are there, and their roles."""
     device = next(network.parameters()).device
-    image = torch.from_numpy(window.image).to(device)
-    turned = torch.stack([torch.rot90(image, k) for k in range(4)])[:, None]
-    condition = torch.from_numpy(window.condition).float().to(device)
+    image = torch.from_numpy(window.image).to(device)[None, None]
+    condition = torch.from_numpy(window.condition).float().to(device)[None]
     fast = fast_bfloat16(device)
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast):
-        logits = network(turned, condition.expand(4, -1))
-    maps = torch.softmax(logits.float(), dim=1)
-    back = [torch.rot90(m, -k, dims=(1, 2)) for k, m in enumerate(maps)]
-    mean = torch.stack(back).mean(dim=0).cpu().numpy()
-    columns = merge_columns([find_columns(mean, DetectConfig().min_column_probability)])
+        logits = network(image, condition)
+    maps = torch.softmax(logits.float(), dim=1)[0].cpu().numpy()
+    columns = merge_columns([find_columns(maps, DetectConfig().min_column_probability)])
     if len(columns) < 4:
         return np.empty((0, len(ROLES))), np.empty(0, dtype=int)
     probabilities = settle_sublattices(columns.position_px, columns.probabilities)

@@ -30,7 +30,10 @@ from .windows import draw_window
 _WARM_UP = 100
 _DECAY = 0.3
 """The learning rate falls linearly to zero over this last fraction of the steps."""
-_BUFFER = 256
+_BUFFER_BATCHES = 32
+"""Windows kept to be drawn again, in batches."""
+_LOSS_STEPS = 20
+"""Steps between two looks at the loss on a GPU: each waits until it has done all it was given."""
 _MORE_BYTES = 1_000_000
 """For the log and the settings in the other files."""
 
@@ -120,13 +123,14 @@ def _fresh(config: TrainConfig, start: int, device: torch.device) -> Iterator[li
 def batches(config: TrainConfig, start: int, device: torch.device) -> Iterator[Example]:
     """Batches (b, 1, h, w), labels (b, h, w), conditions (b, c) for training from step `start` on.
 
-    Half of every batch is new, half is drawn again from the last `_BUFFER` windows, each time in a
-    random one of its eight orientations: simulating costs as much as a step.
+    Half of every batch is new, half is drawn again from the last `_BUFFER_BATCHES` batches of windows,
+    each time in a random one of its eight orientations: simulating costs as much as a step.
     """
+    most = _BUFFER_BATCHES * config.batch
     rng = np.random.default_rng([config.seed, 0, start])
     kept: list[Example] = []
     for new in _fresh(config, start, device):
-        kept = (kept + new)[-_BUFFER:]
+        kept = (kept + new)[-most:]
         chosen = new + [kept[i] for i in rng.integers(0, len(kept), config.batch - len(new))]
         yield _stacked([_orient(example, int(rng.integers(8))) for example in chosen])
 
@@ -254,7 +258,7 @@ def train(
     elif first is not None:
         run.begin_with(first)
     examples = Example(*(part.to(device) for part in validation_set(config)))
-    losses: list[float] = []
+    losses: list[Tensor] = []
     since = time.monotonic()
     done = fraction_done(run.step, run.seconds, config)
     for batch in batches(config, run.step, device) if done < 1 else ():
@@ -265,7 +269,12 @@ def train(
         if run.step % config.steps_per_epoch == 0 or done >= 1:
             scores = precision_recall(confusion(run.network, examples))
             minutes = round(run.seconds / 60, 2)
-            entry = {"step": run.step, "minutes": minutes, "loss": float(np.mean(losses)), **scores}
+            entry = {
+                "step": run.step,
+                "minutes": minutes,
+                "loss": float(torch.stack(losses).mean()),
+            }
+            entry |= scores
             losses.clear()
             run.record.append(entry)
             run.write(checkpoint)
@@ -324,8 +333,8 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
 
-    def learn(self, batch: Example) -> float:
-        """One step of the optimiser; returns the loss."""
+    def learn(self, batch: Example) -> Tensor:
+        """One step of the optimiser; returns the loss, on the device."""
         # bfloat16 doubles the speed where the processor knows it, and needs no loss scaling
         fast = fast_bfloat16(batch.image.device)
         image = batch.image.contiguous(memory_format=torch.channels_last)
@@ -337,8 +346,9 @@ class _Run:
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
-        self.loss = float(loss.detach())
-        return self.loss
+        if loss.device.type == "cpu" or self.step % _LOSS_STEPS == 1:
+            self.loss = float(loss.detach())
+        return loss.detach()
 
     def write(self, checkpoint: Path) -> None:
         """The checkpoint, and the weights and the log so far."""
