@@ -66,11 +66,12 @@ def run_plan(options: argparse.Namespace, progress: Progress) -> int:
         vacancies=_vacancies(populations),
     )
     plan = plan_images(test, options.target * _PER_CENT, loss, config.average.shells)
-    share, stat, rest = (100 * v for v in (test.counting_share, test.sigma_strain, test.sigma_rest))
+    stat, rest = 100 * test.sigma_strain, 100 * test.sigma_rest
     say(
-        f"{test.class_name}: {test.n_windows} windows in {test.n_images} image(s) gave {stat:.3g} % "
-        f"(statistical; {rest:.3g} % more can't be averaged away); {share:.0f} % of single windows' "
-        f"variance is counting noise; an atom is lost at {loss:.3g} nm2 ({source})"
+        f"{test.class_name}: {test.n_windows} windows in {test.n_images} image(s) gave {stat:.3g} %"
+        f" (statistical; {rest:.3g} % more can't be averaged away); "
+        f"{100 * test.counting_share:.0f} % of single windows' variance is counting noise; an atom "
+        f"is lost at {loss:.3g} nm2 ({source})"
     )
     say(plan.to_string(index=False, float_format="%.4g"))
     if options.out is not None:

@@ -36,6 +36,7 @@ from .planning import plan_images as plan_images
 from .ranges import OutOfRange as OutOfRange
 from .ranges import conditions_of as conditions_of
 from .ranges import out_of_range as out_of_range
+from .ranges import trained_for as trained_for
 from .runs import MIN_MEASURED as MIN_MEASURED
 from .runs import ClassMeasurement as ClassMeasurement
 from .runs import RunConfig as RunConfig

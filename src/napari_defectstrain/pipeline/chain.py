@@ -10,7 +10,6 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,7 +42,7 @@ from .loading import (
     load_images,
 )
 from .placement import place_sites
-from .ranges import out_of_range
+from .ranges import out_of_range, trained_for
 from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
@@ -66,7 +65,6 @@ __all__ = [
 
 if TYPE_CHECKING:  # torch comes along only when something is detected
     from ..detect.finding.predict import Detection
-    from ..simulate.conditions import Conditions
 
 
 _FINDING_SHARE = 0.4
@@ -92,15 +90,6 @@ def check_weights(config: RunConfig) -> None:
         )
     if not config.detect.weights:
         bundled_weights(get_material(config.material).host.label)
-
-
-def trained_for(config: RunConfig) -> Conditions:
-    """The conditions that the network was trained on."""
-    from ..detect.network.bundled import bundled_weights, trained_conditions
-
-    host = get_material(config.material).host.label
-    path = Path(config.detect.weights) if config.detect.weights else bundled_weights(host)
-    return trained_conditions(path)
 
 
 def detect_images(
@@ -321,10 +310,8 @@ def detect(
     left, tables, divided = _in_order(known, calibrated, columns)
     with clock.stage("overlaps"):
         overlaps, populations, more = counted_once(left, tables, divided, material)
-    warnings += more
     last = detections[max(known)] if detections else None
-    beyond = out_of_range(left, trained_for(config) if detections else None)
-    warnings += [str(one) for one in beyond]
+    beyond = out_of_range(left, trained_for(config.detect) if detections else None)
     return RunResult(
         config=config,
         images=tuple(left),
@@ -336,7 +323,7 @@ def detect(
         overlaps=overlaps,
         open_classes=() if last is None else last.open_classes,
         seconds=clock.seconds,
-        warnings=tuple(dict.fromkeys(warnings)),
+        warnings=tuple(dict.fromkeys((*warnings, *more, *map(str, beyond)))),
         failed=tuple(failures.found),
         identity=identity,
         out_of_range=beyond,

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from ..detect.network.bundled import bundled_weights, trained_conditions
+from ..detect.network.config import DetectConfig
+from ..materials import get_material
 from ..simulate.conditions import Conditions
 from ..types import CalibratedImage
 from ..units import PM_PER_NM
@@ -51,6 +55,19 @@ class OutOfRange:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
+
+
+def trained_for(config: DetectConfig) -> Conditions:
+    """The conditions that the network was trained on.
+
+    Raises
+    ------
+    DefectStrainError
+        If its weights aren't a file of ours.
+    """
+    host = get_material(config.material).host.label
+    path = Path(config.weights) if config.weights else bundled_weights(host)
+    return trained_conditions(path)
 
 
 def out_of_range(
