@@ -2,10 +2,15 @@ from .average import STACKED_ROLES as STACKED_ROLES
 from .average import AverageConfig as AverageConfig
 from .average import average_stack as average_stack
 from .average import stack_classes as stack_classes
+from .candidates import find_candidates as find_candidates
 from .choice import changed_by_hand as changed_by_hand
 from .choice import deviation as deviation
 from .choice import leave_out as leave_out
 from .choice import put_back as put_back
+from .companion import CompanionAverage as CompanionAverage
+from .companion import CompanionConfig as CompanionConfig
+from .companion import Scanned as Scanned
+from .companion import average_companions as average_companions
 from .counts import WindowCount as WindowCount
 from .counts import WindowCounter as WindowCounter
 from .crowded import crowded_stacks as crowded_stacks

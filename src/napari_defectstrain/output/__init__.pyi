@@ -1,3 +1,5 @@
+from .companions import COMPANION_FILE as COMPANION_FILE
+from .companions import write_companion as write_companion
 from .evaluation import EVALUATION_FILE as EVALUATION_FILE
 from .evaluation import evaluation_files as evaluation_files
 from .evaluation import write_evaluation as write_evaluation
@@ -26,3 +28,6 @@ from .results import figure_formats as figure_formats
 from .results import planned_files as planned_files
 from .results import spacings_table as spacings_table
 from .results import write_results as write_results
+from .selftest import SELFTEST_FILE as SELFTEST_FILE
+from .selftest import selftest_text as selftest_text
+from .selftest import write_selftest as write_selftest
