@@ -277,8 +277,9 @@ def _report(
         is_metal=geometry.is_metal[shown],
         position_pm=_positions(state.position_pm[shown], flag),
         covariance_pm2=(operator * sem**2) @ operator.T,
-        weight=state.weight[shown] / np.mean(state.weight[shown & geometry.is_metal]),
+        weight=state.weight[shown] / np.mean(state.weight[shown & _metals(geometry, average)]),
         flag=flag,
+        on_metal=average.on_metal,
     )
     return ColumnFitModel(
         fits=fits,
@@ -293,6 +294,13 @@ def _report(
         ),
         noise=noise,
     )
+
+
+def _metals(geometry: Geometry, average: ClassAverage) -> BoolArray:
+    """Metal columns of an average, whose mean weight is the unit; not the one at the centre."""
+    if not average.on_metal:
+        return geometry.is_metal
+    return ~geometry.is_metal & (np.hypot(*geometry.site_pm.T) > 0.1 * geometry.a_pm)
 
 
 def _response(
@@ -354,7 +362,7 @@ def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
         geometry, average.mean[geometry.pixel], profile, profile.blur_pm2, config.min_weight
     )
     empty, converged = together.empty[shown], single.converged & ~together.empty[shown]
-    metal = single.weight[is_metal & converged]
+    metal = single.weight[_metals(geometry, average)[shown] & converged]
     weight = np.where(converged, single.weight / (metal.mean() if metal.size else 1.0), 0.0)
     flag = np.zeros(len(site), dtype=np.intp)
     flag |= np.where(converged | empty, 0, FLAGS["not_converged"])
@@ -374,6 +382,7 @@ def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
             covariance_pm2=(operator * sem**2) @ operator.T,
             weight=weight,
             flag=flag,
+            on_metal=average.on_metal,
         ),
         profile=None,
         operator=operator,
