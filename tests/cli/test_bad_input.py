@@ -11,9 +11,11 @@ import tifffile
 from small_alloy import QUICK, relabelled, simulated, true_sites
 
 from napari_defectstrain.cli.main import main
+from napari_defectstrain.cli.references import reference_paths
 from napari_defectstrain.io.files import sites_table, write_json, write_table, write_tiff
 from napari_defectstrain.output.figures import files as figure_files
 from napari_defectstrain.pipeline import chain as pipeline
+from napari_defectstrain.theory.reference import bundled_path
 
 PERFECT = (0.0, 0.0, 0.0, 0.0)
 
@@ -406,3 +408,52 @@ def with_tables(
     arguments = [tmp_path / "alloy.tif", "--sites", tmp_path / "tables"]
     arguments += ["--config", tmp_path / "quick.json"]
     return arguments, tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--reference", "SV"], "expected CLASS=DEFECT,PRISTINE"),
+        (["--reference", "SV=only_one.vasp"], "expected CLASS=DEFECT,PRISTINE"),
+        (["--reference", "SV=,b"], "expected CLASS=DEFECT,PRISTINE"),
+        (["--reference", "SV=a,b,c"], "expected CLASS=DEFECT,PRISTINE"),
+        (["--reference", "SV=nowhere.vasp,nowhere_else.vasp"], "nowhere"),
+        (["--reference", "XV={SV},{pristine}"], "got the class 'XV'"),
+        (["--reference", "DV={SV},{pristine}"], "expected one of DV"),
+        (["--reference", "SV={SV},{pristine}", "--material", "MoS2"], "expected MoS2"),
+        (["--reference", "SV={SV},{pristine}"] * 2, "got SV twice"),
+        (["--elastic", "119"], "expected two numbers"),
+        (["--elastic", "119,x"], "expected two numbers"),
+        (["--elastic", "20,119"], "stable sheet"),
+        (["--elastic", "nan,1"], "c11_n_per_m"),
+    ],
+)
+def test_theories_that_cannot_be_compared_with(call, tmp_path, options, match):
+    bundled = {name: bundled_path(f"{name}_9x9.extxyz") for name in ("SV", "pristine")}
+    given = [option.format(**bundled) for option in options]
+    code, said = call("run", save(tmp_path / "a.npy", noise()), *given)
+    assert code == 2
+    assert match in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_structures_are_not_written_over(call, tmp_path):
+    """A structure file in the folder of the results, of the name of one of them."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name, kept in (("SV", "theory.csv"), ("pristine", "pristine.extxyz")):
+        shutil.copy(bundled_path(f"{name}_9x9.extxyz"), folder / kept)
+    (folder / "sv.extxyz").symlink_to(folder / "theory.csv")
+    given = f"SV={folder / 'sv.extxyz'},{folder / 'pristine.extxyz'}"
+    image = save(tmp_path / "a.npy", noise())
+    code, said = call("run", image, "--reference", given, "--force")
+    assert code == 2
+    assert "would be replaced by the result theory.csv" in said
+
+
+def test_commas_in_the_names_of_structures(tmp_path):
+    names = [tmp_path / "SV,1.vasp", tmp_path / "pristine,1.vasp"]
+    for path in names:
+        path.touch()
+    assert reference_paths(f"SV={names[0]},{names[1]}") == ("SV", *names)

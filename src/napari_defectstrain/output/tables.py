@@ -288,6 +288,8 @@ def summary(result: RunResult) -> str:
             f"on metal sites: {x}-{x} spacing around the metal, relative to {metal} with "
             f"{on_metal:.2f} pm"
         )
+    compared = [one.numbers for one in result.comparisons.values()]
+    lines += [numbers.line for numbers in compared if numbers.far is not None]
     return "\n".join(lines)
 
 
