@@ -14,7 +14,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..crystal.honeycomb import SQRT3
 from ..types import METAL, ON_METAL, OTHER, ImageLattice, Sites
 from .patches import Patch
 
@@ -68,7 +67,7 @@ def names_from_metals(names: Sequence[str]) -> tuple[str, ...]:
 
 def turned_lattice(lattice: ImageLattice) -> ImageLattice:
     """The same lattice, its origin at a metal and its axes turned by 180 degrees."""
-    to_metal = np.array([0.0, lattice.a_pm / SQRT3])
+    to_metal = np.array([0.0, lattice.a_pm / np.sqrt(3.0)])
     return replace(lattice, origin_px=lattice.to_px(to_metal), matrix=-lattice.matrix)
 
 
