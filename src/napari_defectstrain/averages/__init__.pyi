@@ -7,6 +7,10 @@ from .choice import changed_by_hand as changed_by_hand
 from .choice import deviation as deviation
 from .choice import leave_out as leave_out
 from .choice import put_back as put_back
+from .companion import CompanionAverage as CompanionAverage
+from .companion import CompanionConfig as CompanionConfig
+from .companion import Scanned as Scanned
+from .companion import average_companions as average_companions
 from .counts import WindowCount as WindowCount
 from .counts import WindowCounter as WindowCounter
 from .crowded import crowded_stacks as crowded_stacks

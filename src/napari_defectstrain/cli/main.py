@@ -43,6 +43,10 @@ COMMANDS = {
         *("how good a detection is, against truth", "evaluate"),
         *("add_arguments", "evaluate"),
     ),
+    "companion": (
+        *("other signals, averaged at the same sites", "companion"),
+        *("add_arguments", "run_companion"),
+    ),
     "selftest": (
         *("what can be measured in your own images", "selftest"),
         *("add_arguments", "run_selftest"),

@@ -1,3 +1,5 @@
+from .companions import COMPANION_FILE as COMPANION_FILE
+from .companions import write_companion as write_companion
 from .evaluation import EVALUATION_FILE as EVALUATION_FILE
 from .evaluation import evaluation_files as evaluation_files
 from .evaluation import write_evaluation as write_evaluation

@@ -9,6 +9,8 @@ from .chain import measure as measure
 from .chain import measure_classes as measure_classes
 from .chain import measure_spacings as measure_spacings
 from .chain import run as run
+from .companions import CompanionResult as CompanionResult
+from .companions import average_companion as average_companion
 from .comparison import ATOMISTIC as ATOMISTIC
 from .comparison import DIFFERENCE as DIFFERENCE
 from .comparison import ELASTIC as ELASTIC
@@ -21,6 +23,7 @@ from .fitness import IDENTITY as IDENTITY
 from .fitness import check_identity as check_identity
 from .fitness import identify_images as identify_images
 from .loading import CALIBRATION_TOLERANCE as CALIBRATION_TOLERANCE
+from .loading import PATH as PATH
 from .loading import PIXEL_SIZE_BY_LATTICE as PIXEL_SIZE_BY_LATTICE
 from .loading import load_images as load_images
 from .loading import sum_frames as sum_frames
