@@ -300,7 +300,7 @@ def _metals(geometry: Geometry, average: ClassAverage) -> BoolArray:
     """Metal columns of an average, whose mean weight is the unit; not the one at the centre."""
     if not average.on_metal:
         return geometry.is_metal
-    return ~geometry.is_metal & (np.hypot(*geometry.site_pm.T) > 0.1 * geometry.a_pm)
+    return np.asarray(~geometry.is_metal & (np.hypot(*geometry.site_pm.T) > 0.1 * geometry.a_pm))
 
 
 def _response(
