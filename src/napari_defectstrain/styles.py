@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .materials import whole_class
+
 
 @dataclass(frozen=True)
 class ClassStyle:
@@ -95,7 +97,17 @@ def class_styles(class_names: Sequence[str]) -> dict[str, ClassStyle]:
     """
     more = range(max(len(class_names) - len(CLASS_STYLE), 0))
     named = (named_style(k) for k in more)
-    return dict(zip(class_names, (*CLASS_STYLE.values(), *named), strict=True))
+    return _Styles(zip(class_names, (*CLASS_STYLE.values(), *named), strict=True))
+
+
+class _Styles(dict[str, ClassStyle]):
+    """Styles by class; a part of a class looks like the whole."""
+
+    def __missing__(self, name: str) -> ClassStyle:
+        whole = whole_class(name)
+        if whole == name:
+            raise KeyError(name)
+        return self[whole]
 
 
 DISPLACEMENT_SCALE: dict[str, float] = {"XY": 40.0, "Y2": 40.0, "V1": 10.0, "V2": 10.0}

@@ -14,6 +14,8 @@ from .companion import average_companions as average_companions
 from .counts import WindowCount as WindowCount
 from .counts import WindowCounter as WindowCounter
 from .crowded import crowded_stacks as crowded_stacks
+from .parts import part_names as part_names
+from .parts import split_stack as split_stack
 from .patches import Patch as Patch
 from .patches import check_measurable as check_measurable
 from .patches import find_patches as find_patches

@@ -18,6 +18,7 @@ from .figures.spacings import draw_spacings as draw_spacings
 from .figures.strain import comparison_figure as comparison_figure
 from .figures.strain import displacement_figure as displacement_figure
 from .figures.strain import triangles_figure as triangles_figure
+from .figures.theory import shells_figure as shells_figure
 from .figures.weights import ChosenWeights as ChosenWeights
 from .figures.weights import draw_weights as draw_weights
 from .results import FIGURE_FORMATS as FIGURE_FORMATS

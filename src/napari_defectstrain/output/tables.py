@@ -5,6 +5,7 @@ Their columns are listed in ``docs/command-line.md``, and defined in ``docs/conv
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ import pandas as pd
 from ..averages.patches import lattice_table
 from ..averages.purity import purity_text
 from ..frames.drift import drift_of
+from ..materials import whole_class
 from ..pipeline.runs import MIN_MEASURED, ClassMeasurement, RunResult
 from ..precision.budget_parts import few_windows_factor
 from ..styles import error_text, with_error
-from ..types import FloatArray
+from ..types import ClassAverage, FloatArray
+from .makeup import makeup_lines
 
 TARGET_PM = 0.3
 """The precision that ``windows_needed`` is told for [pm]: the paper's of the perfect lattice."""
@@ -74,18 +77,24 @@ def spacings_table(result: RunResult) -> pd.DataFrame:
         row |= {"a_ref_pm": base, **_errors(measurement, name in result.material.references)}
         row |= _windows_needed(measurement) | _crowded(result, name)
         if average.contaminants:
-            shares = {name: average.purity, **average.contaminants}
-            row |= {expected[other]: share for other, share in shares.items()}
+            row |= _expected(name, average, expected)
         rows.append(row)
     for name, average in result.unmeasured.items():
         row = {"class": name, "n": average.n, "n_excluded": average.n_excluded}
         row |= {"purity": average.purity, "a_ref_pm": a_ref_pm(result, name)}
         row |= _crowded(result, name)
         if average.contaminants:
-            shares = {name: average.purity, **average.contaminants}
-            row |= {expected[other]: share for other, share in shares.items()}
+            row |= _expected(name, average, expected)
         rows.append(row)
     return pd.DataFrame(rows, columns=["class", *columns, *more, *expected.values()])
+
+
+def _expected(name: str, average: ClassAverage, columns: Mapping[str, str]) -> dict[str, float]:
+    """Expected shares of all classes among the windows; parts of a class count as the class."""
+    row = dict.fromkeys(columns.values(), 0.0)
+    for other, share in {name: average.purity, **average.contaminants}.items():
+        row[columns[whole_class(other)]] += share
+    return row
 
 
 def _errors(measurement: ClassMeasurement, is_reference: bool) -> dict[str, float]:
@@ -278,6 +287,7 @@ def summary(result: RunResult) -> str:
     for name, measurement in result.crowded.items():
         if name != result.material.class_names[1]:
             lines.append(_crowded_line(name, measurement))
+    lines += makeup_lines(result)
     base = a_ref_pm(result)
     if base is not None:
         lines.append(f"strain relative to the defect-free average, a_ref = {base:.2f} pm")

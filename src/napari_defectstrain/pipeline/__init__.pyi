@@ -9,6 +9,7 @@ from .chain import measure as measure
 from .chain import measure_classes as measure_classes
 from .chain import measure_spacings as measure_spacings
 from .chain import run as run
+from .chain import split_classes as split_classes
 from .companions import CompanionResult as CompanionResult
 from .companions import average_companion as average_companion
 from .comparison import ATOMISTIC as ATOMISTIC

@@ -27,7 +27,12 @@ from ..judge.judging import judge_images, judged_sites
 from ..materials import Material, get_material
 from ..progress import subprogress
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
-from .class_measurement import measure_classes, measure_spacings
+from .class_measurement import (
+    measure_classes,
+    measure_in_parts,
+    measure_spacings,
+    split_classes,
+)
 from .every_defect import measure_every_defect
 from .fitness import asked_of_an_alloy, counted_once, marked, measurable, without_refused
 from .loading import (
@@ -54,6 +59,7 @@ __all__ = [
     "measure_classes",
     "measure_spacings",
     "run",
+    "split_classes",
 ]
 
 if TYPE_CHECKING:  # torch comes along only when something is detected
@@ -483,6 +489,10 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
     end = 0.65 if config.average.crowded else 1.0
     with clock.stage("measure"):
         measurements = measure_classes(stacks, config, subprogress(progress, 0.3, end))
+    if config.split:
+        with clock.stage("split"):
+            stacks, measurements, more = measure_in_parts(stacks, measurements, config)
+        said += more
     found = replace(found, stacks=stacks, measurements=measurements)
     if config.average.crowded:
         with clock.stage("every defect"):

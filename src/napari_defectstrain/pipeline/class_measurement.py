@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..averages.average import average_stack
+from ..averages.parts import split_stack
 from ..columns.averages.measure import ColumnMeasurement, measure_columns
-from ..materials import get_material
+from ..materials import get_material, whole_class
 from ..precision.bootstrap import bootstrap_classes
 from ..precision.budget import ErrorBudget, error_budget
 from ..precision.curve import precision_against_n, spacing_bound_pm
 from ..precision.known_biases import KnownBias, without_known_biases
+from ..precision.makeup import ClassMakeup, class_makeup
 from ..precision.summary import single_window_spacings, summarise_spacings
 from ..progress import subprogress
 from ..strain.displacement import displacement_field
 from ..strain.field import strain_field
-from ..types import ClassStack, DefectStrainError, Progress, no_progress
+from ..types import ClassAverage, ClassStack, DefectStrainError, Progress, no_progress
 from .runs import MIN_MEASURED, ClassMeasurement, RunConfig
 
 
@@ -50,8 +52,7 @@ def measure_spacings(
     material = get_material(config.material)
     _check_reference(stacks, config)
     _, rng = np.random.default_rng(config.seed).spawn(2)
-    counted = {n: stacks[n] for n in material.all_class_names if n in stacks}
-    counted = {name: stack for name, stack in counted.items() if stack.n >= MIN_MEASURED}
+    counted = {n: stacks[n] for n in material.in_order(stacks) if stacks[n].n >= MIN_MEASURED}
     families = {
         reference: {n: s for n, s in counted.items() if material.reference_of(n) == reference}
         for reference in material.references
@@ -88,19 +89,20 @@ def _measure_family(
         config.budget.share_error,
         config.budget.correct,
     )
-    rng, subsets, permutations = parent.spawn(3)
+    rng, subsets, permutations, makeups = parent.spawn(4)
     images = {name: stack.image_index[stack.included] for name, stack in stacks.items()}
     part = subprogress(progress, 0.7, 0.8)
     drawn = bootstrap_classes(columns, images, reference, rng, config.bootstrap, part)
     budgets = {}
     for done, name in enumerate(columns):
-        progress(0.8 + 0.1 * done / len(columns), f"error budget of {name}")
+        progress(0.8 + 0.05 * done / len(columns), f"error budget of {name}")
         budgets[name] = _budget(name, columns, stacks, known[name], reference, config, permutations)
     spacings = summarise_spacings(columns, averages, reference, drawn, budgets)
     measured = {}
     bound = spacing_bound_pm(columns[reference].model)
     for done, (name, average) in enumerate(averages.items()):
-        start = 0.9 + 0.1 * done / len(averages)
+        start, step = 0.85 + 0.15 * done / len(averages), 0.15 / len(averages)
+        part = subprogress(progress, start + 0.5 * step, start + step)
         curve = None
         if stacks[name].n_columns is None:  # bands of an image are no windows to count
             curve = precision_against_n(
@@ -109,7 +111,7 @@ def _measure_family(
                 columns[name].influence_pm,
                 subsets,
                 own_structure=name != reference,
-                progress=subprogress(progress, start, start + 0.1 / len(averages)),
+                progress=subprogress(progress, start, start + 0.5 * step),
             )
             if name == reference:
                 curve = replace(curve, bound_p1_pm=bound)
@@ -122,8 +124,25 @@ def _measure_family(
             columns=columns[name],
             bootstrap=drawn[name],
             budget=budgets[name],
+            makeup=_makeup(name, columns, stacks, averages, config, makeups, part),
         )
     return measured
+
+
+def _makeup(
+    name: str,
+    columns: Mapping[str, ColumnMeasurement],
+    stacks: Mapping[str, ClassStack],
+    averages: Mapping[str, ClassAverage],
+    config: RunConfig,
+    rng: np.random.Generator,
+    progress: Progress,
+) -> ClassMakeup | None:
+    """What a class is made of; not asked of parts of classes, nor of averages of every defect."""
+    if not config.makeup.enabled or name != whole_class(name) or stacks[name].n_columns is not None:
+        return None
+    reference = get_material(config.material).reference_of(name)
+    return class_makeup(name, columns, stacks, averages, reference, config.makeup, rng, progress)
 
 
 def _budget(
@@ -162,6 +181,46 @@ def _asymmetry(
         for c in (columns[name], columns[reference])
     )
     return float(np.clip(abs(whole - perfect) / max(whole, 1e-6), 0.0, 1.0))
+
+
+def split_classes(
+    stacks: Mapping[str, ClassStack],
+    measured: Mapping[str, ClassMeasurement],
+    names: Sequence[str],
+) -> dict[str, ClassStack]:
+    """The stacks, with the parts of some classes beside them.
+
+    Parameters
+    ----------
+    stacks : mapping of class to ClassStack
+    measured : mapping of class to ClassMeasurement
+        Of these stacks, with what the classes are made of.
+    names : sequence of str
+        Classes to split by their two populations.
+
+    Returns
+    -------
+    dict of class to ClassStack
+        ``SV.1`` and ``SV.2`` beside ``SV``: to be measured like any other. They hold windows of it
+        again, so that the column profile is learnt from these twice.
+
+    Raises
+    ------
+    DefectStrainError
+        If two populations aren't seen in one of them.
+    """
+    found = dict(stacks)
+    for name in names:
+        makeup = measured[name].makeup if name in measured else None
+        populations = None if makeup is None else makeup.populations
+        if populations is None or not populations.two:
+            said = "it is not measured" if makeup is None else makeup.in_words or "too few windows"
+            raise DefectStrainError(
+                f"split {name}: got no two populations ({said}), expected a class in which two are "
+                "seen"
+            )
+        found |= split_stack(stacks[name], populations.belonging)
+    return found
 
 
 def measure_classes(
@@ -227,3 +286,28 @@ def _check_reference(stacks: Mapping[str, ClassStack], config: RunConfig) -> Non
             f"{MIN_MEASURED} of the defect-free class that the others are measured against; "
             "average some defect-free windows"
         )
+
+
+def measure_in_parts(
+    stacks: Mapping[str, ClassStack], measured: Mapping[str, ClassMeasurement], config: RunConfig
+) -> tuple[dict[str, ClassStack], dict[str, ClassMeasurement], tuple[str, ...]]:
+    """Measure the parts of the classes to be split (`RunConfig.split`) beside all others.
+
+    Returns
+    -------
+    stacks, measured : dicts by class
+        What is whole stays as it was measured.
+    notes : tuple of str
+        Which classes aren't split because two populations aren't seen.
+    """
+    notes = []
+    found = dict(stacks)
+    for name in config.split:
+        try:
+            found = split_classes(found, measured, [name])
+        except DefectStrainError as mistake:
+            notes.append(str(mistake))
+    if len(found) == len(stacks):
+        return found, dict(measured), tuple(notes)
+    again = measure_classes(found, config)
+    return found, {name: measured.get(name, one) for name, one in again.items()}, tuple(notes)

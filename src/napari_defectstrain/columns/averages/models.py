@@ -271,13 +271,14 @@ def _report(
     lost = np.isnan(operator).any(axis=1).reshape(-1, 2).any(axis=1) & ~state.empty[shown]
     flag |= np.where(lost, FLAGS["outside"], 0)
     sem = np.nan_to_num(average.sem[geometry.pixel][: operator.shape[1]])
+    metal = float(np.mean(state.weight[shown & _metals(geometry, average)]))
     fits = ColumnFits(
         class_name=name,
         site_pm=geometry.site_pm[shown],
         is_metal=geometry.is_metal[shown],
         position_pm=_positions(state.position_pm[shown], flag),
         covariance_pm2=(operator * sem**2) @ operator.T,
-        weight=state.weight[shown] / np.mean(state.weight[shown & _metals(geometry, average)]),
+        weight=state.weight[shown] / metal,
         flag=flag,
         on_metal=average.on_metal,
     )
@@ -293,6 +294,7 @@ def _report(
             geometry, state, joint.profile, plan.free, plan.blur_basis[name], shown
         ),
         noise=noise,
+        centre_operator=_centre_response(geometry, state, joint, name, metal),
     )
 
 
@@ -301,6 +303,18 @@ def _metals(geometry: Geometry, average: ClassAverage) -> BoolArray:
     if not average.on_metal:
         return geometry.is_metal
     return np.asarray(~geometry.is_metal & (np.hypot(*geometry.site_pm.T) > 0.1 * geometry.a_pm))
+
+
+def _centre_response(
+    geometry: Geometry, state: State, joint: JointFit, name: str, metal: float
+) -> FloatArray | None:
+    """How the central column's weight, in metal columns, follows the pixels; None if not asked."""
+    if name not in joint.linearised:
+        return None
+    part = joint.linearised[name]
+    centre = int(np.argmin(np.hypot(*geometry.site_pm.T)))
+    row = 2 * int((~state.empty).sum()) + centre  # after the positions, see `jacobian`
+    return np.asarray(part.inverse[row] @ part.jacobian / metal)
 
 
 def _response(

@@ -14,5 +14,6 @@ from .spacings import draw_spacings as draw_spacings
 from .strain import comparison_figure as comparison_figure
 from .strain import displacement_figure as displacement_figure
 from .strain import triangles_figure as triangles_figure
+from .theory import shells_figure as shells_figure
 from .weights import ChosenWeights as ChosenWeights
 from .weights import draw_weights as draw_weights

@@ -76,6 +76,8 @@ class Asked:
         Why there is no line.
     along : str
         Component along the line.
+    elastic : (float, float) or None
+        C11 and C12 [N/m]; None: those of the run's settings, or of the material.
     """
 
     class_name: str
@@ -90,6 +92,7 @@ class Asked:
     line_pm: Line | None = None
     line_problem: str = ""
     along: str = "eyy"
+    elastic: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,11 @@ class Comparer:
             to = ELASTIC
         elif not asked.target:
             to = ATOMISTIC
-        key = (asked.class_name, asked.strain, target, source.key, asked.route, to)
+        theory = self.result.config.theory
+        if asked.elastic is not None:
+            c11, c12 = asked.elastic
+            theory = theory.replace(c11_n_per_m=c11, c12_n_per_m=c12)
+        key = (asked.class_name, asked.strain, target, source.key, asked.route, to, theory)
         return self._once(
             key,
             lambda: compare_class(
@@ -231,7 +238,7 @@ class Comparer:
                 target=target,
                 difference_to=to,
                 material=self.material,
-                theory=self.result.config.theory,
+                theory=theory,
             ),
         )
 
