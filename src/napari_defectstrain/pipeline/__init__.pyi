@@ -29,6 +29,14 @@ from .loading import PIXEL_SIZE_BY_LATTICE as PIXEL_SIZE_BY_LATTICE
 from .loading import load_images as load_images
 from .loading import sum_frames as sum_frames
 from .measurement_cache import MeasurementCache as MeasurementCache
+from .planning import Test as Test
+from .planning import counting_share as counting_share
+from .planning import loss_of_series as loss_of_series
+from .planning import plan_images as plan_images
+from .ranges import OutOfRange as OutOfRange
+from .ranges import conditions_of as conditions_of
+from .ranges import out_of_range as out_of_range
+from .ranges import trained_for as trained_for
 from .runs import MIN_MEASURED as MIN_MEASURED
 from .runs import ClassMeasurement as ClassMeasurement
 from .runs import RunConfig as RunConfig

@@ -42,6 +42,7 @@ from .loading import (
     load_images,
 )
 from .placement import place_sites
+from .ranges import out_of_range, trained_for
 from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
@@ -309,8 +310,8 @@ def detect(
     left, tables, divided = _in_order(known, calibrated, columns)
     with clock.stage("overlaps"):
         overlaps, populations, more = counted_once(left, tables, divided, material)
-    warnings += more
     last = detections[max(known)] if detections else None
+    beyond = out_of_range(left, trained_for(config.detect) if detections else None)
     return RunResult(
         config=config,
         images=tuple(left),
@@ -322,9 +323,10 @@ def detect(
         overlaps=overlaps,
         open_classes=() if last is None else last.open_classes,
         seconds=clock.seconds,
-        warnings=tuple(dict.fromkeys(warnings)),
+        warnings=tuple(dict.fromkeys((*warnings, *more, *map(str, beyond)))),
         failed=tuple(failures.found),
         identity=identity,
+        out_of_range=beyond,
     )
 
 
