@@ -9,6 +9,7 @@ from .figures.detection import training_figure as training_figure
 from .figures.files import figure_settings as figure_settings
 from .figures.files import save_figure as save_figure
 from .figures.files import write_figure as write_figure
+from .figures.makeup import draw_makeup as draw_makeup
 from .figures.maps import detections_figure as detections_figure
 from .figures.profiles import draw_profile as draw_profile
 from .figures.profiles import profile_figure as profile_figure

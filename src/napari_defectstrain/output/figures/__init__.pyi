@@ -4,6 +4,7 @@ from .detection import training_figure as training_figure
 from .files import figure_settings as figure_settings
 from .files import save_figure as save_figure
 from .files import write_figure as write_figure
+from .makeup import draw_makeup as draw_makeup
 from .maps import detections_figure as detections_figure
 from .profiles import draw_profile as draw_profile
 from .profiles import profile_figure as profile_figure

@@ -226,6 +226,8 @@ class AverageWidget(forms.Panel):
             self.run_bar.fail(str(mistake))
             return
         names = self.class_boxes.names()
+        material = get_material(config.material)
+        names += [material.reference_of(name) for name in names]
         self.run_bar.start(
             lambda progress: _average(gathered, names, config, progress),
             lambda result: self._show(layers, gathered, *result, config),
