@@ -13,8 +13,7 @@ def run(tmp_path):
     """What a run on one image leaves, as far as a plan reads it."""
     folder = tmp_path / "run"
     folder.mkdir()
-    scan = {"dose_e_per_nm2": 1.0e7}
-    image = {"name": "a", "pixel_size_pm": 20.0, "metadata": {"simulation": {"scan": scan}}}
+    image = {"name": "a", "pixel_size_pm": 20.0, "conditions": {"dose": 1.0e7}, "metadata": {}}
     write_json(folder / "run.json", {"parameters": RunConfig().to_dict(), "images": [image]})
     rows = [
         {"class": "2Se", "n": 200, "sigma_stat": 0.0, "sigma_total": 0.0, "p1_pm": 5.0},

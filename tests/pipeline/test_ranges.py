@@ -1,10 +1,14 @@
 """What lies outside of what the network and the cross sections were made for is named."""
 
+import json
+
 import numpy as np
 import pytest
 from small_alloy import QUICK, simulated, true_sites
 
 from napari_defectstrain.detect.network.bundled import bundled_weights, trained_conditions
+from napari_defectstrain.io.out_folder import writing_into
+from napari_defectstrain.output.results import write_run
 from napari_defectstrain.pipeline import chain
 from napari_defectstrain.pipeline.ranges import conditions_of, out_of_range
 from napari_defectstrain.simulate.conditions import Conditions
@@ -68,3 +72,14 @@ def test_a_run_says_it():
     found = chain.detect([strange], QUICK, sites=[true_sites(made)])
     assert [one.quantity for one in found.out_of_range] == ["beam energy"]
     assert any("beam energy 200 kV, outside" in text for text in found.warnings)
+
+
+def test_the_record_of_a_run_holds_conditions_and_what_is_outside(tmp_path):
+    made = simulated(seed=1, size=256)
+    found = chain.detect([made.image], QUICK, sites=[true_sites(made)])
+    beyond = out_of_range([image(beam_energy_kev=300.0)], None)
+    with writing_into(tmp_path, "detect", "run.json") as folder:
+        write_run(chain.replace(found, out_of_range=beyond), folder)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["out_of_range"][0]["quantity"] == "beam energy"
+    assert record["images"][0]["conditions"]["dose"] == pytest.approx(1.24e7)

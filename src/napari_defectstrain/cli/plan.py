@@ -124,17 +124,9 @@ def _loss(options: argparse.Namespace) -> tuple[float, str]:
 
 def _dose(options: argparse.Namespace, about: Mapping[str, Any]) -> float:
     """Dose of a test image: given, or by what its file says."""
-    from ..pipeline.ranges import conditions_of
-    from ..types import CalibratedImage
-
     if options.dose is not None:
         return float(options.dose)
-    found = []
-    for image in about.get("images", []):
-        blank = CalibratedImage(
-            np.zeros((1, 1)), image.get("pixel_size_pm"), image["name"], image.get("metadata", {})
-        )
-        found.append(conditions_of(blank).get("dose"))
+    found = [image.get("conditions", {}).get("dose") for image in about.get("images", [])]
     known = [dose for dose in found if dose is not None]
     if not known:
         raise DefectStrainError("plan: got no dose, and no file says it: give --dose (e-/nm2)")

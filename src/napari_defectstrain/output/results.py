@@ -24,6 +24,7 @@ from ..judge.histograms import weight_histograms
 from ..materials import Material
 from ..pipeline.chain import RunResult
 from ..pipeline.comparison import MEASURED
+from ..pipeline.ranges import conditions_of
 from ..types import STRAIN_COMPONENTS, ClassAverage, DefectStrainError, StrainField
 from .makeup import halves_table, makeups, parts_table, variability_table
 from .tables import (
@@ -276,6 +277,7 @@ def write_run(result: RunResult, folder: OutFolder) -> Path:
                     "shape": list(image.data.shape),
                     "pixel_size_pm": image.pixel_size_pm,
                     "calibration": image.metadata.get("calibration"),
+                    "conditions": conditions_of(image),
                     "metadata": {
                         key: value
                         for key, value in image.metadata.items()
@@ -288,6 +290,7 @@ def write_run(result: RunResult, folder: OutFolder) -> Path:
             "open_classes": [one.record for one in result.open_classes],
             "failed": list(result.failed),
             "identity": None if result.identity is None else result.identity.to_dict(),
+            "out_of_range": [one.to_dict() for one in result.out_of_range],
             "a_ref_pm": a_ref_pm(result),
             "references": {
                 name: [one.reference.name, *one.reference.notes]
