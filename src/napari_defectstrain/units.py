@@ -4,6 +4,8 @@ from __future__ import annotations
 
 PM_PER_NM = 1000.0
 PM_PER_ANGSTROM = 100.0
+EV_PER_N_PER_M_PM2 = 1e-24 / 1.602176634e-19
+"""Energy of 1 N/m times 1 pm^2 [eV]."""
 PM_PER_UNIT: dict[str, float] = {
     "m": 1e12,
     "cm": 1e10,

@@ -11,9 +11,11 @@ import tifffile
 from small_alloy import QUICK, relabelled, simulated, true_sites
 
 from napari_defectstrain.cli.main import main
+from napari_defectstrain.cli.references import reference_paths
 from napari_defectstrain.io.files import sites_table, write_json, write_table, write_tiff
 from napari_defectstrain.output.figures import files as figure_files
 from napari_defectstrain.pipeline import chain as pipeline
+from napari_defectstrain.theory.reference import bundled_path
 
 PERFECT = (0.0, 0.0, 0.0, 0.0)
 
@@ -171,6 +173,35 @@ def test_no_calibration_and_no_lattice(call, tmp_path):
     code, said = call("run", save(tmp_path / "noise.npy", noise((256, 256))))
     assert code == 2
     assert "no lattice" in said
+
+
+@pytest.mark.parametrize("pixel_size_pm", [20.0, None])
+def test_a_square_lattice_is_named(call, tmp_path, pixel_size_pm):
+    u = 2 * np.pi * np.arange(256) / 16.5
+    wave = np.exp(2 * np.cos(u))
+    square = np.outer(wave, wave) + noise((256, 256)) / 5
+    write_tiff(tmp_path / "square.tif", square.astype(np.float32), pixel_size_pm, {})
+    code, said = call("run", tmp_path / "square.tif")
+    assert code == 2
+    of = "spacing 330 pm (16.5 px)" if pixel_size_pm else "spacing 16.5 px"
+    assert f"a square lattice, {of}; expected a hexagonal one" in said
+
+
+def test_inverted_contrast_is_refused_in_words(call, tmp_path):
+    image = simulated(size=256)
+    inverted = (image.image.data.max() - image.image.data).astype(np.float32)
+    write_tiff(tmp_path / "abf.tif", inverted, image.image.pixel_size_pm, {})
+    code, said = call("run", tmp_path / "abf.tif")
+    assert code == 2
+    assert "Identity: abf: columns are dark on a bright ground" in said
+    assert "--force-material" in said
+
+
+def test_frames_of_different_places_are_refused_in_words(call, tmp_path):
+    frames = np.stack([simulated(seed, size=256).image.data for seed in (31, 32, 33)])
+    code, said = call("run", save(tmp_path / "places.npy", frames), "--frames")
+    assert code == 2
+    assert "different places" in said and "separate images" in said
 
 
 @pytest.mark.slow
@@ -377,3 +408,52 @@ def with_tables(
     arguments = [tmp_path / "alloy.tif", "--sites", tmp_path / "tables"]
     arguments += ["--config", tmp_path / "quick.json"]
     return arguments, tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--reference", "SV"], "expected CLASS=DEFECT,PRISTINE"),
+        (["--reference", "SV=only_one.vasp"], "expected CLASS=DEFECT,PRISTINE"),
+        (["--reference", "SV=,b"], "expected CLASS=DEFECT,PRISTINE"),
+        (["--reference", "SV=a,b,c"], "expected CLASS=DEFECT,PRISTINE"),
+        (["--reference", "SV=nowhere.vasp,nowhere_else.vasp"], "nowhere"),
+        (["--reference", "XV={SV},{pristine}"], "got the class 'XV'"),
+        (["--reference", "DV={SV},{pristine}"], "expected one of DV"),
+        (["--reference", "SV={SV},{pristine}", "--material", "MoS2"], "expected MoS2"),
+        (["--reference", "SV={SV},{pristine}"] * 2, "got SV twice"),
+        (["--elastic", "119"], "expected two numbers"),
+        (["--elastic", "119,x"], "expected two numbers"),
+        (["--elastic", "20,119"], "stable sheet"),
+        (["--elastic", "nan,1"], "c11_n_per_m"),
+    ],
+)
+def test_theories_that_cannot_be_compared_with(call, tmp_path, options, match):
+    bundled = {name: bundled_path(f"{name}_9x9.extxyz") for name in ("SV", "pristine")}
+    given = [option.format(**bundled) for option in options]
+    code, said = call("run", save(tmp_path / "a.npy", noise()), *given)
+    assert code == 2
+    assert match in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_structures_are_not_written_over(call, tmp_path):
+    """A structure file in the folder of the results, of the name of one of them."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name, kept in (("SV", "theory.csv"), ("pristine", "pristine.extxyz")):
+        shutil.copy(bundled_path(f"{name}_9x9.extxyz"), folder / kept)
+    (folder / "sv.extxyz").symlink_to(folder / "theory.csv")
+    given = f"SV={folder / 'sv.extxyz'},{folder / 'pristine.extxyz'}"
+    image = save(tmp_path / "a.npy", noise())
+    code, said = call("run", image, "--reference", given, "--force")
+    assert code == 2
+    assert "would be replaced by the result theory.csv" in said
+
+
+def test_commas_in_the_names_of_structures(tmp_path):
+    names = [tmp_path / "SV,1.vasp", tmp_path / "pristine,1.vasp"]
+    for path in names:
+        path.touch()
+    assert reference_paths(f"SV={names[0]},{names[1]}") == ("SV", *names)

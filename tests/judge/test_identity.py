@@ -1,5 +1,6 @@
 """What an image shows: honeycombs of every material, bilayers, graphene, alloys, dark columns."""
 
+import re
 from dataclasses import replace
 from functools import lru_cache
 
@@ -8,7 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from napari_defectstrain.failures import Failures
-from napari_defectstrain.judge.cell import find_tiles
+from napari_defectstrain.judge.cell import _TileSpectrum, _transfer, find_tiles
 from napari_defectstrain.judge.evidence import CellEvidence, cell_evidence
 from napari_defectstrain.judge.identity import (
     AGREES,
@@ -133,6 +134,37 @@ def test_mos2_is_not_taken_for_a_selenide_without_a_scale(asked):
 def test_bilayers_and_other_phases_are_refused(weights, said):
     found, line = verdict(crystal(weights), "WSe2", 330.0)
     assert found == REFUSED and said in line and "WSe2" in line
+
+
+def test_faint_spots_do_not_make_the_transfer_fall_more_slowly():
+    # k^2 = 4 at the noise and 7 below it: their size is never less than the noise, their amplitude
+    # along the phase of {100} is; of nine tiles together it is known to a seventh
+    rng = np.random.default_rng(7)
+    slope, found = -0.8, []
+    for _ in range(40):
+        spectra = []
+        for _ in range(9):
+            phase = np.exp(2j * np.pi * rng.random())
+            error = {1: 0.03, 3: 0.03, 4: 0.03, 7: 0.03}
+            noise = rng.normal(0, 0.03, (4, 2)) @ [1, 1j] / np.sqrt(2)
+            first = {
+                k: complex((np.exp(slope * (k - 1)) + n) * phase)
+                for k, n in zip((1, 4, 7), noise, strict=False)
+            }
+            spectra.append(
+                _TileSpectrum(first, 0.4, error, np.eye(2), np.zeros(2), 1.0, 100.0, 0.0)
+            )
+        found.append(_transfer(spectra).log3)
+    mean, sigma = np.mean(found), np.std(found) / np.sqrt(len(found))
+    assert sigma < 0.03
+    assert mean == pytest.approx(2 * slope, abs=3 * sigma + 0.02)
+
+
+def test_another_lattice_is_named():
+    wave = np.exp(2 * np.cos(2 * np.pi * np.arange(SIDE) / A_PX))
+    found, line = verdict(np.outer(wave, wave), "WSe2", 330.0)
+    assert found == REFUSED
+    assert re.search(r"a square lattice, spacing 1[34].\d px; expected a hexagonal one", line)
 
 
 def test_dark_columns_are_refused():

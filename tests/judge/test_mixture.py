@@ -2,9 +2,19 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from napari_defectstrain.evaluation.calibration_curve import reliability
-from napari_defectstrain.judge.mixture import V1, X2, XY, Y2, ClassPrior, best_model
+from napari_defectstrain.judge.mixture import (
+    OTHER,
+    V1,
+    X2,
+    XY,
+    Y2,
+    ClassModel,
+    ClassPrior,
+    best_model,
+)
 
 PRIOR = ClassPrior(1.9)
 MEANS = np.array([0.70, 1.06, 1.37, 0.35, 0.0])
@@ -72,3 +82,15 @@ def test_what_seems_lighter_than_nothing_is_an_empty_site():
     weight[0] = -0.5
     chance = best_model(weight, sigma, PRIOR).posterior(weight, sigma)
     assert chance[0].argmax() == 4
+
+
+def test_densities_are_students_and_never_vanish():
+    model = ClassModel(np.array([0.7, 1.06, 1.37, 0.35, 0.0]), np.full(5, 1.3), np.full(6, 1 / 6))
+    weight, sigma = np.array([0.7, 1.1, 40.0, -3.0]), np.array([0.05, 0.08, 0.05, 0.02])
+    terms = model.terms(weight, sigma)
+    width = 1.3 * sigma
+    expected = student.pdf((weight - 0.7) / width, 16) / width / 6
+    np.testing.assert_allclose(terms[:, X2], expected, rtol=1e-9)
+    assert (model.posterior(weight, sigma) > -1).all()  # no nan
+    assert terms[3, OTHER] == 0.0
+    assert model.posterior(weight, sigma)[2, OTHER] > 0.99

@@ -69,6 +69,21 @@ def test_smoothing_keeps_a_straight_line_and_mends_one_column():
     np.testing.assert_allclose(places.smooth(off, on.astype(float))[on], moved[on], atol=0.04)
 
 
+def test_neighbours_are_the_sixty_sites_around_of_the_same_sublattice():
+    places = lattice_places(as_found(made(), 0.0), WSE2.lattice_pm)
+    near, there = places.neighbours, places.neighbours >= 0
+    rows = np.flatnonzero(places.on_lattice)
+    np.testing.assert_array_equal(near[rows, 0], rows)
+    assert there.sum(axis=1)[rows].min() >= 0.75 * 61
+    inside = (np.abs(places.ideal_px - places.ideal_px.mean(axis=0)) < 60).all(axis=1)
+    row, column = np.nonzero(there & inside[:, None])
+    assert (places.is_metal[near[row, column]] == places.is_metal[row]).all()
+    a_px = WSE2.lattice_pm / SCAN.pixel_size_pm
+    away = np.hypot(*(places.ideal_px[near[row, column]] - places.ideal_px[row]).T) / a_px
+    assert away.max() < 4.1
+    np.testing.assert_allclose(away[(column > 0) & (column < 7)], 1.0, atol=0.03)
+
+
 def test_empty_sites_weigh_nothing_on_the_scale_of_the_profile():
     prior = class_prior(WSE2)
     mean = np.array([0.7, 1.0, 1.3, 0.42, 0.12])

@@ -2,6 +2,7 @@ from .average import STACKED_ROLES as STACKED_ROLES
 from .average import AverageConfig as AverageConfig
 from .average import average_stack as average_stack
 from .average import stack_classes as stack_classes
+from .candidates import find_candidates as find_candidates
 from .choice import changed_by_hand as changed_by_hand
 from .choice import deviation as deviation
 from .choice import leave_out as leave_out

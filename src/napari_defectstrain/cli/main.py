@@ -43,6 +43,10 @@ COMMANDS = {
         *("how good a detection is, against truth", "evaluate"),
         *("add_arguments", "evaluate"),
     ),
+    "selftest": (
+        *("what can be measured in your own images", "selftest"),
+        *("add_arguments", "run_selftest"),
+    ),
     "train": ("train the network on simulated images", "train", "add_train", "run_train"),
 }
 """Each command: what it does, and where the functions are that add its arguments and run it."""
@@ -166,6 +170,15 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add("--weights", metavar="FILE", help="weights of the network (those of the package)")
     add("--no-judge", action="store_true", help="leave the network's classes as they are")
     add("--crowded", action="store_true", help="measure averages of every defect as well")
+    add(
+        "--reference",
+        dest="references",
+        action="append",
+        default=[],
+        metavar="CLASS=DEFECT,PRISTINE",
+        help="relaxed structures to compare a class with (those of the package)",
+    )
+    add("--elastic", metavar="C11,C12", help="elastic constants of the monolayer [N/m]")
     add("--device", help="auto, cpu, cuda or mps (auto)")
     add("--bootstrap", type=int, metavar="M", help="bootstrap samples a class (22500)")
     add("--seed", type=int, metavar="N", help="seed of everything random (0)")
@@ -181,21 +194,25 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
     """From images to strain maps."""
     from ..output import results
     from ..pipeline import chain as pipeline
+    from ..pipeline.theories import compare_with_theory
     from ..progress import subprogress
     from ..types import DefectStrainError
+    from .references import read_references
 
     formats = results.figure_formats(options.figures)
-    found = _found(options, subprogress(progress, 0.0, 0.6))
+    references = read_references(options.references, _run_config(options).material)
+    found = found_columns(options, subprogress(progress, 0.0, 0.6))
     with _writing(options) as folder:
         results.write_detections(found, folder, formats)
         try:
-            result = pipeline.measure(found, subprogress(progress, 0.6, 0.95))
+            result = pipeline.measure(found, subprogress(progress, 0.6, 0.9))
         except DefectStrainError as error:
             # The detection took minutes and may be right: it stays.
             results.write_run(found, folder)
             raise DefectStrainError(
                 f"{error} (the detected columns are in {options.out})"
             ) from error
+        result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
         progress(0.95, "writing results")
         results.write_measurements(result, folder, formats)
         results.write_run(result, folder)
@@ -210,7 +227,7 @@ def detect(options: argparse.Namespace, progress: Progress) -> int:
     from ..output import results
 
     formats = results.figure_formats(options.figures)
-    found = _found(options, progress)
+    found = found_columns(options, progress)
     with _writing(options) as folder:
         results.write_detections(found, folder, formats)
         results.write_run(found, folder)
@@ -228,8 +245,19 @@ def _writing(options: argparse.Namespace) -> AbstractContextManager[OutFolder]:
     return writing_into(options.out, options.command, RUN_FILE)
 
 
-def _found(options: argparse.Namespace, progress: Progress) -> RunResult:
-    """Everything is checked before the work starts."""
+def found_columns(
+    options: argparse.Namespace, progress: Progress, manifest: str = "run.json"
+) -> RunResult:
+    """Images, columns and regions as the options of ``run`` say; all is checked before the work.
+
+    Parameters
+    ----------
+    options : Namespace
+        With what `add_run` adds.
+    progress : Progress
+    manifest : str
+        Of the folder that the command is going to write.
+    """
     from ..crystal.region_files import read_folder
     from ..failures import Failures
     from ..output import results
@@ -239,7 +267,7 @@ def _found(options: argparse.Namespace, progress: Progress) -> RunResult:
     config = _run_config(options)
     if options.sites is None:
         pipeline.check_weights(config)
-    results.check_out_dir(options.out, options.force)
+    results.check_out_dir(options.out, options.force, manifest)
     _check_inputs(options, [path.stem for path in options.images], config)
     failures = Failures(options.strict)
     images, notes = load_images(
@@ -259,7 +287,7 @@ def _found(options: argparse.Namespace, progress: Progress) -> RunResult:
         sites = None if sites is None else [sites[i] for i in kept]
         regions = [labels[image.name] for image in images]
     found = pipeline.detect(images, config, sites, progress, regions, failures)
-    if options.command == "run":
+    if options.command != "detect":
         found = pipeline.measurable(found, failures)
     say_warnings(found.warnings)
     return replace(found, warnings=notes + found.warnings)
@@ -270,8 +298,11 @@ def _check_inputs(options: argparse.Namespace, stems: Sequence[str], config: Run
     from ..io.out_folder import check_inputs
     from ..materials import get_material
     from ..output.results import planned_files
+    from .references import reference_paths
 
     inputs = [*options.images, options.config]
+    for text in options.references:
+        inputs += reference_paths(text)[1:]
     if options.weights is not None:
         inputs.append(Path(options.weights))
     for folder, suffix in ((options.sites, ".sites.csv"), (options.regions, LABELS_SUFFIX)):
@@ -285,6 +316,7 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
     from ..io.files import read_settings
     from ..materials import with_classes
     from ..pipeline.runs import RunConfig
+    from .references import with_elastic
 
     values = {} if options.config is None else read_settings(options.config)
     parameters = values.get("parameters", values)  # of a run.json
@@ -299,6 +331,8 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
         )
     if options.no_judge:
         changes["judge"] = config.judge.replace(enabled=False)
+    if options.elastic is not None:
+        changes["theory"] = with_elastic(config.theory, options.elastic)
     if options.crowded:
         changes["average"] = config.average.replace(crowded=True)
     return config.replace(

@@ -18,6 +18,9 @@ from .lattice import fit_lattice as fit_lattice
 from .lattice import isolated as isolated
 from .lattice import metal_sublattice as metal_sublattice
 from .lattice import nearest_sites as nearest_sites
+from .other_lattices import HEXAGONAL as HEXAGONAL
+from .other_lattices import SeenLattice as SeenLattice
+from .other_lattices import seen_lattice as seen_lattice
 from .overlaps import Overlap as Overlap
 from .overlaps import counted_columns as counted_columns
 from .overlaps import counted_regions as counted_regions

@@ -211,7 +211,7 @@ def _tiles(image: FloatArray) -> list[FloatArray]:
     return [image[y : y + TILE, x : x + TILE] for y in starts[0] for x in starts[1]]
 
 
-def _flattened(tile: FloatArray) -> FloatArray:
+def flattened(tile: FloatArray) -> FloatArray:
     """The tile without slow background, Hann-windowed."""
     z = np.asarray(tile, dtype=np.float32)
     if not np.isfinite(z).all():
@@ -233,7 +233,7 @@ def _reciprocal_basis(
 
     `low` and `high` bound the length of {100} vectors [1/px]. None where no lattice shows.
     """
-    z = _flattened(tile)
+    z = flattened(tile)
     spectrum = _Spectrum.of(z, min(high * np.sqrt(3) * 1.1, 0.48))
     basis = _best_hexagon(spectrum, low * 0.9)
     basis = None if basis is None else _fundamental(basis, spectrum)

@@ -371,14 +371,20 @@ def _grow(metal: FloatArray, basis: FloatArray) -> tuple[IntArray, IntArray]:
     seed = int(np.flatnonzero(label == largest)[0])
     symmetric = (graph + graph.T).tocsr()
     order, parent = breadth_first_order(symmetric, seed, directed=False)
-    step_of = {}
-    for i, j, step in zip(start.tolist(), end.tolist(), rounded, strict=True):
-        step_of[i, j] = step
-        step_of.setdefault((j, i), -step)
+    # the step to each node from the one above it in the tree: a row of (start, end) or its reverse
+    key = np.concatenate([start * n + end, end * n + start])
+    step = np.concatenate([rounded, -rounded])
+    first = np.unique(key, return_index=True)
+    nodes = order[1:]
+    wanted = parent[nodes].astype(np.int64) * n + nodes
     coordinate = np.zeros((n, 2), dtype=int)
-    for node in order[1:].tolist():
-        above = int(parent[node])
-        coordinate[node] = coordinate[above] + step_of[above, node]
+    coordinate[nodes] = step[first[1][np.searchsorted(first[0], wanted)]]
+    # sums of the steps down from the seed: twice as far up in each round
+    above = np.full(n, seed)
+    above[nodes] = parent[nodes]
+    while (above != seed).any():
+        coordinate += coordinate[above]
+        above = above[above]
     return np.asarray(order), coordinate[order]
 
 

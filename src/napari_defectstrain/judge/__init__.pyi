@@ -22,6 +22,7 @@ from .local_noise import learn_noise as learn_noise
 from .mixture import ClassModel as ClassModel
 from .mixture import ClassPrior as ClassPrior
 from .mixture import FurtherClass as FurtherClass
+from .places import lattice_places as lattice_places
 from .pooling import RunClasses as RunClasses
 from .pooling import classify_run as classify_run
 from .solving import ImageClasses as ImageClasses

@@ -15,6 +15,7 @@ background or where the network sees which column.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,6 +43,12 @@ _RINGS: dict[int, tuple[tuple[int, int], ...]] = {
 _HIGHEST = 0.46  # 1/px
 _CURVE = (0.0, 0.01)
 """Second derivative of ln T by k^2 where the outer spots don't tell it, and its uncertainty."""
+_SLOPE = (-0.8, 0.5)
+"""Slope of ln T by k^2 of usual pictures, smoothed ones too, and how far it is from that: a single
+noisy tile may tell little of it."""
+_MODEL_ERROR = 0.01
+"""How far amplitudes may lie from the curve that is fitted, relatively."""
+_ROUNDS = 12
 _MOST_TILES = 5  # a side
 _MOST_MISS = 1.5  # frequency steps that a tile's spots may lie off
 
@@ -57,6 +64,8 @@ class TileCell:
         where the image is dark at its columns.
     sigma : array, `(3,)`
         Standard errors.
+    shared_sigma : float
+        The part of them that all tiles of the image have in common, by the transfer.
     origin_px : array, `(2,)`
         (y, x) of a site of the first kind [px of the image].
     basis_px : array, `(2, 2)`
@@ -81,6 +90,7 @@ class TileCell:
     sign: float
     clear: float
     foreign: float = 0.0
+    shared_sigma: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,79 @@ class Tile:
     data: FloatArray
     corner: FloatArray
     cell: TileCell
+
+
+@dataclass(frozen=True)
+class _Transfer:
+    """Slope and curve of ln T by k^2, ln of T(3) with T(1) = 1, and its standard error."""
+
+    slope: float
+    curve: float
+    log3: float
+    sigma3: float
+
+
+@dataclass(frozen=True)
+class _TileSpectrum:
+    """Amplitudes at the spots of one tile.
+
+    `first` is the structure factor of the first kind of each ring, all spots of a ring alike, or
+    the conjugate of it, and `third` that of {110}, both seen from a site; `error` their standard
+    errors.
+    """
+
+    first: dict[int, complex]
+    third: float
+    error: dict[int, float]
+    basis: FloatArray
+    origin: FloatArray
+    sign: float
+    clear: float
+    foreign: float
+
+    @classmethod
+    def of(
+        cls,
+        value: dict[int, ComplexArray],
+        noise: dict[int, float],
+        basis: FloatArray,
+        clear: float,
+        foreign: float,
+    ) -> _TileSpectrum:
+        triple = value[3][0] * value[3][2] * np.conj(value[3][1])  # (1,1) + (-2,1) = (-1,2)
+        sign = float(np.cos(np.angle(triple)))
+        dark = -1.0 if sign < 0 else 1.0
+        origin = _origin(dark * value[3], np.array(_RINGS[3], dtype=float))
+        moved = {
+            k: v * np.exp(2j * np.pi * (np.array(_RINGS[k], dtype=float) @ origin))
+            for k, v in value.items()
+        }
+        first = {k: _first_kind(moved[k], _RINGS[k]) for k in moved if k != 3}
+        error = {k: noise[k] / np.sqrt(len(_RINGS[k])) for k in noise}
+        third = float(moved[3].real.mean())
+        return cls(first, third, error, basis, origin, sign, clear, foreign)
+
+    def cell(self, transfer: _Transfer) -> TileCell:
+        """The weights of the three sites, at a transfer that all tiles share."""
+        total = self.third / np.exp(transfer.log3)
+        turn = self.first[1]
+        weight = (total + 2 * (turn * np.exp(-2j * np.pi / 3 * np.arange(3))).real) / 3
+        shared = abs(total) * transfer.sigma3 / 3
+        own2 = (self.error[3] / np.exp(transfer.log3)) ** 2 + 2 * self.error[1] ** 2
+        sigma = np.sqrt(shared**2 + own2 / 9)
+        lattice = np.linalg.inv(self.basis).T  # columns: vectors a_i with g_i . a_j = delta_ij
+        return TileCell(
+            np.asarray(weight),
+            np.full(3, sigma),
+            lattice @ self.origin,
+            lattice,
+            transfer.slope,
+            transfer.curve,
+            self.sign,
+            self.clear,
+            self.foreign,
+            shared,
+        )
 
 
 def find_tiles(data: FloatArray, a_px: float) -> tuple[list[Tile], int]:
@@ -124,10 +207,17 @@ def find_tiles(data: FloatArray, a_px: float) -> tuple[list[Tile], int]:
     found = []
     for corner in corners:
         tile = image[corner[0] : corner[0] + side[0], corner[1] : corner[1] + side[1]]
-        cell = _tile_cell(tile, spots)
-        if cell is not None:
-            found.append(Tile(tile, corner, replace(cell, origin_px=cell.origin_px + corner)))
-    return found, len(corners)
+        spectrum = _tile_spectrum(tile, spots)
+        if spectrum is not None:
+            found.append((tile, corner, spectrum))
+    if not found:
+        return [], len(corners)
+    transfer = _transfer([spectrum for _, _, spectrum in found])
+    tiles = []
+    for tile, corner, spectrum in found:
+        cell = spectrum.cell(transfer)
+        tiles.append(Tile(tile, corner, replace(cell, origin_px=cell.origin_px + corner)))
+    return tiles, len(corners)
 
 
 def _starts(length: int, side: int) -> IntArray:
@@ -140,7 +230,7 @@ def _joined(image: FloatArray, count: int) -> FloatArray:
     return np.asarray(image[: h * count, : w * count].reshape(h, count, w, count).mean(axis=(1, 3)))
 
 
-def _tile_cell(tile: FloatArray, spots: FloatArray) -> TileCell | None:
+def _tile_spectrum(tile: FloatArray, spots: FloatArray) -> _TileSpectrum | None:
     window = np.hanning(tile.shape[0] + 2)[1:-1, None] * np.hanning(tile.shape[1] + 2)[None, 1:-1]
     z = (tile - (tile * window).sum() / window.sum()) * window
     basis = _refined(z, spots)
@@ -156,7 +246,8 @@ def _tile_cell(tile: FloatArray, spots: FloatArray) -> TileCell | None:
     clear = float(np.abs(value[1]).min() / noise[1]) ** 2
     if clear < 6.0 or 3 not in value:
         return None
-    return replace(_solved(value, noise, basis, clear), foreign=_foreign(z, basis, value[1] * norm))
+    foreign = _foreign(z, basis, value[1] * norm)
+    return _TileSpectrum.of(value, noise, basis, clear, foreign)
 
 
 def _foreign(z: FloatArray, basis: FloatArray, first: ComplexArray) -> float:
@@ -221,33 +312,6 @@ def _maxima(z: FloatArray, start: FloatArray, step: FloatArray) -> FloatArray:
     return g
 
 
-def _solved(
-    value: dict[int, ComplexArray], noise: dict[int, float], basis: FloatArray, clear: float
-) -> TileCell:
-    triple = value[3][0] * value[3][2] * np.conj(value[3][1])  # (1,1) + (-2,1) = (-1,2)
-    sign = float(np.cos(np.angle(triple)))
-    dark = -1.0 if sign < 0 else 1.0
-    lattice = np.linalg.inv(basis).T  # columns: vectors a_i with g_i . a_j = delta_ij
-    origin = _origin(dark * value[3], np.array(_RINGS[3], dtype=float))
-    moved = {
-        k: v * np.exp(2j * np.pi * (np.array(_RINGS[k], dtype=float) @ origin))
-        for k, v in value.items()
-    }
-    # structure factor of the first kind: all spots of a ring alike, or the conjugate of it
-    first = {k: _first_kind(moved[k], _RINGS[k]) for k in moved if k != 3}
-    size = {k: abs(f) for k, f in first.items()}
-    error = {k: noise[k] / np.sqrt(len(_RINGS[k])) for k in noise}
-    slope, curve, log3, sigma3 = _transfer(size, error)
-    total = float(moved[3].real.mean()) / np.exp(log3)
-    turn = first[1]
-    weight = (total + 2 * (turn * np.exp(-2j * np.pi / 3 * np.arange(3))).real) / 3
-    sigma = np.sqrt((total * np.hypot(sigma3, error[3] / max(abs(total), 1e-30))) ** 2
-                    + 2 * error[1] ** 2) / 3  # fmt: skip
-    return TileCell(
-        np.asarray(weight), np.full(3, sigma), lattice @ origin, lattice, slope, curve, sign, clear
-    )
-
-
 def _origin(value: ComplexArray, index: FloatArray) -> FloatArray:
     """Where the three {110} waves have their maxima, in units of the lattice vectors, `(2,)`."""
     step = np.arange(36) / 36
@@ -268,19 +332,35 @@ def _first_kind(value: ComplexArray, index: tuple[tuple[int, int], ...]) -> comp
     return complex(np.where(kind == 1, value, np.conj(value)).mean())
 
 
-def _transfer(size: dict[int, float], error: dict[int, float]) -> tuple[float, float, float, float]:
-    """Slope and curve of ln T, ln of T(3) with T(1) = 1, and its standard error."""
-    k = np.array(sorted(size), dtype=float)
-    value = np.array([max(size[int(n)], 1e-12) for n in k])
-    sigma = np.array([error[int(n)] for n in k]) / value + 0.01
-    log = np.log(value / value[0])
-    design = np.stack([np.ones_like(k), k - 1, (k - 1) ** 2 / 2], axis=1)
-    prior = np.array([0.0, 0.0, 1.0 / _CURVE[1]])
-    a = np.concatenate([design / sigma[:, None], np.diag(prior)[2:]])
-    b = np.concatenate([log / sigma, [_CURVE[0] / _CURVE[1]]])
-    covariance = np.linalg.inv(a.T @ a)
-    fit = covariance @ (a.T @ b)
-    at3 = np.array([1.0, 2.0, 2.0])
-    log3 = float(at3 @ fit - fit[0])
-    relative = at3 - [1.0, 0.0, 0.0]
-    return float(fit[1]), float(fit[2]), log3, float(np.sqrt(relative @ covariance @ relative))
+def _transfer(spectra: Sequence[_TileSpectrum]) -> _Transfer:
+    """How the transfer falls, by the spots of one structure factor in all tiles together.
+
+    The tiles share optics and scan. Amplitudes are fitted, not their logarithms, and each along
+    the phase that {100} has: the size of a faint spot is never less than the noise, which would
+    make the transfer seem to fall more slowly, and the hexagon centres emptier than they are.
+    """
+    value: dict[int, float] = {}
+    error2: dict[int, float] = {}
+    for spectrum in spectra:
+        along = np.conj(spectrum.first[1]) / max(abs(spectrum.first[1]), 1e-30)
+        for k, amplitude in spectrum.first.items():
+            value[k] = value.get(k, 0.0) + float((amplitude * along).real)
+            error2[k] = error2.get(k, 0.0) + spectrum.error[k] ** 2
+    rings = np.array(sorted(value), dtype=float)
+    seen = np.array([value[int(k)] for k in rings])
+    noise2 = np.array([error2[int(k)] for k in rings])
+    design = np.stack([np.ones_like(rings), rings - 1, (rings - 1) ** 2 / 2], axis=1)
+    expected = np.array([0.0, _SLOPE[0], _CURVE[0]])
+    prior = np.diag([0.0, _SLOPE[1] ** -2.0, _CURVE[1] ** -2.0])
+    fit = expected + [np.log(max(seen[0], 1e-30)), 0.0, 0.0]
+    for _ in range(_ROUNDS):
+        model = np.exp(design @ fit)
+        jacobian = model[:, None] * design
+        weight = 1.0 / (noise2 + (_MODEL_ERROR * model) ** 2)
+        normal = jacobian.T @ (weight[:, None] * jacobian) + prior
+        pull = jacobian.T @ (weight * (seen - model)) - prior @ (fit - expected)
+        fit = fit + np.clip(np.linalg.solve(normal, pull), -0.5, 0.5)
+    covariance = np.linalg.inv(normal)
+    at3 = np.array([0.0, 2.0, 2.0])
+    error = float(np.sqrt(at3 @ covariance @ at3))
+    return _Transfer(float(fit[1]), float(fit[2]), float(at3 @ fit), error)

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from ..crystal.other_lattices import HEXAGONAL, seen_lattice
 from ..types import FloatArray
 from .cell import TileCell, find_tiles
 from .cell_columns import Sublattice, sublattice_of, tile_weights
 
 FILLED = 0.14
 """Weight of the hexagon centre, of the brightest column, from which on centres are filled."""
+FOREIGN = 1.0
+"""Power of waves that are none of the lattice's, over its own, from which on it isn't one."""
 _SURE = (1.2, 3.0)  # standard errors: of a tile, and of all that are filled together
 _BOTH_SUM = 0.65
 """The two dimmer sites of an AB bilayer add up to the brightest, those of 1T stay below."""
@@ -44,6 +47,9 @@ class CellEvidence:
         Columns of the two sublattices.
     measured_a_pm : float or None
         Lattice constant by the stated pixel size [pm]; None where none is stated.
+    other_lattice : str
+        Name and spacing of a lattice that the picture shows and that isn't hexagonal; empty where
+        it shows none.
     """
 
     name: str
@@ -59,6 +65,7 @@ class CellEvidence:
     bright: Sublattice
     dim: Sublattice
     measured_a_pm: float | None
+    other_lattice: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """What ``run.json`` says of it."""
@@ -73,6 +80,7 @@ class CellEvidence:
             "half_bright": _number(self.bright.half),
             "half_dim": _number(self.dim.half),
             "a_pm": _number(self.measured_a_pm),
+            "other_lattice": self.other_lattice,
         }
 
 
@@ -98,8 +106,9 @@ def cell_evidence(
     if not tiles:
         none = sublattice_of(np.zeros(0))
         nan = float("nan")
+        other = _other_lattice(data)
         return CellEvidence(
-            name, 0, looked_at, nan, nan, 0.0, 0.0, nan, nan, nan, none, none, measured_a_pm
+            name, 0, looked_at, nan, nan, 0.0, 0.0, nan, nan, nan, none, none, measured_a_pm, other
         )
     weights = [tile_weights(tile.data, tile.cell, tile.corner) for tile in tiles]
     columns: list[list[FloatArray]] = [[], []]
@@ -115,7 +124,8 @@ def cell_evidence(
     middle, centre = sorted_[:, 1] / top, sorted_[:, 2] / top
     sigma = np.array([cell.sigma[0] for cell in cells]) / top
     filled = (centre > FILLED) & (centre > _SURE[0] * sigma) & (sorted_[:, 0] > 0)
-    if (np.sum((centre / sigma)[filled]) / np.sqrt(max(filled.sum(), 1))) < _SURE[1]:
+    shared = np.array([cell.shared_sigma for cell in cells]) / top
+    if filled.any() and _together(centre[filled], sigma[filled], shared[filled]) < _SURE[1]:
         filled[:] = False
     layered = filled & (middle + centre > _BOTH_SUM)
     empty = ~filled
@@ -125,6 +135,7 @@ def cell_evidence(
     value = float(np.median(its))
     if np.isfinite(bright.second) or np.isfinite(dim.second):  # by the more frequent kind alone
         value = float(min(dim.level, bright.level) / max(dim.level, bright.level))
+    foreign = float(np.median([cell.foreign for cell in cells]))
     return CellEvidence(
         name=name,
         tiles=len(tiles),
@@ -135,11 +146,24 @@ def cell_evidence(
         other_phase=_share(filled & ~layered),
         centre=float(np.median(centre)),
         sign=float(np.median([cell.sign for cell in cells])),
-        foreign=float(np.median([cell.foreign for cell in cells])),
+        foreign=foreign,
         bright=bright,
         dim=dim,
         measured_a_pm=measured_a_pm,
+        other_lattice=_other_lattice(data) if foreign > FOREIGN else "",
     )
+
+
+def _other_lattice(data: FloatArray) -> str:
+    """Name and spacing of a lattice that isn't hexagonal; empty where none shows."""
+    seen = seen_lattice(data)
+    return "" if seen is None or seen.kind == HEXAGONAL else seen.in_words()
+
+
+def _together(value: FloatArray, sigma: FloatArray, shared: FloatArray) -> float:
+    """Mean over its standard error, where a part of the errors is that of all alike."""
+    own2 = np.maximum(sigma**2 - shared**2, 0.0).mean() / len(value)
+    return float(value.mean() / max(np.sqrt(own2 + (shared**2).mean()), 1e-12))
 
 
 def _share(which: FloatArray) -> float:

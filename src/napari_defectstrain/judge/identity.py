@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..materials import Material
-from .evidence import CellEvidence
+from .evidence import FOREIGN, CellEvidence
 from .readings import EQUAL, RunEvidence, all_readings, pooled_evidence, reading_of
 
 PREFIX = "Identity: "
@@ -22,7 +22,6 @@ _OTHER_PHASE = 0.75
 _NOT_EMPTY = 0.11
 """Typical weight of the hexagon centre from which on it is doubtful whether it is empty."""
 _DARK = -0.5
-_FOREIGN = 1.0
 _LEAST_TILES = 0.25
 _EQUAL_FROM = (0.88, 0.93)
 """Ratios of brightness from which equal sublattices are likely, and all but certain."""
@@ -202,7 +201,9 @@ def _structure(e: CellEvidence) -> tuple[str, str]:
             "columns are dark on a bright ground, as in ABF or bright field, or an inverted "
             "picture; an annular dark-field image is needed"
         )
-    if e.tiles and e.foreign > _FOREIGN:
+    if e.other_lattice:
+        return REFUSED, f"the picture shows {e.other_lattice}; expected a hexagonal one"
+    if e.tiles and e.foreign > FOREIGN:
         return REFUSED, (
             "the strongest waves of the picture fit no hexagonal lattice: a square or another one"
         )

@@ -220,7 +220,6 @@ def weigh_columns(
     for i in range(config.rounds):
         progress(i / config.rounds, "judging columns")
         picture.fit_lines()
-        picture.fit_profile()
         picture.explain()
         picture.fit_noise()
         picture.settle(share)

@@ -21,6 +21,8 @@ from ..types import FloatArray
 ComplexArray = npt.NDArray[np.complexfloating[Any, Any]]
 
 _ROUNDS, _MORE_ROUNDS = 40, 8
+_AMPLITUDE_ROUNDS, _MORE_AMPLITUDE_ROUNDS = 12, 3
+_LEAST_TILES = 60
 _TINY = 1e-12
 _FLOOR = 0.02
 """Least value of a spectrum over the median, which bounds its inverse."""
@@ -70,23 +72,32 @@ def learn_noise(residual: FloatArray, tile_px: int, start: LocalNoise | None = N
     power = _tile_powers(residual, tile_px)  # (rows, columns, tile, tile / 2 + 1)
     rows, columns = power.shape[:2]
     table = power.reshape(rows * columns, -1)
+    # tiles that don't overlap hold nearly all that is known of two spectra
+    apart = np.zeros((rows, columns), dtype=bool)
+    apart[::2, ::2] = True
+    some = apart.ravel() if apart.sum() >= _LEAST_TILES else np.ones(len(table), dtype=bool)
     if start is None:
         frequency = np.hypot(np.fft.fftfreq(tile_px)[:, None], np.fft.rfftfreq(tile_px)).ravel()
         # white noise, and what falls off with frequency
         spectra = np.stack([np.ones(table.shape[1]), 1 / (1 + (frequency * tile_px / 4) ** 2)])
         spectra = (spectra / spectra.mean(axis=1, keepdims=True)).astype(np.float32)
         amplitude = np.repeat(table.mean(axis=1, keepdims=True) / 2, 2, axis=1)  # (tiles, 2)
+        rounds, more = _ROUNDS, _AMPLITUDE_ROUNDS
     else:
         spectra = start.spectra.reshape(2, -1).copy()
         amplitude = start.amplitude.reshape(2, -1).T.copy()
-    for _ in range(_ROUNDS if start is None else _MORE_ROUNDS):
-        ratio = table / (amplitude @ spectra + _TINY)
-        amplitude *= (ratio @ spectra.T) / spectra.sum(axis=1)
-        ratio = table / (amplitude @ spectra + _TINY)
-        spectra *= (amplitude.T @ ratio) / (amplitude.sum(axis=0)[:, None] + _TINY)
+        rounds, more = _MORE_ROUNDS, _MORE_AMPLITUDE_ROUNDS
+    its, of_its = amplitude[some], table[some]
+    for _ in range(rounds):
+        its *= (of_its / (its @ spectra + _TINY)) @ spectra.T / spectra.sum(axis=1)
+        ratio = of_its / (its @ spectra + _TINY)
+        spectra *= (its.T @ ratio) / (its.sum(axis=0)[:, None] + _TINY)
         scale = spectra.mean(axis=1, keepdims=True) + _TINY
         spectra /= scale
-        amplitude *= scale.T
+        its *= scale.T
+    amplitude[some] = its
+    for _ in range(0 if some.all() else more):
+        amplitude *= (table / (amplitude @ spectra + _TINY)) @ spectra.T / spectra.sum(axis=1)
     return LocalNoise(
         tile_px,
         spectra.reshape(2, tile_px, tile_px // 2 + 1),

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import gamma
 
 from ..materials import ROLES
 from ..types import FloatArray
@@ -37,7 +37,8 @@ _SETTLED = 1e-4
 """Of what models are told by: a hundredth of what classes are apart, and less."""
 _TAILS = 16.0
 """Degrees of freedom of Student's t that pulls follow: errors are only estimates themselves."""
-_HEIGHT = float(gammaln((_TAILS + 1) / 2) - gammaln(_TAILS / 2) - 0.5 * np.log(np.pi * _TAILS))
+_HEIGHT = float(gamma((_TAILS + 1) / 2) / gamma(_TAILS / 2) / np.sqrt(np.pi * _TAILS))
+_LEAST_FACTOR = 1e-6
 _TYPICAL_SHARES = (0.9, 0.035, 0.02, 0.035, 0.01)
 
 
@@ -81,23 +82,36 @@ class ClassModel:
         prior : array, `(n, 6 + K)`, optional
             What is known of each column beside its weight: factors of the shares.
         """
-        log = self.log_terms(weight, sigma, prior)
-        chance = np.exp(log - log.max(axis=1, keepdims=True))
-        return np.asarray(chance / chance.sum(axis=1, keepdims=True))
+        terms = self.terms(weight, sigma, prior)
+        return np.asarray(terms / terms.sum(axis=1, keepdims=True))
 
-    def log_terms(
+    def terms(
         self, weight: FloatArray, sigma: FloatArray, prior: FloatArray | None = None
     ) -> FloatArray:
-        """Logarithm of share times density of each class, `(n, 6 + K)`."""
-        width = sigma[:, None] * self.width
-        pull = (weight[:, None] - self.mean) / width
-        density = -(_TAILS + 1) / 2 * np.log1p(pull**2 / _TAILS) - np.log(width) + _HEIGHT
+        """Share times density of each class, `(n, 6 + K)`; a t's never vanish.
+
+        Kept class by class in memory: sums over the few classes are sums of long rows.
+        """
+        pull = (weight - self.mean[:, None]) / sigma
+        pull /= self.width[:, None]
+        density = _t_density(pull * pull) / (sigma * self.width[:, None])
+        terms = np.empty((len(self.share), len(weight)))
+        terms[:OTHER] = density[:OTHER] * self.share[:OTHER, None]
         # nothing is lighter than an empty site: what seems to be is one, its neighbours misplaced
-        there = (weight > self.mean[V2])[:, None]
-        other = np.where(there, -np.log(_OTHER_RANGE), -np.inf)
-        parts = [density[:, :OTHER], other, density[:, OTHER:]]
-        log = np.concatenate(parts, axis=1) + np.log(self.share)
-        return log if prior is None else log + np.log(np.maximum(prior, 1e-6))
+        terms[OTHER] = np.where(weight > self.mean[V2], self.share[OTHER] / _OTHER_RANGE, 0.0)
+        terms[OTHER + 1 :] = density[OTHER:] * self.share[OTHER + 1 :, None]
+        if prior is not None:
+            terms *= np.maximum(prior.T, _LEAST_FACTOR)
+        return terms.T
+
+
+def _t_density(pull2: FloatArray) -> FloatArray:
+    """Student's density of squared pulls, without a logarithm: (1 + z^2 / 16)^(-17 / 2)."""
+    base = 1.0 + pull2 / _TAILS
+    eighth = base * base
+    eighth *= eighth
+    eighth *= eighth
+    return np.asarray(_HEIGHT / (eighth * np.sqrt(base)))
 
 
 @dataclass(frozen=True)
@@ -121,7 +135,7 @@ class FurtherClass:
 
 def without_other(chance: FloatArray) -> FloatArray:
     """Columns of the classes that have a weight, without *other*, `(n, 5 + K)`."""
-    return np.delete(chance, OTHER, axis=1)
+    return np.concatenate([chance.T[:OTHER], chance.T[OTHER + 1 :]]).T
 
 
 @dataclass(frozen=True)
@@ -226,9 +240,9 @@ def _means(
     model: ClassModel, own: FloatArray, weight: FloatArray, sigma: FloatArray, prior: ClassPrior
 ) -> FloatArray:
     """Weighted means, pulled towards what the other classes say of each."""
-    scale2 = (sigma[:, None] * model.width) ** 2
-    information = own * _trust((weight[:, None] - model.mean) ** 2 / scale2) / scale2
-    total, pull = information.sum(axis=0), (information * weight[:, None]).sum(axis=0)
+    scale2 = (sigma * model.width[:, None]) ** 2
+    information = own.T * _trust((weight - model.mean[:, None]) ** 2 / scale2) / scale2
+    total, pull = information.sum(axis=1), information @ weight
     mean = model.mean.copy()
     mean[X2] = pull[X2] / max(total[X2], 1e-12)
     x2 = mean[X2]
@@ -268,8 +282,8 @@ def _widths(
     mean: FloatArray,
     slope: float,
 ) -> FloatArray:
-    pull2 = ((weight[:, None] - mean) / sigma[:, None]) ** 2
-    squares = (own * _trust(pull2 / model.width**2) * pull2).sum(axis=0)
+    pull2 = ((weight - mean[:, None]) / sigma) ** 2
+    squares = (own.T * _trust(pull2 / model.width[:, None] ** 2) * pull2).sum(axis=1)
     count = own.sum(axis=0)
     common = np.clip(squares[X2] / max(count[X2], 1.0), 0.09, 9.0)
     expected = common * np.clip(1 + slope * (mean - mean[X2]), *np.square(_WIDTHS))
@@ -291,13 +305,10 @@ def best_model(
         for heat in (2.0, 1.4, 1.0):
             model = replace(model, width=model.width * heat)
             model = improve(model, weight, sigma, prior, knowledge, slope, 4)
-        model = improve(model, weight, sigma, prior, knowledge, slope)
-        log = model.log_terms(weight, sigma, knowledge)
-        top = log.max(axis=1)
-        likelihood = float((top + np.log(np.exp(log - top[:, None]).sum(axis=1))).sum())
+        likelihood = float(np.log(model.terms(weight, sigma, knowledge).sum(axis=1)).sum())
         away = (model.mean[Y2] / model.mean[X2] - prior.heavier) / prior.spread[3]
         likelihood -= 0.5 * away**2
         if likelihood > most:
             best, most = model, likelihood
     assert best is not None
-    return best
+    return improve(best, weight, sigma, prior, knowledge, slope, 2 * _ROUNDS)

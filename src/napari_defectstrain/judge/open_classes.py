@@ -42,6 +42,10 @@ _WIDTH_PRIOR = 100.0
 """Columns that a class needs for its own scatter to count as much as the commonest one's."""
 _WIDTHS = (0.7, 1.5)
 _OTHER_COLUMNS = 1.0
+_HOPELESS = 8.0
+"""Of log likelihood that one class more may lack after its first rounds."""
+_SETTLED = 5e-6
+"""Of a round: close classes part slowly, and must not be stopped on their way."""
 _WIDER = 1.12
 
 
@@ -116,20 +120,20 @@ class _Mixture:
     width: FloatArray
     share: FloatArray
 
-    def log_terms(self, columns: WeighedColumns) -> FloatArray:
-        width = columns.sigma[:, None] * self.width
-        pull = (columns.weight[:, None] - self.mean) / width
-        density = -(pull**2) / 2 - np.log(width) - 0.5 * np.log(2 * np.pi)
-        other = np.full((len(density), 1), -np.log(_RANGE))
-        return np.asarray(np.concatenate([density, other], axis=1) + np.log(self.share))
-
     def chance(self, columns: WeighedColumns) -> tuple[FloatArray, FloatArray]:
         """Posterior of the classes `(n, K + 1)` and log likelihood `(n,)`."""
-        log = self.log_terms(columns)
-        top = log.max(axis=1, keepdims=True)
-        chance = np.exp(log - top)
-        total = chance.sum(axis=1, keepdims=True)
-        return chance / total, (top + np.log(total))[:, 0]
+        width = columns.sigma * self.width[:, None]  # class by class in memory: long rows
+        pull = (columns.weight - self.mean[:, None]) / width
+        density = np.exp(-(pull**2) / 2) / (width * np.sqrt(2 * np.pi))
+        other = np.full((1, len(columns.weight)), 1.0 / _RANGE)  # never vanishes, as the rest may
+        terms = np.concatenate([density, other]) * self.share[:, None]
+        total = terms.sum(axis=0)
+        return (terms / total).T, np.log(total)
+
+    def moved_from(self, other: _Mixture) -> float:
+        """Largest difference of a mean, a relative width or a share."""
+        pairs = ((self.mean, other.mean), (self.width, other.width), (self.share, other.share))
+        return max(float(np.abs(a - b).max()) for a, b in pairs)
 
     def with_class(self, weight: float, share: float = 0.005) -> _Mixture:
         """One class more, of the first one's width."""
@@ -209,7 +213,10 @@ def _one_more(
     best, most = None, _plausibility(model, columns, priors) + 1.5 * np.log(columns.total)
     begun = [model.with_class(start) for start in _starts(model, columns)]
     for begin in begun + _halved(model, columns.typical_sigma):
-        made = _improved(begin, columns, priors, _LONG_ROUNDS)  # close classes part slowly
+        made = _improved(begin, columns, priors)
+        if _plausibility(made, columns, priors) < most - _HOPELESS:
+            continue
+        made = _improved(made, columns, priors, _LONG_ROUNDS)  # close classes part slowly
         made = _improved(_sorted_out(made, priors), columns, priors)
         plausibility = _plausibility(made, columns, priors)
         # what only mends the tails of a class mustn't stand before one that is there
@@ -279,20 +286,22 @@ def _improved(
     tie = np.concatenate([priors[:, 1] ** -2.0, free])
     held = np.concatenate([priors[:, 0], free])
     for _ in range(rounds):
-        chance = model.chance(columns)[0] * columns.count[:, None]
-        own = chance[:, :-1]
-        information = own / (columns.sigma[:, None] * model.width) ** 2
-        total = information.sum(axis=0) + tie
-        pull = (information * columns.weight[:, None]).sum(axis=0) + tie * held
+        chance = (model.chance(columns)[0] * columns.count[:, None]).T
+        own = chance[:-1]
+        information = own / (columns.sigma * model.width[:, None]) ** 2
+        total = information.sum(axis=1) + tie
+        pull = information @ columns.weight + tie * held
         mean = pull / np.maximum(total, 1e-12)
-        away = (columns.weight[:, None] - mean) / columns.sigma[:, None]
-        squares, number = (own * away**2).sum(axis=0), own.sum(axis=0)
+        away = (columns.weight - mean[:, None]) / columns.sigma
+        squares, number = (own * away**2).sum(axis=1), own.sum(axis=1)
         common = np.clip(squares[0] / max(number[0], 1.0), 0.09, 9.0)
         width2 = (squares + _WIDTH_PRIOR * common) / (number + _WIDTH_PRIOR)
         width = np.sqrt(np.clip(width2, common * _WIDTHS[0] ** 2, common * _WIDTHS[1] ** 2))
-        share = chance.sum(axis=0) + 0.01
+        share = chance.sum(axis=1) + 0.01
         share[-1] += _OTHER_COLUMNS
-        model = _Mixture(mean, width, share / share.sum())
+        before, model = model, _Mixture(mean, width, share / share.sum())
+        if model.moved_from(before) < _SETTLED:
+            break
     return model
 
 

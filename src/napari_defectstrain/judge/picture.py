@@ -40,7 +40,7 @@ from .working import (
 BACKGROUND = 1.5
 """Sigma of the background in lattice constants: blind to the lattice."""
 _TILE = 5.0  # of the noise, in lattice constants
-_LEVELS = 4
+_LEVELS = 3
 _PAIR_REACH = 2.2
 _STEP_PM = 4.0
 _LEAST_WEIGHT = 0.25  # fainter columns say nothing of their place
@@ -259,30 +259,32 @@ class Picture:
         reach = _PAIR_REACH * self.a_px
         for colour in level:
             noise = self._floored((1 - colour) * self.spectra[0] + colour * self.spectra[1])
-            filtered = waves * (self.transfer.conj() * (self.sharp / noise))
-            pulls.append(self.grid.at(self.points, filtered * self.grid.inside))
-            power = np.abs(self.transfer) ** 2 * self.sharp**2 / noise
+            filtered = self.transfer.conj() * (self.sharp / noise * self.grid.inside)
+            pulls.append(self.grid.at(self.points, waves * filtered))
+            power = (filtered * self.transfer).real * self.sharp
             tables.append(self.grid.lags(power, reach, step))
         n = len(self.position)
         first, second = self._pairs
-        near = _read_table(
-            np.stack(tables, axis=-1), (self.position[second] - self.position[first]) / step
-        )
-        own = np.stack([t[len(t) // 2, len(t) // 2] for t in tables])
-        row = np.concatenate([first, second, np.arange(n)])
-        column = np.concatenate([second, first, np.arange(n)])
-        weight = np.zeros((n, _LEVELS))  # of the levels at every column
+        table = np.stack(tables, axis=-1)
+        near = _read_table(table, (self.position[second] - self.position[first]) / step)
+        own = table[len(table) // 2, len(table) // 2]
+        weight = np.zeros((n, _LEVELS), dtype=np.float32)  # of the levels at every column
         weight[np.arange(n), lower], weight[np.arange(n), lower + 1] = 1 - part, part
-        weight = weight / self.loudness[:, None]
-        value = np.concatenate(
-            [
-                np.einsum("pl,pl->p", near, weight[first]),
-                np.einsum("pl,pl->p", near, weight[second]),
-                weight @ own,
-            ]
+        weight /= self.loudness[:, None]
+        value = [(near * weight[of]).sum(axis=1) for of in (first, second)]
+        pull = (np.nan_to_num(np.stack(pulls, axis=1)) * weight).sum(axis=1)
+        coupling = csr_array(
+            coo_array(
+                (
+                    np.concatenate([*value, weight @ own]).astype(float),
+                    (
+                        np.concatenate([first, second, np.arange(n)]),
+                        np.concatenate([second, first, np.arange(n)]),
+                    ),
+                ),
+                shape=(n, n),
+            )
         )
-        pull = np.einsum("ln,nl->n", np.nan_to_num(np.stack(pulls)), weight)
-        coupling = csr_array(coo_array((value, (row, column)), shape=(n, n)))
         return WeightEquations(self.weight.copy(), pull, coupling)
 
     # -- places

@@ -22,14 +22,22 @@ from ..crystal.domains import (
     neighbours,
     threefold_order,
 )
+from ..crystal.honeycomb import basis_pm
 from ..crystal.lattice import fit_lattice, nearest_sites
 from ..types import METAL, OTHER, BoolArray, DefectStrainError, FloatArray, IntArray, Sites
 
-NEIGHBOURS = 60
+_REACH_A = 4.01
+"""Lattice constants to the farthest of sixty neighbours."""
+_LEAST_SHARE = 0.75
+"""Of the sites around that hold columns."""
+_METAL_IN_CELL = np.array([-1 / 3, 2 / 3])
+"""A metal's site beside the chalcogen's of its cell, in lattice vectors."""
 _MIN_DOMAIN = 60
 _REACH = 0.27  # of the lattice constant: less than half the way to the other sublattice
 _CLIP = 4.0  # robust standard deviations
 _INDEXINGS = 3
+_SOME, _ASKED = 8, 30
+"""Slow distortions are followed at every eighth column, by the median over its neighbours."""
 _AROUND, _MAJORITY = 9, 6
 """Neighbours that are asked which domain a column without one lies in, and how many must agree."""
 
@@ -48,17 +56,14 @@ class LatticePlaces:
     is_metal : array of bool, `(N,)`
         Sublattice of the site.
     neighbours : array of int, `(N, K)`
-        Rows of the nearest columns of the same sublattice and domain, itself first; -1 where there
-        are fewer.
-    around : array of int, `(N, 3)`
-        Rows of the nearest columns of the other sublattice; -1 where there is none.
+        Rows of the columns on the nearest sites of the same sublattice and domain, itself first;
+        beside borders and holes the nearest columns; -1 where there are fewer.
     """
 
     ideal_px: FloatArray
     on_lattice: BoolArray
     is_metal: BoolArray
     neighbours: IntArray
-    around: IntArray
 
     def smooth(self, moved_px: FloatArray, weight: FloatArray) -> FloatArray:
         """Displacements smoothed over each column's neighbours by a local straight line.
@@ -146,39 +151,56 @@ def lattice_places(sites: Sites, a_pm: float) -> LatticePlaces:
     domain = _domains(position)
     ideal = position.copy()
     on_lattice, is_metal = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
-    group = np.full(n, -1)
+    around = _cells_around()
+    near = np.full((n, len(around)), -1)
     for label in range(int(domain.max(initial=-1)) + 1):
         members = np.flatnonzero(domain == label)
-        if len(members) < _MIN_DOMAIN:
+        found = _indexed(position[members], sites.class_index[members], a_pm)
+        if found is None:
             continue
-        chosen, site, metal = _indexed(position[members], sites.class_index[members], a_pm)
-        rows = members[chosen]
-        ideal[rows], on_lattice[rows], is_metal[rows] = site, True, metal
-        group[rows] = 2 * label + metal
+        rows = members[found.rows]
+        ideal[rows], on_lattice[rows], is_metal[rows] = found.ideal_px, True, found.is_metal
+        for mine in (found.is_metal, ~found.is_metal):
+            cells, places = found.cell[mine], found.ideal_px[mine]
+            near[rows[mine]] = _rows_near(cells, places, rows[mine], around)
     if not on_lattice.any():
         raise DefectStrainError(
             f"judge: none of {n} columns belongs to a honeycomb of {_MIN_DOMAIN} columns or more"
         )
-    near = np.full((n, NEIGHBOURS), -1)
-    around = np.full((n, 3), -1)
-    for label in np.unique(group[group >= 0]):
-        rows, others = np.flatnonzero(group == label), np.flatnonzero(group == label ^ 1)
-        near[rows] = _nearest(ideal, rows, rows, NEIGHBOURS, np.inf)
-        if len(others):
-            spacing = np.median(cKDTree(ideal[others]).query(ideal[rows])[0])
-            around[rows] = _nearest(ideal, rows, others, 3, 1.35 * spacing)
-    return LatticePlaces(ideal, on_lattice, is_metal, near, around)
+    return LatticePlaces(ideal, on_lattice, is_metal, near)
 
 
-def _nearest(
-    place: FloatArray, rows: IntArray, among: IntArray, count: int, reach: float
-) -> IntArray:
-    """Rows of the nearest `count` of `among`, -1 where there are fewer within reach."""
-    k = min(count, len(among))
-    query = cKDTree(place[among]).query(place[rows], k=k, distance_upper_bound=reach)
-    index = np.asarray(query[1]).reshape(len(rows), k)
-    found = np.append(among, -1)[index]
-    return np.pad(found, ((0, 0), (0, count - k)), constant_values=-1)
+def _cells_around() -> IntArray:
+    """Lattice points within `_REACH_A` of the origin, in lattice vectors, the nearest first."""
+    reach = int(np.ceil(1.2 * _REACH_A))
+    cell = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1).T
+    length = np.hypot(*(basis_pm(1.0) @ cell.T))
+    order = np.argsort(length, kind="stable")
+    return np.asarray(cell[order[length[order] <= _REACH_A]])
+
+
+def _rows_near(cell: IntArray, place: FloatArray, rows: IntArray, around: IntArray) -> IntArray:
+    """Rows of the columns around each, -1 where there are too few, `(n, K)`.
+
+    Where many cells around a column are empty, the nearest columns, however far: a straight line
+    through those on one side alone says little of the column itself.
+    """
+    if len(cell) == 0:
+        return np.empty((0, len(around)), dtype=int)
+    margin = np.abs(around).max(axis=0)
+    cell = cell - cell.min(axis=0) + margin
+    shape = cell.max(axis=0) + margin + 1
+    table = np.full(int(shape.prod()), -1)
+    at = cell[:, 0] * shape[1] + cell[:, 1]
+    table[at] = rows
+    near = table[at[:, None] + (around[:, 0] * shape[1] + around[:, 1])]
+    few = np.flatnonzero((near >= 0).sum(axis=1) < _LEAST_SHARE * len(around))
+    if len(few):
+        k = min(len(around), len(rows))
+        index = np.asarray(cKDTree(place).query(place[few], k=k)[1]).reshape(len(few), k)
+        near[few, :k] = rows[index]
+        near[few, k:] = -1
+    return np.asarray(near)
 
 
 def _domains(position: FloatArray) -> IntArray:
@@ -207,17 +229,44 @@ def _with_lone_columns(domain: IntArray, index: IntArray) -> IntArray:
     return result
 
 
-def _indexed(
-    position: FloatArray, role: IntArray, a_pm: float
-) -> tuple[IntArray, FloatArray, BoolArray]:
-    """Which columns of a domain have a site of their own, that site [px], and its sublattice."""
+def _drift(place: FloatArray, moved: FloatArray, good: BoolArray) -> FloatArray:
+    """How far the columns around each place lie from their sites, by medians at some of them.
+
+    Parameters
+    ----------
+    place : array, `(N, 2)`
+    moved : array, `(M, 2)`
+        Of the good ones.
+    good : array of bool, `(N,)`
+        Those that are asked.
+    """
+    asked = place[good]
+    some = asked[::_SOME]
+    around = cKDTree(asked).query(some, k=min(_ASKED, len(asked)))[1]
+    nearest = cKDTree(some).query(place)[1]
+    return np.asarray(np.median(moved[around], axis=1)[nearest])
+
+
+@dataclass(frozen=True)
+class _Indexed:
+    """Columns of a domain with a site of their own: rows, sites [px], lattice cells, sublattice."""
+
+    rows: IntArray
+    ideal_px: FloatArray
+    cell: IntArray
+    is_metal: BoolArray
+
+
+def _indexed(position: FloatArray, role: IntArray, a_pm: float) -> _Indexed | None:
+    """The columns of a domain on its average lattice; None where there is none."""
+    if len(position) < _MIN_DOMAIN:
+        return None
     metal = role == METAL
     chalcogen = (role > METAL) & (role < OTHER)
-    empty = np.empty(0, dtype=int), np.empty((0, 2)), np.empty(0, dtype=bool)
     try:
         lattice = fit_lattice(position, metal, a_pm, is_chalcogen=chalcogen)
     except DefectStrainError:
-        return empty
+        return None
     place = lattice.to_pm(position)
     drift = np.zeros_like(place)
     for last in (False,) * (_INDEXINGS - 1) + (True,):
@@ -225,14 +274,13 @@ def _indexed(
         miss = np.hypot(*(place - drift - site).T)
         good = miss < _REACH * a_pm
         if good.sum() < _MIN_DOMAIN:
-            return empty
+            return None
         if not last:  # a slow distortion may be larger than the reach: follow it outwards
-            distance, index = cKDTree(place[good]).query(place, k=min(30, int(good.sum())))
-            del distance
-            drift = np.median((place - site)[good][index], axis=1)
-    key = np.rint(site / (a_pm / 12)).astype(np.int64)
-    order = np.lexsort((miss, key[:, 1], key[:, 0]))
-    same = np.all(key[order][1:] == key[order][:-1], axis=1)
-    good[order[1:][same]] = False  # the nearer of two columns has the site
-    chosen = np.flatnonzero(good)
-    return chosen, lattice.to_px(site[chosen]), is_metal[chosen]
+            drift = _drift(place, (place - site)[good], good)
+    cell = np.linalg.solve(basis_pm(a_pm), site.T).T - is_metal[:, None] * _METAL_IN_CELL
+    cell = np.rint(cell).astype(np.int64)
+    order = np.lexsort((miss, is_metal, cell[:, 1], cell[:, 0]))
+    key = np.column_stack([cell, is_metal])[order]
+    good[order[1:][np.all(key[1:] == key[:-1], axis=1)]] = False  # the nearer of two has the site
+    rows = np.flatnonzero(good)
+    return _Indexed(rows, lattice.to_px(site[rows]), cell[rows], is_metal[rows])

@@ -9,6 +9,7 @@ the background's are left out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.interpolate import BSpline
@@ -25,11 +26,12 @@ _COARSE = (0.79, 0.92, 1.09)
 _TURNING = 8
 _HARMONICS = 3
 _RIDGE = 1e-6
-_STRONG_WAVES = 8_000
-_OTHER_WAVES = 16_000
+_STRONG_WAVES = 6_000
+_OTHER_WAVES = 8_000
 """A profile of sixty numbers needs no more."""
 _RADII = 100
 _TABLE = 200
+_CUTOFF_STEP = 0.25  # of the functions' tables, waves a lattice constant
 
 
 @dataclass(frozen=True)
@@ -107,28 +109,42 @@ class ProfileBasis:
         return low, (place - low).astype(np.float32)
 
 
-def profile_basis(a_px: float, cutoff_per_px: float, harmonics: int = _HARMONICS) -> ProfileBasis:
-    """The functions for a lattice constant and a cut-off on the working pixels."""
-    reach = REACH
+@cache
+def _radial_functions(
+    cutoff_per_a: float, harmonics: int
+) -> tuple[tuple[FloatArray, ...], tuple[int, ...]]:
+    """Hankel transforms of the splines for a lattice constant of 1, and how many each order has."""
     fine = np.arange(0, 8.01) * _FINE
-    knots = np.array([0, 0, 0, *fine, *_COARSE, reach, reach, reach, reach]) * a_px
-    radius = (np.arange(_RADII) + 0.5) * (reach * a_px / _RADII)
+    knots = np.array([0, 0, 0, *fine, *_COARSE, REACH, REACH, REACH, REACH])
+    radius = (np.arange(_RADII) + 0.5) * (REACH / _RADII)
     splines = BSpline.design_matrix(radius, knots, 3).toarray()
     splines = splines[:, :-2]  # value and slope end at zero
-    k = np.linspace(0.0, cutoff_per_px, _TABLE)
-    measure = 2 * np.pi * radius * (reach * a_px / _RADII)
-    radial, order, which, phases = [], [], [], []
+    k = np.linspace(0.0, cutoff_per_a, _TABLE)
+    measure = 2 * np.pi * radius * (REACH / _RADII)
+    radial = []
     for m in range(harmonics + 1):
         some = splines if m == 0 else splines[:, 1 : 1 + _TURNING]
-        hankel = jv(m, 2 * np.pi * k[:, None] * radius) @ (some * measure[:, None])
-        radial.append(hankel.astype(np.float32))
+        radial.append(jv(m, 2 * np.pi * k[:, None] * radius) @ (some * measure[:, None]))
+    return tuple(radial), tuple(r.shape[1] for r in radial)
+
+
+def profile_basis(a_px: float, cutoff_per_px: float, harmonics: int = _HARMONICS) -> ProfileBasis:
+    """The functions for a lattice constant and a cut-off on the working pixels."""
+    # rounded up, so that images of like sampling share a table
+    cutoff_per_a = float(np.ceil(cutoff_per_px * a_px / _CUTOFF_STEP) * _CUTOFF_STEP)
+    radial, counts = _radial_functions(cutoff_per_a, harmonics)
+    order, which, phases = [], [], []
+    for m, count in enumerate(counts):
         for phase in (0.0, np.pi / 2) if m else (0.0,):
-            count = some.shape[1]
             order += [m] * count
             which += list(range(count))
             phases += [phase] * count
     return ProfileBasis(
-        tuple(radial), np.array(order), np.array(which), np.array(phases), cutoff_per_px
+        tuple((r * a_px**2).astype(np.float32) for r in radial),
+        np.array(order),
+        np.array(which),
+        np.array(phases),
+        cutoff_per_a / a_px,
     )
 
 
@@ -155,10 +171,12 @@ class ProfileLearner:
 
     def _choose(self, factor: ComplexArray) -> None:
         """The waves that are fitted: the strongest, which the lattice makes, and some others."""
-        strong = np.argsort(-np.abs(factor.ravel()[self._inside]), kind="stable")
-        top, rest = self._inside[strong[:_STRONG_WAVES]], self._inside[strong[_STRONG_WAVES:]]
+        strength = np.abs(factor.ravel()[self._inside])
+        count = min(_STRONG_WAVES, len(strength))
+        least = np.partition(strength, len(strength) - count)[len(strength) - count]
+        top, rest = self._inside[strength >= least], self._inside[strength < least]
         every = max(1, len(rest) // _OTHER_WAVES)
-        rest = np.sort(rest)[::every]
+        rest = rest[::every]
         self._chosen = np.concatenate([top, rest])
         self._count = np.concatenate([np.ones(len(top)), np.full(len(rest), float(every))])
         k, azimuth = (v.ravel()[self._chosen] for v in (self.grid.k, self.grid.azimuth))
@@ -179,9 +197,10 @@ class ProfileLearner:
         chosen = self._chosen
         heavy = np.sqrt((importance * self.grid.count).ravel()[chosen] * self._count)
         heavy = heavy.astype(np.float32)
-        matrix = _parts(self._waves * (factor.ravel()[chosen] * heavy)[:, None])
+        waves = (factor.ravel()[chosen] * heavy)[:, None] * self._waves
+        matrix = _parts(waves)
         gram = (matrix.T @ matrix).astype(float)
-        right = (matrix.T @ _parts(data.ravel()[chosen] * heavy)).astype(float)
+        right = (matrix.T @ _parts(data.ravel()[chosen, None] * heavy[:, None])[:, 0]).astype(float)
         scale = np.sqrt(np.maximum(np.diag(gram), 1e-30))
         gram = gram / np.outer(scale, scale)
         gram[np.diag_indices_from(gram)] += _RIDGE
@@ -192,5 +211,8 @@ class ProfileLearner:
 
 
 def _parts(waves: ComplexArray) -> FloatArray:
-    """Real parts, then imaginary ones."""
-    return np.concatenate([waves.real, waves.imag]).astype(np.float32)
+    """Real and imaginary parts by turns, `(2 n, B)`."""
+    n, count = waves.shape
+    pairs = np.empty((n, 2, count), dtype=np.float32)
+    pairs[:, 0], pairs[:, 1] = waves.real, waves.imag
+    return pairs.reshape(2 * n, count)

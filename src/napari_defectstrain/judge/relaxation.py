@@ -30,26 +30,22 @@ class Relaxation:
 
     def __init__(self, places: LatticePlaces, ideal_px: FloatArray, a_px: float) -> None:
         n = len(ideal_px)
-        chalcogen = np.flatnonzero(places.on_lattice & ~places.is_metal)
+        on = np.flatnonzero(places.on_lattice)
+        reach = (max(radius for radius, _ in _SHELLS) + _TOLERANCE) * a_px
+        pair = on[cKDTree(ideal_px[on]).query_pairs(reach, output_type="ndarray")]
+        both = np.concatenate([pair, pair[:, ::-1]])
+        both = both[~places.is_metal[both[:, 0]]]
+        centre, moved = both.T
+        way = ideal_px[moved] - ideal_px[centre]
+        length = np.hypot(way[:, 0], way[:, 1])
+        way /= length[:, None]
         self._ways: list[tuple[csr_array, csr_array]] = []
         for radius, metal in _SHELLS:
-            others = np.flatnonzero(places.on_lattice & (places.is_metal == metal))
-            reach = (radius + _TOLERANCE) * a_px
-            near = cKDTree(ideal_px[others]).query_ball_point(ideal_px[chalcogen], reach)
-            size = np.fromiter((len(k) for k in near), dtype=int, count=len(near))
-            centre = np.repeat(chalcogen, size)
-            moved = others[np.concatenate([np.asarray(k, dtype=int) for k in near])]
-            way = ideal_px[moved] - ideal_px[centre]
-            length = np.hypot(way[:, 0], way[:, 1])
-            keep = length > (radius - _TOLERANCE) * a_px
-            unit = way[keep] / length[keep, None]
+            keep = np.abs(length / a_px - radius) < _TOLERANCE
+            keep &= places.is_metal[moved] == metal
             index = (moved[keep], centre[keep])
-            self._ways.append(
-                (
-                    csr_array((unit[:, 0], index), shape=(n, n)),
-                    csr_array((unit[:, 1], index), shape=(n, n)),
-                )
-            )
+            y, x = (csr_array((part[keep], index), shape=(n, n)) for part in way.T)
+            self._ways.append((y, x))
 
     def fields(self, share: FloatArray) -> FloatArray:
         """Displacement of every column by a unit of each class and shell, `(N, 2, C * S)`.

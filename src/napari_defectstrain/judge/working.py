@@ -14,8 +14,8 @@ import scipy.fft
 from ..columns.images.rendering import ColumnRenderer, ComplexArray, SpreadPoints
 from ..types import FloatArray
 
-CUTOFF_SIGMA = 0.75
-"""Cut-off of a column's transfer function times the sigma of its image: 1.5e-5 is left there."""
+CUTOFF_SIGMA = 0.65
+"""Cut-off of a column's transfer function times the sigma of its image: 2.4e-4 is left there."""
 _NYQUIST_SHARE = 0.46  # cut-off times pixel at the working sampling
 _LEAST_SIGMA_PX = 2.2  # keeps the renderer on one point a pixel; its error is then below 1e-4
 _MIRROR_PX = 24

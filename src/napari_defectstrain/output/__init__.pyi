@@ -26,3 +26,6 @@ from .results import figure_formats as figure_formats
 from .results import planned_files as planned_files
 from .results import spacings_table as spacings_table
 from .results import write_results as write_results
+from .selftest import SELFTEST_FILE as SELFTEST_FILE
+from .selftest import selftest_text as selftest_text
+from .selftest import write_selftest as write_selftest

@@ -22,6 +22,7 @@ from ..io.unfinished import mark_path
 from ..judge.histograms import weight_histograms
 from ..materials import Material
 from ..pipeline.chain import RunResult
+from ..pipeline.comparison import MEASURED
 from ..types import STRAIN_COMPONENTS, ClassAverage, DefectStrainError, StrainField
 from .tables import (
     a_ref_pm,
@@ -34,6 +35,7 @@ from .tables import (
     spacings_table,
     summary,
 )
+from .theory_tables import theory_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,13 +62,13 @@ CROWDED = "crowded_"
 """What names of files begin with that come from averages of every defect."""
 _TABLES = (
     *("populations.csv", "spacings.csv", "columns.csv", "displacement.csv"),
-    *("budget.csv", "precision.csv", "lattices.csv"),
+    *("budget.csv", "precision.csv", "lattices.csv", "theory.csv"),
 )
 _CROWDED_TABLES = ("columns.csv", "displacement.csv", "budget.csv")
-_CROWDED_FIGURES = ("averages", "budget", "displacement")
+_CROWDED_FIGURES = ("averages", "budget", "displacement", "theory")
 _FIGURES = (
     *("weights", "averages", "spacings", "precision_by_class", "precision"),
-    *("budget", "displacement"),
+    *("budget", "displacement", "theory"),
 )
 FRAME = (
     "lattice frame: x to the right along a zigzag row, y up (row 0 is the largest y), origin at "
@@ -88,7 +90,7 @@ def planned_files(stems: Iterable[str], material: Material) -> list[str]:
         for prefix in ("", CROWDED):
             kinds = (f"average_{name}.tif", f"strain_{name}.tif", f"strain_{name}.sigma.tif")
             names += [prefix + kind for kind in kinds]
-            drawn.append(f"{prefix}strain_{name}")
+            drawn += [f"{prefix}strain_{name}", f"{prefix}theory_{name}"]
     return names + [f"{FIGURES}/{name}.{kind}" for name in drawn for kind in FIGURE_FORMATS]
 
 
@@ -206,6 +208,27 @@ def write_measurements(
     if result.crowded:
         every = replace(result, stacks=result.crowded_stacks, measurements=result.crowded)
         _write_averages(every, folder, formats, CROWDED)
+    _write_theory(result, folder, formats)
+
+
+def _write_theory(result: RunResult, folder: OutFolder, formats: Sequence[str]) -> None:
+    """What there is of comparisons with theories."""
+    if not result.comparisons and not result.crowded_comparisons:
+        return
+    from .figures import strain as figures_strain
+    from .figures import theory as figures_theory
+    from .figures.files import write_figure
+
+    write_table(folder.place("theory.csv"), theory_table(result))
+    for prefix, found in (("", result.comparisons), (CROWDED, result.crowded_comparisons)):
+        if not found:
+            continue
+        figure = figures_theory.shells_figure(found)
+        write_figure(figure, folder.place, f"{FIGURES}/{prefix}theory", formats)
+        for name, comparison in found.items():
+            own = comparison.displacement[MEASURED]
+            figure = figures_strain.comparison_figure(comparison.strain, own)
+            write_figure(figure, folder.place, f"{FIGURES}/{prefix}theory_{name}", formats)
 
 
 def _write_averages(
@@ -254,6 +277,11 @@ def write_run(result: RunResult, folder: OutFolder) -> Path:
             "failed": list(result.failed),
             "identity": None if result.identity is None else result.identity.to_dict(),
             "a_ref_pm": a_ref_pm(result),
+            "references": {
+                name: [one.reference.name, *one.reference.notes]
+                for name, one in result.comparisons.items()
+                if one.reference is not None
+            },
             "seconds": dict(result.seconds),
             "warnings": list(result.warnings),
         }

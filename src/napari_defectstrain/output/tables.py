@@ -279,6 +279,8 @@ def summary(result: RunResult) -> str:
     base = a_ref_pm(result)
     if base is not None:
         lines.append(f"strain relative to the defect-free average, a_ref = {base:.2f} pm")
+    compared = [one.numbers for one in result.comparisons.values()]
+    lines += [numbers.line for numbers in compared if numbers.far is not None]
     return "\n".join(lines)
 
 

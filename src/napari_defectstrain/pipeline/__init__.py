@@ -2,7 +2,8 @@
 
 `loading` (files to calibrated images), `placement` (tables of columns checked against pictures),
 `runs` (settings and results), `chain` (detect, average, measure), `class_measurement`,
-`measurement_cache` (nothing is fitted twice), `comparison` (measurement beside theory). Imports
+`measurement_cache` (nothing is fitted twice), `comparison` (measurement beside theory), `selftest`
+(what is built in is found). Imports
 every room above but `evaluation`.
 """
 

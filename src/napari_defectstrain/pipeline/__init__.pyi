@@ -28,3 +28,8 @@ from .measurement_cache import MeasurementCache as MeasurementCache
 from .runs import MIN_MEASURED as MIN_MEASURED
 from .runs import ClassMeasurement as ClassMeasurement
 from .runs import RunConfig as RunConfig
+from .selftest import SelfTest as SelfTest
+from .selftest import SelfTestConfig as SelfTestConfig
+from .selftest import pulls_text as pulls_text
+from .selftest import self_test as self_test
+from .theories import compare_with_theory as compare_with_theory

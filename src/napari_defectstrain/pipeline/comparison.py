@@ -13,10 +13,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..columns.averages.measure import ColumnConfig
+from ..materials import WSE2, Material
 from ..precision.budget import ErrorBudget
 from ..strain.chi_squared import effective_windows, with_systematic
 from ..strain.displacement import like_measured
 from ..strain.field import StrainConfig, strain_field
+from ..theory.defect_numbers import (
+    INCLUSION,
+    LATTICE,
+    STRUCTURE,
+    DefectNumbers,
+    defect_numbers,
+)
+from ..theory.elastic_constants import TheoryConfig
 from ..theory.elasticity import InclusionFit, fit_inclusion
 from ..theory.field_symmetry import SymmetryTest, threefold_symmetry
 from ..theory.reference import (
@@ -29,7 +38,8 @@ from ..theory.reference import (
 from ..types import DefectStrainError, DisplacementField, StrainField
 from .runs import ClassMeasurement
 
-MEASURED, ELASTIC, ATOMISTIC, DIFFERENCE = "measured", "Eshelby", "reference", "difference"
+MEASURED, DIFFERENCE = "measured", "difference"
+ELASTIC, ATOMISTIC = INCLUSION, STRUCTURE
 ROUTES = ("direct", "microscope")
 SAME_SITE_PM = 1.0
 
@@ -42,15 +52,18 @@ class Comparison:
     ----------
     class_name : str
     displacement : mapping of str to DisplacementField
-        ``measured``, ``Eshelby`` and, with a reference, ``reference``.
+        ``measured``, ``Eshelby``, where the material's elastic constants are known ``lattice
+        statics``, and with a reference ``reference``.
     strain : mapping of str to StrainField
-        Of the same, and ``difference``: measured less `difference_to`, with the measurement's
-        errors.
+        Of the same but lattice statics, and ``difference``: measured less `difference_to`, with
+        the measurement's errors.
     inclusion : InclusionFit
     symmetry : SymmetryTest
         Whether what the inclusion leaves over has the lattice's threefold symmetry.
     reference : Reference or None
     amplitude : Amplitude or None
+    numbers : DefectNumbers
+        For elastic theory, and which of the theories explains the measurement.
     route : str
         How the reference was compared: one of `ROUTES`.
     windows : float
@@ -68,6 +81,7 @@ class Comparison:
     symmetry: SymmetryTest
     reference: Reference | None
     amplitude: Amplitude | None
+    numbers: DefectNumbers
     route: str
     windows: float
     difference_to: str = ATOMISTIC
@@ -87,6 +101,8 @@ def compare_class(
     target: str = "displacement",
     difference_to: str | None = None,
     systematic: bool = True,
+    material: Material = WSE2,
+    theory: TheoryConfig | None = None,
 ) -> Comparison:
     """Fit the elastic model, bring in the reference, and map the strain of all.
 
@@ -111,6 +127,10 @@ def compare_class(
         ``reference`` or ``Eshelby``; by default the reference where there is one.
     systematic : bool
         Whether the systematic errors of the class's budget, where it has one, count too.
+    material : Material
+        Whose elastic constants count.
+    theory : TheoryConfig, optional
+        Of the numbers for elastic theory.
 
     Raises
     ------
@@ -134,15 +154,18 @@ def compare_class(
             found = reference_displacement(reference, measured, defect_free, route, columns)
         fields[ATOMISTIC] = found
         amplitude = fit_amplitude(displacement, found, windows)
-    theory = difference_to or (ATOMISTIC if reference is not None else ELASTIC)
-    if theory not in (ELASTIC, ATOMISTIC) or theory not in fields:
+    to = difference_to or (ATOMISTIC if reference is not None else ELASTIC)
+    if to not in (ELASTIC, ATOMISTIC) or to not in fields:
         raise DefectStrainError(
-            f"comparison of {class_name}: got the difference to {theory!r}, expected one of "
+            f"comparison of {class_name}: got the difference to {to!r}, expected one of "
             f"{', '.join(list(fields)[1:])}"
         )
-    left = replace(displacement, u_pm=displacement.u_pm - fields[theory].u_pm)
+    left = replace(displacement, u_pm=displacement.u_pm - fields[to].u_pm)
     maps = {name: strain_field(field, strain) for name, field in fields.items()}
     maps[DIFFERENCE] = strain_field(left, strain)
+    numbers = defect_numbers(displacement, material, windows, fields.get(ATOMISTIC), theory)
+    if numbers.kanzaki is not None:
+        fields[LATTICE] = numbers.kanzaki.predicted(displacement)
     return Comparison(
         class_name=class_name,
         displacement=fields,
@@ -151,9 +174,10 @@ def compare_class(
         symmetry=threefold_symmetry(inclusion.residual, windows),
         reference=reference,
         amplitude=amplitude,
+        numbers=numbers,
         route=route,
         windows=windows,
-        difference_to=theory,
+        difference_to=to,
         systematic=budget is not None,
     )
 

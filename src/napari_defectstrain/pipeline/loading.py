@@ -16,6 +16,7 @@ from ..crystal.calibration import (
     estimate_pixel_size,
     shear_warning,
 )
+from ..crystal.other_lattices import HEXAGONAL, seen_lattice
 from ..failures import Failures
 from ..frames.drift import DRIFT_TABLE, drift_table, frame_time_s
 from ..frames.register import FrameConfig, register_frames
@@ -187,8 +188,8 @@ def calibrate(
     Raises
     ------
     DefectStrainError
-        If no lattice is found, or a clear one contradicts the file, or what was given, altogether
-        (`calibration.MAX_DEVIATION`).
+        If no lattice is found, or one that isn't hexagonal, or a clear one contradicts the file, or
+        what was given, altogether (`calibration.MAX_DEVIATION`).
     """
     expected, origin = image.pixel_size_pm, "file"
     if image.metadata.get("calibration") == CALIBRATED_BY_LATTICE:
@@ -198,6 +199,8 @@ def calibrate(
     try:
         estimate = estimate_pixel_size(image.data, material.lattice_pm, expected)
     except DefectStrainError as error:
+        if origin != "given":
+            _refuse_other_lattice(image, material, expected)
         if expected is not None:
             _refuse_contradiction(image, material, expected, origin)
             if origin == "given":  # the user knows better than a power spectrum
@@ -231,6 +234,20 @@ def _by_lattice(estimate: PixelSizeEstimate, material: Material) -> str:
         f"the lattice of {material.name} (a = {material.lattice_pm:g} pm) gives "
         f"{estimate.pixel_size_pm:.4g} {error_text(estimate.sigma_pm, '.1g')} pm per pixel"
     )
+
+
+def _refuse_other_lattice(
+    image: CalibratedImage, material: Material, pixel_pm: float | None
+) -> None:
+    """Raise with the lattice that the picture shows, where that isn't a hexagonal one."""
+    if not np.isfinite(image.data).all():
+        return
+    seen = seen_lattice(image.data)
+    if seen is not None and seen.kind != HEXAGONAL:
+        raise DefectStrainError(
+            f"{image.name}: the picture shows {seen.in_words(pixel_pm)}; expected a hexagonal one "
+            f"of {material.lattice_pm:g} pm, as {material.name} has; check the material"
+        )
 
 
 def _refuse_contradiction(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import pandas as pd
 
@@ -25,6 +25,7 @@ from ..precision.budget import BudgetConfig, ErrorBudget
 from ..precision.curve import PrecisionAgainstN
 from ..precision.spacings import SpacingResult
 from ..strain.field import StrainConfig
+from ..theory.elastic_constants import TheoryConfig
 from ..types import (
     CalibratedImage,
     ClassAverage,
@@ -36,6 +37,9 @@ from ..types import (
     Sites,
     StrainField,
 )
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
 
 MIN_MEASURED = 3
 """Windows that a class needs to be measured: two tell no scatter, and one may be anything."""
@@ -60,7 +64,7 @@ class RunConfig(Config):
         How such frames are summed.
     judge : JudgeConfig
         Whether and how the detected columns are judged by their own images.
-    detect, regions, average, columns, strain, budget
+    detect, regions, average, columns, strain, budget, theory
         Settings of the stages; `material` overrides that of `detect`.
     bootstrap : int
         Bootstrap samples a class; the paper's 22 500 (SI 3.1, doi
@@ -81,6 +85,7 @@ class RunConfig(Config):
     columns: ColumnConfig = field(default_factory=ColumnConfig)
     strain: StrainConfig = field(default_factory=StrainConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    theory: TheoryConfig = field(default_factory=TheoryConfig)
     bootstrap: Annotated[int, Between(2, 10**6)] = 22500
     seed: Annotated[int, SEED] = 0
 
@@ -169,6 +174,9 @@ class RunResult:
         Empty, like `stacks`, before `measure`.
     crowded_stacks, crowded : mappings of class to ClassStack and to ClassMeasurement
         The same from every defect, isolated or not (`averages.crowded`); empty unless asked for.
+    comparisons, crowded_comparisons : mappings of class to Comparison
+        Measurements beside theories (`theories.compare_with_theory`), of isolated and of all
+        defects; empty before.
     seconds : mapping of stage to float
         Wall-clock time.
     warnings : tuple of str
@@ -192,6 +200,8 @@ class RunResult:
     measurements: Mapping[str, ClassMeasurement] = field(default_factory=dict)
     crowded_stacks: Mapping[str, ClassStack] = field(default_factory=dict)
     crowded: Mapping[str, ClassMeasurement] = field(default_factory=dict)
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
+    crowded_comparisons: Mapping[str, Comparison] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     failed: tuple[Failure, ...] = ()

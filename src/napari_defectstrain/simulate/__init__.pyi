@@ -36,3 +36,4 @@ from .scattering import nominal_weights as nominal_weights
 from .scattering import relative_weight as relative_weight
 from .scattering import weights_by_atoms as weights_by_atoms
 from .structure import Crystal as Crystal
+from .structure import CrystalConfig as CrystalConfig

@@ -101,6 +101,41 @@ def threefold_symmetry(
     )
 
 
+def symmetry_patterns(displacement: DisplacementField) -> tuple[FloatArray, FloatArray]:
+    """Orthonormal patterns of displacements that C3v leaves as they are, and all the others.
+
+    Each pattern moves the columns of one shell alone.
+
+    Parameters
+    ----------
+    displacement : DisplacementField
+
+    Returns
+    -------
+    array, `(K, 2M)` and array, `(L, 2M)`
+        Rows are patterns of ``u.ravel()``. Columns whose images under C3v are not all known are
+        in none.
+    """
+    whole, images = _orbits(displacement)
+    place = np.flatnonzero(whole)
+    projector = _projector(images, len(place))
+    # columns that an operation takes into each other belong together
+    first = np.min([target for _, target in images], axis=0) if len(place) else place
+    kept: tuple[list[FloatArray], list[FloatArray]] = ([], [])
+    for one in np.unique(first):
+        orbit = np.flatnonzero(first == one)
+        at = (2 * orbit[:, None] + [0, 1]).ravel()
+        values, vectors = np.linalg.eigh(projector[np.ix_(at, at)])
+        columns = (2 * place[orbit][:, None] + [0, 1]).ravel()
+        for value, vector in zip(values, vectors.T, strict=True):
+            row = np.zeros(2 * len(whole))
+            row[columns] = vector
+            kept[0 if value > 0.5 else 1].append(row)
+    n = 2 * len(whole)
+    symmetric, rest = (np.array(rows).reshape(-1, n) for rows in kept)
+    return symmetric, rest
+
+
 def _operations() -> FloatArray:
     """The six operations of C3v as matrices of the plane, `(6, 2, 2)`."""
     angle = 2.0 * np.pi / 3.0 * np.arange(3)

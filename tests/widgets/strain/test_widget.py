@@ -32,6 +32,7 @@ from napari_defectstrain.widgets.layers.fields import add_displacement, map_titl
 from napari_defectstrain.widgets.layers.sites import kind, note, provenance
 from napari_defectstrain.widgets.strain import comparison_view, figure_files
 from napari_defectstrain.widgets.strain import widget as strain_module
+from napari_defectstrain.widgets.strain.controls import NO_MODEL
 from napari_defectstrain.widgets.strain.figure_files import expected_paths
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 
@@ -208,6 +209,25 @@ def test_theories_lie_beside_the_measurement_with_linked_colours(staged):
     assert "ring" in widget.controls.component.toolTip()
 
 
+def test_the_numbers_for_theory_stand_in_the_table(staged, qtbot):
+    _, widget = staged
+    numbers = widget.view.answer.comparison.numbers
+    line = f"SV: 2πA = {2 * np.pi * numbers.far.strength_pm2:.0f} ("
+    assert numbers.line.startswith(line)
+    assert "elastic dipole -" in numbers.line
+    value = widget.comparison_table.value
+    assert value("2πA") == numbers.said["2πA"]
+    for name in ("Relaxation area", "Elastic dipole", "Anisotropy"):
+        assert value(name) == numbers.said[name.lower()]
+    assert value("Lattice χ²/dof").endswith(f"ΔAIC {numbers.gain:.0f}")
+    assert "lattice statics explains more than Eshelby" in numbers.verdict
+    widget.controls.model.setCurrentText(NO_MODEL)
+    settle(qtbot, widget)
+    assert widget.view.answer.asked.target == ""
+    assert value("2πA") == value("Lattice χ²/dof") == ""
+    assert set(widget.profile.profile.models) == {"reference"}
+
+
 def test_controls_change_layers_in_place(staged, qtbot):
     viewer, widget = staged
     before = {la.unique_id: la.name for la in viewer.layers}
@@ -290,7 +310,7 @@ def test_the_profile_follows_line_and_component(staged, qtbot, tmp_path, monkeyp
     assert profile.component == "dilation"
     assert_allclose(profile.point_pm[:, 0], 0.0, atol=1e-9)  # across the defect along y, upwards
     assert profile.point_pm[-1, 1] > profile.point_pm[0, 1]
-    assert set(profile.models) == {"Eshelby", "reference"}
+    assert set(profile.models) == {"Eshelby", "reference", "lattice statics"}
     # along x, over the map of the reference
     offset = panels(viewer)["reference"].translate[1] - panels(viewer)["measured"].translate[1]
     line.data = [np.array([[-190.0, offset - 600.0], [-190.0, offset + 600.0]])]

@@ -8,6 +8,7 @@ from .maps import detections_figure as detections_figure
 from .profiles import draw_profile as draw_profile
 from .profiles import profile_figure as profile_figure
 from .profiles import smoothing_figure as smoothing_figure
+from .selftest import selftest_figure as selftest_figure
 from .spacings import draw_precision as draw_precision
 from .spacings import draw_spacings as draw_spacings
 from .strain import comparison_figure as comparison_figure

@@ -27,6 +27,7 @@ from ...strain.displacement import displacement_samples
 from ...strain.field import StrainConfig, strain_field
 from ...strain.lines import LineProfile, line_profile
 from ...strain.triangles import TriangleStrain, triangle_strain
+from ...theory.defect_numbers import LATTICE
 from ...theory.field_symmetry import DisplacementDecay, displacement_decay
 from ...theory.reference import Reference, bundled_reference, load_reference
 from ...types import DefectStrainError, DisplacementField, FloatArray, Progress, StrainField
@@ -227,6 +228,8 @@ class Comparer:
                 found=source.found,
                 target=target,
                 difference_to=to,
+                material=self.material,
+                theory=self.result.config.theory,
             ),
         )
 
@@ -240,6 +243,7 @@ class Comparer:
         models = {n: f for n, f in comparison.displacement.items() if n != MEASURED}
         if not asked.target:
             models.pop(ELASTIC)
+            models.pop(LATTICE, None)
         start, end = asked.line_pm or (None, None)
         return line_profile(
             comparison.displacement[MEASURED],

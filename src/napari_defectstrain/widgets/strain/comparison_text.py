@@ -8,6 +8,7 @@ from ...pipeline.comparison import ATOMISTIC, DIFFERENCE, ELASTIC, MEASURED
 from ...strain.chi_squared import Agreement
 from ...strain.lines import LineProfile
 from ...styles import with_error
+from ...theory.defect_numbers import LATTICE
 from ...theory.field_symmetry import DisplacementDecay
 from ...theory.reference import BUNDLED_NOTE, Amplitude, Reference
 from ...units import shown_strain_unit
@@ -30,6 +31,19 @@ INTERPRETATION = (
     "An interpretation, one of several: if a fraction of the defects were passivated by atoms that "
     "undo the relaxation, the average would show s = 1 - fraction. Errors of the structure, and "
     "columns of other classes, scale displacements, too"
+)
+
+FAR_FIELD = (
+    "Of the far field u = A r / r²: 2πA is the growth of the area around the defect in an endless "
+    "sheet, the relaxation area that of a sheet with free borders, the elastic dipole what its "
+    "energy in a strain is linear in; positive pushes outwards. In brackets 95 % intervals, by the "
+    "columns' covariance and the choice of the nearest columns. A site of threefold symmetry has "
+    "no anisotropy: a small p says that the measurement has an error"
+)
+LATTICE_STATICS = (
+    "Forces on the nearest shells of columns of a harmonic lattice (Kanzaki), beside Eshelby's "
+    "inclusion in a continuum. ΔAIC: Akaike's information criterion, Eshelby's less that of "
+    "lattice statics; above 10 the oscillation from shell to shell is one that the lattice itself makes"
 )
 
 
@@ -94,7 +108,7 @@ def rows_of(answer: Answer) -> list[Row]:
     """The table of an answer."""
     rows = []
     if answer.asked.target:
-        rows += _elastic_rows(answer)
+        rows += _elastic_rows(answer) + _number_rows(answer)
     rows.append(_decay_row(answer.decay))
     rows += _reference_rows(answer)
     return rows
@@ -140,6 +154,20 @@ def _elastic_rows(answer: Answer) -> list[Row]:
             "much by noise, of the symmetric part and of the rest",
         ),
     ]
+
+
+def _number_rows(answer: Answer) -> list[Row]:
+    """The far field's numbers, and what lattice statics explains."""
+    numbers = answer.comparison.numbers
+    rows = [
+        Row(name[:1].upper() + name[1:], text, f"{numbers.line}\n{FAR_FIELD}")
+        for name, text in numbers.said.items()
+    ]
+    lattice = numbers.model(LATTICE)
+    if lattice is not None:
+        text = f"{agreement_text(lattice.agreement)}, ΔAIC {numbers.gain:.0f}"
+        rows.append(Row("Lattice χ²/dof", text, f"{numbers.verdict}\n{LATTICE_STATICS}"))
+    return rows + [Row("Far field", note, note) for note in numbers.notes]
 
 
 def _decay_row(decay: DisplacementDecay) -> Row:

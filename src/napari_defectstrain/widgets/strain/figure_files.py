@@ -16,6 +16,7 @@ from ...output.figures.strain import comparison_figure, displacement_figure
 from ...output.results import FIGURE_FORMATS, figure_formats
 from ...pipeline.comparison import ATOMISTIC, DIFFERENCE, ELASTIC, MEASURED
 from ...strain.displacement import error_ellipses
+from ...theory.defect_numbers import LATTICE
 from ...types import STRAIN_COMPONENTS, Progress, StrainField
 from ..base import forms
 from ..base.saving import ask_folder, may_replace
@@ -186,10 +187,11 @@ def displacements(answers: Mapping[str, Answer]) -> pd.DataFrame:
             "sigma_x_pm": own.sigma_pm[:, 0],
             "sigma_y_pm": own.sigma_pm[:, 1],
         }
-        for what in (MEASURED, ELASTIC, ATOMISTIC):
+        for what in (MEASURED, ELASTIC, LATTICE, ATOMISTIC):
             if what in fields:
-                columns[f"ux_{what}_pm"] = fields[what].u_pm[:, 0]
-                columns[f"uy_{what}_pm"] = fields[what].u_pm[:, 1]
+                named = what.replace(" ", "_")
+                columns[f"ux_{named}_pm"] = fields[what].u_pm[:, 0]
+                columns[f"uy_{named}_pm"] = fields[what].u_pm[:, 1]
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
 

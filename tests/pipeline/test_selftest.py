@@ -1,0 +1,80 @@
+"""A self-test finds in an image what was built in, and nothing where nothing was."""
+
+import numpy as np
+import pytest
+from small_alloy import SHARED_PROFILE, simulated, true_sites
+
+from napari_defectstrain.averages.average import AverageConfig
+from napari_defectstrain.averages.patches import find_patches
+from napari_defectstrain.pipeline import chain
+from napari_defectstrain.pipeline.selftest import SHIFTED, SelfTestConfig, pulls_text, self_test
+from napari_defectstrain.trials.known_fields import (
+    SEPARATION_A,
+    choose_places,
+    known_displacement,
+    left_for_reference,
+)
+from napari_defectstrain.types import DefectStrainError
+
+A_PM = 330.0
+
+
+@pytest.fixture(scope="module")
+def found():
+    made = simulated(seed=4, size=448, fractions=(0.01, 0.01, 0.02, 0.0))
+    return chain.detect([made.image], SHARED_PROFILE, sites=[true_sites(made)])
+
+
+def test_places_are_isolated_and_apart_and_leave_some_reference(found):
+    patches = find_patches(found.images, found.sites, A_PM, found.regions)
+    rng = np.random.default_rng(0)
+    (places,) = choose_places(
+        found.images, found.sites, patches, AverageConfig(window_nm=2.0), A_PM, (0.0, -0.05), rng
+    )
+    sites = found.sites[0]
+    assert len(places.site_index) >= 6
+    assert (sites.class_index[places.site_index] == 1).all()
+    assert abs(np.diff(np.bincount(places.kind, minlength=2))[0]) <= 1
+    gap = places.position_px[:, None] - places.position_px
+    distance = np.hypot(gap[..., 0], gap[..., 1])[np.triu_indices(len(gap), 1)] * 20.74
+    assert distance.min() > (SEPARATION_A - 0.1) * A_PM
+    free = left_for_reference(places, sites, A_PM / 20.74)
+    moved = np.hypot(*places.shift_px.T) > 0
+    assert moved.sum() > 15
+    kept = free & (sites.class_index == 1)
+    kept[places.site_index] = False
+    assert kept.sum() > 30
+    assert not (kept & moved).any()
+
+
+def test_the_metals_change_their_spacing_by_the_strain():
+    angle = np.deg2rad([90.0, 210.0, 330.0])
+    ring = A_PM / np.sqrt(3) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    moved = ring + known_displacement(ring, -0.048, A_PM)
+    assert np.linalg.norm(moved[0] - moved[1]) == pytest.approx(A_PM * 0.952)
+    far = np.array([[0.0, 2.5 * A_PM], [-900.0, 0.0]])
+    np.testing.assert_array_equal(known_displacement(far, -0.048, A_PM), 0.0)
+
+
+@pytest.mark.slow
+def test_what_is_built_in_is_found(found):
+    config = SelfTestConfig(trials=(SHIFTED,), strains=(0.0, -0.048), windows=8, rounds=2)
+    made = self_test(found, config)
+    strains = made.table[made.table["unit"] == "%"].set_index("class")
+    assert list(strains["built_in"]) == [0.0, -4.8]
+    assert (strains["n"] >= 3).all()
+    # a dozen windows of a clean image: some tenths of a per cent
+    assert (strains["sigma_total"] < 0.6).all()
+    assert (strains["pull"].abs() < 3.5).all()
+    assert abs(strains["found"].iloc[1] + 4.8) < 1.0
+    shells = made.table[made.table["unit"] == "pm"]
+    assert len(shells) == 10
+    assert np.sqrt((shells["pull"] ** 2).mean()) < 2.5
+    assert "root mean square" in pulls_text(made.table)
+
+
+def test_too_few_places_are_said(found):
+    wide = found.config.replace(average=AverageConfig(window_nm=8.5))
+    small = chain.replace(found, config=wide)
+    with pytest.raises(DefectStrainError, match="expected 3 for each"):
+        self_test(small, SelfTestConfig(trials=(SHIFTED,)))
