@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -21,9 +21,14 @@ from ..strain.field import strain_field
 from ..types import ClassStack, DefectStrainError, Progress, no_progress
 from .runs import MIN_MEASURED, ClassMeasurement, RunConfig
 
+Placing = Callable[[dict[str, ColumnMeasurement]], dict[str, ColumnMeasurement]]
+
 
 def measure_spacings(
-    stacks: Mapping[str, ClassStack], config: RunConfig, progress: Progress = no_progress
+    stacks: Mapping[str, ClassStack],
+    config: RunConfig,
+    progress: Progress = no_progress,
+    placed: Placing | None = None,
 ) -> dict[str, ClassMeasurement]:
     """Average each stack, fit its columns, and measure spacings with their errors.
 
@@ -33,6 +38,8 @@ def measure_spacings(
         With the defect-free class, which everything is measured against.
     config : RunConfig
     progress : Progress
+    placed : callable, optional
+        Gives the fitted columns other places than the averages tell.
 
     Returns
     -------
@@ -51,6 +58,8 @@ def measure_spacings(
     stacks = {n: stacks[n] for n in names if n in stacks and stacks[n].n >= MIN_MEASURED}
     averages = {name: average_stack(stack) for name, stack in stacks.items()}
     found = measure_columns(stacks, averages, config.columns, subprogress(progress, 0.0, 0.7))
+    if placed is not None:
+        found = placed(found)
     columns, known = without_known_biases(
         found,
         averages,
@@ -138,7 +147,10 @@ def _asymmetry(
 
 
 def measure_classes(
-    stacks: Mapping[str, ClassStack], config: RunConfig, progress: Progress = no_progress
+    stacks: Mapping[str, ClassStack],
+    config: RunConfig,
+    progress: Progress = no_progress,
+    placed: Placing | None = None,
 ) -> dict[str, ClassMeasurement]:
     """Everything of `measure_spacings`, and displacement and strain of each defect class.
 
@@ -148,6 +160,8 @@ def measure_classes(
         With the defect-free class, which everything is measured against.
     config : RunConfig
     progress : Progress
+    placed : callable, optional
+        As in `measure_spacings`.
 
     Returns
     -------
@@ -160,7 +174,7 @@ def measure_classes(
     DefectStrainError
         If there are fewer defect-free windows than that.
     """
-    measured = measure_spacings(stacks, config, subprogress(progress, 0.0, 0.8))
+    measured = measure_spacings(stacks, config, subprogress(progress, 0.0, 0.8), placed)
     return add_strain(measured, config, subprogress(progress, 0.8, 1.0))
 
 
