@@ -142,18 +142,17 @@ def _placed(
     shifts = next(iter(fields.profile_shift_pm.values()))
     position: FloatArray = fits.site_pm.copy()
     influence: FloatArray = np.zeros((int(mine.sum()), 2 * m))
-    by_profile = np.zeros((2 * m, len(shifts)))
+    by_profile: FloatArray = np.zeros((2 * m, len(shifts)))
     covariance: FloatArray = np.zeros((2 * m, 2 * m))
     if fits.class_name != reference:
         field = fields.fields[fits.class_name]
         away, index = cKDTree(field.site_pm).query(fits.site_pm)
-        known = away < SAME_SITE_PM
-        position = np.where(known[:, None], fits.site_pm + field.u_pm[index], np.nan)
+        u = np.where(away[:, None] < SAME_SITE_PM, field.u_pm[index], np.nan)
+        position = np.asarray(fits.site_pm + u)
         rows = (2 * index[:, None] + [0, 1]).ravel()
-        influence = np.nan_to_num(len(influence) * fields.influence_pm[fits.class_name][mine])
-        influence = influence[:, rows]
+        on_field = fields.influence_pm[fits.class_name][np.ix_(mine, rows)]
+        influence, covariance = len(influence) * on_field, on_field.T @ on_field
         by_profile = fields.profile_shift_pm[fits.class_name][:, rows].T
-        covariance = field.covariance_pm2[np.ix_(rows, rows)]
     position[np.isnan(fits.position_pm)] = np.nan  # an empty site has no place
     return replace(
         one,
@@ -191,6 +190,6 @@ def _disagreements(
         if abs(away) > DISAGREE_SIGMA * error:
             notes.append(
                 f"{name}: crowded and isolated averages differ by {100 * away:+.2f} ± "
-                f"{100 * error:.2f} % of strain: trust the isolated one"
+                f"{100 * error:.2f} % of strain: look for wrong classes, dirt, or an unusual probe"
             )
     return tuple(notes)

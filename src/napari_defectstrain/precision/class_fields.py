@@ -221,7 +221,7 @@ def fit_class_fields(
         left = solved.left_pm
         scatter = scatter_of(left, [e.role for e in equations], len(class_names))
         equations = [e.without(r, scatter) for e, r in zip(equations, left, strict=True)]
-    solution, covariance = solved.unknown, solved.covariance
+    solution = solved.unknown
     fields, tail, influence, by_profile = {}, {}, {}, {}
     for k, role in enumerate(roles):
         own = slice(k * (basis.shape[1] + 1), (k + 1) * (basis.shape[1] + 1) - 1)
@@ -229,10 +229,11 @@ def fit_class_fields(
         u = (basis @ solution[own]).reshape(-1, 2)
         told = sum(abs(e.design[:, own]).sum(axis=0) for e in equations)
         u[((basis**2) @ (told == 0) > 1e-9).reshape(-1, 2).any(axis=1)] = np.nan
-        spread = basis @ covariance[own, own] @ basis.T
+        on_field = solved.band_influence[:, own] @ basis.T
+        spread = on_field.T @ on_field  # nowhere below zero
         fields[name] = DisplacementField(name, site, is_metal, u, spread)
         tail[name] = float(solution[own.stop])
-        influence[name] = solved.band_influence[:, own] @ basis.T
+        influence[name] = on_field
         by_profile[name] = solved.profile_shift[:, own] @ basis.T
     return SuperposedFields(
         fields,

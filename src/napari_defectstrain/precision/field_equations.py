@@ -246,11 +246,6 @@ class FieldSolution:
     profile_shift: FloatArray
     left_pm: list[FloatArray]
 
-    @property
-    def covariance(self) -> FloatArray:
-        """Of the unknowns, by the bands' scatter, `(P, P)`."""
-        return np.asarray(self.band_influence.T @ self.band_influence)
-
 
 def solve(equations: Sequence[FieldEquations], bands: int | None = None) -> FieldSolution:
     """Least squares for the unknowns of all domains.
