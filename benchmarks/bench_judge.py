@@ -3,7 +3,8 @@
 ``python benchmarks/bench_judge.py DIR... [--images N] [--oracle] [--together]`` takes folders of
 images of another simulator (``<stem>.tif`` with ``<stem>.truth.csv``, see `other_simulator`), or,
 without any, simulates images as `bench_detect` does. It prints, for the network alone, the judge
-and (``--oracle``) what could be known at best: F1 of each class over all images, the log loss a
+and (``--oracle``) what could be known at best, by the true places and neighbours and, as *to be
+had*, by those that the judge takes for true: F1 of each class over all images, the log loss a
 column, the expected calibration error less what chance alone gives, expected against true purity;
 and the seconds of CPU a megapixel of network and judge. Run it with OMP_NUM_THREADS=1.
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from napari_defectstrain.evaluation.calibration_curve import reliability
 from napari_defectstrain.evaluation.folders import truth_sites
 from napari_defectstrain.evaluation.oracle import ask_oracle
 from napari_defectstrain.evaluation.score import Comparison, compare, f1_by_role
-from napari_defectstrain.judge.judging import JudgeConfig, judge_images
+from napari_defectstrain.judge.judging import JudgeConfig, Judgement, judge_images
 from napari_defectstrain.materials import DEFECT_ROLES, ROLES, Material, get_material
 from napari_defectstrain.types import CalibratedImage, DefectStrainError, Sites
 
@@ -57,6 +58,7 @@ def judge_cases(
 ) -> Rows:
     rows = Rows()
     network: list[tuple[Case, Sites, float]] = []
+    believed: list[Sites] = []
     for case in cases:
         start = time.process_time()
         try:
@@ -74,17 +76,29 @@ def judge_cases(
         sites, pixels = [s for _, s, _ in part], [p for _, _, p in part]
         judged = judge_images(images, sites, pixels, material, config)
         rows.clock("judge", start)
-        for (case, _, _), judgement in zip(part, judged, strict=True):
+        for (case, found_sites, _), judgement in zip(part, judged, strict=True):
             rows.add("judge", judgement.sites, case)
+            believed.append(placed(judgement, len(found_sites)))
             for warning in judgement.warnings:
                 print(f"warning: {warning}")
-    for case, _, _ in network if options.oracle else ():
-        start = time.process_time()
+    for (case, _, _), its in zip(network, believed, strict=True) if options.oracle else ():
         true = truth_sites(case.position_px, case.class_index, material)
-        best = ask_oracle(case.image.data, true, case.pixel_size_pm, case.kind)
-        rows.clock("oracle", start)
-        rows.add("oracle", best.sites, case)
+        for who, places in (("to be had", its), ("oracle", None)):
+            start = time.process_time()
+            best = ask_oracle(case.image.data, true, case.pixel_size_pm, case.kind, places)
+            rows.clock(who, start)
+            rows.add(who, best.sites, case)
     return rows
+
+
+def placed(judgement: Judgement, found: int) -> Sites:
+    """The judge's columns where it takes them to lie; `found` of them are the network's."""
+    sites, classes = judgement.sites, judgement.classes
+    if classes is None or classes.place_px is None:
+        return sites
+    judged = classes.chance.sum(axis=1) + classes.metal_chance.sum(axis=1) > 0
+    told = (np.arange(len(judged)) < found) | judged
+    return replace(sites, position_px=classes.place_px[told])
 
 
 def log_loss(found: Sequence[Comparison]) -> float:
@@ -99,8 +113,8 @@ def log_loss(found: Sequence[Comparison]) -> float:
 
 def print_rows(rows: Rows, material: Material) -> None:
     names = dict(zip(ROLES, material.class_names, strict=True))
-    print(f"{'':9}{'log loss':>9}" + "".join(f"{names[r]:>24}" for r in DEFECT_ROLES))
-    print(f"{'':18}" + f"{'F1    ECE  purity, true':>24}" * len(DEFECT_ROLES))
+    print(f"{'':10}{'log loss':>9}" + "".join(f"{names[r]:>24}" for r in DEFECT_ROLES))
+    print(f"{'':19}" + f"{'F1    ECE  purity, true':>24}" * len(DEFECT_ROLES))
     for who, found in rows.found.items():
         f1 = f1_by_role(sum(one.counts for one in found))
         probability = np.concatenate([one.probabilities for one in found])
@@ -124,7 +138,7 @@ def print_rows(rows: Rows, material: Material) -> None:
         text = "".join(
             f"{c['F1']:>7.4f}{c['ECE']:>6.3f}{c['expected']:>6.3f}{c['true']:>5.3f}" for c in cells
         )
-        print(f"{who:9}{log_loss(found):9.5f}{text}")
+        print(f"{who:10}{log_loss(found):9.5f}{text}")
     rates = {who: s / rows.megapixels for who, s in rows.seconds.items()}
     print("CPU s a megapixel: " + ", ".join(f"{who} {rate:.2f}" for who, rate in rates.items()))
 

@@ -6,7 +6,7 @@ Inside, a class is a role; the material gives the name that people see.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from .types import ON_METAL, DefectStrainError
@@ -56,6 +56,19 @@ class NamedClass:
 
     def __str__(self) -> str:
         return f"{self.name}={self.weight:g}" + (ON_METAL if self.on_metal else "")
+
+
+PART = "."
+"""What stands between a class and the number of its part: no class has it in its name."""
+
+
+def whole_class(class_name: str) -> str:
+    """The class that another one is a part of; of a whole one itself.
+
+    >>> whole_class("SV.2"), whole_class("SV")
+    ('SV', 'SV')
+    """
+    return class_name.split(PART)[0]
 
 
 METAL_SITES, CHALCOGEN_SITES = "metal", "chalcogen"
@@ -192,14 +205,40 @@ class Material:
         return (*self.class_names, *(c.class_name for c in self.named))
 
     def role_of(self, class_name: str) -> str:
-        """Role of a class; `NAMED_ROLE` for the named ones."""
-        index = self.all_class_names.index(class_name)
+        """Role of a class, or of the one it is a part of; `NAMED_ROLE` for the named ones."""
+        index = self.all_class_names.index(whole_class(class_name))
         return ROLES[index] if index < len(ROLES) else NAMED_ROLE
+
+    def in_order(self, class_names: Iterable[str]) -> list[str]:
+        """Those of the names that are classes of this material, in its order, parts last.
+
+        >>> WSE2.in_order(["SV.2", "DV", "SV", "SV.1", "strange"])
+        ['SV', 'DV', 'SV.1', 'SV.2']
+        """
+        order = {name: k for k, name in enumerate(self.all_class_names)}
+        known = [n for n in class_names if whole_class(n) in order]
+        return sorted(known, key=lambda n: (n not in order, order[whole_class(n)], n))
 
     @property
     def averaged_names(self) -> tuple[str, ...]:
-        """Names of the defects that are averaged: `defect_names` and the named chalcogens."""
-        return (*self.defect_names, *(c.name for c in self.named_chalcogens))
+        """Names of the defects that are averaged: `defect_names` and the named ones."""
+        return (*self.defect_names, *(c.class_name for c in self.named))
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The perfect columns that averages are measured against: of chalcogen and metal sites."""
+        return self.class_names[1], self.class_names[0]
+
+    def reference_of(self, class_name: str) -> str:
+        """The class that another one is measured against.
+
+        >>> material = get_material("WSe2 + SSe=0.52 + Mo=0.4@metal")
+        >>> [material.reference_of(name) for name in ("SV", "SSe", "Mo@metal", "W")]
+        ['2Se', '2Se', 'W', 'W']
+        """
+        whole = whole_class(class_name)
+        on_metal = whole == self.metal or whole.endswith(ON_METAL)
+        return self.metal if on_metal else self.class_names[1]
 
     @property
     def class_names(self) -> tuple[str, ...]:

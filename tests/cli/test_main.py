@@ -70,6 +70,7 @@ def test_every_file_is_there_and_listed(out):
     expected |= {f"alloy{n}.regions.{kind}" for n in ("", "_2") for kind in ("tif", "csv")}
     expected |= {"columns.csv", "displacement.csv", "budget.csv", "precision.csv"}
     expected |= {"lattices.csv", "theory.csv", "run.json"}
+    expected |= {"class_parts.csv", "variability.csv", "half_sets.csv"}
     expected |= {f"average_{name}.tif" for name in WSE2.class_names[1:-1]}
     expected |= {f"strain_{name}.tif" for name in MEASURED}
     expected |= {f"strain_{name}.sigma.tif" for name in MEASURED}

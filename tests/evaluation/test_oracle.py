@@ -211,3 +211,25 @@ def test_best_cuts_separate_what_can_be_separated():
     order = found[np.argsort(noisy)]
     rank = np.searchsorted([0.0, 0.35, 0.7, 1.05, 1.38], typical[order])
     assert (np.diff(rank) >= 0).all()
+
+
+@pytest.mark.slow
+def test_with_the_places_and_neighbours_that_someone_believes_in_it_errs_more():
+    made, full = image(CLEAN), judged(CLEAN)
+    true, pixel_pm = truth(made), CLEAN.pixel_size_pm
+    rng = np.random.default_rng(4)
+    shuffled = rng.permutation(len(true))  # by place, and not by row
+    same = ask_oracle(made.image.data, true, pixel_pm, believed=true.subset(shuffled))
+    np.testing.assert_allclose(same.weight, full.weight)
+    wrong = np.where(true.class_index == ROLES.index("XY"), X2, true.class_index)
+    moved = true.position_px + rng.normal(0, 12.0 / pixel_pm, true.position_px.shape)
+    believed = replace(true, position_px=moved, class_index=wrong)
+    worse = ask_oracle(made.image.data, true, pixel_pm, believed=believed)
+    error = [
+        np.std((r.weight - full.weight)[full.judged & (true.class_index == X2)])
+        for r in (same, worse)
+    ]
+    assert error[1] > error[0] + 0.01
+    # it is asked about the same columns, and answers at their true places
+    np.testing.assert_array_equal(worse.judged, full.judged)
+    np.testing.assert_array_equal(worse.sites.position_px, true.position_px)

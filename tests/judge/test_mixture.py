@@ -1,5 +1,7 @@
 """The mixture of classes: calibrated, open to what fits no class, free of labels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import t as student
@@ -14,7 +16,9 @@ from napari_defectstrain.judge.mixture import (
     ClassModel,
     ClassPrior,
     best_model,
+    improve,
 )
+from napari_defectstrain.judge.solving import metal_skew
 
 PRIOR = ClassPrior(1.9)
 MEANS = np.array([0.70, 1.06, 1.37, 0.35, 0.0])
@@ -94,3 +98,46 @@ def test_densities_are_students_and_never_vanish():
     assert (model.posterior(weight, sigma) > -1).all()  # no nan
     assert terms[3, OTHER] == 0.0
     assert model.posterior(weight, sigma)[2, OTHER] > 0.99
+
+
+@pytest.mark.parametrize("skew", [-0.2, 0.0, 0.25])
+def test_lopsided_densities_keep_their_mean_and_sum_to_one(skew):
+    model = ClassModel(np.array([0.7, 1.06, 1.37, 0.35, 0.0]), np.ones(5), np.ones(6), skew)
+    weight = np.linspace(-3.0, 4.0, 40_001)
+    density = model.terms(weight, np.full(len(weight), 0.1))[:, X2]
+    step = weight[1] - weight[0]
+    assert density.sum() * step == pytest.approx(1.0, abs=1e-3)
+    assert (density * weight).sum() * step == pytest.approx(0.7, abs=1e-3)
+
+
+def lopsided(n: int, skew: float, seed: int = 5) -> np.ndarray:
+    """Pulls of mean zero of which the upper half is wider than the lower one."""
+    rng = np.random.default_rng(seed)
+    up = rng.random(n) < (1 + skew) / 2
+    pull = np.abs(rng.standard_t(16, n)) * np.where(up, 1 + skew, skew - 1)
+    return np.asarray(pull - pull.mean())
+
+
+def test_how_lopsided_noise_is_the_metals_tell():
+    sigma = np.full(5000, 0.08)
+    for skew in (-0.15, 0.0, 0.2):
+        assert metal_skew(1.0 + sigma * lopsided(5000, skew), sigma) == pytest.approx(
+            skew, abs=0.05
+        )
+    assert metal_skew(np.ones(20), np.full(20, 0.1)) == 0.0
+
+
+def test_dirt_that_only_adds_light_makes_no_purer_class_than_there_is():
+    rng = np.random.default_rng(6)
+    index = rng.choice(5, 30_000, p=SHARES / SHARES.sum())
+    sigma = np.full(len(index), 0.09)
+    weight = MEANS[index] + sigma * lopsided(len(index), 0.2)
+
+    def too_sure(skew: float) -> float:
+        model = replace(best_model(weight, sigma, PRIOR), skew=skew)
+        chance = improve(model, weight, sigma, PRIOR, rounds=20).posterior(weight, sigma)
+        mine = chance.argmax(axis=1) == XY
+        return float(chance[mine, XY].mean() - (index[mine] == XY).mean())
+
+    assert too_sure(0.0) > 0.1
+    assert abs(too_sure(0.2)) < 0.02

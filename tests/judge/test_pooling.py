@@ -1,11 +1,14 @@
-"""A run's classes: what is found is told on the scale on which empty sites weigh nothing."""
+"""A run's classes: what is found is told on a scale of which the zero is right."""
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array, diags_array
 
 from napari_defectstrain.judge.mixture import ClassPrior, FurtherClass, best_model, improve
 from napari_defectstrain.judge.open_classes import OpenMixture
-from napari_defectstrain.judge.pooling import _above_empty
+from napari_defectstrain.judge.picture import WeightEquations
+from napari_defectstrain.judge.pooling import _above_empty, classify_run
+from napari_defectstrain.judge.solving import ImageEvidence
 from napari_defectstrain.materials import CHALCOGEN_SITES, METAL_SITES, OpenClass
 
 
@@ -15,20 +18,37 @@ def found(sites: str, *weights: float) -> tuple[OpenClass, ...]:
 
 def test_an_empty_site_weighs_nothing_and_the_metal_one():
     mixture = OpenMixture(np.array([1.0]), np.array([0.98]), found(METAL_SITES, 0.429, -0.086))
-    mo, vacancy = _above_empty(mixture, None)
+    mo, vacancy = _above_empty(mixture)
     assert vacancy.weight == pytest.approx(0.0)
     assert mo.weight == pytest.approx((0.429 + 0.086) / 1.086)
 
 
 def test_without_empty_sites_weights_stay():
     mixture = OpenMixture(np.array([1.0]), np.array([0.98]), found(METAL_SITES, 0.43))
-    assert _above_empty(mixture, None) == mixture.found
+    assert _above_empty(mixture) == mixture.found
 
 
-def test_chalcogen_columns_are_told_above_double_vacancies():
-    mean = np.array([0.73, 1.1, 1.4, 0.36, -0.02])
-    mixture = OpenMixture(mean, np.full(5, 0.2), found(CHALCOGEN_SITES, 0.42))
-    assert _above_empty(mixture, 4)[0].weight == pytest.approx(0.44)
+def drawn(means: list[float], shares: list[float], n: int = 5000) -> ImageEvidence:
+    """Columns that share no light, half as many metals among them."""
+    rng = np.random.default_rng(3)
+    chalcogen = np.arange(n + n // 2) < n
+    true = np.where(chalcogen, rng.choice(means, n + n // 2, p=shares), 1.0)
+    sigma = np.full(len(true), 0.03)
+    weight = true + sigma * rng.normal(size=len(true))
+    network = np.tile([0.0, 0.88, 0.05, 0.02, 0.04, 0.01, 0.0], (len(true), 1))
+    equations = WeightEquations(
+        weight, np.zeros(len(true)), csr_array(diags_array(sigma**-2.0).tocsr())
+    )
+    return ImageEvidence(equations, ~chalcogen, chalcogen, network, weight, np.full(len(true), 0.5))
+
+
+def test_what_vacancies_weigh_too_much_is_not_taken_from_classes_that_are_none():
+    # relaxed metals make vacancies of either kind seem heavier; S beside Se relaxes nothing
+    means, shares = [0.73, 1.1, 1.4, 0.375, 0.025, 0.46], [0.79, 0.05, 0.03, 0.06, 0.01, 0.06]
+    run = classify_run([drawn(means, shares)], ClassPrior(heavier=1.9), (0.0, 0.0))
+    (found,) = (c for c in run.open_classes if c.sites == CHALCOGEN_SITES)
+    assert found.weight == pytest.approx(0.46, abs=0.01)
+    assert found.share == pytest.approx(0.06, abs=0.01)
 
 
 def test_a_named_class_takes_its_columns_in_one_image():

@@ -7,9 +7,15 @@ from .choice import changed_by_hand as changed_by_hand
 from .choice import deviation as deviation
 from .choice import leave_out as leave_out
 from .choice import put_back as put_back
+from .companion import CompanionAverage as CompanionAverage
+from .companion import CompanionConfig as CompanionConfig
+from .companion import Scanned as Scanned
+from .companion import average_companions as average_companions
 from .counts import WindowCount as WindowCount
 from .counts import WindowCounter as WindowCounter
 from .crowded import crowded_stacks as crowded_stacks
+from .parts import part_names as part_names
+from .parts import split_stack as split_stack
 from .patches import Patch as Patch
 from .patches import check_measurable as check_measurable
 from .patches import find_patches as find_patches

@@ -43,6 +43,11 @@ COMMANDS = {
         *("how good a detection is, against truth", "evaluate"),
         *("add_arguments", "evaluate"),
     ),
+    "companion": (
+        *("other signals, averaged at the same sites", "companion"),
+        *("add_arguments", "run_companion"),
+    ),
+    "plan": ("images and dose for a precision", "plan", "add_arguments", "run_plan"),
     "selftest": (
         *("what can be measured in your own images", "selftest"),
         *("add_arguments", "run_selftest"),
@@ -170,6 +175,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add("--weights", metavar="FILE", help="weights of the network (those of the package)")
     add("--no-judge", action="store_true", help="leave the network's classes as they are")
     add("--crowded", action="store_true", help="measure averages of every defect as well")
+    add(
+        "--split",
+        action="append",
+        metavar="CLASS",
+        help="measure the two populations of this class as classes of their own, if two are seen",
+    )
     add(
         "--reference",
         dest="references",
@@ -335,6 +346,8 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
         changes["theory"] = with_elastic(config.theory, options.elastic)
     if options.crowded:
         changes["average"] = config.average.replace(crowded=True)
+    if options.split:
+        changes["split"] = tuple(options.split)
     return config.replace(
         detect=detect,
         frames=options.frames or config.frames,

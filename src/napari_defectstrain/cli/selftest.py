@@ -37,8 +37,12 @@ def run_selftest(options: argparse.Namespace, progress: Progress) -> int:
 
     formats = figure_formats(options.figures)
     config = _config(options)
+    folders = [path for path in options.images if path.is_dir()]
+    if folders:
+        options.results = folders[0]
+        options.images = [path for path in options.images if path not in folders]
     if options.results is not None:
-        _take_results(options)
+        take_results(options)
     found = found_columns(options, subprogress(progress, 0.0, 0.2), SELFTEST_FILE)
     made = self_test(found, config, subprogress(progress, 0.2, 1.0))
     say_warnings(made.warnings)
@@ -48,15 +52,42 @@ def run_selftest(options: argparse.Namespace, progress: Progress) -> int:
     return say_done(options.out, found.failed)
 
 
-def _take_results(options: argparse.Namespace) -> None:
-    """Settings, columns and regions of an earlier run, where none are given."""
-    if not (options.results / "run.json").is_file():
+def take_results(options: argparse.Namespace) -> None:
+    """Settings, columns and regions of an earlier run, where none are given, and its images.
+
+    Parameters
+    ----------
+    options : Namespace
+        Of ``run``, and ``results``, the folder; no ``images`` takes the run's, by their paths.
+
+    Raises
+    ------
+    DefectStrainError
+        If there is no ``run.json``, or one of its images isn't where it was.
+    """
+    from ..io.files import read_settings
+    from ..pipeline.loading import PATH
+
+    manifest = options.results / "run.json"
+    if not manifest.is_file():
         raise DefectStrainError(
-            f"--results {options.results}: got no run.json there, expected the folder of a run"
+            f"{options.results}: got no run.json there, expected the folder of a run"
         )
-    options.config = options.config or options.results / "run.json"
+    options.config = options.config or manifest
     options.sites = options.sites or options.results
     options.regions = options.regions or options.results
+    if options.images:
+        return
+    images = read_settings(manifest).get("images", [])
+    known = [image.get("metadata", {}).get(PATH) for image in images]
+    paths = [Path(path) for path in dict.fromkeys(known) if path is not None]
+    missing = [path for path in paths if not path.is_file()]
+    if not paths or missing or None in known:
+        gone = f"{missing[0]} is no longer there" if missing else "it doesn't say where they are"
+        raise DefectStrainError(
+            f"{manifest}: got a run without its images ({gone}); give the images as well"
+        )
+    options.images = paths
 
 
 def _config(options: argparse.Namespace) -> SelfTestConfig:

@@ -1,4 +1,6 @@
 from .averages.cramer_rao import average_bounds as average_bounds
+from .averages.crowded import State as State
+from .averages.crowded import Structure as Structure
 from .averages.measure import ColumnConfig as ColumnConfig
 from .averages.measure import ColumnFitModel as ColumnFitModel
 from .averages.measure import ColumnMeasurement as ColumnMeasurement

@@ -30,6 +30,7 @@ from ..judge.local_noise import inner_product, learn_noise
 from ..materials import ROLES
 from ..types import BoolArray, DefectStrainError, FloatArray, IntArray, Sites, StrArray
 from .known_image import REACH_PM, KnownImage, column_patches, explain_image
+from .score import HIT_RADIUS_PM
 
 _METAL, _X2, _V2, _OTHER = (ROLES.index(role) for role in ("metal", "X2", "V2", "other"))
 _START = {"metal": 1.0, "X2": 0.7, "XY": 1.05, "Y2": 1.38, "V1": 0.355, "V2": 0.0, "other": 0.7}
@@ -70,7 +71,11 @@ class OracleResult:
 
 
 def ask_oracle(
-    data: FloatArray, truth: Sites, pixel_size_pm: float, kind: StrArray | None = None
+    data: FloatArray,
+    truth: Sites,
+    pixel_size_pm: float,
+    kind: StrArray | None = None,
+    believed: Sites | None = None,
 ) -> OracleResult:
     """Classify the chalcogen columns of an image whose truth is known, as well as can be.
 
@@ -86,6 +91,11 @@ def ask_oracle(
     pixel_size_pm : float
     kind : array of str, `(N,)`, optional
         What a column of class "other" is.
+    believed : Sites, optional
+        What another judge takes the columns to be. Their places, and the classes of the neighbours
+        that are given, are then its own as far as it knows the true columns; weight, frequency and
+        scatter of each class stay the true ones. What this oracle misses and the full one doesn't
+        can't be had by who starts from there.
 
     Raises
     ------
@@ -104,7 +114,8 @@ def ask_oracle(
     candidates = np.unique(group[judged])
     even = np.arange(len(names))
     even[candidates] = _X2
-    known = explain_image(data, truth.position_px, group, pixel_size_pm, start, even)
+    position, given = _as_believed(truth, group, believed, pixel_size_pm)
+    known = explain_image(data, position, given, pixel_size_pm, start, even)
     weight, sigma = _estimates(known, np.flatnonzero(judged), pixel_size_pm)
     chance = _class_chances(weight, sigma, group[judged], known.weight, candidates)
     of_role = np.array([ROLES.index(names[g].split(":")[0]) for g in candidates])
@@ -124,6 +135,22 @@ def ask_oracle(
         free_weight=free,
         known=known,
     )
+
+
+def _as_believed(
+    truth: Sites, group: IntArray, believed: Sites | None, pixel_size_pm: float
+) -> tuple[FloatArray, IntArray]:
+    """Places `(N, 2)` [px] and groups `(N,)` of the columns, as someone takes them to be."""
+    position, group = np.array(truth.position_px), group.copy()
+    if believed is not None and len(believed):
+        away, nearest = cKDTree(believed.position_px).query(position)
+        back = cKDTree(position).query(believed.position_px)[1]
+        seen = (away < HIT_RADIUS_PM / pixel_size_pm) & (back[nearest] == np.arange(len(position)))
+        position[seen] = believed.position_px[nearest[seen]]
+        named = seen.copy()
+        named[seen] = believed.class_index[nearest[seen]] < len(ROLES)
+        group[named] = believed.class_index[nearest[named]]
+    return position, group
 
 
 def _sites(truth: Sites, probabilities: FloatArray) -> Sites:

@@ -1,3 +1,6 @@
+from .companions import Companion as Companion
+from .companions import read_companion as read_companion
+from .companions import write_averaged as write_averaged
 from .file_names import expand_wildcards as expand_wildcards
 from .file_names import output_stems as output_stems
 from .file_names import printable as printable

@@ -38,6 +38,8 @@ _SETTLED = 1e-4
 _TAILS = 16.0
 """Degrees of freedom of Student's t that pulls follow: errors are only estimates themselves."""
 _HEIGHT = float(gamma((_TAILS + 1) / 2) / gamma(_TAILS / 2) / np.sqrt(np.pi * _TAILS))
+_MEAN_PULL = float(2.0 * _HEIGHT * _TAILS / (_TAILS - 1.0))
+"""Mean of a t's absolute value."""
 _LEAST_FACTOR = 1e-6
 _TYPICAL_SHARES = (0.9, 0.035, 0.02, 0.035, 0.01)
 
@@ -54,16 +56,46 @@ class ClassModel:
         Scatter of a class in units of the columns' standard errors.
     share : array, `(6 + K,)`
         Fractions of the columns: of the five, of *other*, of the further classes.
+    skew : float
+        How much farther columns scatter above the likeliest weight than below: widths are
+        ``1 + skew`` and ``1 - skew`` times as large. Grains of dirt only ever add light.
     """
 
     mean: FloatArray
     width: FloatArray
     share: FloatArray
+    skew: float = 0.0
 
     @property
     def scatter(self) -> FloatArray:
         """Standard deviation of a class in units of the columns' standard errors, `(5 + K,)`."""
         return np.asarray(self.width * np.sqrt(_TAILS / (_TAILS - 2)))
+
+    @property
+    def shift(self) -> float:
+        """Mean less likeliest weight of a class, in units of its width."""
+        return 2.0 * self.skew * _MEAN_PULL
+
+    def _sides(self, pull: FloatArray) -> FloatArray:
+        """Widths above and below the likeliest weight."""
+        return np.where(pull > 0.0, 1.0 + self.skew, 1.0 - self.skew)
+
+    def half_pulls(
+        self, weight: FloatArray, sigma: FloatArray, mean: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """From the likeliest weights, `(5 + K, n)`: in widths of the half, and that half's width.
+
+        Parameters
+        ----------
+        weight, sigma : arrays, `(n,)`
+        mean : array, `(5 + K,)`
+        """
+        width = sigma * self.width[:, None]
+        pull = (weight - mean[:, None]) / width + self.shift
+        if self.skew:
+            side = self._sides(pull)
+            return pull / side, width * side
+        return pull, width
 
     def moved_from(self, other: ClassModel) -> float:
         """Largest difference of a mean, a relative width or a share."""
@@ -94,6 +126,9 @@ class ClassModel:
         """
         pull = (weight - self.mean[:, None]) / sigma
         pull /= self.width[:, None]
+        if self.skew:
+            pull += self.shift
+            pull /= self._sides(pull)
         density = _t_density(pull * pull) / (sigma * self.width[:, None])
         terms = np.empty((len(self.share), len(weight)))
         terms[:OTHER] = density[:OTHER] * self.share[:OTHER, None]
@@ -222,7 +257,7 @@ def improve(
         own = without_other(chance)
         mean = _means(model, own, weight, sigma, prior)
         width = _widths(model, own, weight, sigma, mean, slope)
-        before, model = model, ClassModel(mean, width, _shares(chance, prior))
+        before, model = model, ClassModel(mean, width, _shares(chance, prior), model.skew)
         if model.moved_from(before) < _SETTLED:
             break
     return model
@@ -240,9 +275,11 @@ def _means(
     model: ClassModel, own: FloatArray, weight: FloatArray, sigma: FloatArray, prior: ClassPrior
 ) -> FloatArray:
     """Weighted means, pulled towards what the other classes say of each."""
-    scale2 = (sigma * model.width[:, None]) ** 2
-    information = own.T * _trust((weight - model.mean[:, None]) ** 2 / scale2) / scale2
+    away, width = model.half_pulls(weight, sigma, model.mean)
+    information = own.T * _trust(away**2) / width**2
     total, pull = information.sum(axis=1), information @ weight
+    if model.skew:  # from likeliest weights to means
+        pull += model.shift * model.width * (information @ sigma)
     mean = model.mean.copy()
     mean[X2] = pull[X2] / max(total[X2], 1e-12)
     x2 = mean[X2]
@@ -282,8 +319,8 @@ def _widths(
     mean: FloatArray,
     slope: float,
 ) -> FloatArray:
-    pull2 = ((weight - mean[:, None]) / sigma) ** 2
-    squares = (own.T * _trust(pull2 / model.width[:, None] ** 2) * pull2).sum(axis=1)
+    pull2 = model.half_pulls(weight, sigma, mean)[0] ** 2
+    squares = (own.T * _trust(pull2) * pull2).sum(axis=1) * model.width**2
     count = own.sum(axis=0)
     common = np.clip(squares[X2] / max(count[X2], 1.0), 0.09, 9.0)
     expected = common * np.clip(1 + slope * (mean - mean[X2]), *np.square(_WIDTHS))

@@ -83,30 +83,22 @@ def classify_run(
         share=tuple(more.share[:OTHER]) + (prior.share[OTHER],),
     )
     found = classify(evidences, prior, say)
-    told = (*_above_empty(more, V2), *_above_empty(on_metal, None))
+    told = (*more.found, *_above_empty(on_metal))
     return RunClasses(tuple(found), told, prior)
 
 
-def _above_empty(mixture: OpenMixture, empty: int | None) -> tuple[OpenClass, ...]:
-    """Found classes with weights above those of empty sites, which weigh nothing.
+def _above_empty(metals: OpenMixture) -> tuple[OpenClass, ...]:
+    """Classes on metal sites, weighed above their empty ones, which weigh nothing.
 
-    The profile's tails add a little to all columns of a sublattice, or take it away.
-
-    Parameters
-    ----------
-    mixture : OpenMixture
-    empty : int or None
-        Which of its known classes the empty sites are; None: the class nearest to nothing, if one
-        is near, and the commonest class keeps its weight.
+    The profile's tails add a little to all but the commonest class, or take it away, as far as
+    they are lighter. Chalcogen sites have no such zero: that vacancies seem heavier than nothing
+    and than one X is owed to the metals around, which relax towards them or away, and where no X
+    is missing they don't.
     """
-    if empty is not None:
-        nothing, unit = float(mixture.mean[empty]), 1.0
-    else:
-        weights = [*mixture.mean.tolist(), *(o.weight for o in mixture.found)]
-        nothing = min(weights, key=abs)
-        nothing = nothing if abs(nothing) < _NEARLY_EMPTY else 0.0
-        unit = 1.0 - nothing
-    return tuple(replace(o, weight=(o.weight - nothing) / unit) for o in mixture.found)
+    weights = [*metals.mean.tolist(), *(o.weight for o in metals.found)]
+    nothing = min(weights, key=abs)
+    nothing = nothing if abs(nothing) < _NEARLY_EMPTY else 0.0
+    return tuple(replace(o, weight=(o.weight - nothing) / (1.0 - nothing)) for o in metals.found)
 
 
 def _further(asked: Sequence[FurtherClass], mixture: OpenMixture) -> tuple[FurtherClass, ...]:

@@ -37,6 +37,9 @@ _METAL_SPREAD = 0.05
 _CHALCOGEN_SPREAD = 0.3
 _METAL_SCATTER = 0.01
 """How much the weights of equal metal columns truly differ (tilt, strain)."""
+_SKEW_COLUMNS, _SKEW_REACH, _MOST_SKEW = 100, 4.5, 0.3
+_THIRD_MOMENT = 1.6
+"""Of a distribution whose halves differ in width, over that difference."""
 _OTHER_METAL_SHARE = 0.002
 _OTHER_RANGE = 2.6
 _LEAST_SAY = 0.01
@@ -184,6 +187,7 @@ def solve_classes(
         weight, sigma = evidence.equations.estimates(mean, variance)
         its, error = weight[chalcogen], sigma[chalcogen]
         width = _metal_width(weight[metal], sigma[metal])
+        model = replace(model, skew=metal_skew(weight[metal], sigma[metal]))
         model = improve(model, its, error, prior, knowledge, rounds=4)
         chance = model.posterior(its, error, knowledge)
         metals, metal_mean, metal_variance = _metals(
@@ -275,6 +279,21 @@ def _metal_width(weight: FloatArray, sigma: FloatArray) -> float:
     """Scatter of the metals in units of their errors."""
     spread = 1.4826 * float(np.median(np.abs(weight - np.median(weight)) / sigma))
     return float(np.clip(spread, 0.3, 3.0))
+
+
+def metal_skew(weight: FloatArray, sigma: FloatArray) -> float:
+    """How lopsided the noise is, by the metals of an image, see `ClassModel.skew`.
+
+    Dirt lies on metals as on all else, and theirs is the one weight that is beyond doubt.
+    """
+    if len(weight) < _SKEW_COLUMNS:
+        return 0.0
+    z = (weight - np.median(weight)) / sigma
+    z = z[np.abs(z) < _SKEW_REACH * 1.4826 * np.median(np.abs(z))]
+    z = (z - z.mean()) / z.std()
+    third, error2 = float((z**3).mean()), 6.0 / len(z)
+    third *= third**2 / (third**2 + error2)
+    return float(np.clip(third / _THIRD_MOMENT, -_MOST_SKEW, _MOST_SKEW))
 
 
 def _metals(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
+from ..averages.parts import part_names
 from ..crystal.region_files import LABELS_SUFFIX, TABLE_SUFFIX, write_regions
 from ..io.files import sites_table, write_table, write_tiff
 from ..io.out_folder import OutFolder, check_out_dir, writing_into
@@ -24,6 +25,7 @@ from ..materials import Material
 from ..pipeline.chain import RunResult
 from ..pipeline.comparison import MEASURED
 from ..types import STRAIN_COMPONENTS, ClassAverage, DefectStrainError, StrainField
+from .makeup import halves_table, makeups, parts_table, variability_table
 from .tables import (
     a_ref_pm,
     budget_table,
@@ -63,16 +65,21 @@ CROWDED = "crowded_"
 _TABLES = (
     *("populations.csv", "spacings.csv", "columns.csv", "displacement.csv"),
     *("budget.csv", "precision.csv", "lattices.csv", "theory.csv"),
+    *("class_parts.csv", "variability.csv", "half_sets.csv"),
 )
 _CROWDED_TABLES = ("columns.csv", "displacement.csv", "budget.csv")
 _CROWDED_FIGURES = ("averages", "budget", "displacement", "theory")
 _FIGURES = (
     *("weights", "averages", "spacings", "precision_by_class", "precision"),
-    *("budget", "displacement", "theory"),
+    *("budget", "displacement", "theory", "class_parts", "variability", "half_sets"),
 )
 FRAME = (
     "lattice frame: x to the right along a zigzag row, y up (row 0 is the largest y), origin at "
     "the ideal chalcogen column, nearest metal columns at 90, 210 and 330 degrees"
+)
+FRAME_ON_METAL = (
+    "lattice frame turned by 180 degrees: origin at the ideal metal column, nearest chalcogen "
+    "columns at 90, 210 and 330 degrees"
 )
 _PACKAGES = ("numpy", "scipy", "pandas", "scikit-image", "matplotlib", "torch", "tifffile")
 
@@ -86,7 +93,8 @@ def planned_files(stems: Iterable[str], material: Material) -> list[str]:
         names += [f"{stem}.sites.csv", f"{stem}{LABELS_SUFFIX}", f"{stem}{TABLE_SUFFIX}"]
         names.append(f"{stem}.drift.csv")
         drawn += [f"detections_{stem}", f"drift_{stem}"]
-    for name in material.all_class_names:
+    parts = (part for name in material.averaged_names for part in part_names(name, 2))
+    for name in (*material.all_class_names, *parts):
         for prefix in ("", CROWDED):
             kinds = (f"average_{name}.tif", f"strain_{name}.tif", f"strain_{name}.sigma.tif")
             names += [prefix + kind for kind in kinds]
@@ -202,6 +210,10 @@ def write_measurements(
         "precision.csv": precision_table(result),
         "lattices.csv": lattices_table(result),
     }
+    if makeups(result):
+        tables["class_parts.csv"] = parts_table(result)
+        tables["variability.csv"] = variability_table(result)
+        tables["half_sets.csv"] = halves_table(result)
     for name, table in tables.items():
         write_table(folder.place(name), table)
     _write_averages(result, folder, formats, "")
@@ -315,7 +327,7 @@ def _write_class(
         "expected_purity": average.purity,
         "expected_contaminants": dict(average.contaminants),
         "unit": "mean height of a metal column",
-        "frame": FRAME,
+        "frame": FRAME_ON_METAL if average.on_metal else FRAME,
         "lattice_pm": average.a_pm,
         "step_pm": average.step_pm,
         "origin_px": [centre, centre],
@@ -347,6 +359,7 @@ def _write_strain(
 
 
 def _measurement_figures(result: RunResult) -> dict[str, Figure]:
+    from .figures import makeup as figures_makeup
     from .figures import maps as figures
     from .figures import precision as figures_precision
     from .figures import spacings as figures_spacings
@@ -371,6 +384,13 @@ def _measurement_figures(result: RunResult) -> dict[str, Figure]:
         drawn["precision"] = figures_precision.precision_figure(curve, reference)
     if budgets := {n: m.budget for n, m in measured.items() if m.budget is not None}:
         drawn["budget"] = figures_precision.budget_figure(budgets, result.material)
+    made = makeups(result)
+    if figures_makeup.shown_makeups(made):
+        drawn["class_parts"] = figures_makeup.populations_figure(made, result.material)
+    if any(m.components for m in made.values()):
+        drawn["variability"] = figures_makeup.variability_figure(made)
+    if any(m.halves for m in made.values()):
+        drawn["half_sets"] = figures_makeup.halves_figure(made, result.material)
     if displacements:
         drawn["displacement"] = figures_strain.displacement_figure(averages, displacements, strains)
     for name, strain in strains.items():

@@ -3,7 +3,7 @@
 `loading` (files to calibrated images), `placement` (tables of columns checked against pictures),
 `runs` (settings and results), `chain` (detect, average, measure), `class_measurement`,
 `measurement_cache` (nothing is fitted twice), `comparison` (measurement beside theory), `selftest`
-(what is built in is found). Imports
+(what is built in is found), `companions` (other signals at the same sites). Imports
 every room above but `evaluation`.
 """
 

@@ -27,7 +27,12 @@ from ..judge.judging import judge_images, judged_sites
 from ..materials import Material, get_material
 from ..progress import subprogress
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
-from .class_measurement import measure_classes, measure_spacings
+from .class_measurement import (
+    measure_classes,
+    measure_in_parts,
+    measure_spacings,
+    split_classes,
+)
 from .every_defect import measure_every_defect
 from .fitness import asked_of_an_alloy, counted_once, marked, measurable, without_refused
 from .loading import (
@@ -37,6 +42,7 @@ from .loading import (
     load_images,
 )
 from .placement import place_sites
+from .ranges import out_of_range, trained_for
 from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
@@ -54,6 +60,7 @@ __all__ = [
     "measure_classes",
     "measure_spacings",
     "run",
+    "split_classes",
 ]
 
 if TYPE_CHECKING:  # torch comes along only when something is detected
@@ -303,8 +310,8 @@ def detect(
     left, tables, divided = _in_order(known, calibrated, columns)
     with clock.stage("overlaps"):
         overlaps, populations, more = counted_once(left, tables, divided, material)
-    warnings += more
     last = detections[max(known)] if detections else None
+    beyond = out_of_range(left, trained_for(config.detect) if detections else None)
     return RunResult(
         config=config,
         images=tuple(left),
@@ -316,9 +323,10 @@ def detect(
         overlaps=overlaps,
         open_classes=() if last is None else last.open_classes,
         seconds=clock.seconds,
-        warnings=tuple(dict.fromkeys(warnings)),
+        warnings=tuple(dict.fromkeys((*warnings, *more, *map(str, beyond)))),
         failed=tuple(failures.found),
         identity=identity,
+        out_of_range=beyond,
     )
 
 
@@ -483,6 +491,10 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
     end = 0.65 if config.average.crowded else 1.0
     with clock.stage("measure"):
         measurements = measure_classes(stacks, config, subprogress(progress, 0.3, end))
+    if config.split:
+        with clock.stage("split"):
+            stacks, measurements, more = measure_in_parts(stacks, measurements, config)
+        said += more
     found = replace(found, stacks=stacks, measurements=measurements)
     if config.average.crowded:
         with clock.stage("every defect"):
@@ -523,7 +535,7 @@ def _untold(
     for name, measurement in measurements.items():
         unknown = () if measurement.budget is None else measurement.budget.unknown
         stack = stacks[name]
-        if stack.n > 1 and name != material.class_names[1]:
+        if stack.n > 1 and name not in material.references:
             images = len(np.unique(stack.image_index[stack.included]))
             if "scan" in unknown:
                 counted = f"{images} image{'s' if images > 1 else ''}"

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..averages.average import average_stack
+from ..averages.parts import split_stack
 from ..columns.averages.measure import ColumnMeasurement, measure_columns
-from ..materials import get_material
+from ..materials import get_material, whole_class
 from ..precision.bootstrap import bootstrap_classes
 from ..precision.budget import ErrorBudget, error_budget
 from ..precision.curve import precision_against_n, spacing_bound_pm
 from ..precision.known_biases import KnownBias, without_known_biases
+from ..precision.makeup import ClassMakeup, class_makeup
 from ..precision.summary import single_window_spacings, summarise_spacings
 from ..progress import subprogress
 from ..strain.displacement import displacement_field
 from ..strain.field import strain_field
-from ..types import ClassStack, DefectStrainError, Progress, no_progress
+from ..types import ClassAverage, ClassStack, DefectStrainError, Progress, no_progress
 from .runs import MIN_MEASURED, ClassMeasurement, RunConfig
 
 Placing = Callable[[dict[str, ColumnMeasurement]], dict[str, ColumnMeasurement]]
@@ -44,8 +46,9 @@ def measure_spacings(
     Returns
     -------
     dict of class to ClassMeasurement
-        In the order of the material's classes; those of fewer than `MIN_MEASURED` windows are left
-        out: two windows can't tell a scatter, and one may be anything.
+        In the order of the material's classes, those on metal sites last, with the metal as their
+        own reference; those of fewer than `MIN_MEASURED` windows are left out: two windows can't
+        tell a scatter, and one may be anything.
         Displacement and strain are None.
 
     Raises
@@ -53,13 +56,42 @@ def measure_spacings(
     DefectStrainError
         If there are fewer defect-free windows than that.
     """
-    reference = _reference_of(stacks, config)
-    names = get_material(config.material).all_class_names
-    stacks = {n: stacks[n] for n in names if n in stacks and stacks[n].n >= MIN_MEASURED}
+    material = get_material(config.material)
+    _check_reference(stacks, config)
+    _, rng = np.random.default_rng(config.seed).spawn(2)
+    counted = {n: stacks[n] for n in material.in_order(stacks) if stacks[n].n >= MIN_MEASURED}
+    families = {
+        reference: {n: s for n, s in counted.items() if material.reference_of(n) == reference}
+        for reference in material.references
+    }
+    # metals alone, or classes on their sites without them, tell nothing
+    families = {
+        reference: family
+        for reference, family in families.items()
+        if reference in family and (reference != material.metal or len(family) > 1)
+    }
+    measured: dict[str, ClassMeasurement] = {}
+    for done, (reference, family) in enumerate(families.items()):
+        part = subprogress(progress, done / len(families), (done + 1) / len(families))
+        measured |= _measure_family(family, reference, config, rng, part, placed)
+    progress(1.0, "measured")
+    return measured
+
+
+def _measure_family(
+    stacks: Mapping[str, ClassStack],
+    reference: str,
+    config: RunConfig,
+    parent: np.random.Generator,
+    progress: Progress,
+    placed: Placing | None,
+) -> dict[str, ClassMeasurement]:
+    """Classes on sites of one sublattice, against the perfect columns of these sites."""
     averages = {name: average_stack(stack) for name, stack in stacks.items()}
     found = measure_columns(stacks, averages, config.columns, subprogress(progress, 0.0, 0.7))
     if placed is not None:
         found = placed(found)
+        averages = {name: averages[name] for name in found}
     columns, known = without_known_biases(
         found,
         averages,
@@ -68,20 +100,20 @@ def measure_spacings(
         config.budget.share_error,
         config.budget.correct,
     )
-    _, parent = np.random.default_rng(config.seed).spawn(2)
-    rng, subsets, permutations = parent.spawn(3)
+    rng, subsets, permutations, makeups = parent.spawn(4)
     images = {name: stack.image_index[stack.included] for name, stack in stacks.items()}
     part = subprogress(progress, 0.7, 0.8)
     drawn = bootstrap_classes(columns, images, reference, rng, config.bootstrap, part)
     budgets = {}
     for done, name in enumerate(columns):
-        progress(0.8 + 0.1 * done / len(columns), f"error budget of {name}")
+        progress(0.8 + 0.05 * done / len(columns), f"error budget of {name}")
         budgets[name] = _budget(name, columns, stacks, known[name], reference, config, permutations)
     spacings = summarise_spacings(columns, averages, reference, drawn, budgets)
     measured = {}
     bound = spacing_bound_pm(columns[reference].model)
     for done, (name, average) in enumerate(averages.items()):
-        start = 0.9 + 0.1 * done / len(averages)
+        start, step = 0.85 + 0.15 * done / len(averages), 0.15 / len(averages)
+        part = subprogress(progress, start + 0.5 * step, start + step)
         curve = None
         if stacks[name].n_columns is None:  # bands of an image are no windows to count
             curve = precision_against_n(
@@ -90,7 +122,7 @@ def measure_spacings(
                 columns[name].influence_pm,
                 subsets,
                 own_structure=name != reference,
-                progress=subprogress(progress, start, start + 0.1 / len(averages)),
+                progress=subprogress(progress, start, start + 0.5 * step),
             )
             if name == reference:
                 curve = replace(curve, bound_p1_pm=bound)
@@ -103,9 +135,25 @@ def measure_spacings(
             columns=columns[name],
             bootstrap=drawn[name],
             budget=budgets[name],
+            makeup=_makeup(name, columns, stacks, averages, config, makeups, part),
         )
-    progress(1.0, "measured")
     return measured
+
+
+def _makeup(
+    name: str,
+    columns: Mapping[str, ColumnMeasurement],
+    stacks: Mapping[str, ClassStack],
+    averages: Mapping[str, ClassAverage],
+    config: RunConfig,
+    rng: np.random.Generator,
+    progress: Progress,
+) -> ClassMakeup | None:
+    """What a class is made of; not asked of parts of classes, nor of averages of every defect."""
+    if not config.makeup.enabled or name != whole_class(name) or stacks[name].n_columns is not None:
+        return None
+    reference = get_material(config.material).reference_of(name)
+    return class_makeup(name, columns, stacks, averages, reference, config.makeup, rng, progress)
 
 
 def _budget(
@@ -144,6 +192,46 @@ def _asymmetry(
         for c in (columns[name], columns[reference])
     )
     return float(np.clip(abs(whole - perfect) / max(whole, 1e-6), 0.0, 1.0))
+
+
+def split_classes(
+    stacks: Mapping[str, ClassStack],
+    measured: Mapping[str, ClassMeasurement],
+    names: Sequence[str],
+) -> dict[str, ClassStack]:
+    """The stacks, with the parts of some classes beside them.
+
+    Parameters
+    ----------
+    stacks : mapping of class to ClassStack
+    measured : mapping of class to ClassMeasurement
+        Of these stacks, with what the classes are made of.
+    names : sequence of str
+        Classes to split by their two populations.
+
+    Returns
+    -------
+    dict of class to ClassStack
+        ``SV.1`` and ``SV.2`` beside ``SV``: to be measured like any other. They hold windows of it
+        again, so that the column profile is learnt from these twice.
+
+    Raises
+    ------
+    DefectStrainError
+        If two populations aren't seen in one of them.
+    """
+    found = dict(stacks)
+    for name in names:
+        makeup = measured[name].makeup if name in measured else None
+        populations = None if makeup is None else makeup.populations
+        if populations is None or not populations.two:
+            said = "it is not measured" if makeup is None else makeup.in_words or "too few windows"
+            raise DefectStrainError(
+                f"split {name}: got no two populations ({said}), expected a class in which two are "
+                "seen"
+            )
+        found |= split_stack(stacks[name], populations.belonging)
+    return found
 
 
 def measure_classes(
@@ -190,22 +278,22 @@ def add_strain(
     config : RunConfig
     progress : Progress
     """
-    reference = get_material(config.material).class_names[1]
-    base = measured[reference].fits
+    material = get_material(config.material)
     found = dict(measured)
     for done, (name, one) in enumerate(measured.items()):
         progress(done / len(measured), f"strain of {name}")
+        reference = material.reference_of(name)
         if name == reference:
             continue
-        displacement = displacement_field(one.fits, base)
+        displacement = displacement_field(one.fits, measured[reference].fits)
         strain = strain_field(displacement, config.strain)
         found[name] = replace(one, displacement=displacement, strain=strain)
     progress(1.0, "measured")
     return found
 
 
-def _reference_of(stacks: Mapping[str, ClassStack], config: RunConfig) -> str:
-    """Name of the defect-free class, of which there must be a window."""
+def _check_reference(stacks: Mapping[str, ClassStack], config: RunConfig) -> None:
+    """Refuse stacks without windows of the defect-free class."""
     reference = get_material(config.material).class_names[1]
     n = stacks[reference].n if reference in stacks else 0
     if n < MIN_MEASURED:
@@ -214,4 +302,28 @@ def _reference_of(stacks: Mapping[str, ClassStack], config: RunConfig) -> str:
             f"{MIN_MEASURED} of the defect-free class that the others are measured against; "
             "average some defect-free windows"
         )
-    return reference
+
+
+def measure_in_parts(
+    stacks: Mapping[str, ClassStack], measured: Mapping[str, ClassMeasurement], config: RunConfig
+) -> tuple[dict[str, ClassStack], dict[str, ClassMeasurement], tuple[str, ...]]:
+    """Measure the parts of the classes to be split (`RunConfig.split`) beside all others.
+
+    Returns
+    -------
+    stacks, measured : dicts by class
+        What is whole stays as it was measured.
+    notes : tuple of str
+        Which classes aren't split because two populations aren't seen.
+    """
+    notes = []
+    found = dict(stacks)
+    for name in config.split:
+        try:
+            found = split_classes(found, measured, [name])
+        except DefectStrainError as mistake:
+            notes.append(str(mistake))
+    if len(found) == len(stacks):
+        return found, dict(measured), tuple(notes)
+    again = measure_classes(found, config)
+    return found, {name: measured.get(name, one) for name, one in again.items()}, tuple(notes)

@@ -35,6 +35,10 @@ PIXEL_SIZE_BY_LATTICE = "pixel_size_by_lattice_pm"
 """Key of the metadata for the pixel size that the lattice gives, whatever is used [pm]."""
 
 
+PATH = "path"
+"""Metadata that says where the file of an image lies: it ends up in ``run.json``."""
+
+
 def load_images(
     paths: Sequence[Path | str],
     frames: bool = False,
@@ -109,6 +113,8 @@ def _read(
             )
         found, notes = check_frames(found)
         warnings += [f"{path.name}: {text}" for text in notes]
+    where = str(path.resolve())
+    found = [replace(im, metadata={**im.metadata, PATH: where}) for im in found]
     stated = found[0].metadata.get("warnings", ())
     return found, warnings + [f"{path.name}: {text}" for text in stated]
 

@@ -23,7 +23,9 @@ KEPT_AVERAGES = 30
 """Averages over C3v that are kept: half a MB each."""
 WAIT_S = 0.1
 """How often someone who waits for the same measurement looks whether to go on waiting."""
-_BEFORE_OR_AFTER = ("pixel_size_pm", "frames", "series", "detect", "regions", "average", "strain")
+_BEFORE_OR_AFTER = (
+    *("pixel_size_pm", "frames", "series", "detect", "regions", "average", "strain", "split"),
+)
 """Settings of stages before stacks and after spacings: they don't change what is measured."""
 
 

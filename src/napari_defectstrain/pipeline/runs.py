@@ -23,7 +23,9 @@ from ..materials import Material, OpenClass, get_material
 from ..precision.bootstrap import ClassBootstrap
 from ..precision.budget import BudgetConfig, ErrorBudget
 from ..precision.curve import PrecisionAgainstN
+from ..precision.makeup import ClassMakeup
 from ..precision.spacings import SpacingResult
+from ..precision.two_populations import MakeupConfig
 from ..strain.field import StrainConfig
 from ..theory.elastic_constants import TheoryConfig
 from ..types import (
@@ -40,6 +42,7 @@ from ..types import (
 
 if TYPE_CHECKING:
     from .comparison import Comparison
+from .ranges import OutOfRange
 
 MIN_MEASURED = 3
 """Windows that a class needs to be measured: two tell no scatter, and one may be anything."""
@@ -64,8 +67,10 @@ class RunConfig(Config):
         How such frames are summed.
     judge : JudgeConfig
         Whether and how the detected columns are judged by their own images.
-    detect, regions, average, columns, strain, budget, theory
+    detect, regions, average, columns, strain, budget, theory, makeup
         Settings of the stages; `material` overrides that of `detect`.
+    split : tuple of str
+        Classes that are measured in parts, too, where two populations are seen in them.
     bootstrap : int
         Bootstrap samples a class; the paper's 22 500 (SI 3.1, doi
         10.1021/acs.nanolett.0c00269).
@@ -86,6 +91,8 @@ class RunConfig(Config):
     strain: StrainConfig = field(default_factory=StrainConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     theory: TheoryConfig = field(default_factory=TheoryConfig)
+    makeup: MakeupConfig = field(default_factory=MakeupConfig)
+    split: tuple[str, ...] = ()
     bootstrap: Annotated[int, Between(2, 10**6)] = 22500
     seed: Annotated[int, SEED] = 0
 
@@ -132,6 +139,8 @@ class ClassMeasurement:
         Scatter over samples of windows, and over samples of images.
     budget : ErrorBudget or None
         Statistical and systematic errors.
+    makeup : ClassMakeup or None
+        Populations and variability of the windows, and whether their halves agree.
     """
 
     average: ClassAverage
@@ -144,6 +153,7 @@ class ClassMeasurement:
     columns: ColumnMeasurement | None = None
     bootstrap: ClassBootstrap | None = None
     budget: ErrorBudget | None = None
+    makeup: ClassMakeup | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +195,8 @@ class RunResult:
     identity : Identity or None
         Whether the images show the material that they are said to show; None where that wasn't
         tested.
+    out_of_range : tuple of OutOfRange
+        Conditions of the images that the network and the cross sections weren't made for.
     """
 
     config: RunConfig
@@ -206,6 +218,7 @@ class RunResult:
     warnings: tuple[str, ...] = ()
     failed: tuple[Failure, ...] = ()
     identity: Identity | None = None
+    out_of_range: tuple[OutOfRange, ...] = ()
 
     @property
     def material(self) -> Material:

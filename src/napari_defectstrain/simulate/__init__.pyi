@@ -4,6 +4,9 @@ from .acquisition import expose as expose
 from .acquisition import jitter_lines as jitter_lines
 from .background import measured_contamination as measured_contamination
 from .background import write_background as write_background
+from .companions import SpectrumConfig as SpectrumConfig
+from .companions import expected_spectra as expected_spectra
+from .companions import simulate_spectra as simulate_spectra
 from .conditions import Conditions as Conditions
 from .dataset import WSE2_WEIGHTS as WSE2_WEIGHTS
 from .dataset import SimulatedImage as SimulatedImage

@@ -1,4 +1,6 @@
 from .cramer_rao import average_bounds as average_bounds
+from .crowded import State as State
+from .crowded import Structure as Structure
 from .measure import ColumnConfig as ColumnConfig
 from .measure import ColumnFitModel as ColumnFitModel
 from .measure import ColumnMeasurement as ColumnMeasurement

@@ -271,14 +271,16 @@ def _report(
     lost = np.isnan(operator).any(axis=1).reshape(-1, 2).any(axis=1) & ~state.empty[shown]
     flag |= np.where(lost, FLAGS["outside"], 0)
     sem = np.nan_to_num(average.sem[geometry.pixel][: operator.shape[1]])
+    metal = float(np.mean(state.weight[shown & _metals(geometry, average)]))
     fits = ColumnFits(
         class_name=name,
         site_pm=geometry.site_pm[shown],
         is_metal=geometry.is_metal[shown],
         position_pm=_positions(state.position_pm[shown], flag),
         covariance_pm2=(operator * sem**2) @ operator.T,
-        weight=state.weight[shown] / np.mean(state.weight[shown & geometry.is_metal]),
+        weight=state.weight[shown] / metal,
         flag=flag,
+        on_metal=average.on_metal,
     )
     return ColumnFitModel(
         fits=fits,
@@ -292,7 +294,27 @@ def _report(
             geometry, state, joint.profile, plan.free, plan.blur_basis[name], shown
         ),
         noise=noise,
+        centre_operator=_centre_response(geometry, state, joint, name, metal),
     )
+
+
+def _metals(geometry: Geometry, average: ClassAverage) -> BoolArray:
+    """Metal columns of an average, whose mean weight is the unit; not the one at the centre."""
+    if not average.on_metal:
+        return geometry.is_metal
+    return np.asarray(~geometry.is_metal & (np.hypot(*geometry.site_pm.T) > 0.1 * geometry.a_pm))
+
+
+def _centre_response(
+    geometry: Geometry, state: State, joint: JointFit, name: str, metal: float
+) -> FloatArray | None:
+    """How the central column's weight, in metal columns, follows the pixels; None if not asked."""
+    if name not in joint.linearised:
+        return None
+    part = joint.linearised[name]
+    centre = int(np.argmin(np.hypot(*geometry.site_pm.T)))
+    row = 2 * int((~state.empty).sum()) + centre  # after the positions, see `jacobian`
+    return np.asarray(part.inverse[row] @ part.jacobian / metal)
 
 
 def _response(
@@ -354,7 +376,7 @@ def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
         geometry, average.mean[geometry.pixel], profile, profile.blur_pm2, config.min_weight
     )
     empty, converged = together.empty[shown], single.converged & ~together.empty[shown]
-    metal = single.weight[is_metal & converged]
+    metal = single.weight[_metals(geometry, average)[shown] & converged]
     weight = np.where(converged, single.weight / (metal.mean() if metal.size else 1.0), 0.0)
     flag = np.zeros(len(site), dtype=np.intp)
     flag |= np.where(converged | empty, 0, FLAGS["not_converged"])
@@ -374,6 +396,7 @@ def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
             covariance_pm2=(operator * sem**2) @ operator.T,
             weight=weight,
             flag=flag,
+            on_metal=average.on_metal,
         ),
         profile=None,
         operator=operator,

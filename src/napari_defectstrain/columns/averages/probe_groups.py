@@ -166,6 +166,7 @@ def _combine_class(
         alternatives=alternatives,
         bias_pm=mean(biases) if biases else None,
         config=largest.config,
+        parts=tuple((member, m.model) for member, m in parts),
     )
 
 

@@ -117,6 +117,9 @@ class ColumnFitModel:
         All fitted parameters; None for single Gaussians.
     noise : NoiseModel or None
         Of single windows, whose inverse variance weighted the pixels; None for single Gaussians.
+    centre_operator : array, `(P,)`, or None
+        Derivative of the central column's weight, in units of a metal column's, by the pixels;
+        None for single Gaussians.
     """
 
     fits: ColumnFits
@@ -128,6 +131,7 @@ class ColumnFitModel:
     profile_operator: FloatArray
     structure: Structure | None = None
     noise: NoiseModel | None = None
+    centre_operator: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,9 @@ class ColumnMeasurement:
         The bias that was subtracted from the positions [pm]; None without `ColumnConfig.correct`.
     config : ColumnConfig or None
         What it was fitted with, for whatever is to be fitted alike; None where no image was.
+    parts : tuple of (array of bool `(N,)`, ColumnFitModel)
+        Where images of different probe width were fitted apart: the windows of each group, and
+        their fit. Empty where `model` is of all windows.
     """
 
     fits: ColumnFits
@@ -191,6 +198,12 @@ class ColumnMeasurement:
     alternatives: Mapping[str, Alternative] = field(default_factory=dict)
     bias_pm: FloatArray | None = None
     config: ColumnConfig | None = None
+    parts: tuple[tuple[BoolArray, ColumnFitModel], ...] = ()
+
+    @property
+    def fitted_parts(self) -> tuple[tuple[BoolArray, ColumnFitModel], ...]:
+        """Windows of each fit, and the fit: one pair where all were fitted together."""
+        return self.parts or ((np.ones(len(self.influence_pm), dtype=bool), self.model),)
 
 
 def check_averages(averages: Mapping[str, ClassAverage], config: ColumnConfig) -> None:

@@ -1,0 +1,216 @@
+"""What a class is made of: its populations, how its windows vary, whether its halves agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..columns.averages.measure import ColumnMeasurement
+from ..progress import subprogress
+from ..styles import with_error
+from ..types import ClassAverage, ClassStack, FloatArray, Progress, no_progress
+from .half_sets import HalfSets, half_sets, split_by_image
+from .single_windows import (
+    QUANTITIES,
+    WindowQuantities,
+    noise_pixels,
+    window_quantities,
+    without_images,
+)
+from .summary import single_window_spacings
+from .two_populations import MakeupConfig, Population, TwoPopulations, ask_populations
+from .variability import OWN_SIGMA, Component, window_components
+
+COMPONENT_RADIUS = 1.0
+"""Of the disc whose pixels are asked how they vary [a]: the centre, its metals, and the chalcogens
+around, all perfect by the isolation."""
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """One quantity of single windows, its scatter against noise.
+
+    Parameters
+    ----------
+    quantity : str
+        One of `QUANTITIES`.
+    measured, noise : float
+        Standard deviation over the windows, and of noise alone.
+    own : float
+        What is left without the noise; 0 where the windows scatter less than noise.
+    sigma : float
+        Variance above that of noise in units of its error.
+    """
+
+    quantity: str
+    measured: float
+    noise: float
+    own: float
+    sigma: float
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether it is no more than noise."""
+        return self.sigma < OWN_SIGMA
+
+
+@dataclass(frozen=True)
+class ClassMakeup:
+    """What a class is made of.
+
+    Parameters
+    ----------
+    quantities : WindowQuantities or None
+        None for the defect-free class, whose windows are the noise, and where they can't be told.
+    populations : TwoPopulations or None
+        None for too few windows.
+    scatter : tuple of Scatter
+    components : tuple of Component
+    halves : HalfSets or None
+        None for too few windows.
+    """
+
+    quantities: WindowQuantities | None
+    populations: TwoPopulations | None
+    scatter: tuple[Scatter, ...]
+    components: tuple[Component, ...]
+    halves: HalfSets | None
+
+    def strain_of(self, population: Population) -> tuple[float, float]:
+        """Strain of a population's triangle against the defect-free average, and its error."""
+        q = self.quantities
+        assert q is not None  # there are no populations without
+        noise = q.noise[:, 1].std() / np.sqrt(len(q.noise))
+        error = float(np.hypot(population.value_std[1], noise)) / q.reference_pm
+        return q.strain(float(population.value[1])), error
+
+    @property
+    def in_words(self) -> str:
+        """For people, such as ``31 ± 6 % undistorted (p < 0.002), the rest -6.9 ± 0.3 %``."""
+        found = self.populations
+        if found is None:
+            return ""
+        if found.two:
+            text = self._two_in_words(found)
+        else:
+            text = f"one population ({found.p_text})"
+            high = 100 * found.undistorted_95[1]
+            text += f", at most {high:.2g} % undistorted (95 %)"
+            if np.isfinite(found.seen_from):
+                text += f"; {100 * found.seen_from:.2g} % would have been seen"
+            else:
+                text += "; too few windows to see even a half"
+        if found.expected_other >= 0.0005:
+            text += f"; {100 * found.expected_other:.1f} % of other classes expected, not counted"
+        return text
+
+    def _two_in_words(self, found: TwoPopulations) -> str:
+        rest, other = found.populations
+        if rest.undistorted and not other.undistorted:
+            rest, other = other, rest
+        share = with_error(100 * other.share, 100 * other.share_std, ".0f")
+        strain, error = (100 * v for v in self.strain_of(rest))
+        kind = "undistorted"
+        if not other.undistorted:
+            place, place_std = (100 * v for v in self.strain_of(other))
+            kind = f"at {with_error(place, place_std, '+.1f')} %"
+        text = f"{share} % {kind} ({found.p_text}), the rest {with_error(strain, error, '+.1f')} %"
+        return text
+
+
+def class_makeup(
+    name: str,
+    columns: Mapping[str, ColumnMeasurement],
+    stacks: Mapping[str, ClassStack],
+    averages: Mapping[str, ClassAverage],
+    reference: str,
+    config: MakeupConfig,
+    rng: np.random.Generator,
+    progress: Progress = no_progress,
+) -> ClassMakeup:
+    """What one class is made of.
+
+    Parameters
+    ----------
+    name : str
+    columns, stacks, averages : mappings by class
+    reference : str
+        The defect-free class, whose windows tell the noise.
+    config : MakeupConfig
+    rng : numpy Generator
+        Draws the simulated stacks.
+    progress : Progress
+    """
+    halves = _halves(name, columns, stacks, reference)
+    quantities = None
+    if name != reference and stacks[name].n > 1 and stacks[reference].n > 1:
+        quantities = window_quantities(name, columns, stacks, averages, reference)
+    if quantities is None:
+        return ClassMakeup(None, None, (), (), halves)
+    part = subprogress(progress, 0.0, 0.9, f"populations of {name}: ")
+    populations = ask_populations(quantities.sample, config, rng, part)
+    progress(0.9, f"how {name} varies")
+    components = _components(name, columns, stacks, reference, quantities, config.components)
+    return ClassMakeup(quantities, populations, _scatter(quantities), components, halves)
+
+
+def _halves(
+    name: str,
+    columns: Mapping[str, ColumnMeasurement],
+    stacks: Mapping[str, ClassStack],
+    reference: str,
+) -> HalfSets | None:
+    spacing = {n: single_window_spacings(columns[n]).mean(axis=1) for n in (name, reference)}
+    base = None if name == reference else stacks[reference]
+    mine = columns[name]
+    if stacks[name].n_columns is not None:
+        return None
+    return half_sets(
+        stacks[name], mine.fits, mine.influence_pm, spacing[name], base, spacing[reference]
+    )
+
+
+def _scatter(quantities: WindowQuantities) -> tuple[Scatter, ...]:
+    """Each quantity's scatter against noise."""
+    part = quantities.noise_weight / quantities.noise_weight.sum()
+    scale2, scale2_error = quantities.noise_scale**2, 2 * quantities.noise_scale
+    scale2_error *= quantities.noise_scale_error
+    found = []
+    for k, quantity in enumerate(QUANTITIES):
+        value, noise = quantities.value[:, k], quantities.noise[:, k]
+        if not (np.isfinite(value).all() and np.isfinite(noise).all()):
+            continue  # an empty column has no place
+        square = (value - value.mean()) ** 2
+        varies, level = float(square.sum() / (len(value) - 1)), float(part @ noise**2)
+        errors = (
+            float(square.std(ddof=1) / np.sqrt(len(value))),
+            scale2 * float(np.sqrt((part**2) @ (noise**2 - level) ** 2)),
+            scale2_error * level,
+        )
+        above = varies - scale2 * level
+        error = float(np.sqrt(sum(e**2 for e in errors)))
+        own, quiet = float(np.sqrt(max(above, 0.0))), float(np.sqrt(scale2 * level))
+        sigma = above / error if error > 0.0 else 0.0
+        found.append(Scatter(quantity, float(np.sqrt(varies)), quiet, own, sigma))
+    return tuple(found)
+
+
+def _components(
+    name: str,
+    columns: Mapping[str, ColumnMeasurement],
+    stacks: Mapping[str, ClassStack],
+    reference: str,
+    quantities: WindowQuantities,
+    count: int,
+) -> tuple[Component, ...]:
+    stack = stacks[name]
+    x = (np.arange(stack.windows.shape[1]) - stack.windows.shape[1] // 2) * stack.step_pm
+    disc = np.hypot(x[:, None], x[None, :]) <= COMPONENT_RADIUS * stack.a_pm
+    windows: FloatArray = stack.windows[stack.included][:, disc].astype(float)
+    windows = without_images(windows - windows.mean(axis=0), stack.image_index[stack.included])
+    noise = noise_pixels(columns[name], columns[reference], stack, stacks[reference], disc)
+    first, _ = split_by_image(stack.image_index[stack.included])
+    scale = (quantities.noise_scale, quantities.noise_scale_error)
+    return window_components(windows, first, noise, quantities.noise_weight, scale, disc, count)

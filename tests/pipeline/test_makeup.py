@@ -1,0 +1,151 @@
+"""A class of two populations through the measurement: told, split, and measured in parts."""
+
+from dataclasses import replace
+
+import exact_images as exact
+import numpy as np
+import pandas as pd
+import pytest
+from makeup_stage import CONFIG, PASSIVATED, stacks
+from matplotlib.figure import Figure
+
+from napari_defectstrain.materials import WSE2
+from napari_defectstrain.output.figures.makeup import (
+    draw_makeup,
+    halves_figure,
+    populations_figure,
+    variability_figure,
+)
+from napari_defectstrain.output.makeup import (
+    halves_table,
+    makeup_lines,
+    parts_table,
+    variability_table,
+)
+from napari_defectstrain.output.results import planned_files
+from napari_defectstrain.output.tables import spacings_table, summary
+from napari_defectstrain.pipeline import measure_classes, split_classes
+from napari_defectstrain.pipeline.class_measurement import measure_in_parts
+from napari_defectstrain.pipeline.runs import RunResult
+from napari_defectstrain.types import DefectStrainError
+
+
+@pytest.fixture(scope="module")
+def measured():
+    windows = stacks()
+    return windows, measure_classes(windows, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def result(measured):
+    windows, found = measured
+    whole, both, notes = measure_in_parts(windows, found, CONFIG)
+    empty = pd.DataFrame()
+    return RunResult(CONFIG, (), (), empty, None, stacks=whole, measurements=both, warnings=notes)
+
+
+def test_undistorted_vacancies_are_told_from_the_others(measured):
+    makeup = measured[1]["SV"].makeup
+    found = makeup.populations
+    assert found.two
+    rest, other = found.populations
+    assert other.undistorted and other.share == pytest.approx(0.3, abs=0.02)
+    assert found.belonging[:PASSIVATED, 1].min() > 0.5 > found.belonging[PASSIVATED:, 1].max()
+    for population, truth in ((rest, exact.STRAINS["SV"]), (other, 0.0)):
+        strain, error = makeup.strain_of(population)
+        assert abs(strain - truth) < 4 * error
+        assert error < 0.004
+    assert makeup.in_words.startswith("30 ± 5 % undistorted (p < 0.008), the rest -4.")
+
+
+def test_the_way_to_the_undistorted_is_how_the_windows_vary(measured):
+    makeup = measured[1]["SV"].makeup
+    first, second = makeup.components
+    assert not first.is_noise and second.is_noise
+    by = {one.quantity: one for one in makeup.scatter}
+    assert not by["triangle_pm"].is_noise
+    # 0.3 x 0.7 of two places 4.8 % of the spacing apart
+    assert by["triangle_pm"].own == pytest.approx(np.sqrt(0.21) * 0.048 * exact.A_PM, rel=0.15)
+    assert by["asymmetry_1_pm"].is_noise and by["offset_x_pm"].is_noise
+
+
+def test_a_pure_class_is_one_population_of_noise(measured):
+    makeup = measured[1]["SeTe"].makeup
+    assert not makeup.populations.two
+    assert makeup.in_words.startswith("one population (p = ")
+    assert all(c.is_noise for c in makeup.components)
+    assert all(s.is_noise for s in makeup.scatter)
+    assert 0.9 < makeup.quantities.noise_scale < 1.1
+
+
+def test_the_noise_of_a_class_is_that_of_its_own_windows(measured):
+    """By the defect-free windows, scaled: a pure class scatters just so."""
+    quantities = measured[1]["SeTe"].makeup.quantities
+    ratio = quantities.value.std(axis=0) / quantities.noise.std(axis=0)
+    assert np.all(np.abs(ratio - 1) < 4 * np.sqrt(0.5 / 60 + 0.5 / 160))
+
+
+def test_halves_agree(measured):
+    for name in ("2Se", "SeTe", "SV"):
+        halves = measured[1][name].makeup.halves
+        assert halves.by_image and abs(halves.n[0] - halves.n[1]) <= 2
+        assert halves.resolution_pm < 150
+    assert abs(measured[1]["SeTe"].makeup.halves.pull) < 3.5
+    assert np.isnan(measured[1]["2Se"].makeup.halves.pull)
+
+
+def test_parts_are_measured_as_classes_of_their_own(result):
+    strain = {name: m.spacing for name, m in result.measurements.items()}
+    assert list(strain) == ["2Se", "SeTe", "SV", "SV.1", "SV.2"]
+    for name, truth in (("SV.1", exact.STRAINS["SV"]), ("SV.2", 0.0)):
+        assert abs(strain[name].strain - truth) < 4 * strain[name].strain_total_std
+        assert result.measurements[name].strain is not None
+        assert result.measurements[name].makeup is None
+    assert strain["SV.1"].n + strain["SV.2"].n <= 100
+    whole = strain["SV"].strain
+    assert strain["SV.1"].strain < whole < strain["SV.2"].strain
+    assert any(w.startswith("split SeTe: got no two populations (one pop") for w in result.warnings)
+
+
+def test_a_class_of_one_population_is_not_split(measured):
+    windows, found = measured
+    with pytest.raises(DefectStrainError, match="split SeTe: got no two populations"):
+        split_classes(windows, found, ["SeTe"])
+    with pytest.raises(DefectStrainError, match="split DV: got no two populations .it is not meas"):
+        split_classes(windows, found, ["DV"])
+
+
+def test_tables_and_summary_say_it(result):
+    parts = parts_table(result).set_index(["class", "part"])
+    assert parts.index.tolist() == [("SeTe", 1), ("SV", 1), ("SV", 2)]
+    assert bool(parts.loc[("SV", 2), "undistorted"])
+    assert parts.loc[("SV", 2), "share_low"] < 0.3 < parts.loc[("SV", 2), "share_high"]
+    varies = variability_table(result).set_index(["class", "what"])
+    assert not varies.loc[("SV", "component_1"), "is_noise"]
+    assert varies.loc[("SV", "component_1"), "noise_share"] < 0.5
+    halves = halves_table(result).set_index("class")
+    assert halves.loc["SV", ["n_1", "n_2"]].sum() == 100
+    assert len(makeup_lines(result)) == 2
+    assert "SV: 30 ± 5 % undistorted" in summary(result)
+    table = spacings_table(result).set_index("class")
+    assert {"SV", "SV.1", "SV.2"} < set(table.index)
+    assert {"average_SV.1.tif", "class_parts.csv", "half_sets.csv"} <= set(planned_files([], WSE2))
+
+
+def test_figures_draw_every_class(result):
+    made = {n: m.makeup for n, m in result.measurements.items() if m.makeup is not None}
+    assert len(populations_figure(made, WSE2).axes) == 2
+    assert len(variability_figure(made).axes) == 4
+    assert len(halves_figure(made, WSE2).axes[0].lines) == 4  # three classes, one half
+    figure = Figure()
+    draw_makeup(figure, "SV", made["SV"], WSE2)
+    titles = [axes.get_title(loc="left") + axes.get_title() for axes in figure.axes]
+    assert titles[0] == "" and titles[1].startswith("1: ")
+    said = populations_figure({"SV": made["SV"]}, WSE2).axes[0].get_title(loc="left")
+    assert "undistorted" in said.replace("\n", " ")
+
+
+def test_not_asked_not_told(measured):
+    config = CONFIG.replace(makeup=CONFIG.makeup.replace(enabled=False))
+    few = {n: replace(s, included=np.arange(len(s.included)) < 20) for n, s in measured[0].items()}
+    assert all(m.makeup is None for m in measure_classes(few, config).values())
