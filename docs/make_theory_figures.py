@@ -20,6 +20,7 @@ from napari_defectstrain.output.figures.strain import (
     displacement_figure,
     triangles_figure,
 )
+from napari_defectstrain.output.figures.theory import shells_figure
 from napari_defectstrain.pipeline.chain import average_classes, measure_classes
 from napari_defectstrain.pipeline.comparison import (
     DIFFERENCE,
@@ -102,6 +103,7 @@ def main() -> None:
     write(comparison_figure(maps, fields["SV"], profile=profile, material=WSE2), "fig5")
     write(comparison_figure(own.strain, fields["SV"], STRAIN_COMPONENTS), "figS6")
     write(triangles_figure(triangle_strain(fields["SV"]), own.strain[MEASURED]), "triangles")
+    write(shells_figure(compared), "shells")
     lengths = np.arange(0.0, 181.0, 20.0)
     write(smoothing_figure(smoothing_scan(fields["SV"], lengths), STRAIN_COMPONENTS), "smoothing")
     for name, c in compared.items():

@@ -47,6 +47,7 @@ COMMANDS = {
         *("other signals, averaged at the same sites", "companion"),
         *("add_arguments", "run_companion"),
     ),
+    "plan": ("images and dose for a precision", "plan", "add_arguments", "run_plan"),
     "selftest": (
         *("what can be measured in your own images", "selftest"),
         *("add_arguments", "run_selftest"),

@@ -5,6 +5,7 @@ from .finding.prepare import resample as resample
 from .finding.prepare import to_resampled as to_resampled
 from .network.bundled import bundled_materials as bundled_materials
 from .network.bundled import bundled_weights as bundled_weights
+from .network.bundled import trained_conditions as trained_conditions
 from .network.config import CANONICAL_PIXEL_PM as CANONICAL_PIXEL_PM
 from .network.config import DEVICES as DEVICES
 from .network.config import DetectConfig as DetectConfig

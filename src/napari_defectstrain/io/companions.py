@@ -114,7 +114,8 @@ def _of_zarr(path: Path) -> Companion:
     except Exception as error:  # whatever a damaged store makes of it
         raise DefectStrainError(f"{path.name}: can't be read: {error}") from error
     about = dict(stored.attrs)
-    return _of(da.from_array(stored, chunks=stored.chunks), about.get("axes", []), "", path)
+    lazy = da.from_array(stored, chunks=stored.chunks)  # type: ignore[no-untyped-call]
+    return _of(lazy, about.get("axes", []), "", path)
 
 
 def _of(data: Any, axes: Sequence[Mapping[str, Any]], kind: str, path: Path) -> Companion:
@@ -128,7 +129,9 @@ def _of(data: Any, axes: Sequence[Mapping[str, Any]], kind: str, path: Path) -> 
     if len(scan) != 2:
         scan = [0, 1]
     signal = [i for i in range(data.ndim) if i not in scan]
-    lazy = data if hasattr(data, "dask") else da.from_array(data, chunks="auto")
+    lazy = data
+    if not hasattr(data, "dask"):
+        lazy = da.from_array(data, chunks="auto")  # type: ignore[no-untyped-call]
     by_index = {i: a for i, a in zip(order, axes, strict=True)}
     return Companion(
         lazy.transpose([*sorted(scan), *signal]),

@@ -9,6 +9,7 @@ from .figures.detection import training_figure as training_figure
 from .figures.files import figure_settings as figure_settings
 from .figures.files import save_figure as save_figure
 from .figures.files import write_figure as write_figure
+from .figures.makeup import draw_makeup as draw_makeup
 from .figures.maps import detections_figure as detections_figure
 from .figures.profiles import draw_profile as draw_profile
 from .figures.profiles import profile_figure as profile_figure
@@ -18,6 +19,7 @@ from .figures.spacings import draw_spacings as draw_spacings
 from .figures.strain import comparison_figure as comparison_figure
 from .figures.strain import displacement_figure as displacement_figure
 from .figures.strain import triangles_figure as triangles_figure
+from .figures.theory import shells_figure as shells_figure
 from .figures.weights import ChosenWeights as ChosenWeights
 from .figures.weights import draw_weights as draw_weights
 from .results import FIGURE_FORMATS as FIGURE_FORMATS

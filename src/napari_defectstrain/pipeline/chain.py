@@ -42,6 +42,7 @@ from .loading import (
     load_images,
 )
 from .placement import place_sites
+from .ranges import out_of_range, trained_for
 from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
@@ -309,8 +310,8 @@ def detect(
     left, tables, divided = _in_order(known, calibrated, columns)
     with clock.stage("overlaps"):
         overlaps, populations, more = counted_once(left, tables, divided, material)
-    warnings += more
     last = detections[max(known)] if detections else None
+    beyond = out_of_range(left, trained_for(config.detect) if detections else None)
     return RunResult(
         config=config,
         images=tuple(left),
@@ -322,9 +323,10 @@ def detect(
         overlaps=overlaps,
         open_classes=() if last is None else last.open_classes,
         seconds=clock.seconds,
-        warnings=tuple(dict.fromkeys(warnings)),
+        warnings=tuple(dict.fromkeys((*warnings, *more, *map(str, beyond)))),
         failed=tuple(failures.found),
         identity=identity,
+        out_of_range=beyond,
     )
 
 
@@ -533,7 +535,7 @@ def _untold(
     for name, measurement in measurements.items():
         unknown = () if measurement.budget is None else measurement.budget.unknown
         stack = stacks[name]
-        if stack.n > 1 and name != material.class_names[1]:
+        if stack.n > 1 and name not in material.references:
             images = len(np.unique(stack.image_index[stack.included]))
             if "scan" in unknown:
                 counted = f"{images} image{'s' if images > 1 else ''}"

@@ -42,6 +42,7 @@ from ..types import (
 
 if TYPE_CHECKING:
     from .comparison import Comparison
+from .ranges import OutOfRange
 
 MIN_MEASURED = 3
 """Windows that a class needs to be measured: two tell no scatter, and one may be anything."""
@@ -194,6 +195,8 @@ class RunResult:
     identity : Identity or None
         Whether the images show the material that they are said to show; None where that wasn't
         tested.
+    out_of_range : tuple of OutOfRange
+        Conditions of the images that the network and the cross sections weren't made for.
     """
 
     config: RunConfig
@@ -215,6 +218,7 @@ class RunResult:
     warnings: tuple[str, ...] = ()
     failed: tuple[Failure, ...] = ()
     identity: Identity | None = None
+    out_of_range: tuple[OutOfRange, ...] = ()
 
     @property
     def material(self) -> Material:

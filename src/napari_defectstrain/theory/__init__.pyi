@@ -5,6 +5,7 @@ from .defect_numbers import STRUCTURE as STRUCTURE
 from .defect_numbers import DefectNumbers as DefectNumbers
 from .defect_numbers import ModelFit as ModelFit
 from .defect_numbers import defect_numbers as defect_numbers
+from .elastic_constants import ELASTIC_SOURCE as ELASTIC_SOURCE
 from .elastic_constants import ElasticConstants as ElasticConstants
 from .elastic_constants import TheoryConfig as TheoryConfig
 from .elasticity import TARGETS as TARGETS

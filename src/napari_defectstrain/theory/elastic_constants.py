@@ -15,7 +15,7 @@ from ..config import Between, Config, Length
 from ..materials import Material
 from ..types import DefectStrainError
 
-SOURCE = "density functional theory, ions relaxed, doi:10.1021/jz3012436"
+ELASTIC_SOURCE = "density functional theory, ions relaxed, doi:10.1021/jz3012436"
 """Duerloo, Ong & Reed, J. Phys. Chem. Lett. 3, 2871 (2012). Other functionals and experiments
 differ by 10 % and more; give your own where that matters."""
 
@@ -25,7 +25,7 @@ C11_C12_N_PER_M = {
     "WS2": (144.0, 31.0),
     "WSe2": (119.0, 23.0),
 }
-"""(C11, C12) of 2H monolayers [N/m] by `SOURCE`."""
+"""(C11, C12) of 2H monolayers [N/m] by `ELASTIC_SOURCE`."""
 
 
 @dataclass(frozen=True)
@@ -112,4 +112,4 @@ class TheoryConfig(Config):
         if self.c11_n_per_m is not None and self.c12_n_per_m is not None:
             return ElasticConstants(self.c11_n_per_m, self.c12_n_per_m, "as given")
         known = C11_C12_N_PER_M.get(material.name)
-        return None if known is None else ElasticConstants(*known, SOURCE)
+        return None if known is None else ElasticConstants(*known, ELASTIC_SOURCE)

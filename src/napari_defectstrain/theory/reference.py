@@ -18,7 +18,7 @@ from ..columns.averages.measure import ColumnConfig, ColumnFitModel, fit_columns
 from ..columns.profiles import FourierWindow
 from ..crystal.honeycomb import ideal_sites
 from ..crystal.structures import RelaxedColumns, read_relaxed
-from ..materials import DEFECT_ROLES, ROLES, WSE2, Material
+from ..materials import DEFECT_ROLES, ROLES, WSE2, Material, whole_class
 from ..strain.chi_squared import Agreement, agreement, weighting
 from ..strain.displacement import displacement_field, like_measured, predicted_field
 from ..types import ClassAverage, DefectStrainError, DisplacementField, FloatArray
@@ -113,7 +113,7 @@ def load_reference(
 
 
 def _role_of(class_name: str, material: Material) -> str:
-    if class_name not in material.defect_names:
+    if whole_class(class_name) not in material.defect_names:
         raise DefectStrainError(
             f"reference: got the class {class_name!r}, expected one of "
             f"{', '.join(material.defect_names)}"

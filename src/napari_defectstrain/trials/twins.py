@@ -222,7 +222,7 @@ def _slow(
     ]
     at = ((asked_px - low) / step).T
     count, *moved = (map_coordinates(g, at, order=1, mode="nearest") for g in grids)
-    return np.stack(moved, axis=1) / np.maximum(count, 1e-12)[:, None]
+    return np.asarray(np.stack(moved, axis=1) / np.maximum(count, 1e-12)[:, None])
 
 
 def _relaxed(

@@ -209,8 +209,9 @@ def test_theories_lie_beside_the_measurement_with_linked_colours(staged):
     assert "ring" in widget.controls.component.toolTip()
 
 
-def test_the_numbers_for_theory_stand_in_the_table(staged, qtbot):
+def test_the_numbers_for_theory_stand_in_the_table(staged, qtbot, monkeypatch):
     _, widget = staged
+    shown = errors(monkeypatch)
     numbers = widget.view.answer.comparison.numbers
     line = f"SV: 2πA = {2 * np.pi * numbers.far.strength_pm2:.0f} ("
     assert numbers.line.startswith(line)
@@ -221,6 +222,21 @@ def test_the_numbers_for_theory_stand_in_the_table(staged, qtbot):
         assert value(name) == numbers.said[name.lower()]
     assert value("Lattice χ²/dof").endswith(f"ΔAIC {numbers.gain:.0f}")
     assert "lattice statics explains more than Eshelby" in numbers.verdict
+    assert not widget.controls.c12.isEnabled()
+    before = numbers.far.dipole_ev[0]
+    widget.controls.c11.setValue(238.0)
+    widget.controls.c12.setValue(46.0)
+    settle(qtbot, widget)
+    stiff = widget.view.answer.comparison.numbers.far
+    assert widget.controls.c12.isEnabled()
+    assert stiff.dipole_ev[0] == pytest.approx(2 * before, rel=1e-6)
+    assert stiff.elastic.source == "as given"
+    widget.controls.c12.setValue(500.0)
+    settle(qtbot, widget)
+    assert "those of a stable sheet" in shown[-1]
+    widget.controls.c11.setValue(0.0)
+    settle(qtbot, widget)
+    assert widget.view.answer.comparison.numbers.far.dipole_ev[0] == pytest.approx(before)
     widget.controls.model.setCurrentText(NO_MODEL)
     settle(qtbot, widget)
     assert widget.view.answer.asked.target == ""

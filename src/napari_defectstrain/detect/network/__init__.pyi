@@ -1,5 +1,6 @@
 from .bundled import bundled_materials as bundled_materials
 from .bundled import bundled_weights as bundled_weights
+from .bundled import trained_conditions as trained_conditions
 from .calibration import EPSILON as EPSILON
 from .calibration import Calibration as Calibration
 from .calibration import corrected as corrected

@@ -6,8 +6,10 @@ import json
 from functools import lru_cache
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 from ...materials import ANY_MATERIAL
+from ...simulate.conditions import Conditions
 from ...types import DefectStrainError
 
 _LENGTH_BYTES = 8  # of the header, which safetensors files begin with
@@ -43,11 +45,35 @@ def bundled_materials() -> tuple[str, ...]:
     return tuple(sorted(served - {ANY_MATERIAL}))
 
 
-@lru_cache(maxsize=16)
+def trained_conditions(path: Path) -> Conditions:
+    """The conditions that the images of a network's training were drawn from.
+
+    From the file's header alone.
+
+    Raises
+    ------
+    DefectStrainError
+        If the file is no weights file of ours.
+    """
+    try:
+        values = _header(path, path.stat().st_mtime_ns)["conditions"]
+    except (OSError, KeyError, ValueError) as error:
+        raise DefectStrainError(f"{path}: got no weights file of ours: {error}") from error
+    return Conditions.from_dict(values, f"{path.name}: conditions.")
+
+
 def _materials_of(path: Path, modified_ns: int) -> tuple[str, ...]:
-    """Materials of the training, from the file's header alone."""
+    """Materials of the training."""
+    return tuple(dict.fromkeys(_header(path, modified_ns)["conditions"]["materials"]))
+
+
+@lru_cache(maxsize=16)
+def _header(path: Path, modified_ns: int) -> dict[str, Any]:
+    """Settings of the training, from the file's header alone."""
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+        if length > path.stat().st_size:
+            raise ValueError("its header is longer than the file")
         header = json.loads(stream.read(length))
-    config = json.loads(header["__metadata__"]["config"])
-    return tuple(dict.fromkeys(config["conditions"]["materials"]))
+    config: dict[str, Any] = json.loads(header["__metadata__"]["config"])
+    return config

@@ -4,6 +4,7 @@ from .detection import training_figure as training_figure
 from .files import figure_settings as figure_settings
 from .files import save_figure as save_figure
 from .files import write_figure as write_figure
+from .makeup import draw_makeup as draw_makeup
 from .maps import detections_figure as detections_figure
 from .profiles import draw_profile as draw_profile
 from .profiles import profile_figure as profile_figure
@@ -14,5 +15,6 @@ from .spacings import draw_spacings as draw_spacings
 from .strain import comparison_figure as comparison_figure
 from .strain import displacement_figure as displacement_figure
 from .strain import triangles_figure as triangles_figure
+from .theory import shells_figure as shells_figure
 from .weights import ChosenWeights as ChosenWeights
 from .weights import draw_weights as draw_weights

@@ -45,11 +45,13 @@ def populations_figure(makeups: Mapping[str, ClassMakeup], material: Material) -
     return figure
 
 
-def draw_populations(axes: Axes, name: str, makeup: ClassMakeup, material: Material) -> None:
+def draw_populations(
+    axes: Axes, name: str, makeup: ClassMakeup, material: Material, in_words: bool = True
+) -> None:
     """One class: each window's triangle against its centre's weight, and what the noise is.
 
     Solid: two standard deviations of the noise around each population found. Dotted: the spacing
-    of the defect-free lattice. In words: the result.
+    of the defect-free lattice. In words, if asked: the result.
     """
     quantities, found = makeup.quantities, makeup.populations
     assert quantities is not None and found is not None
@@ -66,7 +68,8 @@ def draw_populations(axes: Axes, name: str, makeup: ClassMakeup, material: Mater
     axes.axhline(spacing + quantities.undistorted[1], color=ink, ls=":", lw=0.9)
     axes.set_xlabel(f"weight − mean [{material.metal}]")
     axes.set_ylabel(f"{material.metal}–{material.metal} [pm]")
-    axes.set_title(_wrapped(f"{name}: {makeup.in_words}"), fontsize=7, loc="left")
+    if in_words:
+        axes.set_title(_wrapped(f"{name}: {makeup.in_words}"), fontsize=7, loc="left")
     ends = np.percentile(value[:, 0], _PERCENTILES)
     axes.set_xlim(ends[0] - 0.2 * np.ptp(ends), ends[1] + 0.2 * np.ptp(ends))
 
@@ -145,7 +148,7 @@ def draw_halves(axes: Axes, makeups: Mapping[str, ClassMakeup], material: Materi
         )
     axes.axhline(0.5, color=mpl.rcParams["text.color"], lw=0.8, ls=":")
     axes.set_xlabel("spatial frequency [1/nm]")
-    axes.set_ylabel("ring correlation of two halves")
+    axes.set_ylabel("ring correlation")
     axes.set_ylim(-0.3, 1.05)
     if axes.lines:
         axes.legend(fontsize=7, frameon=False)
@@ -159,7 +162,7 @@ def draw_makeup(
     ratios = [1.6] * (makeup.populations is not None) + [0.8] * count + [1.6]
     panels = list(figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0])
     if makeup.populations is not None:
-        draw_populations(panels.pop(0), name, makeup, material)
+        draw_populations(panels.pop(0), name, makeup, material, in_words=False)
     for k, component in enumerate(makeup.components):
         draw_component(panels.pop(0), component, k + 1)
     draw_halves(panels.pop(0), {name: makeup}, material)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from napari.components import ViewerModel
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
@@ -15,6 +15,7 @@ from ..base.settings import Settings
 from ..base.spacing_plots import PrecisionCanvas, SpacingCanvas
 from ..layers.averages import run_title, runs
 from ..layers.sites import note
+from .makeup_view import MakeupView
 from .window_edits import WindowEdits
 from .windows_view import WindowsView
 
@@ -37,6 +38,9 @@ class ResultsPanel(QWidget):
     edits : WindowEdits
     settings : Settings
     """
+
+    split_clicked = Signal(str, str)
+    """Emitted with the run and the class whose populations are to become classes."""
 
     def __init__(self, viewer: ViewerModel, edits: WindowEdits, settings: Settings) -> None:
         super().__init__()
@@ -79,6 +83,9 @@ class ResultsPanel(QWidget):
         self.tabs.addTab(self._plots, BESIDE)
         self.windows = WindowsView(viewer, edits, settings)
         self.tabs.addTab(self.windows, "Windows")
+        self.makeup = MakeupView(viewer.theme)
+        self.makeup.split_clicked.connect(self._split)
+        self.tabs.addTab(self.makeup, "Made of")
         self.tabs.currentChanged.connect(self._turn)
         edits.changed.connect(self._mark_stale)
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
@@ -139,12 +146,12 @@ class ResultsPanel(QWidget):
         }
         if measured:
             material = get_material(note(layers[0])["parameters"]["material"])
-            for canvas in (self.spacings, self.precision):
-                canvas.show_measurements(measured, material)
+            for plots in (self.spacings, self.precision, self.makeup):
+                plots.show_measurements(measured, material)
         else:
             empty = "No averages yet" if not layers else "Not measured yet"
-            for canvas in (self.spacings, self.precision):
-                canvas.show_message(empty)
+            for plots in (self.spacings, self.precision, self.makeup):
+                plots.show_message(empty)
         self._say_state(bool(measured))
 
     def _say_state(self, measured: bool) -> None:
@@ -166,6 +173,10 @@ class ResultsPanel(QWidget):
         if run == self.run:
             self.show_plots()
 
+    def _split(self, class_name: str) -> None:
+        if self.run is not None:
+            self.split_clicked.emit(self.run, class_name)
+
     def look_through(self, class_name: str) -> None:
         """Bring the windows of a class to the front."""
         self.tabs.setCurrentIndex(WINDOWS)
@@ -176,5 +187,10 @@ class ResultsPanel(QWidget):
             self.windows.leave_scene()
 
     def _follow_theme(self, *_: object) -> None:
-        for canvas in (self.spacings, self.precision, self.windows.canvas):
+        for canvas in (
+            self.spacings,
+            self.precision,
+            self.windows.canvas,
+            self.makeup.canvas,
+        ):
             canvas.set_theme(self.viewer.theme)

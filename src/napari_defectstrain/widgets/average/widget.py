@@ -15,6 +15,7 @@ from ...crystal.overlaps import find_overlaps, overlap_warnings
 from ...crystal.regions import Regions
 from ...materials import WSE2, get_material
 from ...pipeline.chain import average_classes
+from ...pipeline.class_measurement import split_classes
 from ...pipeline.runs import RunConfig
 from ...types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
 from ..base import forms
@@ -23,6 +24,7 @@ from ..base.worker import Part
 from ..layers.averages import (
     RESULTS,
     STACK,
+    add_averages,
     averages_in_steps,
     free_corner,
     layers_of_run,
@@ -31,13 +33,14 @@ from ..layers.averages import (
     runs,
     world_box_pm,
 )
-from ..layers.sites import kind, layer_by_id, material_of, note, provenance
+from ..layers.sites import KEY, kind, layer_by_id, material_of, note, provenance
 from ..layers.symmetric import room_pm
 from ..layers.view_buttons import ViewButtons
 from .controls import AveragesTable, ClassBoxes, ImageList, WindowSettings
 from .live_counts import Gathered, LiveCounts, gather
 from .measuring import Measuring
-from .results_panel import DOCK, HEIGHT, PLOTS, ResultsPanel
+from .results_panel import DOCK, HEIGHT, MEASUREMENT, PLOTS, ResultsPanel
+from .trying import Trying
 from .window_edits import WindowEdits
 
 AVERAGING = 0.15
@@ -65,6 +68,7 @@ class AverageWidget(forms.Panel):
         self._build_choice()
         self._build_options()
         self._build_table()
+        self.trying = Trying(self, self._gathered)
         self.body.addStretch(1)
         self.edits = WindowEdits(self.viewer, self)
         self._told: set[str] = set()
@@ -141,6 +145,7 @@ class AverageWidget(forms.Panel):
         self.windows_button.clicked.connect(lambda: self.look_through(self.table.currentRow()))
         self.table.cellClicked.connect(lambda row, _column: self.look_through(row))
         self.results.windows.failed.connect(self.run_bar.fail)
+        self.results.split_clicked.connect(self.split)
         self.edits.changed.connect(self._windows_changed)
         self.measuring.measured.connect(self.results.measured)
         self.counts.counted.connect(self.class_boxes.show_counts)
@@ -208,16 +213,21 @@ class AverageWidget(forms.Panel):
             material=material, average=self.windows.config(), seed=self.windows.seed.value()
         )
 
+    def _gathered(self) -> tuple[list[Gathered], RunConfig]:
+        layers = self.chosen()
+        return [gather(self.viewer, la) for la in layers], self.config(material_of(layers[0]))
+
     def run(self) -> None:
         """Gather images and corrected columns, and average."""
         try:
             layers = self.chosen()
-            config = self.config(material_of(layers[0]))
-            gathered = [gather(self.viewer, layer) for layer in layers]
+            gathered, config = self._gathered()
         except DefectStrainError as mistake:
             self.run_bar.fail(str(mistake))
             return
         names = self.class_boxes.names()
+        material = get_material(config.material)
+        names += [material.reference_of(name) for name in names]
         self.run_bar.start(
             lambda progress: _average(gathered, names, config, progress),
             lambda result: self._show(layers, gathered, *result, config),
@@ -272,6 +282,27 @@ class AverageWidget(forms.Panel):
         self.run_bar.status.setText(run_title(added))
         yield
         return lambda: self.measuring.now(run, Part(low=AVERAGING))
+
+    def split(self, run: str, class_name: str) -> None:
+        """Add a row of averages in which the populations of a class are classes, and measure it."""
+        layers = runs(self.viewer)[run]
+        try:
+            stacks, averages = _in_parts(layers, class_name)
+        except DefectStrainError as mistake:
+            self.run_bar.fail(str(mistake))
+            return
+        old = note(layers[0])
+        ids = [*old["image_ids"]]
+        sources = [la for i in ids if (la := layer_by_id(self.viewer, i)) is not None]
+        corner = self._corner(sources or layers, averages, [])  # the images may be gone
+        about = {**old, "run": uuid4().hex, "corner_pm": list(corner)}
+        self.table.show_averages(averages)
+        added = add_averages(
+            self.viewer, stacks, averages, corner, {KEY: about}, self.with_windows.isChecked()
+        )
+        self._look_at_averages()
+        self.run_bar.status.setText(run_title(added))
+        self.measuring.now(about["run"])
 
     def _warn(self, averages: dict[str, ClassAverage]) -> None:
         missing = [name for name in self.class_boxes.names() if name not in averages]
@@ -338,6 +369,19 @@ class AverageWidget(forms.Panel):
         item = self.table.item(row, 0)
         self._dock.open()
         self.results.look_through(item.text() if item is not None else "")
+
+
+def _in_parts(
+    layers: list[Image], class_name: str
+) -> tuple[dict[str, ClassStack], dict[str, ClassAverage]]:
+    """The stacks of a run with the parts of a class beside it, and their averages."""
+    stacks = {note(la)["class"]: la.metadata[STACK] for la in layers}
+    measured = {
+        note(la)["class"]: la.metadata[MEASUREMENT] for la in layers if MEASUREMENT in la.metadata
+    }
+    found = split_classes(stacks, measured, [class_name])
+    averages = {name: average_stack(stack) for name, stack in found.items() if stack.n}
+    return {name: found[name] for name in averages}, averages
 
 
 def _top_pm(average: Image) -> float:

@@ -1,6 +1,7 @@
 """Plots of what is measured on averages: spacings by class, and precision against N."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import matplotlib as mpl
 
@@ -43,7 +44,7 @@ class MeasurementCanvas(ThemedCanvas):
         """Everything anew; matplotlib takes colours when things are made."""
         self.figure.clear()
         if self._measurements and self._material is not None:
-            with figure_settings(self._colours()):
+            with self.in_theme():
                 self.draw_into(self.figure.subplots(), self._measurements, self._material)
         elif self._message:
             self.figure.text(
@@ -56,6 +57,10 @@ class MeasurementCanvas(ThemedCanvas):
     ) -> None:
         """For subclasses."""
         raise NotImplementedError
+
+    def in_theme(self) -> AbstractContextManager[None]:
+        """While it holds, what is drawn takes the theme's colours."""
+        return figure_settings(self._colours())
 
     def _colours(self) -> dict[str, object]:
         ink = dict.fromkeys(

@@ -76,6 +76,8 @@ class Asked:
         Why there is no line.
     along : str
         Component along the line.
+    elastic : (float, float) or None
+        C11 and C12 [N/m]; None: those of the run's settings, or of the material.
     """
 
     class_name: str
@@ -90,6 +92,7 @@ class Asked:
     line_pm: Line | None = None
     line_problem: str = ""
     along: str = "eyy"
+    elastic: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,6 @@ class Comparer:
     def __init__(self, result: RunResult) -> None:
         self.result = result
         self.material = get_material(result.config.material)
-        self.defect_free = self.material.class_names[1]
         self._kept: dict[Any, Any] = {}
 
     @property
@@ -203,7 +205,10 @@ class Comparer:
         found = self._once(
             (*key, asked.route),
             lambda: reference_displacement(
-                reference, self.result.measurements, self.defect_free, asked.route
+                reference,
+                self.result.measurements,
+                self.material.reference_of(name),
+                asked.route,
             ),
         )
         return _Source(reference, found, key)
@@ -215,13 +220,17 @@ class Comparer:
             to = ELASTIC
         elif not asked.target:
             to = ATOMISTIC
-        key = (asked.class_name, asked.strain, target, source.key, asked.route, to)
+        theory = self.result.config.theory
+        if asked.elastic is not None:
+            c11, c12 = asked.elastic
+            theory = theory.replace(c11_n_per_m=c11, c12_n_per_m=c12)
+        key = (asked.class_name, asked.strain, target, source.key, asked.route, to, theory)
         return self._once(
             key,
             lambda: compare_class(
                 self.result.measurements,
                 asked.class_name,
-                self.defect_free,
+                self.material.reference_of(asked.class_name),
                 asked.strain,
                 source.reference,
                 asked.route,
@@ -229,7 +238,7 @@ class Comparer:
                 target=target,
                 difference_to=to,
                 material=self.material,
-                theory=self.result.config.theory,
+                theory=theory,
             ),
         )
 
@@ -258,7 +267,7 @@ class Comparer:
 
     def _samples(self, name: str) -> FloatArray | None:
         """Bootstrap samples of the displacement; None where no window tells of its influence."""
-        own, base = (self.result.measurements[n] for n in (name, self.defect_free))
+        own, base = (self.result.measurements[n] for n in (name, self.material.reference_of(name)))
         if own.columns is None or base.columns is None or own.displacement is None:
             return None
         columns, reference, field = own.columns, base.columns, own.displacement

@@ -43,7 +43,8 @@ FAR_FIELD = (
 LATTICE_STATICS = (
     "Forces on the nearest shells of columns of a harmonic lattice (Kanzaki), beside Eshelby's "
     "inclusion in a continuum. ΔAIC: Akaike's information criterion, Eshelby's less that of "
-    "lattice statics; above 10 the oscillation from shell to shell is one that the lattice itself makes"
+    "lattice statics; above 10 the oscillation from shell to shell is one that the lattice itself "
+    "makes"
 )
 
 

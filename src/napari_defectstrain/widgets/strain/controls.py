@@ -10,6 +10,7 @@ from ...pipeline.comparison import ATOMISTIC, ELASTIC
 from ...strain.field import COLUMNS, FWHM_PER_SIGMA, METHODS, StrainConfig
 from ...strain.triangles import SUBLATTICES
 from ...styles import DISPLACEMENT_SCALE
+from ...theory.elastic_constants import ELASTIC_SOURCE
 from ...theory.elasticity import TARGETS
 from ..base import forms
 from ..layers.fields import COMPONENTS
@@ -139,9 +140,34 @@ class StrainControls(QObject):
             f"What the difference is taken to, where it is there. {CAUTION}",
         )
         form.addRow("Difference to", self.difference)
-        for control in (self.model, self.route, self.difference):
+        self.c11 = panel.remember(
+            "c11_n_per_m",
+            forms.number(0.0, 0.0, 5000.0, 1.0, 1, " N/m"),
+            "Elastic constant C11 of the monolayer, for relaxation area, elastic dipole and "
+            f"lattice statics. Of the material: {ELASTIC_SOURCE}",
+        )
+        self.c11.setSpecialValueText("of the material")
+        self.c12 = panel.remember(
+            "c12_n_per_m",
+            forms.number(0.0, -5000.0, 5000.0, 1.0, 1, " N/m"),
+            "Elastic constant C12, beside a C11 of one's own; between -C11 and C11",
+        )
+        form.addRow("C11", self.c11)
+        form.addRow("C12", self.c12)
+        for control in (self.model, self.route, self.difference, self.c11, self.c12):
             self._asks(control)
+        self.c11.valueChanged.connect(self._offer_c12)
+        self._offer_c12()
         self.reference.changed.connect(self.asked)
+
+    def _offer_c12(self, _value: float = 0.0) -> None:
+        self.c12.setEnabled(self.elastic is not None)
+
+    @property
+    def elastic(self) -> tuple[float, float] | None:
+        """C11 and C12 [N/m]; None for those of the material."""
+        c11, c12 = self.c11.value(), self.c12.value()
+        return (c11, c12) if c11 > 0 else None
 
     def _build_arrows(self) -> None:
         panel, form = self._panel, self._panel.group("Displacement arrows")
@@ -235,4 +261,5 @@ class StrainControls(QObject):
             line_pm=line,
             line_problem=line_problem,
             along=along,
+            elastic=self.elastic,
         )

@@ -1,0 +1,167 @@
+"""``defectstrain plan``: how many images at what dose, from a run on one or a few."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..materials import get_material
+from ..types import DefectStrainError, Progress
+from .main import say
+
+_PER_CENT = 0.01
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``plan``."""
+    add = parser.add_argument
+    add("results", type=Path, metavar="RESULTS", help="folder of a run on the test image(s)")
+    add("--class", dest="class_name", required=True, metavar="NAME", help="such as SV")
+    add("--target", type=float, default=0.1, metavar="S", help="error of the strain in %% (0.1)")
+    add("--dose", type=float, metavar="D", help="of a test image [e-/nm2], where no file says it")
+    add("--loss-nm2", type=float, metavar="L", help="cross section for losing an atom [nm^2]")
+    add(
+        "--series",
+        type=Path,
+        metavar="DIR",
+        help="folder of a run on a dose series, frame by frame: takes the loss from it",
+    )
+    add("--frame-dose", type=float, metavar="D", help="of a frame of the series [e-/nm2]")
+    add("--counting-share", type=float, metavar="C", help="of single windows' variance, 0-1")
+    add("--out", type=Path, metavar="FILE", help="the plan as a table (CSV)")
+
+
+def run_plan(options: argparse.Namespace, progress: Progress) -> int:
+    """Read what the test gave, plan, and print."""
+    from ..io.files import read_settings, write_table
+    from ..pipeline.planning import Test, plan_images
+    from ..pipeline.runs import RunConfig
+
+    manifest = options.results / "run.json"
+    tables = [options.results / name for name in ("spacings.csv", "populations.csv")]
+    if not manifest.is_file() or not all(path.is_file() for path in tables):
+        raise DefectStrainError(
+            f"{options.results}: got no run.json, spacings.csv and populations.csv, expected the "
+            "folder of a run"
+        )
+    about = read_settings(manifest)
+    config = RunConfig.from_dict(about.get("parameters", {}), f"{manifest}: ")
+    row = _row(pd.read_csv(tables[0]), options.class_name)
+    populations = pd.read_csv(tables[1])
+    loss, source = _loss(options)
+    test = Test(
+        class_name=options.class_name,
+        n_windows=int(row["n"]),
+        n_images=len(about.get("images", [])),
+        sigma_strain=float(row["sigma_stat"]),
+        sigma_rest=float(np.sqrt(max(row["sigma_total"] ** 2 - row["sigma_stat"] ** 2, 0.0))),
+        counting_share=_share(options, row, progress),
+        dose_e_per_nm2=_dose(options, about),
+        atoms=_atoms(get_material(config.material).role_of(options.class_name)),
+        vacancies=_vacancies(populations),
+    )
+    plan = plan_images(test, options.target * _PER_CENT, loss, config.average.shells)
+    stat, rest = 100 * test.sigma_strain, 100 * test.sigma_rest
+    say(
+        f"{test.class_name}: {test.n_windows} windows in {test.n_images} image(s) gave {stat:.3g} %"
+        f" (statistical; {rest:.3g} % more can't be averaged away); "
+        f"{100 * test.counting_share:.0f} % of single windows' variance is counting noise; an atom "
+        f"is lost at {loss:.3g} nm2 ({source})"
+    )
+    say(plan.to_string(index=False, float_format="%.4g"))
+    if options.out is not None:
+        write_table(options.out, plan)
+        say(f"plan in {options.out}")
+    return 0
+
+
+def _row(table: pd.DataFrame, name: str) -> pd.Series:
+    """What the test says of a class."""
+    found = table[table["class"] == name]
+    if len(found) != 1 or not np.isfinite(found["sigma_stat"].iloc[0]):
+        measured = table["class"][table["sigma_stat"] > 0].tolist()
+        raise DefectStrainError(
+            f"--class: got {name}, expected a measured defect of the run: "
+            f"{', '.join(measured) or 'there is none'}"
+        )
+    return found.iloc[0]
+
+
+def _atoms(role: str) -> int:
+    """Chalcogen atoms at the centre that the beam may take."""
+    return {"V1": 1, "V2": 0}.get(role, 2)
+
+
+def _vacancies(populations: pd.DataFrame) -> float:
+    """Fraction of the chalcogen columns that are single vacancies."""
+    rows = populations[(populations["image"] == "all") & (populations["class"] == "SV")]
+    return float(rows["concentration"].iloc[0]) if len(rows) else 0.0
+
+
+def _loss(options: argparse.Namespace) -> tuple[float, str]:
+    """Cross section for losing an atom, and where it is from."""
+    from ..pipeline.planning import loss_of_series
+
+    if options.loss_nm2 is not None:
+        return options.loss_nm2, "given"
+    if options.series is None or options.frame_dose is None:
+        raise DefectStrainError(
+            "plan: got no rate of damage, expected --loss-nm2, or --series with --frame-dose"
+        )
+    path = options.series / "populations.csv"
+    if not path.is_file():
+        raise DefectStrainError(f"--series {options.series}: got no populations.csv there")
+    table = pd.read_csv(path)
+    rows = table[(table["class"] == "vacancy fraction") & (table["image"] != "all")]
+    found, error = loss_of_series(rows["concentration"].tolist(), options.frame_dose)
+    return max(found, 0.0), f"by {len(rows)} frames, +- {error:.2g}"
+
+
+def _dose(options: argparse.Namespace, about: Mapping[str, Any]) -> float:
+    """Dose of a test image: given, or by what its file says."""
+    from ..pipeline.ranges import conditions_of
+    from ..types import CalibratedImage
+
+    if options.dose is not None:
+        return float(options.dose)
+    found = []
+    for image in about.get("images", []):
+        blank = CalibratedImage(
+            np.zeros((1, 1)), image.get("pixel_size_pm"), image["name"], image.get("metadata", {})
+        )
+        found.append(conditions_of(blank).get("dose"))
+    known = [dose for dose in found if dose is not None]
+    if not known:
+        raise DefectStrainError("plan: got no dose, and no file says it: give --dose (e-/nm2)")
+    return float(np.median(known))
+
+
+def _share(options: argparse.Namespace, row: pd.Series, progress: Progress) -> float:
+    """Share of counting noise: given, or by a fit of the run's first image."""
+    if options.counting_share is not None:
+        return float(options.counting_share)
+    from ..columns.images.measure import fit_image_columns
+    from ..io.files import read_settings, read_sites
+    from ..pipeline.loading import PATH, load_images
+    from ..pipeline.planning import counting_share
+
+    about = read_settings(options.results / "run.json")
+    first = about["images"][0]
+    path = Path(first.get("metadata", {}).get(PATH, ""))
+    if not path.is_file():
+        raise DefectStrainError(
+            f"plan: the run's image {first['name']} isn't where it was; give --counting-share"
+        )
+    parameters = about["parameters"]
+    images, _ = load_images([path], parameters.get("frames", False))
+    names = get_material(parameters["material"]).all_class_names
+    sites = read_sites(options.results / f"{first['name']}.sites.csv", names)
+    fit = fit_image_columns(
+        images[0], sites.position_px, pixel_size_pm=first["pixel_size_pm"], progress=progress
+    )
+    return counting_share(fit, sites.is_metal, float(row["p1_pm"]))

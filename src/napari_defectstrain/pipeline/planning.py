@@ -1,0 +1,202 @@
+"""How many images at what dose, from what one image (or a few) gave: arithmetic of precision.
+
+The statistical variance of a class's strain falls with the windows, and a single window's with the
+dose as far as it comes from counting: ``s^2 = p^2 (c / d + 1 - c)``, with d the dose in units of
+that of the test, and c the share of counting noise in the scatter of single windows. The beam takes
+atoms away at a rate: windows are lost where one of the isolation shells, or the defect itself, was
+hit before half of the dose, and new vacancies come, which look like those that were there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..columns.images.measure import ImageColumns
+from ..types import BoolArray, DefectStrainError
+
+SHELL_COLUMNS = 6
+"""Chalcogen columns of each shell of isolation."""
+DOSES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Doses of a plan, in units of that of the test."""
+PER_CENT = 0.01
+
+
+@dataclass(frozen=True)
+class Test:
+    """What a test gave for one class.
+
+    Parameters
+    ----------
+    class_name : str
+    n_windows, n_images : int
+    sigma_strain : float
+        Statistical error of its strain.
+    sigma_rest : float
+        What more windows don't lessen: the systematic error.
+    counting_share : float
+        Share of counting noise in the variance of single windows, 0-1.
+    dose_e_per_nm2 : float
+        Of the test's images.
+    atoms : int
+        Chalcogen atoms of the central column that the beam may take: 2, 1 for single vacancies.
+    vacancies : float
+        Fraction of chalcogen columns that are single vacancies already.
+    """
+
+    __test__ = False  # no test of pytest's
+
+    class_name: str
+    n_windows: int
+    n_images: int
+    sigma_strain: float
+    sigma_rest: float
+    counting_share: float
+    dose_e_per_nm2: float
+    atoms: int = 2
+    vacancies: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.n_windows > 0 and self.n_images > 0 and self.sigma_strain > 0):
+            raise DefectStrainError(
+                f"plan: got {self.n_windows} windows of {self.class_name} in {self.n_images} "
+                f"images with an error of {self.sigma_strain:g}, expected a measured class"
+            )
+        if not 0 <= self.counting_share <= 1 or not self.dose_e_per_nm2 > 0:
+            raise DefectStrainError(
+                f"plan: got a counting share of {self.counting_share:g} and a dose of "
+                f"{self.dose_e_per_nm2:g} e-/nm2, expected 0 to 1, and a dose above 0"
+            )
+
+
+def plan_images(
+    test: Test,
+    target: float,
+    loss_nm2: float,
+    shells: int = 2,
+    doses: Sequence[float] = DOSES,
+) -> pd.DataFrame:
+    """Images that a precision takes at several doses, and what those doses destroy.
+
+    Parameters
+    ----------
+    test : Test
+    target : float
+        Statistical error of the strain that is wanted, for instance 0.001.
+    loss_nm2 : float
+        Cross section for losing one chalcogen atom [nm^2]: its rate per electron and nm^2.
+    shells : int
+        Of the isolation.
+    doses : sequence of float
+        In units of the test's.
+
+    Returns
+    -------
+    DataFrame
+        ``dose_e_per_nm2``, ``images``, ``windows`` (per image), ``sigma_strain_%`` with that many
+        images, ``sigma_total_%`` with the test's systematic error, ``new_vacancies_%`` of the
+        chalcogen columns at the end, ``new_among_vacancies_%`` on average over the exposure,
+        ``windows_lost_%``, ``class_lost_%`` (centres that lost an atom by the end).
+
+    Raises
+    ------
+    DefectStrainError
+        If a number makes no sense.
+    """
+    if not target > 0 or loss_nm2 < 0 or any(not d > 0 for d in doses):
+        raise DefectStrainError(
+            f"plan: got a target of {target:g}, a loss of {loss_nm2:g} nm2, doses {list(doses)}, "
+            "expected a target above 0, a loss of at least 0, and doses above 0"
+        )
+    per_image = test.n_windows / test.n_images
+    columns = 2 * SHELL_COLUMNS * shells + test.atoms
+    intact = _survival(columns, loss_nm2, test.dose_e_per_nm2 / 2)
+    rows = []
+    for factor in doses:
+        dose = factor * test.dose_e_per_nm2
+        kept = _survival(columns, loss_nm2, dose / 2)
+        windows = per_image * kept / intact
+        share = test.counting_share
+        variance = test.sigma_strain**2 * test.n_windows * (share / factor + 1 - share)
+        images = int(np.ceil(max(variance / target**2 / windows, 1.0) - 1e-9))
+        sigma = float(np.sqrt(variance / (windows * images)))
+        lost = 1 - _survival(2, loss_nm2, dose)
+        mean_lost = 1 - _survival(2, loss_nm2, dose / 2)
+        rows.append(
+            {
+                "dose_e_per_nm2": dose,
+                "images": images,
+                "windows": windows,
+                "sigma_strain_%": sigma / PER_CENT,
+                "sigma_total_%": float(np.hypot(sigma, test.sigma_rest)) / PER_CENT,
+                "new_vacancies_%": lost / PER_CENT,
+                "new_among_vacancies_%": mean_lost
+                / max(mean_lost + test.vacancies, 1e-12)
+                / PER_CENT,
+                "windows_lost_%": (1 - kept) / PER_CENT,
+                "class_lost_%": (1 - _survival(test.atoms, loss_nm2, dose)) / PER_CENT,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _survival(atoms: int, loss_nm2: float, dose: float) -> float:
+    """Chance that none of some atoms is lost."""
+    return float(np.exp(-atoms * loss_nm2 * dose))
+
+
+def loss_of_series(vacancy_fraction: Sequence[float], dose_e_per_nm2: float) -> tuple[float, float]:
+    """Cross section for losing a chalcogen atom by a dose series, and its error [nm^2].
+
+    A straight line through the fraction of atomic sites that are empty, after each frame.
+
+    Parameters
+    ----------
+    vacancy_fraction : sequence of float
+    dose_e_per_nm2 : float
+        Of a frame.
+
+    Raises
+    ------
+    DefectStrainError
+        If there are fewer than three frames.
+    """
+    found = np.asarray(vacancy_fraction, dtype=float)
+    if len(found) < 3 or not dose_e_per_nm2 > 0:
+        raise DefectStrainError(
+            f"plan: got a series of {len(found)} frames of {dose_e_per_nm2:g} e-/nm2, expected at "
+            "least three"
+        )
+    dose = dose_e_per_nm2 * np.arange(1, len(found) + 1)
+    left = dose - dose.mean()
+    power = float(left @ left)
+    slope = float(left @ found) / power
+    rest = found - found.mean() - slope * left
+    error = float(np.sqrt(rest @ rest / (len(found) - 2) / power))
+    full = 1 - float(found.mean())  # an atom that is gone can't be lost
+    return slope / full, error / full
+
+
+def counting_share(columns: ImageColumns, is_metal: BoolArray, single_window_pm: float) -> float:
+    """Share of pixel noise in the variance of single windows' spacings, 0-1.
+
+    Parameters
+    ----------
+    columns : ImageColumns
+        Fit of all columns of the test image, whose errors are those of counting (and of the
+        detector's noise, which a longer dwell time lessens likewise).
+    is_metal : array of bool, `(N,)`
+    single_window_pm : float
+        Scatter of the spacings of two metals in single windows [pm] (``p1_pm``).
+    """
+    size = columns.pixel_size_pm or float("nan")
+    sigma = columns.sigma_px[is_metal & columns.measured] * size
+    if not len(sigma) or not single_window_pm > 0 or not np.isfinite(sigma).any():
+        raise DefectStrainError(
+            f"plan: got {len(sigma)} fitted metals and a scatter of {single_window_pm:g} pm, "
+            "expected some of each; give the share of counting noise"
+        )
+    return float(min(1.0, 2 * np.nanmedian(sigma**2) / single_window_pm**2))

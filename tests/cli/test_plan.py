@@ -1,0 +1,62 @@
+"""``defectstrain plan``: from the folder of a run to a table."""
+
+import pandas as pd
+import pytest
+
+from napari_defectstrain.cli.main import main
+from napari_defectstrain.io.files import write_json, write_table
+from napari_defectstrain.pipeline.runs import RunConfig
+
+
+@pytest.fixture
+def run(tmp_path):
+    """What a run on one image leaves, as far as a plan reads it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    scan = {"dose_e_per_nm2": 1.0e7}
+    image = {"name": "a", "pixel_size_pm": 20.0, "metadata": {"simulation": {"scan": scan}}}
+    write_json(folder / "run.json", {"parameters": RunConfig().to_dict(), "images": [image]})
+    rows = [
+        {"class": "2Se", "n": 200, "sigma_stat": 0.0, "sigma_total": 0.0, "p1_pm": 5.0},
+        {"class": "SV", "n": 40, "sigma_stat": 0.002, "sigma_total": 0.0025, "p1_pm": 5.0},
+    ]
+    write_table(folder / "spacings.csv", pd.DataFrame(rows))
+    counts = [
+        *(
+            {"image": f"frame_{i}", "class": "vacancy fraction", "concentration": c}
+            for i, c in enumerate((0.01, 0.012, 0.014))
+        ),
+        {"image": "all", "class": "SV", "concentration": 0.05},
+    ]
+    write_table(folder / "populations.csv", pd.DataFrame(counts))
+    return folder
+
+
+def test_a_plan_is_printed_and_written(run, tmp_path, capsys):
+    options = ["--class", "SV", "--loss-nm2", "1e-9", "--counting-share", "1"]
+    assert main(["plan", str(run), *options, "--out", str(tmp_path / "plan.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "40 windows in 1 image(s) gave 0.2 %" in said
+    assert "0.15 % more can't be averaged away" in said
+    plan = pd.read_csv(tmp_path / "plan.csv").set_index("dose_e_per_nm2")
+    assert plan.loc[1e7, "images"] == 4
+    assert plan.loc[1e7, "sigma_strain_%"] == pytest.approx(0.1)
+
+
+def test_the_loss_of_a_series(run, capsys):
+    options = ["--class", "SV", "--series", str(run), "--frame-dose", "2e6"]
+    assert main(["plan", str(run), *options, "--counting-share", "0.5"]) == 0
+    assert "lost at 1.01e-09 nm2 (by 3 frames" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--class", "SV"], "expected --loss-nm2"),
+        (["--class", "2Te", "--loss-nm2", "0"], "expected a measured defect of the run: SV"),
+        (["--class", "SV", "--loss-nm2", "0"], "isn't where it was; give --counting-share"),
+    ],
+)
+def test_what_is_missing_is_said(run, capsys, options, message):
+    assert main(["plan", str(run), *options]) == 2
+    assert message in capsys.readouterr().err

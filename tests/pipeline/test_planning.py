@@ -1,0 +1,62 @@
+"""Plans keep to the square roots of windows and dose, and to what the beam destroys."""
+
+import numpy as np
+import pytest
+
+from napari_defectstrain.pipeline.planning import Test, loss_of_series, plan_images
+from napari_defectstrain.types import DefectStrainError
+
+SV = Test("SV", 50, 1, 0.002, 0.0005, 1.0, 1e7, atoms=1, vacancies=0.05)
+
+
+def test_four_times_the_images_halve_the_error():
+    plan = plan_images(SV, 0.001, 0.0, doses=(1.0,)).iloc[0]
+    assert plan["images"] == 4
+    assert plan["sigma_strain_%"] == pytest.approx(0.1)
+    assert plan["sigma_total_%"] == pytest.approx(np.hypot(0.1, 0.05))
+    assert plan["windows"] == 50
+    assert plan["new_vacancies_%"] == plan["windows_lost_%"] == 0.0
+
+
+def test_dose_helps_as_far_as_noise_is_counting():
+    counted = plan_images(SV, 0.001, 0.0, doses=(0.25, 4.0))["images"].tolist()
+    assert counted == [16, 1]
+    shaken = Test("SV", 50, 1, 0.002, 0.0, 0.0, 1e7)
+    assert plan_images(shaken, 0.001, 0.0, doses=(0.25, 4.0))["images"].tolist() == [4, 4]
+
+
+def test_what_the_beam_destroys():
+    loss = 1e-9  # one atom in a hundred at the test's dose
+    plan = plan_images(SV, 0.001, loss, shells=2, doses=(1.0, 8.0))
+    assert plan["new_vacancies_%"][0] == pytest.approx(100 * (1 - np.exp(-0.02)))
+    assert plan["class_lost_%"][0] == pytest.approx(100 * (1 - np.exp(-0.01)))
+    # 12 columns of two atoms, and the vacancy's own, until the middle of the exposure
+    assert plan["windows_lost_%"][0] == pytest.approx(100 * (1 - np.exp(-25 * 0.005)))
+    new = 1 - np.exp(-0.01)
+    assert plan["new_among_vacancies_%"][0] == pytest.approx(100 * new / (new + 0.05))
+    assert plan["windows"][0] == pytest.approx(50)
+    assert plan["windows"][1] == pytest.approx(50 * np.exp(-25 * 0.04 + 25 * 0.005))
+
+
+def test_the_loss_of_a_series_is_found():
+    rng = np.random.default_rng(0)
+    dose, loss = 3.9e6, 9e-10
+    gone = 0.002 + 1 - np.exp(-loss * dose * np.arange(1, 31))
+    found, error = loss_of_series(gone + rng.normal(0, 0.002, 30), dose)
+    assert found == pytest.approx(loss, abs=3 * error + 0.01 * loss)
+    assert error < 0.05 * loss
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: plan_images(SV, 0.0, 0.0), "target above 0"),
+        (lambda: plan_images(SV, 0.001, -1.0), "loss of at least 0"),
+        (lambda: Test("SV", 0, 1, 0.002, 0.0, 0.5, 1e7), "expected a measured class"),
+        (lambda: Test("SV", 5, 1, 0.002, 0.0, 2.0, 1e7), "expected 0 to 1"),
+        (lambda: loss_of_series([0.1, 0.2], 1e6), "at least three"),
+    ],
+)
+def test_what_makes_no_sense_is_said(make, message):
+    with pytest.raises(DefectStrainError, match=message):
+        make()
