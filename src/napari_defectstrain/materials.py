@@ -221,8 +221,24 @@ class Material:
 
     @property
     def averaged_names(self) -> tuple[str, ...]:
-        """Names of the defects that are averaged: `defect_names` and the named chalcogens."""
-        return (*self.defect_names, *(c.name for c in self.named_chalcogens))
+        """Names of the defects that are averaged: `defect_names` and the named ones."""
+        return (*self.defect_names, *(c.class_name for c in self.named))
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The perfect columns that averages are measured against: of chalcogen and metal sites."""
+        return self.class_names[1], self.class_names[0]
+
+    def reference_of(self, class_name: str) -> str:
+        """The class that another one is measured against.
+
+        >>> material = get_material("WSe2 + SSe=0.52 + Mo=0.4@metal")
+        >>> [material.reference_of(name) for name in ("SV", "SSe", "Mo@metal", "W")]
+        ['2Se', '2Se', 'W', 'W']
+        """
+        whole = whole_class(class_name)
+        on_metal = whole == self.metal or whole.endswith(ON_METAL)
+        return self.metal if on_metal else self.class_names[1]
 
     @property
     def class_names(self) -> tuple[str, ...]:

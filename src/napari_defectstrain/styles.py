@@ -61,12 +61,24 @@ CLASS_STYLE: dict[str, ClassStyle] = {
 }
 """Style of each role of `materials.ROLES`."""
 
-NAMED_STYLES = (
-    ClassStyle("#0072B2", "star", "*"),
-    ClassStyle("#882255", "triangle_down", "v"),
-    ClassStyle("#117733", "clobber", "P"),
+_NAMED_COLOURS = ("#0072B2", "#882255", "#117733", "#332288")
+_NAMED_SYMBOLS = (
+    ("star", "*"),
+    ("triangle_down", "v"),
+    ("clobber", "P"),
+    ("hbar", "_"),
+    ("vbar", "|"),
 )
-"""Styles of classes that are named beside these, in turn."""
+
+
+def named_style(k: int) -> ClassStyle:
+    """Style of the k-th class that is named beside these: twenty look different.
+
+    >>> len({(named_style(k).colour, named_style(k).symbol) for k in range(20)})
+    20
+    """
+    symbol, marker = _NAMED_SYMBOLS[k % len(_NAMED_SYMBOLS)]
+    return ClassStyle(_NAMED_COLOURS[k % len(_NAMED_COLOURS)], symbol, marker)
 
 
 def class_styles(class_names: Sequence[str]) -> dict[str, ClassStyle]:
@@ -84,7 +96,7 @@ def class_styles(class_names: Sequence[str]) -> dict[str, ClassStyle]:
     'star'
     """
     more = range(max(len(class_names) - len(CLASS_STYLE), 0))
-    named = (NAMED_STYLES[k % len(NAMED_STYLES)] for k in more)
+    named = (named_style(k) for k in more)
     return _Styles(zip(class_names, (*CLASS_STYLE.values(), *named), strict=True))
 
 

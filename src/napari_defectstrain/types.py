@@ -274,6 +274,8 @@ class ClassStack:
         (`averages.crowded`); None where every window is that of one column.
     effective_n : float or None
         As many isolated windows would have told as much.
+    on_metal : bool
+        Whether the windows are centred on metal sites, and turned by 180 degrees.
     """
 
     class_name: str
@@ -294,6 +296,7 @@ class ClassStack:
     neighbours: Neighbours | None = None
     n_columns: int | None = None
     effective_n: float | None = None
+    on_metal: bool = False
 
     @property
     def n(self) -> int:
@@ -320,6 +323,8 @@ class ClassAverage:
     contaminants : mapping of class to float
         Expected fraction of the windows averaged that are of each other class; empty where only
         the probability of this class is known.
+    on_metal : bool
+        As in `ClassStack`.
     """
 
     class_name: str
@@ -331,6 +336,12 @@ class ClassAverage:
     a_pm: float
     purity: float
     contaminants: Mapping[str, float] = field(default_factory=dict)
+    on_metal: bool = False
+
+
+def sublattice_names(is_metal: BoolArray, on_metal: bool) -> StrArray:
+    """Names of the sublattices of columns around a chalcogen site, or around a metal one."""
+    return np.where(is_metal != on_metal, "metal", "chalcogen")
 
 
 @dataclass(frozen=True)
@@ -343,7 +354,8 @@ class ColumnFits:
     site_pm : array, `(M, 2)`
         Ideal site of each column, (x, y) in the lattice frame [pm].
     is_metal : array of bool, `(M,)`
-        Sublattice of each column.
+        Whether it lies on the sublattice of the nearest columns: the metals around a chalcogen
+        site, the chalcogens around a metal site (`on_metal`); see `sublattice`.
     position_pm : array, `(M, 2)`
         Fitted position [pm]; NaN where the fit failed or the column is empty.
     covariance_pm2 : array, `(2M, 2M)`
@@ -352,6 +364,8 @@ class ColumnFits:
         Integrated intensity of the column in units of the mean metal column.
     flag : array of int, `(M,)`
         Bits, see `columns.types.FLAGS`; 0 is good.
+    on_metal : bool
+        Whether the centre is a metal site, in axes turned by 180 degrees.
     """
 
     class_name: str
@@ -361,6 +375,12 @@ class ColumnFits:
     covariance_pm2: FloatArray
     weight: FloatArray
     flag: IntArray
+    on_metal: bool = False
+
+    @property
+    def sublattice(self) -> StrArray:
+        """``metal`` or ``chalcogen``, `(M,)`."""
+        return sublattice_names(self.is_metal, self.on_metal)
 
     @property
     def sigma_pm(self) -> FloatArray:
@@ -378,6 +398,7 @@ class DisplacementField:
     site_pm : array, `(M, 2)`
         Ideal sites, (x, y) in the lattice frame [pm].
     is_metal : array of bool, `(M,)`
+        As in `ColumnFits`.
     u_pm : array, `(M, 2)`
         (ux, uy) [pm]; NaN where either fit failed.
     covariance_pm2 : array, `(2M, 2M)`
@@ -385,6 +406,8 @@ class DisplacementField:
     projection : array, `(2M, 2M)`, optional
         The linear map that took a translation or an affine map out of ``u_pm.ravel()``; what is
         compared with the field goes through it too. None: nothing was taken out.
+    on_metal : bool
+        As in `ColumnFits`.
     """
 
     class_name: str
@@ -393,6 +416,12 @@ class DisplacementField:
     u_pm: FloatArray
     covariance_pm2: FloatArray
     projection: FloatArray | None = None
+    on_metal: bool = False
+
+    @property
+    def sublattice(self) -> StrArray:
+        """``metal`` or ``chalcogen``, `(M,)`."""
+        return sublattice_names(self.is_metal, self.on_metal)
 
     @property
     def sigma_pm(self) -> FloatArray:

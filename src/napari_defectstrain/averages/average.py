@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from ..config import Between, Config
 from ..crystal.regions import Regions
 from ..materials import DEFECT_ROLES, ROLES
+from ..progress import subprogress
 from ..types import (
     ON_METAL,
     BoolArray,
@@ -31,6 +33,7 @@ from ..types import (
 )
 from .align import register_windows
 from .candidates import Candidates, find_candidates, find_neighbours, neighbours_of, thin_reference
+from .metal_sites import names_from_metals, seen_from_metals, turned_patch
 from .outliers import left_out
 from .patches import Patch, find_patches
 from .probe_width import ProbeWidths, probe_widths
@@ -126,7 +129,9 @@ def stack_classes(
     -------
     dict
         A stack for the class X2 and for each class of defects with at least one window, in the
-        order of the roles. Windows left out stay in the stack, with a reason.
+        order of the roles; where classes are named on metal sites, then one for the metal and one
+        for each of these, in windows centred on metals and turned by 180 degrees (`metal_sites`).
+        Windows left out stay in the stack, with a reason.
 
     Raises
     ------
@@ -140,62 +145,118 @@ def stack_classes(
         raise DefectStrainError(
             "averaging: got no 2H domain in any image, expected at least one; check the regions"
         )
-    frame = WindowFrame(a_pm, config.step_pm, config.window_nm)
-    found = find_candidates(images, sites, patches, frame, config.shells, config.margin_px, counted)
-    if not ((found.class_index == 1) & (found.probability >= config.min_probability)).any():
-        raise DefectStrainError(
-            f"averaging: no defect-free column has {config.shells} perfect shells around it and a "
-            f"window of {config.window_nm:g} nm inside its domain; use fewer shells, smaller "
-            "windows or larger images"
-        )
-    found = thin_reference(found, config.max_reference, config.min_probability, a_pm, rng)
-    progress(0.05, "preparing images")
-    sources = _sources(found, patches, images, sites)
-    windows, centre_px, shift_pm = _registered(found, sources, frame, config, progress)
-    neighbours = find_neighbours(found, sites, patches)
-    widths = _widths(found, windows, frame, len(images), config)
-    reason = left_out(
-        found,
-        windows,
-        shift_pm,
-        neighbours,
-        frame,
-        config.min_probability,
-        config.outlier_sigma,
-        widths.typical_pm,
-    )
-    stacks = {}
     wrong = np.ones(len(names))
     if overconfidence is not None:
         wrong[: len(overconfidence)] = overconfidence
-    for role in stacked_classes(names):
-        which = np.flatnonzero(found.class_index == role)
-        if len(which) == 0:
-            continue
-        stacks[names[role]] = ClassStack(
-            class_name=names[role],
-            windows=windows[which],
-            step_pm=config.step_pm,
-            a_pm=float(a_pm),
-            image_index=found.image_index[which],
-            site_index=found.site_index[which],
-            position_px=centre_px[which],
-            shift_pm=shift_pm[which],
-            probability=found.probability[which],
-            included=np.asarray(reason[which] == ""),
-            reason=reason[which],
-            probabilities=found.probabilities[which],
-            class_names=names,
-            overconfidence=float(wrong[role]),
-            group=widths.group[found.image_index[which]],
-            neighbours=neighbours_of(neighbours, which),
-        )
+    on_metal = metal_classes(names)
+    end = 0.5 if on_metal else 1.0
+    batch = _Batch(images, sites, patches, config, a_pm, counted)
+    stacks = batch.stacks(
+        stacked_classes(names), names, wrong, rng, subprogress(progress, 0.0, end)
+    )
+    if on_metal:
+        seen = batch.from_metals()
+        names = names_from_metals(names)
+        part = subprogress(progress, end, 1.0)
+        with suppress(NoReferenceError):  # then there is nothing that they could be measured by
+            stacks |= seen.stacks([1, *on_metal], names, np.ones(len(names)), rng, part)
     progress(1.0, "windows registered")
     return stacks
 
 
+class NoReferenceError(DefectStrainError):
+    """No defect-free column is isolated."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Images whose windows are cut, seen from one of the sublattices.
+
+    `seen` and `turned` are the columns and patches as they look from the metals; None where
+    windows are centred on chalcogen sites.
+    """
+
+    images: Sequence[CalibratedImage]
+    sites: Sequence[Sites]
+    patches: Sequence[Patch]
+    config: AverageConfig
+    a_pm: float
+    counted: Sequence[BoolArray] | None
+    seen: Sequence[Sites] | None = None
+    turned: Sequence[Patch] | None = None
+
+    def from_metals(self) -> _Batch:
+        """The same with windows centred on metal sites."""
+        seen = [seen_from_metals(s) for s in self.sites]
+        return replace(self, seen=seen, turned=[turned_patch(p) for p in self.patches])
+
+    def stacks(
+        self,
+        roles: Sequence[int],
+        names: tuple[str, ...],
+        wrong: FloatArray,
+        rng: np.random.Generator,
+        progress: Progress,
+    ) -> dict[str, ClassStack]:
+        """Stacks of these classes, the first of them the defect-free one."""
+        images, config, a_pm = self.images, self.config, self.a_pm
+        sites, patches = self.seen or self.sites, self.turned or self.patches
+        frame = WindowFrame(a_pm, config.step_pm, config.window_nm)
+        found = find_candidates(
+            images, sites, patches, frame, config.shells, config.margin_px, self.counted
+        )
+        if not ((found.class_index == 1) & (found.probability >= config.min_probability)).any():
+            raise NoReferenceError(
+                f"averaging: no defect-free column has {config.shells} perfect shells around it "
+                f"and a window of {config.window_nm:g} nm inside its domain; use fewer shells, "
+                "smaller windows or larger images"
+            )
+        found = thin_reference(found, config.max_reference, config.min_probability, a_pm, rng)
+        progress(0.05, "preparing images")
+        sources = _sources(found, self.patches, images, self.sites)
+        sources = {p: replace(source, lattice=patches[p].lattice) for p, source in sources.items()}
+        windows, centre_px, shift_pm = _registered(found, sources, frame, config, progress)
+        neighbours = find_neighbours(found, sites, patches)
+        widths = _widths(found, windows, frame, len(images), config)
+        reason = left_out(
+            found,
+            windows,
+            shift_pm,
+            neighbours,
+            frame,
+            config.min_probability,
+            config.outlier_sigma,
+            widths.typical_pm,
+        )
+        stacks = {}
+        for role in roles:
+            which = np.flatnonzero(found.class_index == role)
+            if len(which) == 0:
+                continue
+            stacks[names[role]] = ClassStack(
+                class_name=names[role],
+                windows=windows[which],
+                step_pm=config.step_pm,
+                a_pm=float(a_pm),
+                image_index=found.image_index[which],
+                site_index=found.site_index[which],
+                position_px=centre_px[which],
+                shift_pm=shift_pm[which],
+                probability=found.probability[which],
+                included=np.asarray(reason[which] == ""),
+                reason=reason[which],
+                probabilities=found.probabilities[which],
+                class_names=names,
+                overconfidence=float(wrong[role]),
+                group=widths.group[found.image_index[which]],
+                neighbours=neighbours_of(neighbours, which),
+                on_metal=self.seen is not None,
+            )
+        return stacks
+
+
 def stacked_classes(class_names: Sequence[str]) -> list[int]:
-    """Indices of the classes that are averaged: `STACKED_ROLES`, and named chalcogen columns.
+    """Indices of the classes averaged on chalcogen sites: `STACKED_ROLES`, and named ones there.
 
     >>> stacked_classes(["W", "2Se", "SeTe", "2Te", "SV", "DV", "other", "SSe", "Mo@metal"])
     [1, 2, 3, 4, 5, 7]
@@ -204,6 +265,16 @@ def stacked_classes(class_names: Sequence[str]) -> list[int]:
     return [ROLES.index(role) for role in STACKED_ROLES] + [
         i for i in named if not class_names[i].endswith(ON_METAL)
     ]
+
+
+def metal_classes(class_names: Sequence[str]) -> list[int]:
+    """Indices of the classes that are named on metal sites.
+
+    >>> metal_classes(["W", "2Se", "SeTe", "2Te", "SV", "DV", "other", "SSe", "Mo@metal"])
+    [8]
+    """
+    named = range(len(ROLES), len(class_names))
+    return [i for i in named if class_names[i].endswith(ON_METAL)]
 
 
 def _class_names(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> tuple[str, ...]:
@@ -327,6 +398,7 @@ def average_stack(stack: ClassStack) -> ClassAverage:
         a_pm=stack.a_pm,
         purity=purity,
         contaminants=_contaminants(stack),
+        on_metal=stack.on_metal,
     )
 
 

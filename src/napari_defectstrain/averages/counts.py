@@ -10,8 +10,9 @@ import numpy as np
 from ..crystal.calibration import CALIBRATED_BY_LATTICE
 from ..crystal.regions import Regions
 from ..types import CalibratedImage, DefectStrainError, ImageLattice, IntArray, Sites
-from .average import AverageConfig, stacked_classes
+from .average import AverageConfig, metal_classes, stacked_classes
 from .candidates import find_candidates, thin_reference
+from .metal_sites import seen_from_metals, turned_patch
 from .patches import Patch, find_patches
 from .windows import WindowFrame
 
@@ -117,9 +118,15 @@ class WindowCounter:
         n, improbable = (
             _isolated(images, sites, patches, config, a_pm, seed) if patches else (none, none)
         )
+        on_metal = metal_classes(names)
+        if on_metal and patches:
+            seen = [seen_from_metals(s) for s in sites]
+            turned = [turned_patch(patch) for patch in patches]
+            around = _isolated(images, seen, turned, config, a_pm, seed)
+            n[on_metal], improbable[on_metal] = (count[on_metal] for count in around)
         return {
             names[i]: WindowCount(names[i], int(n[i]), int(improbable[i]), int(np.take(total, i)))
-            for i in stacked_classes(names)
+            for i in (*stacked_classes(names), *on_metal)
         }
 
     def _prepare(self, image: CalibratedImage, sites: Sites, regions: Regions | None) -> _Prepared:

@@ -14,6 +14,7 @@ from ..materials import ROLES, Material, OpenClass
 from ..progress import subprogress
 from ..simulate import ELEMENTS, nominal_weights
 from ..types import (
+    BoolArray,
     CalibratedImage,
     DefectStrainError,
     FloatArray,
@@ -30,7 +31,7 @@ from .pooling import classify_run
 from .rim import border_distance, level_rim
 from .solving import ImageClasses, ImageEvidence, anchored_weights, solve_classes
 
-_OTHER = ROLES.index("other")
+_OTHER, _X2 = ROLES.index("other"), ROLES.index("X2")
 _NAMED_SHARE = 0.01
 """Fraction of the columns of its sites that a named class has, before the images are seen."""
 _TYPICAL_WEIGHT = 0.72
@@ -43,6 +44,12 @@ _UNKNOWN_SPREAD = (0.045, 0.03, 0.1, 0.6)
 _RIM = 0.9
 """Lattice constants from the border within which columns aren't judged: they lie in the light of
 columns outside, of which nothing is known."""
+_UNKNOWN = 0.2
+"""How far a chalcogen column of unknown class may weigh from X2."""
+_IMPOSSIBLE = 0.01
+_CONTRADICTED = 0.08
+"""Share of the columns whose weight rules out the network's class from which on it isn't believed:
+good ones have 1 to 3 %, wrong ones are taken for right where classes overlap."""
 _DOUBTS = (0.03, 0.5)
 """How well the weight of a column that isn't judged is known, on the lattice and beside it."""
 
@@ -206,15 +213,81 @@ def weigh_columns(
             f"got {int(metal.sum())} metal and {int(chalcogen.sum())} chalcogen columns on the "
             f"lattice, expected at least {_LEAST_CHALCOGEN} of each"
         )
-    prior = class_prior(material)
     network = np.asarray(sites.probabilities, dtype=float)
-    weight = network @ _starting_weights(material)
+    typical = _starting_weights(material)
+    site = places.on_lattice & ~places.is_metal
+    weight = network @ typical
     weight[places.on_lattice & places.is_metal] = 1.0
     doubt = np.where(places.on_lattice, *_DOUBTS)
-    picture = Picture(
-        np.asarray(image.data), pixel_pm, a_pm, _SIGMA * a_pm, places, sites.position_px, weight
-    )
-    share = network[:, 2:6] * chalcogen[:, None]
+    told = _Told(metal, chalcogen, site, network, weight, doubt)
+
+    def look(told: _Told, share: FloatArray, rounds: int, part: Progress) -> ImageEvidence | None:
+        picture = Picture(
+            np.asarray(image.data),
+            pixel_pm,
+            a_pm,
+            _SIGMA * a_pm,
+            places,
+            sites.position_px,
+            told.guess,
+        )
+        settings = config.replace(rounds=rounds)
+        return _look(picture, told, share, distance, class_prior(material), settings, part)
+
+    by_labels = network[:, 2:6] * chalcogen[:, None]
+    evidence = look(told, by_labels, config.rounds, progress)
+    if evidence is None:
+        # what a network says that is mostly wrong must not even be where the search starts
+        free = told.without_labels(float(typical[_X2]))
+        evidence = look(free, np.zeros_like(by_labels), config.rounds + 1, progress)
+    assert evidence is not None
+    return evidence
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What is believed of an image's columns before it is looked at: see `ImageEvidence`.
+
+    `site` are the columns on chalcogen sites, judged or not; `labels` says whether the network's
+    classes have a part in it.
+    """
+
+    metal: BoolArray
+    chalcogen: BoolArray
+    site: BoolArray
+    network: FloatArray
+    guess: FloatArray
+    doubt: FloatArray
+    labels: bool = True
+
+    def without_labels(self, typical: float) -> _Told:
+        """Every column on a chalcogen site may be of any class."""
+        usual = self.network[self.chalcogen].mean(axis=0)
+        return replace(
+            self,
+            network=np.where(self.site[:, None], usual, self.network),
+            guess=np.where(self.site, typical, self.guess),
+            doubt=np.where(self.site, np.hypot(self.doubt, _UNKNOWN), self.doubt),
+            labels=False,
+        )
+
+    def contradicted(self, found: ImageClasses) -> bool:
+        """Whether the weights rule out the network's class of too many columns."""
+        claimed = self.network[self.chalcogen, 1 : OTHER + 2].argmax(axis=1)
+        chance = found.chance[self.chalcogen][np.arange(len(claimed)), claimed]
+        return bool((chance < _IMPOSSIBLE).mean() > _CONTRADICTED)
+
+
+def _look(
+    picture: Picture,
+    told: _Told,
+    share: FloatArray,
+    distance: FloatArray,
+    prior: ClassPrior,
+    config: JudgeConfig,
+    progress: Progress,
+) -> ImageEvidence | None:
+    """What the picture says; None where it contradicts what the search started from."""
     picture.fit_profile()
     picture.explain()
     for i in range(config.rounds):
@@ -226,11 +299,21 @@ def weigh_columns(
         picture.fit_profile()
         picture.explain()
         place_px = picture.sampling.to_image(picture.position)
-        equations = level_rim(picture.equations(), picture.weight, distance, metal)
-        evidence = ImageEvidence(equations, metal, chalcogen, network, weight, doubt, place_px)
+        equations = level_rim(picture.equations(), picture.weight, distance, told.metal)
+        evidence = ImageEvidence(
+            equations,
+            told.metal,
+            told.chalcogen,
+            told.network,
+            told.guess,
+            told.doubt,
+            place_px,
+        )
+        if i == 0 and told.labels and told.contradicted(solve_classes(evidence, prior)):
+            return None
         if i + 1 < config.rounds:
             found = solve_classes(evidence, prior, config.network_say)
-            picture.weight = anchored_weights(found, prior, chalcogen)
+            picture.weight = anchored_weights(found, prior, told.chalcogen)
             picture.explain()
             share = found.chance[:, 1:5]
     return evidence

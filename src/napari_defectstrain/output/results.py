@@ -77,6 +77,10 @@ FRAME = (
     "lattice frame: x to the right along a zigzag row, y up (row 0 is the largest y), origin at "
     "the ideal chalcogen column, nearest metal columns at 90, 210 and 330 degrees"
 )
+FRAME_ON_METAL = (
+    "lattice frame turned by 180 degrees: origin at the ideal metal column, nearest chalcogen "
+    "columns at 90, 210 and 330 degrees"
+)
 _PACKAGES = ("numpy", "scipy", "pandas", "scikit-image", "matplotlib", "torch", "tifffile")
 
 
@@ -323,7 +327,7 @@ def _write_class(
         "expected_purity": average.purity,
         "expected_contaminants": dict(average.contaminants),
         "unit": "mean height of a metal column",
-        "frame": FRAME,
+        "frame": FRAME_ON_METAL if average.on_metal else FRAME,
         "lattice_pm": average.a_pm,
         "step_pm": average.step_pm,
         "origin_px": [centre, centre],

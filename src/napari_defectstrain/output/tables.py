@@ -34,12 +34,14 @@ CROWDED_COLUMNS = (
 TOO_FEW = f"not measured: fewer than {MIN_MEASURED} windows"
 
 
-def a_ref_pm(result: RunResult) -> float | None:
-    """The lattice constant that every strain is relative to; None before anything is measured.
+def a_ref_pm(result: RunResult, name: str | None = None) -> float | None:
+    """The lattice constant that strains are relative to; None before anything is measured.
 
-    The metal spacing of the defect-free average [pm], on the scale of the images' pixel sizes.
+    The spacing of the nearest columns in the defect-free average [pm], on the scale of the images'
+    pixel sizes: of metals around chalcogen sites, or of chalcogens around metal sites where `name`
+    is a class of these.
     """
-    reference = result.material.class_names[1]
+    reference = result.material.reference_of(name or result.material.class_names[1])
     if reference not in result.measurements:
         return None
     return float(result.measurements[reference].spacing.spacing_pm)
@@ -67,20 +69,20 @@ def spacings_table(result: RunResult) -> pd.DataFrame:
     more += ["p1_pm", "floor_pm", "floor_std_pm", "target_pm", "windows_needed"]
     more += [*CROWDED_COLUMNS]
     expected = {name: f"expected_{name}" for name in result.material.all_class_names}
-    base = a_ref_pm(result)
     rows = []
     for name, measurement in result.measurements.items():
-        average = measurement.average
+        average, base = measurement.average, a_ref_pm(result, name)
         row: dict[str, Any] = {"class": name}
         row |= {c: getattr(measurement.spacing, c) for c in columns}
-        row |= {"a_ref_pm": base, **_errors(measurement, name == result.material.class_names[1])}
+        row |= {"a_ref_pm": base, **_errors(measurement, name in result.material.references)}
         row |= _windows_needed(measurement) | _crowded(result, name)
         if average.contaminants:
             row |= _expected(name, average, expected)
         rows.append(row)
     for name, average in result.unmeasured.items():
         row = {"class": name, "n": average.n, "n_excluded": average.n_excluded}
-        row |= {"purity": average.purity, "a_ref_pm": base} | _crowded(result, name)
+        row |= {"purity": average.purity, "a_ref_pm": a_ref_pm(result, name)}
+        row |= _crowded(result, name)
         if average.contaminants:
             row |= _expected(name, average, expected)
         rows.append(row)
@@ -142,7 +144,7 @@ def _columns_of(measurement: ClassMeasurement) -> pd.DataFrame:
     values = np.hstack([fits.site_pm, fits.position_pm, fits.sigma_pm])
     names = ["site_x_pm", "site_y_pm", "x_pm", "y_pm", "sigma_x_pm", "sigma_y_pm"]
     table = pd.DataFrame(values, columns=names)
-    table.insert(0, "sublattice", np.where(fits.is_metal, "metal", "chalcogen"))
+    table.insert(0, "sublattice", fits.sublattice)
     table.insert(0, "class", fits.class_name)
     table["flag"] = fits.flag
     table["weight"] = fits.weight
@@ -174,7 +176,7 @@ def displacement_table(result: RunResult) -> pd.DataFrame:
             continue
         values = np.hstack([field.site_pm, field.u_pm, field.sigma_pm])
         table = pd.DataFrame(values, columns=columns[2:8])
-        table.insert(0, "sublattice", np.where(field.is_metal, "metal", "chalcogen"))
+        table.insert(0, "sublattice", field.sublattice)
         table.insert(0, "class", name)
         unknown = np.full_like(field.site_pm, np.nan)
         known = budget is not None and budget.site_pm.shape == field.site_pm.shape
@@ -203,8 +205,8 @@ def budget_table(result: RunResult) -> pd.DataFrame:
         budget = measurement.budget
         if budget is None:
             continue
-        metal = budget.rms_pm(measurement.fits.is_metal)
-        chalcogen = budget.rms_pm(~measurement.fits.is_metal)
+        is_metal = measurement.fits.sublattice == "metal"
+        metal, chalcogen = budget.rms_pm(is_metal), budget.rms_pm(~is_metal)
         strain = {"statistical": budget.sigma_stat, **budget.strain_parts}
         strain["total"] = budget.sigma_total
         for part, value in strain.items():
@@ -215,7 +217,7 @@ def budget_table(result: RunResult) -> pd.DataFrame:
         for part, shift in budget.corrections.items():
             found = [
                 float(np.sqrt(np.mean(shift[which] ** 2))) if which.any() else np.nan
-                for which in (measurement.fits.is_metal, ~measurement.fits.is_metal)
+                for which in (is_metal, ~is_metal)
             ]
             removed = (name, part, "subtracted", budget.strain_corrections[part], *found)
             rows.append(dict(zip(columns, removed, strict=True)))
@@ -275,7 +277,7 @@ def summary(result: RunResult) -> str:
         if budget is not None:
             errors = (100 * budget.sigma_stat, 100 * budget.strain_systematic)
             strain = f"{with_error(100 * s.strain, errors[0], '+.2f')} {error_text(errors[1])}"
-        if name == result.material.class_names[1]:
+        if name in result.material.references:
             strain = "reference"
         pure = purity_text(s.purity, measurement.average.contaminants)
         lines.append(f"{name:>6} {s.n:>5}  {spacing:>20}  {strain:>24}  {pure}")
@@ -289,6 +291,13 @@ def summary(result: RunResult) -> str:
     base = a_ref_pm(result)
     if base is not None:
         lines.append(f"strain relative to the defect-free average, a_ref = {base:.2f} pm")
+    on_metal = a_ref_pm(result, result.material.metal)
+    if on_metal is not None:
+        x = result.material.chalcogen
+        lines.append(
+            f"on metal sites: {x}-{x} spacing around the metal, relative to {metal} with "
+            f"{on_metal:.2f} pm"
+        )
     compared = [one.numbers for one in result.comparisons.values()]
     lines += [numbers.line for numbers in compared if numbers.far is not None]
     return "\n".join(lines)

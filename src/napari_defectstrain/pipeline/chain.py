@@ -535,7 +535,7 @@ def _untold(
     for name, measurement in measurements.items():
         unknown = () if measurement.budget is None else measurement.budget.unknown
         stack = stacks[name]
-        if stack.n > 1 and name != material.class_names[1]:
+        if stack.n > 1 and name not in material.references:
             images = len(np.unique(stack.image_index[stack.included]))
             if "scan" in unknown:
                 counted = f"{images} image{'s' if images > 1 else ''}"

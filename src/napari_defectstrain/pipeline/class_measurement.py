@@ -39,8 +39,9 @@ def measure_spacings(
     Returns
     -------
     dict of class to ClassMeasurement
-        In the order of the material's classes; those of fewer than `MIN_MEASURED` windows are left
-        out: two windows can't tell a scatter, and one may be anything.
+        In the order of the material's classes, those on metal sites last, with the metal as their
+        own reference; those of fewer than `MIN_MEASURED` windows are left out: two windows can't
+        tell a scatter, and one may be anything.
         Displacement and strain are None.
 
     Raises
@@ -48,9 +49,36 @@ def measure_spacings(
     DefectStrainError
         If there are fewer defect-free windows than that.
     """
-    reference = _reference_of(stacks, config)
-    names = get_material(config.material).in_order(stacks)
-    stacks = {n: stacks[n] for n in names if stacks[n].n >= MIN_MEASURED}
+    material = get_material(config.material)
+    _check_reference(stacks, config)
+    _, rng = np.random.default_rng(config.seed).spawn(2)
+    counted = {n: stacks[n] for n in material.in_order(stacks) if stacks[n].n >= MIN_MEASURED}
+    families = {
+        reference: {n: s for n, s in counted.items() if material.reference_of(n) == reference}
+        for reference in material.references
+    }
+    # metals alone, or classes on their sites without them, tell nothing
+    families = {
+        reference: family
+        for reference, family in families.items()
+        if reference in family and (reference != material.metal or len(family) > 1)
+    }
+    measured: dict[str, ClassMeasurement] = {}
+    for done, (reference, family) in enumerate(families.items()):
+        part = subprogress(progress, done / len(families), (done + 1) / len(families))
+        measured |= _measure_family(family, reference, config, rng, part)
+    progress(1.0, "measured")
+    return measured
+
+
+def _measure_family(
+    stacks: Mapping[str, ClassStack],
+    reference: str,
+    config: RunConfig,
+    parent: np.random.Generator,
+    progress: Progress,
+) -> dict[str, ClassMeasurement]:
+    """Classes on sites of one sublattice, against the perfect columns of these sites."""
     averages = {name: average_stack(stack) for name, stack in stacks.items()}
     found = measure_columns(stacks, averages, config.columns, subprogress(progress, 0.0, 0.7))
     columns, known = without_known_biases(
@@ -61,7 +89,6 @@ def measure_spacings(
         config.budget.share_error,
         config.budget.correct,
     )
-    _, parent = np.random.default_rng(config.seed).spawn(2)
     rng, subsets, permutations, makeups = parent.spawn(4)
     images = {name: stack.image_index[stack.included] for name, stack in stacks.items()}
     part = subprogress(progress, 0.7, 0.8)
@@ -99,7 +126,6 @@ def measure_spacings(
             budget=budgets[name],
             makeup=_makeup(name, columns, stacks, averages, config, makeups, part),
         )
-    progress(1.0, "measured")
     return measured
 
 
@@ -115,7 +141,7 @@ def _makeup(
     """What a class is made of; not asked of parts of classes, nor of averages of every defect."""
     if not config.makeup.enabled or name != whole_class(name) or stacks[name].n_columns is not None:
         return None
-    reference = get_material(config.material).class_names[1]
+    reference = get_material(config.material).reference_of(name)
     return class_makeup(name, columns, stacks, averages, reference, config.makeup, rng, progress)
 
 
@@ -236,22 +262,22 @@ def add_strain(
     config : RunConfig
     progress : Progress
     """
-    reference = get_material(config.material).class_names[1]
-    base = measured[reference].fits
+    material = get_material(config.material)
     found = dict(measured)
     for done, (name, one) in enumerate(measured.items()):
         progress(done / len(measured), f"strain of {name}")
+        reference = material.reference_of(name)
         if name == reference:
             continue
-        displacement = displacement_field(one.fits, base)
+        displacement = displacement_field(one.fits, measured[reference].fits)
         strain = strain_field(displacement, config.strain)
         found[name] = replace(one, displacement=displacement, strain=strain)
     progress(1.0, "measured")
     return found
 
 
-def _reference_of(stacks: Mapping[str, ClassStack], config: RunConfig) -> str:
-    """Name of the defect-free class, of which there must be a window."""
+def _check_reference(stacks: Mapping[str, ClassStack], config: RunConfig) -> None:
+    """Refuse stacks without windows of the defect-free class."""
     reference = get_material(config.material).class_names[1]
     n = stacks[reference].n if reference in stacks else 0
     if n < MIN_MEASURED:
@@ -260,7 +286,6 @@ def _reference_of(stacks: Mapping[str, ClassStack], config: RunConfig) -> str:
             f"{MIN_MEASURED} of the defect-free class that the others are measured against; "
             "average some defect-free windows"
         )
-    return reference
 
 
 def measure_in_parts(

@@ -189,8 +189,7 @@ def asked_of_an_alloy(
     identity = found.identity
     if identity is None or identity.alloy < ALLOY or identity.forced:
         return dict(stacks), ()
-    names = found.material.class_names
-    asked = {names[1], *(c.class_name for c in found.material.named)}
+    asked = {*found.material.references, *(c.class_name for c in found.material.named)}
     left = [name for name in stacks if name not in asked]
     if not left:
         return dict(stacks), ()

@@ -71,7 +71,7 @@ def _compare(
             return compare_class(
                 measured,
                 name,
-                result.material.class_names[1],
+                result.material.reference_of(name),
                 config.strain,
                 reference,
                 material=result.material,

@@ -79,7 +79,9 @@ def displacement_field(
     )
     site, is_metal = fits.site_pm[common], fits.is_metal[common]
     u[np.isnan(u).any(axis=1)] = np.nan
-    field = DisplacementField(fits.class_name, site, is_metal, u, covariance)
+    field = DisplacementField(
+        fits.class_name, site, is_metal, u, covariance, on_metal=fits.on_metal
+    )
     if remove == "none":
         return field
     operator = _projection(field, remove)
@@ -90,6 +92,7 @@ def displacement_field(
         u_pm=_projected(u[None], operator)[0],
         covariance_pm2=_carry(operator, covariance, np.isnan(u[:, 0])),
         projection=operator,
+        on_metal=fits.on_metal,
     )
 
 

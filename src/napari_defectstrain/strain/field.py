@@ -195,7 +195,7 @@ def used_columns(displacement: DisplacementField, config: StrainConfig) -> BoolA
     """
     use = np.asarray(np.isfinite(displacement.u_pm).all(axis=1))
     if config.columns != "both":
-        use &= displacement.is_metal == (config.columns == "metal")
+        use &= displacement.sublattice == config.columns
     site = displacement.site_pm[use]
     if len(site) < MIN_COLUMNS or np.linalg.matrix_rank(site - site.mean(axis=0), tol=1.0) < 2:
         raise DefectStrainError(

@@ -321,4 +321,5 @@ def _columns_near(
     on = (along >= position_pm[0] - 1.0) & (along <= position_pm[-1] + 1.0)
     near = np.flatnonzero(on & (np.abs(offset) <= NEAR_PM))
     near = near[np.argsort(along[near], kind="stable")]
-    return LineColumns(near, along[near], offset[near], displacement.is_metal[near])
+    metal = np.asarray(displacement.sublattice == "metal")
+    return LineColumns(near, along[near], offset[near], metal[near])

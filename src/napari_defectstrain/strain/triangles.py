@@ -77,7 +77,7 @@ def triangle_strain(displacement: DisplacementField, sublattice: str = "metal") 
             f"triangles: got the sublattice {sublattice!r}, expected {' or '.join(SUBLATTICES)}"
         )
     use = np.asarray(np.isfinite(displacement.u_pm).all(axis=1))
-    use &= displacement.is_metal == (sublattice == "metal")
+    use &= displacement.sublattice == sublattice
     index = np.flatnonzero(use)
     site = displacement.site_pm[use]
     corner = nearest_triangles(site)

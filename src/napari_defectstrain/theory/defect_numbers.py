@@ -177,6 +177,9 @@ def defect_numbers(
     else:
         model = lattice_model(material, elastic, a_pm, config.force_n_per_m)
         elastic = elastic or model.elastic
+    if displacement.on_metal and model is not None:
+        model = None
+        notes.append("lattice statics is of defects on chalcogen sites: not compared with it")
     far, kanzaki = None, None
     models: list[ModelFit] = []
     try:

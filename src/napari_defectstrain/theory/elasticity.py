@@ -347,4 +347,5 @@ def _residual(
         displacement.u_pm - model,
         covariance,
         displacement.projection,
+        displacement.on_metal,
     )

@@ -30,6 +30,7 @@ from napari_defectstrain.io.files import read_sites
 from napari_defectstrain.judge.identity import DOUBTFUL, REFUSED, Identity, ImageVerdict
 from napari_defectstrain.materials import get_material
 from napari_defectstrain.types import Cancelled, DefectStrainError
+from napari_defectstrain.widgets.average import widget as average_module
 from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.base import forms
 from napari_defectstrain.widgets.detect import edit_panel, population_files
@@ -135,18 +136,68 @@ def test_named_classes_are_classes_like_any_other(qtbot, monkeypatch):
     assert panel.count_labels[6].text() == str((made.class_index == 2).sum())
     assert panel.count_labels[7].text() == "3"
     assert panel.name_labels[7].isVisible()
-    assert not panel.show_boxes[8].isVisible()
+    assert len(panel.show_boxes) == 8
     assert {"star", "triangle_down"} <= {str(s) for s in defects.symbol}
     panel.show_boxes[6].setChecked(False)
     assert not defects.shown[(defects.features["class"] == "SSe").to_numpy()].any()
     average = AverageWidget(viewer)
     qtbot.addWidget(average)
     assert "SSe" in average.class_boxes.names()
-    assert "Mo@metal" not in average.class_boxes.names()
+    assert "Mo@metal" in average.class_boxes.names()
     assert average.config(material_of(defects)).material == widget.config().material
-    widget.classes.setText("a=1,b=1,c=1,d=1")
-    with pytest.raises(DefectStrainError, match="got 4 further classes, expected at most 3"):
-        widget.config()
+    asked = []
+
+    def caught(_gathered, names, _config, _progress):
+        asked.extend(names)
+        raise DefectStrainError("got enough")
+
+    monkeypatch.setattr(average_module, "_average", caught)
+    average.run()
+    qtbot.waitUntil(lambda: bool(asked) and not average.run_bar.running, timeout=10000)
+    # perfect metals come along, as what Mo is measured against
+    assert {"W", "Mo@metal", "2Se", "SSe"} <= set(asked)
+
+
+def test_any_number_of_further_classes_has_rows_and_symbols(qtbot, monkeypatch):
+    viewer = ViewerModel()
+    made, _ = add_region(viewer)
+    added = [f"S{k}={0.1 + 0.02 * k:g}" for k in range(11)]
+    material = get_material(" + ".join(["WSe2", *added]))
+    every = material.all_class_names
+
+    def with_all(images, config, progress):
+        (found,) = truth_detector(made)(images, config, progress)
+        index = np.array(found.sites.class_index)
+        index[np.flatnonzero(found.sites.is_chalcogen)[:11]] = np.arange(7, 18)
+        chance = np.eye(len(every))[index]
+        return [
+            Found(replace(found.sites, class_index=index, class_names=every, probabilities=chance))
+        ]
+
+    monkeypatch.setattr(detect_module, "detect_images", with_all)
+    widget = DetectWidget(viewer)
+    qtbot.addWidget(widget)
+    widget.show()
+    widget.classes.setText(", ".join(added))
+    assert widget.config().material == material.label
+    run(qtbot, widget)
+    panel, defects = widget.edit, viewer.layers["region · defects"]
+    assert [label.text() for label in panel.name_labels[6:]] == [f"S{k}" for k in range(11)]
+    assert all(box.isVisible() for box in panel.show_boxes)
+    named = defects.features["class"].isin(every[7:]).to_numpy()
+    looks = {
+        (str(symbol), tuple(colour))
+        for symbol, colour in zip(
+            defects.symbol[named], defects.border_color[named].tolist(), strict=True
+        )
+    }
+    assert len(looks) == named.sum() == 11
+    defects.selected_data = {0}
+    panel.relabel_buttons[16].click()  # the last of them: beyond the digits that are keys
+    assert defects.features["class"].iloc[0] == "S10"
+    average = AverageWidget(viewer)
+    qtbot.addWidget(average)
+    assert {f"S{k}" for k in range(11)} <= set(average.class_boxes.names())
 
 
 def test_a_point_added_by_a_click_has_the_chosen_class(window):

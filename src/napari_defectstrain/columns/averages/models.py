@@ -271,7 +271,7 @@ def _report(
     lost = np.isnan(operator).any(axis=1).reshape(-1, 2).any(axis=1) & ~state.empty[shown]
     flag |= np.where(lost, FLAGS["outside"], 0)
     sem = np.nan_to_num(average.sem[geometry.pixel][: operator.shape[1]])
-    metal = float(np.mean(state.weight[shown & geometry.is_metal]))
+    metal = float(np.mean(state.weight[shown & _metals(geometry, average)]))
     fits = ColumnFits(
         class_name=name,
         site_pm=geometry.site_pm[shown],
@@ -280,6 +280,7 @@ def _report(
         covariance_pm2=(operator * sem**2) @ operator.T,
         weight=state.weight[shown] / metal,
         flag=flag,
+        on_metal=average.on_metal,
     )
     return ColumnFitModel(
         fits=fits,
@@ -295,6 +296,13 @@ def _report(
         noise=noise,
         centre_operator=_centre_response(geometry, state, joint, name, metal),
     )
+
+
+def _metals(geometry: Geometry, average: ClassAverage) -> BoolArray:
+    """Metal columns of an average, whose mean weight is the unit; not the one at the centre."""
+    if not average.on_metal:
+        return geometry.is_metal
+    return np.asarray(~geometry.is_metal & (np.hypot(*geometry.site_pm.T) > 0.1 * geometry.a_pm))
 
 
 def _centre_response(
@@ -368,7 +376,7 @@ def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
         geometry, average.mean[geometry.pixel], profile, profile.blur_pm2, config.min_weight
     )
     empty, converged = together.empty[shown], single.converged & ~together.empty[shown]
-    metal = single.weight[is_metal & converged]
+    metal = single.weight[_metals(geometry, average)[shown] & converged]
     weight = np.where(converged, single.weight / (metal.mean() if metal.size else 1.0), 0.0)
     flag = np.zeros(len(site), dtype=np.intp)
     flag |= np.where(converged | empty, 0, FLAGS["not_converged"])
@@ -388,6 +396,7 @@ def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
             covariance_pm2=(operator * sem**2) @ operator.T,
             weight=weight,
             flag=flag,
+            on_metal=average.on_metal,
         ),
         profile=None,
         operator=operator,

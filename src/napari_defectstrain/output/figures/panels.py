@@ -228,7 +228,7 @@ def strain_map(
 def mark_columns(axes: Axes, field: DisplacementField) -> None:
     """Ideal columns, metals as dots and chalcogens as rings, to see where the strain is."""
     x, y = field.site_pm.T / PM_PER_NM
-    metal = field.is_metal
+    metal = field.sublattice == "metal"
     axes.plot(x[metal], y[metal], "o", color="black", markersize=1.4, mew=0)
     axes.plot(x[~metal], y[~metal], "o", color="black", mfc="none", markersize=1.6, mew=0.35)
 

@@ -144,7 +144,7 @@ def budget_figure(budgets: Mapping[str, ErrorBudget], material: Material) -> Fig
         The defect-free class is left out: nothing is measured of it but against itself.
     material : Material
     """
-    names = [name for name in budgets if name != material.class_names[1]]
+    names = [name for name in budgets if name not in material.references]
     figure = Figure(figsize=(PAGE_INCH, 2.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     strain = [

@@ -65,7 +65,7 @@ def draw_spacings(
         axes.text(
             1.01,
             y + 0.5 * _ROW,
-            _in_words(found, name == reference),
+            _in_words(found, name in material.references),
             transform=axes.get_yaxis_transform(),
             va="center",
             fontsize=8,

@@ -6,6 +6,7 @@ from napari.layers import Points
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QCheckBox,
     QGridLayout,
     QHeaderView,
     QLabel,
@@ -21,7 +22,6 @@ from ...averages.average import STACKED_ROLES, AverageConfig
 from ...averages.counts import WindowCount
 from ...averages.purity import purity_text
 from ...materials import NAMED_ROLE, Material
-from ...styles import NAMED_STYLES
 from ...types import ClassAverage
 from ..base import forms
 
@@ -79,6 +79,10 @@ class ImageList(QListWidget):
         return str(item.data(Qt.ItemDataRole.UserRole))
 
 
+_A_ROW, _LAST_ROW = 5, 100
+"""Boxes side by side, and the row of the grid that comes after all of them."""
+
+
 class ClassBoxes(QWidget):
     """A box for each class, and under it how many windows it would have.
 
@@ -96,36 +100,43 @@ class ClassBoxes(QWidget):
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setVerticalSpacing(2)
-        self.boxes, self.numbers = [], []
-        more = [f"{NAMED_ROLE}_{k + 1}" for k in range(len(NAMED_STYLES))]
-        names = dict(zip(STACKED_ROLES, stacked(material), strict=False))
-        for i, role in enumerate((*STACKED_ROLES, *more)):
-            name = names.get(role, "")
-            box = panel.remember(
-                f"class_{role}",
-                forms.checkbox(name, True),
-                "Average the columns of this class"
-                if role != "X2"
-                else "Defect-free columns: always averaged, as the reference of all displacements",
-            )
-            box.toggled.connect(self.toggled)
-            number = QLabel("–")
-            number.setAlignment(Qt.AlignmentFlag.AlignLeft)
-            number.setIndent(22)  # under the box's text
-            grid.addWidget(box, 0, i)
-            grid.addWidget(number, 1, i)
-            self.boxes.append(box)
-            self.numbers.append(number)
+        self._panel, self._grid = panel, grid
+        self.boxes: list[QCheckBox] = []
+        self.numbers: list[QLabel] = []
+        for role in STACKED_ROLES:
+            self._add(role)
         self.boxes[0].setChecked(True)
         self.boxes[0].setEnabled(False)
         self.say = QLabel("")
         self.say.setWordWrap(True)
-        grid.addWidget(self.say, 2, 0, 1, len(self.boxes))
+        grid.addWidget(self.say, _LAST_ROW, 0, 1, _A_ROW)
         self.rename(material)
+
+    def _add(self, role: str) -> None:
+        """One more box; named classes get theirs as they are needed."""
+        i = len(self.boxes)
+        box = self._panel.remember(
+            f"class_{role}",
+            forms.checkbox("", True),
+            "Average the columns of this class"
+            if role != "X2"
+            else "Defect-free columns: always averaged, as the reference of all displacements",
+        )
+        box.toggled.connect(self.toggled)
+        number = QLabel("–")
+        number.setAlignment(Qt.AlignmentFlag.AlignLeft)
+        number.setIndent(22)  # under the box's text
+        row, column = divmod(i, _A_ROW)
+        self._grid.addWidget(box, 2 * row, column)
+        self._grid.addWidget(number, 2 * row + 1, column)
+        self.boxes.append(box)
+        self.numbers.append(number)
 
     def rename(self, material: Material) -> None:
         """Names as the material gives them."""
         names = stacked(material)
+        for i in range(len(self.boxes), len(names)):
+            self._add(f"{NAMED_ROLE}_{i - len(STACKED_ROLES) + 1}")
         for i, (box, number) in enumerate(zip(self.boxes, self.numbers, strict=True)):
             box.setText(names[i] if i < len(names) else "")
             box.setVisible(i < len(names))

@@ -1,6 +1,6 @@
 """Measuring averages from the average widget: after averaging, and again when windows changed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from napari.components import ViewerModel
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -134,7 +134,7 @@ class Measuring(QObject):
         if complaint:
             self._run_bar.fail(complaint)
         elif measured:
-            self._run_bar.status.setText(_in_short(measured, material.class_names[1]))
+            self._run_bar.status.setText(_in_short(measured, material.references))
 
 
 def _measure(
@@ -161,10 +161,10 @@ def _measure(
     return measured, averages, complaint
 
 
-def _in_short(measured: Mapping[str, ClassMeasurement], reference: str) -> str:
+def _in_short(measured: Mapping[str, ClassMeasurement], references: Sequence[str]) -> str:
     strains = [
         f"{name} {100 * m.spacing.strain:+.2f} %"
         for name, m in measured.items()
-        if name != reference
+        if name not in references
     ]
     return f"Strain of the spacings: {', '.join(strains)}" if strains else "Measured"

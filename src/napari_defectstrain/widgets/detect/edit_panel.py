@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from ...crystal.populations import ALL_IMAGES, SUBSTITUTION, VACANCIES
 from ...materials import NAMED_ROLE, ROLES, WSE2
-from ...styles import CLASS_STYLE, NAMED_STYLES
+from ...styles import CLASS_STYLE, named_style
 from ..base.lifetime import connect, when_destroyed
 from ..base.symbols import symbol_icon
 from ..layers.editing import DefectEditor, column_near, editor_of
@@ -31,8 +31,9 @@ from ..layers.regions import regions_of
 from ..layers.sites import show_only
 from .population_files import export_columns, export_populations, populations
 
-CLASS_ROLES = (*ROLES[1:], *(NAMED_ROLE for _ in NAMED_STYLES))
-"""Of the rows; those of named classes are hidden where there are none."""
+CLASS_ROLES = ROLES[1:]
+"""Of the first rows; those of named classes come as they are needed."""
+_KEYS = 9  # Shift+1 to Shift+9
 UPDATE_MS = 150
 
 
@@ -122,6 +123,7 @@ class EditPanel(QWidget):
         self.relabel_buttons: list[QPushButton] = []
         self.rows: list[tuple[QWidget, ...]] = []
         self.new_class = QButtonGroup(self)
+        self._grid = grid
         for i, role in enumerate(CLASS_ROLES):
             self._legend_row(grid, i, role)
         self.new_class.button(3).setChecked(True)
@@ -141,8 +143,10 @@ class EditPanel(QWidget):
         share.setToolTip(f"Per cent of {'all' if role == 'other' else 'the chalcogen'} columns")
         new = QRadioButton()
         new.setToolTip("Points that you add get this class")
-        relabel = QPushButton(f"⇧{i + 1}")
-        relabel.setToolTip(f"Give the selected points this class (Shift+{i + 1})")
+        key = i < _KEYS
+        relabel = QPushButton(f"⇧{i + 1}" if key else "⇧")
+        tip = f" (Shift+{i + 1})" if key else ""
+        relabel.setToolTip(f"Give the selected points this class{tip}")
         relabel.setMaximumWidth(48)
         relabel.clicked.connect(lambda _=False, i=i: self.relabel(i))
         self.show_boxes.append(show)
@@ -155,8 +159,9 @@ class EditPanel(QWidget):
         line = QHBoxLayout(swatch)
         line.setContentsMargins(0, 0, 0, 0)
         picture = QLabel()
-        styles = (*CLASS_STYLE.values(), *NAMED_STYLES)[1:]
-        picture.setPixmap(symbol_icon(styles[i]).pixmap(18, 18))
+        own = i < len(CLASS_ROLES)
+        style = CLASS_STYLE[role] if own else named_style(i - len(CLASS_ROLES))
+        picture.setPixmap(symbol_icon(style).pixmap(18, 18))
         picture.setToolTip(CLASS_HELP[role])
         line.addWidget(picture)
         line.addWidget(name, 1)
@@ -201,6 +206,8 @@ class EditPanel(QWidget):
             layer, viewer = self.layer, self.viewer
             self.editor.snap_by(lambda *point: column_near(viewer, layer, *point))
             self.class_names = self.editor.class_names
+            for i in range(len(self.rows), len(self.class_names)):
+                self._legend_row(self._grid, i, NAMED_ROLE)
             self.new_class.button(self.class_names.index(self.editor.new_class)).setChecked(True)
             self._install_shortcuts()
         for label, name in zip(self.name_labels, self.class_names, strict=False):
@@ -225,7 +232,7 @@ class EditPanel(QWidget):
         if self._shortcuts:
             return
         window = self.window()
-        for i in range(len(CLASS_ROLES)):
+        for i in range(_KEYS):
             shortcut = QShortcut(QKeySequence(f"Shift+{i + 1}"), window)
             shortcut.activated.connect(lambda i=i: self.relabel(i))
             # A second detect widget has the same shortcuts: Qt calls one of them.
@@ -248,7 +255,7 @@ class EditPanel(QWidget):
             show_info("Detect the defects of an image first")
         elif not self.layer.selected_data:
             show_info("Select points first: press Select, then click or drag a box around them")
-        else:
+        elif i < len(self.class_names):
             self.editor.relabel(self.class_names[i])
 
     def _choose_class(self, i: int) -> None:

@@ -28,7 +28,6 @@ from ...pipeline.fitness import check_identity
 from ...pipeline.loading import sum_frames
 from ...pipeline.runs import RunConfig
 from ...progress import subprogress
-from ...styles import NAMED_STYLES
 from ...types import CalibratedImage, DefectStrainError, Progress
 from ..base import forms
 from ..base.lifetime import connect
@@ -231,11 +230,6 @@ class DetectWidget(forms.Panel):
                     "got no file of weights: choose one, or take the bundled model"
                 )
         added = [part for part in self.classes.text().split(",") if part.strip()]
-        if len(added) > len(NAMED_STYLES):
-            raise DefectStrainError(
-                f"got {len(added)} further classes, expected at most {len(NAMED_STYLES)}: each has "
-                "a symbol of its own; more are for the command line"
-            )
         material = with_classes(self.material.currentText(), added)
         return RunConfig(
             material=material,

@@ -30,12 +30,12 @@ def column_features(measurement: ClassMeasurement, material: Material) -> pd.Dat
     defect-free average (of the defect-free average: of the position itself).
     """
     fits = measurement.fits
-    role = np.where(fits.is_metal, "metal", "X2").astype(object)
+    role = np.where(fits.sublattice == "metal", "metal", "X2").astype(object)
     own = material.role_of(fits.class_name)
     role[np.argmin(np.hypot(*fits.site_pm.T) + np.where(fits.is_metal, np.inf, 0.0))] = own
     table = pd.DataFrame(
         {
-            "sublattice": np.where(fits.is_metal, "metal", "chalcogen"),
+            "sublattice": fits.sublattice,
             "role": role,
             "x_pm": fits.position_pm[:, 0],
             "y_pm": fits.position_pm[:, 1],

@@ -66,7 +66,7 @@ def add_displacement(
             "uy_pm": u[:, 1],
             "sigma_x_pm": sigma[:, 0],
             "sigma_y_pm": sigma[:, 1],
-            "sublattice": np.where(field.is_metal[good], "metal", "chalcogen"),
+            "sublattice": field.sublattice[good],
         },
         edge_color="magnitude_pm",
         edge_colormap="plasma",

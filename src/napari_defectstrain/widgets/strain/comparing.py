@@ -145,7 +145,6 @@ class Comparer:
     def __init__(self, result: RunResult) -> None:
         self.result = result
         self.material = get_material(result.config.material)
-        self.defect_free = self.material.class_names[1]
         self._kept: dict[Any, Any] = {}
 
     @property
@@ -206,7 +205,10 @@ class Comparer:
         found = self._once(
             (*key, asked.route),
             lambda: reference_displacement(
-                reference, self.result.measurements, self.defect_free, asked.route
+                reference,
+                self.result.measurements,
+                self.material.reference_of(name),
+                asked.route,
             ),
         )
         return _Source(reference, found, key)
@@ -228,7 +230,7 @@ class Comparer:
             lambda: compare_class(
                 self.result.measurements,
                 asked.class_name,
-                self.defect_free,
+                self.material.reference_of(asked.class_name),
                 asked.strain,
                 source.reference,
                 asked.route,
@@ -265,7 +267,7 @@ class Comparer:
 
     def _samples(self, name: str) -> FloatArray | None:
         """Bootstrap samples of the displacement; None where no window tells of its influence."""
-        own, base = (self.result.measurements[n] for n in (name, self.defect_free))
+        own, base = (self.result.measurements[n] for n in (name, self.material.reference_of(name)))
         if own.columns is None or base.columns is None or own.displacement is None:
             return None
         columns, reference, field = own.columns, base.columns, own.displacement

@@ -183,7 +183,7 @@ def displacements(answers: Mapping[str, Answer]) -> pd.DataFrame:
             "class": name,
             "x_pm": own.site_pm[:, 0],
             "y_pm": own.site_pm[:, 1],
-            "sublattice": np.where(own.is_metal, "metal", "chalcogen"),
+            "sublattice": own.sublattice,
             "sigma_x_pm": own.sigma_pm[:, 0],
             "sigma_y_pm": own.sigma_pm[:, 1],
         }
