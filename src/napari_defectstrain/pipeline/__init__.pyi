@@ -40,6 +40,7 @@ from .ranges import trained_for as trained_for
 from .runs import MIN_MEASURED as MIN_MEASURED
 from .runs import ClassMeasurement as ClassMeasurement
 from .runs import RunConfig as RunConfig
+from .selftest import SHIFTED as SHIFTED
 from .selftest import SelfTest as SelfTest
 from .selftest import SelfTestConfig as SelfTestConfig
 from .selftest import pulls_text as pulls_text

@@ -40,6 +40,7 @@ from .controls import AveragesTable, ClassBoxes, ImageList, WindowSettings
 from .live_counts import Gathered, LiveCounts, gather
 from .measuring import Measuring
 from .results_panel import DOCK, HEIGHT, MEASUREMENT, PLOTS, ResultsPanel
+from .trying import Trying
 from .window_edits import WindowEdits
 
 AVERAGING = 0.15
@@ -67,6 +68,7 @@ class AverageWidget(forms.Panel):
         self._build_choice()
         self._build_options()
         self._build_table()
+        self.trying = Trying(self, self._gathered)
         self.body.addStretch(1)
         self.edits = WindowEdits(self.viewer, self)
         self._told: set[str] = set()
@@ -211,12 +213,15 @@ class AverageWidget(forms.Panel):
             material=material, average=self.windows.config(), seed=self.windows.seed.value()
         )
 
+    def _gathered(self) -> tuple[list[Gathered], RunConfig]:
+        layers = self.chosen()
+        return [gather(self.viewer, la) for la in layers], self.config(material_of(layers[0]))
+
     def run(self) -> None:
         """Gather images and corrected columns, and average."""
         try:
             layers = self.chosen()
-            config = self.config(material_of(layers[0]))
-            gathered = [gather(self.viewer, layer) for layer in layers]
+            gathered, config = self._gathered()
         except DefectStrainError as mistake:
             self.run_bar.fail(str(mistake))
             return
