@@ -28,7 +28,12 @@ from napari_defectstrain.averages import average_stack
 from napari_defectstrain.columns import ColumnConfig, measure_columns
 from napari_defectstrain.crystal import ideal_sites
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.precision import MakeupConfig, ask_populations, window_quantities
+from napari_defectstrain.precision import (
+    MakeupConfig,
+    ask_populations,
+    nearest_metal_spacings,
+    window_quantities,
+)
 from napari_defectstrain.simulate import (
     WSE2_WEIGHTS,
     ProbeConfig,
@@ -54,11 +59,16 @@ LEVEL_95 = 1.96
 
 @dataclass(frozen=True)
 class Pool:
-    """Noise-free windows `(100, P, P)` of each kind, height of a metal column 1."""
+    """Noise-free windows `(100, P, P)` of each kind, height of a metal column 1.
+
+    `strain` is that of the relaxed ones against the defect-free ones: the surroundings, too, strain
+    their triangles.
+    """
 
     reference: FloatArray
     relaxed: FloatArray
     passivated: FloatArray
+    strain: float
 
 
 @cache
@@ -75,8 +85,8 @@ def field(name: str) -> Callable[[FloatArray], FloatArray]:
     return at
 
 
-def render(kind: str, probe: ProbeConfig, rng: np.random.Generator) -> FloatArray:
-    """One noise-free window around a defect with random surroundings."""
+def render(kind: str, probe: ProbeConfig, rng: np.random.Generator) -> tuple[FloatArray, float]:
+    """One noise-free window around a defect with random surroundings, its triangle's size [pm]."""
     site, is_metal = ideal_sites(A_PM, SIZE * STEP_PM)
     weight = np.where(is_metal, WSE2_WEIGHTS[0], WSE2_WEIGHTS[1])
     moved = np.zeros_like(site)
@@ -98,13 +108,17 @@ def render(kind: str, probe: ProbeConfig, rng: np.random.Generator) -> FloatArra
     middle = SIZE // 2 + REGISTRATION_PX * rng.standard_normal(2)
     yx = np.stack([middle[0] - place[:, 1] / STEP_PM, middle[1] + place[:, 0] / STEP_PM], axis=1)
     matrix = STEP_PM * np.eye(2)
-    return render_columns(yx, weight, (SIZE, SIZE), matrix, probe) / column_height(matrix, probe)
+    image = render_columns(yx, weight, (SIZE, SIZE), matrix, probe) / column_height(matrix, probe)
+    return image, float(nearest_metal_spacings(place, site, is_metal).mean())
 
 
 def pool(probe: ProbeConfig, rng: np.random.Generator) -> Pool:
     """Windows to draw from."""
     kinds = (REFERENCE, CLASS, "passivated")
-    return Pool(*(np.stack([render(k, probe, rng) for _ in range(SURROUNDINGS)]) for k in kinds))
+    drawn = [[render(k, probe, rng) for _ in range(SURROUNDINGS)] for k in kinds]
+    images = [np.stack([image for image, _ in one]) for one in drawn]
+    spacing = [float(np.mean([size for _, size in one])) for one in drawn]
+    return Pool(*images, strain=spacing[1] / spacing[0] - 1.0)
 
 
 def exposed(images: FloatArray, n: int, scan: ScanConfig, rng: np.random.Generator) -> FloatArray:
@@ -156,8 +170,8 @@ def main() -> None:
     given = parser.parse_args()
     scan, probe = ScanConfig(), ProbeConfig()
     config = MakeupConfig(samples=given.samples)
-    truth = bundled_reference(CLASS).columns.spacing_change
     windows = pool(probe, np.random.default_rng([given.first, 0]))
+    truth = windows.strain
     rows: dict[float, list[dict[str, float]]] = {share: [] for share in given.shares}
     start = time.perf_counter()
     for seed in range(given.first, given.first + given.seeds):

@@ -22,7 +22,7 @@ from napari_defectstrain.output.makeup import (
     parts_table,
     variability_table,
 )
-from napari_defectstrain.output.results import planned_files
+from napari_defectstrain.output.results import _measurement_figures, planned_files
 from napari_defectstrain.output.tables import spacings_table, summary
 from napari_defectstrain.pipeline import measure_classes, split_classes
 from napari_defectstrain.pipeline.class_measurement import measure_in_parts
@@ -143,6 +143,13 @@ def test_figures_draw_every_class(result):
     assert titles[0] == "" and titles[1].startswith("1: ")
     said = populations_figure({"SV": made["SV"]}, WSE2).axes[0].get_title(loc="left")
     assert "undistorted" in said.replace("\n", " ")
+
+
+def test_everything_that_is_drawn_of_parts_is_planned(result):
+    planned = planned_files([], WSE2)
+    figures = _measurement_figures(result)
+    assert {"spacings", "class_parts", "strain_SV.2"} < set(figures)
+    assert all(f"figures/{name}.png" in planned for name in figures)
 
 
 def test_not_asked_not_told(measured):

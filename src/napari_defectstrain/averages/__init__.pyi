@@ -13,6 +13,7 @@ from .companion import Scanned as Scanned
 from .companion import average_companions as average_companions
 from .counts import WindowCount as WindowCount
 from .counts import WindowCounter as WindowCounter
+from .crowded import Bands as Bands
 from .crowded import crowded_stacks as crowded_stacks
 from .parts import part_names as part_names
 from .parts import split_stack as split_stack

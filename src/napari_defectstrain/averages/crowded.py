@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import NdBSpline
@@ -88,6 +89,31 @@ class PairCheck:
     left_out: bool = False
 
 
+class Bands(NamedTuple):
+    """Bands of scan lines, in the order of the windows that stand for them.
+
+    Parameters
+    ----------
+    image_index, group : arrays of int, `(T,)`
+        The image of each, and its group of like probe width; a class that a group has not enough
+        of has no windows of that group's.
+    line_nm : array, `(T,)`
+        Mean height of its cells in the image [nm].
+    """
+
+    image_index: IntArray
+    group: IntArray
+    line_nm: FloatArray
+
+    def nearest(self, image_index: int, line_nm: FloatArray) -> IntArray:
+        """The band of an image that lines are nearest to, `(n,)`; -1 where it has none."""
+        mine = np.flatnonzero(self.image_index == image_index)
+        if len(mine) == 0:
+            return np.full(len(line_nm), -1)
+        away = np.abs(np.asarray(line_nm)[:, None] - self.line_nm[mine])
+        return np.asarray(mine[np.argmin(away, axis=1)])
+
+
 @dataclass(frozen=True)
 class CrowdedStacks:
     """Crowded averages, ready to be measured.
@@ -98,11 +124,14 @@ class CrowdedStacks:
         One window for each band, see the module; the defect-free class comes first.
     pairs : tuple of PairCheck
     warnings : tuple of str
+    bands : Bands
+        Which part of which image every window stands for.
     """
 
     stacks: Mapping[str, ClassStack]
     pairs: tuple[PairCheck, ...] = ()
     warnings: tuple[str, ...] = ()
+    bands: Bands | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +168,8 @@ class _Solved:
     solution : _Solution
     image_index, domain : arrays of int, `(T,)`
         Of each band.
+    line_nm : array, `(T,)`
+        Mean height of each band's cells in the image [nm].
     on_mean, on_difference : arrays, `(T, P)` and `(T, K D, P)`
         Influence of each band on the mean of its domain's cells, and on the differences; float32.
     count : array, `(C, 1 + K)`
@@ -151,6 +182,7 @@ class _Solved:
     solution: _Solution
     image_index: IntArray
     domain: IntArray
+    line_nm: FloatArray
     on_mean: FloatArray
     on_difference: FloatArray
     count: IntArray
@@ -240,7 +272,18 @@ def crowded_stacks(
         wrong[: len(overconfidence)] = overconfidence
     stacks = _stacks(solved, frame, window, expected, names, wrong) if solved else {}
     pairs = next(iter(solved.values())).pairs if solved else ()
-    return CrowdedStacks(stacks, pairs, (*notes, *map(_pair_text, pairs)))
+    crossed = [p for p in pairs if p.left_out]
+    return CrowdedStacks(stacks, pairs, (*notes, *map(_pair_text, crossed)), _bands_of(solved))
+
+
+def _bands_of(solved: Mapping[int, _Solved]) -> Bands | None:
+    if not solved:
+        return None
+    return Bands(
+        np.concatenate([one.image_index for one in solved.values()]),
+        np.concatenate([np.full(len(one.image_index), kind) for kind, one in solved.items()]),
+        np.concatenate([one.line_nm for one in solved.values()]),
+    )
 
 
 def _solved(cells: Sequence[PatchCells], frame: CellFrame, roles: IntArray) -> _Solved | None:
@@ -266,6 +309,8 @@ def _solved(cells: Sequence[PatchCells], frame: CellFrame, roles: IntArray) -> _
         else:
             pairs = [replace(p, left_out=False) for p in pairs]
     image, domain, on_mean, on_difference = _influences(cells, solution, bands)
+    every, line = np.concatenate(bands), np.concatenate([c.place_nm[:, 0] for c in cells])
+    line = np.bincount(every, line) / np.maximum(np.bincount(every), 1)
     count = np.array([[len(c), *((c.role == r).sum() for r in roles)] for c in cells])
     spread = np.diag(solution.inverse).reshape(len(roles), reach)[:, :_NEAREST].mean(axis=1)
     worth = np.where(spread > 0, 1.0 / np.maximum(spread, 1e-12), 0.0)
@@ -273,6 +318,7 @@ def _solved(cells: Sequence[PatchCells], frame: CellFrame, roles: IntArray) -> _
         solution,
         image,
         domain,
+        line,
         on_mean,
         on_difference,
         count,

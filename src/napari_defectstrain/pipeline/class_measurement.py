@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,9 +23,14 @@ from ..strain.field import strain_field
 from ..types import ClassAverage, ClassStack, DefectStrainError, Progress, no_progress
 from .runs import MIN_MEASURED, ClassMeasurement, RunConfig
 
+Placing = Callable[[dict[str, ColumnMeasurement]], dict[str, ColumnMeasurement]]
+
 
 def measure_spacings(
-    stacks: Mapping[str, ClassStack], config: RunConfig, progress: Progress = no_progress
+    stacks: Mapping[str, ClassStack],
+    config: RunConfig,
+    progress: Progress = no_progress,
+    placed: Placing | None = None,
 ) -> dict[str, ClassMeasurement]:
     """Average each stack, fit its columns, and measure spacings with their errors.
 
@@ -35,6 +40,8 @@ def measure_spacings(
         With the defect-free class, which everything is measured against.
     config : RunConfig
     progress : Progress
+    placed : callable, optional
+        Gives the fitted columns other places than the averages tell.
 
     Returns
     -------
@@ -66,7 +73,7 @@ def measure_spacings(
     measured: dict[str, ClassMeasurement] = {}
     for done, (reference, family) in enumerate(families.items()):
         part = subprogress(progress, done / len(families), (done + 1) / len(families))
-        measured |= _measure_family(family, reference, config, rng, part)
+        measured |= _measure_family(family, reference, config, rng, part, placed)
     progress(1.0, "measured")
     return measured
 
@@ -77,10 +84,14 @@ def _measure_family(
     config: RunConfig,
     parent: np.random.Generator,
     progress: Progress,
+    placed: Placing | None,
 ) -> dict[str, ClassMeasurement]:
     """Classes on sites of one sublattice, against the perfect columns of these sites."""
     averages = {name: average_stack(stack) for name, stack in stacks.items()}
     found = measure_columns(stacks, averages, config.columns, subprogress(progress, 0.0, 0.7))
+    if placed is not None:
+        found = placed(found)
+        averages = {name: averages[name] for name in found}
     columns, known = without_known_biases(
         found,
         averages,
@@ -224,7 +235,10 @@ def split_classes(
 
 
 def measure_classes(
-    stacks: Mapping[str, ClassStack], config: RunConfig, progress: Progress = no_progress
+    stacks: Mapping[str, ClassStack],
+    config: RunConfig,
+    progress: Progress = no_progress,
+    placed: Placing | None = None,
 ) -> dict[str, ClassMeasurement]:
     """Everything of `measure_spacings`, and displacement and strain of each defect class.
 
@@ -234,6 +248,8 @@ def measure_classes(
         With the defect-free class, which everything is measured against.
     config : RunConfig
     progress : Progress
+    placed : callable, optional
+        As in `measure_spacings`.
 
     Returns
     -------
@@ -246,7 +262,7 @@ def measure_classes(
     DefectStrainError
         If there are fewer defect-free windows than that.
     """
-    measured = measure_spacings(stacks, config, subprogress(progress, 0.0, 0.8))
+    measured = measure_spacings(stacks, config, subprogress(progress, 0.0, 0.8), placed)
     return add_strain(measured, config, subprogress(progress, 0.8, 1.0))
 
 

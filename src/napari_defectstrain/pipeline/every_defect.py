@@ -1,20 +1,41 @@
-"""Measure averages of every defect, and hold them against those of isolated ones."""
+"""Measure averages of every defect, and hold them against those of isolated ones.
+
+Two views of one solution: the pictures are solved for pixel by pixel (`averages.crowded`), the
+places of the columns from every column of the whole images, each fitted with all its neighbours and
+the profile of a probe (`precision.class_fields`). A column's place takes no additivity of
+intensities for granted, knows nothing of how a picture was filtered, and its profile is that of its
+own image.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
-from ..averages.crowded import crowded_stacks
+from ..averages.crowded import Bands, crowded_stacks
 from ..averages.windows import WindowFrame
+from ..columns.averages.measure import ColumnMeasurement
 from ..crystal.overlaps import counted_columns
 from ..materials import Material
+from ..precision.class_fields import SuperposedFields, superposed_fields
 from ..progress import subprogress
-from ..types import ClassStack, IntArray, Progress, no_progress
+from ..types import (
+    BoolArray,
+    ClassStack,
+    DefectStrainError,
+    FloatArray,
+    IntArray,
+    Progress,
+    no_progress,
+)
+from ..units import PM_PER_NM
 from .class_measurement import measure_classes
 from .runs import MIN_MEASURED, ClassMeasurement, RunResult
+
+SAME_SITE_PM = 2.0
 
 DISAGREE_SIGMA = 3.0
 """Standard errors of the difference from which crowded and isolated averages are said to differ."""
@@ -50,18 +71,97 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
         found.overconfidence or None,
         counted,
         _groups(base, len(found.images)),
-        subprogress(progress, 0.0, 0.4),
+        subprogress(progress, 0.0, 0.3),
     )
-    stacks = solved.stacks
-    if reference not in stacks or stacks[reference].n < MIN_MEASURED:
+    stacks = {name: _certain(stack) for name, stack in solved.stacks.items()}
+    if reference not in stacks or stacks[reference].n < MIN_MEASURED or solved.bands is None:
         return replace(found, warnings=found.warnings + solved.warnings)
-    measured = measure_classes(stacks, config, subprogress(progress, 0.4, 1.0))
+    bands = solved.bands
+    try:
+        fields = superposed_fields(
+            found.images,
+            found.sites,
+            base.a_pm,
+            found.regions or None,
+            band=_bands_of_columns(found, bands, counted),
+            progress=subprogress(progress, 0.3, 0.6),
+        )
+    except DefectStrainError as error:
+        note = f"crowded averages: {error}; their strain is not measured"
+        return replace(found, warnings=found.warnings + solved.warnings + (note,))
+
+    def placed(columns: dict[str, ColumnMeasurement]) -> dict[str, ColumnMeasurement]:
+        return {
+            name: _placed(one, stacks[name], fields, bands, reference)
+            for name, one in columns.items()
+            if name == reference or name in fields.fields
+        }
+
+    # the pictures give no places, so nothing is to be corrected or held against other models
+    plain = config.replace(columns=config.columns.replace(compare=False, correct=False))
+    measured = measure_classes(stacks, plain, subprogress(progress, 0.6, 1.0), placed)
     notes = _disagreements(found.measurements, measured, found.material)
     return replace(
         found,
         crowded_stacks=stacks,
         crowded=measured,
         warnings=found.warnings + solved.warnings + notes,
+    )
+
+
+def _certain(stack: ClassStack) -> ClassStack:
+    """The stack of a class that nothing else is mixed into: columns counted by their shares."""
+    role = list(stack.class_names).index(stack.class_name)
+    return replace(stack, probabilities=np.tile(np.eye(len(stack.class_names))[role], (stack.n, 1)))
+
+
+def _bands_of_columns(
+    found: RunResult, bands: Bands, counted: Sequence[BoolArray] | None
+) -> list[IntArray]:
+    """The band that each column of each image lies in; -1 for columns that don't count."""
+    result = []
+    for i, sites in enumerate(found.sites):
+        pixel_nm = (found.images[i].pixel_size_pm or 1.0) / PM_PER_NM
+        band = bands.nearest(i, sites.position_px[:, 0] * pixel_nm)
+        result.append(band if counted is None else np.where(counted[i], band, -1))
+    return result
+
+
+def _placed(
+    one: ColumnMeasurement,
+    stack: ClassStack,
+    fields: SuperposedFields,
+    bands: Bands,
+    reference: str,
+) -> ColumnMeasurement:
+    """The columns of an average at the places that whole images tell, with their errors."""
+    fits = one.fits
+    m = len(fits.site_pm)
+    assert stack.group is not None
+    mine = np.isin(bands.group, stack.group)
+    shifts = next(iter(fields.profile_shift_pm.values()))
+    position: FloatArray = fits.site_pm.copy()
+    influence: FloatArray = np.zeros((int(mine.sum()), 2 * m))
+    by_profile: FloatArray = np.zeros((2 * m, len(shifts)))
+    covariance: FloatArray = np.zeros((2 * m, 2 * m))
+    if fits.class_name != reference:
+        field = fields.fields[fits.class_name]
+        away, index = cKDTree(field.site_pm).query(fits.site_pm)
+        u = np.where(away[:, None] < SAME_SITE_PM, field.u_pm[index], np.nan)
+        position = np.asarray(fits.site_pm + u)
+        rows = (2 * index[:, None] + [0, 1]).ravel()
+        on_field = fields.influence_pm[fits.class_name][np.ix_(mine, rows)]
+        influence, covariance = len(influence) * on_field, on_field.T @ on_field
+        by_profile = fields.profile_shift_pm[fits.class_name][:, rows].T
+    position[np.isnan(fits.position_pm)] = np.nan  # an empty site has no place
+    return replace(
+        one,
+        fits=replace(fits, position_pm=position, covariance_pm2=covariance),
+        influence_pm=influence - influence.mean(axis=0),
+        profile_shift_pm=by_profile,
+        check_position_pm=position,
+        alternatives={},
+        bias_pm=None,
     )
 
 
@@ -90,6 +190,6 @@ def _disagreements(
         if abs(away) > DISAGREE_SIGMA * error:
             notes.append(
                 f"{name}: crowded and isolated averages differ by {100 * away:+.2f} ± "
-                f"{100 * error:.2f} % of strain: trust the isolated one"
+                f"{100 * error:.2f} % of strain: look for wrong classes, dirt, or an unusual probe"
             )
     return tuple(notes)

@@ -194,6 +194,8 @@ def error_budget(
     strains: dict[str, float] = {}
     parts["model"], strains["model"] = model_error(measurement, reference, pair, rings)
     parts["profile"], strains["profile"] = profile_error(measurement, reference, pair)
+    if stack.n_columns is not None:
+        by_shift = np.zeros_like(by_shift)  # bands of whole images are registered by nobody
     for name, excess in (("registration", by_shift), ("scan", images.excess)):
         parts[name] = np.sqrt(excess[rings]).reshape(-1, 2)
         strains[name] = float(np.sqrt(excess[-1]))

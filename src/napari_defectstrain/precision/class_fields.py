@@ -32,6 +32,7 @@ from ..types import (
     DefectStrainError,
     DisplacementField,
     FloatArray,
+    IntArray,
     Progress,
     Sites,
     no_progress,
@@ -59,6 +60,11 @@ class SuperposedFields:
         Root mean square per axis of what is left, by the class of the column [pm].
     n_columns : int
         Columns fitted.
+    influence_pm : mapping of class to array, `(T, 2M)`
+        Influence of each band on a field: their squares sum to its covariance [pm].
+    profile_shift_pm : mapping of class to array, `(G, 2M)`
+        What independent one-sigma errors of the images' profiles add to a field, the same errors
+        for all classes [pm].
     """
 
     fields: Mapping[str, DisplacementField]
@@ -66,6 +72,8 @@ class SuperposedFields:
     tail_pm2: Mapping[str, float]
     residual_pm: Mapping[str, float]
     n_columns: int
+    influence_pm: Mapping[str, FloatArray]
+    profile_shift_pm: Mapping[str, FloatArray]
 
 
 def superposed_fields(
@@ -76,6 +84,7 @@ def superposed_fields(
     position_px: Sequence[FloatArray] | None = None,
     symmetric: bool = True,
     radius_pm: float = RADIUS_PM,
+    band: Sequence[IntArray] | None = None,
     progress: Progress = no_progress,
 ) -> SuperposedFields:
     """Fields of all classes from all columns of some images.
@@ -94,25 +103,33 @@ def superposed_fields(
         Whether fields have the symmetry of the site: a sixth of the unknowns.
     radius_pm : float
         Reach of a class's field [pm].
+    band : sequence of array of int `(N,)`, optional
+        Cluster of each column of each `Sites` for the errors, counted over all images; -1 leaves a
+        column out. By default bands of scan lines.
     progress : Progress
+
+    Columns count for each class by its probability.
 
     Raises
     ------
     DefectStrainError
         If an image shows no lattice, or no column is usable.
     """
-    fitted = []
+    fitted, by_profile = [], []
     for i, (image, columns) in enumerate(zip(images, sites, strict=True)):
         progress(0.8 * i / len(images), f"{image.name}: fitting columns")
-        given = None if position_px is None else position_px[i]
-        place = (
-            fit_image_columns(image, columns.position_px).position_px if given is None else given
-        )
+        shift = None
+        if position_px is None:
+            fit = fit_image_columns(image, columns.position_px)
+            place, shift = fit.position_px, fit.by_profile_px
+        else:
+            place = position_px[i]
         fitted.append(replace(columns, position_px=np.asarray(place, dtype=float)))
+        by_profile.append(shift)
     progress(0.8, "superposing fields")
     parts = []
     for patch in find_patches(images, sites, a_pm, regions):
-        columns = fitted[patch.image_index]
+        columns, shift = fitted[patch.image_index], by_profile[patch.image_index]
         start = sites[patch.image_index].position_px[patch.member]
         site, is_metal, _ = index_columns(start, patch.lattice)
         role = columns.role[patch.member]
@@ -120,10 +137,18 @@ def superposed_fields(
         u = patch.lattice.to_pm(place) - site
         astray = (np.hypot(*u.T) > 0.25 * a_pm) | ((role == METAL) != is_metal)
         u[astray | (role == OTHER)] = np.nan
+        moved = None
+        if shift is not None:
+            ways = np.moveaxis(shift[patch.member], 2, 0)
+            there = patch.lattice.to_pm(start)
+            moved = np.stack([patch.lattice.to_pm(start + way) - there for way in ways], axis=2)
         pixel = 1.0 / float(np.sqrt(np.linalg.det(patch.lattice.matrix)))
-        parts.append(ColumnDisplacements(start, site, u, role, pixel))
+        share = np.where((role == METAL)[:, None], 0.0, columns.probabilities[patch.member])
+        of_band = None if band is None else band[patch.image_index][patch.member]
+        parts.append(ColumnDisplacements(start, site, u, role, pixel, share, of_band, moved))
     names = sites[0].class_names if sites else ROLES
-    return fit_class_fields(parts, names, a_pm, symmetric, radius_pm)
+    bands = None if band is None else 1 + max(int(b.max(initial=-1)) for b in band)
+    return fit_class_fields(parts, names, a_pm, symmetric, radius_pm, bands=bands)
 
 
 def fit_class_fields(
@@ -133,6 +158,7 @@ def fit_class_fields(
     symmetric: bool = True,
     radius_pm: float = RADIUS_PM,
     distortion_nm: float = DISTORTION_NM,
+    bands: int | None = None,
 ) -> SuperposedFields:
     """Class fields that fit the columns of all domains best.
 
@@ -152,6 +178,8 @@ def fit_class_fields(
         Whether fields have the symmetry C3v.
     radius_pm, distortion_nm : float
         Reach of a field [pm]; shortest half-wave of the distortion [nm].
+    bands : int, optional
+        How many there are, where `ColumnDisplacements.band` counts them over all domains.
 
     Raises
     ------
@@ -189,23 +217,30 @@ def fit_class_fields(
     scatter: FloatArray = np.ones(len(class_names))
     for _ in range(PASSES):
         equations = [e.weighted(scatter) for e in equations]
-        solution, covariance, left = solve(equations)
+        solved = solve(equations, bands)
+        left = solved.left_pm
         scatter = scatter_of(left, [e.role for e in equations], len(class_names))
         equations = [e.without(r, scatter) for e, r in zip(equations, left, strict=True)]
-    fields, tail = {}, {}
+    solution = solved.unknown
+    fields, tail, influence, by_profile = {}, {}, {}, {}
     for k, role in enumerate(roles):
         own = slice(k * (basis.shape[1] + 1), (k + 1) * (basis.shape[1] + 1) - 1)
         name = class_names[role]
         u = (basis @ solution[own]).reshape(-1, 2)
         told = sum(abs(e.design[:, own]).sum(axis=0) for e in equations)
         u[((basis**2) @ (told == 0) > 1e-9).reshape(-1, 2).any(axis=1)] = np.nan
-        spread = basis @ covariance[own, own] @ basis.T
+        on_field = solved.band_influence[:, own] @ basis.T
+        spread = on_field.T @ on_field  # nowhere below zero
         fields[name] = DisplacementField(name, site, is_metal, u, spread)
         tail[name] = float(solution[own.stop])
+        influence[name] = on_field
+        by_profile[name] = solved.profile_shift[:, own] @ basis.T
     return SuperposedFields(
         fields,
         {class_names[role]: int(count[role]) for role in roles},
         tail,
         {class_names[r]: float(s) for r, s in enumerate(scatter) if np.isfinite(s)},
         sum(len(e.role) for e in equations),
+        influence,
+        by_profile,
     )

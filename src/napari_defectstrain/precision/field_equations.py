@@ -23,6 +23,7 @@ this distance [a] must be there."""
 
 OTHER_AWAY = 1.75  # a; columns nearer to one of the class other are pushed by no known field
 OUTLIER_SIGMA = 5.0
+LEAST_SHARE = 0.02  # of a column's probability that counts for a class
 BAND_PM = 300.0  # columns whose lines lie in one band share its jitter
 
 
@@ -42,6 +43,14 @@ class ColumnDisplacements:
         Role of each column.
     pixel_size_pm : float
         Mean size of a pixel by the lattice [pm].
+    probability : array, `(N, K)`, optional
+        Of each class, by role: a column that may be of several counts for each by its share, which
+        leaves no bias where probabilities are calibrated. None: each is of its own class.
+    band : array of int, `(N,)`, optional
+        Cluster of each column, from 0 over all domains, -1 for columns that aren't used. None:
+        bands of scan lines of each domain.
+    by_profile_pm : array, `(N, 2, S)`, optional
+        What independent one-sigma errors of the image's profile do to `u_pm` [pm].
     """
 
     position_px: FloatArray
@@ -49,6 +58,16 @@ class ColumnDisplacements:
     u_pm: FloatArray
     class_index: IntArray
     pixel_size_pm: float
+    probability: FloatArray | None = None
+    band: IntArray | None = None
+    by_profile_pm: FloatArray | None = None
+
+    def share(self, role: int) -> FloatArray:
+        """How much of each column is of a class, `(N,)`."""
+        if self.probability is None:
+            return np.asarray((self.class_index == role).astype(float))
+        share = self.probability[:, role]
+        return np.asarray(np.where(share > LEAST_SHARE, share, 0.0))
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,8 @@ class FieldEquations:
         Class of each column, and the band of scan lines it lies in.
     weight : array, `(n,)`
         What rows are multiplied with [1/pm].
+    by_profile_pm : array, `(n, 2, S)`
+        `ColumnDisplacements.by_profile_pm`; S may be 0.
     """
 
     design: csr_array
@@ -75,6 +96,7 @@ class FieldEquations:
     role: IntArray
     band: IntArray
     weight: FloatArray
+    by_profile_pm: FloatArray
 
     @classmethod
     def of(
@@ -109,13 +131,15 @@ class FieldEquations:
         blocks = [_class_design(part, use, role, site_pm, basis, radius_pm) for role in roles]
         line_pm = part.position_px[use, 0] * part.pixel_size_pm
         band = ((line_pm - line_pm.min(initial=0.0)) / BAND_PM).astype(int)
+        by_profile = part.by_profile_pm
         return cls(
             csr_array(hstack(blocks)),
             part.u_pm[use],
             _slow_shapes(part, use, distortion_nm),
             part.class_index[use],
-            band,
+            band if part.band is None else part.band[use],
             np.ones(len(use)),
+            np.zeros((len(use), 2, 0)) if by_profile is None else by_profile[use],
         )
 
     def weighted(self, scatter: FloatArray) -> FieldEquations:
@@ -136,12 +160,15 @@ class FieldEquations:
             role=self.role[keep],
             band=self.band[keep],
             weight=self.weight[keep],
+            by_profile_pm=self.by_profile_pm[keep],
         )
 
 
 def _usable(part: ColumnDisplacements, a_pm: float) -> BoolArray:
     """Columns with a position, surrounded by others, none of the class other among them."""
     result = np.isfinite(part.u_pm).all(axis=1)
+    if part.band is not None:
+        result &= part.band >= 0
     tree = cKDTree(part.site_pm)
     around = tree.query_ball_point(part.site_pm, EDGE * a_pm, return_length=True)
     sites, _ = ideal_sites(a_pm, EDGE * a_pm)
@@ -161,7 +188,8 @@ def _class_design(
     radius_pm: float,
 ) -> csr_array:
     """Derivative of the displacements by the unknowns of one class and by its tail, `(2n, P+1)`."""
-    centre = part.site_pm[part.class_index == role]
+    share = part.share(role)
+    centre, share = part.site_pm[share > 0], share[share > 0]
     target = part.site_pm[use]
     near = cKDTree(target).query_ball_point(centre, TAIL_RADII * radius_pm)
     defect = np.repeat(np.arange(len(centre)), [len(n) for n in near])
@@ -172,10 +200,11 @@ def _class_design(
     rows = (2 * column[inside, None] + [0, 1]).ravel()
     unknown = (2 * index[inside, None] + [0, 1]).ravel()
     shape = (2 * len(use), 2 * len(site_pm))
-    full = csr_array(coo_array((np.ones(len(rows)), (rows, unknown)), shape=shape))
+    counted = np.repeat(share[defect[inside]], 2)
+    full = csr_array(coo_array((counted, (rows, unknown)), shape=shape))
     far = ~inside
     away = offset[far]
-    tail = away / (away**2).sum(axis=1, keepdims=True)
+    tail = share[defect[far], None] * away / (away**2).sum(axis=1, keepdims=True)
     summed = np.zeros((len(use), 2))
     np.add.at(summed, column[far], tail)
     return csr_array(hstack([full @ csr_array(basis), csr_array(summed.reshape(-1, 1))]))
@@ -197,13 +226,40 @@ def _slow_shapes(part: ColumnDisplacements, use: IntArray, distortion_nm: float)
     return np.stack(shapes, axis=1)
 
 
-def solve(
-    equations: Sequence[FieldEquations],
-) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
-    """Unknowns, their covariance, and what is left of each domain's columns [pm]."""
+@dataclass(frozen=True)
+class FieldSolution:
+    """Solution of the equations of all domains.
+
+    Parameters
+    ----------
+    unknown : array, `(P,)`
+    band_influence : array, `(T, P)`
+        What each band of columns adds to them; their squares sum to the covariance.
+    profile_shift : array, `(G, P)`
+        What independent one-sigma errors of the images' profiles add.
+    left_pm : list of array, `(n, 2)`
+        What is left of each domain's columns [pm].
+    """
+
+    unknown: FloatArray
+    band_influence: FloatArray
+    profile_shift: FloatArray
+    left_pm: list[FloatArray]
+
+
+def solve(equations: Sequence[FieldEquations], bands: int | None = None) -> FieldSolution:
+    """Least squares for the unknowns of all domains.
+
+    Parameters
+    ----------
+    equations : sequence of FieldEquations
+    bands : int, optional
+        How many bands there are over all domains, where `FieldEquations.band` counts them so; by
+        default every domain has bands of its own.
+    """
     n_unknown = equations[0].design.shape[1]
     normal, right = np.zeros((n_unknown, n_unknown)), np.zeros(n_unknown)
-    reduced = []
+    reduced, by_profile = [], []
     for e in equations:
         w = np.repeat(e.weight, 2)
         design = csr_array(e.design * w[:, None])
@@ -214,22 +270,30 @@ def solve(
         slow = [np.asarray((design[axis::2].T @ q).T) for axis in (0, 1)]
         normal += (design.T @ design).toarray() - sum(s.T @ s for s in slow)
         right += design.T @ u.ravel()
+        moved = e.by_profile_pm * e.weight[:, None, None]
+        moved = moved - np.tensordot(q, np.tensordot(q, moved, (0, 0)), (1, 0))
+        by_profile.append(design.T @ moved.reshape(2 * len(u), moved.shape[2]))
         reduced.append((design, q, u, slow))
     inverse = _inverse(normal)
     solution = inverse @ right
-    meat = np.zeros_like(normal)
-    left, n_bands = [], 0
+    left, scores = [], []
+    total = np.zeros((bands or 0, n_unknown))
     for e, (design, q, u, slow) in zip(equations, reduced, strict=True):
         r = u - (design @ solution).reshape(-1, 2)
         r -= q @ (q.T @ r)
         left.append(r / e.weight[:, None])
         score = _band_scores(design, q, slow, r, e.band)
-        meat += score.T @ score
-        n_bands += len(score)
+        if bands is None:
+            scores.append(score)
+        else:
+            total[: len(score)] += score
+    every = np.concatenate(scores) if bands is None else total
     n_rows = 2 * sum(len(e.role) for e in equations)
     n_fitted = n_unknown + 2 * sum(e.slow.shape[1] for e in equations)
-    meat *= n_rows / max(n_rows - n_fitted, 1) * n_bands / max(n_bands - 1, 1)
-    return solution, inverse @ meat @ inverse, left
+    n_bands = int((every != 0).any(axis=1).sum())
+    factor = n_rows / max(n_rows - n_fitted, 1) * n_bands / max(n_bands - 1, 1)
+    shift = np.concatenate(by_profile, axis=1).T @ inverse
+    return FieldSolution(solution, np.sqrt(factor) * every @ inverse, shift, left)
 
 
 def _band_scores(

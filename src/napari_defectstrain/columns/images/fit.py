@@ -93,12 +93,15 @@ class ImageFit:
     noise : NoiseModel
     moved : array, `(N,)`
         Last step of each column [px].
+    by_shape : array, `(N, 2, S)`
+        Shifts of the columns (y, x) by independent one-sigma errors of the shape [px].
     """
 
     state: ImageState
     information: Information
     noise: NoiseModel
     moved: FloatArray
+    by_shape: FloatArray
 
 
 def _inner(shape: tuple[int, ...], rim: float, dtype: npt.DTypeLike) -> FloatArray:
@@ -172,6 +175,7 @@ class ImageFitter:
             True where the start is the end of another fit.
         """
         rebuild, first = True, not near
+        free: FreeShape | None = None
         steadied, damping = Steadying(), 1.0
         best, least, typical = state, np.inf, np.inf
         iterations = self.config.max_iterations * (2 if near else 1)
@@ -226,7 +230,9 @@ class ImageFitter:
             settled = max(typical, before) if near else typical
             if (stale or not rebuild) and settled < tolerance_px:
                 break
-        return self._end(state, noise, model, moved)
+        none = np.zeros((len(self.start), 2, 0))
+        by_shape = none if free is None else free.column_shifts(pull * self.inner)
+        return self._end(state, noise, model, moved, by_shape)
 
     def _step(
         self, equations: NormalEquations, patches: Patches, pull: FloatArray
@@ -238,7 +244,12 @@ class ImageFitter:
         return columns[..., 0], background[..., 0]
 
     def _end(
-        self, state: ImageState, noise: NoiseModel, model: FloatArray, moved: FloatArray
+        self,
+        state: ImageState,
+        noise: NoiseModel,
+        model: FloatArray,
+        moved: FloatArray,
+        by_shape: FloatArray,
     ) -> ImageFit:
         """The fit with the noise and the information at its end."""
         if self.config.noise != "poisson":
@@ -247,7 +258,7 @@ class ImageFitter:
         patches = Patches.of(separable, state.position, state.weight)
         inverse = self.pixels.good / noise.variance(model)
         found = information(patches, inverse, self.pairs, self.surface)
-        return ImageFit(state, found, noise, moved)
+        return ImageFit(state, found, noise, moved, by_shape)
 
     def damping(self, state: ImageState) -> FloatArray:
         """Information of weight, y and x, `(N, 3)`, that shortens steps of what hardly has any.

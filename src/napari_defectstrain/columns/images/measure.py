@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from ...types import BoolArray, CalibratedImage, FloatArray, IntArray, Progress, no_progress
+from ..probe_family import family_departure
 from ..profiles import MIN_COEFFICIENTS, ColumnProfile, gaussian_profile, spline_profile
 from ..types import FLAGS
 from .background import SplineSurface
@@ -27,6 +28,7 @@ from .types import NO_POSITION, ImageColumnConfig, ImageColumns, NoiseModel
 __all__ = ["ImageColumnConfig", "ImageColumns", "fit_image_columns"]
 
 LOOSE_PX = 0.03
+USUAL_LIMIT = 3.4  # information limit in units of the spots' frequency
 SPOT_SIGMA = 0.17
 """Frequency times sigma where data of columns are strongest: the {10} spots at the paper's."""
 
@@ -125,15 +127,15 @@ def _learn(
     """From one Gaussian to a learnt profile."""
     blur = fit.state.shape.profile.blur_pm2
     sigma = float(np.sqrt(max(0.5 * (blur[0] + blur[2]), 0.25)))
-    limit = np.inf
+    spot = SPOT_SIGMA / sigma
+    limit = USUAL_LIMIT * spot
     if pixel_size_pm is not None:
         limit = config.information_limit_per_pm * pixel_size_pm
-    profile = spline_profile(
-        sigma, config.n_coefficients, config.cutoff_sigma, limit, SPOT_SIGMA / sigma
-    )
+    profile = spline_profile(sigma, config.n_coefficients, config.cutoff_sigma, limit, spot)
+    profile, mode = _of_family(profile, limit, spot)
     profile = profile.with_blur(blur - np.array([sigma**2, 0.0, sigma**2]))
     state = replace(
-        fit.state, shape=Shape.starting(profile, _modes(profile, sigma, config.modes), np.eye(3))
+        fit.state, shape=Shape.starting(profile, mode[:, : int(config.aberrations)], np.eye(3))
     )
     learner = ImageFitter(
         fitter.pixels, fitter.start, sigma, profile.cutoff_per_pm, fitter.surface, config
@@ -141,24 +143,25 @@ def _learn(
     return learner.run(state, fit.noise, config.tolerance_px, progress, near=True), learner
 
 
-def _modes(profile: ColumnProfile, sigma: float, count: int) -> FloatArray:
-    """Smooth changes of a transfer function, `(C, count)` coefficients.
+def _of_family(
+    profile: ColumnProfile, limit_per_px: float, spot_per_px: float
+) -> tuple[ColumnProfile, FloatArray]:
+    """The mean of the family of probes, and the change that tells its members apart, `(C, 1)`.
 
-    ``T(k) (1 - x) x^(1 + j)`` with ``x = (k / spot)^2``: nothing at the spots, where the common
-    factor of weights and profile is tied, and nothing at zero. What images say of k below the
-    spots, where the tails are, is little beside contamination; there the start is kept, an aperture
-    and a blur, whose width the spots tell, for aberrations don't change the slope of a transfer
-    function at zero (Hopkins 1955, doi:10.1098/rspa.1955.0158).
+    The mode is one standard deviation of the family, see `probe_family`.
     """
     k = np.linspace(0.0, profile.cutoff_per_pm, 500)
     basis = profile.basis(k)
-    x = (k * sigma / SPOT_SIGMA) ** 2
-    goal = (basis @ profile.coefficient * (1.0 - x) * x)[:, None] * (0.3 * x[:, None]) ** np.arange(
-        count
+    departure = family_departure(min(spot_per_px / limit_per_px, 0.9))
+    mean, mode = (
+        np.clip(np.interp(k / limit_per_px, departure.frequency, by), -1.0, 1.0)
+        for by in (departure.mean, departure.mode)
     )
-    found = np.zeros((basis.shape[1], count))
+    transfer = basis @ profile.coefficient * np.exp(mean)
+    goal = np.stack([transfer, transfer * mode], axis=1)
+    found = np.zeros((basis.shape[1], 2))  # the last coefficient stays: the end is zero
     found[:-1] = np.linalg.lstsq(basis[:, :-1], goal, rcond=None)[0]
-    return found
+    return replace(profile, coefficient=found[:, 0]), found[:, 1:]
 
 
 def _report(
@@ -188,9 +191,12 @@ def _report(
     shape = fitter.pixels.data.shape
     flag = _flagged(start, position, usable, duplicate, flag, fitter.sigma, shape, config)
     profile = _calibrated(state.shape.profile, pixel_size_pm)
-    return _columns(
+    found = _columns(
         position, covariance, weight, background, flag, profile, fit.noise, pixel_size_pm, config
     )
+    by_profile = np.zeros((n, 2, fit.by_shape.shape[2]))
+    by_profile[usable] = fit.by_shape
+    return replace(found, by_profile_px=by_profile)
 
 
 def _columns(

@@ -35,6 +35,7 @@ class FreeShape:
         prior: FloatArray,
     ) -> None:
         self.columns, self.background, self.images = columns, background, images
+        self.prior = prior
         self.normal = np.diag(prior)
         for start in range(0, images.shape[1], ROWS):
             rows = images[:, start : start + ROWS]
@@ -56,10 +57,36 @@ class FreeShape:
         for start in range(0, pull.shape[0], ROWS):
             rows = self.images[:, start : start + ROWS]
             gradient += rows.reshape(len(rows), -1) @ pull[start : start + ROWS].ravel()
+        return np.asarray(self._inverse() @ gradient)
+
+    def column_shifts(self, pull: FloatArray) -> FloatArray:
+        """What independent one-sigma errors of the shape do to the columns' places, `(N, 2, S)`.
+
+        Errors by the sandwich with bands of lines as clusters, as contamination and jitter join
+        what pixels say of the shape.
+
+        Parameters
+        ----------
+        pull : array, `(H, W)`
+            Residual over the variance where the fit ended.
+        """
+        score = np.array(
+            [
+                self.images[:, start : start + ROWS].reshape(len(self.images), -1)
+                @ pull[start : start + ROWS].ravel()
+                for start in range(0, pull.shape[0], ROWS)
+            ]
+        )
+        inverse = self._inverse()
+        covariance = inverse @ (score.T @ score + np.diag(self.prior)) @ inverse
+        size, way = np.linalg.eigh(0.5 * (covariance + covariance.T))
+        return np.asarray(-self.columns[:, 1:] @ (way * np.sqrt(np.maximum(size, 0.0))))
+
+    def _inverse(self) -> FloatArray:
         scale = 1.0 / np.sqrt(np.maximum(np.diag(self.normal), 1e-300))
         scaled = self.normal * np.outer(scale, scale)
         scaled += 1e-12 * np.eye(len(scale))
-        return np.asarray(scale * np.linalg.solve(scaled, scale * gradient))
+        return np.asarray(scale[:, None] * np.linalg.inv(scaled) * scale)
 
 
 class Steadying:

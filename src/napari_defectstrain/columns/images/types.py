@@ -44,10 +44,12 @@ class ImageColumnConfig(Config):
     information_limit_per_pm : float
         Where an aperture like the probe's passes nothing more, ``2 alpha / lambda`` [1/pm]: it
         shapes the start of the profile, in images of known pixel size.
-    modes : int
-        How many smooth changes of the start are learnt, besides its blur.
+    aberrations : bool
+        Whether the way in which aberrations change a probe is learnt from the image
+        (`probe_family`), besides the blur.
     prior_sigma : float
-        How far the transfer function may depart from that start where the image says nothing.
+        How far the probe may be from the mean of its family where the image says nothing, in
+        standard deviations of the family.
     single_radius_sigma : float
         Radius of the pixels of a single Gaussian; 1.7 is 80 pm for the paper's probe.
     min_weight : float
@@ -69,8 +71,8 @@ class ImageColumnConfig(Config):
     n_coefficients: Annotated[int, Between(MIN_COEFFICIENTS, 40)] = 14
     cutoff_sigma: Annotated[float, Between(0.3, 2)] = 0.7
     information_limit_per_pm: Annotated[float, Between(0.004, 1)] = 0.012
-    modes: Annotated[int, Between(0, 8)] = 2
-    prior_sigma: Annotated[float, Between(1e-6, 1e6)] = 0.2
+    aberrations: bool = True
+    prior_sigma: Annotated[float, Between(1e-6, 1e6)] = 1.0
     single_radius_sigma: Annotated[float, Between(1, 6)] = 1.7
     min_weight: Annotated[float, Between(0, 1)] = 0.05
     max_shift_sigma: Annotated[float, Between(0.1, 10)] = 2.0
@@ -127,6 +129,9 @@ class ImageColumns:
         What was taken for the noise.
     pixel_size_pm : float or None
     config : ImageColumnConfig
+    by_profile_px : array, `(N, 2, S)`, or None
+        Shifts of all positions (y, x) by independent one-sigma errors of the profile [px]; none
+        of single Gaussians.
     """
 
     position_px: FloatArray
@@ -138,6 +143,7 @@ class ImageColumns:
     noise: NoiseModel
     pixel_size_pm: float | None
     config: ImageColumnConfig
+    by_profile_px: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.position_px)

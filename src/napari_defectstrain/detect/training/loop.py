@@ -123,8 +123,8 @@ def _fresh(config: TrainConfig, start: int, device: torch.device) -> Iterator[li
 def batches(config: TrainConfig, start: int, device: torch.device) -> Iterator[Example]:
     """Batches (b, 1, h, w), labels (b, h, w), conditions (b, c) for training from step `start` on.
 
-    Half of every batch is new, half is drawn again from the last `_BUFFER_BATCHES` batches of windows,
-    each time in a random one of its eight orientations: simulating costs as much as a step.
+    Half of every batch is new, half is drawn again from the last `_BUFFER_BATCHES` batches, each
+    time in a random one of its eight orientations: simulating costs as much as a step.
     """
     most = _BUFFER_BATCHES * config.batch
     rng = np.random.default_rng([config.seed, 0, start])

@@ -36,7 +36,7 @@ def populations_figure(makeups: Mapping[str, ClassMakeup], material: Material) -
     columns = min(max(len(shown), 1), 4)
     rows = -(-len(shown) // columns)
     width = PAGE_INCH * columns / 4 if columns < 4 else PAGE_INCH
-    figure = Figure(figsize=(max(width, 0.5 * PAGE_INCH), 2.4 * rows), layout="constrained")
+    figure = Figure(figsize=(max(width, 0.5 * PAGE_INCH), 2.7 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (name, makeup) in zip(panels, shown.items(), strict=False):
         draw_populations(axes, name, makeup, material)
@@ -69,7 +69,7 @@ def draw_populations(
     axes.set_xlabel(f"weight − mean [{material.metal}]")
     axes.set_ylabel(f"{material.metal}–{material.metal} [pm]")
     if in_words:
-        axes.set_title(_wrapped(f"{name}: {makeup.in_words}"), fontsize=7, loc="left")
+        axes.set_title(_wrapped(f"{name}: {makeup.in_words}"), fontsize=6.5, loc="left")
     ends = np.percentile(value[:, 0], _PERCENTILES)
     axes.set_xlim(ends[0] - 0.2 * np.ptp(ends), ends[1] + 0.2 * np.ptp(ends))
 
@@ -82,7 +82,7 @@ def _ellipse(noise: FloatArray, scale: float) -> tuple[float, float, float]:
     return float(width), float(height), angle
 
 
-def _wrapped(text: str, most: int = 44) -> str:
+def _wrapped(text: str, most: int = 27) -> str:
     lines = [""]
     for word in text.replace("-", "−").split(" "):
         if len(lines[-1]) + len(word) > most:

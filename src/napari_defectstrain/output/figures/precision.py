@@ -49,7 +49,7 @@ def spacing_figure(
     names = dict(zip(ROLES, material.class_names, strict=True))
     pair = [names[role] for role in ("X2", "XY") if names[role] in spacings]
     styles = class_styles(material.all_class_names)
-    colours = {name: style.colour for name, style in styles.items()}
+    colours = {name: styles[name].colour for name in (*styles, *spacings)}
     for name in pair:
         values = np.asarray(single_pm[name])
         values = values[np.isfinite(values)]

@@ -1,0 +1,110 @@
+"""The transfer functions that electron probes have: how much lies between zero and the first spots.
+
+A crystal tells the transfer function of its probe at the spots of its lattice. What it is between
+zero and the first of them, where the tails are, hardly any image of a dirty alloy tells. But
+probes are a family: an aperture (Born and Wolf, *Principles of Optics*, 9.5.2), aberrations,
+which leave the slope at zero as it is (Hopkins 1955, doi:10.1098/rspa.1955.0158) and lower the
+middle, and a blur by source, vibration and jitter. Its members differ in one way beyond blur and
+scale, and that way shows at the outer spots.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import qmc
+
+from ..types import FloatArray
+from .profiles import aperture_transfer
+
+MEMBERS = 128
+GRID = 96
+RADIUS = GRID / 8  # points of the aperture's radius
+NODES = 5  # of the focal spread
+DEFOCUS, COMA, ASTIGMATISM, C3, C5, SPREAD = 1.2, 0.4, 0.4, 0.5, 0.3, 0.7
+"""Standard deviations of the phases that aberrations make at the rim of the aperture [rad]; of the
+defocus that makes 0.7 rad there, the half of its spread."""
+LIMITS = (0.92, 1.1)
+"""How far the information limit may differ from that assumed."""
+SPOTS = np.array([1.0, np.sqrt(3.0), 2.0])
+SPOT_WEIGHT = np.array([1.0, 0.5, 0.3])
+FREQUENCIES = np.linspace(0.0, 1.0, 121)
+LEAST = 1e-4
+
+
+class Departure(NamedTuple):
+    """By how much the logarithm of a transfer function departs from an aperture's and a blur's.
+
+    Parameters
+    ----------
+    frequency : array, `(K,)`
+        In units of the information limit.
+    mean : array, `(K,)`
+        Of the family.
+    mode : array, `(K,)`
+        The one way in which its members differ, one standard deviation of them.
+    """
+
+    frequency: FloatArray
+    mean: FloatArray
+    mode: FloatArray
+
+
+@lru_cache(maxsize=1)
+def family_members() -> FloatArray:
+    """Radial means of the transfer functions of probes without a blur, `(MEMBERS, K)`."""
+    # a sequence that fills the space evenly: the mean of few members is that of many
+    even = qmc.Sobol(7, seed=1).random(MEMBERS)
+    drawn = ndtri(even[:, :6]) * [DEFOCUS, C3, C5, ASTIGMATISM, COMA, SPREAD / 2]
+    reach = LIMITS[0] + even[:, 6] * (LIMITS[1] - LIMITS[0])
+    axis = np.arange(GRID) - GRID // 2
+    radius = np.hypot(axis, axis[:, None])
+    angle = np.arctan2(axis[:, None], axis)
+    ring = np.rint(4.0 * radius).astype(int).ravel()
+    count = np.bincount(ring)
+    node, weight = np.polynomial.hermite_e.hermegauss(NODES)
+    found = np.empty((MEMBERS, len(FREQUENCIES)))
+    for member, (c1, c3, c5, a1, b2, spread), part in zip(found, drawn, reach, strict=True):
+        size = RADIUS * part
+        s = radius / size
+        aperture = np.clip((1.0 - s) * size + 0.5, 0.0, 1.0)
+        fixed = c3 * s**4 + c5 * s**6 + a1 * s**2 * np.cos(2 * angle) + b2 * s**3 * np.cos(angle)
+        intensity = np.zeros_like(s)
+        for x, w in zip(node, weight, strict=True):
+            phase = fixed + (c1 + x * (SPREAD + spread)) * s**2
+            intensity += (
+                w * np.abs(np.fft.ifft2(np.fft.ifftshift(aperture * np.exp(-1j * phase)))) ** 2
+            )
+        transfer = np.fft.fftshift(np.fft.fft2(intensity)).real
+        mean = np.bincount(ring, transfer.ravel() / transfer.max()) / np.maximum(count, 1)
+        there = count > 0
+        member[:] = np.interp(2.0 * RADIUS * FREQUENCIES, np.flatnonzero(there) / 4.0, mean[there])
+    return found
+
+
+def family_departure(spot: float) -> Departure:
+    """The family's departure from an aperture and a blur that agree with it at the spots.
+
+    Parameters
+    ----------
+    spot : float
+        Frequency of the first spots of the lattice in units of the information limit.
+    """
+    aperture = np.maximum(aperture_transfer(FREQUENCIES), LEAST)
+    every = np.log(np.maximum(family_members(), LEAST) / aperture)
+    known = np.minimum(SPOTS * spot, 0.95)
+    # scale and blur are free: what they can do at the spots is none of the family's business
+    free = np.stack([np.ones(3), known**2], axis=1)
+    at_spots = np.array([np.interp(known, FREQUENCIES, one) for one in every])
+    weighted = free * SPOT_WEIGHT[:, None]
+    fitted = np.linalg.lstsq(weighted, (at_spots * SPOT_WEIGHT).T, rcond=None)[0]
+    left = every - (np.stack([np.ones_like(FREQUENCIES), FREQUENCIES**2], axis=1) @ fitted).T
+    # a usual blur, to a half at the first spots: frequencies count as an image holds them
+    counts = aperture * np.exp(-0.5 * (FREQUENCIES / spot) ** 2)
+    mean = left.mean(axis=0)
+    _, size, ways = np.linalg.svd((left - mean) * counts, full_matrices=False)
+    mode = size[0] / np.sqrt(len(left)) * ways[0] / np.maximum(counts, 1e-3)
+    return Departure(FREQUENCIES, mean, mode * np.sign(mode[0]))
