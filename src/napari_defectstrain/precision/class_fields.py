@@ -1,15 +1,15 @@
 """Fields of all classes at once, from every column of whole images, isolated defects or not.
 
-A check of the class averages by another route. The displacement of a column from its ideal site is
-the sum of what all defects around it do (linear superposition), slow distortion of the scan and
-noise:
+The displacement of a column from its ideal site is the sum of what all defects around it do (linear
+superposition), slow distortion of the scan and noise:
 
 ``u(s) = sum over defects d of U_class(d)(s - d) + distortion(s) + noise``
 
-U at the lattice sites around a defect are the unknowns of one sparse least-squares problem.
-Neither windows nor isolation enter, and about ten times as many defects do; what it takes for
-granted is that displacements add, and that single-image column positions are biased alike wherever
-a column stands.
+U at the lattice sites around a defect, and an elastic tail beyond them, are the unknowns of one
+sparse least-squares problem. Neither windows nor isolation enter, and about ten times as many
+defects do; what it takes for granted is that displacements add. A column of doubtful class counts
+for each by its probability. Errors are by bands of scan lines; what the noise of an image did to the
+profile its columns were fitted with is handed on beside them.
 """
 
 from __future__ import annotations
