@@ -177,9 +177,9 @@ def test_the_window_is_never_higher_than_a_small_screen(viewer, qtbot, monkeypat
 def test_plots_without_room_side_by_side_have_tabs(viewer):
     panel = by_script(viewer, "Average classes").results
     for width, wanted in (
-        (500, ["Spacings", "Windows", "Precision"]),
-        (900, ["Spacings and precision", "Windows"]),
-        (500, ["Spacings", "Windows", "Precision"]),
+        (500, ["Spacings", "Windows", "Made of", "Precision"]),
+        (900, ["Spacings and precision", "Windows", "Made of"]),
+        (500, ["Spacings", "Windows", "Made of", "Precision"]),
     ):
         QApplication.sendEvent(panel, QResizeEvent(QSize(width, 300), panel.size()))
         assert [panel.tabs.tabText(i) for i in range(panel.tabs.count())] == wanted

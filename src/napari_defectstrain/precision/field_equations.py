@@ -49,8 +49,9 @@ class ColumnDisplacements:
     band : array of int, `(N,)`, optional
         Cluster of each column, from 0 over all domains, -1 for columns that aren't used. None:
         bands of scan lines of each domain.
-    by_profile_pm : array, `(N, 2, S)`, optional
-        What independent one-sigma errors of the image's profile do to `u_pm` [pm].
+    by_profile_pm : array, `(N, 2, 2)`, optional
+        What one-sigma errors of profiles do to `u_pm`: of this image's own, and of one that all
+        images share [pm].
     """
 
     position_px: FloatArray
@@ -86,8 +87,8 @@ class FieldEquations:
         Class of each column, and the band of scan lines it lies in.
     weight : array, `(n,)`
         What rows are multiplied with [1/pm].
-    by_profile_pm : array, `(n, 2, S)`
-        `ColumnDisplacements.by_profile_pm`; S may be 0.
+    by_profile_pm : array, `(n, 2, 2)`
+        `ColumnDisplacements.by_profile_pm`; zeros where there is none.
     """
 
     design: csr_array
@@ -139,7 +140,7 @@ class FieldEquations:
             part.class_index[use],
             band if part.band is None else part.band[use],
             np.ones(len(use)),
-            np.zeros((len(use), 2, 0)) if by_profile is None else by_profile[use],
+            np.zeros((len(use), 2, 2)) if by_profile is None else by_profile[use],
         )
 
     def weighted(self, scatter: FloatArray) -> FieldEquations:
@@ -292,7 +293,8 @@ def solve(equations: Sequence[FieldEquations], bands: int | None = None) -> Fiel
     n_fitted = n_unknown + 2 * sum(e.slow.shape[1] for e in equations)
     n_bands = int((every != 0).any(axis=1).sum())
     factor = n_rows / max(n_rows - n_fitted, 1) * n_bands / max(n_bands - 1, 1)
-    shift = np.concatenate(by_profile, axis=1).T @ inverse
+    own, shared = np.moveaxis(np.array(by_profile), 2, 0)  # (domains, P) each
+    shift = np.concatenate([own, shared.sum(axis=0, keepdims=True)]) @ inverse
     return FieldSolution(solution, np.sqrt(factor) * every @ inverse, shift, left)
 
 

@@ -19,7 +19,7 @@ from .background import SplineSurface
 from .derivatives import PAIR_REACH_SIGMA, Information, Patches, SeparableProfile, information
 from .noise import estimate_noise
 from .rendering import ColumnRenderer, ComplexArray, Shape, SpreadPoints
-from .steps import FreeShape, Steadying, typical_step
+from .steps import FreeShape, ShapeErrors, Steadying, typical_step
 from .system import NormalEquations
 from .types import ImageColumnConfig, NoiseModel
 
@@ -93,15 +93,15 @@ class ImageFit:
     noise : NoiseModel
     moved : array, `(N,)`
         Last step of each column [px].
-    by_shape : array, `(N, 2, S)`
-        Shifts of the columns (y, x) by independent one-sigma errors of the shape [px].
+    shape_errors : ShapeErrors or None
+        None where nothing of the shape was learnt.
     """
 
     state: ImageState
     information: Information
     noise: NoiseModel
     moved: FloatArray
-    by_shape: FloatArray
+    shape_errors: ShapeErrors | None
 
 
 def _inner(shape: tuple[int, ...], rim: float, dtype: npt.DTypeLike) -> FloatArray:
@@ -230,9 +230,8 @@ class ImageFitter:
             settled = max(typical, before) if near else typical
             if (stale or not rebuild) and settled < tolerance_px:
                 break
-        none = np.zeros((len(self.start), 2, 0))
-        by_shape = none if free is None else free.column_shifts(pull * self.inner)
-        return self._end(state, noise, model, moved, by_shape)
+        errors = None if free is None else free.errors(pull * self.inner)
+        return self._end(state, noise, model, moved, errors)
 
     def _step(
         self, equations: NormalEquations, patches: Patches, pull: FloatArray
@@ -249,7 +248,7 @@ class ImageFitter:
         noise: NoiseModel,
         model: FloatArray,
         moved: FloatArray,
-        by_shape: FloatArray,
+        errors: ShapeErrors | None,
     ) -> ImageFit:
         """The fit with the noise and the information at its end."""
         if self.config.noise != "poisson":
@@ -258,7 +257,7 @@ class ImageFitter:
         patches = Patches.of(separable, state.position, state.weight)
         inverse = self.pixels.good / noise.variance(model)
         found = information(patches, inverse, self.pairs, self.surface)
-        return ImageFit(state, found, noise, moved, by_shape)
+        return ImageFit(state, found, noise, moved, errors)
 
     def damping(self, state: ImageState) -> FloatArray:
         """Information of weight, y and x, `(N, 3)`, that shortens steps of what hardly has any.

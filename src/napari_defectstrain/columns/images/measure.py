@@ -23,7 +23,7 @@ from .rendering import Shape
 from .single import fit_each
 from .start import checked_positions, pixels_of, starting_weights, starting_width, usable_columns
 from .system import marginal_covariance
-from .types import NO_POSITION, ImageColumnConfig, ImageColumns, NoiseModel
+from .types import NO_POSITION, Aberrations, ImageColumnConfig, ImageColumns, NoiseModel
 
 __all__ = ["ImageColumnConfig", "ImageColumns", "fit_image_columns"]
 
@@ -194,9 +194,13 @@ def _report(
     found = _columns(
         position, covariance, weight, background, flag, profile, fit.noise, pixel_size_pm, config
     )
-    by_profile = np.zeros((n, 2, fit.by_shape.shape[2]))
-    by_profile[usable] = fit.by_shape
-    return replace(found, by_profile_px=by_profile)
+    errors = fit.shape_errors
+    if errors is None or not state.shape.n_modes:
+        return found
+    moves = np.zeros((n, 2))
+    moves[usable] = errors.with_first()
+    amount = Aberrations(float(state.shape.amount[0]), float(errors.sigma[0]), moves)
+    return replace(found, aberrations=amount)
 
 
 def _columns(

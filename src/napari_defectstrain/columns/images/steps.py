@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ...types import FloatArray
 
 LEAST_STEP = 0.2
+TILE = 128
 ROWS = 32  # of an image at a time: sums of 32 bits stay exact enough
+
+
+@dataclass(frozen=True)
+class ShapeErrors:
+    """How well the shape of an image's columns is known.
+
+    Parameters
+    ----------
+    inverse : array, `(S, S)`
+        Of the information of the shape's parameters.
+    scatter : array, `(S, S)`
+        Their covariance by the noise of the pixels, as large as it shows to be.
+    moves : array, `(N, 2, S)`
+        By how much each column (y, x) moves with each of them [px].
+    """
+
+    inverse: FloatArray
+    scatter: FloatArray
+    moves: FloatArray
+
+    @property
+    def sigma(self) -> FloatArray:
+        """Standard error of each parameter, `(S,)`."""
+        return np.asarray(np.sqrt(np.maximum(np.diag(self.scatter), 0.0)))
+
+    def with_first(self) -> FloatArray:
+        """By how much columns move when the first parameter changes by 1, `(N, 2)` [px].
+
+        The others follow as the image asks them to.
+        """
+        following = self.inverse[:, 0] / max(self.inverse[0, 0], 1e-300)
+        return np.asarray(self.moves @ following)
 
 
 class FreeShape:
@@ -35,7 +70,6 @@ class FreeShape:
         prior: FloatArray,
     ) -> None:
         self.columns, self.background, self.images = columns, background, images
-        self.prior = prior
         self.normal = np.diag(prior)
         for start in range(0, images.shape[1], ROWS):
             rows = images[:, start : start + ROWS]
@@ -59,28 +93,23 @@ class FreeShape:
             gradient += rows.reshape(len(rows), -1) @ pull[start : start + ROWS].ravel()
         return np.asarray(self._inverse() @ gradient)
 
-    def column_shifts(self, pull: FloatArray) -> FloatArray:
-        """What independent one-sigma errors of the shape do to the columns' places, `(N, 2, S)`.
+    def errors(self, pull: FloatArray) -> ShapeErrors:
+        """How well the shape is known, and what its errors do to the places of the columns.
 
-        Errors by the sandwich with bands of lines as clusters, as contamination and jitter join
-        what pixels say of the shape.
+        Errors by the sandwich with tiles of the image as clusters, as contamination and jitter
+        join what pixels say of the shape.
 
         Parameters
         ----------
         pull : array, `(H, W)`
             Residual over the variance where the fit ended.
         """
-        score = np.array(
-            [
-                self.images[:, start : start + ROWS].reshape(len(self.images), -1)
-                @ pull[start : start + ROWS].ravel()
-                for start in range(0, pull.shape[0], ROWS)
-            ]
-        )
+        height, width = pull.shape
+        corners = [(y, x) for y in range(0, height, TILE) for x in range(0, width, TILE)]
+        tiles = [(slice(y, y + TILE), slice(x, x + TILE)) for y, x in corners]
+        score = np.array([np.tensordot(self.images[:, *t], pull[t]) for t in tiles], dtype=float)
         inverse = self._inverse()
-        covariance = inverse @ (score.T @ score + np.diag(self.prior)) @ inverse
-        size, way = np.linalg.eigh(0.5 * (covariance + covariance.T))
-        return np.asarray(-self.columns[:, 1:] @ (way * np.sqrt(np.maximum(size, 0.0))))
+        return ShapeErrors(inverse, inverse @ (score.T @ score) @ inverse, -self.columns[:, 1:])
 
     def _inverse(self) -> FloatArray:
         scale = 1.0 / np.sqrt(np.maximum(np.diag(self.normal), 1e-300))

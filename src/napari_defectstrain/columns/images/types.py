@@ -104,6 +104,23 @@ class NoiseModel:
 
 
 @dataclass(frozen=True)
+class Aberrations:
+    """Where in the family of probes an image's is, see `probe_family`.
+
+    Parameters
+    ----------
+    amount, sigma : float
+        In standard deviations of the family from its mean, and its standard error.
+    moves_px : array, `(N, 2)`
+        By how much the columns (y, x) would move with an amount larger by 1 [px].
+    """
+
+    amount: float
+    sigma: float
+    moves_px: FloatArray
+
+
+@dataclass(frozen=True)
 class ImageColumns:
     """All columns of an image, fitted.
 
@@ -129,9 +146,8 @@ class ImageColumns:
         What was taken for the noise.
     pixel_size_pm : float or None
     config : ImageColumnConfig
-    by_profile_px : array, `(N, 2, S)`, or None
-        Shifts of all positions (y, x) by independent one-sigma errors of the profile [px]; none
-        of single Gaussians.
+    aberrations : Aberrations or None
+        None where they weren't learnt.
     """
 
     position_px: FloatArray
@@ -143,7 +159,7 @@ class ImageColumns:
     noise: NoiseModel
     pixel_size_pm: float | None
     config: ImageColumnConfig
-    by_profile_px: FloatArray | None = None
+    aberrations: Aberrations | None = None
 
     def __len__(self) -> int:
         return len(self.position_px)
