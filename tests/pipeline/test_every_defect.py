@@ -34,7 +34,7 @@ def test_both_kinds_of_averages_are_measured(result):
         assert crowded.displacement is not None and crowded.strain is not None
         assert crowded.precision is None and isolated.precision is not None
         away = crowded.spacing.strain - SPACING_CHANGE[name]
-        assert abs(away) < 3 * crowded.spacing.strain_total_std < 0.002
+        assert abs(away) < 3 * crowded.spacing.strain_total_std < 0.006
         # the profile's errors are those of this image, and in the budget
         assert crowded.budget is not None and crowded.budget.strain_parts["profile"] > 0
 

@@ -15,6 +15,7 @@ from .images.rendering import ColumnRenderer as ColumnRenderer
 from .images.rendering import ComplexArray as ComplexArray
 from .images.rendering import SpreadPoints as SpreadPoints
 from .images.types import NOISES as NOISES
+from .images.types import Aberrations as Aberrations
 from .noise import counting_noise as counting_noise
 from .profiles import ColumnProfile as ColumnProfile
 from .profiles import FourierWindow as FourierWindow

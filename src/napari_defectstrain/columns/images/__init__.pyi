@@ -5,3 +5,4 @@ from .rendering import ColumnRenderer as ColumnRenderer
 from .rendering import ComplexArray as ComplexArray
 from .rendering import SpreadPoints as SpreadPoints
 from .types import NOISES as NOISES
+from .types import Aberrations as Aberrations
