@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from napari_defectstrain.columns import Aberrations
 from napari_defectstrain.crystal.lattice import ideal_sites
 from napari_defectstrain.precision.class_fields import (
     ColumnDisplacements,
+    _agreed,
     fit_class_fields,
     superposed_fields,
 )
@@ -168,3 +170,17 @@ def test_images_give_the_fields_that_were_built_in():
     difference = (a.u_pm - b.u_pm)[nearest]
     assert np.abs(difference).max() < 4 * a.sigma_pm[nearest].max() + 0.2
     assert seen == sorted(seen)
+
+
+def test_what_one_image_says_of_its_probe_is_drawn_to_what_all_say() -> None:
+    nothing = np.zeros((1, 2))
+    alike = [Aberrations(0.2, 0.1, nothing)] * 8
+    (alone,) = _agreed(alike[:1])
+    assert abs(alone[0]) < 0.2  # the family knows little, one image more
+    together = _agreed([*alike, Aberrations(1.7, 0.2, nothing), None])
+    assert together[-1] == (0.0, 0.0)
+    change, error = together[-2]
+    assert change < -0.5 and error < alone[1]
+    assert all(abs(c) < 0.2 for c, _ in together[:8])
+    apart = _agreed([Aberrations(a, 0.05, nothing) for a in (-2.0, -1.0, 0.0, 1.0, 2.0)])
+    assert all(abs(c) < 0.35 for c, _ in apart)  # images that differ keep most of their own

@@ -82,7 +82,7 @@ def _ellipse(noise: FloatArray, scale: float) -> tuple[float, float, float]:
     return float(width), float(height), angle
 
 
-def _wrapped(text: str, most: int = 27) -> str:
+def _wrapped(text: str, most: int = 24) -> str:
     lines = [""]
     for word in text.replace("-", "−").split(" "):
         if len(lines[-1]) + len(word) > most:
