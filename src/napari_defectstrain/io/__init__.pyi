@@ -20,6 +20,7 @@ from .formats import quiet as quiet
 from .out_folder import OutFolder as OutFolder
 from .out_folder import check_inputs as check_inputs
 from .out_folder import check_out_dir as check_out_dir
+from .out_folder import file_sha256 as file_sha256
 from .out_folder import settings_of as settings_of
 from .out_folder import writing_into as writing_into
 from .pixels import CLIPPED as CLIPPED

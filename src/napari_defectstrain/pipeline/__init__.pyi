@@ -24,6 +24,7 @@ from .fitness import IDENTITY as IDENTITY
 from .fitness import check_identity as check_identity
 from .fitness import identify_images as identify_images
 from .loading import CALIBRATION_TOLERANCE as CALIBRATION_TOLERANCE
+from .loading import FILE_SHA256 as FILE_SHA256
 from .loading import PATH as PATH
 from .loading import PIXEL_SIZE_BY_LATTICE as PIXEL_SIZE_BY_LATTICE
 from .loading import load_images as load_images
