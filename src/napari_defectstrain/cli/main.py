@@ -53,7 +53,7 @@ COMMANDS = {
         *("add_arguments", "run_selftest"),
     ),
     "report": (
-        *("one page of everything in a folder of results", "report"),
+        *("one page of everything in a folder of results", "reporting"),
         *("add_arguments", "run_report"),
     ),
     "train": ("train the network on simulated images", "train", "add_train", "run_train"),

@@ -29,9 +29,18 @@ _OWN_TABLES = {
     *("populations.csv", "spacings.csv", "columns.csv", "displacement.csv", "budget.csv"),
     *("precision.csv", "lattices.csv", "theory.csv", "class_parts.csv", "variability.csv"),
     *("half_sets.csv", "crowded_columns.csv", "crowded_displacement.csv", "crowded_budget.csv"),
-    *("audit.csv", "pair_correlation.csv"),
+    *("audit.csv", "pair_correlation.csv", "clusters.csv", "nearest_defects.csv"),
 }
 """Tables that have their place; others that lie in the folder come with what was added to it."""
+_PATTERNS = {
+    "pair_correlation": (
+        "Pair correlation of each pair of classes against random placement on the same sites, with "
+        "the envelope of random placements."
+    ),
+    "clusters": "Clusters of vacancies, against random placement.",
+    "nearest_defects": "Distances to the nearest defect, against random placement.",
+}
+"""Tables of how defects lie; figures of the same names stand before them."""
 _OF_ONE_IMAGE = (".sites.csv", ".regions.csv", ".drift.csv")
 
 
@@ -130,9 +139,10 @@ def _detection(results: Results, pictures: Pictures) -> Iterator[Block]:
     yield from _only(sheets.populations_sheet(results))
     yield from pictures.take("weights")
     yield from pictures.take_all("detections_")
-    caption = "Pair correlation of the classes against random placement on the same sites."
-    yield from _only(sheets.plain_sheet(results, "pair_correlation.csv", caption))
-    yield from pictures.take_all("pair_correlation")
+    yield from pictures.take("populations")
+    for name, caption in _PATTERNS.items():
+        yield from pictures.take(name)
+        yield from _only(sheets.plain_sheet(results, f"{name}.csv", caption))
 
 
 def _averages(results: Results, pictures: Pictures) -> Iterator[Block]:

@@ -137,6 +137,9 @@ def _sources(
     """Tables that a figure is drawn from, and maps that are made into tables."""
     tables = {
         "weights": ["populations.csv"],
+        "populations": ["populations.csv"],
+        "pair_correlation": ["pair_correlation.csv"],
+        "clusters": ["clusters.csv", "nearest_defects.csv"],
         "spacings": ["spacings.csv"],
         "precision": ["precision.csv"],
         "precision_by_class": ["spacings.csv"],
@@ -449,8 +452,48 @@ def _drift(results: Results, stem: str) -> Words:
     return caption, f"Drift in x and y against the frame, {len(table)} frames, {bad} left out."
 
 
+def _populations(results: Results) -> Words:
+    table = results.table("populations.csv")
+    defects = [name for name in results.material.all_class_names[2:] if name in set(table["class"])]
+    caption = (
+        "Share of each class in every image with Wilson's interval of 95 %, and in all images "
+        "together; whether images scatter more than counts do is said in each panel."
+    )
+    return caption, f"Points with error bars, one an image, a panel each for {', '.join(defects)}."
+
+
+def _outside(results: Results, file: str) -> str:
+    """How many of the counts of all images together lie outside of their envelopes."""
+    table = results.table(file)
+    if "outside" not in table:
+        return "Not told which lie outside of their envelopes."
+    rows = table[table["image"] == "all"]
+    flags = rows["outside"].astype(str).isin(("True", "1", "1.0", "above", "below"))
+    return f"{int(flags.sum())} of {len(rows)} counts lie outside of their envelopes."
+
+
+def _pairs(results: Results) -> Words:
+    caption = (
+        "Pair correlation of each pair of classes, shell by shell, in all images together: 1 is "
+        "random; the band is the envelope of random placements on the same sites."
+    )
+    said = _outside(results, "pair_correlation.csv")
+    return caption, f"Plots of pair correlation against distance, a panel a pair. {said}"
+
+
+def _clusters(results: Results) -> Words:
+    caption = (
+        "How vacancies and other defects cluster, and how far the nearest defect is, beside what "
+        "random placements on the same sites give."
+    )
+    return caption, f"Counts beside their envelopes. {_outside(results, 'clusters.csv')}"
+
+
 _WORDS: Mapping[str, Callable[[Results], Words]] = {
     "weights": _weights,
+    "populations": _populations,
+    "pair_correlation": _pairs,
+    "clusters": _clusters,
     "averages": _averages,
     "spacings": _spacings,
     "precision": _precision,
