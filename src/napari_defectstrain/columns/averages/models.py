@@ -13,7 +13,7 @@ from ..asymmetry import no_terms
 from ..noise import NoiseModel, fit_noise
 from ..profiles import ColumnProfile, FourierWindow, gaussian_profile, spline_profile
 from ..types import FLAGS
-from .crowded import Geometry, State, Structure, start_state
+from .crowded import Geometry, LinearStart, State, Structure
 from .joint import (
     FULL_BLUR,
     TRACELESS_BLUR,
@@ -82,11 +82,12 @@ def fit_start(
     geometry = _geometry(averages[names[0]], config, sigma_pm)
     states: dict[str, State] = {}
     means: dict[str, FloatArray] = {}
+    profile = gaussian_profile(sigma_pm)
+    at_sites = LinearStart.of(geometry, profile)
     for done, name in enumerate(names):
         progress(done / len(names), f"Fitting the columns of {name}")
-        profile = gaussian_profile(sigma_pm)
         target = _even_target(geometry, averages[name])
-        start = start_state(geometry, target.data, profile, profile.blur_pm2, config.min_weight)
+        start = at_sites.state(target.data, config.min_weight)
         rough = config.replace(tolerance_pm=max(config.tolerance_pm, START_TOLERANCE_PM))
         none = np.arange(0)
         joint = _fit_without_strays(
@@ -99,6 +100,8 @@ def fit_start(
         if done == 0:  # the most numerous class gives the width
             width = max(float(state.blur_pm2[[0, 2]].mean()), geometry.window.step_pm**2)
             sigma_pm = float(np.sqrt(width))
+            profile = gaussian_profile(sigma_pm)
+            at_sites = LinearStart.of(geometry, profile)
     number = {n: averages[n].n for n in names}
     scatter = {n: averages[n].sem[geometry.pixel] ** 2 * number[n] for n in names}
     noise = fit_noise(means, scatter, number)
@@ -277,7 +280,7 @@ def _report(
         site_pm=geometry.site_pm[shown],
         is_metal=geometry.is_metal[shown],
         position_pm=_positions(state.position_pm[shown], flag),
-        covariance_pm2=(operator * sem**2) @ operator.T,
+        covariance_pm2=_of_independent_pixels(operator, sem),
         weight=state.weight[shown] / metal,
         flag=flag,
         on_metal=average.on_metal,
@@ -314,7 +317,7 @@ def _centre_response(
     part = joint.linearised[name]
     centre = int(np.argmin(np.hypot(*geometry.site_pm.T)))
     row = 2 * int((~state.empty).sum()) + centre  # after the positions, see `jacobian`
-    return np.asarray(part.inverse[row] @ part.jacobian / metal)
+    return part.jacobian.combined(part.inverse[row] / metal)
 
 
 def _response(
@@ -332,7 +335,13 @@ def _response(
     empty = np.repeat(state.empty[shown], 2) | lost
     inverse = np.where(empty[:, None], np.nan, part.inverse[rows])
     gain = np.where(empty[:, None], np.nan, part.gain[rows])
-    return inverse @ part.jacobian, gain, joint.profile_inverse @ part.projected
+    return part.jacobian.combined(inverse), gain, joint.profile_inverse @ part.projected
+
+
+def _of_independent_pixels(operator: FloatArray, sem: FloatArray) -> FloatArray:
+    """Covariance of what an operator `(2M, P)` makes of pixels of these errors."""
+    scattered = operator * sem
+    return np.asarray(scattered @ scattered.T)  # a product with itself takes half the work
 
 
 def _shown(site_pm: FloatArray, radius_pm: float) -> BoolArray:
@@ -360,10 +369,21 @@ def _positions(position_pm: FloatArray, flag: IntArray) -> FloatArray:
     return np.where(bad[:, None], np.nan, position_pm)
 
 
-def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
+def fit_singles(
+    averages: Mapping[str, ClassAverage], config: ColumnConfig
+) -> dict[str, ColumnFitModel]:
     """The paper's fit: every column on its own."""
+    first = next(iter(averages.values()))
+    sigma_pm = first.a_pm / 6.0
+    geometry = _geometry(first, config, sigma_pm)
+    at_sites = LinearStart.of(geometry, gaussian_profile(sigma_pm))
+    return {n: _fit_single(a, config, geometry, at_sites) for n, a in averages.items()}
+
+
+def _fit_single(
+    average: ClassAverage, config: ColumnConfig, geometry: Geometry, at_sites: LinearStart
+) -> ColumnFitModel:
     sigma_pm = average.a_pm / 6.0
-    geometry = _geometry(average, config, sigma_pm)
     shown = _shown(geometry.site_pm, geometry.radius_pm - config.rim_pm)
     site, is_metal = geometry.site_pm[shown], geometry.is_metal[shown]
     single = fit_single_gaussians(
@@ -371,10 +391,7 @@ def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
     )
     # Alone, an empty column's pixels hold the tails of its neighbours, which a Gaussian may or
     # may not fit: whether it is empty is for all columns together to say
-    profile = gaussian_profile(sigma_pm)
-    together = start_state(
-        geometry, average.mean[geometry.pixel], profile, profile.blur_pm2, config.min_weight
-    )
+    together = at_sites.state(average.mean[geometry.pixel], config.min_weight)
     empty, converged = together.empty[shown], single.converged & ~together.empty[shown]
     metal = single.weight[_metals(geometry, average)[shown] & converged]
     weight = np.where(converged, single.weight / (metal.mean() if metal.size else 1.0), 0.0)
@@ -393,7 +410,7 @@ def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
             site_pm=site,
             is_metal=is_metal,
             position_pm=position,
-            covariance_pm2=(operator * sem**2) @ operator.T,
+            covariance_pm2=_of_independent_pixels(operator, sem),
             weight=weight,
             flag=flag,
             on_metal=average.on_metal,
