@@ -102,6 +102,11 @@ class Geometry:
         """The pixels in blocks of neighbours."""
         return pixel_blocks(self.pixel)
 
+    def prepare(self) -> None:
+        """Work out what all classes share, before threads ask for it at a time."""
+        for name in ("pixel_blocks", "outer_factor", "background"):
+            getattr(self, name)
+
     @property
     def patch_px(self) -> int:
         """Half the side of a patch [px]."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...progress import shared_out
 from ...types import ClassAverage, FloatArray, IntArray
 from ..profiles import ColumnProfile
 from .blocks import BlockJacobian
@@ -231,18 +232,17 @@ class _Descent:
         return now, False
 
     def differentiate(self, now: _Parameters) -> dict[str, _Products]:
-        products = {}
-        for name, target in self.targets.items():
-            state = now.states[name]
+        def of_class(name: str) -> _Products:
+            state, target = now.states[name], self.targets[name]
             own = block_jacobian(
                 self.geometry, state, now.profile, target.blur_basis, target.root_weight
             )
             shared = profile_jacobian(self.geometry, state, now.profile, self.free)
             shared *= target.root_weight
-            products[name] = _Products(
-                own, shared, own.normal(), own.times(shared), shared @ shared.T
-            )
-        return products
+            return _Products(own, shared, own.normal(), own.times(shared), shared @ shared.T)
+
+        self.geometry.prepare()
+        return dict(zip(self.targets, shared_out(of_class, self.targets), strict=True))
 
     def linearise(
         self, products: Mapping[str, _Products], damping: float

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...progress import subprogress
+from ...progress import shared_out, subprogress
 from ...types import ClassAverage, ClassStack, FloatArray, Progress, no_progress
 from ..types import FLAGS, MODELS
 from .correction import column_bias, corrected, simulate_averages
@@ -172,7 +172,11 @@ def _measure_together(
         fitted["asymmetric"] = fit_together(averages, free, start, subprogress(progress, 0.95, 1.0))
         # the profile is a special case: what it would find on its own simulation is itself
         biases["asymmetric"] = {n: np.zeros_like(m.fits.position_pm) for n, m in models.items()}
-    response = {m: {n: influence(f, stacks[n]) for n, f in by.items()} for m, by in fitted.items()}
+    pairs = [(m, n) for m, by in fitted.items() for n in by]
+    shifted = shared_out(lambda pair: influence(fitted[pair[0]][pair[1]], stacks[pair[1]]), pairs)
+    response: dict[str, dict[str, FloatArray]] = {m: {} for m in fitted}
+    for (m, n), shift in zip(pairs, shifted, strict=True):
+        response[m][n] = shift
     covariance = np.zeros((len(next(iter(models.values())).profile_operator),) * 2)
     for name, model in models.items():
         by_window = _project(model.profile_operator, model, stacks[name])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ...progress import shared_out
 from ...types import BoolArray, ClassAverage, ColumnFits, FloatArray, IntArray, Progress
 from ..asymmetry import no_terms
 from ..noise import NoiseModel, fit_noise
@@ -80,33 +81,49 @@ def fit_start(
     names = classes_by_number(averages)
     sigma_pm = averages[names[0]].a_pm / 6.0
     geometry = _geometry(averages[names[0]], config, sigma_pm)
-    states: dict[str, State] = {}
-    means: dict[str, FloatArray] = {}
+    geometry.prepare()
+    progress(0.0, f"Fitting the columns of {names[0]}")
+    first = _roughly(geometry, averages[names[0]], gaussian_profile(sigma_pm), config)
+    # the most numerous class gives the width
+    width = max(float(first[0].blur_pm2[[0, 2]].mean()), geometry.window.step_pm**2)
+    sigma_pm = float(np.sqrt(width))
+    progress(1.0 / len(names), "Fitting the columns of the other classes")
     profile = gaussian_profile(sigma_pm)
-    at_sites = LinearStart.of(geometry, profile)
-    for done, name in enumerate(names):
-        progress(done / len(names), f"Fitting the columns of {name}")
-        target = _even_target(geometry, averages[name])
-        start = at_sites.state(target.data, config.min_weight)
-        rough = config.replace(tolerance_pm=max(config.tolerance_pm, START_TOLERANCE_PM))
-        none = np.arange(0)
-        joint = _fit_without_strays(
-            geometry, {name: target}, {name: start}, profile, none, config.prior_sigma, rough, False
-        )
-        state = joint.states[name]
-        least = config.min_weight * np.mean(state.weight[geometry.is_metal])
-        states[name] = replace(state, empty=state.empty | (state.weight < least))
-        means[name] = target.data - joint.residual[name]
-        if done == 0:  # the most numerous class gives the width
-            width = max(float(state.blur_pm2[[0, 2]].mean()), geometry.window.step_pm**2)
-            sigma_pm = float(np.sqrt(width))
-            profile = gaussian_profile(sigma_pm)
-            at_sites = LinearStart.of(geometry, profile)
+    at_sites = LinearStart.of(geometry, profile) if names[1:] else None
+    others = shared_out(
+        lambda name: _roughly(geometry, averages[name], profile, config, at_sites), names[1:]
+    )
+    found = dict(zip(names, [first, *others], strict=True))
+    states = {name: state for name, (state, _) in found.items()}
+    means = {name: mean for name, (_, mean) in found.items()}
     number = {n: averages[n].n for n in names}
     scatter = {n: averages[n].sem[geometry.pixel] ** 2 * number[n] for n in names}
     noise = fit_noise(means, scatter, number)
     variance = {n: noise.variance(means[n]) for n in names}
     return Start(geometry, states, sigma_pm, noise, variance)
+
+
+def _roughly(
+    geometry: Geometry,
+    average: ClassAverage,
+    profile: ColumnProfile,
+    config: ColumnConfig,
+    at_sites: LinearStart | None = None,
+) -> tuple[State, FloatArray]:
+    """One class fitted by Gaussians from its ideal sites, and its mean at the pixels `(P,)`."""
+    name = average.class_name
+    target = _even_target(geometry, average)
+    at_sites = at_sites or LinearStart.of(geometry, profile)
+    start = at_sites.state(target.data, config.min_weight)
+    rough = config.replace(tolerance_pm=max(config.tolerance_pm, START_TOLERANCE_PM))
+    none = np.arange(0)
+    joint = _fit_without_strays(
+        geometry, {name: target}, {name: start}, profile, none, config.prior_sigma, rough, False
+    )
+    state = joint.states[name]
+    least = config.min_weight * np.mean(state.weight[geometry.is_metal])
+    state = replace(state, empty=state.empty | (state.weight < least))
+    return state, target.data - joint.residual[name]
 
 
 def _even_target(geometry: Geometry, average: ClassAverage) -> Target:
@@ -177,9 +194,8 @@ def fit_together(
     """
     plan = _plan(averages, config, start)
     noise = start.noise_variance
-    found: dict[str, ColumnFitModel] = {}
-    for done, group in enumerate(plan.groups):
-        progress(done / len(plan.groups), "Fitting all columns together")
+
+    def fit_group(group: list[str]) -> dict[str, ColumnFitModel]:
         targets = {
             n: target_of(plan.geometry, averages[n], plan.blur_basis[n], start.variance[n], noise)
             for n in group
@@ -194,8 +210,16 @@ def fit_together(
             config,
             respond,
         )
-        for name in group:
-            found[name] = _report(plan, averages[name], joint, config, start.noise)
+        reported = shared_out(
+            lambda name: _report(plan, averages[name], joint, config, start.noise), group
+        )
+        return dict(zip(group, reported, strict=True))
+
+    progress(0.0, "Fitting all columns together")
+    plan.geometry.prepare()
+    found: dict[str, ColumnFitModel] = {}
+    for fitted in shared_out(fit_group, plan.groups):
+        found |= fitted
     progress(1.0, "Fitted all columns")
     return {name: found[name] for name in averages}
 
@@ -377,7 +401,10 @@ def fit_singles(
     sigma_pm = first.a_pm / 6.0
     geometry = _geometry(first, config, sigma_pm)
     at_sites = LinearStart.of(geometry, gaussian_profile(sigma_pm))
-    return {n: _fit_single(a, config, geometry, at_sites) for n, a in averages.items()}
+    fitted = shared_out(
+        lambda average: _fit_single(average, config, geometry, at_sites), averages.values()
+    )
+    return dict(zip(averages, fitted, strict=True))
 
 
 def _fit_single(
