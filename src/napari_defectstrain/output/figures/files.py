@@ -111,7 +111,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 def _lay_out(figure: Figure) -> None:
     """Lay a figure out, once for all formats.
 
-    `Figure.savefig` would draw all of it for that, with all images resampled, to throw it away.
+    ``savefig`` would draw all of it for that, with all images resampled, to throw it away.
     """
     engine = figure.get_layout_engine()
     if engine is None:
