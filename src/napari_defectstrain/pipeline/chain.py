@@ -20,6 +20,7 @@ from ..crystal.overlaps import Overlap, counted_columns, find_overlaps
 from ..crystal.region_search import divide_images
 from ..crystal.regions import Regions, check_regions, region_summary
 from ..failures import Failures
+from ..io.content import in_content_order, pixels_sha256
 from ..io.file_names import output_stems
 from ..io.files import validate_image
 from ..io.pixels import check_pixels
@@ -155,14 +156,16 @@ def _judged(
         return [
             replace(found, sites=judged_sites(found.sites, None, material)) for found in detections
         ]
-    judgements = judge_images(
-        images,
-        [found.sites for found in detections],
-        [found.pixel_size_pm for found in detections],
+    order = in_content_order(images)  # in which what they say together is added up
+    judged = judge_images(
+        [images[i] for i in order],
+        [detections[i].sites for i in order],
+        [detections[i].pixel_size_pm for i in order],
         material,
         config.judge,
         progress,
     )
+    judgements = [judged[order.index(i)] for i in range(len(order))]
     return [
         replace(
             found,
@@ -205,11 +208,13 @@ def average_classes(
         Of the detector, by role (`Detection.overconfidence`): enters the expected purity.
     overlaps : sequence of Overlap, optional
         Which images show the same place; looked for if they aren't given. Windows of a place that
-        an earlier image shows are none: they would not be independent.
+        counts in another image are none: they would not be independent.
 
     Returns
     -------
     dict of class to ClassStack
+        Their windows in the order of the hashes of the images' pixels: the same whatever order the
+        images come in.
 
     Raises
     ------
@@ -229,9 +234,24 @@ def average_classes(
     if overlaps is None:
         overlaps = find_overlaps(images, sites)
     counted = counted_columns(images, sites, overlaps) if overlaps else None
-    return stack_classes(
-        images, sites, config.average, a_pm, rng, progress, regions, overconfidence, counted
+    keys = tuple(pixels_sha256(image.data) for image in images)
+    order = sorted(range(len(keys)), key=lambda i: (keys[i], i))
+    stacks = stack_classes(
+        [images[i] for i in order],
+        [sites[i] for i in order],
+        config.average,
+        a_pm,
+        rng,
+        progress,
+        None if regions is None else [regions[i] for i in order],
+        overconfidence,
+        None if counted is None else [counted[i] for i in order],
     )
+    place = np.array(order)
+    return {
+        name: replace(stack, image_index=place[stack.image_index], image_keys=keys)
+        for name, stack in stacks.items()
+    }
 
 
 def detect(
