@@ -212,9 +212,7 @@ class _Batch:
                 "smaller windows or larger images"
             )
         keys = patch_keys(images, patches)
-        found = thin_reference(
-            found, config.max_reference, config.min_probability, a_pm, rng, keys
-        )
+        found = thin_reference(found, config.max_reference, config.min_probability, a_pm, rng, keys)
         progress(0.05, "preparing images")
         sources = _sources(found, self.patches, images, self.sites)
         sources = {p: replace(source, lattice=patches[p].lattice) for p, source in sources.items()}

@@ -1,6 +1,9 @@
 from .companions import Companion as Companion
 from .companions import read_companion as read_companion
 from .companions import write_averaged as write_averaged
+from .content import content_key as content_key
+from .content import in_content_order as in_content_order
+from .content import pixels_sha256 as pixels_sha256
 from .file_names import expand_wildcards as expand_wildcards
 from .file_names import output_stems as output_stems
 from .file_names import printable as printable
@@ -20,6 +23,7 @@ from .formats import quiet as quiet
 from .out_folder import OutFolder as OutFolder
 from .out_folder import check_inputs as check_inputs
 from .out_folder import check_out_dir as check_out_dir
+from .out_folder import file_sha256 as file_sha256
 from .out_folder import settings_of as settings_of
 from .out_folder import writing_into as writing_into
 from .pixels import CLIPPED as CLIPPED
@@ -27,6 +31,9 @@ from .pixels import REPLACED as REPLACED
 from .pixels import check_frames as check_frames
 from .pixels import check_pixels as check_pixels
 from .rasters import block_means as block_means
+from .stage_store import STAGES as STAGES
+from .stage_store import KeepingError as KeepingError
+from .stage_store import StageStore as StageStore
 from .tables import WEIGHT_COLUMNS as WEIGHT_COLUMNS
 from .tables import read_sites as read_sites
 from .unfinished import check_whole as check_whole
