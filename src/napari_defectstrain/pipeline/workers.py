@@ -168,12 +168,10 @@ class ClusterWorkers:
         waiting = iter(calls.items())
         number: dict[Any, int] = {}
         threads = sum(self._client.nthreads().values())
-        ended = as_completed(with_results=False)
+        ended = as_completed(loop=self._client.loop)
 
         def send(count: int) -> None:
-            for i, given in [
-                found for found in (next(waiting, None) for _ in range(count)) if found
-            ]:
+            for i, given in itertools.islice(waiting, count):
                 future = self._client.submit(outcome_of, function, given, pure=False)
                 number[future.key] = i
                 ended.add(future)
