@@ -82,12 +82,15 @@ class StageStore:
             "key": key,
         }
         texts = {_ABOUT: json.dumps(about), _TREE: json.dumps(tree, allow_nan=False)}
-        members = {name: np.frombuffer(t.encode(), np.uint8) for name, t in texts.items()}
+        members: dict[str, Any] = {
+            name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()
+        }
+        members |= arrays
         path = self.path(stage, key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, **members, **arrays)
+                np.savez(file, **members)
         except OSError as error:
             raise KeepingError(
                 f"{path.parent}: can't be made: {error.strerror or error}"
