@@ -31,8 +31,8 @@ from .pixels import REPLACED as REPLACED
 from .pixels import check_frames as check_frames
 from .pixels import check_pixels as check_pixels
 from .rasters import block_means as block_means
-from .stage_store import KeepingError as KeepingError
 from .stage_store import STAGES as STAGES
+from .stage_store import KeepingError as KeepingError
 from .stage_store import StageStore as StageStore
 from .tables import SOURCE_DTYPE as SOURCE_DTYPE
 from .tables import WEIGHT_COLUMNS as WEIGHT_COLUMNS
