@@ -503,6 +503,12 @@ def _averaged(
     return average_classes(images, sites, settings, progress, regions, overconfidence, overlaps)
 
 
+def _measured(
+    stacks: dict[str, ClassStack], config: RunConfig, progress: Progress
+) -> dict[str, ClassMeasurement]:
+    return measure_classes(stacks, config, progress)
+
+
 def _every_defect(
     images: tuple[CalibratedImage, ...],
     sites: tuple[Sites, ...],
@@ -531,7 +537,7 @@ def _every_defect(
 
 
 AVERAGE = Stage("average", 1, _averaged)
-MEASURE = Stage("measure", 1, measure_classes)
+MEASURE = Stage("measure", 1, _measured)
 EVERY_DEFECT = Stage("every defect", 1, _every_defect)
 
 
