@@ -43,6 +43,7 @@ from .regions import HOLE as HOLE
 from .regions import KINDS as KINDS
 from .regions import MAX_DOMAINS as MAX_DOMAINS
 from .regions import NOT_2H as NOT_2H
+from .regions import Domain as Domain
 from .regions import LabelArray as LabelArray
 from .regions import RegionConfig as RegionConfig
 from .regions import Regions as Regions

@@ -20,6 +20,7 @@ from .formats import quiet as quiet
 from .out_folder import OutFolder as OutFolder
 from .out_folder import check_inputs as check_inputs
 from .out_folder import check_out_dir as check_out_dir
+from .out_folder import file_sha256 as file_sha256
 from .out_folder import settings_of as settings_of
 from .out_folder import writing_into as writing_into
 from .pixels import CLIPPED as CLIPPED
@@ -27,9 +28,14 @@ from .pixels import REPLACED as REPLACED
 from .pixels import check_frames as check_frames
 from .pixels import check_pixels as check_pixels
 from .rasters import block_means as block_means
+from .tables import SOURCE_DTYPE as SOURCE_DTYPE
 from .tables import WEIGHT_COLUMNS as WEIGHT_COLUMNS
 from .tables import read_sites as read_sites
 from .unfinished import check_whole as check_whole
+from .unfinished import json_object as json_object
 from .unfinished import mark_path as mark_path
 from .writing import check_writable as check_writable
+from .writing import host_id as host_id
+from .writing import is_alive as is_alive
+from .writing import is_left_over as is_left_over
 from .writing import remove_left_over as remove_left_over
