@@ -192,9 +192,7 @@ def analyse_series(
         If there are too few frames, they do not show the same place, or no crystal of the material.
     """
     config, run = config or SeriesConfig(), run or RunConfig()
-    registered = register_series(
-        frames, run, name, subprogress(progress, 0.0, _REGISTERING)
-    )
+    registered = register_series(frames, run, name, subprogress(progress, 0.0, _REGISTERING))
     if config.kind == "frames":
         progress(1.0, "done")
         said = changes_text(registered.changed, len(registered.frames))
@@ -241,9 +239,7 @@ def register_series(
         raise DefectStrainError(f"{name}: {error}") from error
     total = replace(first, data=found.summed, name=name, metadata=_plain(first.metadata))
     total, notes = calibrate(total, get_material(run.material), run.pixel_size_pm)
-    total = replace(
-        total, metadata={**total.metadata, "frames": int((~found.bad).sum())}
-    )
+    total = replace(total, metadata={**total.metadata, "frames": int((~found.bad).sum())})
     seconds = frame_time_s(first.metadata, first.data.shape)
     return RegisteredSeries(
         name,
@@ -305,9 +301,7 @@ def follow_sites(
     a_px = material.lattice_pm / detections[0].pixel_size_pm
     sites_of = [one.sites for one in detections[1:]]
     _, regions = divide_images([sums[0]], [sites_of[0]], [a_px], run.regions)
-    sites = link_sites(
-        [detections[0].sites, sites_of[0]], sites_of, a_px, regions[0]
-    )
+    sites = link_sites([detections[0].sites, sites_of[0]], sites_of, a_px, regions[0])
     at = dose_of_groups(groups, axis.per_frame)
     share = min(1.0, (config.step or per_sum) / per_sum)
     seen = Observations(sites.probability, sites.seen, at, share)
@@ -366,9 +360,7 @@ def _proposed(
     return n, tuple(tried)
 
 
-def changes_within(
-    changed: ChangedColumns | None, groups: Sequence[IntArray]
-) -> tuple[str, ...]:
+def changes_within(changed: ChangedColumns | None, groups: Sequence[IntArray]) -> tuple[str, ...]:
     """What to say of sums whose own frames differ by more than noise.
 
     Parameters

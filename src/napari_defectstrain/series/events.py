@@ -154,9 +154,7 @@ def _pairs(
     never = 1e3 * reach_px
     cost = np.where(open_, apart + 0.5 * reach_px * steps, never)
     rows, columns = linear_sum_assignment(cost)
-    return [
-        (int(gone[r]), int(come[c])) for r, c in zip(rows, columns, strict=True) if open_[r, c]
-    ]
+    return [(int(gone[r]), int(come[c])) for r, c in zip(rows, columns, strict=True) if open_[r, c]]
 
 
 def make_tracks(
@@ -216,7 +214,11 @@ def _runs(defect: BoolArray) -> list[tuple[int, int]]:
     """First and last index of every run of True."""
     edges = np.diff(np.concatenate([[0], defect.astype(int), [0]]))
     return list(
-        zip(np.flatnonzero(edges == 1).tolist(), (np.flatnonzero(edges == -1) - 1).tolist(), strict=True)
+        zip(
+            np.flatnonzero(edges == 1).tolist(),
+            (np.flatnonzero(edges == -1) - 1).tolist(),
+            strict=True,
+        )
     )
 
 

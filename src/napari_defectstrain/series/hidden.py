@@ -160,7 +160,7 @@ def fit_hidden(
         missed=np.full(classes, _MISSED),
     )
     ratio = seen.likelihood()
-    before = np.zeros((classes, classes))
+    before: FloatArray = np.zeros((classes, classes))
     for k in range(_ROUNDS):
         progress(min(k / 40, 0.99), "estimating rates")
         found = _Pass(seen, ratio, model)

@@ -82,7 +82,7 @@ def link_sites(
         label = regions.label_at(place)
         place = place[(label > 0) & (label <= MAX_DOMAINS)]
     names = sums[0].class_names
-    states = [i for i, n in enumerate(names) if 0 < i and n != "other" and not n.endswith(ON_METAL)]
+    states = [i for i, n in enumerate(names) if i > 0 and n != "other" and not n.endswith(ON_METAL)]
     column = np.stack([_on_sites(s, place, a_px) for s in sums])
     seen = column >= 0
     probability = np.full((*column.shape, len(states)), np.nan)

@@ -1,4 +1,4 @@
-"""Rates of the changes of classes with errors, cross sections, and doses at which so much changed."""
+"""Rates of the changes of classes, cross sections, and the dose at which so much has changed."""
 
 from __future__ import annotations
 
@@ -87,19 +87,20 @@ def rate_list(
     result = []
     for i, before in enumerate(names):
         for j, after in enumerate(names):
-            single = atoms[i] is not None and atoms[j] is not None and _is_single(atoms[i], atoms[j])
+            single = (
+                atoms[i] is not None and atoms[j] is not None and _is_single(atoms[i], atoms[j])
+            )
             if i == j or ((i, j) not in told and not single):
                 continue
             kind = _kind(atoms[i], atoms[j])
-            count = atoms[i][0] if kind == LOSS and single and atoms[i] is not None else 1
+            own = atoms[i]
+            count = own[0] if kind == LOSS and single and own is not None else 1
             spread = errors.covariance[told[i, j], told[i, j]] if (i, j) in told else None
             jumps = float(errors.jumps[told[i, j]]) if (i, j) in told else 0.0
             exposure = float(errors.time[i])
             if exposure <= 0:
                 continue
-            result.append(
-                _rate(before, after, kind, jumps, exposure, spread, max(count, 1))
-            )
+            result.append(_rate(before, after, kind, jumps, exposure, spread, max(count, 1)))
     return result + _any_atom(errors, names, told, material)
 
 

@@ -13,7 +13,7 @@ from .events import MIGRATION
 from .rates import DOSE, TIME, Rate
 
 RATE_COLUMN = {DOSE: "per_1e6_e_nm2", TIME: "per_s", "frame": "per_frame"}
-"""What follows ``rate_`` in the names of the columns of `rate_table`, by what a series runs along."""
+"""What follows ``rate_`` in names of columns of `rate_table`, by what a series runs along."""
 
 
 def series_table(result: SeriesResult) -> pd.DataFrame:
@@ -66,9 +66,7 @@ def series_table(result: SeriesResult) -> pd.DataFrame:
     table["columns_std"] = (table["corrected_std"] * whole * atoms).round(3)
     about = _sum_columns(found).set_index("sum")
     rows = about.loc[table["image"]].reset_index()
-    renamed = table.rename(
-        columns={"corrected": "fraction", "image": "sum"}
-    ).reset_index(drop=True)
+    renamed = table.rename(columns={"corrected": "fraction", "image": "sum"}).reset_index(drop=True)
     kept = ["class", "detected", "columns", "columns_std", "all_columns", "fraction"]
     limits = ["low", "high", "crystal_low", "crystal_high"]
     renamed["detected"] = renamed["detected"].where(renamed["detected"] >= 0).astype("Int64")

@@ -130,9 +130,7 @@ def series_axis(first: CalibratedImage, config: SeriesConfig) -> SeriesAxis:
     return SeriesAxis(FRAME, 1.0, dose, seconds, (note,))
 
 
-def _dose_of_current(
-    first: CalibratedImage, current_pa: float, seconds: float | None
-) -> float:
+def _dose_of_current(first: CalibratedImage, current_pa: float, seconds: float | None) -> float:
     """Electrons that hit a frame over its area [e-/nm^2]."""
     if seconds is None or first.pixel_size_pm is None:
         raise DefectStrainError(

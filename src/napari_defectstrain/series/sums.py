@@ -57,7 +57,7 @@ def frame_groups(good: BoolArray, per_sum: int, step: int | None = None) -> list
         groups = np.array_split(frames, max(count // per_sum, 1))
     else:
         groups = [frames[k : k + per_sum] for k in range(0, count - per_sum + 1, step)]
-    kept = [g[good[g]] for g in groups if good[g].any()]
+    kept: list[IntArray] = [g[good[g]] for g in groups if good[g].any()]
     if len(kept) < 2:
         raise DefectStrainError(
             f"series: got {int(good.sum())} good frames and sums of {per_sum}, which leaves "
