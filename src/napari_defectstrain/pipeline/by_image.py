@@ -101,7 +101,7 @@ def _names(images: Mapping[int, CalibratedImage]) -> dict[int, str]:
     return {i: image.name for i, image in images.items()}
 
 
-def a_px_of(image: CalibratedImage, material: Material) -> float:
+def lattice_px(image: CalibratedImage, material: Material) -> float:
     """The lattice constant by the image's own lattice [px]."""
     return material.lattice_pm / float(image.metadata[PIXEL_SIZE_BY_LATTICE])
 
@@ -231,13 +231,13 @@ def placed_columns(
     warnings: list[str] = []
     for i, image in images.items():
         with failures.left_out(image.name):
-            a_px, brightness = a_px_of(image, material), _brightness(material)
+            a_px, brightness = lattice_px(image, material), column_brightness(material)
             columns[i], notes = place_sites(image, sites[i], a_px, brightness)
             warnings += notes
     return columns, warnings
 
 
-def _brightness(material: Material) -> tuple[float, ...]:
+def column_brightness(material: Material) -> tuple[float, ...]:
     """Of the columns metal, X2, XY, Y2, V1, V2, as far as it is known: typical ones otherwise."""
     from ..simulate.scattering import ELEMENTS, nominal_weights
 
@@ -280,7 +280,7 @@ def divided_images(
         i: (
             images[i],
             sites,
-            a_px_of(images[i], material),
+            lattice_px(images[i], material),
             config.regions,
             None if regions is None else regions[i],
         )
