@@ -44,6 +44,10 @@ COMMANDS = {
         *("how good a detection is, against truth", "evaluate"),
         *("add_arguments", "evaluate"),
     ),
+    "audit": (
+        *("precision and recall on your own images, by labels", "audit"),
+        *("add_arguments", "run_audit"),
+    ),
     "companion": (
         *("other signals, averaged at the same sites", "companion"),
         *("add_arguments", "run_companion"),
