@@ -1,6 +1,9 @@
 from .companions import Companion as Companion
 from .companions import read_companion as read_companion
 from .companions import write_averaged as write_averaged
+from .content import content_key as content_key
+from .content import in_content_order as in_content_order
+from .content import pixels_sha256 as pixels_sha256
 from .file_names import expand_wildcards as expand_wildcards
 from .file_names import output_stems as output_stems
 from .file_names import printable as printable
@@ -17,6 +20,8 @@ from .files import write_json as write_json
 from .files import write_table as write_table
 from .files import write_tiff as write_tiff
 from .formats import quiet as quiet
+from .objects import Packer as Packer
+from .objects import Unpacker as Unpacker
 from .out_folder import OutFolder as OutFolder
 from .out_folder import check_inputs as check_inputs
 from .out_folder import check_out_dir as check_out_dir
@@ -27,7 +32,14 @@ from .pixels import CLIPPED as CLIPPED
 from .pixels import REPLACED as REPLACED
 from .pixels import check_frames as check_frames
 from .pixels import check_pixels as check_pixels
+from .point_files import NAPARI as NAPARI
+from .point_files import POINT_SUFFIXES as POINT_SUFFIXES
+from .point_files import PointFile as PointFile
+from .point_files import read_points as read_points
 from .rasters import block_means as block_means
+from .stage_store import STAGES as STAGES
+from .stage_store import KeepingError as KeepingError
+from .stage_store import StageStore as StageStore
 from .tables import SOURCE_DTYPE as SOURCE_DTYPE
 from .tables import WEIGHT_COLUMNS as WEIGHT_COLUMNS
 from .tables import read_sites as read_sites
