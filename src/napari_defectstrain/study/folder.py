@@ -13,6 +13,7 @@ from .. import __version__
 from ..failures import Failures
 from ..io.file_names import output_stems
 from ..io.files import atomic_path, write_tiff
+from ..io.own_metadata import checked_metadata
 from ..io.writing import remove_left_over
 from ..pipeline.loading import load_images
 from ..pipeline.runs import RunConfig
@@ -271,8 +272,8 @@ class StudyFolder:
         self.check_writable()
         (name,) = self._new_names([image.name])
         path = self._copies() / f"{name}.tif"
-        kept = {k: v for k, v in image.metadata.items() if isinstance(v, int | float | str)}
-        write_tiff(path, image.data, image.pixel_size_pm, {"metadata": kept})
+        about = checked_metadata(image.metadata, image.name)
+        write_tiff(path, image.data, image.pixel_size_pm, about)
         (found,), _ = load_images([path], self.config.frames)
         record = replace(file_record(path, self.path), copy=path.name)
         return self._take_in(record, [found], None)[0]
