@@ -17,6 +17,8 @@ from .files import write_json as write_json
 from .files import write_table as write_table
 from .files import write_tiff as write_tiff
 from .formats import quiet as quiet
+from .objects import Packer as Packer
+from .objects import Unpacker as Unpacker
 from .out_folder import OutFolder as OutFolder
 from .out_folder import check_inputs as check_inputs
 from .out_folder import check_out_dir as check_out_dir
@@ -28,6 +30,10 @@ from .pixels import CLIPPED as CLIPPED
 from .pixels import REPLACED as REPLACED
 from .pixels import check_frames as check_frames
 from .pixels import check_pixels as check_pixels
+from .point_files import NAPARI as NAPARI
+from .point_files import POINT_SUFFIXES as POINT_SUFFIXES
+from .point_files import PointFile as PointFile
+from .point_files import read_points as read_points
 from .rasters import block_means as block_means
 from .tables import SOURCE_DTYPE as SOURCE_DTYPE
 from .tables import WEIGHT_COLUMNS as WEIGHT_COLUMNS

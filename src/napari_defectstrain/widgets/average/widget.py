@@ -33,7 +33,7 @@ from ..layers.averages import (
     runs,
     world_box_pm,
 )
-from ..layers.sites import KEY, kind, layer_by_id, material_of, note, provenance
+from ..layers.sites import KEY, kind, layer_by_id, layer_id, material_of, note, provenance
 from ..layers.symmetric import room_pm
 from ..layers.view_buttons import ViewButtons
 from .controls import AveragesTable, ClassBoxes, ImageList, WindowSettings
@@ -248,7 +248,7 @@ class AverageWidget(forms.Panel):
         for text in overlaps:
             show_warning(text)
         sources = self._sources(layers)
-        ids = sorted(str(la.unique_id) for la in sources)
+        ids = sorted(layer_id(la) for la in sources)
         old = self._old_run(ids) if self.update_existing.isChecked() else []
         corner = self._corner(sources, averages, old)
         for layer in old:
@@ -395,7 +395,7 @@ def _planes(sources: list[Image], gathered: list[Gathered]) -> list[list[str | i
     """Id of the layer and plane that each image is, in the order of the stacks' `image_index`."""
     found: list[list[str | int | None]] = []
     for layer, one in zip(sources, gathered, strict=True):
-        key = str(layer.unique_id)
+        key = layer_id(layer)
         found += [[key, None if layer.ndim == 2 else i] for i in range(len(one.images))]
     return found
 
