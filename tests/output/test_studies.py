@@ -13,6 +13,7 @@ from napari_defectstrain import create_study, open_study, run_study
 from napari_defectstrain.detect import Detection, bundled_weights
 from napari_defectstrain.detect.finding import predict
 from napari_defectstrain.failures import Failures
+from napari_defectstrain.output import export_results
 from napari_defectstrain.output.studies import find_answers
 from napari_defectstrain.pipeline import detect
 from napari_defectstrain.simulate.samples import write_simulated
@@ -108,6 +109,8 @@ def test_a_second_run_changes_no_digit_and_measures_what_a_run_does(study, netwo
         third = run_study(again, formats=())
     assert third.measurements["2Se"].average.n == second.measurements["2Se"].average.n - 2
     assert set(third.stacks["2Se"].reason[stack.included & ~included]) == {"by hand"}
+    written = export_results(study.results, study.path.parent / "exported", ["extxyz", "hspy"])
+    assert {"columns_2Se.extxyz", "average_2Se.hspy"} <= {path.name for path in written}
 
 
 def test_what_is_corrected_is_what_counts(study, network):
@@ -192,7 +195,8 @@ def test_an_empty_or_read_only_study_is_refused(study, tmp_path, network):
     second = open_study(study.path)
     with pytest.raises(DefectStrainError, match="read-only"):
         run_study(second, detect_only=True)
-    with create_study(tmp_path / "empty") as empty, pytest.raises(
-        DefectStrainError, match="a study without images"
+    with (
+        create_study(tmp_path / "empty") as empty,
+        pytest.raises(DefectStrainError, match="a study without images"),
     ):
         run_study(empty)

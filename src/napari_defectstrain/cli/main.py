@@ -35,6 +35,10 @@ COMMANDS = {
     "run": ("from images to strain maps", "study", "add_run_or_study", "run_or_study"),
     "detect": ("find and count the defects only", "study", "add_run_or_study", "run_or_study"),
     "status": ("what is in a study, and what was done", "study", "add_status", "status"),
+    "export": (
+        *("results for ASE, HyperSpy and OME-Zarr", "export"),
+        *("add_arguments", "run_export"),
+    ),
     "columns": (
         *("fit every column of single images", "columns"),
         *("add_arguments", "fit_columns"),

@@ -4,6 +4,7 @@ from .companions import write_averaged as write_averaged
 from .file_names import expand_wildcards as expand_wildcards
 from .file_names import output_stems as output_stems
 from .file_names import printable as printable
+from .file_names import safe_stem as safe_stem
 from .files import SUFFIXES as SUFFIXES
 from .files import ImageFile as ImageFile
 from .files import atomic_path as atomic_path

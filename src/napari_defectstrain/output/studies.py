@@ -25,12 +25,12 @@ from ..study.opening import Study
 from ..study.weights import answer_key, check_weights_of
 from ..theory.reference import Reference
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, no_progress
-from .results import FIGURE_FORMATS, RUN_FILE, write_detections, write_measurements, write_run
+from .results import RUN_FILE, write_detections, write_measurements, write_run
 
 
 def run_study(
     study: Study,
-    formats: Sequence[str] = FIGURE_FORMATS[:1],
+    formats: Sequence[str] = ("png",),
     references: Mapping[str, Reference] | None = None,
     failures: Failures | None = None,
     new_weights: bool = False,

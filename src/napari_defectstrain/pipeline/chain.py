@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ from .loading import (
 )
 from .placement import place_sites
 from .ranges import out_of_range, trained_for
-from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
+from .runs import MIN_MEASURED, Choose, ClassMeasurement, RunConfig, RunResult
 
 __all__ = [
     "CALIBRATION_TOLERANCE",
@@ -69,10 +69,6 @@ if TYPE_CHECKING:  # torch comes along only when something is detected
 
 _FINDING_SHARE = 0.4
 """Of the time that detection takes where it is judged."""
-
-
-Choose = Callable[[Mapping[str, ClassStack]], dict[str, ClassStack]]
-"""What hands chose of the windows of each class."""
 
 
 def check_weights(config: RunConfig) -> None:
