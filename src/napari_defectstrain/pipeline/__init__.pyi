@@ -52,3 +52,4 @@ from .selftest import SelfTestConfig as SelfTestConfig
 from .selftest import pulls_text as pulls_text
 from .selftest import self_test as self_test
 from .theories import compare_with_theory as compare_with_theory
+from .work import Work as Work
