@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -80,6 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         alone.
     """
     of_process = arguments is None
+    if of_process:
+        # Before numpy is imported: threads of our own share the work of classes, and results are
+        # the same to the last bit
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     given = sys.argv[1:] if arguments is None else arguments
     with Interruptions(_say_error, forever=of_process) as interruptions:
         try:
