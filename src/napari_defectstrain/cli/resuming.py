@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..types import CalibratedImage, DefectStrainError
 
 if TYPE_CHECKING:
+    from ..io.stage_store import StageStore
     from ..pipeline.work import Work
 
 INPUTS = "inputs"
@@ -37,18 +38,30 @@ def add_work(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def working(options: argparse.Namespace) -> Iterator[Work]:
-    """Who does the stages and what is kept, as the options say, while the block is open."""
+def working(
+    options: argparse.Namespace, store: StageStore | None = None, images: int = 0
+) -> Iterator[Work]:
+    """Who does the stages and what is kept, as the options say, while the block is open.
+
+    Parameters
+    ----------
+    options : Namespace
+        With what `add_work` adds.
+    store : StageStore, optional
+        Where a study keeps what stages find; default: with --resume, in the folder of the results.
+    images : int
+        How many there are beside those that the options name.
+    """
     from ..io.stage_store import STAGES, StageStore
     from ..pipeline.work import Work
     from ..pipeline.workers import workers_for
 
-    store = None
-    if options.resume:
+    if store is None and options.resume:
         store = StageStore(options.out / STAGES)
+    if store is not None:
         store.tidy()
     asked = (options.jobs, options.scheduler, options.threads)
-    with workers_for(len(options.images), *asked) as workers:
+    with workers_for(images + len(options.images), *asked) as workers:
         yield Work(store, workers)
 
 
