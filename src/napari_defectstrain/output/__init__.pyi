@@ -45,3 +45,4 @@ from .selftest import SELFTEST_FILE as SELFTEST_FILE
 from .selftest import selftest_text as selftest_text
 from .selftest import write_selftest as write_selftest
 from .studies import run_study as run_study
+from .studies import study_store as study_store
