@@ -3,6 +3,8 @@ from .companions import write_companion as write_companion
 from .evaluation import EVALUATION_FILE as EVALUATION_FILE
 from .evaluation import evaluation_files as evaluation_files
 from .evaluation import write_evaluation as write_evaluation
+from .exports import EXPORT_FORMATS as EXPORT_FORMATS
+from .exports import export_results as export_results
 from .figures.detection import curves_figure as curves_figure
 from .figures.detection import read_training_log as read_training_log
 from .figures.detection import training_figure as training_figure
@@ -36,3 +38,4 @@ from .results import write_results as write_results
 from .selftest import SELFTEST_FILE as SELFTEST_FILE
 from .selftest import selftest_text as selftest_text
 from .selftest import write_selftest as write_selftest
+from .studies import run_study as run_study

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -69,6 +69,10 @@ if TYPE_CHECKING:  # torch comes along only when something is detected
 
 _FINDING_SHARE = 0.4
 """Of the time that detection takes where it is judged."""
+
+
+Choose = Callable[[Mapping[str, ClassStack]], dict[str, ClassStack]]
+"""What hands chose of the windows of each class."""
 
 
 def check_weights(config: RunConfig) -> None:
@@ -454,7 +458,9 @@ def column_brightness(material: Material) -> tuple[float, ...]:
     return (1.0, 0.7, 1.0, 1.3, 0.35, 0.0)
 
 
-def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
+def measure(
+    found: RunResult, progress: Progress = no_progress, choose: Choose | None = None
+) -> RunResult:
     """The second half of `run`: from columns to strain.
 
     Parameters
@@ -462,6 +468,8 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
     found : RunResult
         What `detect` returned.
     progress : Progress
+    choose : callable, optional
+        Given the stacks, returns them with windows left out and put back by hand.
 
     Returns
     -------
@@ -488,6 +496,8 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
             found.overlaps,
         )
     stacks, said = asked_of_an_alloy(stacks, found)
+    if choose is not None:
+        stacks = choose(stacks)
     end = 0.65 if config.average.crowded else 1.0
     with clock.stage("measure"):
         measurements = measure_classes(stacks, config, subprogress(progress, 0.3, end))

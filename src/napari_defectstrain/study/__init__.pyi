@@ -1,3 +1,5 @@
+from .comparing import WeightsComparison as WeightsComparison
+from .comparing import compare_weights as compare_weights
 from .corrections import Answer as Answer
 from .folder import WeightsRecord as WeightsRecord
 from .images import FileRecord as FileRecord
@@ -8,4 +10,11 @@ from .layout import is_study as is_study
 from .opening import Study as Study
 from .opening import create_study as create_study
 from .opening import open_study as open_study
+from .snippets import run_command as run_command
+from .snippets import run_script as run_script
+from .snippets import study_command as study_command
+from .snippets import study_script as study_script
+from .status import StudyStatus as StudyStatus
+from .status import status_of as status_of
+from .status import status_text as status_text
 from .windows import WindowChoice as WindowChoice
