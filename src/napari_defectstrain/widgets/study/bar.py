@@ -99,10 +99,8 @@ class StudyBar(QWidget):
                 self.refresh()
                 show_info(f"Study {keeper.study.name} is up to date")
                 return
-            kinds = "Study (*.defectstrain)"
-            path = saving.ask_path(
-                self, "Save study", "study.defectstrain", kinds, [".defectstrain"]
-            )
+            kinds, name = "Study (*.defectstrain)", "study.defectstrain"
+            path = saving.ask_path(self, "Save study", name, kinds, [".defectstrain"])
             if path is not None:
                 self.save_to(path)
         except DefectStrainError as error:

@@ -21,8 +21,8 @@ OUT = "results"
 class CopyButtons(QWidget):
     """*Copy as command* and *Copy as Python*.
 
-    With a study open it is the study that is run, with its corrections; else the files of the images
-    with the settings of the widget.
+    With a study open it is the study that is run, with its corrections; else the files of the
+    images with the settings of the widget.
 
     Parameters
     ----------

@@ -27,9 +27,7 @@ def read_study(path: PathOrPaths) -> list[tuple[Any, ...]]:
     one = path if isinstance(path, str) else path[0]
     viewer = present_viewer()
     if viewer is None:
-        show_error(
-            f"{one}: got a study and no window to open it in; in Python: nds.open_study(...)"
-        )
+        show_error(f"{one}: got a study, no window to open it in; in Python: nds.open_study()")
         return list(NOTHING)
     try:
         _, notes = open_into(viewer, one)
