@@ -1,6 +1,5 @@
 """Studies measured: what is found, kept, carried over; numbers that don't depend on the way."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from napari_defectstrain import create_study, open_study, run_study
 from napari_defectstrain.detect import Detection, bundled_weights
 from napari_defectstrain.detect.finding import predict
 from napari_defectstrain.failures import Failures
+from napari_defectstrain.output import export_results
 from napari_defectstrain.output.studies import find_answers
 from napari_defectstrain.pipeline import detect
 from napari_defectstrain.simulate.samples import write_simulated
@@ -71,7 +71,7 @@ def study(tmp_path):
 def other_weights(study):
     """Settings with another file of weights; what it holds doesn't matter here."""
     path = study.path.parent / "other.safetensors"
-    shutil.copy(bundled_weights("WSe2"), path)
+    path.write_bytes(bundled_weights("WSe2").read_bytes() + b"other")
     return str(path)
 
 
@@ -108,6 +108,8 @@ def test_a_second_run_changes_no_digit_and_measures_what_a_run_does(study, netwo
         third = run_study(again, formats=())
     assert third.measurements["2Se"].average.n == second.measurements["2Se"].average.n - 2
     assert set(third.stacks["2Se"].reason[stack.included & ~included]) == {"by hand"}
+    written = export_results(study.results, study.path.parent / "exported", ["extxyz", "hspy"])
+    assert {"columns_2Se.extxyz", "average_2Se.hspy"} <= {path.name for path in written}
 
 
 def test_what_is_corrected_is_what_counts(study, network):
@@ -134,7 +136,7 @@ def test_corrections_are_kept_when_an_image_comes(study, network):
     study.record(name, reclassed(study.sites(name), row, "DV"))
     with_second_image(study)
     run_study(study, formats=(), detect_only=True)
-    assert network.asked == ["one", "one", "two"]  # classes are judged over all images together
+    assert network.asked == ["one", "two"]  # what was found before is kept
     found = study.sites(name)
     (k,) = np.flatnonzero(found.source == "manual")
     assert found.class_name[k] == "DV"
@@ -192,7 +194,8 @@ def test_an_empty_or_read_only_study_is_refused(study, tmp_path, network):
     second = open_study(study.path)
     with pytest.raises(DefectStrainError, match="read-only"):
         run_study(second, detect_only=True)
-    with create_study(tmp_path / "empty") as empty, pytest.raises(
-        DefectStrainError, match="a study without images"
+    with (
+        create_study(tmp_path / "empty") as empty,
+        pytest.raises(DefectStrainError, match="a study without images"),
     ):
         run_study(empty)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import napari_defectstrain as nds
-from napari_defectstrain.cli.main import build_parser, run_config
+from napari_defectstrain.cli.main import _run_config, build_parser
 from napari_defectstrain.pipeline import RunConfig
 from napari_defectstrain.study import run_command, run_script
 
@@ -37,7 +37,7 @@ def test_the_command_gives_the_same_settings(config):
     name, command, *arguments = shlex.split(line)
     assert (name, command) == ("defectstrain", "run")
     options = build_parser(["run"]).parse_args([command, *arguments])
-    assert run_config(options) == config
+    assert _run_config(options) == config
     assert options.images == [Path(path) for path in PATHS]
     assert options.out == Path("out dir")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -35,6 +36,10 @@ COMMANDS = {
     "run": ("from images to strain maps", "study", "add_run_or_study", "run_or_study"),
     "detect": ("find and count the defects only", "study", "add_run_or_study", "run_or_study"),
     "status": ("what is in a study, and what was done", "study", "add_status", "status"),
+    "export": (
+        *("results for ASE, HyperSpy and OME-Zarr", "export"),
+        *("add_arguments", "run_export"),
+    ),
     "columns": (
         *("fit every column of single images", "columns"),
         *("add_arguments", "fit_columns"),
@@ -43,6 +48,10 @@ COMMANDS = {
     "evaluate": (
         *("how good a detection is, against truth", "evaluate"),
         *("add_arguments", "evaluate"),
+    ),
+    "audit": (
+        *("precision and recall on your own images, by labels", "audit"),
+        *("add_arguments", "run_audit"),
     ),
     "companion": (
         *("other signals, averaged at the same sites", "companion"),
@@ -68,6 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         alone.
     """
     of_process = arguments is None
+    if of_process:
+        # Before numpy is imported: threads of our own share the work of classes, and results are
+        # the same to the last bit
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     given = sys.argv[1:] if arguments is None else arguments
     with Interruptions(_say_error, forever=of_process) as interruptions:
         try:
@@ -227,7 +240,7 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
     from .references import read_references
 
     formats = results.figure_formats(options.figures)
-    references = read_references(options.references, run_config(options).material)
+    references = read_references(options.references, _run_config(options).material)
     found = found_columns(options, subprogress(progress, 0.0, 0.6))
     with _writing(options) as folder:
         results.write_detections(found, folder, formats)
@@ -291,7 +304,7 @@ def found_columns(
     from ..pipeline import chain as pipeline
     from ..pipeline.loading import load_images
 
-    config = run_config(options)
+    config = _run_config(options)
     if options.sites is None:
         pipeline.check_weights(config)
     results.check_out_dir(options.out, options.force, manifest)
@@ -338,7 +351,7 @@ def _check_inputs(options: argparse.Namespace, stems: Sequence[str], config: Run
     check_inputs(options.out, planned_files(stems, get_material(config.material)), inputs)
 
 
-def run_config(options: argparse.Namespace, base: RunConfig | None = None) -> RunConfig:
+def _run_config(options: argparse.Namespace, base: RunConfig | None = None) -> RunConfig:
     """Settings of the file, else `base`, else the defaults, with what the command line changes."""
     from ..io.files import read_settings
     from ..materials import with_classes

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..types import DefectStrainError, Progress
 from .main import (
+    _run_config,
     add_run,
     detect,
     read_tables,
     run,
-    run_config,
     say,
     say_done,
     say_warnings,
@@ -131,7 +131,7 @@ def _opened(options: argparse.Namespace, progress: Progress) -> Study:
         if study.read_only:
             raise DefectStrainError("; ".join(study.notes))
         try:
-            study.set_config(run_config(options, study.config))
+            study.set_config(_run_config(options, study.config))
         except BaseException:
             study.close()
             raise
@@ -140,7 +140,7 @@ def _opened(options: argparse.Namespace, progress: Progress) -> Study:
         raise DefectStrainError(
             f"{path}: got no study and no images, expected either; check the name"
         )
-    return create_study(path, run_config(options))
+    return create_study(path, _run_config(options))
 
 
 def _take_in(

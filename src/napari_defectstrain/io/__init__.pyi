@@ -1,9 +1,13 @@
 from .companions import Companion as Companion
 from .companions import read_companion as read_companion
 from .companions import write_averaged as write_averaged
+from .content import content_key as content_key
+from .content import in_content_order as in_content_order
+from .content import pixels_sha256 as pixels_sha256
 from .file_names import expand_wildcards as expand_wildcards
 from .file_names import output_stems as output_stems
 from .file_names import printable as printable
+from .file_names import safe_stem as safe_stem
 from .files import SUFFIXES as SUFFIXES
 from .files import ImageFile as ImageFile
 from .files import atomic_path as atomic_path
@@ -35,6 +39,9 @@ from .point_files import POINT_SUFFIXES as POINT_SUFFIXES
 from .point_files import PointFile as PointFile
 from .point_files import read_points as read_points
 from .rasters import block_means as block_means
+from .stage_store import STAGES as STAGES
+from .stage_store import KeepingError as KeepingError
+from .stage_store import StageStore as StageStore
 from .tables import SOURCE_DTYPE as SOURCE_DTYPE
 from .tables import WEIGHT_COLUMNS as WEIGHT_COLUMNS
 from .tables import read_sites as read_sites

@@ -34,6 +34,7 @@ from .results import displacement_table as displacement_table
 from .results import figure_formats as figure_formats
 from .results import planned_files as planned_files
 from .results import spacings_table as spacings_table
+from .results import summary as summary
 from .results import write_results as write_results
 from .selftest import SELFTEST_FILE as SELFTEST_FILE
 from .selftest import selftest_text as selftest_text

@@ -1,4 +1,4 @@
-"""Results for other programs: columns for ASE (extxyz), class averages for HyperSpy and as OME-Zarr.
+"""Results for other programs: columns for ASE, class averages for HyperSpy and as OME-Zarr.
 
 Made from the files of a folder of results, so that old ones, and those of a study, do as well.
 """
@@ -116,7 +116,7 @@ def _atoms(name: str, table: pd.DataFrame, material: Material) -> Any:
     found = table[np.isfinite(table["x_pm"]) & np.isfinite(table["y_pm"])]
     is_metal = (found["sublattice"] == "metal").to_numpy()
     symbols = np.where(is_metal, material.metal, material.chalcogen)
-    atoms = Atoms(symbols.tolist(), positions=_plane(found, "x_pm", "y_pm"), pbc=False)
+    atoms: Any = Atoms(symbols.tolist(), positions=_plane(found, "x_pm", "y_pm"), pbc=False)
     atoms.set_array("site", _plane(found, "site_x_pm", "site_y_pm"))
     atoms.set_array("sigma", _plane(found, "sigma_x_pm", "sigma_y_pm"))
     if found["ux_pm"].notna().any():
@@ -148,7 +148,7 @@ def _plane(table: pd.DataFrame, x: str, y: str) -> Any:
 
 def _averages(results: Path) -> dict[str, tuple[Any, float, Mapping[str, Any]]]:
     """Every class average of a folder: pixels, their side [pm], what the file says."""
-    found = {}
+    found: dict[str, tuple[Any, float, Mapping[str, Any]]] = {}
     for path in sorted(results.glob(f"{_AVERAGE}*.tif")):
         file = read_file(path)
         step = file.pixel_size_pm or float(file.metadata["step_pm"])
@@ -184,8 +184,10 @@ def _write_hspy(results: Path, out_dir: Path) -> list[Path]:
             "attributes": {"_lazy": False, "ragged": False},
             "tmp_parameters": {},
             "learning_results": {},
-            "package": "napari-defectstrain",
-            "package_version": __version__,
+            "package_info": {
+                "package": "napari-defectstrain",
+                "package_version": __version__,
+            },
             "models": {},
         }
         path = out_dir / f"{stem}.hspy"
@@ -210,10 +212,10 @@ def _write_ome_zarr(results: Path, out_dir: Path) -> list[Path]:
         part = out_dir / f".{stem}.ome.zarr.part"
         shutil.rmtree(part, ignore_errors=True)
         centre = [-step * (size - 1) / 2 for size in data.shape]
-        moved = [{"type": "scale", "scale": [step, step]}]
+        moved: list[dict[str, Any]] = [{"type": "scale", "scale": [step, step]}]
         moved.append({"type": "translation", "translation": centre})
         axes = [{"name": name, "type": "space", "unit": "picometer"} for name in "yx"]
-        scales = {
+        scales: dict[str, Any] = {
             "name": stem,
             "axes": axes,
             "datasets": [{"path": "0", "coordinateTransformations": moved}],

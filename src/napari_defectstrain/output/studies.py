@@ -13,11 +13,13 @@ from dataclasses import asdict, replace
 from ..crystal.regions import Regions
 from ..failures import Failures
 from ..io.out_folder import check_out_dir, writing_into
+from ..io.stage_store import STAGES, StageStore
 from ..materials import OpenClass
 from ..pipeline import chain as pipeline
 from ..pipeline.ranges import out_of_range, trained_for
 from ..pipeline.runs import RunResult
 from ..pipeline.theories import compare_with_theory
+from ..pipeline.work import Work
 from ..progress import subprogress
 from ..study.corrections import Answer
 from ..study.journal import FILE, MODEL
@@ -25,17 +27,18 @@ from ..study.opening import Study
 from ..study.weights import answer_key, check_weights_of
 from ..theory.reference import Reference
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, no_progress
-from .results import FIGURE_FORMATS, RUN_FILE, write_detections, write_measurements, write_run
+from .results import RUN_FILE, write_detections, write_measurements, write_run
 
 
 def run_study(
     study: Study,
-    formats: Sequence[str] = FIGURE_FORMATS[:1],
+    formats: Sequence[str] = ("png",),
     references: Mapping[str, Reference] | None = None,
     failures: Failures | None = None,
     new_weights: bool = False,
     detect_only: bool = False,
     progress: Progress = no_progress,
+    work: Work | None = None,
 ) -> RunResult:
     """Measure a study with all its corrections, and write the results into it.
 
@@ -57,6 +60,8 @@ def run_study(
     detect_only : bool
         Find and count the columns, measure nothing.
     progress : Progress
+    work : Work, optional
+        Who does the stages, and what is kept; default: this process, all in the study.
 
     Returns
     -------
@@ -76,11 +81,12 @@ def run_study(
     images, notes = study.load_images(failures=failures, progress=subprogress(progress, 0.0, 0.05))
     failures.check_any_left(images)
     part = subprogress(progress, 0.05, 0.5)
+    work = work or Work(study_store(study))
     if new_weights or _is_missing(study, images):
-        find_answers(study, images, failures, new_weights, part)
-    found = _from_study(study, images, failures, subprogress(progress, 0.5, 0.6))
+        find_answers(study, images, failures, new_weights, part, work)
+    found = _from_study(study, images, failures, subprogress(progress, 0.5, 0.6), work)
     if not detect_only:
-        found = pipeline.measurable(found, failures)
+        found = pipeline.measurable(found, failures, work)
     found = replace(found, warnings=tuple(dict.fromkeys((*notes, *found.warnings))))
     with writing_into(study.results, "run", RUN_FILE) as folder:
         write_detections(found, folder, formats)
@@ -89,7 +95,7 @@ def run_study(
             study.note_measured([image.name for image in found.images], "columns")
             return replace(found, warnings=(*found.warnings, *folder.notes))
         try:
-            result = _measured(study, found, subprogress(progress, 0.6, 0.9))
+            result = _measured(study, found, subprogress(progress, 0.6, 0.9), work)
         except DefectStrainError:
             write_run(found, folder)
             raise
@@ -101,12 +107,18 @@ def run_study(
     return replace(result, warnings=(*result.warnings, *folder.notes))
 
 
+def study_store(study: Study) -> StageStore:
+    """Where a study keeps what every stage finds."""
+    return StageStore(study.path / STAGES)
+
+
 def find_answers(
     study: Study,
     images: Sequence[CalibratedImage],
     failures: Failures,
     new_weights: bool = False,
     progress: Progress = no_progress,
+    work: Work | None = None,
 ) -> None:
     """Look for the columns of all images of a study together, and keep them in it.
 
@@ -121,6 +133,7 @@ def find_answers(
     new_weights : bool
         See `run_study`.
     progress : Progress
+    work : Work, optional
 
     Raises
     ------
@@ -131,7 +144,7 @@ def find_answers(
     asked = [image for image in images if not _is_from_file(study, image.name)]
     key = answer_key(study.config, _hashes(study), weights.sha256)
     given = [_regions_by_hand(study, image.name) for image in asked]
-    found = pipeline.detect(asked, study.config, None, progress, given, failures)
+    found = pipeline.detect(asked, study.config, None, progress, given, failures, work)
     names = [image.name for image in found.images]
     for image, sites, regions in zip(found.images, found.sites, found.regions, strict=True):
         others = [f"{name}:" for name in names if name != image.name]
@@ -179,7 +192,11 @@ def _regions_by_hand(study: Study, name: str) -> Regions | None:
 
 
 def _from_study(
-    study: Study, images: Sequence[CalibratedImage], failures: Failures, progress: Progress
+    study: Study,
+    images: Sequence[CalibratedImage],
+    failures: Failures,
+    progress: Progress,
+    work: Work,
 ) -> RunResult:
     """Images, columns and regions as the study has them."""
     left = [image for image in images if study.has_sites(image.name)]
@@ -188,7 +205,7 @@ def _from_study(
     regions = [
         study.regions(image.name) if study.has_regions(image.name) else None for image in left
     ]
-    found = pipeline.detect(left, study.config, sites, progress, regions, failures)
+    found = pipeline.detect(left, study.config, sites, progress, regions, failures, work)
     kept = [image.name for image in found.images]
     for name, divided in zip(kept, found.regions, strict=True):
         if not study.has_regions(name):
@@ -224,7 +241,7 @@ def _open_classes(answers: Sequence[Answer]) -> tuple[OpenClass, ...]:
     return tuple(OpenClass(**record) for record in found.values())
 
 
-def _measured(study: Study, found: RunResult, progress: Progress) -> RunResult:
+def _measured(study: Study, found: RunResult, progress: Progress, work: Work) -> RunResult:
     """The second half of the run, with the windows that hands chose."""
     names = [image.name for image in found.images]
     notes: list[str] = []
@@ -234,5 +251,5 @@ def _measured(study: Study, found: RunResult, progress: Progress) -> RunResult:
         notes.extend(said)
         return chosen
 
-    result = pipeline.measure(found, progress, choose)
+    result = pipeline.measure(found, progress, work, choose)
     return replace(result, warnings=(*result.warnings, *notes))

@@ -27,6 +27,7 @@ from .fitness import patterns_of as patterns_of
 from .loading import CALIBRATION_TOLERANCE as CALIBRATION_TOLERANCE
 from .loading import PATH as PATH
 from .loading import PIXEL_SIZE_BY_LATTICE as PIXEL_SIZE_BY_LATTICE
+from .loading import calibrate as calibrate
 from .loading import load_images as load_images
 from .loading import sum_frames as sum_frames
 from .measurement_cache import MeasurementCache as MeasurementCache

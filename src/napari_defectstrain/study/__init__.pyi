@@ -2,11 +2,17 @@ from .comparing import WeightsComparison as WeightsComparison
 from .comparing import compare_weights as compare_weights
 from .corrections import Answer as Answer
 from .folder import WeightsRecord as WeightsRecord
+from .images import CHANGED as CHANGED
 from .images import FileRecord as FileRecord
 from .images import ImageRecord as ImageRecord
+from .journal import FILE as FILE
+from .journal import MODEL as MODEL
 from .journal import Edit as Edit
+from .layout import RESULTS as RESULTS
 from .layout import SUFFIX as SUFFIX
+from .layout import flat_settings as flat_settings
 from .layout import is_study as is_study
+from .layout import nested_settings as nested_settings
 from .opening import Study as Study
 from .opening import create_study as create_study
 from .opening import open_study as open_study
@@ -17,4 +23,6 @@ from .snippets import study_script as study_script
 from .status import StudyStatus as StudyStatus
 from .status import status_of as status_of
 from .status import status_text as status_text
+from .weights import answer_key as answer_key
+from .weights import check_weights_of as check_weights_of
 from .windows import WindowChoice as WindowChoice
