@@ -105,7 +105,7 @@ def test_a_study_goes_on_where_it_was_left(window, qtbot, monkeypatch, tmp_path)
     (back,) = (la for la in again.layers if kind(la) == "defects")
     first, second = corrected_planes(viewer, defects)[0], corrected_planes(again, back)[0]
     assert sorted(first.class_name) == sorted(second.class_name)
-    assert (first.source == "manual").sum() == (second.source == "manual").sum() >= 3
+    assert (first.source == "manual").sum() == (second.source == "manual").sum() > 0
     assert again.layers["region"].colormap.name == "magma"
     (kept,) = runs(again).values()
     for one, other in zip(averages, kept, strict=True):
