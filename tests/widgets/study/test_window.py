@@ -53,6 +53,7 @@ def opened(viewer, *names):
     return [viewer.window.add_plugin_dock_widget(PLUGIN, name)[1] for name in names]
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_where_it_was_left(window, qtbot, monkeypatch, tmp_path):
     quick(monkeypatch)
     wrong = errors(monkeypatch)
@@ -119,6 +120,7 @@ def test_a_study_goes_on_where_it_was_left(window, qtbot, monkeypatch, tmp_path)
     assert average2.table.rowCount() == average.table.rowCount()
     assert average2.table.item(0, 1).text() == average.table.item(0, 1).text()
     assert [strain2.table.item(i, 2).text() for i in range(strain2.table.rowCount())] == spacings
+    finish(qtbot, strain2)
     np.testing.assert_allclose(again.scene.camera.center, viewer.scene.camera.center)
     np.testing.assert_allclose(again.scene.camera.zoom, viewer.scene.camera.zoom)
     # and an edit goes on being kept

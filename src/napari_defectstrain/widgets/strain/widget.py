@@ -192,6 +192,11 @@ class StrainWidget(forms.Panel):
         if self.source.currentData() != chosen:
             self._turn()
 
+    def take_up(self) -> None:
+        """Show what a study that was opened holds: maps came after the averages."""
+        self.refresh()
+        self._turn()
+
     def config(self, material: str, seed: int) -> RunConfig:
         """The controls as settings."""
         return RunConfig(
