@@ -140,6 +140,7 @@ def find_answers(
     DefectStrainError
         If the weights are others than the study's, or no image can be used.
     """
+    work = work or Work(study_store(study))
     weights = check_weights_of(study, new_weights)
     asked = [image for image in images if not _is_from_file(study, image.name)]
     key = answer_key(study.config, _hashes(study), weights.sha256)
