@@ -62,6 +62,10 @@ COMMANDS = {
         *("what can be measured in your own images", "selftest"),
         *("add_arguments", "run_selftest"),
     ),
+    "report": (
+        *("one page of everything in a folder of results", "reporting"),
+        *("add_arguments", "run_report"),
+    ),
     "train": ("train the network on simulated images", "train", "add_train", "run_train"),
 }
 """Each command: what it does, and where the functions are that add its arguments and run it."""

@@ -27,6 +27,10 @@ from .figures.strain import triangles_figure as triangles_figure
 from .figures.theory import shells_figure as shells_figure
 from .figures.weights import ChosenWeights as ChosenWeights
 from .figures.weights import draw_weights as draw_weights
+from .report.contents import make_report as make_report
+from .report.document import REPORT_SUFFIXES as REPORT_SUFFIXES
+from .report.document import write_report as write_report
+from .report.page import report_html as report_html
 from .results import FIGURE_FORMATS as FIGURE_FORMATS
 from .results import RUN_FILE as RUN_FILE
 from .results import check_out_dir as check_out_dir
