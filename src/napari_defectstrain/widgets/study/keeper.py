@@ -27,6 +27,9 @@ SOON_MS = 250
 WINDOW_MS = 2500
 """The same for what the window looks like."""
 
+BY_HAND = ("columns", "regions", "windows")
+"""What edits of hands are about; the others are answers, settings and files."""
+
 _KEEPERS: dict[int, "StudyKeeper"] = {}
 
 
@@ -89,8 +92,8 @@ class StudyKeeper(QObject):
         if self.study.read_only:
             who = f": {self.study.holder} has it open" if self.study.holder else ""
             return f"Study {self.study.name}, read-only{who}. Edits here aren't kept"
-        edits = len(self.study.history())
-        return f"Study {self.study.name}: every edit is kept ({edits} so far)"
+        edits = sum(e.by == "manual" and e.what in BY_HAND for e in self.study.history())
+        return f"Study {self.study.name}: every edit is kept ({edits} by hand so far)"
 
     # ------------------------------------------------------------------ writing
 
