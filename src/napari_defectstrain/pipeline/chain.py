@@ -39,7 +39,7 @@ from .every_defect import measure_every_defect
 from .fitness import asked_of_an_alloy, counted_once, marked, measurable, without_refused
 from .loading import CALIBRATION_TOLERANCE, load_images
 from .ranges import out_of_range, trained_for
-from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
+from .runs import MIN_MEASURED, Choose, ClassMeasurement, RunConfig, RunResult
 from .work import Stage, Work
 
 __all__ = [
@@ -337,7 +337,10 @@ def _check_counts(
 
 
 def measure(
-    found: RunResult, progress: Progress = no_progress, work: Work | None = None
+    found: RunResult,
+    progress: Progress = no_progress,
+    work: Work | None = None,
+    choose: Choose | None = None,
 ) -> RunResult:
     """The second half of `run`: from columns to strain.
 
@@ -348,6 +351,8 @@ def measure(
     progress : Progress
     work : Work, optional
         Who does it, and what is kept; default: this process, nothing.
+    choose : callable, optional
+        Given the stacks, returns them with windows left out and put back by hand.
 
     Returns
     -------
@@ -376,6 +381,8 @@ def measure(
             progress=subprogress(progress, 0.0, 0.3),
         )
     stacks, said = asked_of_an_alloy(stacks, found)
+    if choose is not None:
+        stacks = choose(stacks)
     end = 0.65 if config.average.crowded else 1.0
     with clock.stage("measure"):
         part = subprogress(progress, 0.3, end)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -48,6 +48,10 @@ from .ranges import OutOfRange
 
 MIN_MEASURED = 3
 """Windows that a class needs to be measured: two tell no scatter, and one may be anything."""
+
+
+Choose = Callable[[Mapping[str, ClassStack]], dict[str, ClassStack]]
+"""Given the stacks, returns them with windows left out and put back by hand."""
 
 
 @dataclass(frozen=True)
