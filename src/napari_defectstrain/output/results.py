@@ -204,7 +204,7 @@ def write_measurements(
     result: RunResult, folder: OutFolder, formats: Sequence[str] = FIGURE_FORMATS[:1]
 ) -> None:
     """Write spacings, columns, displacements, averages, strain and their figures."""
-    if not result.measurements:
+    if not (result.measurements or result.crowded):
         return
     tables = {
         "spacings.csv": spacings_table(result),
@@ -217,7 +217,8 @@ def write_measurements(
         tables["half_sets.csv"] = halves_table(result)
     for name, table in tables.items():
         write_table(folder.place(name), table)
-    _write_averages(result, folder, formats, "")
+    if result.measurements:
+        _write_averages(result, folder, formats, "")
     if result.crowded:
         every = replace(result, stacks=result.crowded_stacks, measurements=result.crowded)
         _write_averages(every, folder, formats, CROWDED)

@@ -42,17 +42,17 @@ def a_ref_pm(result: RunResult, name: str | None = None) -> float | None:
     is a class of these.
     """
     reference = result.material.reference_of(name or result.material.class_names[1])
-    if reference not in result.measurements:
-        return None
-    return float(result.measurements[reference].spacing.spacing_pm)
+    measured = result.measurements.get(reference, result.crowded.get(reference))
+    return None if measured is None else float(measured.spacing.spacing_pm)
 
 
 def spacings_table(result: RunResult) -> pd.DataFrame:
     """The columns of ``spacings.csv``: one row a class, strains as fractions against X2.
 
     Classes of fewer than three windows are averaged, not measured: only their counts and purity
-    are there. Last come ``expected_<class>``: expected fraction of the windows of each class,
-    empty where the stacks don't say.
+    are there. Of classes none of which are isolated only what every defect says is there. Last come
+    ``expected_<class>``: expected fraction of the windows of each class, empty where the stacks
+    don't say.
     """
     columns = [
         "n",
@@ -86,6 +86,12 @@ def spacings_table(result: RunResult) -> pd.DataFrame:
         if average.contaminants:
             row |= _expected(name, average, expected)
         rows.append(row)
+    there = {row["class"] for row in rows}
+    rows += [
+        {"class": name, "a_ref_pm": a_ref_pm(result, name), **_crowded(result, name)}
+        for name in result.crowded
+        if name not in there
+    ]
     return pd.DataFrame(rows, columns=["class", *columns, *more, *expected.values()])
 
 
@@ -243,7 +249,7 @@ def precision_table(result: RunResult) -> pd.DataFrame:
 
 def lattices_table(result: RunResult) -> pd.DataFrame:
     """The columns of ``lattices.csv``: the lattice and the probe of each image's domains."""
-    first = next(iter(result.stacks.values()))
+    first = next(iter((result.stacks or result.crowded_stacks).values()))
     return lattice_table(
         result.images,
         result.sites,

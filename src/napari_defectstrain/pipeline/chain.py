@@ -26,6 +26,7 @@ from ..io.pixels import check_pixels
 from ..judge.judging import judge_images, judged_sites
 from ..materials import Material, get_material
 from ..progress import subprogress
+from ..theory.reference import Reference
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
 from .class_measurement import (
     measure_classes,
@@ -35,6 +36,7 @@ from .class_measurement import (
 )
 from .every_defect import measure_every_defect
 from .fitness import asked_of_an_alloy, counted_once, marked, measurable, without_refused
+from .isolated import missing_classes, unknown_errors, unless_crowded
 from .loading import (
     CALIBRATION_TOLERANCE,
     PIXEL_SIZE_BY_LATTICE,
@@ -43,7 +45,8 @@ from .loading import (
 )
 from .placement import place_sites
 from .ranges import out_of_range, trained_for
-from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
+from .runs import ClassMeasurement, RunConfig, RunResult
+from .theories import compare_with_theory
 
 __all__ = [
     "CALIBRATION_TOLERANCE",
@@ -466,7 +469,8 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
     Returns
     -------
     RunResult
-        Complete; with a warning for each class that has no isolated column.
+        Complete; with a warning for each class that has no isolated column. Where averages of every
+        defect are measured, isolated ones may be missing altogether.
 
     Raises
     ------
@@ -475,7 +479,10 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
     """
     clock = _Clock()
     config = found.config
-    with clock.stage("average"):
+    stacks: dict[str, ClassStack] = {}
+    measurements: dict[str, ClassMeasurement] = {}
+    notes: list[str] = []
+    with clock.stage("average"), unless_crowded(config, notes):
         part = subprogress(progress, 0.0, 0.3)
         regions = found.regions or None
         stacks = average_classes(
@@ -488,63 +495,30 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
             found.overlaps,
         )
     stacks, said = asked_of_an_alloy(stacks, found)
+    notes += said
     end = 0.65 if config.average.crowded else 1.0
-    with clock.stage("measure"):
-        measurements = measure_classes(stacks, config, subprogress(progress, 0.3, end))
-    if config.split:
+    if stacks:
+        with clock.stage("measure"), unless_crowded(config, notes):
+            measurements = measure_classes(stacks, config, subprogress(progress, 0.3, end))
+    if config.split and measurements:
         with clock.stage("split"):
             stacks, measurements, more = measure_in_parts(stacks, measurements, config)
-        said += more
+        notes += more
     found = replace(found, stacks=stacks, measurements=measurements)
+    before = len(found.warnings)
     if config.average.crowded:
         with clock.stage("every defect"):
             found = measure_every_defect(found, subprogress(progress, end, 1.0))
+    if not (measurements or found.crowded):
+        raise DefectStrainError("; ".join((*notes, *found.warnings[before:])))
     return replace(
         found,
         seconds={**found.seconds, **clock.seconds},
         warnings=found.warnings
-        + said
-        + _warnings_of(found.material, stacks)
-        + _untold(found.material, stacks, measurements),
+        + tuple(notes)
+        + missing_classes(found.material, stacks, measurements, found.crowded)
+        + unknown_errors(found.material, stacks, measurements),
     )
-
-
-def _warnings_of(material: Material, stacks: Mapping[str, ClassStack]) -> tuple[str, ...]:
-    counts = {name: stacks[name].n if name in stacks else 0 for name in material.averaged_names}
-    warnings = []
-    for name, n in counts.items():
-        if n == 0:
-            warnings.append(f"{name}: no isolated column away from the edges: not measured")
-        elif n < MIN_MEASURED:
-            counted = "only one window" if n == 1 else f"only {n} windows"
-            warnings.append(
-                f"{name}: {counted}: averaged and shown, not measured (that takes {MIN_MEASURED})"
-            )
-    if all(n < MIN_MEASURED for n in counts.values()):
-        warnings.append("no defect could be measured, only the defect-free lattice")
-    return tuple(warnings)
-
-
-def _untold(
-    material: Material,
-    stacks: Mapping[str, ClassStack],
-    measurements: Mapping[str, ClassMeasurement],
-) -> tuple[str, ...]:
-    """Errors that can't be told for too few windows or images, and neighbours without a field."""
-    warnings = []
-    for name, measurement in measurements.items():
-        unknown = () if measurement.budget is None else measurement.budget.unknown
-        stack = stacks[name]
-        if stack.n > 1 and name not in material.references:
-            images = len(np.unique(stack.image_index[stack.included]))
-            if "scan" in unknown:
-                counted = f"{images} image{'s' if images > 1 else ''}"
-                warnings.append(f"{name}: {counted}: the scan's error can't be told")
-            if "registration" in unknown:
-                warnings.append(f"{name}: {stack.n} windows: registration's error can't be told")
-        if "neighbours" in unknown:
-            warnings.append(f"{name}: what the defects around do to it isn't known")
-    return tuple(warnings)
 
 
 def run(
@@ -553,8 +527,9 @@ def run(
     sites: Sequence[Sites] | None = None,
     progress: Progress = no_progress,
     regions: Sequence[Regions | None] | None = None,
+    references: Mapping[str, Reference] | None = None,
 ) -> RunResult:
-    """From images to strain fields.
+    """From images to strain fields, compared with theory: all that ``defectstrain run`` does.
 
     Parameters
     ----------
@@ -565,6 +540,8 @@ def run(
     progress : Progress
     regions : sequence of Regions or None, optional
         Of each image (for instance edited by hand), taken instead of looking for them.
+    references : mapping of class to Reference, optional
+        Relaxed structures to compare classes with, in the place of bundled ones.
 
     Returns
     -------
@@ -579,7 +556,8 @@ def run(
     """
     part = subprogress(progress, 0.0, 0.6)
     found = detect(images, config or RunConfig(), sites, part, regions)
-    return measure(found, subprogress(progress, 0.6, 1.0))
+    measured = measure(found, subprogress(progress, 0.6, 0.95))
+    return compare_with_theory(measured, references, subprogress(progress, 0.95, 1.0))
 
 
 class _Clock:

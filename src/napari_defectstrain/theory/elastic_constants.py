@@ -90,12 +90,15 @@ class TheoryConfig(Config):
         elastic constants are then those of the lattice model alone.
     far_spacings : float
         Distance of the nearest columns that count as far field, in lattice constants.
+    enabled : bool
+        Whether a run compares its classes with theory.
     """
 
     c11_n_per_m: Annotated[float, Between(1.0, 5000.0)] | None = None
     c12_n_per_m: Annotated[float, Between(-5000.0, 5000.0)] | None = None
     force_n_per_m: Annotated[tuple[float, ...], Length(0, 4), Between(0.0, 1e5)] = ()
     far_spacings: Annotated[float, Between(0.5, 10.0)] = 1.5
+    enabled: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
