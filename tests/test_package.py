@@ -16,7 +16,7 @@ import pytest
 from npe2 import PluginManifest
 
 import napari_defectstrain
-from napari_defectstrain.io import SUFFIXES
+from napari_defectstrain.io import POINT_SUFFIXES, SUFFIXES
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = [f"nine_regions_{i}" for i in range(1, 10)]
@@ -163,7 +163,8 @@ def test_manifest_is_valid_and_its_names_exist():
 def test_napari_offers_every_kind_of_file_that_can_be_read():
     manifest = PluginManifest.from_distribution("napari-defectstrain")
     (reader,) = manifest.contributions.readers
-    assert sorted(reader.filename_patterns) == sorted(f"*{suffix}" for suffix in SUFFIXES)
+    known = {*SUFFIXES, *POINT_SUFFIXES}
+    assert sorted(reader.filename_patterns) == sorted(f"*{suffix}" for suffix in known)
 
 
 def test_every_widget_is_in_a_menu():

@@ -15,6 +15,8 @@ from .simulate.dataset import SimulationConfig as SimulationConfig
 from .simulate.dataset import simulate_image as simulate_image
 from .strain.displacement import displacement_field as displacement_field
 from .strain.field import strain_field as strain_field
+from .study.opening import create_study as create_study
+from .study.opening import open_study as open_study
 from .types import CalibratedImage as CalibratedImage
 from .types import DefectStrainError as DefectStrainError
 from .types import Sites as Sites

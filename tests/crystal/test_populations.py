@@ -70,6 +70,8 @@ def test_columns_of_the_table_are_the_documented_ones():
         *("image", "class", "columns", "all_columns"),
         *("concentration", "per_site", "area_nm2", "per_nm2"),
         *("corrected", "corrected_std", "low", "high", "crystal_low", "crystal_high"),
+        *("wilson_low", "wilson_high", "dispersion", "dispersion_p"),
+        *("image_std", "images_low", "images_high"),
     ]
     assert (table["columns"] == 0).all()
     assert table["concentration"].isna().all()
@@ -167,3 +169,32 @@ def test_none_found_still_has_an_upper_limit():
     assert found["crystal_low"] == 0.0
     # Wilson's limit of no success in n trials
     assert found["crystal_high"] == pytest.approx(3.8415 / 103.8415, rel=1e-3)
+
+
+def test_intervals_of_counts_are_wilsons_and_those_of_atoms_are_wider():
+    sites = sites_with({"W": 98, "2Se": 86, "SeTe": 6, "2Te": 3, "SV": 4, "DV": 1})
+    table = population_table(["a"], [sites], NAMES)
+    assert row(table, "a", "SeTe")[["wilson_low", "wilson_high"]].tolist() == pytest.approx(
+        [0.02779, 0.12477], abs=1e-4
+    )
+    # 12 of 200 sites, in 9 columns: as if fewer sites had been looked at
+    found = row(table, "a", "x")
+    assert found["wilson_low"] < 0.0347 < 0.06 < 0.1022 < found["wilson_high"]
+
+
+def test_images_that_differ_are_told_from_those_that_do_not():
+    alike = [sites_with({"W": 100, "2Se": 95, "SV": 5})] * 4
+    table = population_table(list("abcd"), alike, NAMES)
+    found = row(table, "all", "SV")
+    assert found["dispersion"] == pytest.approx(0.0)
+    assert found["dispersion_p"] == 1.0
+    assert found["image_std"] == 0.0
+    assert math.isnan(row(table, "a", "SV")["dispersion"])
+    unlike = [sites_with({"W": 100, "2Se": 100 - n, "SV": n}) for n in (1, 30, 2, 25)]
+    table = population_table(["a", "b", "all", "d"], unlike, NAMES)  # an image may be called so
+    last = table[(table["image"] == "all") & (table["class"] == "SV")].iloc[-1]
+    assert last["dispersion_p"] < 0.001
+    assert last["images_high"] > last["wilson_high"]
+    vacancies = table[(table["image"] == "all") & (table["class"] == "vacancy fraction")].iloc[-1]
+    # one atom of two is gone: half as much of the sites as of the columns
+    assert vacancies["image_std"] == pytest.approx(last["image_std"] / 2)

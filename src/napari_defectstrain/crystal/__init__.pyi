@@ -5,6 +5,11 @@ from .calibration import contradicting_estimate as contradicting_estimate
 from .calibration import estimate_pixel_size as estimate_pixel_size
 from .calibration import lattice_spots as lattice_spots
 from .calibration import shear_warning as shear_warning
+from .defect_patterns import DefectPatterns as DefectPatterns
+from .defect_patterns import find_patterns as find_patterns
+from .dispersion import Dispersion as Dispersion
+from .dispersion import dispersion_of as dispersion_of
+from .dispersion import wilson as wilson
 from .domains import FIRST_NEIGHBOUR_REACH as FIRST_NEIGHBOUR_REACH
 from .domains import SECOND_NEIGHBOUR_REACH as SECOND_NEIGHBOUR_REACH
 from .domains import honeycomb_domains as honeycomb_domains
@@ -26,6 +31,11 @@ from .overlaps import counted_columns as counted_columns
 from .overlaps import counted_regions as counted_regions
 from .overlaps import find_overlaps as find_overlaps
 from .overlaps import overlap_warnings as overlap_warnings
+from .pattern_counts import ANY_DEFECT as ANY_DEFECT
+from .pattern_counts import ANY_SUBSTITUENT as ANY_SUBSTITUENT
+from .pattern_counts import ANY_VACANCY as ANY_VACANCY
+from .pattern_counts import SAME as SAME
+from .pattern_counts import PatternConfig as PatternConfig
 from .populations import ALL_IMAGES as ALL_IMAGES
 from .populations import SUBSTITUTION as SUBSTITUTION
 from .populations import VACANCIES as VACANCIES
@@ -43,6 +53,7 @@ from .regions import HOLE as HOLE
 from .regions import KINDS as KINDS
 from .regions import MAX_DOMAINS as MAX_DOMAINS
 from .regions import NOT_2H as NOT_2H
+from .regions import Domain as Domain
 from .regions import LabelArray as LabelArray
 from .regions import RegionConfig as RegionConfig
 from .regions import Regions as Regions

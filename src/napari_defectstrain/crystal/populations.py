@@ -11,6 +11,7 @@ import pandas as pd
 from ..materials import ROLES
 from ..types import ON_METAL, CalibratedImage, DefectStrainError, FloatArray, IntArray, Sites
 from ..units import PM_PER_NM
+from .dispersion import SIGMAS_95, dispersion_of, wilson
 from .regions import Regions, usable_sites
 
 ALL_IMAGES = "all"
@@ -31,8 +32,15 @@ COLUMNS = (
     "high",
     "crystal_low",
     "crystal_high",
+    "wilson_low",
+    "wilson_high",
+    "dispersion",
+    "dispersion_p",
+    "image_std",
+    "images_low",
+    "images_high",
 )
-_SIGMAS_95 = 1.959964
+_BETWEEN = 5  # of them, the last, are for all images together
 
 
 @dataclass(frozen=True)
@@ -87,16 +95,9 @@ class _Expected:
         columns = total / max(float(whole.max(initial=1.0)), 1e-12)
         y = float(np.clip(x / most, 0.0, 1.0))
         n = y * (1.0 - y) * most**2 / scatter if scatter > 0.0 and 0.0 < y < 1.0 else columns
-        low, high = (most * limit for limit in _wilson(y, min(n, 4.0 * columns)))
-        near = (max(x - _SIGMAS_95 * std, 0.0), min(x + _SIGMAS_95 * std, most))
+        low, high = (most * limit for limit in wilson(y, min(n, 4.0 * columns)))
+        near = (max(x - SIGMAS_95 * std, 0.0), min(x + SIGMAS_95 * std, most))
         return (x, std, *near, low, high)
-
-
-def _wilson(share: float, n: float) -> tuple[float, float]:
-    z2 = _SIGMAS_95**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    reach = _SIGMAS_95 / (1 + z2 / n) * float(np.sqrt(share * (1 - share) / n + z2 / (4 * n * n)))
-    return max(middle - reach, 0.0), min(middle + reach, 1.0)
 
 
 def population_table(
@@ -147,7 +148,10 @@ def population_table(
         ``high`` (the fraction by probabilities: of atomic sites for ``x`` and ``vacancy fraction``,
         of ``all_columns`` for a class; its standard deviation, and limits of 95 %, for these very
         columns), ``crystal_low``, ``crystal_high`` (limits of 95 % for the crystal that they are a
-        sample of).
+        sample of); ``wilson_low``, ``wilson_high`` (Wilson's interval of ``concentration``, as if
+        no class were in doubt). Of all images together also ``dispersion``, ``dispersion_p``,
+        ``image_std``, ``images_low`` and ``images_high``: whether the images differ by more than
+        chance in ``columns``, and by how much (`dispersion.Dispersion`; NaN for one image).
 
     Raises
     ------
@@ -179,7 +183,27 @@ def population_table(
         (ALL_IMAGES, total, every, whole),
     ]:
         rows.extend(_rows(name, count, class_names, area, likely))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return _with_dispersion(pd.DataFrame(rows, columns=list(COLUMNS[:-_BETWEEN])))
+
+
+def _with_dispersion(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with what images tell together; NaN in the rows of single images."""
+    # an image may be called like all of them: these come last
+    single = np.arange(len(table)) < len(table) - table["class"].nunique()
+    between = np.full((len(table), _BETWEEN), np.nan)
+    for row in np.flatnonzero(~single):
+        own = table[single & (table["class"] == table["class"].iloc[row])]
+        found = dispersion_of(own["columns"].to_numpy(), own["all_columns"].to_numpy())
+        share = table["concentration"].iloc[row] / max(_share_of_columns(table.iloc[row]), 1e-300)
+        between[row] = (
+            *(found.ratio, found.p),
+            *(share * value for value in (found.std, found.low, found.high)),
+        )
+    return table.assign(**dict(zip(COLUMNS[-_BETWEEN:], between.T, strict=True)))
+
+
+def _share_of_columns(row: pd.Series) -> float:
+    return _fraction(int(row["columns"]), int(row["all_columns"]))
 
 
 def usable_populations(
@@ -224,8 +248,10 @@ def _rows(
             per_site = _fraction(float(atoms[i] * n), 2 * int(count[chalcogen].sum()))
         likely = expected.fraction(np.eye(k)[i], among.astype(float))
         density = _fraction(n, area_nm2)
+        share = _fraction(n, whole)
+        limits = wilson(share, whole)
         rows.append(
-            (name, class_name, n, whole, _fraction(n, whole), per_site, area_nm2, density, *likely)
+            (name, class_name, n, whole, share, per_site, area_nm2, density, *likely, *limits)
         )
     for label, roles in ((SUBSTITUTION, ("XY", "Y2")), (VACANCIES, ("V1", "V2"))):
         chosen = np.isin(np.arange(k), [ROLES.index(role) for role in roles])
@@ -233,7 +259,11 @@ def _rows(
         share, density = _fraction(both, 2 * whole), _fraction(both, area_nm2)
         likely = expected.fraction(atoms * chosen, 2.0 * chalcogen)
         n = int(count[chosen].sum())
-        rows.append((name, label, n, whole, share, share, area_nm2, density, *likely))
+        # atoms come by columns, of which some hold two: as many sites as scatter like these
+        squares = float((atoms**2 * chosen * count).sum()) / max(4 * whole, 1)
+        scatter = (squares - share**2) / whole if whole else float("nan")
+        limits = wilson(share, share * (1 - share) / scatter if scatter > 0 else 2 * whole)
+        rows.append((name, label, n, whole, share, share, area_nm2, density, *likely, *limits))
     return rows
 
 

@@ -1,3 +1,7 @@
+from .changes import CHANGED_COLUMNS as CHANGED_COLUMNS
+from .changes import ChangedColumns as ChangedColumns
+from .changes import changed_columns as changed_columns
+from .changes import changes_text as changes_text
 from .drift import DRIFT_TABLE as DRIFT_TABLE
 from .drift import drift_of as drift_of
 from .drift import drift_table as drift_table

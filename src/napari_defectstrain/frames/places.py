@@ -16,7 +16,7 @@ from ..crystal.calibration import lattice_spots
 from ..crystal.robust import robust_sigma
 from ..types import BoolArray, FloatArray, IntArray
 from .shifts import pairs_of
-from .sums import RunningSum, align_frame
+from .sums import Region, RunningSum, align_frame
 
 AGREE = 5.5
 """Standard deviations of the correlation between unrelated places that make one place certain; the
@@ -52,6 +52,26 @@ class _Maps:
         return _Maps(*(np.stack([a[g].sum(axis=0) for g in groups]) for a in vars(self).values()))
 
 
+@dataclass(frozen=True)
+class SiteReadings:
+    """Intensities at all sites of the lattice in each frame, and where the chalcogens lie.
+
+    Parameters
+    ----------
+    chalcogen, metal : arrays, `(F, n, m)`
+        By frame and cell; 0 where a frame doesn't show it.
+    count : array, `(F, n, m)`
+        1 where it does.
+    place_px : array, `(n, m, 2)`
+        (y, x) of the chalcogen of each cell on the canvas [px].
+    """
+
+    chalcogen: FloatArray
+    metal: FloatArray
+    count: FloatArray
+    place_px: FloatArray
+
+
 def other_places(stack: FloatArray, shift_px: FloatArray, used: BoolArray) -> list[IntArray]:
     """The frames by the place that they show, the most frequent place first.
 
@@ -75,9 +95,10 @@ def other_places(stack: FloatArray, shift_px: FloatArray, used: BoolArray) -> li
         Frames of each place: one array where they all show the same, or none can tell.
     """
     frames = np.flatnonzero(used)
-    maps = _read(stack, shift_px, frames) if len(frames) > 1 else None
-    if maps is None:
+    read = read_sites_of_frames(stack, shift_px, frames) if len(frames) > 1 else None
+    if read is None:
         return [frames]
+    maps = _Maps(read.chalcogen, read.metal, read.count)
     groups = [np.array([k]) for k in range(len(frames))]
     while len(groups) > 1:
         verdict = _compared(maps.joined(groups))
@@ -92,11 +113,30 @@ def other_places(stack: FloatArray, shift_px: FloatArray, used: BoolArray) -> li
     return sorted((frames[np.sort(group)] for group in groups), key=len, reverse=True)
 
 
-def _read(stack: FloatArray, shift_px: FloatArray, frames: IntArray) -> _Maps | None:
-    """Intensities at the sites of each frame; None where no lattice shows."""
+def read_sites_of_frames(
+    stack: FloatArray,
+    shift_px: FloatArray,
+    frames: IntArray,
+    lines_px: FloatArray | None = None,
+) -> SiteReadings | None:
+    """Intensities at the sites of each frame; None where no lattice shows.
+
+    Parameters
+    ----------
+    stack : array, `(T, H, W)`
+    shift_px : array, `(T, 2)`
+    frames : array of int, `(F,)`
+        Which are read.
+    lines_px : array, `(T, H)`, optional
+        Further shift of every line [px].
+    """
+
+    def aligned(t: int) -> tuple[FloatArray, Region]:
+        return align_frame(stack[t], shift_px[t], None if lines_px is None else lines_px[t])
+
     total = RunningSum(stack.shape[1:])
     for t in frames:
-        total.add(*align_frame(stack[t], shift_px[t]))
+        total.add(*aligned(t))
     seen = np.argwhere(total.count > 0)
     if len(seen) == 0:
         return None
@@ -116,7 +156,7 @@ def _read(stack: FloatArray, shift_px: FloatArray, frames: IntArray) -> _Maps | 
     value = np.zeros((2, len(frames), *grid.shape[:2]), dtype=np.float32)
     count = np.zeros((len(frames), *grid.shape[:2]), dtype=np.float32)
     for k, t in enumerate(frames):
-        canvas, (y0, y1, x0, x1) = align_frame(stack[t], shift_px[t])
+        canvas, (y0, y1, x0, x1) = aligned(t)
         inner = np.array([[y0, x0], [y1, x1]]) + np.array([[3], [-3]]) * spread
         smooth = gaussian_filter(canvas, spread)
         inside = np.ones(count.shape[1:], dtype=bool)
@@ -125,7 +165,7 @@ def _read(stack: FloatArray, shift_px: FloatArray, frames: IntArray) -> _Maps | 
             value[n, k] = map_coordinates(smooth, np.moveaxis(where, -1, 0), order=1)
         value[:, k] *= inside
         count[k] = inside
-    return _Maps(value[0], value[1], count)
+    return SiteReadings(value[0], value[1], count, place[0])
 
 
 def _sublattices(mean: FloatArray, seen: BoolArray, spots: FloatArray) -> tuple[FloatArray, ...]:

@@ -76,7 +76,11 @@ def read_sites(path: str | Path, class_names: Sequence[str]) -> Sites:
         If the file can't be read, lacks a column, or a row holds an unknown class or source, a
         position that is no number, or probabilities outside 0-1 or that don't sum to one.
     """
-    table = _read_table(Path(path))
+    return sites_of(_read_table(Path(path)), class_names, path)
+
+
+def sites_of(table: pd.DataFrame, class_names: Sequence[str], path: object) -> Sites:
+    """The columns of a table of texts, see `read_sites`; its index are the lines of the file."""
     class_index = _class_index(table, tuple(class_names), path)
     position = np.column_stack([_numbers(table, name, path) for name in ("y_px", "x_px")])
     bad = np.asarray(~np.isfinite(position).all(axis=1))
@@ -97,7 +101,34 @@ def read_sites(path: str | Path, class_names: Sequence[str]) -> Sites:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    """The table as text, its rows indexed by the lines of the file (the header is line 1)."""
+    """A table of columns as text, see `text_table`."""
+    table, separator = text_table(path)
+    names = list(table.columns)
+    missing = [name for name in ("y_px", "x_px", "class") if name not in names]
+    if missing:
+        raise DefectStrainError(
+            f"{path}: got the columns {', '.join(names)}; expected also "
+            f"{', '.join(missing)}, separated by commas"
+        )
+    if separator != ",":
+        for name in [n for n in names if n in ("y_px", "x_px") or n.startswith("p_")]:
+            table[name] = table[name].str.replace(",", ".", regex=False)
+    return table
+
+
+def text_table(path: Path) -> tuple[pd.DataFrame, str]:
+    """A table as text, its rows indexed by the lines of the file (the header is line 1).
+
+    Returns
+    -------
+    table : DataFrame
+    separator : str
+
+    Raises
+    ------
+    DefectStrainError
+        If it can't be read, is empty, or a column is there twice.
+    """
     try:
         text = _text(path.read_bytes())
         header = text.lstrip().partition("\n")[0]
@@ -124,22 +155,12 @@ def _read_table(path: Path) -> pd.DataFrame:
     table.index += 1
     table = table[(table.map(str.strip) != "").any(axis=1)]
     names = [str(name).strip() for name in table.iloc[0]] if len(table) else []
-    missing = [name for name in ("y_px", "x_px", "class") if name not in names]
-    if missing:
-        raise DefectStrainError(
-            f"{path}: got the columns {', '.join(names)}; expected also "
-            f"{', '.join(missing)}, separated by commas"
-        )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DefectStrainError(
             f"{path}: got the column {twice[0] or 'without a name'} twice, expected it once"
         )
-    table = table.iloc[1:].set_axis(names, axis=1)
-    if separator != ",":
-        for name in [n for n in names if n in ("y_px", "x_px") or n.startswith("p_")]:
-            table[name] = table[name].str.replace(",", ".", regex=False)
-    return table
+    return table.iloc[1:].set_axis(names, axis=1), separator
 
 
 def _text(data: bytes) -> str:

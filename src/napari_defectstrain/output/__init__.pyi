@@ -11,6 +11,9 @@ from .figures.files import save_figure as save_figure
 from .figures.files import write_figure as write_figure
 from .figures.makeup import draw_makeup as draw_makeup
 from .figures.maps import detections_figure as detections_figure
+from .figures.populations import draw_clusters as draw_clusters
+from .figures.populations import draw_pairs as draw_pairs
+from .figures.populations import draw_populations as draw_populations
 from .figures.profiles import draw_profile as draw_profile
 from .figures.profiles import profile_figure as profile_figure
 from .figures.profiles import smoothing_figure as smoothing_figure

@@ -24,6 +24,7 @@ from ..judge.histograms import weight_histograms
 from ..materials import Material
 from ..pipeline.chain import RunResult
 from ..pipeline.comparison import MEASURED
+from ..pipeline.fitness import patterns_of
 from ..pipeline.ranges import conditions_of
 from ..types import STRAIN_COMPONENTS, ClassAverage, DefectStrainError, StrainField
 from .makeup import halves_table, makeups, parts_table, variability_table
@@ -67,12 +68,14 @@ _TABLES = (
     *("populations.csv", "spacings.csv", "columns.csv", "displacement.csv"),
     *("budget.csv", "precision.csv", "lattices.csv", "theory.csv"),
     *("class_parts.csv", "variability.csv", "half_sets.csv"),
+    *("pair_correlation.csv", "clusters.csv", "nearest_defects.csv"),
 )
 _CROWDED_TABLES = ("columns.csv", "displacement.csv", "budget.csv")
 _CROWDED_FIGURES = ("averages", "budget", "displacement", "theory")
 _FIGURES = (
     *("weights", "averages", "spacings", "precision_by_class", "precision"),
     *("budget", "displacement", "theory", "class_parts", "variability", "half_sets"),
+    *("populations", "pair_correlation", "clusters"),
 )
 FRAME = (
     "lattice frame: x to the right along a zigzag row, y up (row 0 is the largest y), origin at "
@@ -173,9 +176,9 @@ def write_detections(
 ) -> None:
     """Write columns, regions, populations and the figures of the detected columns.
 
-    ``<stem>.sites.csv``, ``<stem>.regions.tif`` and ``.csv``, ``populations.csv``, of summed
-    series of frames ``<stem>.drift.csv``, and where columns were weighed the histogram of all
-    images' weights.
+    ``<stem>.sites.csv``, ``<stem>.regions.tif`` and ``.csv``, ``populations.csv``, what says
+    whether the defects lie at random, of summed series of frames ``<stem>.drift.csv``, and where
+    columns were weighed the histogram of all images' weights.
     """
     from .figures import maps as figures  # matplotlib: only where something is drawn
     from .figures import precision as figures_precision
@@ -190,6 +193,7 @@ def write_detections(
     for image, regions in zip(result.images, result.regions, strict=False):
         write_regions(regions, folder.place, image.name, image.pixel_size_pm)
     write_table(folder.place("populations.csv"), result.populations)
+    _write_patterns(result, folder, formats)
     histograms = weight_histograms(result.sites)
     if histograms is not None:
         figure = figures_weights.weights_figure(histograms, result.material)
@@ -198,6 +202,28 @@ def write_detections(
         write_table(folder.place(f"{name}.drift.csv"), table)
         figure = figures_precision.drift_figure(table)
         write_figure(figure, folder.place, f"{FIGURES}/drift_{name}", formats)
+
+
+def _write_patterns(result: RunResult, folder: OutFolder, formats: Sequence[str]) -> None:
+    """Populations drawn, and whether defects lie at random: tables and figures."""
+    from .figures import populations as figures
+    from .figures.files import write_figure
+
+    names = result.material.all_class_names
+    drawn = {"populations": figures.populations_figure(result.populations, names)}
+    found = patterns_of(result)
+    for name, table in (
+        ("pair_correlation", found.pair_correlation),
+        ("clusters", found.clusters),
+        ("nearest_defects", found.nearest),
+    ):
+        write_table(folder.place(f"{name}.csv"), table)
+    if len(found.pair_correlation):
+        drawn["pair_correlation"] = figures.pairs_figure(found.pair_correlation, names)
+    if len(found.clusters):
+        drawn["clusters"] = figures.clusters_figure(found.clusters, found.nearest, names)
+    for name, figure in drawn.items():
+        write_figure(figure, folder.place, f"{FIGURES}/{name}", formats)
 
 
 def write_measurements(

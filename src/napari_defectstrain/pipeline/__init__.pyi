@@ -25,12 +25,16 @@ from .every_defect import measure_every_defect as measure_every_defect
 from .fitness import IDENTITY as IDENTITY
 from .fitness import check_identity as check_identity
 from .fitness import identify_images as identify_images
+from .fitness import patterns_of as patterns_of
 from .loading import CALIBRATION_TOLERANCE as CALIBRATION_TOLERANCE
 from .loading import PATH as PATH
 from .loading import PIXEL_SIZE_BY_LATTICE as PIXEL_SIZE_BY_LATTICE
 from .loading import load_images as load_images
 from .loading import sum_frames as sum_frames
 from .measurement_cache import MeasurementCache as MeasurementCache
+from .opened import OpenedColumns as OpenedColumns
+from .opened import material_of_points as material_of_points
+from .opened import open_columns as open_columns
 from .planning import Test as Test
 from .planning import counting_share as counting_share
 from .planning import loss_of_series as loss_of_series

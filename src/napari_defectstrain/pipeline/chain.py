@@ -351,7 +351,7 @@ def _divided(
         part = _nth(progress, 0.0, 1.0, k, len(columns))
         with failures.left_out(images[i].name):
             (kept,), (known[i],) = divide_images(
-                [images[i]], [found], [_a_px(images[i], material)], config.regions, given, part
+                [images[i]], [found], [lattice_px(images[i], material)], config.regions, given, part
             )
             if i in detected:  # given columns are as the user wants them
                 columns[i] = kept
@@ -370,7 +370,7 @@ def _placed(
     warnings: list[str] = []
     for i, image in images.items():
         with failures.left_out(image.name):
-            a_px, brightness = _a_px(image, material), _brightness(material)
+            a_px, brightness = lattice_px(image, material), column_brightness(material)
             columns[i], notes = place_sites(image, sites[i], a_px, brightness)
             warnings += notes
     return columns, warnings
@@ -393,7 +393,7 @@ def _detections(
     return dict(zip(found, judged, strict=True))
 
 
-def _a_px(image: CalibratedImage, material: Material) -> float:
+def lattice_px(image: CalibratedImage, material: Material) -> float:
     """The lattice constant by the image's own lattice [px]."""
     return material.lattice_pm / float(image.metadata[PIXEL_SIZE_BY_LATTICE])
 
@@ -448,7 +448,7 @@ def _check_counts(
             )
 
 
-def _brightness(material: Material) -> tuple[float, ...]:
+def column_brightness(material: Material) -> tuple[float, ...]:
     """Of the columns metal, X2, XY, Y2, V1, V2, as far as it is known: typical ones otherwise."""
     from ..simulate.scattering import ELEMENTS, nominal_weights
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..averages.patches import check_measurable
 from ..crystal.calibration import CALIBRATED_BY_LATTICE
+from ..crystal.defect_patterns import DefectPatterns, find_patterns
 from ..crystal.overlaps import Overlap, counted_regions, find_overlaps, overlap_warnings
 from ..crystal.populations import usable_populations
 from ..crystal.regions import Regions
@@ -136,6 +137,29 @@ def counted_once(
     once = counted_regions(images, sites, regions, overlaps)
     populations = usable_populations(images, sites, once, material.all_class_names)
     return overlaps, populations, list(overlap_warnings(images, overlaps))
+
+
+def patterns_of(found: RunResult, progress: Progress = no_progress) -> DefectPatterns:
+    """Whether the defects of a run lie at random on its images, as its settings ask.
+
+    Parameters
+    ----------
+    found : RunResult
+        What `detect` returned. What two images show counts in the first of them.
+    progress : Progress
+    """
+    regions: Sequence[Regions | None] = found.regions or [None] * len(found.images)
+    if found.overlaps:
+        regions = counted_regions(found.images, found.sites, found.regions, found.overlaps)
+    return find_patterns(
+        [image.name for image in found.images],
+        found.sites,
+        regions,
+        found.material.lattice_pm,
+        found.config.patterns,
+        found.config.seed,
+        progress,
+    )
 
 
 def measurable(found: RunResult, failures: Failures) -> RunResult:

@@ -18,6 +18,7 @@ from ..crystal.calibration import (
 )
 from ..crystal.other_lattices import HEXAGONAL, seen_lattice
 from ..failures import Failures
+from ..frames.changes import CHANGED_COLUMNS, changed_columns, changes_text
 from ..frames.drift import DRIFT_TABLE, drift_table, frame_time_s
 from ..frames.register import FrameConfig, register_frames
 from ..io.file_names import output_stems
@@ -133,8 +134,9 @@ def sum_frames(
     -------
     CalibratedImage
         With the number of frames summed (``frames``), that of all (``frames_taken``), the rows of
-        the drift table (``drift_table``, see `drift.drift_of`) and the field summed
-        (``region_px``) in its metadata, and what was doubtful or left out under ``warnings``.
+        the drift table (``drift_table``, see `drift.drift_of`), columns that changed while the
+        frames were taken (``changed_columns``) and the field summed (``region_px``) in its
+        metadata, and what was doubtful or left out under ``warnings``.
 
     Raises
     ------
@@ -146,9 +148,12 @@ def sum_frames(
         raise DefectStrainError(f"{name}: got frames of shapes {shapes}, expected all the same")
     frames, doubts = check_frames(frames)
     try:
-        found = register_frames(np.stack([frame.data for frame in frames]), config, progress)
+        stack = np.stack([frame.data for frame in frames])
+        found = register_frames(stack, config, progress)
     except DefectStrainError as error:
         raise DefectStrainError(f"{name}: {error}") from error
+    changed = changed_columns(stack, found)
+    said = changes_text(changed, len(frames))
     first = frames[0]
     seconds = frame_time_s(first.metadata, first.data.shape)
     table = drift_table(found, first.pixel_size_pm, seconds)
@@ -159,8 +164,13 @@ def sum_frames(
         "region_px": list(found.region),
         DRIFT_TABLE: table.astype(object).where(table.notna(), None).to_dict("records"),
         REPLACED: sum(frame.metadata.get(REPLACED, 0) for frame in frames),
-        "warnings": [*first.metadata.get("warnings", ()), *doubts, *found.notes],
+        "warnings": [
+            *(*first.metadata.get("warnings", ()), *doubts, *found.notes),
+            *([said] if said else []),
+        ],
     }
+    if changed is not None and len(changed):
+        metadata[CHANGED_COLUMNS] = changed.rows()
     clipped = [frame.metadata[CLIPPED] for frame in frames if CLIPPED in frame.metadata]
     if clipped:
         metadata[CLIPPED] = {end: sum(one[end] for one in clipped) for end in clipped[0]}

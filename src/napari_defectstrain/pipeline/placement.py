@@ -143,6 +143,57 @@ def place_sites(
     return once, (*notes, *merged)
 
 
+def place_positions(
+    image: CalibratedImage, position_px: FloatArray, a_px: float, strict: bool
+) -> tuple[FloatArray, tuple[str, ...]]:
+    """Positions of which no class is known where the picture has columns.
+
+    As `place_sites`, but that all columns are only expected to be brighter than what is between.
+
+    Parameters
+    ----------
+    image : CalibratedImage
+    position_px : array, `(N, 2)`
+        (y, x) as a file has them.
+    a_px : float
+        Lattice constant in the image [px].
+    strict : bool
+        Whether positions that fit in no way, or in several, are refused; else they stay.
+
+    Returns
+    -------
+    position_px : array, `(N, 2)`
+    notes : tuple of str
+        What was made good.
+    """
+    n = len(position_px)
+    alike = Sites(
+        position_px=np.asarray(position_px, dtype=float),
+        probabilities=np.ones((n, 1)),
+        class_index=np.zeros(n, dtype=int),
+        class_names=("column",),
+        source=np.full(n, "file"),
+    )
+    if n < MIN_COLUMNS:
+        return alike.position_px, ()
+    judged = _Picture(image, alike, a_px, (1.0, 0.0))
+    try:
+        placement = judged.placement()
+    except DefectStrainError:
+        if strict:
+            raise
+        return alike.position_px, ()
+    if strict and not judged.agrees:
+        raise DefectStrainError(
+            f"{image.name}: the {n} positions lie unlike the columns of a crystal of {a_px:.3g} "
+            "px; are they those of another image?"
+        )
+    if placement == _Placement():
+        return alike.position_px, ()
+    note = f"{image.name}: in its table {placement.text}: made good, as the picture says"
+    return placement.apply(alike.position_px, image.data.shape), (note,)
+
+
 class _Picture:
     """An image's contrast, and what a table's columns should find there."""
 
@@ -165,7 +216,7 @@ class _Picture:
 
     def placement(self) -> _Placement:
         """The placement that fits; that of the table as it is unless another is clearly better."""
-        self.contrast = _contrast(self.image.data, self.a_px)
+        self.contrast = image_contrast(self.image.data, self.a_px)
         fits = [fit for scale, unit in self._units() for fit in self._fits(scale, unit)]
         if not fits:
             return _Placement()  # outside, or unlike any crystal
@@ -287,7 +338,7 @@ def _is_given(placement: _Placement) -> bool:
     return replace(placement, offset_px=(0.0, 0.0)) == _Placement()
 
 
-def _contrast(data: FloatArray, a_px: float) -> FloatArray:
+def image_contrast(data: FloatArray, a_px: float) -> FloatArray:
     """The image without noise, slow background and outliers, about zero."""
     plain = np.asarray(data, dtype=np.float32)
     step = 1 + max(plain.shape) // 1024

@@ -13,6 +13,7 @@ from ..averages.average import AverageConfig, average_stack
 from ..columns.averages.measure import ColumnConfig, ColumnMeasurement
 from ..config import PIXEL_SIZE_PM, SEED, Between, Config
 from ..crystal.overlaps import Overlap
+from ..crystal.pattern_counts import PatternConfig
 from ..crystal.regions import RegionConfig, Regions
 from ..detect.network.config import DetectConfig
 from ..failures import Failure
@@ -67,7 +68,7 @@ class RunConfig(Config):
         How such frames are summed.
     judge : JudgeConfig
         Whether and how the detected columns are judged by their own images.
-    detect, regions, average, columns, strain, budget, theory, makeup
+    detect, regions, patterns, average, columns, strain, budget, theory, makeup
         Settings of the stages; `material` overrides that of `detect`.
     split : tuple of str
         Classes that are measured in parts, too, where two populations are seen in them.
@@ -86,6 +87,7 @@ class RunConfig(Config):
     detect: DetectConfig = field(default_factory=DetectConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     regions: RegionConfig = field(default_factory=RegionConfig)
+    patterns: PatternConfig = field(default_factory=PatternConfig)
     average: AverageConfig = field(default_factory=AverageConfig)
     columns: ColumnConfig = field(default_factory=ColumnConfig)
     strain: StrainConfig = field(default_factory=StrainConfig)

@@ -4,6 +4,9 @@ from .acquisition import expose as expose
 from .acquisition import jitter_lines as jitter_lines
 from .background import measured_contamination as measured_contamination
 from .background import write_background as write_background
+from .changing import ChangingSeries as ChangingSeries
+from .changing import knock_on as knock_on
+from .changing import simulate_changes as simulate_changes
 from .companions import SpectrumConfig as SpectrumConfig
 from .companions import expected_spectra as expected_spectra
 from .companions import simulate_spectra as simulate_spectra

@@ -13,20 +13,17 @@ import numpy as np
 
 from ..io.files import write_table, write_tiff
 from ..materials import DEFECT_ROLES, ROLES, get_material
-from ..types import IntArray, Progress, no_progress
-from .acquisition import ScanConfig, contamination, expose
+from ..types import Progress, no_progress
+from .acquisition import ScanConfig
+from .changing import knock_on, simulate_changes
 from .dataset import (
     SimulatedImage,
     SimulationConfig,
-    clean_image,
-    crystal_for,
-    crystal_to_px,
     simulate_image,
     simulate_series,
-    with_truth,
 )
 from .probe import ProbeConfig
-from .structure import CrystalConfig, relax_crystal
+from .structure import CrystalConfig
 
 _DWELL_S = 2e-6
 
@@ -105,40 +102,13 @@ def dose_series(rng: np.random.Generator) -> Iterator[SimulatedImage]:
     )
     crystal_config = CrystalConfig(fractions=(0.056, 0.032, 0.004, 0.0))
     config = replace(base, scan=scan, crystal=crystal_config)
-    crystal = crystal_for(config, rng)
-    class_index = crystal.class_index.copy()
-    dirt = contamination(scan, rng)
-    origin = (np.asarray(scan.shape) - 1) / 2
-    frames, classes = [], []
-    for t in range(frames_n):
-        if t:
-            class_index = _knock_out(class_index, loss, rng)
-        crystal = relax_crystal(crystal_config, crystal.site_pm, crystal.is_metal, class_index, rng)
-        position = crystal_to_px(crystal.position_pm, scan, origin)
-        frames.append(expose(clean_image(position, class_index, config) + dirt, scan, rng))
-        classes.append(class_index.copy())
-    truth = with_truth(np.stack(frames), position, crystal, config, "dose_series")
-    inside = np.all((position >= -0.5) & (position <= np.asarray(scan.shape) - 0.5), axis=1)
-    history = np.stack(classes)[:, inside]  # (T, N)
+    made = simulate_changes(config, rng, "dose_series", frames_n, knock_on(loss))
+    history = made.class_index  # (T, N)
     born = {
         f"{name}_frame": np.where((history == role).any(0), (history == role).argmax(0), -1)
         for name, role in (("SV", ROLES.index("V1")), ("DV", ROLES.index("V2")))
     }
-    yield replace_metadata(replace(truth, extra=born), {"dwell_time_us": 4.0})
-
-
-def _knock_out(class_index: IntArray, loss: float, rng: np.random.Generator) -> IntArray:
-    x2, v1, v2 = ROLES.index("X2"), ROLES.index("V1"), ROLES.index("V2")
-    chance = rng.random(len(class_index))
-    first = (class_index == x2) & (chance < 2 * loss)
-    second = (class_index == v1) & (chance < loss)
-    return np.where(first, v1, np.where(second, v2, class_index))
-
-
-def replace_metadata(simulated: SimulatedImage, extra: dict[str, object]) -> SimulatedImage:
-    """The same with more metadata."""
-    metadata = {**simulated.metadata, **extra}
-    return replace(simulated, metadata=metadata)
+    yield replace(made.image, extra=born)
 
 
 SAMPLES: dict[str, Sample] = {

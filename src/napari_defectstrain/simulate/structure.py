@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from ..config import Between, Config, Length, OneOf
 from ..materials import DEFECT_ROLES, get_material
 from ..types import BoolArray, DefectStrainError, FloatArray, IntArray
+from .arranging import ARRANGEMENTS, arranged_vacancies
 from .lookalikes import FIRST_KINDS, LOOKALIKES, OTHER
 from .relaxing import Field, relaxation, relaxed_displacement, superpose
 
@@ -55,6 +56,12 @@ class CrystalConfig(Config):
         Root mean square of a local tilt on top of it [mrad] and its wavelength [nm].
     pattern : str
         One of `PATTERNS`: what else than one perfect grain the field of view holds.
+    arrangement : str
+        One of `arranging.ARRANGEMENTS`: vacancies at random, or some in pairs or in lines.
+    arranged : float
+        Share of the vacancies that lie in them.
+    line_length : int
+        Vacancies in a line.
     """
 
     material: str = "WSe2"
@@ -82,6 +89,9 @@ class CrystalConfig(Config):
     ripple_mrad: Annotated[float, Between(0, 1000)] = 0.0
     ripple_nm: Annotated[float, Between(0.1, 10000)] = 5.0
     pattern: Annotated[str, OneOf(PATTERNS)] = "whole"
+    arrangement: Annotated[str, OneOf(ARRANGEMENTS)] = "random"
+    arranged: Annotated[float, Between(0, 1)] = 0.5
+    line_length: Annotated[int, Between(2, 100)] = 5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -166,12 +176,17 @@ def lattice_sites(lattice_pm: float, radius_pm: float) -> tuple[FloatArray, Bool
 
 
 def build_crystal(config: CrystalConfig, radius_pm: float, rng: np.random.Generator) -> Crystal:
-    """A round flake of a crystal with defects drawn independently on its columns."""
+    """A round flake of a crystal, its defects drawn independently or arranged as settings say."""
     site, is_metal = lattice_sites(config.lattice_pm, radius_pm)
     roles = rng.choice(
         np.arange(1, OTHER), size=len(site), p=(1 - sum(config.fractions), *config.fractions)
     )
     class_index = np.where(is_metal, 0, roles)
+    if config.arrangement != "random":
+        length = config.line_length if config.arrangement == "lines" else 2
+        class_index = arranged_vacancies(
+            site, is_metal, class_index, config.lattice_pm, config.arranged, length, rng
+        )
     kind = np.zeros(len(site), dtype=int)
     if any(config.lookalikes):
         site, is_metal, class_index, kind = _add_lookalikes(

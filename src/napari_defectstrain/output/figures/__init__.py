@@ -1,7 +1,8 @@
 """The paper's figures by matplotlib: no arithmetic here, and files in one place.
 
-`maps`, `detection`, `strain`, `profiles`, `precision` and `spacings` are figures by subject,
-`panels` what they are put together from, `files` how they look in print and how they are written.
+`maps`, `detection`, `populations`, `strain`, `profiles`, `precision` and `spacings` are figures by
+subject, `panels` what they are put together from, `files` how they look in print and how they are
+written.
 """
 
 import lazy_loader

@@ -6,6 +6,12 @@ from .files import save_figure as save_figure
 from .files import write_figure as write_figure
 from .makeup import draw_makeup as draw_makeup
 from .maps import detections_figure as detections_figure
+from .populations import clusters_figure as clusters_figure
+from .populations import draw_clusters as draw_clusters
+from .populations import draw_pairs as draw_pairs
+from .populations import draw_populations as draw_populations
+from .populations import pairs_figure as pairs_figure
+from .populations import populations_figure as populations_figure
 from .profiles import draw_profile as draw_profile
 from .profiles import profile_figure as profile_figure
 from .profiles import smoothing_figure as smoothing_figure

@@ -26,6 +26,7 @@ from ...pipeline.runs import RunResult
 from ...styles import with_error
 from ...types import ClassAverage
 from ..base import forms
+from ..layers.sites import layer_id
 
 SHELLS = {
     "none": 0,
@@ -62,7 +63,7 @@ class ImageList(QListWidget):
         self.clear()
         for layer in layers:
             item = QListWidgetItem(layer.name)
-            key = str(layer.unique_id)
+            key = layer_id(layer)
             item.setData(Qt.ItemDataRole.UserRole, key)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             item.setCheckState(Qt.CheckState.Unchecked if key in off else Qt.CheckState.Checked)

@@ -35,7 +35,7 @@ from ..layers.averages import (
     runs,
     world_box_pm,
 )
-from ..layers.sites import KEY, kind, layer_by_id, material_of, note, provenance
+from ..layers.sites import KEY, kind, layer_by_id, layer_id, material_of, note, provenance
 from ..layers.symmetric import room_pm
 from ..layers.view_buttons import ViewButtons
 from .controls import (
@@ -263,7 +263,7 @@ class AverageWidget(forms.Panel):
         for text in overlaps:
             show_warning(text)
         sources = self._sources(layers)
-        ids = sorted(str(la.unique_id) for la in sources)
+        ids = sorted(layer_id(la) for la in sources)
         old = self._old_run(ids) if self.update_existing.isChecked() else []
         corner = self._corner(sources, averages, old) if averages else (0.0, 0.0)
         for layer in old:
@@ -439,7 +439,7 @@ def _planes(sources: list[Image], gathered: list[Gathered]) -> list[list[str | i
     """Id of the layer and plane that each image is, in the order of the stacks' `image_index`."""
     found: list[list[str | int | None]] = []
     for layer, one in zip(sources, gathered, strict=True):
-        key = str(layer.unique_id)
+        key = layer_id(layer)
         found += [[key, None if layer.ndim == 2 else i] for i in range(len(one.images))]
     return found
 

@@ -28,8 +28,8 @@ def source_of(
     planes = note(average).get("planes", [])
     if image_index >= len(planes):
         return None, None
-    unique_id, plane = planes[image_index]
-    layer = layer_by_id(viewer, unique_id)
+    source, plane = planes[image_index]
+    layer = layer_by_id(viewer, source)
     return (layer, plane) if isinstance(layer, Image) else (None, plane)
 
 

@@ -28,7 +28,7 @@ from ..base.lifetime import connect, when_destroyed
 from ..base.symbols import symbol_icon
 from ..layers.editing import DefectEditor, column_near, editor_of
 from ..layers.regions import regions_of
-from ..layers.sites import show_only
+from ..layers.sites import AWAITING, note, show_only
 from .population_files import export_columns, export_populations, populations
 
 CLASS_ROLES = ROLES[1:]
@@ -317,7 +317,7 @@ class EditPanel(QWidget):
         self.export_button.setEnabled(table is not None)
         self.columns_button.setEnabled(table is not None)
         if table is None or self.layer is None or self.editor is None:
-            self.title.setText("No defects yet: detect, or select a · defects layer")
+            self.title.setText(_without_columns(self.layer))
             self.population.setText("")
             for label in (*self.count_labels, *self.share_labels):
                 label.setText("–")
@@ -357,6 +357,16 @@ class EditPanel(QWidget):
     def export_columns(self) -> None:
         """Write the corrected columns where the user says, a file for each plane of a stack."""
         export_columns(self, self.viewer, self.layer)
+
+
+def _without_columns(layer: Points | None) -> str:
+    """Why there is nothing to count."""
+    if layer is not None and note(layer).get(AWAITING):
+        return (
+            f"{layer.name}: {len(layer.data)} points that were opened. Press Detect columns to "
+            "find the other columns of the image; the points stay as they are"
+        )
+    return "No defects yet: detect, or select a · defects layer"
 
 
 def _corrected(what: str, row: pd.Series) -> str:

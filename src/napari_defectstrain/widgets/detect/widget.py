@@ -36,10 +36,12 @@ from ..base.worker import Part
 from ..layers.editing import editor_of
 from ..layers.regions import detection_put_in_steps, edited, regions_of
 from ..layers.sites import (
+    AWAITING,
     CALIBRATION,
     free_name,
     image_planes,
     kind,
+    layer_id,
     note,
     plane_placement,
     provenance,
@@ -299,7 +301,7 @@ class DetectWidget(forms.Panel):
         added = self.viewer.add_image(
             total.data,
             name=free_name(self.viewer, f"{layer.name} · sum"),
-            metadata=provenance("sum", about, frames_of=str(layer.unique_id)),
+            metadata=provenance("sum", about, frames_of=layer_id(layer)),
             **plane_placement(layer, corner),
         )
         if CALIBRATION in layer.metadata:
@@ -351,7 +353,7 @@ class DetectWidget(forms.Panel):
         mine = [
             la
             for la in self.viewer.layers
-            if kind(la) == "defects" and note(la)["image"] == str(layer.unique_id)
+            if kind(la) == "defects" and note(la)["image"] == layer_id(layer)
         ]
         return mine[-1] if mine else None
 
@@ -366,6 +368,9 @@ class DetectWidget(forms.Panel):
         self._keep = not self.update_existing.isChecked()
         previous = self._previous(layer)
         self._known_edits = self._edits(previous)
+        if previous is not None and note(previous).get(AWAITING):
+            self._keep = False  # points that wait for the other columns of their image
+            return True
         points, regions = self._known_edits
         if self._keep or not (points or regions):
             return True

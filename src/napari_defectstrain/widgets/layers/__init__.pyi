@@ -41,6 +41,7 @@ from .regions import divided_planes as divided_planes
 from .regions import edited as edited
 from .regions import regions_of as regions_of
 from .regions import usable_nm2 as usable_nm2
+from .sites import AWAITING as AWAITING
 from .sites import CALIBRATION as CALIBRATION
 from .sites import KEY as KEY
 from .sites import MARKER_PX as MARKER_PX
@@ -50,6 +51,7 @@ from .sites import free_name as free_name
 from .sites import image_planes as image_planes
 from .sites import kind as kind
 from .sites import layer_by_id as layer_by_id
+from .sites import layer_id as layer_id
 from .sites import material_of as material_of
 from .sites import note as note
 from .sites import pixel_size_pm as pixel_size_pm

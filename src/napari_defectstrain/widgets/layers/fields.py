@@ -12,7 +12,7 @@ from ...types import DisplacementField, StrainField
 from ...units import shown_strain_unit
 from ..base.pacing import Steps, at_once
 from .averages import AXES, GAP, HEADER, UNITS, add_labels, translate_of
-from .sites import KEY, free_name
+from .sites import KEY, free_name, layer_id
 
 COMPONENTS = {
     "dilation": "local change of area, exx + eyy (%)",
@@ -276,7 +276,7 @@ def _title_maps(
     side_pm: float,
 ) -> None:
     """Titles above the maps, in the layer of labels that is there, or a new one."""
-    about = {**metadata[KEY], "of": "maps", "maps": [str(la.unique_id) for la in layers]}
+    about = {**metadata[KEY], "of": "maps", "maps": [layer_id(la) for la in layers]}
     texts = [map_title(layer) for layer in layers]
     labels = next(
         (
@@ -305,8 +305,8 @@ def retitle(viewer: ViewerModel, layer: Image) -> None:
     """Write the title of a map anew, after its colour limits were changed."""
     for labels in viewer.layers:
         listed = labels.metadata.get(KEY, {}).get("maps", [])
-        if str(layer.unique_id) in listed:
-            labels.features.loc[listed.index(str(layer.unique_id)), "text"] = map_title(layer)
+        if layer_id(layer) in listed:
+            labels.features.loc[listed.index(layer_id(layer)), "text"] = map_title(layer)
             labels.refresh_text()
 
 

@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from napari.utils.notifications import show_error, show_warning
+from napari.utils.notifications import show_error, show_info, show_warning
 
+from ...crystal.region_files import LABELS_SUFFIX
 from ...io.files import SUFFIXES, ImageFile, read_datasets, read_file
+from ...io.point_files import POINT_SUFFIXES, read_points
 from ...types import DefectStrainError
+from .layer_files import SUFFIX, is_layer_file, read_records
+from .opening import bound, open_points, open_regions
 from .placing import PLACED, Layout, present_viewer, show_scale_bar
+from .records import LayerData, settle_when_added, tuple_of, with_new_ids
 
 KEY = "napari-defectstrain"
 """Key of a layer's metadata under which lies what the file says."""
@@ -18,7 +23,6 @@ KEY = "napari-defectstrain"
 NOTHING: list[tuple[Any, ...]] = [(None,)]
 """What tells napari that a reader dealt with the file but has no layer to add."""
 
-LayerData = tuple[Any, ...]
 PathOrPaths = str | Sequence[str]
 
 
@@ -28,9 +32,50 @@ def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | 
     Returns None for kinds of files that aren't ours.
     """
     paths = [path] if isinstance(path, str) else list(path)
+    if len(paths) == 1 and _opens_onto_image(Path(paths[0])):
+        return read_saved
     if any(Path(p).suffix.lower() not in SUFFIXES for p in paths):
         return None
     return read_layers
+
+
+def _opens_onto_image(path: Path) -> bool:
+    """Whether a file holds layers of ours, regions, or positions of columns."""
+    name = path.name.lower()
+    if name.endswith(LABELS_SUFFIX) or name.endswith(SUFFIX):
+        return True
+    if path.suffix.lower() not in POINT_SUFFIXES:
+        return False
+    try:
+        return is_layer_file(path) or read_points(path) is not None
+    except DefectStrainError:
+        return True  # it is one, but damaged: said when it is read
+
+
+def read_saved(path: PathOrPaths) -> list[LayerData]:
+    """Layers that were saved, or columns and regions of a file on their image.
+
+    What can't be read, and what was made good, is said in napari's notifications.
+    """
+    file, viewer = Path(path if isinstance(path, str) else path[0]), present_viewer()
+    notes: list[str] = []
+    try:
+        if file.name.lower().endswith(LABELS_SUFFIX):
+            records, notes = open_regions(file, viewer)
+        elif is_layer_file(file) or file.name.lower().endswith(SUFFIX):
+            records = bound(with_new_ids(read_records(file)), viewer)
+        else:
+            points = read_points(file)
+            assert points is not None
+            records, notes = open_points(points, file, viewer)
+        layers = [tuple_of(record) for record in records]
+    except DefectStrainError as error:
+        show_error(str(error))
+        return list(NOTHING)
+    for text in notes:
+        show_info(text)
+    settle_when_added(viewer, records)
+    return layers
 
 
 def read_layers(path: PathOrPaths) -> list[LayerData]:

@@ -29,7 +29,9 @@ from ...units import PM_PER_NM
 from ..base.pacing import Steps
 from .editing import editor_of
 from .sites import (
+    AWAITING,
     KEY,
+    columns_added,
     corrected_planes,
     defect_points,
     detection_in_steps,
@@ -37,6 +39,7 @@ from .sites import (
     image_planes,
     kind,
     layer_by_id,
+    layer_id,
     note,
     placement,
     replace_metadata,
@@ -92,7 +95,7 @@ def region_features(regions: Sequence[Regions]) -> pd.DataFrame:
 def regions_in_steps(
     viewer: ViewerModel,
     source: Image,
-    sites_layer: Points,
+    sites_layer: Points | None,
     regions: Sequence[Regions],
     metadata: dict[str, Any],
 ) -> Steps[Labels]:
@@ -106,8 +109,8 @@ def regions_in_steps(
     viewer : ViewerModel
     source : Image
         Scale, units, ... are copied from it.
-    sites_layer : Points
-        All columns of the same detection.
+    sites_layer : Points, optional
+        All columns of the same detection; None where there is none yet.
     regions : sequence of Regions
         One for each plane of the image.
     metadata : dict
@@ -128,8 +131,8 @@ def regions_in_steps(
                 KEY: {
                     **metadata[KEY],
                     "kind": "regions",
-                    "image": str(source.unique_id),
-                    "sites": str(sites_layer.unique_id),
+                    "image": layer_id(source),
+                    "sites": "" if sites_layer is None else layer_id(sites_layer),
                 }
             },
             **placement(source),
@@ -156,7 +159,7 @@ def regions_layer(viewer: ViewerModel, sites_layer: Layer | None) -> Labels | No
     mine = [
         la
         for la in viewer.layers
-        if kind(la) == "regions" and note(la).get("sites") == str(sites_layer.unique_id)
+        if kind(la) == "regions" and note(la).get("sites") == layer_id(sites_layer)
     ]
     return mine[-1] if mine else None
 
@@ -254,9 +257,17 @@ def detection_put_in_steps(
         [r.label_at(s.position_px) == NOT_2H for s, r in zip(sites, regions, strict=True)]
     )
     everything = layer_by_id(viewer, note(previous).get("sites")) if previous else None
-    if previous is None or everything is None:
+    if previous is None or (everything is None and not note(previous).get(AWAITING)):
         steps = detection_in_steps(viewer, source, sites, metadata, foreign)
         everything, defects = yield from steps
+    elif everything is None:
+        # points that were opened without the other columns stay as they are: they correct them
+        defects = previous
+        everything = columns_added(viewer, source, sites, metadata)
+        note(defects).update(sites=layer_id(everything), class_names=list(sites[0].class_names))
+        note(defects)[AWAITING] = False
+        editor_of(defects).reset()
+        yield
     else:
         defects, editor, names = previous, editor_of(previous), sites[0].class_names
         for old in (everything, defects):

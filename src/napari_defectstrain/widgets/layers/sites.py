@@ -22,6 +22,10 @@ from ..base.pacing import Steps, at_once
 from .corrections import correct_sites
 
 KEY = "napari-defectstrain"
+ID = "id"
+"""Key of the note of a layer that was opened: what others know it by."""
+AWAITING = "awaiting"
+"""Key of the note of a defects layer that was opened without the other columns of its image."""
 CALIBRATION = "calibration"
 """Key of an image's metadata: ``file``, ``lattice`` or ``hand``, whence its pixel size."""
 PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
@@ -59,9 +63,17 @@ def provenance(
     }
 
 
-def layer_by_id(viewer: ViewerModel, unique_id: str | None) -> Layer | None:
+def layer_id(layer: Layer) -> str:
+    """What other layers know a layer by: the id that it was opened with, else napari's own.
+
+    napari gives a layer that is read from a file another id than the one it was saved with.
+    """
+    return str(note(layer).get(ID) or layer.unique_id)
+
+
+def layer_by_id(viewer: ViewerModel, wanted: str | None) -> Layer | None:
     """The layer with that id (names can be changed), or None where it is gone."""
-    return next((la for la in viewer.layers if str(la.unique_id) == unique_id), None)
+    return next((la for la in viewer.layers if layer_id(la) == wanted), None)
 
 
 def placement(layer: Layer) -> dict[str, Any]:
@@ -137,7 +149,7 @@ def calibrate(viewer: ViewerModel, image: Image, size_pm: float, origin: str) ->
     image.metadata[CALIBRATION] = origin
     before = pixel_size_pm(image) or float(image.scale[-1])
     ratio = size_pm / before if note(image).get("placed") else 1.0
-    companions = [la for la in viewer.layers if note(la).get("image") == str(image.unique_id)]
+    companions = [la for la in viewer.layers if note(la).get("image") == layer_id(image)]
     for layer in (image, *companions):
         keep = layer.ndim - 2
         layer.scale = (*layer.scale[:keep], size_pm, size_pm)
@@ -266,7 +278,47 @@ def detection_in_steps(
     (sites, defects) : Points
     """
     names = sites[0].class_names
-    look = {
+    all_columns = columns_added(viewer, source, sites, metadata)
+    yield
+    whole, table = site_positions(sites, source.ndim), site_table(sites)
+    shared = {**metadata[KEY], "image": layer_id(source), "class_names": list(names)}
+    position, features = defect_points(whole, table, names, foreign)
+    defects = viewer.add_points(
+        position,
+        name=free_name(viewer, f"{source.name} · defects"),
+        features=features,
+        feature_defaults={"class": names[4], "probability": 1.0, "source": "manual"},
+        symbol=symbols(features["class"], names) if len(features) else "disc",
+        metadata={KEY: {**shared, "kind": "defects", "sites": layer_id(all_columns)}},
+        **marker_look(source, names),
+    )
+    yield
+    return all_columns, defects
+
+
+def columns_added(
+    viewer: ViewerModel, source: Image, sites: Sequence[Sites], metadata: dict[str, Any]
+) -> Points:
+    """Add "<image> · sites": all columns, hidden, fixed."""
+    names = sites[0].class_names
+    table = site_table(sites)
+    shared = {**metadata[KEY], "image": layer_id(source), "class_names": list(names)}
+    layer = viewer.add_points(
+        site_positions(sites, source.ndim),
+        name=free_name(viewer, f"{source.name} · sites"),
+        features=table,
+        symbol=symbols(table["class"], names) if len(table) else "disc",
+        visible=False,
+        metadata={KEY: {**shared, "kind": "sites"}},
+        **marker_look(source, names),
+    )
+    layer.editable = False
+    return layer
+
+
+def marker_look(source: Layer, names: Sequence[str]) -> dict[str, Any]:
+    """How columns look on an image, and where they lie."""
+    return {
         "border_color": "class",
         "border_color_cycle": colours(names),
         "face_color": "transparent",
@@ -275,31 +327,6 @@ def detection_in_steps(
         "blending": "translucent",
         **placement(source),
     }
-    whole, table = site_positions(sites, source.ndim), site_table(sites)
-    shared = {**metadata[KEY], "image": str(source.unique_id), "class_names": list(names)}
-    all_columns = viewer.add_points(
-        whole,
-        name=free_name(viewer, f"{source.name} · sites"),
-        features=table,
-        symbol=symbols(table["class"], names) if len(table) else "disc",
-        visible=False,
-        metadata={KEY: {**shared, "kind": "sites"}},
-        **look,
-    )
-    all_columns.editable = False
-    yield
-    position, features = defect_points(whole, table, names, foreign)
-    defects = viewer.add_points(
-        position,
-        name=free_name(viewer, f"{source.name} · defects"),
-        features=features,
-        feature_defaults={"class": names[4], "probability": 1.0, "source": "manual"},
-        symbol=symbols(features["class"], names) if len(features) else "disc",
-        metadata={KEY: {**shared, "kind": "defects", "sites": str(all_columns.unique_id)}},
-        **look,
-    )
-    yield
-    return all_columns, defects
 
 
 def marker_size(layer: Layer) -> float:

@@ -13,7 +13,7 @@ from ...judge.histograms import (
     weight_histograms,
 )
 from ...types import DefectStrainError
-from .sites import corrected_planes, found_sites, kind, layer_by_id, note, show_only
+from .sites import corrected_planes, found_sites, kind, layer_by_id, layer_id, note, show_only
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def defects_of(viewer: ViewerModel, layer: Layer | None) -> Points | None:
         return None
     if isinstance(layer, Points) and kind(layer) == "defects":
         return layer
-    image = str(layer.unique_id) if isinstance(layer, Image) else note(layer).get("image")
+    image = layer_id(layer) if isinstance(layer, Image) else note(layer).get("image")
     mine = [
         la
         for la in viewer.layers

@@ -1,0 +1,11 @@
+from .corrections import Answer as Answer
+from .folder import WeightsRecord as WeightsRecord
+from .images import FileRecord as FileRecord
+from .images import ImageRecord as ImageRecord
+from .journal import Edit as Edit
+from .layout import SUFFIX as SUFFIX
+from .layout import is_study as is_study
+from .opening import Study as Study
+from .opening import create_study as create_study
+from .opening import open_study as open_study
+from .windows import WindowChoice as WindowChoice

@@ -1,0 +1,284 @@
+"""A study that is open: columns, regions and windows with every correction, and the way in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .. import __version__
+from ..crystal.regions import Regions
+from ..io.files import write_json
+from ..io.unfinished import json_object
+from ..io.writing import is_left_over
+from ..pipeline.runs import RunConfig
+from ..types import ClassStack, DefectStrainError, Sites
+from . import layout
+from .corrections import Answer
+from .folder import StudyFolder
+from .journal import MANUAL, Edit, edit_rows
+from .locking import Lock, time_now
+from .windows import WindowChoice, with_choices
+
+
+class Study(StudyFolder):
+    """A study that is open; made by `create_study` and `open_study`.
+
+    What changes it is on the disk when the call returns. `close` gives it back to others; as a
+    context manager it does so by itself.
+    """
+
+    # ------------------------------------------------------------------ columns, regions, windows
+
+    def has_sites(self, name: str) -> bool:
+        """Whether the columns of an image are known."""
+        return self._corrections.has_answer(name)
+
+    def model_sites(self, name: str) -> Sites:
+        """The columns of an image as the model gave them."""
+        return self._corrections.answer(self._find(name)[1].name)
+
+    def sites(self, name: str) -> Sites:
+        """The columns of an image with every correction.
+
+        Raises
+        ------
+        DefectStrainError
+            If there is no such image, or its columns aren't known.
+        """
+        return self._corrections.corrected(self._find(name)[1].name).sites
+
+    def answer_of(self, name: str) -> Answer:
+        """Where the columns of an image came from."""
+        return self._corrections.answer_of(name)
+
+    def set_sites(self, name: str, sites: Sites, about: Answer | None = None) -> Edit:
+        """Take an answer of the model, or a table that stands for one.
+
+        Corrections of an earlier answer are carried over by their places; that one is kept.
+        """
+        self._check_writable()
+        pixel = self._find(name)[1].pixel_size_pm
+        return self._corrections.set_answer(name, sites, about or Answer(), pixel)
+
+    def record(self, name: str, sites: Sites, by: str = MANUAL, user: str = "") -> Edit | None:
+        """Write a correction into the journal.
+
+        Parameters
+        ----------
+        name : str
+            Of the image.
+        sites : Sites
+            All of its columns as they are now; what differs from `sites` is the edit.
+        by : str
+            ``manual``, ``model`` or ``file``.
+        user : str
+            Default: who works here.
+
+        Returns
+        -------
+        Edit or None
+            None where nothing differs.
+        """
+        self._check_writable()
+        self._find(name)
+        return self._corrections.record(name, sites, by, user)
+
+    def edited_columns(self, name: str) -> int:
+        """How many columns of an image were corrected."""
+        return self._corrections.changed_columns(name)
+
+    def has_regions(self, name: str) -> bool:
+        """Whether the regions of an image are known."""
+        return self._corrections.has_regions(name)
+
+    def regions(self, name: str) -> Regions:
+        """The regions of an image."""
+        return self._corrections.regions(name)
+
+    def regions_by(self, name: str) -> str:
+        """Who made the regions of an image: ``model``, ``manual`` or ``file``."""
+        return self._corrections.regions_by(name)
+
+    def set_regions(
+        self, name: str, regions: Regions, by: str = MANUAL, user: str = ""
+    ) -> Edit | None:
+        """Take regions of an image; those before are kept. None where nothing differs."""
+        self._check_writable()
+        pixel = self._find(name)[1].pixel_size_pm
+        return self._corrections.set_regions(name, regions, by, pixel, user)
+
+    @property
+    def windows(self) -> tuple[WindowChoice, ...]:
+        """Windows that were left out of averages or put back by hand."""
+        return self._corrections.window_choices
+
+    def record_windows(
+        self, before: ClassStack, after: ClassStack, images: Sequence[str], user: str = ""
+    ) -> Edit | None:
+        """Write down which windows of a class were left out or put back.
+
+        Parameters
+        ----------
+        before, after : ClassStack
+            The same windows.
+        images : sequence of str
+            Names, in the order of `ClassStack.image_index`.
+        user : str
+        """
+        self._check_writable()
+        return self._corrections.record_windows(before, after, images, user)
+
+    def with_windows(
+        self, stacks: Mapping[str, ClassStack], images: Sequence[str]
+    ) -> tuple[dict[str, ClassStack], list[str]]:
+        """The stacks with what was chosen by hand, and what is to be said."""
+        return with_choices(stacks, self.windows, images)
+
+    # ------------------------------------------------------------------ history, window
+
+    def history(self, name: str | None = None) -> tuple[Edit, ...]:
+        """Every edit, or those of an image, the oldest first."""
+        edits = self._journal.history()
+        return tuple(edit for edit in edits if name is None or edit.image == name)
+
+    def history_table(self) -> pd.DataFrame:
+        """One row for each thing that an edit changed: who, when, from what, to what."""
+        names = ["edit", "when", "user", "by", "what", "image", "column", "from", "to"]
+        return pd.DataFrame(edit_rows(self.history()), columns=names)
+
+    def compact(self) -> Path | None:
+        """Begin a new part of the journal; the history stays readable. None where it is empty."""
+        self._check_writable()
+        return self._corrections.compact()
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """What the viewer and its widgets look like: JSON that is theirs alone."""
+        return json_object(self.path / layout.WINDOW_FILE)
+
+    def set_window(self, **parts: Any) -> None:
+        """Keep parts of what the viewer and its widgets look like, for instance ``viewer``.
+
+        Parameters
+        ----------
+        **parts
+            JSON values, each replacing the part of its name; None removes it.
+        """
+        self._check_writable()
+        kept = {**self.window, **parts}
+        content = {name: value for name, value in kept.items() if value is not None}
+        write_json(self.path / layout.WINDOW_FILE, content)
+
+
+def create_study(
+    path: str | Path,
+    config: RunConfig | None = None,
+    images: Iterable[str | Path] = (),
+    copy: bool = False,
+) -> Study:
+    """Make a study, open for writing.
+
+    Parameters
+    ----------
+    path : path
+        Of its folder, which must not hold anything; ``.defectstrain`` is added where it lacks.
+    config : RunConfig, optional
+        Its parameters.
+    images : iterable of path
+        Taken in at once.
+    copy : bool
+        With copies of their files.
+
+    Raises
+    ------
+    DefectStrainError
+        If there is something at that place, or an image can't be read.
+    """
+    folder = layout.study_path(path)
+    if folder.suffix != layout.SUFFIX:
+        folder = folder.with_name(folder.name + layout.SUFFIX)
+    if layout.is_study(folder):
+        raise DefectStrainError(f"{folder}: got a study that is there already; open it instead")
+    if folder.exists() and (not folder.is_dir() or not _is_empty(folder)):
+        raise DefectStrainError(f"{folder}: got something that is no study, expected nothing there")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DefectStrainError(f"{folder}: can't be created: {error.strerror}") from error
+    lock = Lock(folder)
+    holder = lock.take()
+    if holder is not None:
+        raise DefectStrainError(f"{folder}: {holder} is making a study there")
+    layout.write_study_file(
+        folder,
+        {
+            "kind": layout.KIND,
+            "schema": layout.SCHEMA,
+            "version": __version__,
+            "created": time_now(),
+            "parameters": (config or RunConfig()).to_dict(),
+            "files": [],
+        },
+    )
+    study = Study(folder, lock, None)
+    study.add_images(images, copy)
+    return study
+
+
+def open_study(path: str | Path, read_only: bool = False, take_over: bool = False) -> Study:
+    """Open a study, for writing if nobody else does.
+
+    Parameters
+    ----------
+    path : path
+        Its folder, with or without ``.defectstrain``, or the ``study.json`` in it.
+    read_only : bool
+        Don't write, and don't keep others from writing.
+    take_over : bool
+        Write even if a process of another machine has it open: you know that it is gone.
+
+    Returns
+    -------
+    Study
+        `Study.read_only` where another process has it open; `Study.notes` says who.
+
+    Raises
+    ------
+    DefectStrainError
+        If there is no study, it is damaged, or of a later version.
+    """
+    folder = layout.study_path(path)
+    with_suffix = folder.with_name(folder.name + layout.SUFFIX)
+    if not layout.is_study(folder) and layout.is_study(with_suffix):
+        folder = with_suffix
+    layout.read_study_file(folder)  # a later version's isn't even locked
+    lock, holder, note = None, None, ""
+    if not read_only:
+        lock = Lock(folder)
+        try:
+            holder = lock.take(take_over)
+            if holder is not None:
+                note = f"{folder}: opened for reading only: {holder} has it open"
+                if not holder.is_here:
+                    note += f"; if that is gone for good, remove {lock.path.name} or take it over"
+        except DefectStrainError as error:
+            note = f"{folder}: opened for reading only: {error}"
+        if note:
+            lock = None
+    try:
+        study = Study(folder, lock, holder)
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
+    if note:
+        study.notes.insert(0, note)
+    return study
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a killed maker of a study left."""
+    return all(p.name == layout.LOCK_FILE or is_left_over(p) for p in folder.iterdir())

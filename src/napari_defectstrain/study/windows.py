@@ -1,0 +1,138 @@
+"""Windows that a hand left out of a class's average or put back, known by where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..averages.choice import leave_out, put_back
+from ..types import ClassStack, DefectStrainError
+from .journal import WINDOWS, Edit
+
+SAME_WINDOW_PX = 1.0
+"""A window is the same one where its centre lies within this distance: columns that are moved by
+hand take their windows along no further [px]."""
+
+
+@dataclass(frozen=True)
+class WindowChoice:
+    """One window, and whether it counts.
+
+    Parameters
+    ----------
+    class_name, image : str
+    y_px, x_px : float
+        Its centre [px].
+    included : bool
+    """
+
+    class_name: str
+    image: str
+    y_px: float
+    x_px: float
+    included: bool
+
+
+def choices_of(edits: Iterable[Edit]) -> tuple[WindowChoice, ...]:
+    """What edits say of windows, the last word on each."""
+    found: dict[tuple[str, str, float, float], bool] = {}
+    for edit in edits:
+        if edit.what != WINDOWS:
+            continue
+        for included, key in ((False, "left_out"), (True, "put_back")):
+            for place in edit.content.get(key, ()):
+                where = (str(place["image"]), float(place["y_px"]), float(place["x_px"]))
+                found[(str(edit.content["class"]), *where)] = included
+    return tuple(WindowChoice(*where, included) for where, included in found.items())
+
+
+def window_changes(
+    before: ClassStack, after: ClassStack, images: Sequence[str]
+) -> dict[str, Any] | None:
+    """What an edit of a class's windows says; None where nothing changed.
+
+    Parameters
+    ----------
+    before, after : ClassStack
+        The same windows.
+    images : sequence of str
+        Names, in the order of `ClassStack.image_index`.
+
+    Raises
+    ------
+    DefectStrainError
+        If they aren't the same windows.
+    """
+    if before.class_name != after.class_name or before.included.shape != after.included.shape:
+        raise DefectStrainError(
+            f"windows: got {len(after.included)} of {after.class_name}, expected the "
+            f"{len(before.included)} of {before.class_name}"
+        )
+    left_out = _places(after, before.included & ~after.included, images)
+    back = _places(after, ~before.included & after.included, images)
+    if not left_out and not back:
+        return None
+    return {"class": after.class_name, "left_out": left_out, "put_back": back}
+
+
+def with_choices(
+    stacks: Mapping[str, ClassStack], choices: Iterable[WindowChoice], images: Sequence[str]
+) -> tuple[dict[str, ClassStack], list[str]]:
+    """The stacks with what was chosen by hand, and what is to be said.
+
+    Parameters
+    ----------
+    stacks : mapping of class to ClassStack
+    choices : iterable of WindowChoice
+    images : sequence of str
+        Names, in the order of `ClassStack.image_index`.
+
+    Raises
+    ------
+    DefectStrainError
+        If no window of a class would be left.
+    """
+    found = dict(stacks)
+    lost: dict[str, int] = {}
+    chosen: dict[tuple[str, bool], list[int]] = {}
+    index = {name: i for i, name in enumerate(images)}
+    for choice in choices:
+        stack = found.get(choice.class_name)
+        window = None if stack is None else _window(stack, choice, index)
+        if window is None:
+            lost[choice.class_name] = lost.get(choice.class_name, 0) + 1
+        else:
+            chosen.setdefault((choice.class_name, choice.included), []).append(window)
+    for (name, included), windows in sorted(chosen.items(), key=lambda item: not item[0][1]):
+        stack = found[name]
+        found[name] = put_back(stack, windows) if included else leave_out(stack, windows)
+    notes = [
+        f"{name}: {n} window{'s' if n > 1 else ''} chosen by hand "
+        f"{'are' if n > 1 else 'is'} no longer among the windows"
+        for name, n in lost.items()
+    ]
+    return found, notes
+
+
+def _window(stack: ClassStack, choice: WindowChoice, index: Mapping[str, int]) -> int | None:
+    """The window that a choice is about."""
+    own = np.flatnonzero(stack.image_index == index.get(choice.image, -1))
+    if not own.size:
+        return None
+    away = np.hypot(*(stack.position_px[own] - (choice.y_px, choice.x_px)).T)
+    nearest = int(np.argmin(away))
+    return int(own[nearest]) if away[nearest] <= SAME_WINDOW_PX else None
+
+
+def _places(stack: ClassStack, which: Any, images: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "image": images[int(stack.image_index[i])],
+            "y_px": round(float(stack.position_px[i, 0]), 6),
+            "x_px": round(float(stack.position_px[i, 1]), 6),
+        }
+        for i in np.flatnonzero(which)
+    ]
