@@ -31,6 +31,9 @@ CROWDED_COLUMNS = (
 )
 """What ``spacings.csv`` says of averages of every defect."""
 
+INTERVAL_COLUMNS = ("strain_low_68", "strain_high_68", "strain_low_95", "strain_high_95")
+"""Ends of the intervals of the strain in ``spacings.csv``."""
+
 TOO_FEW = f"not measured: fewer than {MIN_MEASURED} windows"
 
 
@@ -67,13 +70,14 @@ def spacings_table(result: RunResult) -> pd.DataFrame:
     more = ["sigma_stat", "sigma_total", "a_ref_pm", "precision_by_image_pm"]
     more += ["strain_std_by_image", "n_images"]
     more += ["p1_pm", "floor_pm", "floor_std_pm", "target_pm", "windows_needed"]
-    more += [*CROWDED_COLUMNS]
+    more += [*CROWDED_COLUMNS, *INTERVAL_COLUMNS]
     expected = {name: f"expected_{name}" for name in result.material.all_class_names}
     rows = []
     for name, measurement in result.measurements.items():
         average, base = measurement.average, a_ref_pm(result, name)
         row: dict[str, Any] = {"class": name}
         row |= {c: getattr(measurement.spacing, c) for c in columns}
+        row |= _intervals(measurement, name in result.material.references)
         row |= {"a_ref_pm": base, **_errors(measurement, name in result.material.references)}
         row |= _windows_needed(measurement) | _crowded(result, name)
         if average.contaminants:
@@ -101,6 +105,16 @@ def _expected(name: str, average: ClassAverage, columns: Mapping[str, str]) -> d
     for other, share in {name: average.purity, **average.contaminants}.items():
         row[columns[whole_class(other)]] += share
     return row
+
+
+def _intervals(measurement: ClassMeasurement, is_reference: bool) -> dict[str, float]:
+    """Where the strain is with 68 and with 95 %, systematic errors and few windows counted."""
+    budget, strain = measurement.budget, measurement.spacing.strain
+    if budget is None or is_reference:
+        return {}
+    half = [budget.half_width(confidence) for confidence in (0.68, 0.95)]
+    ends = [strain + sign * width for width in half for sign in (-1.0, 1.0)]
+    return dict(zip(INTERVAL_COLUMNS, ends, strict=True))
 
 
 def _errors(measurement: ClassMeasurement, is_reference: bool) -> dict[str, float]:

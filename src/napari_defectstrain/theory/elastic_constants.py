@@ -16,8 +16,9 @@ from ..materials import Material
 from ..types import DefectStrainError
 
 ELASTIC_SOURCE = "density functional theory, ions relaxed, doi:10.1021/jz3012436"
-"""Duerloo, Ong & Reed, J. Phys. Chem. Lett. 3, 2871 (2012). Other functionals and experiments
-differ by 10 % and more; give your own where that matters."""
+"""Duerloo, Ong & Reed, J. Phys. Chem. Lett. 3, 2871 (2012); the numbers are as remembered, not
+compared with the paper's table. Indentation finds 25 to 40 % more for MoS2 and WS2 (Liu et al.,
+Nano Lett. 14, 5097, 2014); give your own where that matters."""
 
 C11_C12_N_PER_M = {
     "MoS2": (130.0, 32.0),
