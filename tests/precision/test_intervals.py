@@ -1,21 +1,15 @@
 """Intervals of few windows: Student's, with the degrees of freedom that there are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from class_stage import noisy
+from class_stage import measurement
 from scipy.stats import t as student
 
-from napari_defectstrain.columns import ColumnConfig
-from napari_defectstrain.pipeline import RunConfig, measure_spacings
-from napari_defectstrain.precision import BudgetConfig, MakeupConfig
 from napari_defectstrain.precision.budget import ErrorBudget, _scatter_and_freedom
-
-SETTINGS = RunConfig(
-    columns=ColumnConfig(model="gaussian", fit_radius_pm=560.0, compare=False),
-    makeup=MakeupConfig(enabled=False),
-    budget=BudgetConfig(correct=False),
-    bootstrap=2,
-)
+from napari_defectstrain.precision.budget_parts import Pair
+from napari_defectstrain.precision.spacings import mean_spacing
 
 
 def budget(scatter: float, freedom: float, systematic: float) -> ErrorBudget:
@@ -51,22 +45,26 @@ def test_degrees_of_freedom_are_between_those_of_the_parts_and_their_sum():
     assert _scatter_and_freedom([(1.0, 11), (1.0, 11)]) == (2.0, 20.0)
 
 
-@pytest.mark.parametrize("n", [3, 8])
+def drawn(name, strain, n, rng):
+    """A measured class whose windows err by chance, and its average with them."""
+    one = measurement(name, strain, n, rng)
+    error = rng.normal(0.0, 4.0, one.influence_pm.shape)
+    mean = error.mean(axis=0)
+    position = one.fits.position_pm + mean.reshape(-1, 2)
+    return replace(one, fits=replace(one.fits, position_pm=position), influence_pm=error - mean)
+
+
+@pytest.mark.parametrize("n", [3, 5, 10, 20])
 def test_intervals_cover_as_they_say(n):
-    """Windows drawn by the exact renderer, measured as a run does."""
-    rng = np.random.default_rng(n)
-    quiet = {name: noisy(name, 4, rng, 1e-6) for name in ("2Se", "SeTe", "SV")}
-    right = {name: m.spacing.strain for name, m in measure_spacings(quiet, SETTINGS).items()}
+    rng, count, true = np.random.default_rng(n), 800, -0.048
     inside = []
-    for _ in range(60):
-        stacks = {name: noisy(name, n, rng, 0.1) for name in ("SeTe", "SV")}
-        stacks["2Se"] = noisy("2Se", 40, rng, 0.1)
-        for name, one in measure_spacings(stacks, SETTINGS).items():
-            if name == "2Se":
-                continue
-            half = np.array([one.budget.half_width(level) for level in (0.68, 0.95)])
-            inside.append(abs(one.spacing.strain - right[name]) < half)
+    for _ in range(count):
+        own, base = drawn("SV", true, n, rng), drawn("2Se", 0.0, 40, rng)
+        pair = Pair.of(own, base)
+        variance, freedom = _scatter_and_freedom(pair.strain_variances(own, base))
+        told = budget(np.sqrt(variance), freedom, 0.0)
+        away = mean_spacing(own.fits) / mean_spacing(base.fits) - 1.0 - true
+        inside.append([abs(away) < told.half_width(level) for level in (0.68, 0.95)])
     cover = np.mean(inside, axis=0)
-    # three standard deviations of 120 averages
-    assert cover[0] == pytest.approx(0.68, abs=3 * np.sqrt(0.68 * 0.32 / 120))
-    assert cover[1] == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / 120))
+    for found, level in zip(cover, (0.68, 0.95), strict=True):
+        assert found == pytest.approx(level, abs=3 * np.sqrt(level * (1 - level) / count))
