@@ -52,6 +52,10 @@ COMMANDS = {
         *("what can be measured in your own images", "selftest"),
         *("add_arguments", "run_selftest"),
     ),
+    "series": (
+        *("frames of one region, against dose or time", "series"),
+        *("add_arguments", "run_series"),
+    ),
     "train": ("train the network on simulated images", "train", "add_train", "run_train"),
 }
 """Each command: what it does, and where the functions are that add its arguments and run it."""
