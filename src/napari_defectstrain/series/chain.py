@@ -33,7 +33,7 @@ from ..types import (
     Sites,
     no_progress,
 )
-from .events import Events, Tracks, find_events, make_tracks
+from .events import Events, Tracks, find_events, hop_counts, make_tracks
 from .hidden import (
     HiddenModel,
     HiddenStates,
@@ -328,7 +328,7 @@ def follow_sites(
         events=events,
         tracks=make_tracks(states.path, events, sites.names, material),
         holes=find_holes(empty, sites.place_px, a_px, config.hole_columns),
-        rates=tuple(rate_list(model, errors, sites.names, material)),
+        rates=tuple(rate_list(model, errors, sites.names, material, hop_counts(events))),
         changed_dose=changed_dose(model, errors, config.changed, len(good) * axis.per_frame),
         a_px=a_px,
         weights_sha256=detections[0].weights_sha256,
