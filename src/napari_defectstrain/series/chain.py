@@ -193,15 +193,29 @@ def analyse_series(
     """
     config, run = config or SeriesConfig(), run or RunConfig()
     registered = register_series(frames, run, name, subprogress(progress, 0.0, _REGISTERING))
+    return follow_registered(registered, config, run, subprogress(progress, _REGISTERING, 1.0))
+
+
+def follow_registered(
+    registered: RegisteredSeries,
+    config: SeriesConfig,
+    run: RunConfig,
+    progress: Progress = no_progress,
+) -> SeriesResult:
+    """What `analyse_series` does with frames that are registered already.
+
+    Parameters
+    ----------
+    registered : RegisteredSeries
+    config, run, progress
+        As there.
+    """
     if config.kind == "frames":
         progress(1.0, "done")
         said = changes_text(registered.changed, len(registered.frames))
-        return SeriesResult(
-            config, run, registered, None, (*registered.warnings, *([said] if said else []))
-        )
-    histories, notes = follow_sites(
-        registered, config, run, subprogress(progress, _REGISTERING, 1.0)
-    )
+        notes: tuple[str, ...] = (said,) if said else ()
+        return SeriesResult(config, run, registered, None, (*registered.warnings, *notes))
+    histories, notes = follow_sites(registered, config, run, progress)
     return SeriesResult(config, run, registered, histories, (*registered.warnings, *notes))
 
 

@@ -132,7 +132,9 @@ class HiddenStates:
 def fit_hidden(
     seen: Observations, progress: Progress = no_progress, allowed: BoolArray | None = None
 ) -> HiddenModel:
-    """Rates, and shares of false and missed detections, of greatest likelihood.
+    """Rates, and shares of false and missed detections, of greatest posterior probability.
+
+    The prior is that one column of each class was watched over the series without a change.
 
     Parameters
     ----------
@@ -175,7 +177,10 @@ def fit_hidden(
 def _maximised(found: _Pass, jumps: FloatArray, times: FloatArray, may: BoolArray) -> HiddenModel:
     """The model that fits what is expected of the sites best."""
     posterior, seen = found.posterior, found.seen.seen
-    rate = np.where(may, jumps / np.maximum(times[:, None], _TINY), 0.0)
+    # as if one more column of each class had been watched throughout, and stayed as it is: without
+    # it a class of hardly any column may flicker at whatever rate explains a doubtful detection
+    watched = float(found.seen.dose[-1] - found.seen.dose[0])
+    rate = np.where(may, jumps / (times[:, None] + watched), 0.0)
     weight = np.where(seen[..., None], posterior, 0.0)
     own = (1.0 - found.model.false) * found.ratio
     doubt = found.model.false / np.maximum(own + found.model.false, _TINY)
