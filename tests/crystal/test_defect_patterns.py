@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from alloy_stage import PIXEL_PM, alloy_sites
 from scipy.spatial import cKDTree
 
 from napari_defectstrain.crystal.defect_patterns import find_patterns
@@ -18,7 +19,6 @@ from napari_defectstrain.crystal.pattern_counts import (
 from napari_defectstrain.crystal.regions import label_regions
 from napari_defectstrain.materials import WSE2, get_material
 from napari_defectstrain.types import Sites
-from tests.alloy_stage import PIXEL_PM, alloy_sites
 
 A_PM = WSE2.lattice_pm
 QUICK = PatternConfig(simulations=199)

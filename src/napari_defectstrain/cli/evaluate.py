@@ -71,7 +71,7 @@ def evaluate(options: argparse.Namespace, progress: Progress) -> int:
             images=options.images,
             pixel_size_pm=options.pixel_size_pm,
             material=options.material,
-            class_map=_class_map(options.class_map),
+            class_map=class_map_of(options.class_map),
             classes=_classes(options.classes),
             radius_pm=options.radius_pm,
             with_oracle=options.oracle,
@@ -107,7 +107,8 @@ def _check_out(options: argparse.Namespace) -> None:
     check_inputs(options.out, evaluation_files(), inputs)
 
 
-def _class_map(texts: list[str]) -> dict[str, str]:
+def class_map_of(texts: list[str]) -> dict[str, str]:
+    """Names of classes in the truth and what they mean, from ``NAME=CLASS``."""
     pairs = [text.partition("=") for text in texts]
     for name, sign, target in pairs:
         if not (name.strip() and sign and target.strip()):

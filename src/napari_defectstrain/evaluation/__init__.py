@@ -1,8 +1,9 @@
 """How good a detection is: scores against truth, calibration curves, and the oracle.
 
 `score` (hits and Table S2), `calibration_curve`, `confusion`, `conditions`, `truth_tables` (what is
-true, in any spelling), `folders` (many images), `tables`; `oracle` (what could be known at best)
-rests on `known_image`. Imports `judge`, `io` and the words.
+true, in any spelling), `folders` (many images), `tables`; `audit` (columns drawn for somebody to
+label), `audit_scores`, `audit_folders`; `oracle` (what could be known at best) rests on
+`known_image`. Imports `judge`, `crystal`, `io` and the words.
 """
 
 import lazy_loader

@@ -1,6 +1,7 @@
 """Figures of populations and of pairs show what is outside, and nothing of too few."""
 
 import numpy as np
+from alloy_stage import alloy_sites
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -14,7 +15,6 @@ from napari_defectstrain.output.figures.populations import (
     pairs_figure,
     populations_figure,
 )
-from tests.alloy_stage import alloy_sites
 
 NAMES = WSE2.class_names
 
