@@ -32,6 +32,7 @@ from .figures.weights import ChosenWeights as ChosenWeights
 from .figures.weights import draw_weights as draw_weights
 from .report.contents import make_report as make_report
 from .report.document import REPORT_SUFFIXES as REPORT_SUFFIXES
+from .report.document import report_path as report_path
 from .report.document import write_report as write_report
 from .report.page import report_html as report_html
 from .results import FIGURE_FORMATS as FIGURE_FORMATS
@@ -50,3 +51,4 @@ from .series import SERIES_FILE as SERIES_FILE
 from .series import series_files as series_files
 from .series import write_series as write_series
 from .studies import run_study as run_study
+from .studies import study_store as study_store
