@@ -6,7 +6,13 @@ from napari.components import ViewerModel
 from widget_stage import add_region, answers, errors, finish, run, use_truth
 
 from napari_defectstrain.widgets.detect import patterns_panel as panel_module
-from napari_defectstrain.widgets.detect.patterns_panel import CLUSTERS, NOTHING, PAIRS, TABLES
+from napari_defectstrain.widgets.detect.patterns_panel import (
+    CLASS_PAIRS,
+    CLUSTERS,
+    NOTHING,
+    PAIRS,
+    TABLES,
+)
 from napari_defectstrain.widgets.detect.widget import DetectWidget
 
 
@@ -48,7 +54,9 @@ def test_all_images_are_compared_with_chance_drawn_and_exported(
     assert [panel.image.itemText(i) for i in range(3)] == ["all images", "first", "second"]
     assert len(panel.canvas.figure.axes) == 4  # a class each
     panel.what.setCurrentText(PAIRS)
-    assert len(panel.canvas.figure.axes) > 3
+    assert len(panel.canvas.figure.axes) == 3
+    panel.what.setCurrentText(CLASS_PAIRS)
+    assert len(panel.canvas.figure.axes) > 5
     panel.what.setCurrentText(CLUSTERS)
     panel.image.setCurrentText("second")
     assert len(panel.canvas.figure.axes) == 3

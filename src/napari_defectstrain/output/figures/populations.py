@@ -25,6 +25,7 @@ _GROUP_STYLES = {
     ANY_VACANCY: ClassStyle("#0072B2", "ring", "o"),
     ANY_SUBSTITUENT: ClassStyle("#882255", "square", "s"),
 }
+_SHORT = {ANY_VACANCY: "vacancy", ANY_SUBSTITUENT: "substit."}
 _FEW = 0.5
 """Pairs are drawn where so many are expected on some shell."""
 _HIGHEST_G = 6.0
@@ -90,17 +91,18 @@ def _draw_shares(axes: Axes, own: pd.DataFrame, whole: pd.Series, style: ClassSt
         linewidth=0.8,
         markersize=3.5 if len(own) <= _MOST_IMAGES else 1.5,
     )
-    axes.set_ylim(bottom=0.0)
+    # limits of a few images may be far away: what was counted decides
+    top = float(np.nanmax([*high, 100 * whole["wilson_high"], 1e-3]))
+    axes.set_ylim(0.0, 1.1 * top)
     axes.set_xlim(0.4, len(own) + 0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("image" if len(own) > 1 else "")
     if np.isfinite(whole["dispersion_p"]):
         axes.annotate(
-            f"χ²/f = {whole['dispersion']:.2g}, p {_p(whole['dispersion_p'])}",
-            (1.0, 1.0),
-            (0, 2),
+            f"χ²/f = {whole['dispersion']:.2g}\np {_p(whole['dispersion_p'])}",
+            (0.97, 0.03),
             xycoords="axes fraction",
-            textcoords="offset points",
             ha="right",
             va="bottom",
             fontsize=6.5,
@@ -171,7 +173,7 @@ def draw_pairs(
     styles = {**class_styles(class_names), **_GROUP_STYLES}
     for axes, (pair, part) in zip(panels, pairs, strict=False):
         _draw_pair(axes, part, styles[pair[0]])
-        axes.set_title(" – ".join(name.removeprefix("any ") for name in pair), fontsize=7)
+        axes.set_title(" – ".join(_SHORT.get(name, name) for name in pair), fontsize=7)
     for axes in panels[len(pairs) :]:
         axes.remove()
     for k in range(len(pairs)):

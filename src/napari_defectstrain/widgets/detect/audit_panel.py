@@ -73,7 +73,9 @@ class AuditPanel(QWidget):
         column.addWidget(self.state)
         column.addLayout(self._answers())
         self.scores = QLabel("")
-        self.scores.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        font = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
+        font.setPointSizeF(0.9 * font.pointSizeF())
+        self.scores.setFont(font)
         self.scores.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.scores.setToolTip(
             "Precision and recall of each class with limits of 95 %: by your labels alone, and "
@@ -103,12 +105,12 @@ class AuditPanel(QWidget):
 
     def _answers(self) -> QGridLayout:
         self._grid = QGridLayout()
+        self._grid.setSpacing(4)
         self.class_buttons: list[QPushButton] = []
         for i in range(_KEYS):
             button = QPushButton()
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             button.clicked.connect(lambda _=False, i=i: self.label_class(i))
-            button.setVisible(i == 0)
             self.class_buttons.append(button)
             self._grid.addWidget(button, 0, i)
         self.unsure_button = QPushButton("can't tell (space)")
@@ -119,7 +121,8 @@ class AuditPanel(QWidget):
         self.undo_button.clicked.connect(self.undo)
         for k, button in enumerate((self.unsure_button, self.undo_button)):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-            self._grid.addWidget(button, 0, _KEYS + k)
+            self._grid.addWidget(button, 1, 3 * k, 1, 3)
+        self._grid.setColumnStretch(_KEYS, 1)
         return self._grid
 
     def choose_folder(self) -> None:
@@ -178,11 +181,9 @@ class AuditPanel(QWidget):
 
     def _name_keys(self) -> None:
         names = () if self.audit is None else self.audit.class_names
-        for i, button in enumerate(self.class_buttons):
-            button.setVisible(i < len(names))
-            if i < len(names):
-                button.setText(f"{i + 1}  {names[i]}")
-                button.setToolTip(f"It is {names[i]} (key {i + 1})")
+        for i, (button, name) in enumerate(zip(self.class_buttons, names, strict=False)):
+            button.setText(f"{i + 1}  {name}")
+            button.setToolTip(f"It is {name} (key {i + 1})")
         if self._shortcuts:
             return
         window = self.window()
@@ -201,8 +202,10 @@ class AuditPanel(QWidget):
         walking = self.number is not None
         for shortcut in self._shortcuts:
             shortcut.setEnabled(walking)
-        for button in (*self.class_buttons, self.unsure_button):
-            button.setEnabled(walking)
+        names = () if self.audit is None else self.audit.class_names
+        for i, button in enumerate((*self.class_buttons, self.unsure_button)):
+            # the scores take their place
+            button.setVisible(walking and (i < len(names) or button is self.unsure_button))
         labelled = 0 if self.audit is None else self.audit.labelled
         self.undo_button.setEnabled(self.audit is not None and labelled > 0)
         self.pause_button.setEnabled(walking)

@@ -9,6 +9,7 @@ from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from ...crystal.defect_patterns import DefectPatterns, find_patterns
+from ...crystal.pattern_counts import ANY_SUBSTITUENT, ANY_VACANCY
 from ...crystal.populations import ALL_IMAGES, population_table
 from ...crystal.regions import usable_sites
 from ...io.files import write_table
@@ -26,7 +27,8 @@ from ..layers.sites import material_of
 
 DOCK = "Detect: populations"
 HEIGHT = 300
-POPULATIONS, PAIRS, CLUSTERS = "populations", "pair correlation", "clusters"
+POPULATIONS, PAIRS, CLASS_PAIRS, CLUSTERS = "populations", "pairs", "pairs by class", "clusters"
+CONTROLS_PX = 200
 EVERY = "all images"
 TABLES = ("populations", "pair_correlation", "clusters", "nearest_defects")
 NOTHING = "No detection yet: detect the columns of an image first"
@@ -93,21 +95,24 @@ class PatternsPanel(QWidget):
             "pairs of classes, clusters, lines and nearest neighbours",
         )
         self.bar.run_clicked.connect(self.run)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(4, 2, 4, 4)
-        column.setSpacing(2)
-        column.addLayout(self._controls())
-        column.addWidget(self.canvas, 1)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(4, 2, 4, 4)
+        row.addWidget(self._controls())
+        row.addWidget(self.canvas, 1)
         connect(self, viewer.events.theme, self._follow_theme)
         self.canvas.show_message(WELCOME)
 
-    def _controls(self) -> QHBoxLayout:
-        row = QHBoxLayout()
-        self.what = forms.choice([POPULATIONS, PAIRS, CLUSTERS])
+    def _controls(self) -> QWidget:
+        controls = QWidget()
+        controls.setFixedWidth(CONTROLS_PX)
+        column = QVBoxLayout(controls)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(3)
+        self.what = forms.choice([POPULATIONS, PAIRS, CLASS_PAIRS, CLUSTERS])
         self.what.setToolTip(
-            "populations: share of each class, image by image; pair correlation: pairs of classes "
-            "by distance against random ones; clusters: of vacancies and substituents, and how "
-            "near the nearest is"
+            "populations: share of each class, image by image; pairs: of vacancies and "
+            "substituents by distance against random ones, together or class by class; clusters: "
+            "of vacancies and of substituents, and how near the nearest is"
         )
         self.what.currentTextChanged.connect(self._draw)
         self.image = forms.choice([EVERY])
@@ -119,11 +124,10 @@ class PatternsPanel(QWidget):
         )
         self.export_button.setEnabled(False)
         self.export_button.clicked.connect(self.export)
-        row.addWidget(self.what)
-        row.addWidget(self.image)
-        row.addWidget(self.export_button)
-        row.addWidget(self.bar, 1)
-        return row
+        for widget in (self.what, self.image, self.bar, self.export_button):
+            column.addWidget(widget)
+        column.addStretch(1)
+        return controls
 
     def run(self) -> None:
         """Compare all images that were searched with chance."""
@@ -174,9 +178,11 @@ class PatternsPanel(QWidget):
         self.image.setEnabled(what != POPULATIONS)
         if what == POPULATIONS:
             self.canvas.show_drawing(lambda figure: draw_populations(figure, table, names))
-        elif what == PAIRS:
+        elif what in (PAIRS, CLASS_PAIRS):
             pairs = found.pair_correlation
-            self.canvas.show_drawing(lambda figure: draw_pairs(figure, pairs, names, image, 7))
+            grouped = pairs["class_a"].isin([ANY_VACANCY, ANY_SUBSTITUENT])
+            pairs = pairs[grouped if what == PAIRS else ~grouped]
+            self.canvas.show_drawing(lambda figure: draw_pairs(figure, pairs, names, image))
         else:
             self.canvas.show_drawing(
                 lambda figure: draw_clusters(figure, found.clusters, found.nearest, names, image)
@@ -204,7 +210,7 @@ class PatternsPanel(QWidget):
 
 
 def summary(found: DefectPatterns) -> str:
-    """What was found of all images together, in a line."""
+    """What was found of all images together, a line each."""
     parts = []
     for what, table in (
         ("pairs", found.pair_correlation),
@@ -214,6 +220,6 @@ def summary(found: DefectPatterns) -> str:
         own = table[table["image"] == ALL_IMAGES]
         if len(own):
             p = float(own["p_all"].iloc[-1])
-            verdict = "not at random" if own["outside"].any() else "as at random"
-            parts.append(f"{what} {verdict} (p = {p:.3g})")
-    return "; ".join(parts) or "No defects to compare"
+            verdict = "not random" if own["outside"].any() else "as random"
+            parts.append(f"{what}: {verdict}, p = {p:.2g}")
+    return "\n".join(parts) or "No defects to compare"
