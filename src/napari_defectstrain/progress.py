@@ -1,8 +1,19 @@
-"""Progress of long jobs: the part of a whole that a step is."""
+"""Long jobs: the part of a whole that a step is, and steps that the cores share."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
 from .types import Progress
+
+_MOST_THREADS = 4
+"""More wait for each other: Python itself runs in one at a time."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def subprogress(progress: Progress, start: float, stop: float, prefix: str = "") -> Progress:
@@ -12,3 +23,46 @@ def subprogress(progress: Progress, start: float, stop: float, prefix: str = "")
         progress(start + fraction * (stop - start), prefix + message)
 
     return part
+
+
+def shared_out(work: Callable[[T], R], items: Iterable[T], *, algebra: bool = True) -> list[R]:
+    """What a function gives for each item, in their order, worked out on several cores.
+
+    Parameters
+    ----------
+    work : callable
+        Spends its time in numpy or scipy, which let other threads run meanwhile. What it gives
+        must not depend on the other items.
+    items : iterable
+    algebra : bool
+        Whether that is linear algebra, which may have threads of its own.
+    """
+    asked = list(items)
+    threads = min(spare_cores(algebra), len(asked), _MOST_THREADS)
+    if threads < 2:
+        return [work(item) for item in asked]
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(work, item) for item in asked]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:  # an interruption too: nothing more is begun
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def spare_cores(algebra: bool = True) -> int:
+    """Cores for threads of our own.
+
+    ``OMP_NUM_THREADS``, where it is set, says how many cores are to be used. Linear algebra takes
+    all of them for itself but where ``OPENBLAS_NUM_THREADS`` says how many: threads of both kinds
+    would wait for each other.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = min(cores, _asked_for("OMP_NUM_THREADS", cores))
+    return max(cores // _asked_for("OPENBLAS_NUM_THREADS", cores), 1) if algebra else cores
+
+
+def _asked_for(variable: str, otherwise: int) -> int:
+    text = os.environ.get(variable, "").split(",")[0].strip()
+    return int(text) if text.isdecimal() and int(text) > 0 else otherwise

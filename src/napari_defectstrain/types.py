@@ -276,6 +276,9 @@ class ClassStack:
         As many isolated windows would have told as much.
     on_metal : bool
         Whether the windows are centred on metal sites, and turned by 180 degrees.
+    image_keys : tuple of str
+        Hash of the pixels of each image that `image_index` counts; empty where they aren't known.
+        What is drawn or added up image by image goes by these, not by the order given.
     """
 
     class_name: str
@@ -297,6 +300,17 @@ class ClassStack:
     n_columns: int | None = None
     effective_n: float | None = None
     on_metal: bool = False
+    image_keys: tuple[str, ...] = ()
+
+    def in_content_order(self) -> ClassStack:
+        """The same windows, their images numbered by `image_keys`."""
+        order = np.argsort(np.array(self.image_keys, dtype=np.str_), kind="stable")
+        if len(order) == 0:
+            return self
+        place = np.empty(len(order), dtype=int)
+        place[order] = np.arange(len(order))
+        keys = tuple(self.image_keys[i] for i in order.tolist())
+        return replace(self, image_index=place[self.image_index], image_keys=keys)
 
     @property
     def n(self) -> int:

@@ -6,6 +6,8 @@ PM_PER_NM = 1000.0
 PM_PER_ANGSTROM = 100.0
 EV_PER_N_PER_M_PM2 = 1e-24 / 1.602176634e-19
 """Energy of 1 N/m times 1 pm^2 [eV]."""
+BARN_PER_NM2 = 1e10
+"""A barn is 1e-28 m^2."""
 PM_PER_UNIT: dict[str, float] = {
     "m": 1e12,
     "cm": 1e10,

@@ -1,5 +1,7 @@
 """Which defect-free windows are the reference: far apart, and independent of the defects around."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,16 @@ def test_where_there_are_few_all_count(seed: int) -> None:
     kept[[5, 17, 100]] = True
     few = perfect_columns(12, kept)
     assert len(thin_reference(few, 100, 0.9, A_PM, np.random.default_rng(seed))) == 3
+
+
+def test_each_patch_draws_by_its_own_key() -> None:
+    """Neither another order of the images nor one that is added moves what is drawn in one."""
+    found = perfect_columns(24)
+    keys = [(11, 1), (12, 1)]
+    both = thin_reference(found, 10**6, 0.9, A_PM, np.random.default_rng(3), keys)
+    turned = np.flatnonzero(found.patch_index == 1)
+    alone = replace(found.take(turned), patch_index=np.zeros(len(turned), dtype=int))
+    one = thin_reference(alone, 10**6, 0.9, A_PM, np.random.default_rng(3), keys[1:])
+    assert one.site_index.tolist() == both.site_index[both.patch_index == 1].tolist()
+    by_place = set(both.site_index[both.patch_index == 0] % (24 * 24))
+    assert by_place != set(one.site_index % (24 * 24))

@@ -297,7 +297,7 @@ def test_simulate_is_marked_and_tidied_like_the_others(work, call, monkeypatch):
 
 @pytest.mark.parametrize("given", ["image", "sites", "regions", "config", "link"])
 def test_an_input_is_never_replaced(work, call, monkeypatch, given):
-    monkeypatch.setattr(chain, "calibrate", None)  # the work doesn't begin
+    monkeypatch.setattr(chain, "calibrated_images", None)  # the work doesn't begin
     image = work / "b" / "good.tif"
     out = work / "out"
     out.mkdir()

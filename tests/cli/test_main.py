@@ -72,9 +72,11 @@ def test_every_file_is_there_and_listed(out):
     expected |= {"lattices.csv", "theory.csv", "run.json"}
     expected |= {"class_parts.csv", "variability.csv", "half_sets.csv"}
     expected |= {"pair_correlation.csv", "clusters.csv", "nearest_defects.csv"}
-    expected |= {f"average_{name}.tif" for name in WSE2.class_names[1:-1]}
+    averaged = WSE2.class_names[1:-1]
+    expected |= {f"{kind}_{name}.tif" for name in averaged for kind in ("average", "window")}
     expected |= {f"strain_{name}.tif" for name in MEASURED}
     expected |= {f"strain_{name}.sigma.tif" for name in MEASURED}
+    expected |= {f"theory_{name}.tif" for name in MEASURED}
     assert {path.name for path in out.iterdir() if path.is_file()} == expected
     drawn = {path.name for path in (out / "figures").iterdir()}
     assert {"detections_alloy.png", "averages.png", "spacings.png", "precision.png"} <= drawn

@@ -11,7 +11,7 @@ from napari_defectstrain.detect.finding import predict
 from napari_defectstrain.io.tables import read_sites, sites_table
 from napari_defectstrain.judge.judging import JudgeConfig, Judgement
 from napari_defectstrain.materials import OpenClass, get_material, with_classes
-from napari_defectstrain.pipeline import chain
+from napari_defectstrain.pipeline import by_image, chain
 from napari_defectstrain.pipeline.chain import RunConfig, detect_images
 from napari_defectstrain.types import DefectStrainError
 from napari_defectstrain.widgets.layers.corrections import correct_sites
@@ -47,14 +47,14 @@ def test_images_of_a_run_are_judged_together_and_what_they_share_is_said(network
     sixth = OpenClass("chalcogen", 0.52, 0.003, 0.031, 0.002, 480.0)
     judged = []
 
-    def judge_images(images, sites, pixels, material, config, progress):
-        judged.append([image.name for image in images])
+    def judge_weighed(sites, weighed, material, config):
+        judged.append(len(weighed))
         return [Judgement(one, open_classes=(sixth,)) for one in sites]
 
-    monkeypatch.setattr(chain, "judge_images", judge_images)
+    monkeypatch.setattr(by_image, "judge_weighed", judge_weighed)
     image = made().image
     found = chain.detect([image, replace(image, name="other")], RunConfig())
-    assert judged == [["image", "other"]]
+    assert judged == [2]
     assert found.open_classes == (sixth,)
     assert found.warnings.count(sixth.note) == 1
     assert "NAME=0.52" in sixth.note

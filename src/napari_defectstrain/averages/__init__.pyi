@@ -23,6 +23,7 @@ from .patches import find_patches as find_patches
 from .patches import lattice_constant as lattice_constant
 from .patches import lattice_table as lattice_table
 from .purity import Unmixing as Unmixing
+from .purity import expected_purity as expected_purity
 from .purity import purity_text as purity_text
 from .purity import unmix_positions as unmix_positions
 from .symmetry import SymmetricAverage as SymmetricAverage

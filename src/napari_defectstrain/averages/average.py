@@ -35,7 +35,7 @@ from .align import register_windows
 from .candidates import Candidates, find_candidates, find_neighbours, neighbours_of, thin_reference
 from .metal_sites import names_from_metals, seen_from_metals, turned_patch
 from .outliers import left_out
-from .patches import Patch, find_patches
+from .patches import Patch, find_patches, patch_keys
 from .probe_width import ProbeWidths, probe_widths
 from .purity import expected_mixture, expected_purity
 from .windows import CORE_RADIUS, WindowFrame, WindowSource
@@ -211,7 +211,8 @@ class _Batch:
                 f"and a window of {config.window_nm:g} nm inside its domain; use fewer shells, "
                 "smaller windows or larger images"
             )
-        found = thin_reference(found, config.max_reference, config.min_probability, a_pm, rng)
+        keys = patch_keys(images, patches)
+        found = thin_reference(found, config.max_reference, config.min_probability, a_pm, rng, keys)
         progress(0.05, "preparing images")
         sources = _sources(found, self.patches, images, self.sites)
         sources = {p: replace(source, lattice=patches[p].lattice) for p, source in sources.items()}

@@ -134,6 +134,7 @@ def thin_reference(
     min_probability: float,
     a_pm: float,
     rng: np.random.Generator,
+    keys: Sequence[tuple[int, ...]] | None = None,
 ) -> Candidates:
     """All defects, and at most `count` defect-free windows drawn at random.
 
@@ -143,21 +144,42 @@ def thin_reference(
     and the strain of their surroundings would be in the reference. From sqrt(3) a on no two
     windows have a metal of their inner triangles in common. Where there are too few columns for any
     choice, all count.
+
+    Parameters
+    ----------
+    found : Candidates
+    count : int
+    min_probability : float
+        Defect-free windows whose centre is less probable aren't drawn.
+    a_pm : float
+        Lattice constant of the lattice frame [pm].
+    rng : numpy.random.Generator
+    keys : sequence of tuple of int, optional
+        What each patch is known by (`patches.patch_keys`): each draws for itself, so that neither
+        the order of the images nor those beside it change what lies where. Default: its number.
     """
     perfect = np.flatnonzero((found.class_index == 1) & (found.probability >= min_probability))
     site = np.rint(np.linalg.solve(basis_pm(a_pm), found.centre_pm[perfect].T)).astype(int)
-    origin = rng.integers(0, 10**6, (int(found.patch_index.max(initial=0)) + 1, 2))
-    i, j = site + origin[found.patch_index[perfect]].T
-    reference = perfect
+    patch = found.patch_index[perfect]
+    origin = np.zeros((len(perfect), 2), dtype=int)
+    turn = np.zeros(len(perfect))
+    base = int(rng.integers(2**63))
+    for p in np.unique(patch).tolist():
+        own = np.random.default_rng([base, *((p,) if keys is None else keys[p])])
+        mine = patch == p
+        origin[mine] = own.integers(0, 10**6, 2)
+        turn[mine] = own.random(int(mine.sum()))
+    i, j = site + origin.T
+    chosen = np.ones(len(perfect), dtype=bool)
     for factor, period in COARSER_LATTICES:
         on_it = (i + factor * j) % period == 0 if factor else (i % period == 0) & (j % period == 0)
-        reference = perfect[on_it]
-        if len(reference) >= count:
+        chosen = on_it
+        if chosen.sum() >= count:
             break
-    if len(reference) < min(len(perfect), FEW):
-        reference = perfect
-    if len(reference) > count:
-        reference = rng.choice(reference, count, replace=False)
+    if chosen.sum() < min(len(perfect), FEW):
+        chosen = np.ones(len(perfect), dtype=bool)
+    first = np.argsort(turn[chosen], kind="stable")[:count]
+    reference = perfect[chosen][first]
     defects = np.flatnonzero(found.class_index > 1)
     return found.take(np.sort(np.concatenate([reference, defects])))
 

@@ -13,7 +13,7 @@ from ..types import CalibratedImage, DefectStrainError, ImageLattice, IntArray, 
 from .average import AverageConfig, metal_classes, stacked_classes
 from .candidates import find_candidates, thin_reference
 from .metal_sites import seen_from_metals, turned_patch
-from .patches import Patch, find_patches
+from .patches import Patch, find_patches, patch_keys
 from .windows import WindowFrame
 
 
@@ -170,6 +170,7 @@ def _isolated(
     roles = len(sites[0].class_names)
     improbable = found.class_index[found.probability < config.min_probability]
     rng, _ = np.random.default_rng(seed).spawn(2)  # as the pipeline draws
-    drawn = thin_reference(found, config.max_reference, config.min_probability, a_pm, rng)
+    keys = patch_keys(images, patches)
+    drawn = thin_reference(found, config.max_reference, config.min_probability, a_pm, rng, keys)
     counted = drawn.class_index[drawn.probability >= config.min_probability]
     return np.bincount(counted, minlength=roles), np.bincount(improbable, minlength=roles)

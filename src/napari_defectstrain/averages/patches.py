@@ -12,6 +12,7 @@ from ..crystal.calibration import CALIBRATED_BY_LATTICE
 from ..crystal.honeycomb import index_columns
 from ..crystal.lattice import decompose, fit_lattice
 from ..crystal.regions import LabelArray, Regions
+from ..io.content import pixels_sha256
 from ..types import (
     BoolArray,
     CalibratedImage,
@@ -110,6 +111,16 @@ def find_patches(
                 continue
             patches.append(Patch(i, lattice, member, found.labels, domain.index))
     return patches
+
+
+def patch_keys(
+    images: Sequence[CalibratedImage], patches: Sequence[Patch]
+) -> list[tuple[int, int]]:
+    """What each patch draws by: the hash of its image's pixels, and its label there."""
+    known: dict[int, int] = {}
+    for i in {patch.image_index for patch in patches}:
+        known[i] = int(pixels_sha256(images[i].data), 16)
+    return [(known[patch.image_index], patch.label) for patch in patches]
 
 
 def check_measurable(

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from ..crystal.lattice import ideal_sites, nearest_sites
 from ..crystal.robust import robust_sigma
+from ..progress import shared_out
 from ..types import METAL, OTHER, BoolArray, DefectStrainError, FloatArray, ImageLattice, IntArray
 from ..units import PM_PER_NM
 
@@ -23,7 +24,7 @@ SPLINE_ORDER = 5
 CENTRE_REACH_PM = 1200.0
 CENTRE_FREE = 1.1  # a; the first shell moves with the defect and tells nothing of the lattice
 MIN_NEIGHBOURS = 10
-CHUNK = 64  # windows interpolated at a time: coordinates of 64 x 131^2 px are 18 MB
+CHUNK = 32  # windows interpolated at a time: coordinates of 32 x 131^2 px are 9 MB
 
 
 @dataclass(frozen=True)
@@ -208,11 +209,15 @@ class WindowSource:
         """Windows around centres `(N, 2)` [px], background 0, metal 1; `(N, P, P)` float32."""
         grid = frame.position_pm.reshape(-1, 2) @ self.lattice.matrix.T  # (p^2, 2) px
         windows = np.empty((len(centre_px), *frame.shape), dtype=np.float32)
-        for start in range(0, len(centre_px), CHUNK):
+        bare = frame.hexagon_centres
+
+        def fill(start: int) -> None:
             place = centre_px[start : start + CHUNK, None] + grid
             value = _sampled(self.coefficients, place).reshape(-1, *frame.shape)
-            floor = value[:, frame.hexagon_centres].mean(axis=1)
+            floor = value[:, bare].mean(axis=1)
             windows[start : start + CHUNK] = (value - floor[:, None, None]) / self.height
+
+        shared_out(fill, range(0, len(centre_px), CHUNK), algebra=False)
         return windows
 
 

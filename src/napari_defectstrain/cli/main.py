@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -32,8 +33,13 @@ EXIT_ERROR = 2
 EXIT_LEFT_OUT = 3
 
 COMMANDS = {
-    "run": ("from images to strain maps", "main", "add_run", "run"),
-    "detect": ("find and count the defects only", "main", "add_run", "detect"),
+    "run": ("from images to strain maps", "study", "add_run_or_study", "run_or_study"),
+    "detect": ("find and count the defects only", "study", "add_run_or_study", "run_or_study"),
+    "status": ("what is in a study, and what was done", "study", "add_status", "status"),
+    "export": (
+        *("results for ASE, HyperSpy and OME-Zarr", "export"),
+        *("add_arguments", "run_export"),
+    ),
     "columns": (
         *("fit every column of single images", "columns"),
         *("add_arguments", "fit_columns"),
@@ -56,6 +62,10 @@ COMMANDS = {
         *("what can be measured in your own images", "selftest"),
         *("add_arguments", "run_selftest"),
     ),
+    "report": (
+        *("one page of everything in a folder of results", "reporting"),
+        *("add_arguments", "run_report"),
+    ),
     "train": ("train the network on simulated images", "train", "add_train", "run_train"),
 }
 """Each command: what it does, and where the functions are that add its arguments and run it."""
@@ -71,6 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         alone.
     """
     of_process = arguments is None
+    if of_process:
+        # Before numpy is imported: threads of our own share the work of classes, and results are
+        # the same to the last bit
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     given = sys.argv[1:] if arguments is None else arguments
     with Interruptions(_say_error, forever=of_process) as interruptions:
         try:
@@ -142,19 +156,26 @@ def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentPar
     return parser
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``run`` and ``detect``."""
+def add_run(parser: argparse.ArgumentParser, into_study: bool = False) -> None:
+    """Add the arguments of ``run`` and ``detect``.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    into_study : bool
+        A study may stand for images and folder: neither is required.
+    """
     from .columns import material_help
 
     parser.add_argument(
         "images",
-        nargs="+",
+        nargs="*" if into_study else "+",
         type=Path,
         metavar="IMAGE",
         help="dm3, dm4, emd, ser, mrc, tif, png, npy",
     )
     add = parser.add_argument
-    add("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
+    add("--out", type=Path, required=not into_study, metavar="DIR", help="folder of the results")
     add("--force", action="store_true", help="write into DIR even if it isn't empty")
     add("--strict", action="store_true", help="do nothing if any image can't be used")
     add("--figures", default="png", metavar="F,...", help="some of png, pdf, svg (png)")
@@ -202,6 +223,14 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="all settings (JSON), for instance an earlier run.json; other options come first",
+    )
+    add(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any setting by its name in run.json, such as average.window_nm=2.5",
     )
 
 
@@ -326,16 +355,19 @@ def _check_inputs(options: argparse.Namespace, stems: Sequence[str], config: Run
     check_inputs(options.out, planned_files(stems, get_material(config.material)), inputs)
 
 
-def _run_config(options: argparse.Namespace) -> RunConfig:
-    """Settings of the file, or the defaults, with what the command line changes."""
+def _run_config(options: argparse.Namespace, base: RunConfig | None = None) -> RunConfig:
+    """Settings of the file, else `base`, else the defaults, with what the command line changes."""
     from ..io.files import read_settings
     from ..materials import with_classes
     from ..pipeline.runs import RunConfig
     from .references import with_elastic
 
-    values = {} if options.config is None else read_settings(options.config)
-    parameters = values.get("parameters", values)  # of a run.json
-    config = RunConfig.from_dict(parameters, f"{options.config}: ")
+    config = base or RunConfig()
+    if options.config is not None:
+        values = read_settings(options.config)
+        parameters = values.get("parameters", values)  # of a run.json
+        config = RunConfig.from_dict(parameters, f"{options.config}: ")
+    config = _with_settings(config, options.settings)
     given = {"weights": options.weights, "device": options.device}
     detect = config.detect.replace(**without_none(given))
     names = ("material", "pixel_size_pm", "bootstrap", "seed")
@@ -358,6 +390,31 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
         force_material=options.force_material or config.force_material,
         **changes,
     )
+
+
+def _with_settings(config: RunConfig, texts: Sequence[str]) -> RunConfig:
+    """Settings with those of ``--set NAME=VALUE``."""
+    import json
+
+    from ..study.layout import flat_settings, nested_settings
+    from ..types import DefectStrainError
+
+    if not texts:
+        return config
+    values = flat_settings(config.to_dict())
+    del values["detect.material"]  # follows that of the run
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or name not in values:
+            raise DefectStrainError(
+                f"--set {text}: expected NAME=VALUE, the name of a setting as in run.json, such as "
+                "average.window_nm=2.5"
+            )
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value  # a text without quotation marks
+    return type(config).from_dict(nested_settings(values), "--set ")
 
 
 def without_none(values: dict[str, Any]) -> dict[str, Any]:

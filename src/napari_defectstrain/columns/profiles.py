@@ -12,15 +12,37 @@ There a column at any position is a phase ramp, exact to rounding.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from ..types import DefectStrainError, FloatArray
-from .asymmetry import NONE, Asymmetry, ComplexArray
+from .asymmetry import NONE, Asymmetry, ComplexArray, no_terms
 from .splines import DEGREE, splines_at, uniform_knots
 
 MIN_COEFFICIENTS = DEGREE + 2
+_TOGETHER = 8
+"""Columns whose patches are worked out at once."""
+_Around = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp], FloatArray]
+_NOTHING = 1e-9
+"""Part of a Gaussian's height that doesn't matter for derivatives."""
+
+
+@dataclass(frozen=True)
+class Splines:
+    """Derivatives of a transfer function, but for its Gaussian, at given frequencies.
+
+    Parameters
+    ----------
+    radial : array, frequencies' shape + `(B,)`
+        By the coefficients of its radial part.
+    angular : array, frequencies' shape + `(J,)`, or None
+        By those of its asymmetry, where it has one.
+    """
+
+    radial: FloatArray
+    angular: ComplexArray | None
 
 
 @dataclass(frozen=True)
@@ -62,6 +84,16 @@ class ColumnProfile:
                 "blur terms, expected a positive cutoff and xx, xy, yy"
             )
 
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether it is a Gaussian, of which the cutoff takes less than a billionth away."""
+        if self.asymmetry.n_splines or not (self.coefficient == 1.0).all():
+            return False
+        xx, xy, yy = self.blur_pm2
+        narrow = 0.5 * (xx + yy) - np.hypot(0.5 * (xx - yy), xy)
+        lost = np.exp(-2.0 * np.pi**2 * max(narrow, 0.0) * self.cutoff_per_pm**2)
+        return bool(lost < _NOTHING)
+
     def with_blur(self, blur_pm2: FloatArray) -> ColumnProfile:
         """The same profile with another blur."""
         return replace(self, blur_pm2=blur_pm2)
@@ -81,28 +113,38 @@ class ColumnProfile:
         asymmetry = replace(self.asymmetry, coefficient=angular)
         return replace(self, coefficient=radial, asymmetry=asymmetry)
 
-    def transfer(self, kx_per_pm: FloatArray, ky_per_pm: FloatArray) -> FloatArray | ComplexArray:
-        """T at frequencies (x, y) [1/pm], of their shape; complex where it is asymmetric."""
+    def transfer(
+        self, kx_per_pm: FloatArray, ky_per_pm: FloatArray, known: Splines | None = None
+    ) -> FloatArray | ComplexArray:
+        """T at frequencies (x, y) [1/pm], of their shape; complex where it is asymmetric.
+
+        `known` saves the work where the splines there are known already (`FourierWindow.transfer`).
+        """
+        splines = known or self._splines(kx_per_pm, ky_per_pm)
         gaussian = self._gaussian(kx_per_pm, ky_per_pm)
-        radial = self.basis(np.hypot(kx_per_pm, ky_per_pm)) @ self.coefficient
-        if not self.asymmetry.n_splines:
+        radial = splines.radial @ self.coefficient
+        if splines.angular is None:
             return np.asarray(radial * gaussian)
-        angular = self._angular(kx_per_pm, ky_per_pm) @ self.asymmetry.coefficient
+        angular = splines.angular @ self.asymmetry.coefficient
         return np.asarray((radial + angular) * gaussian, dtype=complex)
 
     def by_parameters(
-        self, kx_per_pm: FloatArray, ky_per_pm: FloatArray
+        self, kx_per_pm: FloatArray, ky_per_pm: FloatArray, known: Splines | None = None
     ) -> FloatArray | ComplexArray:
         """Derivative of `transfer` by each of `parameters`, frequencies' shape + `(B + J,)`."""
+        splines = known or self._splines(kx_per_pm, ky_per_pm)
         gaussian = self._gaussian(kx_per_pm, ky_per_pm)[..., None]
-        radial = self.basis(np.hypot(kx_per_pm, ky_per_pm)) * gaussian
-        if not self.asymmetry.n_splines:
+        radial = splines.radial * gaussian
+        if splines.angular is None:
             return np.asarray(radial)
-        angular = self._angular(kx_per_pm, ky_per_pm) * gaussian
+        angular = splines.angular * gaussian
         return np.concatenate([radial, angular], axis=-1, dtype=complex)
 
-    def _angular(self, kx: FloatArray, ky: FloatArray) -> ComplexArray:
-        return self.asymmetry.basis(kx, ky, self.cutoff_per_pm)
+    def _splines(self, kx: FloatArray, ky: FloatArray) -> Splines:
+        radial = self.basis(np.hypot(kx, ky))
+        if not self.asymmetry.n_splines:
+            return Splines(radial, None)
+        return Splines(radial, self.asymmetry.basis(kx, ky, self.cutoff_per_pm))
 
     def basis(self, k_per_pm: FloatArray) -> FloatArray:
         """The B-splines at a frequency, its shape + `(B,)`; zero beyond the cutoff."""
@@ -212,12 +254,11 @@ def aperture_transfer(q: FloatArray) -> FloatArray:
 
 
 def _waves(
-    distance_pm: FloatArray, rest_pm: FloatArray, k: FloatArray
+    cos: FloatArray, sin: FloatArray, cos_rest: FloatArray, sin_rest: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Cosine and sine of ``k (distance + rest)``, `(M, distance, k)`, by the addition theorem."""
-    cos_d, sin_d = np.cos(distance_pm[:, None] * k), np.sin(distance_pm[:, None] * k)
-    cos_r, sin_r = np.cos(rest_pm[:, None, None] * k), np.sin(rest_pm[:, None, None] * k)
-    return cos_d * cos_r - sin_d * sin_r, sin_d * cos_r + cos_d * sin_r
+    cos_r, sin_r = cos_rest[:, None, :], sin_rest[:, None, :]
+    return cos * cos_r - sin * sin_r, sin * cos_r + cos * sin_r
 
 
 @dataclass(frozen=True)
@@ -241,7 +282,7 @@ class FourierWindow:
     step_pm: float
     cutoff_per_pm: float
 
-    @property
+    @cached_property
     def x_pm(self) -> FloatArray:
         """Place of the columns of pixels, `(size,)` [pm]; y of the rows is its reverse."""
         return np.asarray((np.arange(self.size) - self.size // 2) * self.step_pm)
@@ -251,12 +292,12 @@ class FourierWindow:
         """Period of the Fourier series [pm]."""
         return 2.0 * self.size * self.step_pm
 
-    @property
+    @cached_property
     def kx_per_pm(self) -> FloatArray:
         """Frequencies along x, `(1, kx)` [1/pm]."""
         return np.asarray(np.arange(self._n + 1)[None, :] / self.period_pm)
 
-    @property
+    @cached_property
     def ky_per_pm(self) -> FloatArray:
         """Frequencies along y, `(ky, 1)` [1/pm]."""
         return np.asarray(np.arange(-self._n, self._n + 1)[:, None] / self.period_pm)
@@ -265,19 +306,37 @@ class FourierWindow:
     def _n(self) -> int:
         return int(np.floor(self.cutoff_per_pm * self.period_pm))
 
+    def transfer(self, profile: ColumnProfile) -> FloatArray | ComplexArray:
+        """`ColumnProfile.transfer` at the frequencies, `(ky, kx)`."""
+        return profile.transfer(self.kx_per_pm, self.ky_per_pm, self._splines(profile))
+
+    def by_parameters(self, profile: ColumnProfile) -> FloatArray | ComplexArray:
+        """`ColumnProfile.by_parameters` at the frequencies, `(ky, kx, B + J)`."""
+        return profile.by_parameters(self.kx_per_pm, self.ky_per_pm, self._splines(profile))
+
+    def _splines(self, profile: ColumnProfile) -> Splines:
+        asymmetry = profile.asymmetry
+        key = (asymmetry.n_splines, asymmetry.spot_per_pm) if asymmetry.n_splines else None
+        return _window_splines(self, profile.cutoff_per_pm, len(profile.coefficient), key)
+
     def structure_factor(self, position_pm: FloatArray, weight: FloatArray) -> ComplexArray:
         """Fourier transform of weighted points, `(ky, kx)`."""
-        phase_y = np.exp(-2j * np.pi * self.ky_per_pm * position_pm[:, 1])
-        phase_x = np.exp(-2j * np.pi * position_pm[:, :1] * self.kx_per_pm)
-        return np.asarray((phase_y * weight) @ phase_x)
+        k = -2j * np.pi * self.kx_per_pm
+        phase_x = np.exp(position_pm[:, :1] * k)
+        upper = np.exp(position_pm[:, 1:] * k)  # ky >= 0, (M, ky)
+        phase_y = np.concatenate([upper[:, :0:-1].conj(), upper], axis=1)
+        return np.asarray((phase_y * weight[:, None]).T @ phase_x)
 
     def image(self, spectrum: ComplexArray | FloatArray) -> FloatArray:
         """Real images with these spectra `(..., ky, kx)`, `(..., size, size)`, y down in memory."""
-        phase_y = np.exp(2j * np.pi * self.x_pm[::-1, None] * self.ky_per_pm[:, 0])
-        return np.asarray((phase_y @ spectrum @ self._half_phase(self.x_pm)).real)
+        return np.asarray((self._phase_y @ spectrum @ self._phase_x).real)
 
     def patches(
-        self, transfer: FloatArray | ComplexArray, position_pm: FloatArray, half_px: int
+        self,
+        transfer: FloatArray | ComplexArray,
+        position_pm: FloatArray,
+        half_px: int,
+        derivatives: bool = True,
     ) -> tuple[FloatArray, npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Images of single columns and their derivatives, each on a patch around its column.
 
@@ -289,38 +348,80 @@ class FourierWindow:
             Columns (x, y) [pm].
         half_px : int
             Half the side of a patch [px].
+        derivatives : bool
+            Whether they are wanted.
 
         Returns
         -------
         patch : array, `(3, M, 2 half + 1, 2 half + 1)`
-            Intensity of a unit column, and its derivatives by the column's x and y.
+            Intensity of a unit column, and its derivatives by the column's x and y; without
+            `derivatives` `(1, ...)`.
         row, column : arrays, `(M, 2 half + 1)`
             Pixels of the window that a patch covers; they may lie outside.
         """
-        offset = np.arange(-half_px, half_px + 1)
-        centre = np.rint(position_pm / self.step_pm).astype(np.intp)
-        column = centre[:, :1] + offset
-        row = -centre[:, 1:] + offset
+        offset, row, column, rest_pm = self._around(position_pm, half_px)
         # With the even and odd parts of T in ky all is cosines and sines
         k = 2.0 * np.pi * self.kx_per_pm[0]
-        even, odd = self._parts(transfer.real)
-        distance = offset * self.step_pm
-        rest = centre * self.step_pm - position_pm
-        cos_y, sin_y = _waves(-distance, rest[:, 1], k)  # (m, row, ky)
-        cos_x, sin_x = (w.transpose(0, 2, 1) for w in _waves(distance, rest[:, 0], k))
+        real = self._parts(transfer.real)
+        imaginary = self._parts(transfer.imag) if np.iscomplexobj(transfer) else None
+        distance = offset[:, None] * self.step_pm * k
+        cos, sin = np.cos(distance), np.sin(distance)
+        rest = rest_pm[:, :, None] * k  # (m, 2, k)
+        cos_rest, sin_rest = np.cos(rest), np.sin(rest)
         weight = np.full(len(k), 2.0 / self.period_pm**2)
         weight[0] *= 0.5
-        cos_x, sin_x = weight[:, None] * cos_x, weight[:, None] * sin_x
-        wave_x = np.concatenate([cos_x, sin_x], axis=1)  # (m, 2 kx, column)
-        wave_by_x = np.concatenate([k[:, None] * sin_x, -k[:, None] * cos_x], axis=1)
-        half = np.concatenate([cos_y @ even, sin_y @ -odd], axis=2)
-        half_by_y = np.concatenate([(k * sin_y) @ even, (k * cos_y) @ odd], axis=2)
-        if np.iscomplexobj(transfer):
-            even, odd = self._parts(transfer.imag)
-            half -= np.concatenate([sin_y @ odd, cos_y @ even], axis=2)
-            half_by_y += np.concatenate([(k * cos_y) @ odd, (k * sin_y) @ -even], axis=2)
-        patch = np.stack([half @ wave_x, half @ wave_by_x, half_by_y @ wave_x])
-        return patch, row + self.size // 2, column + self.size // 2
+        n = len(position_pm)
+        patch = np.empty((3 if derivatives else 1, n, len(offset), len(offset)))
+        for start in range(0, n, _TOGETHER):  # what is worked on stays in the processor's cache
+            some = slice(start, start + _TOGETHER)
+            cos_x, sin_x = _waves(cos, sin, cos_rest[some, 0], sin_rest[some, 0])
+            cos_x, sin_x = cos_x * weight, sin_x * weight
+            wave = np.concatenate([cos_x, sin_x], axis=2).transpose(0, 2, 1)  # (m, 2 kx, column)
+            cos_y, sin_y = _waves(cos, -sin, cos_rest[some, 1], sin_rest[some, 1])
+            half = _halves(cos_y, sin_y, real, imaginary)
+            np.matmul(half, wave, out=patch[0, some])
+            if not derivatives:
+                continue
+            by_x = np.concatenate([k * sin_x, -k * cos_x], axis=2).transpose(0, 2, 1)
+            np.matmul(half, by_x, out=patch[1, some])
+            half = _halves(k * sin_y, -(k * cos_y), real, imaginary)
+            np.matmul(half, wave, out=patch[2, some])
+        return patch, row, column
+
+    def column_patches(
+        self,
+        profile: ColumnProfile,
+        position_pm: FloatArray,
+        half_px: int,
+        derivatives: bool = True,
+    ) -> tuple[FloatArray, npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """`patches` of a profile: of a Gaussian by its own formula, which is quicker."""
+        if not profile.is_gaussian:
+            return self.patches(self.transfer(profile), position_pm, half_px, derivatives)
+        offset, row, column, rest_pm = self._around(position_pm, half_px)
+        xx, xy, yy = profile.blur_pm2
+        area = xx * yy - xy * xy
+        x = offset * self.step_pm + rest_pm[:, :1]
+        y = -offset * self.step_pm + rest_pm[:, 1:]
+        n = len(position_pm)
+        patch = np.empty((3 if derivatives else 1, n, len(offset), len(offset)))
+        for start in range(0, n, _TOGETHER):
+            some = slice(start, start + _TOGETHER)
+            dx, dy = x[some, None, :], y[some, :, None]
+            by_x, by_y = (yy * dx - xy * dy) / area, (xx * dy - xy * dx) / area
+            image = np.exp(-0.5 * (dx * by_x + dy * by_y)) / (2.0 * np.pi * np.sqrt(area))
+            patch[0, some] = image
+            if derivatives:
+                patch[1, some], patch[2, some] = image * by_x, image * by_y
+        return patch, row, column
+
+    def _around(self, position_pm: FloatArray, half_px: int) -> _Around:
+        """Offsets of a patch's pixels, their rows and columns, and from columns to pixels [pm]."""
+        offset = np.arange(-half_px, half_px + 1)
+        centre = np.rint(position_pm / self.step_pm).astype(np.intp)
+        column = centre[:, :1] + offset + self.size // 2
+        row = -centre[:, 1:] + offset + self.size // 2
+        return offset, row, column, centre * self.step_pm - position_pm
 
     def _parts(self, transfer: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Even and odd parts in ky, `(ky >= 0, kx)`; both signs of ky added up."""
@@ -328,8 +429,48 @@ class FourierWindow:
         even[0] *= 0.5
         return even, transfer[self._n :] - transfer[self._n :: -1]
 
-    def _half_phase(self, x_pm: FloatArray) -> ComplexArray:
+    @cached_property
+    def _phase_y(self) -> ComplexArray:
+        """exp(2 pi i ky y), `(y, ky)`."""
+        return np.asarray(np.exp(2j * np.pi * self.x_pm[::-1, None] * self.ky_per_pm[:, 0]))
+
+    @cached_property
+    def _phase_x(self) -> ComplexArray:
         """exp(2 pi i kx x) with the weights of the half plane, `(kx, x)`."""
         weight = np.full(self._n + 1, 2.0 / self.period_pm**2)
         weight[0] *= 0.5
-        return np.asarray(weight[:, None] * np.exp(2j * np.pi * self.kx_per_pm.T * x_pm))
+        return np.asarray(weight[:, None] * np.exp(2j * np.pi * self.kx_per_pm.T * self.x_pm))
+
+
+def _halves(
+    cos_y: FloatArray,
+    sin_y: FloatArray,
+    real: tuple[FloatArray, FloatArray],
+    imaginary: tuple[FloatArray, FloatArray] | None,
+) -> FloatArray:
+    """Sums over ky for the cosines and the sines of kx, `(M, row, 2 kx)`."""
+    even, odd = real
+    half = np.concatenate([cos_y @ even, sin_y @ -odd], axis=2)
+    if imaginary is not None:
+        even, odd = imaginary
+        half -= np.concatenate([sin_y @ odd, cos_y @ even], axis=2)
+    return half
+
+
+@lru_cache(maxsize=8)
+def _window_splines(
+    window: FourierWindow,
+    cutoff_per_pm: float,
+    n_coefficients: int,
+    asymmetry: tuple[int, float] | None,
+) -> Splines:
+    """All that a profile's transfer function is made of at a window's frequencies.
+
+    Fits of many classes ask for the same again and again; it is a megabyte or two.
+    """
+    profile = ColumnProfile(np.zeros(n_coefficients), cutoff_per_pm, np.zeros(3))
+    radial = profile.basis(np.hypot(window.kx_per_pm, window.ky_per_pm))
+    if asymmetry is None:
+        return Splines(radial, None)
+    terms = no_terms(*asymmetry)
+    return Splines(radial, terms.basis(window.kx_per_pm, window.ky_per_pm, cutoff_per_pm))

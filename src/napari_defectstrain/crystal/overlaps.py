@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy.ndimage import maximum_filter, uniform_filter
 from scipy.spatial import cKDTree
 
+from ..io.content import in_content_order
 from ..types import BoolArray, CalibratedImage, DefectStrainError, FloatArray, IntArray, Sites
 from .honeycomb import basis_pm
 from .lattice import coarse_basis
@@ -64,7 +65,7 @@ class Overlap:
     Parameters
     ----------
     first, second : int
-        The images; what both show counts in the first.
+        The images; what both show counts in the first: that whose pixels have the smaller hash.
     matrix : array, `(2, 3)`
         Place (y, x) [px] in the first by ``(y, x, 1)`` in the second.
     share : float
@@ -109,15 +110,17 @@ def find_overlaps(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> 
     Returns
     -------
     tuple of Overlap
-        By `second`, then `first`.
+        The same whatever the order of the images: which of two is the first is told by their
+        pixels (`content.in_content_order`).
     """
     if len(images) < 2:
         return ()
     by_defects, by_noise = [], []
-    for k, (image, columns) in enumerate(zip(images, sites, strict=True)):
-        points = _defects(columns)
+    order = in_content_order(images)
+    for k in order:
+        points = _defects(sites[k])
         if points is None or points.named.sum() < MIN_DEFECTS:
-            by_noise.append((k, _grains(image.data)))
+            by_noise.append((k, _grains(images[k].data)))
         else:
             by_defects.append((k, points))
     found = []
@@ -127,13 +130,14 @@ def find_overlaps(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> 
             shared = overlap.shared(sites[j].position_px, images[i].data.shape)
             if shared.any():
                 found.append(Overlap(i, j, matrix, float(shared.mean())))
-    return tuple(sorted(found, key=lambda o: (o.second, o.first)))
+    place = {k: n for n, k in enumerate(order)}
+    return tuple(sorted(found, key=lambda o: (place[o.second], place[o.first])))
 
 
 def counted_columns(
     images: Sequence[CalibratedImage], sites: Sequence[Sites], overlaps: Sequence[Overlap]
 ) -> list[BoolArray]:
-    """The columns of each image that no earlier image shows, `(N,)` each."""
+    """The columns of each image that aren't counted in another one, `(N,)` each."""
     counted = [np.ones(len(columns), dtype=bool) for columns in sites]
     for o in overlaps:
         shape = images[o.first].data.shape
@@ -147,7 +151,7 @@ def counted_regions(
     regions: Sequence[Regions],
     overlaps: Sequence[Overlap],
 ) -> list[Regions]:
-    """The regions of each image without what an earlier image shows."""
+    """The regions of each image without what is counted in another one."""
     result = list(regions)
     for o in overlaps:
         labels = result[o.second].labels.copy()

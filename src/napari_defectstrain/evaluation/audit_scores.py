@@ -215,14 +215,14 @@ def scores_text(scores: pd.DataFrame, names: Sequence[str] = ()) -> str:
     names : sequence of str
         Classes to show; all by default.
     """
-    lines = [f"{'':18}{'by the labels alone':26}with the probabilities"]
-    head = "".join(f"{t:{w}}" for w in (13, 18) for t in ("precision %", "recall %"))
+    lines = [f"{'':18}{'by the labels alone':28}with the probabilities"]
+    head = "".join(f"{t:{w}}" for w in (14, 19) for t in ("precision %", "recall %"))
     lines.append(f"{'class':6}{'found':>6}{'seen':>5} {head}")
     for _, row in scores.iterrows():
         if (names and row["class"] not in names) or np.isnan(row[list(_SHOWN)].astype(float)).all():
             continue
         cells = [_cell(row, name, name.startswith("expected")) for name in _SHOWN]
-        text = "".join(f"{cell:{w}}" for cell, w in zip(cells, (13, 13, 18, 18), strict=True))
+        text = "".join(f"{cell:{w}}" for cell, w in zip(cells, (14, 14, 19, 19), strict=True))
         lines.append(f"{row['class']:6}{row['found']:6d}{row['labelled']:5d} {text}")
     return "\n".join(line.rstrip() for line in lines)
 

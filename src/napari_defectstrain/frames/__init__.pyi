@@ -8,4 +8,6 @@ from .drift import drift_table as drift_table
 from .drift import frame_time_s as frame_time_s
 from .drift import series_summary as series_summary
 from .register import FrameConfig as FrameConfig
+from .register import FrameRegistration as FrameRegistration
 from .register import register_frames as register_frames
+from .sums import align_frame as align_frame

@@ -104,8 +104,8 @@ def changed_columns(frames: FloatArray, found: FrameRegistration) -> ChangedColu
         return None
     y0, y1, x0, x1 = found.region
     place = readings.place_px
-    seen = (readings.count > 0).all(axis=0)
-    seen &= (place >= [y0, x0]).all(axis=-1) & (place <= [y1 - 1, x1 - 1]).all(axis=-1)
+    seen: BoolArray = np.asarray((readings.count > 0).all(axis=0))
+    seen = seen & (place >= [y0, x0]).all(axis=-1) & (place <= [y1 - 1, x1 - 1]).all(axis=-1)
     if seen.sum() < MIN_SITES:
         return None
     chalcogen, metal = (_steps(values, seen) for values in (readings.chalcogen, readings.metal))

@@ -13,9 +13,12 @@ from .identity import Identity as Identity
 from .identity import judge_identity as judge_identity
 from .judging import JudgeConfig as JudgeConfig
 from .judging import Judgement as Judgement
+from .judging import Weighed as Weighed
 from .judging import judge_images as judge_images
+from .judging import judge_weighed as judge_weighed
 from .judging import judged_sites as judged_sites
 from .judging import weigh_columns as weigh_columns
+from .judging import weigh_image as weigh_image
 from .local_noise import LocalNoise as LocalNoise
 from .local_noise import inner_product as inner_product
 from .local_noise import learn_noise as learn_noise

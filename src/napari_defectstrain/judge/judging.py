@@ -144,26 +144,75 @@ def judge_images(
         An image that can't be judged (few columns, no lattice) keeps its columns and says so.
         Places within the crystal where the network found no column come after those that it found.
     """
-    config = config or JudgeConfig()
-    prior = class_prior(material)
-    complete: list[Sites] = []
-    evidences: list[ImageEvidence | None] = []
-    notes: list[tuple[str, ...]] = []
+    weighed = []
     for i, (image, columns, pixel_pm) in enumerate(zip(images, sites, pixel_size_pm, strict=True)):
         part = subprogress(progress, i / len(images), (i + 1) / len(images), f"{image.name}: ")
-        every = with_empty_places(columns, material.lattice_pm / pixel_pm)
-        complete.append(every)
-        try:
-            evidences.append(weigh_columns(image, every, pixel_pm, material, config, part))
-            notes.append(())
-        except DefectStrainError as error:
-            evidences.append(None)
-            notes.append((f"{image.name}: not judged by the image itself: {error}",))
-    run = classify_run(evidences, prior, config.network_say)
+        weighed.append(weigh_image(image, columns, pixel_pm, material, config, part))
+    judgements = judge_weighed(sites, weighed, material, config)
     progress(1.0, "judged")
+    return judgements
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """What one image says before the others are asked.
+
+    Parameters
+    ----------
+    every : Sites
+        What the network found, and behind it the places within the crystal where it found nothing.
+    evidence : ImageEvidence or None
+        None where the image can't be judged.
+    notes : tuple of str
+        Why not.
+    """
+
+    every: Sites
+    evidence: ImageEvidence | None
+    notes: tuple[str, ...] = ()
+
+
+def weigh_image(
+    image: CalibratedImage,
+    sites: Sites,
+    pixel_pm: float,
+    material: Material,
+    config: JudgeConfig | None = None,
+    progress: Progress = no_progress,
+) -> Weighed:
+    """The part of `judge_images` that one image answers for; arguments as in `weigh_columns`."""
+    every = with_empty_places(sites, material.lattice_pm / pixel_pm)
+    try:
+        return Weighed(every, weigh_columns(image, every, pixel_pm, material, config, progress))
+    except DefectStrainError as error:
+        return Weighed(every, None, (f"{image.name}: not judged by the image itself: {error}",))
+
+
+def judge_weighed(
+    sites: Sequence[Sites],
+    weighed: Sequence[Weighed],
+    material: Material,
+    config: JudgeConfig | None = None,
+) -> list[Judgement]:
+    """The part of `judge_images` that all images of a run answer for together.
+
+    Parameters
+    ----------
+    sites : sequence of Sites
+        Columns that the network found in each image.
+    weighed : sequence of Weighed
+        Of the same images. What they say is added up in this order.
+    material : Material
+    config : JudgeConfig, optional
+    """
+    config = config or JudgeConfig()
+    evidences = [one.evidence for one in weighed]
+    run = classify_run(evidences, class_prior(material), config.network_say)
     return [
-        Judgement(_told(columns, every, classes, material), note, classes, run.open_classes)
-        for columns, every, classes, note in zip(sites, complete, run.images, notes, strict=True)
+        Judgement(
+            _told(columns, one.every, classes, material), one.notes, classes, run.open_classes
+        )
+        for columns, one, classes in zip(sites, weighed, run.images, strict=True)
     ]
 
 

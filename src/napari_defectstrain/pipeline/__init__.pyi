@@ -25,8 +25,10 @@ from .fitness import check_identity as check_identity
 from .fitness import identify_images as identify_images
 from .fitness import patterns_of as patterns_of
 from .loading import CALIBRATION_TOLERANCE as CALIBRATION_TOLERANCE
+from .loading import FILE_SHA256 as FILE_SHA256
 from .loading import PATH as PATH
 from .loading import PIXEL_SIZE_BY_LATTICE as PIXEL_SIZE_BY_LATTICE
+from .loading import calibrate as calibrate
 from .loading import load_images as load_images
 from .loading import sum_frames as sum_frames
 from .measurement_cache import MeasurementCache as MeasurementCache
@@ -50,3 +52,4 @@ from .selftest import SelfTestConfig as SelfTestConfig
 from .selftest import pulls_text as pulls_text
 from .selftest import self_test as self_test
 from .theories import compare_with_theory as compare_with_theory
+from .work import Work as Work

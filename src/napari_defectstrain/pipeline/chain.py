@@ -7,26 +7,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-from ..averages.average import stack_classes
+from ..averages.average import AverageConfig, stack_classes
 from ..averages.patches import lattice_constant
 from ..crystal.overlaps import Overlap, counted_columns, find_overlaps
 from ..crystal.region_search import divide_images
-from ..crystal.regions import Regions, check_regions, region_summary
+from ..crystal.regions import Regions, check_regions
 from ..failures import Failures
+from ..io.content import pixels_sha256
 from ..io.file_names import output_stems
 from ..io.files import validate_image
 from ..io.pixels import check_pixels
-from ..judge.judging import judge_images, judged_sites
 from ..materials import Material, get_material
 from ..progress import subprogress
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
+from .by_image import calibrated_images, divided_images, find_columns, placed_columns
 from .class_measurement import (
     measure_classes,
     measure_in_parts,
@@ -35,15 +37,10 @@ from .class_measurement import (
 )
 from .every_defect import measure_every_defect
 from .fitness import asked_of_an_alloy, counted_once, marked, measurable, without_refused
-from .loading import (
-    CALIBRATION_TOLERANCE,
-    PIXEL_SIZE_BY_LATTICE,
-    calibrate,
-    load_images,
-)
-from .placement import place_sites
+from .loading import CALIBRATION_TOLERANCE, load_images
 from .ranges import out_of_range, trained_for
-from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
+from .runs import MIN_MEASURED, Choose, ClassMeasurement, RunConfig, RunResult
+from .work import Stage, Work
 
 __all__ = [
     "CALIBRATION_TOLERANCE",
@@ -65,10 +62,6 @@ __all__ = [
 
 if TYPE_CHECKING:  # torch comes along only when something is detected
     from ..detect.finding.predict import Detection
-
-
-_FINDING_SHARE = 0.4
-"""Of the time that detection takes where it is judged."""
 
 
 def check_weights(config: RunConfig) -> None:
@@ -93,7 +86,10 @@ def check_weights(config: RunConfig) -> None:
 
 
 def detect_images(
-    images: Sequence[CalibratedImage], config: RunConfig, progress: Progress = no_progress
+    images: Sequence[CalibratedImage],
+    config: RunConfig,
+    progress: Progress = no_progress,
+    work: Work | None = None,
 ) -> list[Detection]:
     """Find and classify all columns of each image, without its hot and dead pixels.
 
@@ -105,6 +101,8 @@ def detect_images(
     images : sequence of CalibratedImage
     config : RunConfig
     progress : Progress
+    work : Work, optional
+        Who does it, and what is kept; default: this process, nothing.
 
     Returns
     -------
@@ -116,66 +114,13 @@ def detect_images(
     DefectStrainError
         If an image can't be read as this material's lattice.
     """
-    finding = subprogress(progress, 0.0, _finding_share(config))
-    detections, usable = [], []
-    for i, image in enumerate(images):
-        part = subprogress(finding, i / len(images), (i + 1) / len(images), f"{image.name}: ")
-        checked, notes = check_pixels(image)
-        found = _found(checked, config, part)
-        detections.append(replace(found, warnings=(*notes, *found.warnings)))
-        usable.append(checked)
-    judging = subprogress(progress, _finding_share(config), 1.0)
-    return _judged(usable, detections, config, judging)
-
-
-def _finding_share(config: RunConfig) -> float:
-    return _FINDING_SHARE if config.judge.enabled else 1.0
-
-
-def _found(image: CalibratedImage, config: RunConfig, progress: Progress) -> Detection:
-    """What the network makes of an image without hot and dead pixels."""
-    from ..detect.finding.predict import detect_columns  # imports torch
-
-    host = get_material(config.material).host.label
-    return detect_columns(image, config.detect.replace(material=host), progress)
-
-
-def _judged(
-    images: Sequence[CalibratedImage],
-    detections: Sequence[Detection],
-    config: RunConfig,
-    progress: Progress,
-) -> list[Detection]:
-    """The detections with the judge's classes: its probabilities need no correction.
-
-    What the run's images say together is among the warnings of each.
-    """
-    material = get_material(config.material)
-    if not config.judge.enabled:
-        return [
-            replace(found, sites=judged_sites(found.sites, None, material)) for found in detections
-        ]
-    judgements = judge_images(
-        images,
-        [found.sites for found in detections],
-        [found.pixel_size_pm for found in detections],
-        material,
-        config.judge,
-        progress,
+    checked, notes = zip(*map(check_pixels, images), strict=True) if images else ((), ())
+    found = find_columns(
+        dict(enumerate(checked)), config, Failures(strict=True), work or Work(), progress
     )
     return [
-        replace(
-            found,
-            sites=judgement.sites,
-            warnings=(
-                *found.warnings,
-                *judgement.warnings,
-                *(one.note for one in judgement.open_classes),
-            ),
-            overconfidence=found.overconfidence if judgement.classes is None else (),
-            open_classes=judgement.open_classes,
-        )
-        for found, judgement in zip(detections, judgements, strict=True)
+        replace(one, warnings=(*said, *one.warnings))
+        for one, said in zip(found.values(), notes, strict=True)
     ]
 
 
@@ -205,11 +150,13 @@ def average_classes(
         Of the detector, by role (`Detection.overconfidence`): enters the expected purity.
     overlaps : sequence of Overlap, optional
         Which images show the same place; looked for if they aren't given. Windows of a place that
-        an earlier image shows are none: they would not be independent.
+        counts in another image are none: they would not be independent.
 
     Returns
     -------
     dict of class to ClassStack
+        Their windows in the order of the hashes of the images' pixels: the same whatever order the
+        images come in.
 
     Raises
     ------
@@ -229,9 +176,24 @@ def average_classes(
     if overlaps is None:
         overlaps = find_overlaps(images, sites)
     counted = counted_columns(images, sites, overlaps) if overlaps else None
-    return stack_classes(
-        images, sites, config.average, a_pm, rng, progress, regions, overconfidence, counted
+    keys = tuple(pixels_sha256(image.data) for image in images)
+    order = sorted(range(len(keys)), key=lambda i: (keys[i], i))
+    stacks = stack_classes(
+        [images[i] for i in order],
+        [sites[i] for i in order],
+        config.average,
+        a_pm,
+        rng,
+        progress,
+        None if regions is None else [regions[i] for i in order],
+        overconfidence,
+        None if counted is None else [counted[i] for i in order],
     )
+    place = np.array(order)
+    return {
+        name: replace(stack, image_index=place[stack.image_index], image_keys=keys)
+        for name, stack in stacks.items()
+    }
 
 
 def detect(
@@ -241,6 +203,7 @@ def detect(
     progress: Progress = no_progress,
     regions: Sequence[Regions | None] | None = None,
     failures: Failures | None = None,
+    work: Work | None = None,
 ) -> RunResult:
     """The first half of `run`: images, their columns, regions and populations.
 
@@ -255,6 +218,8 @@ def detect(
         Of each image, taken instead of looking for them; None looks.
     failures : Failures, optional
         Collects images that can't be used, which are left out; else the first is raised.
+    work : Work, optional
+        Who does it, and what is kept; default: this process, nothing.
 
     Returns
     -------
@@ -276,16 +241,15 @@ def detect(
     named = [replace(image, name=name) for image, name in zip(images, names, strict=True)]
     usable = _usable(named, regions, failures)
     warnings: list[str] = []
-    calibrated: dict[int, CalibratedImage] = {}
+    work = work or Work()
     with clock.stage("calibrate"):
-        for i in usable:
-            with failures.left_out(named[i].name):
-                calibrated[i], notes = _calibrated(named[i], config)
-                warnings += notes
+        given = {i: named[i] for i in usable}
+        calibrated, notes = calibrated_images(given, config, failures, work)
+        warnings += notes
     with clock.stage("identify"):
         forced = config.force_material or sites is not None  # columns corrected by hand: she knows
         calibrated, identity = without_refused(
-            calibrated, material, forced, failures, subprogress(progress, 0.0, 0.02)
+            calibrated, material, forced, failures, subprogress(progress, 0.0, 0.02), work
         )
         warnings += identity.lines
     failures.check_any_left(calibrated)
@@ -294,34 +258,34 @@ def detect(
     with clock.stage("detect"):
         if sites is None:
             part = subprogress(progress, 0.02, 0.9)
-            detections = _detections(calibrated, config, failures, part)
+            detections = find_columns(calibrated, config, failures, work, part)
             columns = {i: found.sites for i, found in detections.items()}
             warnings += [note for found in detections.values() for note in found.warnings]
         else:
-            columns, said = _placed(calibrated, sites, material, failures)
+            columns, said = placed_columns(calibrated, sites, material, failures)
             warnings += said
     with clock.stage("regions"):
         part = subprogress(progress, 0.9, 1.0)
-        known, said = _divided(
-            calibrated, columns, set(detections), config, regions, failures, part
+        known, said = divided_images(
+            calibrated, columns, set(detections), config, regions, failures, work, part
         )
         warnings += said
     failures.check_any_left(known)
     left, tables, divided = _in_order(known, calibrated, columns)
     with clock.stage("overlaps"):
         overlaps, populations, more = counted_once(left, tables, divided, material)
-    last = detections[max(known)] if detections else None
+    any_found = next(iter(detections.values()), None)
     beyond = out_of_range(left, trained_for(config.detect) if detections else None)
     return RunResult(
         config=config,
         images=tuple(left),
         sites=tuple(tables),
         populations=marked(populations, identity),
-        weights_sha256=None if last is None else last.weights_sha256,
+        weights_sha256=None if any_found is None else any_found.weights_sha256,
         regions=tuple(divided),
-        overconfidence=() if last is None else last.overconfidence,
+        overconfidence=_overconfidence([detections[i] for i in known if i in detections]),
         overlaps=overlaps,
-        open_classes=() if last is None else last.open_classes,
+        open_classes=() if any_found is None else any_found.open_classes,
         seconds=clock.seconds,
         warnings=tuple(dict.fromkeys((*warnings, *more, *map(str, beyond)))),
         failed=tuple(failures.found),
@@ -330,75 +294,11 @@ def detect(
     )
 
 
-def _divided(
-    images: Mapping[int, CalibratedImage],
-    columns: dict[int, Sites],
-    detected: Collection[int],
-    config: RunConfig,
-    regions: Sequence[Regions | None] | None,
-    failures: Failures,
-    progress: Progress,
-) -> tuple[dict[int, Regions], list[str]]:
-    """Regions of the images and what is to be said; no columns of `detected` outside of them."""
-    material = get_material(config.material)
-    known: dict[int, Regions] = {}
-    warnings: list[str] = []
-    for k, (i, found) in enumerate(columns.items()):
-        given = None if regions is None else [regions[i]]
-        part = _nth(progress, 0.0, 1.0, k, len(columns))
-        with failures.left_out(images[i].name):
-            (kept,), (known[i],) = divide_images(
-                [images[i]], [found], [lattice_px(images[i], material)], config.regions, given, part
-            )
-            if i in detected:  # given columns are as the user wants them
-                columns[i] = kept
-            warnings += region_summary(images[i].name, known[i])
-    return known, warnings
-
-
-def _placed(
-    images: Mapping[int, CalibratedImage],
-    sites: Sequence[Sites],
-    material: Material,
-    failures: Failures,
-) -> tuple[dict[int, Sites], list[str]]:
-    """Columns that the user gives, and what is to be said of them."""
-    columns: dict[int, Sites] = {}
-    warnings: list[str] = []
-    for i, image in images.items():
-        with failures.left_out(image.name):
-            a_px, brightness = lattice_px(image, material), column_brightness(material)
-            columns[i], notes = place_sites(image, sites[i], a_px, brightness)
-            warnings += notes
-    return columns, warnings
-
-
-def _detections(
-    images: Mapping[int, CalibratedImage],
-    config: RunConfig,
-    failures: Failures,
-    progress: Progress,
-) -> dict[int, Detection]:
-    """Columns of the images in which they can be found, judged by all of these together."""
-    share = _finding_share(config)
-    found: dict[int, Detection] = {}
-    for k, (i, image) in enumerate(images.items()):
-        with failures.left_out(image.name):
-            found[i] = _found(image, config, _nth(progress, 0.0, share, k, len(images)))
-    usable = [images[i] for i in found]
-    judged = _judged(usable, list(found.values()), config, subprogress(progress, share, 1.0))
-    return dict(zip(found, judged, strict=True))
-
-
-def lattice_px(image: CalibratedImage, material: Material) -> float:
-    """The lattice constant by the image's own lattice [px]."""
-    return material.lattice_pm / float(image.metadata[PIXEL_SIZE_BY_LATTICE])
-
-
-def _nth(progress: Progress, start: float, stop: float, k: int, n: int) -> Progress:
-    """The part of a job from `start` to `stop` that the k-th of n images takes."""
-    step = (stop - start) / n
-    return subprogress(progress, start + k * step, start + (k + 1) * step)
+def _overconfidence(detections: Sequence[Detection]) -> tuple[float, ...]:
+    """That of most images: the judge may have had no say in one."""
+    given = [one.overconfidence for one in detections]
+    told = [one for one in given if one]
+    return told[0] if 2 * len(told) > len(given) else ()
 
 
 def _in_order(
@@ -408,15 +308,6 @@ def _in_order(
 ) -> tuple[list[CalibratedImage], list[Sites], list[Regions]]:
     """What is left of a batch, side by side."""
     return [calibrated[i] for i in known], [columns[i] for i in known], list(known.values())
-
-
-def _calibrated(
-    image: CalibratedImage, config: RunConfig
-) -> tuple[CalibratedImage, tuple[str, ...]]:
-    """An image with its pixel size, without hot and dead pixels, and what is doubtful."""
-    checked, doubts = check_pixels(image)
-    found, notes = calibrate(checked, get_material(config.material), config.pixel_size_pm)
-    return found, (*doubts, *notes)
 
 
 def _usable(
@@ -445,16 +336,12 @@ def _check_counts(
             )
 
 
-def column_brightness(material: Material) -> tuple[float, ...]:
-    """Of the columns metal, X2, XY, Y2, V1, V2, as far as it is known: typical ones otherwise."""
-    from ..simulate.scattering import ELEMENTS, nominal_weights
-
-    if {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS):
-        return nominal_weights(material)
-    return (1.0, 0.7, 1.0, 1.3, 0.35, 0.0)
-
-
-def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
+def measure(
+    found: RunResult,
+    progress: Progress = no_progress,
+    work: Work | None = None,
+    choose: Choose | None = None,
+) -> RunResult:
     """The second half of `run`: from columns to strain.
 
     Parameters
@@ -462,6 +349,10 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
     found : RunResult
         What `detect` returned.
     progress : Progress
+    work : Work, optional
+        Who does it, and what is kept; default: this process, nothing.
+    choose : callable, optional
+        Given the stacks, returns them with windows left out and put back by hand.
 
     Returns
     -------
@@ -475,22 +366,27 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
     """
     clock = _Clock()
     config = found.config
+    work = work or Work()
     with clock.stage("average"):
-        part = subprogress(progress, 0.0, 0.3)
-        regions = found.regions or None
-        stacks = average_classes(
+        stacks = work.once(
+            AVERAGE,
             found.images,
             found.sites,
-            config,
-            part,
-            regions,
+            config.average,
+            config.material,
+            config.seed,
+            found.regions or None,
             found.overconfidence or None,
             found.overlaps,
+            progress=subprogress(progress, 0.0, 0.3),
         )
     stacks, said = asked_of_an_alloy(stacks, found)
+    if choose is not None:
+        stacks = choose(stacks)
     end = 0.65 if config.average.crowded else 1.0
     with clock.stage("measure"):
-        measurements = measure_classes(stacks, config, subprogress(progress, 0.3, end))
+        part = subprogress(progress, 0.3, end)
+        measurements = work.once(MEASURE, stacks, config, progress=part)
     if config.split:
         with clock.stage("split"):
             stacks, measurements, more = measure_in_parts(stacks, measurements, config)
@@ -498,7 +394,21 @@ def measure(found: RunResult, progress: Progress = no_progress) -> RunResult:
     found = replace(found, stacks=stacks, measurements=measurements)
     if config.average.crowded:
         with clock.stage("every defect"):
-            found = measure_every_defect(found, subprogress(progress, end, 1.0))
+            part = subprogress(progress, end, 1.0)
+            crowded_stacks, crowded, more = work.once(
+                EVERY_DEFECT,
+                found.images,
+                found.sites,
+                found.regions,
+                found.overconfidence,
+                found.overlaps,
+                config,
+                stacks,
+                measurements,
+                progress=part,
+            )
+        found = replace(found, crowded_stacks=crowded_stacks, crowded=crowded)
+        said = (*more, *said)
     return replace(
         found,
         seconds={**found.seconds, **clock.seconds},
@@ -553,6 +463,7 @@ def run(
     sites: Sequence[Sites] | None = None,
     progress: Progress = no_progress,
     regions: Sequence[Regions | None] | None = None,
+    work: Work | None = None,
 ) -> RunResult:
     """From images to strain fields.
 
@@ -565,6 +476,8 @@ def run(
     progress : Progress
     regions : sequence of Regions or None, optional
         Of each image (for instance edited by hand), taken instead of looking for them.
+    work : Work, optional
+        Who does it, and what is kept; default: this process, nothing.
 
     Returns
     -------
@@ -578,8 +491,61 @@ def run(
         If `progress` says so.
     """
     part = subprogress(progress, 0.0, 0.6)
-    found = detect(images, config or RunConfig(), sites, part, regions)
-    return measure(found, subprogress(progress, 0.6, 1.0))
+    found = detect(images, config or RunConfig(), sites, part, regions, work=work)
+    return measure(found, subprogress(progress, 0.6, 1.0), work)
+
+
+def _averaged(
+    images: tuple[CalibratedImage, ...],
+    sites: tuple[Sites, ...],
+    config: AverageConfig,
+    material: str,
+    seed: int,
+    regions: tuple[Regions, ...] | None,
+    overconfidence: tuple[float, ...] | None,
+    overlaps: tuple[Overlap, ...],
+    progress: Progress,
+) -> dict[str, ClassStack]:
+    settings = RunConfig(material=material, average=config, seed=seed)
+    return average_classes(images, sites, settings, progress, regions, overconfidence, overlaps)
+
+
+def _measured(
+    stacks: dict[str, ClassStack], config: RunConfig, progress: Progress
+) -> dict[str, ClassMeasurement]:
+    return measure_classes(stacks, config, progress)
+
+
+def _every_defect(
+    images: tuple[CalibratedImage, ...],
+    sites: tuple[Sites, ...],
+    regions: tuple[Regions, ...],
+    overconfidence: tuple[float, ...],
+    overlaps: tuple[Overlap, ...],
+    config: RunConfig,
+    stacks: dict[str, ClassStack],
+    measurements: dict[str, ClassMeasurement],
+    progress: Progress,
+) -> tuple[dict[str, ClassStack], dict[str, ClassMeasurement], tuple[str, ...]]:
+    given = RunResult(
+        config=config,
+        images=images,
+        sites=sites,
+        populations=pd.DataFrame(),
+        weights_sha256=None,
+        regions=regions,
+        overconfidence=overconfidence,
+        overlaps=overlaps,
+        stacks=stacks,
+        measurements=measurements,
+    )
+    found = measure_every_defect(given, progress)
+    return dict(found.crowded_stacks), dict(found.crowded), found.warnings
+
+
+AVERAGE = Stage("average", 1, _averaged)
+MEASURE = Stage("measure", 1, _measured)
+EVERY_DEFECT = Stage("every defect", 1, _every_defect)
 
 
 class _Clock:

@@ -59,7 +59,11 @@ def measure_spacings(
     material = get_material(config.material)
     _check_reference(stacks, config)
     _, rng = np.random.default_rng(config.seed).spawn(2)
-    counted = {n: stacks[n] for n in material.in_order(stacks) if stacks[n].n >= MIN_MEASURED}
+    counted = {
+        n: stacks[n].in_content_order()
+        for n in material.in_order(stacks)
+        if stacks[n].n >= MIN_MEASURED
+    }
     families = {
         reference: {n: s for n, s in counted.items() if material.reference_of(n) == reference}
         for reference in material.references

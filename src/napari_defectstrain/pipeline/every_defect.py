@@ -19,6 +19,7 @@ from ..averages.crowded import Bands, crowded_stacks
 from ..averages.windows import WindowFrame
 from ..columns.averages.measure import ColumnMeasurement
 from ..crystal.overlaps import counted_columns
+from ..io.content import in_content_order
 from ..materials import Material
 from ..precision.class_fields import SuperposedFields, superposed_fields
 from ..progress import subprogress
@@ -57,6 +58,8 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
         With `crowded_stacks` and `crowded`; without, and with a warning, where the images hold too
         few cells to solve for all classes at once.
     """
+    given, order = found, in_content_order(found.images)
+    found = found.reordered(order)
     config, reference = found.config, found.material.class_names[1]
     base = found.stacks[reference]
     average = config.average
@@ -75,7 +78,7 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
     )
     stacks = {name: _certain(stack) for name, stack in solved.stacks.items()}
     if reference not in stacks or stacks[reference].n < MIN_MEASURED or solved.bands is None:
-        return replace(found, warnings=found.warnings + solved.warnings)
+        return replace(given, warnings=given.warnings + solved.warnings)
     bands = solved.bands
     try:
         fields = superposed_fields(
@@ -88,7 +91,7 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
         )
     except DefectStrainError as error:
         note = f"crowded averages: {error}; their strain is not measured"
-        return replace(found, warnings=found.warnings + solved.warnings + (note,))
+        return replace(given, warnings=given.warnings + solved.warnings + (note,))
 
     def placed(columns: dict[str, ColumnMeasurement]) -> dict[str, ColumnMeasurement]:
         return {
@@ -101,12 +104,13 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
     plain = config.replace(columns=config.columns.replace(compare=False, correct=False))
     measured = measure_classes(stacks, plain, subprogress(progress, 0.6, 1.0), placed)
     notes = _disagreements(found.measurements, measured, found.material)
-    return replace(
+    found = replace(
         found,
         crowded_stacks=stacks,
         crowded=measured,
         warnings=found.warnings + solved.warnings + notes,
     )
+    return found.reordered(np.argsort(order).tolist())
 
 
 def _certain(stack: ClassStack) -> ClassStack:

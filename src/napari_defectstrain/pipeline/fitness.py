@@ -15,12 +15,14 @@ from ..crystal.overlaps import Overlap, counted_regions, find_overlaps, overlap_
 from ..crystal.populations import usable_populations
 from ..crystal.regions import Regions
 from ..failures import Failures
+from ..io.content import in_content_order
 from ..judge.evidence import CellEvidence, cell_evidence
 from ..judge.identity import AGREES, ALLOY, DOUBTFUL, REFUSED, Identity, judge_identity
 from ..materials import Material
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
 from .loading import PIXEL_SIZE_BY_LATTICE, calibrate
 from .runs import RunResult
+from .work import Stage, Work
 
 IDENTITY = "identity"
 """Column of the populations that is there where it is doubtful what an image shows."""
@@ -31,6 +33,7 @@ def identify_images(
     material: Material,
     forced: bool = False,
     progress: Progress = no_progress,
+    work: Work | None = None,
 ) -> Identity:
     """Test whether calibrated images show the material that they are said to show.
 
@@ -42,17 +45,30 @@ def identify_images(
     forced : bool
         Refuse nothing, only doubt.
     progress : Progress
+    work : Work, optional
+        Who does it, and what is kept; default: this process, nothing.
     """
-    evidence: list[CellEvidence] = []
-    for i, image in enumerate(images):
-        progress(i / len(images), f"{image.name}: what does it show?")
-        by_lattice = float(image.metadata[PIXEL_SIZE_BY_LATTICE])
-        stated: float | None = None
-        if image.metadata.get("calibration") != CALIBRATED_BY_LATTICE and image.pixel_size_pm:
-            stated = material.lattice_pm * image.pixel_size_pm / by_lattice
-        a_px = material.lattice_pm / by_lattice
-        evidence.append(cell_evidence(image.name, image.data, a_px, stated))
-    return judge_identity(evidence, material, forced)
+    calls = {i: (image, material) for i, image in enumerate(images)}
+    names = {i: image.name for i, image in enumerate(images)}
+    found = (work or Work()).each(IDENTIFY, calls, names, Failures(strict=True), progress)
+    evidence: list[CellEvidence] = list(found.values())
+    order = in_content_order(images)  # in which what they say together is added up
+    judged = judge_identity([evidence[i] for i in order], material, forced)
+    place = sorted(range(len(order)), key=order.__getitem__)
+    return replace(judged, images=tuple(judged.images[k] for k in place), evidence=tuple(evidence))
+
+
+def _evidence(image: CalibratedImage, material: Material, progress: Progress) -> CellEvidence:
+    progress(0.0, "what does it show?")
+    by_lattice = float(image.metadata[PIXEL_SIZE_BY_LATTICE])
+    stated: float | None = None
+    if image.metadata.get("calibration") != CALIBRATED_BY_LATTICE and image.pixel_size_pm:
+        stated = material.lattice_pm * image.pixel_size_pm / by_lattice
+    a_px = material.lattice_pm / by_lattice
+    return cell_evidence(image.name, image.data, a_px, stated)
+
+
+IDENTIFY = Stage("identify", 1, _evidence)
 
 
 def check_identity(
@@ -85,6 +101,7 @@ def without_refused(
     forced: bool,
     failures: Failures,
     progress: Progress = no_progress,
+    work: Work | None = None,
 ) -> tuple[dict[int, CalibratedImage], Identity]:
     """The images that may be counted as the material, and what is to be thought of these.
 
@@ -98,8 +115,10 @@ def without_refused(
     failures : Failures
         Collects the images that are refused; strict: the first is raised.
     progress : Progress
+    work : Work, optional
+        Who does it, and what is kept; default: this process, nothing.
     """
-    identity = identify_images(list(images.values()), material, forced, progress)
+    identity = identify_images(list(images.values()), material, forced, progress, work)
     kept = {}
     for (i, image), found in zip(images.items(), identity.images, strict=True):
         with failures.left_out(image.name):
@@ -162,7 +181,17 @@ def patterns_of(found: RunResult, progress: Progress = no_progress) -> DefectPat
     )
 
 
-def measurable(found: RunResult, failures: Failures) -> RunResult:
+def _measurable(
+    image: CalibratedImage, sites: Sites, a_pm: float, regions: Regions | None, progress: Progress
+) -> bool:
+    check_measurable(image, sites, a_pm, regions)
+    return True
+
+
+CHECK = Stage("measurable", 1, _measurable)
+
+
+def measurable(found: RunResult, failures: Failures, work: Work | None = None) -> RunResult:
     """A detection without the images that can't be measured, which join those left out.
 
     An image whose columns form no lattice, or whose metal columns don't stand out, would end the
@@ -174,6 +203,8 @@ def measurable(found: RunResult, failures: Failures) -> RunResult:
         What `detect` returned.
     failures : Failures
         Collects the images that are left out; strict: the first is raised.
+    work : Work, optional
+        Who does it, and what is kept; default: this process, nothing.
 
     Raises
     ------
@@ -181,11 +212,12 @@ def measurable(found: RunResult, failures: Failures) -> RunResult:
         If a single image fails that must not (`failures` is strict).
     """
     a_pm = found.material.lattice_pm
-    kept = []
-    for i, (image, columns) in enumerate(zip(found.images, found.sites, strict=True)):
-        with failures.left_out(image.name):
-            check_measurable(image, columns, a_pm, found.regions[i] if found.regions else None)
-            kept.append(i)
+    calls = {
+        i: (image, columns, a_pm, found.regions[i] if found.regions else None)
+        for i, (image, columns) in enumerate(zip(found.images, found.sites, strict=True))
+    }
+    names = {i: image.name for i, image in enumerate(found.images)}
+    kept = list((work or Work()).each(CHECK, calls, names, failures))
     if len(kept) == len(found.images) or not kept:  # of none, `measure` says why
         return found
     images, sites = [found.images[i] for i in kept], [found.sites[i] for i in kept]

@@ -23,6 +23,7 @@ from ..frames.drift import DRIFT_TABLE, drift_table, frame_time_s
 from ..frames.register import FrameConfig, register_frames
 from ..io.file_names import output_stems
 from ..io.files import read_images
+from ..io.out_folder import file_sha256
 from ..io.pixels import CLIPPED, REPLACED, check_frames
 from ..materials import Material
 from ..progress import subprogress
@@ -38,6 +39,9 @@ PIXEL_SIZE_BY_LATTICE = "pixel_size_by_lattice_pm"
 
 PATH = "path"
 """Metadata that says where the file of an image lies: it ends up in ``run.json``."""
+
+FILE_SHA256 = "file_sha256"
+"""Metadata for the hash of that file's bytes, which ends up there too."""
 
 
 def load_images(
@@ -115,7 +119,8 @@ def _read(
         found, notes = check_frames(found)
         warnings += [f"{path.name}: {text}" for text in notes]
     where = str(path.resolve())
-    found = [replace(im, metadata={**im.metadata, PATH: where}) for im in found]
+    known = {PATH: where, FILE_SHA256: file_sha256(path)}
+    found = [replace(im, metadata={**im.metadata, **known}) for im in found]
     stated = found[0].metadata.get("warnings", ())
     return found, warnings + [f"{path.name}: {text}" for text in stated]
 

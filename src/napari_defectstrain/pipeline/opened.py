@@ -30,7 +30,8 @@ from ..types import (
     StrArray,
     no_progress,
 )
-from .chain import column_brightness, detect, lattice_px
+from .by_image import column_brightness, lattice_px
+from .chain import detect
 from .loading import calibrate
 from .placement import MIN_COLUMNS, image_contrast, place_positions, place_sites
 from .runs import RunConfig

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
+import numpy as np
 import pandas as pd
 
 from ..averages.average import AverageConfig, average_stack
@@ -47,6 +48,10 @@ from .ranges import OutOfRange
 
 MIN_MEASURED = 3
 """Windows that a class needs to be measured: two tell no scatter, and one may be anything."""
+
+
+Choose = Callable[[Mapping[str, ClassStack]], dict[str, ClassStack]]
+"""Given the stacks, returns them with windows left out and put back by hand."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +231,40 @@ class RunResult:
     def material(self) -> Material:
         """The preset that the run used."""
         return get_material(self.config.material)
+
+    def reordered(self, order: Sequence[int]) -> RunResult:
+        """The same with its images in another order.
+
+        Parameters
+        ----------
+        order : sequence of int
+            Which image comes where: all of them, each once.
+        """
+        place = np.empty(len(order), dtype=int)
+        place[list(order)] = np.arange(len(order))
+
+        def renumbered(stacks: Mapping[str, ClassStack]) -> dict[str, ClassStack]:
+            return {
+                name: replace(
+                    stack,
+                    image_index=place[stack.image_index],
+                    image_keys=tuple(stack.image_keys[i] for i in order if stack.image_keys),
+                )
+                for name, stack in stacks.items()
+            }
+
+        return replace(
+            self,
+            images=tuple(self.images[i] for i in order),
+            sites=tuple(self.sites[i] for i in order),
+            regions=tuple(self.regions[i] for i in order if self.regions),
+            overlaps=tuple(
+                replace(o, first=int(place[o.first]), second=int(place[o.second]))
+                for o in self.overlaps
+            ),
+            stacks=renumbered(self.stacks),
+            crowded_stacks=renumbered(self.crowded_stacks),
+        )
 
     @property
     def unmeasured(self) -> dict[str, ClassAverage]:

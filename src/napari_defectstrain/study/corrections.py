@@ -163,21 +163,28 @@ class Corrections:
 
     def set_answer(
         self, name: str, sites: Sites, about: Answer, pixel_size_pm: float | None, user: str = ""
-    ) -> Edit:
-        """Write an answer down; corrections of an earlier one are carried over by their places."""
+    ) -> Edit | None:
+        """Write an answer down; corrections of an earlier one are carried over by their places.
+
+        None where the answer, and what it came from, are as they were.
+        """
         path = self._folder / SITES / f"{name}{SITES_SUFFIX}"
         path.parent.mkdir(exist_ok=True)
-        old = new = None
+        old = new = kept = None
         if self.has_answer(name):
             old, new = numbered(self.answer(name)), self.corrected(name)
-        kept = self._keep(path)
-        write_table(path, sites_table(sites, pixel_size_pm))
+        with atomic_path(path) as part:
+            write_table(part, sites_table(sites, pixel_size_pm))
+            sha256 = file_sha256(part)
+            if old is not None and self._is_same(name, sha256, about):
+                return None
+            kept = self._keep(path)
         changes: list[Change] = []
         if old is not None and new is not None:
             written = read_sites(path, sites.class_names)  # rounded, as it will be read
             changes = carried_over(old, new, written)
         content: dict[str, Any] = {
-            "sha256": file_sha256(path),
+            "sha256": sha256,
             "columns": len(sites),
             "class_names": list(sites.class_names),
             "weights_sha256": about.weights_sha256,
@@ -340,6 +347,10 @@ class Corrections:
         elif what == COLUMNS and image in self._known:
             self._known[image] = with_changes(self._known[image], content["changes"])
         return edit
+
+    def _is_same(self, name: str, sha256: str, about: Answer) -> bool:
+        """Whether an answer is the one that is known."""
+        return self._said(name)["sha256"] == sha256 and self.answer_of(name) == about
 
     def _said(self, name: str) -> dict[str, Any]:
         if name not in self._state.answers:

@@ -106,3 +106,34 @@ def keep_old(folder: Path, schema: int) -> Path:
 def write_study_file(folder: Path, content: Mapping[str, Any]) -> None:
     """Write ``study.json``; the old one stays until the new one is whole."""
     write_json(folder / STUDY_FILE, content)
+
+
+def flat_settings(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Settings by their dotted names; lists for tuples.
+
+    >>> flat_settings({"seed": 0, "detect": {"device": "cpu"}})
+    {'seed': 0, 'detect.device': 'cpu'}
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found.update(flat_settings(value, f"{above}{name}."))
+        else:
+            found[above + name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def nested_settings(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted names as objects of objects.
+
+    >>> nested_settings({"seed": 0, "detect.device": "cpu"})
+    {'seed': 0, 'detect': {'device': 'cpu'}}
+    """
+    found: dict[str, Any] = {}
+    for name, value in flat.items():
+        *above, last = name.split(".")
+        here = found
+        for part in above:
+            here = here.setdefault(part, {})
+        here[last] = value
+    return found

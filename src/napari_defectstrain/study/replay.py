@@ -240,6 +240,11 @@ def reach_px(position_px: FloatArray) -> float:
     return REACH * float(np.median(distance[:, 1]))
 
 
+def matched_columns(old_px: FloatArray, new_px: FloatArray) -> list[tuple[int, int]]:
+    """Rows of the columns that are the same in two sets, by their places, `(N, 2)` [px] each."""
+    return _matched(old_px, new_px)[0]
+
+
 def _matched(old_px: FloatArray, new_px: FloatArray) -> tuple[list[tuple[int, int]], list[bool]]:
     """Pairs of rows of the same column, and whether each was moved."""
     if not len(old_px) or not len(new_px):

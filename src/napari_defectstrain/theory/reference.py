@@ -203,7 +203,8 @@ def through_microscope(
         columns = reference.columns if name == reference.class_name else None
         chalcogen = _typical_chalcogen(models[defect_free])
         images[name] = _simulated(averages[name], models[name], columns, chalcogen)
-    found = {name: model.fits for name, model in fit_columns(images, config).items()}
+    fitted = fit_columns(images, config, respond=False)
+    found = {name: model.fits for name, model in fitted.items()}
     for name, bias in (bias_pm or {}).items():
         if name in found:
             found[name] = replace(found[name], position_pm=found[name].position_pm - bias)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from class_stage import average_of, noisy
 
-from napari_defectstrain.columns.averages.crowded import start_state
+from napari_defectstrain.columns.averages.crowded import LinearStart
 from napari_defectstrain.columns.averages.joint import FULL_BLUR, Target, fit_jointly
 from napari_defectstrain.columns.averages.models import (
     _fit_without_strays,
@@ -30,7 +30,7 @@ def stray():
     geometry = _geometry(average, CONFIG, SIGMA_PM)
     profile = gaussian_profile(SIGMA_PM)
     data = average.mean[geometry.pixel]
-    state = start_state(geometry, data, profile, profile.blur_pm2, 0.0)
+    state = LinearStart.of(geometry, profile).state(data, 0.0)
     centre = int(np.argmin(np.hypot(*geometry.site_pm.T)))
     metal = int(np.argmin(np.hypot(*(geometry.site_pm - [-165.0, -95.0]).T)))
     position, weight = state.position_pm.copy(), state.weight.copy()

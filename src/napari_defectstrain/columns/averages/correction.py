@@ -17,7 +17,7 @@ import numpy as np
 
 from ...types import ClassAverage, DefectStrainError, FloatArray, no_progress
 from ..types import FLAGS
-from .models import Start, fit_single, fit_together
+from .models import Start, fit_singles, fit_together
 from .types import ColumnConfig, ColumnFitModel
 
 
@@ -82,7 +82,7 @@ def column_bias(
         Bias [pm]; NaN where the structure's column is empty or the fit fails.
     """
     if config.model == "gaussian":
-        found = {name: fit_single(a, config) for name, a in simulated.items()}
+        found = fit_singles(simulated, config)
     else:
         if config.model == "gaussians":
             states = {n: m.structure.state for n, m in models.items() if m.structure}

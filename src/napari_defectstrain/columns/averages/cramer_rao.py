@@ -16,7 +16,7 @@ import numpy as np
 from ...types import DefectStrainError, FloatArray
 from ..noise import NoiseModel
 from ..profiles import ColumnProfile, FourierWindow
-from .crowded import Structure, jacobian, predict, profile_jacobian, solve_normal
+from .crowded import Structure, block_jacobian, predict, profile_jacobian, solve_normal
 from .types import ColumnFitModel
 
 LEAST_MEAN = 1e-6
@@ -92,11 +92,11 @@ class _Information:
             )
         geometry, state, profile = structure.geometry, structure.state, structure.profile
         root = np.sqrt(n / noise.variance(predict(geometry, state, profile)))
-        own = jacobian(geometry, state, profile, structure.blur_basis) * root
+        own = block_jacobian(geometry, state, profile, structure.blur_basis, root)
         shared = profile_jacobian(geometry, state, profile, structure.free) * root
         self.structure = structure
-        self.inverse = solve_normal(own @ own.T, np.eye(len(own)))
-        self.own_shared = own @ shared.T
+        self.inverse = solve_normal(own.normal(), np.eye(own.n_rows))
+        self.own_shared = own.times(shared)
         self.shared_shared = shared @ shared.T
         self.gain = -self.inverse @ self.own_shared
 

@@ -17,6 +17,7 @@ from ...crystal.lattice import ideal_sites
 from ...types import BoolArray, FloatArray, IntArray
 from ..asymmetry import ComplexArray
 from ..profiles import ColumnProfile, FourierWindow
+from .blocks import BlockJacobian, PixelBlock, assemble, pixel_blocks
 
 FREE_RIM_PM = 60.0
 """Columns up to this far outside the disc are fitted; farther ones keep their ideal sites."""
@@ -97,13 +98,14 @@ class Geometry:
         return self.window.image(spectrum) + np.tensordot(background, self._monomials, axes=1)
 
     @cached_property
-    def padded_index(self) -> IntArray:
-        """Number of each pixel within the disc, -1 outside, with a border of two patches."""
-        border = 2 * self.patch_px
-        index = np.full((self.window.size + 2 * border,) * 2, -1)
-        inner = index[border:-border, border:-border]
-        inner[self.pixel] = np.arange(int(self.pixel.sum()))
-        return index
+    def pixel_blocks(self) -> tuple[PixelBlock, ...]:
+        """The pixels in blocks of neighbours."""
+        return pixel_blocks(self.pixel)
+
+    def prepare(self) -> None:
+        """Work out what all classes share, before threads ask for it at a time."""
+        for name in ("pixel_blocks", "outer_factor", "background"):
+            getattr(self, name)
 
     @property
     def patch_px(self) -> int:
@@ -197,37 +199,70 @@ class Structure:
         `predict` on the whole square.
         """
         window = self.geometry.window
-        profile = self.profile.with_blur(self.state.blur_pm2)
-        transfer = profile.transfer(window.kx_per_pm, window.ky_per_pm)
+        transfer = window.transfer(self.profile.with_blur(self.state.blur_pm2))
         spectrum = transfer * _factor(self.geometry, self.state)
         return self.geometry.image_of(spectrum, self.state.background)
 
 
-def start_state(
-    geometry: Geometry, data: FloatArray, profile: ColumnProfile, blur_pm2: FloatArray, least: float
-) -> State:
-    """Columns on their ideal sites, with the best weights and background there."""
+@dataclass(frozen=True)
+class LinearStart:
+    """Columns on their ideal sites: what is linear there serves all classes.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    blur_pm2 : array, `(3,)`
+        Of the columns' profile.
+    rows : BlockJacobian
+        Of weights and background.
+    inverse : array, `(n, n)`
+        ``(J J^T)^-1``.
+    """
+
+    geometry: Geometry
+    blur_pm2: FloatArray
+    rows: BlockJacobian
+    inverse: FloatArray
+
+    @classmethod
+    def of(cls, geometry: Geometry, profile: ColumnProfile) -> LinearStart:
+        """With this profile for all columns."""
+        m = len(geometry.site_pm)
+        zero = _nothing(geometry, profile.blur_pm2)
+        rows = block_jacobian(geometry, zero, profile, np.zeros((3, 0)))
+        n = m + 2 + len(geometry.background)
+        return cls(geometry, profile.blur_pm2, rows, solve_normal(rows.normal(), np.eye(n)))
+
+    def state(self, data: FloatArray, least: float) -> State:
+        """The best weights and background for the pixels `(P,)`.
+
+        Columns of less than a fraction `least` of the mean metal column are empty.
+        """
+        m = len(self.geometry.site_pm)
+        coefficient = self.inverse @ self.rows.times(data)
+        weight, outer, background = np.split(coefficient, [m, m + 2])
+        empty = weight < least * np.mean(weight[self.geometry.is_metal])
+        zero = _nothing(self.geometry, self.blur_pm2)
+        return replace(zero, weight=weight, outer=outer, background=background, empty=empty)
+
+
+def _nothing(geometry: Geometry, blur_pm2: FloatArray) -> State:
+    """Columns of zero weight on their ideal sites."""
     m = len(geometry.site_pm)
-    terms = len(geometry.background)
-    zero = State(
+    return State(
         geometry.site_pm.copy(),
         np.zeros(m),
         np.zeros(2),
-        np.zeros(terms),
+        np.zeros(len(geometry.background)),
         blur_pm2,
         np.ones(m, dtype=bool),
     )
-    linear = jacobian(geometry, zero, profile, np.zeros((3, 0)))
-    coefficient = solve_normal(linear @ linear.T, linear @ data)
-    weight, outer, background = np.split(coefficient, [m, m + 2])
-    empty = weight < least * np.mean(weight[geometry.is_metal])
-    return replace(zero, weight=weight, outer=outer, background=background, empty=empty)
 
 
 def predict(geometry: Geometry, state: State, profile: ColumnProfile) -> FloatArray:
     """The model at the pixels of the disc, `(P,)`."""
     window = geometry.window
-    transfer = profile.with_blur(state.blur_pm2).transfer(window.kx_per_pm, window.ky_per_pm)
+    transfer = window.transfer(profile.with_blur(state.blur_pm2))
     image = window.image(transfer * _factor(geometry, state))[geometry.pixel]
     return np.asarray(image + state.background @ geometry.background)
 
@@ -240,36 +275,46 @@ def jacobian(
     Rows: x of the columns that are not empty, their y, all weights, the two outer weights,
     background, blur along the columns of `blur_basis`.
     """
+    return block_jacobian(geometry, state, profile, blur_basis).whole()
+
+
+def block_jacobian(
+    geometry: Geometry,
+    state: State,
+    profile: ColumnProfile,
+    blur_basis: FloatArray,
+    pixel_weight: FloatArray | float = 1.0,
+) -> BlockJacobian:
+    """`jacobian` without its zeros; columns of pixels times `pixel_weight`, `(P,)`."""
     window = geometry.window
-    kx, ky = window.kx_per_pm, window.ky_per_pm
-    transfer = profile.with_blur(state.blur_pm2).transfer(kx, ky)
-    half = geometry.patch_px
-    patch, row, column = window.patches(transfer, state.position_pm, half)
-    m = len(state.weight)
-    free = np.flatnonzero(~state.empty)
-    n_patch = 2 * len(free) + m
-    rest = n_patch + 2 + len(geometry.background)
-    rows = np.zeros((rest + blur_basis.shape[1], geometry.background.shape[1]))
-    place = np.full(m, -1)
-    place[free] = np.arange(len(free))
-    last = len(geometry.padded_index) - 1  # a column that strays farther has no pixels anyway
-    row, column = (np.clip(i + 2 * half, 0, last) for i in (row, column))
-    for j in range(m):
-        index = geometry.padded_index[np.ix_(row[j], column[j])]
-        inside = index >= 0
-        index = index[inside]
-        rows[2 * len(free) + j, index] = patch[0, j][inside]
-        if place[j] >= 0:
-            rows[place[j], index] = state.weight[j] * patch[1, j][inside]
-            rows[len(free) + place[j], index] = state.weight[j] * patch[2, j][inside]
-    rows[n_patch : n_patch + 2] = window.image(transfer * geometry.outer_factor)[:, geometry.pixel]
-    rows[n_patch + 2 : rest] = geometry.background
+    own = profile.with_blur(state.blur_pm2)
+    transfer = window.transfer(own)
+    moving = not state.empty.all()
+    patch, row, column = window.column_patches(own, state.position_pm, geometry.patch_px, moving)
+    m, n_free = len(state.weight), int((~state.empty).sum())
+    weights = 2 * n_free + np.arange(m)
+    place = np.where(state.empty, -1, np.cumsum(~state.empty) - 1)
+    of_position = np.where(place < 0, -1, np.stack([place, n_free + place]))
+    patch[1:] *= state.weight[:, None, None]
+    everywhere = [window.image(transfer * geometry.outer_factor)[:, geometry.pixel]]
+    everywhere.append(geometry.background)
     if blur_basis.shape[1]:
+        kx, ky = window.kx_per_pm, window.ky_per_pm
         spectrum = transfer * _factor(geometry, state)
         terms = np.stack([kx * kx + 0.0 * ky, 2.0 * kx * ky, ky * ky + 0.0 * kx])
         by_blur = window.image(-2.0 * np.pi**2 * terms * spectrum)[:, geometry.pixel]
-        rows[rest:] = blur_basis.T @ by_blur
-    return rows
+        everywhere.append(blur_basis.T @ by_blur)
+    rest = np.concatenate(everywhere)
+    n_patch = 2 * n_free + m
+    return assemble(
+        geometry.pixel_blocks,
+        patch,
+        (row[:, 0], column[:, 0]),
+        np.concatenate([weights[None], of_position])[: len(patch)],
+        (n_patch + np.arange(len(rest)), rest),
+        n_patch + len(rest),
+        pixel_weight,
+    )
 
 
 def profile_jacobian(
@@ -277,7 +322,7 @@ def profile_jacobian(
 ) -> FloatArray:
     """Derivatives of `predict` by the profile's free parameters, `(g, P)`."""
     window = geometry.window
-    by = profile.with_blur(state.blur_pm2).by_parameters(window.kx_per_pm, window.ky_per_pm)
+    by = window.by_parameters(profile.with_blur(state.blur_pm2))
     spectra = np.moveaxis(by[..., free], -1, 0) * _factor(geometry, state)
     return np.asarray(window.image(spectra)[:, geometry.pixel])
 

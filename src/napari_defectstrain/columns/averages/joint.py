@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...progress import shared_out
 from ...types import ClassAverage, FloatArray, IntArray
 from ..profiles import ColumnProfile
-from .crowded import Geometry, State, jacobian, predict, profile_jacobian, solve_normal
+from .blocks import BlockJacobian
+from .crowded import Geometry, State, block_jacobian, predict, profile_jacobian, solve_normal
 
 FULL_BLUR = np.eye(3)
 TRACELESS_BLUR = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
@@ -32,9 +34,9 @@ class Linearised:
 
     Parameters
     ----------
-    jacobian : array, `(n, P)`
-        Of its own parameters; by the pixels' weights (`Target.root_weight`) where it is part of a
-        `JointFit`, so that ``inverse @ jacobian`` is their derivative by the pixels.
+    jacobian : BlockJacobian
+        Of its own parameters, `(n, P)`; by the pixels' weights (`Target.root_weight`) in a
+        `JointFit`, so that ``jacobian.combined(inverse)`` is their derivative by the pixels.
     inverse : array, `(n, n)`
         ``(J J^T)^-1``.
     gain : array, `(n, g)`
@@ -43,17 +45,25 @@ class Linearised:
         What its own parameters leave of the profile's Jacobian; weighted alike.
     """
 
-    jacobian: FloatArray
+    jacobian: BlockJacobian
     inverse: FloatArray
     gain: FloatArray
     projected: FloatArray
 
 
 @dataclass(frozen=True)
-class _Products:
-    """Jacobians of one class and their products."""
+class _Solution:
+    """The normal equations of one class solved: `Linearised` without what has pixels."""
 
-    own: FloatArray
+    inverse: FloatArray
+    gain: FloatArray
+
+
+@dataclass(frozen=True)
+class _Products:
+    """Jacobians of one class, weighted, and their products."""
+
+    own: BlockJacobian
     shared: FloatArray
     own_own: FloatArray
     own_shared: FloatArray
@@ -186,11 +196,13 @@ def fit_jointly(
     residual = {name: r / root[name] for name, r in descent.residuals(now).items()}
     if not respond:
         return JointFit(now.states, now.profile, {}, np.zeros((0, 0)), residual, converged)
-    parts, inverse = descent.linearise(descent.differentiate(now), 0.0)
-    for name, part in parts.items():
-        parts[name] = replace(
-            part, jacobian=part.jacobian * root[name], projected=part.projected * root[name]
-        )
+    products = descent.differentiate(now)
+    solved, inverse = descent.linearise(products, 0.0)
+    parts = {}
+    for name, part in solved.items():
+        p = products[name]
+        projected = (p.shared + p.own.combined(part.gain.T)) * root[name]
+        parts[name] = Linearised(p.own.weighted(root[name]), part.inverse, part.gain, projected)
     return JointFit(now.states, now.profile, parts, inverse, residual, converged)
 
 
@@ -220,26 +232,29 @@ class _Descent:
         return now, False
 
     def differentiate(self, now: _Parameters) -> dict[str, _Products]:
-        products = {}
-        for name, target in self.targets.items():
-            own = jacobian(self.geometry, now.states[name], now.profile, target.blur_basis)
-            shared = profile_jacobian(self.geometry, now.states[name], now.profile, self.free)
-            own *= target.root_weight
+        def of_class(name: str) -> _Products:
+            state, target = now.states[name], self.targets[name]
+            own = block_jacobian(
+                self.geometry, state, now.profile, target.blur_basis, target.root_weight
+            )
+            shared = profile_jacobian(self.geometry, state, now.profile, self.free)
             shared *= target.root_weight
-            products[name] = _Products(own, shared, own @ own.T, own @ shared.T, shared @ shared.T)
-        return products
+            return _Products(own, shared, own.normal(), own.times(shared), shared @ shared.T)
+
+        self.geometry.prepare()
+        return dict(zip(self.targets, shared_out(of_class, self.targets), strict=True))
 
     def linearise(
         self, products: Mapping[str, _Products], damping: float
-    ) -> tuple[dict[str, Linearised], FloatArray]:
+    ) -> tuple[dict[str, _Solution], FloatArray]:
         """Eliminate each class's parameters from the profile's normal equations."""
         parts = {}
         normal = np.diag(self.prior)
         for name, p in products.items():
             damped = p.own_own + damping * np.diag(np.diag(p.own_own))
-            inverse = solve_normal(damped, np.eye(len(p.own)))
+            inverse = solve_normal(damped, np.eye(len(damped)))
             gain = -inverse @ p.own_shared
-            parts[name] = Linearised(p.own, inverse, gain, p.shared + gain.T @ p.own)
+            parts[name] = _Solution(inverse, gain)
             # p.shared projected on itself, without forming it anew from the pixels
             normal += self.targets[name].n * (p.shared_shared + gain.T @ p.own_shared)
         normal = 0.5 * (normal + normal.T)
@@ -275,7 +290,7 @@ class _Descent:
             # a step of a class of few windows may go wild: it overflows, and is then refused
             with np.errstate(over="ignore", invalid="ignore"):
                 for _ in range(STEPS_PER_LINEARISATION):
-                    now, moved = self._step(now, parts, inverse, residual)
+                    now, moved = self._step(now, products, parts, inverse, residual)
                     residual = self.residuals(now)
                 after = self.cost(now, residual)
             if np.isfinite(after) and after <= before * (1.0 + 1e-9) + 1e-18:
@@ -287,20 +302,24 @@ class _Descent:
     def _step(
         self,
         now: _Parameters,
-        parts: Mapping[str, Linearised],
+        products: Mapping[str, _Products],
+        parts: Mapping[str, _Solution],
         profile_inverse: FloatArray,
         residual: Mapping[str, FloatArray],
     ) -> tuple[_Parameters, float]:
         pull = self.prior * (self.prior_mean - now.profile.parameters[self.free])
+        followed = {}
         for name, part in parts.items():
-            pull = pull + self.targets[name].n * (part.projected @ residual[name])
+            followed[name] = products[name].own.times(residual[name])
+            projected = products[name].shared @ residual[name] + part.gain.T @ followed[name]
+            pull = pull + self.targets[name].n * projected
         by_profile = profile_inverse @ pull
         parameters = now.profile.parameters
         parameters[self.free] += by_profile
         moved = 0.0
         states = {}
         for name, part in parts.items():
-            step = part.inverse @ (part.jacobian @ residual[name]) + part.gain @ by_profile
+            step = part.inverse @ followed[name] + part.gain @ by_profile
             n_position = 2 * int((~now.states[name].empty).sum())
             moved = max(moved, float(np.max(np.abs(step[:n_position]), initial=0.0)))
             states[name] = now.states[name].moved(step, self.targets[name].blur_basis)

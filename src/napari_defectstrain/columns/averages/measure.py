@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...progress import subprogress
+from ...progress import shared_out, subprogress
 from ...types import ClassAverage, ClassStack, FloatArray, Progress, no_progress
 from ..types import FLAGS, MODELS
 from .correction import column_bias, corrected, simulate_averages
-from .models import Start, fit_single, fit_start, fit_together
+from .models import Start, fit_singles, fit_start, fit_together
 from .probe_groups import combine, split_by_probe
 from .types import (
     Alternative,
@@ -40,6 +40,7 @@ def fit_columns(
     averages: Mapping[str, ClassAverage],
     config: ColumnConfig | None = None,
     progress: Progress = no_progress,
+    respond: bool = True,
 ) -> dict[str, ColumnFitModel]:
     """Positions of all columns of each class average.
 
@@ -49,6 +50,9 @@ def fit_columns(
         Of one lattice frame: equal size, step and lattice constant.
     config : ColumnConfig, optional
     progress : Progress
+    respond : bool
+        Whether operators and covariances are wanted; without them those of the models that fit all
+        columns together have no pixels.
 
     Returns
     -------
@@ -64,9 +68,9 @@ def fit_columns(
     config = config or ColumnConfig()
     check_averages(averages, config)
     if config.model == "gaussian":
-        return {name: fit_single(a, config) for name, a in averages.items()}
+        return fit_singles(averages, config)
     start = fit_start(averages, config, subprogress(progress, 0.0, 0.4))
-    return fit_together(averages, config, start, subprogress(progress, 0.4, 1.0))
+    return fit_together(averages, config, start, subprogress(progress, 0.4, 1.0), respond)
 
 
 def influence(model: ColumnFitModel, stack: ClassStack) -> FloatArray:
@@ -152,7 +156,9 @@ def _measure_together(
     if config.model == "profile":
         loose = CHECK_PRIOR * config.prior_sigma
         other = config.replace(n_coefficients=config.check_coefficients, prior_sigma=loose)
-        checks = fit_together(averages, other, start, subprogress(progress, 0.4, 0.6))
+        checks = fit_together(
+            averages, other, start, subprogress(progress, 0.4, 0.6), respond=False
+        )
     fitted = {config.model: models}
     if config.compare:
         fitted |= {
@@ -166,7 +172,11 @@ def _measure_together(
         fitted["asymmetric"] = fit_together(averages, free, start, subprogress(progress, 0.95, 1.0))
         # the profile is a special case: what it would find on its own simulation is itself
         biases["asymmetric"] = {n: np.zeros_like(m.fits.position_pm) for n, m in models.items()}
-    response = {m: {n: influence(f, stacks[n]) for n, f in by.items()} for m, by in fitted.items()}
+    pairs = [(m, n) for m, by in fitted.items() for n in by]
+    shifted = shared_out(lambda pair: influence(fitted[pair[0]][pair[1]], stacks[pair[1]]), pairs)
+    response: dict[str, dict[str, FloatArray]] = {m: {} for m in fitted}
+    for (m, n), shift in zip(pairs, shifted, strict=True):
+        response[m][n] = shift
     covariance = np.zeros((len(next(iter(models.values())).profile_operator),) * 2)
     for name, model in models.items():
         by_window = _project(model.profile_operator, model, stacks[name])
@@ -201,7 +211,7 @@ def _fit(
     averages: Mapping[str, ClassAverage], config: ColumnConfig, start: Start, progress: Progress
 ) -> dict[str, ColumnFitModel]:
     if config.model == "gaussian":
-        return {name: fit_single(a, config) for name, a in averages.items()}
+        return fit_singles(averages, config)
     return fit_together(averages, config, start, progress)
 
 

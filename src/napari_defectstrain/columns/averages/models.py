@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ...progress import shared_out
 from ...types import BoolArray, ClassAverage, ColumnFits, FloatArray, IntArray, Progress
 from ..asymmetry import no_terms
 from ..noise import NoiseModel, fit_noise
 from ..profiles import ColumnProfile, FourierWindow, gaussian_profile, spline_profile
 from ..types import FLAGS
-from .crowded import Geometry, State, Structure, start_state
+from .crowded import Geometry, LinearStart, State, Structure
 from .joint import (
     FULL_BLUR,
     TRACELESS_BLUR,
@@ -80,30 +81,49 @@ def fit_start(
     names = classes_by_number(averages)
     sigma_pm = averages[names[0]].a_pm / 6.0
     geometry = _geometry(averages[names[0]], config, sigma_pm)
-    states: dict[str, State] = {}
-    means: dict[str, FloatArray] = {}
-    for done, name in enumerate(names):
-        progress(done / len(names), f"Fitting the columns of {name}")
-        profile = gaussian_profile(sigma_pm)
-        target = _even_target(geometry, averages[name])
-        start = start_state(geometry, target.data, profile, profile.blur_pm2, config.min_weight)
-        rough = config.replace(tolerance_pm=max(config.tolerance_pm, START_TOLERANCE_PM))
-        none = np.arange(0)
-        joint = _fit_without_strays(
-            geometry, {name: target}, {name: start}, profile, none, config.prior_sigma, rough, False
-        )
-        state = joint.states[name]
-        least = config.min_weight * np.mean(state.weight[geometry.is_metal])
-        states[name] = replace(state, empty=state.empty | (state.weight < least))
-        means[name] = target.data - joint.residual[name]
-        if done == 0:  # the most numerous class gives the width
-            width = max(float(state.blur_pm2[[0, 2]].mean()), geometry.window.step_pm**2)
-            sigma_pm = float(np.sqrt(width))
+    geometry.prepare()
+    progress(0.0, f"Fitting the columns of {names[0]}")
+    first = _roughly(geometry, averages[names[0]], gaussian_profile(sigma_pm), config)
+    # the most numerous class gives the width
+    width = max(float(first[0].blur_pm2[[0, 2]].mean()), geometry.window.step_pm**2)
+    sigma_pm = float(np.sqrt(width))
+    progress(1.0 / len(names), "Fitting the columns of the other classes")
+    profile = gaussian_profile(sigma_pm)
+    at_sites = LinearStart.of(geometry, profile) if names[1:] else None
+    others = shared_out(
+        lambda name: _roughly(geometry, averages[name], profile, config, at_sites), names[1:]
+    )
+    found = dict(zip(names, [first, *others], strict=True))
+    states = {name: state for name, (state, _) in found.items()}
+    means = {name: mean for name, (_, mean) in found.items()}
     number = {n: averages[n].n for n in names}
     scatter = {n: averages[n].sem[geometry.pixel] ** 2 * number[n] for n in names}
     noise = fit_noise(means, scatter, number)
     variance = {n: noise.variance(means[n]) for n in names}
     return Start(geometry, states, sigma_pm, noise, variance)
+
+
+def _roughly(
+    geometry: Geometry,
+    average: ClassAverage,
+    profile: ColumnProfile,
+    config: ColumnConfig,
+    at_sites: LinearStart | None = None,
+) -> tuple[State, FloatArray]:
+    """One class fitted by Gaussians from its ideal sites, and its mean at the pixels `(P,)`."""
+    name = average.class_name
+    target = _even_target(geometry, average)
+    at_sites = at_sites or LinearStart.of(geometry, profile)
+    start = at_sites.state(target.data, config.min_weight)
+    rough = config.replace(tolerance_pm=max(config.tolerance_pm, START_TOLERANCE_PM))
+    none = np.arange(0)
+    joint = _fit_without_strays(
+        geometry, {name: target}, {name: start}, profile, none, config.prior_sigma, rough, False
+    )
+    state = joint.states[name]
+    least = config.min_weight * np.mean(state.weight[geometry.is_metal])
+    state = replace(state, empty=state.empty | (state.weight < least))
+    return state, target.data - joint.residual[name]
 
 
 def _even_target(geometry: Geometry, average: ClassAverage) -> Target:
@@ -174,9 +194,8 @@ def fit_together(
     """
     plan = _plan(averages, config, start)
     noise = start.noise_variance
-    found: dict[str, ColumnFitModel] = {}
-    for done, group in enumerate(plan.groups):
-        progress(done / len(plan.groups), "Fitting all columns together")
+
+    def fit_group(group: list[str]) -> dict[str, ColumnFitModel]:
         targets = {
             n: target_of(plan.geometry, averages[n], plan.blur_basis[n], start.variance[n], noise)
             for n in group
@@ -191,8 +210,16 @@ def fit_together(
             config,
             respond,
         )
-        for name in group:
-            found[name] = _report(plan, averages[name], joint, config, start.noise)
+        reported = shared_out(
+            lambda name: _report(plan, averages[name], joint, config, start.noise), group
+        )
+        return dict(zip(group, reported, strict=True))
+
+    progress(0.0, "Fitting all columns together")
+    plan.geometry.prepare()
+    found: dict[str, ColumnFitModel] = {}
+    for fitted in shared_out(fit_group, plan.groups):
+        found |= fitted
     progress(1.0, "Fitted all columns")
     return {name: found[name] for name in averages}
 
@@ -277,7 +304,7 @@ def _report(
         site_pm=geometry.site_pm[shown],
         is_metal=geometry.is_metal[shown],
         position_pm=_positions(state.position_pm[shown], flag),
-        covariance_pm2=(operator * sem**2) @ operator.T,
+        covariance_pm2=_of_independent_pixels(operator, sem),
         weight=state.weight[shown] / metal,
         flag=flag,
         on_metal=average.on_metal,
@@ -314,7 +341,7 @@ def _centre_response(
     part = joint.linearised[name]
     centre = int(np.argmin(np.hypot(*geometry.site_pm.T)))
     row = 2 * int((~state.empty).sum()) + centre  # after the positions, see `jacobian`
-    return np.asarray(part.inverse[row] @ part.jacobian / metal)
+    return part.jacobian.combined(part.inverse[row] / metal)
 
 
 def _response(
@@ -332,7 +359,13 @@ def _response(
     empty = np.repeat(state.empty[shown], 2) | lost
     inverse = np.where(empty[:, None], np.nan, part.inverse[rows])
     gain = np.where(empty[:, None], np.nan, part.gain[rows])
-    return inverse @ part.jacobian, gain, joint.profile_inverse @ part.projected
+    return part.jacobian.combined(inverse), gain, joint.profile_inverse @ part.projected
+
+
+def _of_independent_pixels(operator: FloatArray, sem: FloatArray) -> FloatArray:
+    """Covariance of what an operator `(2M, P)` makes of pixels of these errors."""
+    scattered = operator * sem
+    return np.asarray(scattered @ scattered.T)  # a product with itself takes half the work
 
 
 def _shown(site_pm: FloatArray, radius_pm: float) -> BoolArray:
@@ -360,10 +393,24 @@ def _positions(position_pm: FloatArray, flag: IntArray) -> FloatArray:
     return np.where(bad[:, None], np.nan, position_pm)
 
 
-def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
+def fit_singles(
+    averages: Mapping[str, ClassAverage], config: ColumnConfig
+) -> dict[str, ColumnFitModel]:
     """The paper's fit: every column on its own."""
+    first = next(iter(averages.values()))
+    sigma_pm = first.a_pm / 6.0
+    geometry = _geometry(first, config, sigma_pm)
+    at_sites = LinearStart.of(geometry, gaussian_profile(sigma_pm))
+    fitted = shared_out(
+        lambda average: _fit_single(average, config, geometry, at_sites), averages.values()
+    )
+    return dict(zip(averages, fitted, strict=True))
+
+
+def _fit_single(
+    average: ClassAverage, config: ColumnConfig, geometry: Geometry, at_sites: LinearStart
+) -> ColumnFitModel:
     sigma_pm = average.a_pm / 6.0
-    geometry = _geometry(average, config, sigma_pm)
     shown = _shown(geometry.site_pm, geometry.radius_pm - config.rim_pm)
     site, is_metal = geometry.site_pm[shown], geometry.is_metal[shown]
     single = fit_single_gaussians(
@@ -371,10 +418,7 @@ def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
     )
     # Alone, an empty column's pixels hold the tails of its neighbours, which a Gaussian may or
     # may not fit: whether it is empty is for all columns together to say
-    profile = gaussian_profile(sigma_pm)
-    together = start_state(
-        geometry, average.mean[geometry.pixel], profile, profile.blur_pm2, config.min_weight
-    )
+    together = at_sites.state(average.mean[geometry.pixel], config.min_weight)
     empty, converged = together.empty[shown], single.converged & ~together.empty[shown]
     metal = single.weight[_metals(geometry, average)[shown] & converged]
     weight = np.where(converged, single.weight / (metal.mean() if metal.size else 1.0), 0.0)
@@ -393,7 +437,7 @@ def fit_single(average: ClassAverage, config: ColumnConfig) -> ColumnFitModel:
             site_pm=site,
             is_metal=is_metal,
             position_pm=position,
-            covariance_pm2=(operator * sem**2) @ operator.T,
+            covariance_pm2=_of_independent_pixels(operator, sem),
             weight=weight,
             flag=flag,
             on_metal=average.on_metal,

@@ -1,0 +1,153 @@
+"""What stages found, kept under what it was made of, so that nothing is worked out twice.
+
+A folder of files ``STAGE/KEY.npz``: KEY is the hash of all that a stage was given, with its version
+and that of the package. An entry is whole or not there; one that is damaged is as if it weren't.
+See docs/file-formats.md.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..types import DefectStrainError
+from .plain_values import from_plain, to_plain
+from .writing import atomic_path, remove_left_over
+
+STAGES = "stages"
+"""Name of the folder beside results."""
+
+_TREE = "value.json"
+_ABOUT = "about.json"
+_FORMAT = 1
+
+
+class KeepingError(DefectStrainError):
+    """A stage's result can't be kept: the disk is full, or the folder is gone."""
+
+
+class StageStore:
+    """Results of stages on a disk.
+
+    Parameters
+    ----------
+    folder : path
+        Made when the first result is kept.
+
+    Attributes
+    ----------
+    damaged : list of Path
+        Entries that couldn't be read, and are made again.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.damaged: list[Path] = []
+
+    def path(self, stage: str, key: str) -> Path:
+        """Where a result lies or would lie."""
+        return self.folder / stage / f"{key}.npz"
+
+    def get(self, stage: str, key: str) -> tuple[bool, Any]:
+        """Whether a result is there and whole, and what it is."""
+        path = self.path(stage, key)
+        if not path.is_file():
+            return False, None
+        try:
+            return True, _read(path, stage, key)
+        except Exception:  # damage makes readers of zip files and arrays say almost anything
+            self.damaged.append(path)
+            return False, None
+
+    def put(self, stage: str, key: str, value: Any) -> None:
+        """Keep a result.
+
+        Raises
+        ------
+        KeepingError
+            If it can't be written; what was kept before stays.
+        """
+        tree, arrays = to_plain(value)
+        about = {
+            "format": _FORMAT,
+            "software": "napari-defectstrain",
+            "version": __version__,
+            "stage": stage,
+            "key": key,
+        }
+        texts = {_ABOUT: json.dumps(about), _TREE: json.dumps(tree, allow_nan=False)}
+        members: dict[str, Any] = {
+            name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()
+        }
+        members |= arrays
+        path = self.path(stage, key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, **members)
+        except OSError as error:
+            raise KeepingError(
+                f"{path.parent}: can't be made: {error.strerror or error}"
+            ) from error
+        except DefectStrainError as error:
+            raise KeepingError(f"{error}; what was kept before is whole") from error
+
+    def entries(self, stage: str = "*") -> Iterator[Path]:
+        """The files of a stage, or of all."""
+        return self.folder.glob(f"{stage}/*.npz")
+
+    def take_over(self, other: StageStore) -> int:
+        """Copy what another store holds and this one doesn't; returns how many entries.
+
+        Raises
+        ------
+        KeepingError
+            If they can't be written.
+        """
+        count = 0
+        for path in other.entries():
+            own = self.folder / path.parent.name / path.name
+            if own.exists():
+                continue
+            try:
+                own.parent.mkdir(parents=True, exist_ok=True)
+                with atomic_path(own) as temporary:
+                    _copied(path, temporary)
+            except (OSError, DefectStrainError) as error:
+                raise KeepingError(f"{own}: can't be kept: {error}") from error
+            count += 1
+        return count
+
+    def tidy(self) -> None:
+        """Remove what killed writers left behind."""
+        for folder in self.folder.glob("*"):
+            if folder.is_dir():
+                remove_left_over(folder)
+
+
+def _copied(path: Path, to: Path) -> None:
+    """A second name of a file where the disk has such a thing (entries never change), or a copy."""
+    try:
+        to.hardlink_to(path)
+    except (OSError, NotImplementedError):
+        shutil.copyfile(path, to)
+
+
+def _read(path: Path, stage: str, key: str) -> Any:
+    with np.load(path, allow_pickle=False) as file:
+        about = _json(file, _ABOUT)
+        if about.get("format") != _FORMAT or (about["stage"], about["key"]) != (stage, key):
+            raise ValueError("it is another entry's")
+        # reading a member whole compares its check sum
+        arrays = {name: file[name] for name in file.files if name not in (_ABOUT, _TREE)}
+        return from_plain(_json(file, _TREE), arrays)
+
+
+def _json(file: Any, name: str) -> Any:
+    return json.loads(file[name].tobytes().decode())

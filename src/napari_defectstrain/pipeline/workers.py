@@ -1,0 +1,258 @@
+"""Who does the stages that are independent by image: processes of this machine, or a cluster.
+
+Both are Dask's: its local scheduler over a pool of processes or threads, or a scheduler of
+``dask.distributed`` that runs already, started by any of Dask's own launchers (docs/cluster.md).
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from ..types import DefectStrainError
+from .work import Outcome, Workers, outcome_of
+
+_AHEAD = 4
+"""Calls that a worker is given at a time: what they found is kept before the next are given out."""
+
+_THREADS_OF = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_LOOK_S = 2.0
+_CONNECT_S = 10
+
+
+def usual_jobs(images: int) -> int:
+    """Processes for so many images: as many as cores, but each with two images to do or more."""
+    return max(1, min(_cores(), images // 2))
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # Windows, macOS
+        return os.cpu_count() or 1
+
+
+class LocalWorkers:
+    """Processes or threads of this machine, by Dask's local scheduler.
+
+    Parameters
+    ----------
+    jobs : int
+        How many.
+    threads : bool
+        Threads of this process instead: they share its memory, and Python's lock.
+
+    Notes
+    -----
+    Processes import the main module: a script that uses them keeps what it does under
+    ``if __name__ == "__main__":``.
+    """
+
+    def __init__(self, jobs: int, threads: bool = False) -> None:
+        self.jobs = jobs
+        self._threads = threads
+        self._pool: Executor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            # after Ctrl-C nobody waits for what is under way
+            if error is not None and isinstance(self._pool, ProcessPoolExecutor):
+                _end_processes(self._pool)
+            self._pool.shutdown(wait=error is None, cancel_futures=True)
+            self._pool = None
+
+    def outcomes(
+        self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Outcome]]:
+        """See `work.Workers`."""
+        import dask
+        import dask.multiprocessing
+        import dask.threaded
+
+        schedule = dask.threaded.get if self._threads else dask.multiprocessing.get
+        if self._pool is None:
+            self._pool = self._started()
+        numbers = list(calls)
+        for start in range(0, len(numbers), _AHEAD * self.jobs):
+            some = numbers[start : start + _AHEAD * self.jobs]
+            tasks = {f"image-{i}": (outcome_of, function, _Given(calls[i])) for i in some}
+            keys = [f"image-{i}" for i in some]
+            found = schedule(tasks, keys, pool=self._pool, num_workers=self.jobs, chunksize=1)
+            yield from zip(some, found, strict=True)
+
+    def _started(self) -> Executor:
+        if self._threads:
+            return ThreadPoolExecutor(self.jobs)
+        share = max(1, _cores() // self.jobs)
+        with _environment({name: str(share) for name in _THREADS_OF}):
+            pool = ProcessPoolExecutor(
+                self.jobs,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_begin_work,
+                initargs=(os.getpid(), share),
+            )
+            for _ in range(self.jobs):  # processes start with the first calls: within the block
+                pool.submit(os.getpid)
+        return pool
+
+
+def _end_processes(pool: ProcessPoolExecutor) -> None:
+    for process in list((getattr(pool, "_processes", None) or {}).values()):
+        process.terminate()
+
+
+class ClusterWorkers:
+    """The workers of a scheduler of ``dask.distributed`` that runs already.
+
+    Parameters
+    ----------
+    address : str
+        Of the scheduler, for instance ``tcp://node1:8786``.
+
+    Raises
+    ------
+    DefectStrainError
+        If dask.distributed isn't installed, or there is no scheduler.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise DefectStrainError(
+                "--scheduler: got no dask.distributed, expected it to be installed; "
+                "pip install napari-defectstrain[cluster]"
+            ) from error
+        try:
+            self._client = Client(address, timeout=_CONNECT_S, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            raise DefectStrainError(
+                f"--scheduler {address}: got no answer within {_CONNECT_S} s ({error}), expected "
+                "a Dask scheduler; start one, or look at the address that it printed"
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.close()
+
+    def outcomes(
+        self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Outcome]]:
+        """See `work.Workers`; no more is sent than the workers can have under way."""
+        from distributed import as_completed
+
+        waiting = iter(calls.items())
+        number: dict[Any, int] = {}
+        threads = sum(self._client.nthreads().values())
+        ended = as_completed(loop=self._client.loop)
+
+        def send(count: int) -> None:
+            for i, given in itertools.islice(waiting, count):
+                future = self._client.submit(outcome_of, function, given, pure=False)
+                number[future.key] = i
+                ended.add(future)
+
+        send(_AHEAD * max(1, threads))
+        for future in ended:
+            i = number.pop(future.key)
+            outcome = future.result()
+            send(1)
+            yield i, outcome
+
+
+@contextmanager
+def workers_for(
+    images: int, jobs: int | None = None, scheduler: str | None = None, threads: bool = False
+) -> Iterator[Workers | None]:
+    """The workers that are asked for, while the block is open; None: this process alone.
+
+    Parameters
+    ----------
+    images : int
+        How many there are.
+    jobs : int, optional
+        Local processes; default `usual_jobs`.
+    scheduler : str, optional
+        Address of a scheduler, which comes before `jobs`.
+    threads : bool
+        Threads instead of local processes.
+
+    Raises
+    ------
+    DefectStrainError
+        If `jobs` is none, or as `ClusterWorkers`.
+    """
+    if jobs is not None and jobs < 1:
+        raise DefectStrainError(f"--jobs: got {jobs}, expected 1 or more")
+    if scheduler is not None:
+        with ClusterWorkers(scheduler) as cluster:
+            yield cluster
+        return
+    jobs = usual_jobs(images) if jobs is None else min(jobs, max(images, 1))
+    if jobs == 1:
+        yield None
+        return
+    with LocalWorkers(jobs, threads) as local:
+        yield local
+
+
+class _Given:
+    """Arguments that Dask must not look into for tasks."""
+
+    def __init__(self, values: tuple[Any, ...]) -> None:
+        self._values = values
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Variables that processes started within the block find, unless the user has set them."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+def _begin_work(parent: int, threads: int) -> None:
+    """In a worker process: end with the parent, and leave Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _end_with(parent: int) -> None:
+    """A killed parent can't tell its workers: they look for themselves."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os._exit(1)

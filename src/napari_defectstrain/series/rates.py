@@ -1,0 +1,240 @@
+"""Rates of the changes of classes, cross sections, and the dose at which so much has changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import gamma
+
+from ..materials import Material
+from ..types import FloatArray
+from ..units import BARN_PER_NM2
+from .hidden import HiddenModel, RateErrors
+
+LOSS, GAIN, EXCHANGE = "loss", "gain", "exchange"
+DOSE, TIME, FRAME = "dose", "time", "frame"
+"""What a series runs along: dose [1e6 e-/nm^2], time [s], or only frames."""
+
+UNITS = {DOSE: "1e6 e-/nm2", TIME: "s", FRAME: "frame"}
+_E_PER_NM2 = 1e6
+_TAIL = 0.025
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often columns of a class become others.
+
+    Parameters
+    ----------
+    before, after : str
+        Names of the classes; of the loss of any one atom, the classes it may leave, and what.
+    kind : str
+        `LOSS` or `GAIN` of atoms, or `EXCHANGE`.
+    changes : float
+        Expected number of such changes in the series.
+    exposure : float
+        Columns times dose (or time) that could change.
+    rate, sigma, low, high : float
+        Per column and unit, its standard error and limits of 95 %; without a change, 0 and an upper
+        limit.
+    atoms : int
+        Atoms of that element that each column can lose: 2 for X2; 1 where it isn't asked.
+    """
+
+    before: str
+    after: str
+    kind: str
+    changes: float
+    exposure: float
+    rate: float
+    sigma: float
+    low: float
+    high: float
+    atoms: int = 1
+
+    def barn(self, value: float) -> float:
+        """A rate per column and 1e6 e-/nm^2 as cross section of one of its atoms [barn]."""
+        return value / _E_PER_NM2 * BARN_PER_NM2 / self.atoms
+
+
+def rate_list(
+    model: HiddenModel,
+    errors: RateErrors,
+    names: tuple[str, ...],
+    material: Material,
+) -> list[Rate]:
+    """Rates of all changes that were seen, and of the loss and gain of single atoms.
+
+    Limits are those of a gamma distribution with the relative error of the rate: those of a count
+    where every change is seen (Garwood 1936, doi:10.1093/biomet/28.3-4.437).
+
+    Parameters
+    ----------
+    model, errors : HiddenModel, RateErrors
+    names : tuple of str
+        Classes of the model.
+    material : Material
+
+    Returns
+    -------
+    list of Rate
+        The last is the loss of one X atom by whatever column, where it can happen.
+    """
+    told = {(int(i), int(j)): r for r, (i, j) in enumerate(errors.kind)}
+    atoms = [_atoms(name, material) for name in names]
+    result = []
+    for i, before in enumerate(names):
+        for j, after in enumerate(names):
+            single = (
+                atoms[i] is not None and atoms[j] is not None and _is_single(atoms[i], atoms[j])
+            )
+            if i == j or ((i, j) not in told and not single):
+                continue
+            kind = _kind(atoms[i], atoms[j])
+            own = atoms[i]
+            count = own[0] if kind == LOSS and single and own is not None else 1
+            spread = errors.covariance[told[i, j], told[i, j]] if (i, j) in told else None
+            jumps = float(errors.jumps[told[i, j]]) if (i, j) in told else 0.0
+            exposure = float(errors.time[i])
+            if exposure <= 0:
+                continue
+            result.append(_rate(before, after, kind, jumps, exposure, spread, max(count, 1)))
+    return result + _any_atom(errors, names, told, material)
+
+
+def _rate(
+    before: str,
+    after: str,
+    kind: str,
+    jumps: float,
+    exposure: float,
+    variance: float | None,
+    atoms: int = 1,
+) -> Rate:
+    """With the limits that the variance of the rate's logarithm gives; None: nothing was seen."""
+    if variance is None or jumps <= 0:
+        high = float(gamma.isf(_TAIL, 1.0)) / exposure
+        return Rate(before, after, kind, 0.0, exposure, 0.0, np.nan, 0.0, high, atoms)
+    rate = jumps / exposure
+    low, high = _limits(variance)
+    sigma = rate * float(np.sqrt(variance))
+    return Rate(before, after, kind, jumps, exposure, rate, sigma, rate * low, rate * high, atoms)
+
+
+def _limits(variance: float) -> tuple[float, float]:
+    """Limits of 95 % of a rate relative to it, by the variance of its logarithm."""
+    count = 1.0 / max(variance, 1e-12)
+    return (
+        float(gamma.ppf(_TAIL, count)) / count,
+        float(gamma.isf(_TAIL, count + 1.0)) / count,
+    )
+
+
+def _any_atom(
+    errors: RateErrors,
+    names: tuple[str, ...],
+    told: dict[tuple[int, int], int],
+    material: Material,
+) -> list[Rate]:
+    """The loss of one X atom, pooled over X2 and V1: each has as many chances as atoms."""
+    x2, v1, v2 = (names.index(material.class_names[k]) for k in (1, 4, 5))
+    kinds = [told[pair] for pair in ((x2, v1), (v1, v2)) if pair in told]
+    exposure = float(2 * errors.time[x2] + errors.time[v1])
+    if exposure <= 0:
+        return []
+    before = f"{names[x2]}, {names[v1]}"
+    after = f"one {material.chalcogen} less"
+    jumps = errors.jumps[kinds]
+    if not len(kinds):
+        return [_rate(before, after, LOSS, 0.0, exposure, None)]
+    share = jumps / jumps.sum()
+    variance = float(share @ errors.covariance[np.ix_(kinds, kinds)] @ share)
+    return [_rate(before, after, LOSS, float(jumps.sum()), exposure, variance)]
+
+
+def _atoms(name: str, material: Material) -> tuple[int, int] | None:
+    """Atoms X and Y in a column of a class; None where that isn't known."""
+    role = material.role_of(name)
+    known = {"X2": (2, 0), "XY": (1, 1), "Y2": (0, 2), "V1": (1, 0), "V2": (0, 0)}
+    return known.get(role)
+
+
+def _is_single(before: tuple[int, int] | None, after: tuple[int, int] | None) -> bool:
+    """Whether one X is what they differ by."""
+    assert before is not None and after is not None
+    return abs(before[0] - after[0]) == 1 and before[1] == after[1]
+
+
+def _kind(before: tuple[int, int] | None, after: tuple[int, int] | None) -> str:
+    if before is None or after is None or sum(before) == sum(after):
+        return EXCHANGE
+    return LOSS if sum(after) < sum(before) else GAIN
+
+
+@dataclass(frozen=True)
+class ChangedDose:
+    """The dose at which a fraction of the columns have changed class.
+
+    Parameters
+    ----------
+    fraction : float
+    dose, low, high : float
+        In the unit of the rates, with limits of 95 %; infinite where nothing changes.
+    beyond : bool
+        Beyond the series: by the rates, not seen.
+    """
+
+    fraction: float
+    dose: float
+    low: float
+    high: float
+    beyond: bool
+
+
+def changed_dose(
+    model: HiddenModel, errors: RateErrors, fraction: float, span: float
+) -> ChangedDose:
+    """When the given fraction of the columns have left the class that they began with.
+
+    Solves ``sum_k start_k exp(-q_k D) = 1 - fraction`` with the total rate ``q_k`` of each class.
+
+    Parameters
+    ----------
+    model, errors : HiddenModel, RateErrors
+    fraction : float
+        Between 0 and 1.
+    span : float
+        Dose of the whole series.
+    """
+    kind = errors.kind
+    rate = np.zeros_like(model.rate)
+    rate[tuple(kind.T)] = model.rate[tuple(kind.T)]
+    leaving = rate.sum(axis=1)
+    dose = _until(model.start, leaving, fraction)
+    if not np.isfinite(dose):
+        least = float(gamma.isf(_TAIL, 1.0)) / max(float(errors.time.sum()), 1e-12)
+        low = _until(np.ones(1), np.array([least]), fraction)
+        return ChangedDose(fraction, np.inf, low, np.inf, True)
+    weight = model.start[kind[:, 0]] * rate[tuple(kind.T)]
+    share = weight / max(float(weight.sum()), 1e-300)
+    low, high = _limits(float(share @ errors.covariance @ share))
+    return ChangedDose(
+        fraction,
+        dose,
+        _until(model.start, leaving * high, fraction),
+        _until(model.start, leaving * low, fraction),
+        dose > span,
+    )
+
+
+def _until(start: FloatArray, leaving: FloatArray, fraction: float) -> float:
+    def left(dose: float) -> float:
+        return float(start @ np.exp(-leaving * dose)) - (1.0 - fraction)
+
+    quickest = float(leaving.max(initial=0.0))
+    slowest = float(leaving[leaving > 0].min(initial=np.inf))
+    if quickest <= 0 or left(700.0 / slowest) > 0:
+        return float("inf")
+    return float(brentq(left, 0.0, 700.0 / slowest))
