@@ -47,18 +47,8 @@ def is_study(path: str | Path) -> bool:
     return (study_path(path) / STUDY_FILE).is_file()
 
 
-def read_study_file(
-    folder: Path, schema: int = SCHEMA, steps: Mapping[int, Step] | None = None
-) -> tuple[dict[str, Any], int]:
+def read_study_file(folder: Path) -> tuple[dict[str, Any], int]:
     """The content of ``study.json`` as this version has it, and the schema it had on the disk.
-
-    Parameters
-    ----------
-    folder : Path
-    schema : int
-        Wanted.
-    steps : mapping of int to callable, optional
-        Migrations; default `MIGRATIONS`.
 
     Raises
     ------
@@ -81,17 +71,16 @@ def read_study_file(
             f"{path}: got kind {content.get('kind')!r} and schema {found!r}, expected {KIND!r} and "
             "a number from 1"
         )
-    if found > schema:
+    if found > SCHEMA:
         raise DefectStrainError(
             f"{folder}: got a study of schema {found}, written by napari-defectstrain "
             f"{content.get('version', 'of a later version')}; this version knows schemas up to "
-            f"{schema}: update napari-defectstrain"
+            f"{SCHEMA}: update napari-defectstrain"
         )
-    steps = MIGRATIONS if steps is None else steps
-    for number in range(found, schema):
-        if number not in steps:
+    for number in range(found, SCHEMA):
+        if number not in MIGRATIONS:
             raise DefectStrainError(f"{path}: got schema {number}, which can't be migrated")
-        content = {**steps[number](content), "schema": number + 1}
+        content = {**MIGRATIONS[number](content), "schema": number + 1}
     return content, found
 
 

@@ -261,7 +261,7 @@ def open_study(path: str | Path, read_only: bool = False, take_over: bool = Fals
     Returns
     -------
     Study
-        `Study.read_only` where another process has it open; `Study.notes` says who.
+        Read-only where another process has it open; its `notes` say who.
 
     Raises
     ------

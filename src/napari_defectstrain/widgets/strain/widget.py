@@ -41,6 +41,7 @@ from .comparison_view import ComparisonView, Measured, measured_of
 from .controls import StrainControls
 from .figure_files import FigureSaving
 from .profile_plot import DOCK, HEIGHT, ProfilePanel
+from .report_writing import ReportWriting
 from .table import ComparisonTable, SpacingTable
 
 RESULT = "defectstrain_result"
@@ -83,6 +84,7 @@ class StrainWidget(forms.Panel):
         self._dock = self.bottom_dock(self.profile, DOCK, HEIGHT)
         self.view = ComparisonView(self.viewer, self.run_bar, self.controls, self.profile)
         self.figures = FigureSaving(self, self.view)
+        self.report = ReportWriting(self)
         self._build_outputs()
         self.view.answered.connect(self._answered)
         self.run_bar.run_clicked.connect(self.run)
@@ -154,6 +156,8 @@ class StrainWidget(forms.Panel):
         )
         form.addRow("Figures of", self.figures.scope)
         form.addRow("Files", self.figures.formats)
+        form.addRow("Report as", self.report.form)
+        form.addRow(self.report.button)
 
     def _buttons(self, form: Any, *rows: tuple[str, str, Any]) -> list[QPushButton]:
         row = QHBoxLayout()
