@@ -162,7 +162,8 @@ def test_manifest_is_valid_and_its_names_exist():
 
 def test_napari_offers_every_kind_of_file_that_can_be_read():
     manifest = PluginManifest.from_distribution("napari-defectstrain")
-    (reader,) = manifest.contributions.readers
+    reader, of_studies = manifest.contributions.readers
+    assert of_studies.accepts_directories
     known = {*SUFFIXES, *POINT_SUFFIXES}
     assert sorted(reader.filename_patterns) == sorted(f"*{suffix}" for suffix in known)
 

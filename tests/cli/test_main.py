@@ -71,6 +71,7 @@ def test_every_file_is_there_and_listed(out):
     expected |= {"columns.csv", "displacement.csv", "budget.csv", "precision.csv"}
     expected |= {"lattices.csv", "theory.csv", "run.json"}
     expected |= {"class_parts.csv", "variability.csv", "half_sets.csv"}
+    expected |= {"pair_correlation.csv", "clusters.csv", "nearest_defects.csv"}
     averaged = WSE2.class_names[1:-1]
     expected |= {f"{kind}_{name}.tif" for name in averaged for kind in ("average", "window")}
     expected |= {f"strain_{name}.tif" for name in MEASURED}

@@ -73,9 +73,10 @@ def add_status(parser: argparse.ArgumentParser) -> None:
 
 def _into_study(options: argparse.Namespace, progress: Progress) -> int:
     from ..output.results import figure_formats, summary
-    from ..output.studies import run_study
+    from ..output.studies import run_study, study_store
     from ..progress import subprogress
     from .references import read_references
+    from .resuming import work_in_words, working
 
     if options.out is not None:
         raise DefectStrainError(
@@ -83,7 +84,10 @@ def _into_study(options: argparse.Namespace, progress: Progress) -> int:
             "a study lie in its folder results"
         )
     formats = figure_formats(options.figures)
-    with _opened(options, progress) as study:
+    with (
+        _opened(options, progress) as study,
+        working(options, study_store(study), len(study.images)) as work,
+    ):
         failures = _failures(options.strict)
         _take_in(study, options, failures, subprogress(progress, 0.0, 0.1))
         result = run_study(
@@ -94,12 +98,15 @@ def _into_study(options: argparse.Namespace, progress: Progress) -> int:
             options.new_weights,
             options.command == "detect",
             subprogress(progress, 0.1, 1.0),
+            work,
         )
         say_warnings([*study.notes, *result.warnings])
         if options.command == "run":
             say(summary(result))
         else:
             say(_counts(result.populations))
+        for line in work_in_words(work):
+            say(line)
         return say_done(study.results, result.failed)
 
 

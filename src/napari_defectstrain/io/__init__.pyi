@@ -5,6 +5,7 @@ from .content import content_key as content_key
 from .content import in_content_order as in_content_order
 from .content import pixels_sha256 as pixels_sha256
 from .file_names import expand_wildcards as expand_wildcards
+from .file_names import in_one_order as in_one_order
 from .file_names import output_stems as output_stems
 from .file_names import printable as printable
 from .file_names import safe_stem as safe_stem
@@ -24,6 +25,7 @@ from .formats import quiet as quiet
 from .objects import Packer as Packer
 from .objects import Unpacker as Unpacker
 from .out_folder import OutFolder as OutFolder
+from .out_folder import changed_by_hand as changed_by_hand
 from .out_folder import check_inputs as check_inputs
 from .out_folder import check_out_dir as check_out_dir
 from .out_folder import file_sha256 as file_sha256

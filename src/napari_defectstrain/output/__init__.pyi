@@ -29,6 +29,7 @@ from .figures.weights import ChosenWeights as ChosenWeights
 from .figures.weights import draw_weights as draw_weights
 from .report.contents import make_report as make_report
 from .report.document import REPORT_SUFFIXES as REPORT_SUFFIXES
+from .report.document import report_path as report_path
 from .report.document import write_report as write_report
 from .report.page import report_html as report_html
 from .results import FIGURE_FORMATS as FIGURE_FORMATS
@@ -44,3 +45,4 @@ from .selftest import SELFTEST_FILE as SELFTEST_FILE
 from .selftest import selftest_text as selftest_text
 from .selftest import write_selftest as write_selftest
 from .studies import run_study as run_study
+from .studies import study_store as study_store

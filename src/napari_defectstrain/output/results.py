@@ -338,11 +338,20 @@ def _write_averages(
         _write_figure(figure, folder, f"{prefix}{name}", formats)
 
 
-def write_run(result: RunResult, folder: OutFolder) -> Path:
-    """Write ``run.json``, which says how the other files came about: the folder is whole."""
+def write_run(result: RunResult, folder: OutFolder, inputs: str | None = None) -> Path:
+    """Write ``run.json``, which says how the other files came about: the folder is whole.
+
+    Parameters
+    ----------
+    result : RunResult
+    folder : OutFolder
+    inputs : str, optional
+        Hash of all that the run was made from, by which the next one knows that it is done.
+    """
     return folder.finish(
         {
             **provenance(result),
+            **({} if inputs is None else {"inputs": inputs}),
             "versions": _versions(),
             "images": [
                 {

@@ -1,3 +1,4 @@
+from .by_image import weights_in_use as weights_in_use
 from .chain import RunResult as RunResult
 from .chain import average_classes as average_classes
 from .chain import check_weights as check_weights
@@ -28,6 +29,7 @@ from .loading import CALIBRATION_TOLERANCE as CALIBRATION_TOLERANCE
 from .loading import FILE_SHA256 as FILE_SHA256
 from .loading import PATH as PATH
 from .loading import PIXEL_SIZE_BY_LATTICE as PIXEL_SIZE_BY_LATTICE
+from .loading import PIXELS as PIXELS
 from .loading import calibrate as calibrate
 from .loading import load_images as load_images
 from .loading import sum_frames as sum_frames
@@ -53,3 +55,4 @@ from .selftest import pulls_text as pulls_text
 from .selftest import self_test as self_test
 from .theories import compare_with_theory as compare_with_theory
 from .work import Work as Work
+from .workers import workers_for as workers_for

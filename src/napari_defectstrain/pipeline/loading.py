@@ -21,6 +21,7 @@ from ..failures import Failures
 from ..frames.changes import CHANGED_COLUMNS, changed_columns, changes_text
 from ..frames.drift import DRIFT_TABLE, drift_table, frame_time_s
 from ..frames.register import FrameConfig, register_frames
+from ..io.content import pixels_sha256
 from ..io.file_names import output_stems
 from ..io.files import read_images
 from ..io.out_folder import file_sha256
@@ -42,6 +43,9 @@ PATH = "path"
 
 FILE_SHA256 = "file_sha256"
 """Metadata for the hash of that file's bytes, which ends up there too."""
+
+PIXELS = "pixels_sha256"
+"""Metadata that tells an image by its grey values (`content.pixels_sha256`), beside `PATH`."""
 
 
 def load_images(
@@ -120,7 +124,10 @@ def _read(
         warnings += [f"{path.name}: {text}" for text in notes]
     where = str(path.resolve())
     known = {PATH: where, FILE_SHA256: file_sha256(path)}
-    found = [replace(im, metadata={**im.metadata, **known}) for im in found]
+    found = [
+        replace(im, metadata={**im.metadata, **known, PIXELS: pixels_sha256(im.data)})
+        for im in found
+    ]
     stated = found[0].metadata.get("warnings", ())
     return found, warnings + [f"{path.name}: {text}" for text in stated]
 

@@ -14,7 +14,7 @@ def test_everything_drawn_is_there():
     axes.set_ylabel("error\n[pm]")
     axes.plot([1, 2], [3, 4], color="#112233", label="line")
     axes.errorbar([1, 2], [5, 6], [0.5, 0.25], fmt="o", label="measured")
-    axes.bar([0, 1], [7, 8], label="bars")
+    axes.bar([0, 1], [7, 8], bottom=[0, 1], label="bars")
     axes.stairs([9, 10], [0, 1, 3], fill=True)
     axes.hlines([11], 0, 2, label="total")
     axes.fill_between([0, 1], [1, 1], [2, 2])
@@ -29,7 +29,7 @@ def test_everything_drawn_is_there():
     assert set(by_label["line"]["colour"]) == {"#112233"}
     measured = by_label["measured"][["x", "y", "y_low", "y_high"]].to_numpy()
     assert np.allclose(measured, [[1, 5, 4.5, 5.5], [2, 6, 5.75, 6.25]])
-    assert np.allclose(by_label["bars"][["x", "y"]], [[0, 7], [1, 8]])
+    assert np.allclose(by_label["bars"][["x", "y", "y_low"]], [[0, 7, 0], [1, 9, 1]])
     steps = found[found["kind"] == "step"][["x", "x_high", "y"]].to_numpy()
     assert steps.tolist() == [[0, 1, 9], [1, 3, 10]]
     assert by_label["total"][["x", "x_high", "y"]].to_numpy().tolist() == [[0, 2, 11]]

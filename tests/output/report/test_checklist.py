@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from report_stage import results_folder
 
+from napari_defectstrain.output.report import make_report
 from napari_defectstrain.output.report.checklist import reviewer_checks
 from napari_defectstrain.output.report.folder import read_results
 from napari_defectstrain.types import DefectStrainError
@@ -104,10 +105,15 @@ def test_a_wrong_scale_is_in_doubt(folder):
 
 
 def test_an_audit_is_taken_up(folder):
-    (folder / "audit.json").write_text('{"precision": {"SV": 0.98}}')
-    (folder / "audit.csv").write_text("class,label\nSV,SV\nSV,DV\n")
+    score = {"class": "SV", "found": 540, "labelled": 40, "precision": 0.98}
+    audit = {"columns": 100, "labelled": 60, "unsure": 2, "scores": [score]}
+    (folder / "audit.json").write_text(json.dumps(audit))
+    assert checks(folder)["Audit by a person"].verdict == "in doubt"
+    (folder / "audit.json").write_text(json.dumps({**audit, "labelled": 100}))
     assert checks(folder)["Audit by a person"].verdict == "met"
-    assert "2 columns" in checks(folder)["Audit by a person"].value
+    assert checks(folder)["Audit by a person"].value == "100 of 100 columns labelled blind"
+    (sheet,) = (s for s in make_report(folder).sheets if s.name == "audit_scores")
+    assert sheet.rows[0][:4] == ("SV", "540", "40", "0.980 (– to –)")
     (folder / "audit.json").write_text("[")
     with pytest.raises(DefectStrainError, match="got no JSON object, expected an audit"):
         checks(folder)

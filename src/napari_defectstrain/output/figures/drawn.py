@@ -39,7 +39,7 @@ def drawn_data(figure: Figure) -> pd.DataFrame:
     DataFrame
         Columns `COLUMNS`: title (or number) of the panel, labels of its axes, label of the series
         (empty where it has none) and its colour as #rrggbb; kind is point (a point, y_low and
-        y_high the ends of its error bar), bar (x its middle), step (of a histogram, from x to
+        y_high the ends of its error bar), bar (x its middle, from y_low to y), step (of a histogram, from x to
         x_high), level (a line from x to x_high) or outline (of a band). Empty where the figure
         has no plots.
     """
@@ -125,7 +125,8 @@ def _error_bars(container: ErrorbarContainer) -> Iterator[_Row]:
 def _bars(container: BarContainer) -> Iterator[_Row]:
     for patch in container.patches:
         series = _series(container.get_label(), patch.get_facecolor(), "bar")
-        yield {**series, "x": patch.get_x() + patch.get_width() / 2, "y": patch.get_height()}
+        middle, low = patch.get_x() + patch.get_width() / 2, patch.get_y()
+        yield {**series, "x": middle, "y": low + patch.get_height(), "y_low": low}
 
 
 def _steps(patch: StepPatch) -> Iterator[_Row]:

@@ -307,13 +307,15 @@ def audit_values(results: Results) -> dict[str, Any]:
 
 
 def _audit(results: Results) -> Check:
-    if not audit_values(results):
+    subject, audit = "Audit by a person", audit_values(results)
+    labelled, columns = (int(audit.get(name) or 0) for name in ("labelled", "columns"))
+    if not labelled:
         reason = "no columns of these images were labelled blind by a person"
-        return Check("Audit by a person", "not given", NOT_GIVEN, reason)
-    table = results.table("audit.csv")
-    labelled = f"{len(table)} columns labelled blind" if len(table) else "made"
-    reason = "precision and recall with their intervals stand below"
-    return Check("Audit by a person", labelled, MET, reason)
+        return Check(subject, "not given", NOT_GIVEN, reason)
+    value = f"{labelled} of {columns} columns labelled blind"
+    if labelled < columns:
+        return Check(subject, value, DOUBT, "not complete: intervals are wider than they will be")
+    return Check(subject, value, MET, "precision and recall with their intervals stand below")
 
 
 def _images(results: Results) -> Check:

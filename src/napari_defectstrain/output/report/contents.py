@@ -18,7 +18,6 @@ from .blocks import (
     Paragraph,
     Report,
     Section,
-    Sheet,
 )
 from .checklist import audit_values, failed_lines, reviewer_checks
 from .folder import Results, read_results
@@ -181,16 +180,16 @@ def _by_hand(results: Results) -> Iterator[Block]:
 
 
 def _audit(results: Results) -> Iterator[Block]:
-    values = sheets.flattened(audit_values(results))
-    if not values:
+    audit = audit_values(results)
+    if not audit:
         return
-    yield Sheet(
-        "audit_values",
-        "What the audit found.",
-        ("quantity", "value"),
-        tuple(values.items()),
+    yield Paragraph(
+        f"{audit.get('labelled', 0)} of {audit.get('columns', 0)} columns, drawn at random from "
+        "strata by class and doubt, were labelled by a person who didn’t see what they had been "
+        f"taken for; {audit.get('unsure', 0)} couldn’t be told."
     )
-    caption = "Columns that were labelled blind."
+    yield from _only(sheets.audit_sheet(audit.get("scores")))
+    caption = "Columns of the audit, what they were taken for and the label given."
     yield from _only(sheets.plain_sheet(results, "audit.csv", caption))
 
 

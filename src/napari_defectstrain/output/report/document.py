@@ -10,7 +10,7 @@ from ...io.writing import atomic_path
 from ...types import DefectStrainError, Progress, no_progress
 from .blocks import Block, Checklist, Listing, Paragraph, Picture, Report, Sheet
 from .contents import make_report
-from .folder import read_results
+from .folder import read_results, results_path
 from .page import DETECTIONS, report_html
 from .pictures import SHOWN_PER_INCH
 
@@ -22,6 +22,11 @@ _MOST_ROWS = 30
 """Of long tables in print; the page and the files have all rows."""
 _LONG_CELL = 64
 _SVG = "image/svg+xml"
+
+
+def report_path(folder: Path | str) -> Path:
+    """Where the report of a folder is written, unless said otherwise: ``report.html`` in it."""
+    return results_path(Path(folder)) / f"report{REPORT_SUFFIXES[0]}"
 
 
 def write_report(
@@ -50,7 +55,7 @@ def write_report(
         can't be written.
     """
     results = read_results(folder)
-    path = results.path / f"report{REPORT_SUFFIXES[0]}" if path is None else Path(path)
+    path = report_path(folder) if path is None else Path(path)
     if path.suffix.lower() not in REPORT_SUFFIXES:
         raise DefectStrainError(
             f"{path.name}: got the ending {path.suffix or 'of none'}, expected .html or .pdf"

@@ -136,6 +136,12 @@ def _is_inside(name: str) -> bool:
     return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
+def results_path(folder: Path) -> Path:
+    """Where the results of a run or of a study lie."""
+    inside = folder / STUDY_RESULTS
+    return inside if not (folder / RUN_FILE).is_file() and inside.is_dir() else folder
+
+
 def read_results(folder: Path | str) -> Results:
     """What lies in the folder of a run, or in that of a study.
 
@@ -150,8 +156,7 @@ def read_results(folder: Path | str) -> Results:
         If there are no results, or those of a run that was stopped.
     """
     folder = Path(folder)
-    inside = folder / STUDY_RESULTS
-    path = inside if not (folder / RUN_FILE).is_file() and inside.is_dir() else folder
+    path = results_path(folder)
     notes = check_whole(path, RUN_FILE)
     if not (path / RUN_FILE).is_file():
         raise DefectStrainError(

@@ -18,6 +18,7 @@ DETECTIONS = "detections_"
 
 _TEMPLATE = "page.html"
 _DOI = re.compile(r"doi:(10\.\d{4,9}/[^\s,;]+)")
+_TO_GLUE = re.compile(r" (?=(?:%|pm|nm|kV|mrad|e⁻/nm²)(?:\W|$))| (?=± )|(?<=±) ")
 _NO_ANCHOR = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -59,6 +60,7 @@ def report_html(report: Report) -> str:
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["with_dois"] = with_dois
+    environment.filters["glued"] = glued
     text = resources.files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(text)
 
@@ -77,6 +79,15 @@ def with_dois(text: str) -> Markup:
         ]
         at = found.end()
     return Markup("").join([*parts, escape(text[at:])])
+
+
+def glued(text: str) -> str:
+    """A text whose numbers keep their units and errors on their line.
+
+    >>> glued("1.2 ± 0.1 % of 5 pm, or 7 nm").count(chr(0xA0))
+    5
+    """
+    return _TO_GLUE.sub("\N{NO-BREAK SPACE}", text)
 
 
 def anchor(name: str) -> str:

@@ -224,6 +224,31 @@ def _part_text(cell: pd.DataFrame) -> str:
     return number(_PER_CENT * float(first["strain"]), ".4f")
 
 
+def audit_sheet(scores: Any) -> Sheet | None:
+    """Precision and recall by a person's labels; None where there are none.
+
+    Parameters
+    ----------
+    scores : list of mappings
+        Of ``audit.json``.
+    """
+    rows = []
+    for one in scores if isinstance(scores, list) else []:
+        if not isinstance(one, Mapping) or not one.get("labelled"):
+            continue
+        cells = [str(one.get("class")), *(number(one.get(k), ".0f") for k in ("found", "labelled"))]
+        for kind in ("precision", "recall", "expected_precision", "expected_recall"):
+            ends = (number(one.get(f"{kind}_{end}"), ".3f") for end in ("low", "high"))
+            cells.append(f"{number(one.get(kind), '.3f')} ({' to '.join(ends)})")
+        rows.append(tuple(cells))
+    if not rows:
+        return None
+    head = ("class", "found", "labelled", "precision", "recall")
+    head += ("precision with probabilities", "recall with probabilities")
+    caption = "Precision and recall on these images by a person's labels, with limits of 95 %."
+    return Sheet("audit_scores", caption, head, tuple(rows))
+
+
 def by_hand_sheet(results: Results) -> Sheet | None:
     """Columns that aren't the network's and the judge's own; None where all are."""
     rows = []

@@ -36,6 +36,7 @@ from ..layers.averages import (
 from ..layers.sites import KEY, kind, layer_by_id, layer_id, material_of, note, provenance
 from ..layers.symmetric import room_pm
 from ..layers.view_buttons import ViewButtons
+from ..study import CopyButtons
 from .controls import AveragesTable, ClassBoxes, ImageList, WindowSettings
 from .live_counts import Gathered, LiveCounts, gather
 from .measuring import Measuring
@@ -68,6 +69,8 @@ class AverageWidget(forms.Panel):
         self._build_choice()
         self._build_options()
         self._build_table()
+        self.copying = CopyButtons(self.viewer, self._settings, self.run_bar.fail)
+        self.body.addWidget(self.copying)
         self.trying = Trying(self, self._gathered)
         self.body.addStretch(1)
         self.edits = WindowEdits(self.viewer, self)
@@ -179,6 +182,11 @@ class AverageWidget(forms.Panel):
                 self.table.show_row(row, about["class"], about["n"], left_out, pure)
             self.run_bar.status.setText(run_title(newest))
 
+    def take_up(self) -> None:
+        """Show the averages of a study that was opened."""
+        self.refresh()
+        self._show_newest()
+
     def _counted(self) -> tuple[list[Points], RunConfig]:
         layers = self.chosen()
         return layers, self.config(material_of(layers[0]))
@@ -212,6 +220,11 @@ class AverageWidget(forms.Panel):
         return RunConfig(
             material=material, average=self.windows.config(), seed=self.windows.seed.value()
         )
+
+    def _settings(self) -> tuple[RunConfig, list[Layer]]:
+        layers = self.chosen()
+        images = [layer_by_id(self.viewer, note(la).get("image")) for la in layers]
+        return self.config(material_of(layers[0])), [la for la in images if la is not None]
 
     def _gathered(self) -> tuple[list[Gathered], RunConfig]:
         layers = self.chosen()

@@ -48,6 +48,7 @@ from ..layers.sites import (
 )
 from ..layers.view_buttons import ViewButtons
 from ..layers.weights import defects_of
+from ..study import CopyButtons, StudyBar
 from .calibrator import Calibrator
 from .edit_panel import EditPanel
 from .pixel_size import PixelSize
@@ -81,12 +82,16 @@ class DetectWidget(forms.Panel):
         )
         self.views = ViewButtons(self.viewer)
         self.put_on_top(self.views)
+        self.study = StudyBar(self.viewer, self.config, self.run_bar.fail)
+        self.group("Study").addRow(self.study)
         self._build_source()
         self._build_thresholds()
         edit = self.group("Defects")
         self.edit = EditPanel(self.viewer)
         edit.addRow(self.edit)
         self._build_weights(edit)
+        self.copying = CopyButtons(self.viewer, self._settings, self.run_bar.fail, command="detect")
+        self.body.addWidget(self.copying)
         self.body.addStretch(1)
         self._queue: list[Layer | None] = []
         self._count = 0
@@ -243,6 +248,16 @@ class DetectWidget(forms.Panel):
                 material=material,
             ),
         )
+
+    def _settings(self) -> tuple[RunConfig, list[Layer]]:
+        return self.config(), [la for la in self.image.layers if la is not None]
+
+    def take_up(self) -> None:
+        """Show the study that was opened."""
+        self.study.refresh()
+        self.image.refresh()
+        self._image_changed()
+        self._follow_active()
 
     def run(self) -> None:
         """Detect in the chosen image, or in all of them, one after another."""

@@ -13,6 +13,7 @@ from napari.viewer import Viewer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QPushButton
 
+from ...averages.average import AverageConfig
 from ...config import Config
 from ...io.files import write_table
 from ...output.results import displacement_table, spacings_table
@@ -33,14 +34,16 @@ from ..layers.averages import (
     runs,
 )
 from ..layers.fields import add_displacement
-from ..layers.sites import KEY, kind, note, provenance
+from ..layers.sites import KEY, kind, layer_by_id, note, provenance
 from ..layers.view_buttons import ViewButtons
+from ..study import CopyButtons
 from .comparing import Answer
 from .comparison_text import rows_of
 from .comparison_view import ComparisonView, Measured, measured_of
 from .controls import StrainControls
 from .figure_files import FigureSaving
 from .profile_plot import DOCK, HEIGHT, ProfilePanel
+from .report_writing import ReportWriting
 from .table import ComparisonTable, SpacingTable
 
 RESULT = "defectstrain_result"
@@ -78,11 +81,14 @@ class StrainWidget(forms.Panel):
         self.comparison_table = ComparisonTable()
         self.controls.theory_form.addRow(self.comparison_table)
         self._build_table()
+        self.copying = CopyButtons(self.viewer, self._settings, self.run_bar.fail)
+        self.body.addWidget(self.copying)
         self.body.addStretch(1)
         self.profile = ProfilePanel(self.viewer)
         self._dock = self.bottom_dock(self.profile, DOCK, HEIGHT)
         self.view = ComparisonView(self.viewer, self.run_bar, self.controls, self.profile)
         self.figures = FigureSaving(self, self.view)
+        self.report = ReportWriting(self)
         self._build_outputs()
         self.view.answered.connect(self._answered)
         self.run_bar.run_clicked.connect(self.run)
@@ -154,6 +160,8 @@ class StrainWidget(forms.Panel):
         )
         form.addRow("Figures of", self.figures.scope)
         form.addRow("Files", self.figures.formats)
+        form.addRow("Report as", self.report.form)
+        form.addRow(self.report.button)
 
     def _buttons(self, form: Any, *rows: tuple[str, str, Any]) -> list[QPushButton]:
         row = QHBoxLayout()
@@ -188,6 +196,11 @@ class StrainWidget(forms.Panel):
         if self.source.currentData() != chosen:
             self._turn()
 
+    def take_up(self) -> None:
+        """Show what a study that was opened holds: maps came after the averages."""
+        self.refresh()
+        self._turn()
+
     def config(self, material: str, seed: int) -> RunConfig:
         """The controls as settings."""
         return RunConfig(
@@ -196,6 +209,16 @@ class StrainWidget(forms.Panel):
             bootstrap=self.bootstrap.value(),
             seed=seed,
         )
+
+    def _settings(self) -> tuple[RunConfig, list[Layer]]:
+        layers = runs(self.viewer).get(self.source.currentData() or "", [])
+        if not layers:
+            raise DefectStrainError("got no averages: average the classes of an image first")
+        about = note(layers[0])
+        config = self.config(about["parameters"]["material"], about["parameters"]["seed"])
+        average = AverageConfig.from_dict(about["parameters"]["average"])
+        images = [layer_by_id(self.viewer, i) for i in about.get("image_ids", [])]
+        return config.replace(average=average), [la for la in images if la is not None]
 
     @property
     def measured(self) -> Measured | None:
