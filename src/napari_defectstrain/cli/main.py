@@ -71,6 +71,10 @@ COMMANDS = {
         *("what can be measured in your own images", "selftest"),
         *("add_arguments", "run_selftest"),
     ),
+    "series": (
+        *("frames of one region, against dose or time", "series"),
+        *("add_arguments", "run_series"),
+    ),
     "report": (
         *("one page of everything in a folder of results", "reporting"),
         *("add_arguments", "run_report"),

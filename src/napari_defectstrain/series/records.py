@@ -187,10 +187,11 @@ def rate_table(result: SeriesResult) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``from``, ``to``, ``kind`` (loss, gain, exchange), ``changes``, ``exposure`` (columns times
-        1e6 e-/nm^2, s or frames), ``rate_*``, ``sigma_*``, ``low_*``, ``high_*`` (per column and
-        that unit), and along a dose ``cross_section_barn``, ``sigma_barn``, ``low_barn``,
-        ``high_barn`` of one of ``atoms`` atoms that a column can lose.
+        ``from``, ``to``, ``kind`` (loss, gain, exchange, migration), ``changes`` (without hops),
+        ``exposure`` (columns times 1e6 e-/nm^2, s or frames), ``rate_*``, ``sigma_*``, ``low_*``,
+        ``high_*`` (per column and that unit), and along a dose ``cross_section_barn``,
+        ``sigma_barn``, ``low_barn``, ``high_barn`` of one of ``atoms`` atoms that a column can
+        lose.
     """
     found = _histories(result)
     unit = RATE_COLUMN[found.axis.quantity]

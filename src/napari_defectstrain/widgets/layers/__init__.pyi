@@ -1,3 +1,4 @@
+from .audit_marker import Blind as Blind
 from .averages import AXES as AXES
 from .averages import CUT as CUT
 from .averages import GAP as GAP
@@ -23,6 +24,8 @@ from .column_points import columns_in_steps as columns_in_steps
 from .column_shapes import ellipse_corners as ellipse_corners
 from .column_shapes import triangle_corners as triangle_corners
 from .corrections import correct_sites as correct_sites
+from .detected import Detected as Detected
+from .detected import detected_images as detected_images
 from .editing import DefectEditor as DefectEditor
 from .editing import column_near as column_near
 from .editing import editor_of as editor_of
