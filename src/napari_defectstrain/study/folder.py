@@ -136,6 +136,11 @@ class StudyFolder:
         return self._lock is None
 
     @property
+    def writer(self) -> Holder | None:
+        """Who has it open for writing now; None where nobody has."""
+        return Lock.held_by(self.path)
+
+    @property
     def results(self) -> Path:
         """The folder of its measurements, laid out as that of a run."""
         return self.path / layout.RESULTS
@@ -444,6 +449,11 @@ class StudyFolder:
         """
         if self._lock is not None and self._lock.is_own:
             return
+        if not self.path.is_dir():
+            raise DefectStrainError(
+                f"{self.path}: the study's folder is gone; put it back where it was, or open it "
+                "where it is now, and repeat what you did last"
+            )
         if self._lock is not None:  # forced by another machine
             self.close()
             self.holder = Lock.held_by(self.path)

@@ -97,7 +97,7 @@ def _about(study: Study) -> tuple[tuple[str, str], ...]:
     back = [c for c in study.windows if c.included]
     return (
         ("study", str(study.path)),
-        ("open", "for reading only" if study.read_only else "for writing"),
+        ("open", "here" if not study.read_only else str(study.writer or "by nobody")),
         ("material", study.config.material),
         ("images", str(len(study.images))),
         ("weights", "none yet" if weights is None else f"{weights.name} ({weights.sha256[:12]})"),
