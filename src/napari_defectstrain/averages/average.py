@@ -173,7 +173,7 @@ def stack_classes(
 
 
 class NoReferenceError(DefectStrainError):
-    """No defect-free column is isolated."""
+    """No defect-free column is isolated, or too few are."""
 
 
 @dataclass(frozen=True)
