@@ -113,6 +113,8 @@ def test_defects_are_followed_shown_and_saved(widget, qtbot, made, tmp_path, mon
     sums = widget.viewer.layers["beam · sums"]
     tracks = widget.viewer.layers["beam · tracks"]
     events = widget.viewer.layers["beam · events"]
+    by_sum = widget.viewer.layers["beam · defects by sum"]
+    assert len(by_sum.data) == len(tracks.data)
     assert sums.data.shape[0] == 6
     assert isinstance(tracks, Tracks) and isinstance(events, Points)
     for layer in (tracks, events):

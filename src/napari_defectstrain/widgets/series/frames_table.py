@@ -18,6 +18,7 @@ class FramesList(QListWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setMaximumHeight(120)
+        self.setMinimumWidth(100)  # long reasons must not widen the dock
         self.setToolTip(
             "Frames with a tick are summed; bad ones are ticked off and say why. Tick a frame on "
             "or off to have the last word: the frames are registered anew"

@@ -42,6 +42,7 @@ class DriftCanvas(ThemedCanvas):
     def show_drift(self, drift) -> None:
         """Draw a table of `frames.drift_table`; None clears the plot."""
         self._drift = drift
+        self.setVisible(drift is not None)
         self.redraw()
 
     def redraw(self) -> None:

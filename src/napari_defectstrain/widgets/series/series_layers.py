@@ -1,4 +1,4 @@
-"""A series as layers of napari: the sums as a stack, the defects as tracks and as points."""
+"""A series as layers of napari: the sums as a stack, the defects as tracks and by sum, events."""
 
 import numpy as np
 from napari.components import ViewerModel
@@ -10,7 +10,8 @@ from ...styles import class_styles
 from ..base import Steps
 from ..layers import free_name, layer_id, plane_placement, provenance
 
-SUMS, TRACKS, EVENTS = "series sums", "series tracks", "series events"
+SUMS, TRACKS = "series sums", "series tracks"
+DEFECTS, EVENTS = "series defects", "series events"
 
 
 def stack_placement(layer: Layer, corner_px) -> dict[str, object]:
@@ -28,7 +29,7 @@ def stack_placement(layer: Layer, corner_px) -> dict[str, object]:
 
 
 def show_series(viewer: ViewerModel, layer: Image, result: SeriesResult) -> Steps[None]:
-    """Add the sums, the tracks of the defects and their events, one layer a step.
+    """Add the sums, the defects as tracks and by sum, and their events, one layer a step.
 
     Parameters
     ----------
@@ -54,6 +55,8 @@ def show_series(viewer: ViewerModel, layer: Image, result: SeriesResult) -> Step
     )
     yield
     _add_tracks(viewer, layer, result, place, provenance(TRACKS, parameters, **of))
+    yield
+    _add_defects(viewer, layer, result, place, provenance(DEFECTS, parameters, **of))
     yield
     _add_events(viewer, layer, result, place, provenance(EVENTS, parameters, **of))
 
@@ -95,6 +98,26 @@ def _add_tracks(viewer, layer, result, place, metadata) -> None:
     )
 
 
+def _add_defects(viewer, layer, result, place, metadata) -> None:
+    """The defects of the sum that is looked at: a track that stays where it is is no line."""
+    found, table = result.histories, track_table(result)
+    if not len(table):
+        return
+    styles = class_styles(result.material.all_class_names)
+    viewer.add_points(
+        np.column_stack([found.tracks.group, table["y_px"], table["x_px"]]).astype(float),
+        features=table.drop(columns=["y_px", "x_px", "parent"]),
+        face_color="transparent",
+        border_color=[styles[name].colour for name in table["class"]],
+        border_width=0.12,
+        symbol=[styles[name].symbol for name in table["class"]],
+        size=0.6 * found.a_px,
+        name=free_name(viewer, f"{layer.name} · defects by sum"),
+        metadata=metadata,
+        **place,
+    )
+
+
 def _add_events(viewer, layer, result, place, metadata) -> None:
     found, table = result.histories, event_table(result)
     if not len(table):
@@ -108,7 +131,7 @@ def _add_events(viewer, layer, result, place, metadata) -> None:
         border_color=[styles[name].colour for name in table["to"]],
         border_width=0.15,
         symbol="ring",
-        size=0.8 * found.a_px,
+        size=1.3 * found.a_px,
         out_of_slice_display=False,
         name=free_name(viewer, f"{layer.name} · events"),
         metadata=metadata,

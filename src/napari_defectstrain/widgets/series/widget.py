@@ -39,7 +39,7 @@ from .series_layers import show_series
 KIND_NAMES = {
     "dose": "Dose series",
     "time": "Time series",
-    "frames": "Frames of one region: sum only",
+    "frames": "Sum only",
 }
 REGISTERING = 0.3
 
@@ -94,7 +94,7 @@ class SeriesWidget(forms.Panel):
         form.addRow("Material", self.material)
         self.dose = self.remember(
             "dose_1e6",
-            forms.number(0.0, 0.0, 1e6, 0.1, 3, " ·10⁶ e⁻/nm²"),
+            forms.number(0.0, 0.0, 9999.0, 0.1, 3, " ·10⁶ e⁻/nm²"),
             "Dose of a frame [10⁶ e-/nm²]: gives rates per dose and cross sections [barn]. 0 takes "
             "what the file says; without either, rates are per frame",
         )
@@ -102,7 +102,7 @@ class SeriesWidget(forms.Panel):
         form.addRow("Dose a frame", self.dose)
         self.seconds = self.remember(
             "frame_time_s",
-            forms.number(0.0, 0.0, 1e5, 0.1, 3, " s"),
+            forms.number(0.0, 0.0, 9999.0, 0.1, 3, " s"),
             "Time from the start of a frame to that of the next [s]; 0 takes what the file says "
             "(dwell time, without flyback)",
         )
@@ -125,6 +125,7 @@ class SeriesWidget(forms.Panel):
         form.addRow(self.straighten)
         self.drift = DriftCanvas(self.viewer.theme)
         form.addRow(self.drift)
+        self.drift.show_drift(None)
         self.frames = FramesList()
         form.addRow(self.frames)
         self.changed = QLabel("Not registered yet")
