@@ -71,6 +71,10 @@ COMMANDS = {
         *("what can be measured in your own images", "selftest"),
         *("add_arguments", "run_selftest"),
     ),
+    "series": (
+        *("frames of one region, against dose or time", "series"),
+        *("add_arguments", "run_series"),
+    ),
     "report": (
         *("one page of everything in a folder of results", "reporting"),
         *("add_arguments", "run_report"),
@@ -236,6 +240,7 @@ def add_run(parser: argparse.ArgumentParser, into_study: bool = False) -> None:
         metavar="CLASS=DEFECT,PRISTINE",
         help="relaxed structures to compare a class with (those of the package)",
     )
+    add("--no-theory", action="store_true", help="compare with no theory (saves its time)")
     add("--elastic", metavar="C11,C12", help="elastic constants of the monolayer [N/m]")
     add("--device", help="auto, cpu, cuda or mps (auto)")
     add("--bootstrap", type=int, metavar="M", help="bootstrap samples a class (22500)")
@@ -402,6 +407,8 @@ def _run_config(options: argparse.Namespace, base: RunConfig | None = None) -> R
         changes["judge"] = config.judge.replace(enabled=False)
     if options.elastic is not None:
         changes["theory"] = with_elastic(config.theory, options.elastic)
+    if options.no_theory:
+        changes["theory"] = changes.get("theory", config.theory).replace(enabled=False)
     if options.crowded:
         changes["average"] = config.average.replace(crowded=True)
     if options.split:
