@@ -296,7 +296,7 @@ class StudyFolder:
         self._files = tuple(f for f in self._files if f is not file or left)
         self._save()
         self._note("removed", {"file": file.to_dict()}, name)
-        self._corrections.forget(name)
+        self._corrections.put_away(name)
 
     def load_images(
         self,
@@ -503,7 +503,8 @@ class StudyFolder:
         self._save()
 
     def _note(self, what: str, content: Mapping[str, Any], image: str = "") -> None:
-        self._journal.append(ABOUT, {what: content}, MANUAL, image)
+        edit = self._journal.append(ABOUT, {what: content}, MANUAL, image)
+        self._corrections.take_note(edit)
 
     def _save(self) -> None:
         content = {

@@ -10,9 +10,7 @@ import pandas as pd
 from ..io.unfinished import json_object, read_mark
 from .images import MISSING, THERE
 from .journal import COLUMNS, MANUAL, REGIONS, WINDOWS
-from .opening import Study
-
-RUN_FILE = "run.json"
+from .opening import RUN_FILE, Study
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def _results(study: Study) -> str:
     if since is None:
         return "none yet"
     if not since:
-        return "up to date"
+        return f"up to date{'' if study.is_measured else ' (columns alone, nothing measured)'}"
     return f"{since} edit{'s' if since > 1 else ''} since: run the study again"
 
 
