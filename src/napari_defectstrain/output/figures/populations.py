@@ -16,9 +16,10 @@ from matplotlib.ticker import MaxNLocator
 
 from ...crystal.pattern_counts import ANY_DEFECT, ANY_SUBSTITUENT, ANY_VACANCY, SAME
 from ...crystal.populations import ALL_IMAGES
-from ...styles import ClassStyle, class_styles
+from ...styles import ClassStyle, chosen_width_inch, class_styles, panels_across
 from ...types import OTHER
 from .files import PAGE_INCH, for_print
+from .panels import grid_of
 
 _OUTSIDE = "#D55E00"
 _GROUP_STYLES = {
@@ -37,8 +38,9 @@ _MEASURES = ("alone", "pairs", "triples", "larger", "lines", "longest line")
 @for_print
 def populations_figure(table: pd.DataFrame, class_names: Sequence[str]) -> Figure:
     """`draw_populations` as a figure of its own."""
-    figure = Figure(figsize=(PAGE_INCH, 2.2), layout="constrained")
-    draw_populations(figure, table, class_names)
+    figure = Figure(figsize=(chosen_width_inch(PAGE_INCH), 2.2), layout="constrained")
+    panels = draw_populations(figure, table, class_names)
+    figure.set_figheight(2.2 * grid_of(len(panels), PAGE_INCH)[0])
     return figure
 
 
@@ -61,7 +63,11 @@ def draw_populations(figure: Figure, table: pd.DataFrame, class_names: Sequence[
     images, whole = table.iloc[:last], table.iloc[last:].set_index("class")
     names = [n for n in class_names[2:] if n in whole.index and whole.loc[n, "columns"] > 0]
     names = [n for n in names if n != class_names[OTHER]] or list(class_names[2:3])
-    panels = list(figure.subplots(1, len(names), sharex=True, squeeze=False)[0])
+    rows, columns = grid_of(len(names), PAGE_INCH)
+    panels = list(figure.subplots(rows, columns, sharex=True, squeeze=False).flat)
+    for axes in panels[len(names) :]:
+        axes.remove()
+    panels = panels[: len(names)]
     styles = class_styles(class_names)
     for axes, name in zip(panels, names, strict=True):
         own = images[images["class"] == name]
@@ -119,13 +125,14 @@ def pairs_figure(table: pd.DataFrame, class_names: Sequence[str]) -> Figure:
     """`draw_pairs` of all images together as a figure of its own."""
     count = len(_drawn_pairs(table, ALL_IMAGES))
     rows = max(-(-count // _columns(count)), 1)
-    figure = Figure(figsize=(PAGE_INCH, 0.5 + 1.3 * rows), layout="constrained")
+    size = (chosen_width_inch(PAGE_INCH), 0.5 + 1.3 * rows)
+    figure = Figure(figsize=size, layout="constrained")
     draw_pairs(figure, table, class_names)
     return figure
 
 
 def _columns(count: int) -> int:
-    return 5 if count > 8 else 4 if count > 3 else max(count, 1)
+    return panels_across(5 if count > 8 else 4 if count > 3 else max(count, 1), PAGE_INCH)
 
 
 def _drawn_pairs(table: pd.DataFrame, image: str) -> list[tuple[tuple[str, str], pd.DataFrame]]:
@@ -210,7 +217,8 @@ def clusters_figure(
     clusters: pd.DataFrame, nearest: pd.DataFrame, class_names: Sequence[str]
 ) -> Figure:
     """`draw_clusters` of all images together as a figure of its own."""
-    figure = Figure(figsize=(PAGE_INCH, 2.4), layout="constrained")
+    rows, _ = grid_of(3, PAGE_INCH)
+    figure = Figure(figsize=(chosen_width_inch(PAGE_INCH), 2.4 * rows), layout="constrained")
     draw_clusters(figure, clusters, nearest, class_names)
     return figure
 
@@ -237,7 +245,9 @@ def draw_clusters(
     """
     own = _last_of(clusters, image, ["class", "measure"])
     near = _last_of(nearest, image, ["class", "to", "shell"])
-    panels = list(figure.subplots(1, 3, width_ratios=(1.2, 1.2, 1)))
+    rows, columns = grid_of(3, PAGE_INCH)
+    ratios = (1.2, 1.2, 1) if columns == 3 else None
+    panels = list(figure.subplots(rows, columns, width_ratios=ratios).flat)
     for axes, group in zip(panels, (ANY_VACANCY, ANY_SUBSTITUENT), strict=False):
         part = own[(own["class"] == group) & own["measure"].isin(_MEASURES)]
         _draw_counts(axes, part, _GROUP_STYLES[group])

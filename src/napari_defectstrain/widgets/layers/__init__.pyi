@@ -13,9 +13,11 @@ from .averages import averages_in_steps as averages_in_steps
 from .averages import contrast as contrast
 from .averages import free_corner as free_corner
 from .averages import hide_windows as hide_windows
+from .averages import isolated_runs as isolated_runs
 from .averages import layers_of_run as layers_of_run
 from .averages import look_at as look_at
 from .averages import look_at_box as look_at_box
+from .averages import of_every_defect as of_every_defect
 from .averages import run_title as run_title
 from .averages import runs as runs
 from .averages import update_average as update_average
