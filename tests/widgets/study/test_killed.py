@@ -119,7 +119,7 @@ def killed(editor, seconds):
     """Kill a process some time after its first edit; returns the edits that it told of."""
     told, pid = 0, None
     while pid is None or not told:
-        word, _, number = editor.stdout.readline().partition(" ")
+        word, _, number = editor.stdout.readline().strip().partition(" ")
         if word == "process":
             pid = int(number)
         elif word == "edits":
@@ -134,7 +134,7 @@ def killed(editor, seconds):
 def rest(editor, told):
     """What it told of until it was killed."""
     for line in editor.stdout:
-        word, _, number = line.partition(" ")
+        word, _, number = line.strip().partition(" ")
         if word == "ended":
             break
         told = int(number) if word == "edits" else told
