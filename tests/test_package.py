@@ -156,7 +156,8 @@ def test_manifest_is_valid_and_its_names_exist():
     manifest = PluginManifest.from_distribution("napari-defectstrain")
     manifest.validate_imports()
     widgets = [widget.display_name for widget in manifest.contributions.widgets]
-    assert widgets == ["Detect defects", "Average classes", "Strain maps", "Train a network"]
+    named = ["Detect defects", "Average classes", "Strain maps", "Train a network"]
+    assert widgets == [*named, "Follow a series"]
     assert len(manifest.contributions.sample_data) == 4
 
 

@@ -96,6 +96,8 @@ def test_every_file_is_there_and_listed(out):
                 *("image", "class", "columns", "all_columns"),
                 *("concentration", "per_site", "area_nm2", "per_nm2"),
                 *("corrected", "corrected_std", "low", "high", "crystal_low", "crystal_high"),
+                *("wilson_low", "wilson_high", "dispersion", "dispersion_p"),
+                *("image_std", "images_low", "images_high"),
             ],
         ),
         (
@@ -323,7 +325,8 @@ def test_detect_takes_the_network(work, tmp_path, fake_detection, capsys, monkey
     assert main(["detect", image, "--out", str(tmp_path / "out")]) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
     regions = {"alloy.regions.tif", "alloy.regions.csv"}
-    assert names == {"alloy.sites.csv", "populations.csv", "figures", "run.json"} | regions
+    counted = {"populations.csv", "pair_correlation.csv", "clusters.csv", "nearest_defects.csv"}
+    assert names == {"alloy.sites.csv", "figures", "run.json"} | counted | regions
     assert json.loads((tmp_path / "out" / "run.json").read_text())["weights_sha256"] == "abc"
     assert "vacancy fraction" in capsys.readouterr().out
 

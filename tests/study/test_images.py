@@ -2,7 +2,7 @@ import shutil
 
 import numpy as np
 import pytest
-from study_stage import columns, picture, small_study
+from study_stage import columns, moved, picture, small_study
 
 from napari_defectstrain import CalibratedImage, create_study, open_study
 from napari_defectstrain.io import write_tiff
@@ -126,3 +126,23 @@ def test_a_file_that_is_no_image_is_left_out(tmp_path):
         with pytest.raises(DefectStrainError, match="none.tif: can't be read"):
             study.add_images([tmp_path / "none.tif"])
         assert study.images == ()
+
+
+def test_another_image_of_the_same_name_has_no_past(tmp_path):
+    with small_study(tmp_path) as study:
+        study.record("image_0", moved(study.sites("image_0"), 2))
+        study.remove_image("image_0")
+        (tmp_path / "image_0.tif").unlink()
+        study.add_images([picture(tmp_path / "image_0.tif", seed=50)])
+        assert study.images == ("image_1", "image_0")
+        assert not study.has_sites("image_0")
+        assert not study.has_regions("image_0")
+        study.compact()
+    with open_study(study.path) as again:
+        assert not again.has_sites("image_0")
+        again.set_sites("image_0", columns(9, seed=4))
+        assert again.edited_columns("image_0") == 0
+        assert len(again.sites("image_0")) == 9
+    with open_study(study.path) as third:
+        assert len(third.sites("image_0")) == 9
+        assert len(third.history("image_0")) == 4  # the whole past is in the history

@@ -71,6 +71,10 @@ COMMANDS = {
         *("what can be measured in your own images", "selftest"),
         *("add_arguments", "run_selftest"),
     ),
+    "series": (
+        *("frames of one region, against dose or time", "series"),
+        *("add_arguments", "run_series"),
+    ),
     "report": (
         *("one page of everything in a folder of results", "reporting"),
         *("add_arguments", "run_report"),
@@ -108,6 +112,7 @@ def _main(arguments: Sequence[str], interruptions: Interruptions) -> int:
     module = importlib.import_module(f"{__package__}.{options.module}")
     command: Command = getattr(module, options.function)
     from ..failures import reason_of
+    from ..styles import figure_width
 
     with warnings.catch_warnings(), _ProgressBar() as bar:
         # What the stages warn of is among the warnings of the result, in one voice.
@@ -117,7 +122,8 @@ def _main(arguments: Sequence[str], interruptions: Interruptions) -> int:
                 from ..io.file_names import expand_wildcards
 
                 options.images = expand_wildcards(options.images)
-            return command(options, bar.update)
+            with figure_width(getattr(options, "figure_width", None)):
+                return command(options, bar.update)
         except KeyboardInterrupt:
             return bar.fail(_stopped(options), interruptions.exit_code)
         except Exception as error:
@@ -176,6 +182,7 @@ def add_run(parser: argparse.ArgumentParser, into_study: bool = False) -> None:
     into_study : bool
         A study may stand for images and folder: neither is required.
     """
+    from ..styles import FIGURE_WIDTHS_INCH
     from .columns import material_help
     from .resuming import add_work
 
@@ -191,6 +198,13 @@ def add_run(parser: argparse.ArgumentParser, into_study: bool = False) -> None:
     add("--force", action="store_true", help="write into DIR even if it isn't empty")
     add("--strict", action="store_true", help="do nothing if any image can't be used")
     add("--figures", default="png", metavar="F,...", help="some of png, pdf, svg (png)")
+    add(
+        "--figure-width",
+        type=float,
+        choices=FIGURE_WIDTHS_INCH,
+        metavar="W",
+        help="of all figures, 3.3 or 7 inch (each its own)",
+    )
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm] of all images")
     add("--material", help=material_help(or_else="--weights or --sites"))
     add(
@@ -226,6 +240,7 @@ def add_run(parser: argparse.ArgumentParser, into_study: bool = False) -> None:
         metavar="CLASS=DEFECT,PRISTINE",
         help="relaxed structures to compare a class with (those of the package)",
     )
+    add("--no-theory", action="store_true", help="compare with no theory (saves its time)")
     add("--elastic", metavar="C11,C12", help="elastic constants of the monolayer [N/m]")
     add("--device", help="auto, cpu, cuda or mps (auto)")
     add("--bootstrap", type=int, metavar="M", help="bootstrap samples a class (22500)")
@@ -392,6 +407,8 @@ def _run_config(options: argparse.Namespace, base: RunConfig | None = None) -> R
         changes["judge"] = config.judge.replace(enabled=False)
     if options.elastic is not None:
         changes["theory"] = with_elastic(config.theory, options.elastic)
+    if options.no_theory:
+        changes["theory"] = changes.get("theory", config.theory).replace(enabled=False)
     if options.crowded:
         changes["average"] = config.average.replace(crowded=True)
     if options.split:

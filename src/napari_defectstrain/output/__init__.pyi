@@ -19,6 +19,9 @@ from .figures.populations import draw_populations as draw_populations
 from .figures.profiles import draw_profile as draw_profile
 from .figures.profiles import profile_figure as profile_figure
 from .figures.profiles import smoothing_figure as smoothing_figure
+from .figures.series import draw_classes as draw_classes
+from .figures.series import draw_rates as draw_rates
+from .figures.series import series_figure as series_figure
 from .figures.spacings import draw_precision as draw_precision
 from .figures.spacings import draw_spacings as draw_spacings
 from .figures.strain import comparison_figure as comparison_figure
@@ -44,5 +47,8 @@ from .results import write_results as write_results
 from .selftest import SELFTEST_FILE as SELFTEST_FILE
 from .selftest import selftest_text as selftest_text
 from .selftest import write_selftest as write_selftest
+from .series import SERIES_FILE as SERIES_FILE
+from .series import series_files as series_files
+from .series import write_series as write_series
 from .studies import run_study as run_study
 from .studies import study_store as study_store

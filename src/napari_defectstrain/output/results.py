@@ -232,7 +232,7 @@ def write_measurements(
     result: RunResult, folder: OutFolder, formats: Sequence[str] = FIGURE_FORMATS[:1]
 ) -> None:
     """Write spacings, columns, displacements, averages, strain and their figures."""
-    if not result.measurements:
+    if not (result.measurements or result.crowded):
         return
     tables = {
         "spacings.csv": spacings_table(result),
@@ -246,7 +246,8 @@ def write_measurements(
         _write_components(result, folder)
     for name, table in tables.items():
         write_table(folder.place(name), table)
-    _write_averages(result, folder, formats, "")
+    if result.measurements:
+        _write_averages(result, folder, formats, "")
     if result.crowded:
         every = replace(result, stacks=result.crowded_stacks, measurements=result.crowded)
         _write_averages(every, folder, formats, CROWDED)

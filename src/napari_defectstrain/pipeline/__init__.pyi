@@ -11,6 +11,7 @@ from .chain import measure_classes as measure_classes
 from .chain import measure_spacings as measure_spacings
 from .chain import run as run
 from .chain import split_classes as split_classes
+from .class_measurement import add_strain as add_strain
 from .companions import CompanionResult as CompanionResult
 from .companions import average_companion as average_companion
 from .comparison import ATOMISTIC as ATOMISTIC
@@ -21,6 +22,7 @@ from .comparison import Comparison as Comparison
 from .comparison import compare_class as compare_class
 from .comparison import reference_displacement as reference_displacement
 from .comparison import with_budget as with_budget
+from .every_defect import measure_every_defect as measure_every_defect
 from .fitness import IDENTITY as IDENTITY
 from .fitness import check_identity as check_identity
 from .fitness import identify_images as identify_images
@@ -49,6 +51,7 @@ from .runs import MIN_MEASURED as MIN_MEASURED
 from .runs import ClassMeasurement as ClassMeasurement
 from .runs import RunConfig as RunConfig
 from .selftest import SHIFTED as SHIFTED
+from .selftest import SIMULATED as SIMULATED
 from .selftest import SelfTest as SelfTest
 from .selftest import SelfTestConfig as SelfTestConfig
 from .selftest import pulls_text as pulls_text

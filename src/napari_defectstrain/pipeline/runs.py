@@ -188,7 +188,7 @@ class RunResult:
         Classes that the columns agree on and the material doesn't have.
     stacks : mapping of class to ClassStack
     measurements : mapping of class to ClassMeasurement
-        Empty, like `stacks`, before `measure`.
+        Empty, like `stacks`, before `measure`, and where nothing is isolated.
     crowded_stacks, crowded : mappings of class to ClassStack and to ClassMeasurement
         The same from every defect, isolated or not (`averages.crowded`); empty unless asked for.
     comparisons, crowded_comparisons : mappings of class to Comparison
@@ -269,7 +269,7 @@ class RunResult:
     @property
     def unmeasured(self) -> dict[str, ClassAverage]:
         """Averages of the classes whose windows are too few to be measured, `MIN_MEASURED`."""
-        if not self.measurements:
+        if not (self.measurements or self.crowded):
             return {}
         names = [n for n in self.stacks if n not in self.measurements and self.stacks[n].n]
         with warnings.catch_warnings():  # that one window has no standard error is said elsewhere

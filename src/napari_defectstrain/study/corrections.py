@@ -20,7 +20,7 @@ from ..crystal.regions import Domain, Regions
 from ..io.files import atomic_path, read_settings, read_sites, sites_table, write_json, write_table
 from ..io.out_folder import file_sha256
 from ..types import ClassStack, DefectStrainError, Sites
-from .journal import ANSWER, COLUMNS, MANUAL, MODEL, REGIONS, WINDOWS, Edit, Journal
+from .journal import ABOUT, ANSWER, COLUMNS, MANUAL, MODEL, REGIONS, WINDOWS, Edit, Journal
 from .layout import EARLIER, REGIONS_FOLDER, SITES, STATE_FILE
 from .replay import (
     Change,
@@ -31,7 +31,7 @@ from .replay import (
     numbered,
     with_changes,
 )
-from .windows import WindowChoice, choices_of, window_changes
+from .windows import WindowChoice, choices_of, window_changes, without_images
 
 SITES_SUFFIX = ".sites.csv"
 
@@ -86,6 +86,18 @@ class _State:
             self.regions[edit.image] = {**edit.content, "by": edit.by, "when": edit.when}
         elif edit.what == WINDOWS:
             self.windows.append(edit)
+        elif edit.what == ABOUT:  # an image that comes has no past, whatever it is called
+            names = edit.content.get("added", {}).get("images", [])
+            self.forget([*names, edit.image] if "removed" in edit.content else names)
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Nothing is known any more of some images."""
+        for name in names:
+            for known in (self.answers, self.changes, self.next_number, self.regions):
+                known.pop(name, None)
+        self.windows = (
+            [without_images(edit, names) for edit in self.windows] if names else (self.windows)
+        )
 
 
 class Corrections:
@@ -283,8 +295,13 @@ class Corrections:
 
     # ------------------------------------------------------------------ files
 
-    def forget(self, name: str) -> None:
-        """An image that is no longer in the study: its files go to the earlier ones."""
+    def take_note(self, edit: Edit) -> None:
+        """Images came or went: what is known of those that went isn't that of others."""
+        self._state.take(edit)
+        self._known = {n: known for n, known in self._known.items() if self.has_answer(n)}
+
+    def put_away(self, name: str) -> None:
+        """Move the files of an image that is no longer in the study to the earlier ones."""
         for folder, suffix in (
             (SITES, SITES_SUFFIX),
             (REGIONS_FOLDER, LABELS_SUFFIX),

@@ -136,6 +136,11 @@ class StudyFolder:
         return self._lock is None
 
     @property
+    def writer(self) -> Holder | None:
+        """Who has it open for writing now; None where nobody has."""
+        return Lock.held_by(self.path)
+
+    @property
     def results(self) -> Path:
         """The folder of its measurements, laid out as that of a run."""
         return self.path / layout.RESULTS
@@ -291,7 +296,7 @@ class StudyFolder:
         self._files = tuple(f for f in self._files if f is not file or left)
         self._save()
         self._note("removed", {"file": file.to_dict()}, name)
-        self._corrections.forget(name)
+        self._corrections.put_away(name)
 
     def load_images(
         self,
@@ -444,6 +449,11 @@ class StudyFolder:
         """
         if self._lock is not None and self._lock.is_own:
             return
+        if not self.path.is_dir():
+            raise DefectStrainError(
+                f"{self.path}: the study's folder is gone; put it back where it was, or open it "
+                "where it is now, and repeat what you did last"
+            )
         if self._lock is not None:  # forced by another machine
             self.close()
             self.holder = Lock.held_by(self.path)
@@ -493,7 +503,8 @@ class StudyFolder:
         self._save()
 
     def _note(self, what: str, content: Mapping[str, Any], image: str = "") -> None:
-        self._journal.append(ABOUT, {what: content}, MANUAL, image)
+        edit = self._journal.append(ABOUT, {what: content}, MANUAL, image)
+        self._corrections.take_note(edit)
 
     def _save(self) -> None:
         content = {

@@ -22,6 +22,9 @@ from .journal import ABOUT, MANUAL, Edit, edit_rows
 from .locking import Lock, time_now
 from .windows import WindowChoice, with_choices
 
+RUN_FILE = "run.json"
+"""What says that a folder of results is whole."""
+
 
 class Study(StudyFolder):
     """A study that is open; made by `create_study` and `open_study`.
@@ -148,14 +151,17 @@ class Study(StudyFolder):
 
     def edits_since_measured(self) -> int | None:
         """Edits that the results don't know; None where there are no results."""
-        if not (self.results / "run.json").is_file():
+        if not (self.results / RUN_FILE).is_file():
             return None
-        count = 0
-        for edit in reversed(self.history()):
-            if edit.what == ABOUT and "measured" in edit.content:
-                return count
-            count += 1
-        return count
+        history = self.history()
+        last = next((edit.number for edit in reversed(history) if _is_measured(edit)), 0)
+        return sum(edit.number > last for edit in history)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether classes were measured when the results were written, not only columns found."""
+        last = next((edit for edit in reversed(self.history()) if _is_measured(edit)), None)
+        return last is not None and last.content["measured"].get("what") == "all"
 
     def history(self, name: str | None = None) -> tuple[Edit, ...]:
         """Every edit, or those of an image, the oldest first."""
@@ -189,6 +195,11 @@ class Study(StudyFolder):
         kept = {**self.window, **parts}
         content = {name: value for name, value in kept.items() if value is not None}
         write_json(self.path / layout.WINDOW_FILE, content)
+
+
+def _is_measured(edit: Edit) -> bool:
+    """Whether it is the note of a measurement."""
+    return edit.what == ABOUT and "measured" in edit.content
 
 
 def create_study(

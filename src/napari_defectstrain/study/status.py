@@ -10,9 +10,7 @@ import pandas as pd
 from ..io.unfinished import json_object, read_mark
 from .images import MISSING, THERE
 from .journal import COLUMNS, MANUAL, REGIONS, WINDOWS
-from .opening import Study
-
-RUN_FILE = "run.json"
+from .opening import RUN_FILE, Study
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def _about(study: Study) -> tuple[tuple[str, str], ...]:
     back = [c for c in study.windows if c.included]
     return (
         ("study", str(study.path)),
-        ("open", "for reading only" if study.read_only else "for writing"),
+        ("open", "here" if not study.read_only else str(study.writer or "by nobody")),
         ("material", study.config.material),
         ("images", str(len(study.images))),
         ("weights", "none yet" if weights is None else f"{weights.name} ({weights.sha256[:12]})"),
@@ -112,7 +110,7 @@ def _results(study: Study) -> str:
     if since is None:
         return "none yet"
     if not since:
-        return "up to date"
+        return f"up to date{'' if study.is_measured else ' (columns alone, nothing measured)'}"
     return f"{since} edit{'s' if since > 1 else ''} since: run the study again"
 
 

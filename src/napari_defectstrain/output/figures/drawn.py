@@ -39,9 +39,9 @@ def drawn_data(figure: Figure) -> pd.DataFrame:
     DataFrame
         Columns `COLUMNS`: title (or number) of the panel, labels of its axes, label of the series
         (empty where it has none) and its colour as #rrggbb; kind is point (a point, y_low and
-        y_high the ends of its error bar), bar (x its middle, from y_low to y), step (of a histogram, from x to
-        x_high), level (a line from x to x_high) or outline (of a band). Empty where the figure
-        has no plots.
+        y_high the ends of its error bar), bar (x its middle, from y_low to y), step (of a
+        histogram, from x to x_high), level (a line from x to x_high) or outline (of a
+        band). Empty where the figure has no plots.
     """
     plots = [axes for axes in figure.axes if not axes.images and not _is_colour_bar(axes)]
     rows = []

@@ -243,7 +243,7 @@ def audit_sheet(scores: Any) -> Sheet | None:
         rows.append(tuple(cells))
     if not rows:
         return None
-    head = ("class", "found", "labelled", "precision", "recall")
+    head: tuple[str, ...] = ("class", "found", "labelled", "precision", "recall")
     head += ("precision with probabilities", "recall with probabilities")
     caption = "Precision and recall on these images by a person's labels, with limits of 95 %."
     return Sheet("audit_scores", caption, head, tuple(rows))

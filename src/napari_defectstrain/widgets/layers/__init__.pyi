@@ -1,3 +1,4 @@
+from .audit_marker import Blind as Blind
 from .averages import AXES as AXES
 from .averages import CUT as CUT
 from .averages import GAP as GAP
@@ -12,9 +13,11 @@ from .averages import averages_in_steps as averages_in_steps
 from .averages import contrast as contrast
 from .averages import free_corner as free_corner
 from .averages import hide_windows as hide_windows
+from .averages import isolated_runs as isolated_runs
 from .averages import layers_of_run as layers_of_run
 from .averages import look_at as look_at
 from .averages import look_at_box as look_at_box
+from .averages import of_every_defect as of_every_defect
 from .averages import run_title as run_title
 from .averages import runs as runs
 from .averages import update_average as update_average
@@ -23,6 +26,8 @@ from .column_points import columns_in_steps as columns_in_steps
 from .column_shapes import ellipse_corners as ellipse_corners
 from .column_shapes import triangle_corners as triangle_corners
 from .corrections import correct_sites as correct_sites
+from .detected import Detected as Detected
+from .detected import detected_images as detected_images
 from .editing import DefectEditor as DefectEditor
 from .editing import column_near as column_near
 from .editing import editor_of as editor_of

@@ -17,9 +17,11 @@ from ...averages.average import AverageConfig
 from ...config import Config
 from ...io.files import write_table
 from ...output.results import displacement_table, spacings_table
+from ...pipeline.class_measurement import add_strain
 from ...pipeline.runs import ClassMeasurement, RunConfig, RunResult
 from ...types import ClassStack, DefectStrainError
 from ..average.measuring import measure_classes
+from ..average.results_panel import MEASUREMENT
 from ..base import forms
 from ..base.lifetime import connect
 from ..base.pacing import Steps
@@ -30,6 +32,7 @@ from ..layers.averages import (
     hide_windows,
     layers_of_run,
     look_at,
+    of_every_defect,
     run_title,
     runs,
 )
@@ -190,7 +193,7 @@ class StrainWidget(forms.Panel):
             self.source.setItemData(
                 self.source.count() - 1, run_title(layers), Qt.ItemDataRole.ToolTipRole
             )
-        new = [run for run in found if run not in known]
+        new = [r for r in found if r not in known and not (chosen and of_every_defect(found[r]))]
         wanted = new[-1] if new else chosen
         self.source.setCurrentIndex(max(self.source.findData(wanted), 0) if found else -1)
         self.source.blockSignals(False)
@@ -240,6 +243,10 @@ class StrainWidget(forms.Panel):
             self.run_bar.fail(str(mistake))
             return
         stacks = {note(la)["class"]: la.metadata[STACK] for la in layers}
+        # whole images told the places of these columns; the pictures alone would tell others
+        every = None
+        if of_every_defect(layers):
+            every = {note(la)["class"]: la.metadata[MEASUREMENT] for la in layers}
         self.run_bar.start(
             lambda progress: RunResult(
                 config=config,
@@ -248,7 +255,11 @@ class StrainWidget(forms.Panel):
                 populations=pd.DataFrame(),
                 weights_sha256=note(layers[0]).get("weights_sha256"),
                 stacks=stacks,
-                measurements=measure_classes(stacks, config, progress),
+                measurements=(
+                    measure_classes(stacks, config, progress)
+                    if every is None
+                    else add_strain(every, config, progress)
+                ),
             ),
             lambda result: self._show(layers, result),
             "Fitting columns…",
