@@ -49,7 +49,7 @@ CHUNK = 128
 """Windows that are averaged at a time."""
 
 LARGE_BYTES = 1 << 28
-"""Windows of a run that are kept on the disk instead of in memory, if they take more."""
+"""Windows and images of a run that are kept on the disk instead of in memory, if they take more."""
 
 MIN_GROUP = 50
 """Defect-free windows that a group of like probes needs for a column profile of its own."""
@@ -312,24 +312,34 @@ def _sources(
     """A source for each patch that windows come from; those of one image share its pixels."""
     sources: dict[int, WindowSource] = {}
     shared: dict[int, FloatArray] = {}
+    total = 4 * sum(images[i].data.size for i in np.unique(found.image_index).tolist())
     for p in np.unique(found.patch_index).tolist():
         patch = patches[p]
         image, columns = images[patch.image_index], sites[patch.image_index]
         metal = columns.position_px[columns.is_metal & patch.member]
         known = shared.get(patch.image_index)
         sources[p] = WindowSource.of(image.data, metal, patch.lattice, image.name, known)
+        if known is None and total >= LARGE_BYTES:
+            kept = _on_disk(sources[p].coefficients.shape)
+            kept[...] = sources[p].coefficients
+            sources[p] = replace(sources[p], coefficients=kept)
         shared[patch.image_index] = sources[p].coefficients
     return sources
 
 
 def _room(shape: tuple[int, ...]) -> FloatArray:
     """An array for windows; on the disk where they are many, to be read as they are needed."""
-    size = 4 * int(np.prod(shape))
-    if size >= LARGE_BYTES:
-        # All of its space is taken beforehand: a disk that is full later would end the process.
-        with suppress(OSError, AttributeError), tempfile.TemporaryFile() as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-            return np.memmap(file, np.float32, "r+", shape=shape)
+    if 4 * int(np.prod(shape)) < LARGE_BYTES:
+        return np.empty(shape, dtype=np.float32)
+    return _on_disk(shape)
+
+
+def _on_disk(shape: tuple[int, ...]) -> FloatArray:
+    """An array in a file that goes with the last array that looks into it."""
+    # All of its space is taken beforehand: a disk that is full later would end the process.
+    with suppress(OSError, AttributeError), tempfile.TemporaryFile() as file:
+        os.posix_fallocate(file.fileno(), 0, 4 * int(np.prod(shape)))
+        return np.memmap(file, np.float32, "r+", shape=shape)
     return np.empty(shape, dtype=np.float32)
 
 

@@ -77,7 +77,10 @@ def read_inputs(
         resuming.check_edits(options, manifest)
     _check_inputs(options, [path.stem for path in paths], config)
     failures = Failures(options.strict)
-    images, notes = load_images(paths, config.frames, series=config.series, failures=failures)
+    store = None if work is None else work.store
+    images, notes = load_images(
+        paths, config.frames, series=config.series, failures=failures, store=store
+    )
     _check_inputs(options, [image.name for image in images], config)
     sites = None
     if options.sites is not None:

@@ -26,6 +26,7 @@ from ..io.file_names import output_stems
 from ..io.files import read_images
 from ..io.out_folder import file_sha256
 from ..io.pixels import CLIPPED, REPLACED, check_frames
+from ..io.stage_store import StageStore
 from ..materials import Material
 from ..progress import subprogress
 from ..styles import error_text
@@ -54,6 +55,7 @@ def load_images(
     progress: Progress = no_progress,
     series: FrameConfig | None = None,
     failures: Failures | None = None,
+    store: StageStore | None = None,
 ) -> tuple[list[CalibratedImage], tuple[str, ...]]:
     """Read all images, and check them and their pixels, before any work starts.
 
@@ -69,6 +71,8 @@ def load_images(
         How frames are registered and summed.
     failures : Failures, optional
         Collects files that can't be read, which are left out; else the first is raised.
+    store : StageStore, optional
+        Keeps the pixels on its disk, so that they aren't all in memory.
 
     Returns
     -------
@@ -98,6 +102,8 @@ def load_images(
             images.append(None)
             stems.append(Path(path).stem)
             continue
+        if store is not None:
+            found = [replace(im, data=store.on_disk(im.data, im.metadata[PIXELS])) for im in found]
         images += found
         stems += [image.name for image in found]
     names = output_stems(stems)
