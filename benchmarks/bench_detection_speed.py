@@ -48,7 +48,7 @@ def main() -> None:
         )
         for n in (1, 2, 4)
     }
-    a_px = material.a_pm / pixel_pm
+    a_px = material.lattice_pm / pixel_pm
     stages["regions"] = lambda: find_regions(image.data, sites, a_px)
     stages["judge"] = lambda: judge_images([image], [sites], [pixel_pm], material)
     megapixels = image.data.size / 1e6

@@ -52,9 +52,7 @@ def machine() -> str:
         found = re.search(r"model name\s*:\s*(.+)", information.read_text())
         name = found[1].strip() if found else name
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    busy = (
-        f"; {os.getloadavg()[0]:.1f} processes ran before it" if hasattr(os, "getloadavg") else ""
-    )
+    busy = f"; load {os.getloadavg()[0]:.1f} as it began" if hasattr(os, "getloadavg") else ""
     return f"{cores} cores of {name}, Python {platform.python_version()}{busy}"
 
 

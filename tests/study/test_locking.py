@@ -112,3 +112,13 @@ def test_of_many_at_once_one_gets_it(tmp_path):
     assert sum(holder is None for holder in holders) == 1
     assert sum(lock.is_own for lock in locks) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["lock.json"]
+
+
+def test_a_forked_process_neither_has_it_nor_gives_it_back(tmp_path, monkeypatch):
+    lock = Lock(tmp_path)
+    lock.take()
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: 2**22 + 1)
+        assert not lock.is_own
+        lock.release()
+    assert (tmp_path / "lock.json").exists()

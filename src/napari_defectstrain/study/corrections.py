@@ -17,8 +17,9 @@ import numpy as np
 
 from ..crystal.region_files import LABELS_SUFFIX, TABLE_SUFFIX, read_regions, write_regions
 from ..crystal.regions import Domain, Regions
-from ..io.files import atomic_path, read_settings, read_sites, sites_table, write_json, write_table
+from ..io.files import atomic_path, read_sites, sites_table, write_json, write_table
 from ..io.out_folder import file_sha256
+from ..io.unfinished import json_object
 from ..types import ClassStack, DefectStrainError, Sites
 from .journal import ABOUT, ANSWER, COLUMNS, MANUAL, MODEL, REGIONS, WINDOWS, Edit, Journal
 from .layout import EARLIER, REGIONS_FOLDER, SITES, STATE_FILE
@@ -107,11 +108,6 @@ class Corrections:
     ----------
     folder : Path
     journal : Journal
-
-    Raises
-    ------
-    DefectStrainError
-        If the state that a part of the journal led to can't be read.
     """
 
     def __init__(self, folder: Path, journal: Journal) -> None:
@@ -119,8 +115,10 @@ class Corrections:
         self._state = _State()
         self._known: dict[str, NumberedSites] = {}
         up_to = self._read_state()
-        for edit in journal.edits:
-            if edit.number > up_to:  # a crash may have come between the state and its part
+        # Without a state that can be read the whole history is. With one, a crash may have come
+        # between it and the part that it stands for.
+        for edit in journal.edits if up_to else journal.history():
+            if edit.number > up_to:
                 self._state.take(edit)
 
     # ------------------------------------------------------------------ columns
@@ -334,25 +332,21 @@ class Corrections:
         return self._journal.close_part()
 
     def _read_state(self) -> int:
-        """Take what a closed part led to; the number of its last edit."""
-        path = self._folder / STATE_FILE
-        if not path.exists():
-            return 0
-        values = read_settings(path)
+        """Take what closed parts led to; the number of its last edit, 0 where it can't be read."""
+        values = json_object(self._folder / STATE_FILE)
         try:
-            self._state = _State(
+            state = _State(
                 answers=dict(values["answers"]),
                 changes={name: list(changes) for name, changes in values["changes"].items()},
                 next_number={name: int(n) for name, n in values["next_number"].items()},
                 regions=dict(values["regions"]),
                 windows=[Edit.from_values(one) for one in values["windows"]],
             )
-            return int(values["up_to"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DefectStrainError(
-                f"{path}: got something else than the state of a journal ({error}); restore it "
-                "from a backup"
-            ) from error
+            up_to = int(values["up_to"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return 0
+        self._state = state
+        return up_to
 
     def _append(
         self, what: str, content: Mapping[str, Any], by: str, image: str, user: str
