@@ -14,7 +14,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint pytest picture sample-data clean
+.PHONY: help install demo test test-fast lint pytest benchmarks picture sample-data clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ pytest: install
 test-fast: export OMP_NUM_THREADS = 1
 test-fast: install ## Run what answers within a minute: no window, nothing slow
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gui and not slow" -q $(PYTEST_ARGS)
+
+benchmarks: install ## Measure speed and memory, and write the figures into docs/benchmarks.md
+	$(BIN)/python benchmarks/run_all.py
 
 picture: install ## Draw docs/images/rooms.png from the imports; print the figures of the house
 	$(BIN)/python docs/rooms.py --picture

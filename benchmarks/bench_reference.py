@@ -13,7 +13,7 @@ import argparse
 import warnings
 
 import numpy as np
-from bench_strain import true_sites
+from bench_pulls import true_sites
 
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.pipeline.chain import average_classes, measure_classes

@@ -26,6 +26,7 @@ from napari_defectstrain.widgets.base.forms import Panel
 from napari_defectstrain.widgets.detect.widget import DetectWidget
 from napari_defectstrain.widgets.layers.averages import look_at
 from napari_defectstrain.widgets.layers.sites import kind, note
+from napari_defectstrain.widgets.series.widget import SeriesWidget
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 from napari_defectstrain.widgets.train.widget import TrainWidget
 
@@ -205,6 +206,21 @@ def training(out: Path) -> None:
     viewer.close()
 
 
+def series(out: Path) -> None:
+    """The dose series, followed: tracks and events over the last sum, and its plots."""
+    viewer = open_viewer("dose_series")
+    panel = SeriesWidget(viewer)
+    add(viewer, panel, "Follow a series", tabify=False)
+    viewer.reset_view()
+    panel.straighten.setChecked(False)
+    panel.run()
+    finish(panel)
+    viewer.dims.set_current_step(0, len(panel.result.histories.sums) - 1)
+    viewer.reset_view()
+    shoot(viewer, out / "follow_series.png", small=True)
+    viewer.close()
+
+
 def _raise(panel: Panel) -> None:
     """Bring the tab of a docked widget to the front."""
     dock = panel.parent()
@@ -227,6 +243,7 @@ def main() -> None:
         "averages": averages,
         "measurement": measurement,
         "training": training,
+        "series": series,
     }
     parser.add_argument("--only", choices=parts, help="one part only")
     args = parser.parse_args()

@@ -41,7 +41,7 @@ from napari_defectstrain.theory.reference import BUNDLED, bundled_reference
 from napari_defectstrain.types import STRAIN_COMPONENTS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-from bench_strain import true_sites  # noqa: E402
+from bench_pulls import true_sites  # noqa: E402
 
 IMAGES = Path(__file__).parent / "images"
 FRACTIONS = (0.04, 0.03, 0.04, 0.012)

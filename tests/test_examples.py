@@ -1,5 +1,6 @@
 """The examples run, and print what they promise."""
 
+import ast
 import importlib.util
 import json
 import re
@@ -17,7 +18,8 @@ from napari_defectstrain.pipeline import chain as pipeline
 from napari_defectstrain.pipeline import class_measurement
 from napari_defectstrain.simulate.samples import write_simulated
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
 SEED = 5
 """Of an image with isolated defects of every class."""
 
@@ -134,3 +136,32 @@ def test_demo_shows_defects_averages_arrows_and_dilation(demo, truth_as_detectio
     assert len(viewer.layers["alloy · defects"].data) == (simulated(SEED).class_index > 1).sum()
     assert viewer.layers["SeTe · displacement"].length == 40.0
     assert viewer.layers["SV · displacement"].length == 10.0
+
+
+def test_scripts_import_what_other_scripts_have():
+    """Benchmarks and the scripts of the documents borrow from one another, and nobody runs all."""
+    folders = [ROOT / "benchmarks", ROOT / "docs", ROOT / "tests"]
+    scripts = {path.stem: path for folder in folders for path in folder.glob("*.py")}
+    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in scripts.items()}
+
+    def names(tree: ast.Module) -> set[str]:
+        found = set()
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                found |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                found |= {alias.asname or alias.name for alias in node.names}
+        return found
+
+    gone = [
+        f"{name}: {alias.name} of {node.module}"
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module in trees
+        for alias in node.names
+        if alias.name not in names(trees[node.module])
+    ]
+    assert gone == []

@@ -156,13 +156,15 @@ def test_manifest_is_valid_and_its_names_exist():
     manifest = PluginManifest.from_distribution("napari-defectstrain")
     manifest.validate_imports()
     widgets = [widget.display_name for widget in manifest.contributions.widgets]
-    assert widgets == ["Detect defects", "Average classes", "Strain maps", "Train a network"]
+    named = ["Detect defects", "Average classes", "Strain maps", "Train a network"]
+    assert widgets == [*named, "Follow a series"]
     assert len(manifest.contributions.sample_data) == 4
 
 
 def test_napari_offers_every_kind_of_file_that_can_be_read():
     manifest = PluginManifest.from_distribution("napari-defectstrain")
-    (reader,) = manifest.contributions.readers
+    reader, of_studies = manifest.contributions.readers
+    assert of_studies.accepts_directories
     known = {*SUFFIXES, *POINT_SUFFIXES}
     assert sorted(reader.filename_patterns) == sorted(f"*{suffix}" for suffix in known)
 

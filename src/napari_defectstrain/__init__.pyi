@@ -3,6 +3,7 @@ __version__: str
 from .io.files import read_images as read_images
 from .materials import get_material as get_material
 from .output.results import write_results as write_results
+from .output.studies import run_study as run_study
 from .pipeline.chain import average_classes as average_classes
 from .pipeline.chain import detect_images as detect_images
 from .pipeline.chain import run as run

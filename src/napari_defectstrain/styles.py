@@ -7,7 +7,9 @@ colour blindnesses tell apart; every class has its own symbol too, so that grey 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from .materials import whole_class
@@ -30,6 +32,44 @@ class ClassStyle:
     colour: str
     symbol: str
     marker: str
+
+
+FIGURE_WIDTHS_INCH = (3.3, 7.0)
+"""Widths of figures in print: one column of a page, and both."""
+
+_FIGURE_WIDTH: ContextVar[float | None] = ContextVar("figure_width", default=None)
+
+
+@contextmanager
+def figure_width(inch: float | None) -> Iterator[None]:
+    """Draw all figures of a block in one width, their panels put one below another to fit.
+
+    Parameters
+    ----------
+    inch : float or None
+        One of `FIGURE_WIDTHS_INCH`; None leaves each figure its own.
+    """
+    token = _FIGURE_WIDTH.set(inch)
+    try:
+        yield
+    finally:
+        _FIGURE_WIDTH.reset(token)
+
+
+def chosen_width_inch(own: float) -> float:
+    """Width of a figure [inch]: what was chosen (`figure_width`), else its own."""
+    chosen = _FIGURE_WIDTH.get()
+    return own if chosen is None else chosen
+
+
+def panels_across(panels: int, own: float) -> int:
+    """How many panels stand beside one another, of those that do so in a figure's own width.
+
+    >>> with figure_width(3.3):
+    ...     panels_across(3, 7.0), panels_across(4, 7.0), panels_across(1, 3.3)
+    (1, 2, 1)
+    """
+    return min(panels, max(1, round(panels * chosen_width_inch(own) / own)))
 
 
 def with_error(value: float, error: float, spec: str = ".2f") -> str:

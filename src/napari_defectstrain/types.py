@@ -440,7 +440,8 @@ class DisplacementField:
     @property
     def sigma_pm(self) -> FloatArray:
         """Standard error of each displacement, `(M, 2)` (x, y) [pm]."""
-        return np.asarray(np.sqrt(np.diag(self.covariance_pm2)).reshape(-1, 2))
+        variance = np.maximum(np.diag(self.covariance_pm2), 0.0)  # zero may be rounded below it
+        return np.asarray(np.sqrt(variance).reshape(-1, 2))
 
 
 STRAIN_COMPONENTS = ("exx", "eyy", "exy", "rotation", "dilation")

@@ -1,10 +1,13 @@
 """Class averages: right frame, right place, right brightness, and honest about what is left out."""
 
+import os
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 from synthetic_lattice import HEIGHTS, frame_matrix, make_crystal, render
 
+from napari_defectstrain.averages import average
 from napari_defectstrain.averages.average import AverageConfig, average_stack, stack_classes
 from napari_defectstrain.averages.patches import lattice_of
 from napari_defectstrain.averages.windows import WindowFrame, window_centres
@@ -401,3 +404,18 @@ def test_centres_come_from_the_columns_around_and_not_from_the_defect():
     moved[near & is_metal] += (position[k] - position[near & is_metal]) * 0.1
     centre = window_centres(moved, 1 - is_metal.astype(int), np.array([k]), lattice)
     assert np.abs(centre[0] - position[k]).max() < 1e-6
+
+
+def test_windows_on_the_disk_are_averaged_to_the_same(two_regions, stacks, monkeypatch):
+    monkeypatch.setattr(average, "LARGE_BYTES", 1)
+    images, sites, _ = zip(*two_regions, strict=True)
+    again = stack_classes(images, sites, SMALL, A_PM, np.random.default_rng(5))
+    assert isinstance(again["SV"].windows, np.memmap) or not hasattr(os, "posix_fallocate")
+    for name, stack in stacks.items():
+        one, other = average_stack(stack), average_stack(again[name])
+        assert np.array_equal(one.mean, other.mean)
+        assert np.array_equal(one.sem, other.sem)
+        windows = stack.windows[stack.included]
+        assert one.mean == pytest.approx(windows.mean(axis=0, dtype=float), abs=1e-12)
+        scatter = windows.std(axis=0, ddof=1, dtype=float) / np.sqrt(stack.n)
+        assert one.sem == pytest.approx(scatter, rel=1e-9)

@@ -38,7 +38,7 @@ def test_draw_label_in_a_spreadsheet_and_score(results, capsys):
     assert main(["audit", str(folder)]) == 0
     said = capsys.readouterr().out
     assert "40 of 60 columns labelled" in said
-    assert "100.0 (" in said
+    assert "100 (" in said
     assert json.loads((folder / "audit.json").read_text())["labelled"] == 40
     # labels are not forgotten by the way
     assert main(["audit", str(folder), "--columns", "70"]) == 2

@@ -71,9 +71,12 @@ def test_every_file_is_there_and_listed(out):
     expected |= {"columns.csv", "displacement.csv", "budget.csv", "precision.csv"}
     expected |= {"lattices.csv", "theory.csv", "run.json"}
     expected |= {"class_parts.csv", "variability.csv", "half_sets.csv"}
-    expected |= {f"average_{name}.tif" for name in WSE2.class_names[1:-1]}
+    expected |= {"pair_correlation.csv", "clusters.csv", "nearest_defects.csv"}
+    averaged = WSE2.class_names[1:-1]
+    expected |= {f"{kind}_{name}.tif" for name in averaged for kind in ("average", "window")}
     expected |= {f"strain_{name}.tif" for name in MEASURED}
     expected |= {f"strain_{name}.sigma.tif" for name in MEASURED}
+    expected |= {f"theory_{name}.tif" for name in MEASURED}
     assert {path.name for path in out.iterdir() if path.is_file()} == expected
     drawn = {path.name for path in (out / "figures").iterdir()}
     assert {"detections_alloy.png", "averages.png", "spacings.png", "precision.png"} <= drawn
@@ -93,6 +96,8 @@ def test_every_file_is_there_and_listed(out):
                 *("image", "class", "columns", "all_columns"),
                 *("concentration", "per_site", "area_nm2", "per_nm2"),
                 *("corrected", "corrected_std", "low", "high", "crystal_low", "crystal_high"),
+                *("wilson_low", "wilson_high", "dispersion", "dispersion_p"),
+                *("image_std", "images_low", "images_high"),
             ],
         ),
         (
@@ -320,7 +325,8 @@ def test_detect_takes_the_network(work, tmp_path, fake_detection, capsys, monkey
     assert main(["detect", image, "--out", str(tmp_path / "out")]) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
     regions = {"alloy.regions.tif", "alloy.regions.csv"}
-    assert names == {"alloy.sites.csv", "populations.csv", "figures", "run.json"} | regions
+    counted = {"populations.csv", "pair_correlation.csv", "clusters.csv", "nearest_defects.csv"}
+    assert names == {"alloy.sites.csv", "figures", "run.json"} | counted | regions
     assert json.loads((tmp_path / "out" / "run.json").read_text())["weights_sha256"] == "abc"
     assert "vacancy fraction" in capsys.readouterr().out
 

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from napari_defectstrain.crystal.regions import label_regions
 from napari_defectstrain.io import plain_values
-from napari_defectstrain.io.content import content_key
+from napari_defectstrain.io.content import content_key, pixels_sha256
 from napari_defectstrain.io.plain_values import from_plain
 from napari_defectstrain.io.stage_store import KeepingError, StageStore
 from napari_defectstrain.pipeline.runs import RunConfig
@@ -154,3 +154,19 @@ def test_temporary_files_of_dead_writers_are_removed(store):
     os.utime(dead, (0, 0))
     store.tidy()
     assert [p.name for p in Path(store.folder / "some").iterdir()] == ["a1.npz"]
+
+
+def test_pixels_lie_on_the_disk_and_are_what_they_were(store):
+    data = np.arange(12, dtype=np.uint16).reshape(3, 4)
+    for _ in range(2):
+        kept = store.on_disk(data, pixels_sha256(data))
+        assert isinstance(kept.base, np.memmap)
+        assert not kept.flags.writeable
+        assert kept.dtype == data.dtype
+        assert np.array_equal(kept, data)
+    (path,) = store.folder.rglob("*.npy")
+    del kept
+    path.write_bytes(path.read_bytes()[:-2] + b"\x00\x01")
+    assert np.array_equal(store.on_disk(data, pixels_sha256(data)), data)
+    path.write_bytes(b"torn")
+    assert np.array_equal(store.on_disk(data, pixels_sha256(data)), data)

@@ -121,6 +121,15 @@ def test_scores_are_the_slopes_of_the_likelihood():
         assert scores[r] == pytest.approx((value[0] - value[1]) / 2e-4, rel=1e-4)
 
 
+def test_doses_that_differ_by_rounding_are_the_same_step():
+    _, seen = seen_sites(62, RATES, sums=12, sites=400)
+    odd = 0.7 / 3
+    rounded = Observations(seen.probability, seen.seen, (np.arange(12) + 0.5) * odd)
+    assert len(set(np.diff(rounded.dose).tolist())) > 1
+    exact, scaled = fit_hidden(seen), fit_hidden(rounded)
+    assert scaled.rate * odd == pytest.approx(exact.rate, rel=1e-3, abs=1e-6)
+
+
 def test_uneven_doses_and_nonsense():
     true, seen = seen_sites(61, RATES)
     kept = np.array([0, 1, 4, 5, 9, 14, 19])

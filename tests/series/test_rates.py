@@ -8,7 +8,7 @@ from series_stage import NAMES, START, model_of
 
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.series.hidden import RateErrors
-from napari_defectstrain.series.rates import LOSS, changed_dose, rate_list
+from napari_defectstrain.series.rates import HOP, LOSS, changed_dose, rate_list
 
 KIND = np.array([[0, 3], [3, 4]])
 ERRORS = RateErrors(
@@ -37,6 +37,25 @@ def test_rates_are_changes_over_exposure_with_limits_of_counts():
     every = rates[-1]
     assert every.after == "one Se less" and every.rate == pytest.approx(50 / 44e3)
     assert every.sigma / every.rate == pytest.approx(1 / np.sqrt(50))
+
+
+def test_hops_are_neither_loss_nor_gain():
+    kind = np.array([[0, 3], [3, 0]])
+    errors = RateErrors(kind, np.array([50.0, 12.0]), np.diag([1 / 50, 1 / 12]), ERRORS.time)
+    rates = rate_list(
+        model_of({(0, 3): 50 / 2e4, (3, 0): 12 / 4e3}),
+        errors,
+        NAMES,
+        WSE2,
+        {(0, 3): 10.0, (3, 0): 10.0},
+    )
+    told = {(rate.before, rate.after): rate for rate in rates}
+    loss = told["2Se", "SV"]
+    assert loss.rate == pytest.approx(40 / 2e4)
+    assert loss.sigma / loss.rate == pytest.approx(1 / np.sqrt(40))
+    assert told["SV", "2Se"].changes == pytest.approx(2.0)
+    hop = told["SV", "a neighbour"]
+    assert hop.kind == HOP and hop.rate == pytest.approx(10 / 4e3)
 
 
 def test_dose_of_a_hundredth_changed():

@@ -2,6 +2,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from napari_defectstrain.io import host_id
 from napari_defectstrain.study.locking import Lock, read_holder
@@ -94,3 +96,29 @@ def test_it_works_where_there_are_no_links(tmp_path, monkeypatch):
     first = Lock(tmp_path)
     assert first.take() is None
     assert Lock(tmp_path).take().pid == os.getpid()
+
+
+def test_of_many_at_once_one_gets_it(tmp_path):
+    lock_of(tmp_path, host_id=host_id(), pid=ended_pid())  # and all have to take it over
+    locks = [Lock(tmp_path) for _ in range(12)]
+    start = threading.Barrier(len(locks))
+
+    def take(lock):
+        start.wait()
+        return lock.take()
+
+    with ThreadPoolExecutor(len(locks)) as pool:
+        holders = list(pool.map(take, locks))
+    assert sum(holder is None for holder in holders) == 1
+    assert sum(lock.is_own for lock in locks) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["lock.json"]
+
+
+def test_a_forked_process_neither_has_it_nor_gives_it_back(tmp_path, monkeypatch):
+    lock = Lock(tmp_path)
+    lock.take()
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: 2**22 + 1)
+        assert not lock.is_own
+        lock.release()
+    assert (tmp_path / "lock.json").exists()

@@ -201,6 +201,23 @@ def test_a_crash_in_the_middle_of_compaction_loses_nothing(tmp_path):
     assert study.history() == history
 
 
+@pytest.mark.parametrize("content", [None, "", '{"up_to": 99}', '{"up_to": 3, "answers": []}'])
+def test_the_state_of_closed_parts_is_made_again(tmp_path, content):
+    study, wanted = edited(tmp_path)
+    a = study.images[0]
+    study.compact()
+    study.record(a, moved(study.sites(a), 9))
+    wanted = study.sites(a)
+    path = study.path / "edits.state.json"
+    path.unlink()
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    study = reopened(study)
+    assert same_sites(study.sites(a), wanted)
+    study.compact()
+    assert same_sites(reopened(study).sites(a), wanted)
+
+
 def test_regions_come_back_with_their_orientation(tmp_path):
     study = small_study(tmp_path)
     a = study.images[0]

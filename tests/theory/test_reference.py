@@ -82,6 +82,30 @@ def test_the_amplitude_is_found_with_an_honest_error() -> None:
     assert found.passivated == pytest.approx(0.3, abs=5 * found.sigma)
 
 
+@pytest.mark.parametrize("per_coordinate", [2.2, 4.0])
+def test_weights_that_few_windows_tell_are_in_its_error(per_coordinate: float) -> None:
+    """The covariance is that of the windows: taken as exact, errors are half of what they are."""
+    site, is_metal = ideal_sites(A_PM, 420.0)
+    like = DisplacementField("SV", site, is_metal, np.zeros_like(site), np.eye(site.size))
+    field = reference_field(bundled_reference("SV"), like, A_PM)
+    p = site.size
+    n = int(per_coordinate * p) + 1
+    rng = np.random.default_rng(11)
+    root = rng.normal(0.0, 0.5, (p, p)) / np.sqrt(p) + np.eye(p)
+    pulls, taken_as_exact = [], []
+    for _ in range(300):
+        windows = rng.normal(size=(n, p)) @ root.T * 4.0
+        u = 0.7 * field.u_pm + windows.mean(axis=0).reshape(-1, 2)
+        measured = replace(like, u_pm=u, covariance_pm2=np.cov(windows.T) / n)
+        found = fit_amplitude(measured, field, float(n - 1))
+        assert found.scaled.weights == "full"
+        pulls.append((found.s - 0.7) / found.sigma)
+        taken_as_exact.append((found.s - 0.7) / fit_amplitude(measured, field).sigma)
+    width = np.sqrt(np.mean(np.square(pulls)))
+    assert width == pytest.approx(1.0, abs=3 / np.sqrt(2 * 300))
+    assert np.std(taken_as_exact) > (1.6 if per_coordinate < 3 else 1.15)
+
+
 def test_an_amplitude_takes_no_notice_of_a_common_shift() -> None:
     field = true_field()
     n = len(field.u_pm)

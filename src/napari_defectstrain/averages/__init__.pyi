@@ -1,5 +1,6 @@
 from .average import STACKED_ROLES as STACKED_ROLES
 from .average import AverageConfig as AverageConfig
+from .average import NoReferenceError as NoReferenceError
 from .average import average_stack as average_stack
 from .average import stack_classes as stack_classes
 from .candidates import find_candidates as find_candidates

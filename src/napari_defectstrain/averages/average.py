@@ -7,6 +7,8 @@ registration against the defect-free average.
 
 from __future__ import annotations
 
+import os
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -42,6 +44,12 @@ from .windows import CORE_RADIUS, WindowFrame, WindowSource
 
 STACKED_ROLES = ("X2", *DEFECT_ROLES)
 """Classes of identical columns; other is none, so it has no average."""
+
+CHUNK = 128
+"""Windows that are averaged at a time."""
+
+LARGE_BYTES = 1 << 28
+"""Windows and images of a run that are kept on the disk instead of in memory, if they take more."""
 
 MIN_GROUP = 50
 """Defect-free windows that a group of like probes needs for a column profile of its own."""
@@ -165,7 +173,7 @@ def stack_classes(
 
 
 class NoReferenceError(DefectStrainError):
-    """No defect-free column is isolated."""
+    """No defect-free column is isolated, or too few are."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +221,8 @@ class _Batch:
             )
         keys = patch_keys(images, patches)
         found = thin_reference(found, config.max_reference, config.min_probability, a_pm, rng, keys)
+        # class by class, so that each stack is a part of the same memory
+        found = found.take(np.argsort(found.class_index, kind="stable"))
         progress(0.05, "preparing images")
         sources = _sources(found, self.patches, images, self.sites)
         sources = {p: replace(source, lattice=patches[p].lattice) for p, source in sources.items()}
@@ -236,7 +246,7 @@ class _Batch:
                 continue
             stacks[names[role]] = ClassStack(
                 class_name=names[role],
-                windows=windows[which],
+                windows=windows[which[0] : which[-1] + 1],
                 step_pm=config.step_pm,
                 a_pm=float(a_pm),
                 image_index=found.image_index[which],
@@ -302,14 +312,35 @@ def _sources(
     """A source for each patch that windows come from; those of one image share its pixels."""
     sources: dict[int, WindowSource] = {}
     shared: dict[int, FloatArray] = {}
+    total = 4 * sum(images[i].data.size for i in np.unique(found.image_index).tolist())
     for p in np.unique(found.patch_index).tolist():
         patch = patches[p]
         image, columns = images[patch.image_index], sites[patch.image_index]
         metal = columns.position_px[columns.is_metal & patch.member]
         known = shared.get(patch.image_index)
         sources[p] = WindowSource.of(image.data, metal, patch.lattice, image.name, known)
+        if known is None and total >= LARGE_BYTES:
+            kept = _on_disk(sources[p].coefficients.shape)
+            kept[...] = sources[p].coefficients
+            sources[p] = replace(sources[p], coefficients=kept)
         shared[patch.image_index] = sources[p].coefficients
     return sources
+
+
+def _room(shape: tuple[int, ...]) -> FloatArray:
+    """An array for windows; on the disk where they are many, to be read as they are needed."""
+    if 4 * int(np.prod(shape)) < LARGE_BYTES:
+        return np.empty(shape, dtype=np.float32)
+    return _on_disk(shape)
+
+
+def _on_disk(shape: tuple[int, ...]) -> FloatArray:
+    """An array in a file that goes with the last array that looks into it."""
+    # All of its space is taken beforehand: a disk that is full later would end the process.
+    with suppress(OSError, AttributeError), tempfile.TemporaryFile() as file:
+        os.posix_fallocate(file.fileno(), 0, 4 * int(np.prod(shape)))
+        return np.memmap(file, np.float32, "r+", shape=shape)
+    return np.empty(shape, dtype=np.float32)
 
 
 def _registered(
@@ -325,7 +356,7 @@ def _registered(
     trusted = (found.class_index == 1) & (found.probability >= config.min_probability)
     mask = frame.outside(CORE_RADIUS)
     rounds = config.iterations + 1
-    windows = np.empty((len(found), *frame.shape), dtype=np.float32)
+    windows = _room((len(found), *frame.shape))
     for turn in range(rounds):
         for i, (patch, source) in enumerate(sources.items()):
             done = 0.1 + 0.85 * (turn + i / len(sources)) / rounds
@@ -378,8 +409,7 @@ def average_stack(stack: ClassStack) -> ClassAverage:
             f"{stack.class_name}: all {len(stack.included)} windows are left out, expected at "
             "least one; lower the probability threshold or the isolation"
         )
-    windows = stack.windows[stack.included]
-    mean = windows.mean(axis=0, dtype=float)
+    mean, variance = _moments(stack)
     if n == 1:
         warnings.warn(
             f"{stack.class_name}: one window only; its average has no standard error",
@@ -387,7 +417,7 @@ def average_stack(stack: ClassStack) -> ClassAverage:
         )
         sem = np.full(mean.shape, np.nan)
     else:
-        sem = windows.std(axis=0, ddof=1, dtype=float) / np.sqrt(n)
+        sem = np.sqrt(variance / n)
     purity = expected_purity(stack.probability[stack.included], stack.overconfidence)
     return ClassAverage(
         class_name=stack.class_name,
@@ -401,6 +431,19 @@ def average_stack(stack: ClassStack) -> ClassAverage:
         contaminants=_contaminants(stack),
         on_metal=stack.on_metal,
     )
+
+
+def _moments(stack: ClassStack) -> tuple[FloatArray, FloatArray]:
+    """Mean and variance (of one degree of freedom less) of the windows that count, `(P, P)` each.
+
+    Windows are looked at some at a time: as many of them as there are don't fit into the memory.
+    """
+    index = np.flatnonzero(stack.included)
+    parts = [index[start : start + CHUNK] for start in range(0, len(index), CHUNK)]
+    total = sum(stack.windows[part].sum(axis=0, dtype=float) for part in parts)
+    mean = np.asarray(total / len(index))
+    square = sum(((stack.windows[part] - mean) ** 2).sum(axis=0) for part in parts)
+    return mean, np.asarray(square / max(len(index) - 1, 1))
 
 
 def _contaminants(stack: ClassStack) -> dict[str, float]:

@@ -14,7 +14,6 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,7 +24,9 @@ if TYPE_CHECKING:
     from ..failures import Failure, Failures
     from ..io.out_folder import OutFolder
     from ..pipeline.chain import RunConfig, RunResult
+    from ..pipeline.work import Work
     from ..types import CalibratedImage, Progress, Sites
+    from .inputs import Inputs
 
 Command = Callable[[argparse.Namespace, "Progress"], int]
 
@@ -33,8 +34,13 @@ EXIT_ERROR = 2
 EXIT_LEFT_OUT = 3
 
 COMMANDS = {
-    "run": ("from images to strain maps", "main", "add_run", "run"),
-    "detect": ("find and count the defects only", "main", "add_run", "detect"),
+    "run": ("from images to strain maps", "study", "add_run_or_study", "run_or_study"),
+    "detect": ("find and count the defects only", "study", "add_run_or_study", "run_or_study"),
+    "status": ("what is in a study, and what was done", "study", "add_status", "status"),
+    "export": (
+        *("results for ASE, HyperSpy and OME-Zarr", "export"),
+        *("add_arguments", "run_export"),
+    ),
     "columns": (
         *("fit every column of single images", "columns"),
         *("add_arguments", "fit_columns"),
@@ -52,10 +58,26 @@ COMMANDS = {
         *("other signals, averaged at the same sites", "companion"),
         *("add_arguments", "run_companion"),
     ),
+    "merge": (
+        *("one result of several, as one run would have it", "merging"),
+        *("add_arguments", "run_merge"),
+    ),
+    "watch": (
+        *("measure new images of a folder as they arrive", "watching"),
+        *("add_arguments", "run_watch"),
+    ),
     "plan": ("images and dose for a precision", "plan", "add_arguments", "run_plan"),
     "selftest": (
         *("what can be measured in your own images", "selftest"),
         *("add_arguments", "run_selftest"),
+    ),
+    "series": (
+        *("frames of one region, against dose or time", "series"),
+        *("add_arguments", "run_series"),
+    ),
+    "report": (
+        *("one page of everything in a folder of results", "reporting"),
+        *("add_arguments", "run_report"),
     ),
     "train": ("train the network on simulated images", "train", "add_train", "run_train"),
 }
@@ -90,6 +112,7 @@ def _main(arguments: Sequence[str], interruptions: Interruptions) -> int:
     module = importlib.import_module(f"{__package__}.{options.module}")
     command: Command = getattr(module, options.function)
     from ..failures import reason_of
+    from ..styles import figure_width
 
     with warnings.catch_warnings(), _ProgressBar() as bar:
         # What the stages warn of is among the warnings of the result, in one voice.
@@ -99,7 +122,8 @@ def _main(arguments: Sequence[str], interruptions: Interruptions) -> int:
                 from ..io.file_names import expand_wildcards
 
                 options.images = expand_wildcards(options.images)
-            return command(options, bar.update)
+            with figure_width(getattr(options, "figure_width", None)):
+                return command(options, bar.update)
         except KeyboardInterrupt:
             return bar.fail(_stopped(options), interruptions.exit_code)
         except Exception as error:
@@ -121,6 +145,8 @@ def _stopped(options: argparse.Namespace) -> str:
         except OSError:
             marked = False
     files = f"; {out} is marked as unfinished" if marked else ""
+    if getattr(options, "resume", False):
+        files += "; the same command goes on from here"
     return f"stopped; files written so far are complete{files}"
 
 
@@ -147,22 +173,38 @@ def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentPar
     return parser
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``run`` and ``detect``."""
+def add_run(parser: argparse.ArgumentParser, into_study: bool = False) -> None:
+    """Add the arguments of ``run`` and ``detect``.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    into_study : bool
+        A study may stand for images and folder: neither is required.
+    """
+    from ..styles import FIGURE_WIDTHS_INCH
     from .columns import material_help
+    from .resuming import add_work
 
     parser.add_argument(
         "images",
-        nargs="+",
+        nargs="*" if into_study else "+",
         type=Path,
         metavar="IMAGE",
         help="dm3, dm4, emd, ser, mrc, tif, png, npy",
     )
     add = parser.add_argument
-    add("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
+    add("--out", type=Path, required=not into_study, metavar="DIR", help="folder of the results")
     add("--force", action="store_true", help="write into DIR even if it isn't empty")
     add("--strict", action="store_true", help="do nothing if any image can't be used")
     add("--figures", default="png", metavar="F,...", help="some of png, pdf, svg (png)")
+    add(
+        "--figure-width",
+        type=float,
+        choices=FIGURE_WIDTHS_INCH,
+        metavar="W",
+        help="of all figures, 3.3 or 7 inch (each its own)",
+    )
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm] of all images")
     add("--material", help=material_help(or_else="--weights or --sites"))
     add(
@@ -198,6 +240,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         metavar="CLASS=DEFECT,PRISTINE",
         help="relaxed structures to compare a class with (those of the package)",
     )
+    add("--no-theory", action="store_true", help="compare with no theory (saves its time)")
     add("--elastic", metavar="C11,C12", help="elastic constants of the monolayer [N/m]")
     add("--device", help="auto, cpu, cuda or mps (auto)")
     add("--bootstrap", type=int, metavar="M", help="bootstrap samples a class (22500)")
@@ -208,24 +251,50 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="all settings (JSON), for instance an earlier run.json; other options come first",
     )
+    add(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any setting by its name in run.json, such as average.window_nm=2.5",
+    )
+    add_work(parser)
 
 
 def run(options: argparse.Namespace, progress: Progress) -> int:
     """From images to strain maps."""
+    from ..output.results import figure_formats
+    from .inputs import read_inputs
+    from .references import read_references
+    from .resuming import working
+
+    figure_formats(options.figures)
+    read_references(options.references, _run_config(options).material)
+    with working(options) as work:
+        return run_on(options, read_inputs(options, work=work), progress, work)
+
+
+def run_on(options: argparse.Namespace, inputs: Inputs, progress: Progress, work: Work) -> int:
+    """From images that were read to strain maps."""
     from ..output import results
     from ..pipeline import chain as pipeline
     from ..pipeline.theories import compare_with_theory
     from ..progress import subprogress
     from ..types import DefectStrainError
+    from .inputs import columns_in
     from .references import read_references
+    from .resuming import work_in_words
 
     formats = results.figure_formats(options.figures)
-    references = read_references(options.references, _run_config(options).material)
-    found = found_columns(options, subprogress(progress, 0.0, 0.6))
+    references = read_references(options.references, inputs.config.material)
+    if inputs.up_to_date:
+        return _nothing_to_do(options, inputs)
+    found = columns_in(options, inputs, subprogress(progress, 0.0, 0.6), work)
     with _writing(options) as folder:
         results.write_detections(found, folder, formats)
         try:
-            result = pipeline.measure(found, subprogress(progress, 0.6, 0.9))
+            result = pipeline.measure(found, subprogress(progress, 0.6, 0.9), work)
         except DefectStrainError as error:
             # The detection took minutes and may be right: it stays.
             results.write_run(found, folder)
@@ -235,27 +304,55 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
         result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
         progress(0.95, "writing results")
         results.write_measurements(result, folder, formats)
-        results.write_run(result, folder)
+        results.write_run(result, folder, inputs.key)
     say_warnings([*result.warnings[len(found.warnings) :], *folder.notes])
     say(results.summary(result))
+    say_lines(work_in_words(work))
     return say_done(options.out, result.failed)
 
 
 def detect(options: argparse.Namespace, progress: Progress) -> int:
     """Find and count the defects."""
+    from ..output.results import figure_formats
+    from .inputs import read_inputs
+    from .resuming import working
+
+    figure_formats(options.figures)
+    with working(options) as work:
+        return detect_on(options, read_inputs(options, work=work), progress, work)
+
+
+def detect_on(options: argparse.Namespace, inputs: Inputs, progress: Progress, work: Work) -> int:
+    """Find and count the defects of images that were read."""
     from ..crystal.populations import ALL_IMAGES
     from ..output import results
+    from .inputs import columns_in
+    from .resuming import work_in_words
 
     formats = results.figure_formats(options.figures)
-    found = found_columns(options, progress)
+    if inputs.up_to_date:
+        return _nothing_to_do(options, inputs)
+    found = columns_in(options, inputs, progress, work)
     with _writing(options) as folder:
         results.write_detections(found, folder, formats)
-        results.write_run(found, folder)
+        results.write_run(found, folder, inputs.key)
     say_warnings(folder.notes)
     table = found.populations
     table = table[table["image"] == ALL_IMAGES].drop(columns="image")
     say(table.to_string(index=False, float_format="%.4f"))
+    say_lines(work_in_words(work))
     return say_done(options.out, found.failed)
+
+
+def _nothing_to_do(options: argparse.Namespace, inputs: Inputs) -> int:
+    """The results are there already, of these very inputs."""
+    from ..failures import Failure
+    from ..io.unfinished import json_object
+    from ..output.results import RUN_FILE
+
+    known = json_object(options.out / RUN_FILE).get("failed", [])
+    say(f"nothing to do: the results of {len(inputs.images)} images are up to date")
+    return say_done(options.out, [Failure(str(f["name"]), str(f["reason"])) for f in known])
 
 
 def _writing(options: argparse.Namespace) -> AbstractContextManager[OutFolder]:
@@ -278,69 +375,26 @@ def found_columns(
     manifest : str
         Of the folder that the command is going to write.
     """
-    from ..crystal.region_files import read_folder
-    from ..failures import Failures
-    from ..output import results
-    from ..pipeline import chain as pipeline
-    from ..pipeline.loading import load_images
+    from .inputs import columns_in, read_inputs
+    from .resuming import working
 
-    config = _run_config(options)
-    if options.sites is None:
-        pipeline.check_weights(config)
-    results.check_out_dir(options.out, options.force, manifest)
-    _check_inputs(options, [path.stem for path in options.images], config)
-    failures = Failures(options.strict)
-    images, notes = load_images(
-        options.images, config.frames, series=config.series, failures=failures
-    )
-    _check_inputs(options, [image.name for image in images], config)
-    sites = None
-    if options.sites is not None:
-        images, sites, more = read_tables(options.sites, images, config.material, failures)
-        notes += more
-    say_warnings(notes)
-    regions = None
-    if options.regions is not None:
-        labels = read_folder(options.regions, [image.name for image in images], failures)
-        kept = [i for i, image in enumerate(images) if image.name in labels]
-        images = [images[i] for i in kept]
-        sites = None if sites is None else [sites[i] for i in kept]
-        regions = [labels[image.name] for image in images]
-    found = pipeline.detect(images, config, sites, progress, regions, failures)
-    if options.command != "detect":
-        found = pipeline.measurable(found, failures)
-    say_warnings(found.warnings)
-    return replace(found, warnings=notes + found.warnings)
+    with working(options) as work:
+        return columns_in(options, read_inputs(options, manifest), progress, work)
 
 
-def _check_inputs(options: argparse.Namespace, stems: Sequence[str], config: RunConfig) -> None:
-    from ..crystal.region_files import LABELS_SUFFIX
-    from ..io.out_folder import check_inputs
-    from ..materials import get_material
-    from ..output.results import planned_files
-    from .references import reference_paths
-
-    inputs = [*options.images, options.config]
-    for text in options.references:
-        inputs += reference_paths(text)[1:]
-    if options.weights is not None:
-        inputs.append(Path(options.weights))
-    for folder, suffix in ((options.sites, ".sites.csv"), (options.regions, LABELS_SUFFIX)):
-        if folder is not None:
-            inputs += [folder / f"{stem}{suffix}" for stem in stems]
-    check_inputs(options.out, planned_files(stems, get_material(config.material)), inputs)
-
-
-def _run_config(options: argparse.Namespace) -> RunConfig:
-    """Settings of the file, or the defaults, with what the command line changes."""
+def _run_config(options: argparse.Namespace, base: RunConfig | None = None) -> RunConfig:
+    """Settings of the file, else `base`, else the defaults, with what the command line changes."""
     from ..io.files import read_settings
     from ..materials import with_classes
     from ..pipeline.runs import RunConfig
     from .references import with_elastic
 
-    values = {} if options.config is None else read_settings(options.config)
-    parameters = values.get("parameters", values)  # of a run.json
-    config = RunConfig.from_dict(parameters, f"{options.config}: ")
+    config = base or RunConfig()
+    if options.config is not None:
+        values = read_settings(options.config)
+        parameters = values.get("parameters", values)  # of a run.json
+        config = RunConfig.from_dict(parameters, f"{options.config}: ")
+    config = _with_settings(config, options.settings)
     given = {"weights": options.weights, "device": options.device}
     detect = config.detect.replace(**without_none(given))
     names = ("material", "pixel_size_pm", "bootstrap", "seed")
@@ -353,6 +407,8 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
         changes["judge"] = config.judge.replace(enabled=False)
     if options.elastic is not None:
         changes["theory"] = with_elastic(config.theory, options.elastic)
+    if options.no_theory:
+        changes["theory"] = changes.get("theory", config.theory).replace(enabled=False)
     if options.crowded:
         changes["average"] = config.average.replace(crowded=True)
     if options.split:
@@ -363,6 +419,31 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
         force_material=options.force_material or config.force_material,
         **changes,
     )
+
+
+def _with_settings(config: RunConfig, texts: Sequence[str]) -> RunConfig:
+    """Settings with those of ``--set NAME=VALUE``."""
+    import json
+
+    from ..study.layout import flat_settings, nested_settings
+    from ..types import DefectStrainError
+
+    if not texts:
+        return config
+    values = flat_settings(config.to_dict())
+    del values["detect.material"]  # follows that of the run
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or name not in values:
+            raise DefectStrainError(
+                f"--set {text}: expected NAME=VALUE, the name of a setting as in run.json, such as "
+                "average.window_nm=2.5"
+            )
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value  # a text without quotation marks
+    return type(config).from_dict(nested_settings(values), "--set ")
 
 
 def without_none(values: dict[str, Any]) -> dict[str, Any]:
@@ -403,6 +484,12 @@ def say(text: str) -> None:
     from ..io.file_names import printable
 
     tqdm.write(printable(text), file=sys.stdout)
+
+
+def say_lines(texts: Sequence[str]) -> None:
+    """Print results, a line each."""
+    for text in texts:
+        say(text)
 
 
 def say_warnings(texts: Sequence[str]) -> None:

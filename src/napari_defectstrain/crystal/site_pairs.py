@@ -141,7 +141,9 @@ def site_neighbours(sites: Sites, regions: Regions | None, shells: int) -> SiteN
         column = np.flatnonzero(member & chalcogen)
         before = sum(len(one) for one in columns)
         columns.append(column)
-        links.append(_links(lattice.to_pm(place[column]), step) + [[before], [before], [0]])
+        links.append(
+            _links(lattice.to_pm(place[column]), step) + np.array([[before], [before], [0]])
+        )
     column = np.concatenate(columns) if columns else np.zeros(0, dtype=int)
     table = np.full((len(column) + 1, len(step)), len(column), dtype=np.int32)
     for start, end, number in links:

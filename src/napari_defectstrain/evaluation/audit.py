@@ -273,7 +273,8 @@ def doubt_of(probability: FloatArray) -> IntArray:
 def _content(frame: pd.DataFrame) -> list[int]:
     """Numbers for a seed by what there is to draw from."""
     text = frame[["image", "y_px", "x_px", "found"]].to_csv(index=False)
-    return np.frombuffer(hashlib.sha256(text.encode()).digest(), dtype="<u4").tolist()
+    digest = hashlib.sha256(text.encode()).digest()
+    return [int(n) for n in np.frombuffer(digest, dtype="<u4")]
 
 
 def _allocation(strata: Sequence[Stratum], columns: int) -> IntArray:

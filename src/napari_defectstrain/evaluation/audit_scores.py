@@ -28,6 +28,7 @@ _PRIOR = 1.0
 _TAIL = 0.025
 _LEAST_ERROR = 1e-5
 """Of a probability: none is exactly 0."""
+_SHOWN = ("precision", "recall", "expected_precision", "expected_recall")
 SCORE_COLUMNS = (
     *("class", "found", "labelled", "precision", "precision_low", "precision_high"),
     *("recall", "recall_low", "recall_high"),
@@ -214,25 +215,20 @@ def scores_text(scores: pd.DataFrame, names: Sequence[str] = ()) -> str:
     names : sequence of str
         Classes to show; all by default.
     """
-    lines = [
-        f"{'class':8}{'found':>7}{'labelled':>9}  "
-        + "  ".join(f"{title:20}" for title in ("precision %", "recall %"))
-        + "  with the probabilities: precision %, recall %"
-    ]
+    lines = [f"{'':18}{'by the labels alone':28}with the probabilities"]
+    head = "".join(f"{t:{w}}" for w in (14, 19) for t in ("precision %", "recall %"))
+    lines.append(f"{'class':6}{'found':>6}{'seen':>5} {head}")
     for _, row in scores.iterrows():
-        if names and row["class"] not in names:
+        if (names and row["class"] not in names) or np.isnan(row[list(_SHOWN)].astype(float)).all():
             continue
-        cells = [
-            _cell(row, name)
-            for name in ("precision", "recall", "expected_precision", "expected_recall")
-        ]
-        lines.append(
-            f"{row['class']:8}{row['found']:7d}{row['labelled']:9d}  "
-            + "  ".join(f"{cell:20}" for cell in cells)
-        )
+        cells = [_cell(row, name, name.startswith("expected")) for name in _SHOWN]
+        text = "".join(f"{cell:{w}}" for cell, w in zip(cells, (14, 14, 19, 19), strict=True))
+        lines.append(f"{row['class']:6}{row['found']:6d}{row['labelled']:5d} {text}")
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cell(row: pd.Series, name: str) -> str:
-    value, low, high = (row[name + end] for end in ("", "_low", "_high"))
-    return "-" if np.isnan(value) else f"{100 * value:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+def _cell(row: pd.Series, name: str, fine: bool) -> str:
+    value, low, high = (100 * row[name + end] for end in ("", "_low", "_high"))
+    if np.isnan(value):
+        return "-"
+    return f"{value:.1f} ({low:.1f}–{high:.1f})" if fine else f"{value:.0f} ({low:.0f}–{high:.0f})"

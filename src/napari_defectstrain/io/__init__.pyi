@@ -5,8 +5,10 @@ from .content import content_key as content_key
 from .content import in_content_order as in_content_order
 from .content import pixels_sha256 as pixels_sha256
 from .file_names import expand_wildcards as expand_wildcards
+from .file_names import in_one_order as in_one_order
 from .file_names import output_stems as output_stems
 from .file_names import printable as printable
+from .file_names import safe_stem as safe_stem
 from .files import SUFFIXES as SUFFIXES
 from .files import ImageFile as ImageFile
 from .files import atomic_path as atomic_path
@@ -23,11 +25,13 @@ from .formats import quiet as quiet
 from .objects import Packer as Packer
 from .objects import Unpacker as Unpacker
 from .out_folder import OutFolder as OutFolder
+from .out_folder import changed_by_hand as changed_by_hand
 from .out_folder import check_inputs as check_inputs
 from .out_folder import check_out_dir as check_out_dir
 from .out_folder import file_sha256 as file_sha256
 from .out_folder import settings_of as settings_of
 from .out_folder import writing_into as writing_into
+from .own_metadata import checked_metadata as checked_metadata
 from .pixels import CLIPPED as CLIPPED
 from .pixels import REPLACED as REPLACED
 from .pixels import check_frames as check_frames
@@ -46,6 +50,7 @@ from .tables import read_sites as read_sites
 from .unfinished import check_whole as check_whole
 from .unfinished import json_object as json_object
 from .unfinished import mark_path as mark_path
+from .unfinished import read_mark as read_mark
 from .writing import check_writable as check_writable
 from .writing import host_id as host_id
 from .writing import is_alive as is_alive

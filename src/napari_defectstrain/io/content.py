@@ -68,8 +68,8 @@ def content_key(*values: Any) -> str:
     return digest.hexdigest()
 
 
-_WHERE = ("path",)
-"""Metadata of an image that says where it lay, not what it is."""
+_WHERE = ("path", "file_sha256")
+"""Metadata of an image that says which file it lay in, not what it is."""
 
 
 def _feed(digest: Any, value: Any) -> None:

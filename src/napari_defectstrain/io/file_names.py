@@ -85,6 +85,22 @@ def output_stems(names: Sequence[str]) -> list[str]:
     return distinct_names([safe_stem(name) for name in names])
 
 
+def in_one_order(paths: Sequence[Path]) -> list[Path]:
+    """Files by their names, numbers by size, then by their folders: however they were given.
+
+    >>> [str(p) for p in in_one_order([Path("b/x_10.tif"), Path("a/x_10.tif"), Path("c/x_9.tif")])]
+    ['c/x_9.tif', 'a/x_10.tif', 'b/x_10.tif']
+    """
+
+    def by_number(text: str) -> list[tuple[int, str]]:
+        return [
+            (int(part), part) if part.isdecimal() else (-1, part)
+            for part in re.split(r"(\d+)", text)
+        ]
+
+    return sorted(paths, key=lambda p: (by_number(p.name), by_number(str(p.absolute()))))
+
+
 def expand_wildcards(paths: Sequence[Path]) -> list[Path]:
     """The paths, with those that the shell left as ``*.tif`` replaced by the files they mean.
 

@@ -175,8 +175,20 @@ class OutFolder:
             What the manifest says.
         with_files : bool
             Add the files, their hashes, and what was kept of the user's.
+
+        Raises
+        ------
+        DefectStrainError
+            If a file that was written is no longer there.
         """
         self._note_hash()
+        gone = [name for name in self._files if not (self.path / name).exists()]
+        if gone:
+            raise DefectStrainError(
+                f"{self.path}: {', '.join(gone[:3])}{' and more' * (len(gone) > 3)} went while the "
+                f"run wrote, expected all {len(self._files)} files to be there; was the folder "
+                "removed? Repeat the run"
+            )
         for name, known in self._earlier.items():
             if name not in self._files:
                 self._remove(name, known)
@@ -243,6 +255,21 @@ class OutFolder:
 
     def _is_as_written(self, name: str, known: str | None) -> bool:
         return known in (None, _UNKNOWN) or known == file_sha256(self.path / name)
+
+
+def changed_by_hand(path: Path, manifest: str) -> list[str]:
+    """Files of a folder that are no longer as a run wrote them, so that a hand must have."""
+    known = _manifest_files(path / manifest)
+    mark = read_mark(path, manifest)
+    if mark is not None:
+        known |= {**mark.earlier, **mark.files}
+    return [
+        name
+        for name, written in known.items()
+        if written not in (None, _UNKNOWN)
+        and (path / name).is_file()
+        and file_sha256(path / name) != written
+    ]
 
 
 def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:

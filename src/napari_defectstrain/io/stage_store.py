@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from .. import __version__
-from ..types import DefectStrainError
+from ..types import DefectStrainError, FloatArray
+from .content import pixels_sha256
 from .plain_values import from_plain, to_plain
 from .writing import atomic_path, remove_left_over
 
 STAGES = "stages"
 """Name of the folder beside results."""
+
+PIXELS_FOLDER = "pixels"
+"""Name of the folder in it that holds the images of a run."""
 
 _TREE = "value.json"
 _ABOUT = "about.json"
@@ -87,14 +91,37 @@ class StageStore:
         }
         members |= arrays
         path = self.path(stage, key)
+        self._write(path, lambda file: np.savez(file, **members))
+
+    def on_disk(self, data: FloatArray, sha256: str) -> FloatArray:
+        """The pixels of an image, read from a file of the store as they are needed.
+
+        Parameters
+        ----------
+        data : array, `(H, W)`
+        sha256 : str
+            Their `content.pixels_sha256`.
+
+        Raises
+        ------
+        KeepingError
+            If they can't be written.
+        """
+        path = self.folder / PIXELS_FOLDER / f"{sha256}.npy"
+        found = _mapped(path)
+        if found is None or found.dtype != data.dtype or pixels_sha256(found) != sha256:
+            self._write(path, lambda file: np.save(file, data, allow_pickle=False))
+            found = _mapped(path)
+        return data if found is None else found
+
+    def _write(self, path: Path, write: Callable[[BinaryIO], None]) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, **members)
+                write(file)
         except OSError as error:
-            raise KeepingError(
-                f"{path.parent}: can't be made: {error.strerror or error}"
-            ) from error
+            why = error.strerror or error
+            raise KeepingError(f"{path.parent}: can't be made: {why}") from error
         except DefectStrainError as error:
             raise KeepingError(f"{error}; what was kept before is whole") from error
 
@@ -137,6 +164,14 @@ def _copied(path: Path, to: Path) -> None:
         to.hardlink_to(path)
     except (OSError, NotImplementedError):
         shutil.copyfile(path, to)
+
+
+def _mapped(path: Path) -> FloatArray | None:
+    """An array of a file, read as it is needed; None where there is no whole one."""
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError):
+        return None
 
 
 def _read(path: Path, stage: str, key: str) -> Any:

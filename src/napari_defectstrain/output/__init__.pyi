@@ -3,6 +3,8 @@ from .companions import write_companion as write_companion
 from .evaluation import EVALUATION_FILE as EVALUATION_FILE
 from .evaluation import evaluation_files as evaluation_files
 from .evaluation import write_evaluation as write_evaluation
+from .exports import EXPORT_FORMATS as EXPORT_FORMATS
+from .exports import export_results as export_results
 from .figures.detection import curves_figure as curves_figure
 from .figures.detection import read_training_log as read_training_log
 from .figures.detection import training_figure as training_figure
@@ -17,6 +19,9 @@ from .figures.populations import draw_populations as draw_populations
 from .figures.profiles import draw_profile as draw_profile
 from .figures.profiles import profile_figure as profile_figure
 from .figures.profiles import smoothing_figure as smoothing_figure
+from .figures.series import draw_classes as draw_classes
+from .figures.series import draw_rates as draw_rates
+from .figures.series import series_figure as series_figure
 from .figures.spacings import draw_precision as draw_precision
 from .figures.spacings import draw_spacings as draw_spacings
 from .figures.strain import comparison_figure as comparison_figure
@@ -25,6 +30,11 @@ from .figures.strain import triangles_figure as triangles_figure
 from .figures.theory import shells_figure as shells_figure
 from .figures.weights import ChosenWeights as ChosenWeights
 from .figures.weights import draw_weights as draw_weights
+from .report.contents import make_report as make_report
+from .report.document import REPORT_SUFFIXES as REPORT_SUFFIXES
+from .report.document import report_path as report_path
+from .report.document import write_report as write_report
+from .report.page import report_html as report_html
 from .results import FIGURE_FORMATS as FIGURE_FORMATS
 from .results import RUN_FILE as RUN_FILE
 from .results import check_out_dir as check_out_dir
@@ -32,7 +42,13 @@ from .results import displacement_table as displacement_table
 from .results import figure_formats as figure_formats
 from .results import planned_files as planned_files
 from .results import spacings_table as spacings_table
+from .results import summary as summary
 from .results import write_results as write_results
 from .selftest import SELFTEST_FILE as SELFTEST_FILE
 from .selftest import selftest_text as selftest_text
 from .selftest import write_selftest as write_selftest
+from .series import SERIES_FILE as SERIES_FILE
+from .series import series_files as series_files
+from .series import write_series as write_series
+from .studies import run_study as run_study
+from .studies import study_store as study_store

@@ -5,6 +5,7 @@ The files and their columns are listed in ``docs/command-line.md``.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Iterable, Sequence
@@ -23,8 +24,9 @@ from ..io.unfinished import mark_path
 from ..judge.histograms import weight_histograms
 from ..materials import Material
 from ..pipeline.chain import RunResult
-from ..pipeline.comparison import MEASURED
+from ..pipeline.comparison import MEASURED, Comparison
 from ..pipeline.fitness import patterns_of
+from ..pipeline.loading import FILE_SHA256
 from ..pipeline.ranges import conditions_of
 from ..types import STRAIN_COMPONENTS, ClassAverage, DefectStrainError, StrainField
 from .makeup import halves_table, makeups, parts_table, variability_table
@@ -101,9 +103,11 @@ def planned_files(stems: Iterable[str], material: Material) -> list[str]:
     for name in (*material.all_class_names, *parts):
         for prefix in ("", CROWDED):
             kinds = (f"average_{name}.tif", f"strain_{name}.tif", f"strain_{name}.sigma.tif")
-            names += [prefix + kind for kind in kinds]
+            names += [prefix + kind for kind in (*kinds, f"theory_{name}.tif")]
+            names += [f"window_{name}.tif", f"components_{name}.tif"]
             drawn += [f"{prefix}strain_{name}", f"{prefix}theory_{name}"]
-    return names + [f"{FIGURES}/{name}.{kind}" for name in drawn for kind in FIGURE_FORMATS]
+    endings = (*FIGURE_FORMATS, "csv")
+    return names + [f"{FIGURES}/{name}.{kind}" for name in drawn for kind in endings]
 
 
 def figure_formats(text: str) -> tuple[str, ...]:
@@ -183,13 +187,12 @@ def write_detections(
     from .figures import maps as figures  # matplotlib: only where something is drawn
     from .figures import precision as figures_precision
     from .figures import weights as figures_weights
-    from .figures.files import write_figure
 
     for image, sites in zip(result.images, result.sites, strict=True):
         table = sites_table(sites, image.pixel_size_pm)
         write_table(folder.place(f"{image.name}.sites.csv"), table)
         figure = figures.detections_figure(image, sites, result.material)
-        write_figure(figure, folder.place, f"{FIGURES}/detections_{image.name}", formats)
+        _write_figure(figure, folder, f"detections_{image.name}", formats)
     for image, regions in zip(result.images, result.regions, strict=False):
         write_regions(regions, folder.place, image.name, image.pixel_size_pm)
     write_table(folder.place("populations.csv"), result.populations)
@@ -197,17 +200,16 @@ def write_detections(
     histograms = weight_histograms(result.sites)
     if histograms is not None:
         figure = figures_weights.weights_figure(histograms, result.material)
-        write_figure(figure, folder.place, f"{FIGURES}/weights", formats)
+        _write_figure(figure, folder, "weights", formats)
     for name, table in drift_tables(result).items():
         write_table(folder.place(f"{name}.drift.csv"), table)
         figure = figures_precision.drift_figure(table)
-        write_figure(figure, folder.place, f"{FIGURES}/drift_{name}", formats)
+        _write_figure(figure, folder, f"drift_{name}", formats)
 
 
 def _write_patterns(result: RunResult, folder: OutFolder, formats: Sequence[str]) -> None:
     """Populations drawn, and whether defects lie at random: tables and figures."""
     from .figures import populations as figures
-    from .figures.files import write_figure
 
     names = result.material.all_class_names
     drawn = {"populations": figures.populations_figure(result.populations, names)}
@@ -223,14 +225,14 @@ def _write_patterns(result: RunResult, folder: OutFolder, formats: Sequence[str]
     if len(found.clusters):
         drawn["clusters"] = figures.clusters_figure(found.clusters, found.nearest, names)
     for name, figure in drawn.items():
-        write_figure(figure, folder.place, f"{FIGURES}/{name}", formats)
+        _write_figure(figure, folder, name, formats)
 
 
 def write_measurements(
     result: RunResult, folder: OutFolder, formats: Sequence[str] = FIGURE_FORMATS[:1]
 ) -> None:
     """Write spacings, columns, displacements, averages, strain and their figures."""
-    if not result.measurements:
+    if not (result.measurements or result.crowded):
         return
     tables = {
         "spacings.csv": spacings_table(result),
@@ -241,13 +243,34 @@ def write_measurements(
         tables["class_parts.csv"] = parts_table(result)
         tables["variability.csv"] = variability_table(result)
         tables["half_sets.csv"] = halves_table(result)
+        _write_components(result, folder)
     for name, table in tables.items():
         write_table(folder.place(name), table)
-    _write_averages(result, folder, formats, "")
+    if result.measurements:
+        _write_averages(result, folder, formats, "")
     if result.crowded:
         every = replace(result, stacks=result.crowded_stacks, measurements=result.crowded)
         _write_averages(every, folder, formats, CROWDED)
     _write_theory(result, folder, formats)
+
+
+def _write_components(result: RunResult, folder: OutFolder) -> None:
+    """The pictures of how the windows of each class vary."""
+    for name, makeup in makeups(result).items():
+        if not makeup.components:
+            continue
+        stack = np.stack([one.picture for one in makeup.components]).astype(np.float32)
+        centre, step_pm = (stack.shape[-1] - 1) / 2, result.stacks[name].step_pm
+        metadata = {
+            **provenance(result),
+            "class": name,
+            "unit": "mean height of a metal column, for one standard deviation",
+            "step_pm": step_pm,
+            "origin_px": [centre, centre],
+        }
+        channels = [f"component_{k + 1}" for k in range(len(stack))]
+        path = folder.place(f"components_{name}.tif")
+        write_tiff(path, stack, step_pm, metadata, channels=channels)
 
 
 def _write_theory(result: RunResult, folder: OutFolder, formats: Sequence[str]) -> None:
@@ -256,26 +279,51 @@ def _write_theory(result: RunResult, folder: OutFolder, formats: Sequence[str]) 
         return
     from .figures import strain as figures_strain
     from .figures import theory as figures_theory
-    from .figures.files import write_figure
 
     write_table(folder.place("theory.csv"), theory_table(result))
     for prefix, found in (("", result.comparisons), (CROWDED, result.crowded_comparisons)):
         if not found:
             continue
         figure = figures_theory.shells_figure(found)
-        write_figure(figure, folder.place, f"{FIGURES}/{prefix}theory", formats)
+        _write_figure(figure, folder, f"{prefix}theory", formats)
         for name, comparison in found.items():
             own = comparison.displacement[MEASURED]
             figure = figures_strain.comparison_figure(comparison.strain, own)
-            write_figure(figure, folder.place, f"{FIGURES}/{prefix}theory_{name}", formats)
+            _write_figure(figure, folder, f"{prefix}theory_{name}", formats)
+            _write_compared(result, comparison, folder, prefix)
+
+
+def _write_compared(
+    result: RunResult, comparison: Comparison, folder: OutFolder, prefix: str
+) -> None:
+    """The maps of one class beside each other, those of the measurement among them."""
+    first = comparison.strain[MEASURED]
+    maps = {
+        f"{source} {component}": strain.components[component]
+        for source, strain in comparison.strain.items()
+        for component in STRAIN_COMPONENTS
+    }
+    path = folder.place(f"{prefix}theory_{comparison.class_name}.tif")
+    stack = np.stack(list(maps.values())).astype(np.float32)
+    metadata = {**provenance(result), "class": comparison.class_name, **_grid(first)}
+    write_tiff(path, stack, metadata["step_pm"], metadata, channels=tuple(maps))
+
+
+def _write_figure(figure: Figure, folder: OutFolder, name: str, formats: Sequence[str]) -> None:
+    """A figure, and as ``<name>.csv`` the data of its plots; those of pictures are in TIFFs."""
+    from .figures.drawn import drawn_data
+    from .figures.files import write_figure
+
+    write_figure(figure, folder.place, f"{FIGURES}/{name}", formats)
+    data = drawn_data(figure)
+    if len(data):
+        write_table(folder.place(f"{FIGURES}/{name}.csv"), data)
 
 
 def _write_averages(
     result: RunResult, folder: OutFolder, formats: Sequence[str], prefix: str
 ) -> None:
     """What there is of isolated and of crowded averages alike."""
-    from .figures.files import write_figure
-
     tables = {
         "columns.csv": columns_table(result),
         "displacement.csv": displacement_table(result),
@@ -288,26 +336,40 @@ def _write_averages(
     for name, average in result.unmeasured.items():
         _write_class(result, name, average, None, folder, prefix)
     for name, figure in _measurement_figures(result).items():
-        write_figure(figure, folder.place, f"{FIGURES}/{prefix}{name}", formats)
+        _write_figure(figure, folder, f"{prefix}{name}", formats)
 
 
-def write_run(result: RunResult, folder: OutFolder) -> Path:
-    """Write ``run.json``, which says how the other files came about: the folder is whole."""
+def write_run(result: RunResult, folder: OutFolder, inputs: str | None = None) -> Path:
+    """Write ``run.json``, which says how the other files came about: the folder is whole.
+
+    Parameters
+    ----------
+    result : RunResult
+    folder : OutFolder
+    inputs : str, optional
+        Hash of all that the run was made from, by which the next one knows that it is done.
+    """
     return folder.finish(
         {
             **provenance(result),
+            **({} if inputs is None else {"inputs": inputs}),
             "versions": _versions(),
             "images": [
                 {
                     "name": image.name,
                     "shape": list(image.data.shape),
                     "pixel_size_pm": image.pixel_size_pm,
+                    "file_sha256": image.metadata.get(FILE_SHA256),
+                    "pixels_sha256": hashlib.sha256(
+                        np.ascontiguousarray(image.data).tobytes()
+                    ).hexdigest(),
                     "calibration": image.metadata.get("calibration"),
                     "conditions": conditions_of(image),
                     "metadata": {
                         key: value
                         for key, value in image.metadata.items()
-                        if key != "simulation"  # the file itself holds it
+                        # the file itself holds the first, the second stands above
+                        if key not in ("simulation", FILE_SHA256)
                     },
                     "columns": len(sites),
                 }
@@ -363,6 +425,12 @@ def _write_class(
     }
     path = folder.place(f"{prefix}average_{name}.tif")
     write_tiff(path, average.mean.astype(np.float32), average.step_pm, metadata)
+    stack = result.stacks[name]
+    if stack.n_columns is None:  # averages of every defect have no single windows
+        metadata = {**metadata, "n": 1}
+        window = stack.windows[np.flatnonzero(stack.included)[0]]
+        path = folder.place(f"window_{name}.tif")
+        write_tiff(path, window.astype(np.float32), average.step_pm, metadata)
     if strain is not None:
         _write_strain(strain, metadata, folder, prefix)
 
@@ -370,9 +438,17 @@ def _write_class(
 def _write_strain(
     strain: StrainField, metadata: dict[str, Any], folder: OutFolder, prefix: str
 ) -> None:
+    metadata = {**metadata, **_grid(strain)}
+    for maps, suffix in ((strain.components, ""), (strain.sigma, ".sigma")):
+        path = folder.place(f"{prefix}strain_{strain.class_name}{suffix}.tif")
+        stack = np.stack([maps[name] for name in STRAIN_COMPONENTS]).astype(np.float32)
+        write_tiff(path, stack, metadata["step_pm"], metadata, channels=STRAIN_COMPONENTS)
+
+
+def _grid(strain: StrainField) -> dict[str, Any]:
+    """What the maps of a strain field are in, and where."""
     step_pm = float(abs(strain.x_pm[1] - strain.x_pm[0]))
-    metadata = {
-        **metadata,
+    return {
         "unit": "fraction, tension positive; rotation in radians, counter-clockwise positive",
         "step_pm": step_pm,
         # pixel of the lattice frame's origin, and the grid itself
@@ -381,10 +457,6 @@ def _write_strain(
         "y_pm": strain.y_pm.tolist(),
         "smoothing_pm": strain.smoothing_pm,
     }
-    for maps, suffix in ((strain.components, ""), (strain.sigma, ".sigma")):
-        path = folder.place(f"{prefix}strain_{strain.class_name}{suffix}.tif")
-        stack = np.stack([maps[name] for name in STRAIN_COMPONENTS]).astype(np.float32)
-        write_tiff(path, stack, step_pm, metadata, channels=STRAIN_COMPONENTS)
 
 
 def _measurement_figures(result: RunResult) -> dict[str, Figure]:

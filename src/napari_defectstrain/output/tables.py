@@ -31,6 +31,9 @@ CROWDED_COLUMNS = (
 )
 """What ``spacings.csv`` says of averages of every defect."""
 
+INTERVAL_COLUMNS = ("strain_low_68", "strain_high_68", "strain_low_95", "strain_high_95")
+"""Ends of the intervals of the strain in ``spacings.csv``."""
+
 TOO_FEW = f"not measured: fewer than {MIN_MEASURED} windows"
 
 
@@ -42,17 +45,17 @@ def a_ref_pm(result: RunResult, name: str | None = None) -> float | None:
     is a class of these.
     """
     reference = result.material.reference_of(name or result.material.class_names[1])
-    if reference not in result.measurements:
-        return None
-    return float(result.measurements[reference].spacing.spacing_pm)
+    measured = result.measurements.get(reference, result.crowded.get(reference))
+    return None if measured is None else float(measured.spacing.spacing_pm)
 
 
 def spacings_table(result: RunResult) -> pd.DataFrame:
     """The columns of ``spacings.csv``: one row a class, strains as fractions against X2.
 
     Classes of fewer than three windows are averaged, not measured: only their counts and purity
-    are there. Last come ``expected_<class>``: expected fraction of the windows of each class,
-    empty where the stacks don't say.
+    are there. Of classes none of which are isolated only what every defect says is there. Last come
+    ``expected_<class>``: expected fraction of the windows of each class, empty where the stacks
+    don't say.
     """
     columns = [
         "n",
@@ -67,13 +70,14 @@ def spacings_table(result: RunResult) -> pd.DataFrame:
     more = ["sigma_stat", "sigma_total", "a_ref_pm", "precision_by_image_pm"]
     more += ["strain_std_by_image", "n_images"]
     more += ["p1_pm", "floor_pm", "floor_std_pm", "target_pm", "windows_needed"]
-    more += [*CROWDED_COLUMNS]
+    more += [*CROWDED_COLUMNS, *INTERVAL_COLUMNS]
     expected = {name: f"expected_{name}" for name in result.material.all_class_names}
     rows = []
     for name, measurement in result.measurements.items():
         average, base = measurement.average, a_ref_pm(result, name)
         row: dict[str, Any] = {"class": name}
         row |= {c: getattr(measurement.spacing, c) for c in columns}
+        row |= _intervals(measurement, name in result.material.references)
         row |= {"a_ref_pm": base, **_errors(measurement, name in result.material.references)}
         row |= _windows_needed(measurement) | _crowded(result, name)
         if average.contaminants:
@@ -86,6 +90,12 @@ def spacings_table(result: RunResult) -> pd.DataFrame:
         if average.contaminants:
             row |= _expected(name, average, expected)
         rows.append(row)
+    there = {row["class"] for row in rows}
+    rows += [
+        {"class": name, "a_ref_pm": a_ref_pm(result, name), **_crowded(result, name)}
+        for name in result.crowded
+        if name not in there
+    ]
     return pd.DataFrame(rows, columns=["class", *columns, *more, *expected.values()])
 
 
@@ -95,6 +105,16 @@ def _expected(name: str, average: ClassAverage, columns: Mapping[str, str]) -> d
     for other, share in {name: average.purity, **average.contaminants}.items():
         row[columns[whole_class(other)]] += share
     return row
+
+
+def _intervals(measurement: ClassMeasurement, is_reference: bool) -> dict[str, float]:
+    """Where the strain is with 68 and with 95 %, systematic errors and few windows counted."""
+    budget, strain = measurement.budget, measurement.spacing.strain
+    if budget is None or is_reference:
+        return {}
+    half = [budget.half_width(confidence) for confidence in (0.68, 0.95)]
+    ends = [strain + sign * width for width in half for sign in (-1.0, 1.0)]
+    return dict(zip(INTERVAL_COLUMNS, ends, strict=True))
 
 
 def _errors(measurement: ClassMeasurement, is_reference: bool) -> dict[str, float]:
@@ -243,7 +263,7 @@ def precision_table(result: RunResult) -> pd.DataFrame:
 
 def lattices_table(result: RunResult) -> pd.DataFrame:
     """The columns of ``lattices.csv``: the lattice and the probe of each image's domains."""
-    first = next(iter(result.stacks.values()))
+    first = next(iter((result.stacks or result.crowded_stacks).values()))
     return lattice_table(
         result.images,
         result.sites,

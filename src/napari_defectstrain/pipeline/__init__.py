@@ -1,7 +1,8 @@
 """The only place that chains the stages: from files to measured classes.
 
 `loading` (files to calibrated images), `placement` (tables of columns checked against pictures),
-`runs` (settings and results), `chain` (detect, average, measure), `class_measurement`,
+`runs` (settings and results), `chain` (detect, average, measure), `by_image` (what one image
+answers for), `work` and `workers` (done once, here or elsewhere), `class_measurement`,
 `measurement_cache` (nothing is fitted twice), `comparison` (measurement beside theory), `selftest`
 (what is built in is found), `companions` (other signals at the same sites). Imports
 every room above but `evaluation`.

@@ -1,3 +1,4 @@
+from .by_image import weights_in_use as weights_in_use
 from .chain import RunResult as RunResult
 from .chain import average_classes as average_classes
 from .chain import check_weights as check_weights
@@ -10,6 +11,7 @@ from .chain import measure_classes as measure_classes
 from .chain import measure_spacings as measure_spacings
 from .chain import run as run
 from .chain import split_classes as split_classes
+from .class_measurement import add_strain as add_strain
 from .companions import CompanionResult as CompanionResult
 from .companions import average_companion as average_companion
 from .comparison import ATOMISTIC as ATOMISTIC
@@ -20,13 +22,16 @@ from .comparison import Comparison as Comparison
 from .comparison import compare_class as compare_class
 from .comparison import reference_displacement as reference_displacement
 from .comparison import with_budget as with_budget
+from .every_defect import measure_every_defect as measure_every_defect
 from .fitness import IDENTITY as IDENTITY
 from .fitness import check_identity as check_identity
 from .fitness import identify_images as identify_images
 from .fitness import patterns_of as patterns_of
 from .loading import CALIBRATION_TOLERANCE as CALIBRATION_TOLERANCE
+from .loading import FILE_SHA256 as FILE_SHA256
 from .loading import PATH as PATH
 from .loading import PIXEL_SIZE_BY_LATTICE as PIXEL_SIZE_BY_LATTICE
+from .loading import PIXELS as PIXELS
 from .loading import calibrate as calibrate
 from .loading import load_images as load_images
 from .loading import sum_frames as sum_frames
@@ -46,8 +51,11 @@ from .runs import MIN_MEASURED as MIN_MEASURED
 from .runs import ClassMeasurement as ClassMeasurement
 from .runs import RunConfig as RunConfig
 from .selftest import SHIFTED as SHIFTED
+from .selftest import SIMULATED as SIMULATED
 from .selftest import SelfTest as SelfTest
 from .selftest import SelfTestConfig as SelfTestConfig
 from .selftest import pulls_text as pulls_text
 from .selftest import self_test as self_test
 from .theories import compare_with_theory as compare_with_theory
+from .work import Work as Work
+from .workers import workers_for as workers_for

@@ -161,8 +161,8 @@ def find_columns(
     """
     share = _FINDING_SHARE if config.judge.enabled else 1.0
     names = _names(images)
-    host = config.detect.replace(material=get_material(config.material).host.label)
-    weights = _weights_in_use(host) if work.store is not None else ()
+    host = _host_settings(config)
+    weights = weights_in_use(config) if work.store is not None else ()
     calls: dict[int, tuple[Any, ...]] = {i: (image, host, weights) for i, image in images.items()}
     found: dict[int, Detection] = work.each(
         FIND, calls, names, failures, subprogress(progress, 0.0, share)
@@ -211,11 +211,16 @@ def _judged(
     }
 
 
-def _weights_in_use(config: DetectConfig) -> tuple[str, ...]:
+def _host_settings(config: RunConfig) -> DetectConfig:
+    return config.detect.replace(material=get_material(config.material).host.label)
+
+
+def weights_in_use(config: RunConfig) -> tuple[str, ...]:
     """Hashes of the files that the network's weights are read from."""
     from ..detect.network.bundled import bundled_weights
 
-    path = Path(config.weights) if config.weights else bundled_weights(config.material)
+    given = _host_settings(config)
+    path = Path(given.weights) if given.weights else bundled_weights(given.material)
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
     return tuple(file_sha256(file) for file in files if file.is_file())
 

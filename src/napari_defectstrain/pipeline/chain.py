@@ -25,8 +25,9 @@ from ..io.content import pixels_sha256
 from ..io.file_names import output_stems
 from ..io.files import validate_image
 from ..io.pixels import check_pixels
-from ..materials import Material, get_material
+from ..materials import get_material
 from ..progress import subprogress
+from ..theory.reference import Reference
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
 from .by_image import calibrated_images, divided_images, find_columns, placed_columns
 from .class_measurement import (
@@ -37,9 +38,11 @@ from .class_measurement import (
 )
 from .every_defect import measure_every_defect
 from .fitness import asked_of_an_alloy, counted_once, marked, measurable, without_refused
+from .isolated import missing_classes, unknown_errors, unless_crowded
 from .loading import CALIBRATION_TOLERANCE, load_images
 from .ranges import out_of_range, trained_for
-from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
+from .runs import Choose, ClassMeasurement, RunConfig, RunResult
+from .theories import compare_with_theory
 from .work import Stage, Work
 
 __all__ = [
@@ -337,7 +340,10 @@ def _check_counts(
 
 
 def measure(
-    found: RunResult, progress: Progress = no_progress, work: Work | None = None
+    found: RunResult,
+    progress: Progress = no_progress,
+    work: Work | None = None,
+    choose: Choose | None = None,
 ) -> RunResult:
     """The second half of `run`: from columns to strain.
 
@@ -348,11 +354,14 @@ def measure(
     progress : Progress
     work : Work, optional
         Who does it, and what is kept; default: this process, nothing.
+    choose : callable, optional
+        Given the stacks, returns them with windows left out and put back by hand.
 
     Returns
     -------
     RunResult
-        Complete; with a warning for each class that has no isolated column.
+        Complete; with a warning for each class that has no isolated column. Where averages of every
+        defect are measured, isolated ones may be missing altogether.
 
     Raises
     ------
@@ -362,7 +371,10 @@ def measure(
     clock = _Clock()
     config = found.config
     work = work or Work()
-    with clock.stage("average"):
+    stacks: dict[str, ClassStack] = {}
+    measurements: dict[str, ClassMeasurement] = {}
+    notes: list[str] = []
+    with clock.stage("average"), unless_crowded(config, notes):
         stacks = work.once(
             AVERAGE,
             found.images,
@@ -376,14 +388,18 @@ def measure(
             progress=subprogress(progress, 0.0, 0.3),
         )
     stacks, said = asked_of_an_alloy(stacks, found)
+    notes += said
+    if choose is not None:
+        stacks = choose(stacks)
     end = 0.65 if config.average.crowded else 1.0
-    with clock.stage("measure"):
-        part = subprogress(progress, 0.3, end)
-        measurements = work.once(MEASURE, stacks, config, progress=part)
-    if config.split:
+    if stacks:
+        with clock.stage("measure"), unless_crowded(config, notes):
+            part = subprogress(progress, 0.3, end)
+            measurements = work.once(MEASURE, stacks, config, progress=part)
+    if config.split and measurements:
         with clock.stage("split"):
             stacks, measurements, more = measure_in_parts(stacks, measurements, config)
-        said += more
+        notes += more
     found = replace(found, stacks=stacks, measurements=measurements)
     if config.average.crowded:
         with clock.stage("every defect"):
@@ -401,53 +417,17 @@ def measure(
                 progress=part,
             )
         found = replace(found, crowded_stacks=crowded_stacks, crowded=crowded)
-        said = (*more, *said)
+        notes += more
+    if not (measurements or found.crowded):
+        raise DefectStrainError("; ".join(notes))
     return replace(
         found,
         seconds={**found.seconds, **clock.seconds},
         warnings=found.warnings
-        + said
-        + _warnings_of(found.material, stacks)
-        + _untold(found.material, stacks, measurements),
+        + tuple(notes)
+        + missing_classes(found.material, stacks, measurements, found.crowded)
+        + unknown_errors(found.material, stacks, measurements),
     )
-
-
-def _warnings_of(material: Material, stacks: Mapping[str, ClassStack]) -> tuple[str, ...]:
-    counts = {name: stacks[name].n if name in stacks else 0 for name in material.averaged_names}
-    warnings = []
-    for name, n in counts.items():
-        if n == 0:
-            warnings.append(f"{name}: no isolated column away from the edges: not measured")
-        elif n < MIN_MEASURED:
-            counted = "only one window" if n == 1 else f"only {n} windows"
-            warnings.append(
-                f"{name}: {counted}: averaged and shown, not measured (that takes {MIN_MEASURED})"
-            )
-    if all(n < MIN_MEASURED for n in counts.values()):
-        warnings.append("no defect could be measured, only the defect-free lattice")
-    return tuple(warnings)
-
-
-def _untold(
-    material: Material,
-    stacks: Mapping[str, ClassStack],
-    measurements: Mapping[str, ClassMeasurement],
-) -> tuple[str, ...]:
-    """Errors that can't be told for too few windows or images, and neighbours without a field."""
-    warnings = []
-    for name, measurement in measurements.items():
-        unknown = () if measurement.budget is None else measurement.budget.unknown
-        stack = stacks[name]
-        if stack.n > 1 and name not in material.references:
-            images = len(np.unique(stack.image_index[stack.included]))
-            if "scan" in unknown:
-                counted = f"{images} image{'s' if images > 1 else ''}"
-                warnings.append(f"{name}: {counted}: the scan's error can't be told")
-            if "registration" in unknown:
-                warnings.append(f"{name}: {stack.n} windows: registration's error can't be told")
-        if "neighbours" in unknown:
-            warnings.append(f"{name}: what the defects around do to it isn't known")
-    return tuple(warnings)
 
 
 def run(
@@ -457,8 +437,9 @@ def run(
     progress: Progress = no_progress,
     regions: Sequence[Regions | None] | None = None,
     work: Work | None = None,
+    references: Mapping[str, Reference] | None = None,
 ) -> RunResult:
-    """From images to strain fields.
+    """From images to strain fields, compared with theory: all that ``defectstrain run`` does.
 
     Parameters
     ----------
@@ -471,6 +452,8 @@ def run(
         Of each image (for instance edited by hand), taken instead of looking for them.
     work : Work, optional
         Who does it, and what is kept; default: this process, nothing.
+    references : mapping of class to Reference, optional
+        Relaxed structures to compare classes with, in the place of bundled ones.
 
     Returns
     -------
@@ -485,7 +468,8 @@ def run(
     """
     part = subprogress(progress, 0.0, 0.6)
     found = detect(images, config or RunConfig(), sites, part, regions, work=work)
-    return measure(found, subprogress(progress, 0.6, 1.0), work)
+    measured = measure(found, subprogress(progress, 0.6, 0.95), work)
+    return compare_with_theory(measured, references, subprogress(progress, 0.95, 1.0))
 
 
 def _averaged(

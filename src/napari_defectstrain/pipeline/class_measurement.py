@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
-from ..averages.average import average_stack
+from ..averages.average import NoReferenceError, average_stack
 from ..averages.parts import split_stack
 from ..columns.averages.measure import ColumnMeasurement, measure_columns
 from ..materials import get_material, whole_class
@@ -278,7 +279,8 @@ def add_strain(
     Parameters
     ----------
     measured : mapping of class to ClassMeasurement
-        From `measure_spacings`; not changed.
+        From `measure_spacings`; not changed. A class, or its reference, too few of whose columns
+        have a position has no displacement and no strain.
     config : RunConfig
     progress : Progress
     """
@@ -290,8 +292,9 @@ def add_strain(
         if name == reference:
             continue
         displacement = displacement_field(one.fits, measured[reference].fits)
-        strain = strain_field(displacement, config.strain)
-        found[name] = replace(one, displacement=displacement, strain=strain)
+        with suppress(DefectStrainError):  # too few columns for a map: the others go on
+            strain = strain_field(displacement, config.strain)
+            found[name] = replace(one, displacement=displacement, strain=strain)
     progress(1.0, "measured")
     return found
 
@@ -301,7 +304,7 @@ def _check_reference(stacks: Mapping[str, ClassStack], config: RunConfig) -> Non
     reference = get_material(config.material).class_names[1]
     n = stacks[reference].n if reference in stacks else 0
     if n < MIN_MEASURED:
-        raise DefectStrainError(
+        raise NoReferenceError(
             f"measuring: got {n or 'no'} window{'s' * (n > 1)} of {reference}, expected at least "
             f"{MIN_MEASURED} of the defect-free class that the others are measured against; "
             "average some defect-free windows"

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..averages.crowded import Bands, crowded_stacks
+from ..averages.patches import lattice_constant
 from ..averages.windows import WindowFrame
 from ..columns.averages.measure import ColumnMeasurement
 from ..crystal.overlaps import counted_columns
@@ -49,7 +50,8 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
     ----------
     found : RunResult
         With the stacks and measurements of isolated defects, whose frame and whose groups of like
-        images it takes over.
+        images it takes over; where nothing is isolated, the frame is that of the lattices, and all
+        images are taken as alike.
     progress : Progress
 
     Returns
@@ -61,16 +63,21 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
     given, order = found, in_content_order(found.images)
     found = found.reordered(order)
     config, reference = found.config, found.material.class_names[1]
-    base = found.stacks[reference]
-    average = config.average
-    window = WindowFrame(base.a_pm, average.step_pm, average.window_nm)
+    base = found.stacks.get(reference)
+    average, regions = config.average, found.regions or None
+    a_pm = (
+        lattice_constant(found.images, found.sites, found.material.lattice_pm, regions)
+        if base is None
+        else base.a_pm
+    )
+    window = WindowFrame(a_pm, average.step_pm, average.window_nm)
     counted = counted_columns(found.images, found.sites, found.overlaps) or None
     solved = crowded_stacks(
         found.images,
         found.sites,
         window,
         average.min_probability,
-        found.regions or None,
+        regions,
         found.overconfidence or None,
         counted,
         _groups(base, len(found.images)),
@@ -84,8 +91,8 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
         fields = superposed_fields(
             found.images,
             found.sites,
-            base.a_pm,
-            found.regions or None,
+            a_pm,
+            regions,
             band=_bands_of_columns(found, bands, counted),
             progress=subprogress(progress, 0.3, 0.6),
         )
@@ -102,7 +109,11 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
 
     # the pictures give no places, so nothing is to be corrected or held against other models
     plain = config.replace(columns=config.columns.replace(compare=False, correct=False))
-    measured = measure_classes(stacks, plain, subprogress(progress, 0.6, 1.0), placed)
+    try:
+        measured = measure_classes(stacks, plain, subprogress(progress, 0.6, 1.0), placed)
+    except DefectStrainError as error:
+        note = f"crowded averages: {error}; their strain is not measured"
+        return replace(given, warnings=given.warnings + solved.warnings + (note,))
     notes = _disagreements(found.measurements, measured, found.material)
     found = replace(
         found,
@@ -169,9 +180,9 @@ def _placed(
     )
 
 
-def _groups(stack: ClassStack, n_images: int) -> IntArray | None:
+def _groups(stack: ClassStack | None, n_images: int) -> IntArray | None:
     """Group of like probe width of each image, by its defect-free windows; 0 without any."""
-    if stack.group is None:
+    if stack is None or stack.group is None:
         return None
     group = np.zeros(n_images, dtype=int)
     group[stack.image_index] = stack.group

@@ -21,9 +21,12 @@ from ..failures import Failures
 from ..frames.changes import CHANGED_COLUMNS, changed_columns, changes_text
 from ..frames.drift import DRIFT_TABLE, drift_table, frame_time_s
 from ..frames.register import FrameConfig, register_frames
+from ..io.content import pixels_sha256
 from ..io.file_names import output_stems
 from ..io.files import read_images
+from ..io.out_folder import file_sha256
 from ..io.pixels import CLIPPED, REPLACED, check_frames
+from ..io.stage_store import StageStore
 from ..materials import Material
 from ..progress import subprogress
 from ..styles import error_text
@@ -39,6 +42,12 @@ PIXEL_SIZE_BY_LATTICE = "pixel_size_by_lattice_pm"
 PATH = "path"
 """Metadata that says where the file of an image lies: it ends up in ``run.json``."""
 
+FILE_SHA256 = "file_sha256"
+"""Metadata for the hash of that file's bytes, which ends up there too."""
+
+PIXELS = "pixels_sha256"
+"""Metadata that tells an image by its grey values (`content.pixels_sha256`), beside `PATH`."""
+
 
 def load_images(
     paths: Sequence[Path | str],
@@ -46,6 +55,7 @@ def load_images(
     progress: Progress = no_progress,
     series: FrameConfig | None = None,
     failures: Failures | None = None,
+    store: StageStore | None = None,
 ) -> tuple[list[CalibratedImage], tuple[str, ...]]:
     """Read all images, and check them and their pixels, before any work starts.
 
@@ -61,6 +71,8 @@ def load_images(
         How frames are registered and summed.
     failures : Failures, optional
         Collects files that can't be read, which are left out; else the first is raised.
+    store : StageStore, optional
+        Keeps the pixels on its disk, so that they aren't all in memory.
 
     Returns
     -------
@@ -90,6 +102,8 @@ def load_images(
             images.append(None)
             stems.append(Path(path).stem)
             continue
+        if store is not None:
+            found = [replace(im, data=store.on_disk(im.data, im.metadata[PIXELS])) for im in found]
         images += found
         stems += [image.name for image in found]
     names = output_stems(stems)
@@ -115,7 +129,11 @@ def _read(
         found, notes = check_frames(found)
         warnings += [f"{path.name}: {text}" for text in notes]
     where = str(path.resolve())
-    found = [replace(im, metadata={**im.metadata, PATH: where}) for im in found]
+    known = {PATH: where, FILE_SHA256: file_sha256(path)}
+    found = [
+        replace(im, metadata={**im.metadata, **known, PIXELS: pixels_sha256(im.data)})
+        for im in found
+    ]
     stated = found[0].metadata.get("warnings", ())
     return found, warnings + [f"{path.name}: {text}" for text in stated]
 

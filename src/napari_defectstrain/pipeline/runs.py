@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -48,6 +48,10 @@ from .ranges import OutOfRange
 
 MIN_MEASURED = 3
 """Windows that a class needs to be measured: two tell no scatter, and one may be anything."""
+
+
+Choose = Callable[[Mapping[str, ClassStack]], dict[str, ClassStack]]
+"""Given the stacks, returns them with windows left out and put back by hand."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ class RunResult:
         Classes that the columns agree on and the material doesn't have.
     stacks : mapping of class to ClassStack
     measurements : mapping of class to ClassMeasurement
-        Empty, like `stacks`, before `measure`.
+        Empty, like `stacks`, before `measure`, and where nothing is isolated.
     crowded_stacks, crowded : mappings of class to ClassStack and to ClassMeasurement
         The same from every defect, isolated or not (`averages.crowded`); empty unless asked for.
     comparisons, crowded_comparisons : mappings of class to Comparison
@@ -265,7 +269,7 @@ class RunResult:
     @property
     def unmeasured(self) -> dict[str, ClassAverage]:
         """Averages of the classes whose windows are too few to be measured, `MIN_MEASURED`."""
-        if not self.measurements:
+        if not (self.measurements or self.crowded):
             return {}
         names = [n for n in self.stacks if n not in self.measurements and self.stacks[n].n]
         with warnings.catch_warnings():  # that one window has no standard error is said elsewhere

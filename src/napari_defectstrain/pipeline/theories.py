@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -39,8 +40,12 @@ def compare_with_theory(
     -------
     RunResult
         With `comparisons` and, where averages of every defect were measured, `crowded_comparisons`;
-        with a warning for each class that can't be compared, or whose reference can't.
+        with a warning for each class that can't be compared, or whose reference can't. As it was
+        where the settings leave theory out (`TheoryConfig.enabled`).
     """
+    if not result.config.theory.enabled:
+        return result
+    start = time.perf_counter()
     offered = {**bundled_references(result.material), **(references or {})}
     notes: list[str] = []
     middle = 0.5 if result.crowded else 1.0
@@ -51,7 +56,13 @@ def compare_with_theory(
         *(result, result.crowded, offered, notes, "crowded "), subprogress(progress, middle, 1.0)
     )
     warnings = result.warnings + tuple(dict.fromkeys(notes))
-    return replace(result, comparisons=isolated, crowded_comparisons=crowded, warnings=warnings)
+    return replace(
+        result,
+        comparisons=isolated,
+        crowded_comparisons=crowded,
+        warnings=warnings,
+        seconds={**result.seconds, "theory": time.perf_counter() - start},
+    )
 
 
 def _compare(

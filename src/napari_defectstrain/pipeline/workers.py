@@ -212,7 +212,7 @@ def workers_for(
         with ClusterWorkers(scheduler) as cluster:
             yield cluster
         return
-    jobs = usual_jobs(images) if jobs is None else min(jobs, max(images, 1))
+    jobs = usual_jobs(images) if jobs is None else jobs
     if jobs == 1:
         yield None
         return

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
+from scipy.stats import t as student
 
 from ..columns.averages.measure import ColumnMeasurement
 from ..config import Between, Config
@@ -71,6 +72,10 @@ class ErrorBudget:
     design_effect, strain_design_effect : float
         Factors that the statistical variances of displacements and strain hold, as windows of one
         image make up for one another (`image_scatter.between_images`); 1 where that isn't sure.
+    strain_scatter, strain_freedom : float
+        Standard error of the strain by the scatter of the windows as it is, and the degrees of
+        freedom that tell it: what `half_width` is made of. `sigma_stat` is larger, as it holds how
+        little few windows tell of their scatter.
     """
 
     class_name: str
@@ -83,6 +88,34 @@ class ErrorBudget:
     strain_corrections: Mapping[str, float] = field(default_factory=dict)
     design_effect: float = 1.0
     strain_design_effect: float = 1.0
+    strain_scatter: float = np.nan
+    strain_freedom: float = np.nan
+
+    def half_width(self, confidence: float) -> float:
+        """Half of the interval that holds the strain with some confidence.
+
+        Of a few windows the scatter itself is hardly known: one standard error can't tell both how
+        far off 68 and how far off 95 of a hundred such averages are. The quantile is Student's, its
+        degrees of freedom those of the scatter and, in proportion, of the systematic errors, which
+        count as known (Welch 1947, doi:10.1093/biomet/34.1-2.28; Satterthwaite 1946,
+        doi:10.2307/3002019; JCGM 100:2008, G.4).
+
+        Parameters
+        ----------
+        confidence : float
+            Within 0 to 1.
+
+        Returns
+        -------
+        float
+            NaN where the scatter can't be told.
+        """
+        total = float(np.hypot(self.strain_scatter, self.strain_systematic))
+        if not total > 0.0:
+            return total
+        with np.errstate(divide="ignore", over="ignore"):
+            freedom = self.strain_freedom * (total / np.float64(self.strain_scatter)) ** 4
+        return float(student.ppf(0.5 + 0.5 * confidence, freedom)) * total
 
     @property
     def systematic_pm(self) -> FloatArray:
@@ -210,6 +243,7 @@ def error_budget(
     strains["neighbours"] = told * float(
         np.hypot(pair.strain_of(nearby[0]), pair.strain_of(nearby[1]))
     )
+    scatter, freedom = _scatter_and_freedom(pair.strain_variances(measurement, reference))
     corrections = {"impurity": known.impurity_pm, "neighbours": known.neighbours_pm}
     of_strain = {"impurity": known.impurity_pm, "neighbours": known.neighbours_u_pm}
     return ErrorBudget(
@@ -223,7 +257,16 @@ def error_budget(
         corrections=corrections if known.corrected else {},
         design_effect=float(whole.design_effect[0]),
         strain_design_effect=float(whole.design_effect[1]),
+        strain_scatter=float(np.sqrt(scatter * whole.design_effect[1])),
+        strain_freedom=freedom,
         strain_corrections={
             name: pair.strain_of(shift) for name, shift in of_strain.items() if known.corrected
         },
     )
+
+
+def _scatter_and_freedom(parts: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """Sum of variances that few windows each tell, and its degrees of freedom (Satterthwaite)."""
+    total = float(sum(variance for variance, _ in parts))
+    spread = sum(variance**2 / max(n - 1, 1) for variance, n in parts)
+    return total, float(total**2 / spread) if spread > 0 else np.inf

@@ -82,15 +82,24 @@ class Pair:
         self, measurement: ColumnMeasurement, reference: ColumnMeasurement | None
     ) -> float:
         """Statistical error of the strain; NaN for a single window."""
-        variance = 0.0
+        parts = self.strain_variances(measurement, reference)
+        return float(np.sqrt(sum(few_windows_factor(n) * variance for variance, n in parts)))
+
+    def strain_variances(
+        self, measurement: ColumnMeasurement, reference: ColumnMeasurement | None
+    ) -> list[tuple[float, int]]:
+        """Variance of the strain by the windows of the class and of the reference, and how many.
+
+        As their scatter says, without `few_windows_factor`; NaN for a single window.
+        """
+        parts = []
         for member, gradient in zip((measurement, reference), self.gradients(), strict=True):
             if member is None:
                 continue
             n = len(member.influence_pm)
             value = np.nan_to_num(member.influence_pm) @ gradient
-            scatter = float(value @ value) / (n * (n - 1)) if n > 1 else np.nan
-            variance += few_windows_factor(n) * scatter
-        return float(np.sqrt(variance))
+            parts.append((float(value @ value) / (n * (n - 1)) if n > 1 else np.nan, n))
+        return parts
 
 
 def few_windows_factor(n: int) -> float:

@@ -3,6 +3,7 @@ from .chain import RegisteredSeries as RegisteredSeries
 from .chain import SeriesResult as SeriesResult
 from .chain import analyse_series as analyse_series
 from .chain import changes_within as changes_within
+from .chain import follow_registered as follow_registered
 from .chain import follow_sites as follow_sites
 from .chain import register_series as register_series
 from .events import MIGRATION as MIGRATION

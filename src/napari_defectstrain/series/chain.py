@@ -33,7 +33,7 @@ from ..types import (
     Sites,
     no_progress,
 )
-from .events import Events, Tracks, find_events, make_tracks
+from .events import Events, Tracks, find_events, hop_counts, make_tracks
 from .hidden import (
     HiddenModel,
     HiddenStates,
@@ -193,15 +193,29 @@ def analyse_series(
     """
     config, run = config or SeriesConfig(), run or RunConfig()
     registered = register_series(frames, run, name, subprogress(progress, 0.0, _REGISTERING))
+    return follow_registered(registered, config, run, subprogress(progress, _REGISTERING, 1.0))
+
+
+def follow_registered(
+    registered: RegisteredSeries,
+    config: SeriesConfig,
+    run: RunConfig,
+    progress: Progress = no_progress,
+) -> SeriesResult:
+    """What `analyse_series` does with frames that are registered already.
+
+    Parameters
+    ----------
+    registered : RegisteredSeries
+    config, run, progress
+        As there.
+    """
     if config.kind == "frames":
         progress(1.0, "done")
         said = changes_text(registered.changed, len(registered.frames))
-        return SeriesResult(
-            config, run, registered, None, (*registered.warnings, *([said] if said else []))
-        )
-    histories, notes = follow_sites(
-        registered, config, run, subprogress(progress, _REGISTERING, 1.0)
-    )
+        notes: tuple[str, ...] = (said,) if said else ()
+        return SeriesResult(config, run, registered, None, (*registered.warnings, *notes))
+    histories, notes = follow_sites(registered, config, run, progress)
     return SeriesResult(config, run, registered, histories, (*registered.warnings, *notes))
 
 
@@ -328,7 +342,7 @@ def follow_sites(
         events=events,
         tracks=make_tracks(states.path, events, sites.names, material),
         holes=find_holes(empty, sites.place_px, a_px, config.hole_columns),
-        rates=tuple(rate_list(model, errors, sites.names, material)),
+        rates=tuple(rate_list(model, errors, sites.names, material, hop_counts(events))),
         changed_dose=changed_dose(model, errors, config.changed, len(good) * axis.per_frame),
         a_px=a_px,
         weights_sha256=detections[0].weights_sha256,

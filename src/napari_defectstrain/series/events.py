@@ -100,11 +100,10 @@ def find_events(
         for sign in _signs(what):
             gone = np.flatnonzero((moved == -sign).all(axis=1))
             come = np.flatnonzero((moved == sign).all(axis=1))
-            # births a site and a step, times sites and steps in question
-            window = 2 * _STEPS_APART + 1
-            chance = len(come) / max(len(place_px) * (sums - 1), 1) * window
+            births = len(come) / max(len(place_px) * (sums - 1), 1)  # a site and a step
             for i, j in _pairs(changes, place_px, gone, come, reach_px):
-                expected = chance * float(around[changes.site[i]])
+                window = 1 + 2 * abs(int(changes.group[i] - changes.group[j]))
+                expected = births * window * float(around[changes.site[i]])
                 if expected > _MOST_BY_CHANCE:
                     continue
                 partner[i], partner[j] = j, i
@@ -118,6 +117,19 @@ def find_events(
         else:
             kind.append(DEATH if changes.after[e] == perfect else CHANGE)
     return Events(changes, tuple(kind), partner, by_chance)
+
+
+def hop_counts(events: Events) -> dict[tuple[int, int], float]:
+    """How many changes of each kind, by classes before and after, are one end of a hop.
+
+    Less those that chance would have paired.
+    """
+    result: dict[tuple[int, int], float] = {}
+    changes = events.changes
+    for e in np.flatnonzero(events.partner >= 0):
+        pair = (int(changes.before[e]), int(changes.after[e]))
+        result[pair] = result.get(pair, 0.0) + 1.0 - min(float(events.by_chance[e]), 1.0)
+    return result
 
 
 def _content(name: str, material: Material) -> tuple[int, int]:

@@ -132,7 +132,9 @@ class HiddenStates:
 def fit_hidden(
     seen: Observations, progress: Progress = no_progress, allowed: BoolArray | None = None
 ) -> HiddenModel:
-    """Rates, and shares of false and missed detections, of greatest likelihood.
+    """Rates, and shares of false and missed detections, of greatest posterior probability.
+
+    The prior is that one column of each class was watched over the series without a change.
 
     Parameters
     ----------
@@ -175,7 +177,10 @@ def fit_hidden(
 def _maximised(found: _Pass, jumps: FloatArray, times: FloatArray, may: BoolArray) -> HiddenModel:
     """The model that fits what is expected of the sites best."""
     posterior, seen = found.posterior, found.seen.seen
-    rate = np.where(may, jumps / np.maximum(times[:, None], _TINY), 0.0)
+    # as if one more column of each class had been watched throughout, and stayed as it is: without
+    # it a class of hardly any column may flicker at whatever rate explains a doubtful detection
+    watched = float(found.seen.dose[-1] - found.seen.dose[0])
+    rate = np.where(may, jumps / (times[:, None] + watched), 0.0)
     weight = np.where(seen[..., None], posterior, 0.0)
     own = (1.0 - found.model.false) * found.ratio
     doubt = found.model.false / np.maximum(own + found.model.false, _TINY)
@@ -200,11 +205,8 @@ class _Pass:
     def __init__(self, seen: Observations, ratio: FloatArray, model: HiddenModel) -> None:
         self.seen, self.ratio, self.model = seen, ratio, model
         self.emission = _emission(seen, ratio, model)
-        self.gap = np.diff(seen.dose)
-        known: dict[float, FloatArray] = {}
-        for gap in self.gap:
-            known.setdefault(round(float(gap), 12), model.transition(float(gap)))
-        self.step = np.stack([known[round(float(gap), 12)] for gap in self.gap])
+        self.gap, self.kind_of_gap = _kinds_of_gap(seen.dose)
+        self.step = np.stack([model.transition(float(gap)) for gap in self.gap])[self.kind_of_gap]
         groups = len(self.emission)
         forward = np.empty_like(self.emission)
         scale = np.empty(self.emission.shape[:2])
@@ -240,8 +242,8 @@ class _Pass:
         classes = len(self.model.start)
         jumps, times = np.zeros((classes, classes)), np.zeros(classes)
         joint = self.joint()
-        for gap in np.unique(self.gap.round(12)):
-            together = joint[np.abs(self.gap - gap) < 1e-9 * max(1.0, gap)].sum(axis=0)
+        for k, gap in enumerate(self.gap):
+            together = joint[self.kind_of_gap == k].sum(axis=0)
             within = _within(self.model.generator, float(gap))  # (K, K, K, K): i, j; a, b
             ratio = together / np.maximum(self.model.transition(float(gap)), _TINY)
             expected = np.einsum("ijab,ab->ij", within, ratio)
@@ -265,6 +267,13 @@ class _Pass:
         for g in range(groups - 1, 0, -1):
             path[g - 1] = came[g][np.arange(sites), path[g]]
         return path
+
+
+def _kinds_of_gap(dose: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Steps in dose that differ by more than rounding, and which of them each is."""
+    gap = np.diff(dose)
+    _, first, kind = np.unique(np.round(gap / gap.max(), 9), return_index=True, return_inverse=True)
+    return gap[first], kind
 
 
 def _emission(seen: Observations, ratio: FloatArray, model: HiddenModel) -> FloatArray:
@@ -378,7 +387,7 @@ class RateErrors:
     time: FloatArray
 
 
-_LEAST_JUMPS = 0.5
+LEAST_JUMPS = 0.5
 """Expected changes of a kind below which its rate is an upper limit only."""
 
 
@@ -396,7 +405,7 @@ def rate_errors(seen: Observations, model: HiddenModel) -> RateErrors:
     ratio = seen.likelihood()
     found = _Pass(seen, ratio, model)
     jumps, times = found.jumps_and_times()
-    kind = np.argwhere(jumps >= _LEAST_JUMPS)
+    kind = np.argwhere(jumps >= LEAST_JUMPS)
     if len(kind) == 0:
         return RateErrors(kind, np.zeros(0), np.zeros((0, 0)), times)
     scores = _scores(found, kind)  # (N, R)
@@ -422,12 +431,9 @@ def rate_errors(seen: Observations, model: HiddenModel) -> RateErrors:
 def _scores(found: _Pass, kind: IntArray) -> FloatArray:
     """Derivative of each site's log-likelihood by the logarithms of the rates, `(N, R)`."""
     result = np.zeros((found.posterior.shape[1], len(kind)))
-    weights = {}
-    for gap in np.unique(found.gap.round(12)):
-        weights[float(gap)] = _score_weights(found.model, float(gap), kind)
-    for g, gap in enumerate(found.gap):
-        nearest = min(weights, key=lambda known: abs(known - float(gap)))
-        result += np.einsum("nab,rab->nr", found.joint_of_sites(g), weights[nearest])
+    weights = [_score_weights(found.model, float(gap), kind) for gap in found.gap]
+    for g, k in enumerate(found.kind_of_gap):
+        result += np.einsum("nab,rab->nr", found.joint_of_sites(g), weights[k])
     return result
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
@@ -11,9 +12,9 @@ from scipy.stats import gamma
 from ..materials import Material
 from ..types import FloatArray
 from ..units import BARN_PER_NM2
-from .hidden import HiddenModel, RateErrors
+from .hidden import LEAST_JUMPS, HiddenModel, RateErrors
 
-LOSS, GAIN, EXCHANGE = "loss", "gain", "exchange"
+LOSS, GAIN, EXCHANGE, HOP = "loss", "gain", "exchange", "migration"
 DOSE, TIME, FRAME = "dose", "time", "frame"
 """What a series runs along: dose [1e6 e-/nm^2], time [s], or only frames."""
 
@@ -31,7 +32,7 @@ class Rate:
     before, after : str
         Names of the classes; of the loss of any one atom, the classes it may leave, and what.
     kind : str
-        `LOSS` or `GAIN` of atoms, or `EXCHANGE`.
+        `LOSS` or `GAIN` of atoms, `EXCHANGE`, or `HOP` to a neighbour.
     changes : float
         Expected number of such changes in the series.
     exposure : float
@@ -64,6 +65,7 @@ def rate_list(
     errors: RateErrors,
     names: tuple[str, ...],
     material: Material,
+    hops: Mapping[tuple[int, int], float] | None = None,
 ) -> list[Rate]:
     """Rates of all changes that were seen, and of the loss and gain of single atoms.
 
@@ -76,6 +78,9 @@ def rate_list(
     names : tuple of str
         Classes of the model.
     material : Material
+    hops : mapping of (int, int) to float, optional
+        How many changes of each kind are one end of a hop: they are no loss and no gain, and
+        counted as what they are.
 
     Returns
     -------
@@ -83,6 +88,7 @@ def rate_list(
         The last is the loss of one X atom by whatever column, where it can happen.
     """
     told = {(int(i), int(j)): r for r, (i, j) in enumerate(errors.kind)}
+    errors = _without_hops(errors, told, hops or {})
     atoms = [_atoms(name, material) for name in names]
     result = []
     for i, before in enumerate(names):
@@ -100,8 +106,51 @@ def rate_list(
             exposure = float(errors.time[i])
             if exposure <= 0:
                 continue
+            if jumps < LEAST_JUMPS:
+                spread = None
             result.append(_rate(before, after, kind, jumps, exposure, spread, max(count, 1)))
-    return result + _any_atom(errors, names, told, material)
+    return (
+        result
+        + _hopping(errors, names, hops or {}, material)
+        + _any_atom(errors, names, told, material)
+    )
+
+
+def _without_hops(
+    errors: RateErrors,
+    told: Mapping[tuple[int, int], int],
+    hops: Mapping[tuple[int, int], float],
+) -> RateErrors:
+    """The changes that are no hops; their relative errors grow as those of smaller counts."""
+    left = errors.jumps.copy()
+    for pair, count in hops.items():
+        if pair in told:
+            left[told[pair]] = max(left[told[pair]] - count, 0.0)
+    scale = np.sqrt(errors.jumps / np.maximum(left, 1e-9))
+    return replace(errors, jumps=left, covariance=errors.covariance * np.outer(scale, scale))
+
+
+def _hopping(
+    errors: RateErrors,
+    names: tuple[str, ...],
+    hops: Mapping[tuple[int, int], float],
+    material: Material,
+) -> list[Rate]:
+    """How often a vacancy or a substituent goes to a neighbour, by the class that it leaves."""
+    perfect = names.index(material.class_names[1])
+    double = {
+        names.index(material.class_names[k]): names.index(material.class_names[k - 1])
+        for k in (3, 5)
+    }  # Y2 leaves XY behind, V2 leaves V1
+    left: dict[int, float] = {}
+    for (before, after), count in hops.items():
+        if after == perfect or double.get(before) == after:
+            left[before] = left.get(before, 0.0) + count
+    return [
+        _rate(names[i], "a neighbour", HOP, count, float(errors.time[i]), 1.0 / count)
+        for i, count in sorted(left.items())
+        if count > 0 and errors.time[i] > 0
+    ]
 
 
 def _rate(
@@ -147,7 +196,7 @@ def _any_atom(
     before = f"{names[x2]}, {names[v1]}"
     after = f"one {material.chalcogen} less"
     jumps = errors.jumps[kinds]
-    if not len(kinds):
+    if jumps.sum() < LEAST_JUMPS:
         return [_rate(before, after, LOSS, 0.0, exposure, None)]
     share = jumps / jumps.sum()
     variance = float(share @ errors.covariance[np.ix_(kinds, kinds)] @ share)

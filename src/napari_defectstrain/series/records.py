@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..crystal import population_table
-from ..types import Sites
+from ..types import FloatArray, Sites
 from ..units import PM_PER_NM
 from .chain import Histories, SeriesResult
 from .events import MIGRATION
@@ -151,13 +151,14 @@ def track_table(result: SeriesResult) -> pd.DataFrame:
     -------
     DataFrame
         ``track``, the columns of the sum as in `series_table`, ``site``, ``y_px``, ``x_px``,
-        ``y_nm``, ``x_nm``, ``class``, ``probability`` (posterior), ``seen`` (whether a column was
+        ``y_nm``, ``x_nm`` (of the column; of the site where none was found), ``class``,
+        ``probability`` (posterior), ``seen`` (whether a column was
         found there), ``detected`` (its class in the sum alone), ``parent`` (the track that this one
         came out of).
     """
     found = _histories(result)
     tracks = found.tracks
-    place = found.sites.place_px[tracks.site]
+    place = _places(found)
     nm = (result.registered.total.pixel_size_pm or np.nan) / PM_PER_NM
     names = np.asarray([*found.sites.names, ""])
     rows = _sum_columns(found).iloc[tracks.group].reset_index(drop=True)
@@ -181,16 +182,28 @@ def track_table(result: SeriesResult) -> pd.DataFrame:
     return pd.concat([pd.DataFrame({"track": tracks.track}), rows, own], axis=1)
 
 
+def _places(found: Histories) -> FloatArray:
+    """Where each defect lies in each sum: its column's place, the site's where none was found."""
+    tracks = found.tracks
+    place = np.array(found.sites.place_px[tracks.site])
+    column = found.sites.column[tracks.group, tracks.site]
+    for g, sites in enumerate(found.sum_sites):
+        mine = (tracks.group == g) & (column >= 0)
+        place[mine] = sites.position_px[column[mine]]
+    return place
+
+
 def rate_table(result: SeriesResult) -> pd.DataFrame:
     """Rates and cross sections: ``rates.csv``.
 
     Returns
     -------
     DataFrame
-        ``from``, ``to``, ``kind`` (loss, gain, exchange), ``changes``, ``exposure`` (columns times
-        1e6 e-/nm^2, s or frames), ``rate_*``, ``sigma_*``, ``low_*``, ``high_*`` (per column and
-        that unit), and along a dose ``cross_section_barn``, ``sigma_barn``, ``low_barn``,
-        ``high_barn`` of one of ``atoms`` atoms that a column can lose.
+        ``from``, ``to``, ``kind`` (loss, gain, exchange, migration), ``changes`` (without hops),
+        ``exposure`` (columns times 1e6 e-/nm^2, s or frames), ``rate_*``, ``sigma_*``, ``low_*``,
+        ``high_*`` (per column and that unit), and along a dose ``cross_section_barn``,
+        ``sigma_barn``, ``low_barn``, ``high_barn`` of one of ``atoms`` atoms that a column can
+        lose.
     """
     found = _histories(result)
     unit = RATE_COLUMN[found.axis.quantity]

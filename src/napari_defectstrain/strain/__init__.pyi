@@ -5,6 +5,8 @@ from .chi_squared import Agreement as Agreement
 from .chi_squared import Weighting as Weighting
 from .chi_squared import agreement as agreement
 from .chi_squared import effective_windows as effective_windows
+from .chi_squared import estimation_factor as estimation_factor
+from .chi_squared import solve_weighted as solve_weighted
 from .chi_squared import weighting as weighting
 from .chi_squared import with_systematic as with_systematic
 from .displacement import ErrorEllipses as ErrorEllipses

@@ -146,6 +146,50 @@ def weighting(
     return Weighting(np.diag(1.0 / sigma), covariance, rank, windows, "diagonal")
 
 
+def solve_weighted(
+    data: FloatArray, design: FloatArray, weigh: Weighting
+) -> tuple[FloatArray, FloatArray, float]:
+    """Least squares with an estimated covariance: numbers, their covariance, degrees of freedom.
+
+    Parameters
+    ----------
+    data : array, `(n,)`
+    design : array, `(n, k)`
+    weigh : Weighting
+    """
+    x, y = weigh.root @ design, weigh.root @ data
+    solve = np.linalg.pinv(x)
+    scatter = weigh.root @ weigh.covariance @ weigh.root.T
+    factor, freedom = estimation_factor(weigh, design.shape[1])
+    return solve @ y, factor * (solve @ scatter @ solve.T), freedom
+
+
+def estimation_factor(weigh: Weighting, k: int) -> tuple[float, float]:
+    """By how much the variance of k fitted numbers is larger than estimated weights let it seem.
+
+    With full weights of n windows and p coordinates, the inverse of the estimated information is
+    too small by ``(n - p + k) / n``, and the numbers scatter more than with the true covariance, by
+    ``(n - 1) / (n - p + k - 1)`` (Rao 1967, Proc. 5th Berkeley Symp. 1, 355; for cosmologists
+    Dodelson & Schneider 2013, doi:10.1103/PhysRevD.88.063537): at two windows a coordinate both
+    make errors half of what they are.
+
+    Parameters
+    ----------
+    weigh : Weighting
+    k : int
+
+    Returns
+    -------
+    factor, degrees of freedom : float
+        1 where the covariance is exact or the weights don't depend on it.
+    """
+    n = weigh.windows
+    if weigh.weights != "full" or not np.isfinite(n):
+        return 1.0, n
+    left = n - (weigh.rank - k)
+    return float(n / left * (n - 1.0) / max(left - 1.0, 0.5)), left
+
+
 def agreement(
     residual: FloatArray, weighting: Weighting, jacobian: FloatArray | None = None
 ) -> Agreement:

@@ -17,10 +17,11 @@ import numpy as np
 
 from ..crystal.region_files import LABELS_SUFFIX, TABLE_SUFFIX, read_regions, write_regions
 from ..crystal.regions import Domain, Regions
-from ..io.files import atomic_path, read_settings, read_sites, sites_table, write_json, write_table
+from ..io.files import atomic_path, read_sites, sites_table, write_json, write_table
 from ..io.out_folder import file_sha256
+from ..io.unfinished import json_object
 from ..types import ClassStack, DefectStrainError, Sites
-from .journal import ANSWER, COLUMNS, MANUAL, MODEL, REGIONS, WINDOWS, Edit, Journal
+from .journal import ABOUT, ANSWER, COLUMNS, MANUAL, MODEL, REGIONS, WINDOWS, Edit, Journal
 from .layout import EARLIER, REGIONS_FOLDER, SITES, STATE_FILE
 from .replay import (
     Change,
@@ -31,7 +32,7 @@ from .replay import (
     numbered,
     with_changes,
 )
-from .windows import WindowChoice, choices_of, window_changes
+from .windows import WindowChoice, choices_of, window_changes, without_images
 
 SITES_SUFFIX = ".sites.csv"
 
@@ -86,6 +87,18 @@ class _State:
             self.regions[edit.image] = {**edit.content, "by": edit.by, "when": edit.when}
         elif edit.what == WINDOWS:
             self.windows.append(edit)
+        elif edit.what == ABOUT:  # an image that comes has no past, whatever it is called
+            names = edit.content.get("added", {}).get("images", [])
+            self.forget([*names, edit.image] if "removed" in edit.content else names)
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Nothing is known any more of some images."""
+        for name in names:
+            for known in (self.answers, self.changes, self.next_number, self.regions):
+                known.pop(name, None)
+        self.windows = (
+            [without_images(edit, names) for edit in self.windows] if names else (self.windows)
+        )
 
 
 class Corrections:
@@ -95,11 +108,6 @@ class Corrections:
     ----------
     folder : Path
     journal : Journal
-
-    Raises
-    ------
-    DefectStrainError
-        If the state that a part of the journal led to can't be read.
     """
 
     def __init__(self, folder: Path, journal: Journal) -> None:
@@ -107,8 +115,10 @@ class Corrections:
         self._state = _State()
         self._known: dict[str, NumberedSites] = {}
         up_to = self._read_state()
-        for edit in journal.edits:
-            if edit.number > up_to:  # a crash may have come between the state and its part
+        # Without a state that can be read the whole history is. With one, a crash may have come
+        # between it and the part that it stands for.
+        for edit in journal.edits if up_to else journal.history():
+            if edit.number > up_to:
                 self._state.take(edit)
 
     # ------------------------------------------------------------------ columns
@@ -163,21 +173,28 @@ class Corrections:
 
     def set_answer(
         self, name: str, sites: Sites, about: Answer, pixel_size_pm: float | None, user: str = ""
-    ) -> Edit:
-        """Write an answer down; corrections of an earlier one are carried over by their places."""
+    ) -> Edit | None:
+        """Write an answer down; corrections of an earlier one are carried over by their places.
+
+        None where the answer, and what it came from, are as they were.
+        """
         path = self._folder / SITES / f"{name}{SITES_SUFFIX}"
         path.parent.mkdir(exist_ok=True)
-        old = new = None
+        old = new = kept = None
         if self.has_answer(name):
             old, new = numbered(self.answer(name)), self.corrected(name)
-        kept = self._keep(path)
-        write_table(path, sites_table(sites, pixel_size_pm))
+        with atomic_path(path) as part:
+            write_table(part, sites_table(sites, pixel_size_pm))
+            sha256 = file_sha256(part)
+            if old is not None and self._is_same(name, sha256, about):
+                return None
+            kept = self._keep(path)
         changes: list[Change] = []
         if old is not None and new is not None:
             written = read_sites(path, sites.class_names)  # rounded, as it will be read
             changes = carried_over(old, new, written)
         content: dict[str, Any] = {
-            "sha256": file_sha256(path),
+            "sha256": sha256,
             "columns": len(sites),
             "class_names": list(sites.class_names),
             "weights_sha256": about.weights_sha256,
@@ -276,8 +293,13 @@ class Corrections:
 
     # ------------------------------------------------------------------ files
 
-    def forget(self, name: str) -> None:
-        """An image that is no longer in the study: its files go to the earlier ones."""
+    def take_note(self, edit: Edit) -> None:
+        """Images came or went: what is known of those that went isn't that of others."""
+        self._state.take(edit)
+        self._known = {n: known for n, known in self._known.items() if self.has_answer(n)}
+
+    def put_away(self, name: str) -> None:
+        """Move the files of an image that is no longer in the study to the earlier ones."""
         for folder, suffix in (
             (SITES, SITES_SUFFIX),
             (REGIONS_FOLDER, LABELS_SUFFIX),
@@ -310,25 +332,21 @@ class Corrections:
         return self._journal.close_part()
 
     def _read_state(self) -> int:
-        """Take what a closed part led to; the number of its last edit."""
-        path = self._folder / STATE_FILE
-        if not path.exists():
-            return 0
-        values = read_settings(path)
+        """Take what closed parts led to; the number of its last edit, 0 where it can't be read."""
+        values = json_object(self._folder / STATE_FILE)
         try:
-            self._state = _State(
+            state = _State(
                 answers=dict(values["answers"]),
                 changes={name: list(changes) for name, changes in values["changes"].items()},
                 next_number={name: int(n) for name, n in values["next_number"].items()},
                 regions=dict(values["regions"]),
                 windows=[Edit.from_values(one) for one in values["windows"]],
             )
-            return int(values["up_to"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DefectStrainError(
-                f"{path}: got something else than the state of a journal ({error}); restore it "
-                "from a backup"
-            ) from error
+            up_to = int(values["up_to"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return 0
+        self._state = state
+        return up_to
 
     def _append(
         self, what: str, content: Mapping[str, Any], by: str, image: str, user: str
@@ -340,6 +358,10 @@ class Corrections:
         elif what == COLUMNS and image in self._known:
             self._known[image] = with_changes(self._known[image], content["changes"])
         return edit
+
+    def _is_same(self, name: str, sha256: str, about: Answer) -> bool:
+        """Whether an answer is the one that is known."""
+        return self._said(name)["sha256"] == sha256 and self.answer_of(name) == about
 
     def _said(self, name: str) -> dict[str, Any]:
         if name not in self._state.answers:

@@ -13,6 +13,7 @@ from .. import __version__
 from ..failures import Failures
 from ..io.file_names import output_stems
 from ..io.files import atomic_path, write_tiff
+from ..io.own_metadata import checked_metadata
 from ..io.writing import remove_left_over
 from ..pipeline.loading import load_images
 from ..pipeline.runs import RunConfig
@@ -135,6 +136,11 @@ class StudyFolder:
         return self._lock is None
 
     @property
+    def writer(self) -> Holder | None:
+        """Who has it open for writing now; None where nobody has."""
+        return Lock.held_by(self.path)
+
+    @property
     def results(self) -> Path:
         """The folder of its measurements, laid out as that of a run."""
         return self.path / layout.RESULTS
@@ -152,7 +158,7 @@ class StudyFolder:
         DefectStrainError
             If frames were separate images and now would be summed, or the other way round.
         """
-        self._check_writable()
+        self.check_writable()
         if config == self._config:
             return
         if self._files and config.frames != self._config.frames:
@@ -160,7 +166,7 @@ class StudyFolder:
                 f"{self.path}: got frames = {config.frames}, expected {self._config.frames}, as "
                 "its images were taken; make another study"
             )
-        old, new = _flat(self._config.to_dict()), _flat(config.to_dict())
+        old, new = (layout.flat_settings(c.to_dict()) for c in (self._config, config))
         changed = [name for name in new if old.get(name) != new[name]]
         self._config = config
         self._save()
@@ -179,7 +185,7 @@ class StudyFolder:
 
     def set_weights(self, weights: WeightsRecord) -> None:
         """Take answers of another network from now on: the user was asked."""
-        self._check_writable()
+        self.check_writable()
         before = self._weights
         if weights == before:
             return
@@ -242,7 +248,7 @@ class StudyFolder:
         DefectStrainError
             If a file is no image, or the study is read-only.
         """
-        self._check_writable()
+        self.check_writable()
         failures = failures or Failures(strict=True)
         wanted = [Path(path) for path in paths]
         known = {file.sha256 for file in self._files}
@@ -268,18 +274,18 @@ class StudyFolder:
         CalibratedImage
             As it will be read: float64 becomes float32.
         """
-        self._check_writable()
+        self.check_writable()
         (name,) = self._new_names([image.name])
         path = self._copies() / f"{name}.tif"
-        kept = {k: v for k, v in image.metadata.items() if isinstance(v, int | float | str)}
-        write_tiff(path, image.data, image.pixel_size_pm, {"metadata": kept})
+        about = checked_metadata(image.metadata, image.name)
+        write_tiff(path, image.data, image.pixel_size_pm, about)
         (found,), _ = load_images([path], self.config.frames)
         record = replace(file_record(path, self.path), copy=path.name)
         return self._take_in(record, [found], None)[0]
 
     def remove_image(self, name: str) -> None:
         """Take an image out; its answer and regions are kept among the earlier files."""
-        self._check_writable()
+        self.check_writable()
         file, image = self._find(name)
         left = tuple(one for one in file.images if one.name != name)
         if len(file.images) > 1:
@@ -290,7 +296,7 @@ class StudyFolder:
         self._files = tuple(f for f in self._files if f is not file or left)
         self._save()
         self._note("removed", {"file": file.to_dict()}, name)
-        self._corrections.forget(name)
+        self._corrections.put_away(name)
 
     def load_images(
         self,
@@ -393,7 +399,7 @@ class StudyFolder:
         DefectStrainError
             If that one has other bytes.
         """
-        self._check_writable()
+        self.check_writable()
         path = Path(path)
         if not is_same_file(file, path):
             raise DefectStrainError(
@@ -413,7 +419,7 @@ class StudyFolder:
         DefectStrainError
             If it isn't changed, or holds images of other shapes.
         """
-        self._check_writable()
+        self.check_writable()
         state, path = file_state(file, self.path)
         if state != CHANGED:
             raise DefectStrainError(f"{path}: is {state}, expected a file that was changed")
@@ -433,9 +439,21 @@ class StudyFolder:
 
     # ------------------------------------------------------------------ inside
 
-    def _check_writable(self) -> None:
+    def check_writable(self) -> None:
+        """See that it can be changed.
+
+        Raises
+        ------
+        DefectStrainError
+            If another process has it open, and which.
+        """
         if self._lock is not None and self._lock.is_own:
             return
+        if not self.path.is_dir():
+            raise DefectStrainError(
+                f"{self.path}: the study's folder is gone; put it back where it was, or open it "
+                "where it is now, and repeat what you did last"
+            )
         if self._lock is not None:  # forced by another machine
             self.close()
             self.holder = Lock.held_by(self.path)
@@ -485,7 +503,8 @@ class StudyFolder:
         self._save()
 
     def _note(self, what: str, content: Mapping[str, Any], image: str = "") -> None:
-        self._journal.append(ABOUT, {what: content}, MANUAL, image)
+        edit = self._journal.append(ABOUT, {what: content}, MANUAL, image)
+        self._corrections.take_note(edit)
 
     def _save(self) -> None:
         content = {
@@ -509,14 +528,3 @@ def _values(weights: WeightsRecord | None) -> dict[str, str] | None:
 def _image_record(name: str, image: CalibratedImage) -> ImageRecord:
     height, width = image.data.shape
     return ImageRecord(name, height, width, image.pixel_size_pm)
-
-
-def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Settings by their dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found.update(_flat(value, f"{above}{name}."))
-        else:
-            found[above + name] = list(value) if isinstance(value, tuple) else value
-    return found

@@ -47,18 +47,8 @@ def is_study(path: str | Path) -> bool:
     return (study_path(path) / STUDY_FILE).is_file()
 
 
-def read_study_file(
-    folder: Path, schema: int = SCHEMA, steps: Mapping[int, Step] | None = None
-) -> tuple[dict[str, Any], int]:
+def read_study_file(folder: Path) -> tuple[dict[str, Any], int]:
     """The content of ``study.json`` as this version has it, and the schema it had on the disk.
-
-    Parameters
-    ----------
-    folder : Path
-    schema : int
-        Wanted.
-    steps : mapping of int to callable, optional
-        Migrations; default `MIGRATIONS`.
 
     Raises
     ------
@@ -81,17 +71,16 @@ def read_study_file(
             f"{path}: got kind {content.get('kind')!r} and schema {found!r}, expected {KIND!r} and "
             "a number from 1"
         )
-    if found > schema:
+    if found > SCHEMA:
         raise DefectStrainError(
             f"{folder}: got a study of schema {found}, written by napari-defectstrain "
             f"{content.get('version', 'of a later version')}; this version knows schemas up to "
-            f"{schema}: update napari-defectstrain"
+            f"{SCHEMA}: update napari-defectstrain"
         )
-    steps = MIGRATIONS if steps is None else steps
-    for number in range(found, schema):
-        if number not in steps:
+    for number in range(found, SCHEMA):
+        if number not in MIGRATIONS:
             raise DefectStrainError(f"{path}: got schema {number}, which can't be migrated")
-        content = {**steps[number](content), "schema": number + 1}
+        content = {**MIGRATIONS[number](content), "schema": number + 1}
     return content, found
 
 
@@ -106,3 +95,34 @@ def keep_old(folder: Path, schema: int) -> Path:
 def write_study_file(folder: Path, content: Mapping[str, Any]) -> None:
     """Write ``study.json``; the old one stays until the new one is whole."""
     write_json(folder / STUDY_FILE, content)
+
+
+def flat_settings(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Settings by their dotted names; lists for tuples.
+
+    >>> flat_settings({"seed": 0, "detect": {"device": "cpu"}})
+    {'seed': 0, 'detect.device': 'cpu'}
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found.update(flat_settings(value, f"{above}{name}."))
+        else:
+            found[above + name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def nested_settings(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted names as objects of objects.
+
+    >>> nested_settings({"seed": 0, "detect.device": "cpu"})
+    {'seed': 0, 'detect': {'device': 'cpu'}}
+    """
+    found: dict[str, Any] = {}
+    for name, value in flat.items():
+        *above, last = name.split(".")
+        here = found
+        for part in above:
+            here = here.setdefault(part, {})
+        here[last] = value
+    return found

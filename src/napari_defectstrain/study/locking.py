@@ -121,10 +121,10 @@ class Lock:
         )
 
     def release(self) -> None:
-        """Give the lock back, if it is still this one's."""
-        if self.own is not None:
+        """Give the lock back, if it is still this one's; a forked process has none to give."""
+        if self.own is not None and self.own.pid == os.getpid():
             self._remove(self.own)
-            self.own = None
+        self.own = None
 
     @staticmethod
     def held_by(folder: Path) -> Holder | None:
@@ -134,8 +134,10 @@ class Lock:
     @property
     def is_own(self) -> bool:
         """Whether the lock on the disk is this one's: another machine may have forced it."""
+        if self.own is None or self.own.pid != os.getpid():
+            return False
         found = read_holder(self.path)
-        return self.own is not None and found is not None and found.token == self.own.token
+        return found is not None and found.token == self.own.token
 
     def _create(self, own: Holder) -> bool:
         """Write the lock where there is none: whole, or not at all."""

@@ -18,9 +18,12 @@ from ..types import ClassStack, DefectStrainError, Sites
 from . import layout
 from .corrections import Answer
 from .folder import StudyFolder
-from .journal import MANUAL, Edit, edit_rows
+from .journal import ABOUT, MANUAL, Edit, edit_rows
 from .locking import Lock, time_now
 from .windows import WindowChoice, with_choices
+
+RUN_FILE = "run.json"
+"""What says that a folder of results is whole."""
 
 
 class Study(StudyFolder):
@@ -54,12 +57,13 @@ class Study(StudyFolder):
         """Where the columns of an image came from."""
         return self._corrections.answer_of(name)
 
-    def set_sites(self, name: str, sites: Sites, about: Answer | None = None) -> Edit:
+    def set_sites(self, name: str, sites: Sites, about: Answer | None = None) -> Edit | None:
         """Take an answer of the model, or a table that stands for one.
 
-        Corrections of an earlier answer are carried over by their places; that one is kept.
+        Corrections of an earlier answer are carried over by their places; that one is kept. None
+        where it is known already.
         """
-        self._check_writable()
+        self.check_writable()
         pixel = self._find(name)[1].pixel_size_pm
         return self._corrections.set_answer(name, sites, about or Answer(), pixel)
 
@@ -82,7 +86,7 @@ class Study(StudyFolder):
         Edit or None
             None where nothing differs.
         """
-        self._check_writable()
+        self.check_writable()
         self._find(name)
         return self._corrections.record(name, sites, by, user)
 
@@ -106,7 +110,7 @@ class Study(StudyFolder):
         self, name: str, regions: Regions, by: str = MANUAL, user: str = ""
     ) -> Edit | None:
         """Take regions of an image; those before are kept. None where nothing differs."""
-        self._check_writable()
+        self.check_writable()
         pixel = self._find(name)[1].pixel_size_pm
         return self._corrections.set_regions(name, regions, by, pixel, user)
 
@@ -128,7 +132,7 @@ class Study(StudyFolder):
             Names, in the order of `ClassStack.image_index`.
         user : str
         """
-        self._check_writable()
+        self.check_writable()
         return self._corrections.record_windows(before, after, images, user)
 
     def with_windows(
@@ -138,6 +142,26 @@ class Study(StudyFolder):
         return with_choices(stacks, self.windows, images)
 
     # ------------------------------------------------------------------ history, window
+
+    def note_measured(self, images: Sequence[str], what: str = "all") -> None:
+        """Write down that `results` are made of everything up to now; ``all``, or ``columns``."""
+        self.check_writable()
+        content = {"what": what, "images": list(images), "version": __version__}
+        self._note("measured", content)
+
+    def edits_since_measured(self) -> int | None:
+        """Edits that the results don't know; None where there are no results."""
+        if not (self.results / RUN_FILE).is_file():
+            return None
+        history = self.history()
+        last = next((edit.number for edit in reversed(history) if _is_measured(edit)), 0)
+        return sum(edit.number > last for edit in history)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether classes were measured when the results were written, not only columns found."""
+        last = next((edit for edit in reversed(self.history()) if _is_measured(edit)), None)
+        return last is not None and last.content["measured"].get("what") == "all"
 
     def history(self, name: str | None = None) -> tuple[Edit, ...]:
         """Every edit, or those of an image, the oldest first."""
@@ -151,7 +175,7 @@ class Study(StudyFolder):
 
     def compact(self) -> Path | None:
         """Begin a new part of the journal; the history stays readable. None where it is empty."""
-        self._check_writable()
+        self.check_writable()
         return self._corrections.compact()
 
     @property
@@ -167,10 +191,15 @@ class Study(StudyFolder):
         **parts
             JSON values, each replacing the part of its name; None removes it.
         """
-        self._check_writable()
+        self.check_writable()
         kept = {**self.window, **parts}
         content = {name: value for name, value in kept.items() if value is not None}
         write_json(self.path / layout.WINDOW_FILE, content)
+
+
+def _is_measured(edit: Edit) -> bool:
+    """Whether it is the note of a measurement."""
+    return edit.what == ABOUT and "measured" in edit.content
 
 
 def create_study(
@@ -243,7 +272,7 @@ def open_study(path: str | Path, read_only: bool = False, take_over: bool = Fals
     Returns
     -------
     Study
-        `Study.read_only` where another process has it open; `Study.notes` says who.
+        Read-only where another process has it open; its `notes` say who.
 
     Raises
     ------

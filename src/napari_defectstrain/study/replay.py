@@ -15,7 +15,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..io.tables import SOURCE_DTYPE
-from ..types import DefectStrainError, FloatArray, IntArray, Sites
+from ..types import BoolArray, DefectStrainError, FloatArray, IntArray, Sites
 
 SAME_PX = 1e-3
 """Positions that are less apart are the same: what is drawn has the precision of float32 [px]."""
@@ -76,24 +76,24 @@ def changes_between(before: NumberedSites, after: Sites) -> list[Change]:
         )
     pairs, moved = _matched(old.position_px, after.position_px)
     changes: list[Change] = []
-    for k, (i, j) in enumerate(pairs):
-        was, now = _row(old, i), _row(after, j)
+    for k in np.flatnonzero(_differ(old, after, pairs) | moved).tolist():
+        was, now = _row(old, int(pairs[k, 0])), _row(after, int(pairs[k, 1]))
         if not moved[k]:
             now["y_px"], now["x_px"] = was["y_px"], was["x_px"]
         different = [key for key in {**was, **now} if was.get(key) != now.get(key)]
         if different:
             changes.append(
                 {
-                    "column": int(before.number[i]),
+                    "column": int(before.number[pairs[k, 0]]),
                     "from": {key: was.get(key) for key in different},
                     "to": {key: now.get(key) for key in different},
                 }
             )
-    gone = np.setdiff1d(np.arange(len(old)), [i for i, _ in pairs])
-    new = np.setdiff1d(np.arange(len(after)), [j for _, j in pairs])
-    for i in gone:
+    gone = np.setdiff1d(np.arange(len(old)), pairs[:, 0])
+    new = np.setdiff1d(np.arange(len(after)), pairs[:, 1])
+    for i in gone.tolist():
         changes.append({"column": int(before.number[i]), "from": _row(old, i), "to": None})
-    for k, j in enumerate(new):
+    for k, j in enumerate(new.tolist()):
         row = _row(after, j)
         changes.append({"column": before.next_number + k, "from": None, "to": row})
     return sorted(changes, key=lambda change: int(change["column"]))
@@ -181,7 +181,7 @@ def carried_over(answer: NumberedSites, corrected: NumberedSites, new: Sites) ->
     at = {int(n): i for i, n in enumerate(answer.number)}
     now = {int(n): i for i, n in enumerate(corrected.number)}
     pairs, _ = _matched(answer.sites.position_px, new.position_px)
-    partner = dict(pairs)
+    partner = {int(i): int(j) for i, j in pairs}
     free = np.setdiff1d(np.arange(len(new)), list(partner.values()))
     tree = cKDTree(new.position_px[free]) if len(free) else None
     reach = reach_px(new.position_px)
@@ -240,29 +240,49 @@ def reach_px(position_px: FloatArray) -> float:
     return REACH * float(np.median(distance[:, 1]))
 
 
-def _matched(old_px: FloatArray, new_px: FloatArray) -> tuple[list[tuple[int, int]], list[bool]]:
-    """Pairs of rows of the same column, and whether each was moved."""
-    if not len(old_px) or not len(new_px):
-        return [], []
+def matched_columns(old_px: FloatArray, new_px: FloatArray) -> list[tuple[int, int]]:
+    """Rows of the columns that are the same in two sets, by their places, `(N, 2)` [px] each."""
+    return [(int(i), int(j)) for i, j in _matched(old_px, new_px)[0]]
+
+
+def _matched(old_px: FloatArray, new_px: FloatArray) -> tuple[IntArray, BoolArray]:
+    """Rows of the same columns, `(K, 2)` in the order of the old ones; whether each was moved."""
+    if len(old_px) == len(new_px) and bool((np.abs(old_px - new_px) < SAME_PX).all()):
+        same = np.arange(len(old_px))
+        return np.column_stack([same, same]), np.zeros(len(same), dtype=bool)
     old, new = np.arange(len(old_px)), np.arange(len(new_px))
-    pairs: list[tuple[int, int]] = []
-    moved: list[bool] = []
+    pairs, moved = [np.empty((0, 2), dtype=int)], [np.empty(0, dtype=bool)]
     for reach in (SAME_PX, reach_px(old_px)):
         if not len(old) or not len(new):
             break
         distance, there = cKDTree(new_px[new]).query(old_px[old], distance_upper_bound=reach)
         _, back = cKDTree(old_px[old]).query(new_px[new], distance_upper_bound=reach)
-        mutual = [
-            (k, int(m))
-            for k, m in enumerate(there)
-            if np.isfinite(distance[k]) and int(back[m]) == k
-        ]
-        pairs += [(int(old[k]), int(new[m])) for k, m in mutual]
-        moved += [reach > SAME_PX] * len(mutual)
-        old = np.delete(old, [k for k, _ in mutual])
-        new = np.delete(new, [m for _, m in mutual])
-    order = np.argsort([i for i, _ in pairs])
-    return [pairs[k] for k in order], [moved[k] for k in order]
+        within = np.isfinite(distance)
+        k = np.flatnonzero(within & (back[np.where(within, there, 0)] == np.arange(len(old))))
+        pairs.append(np.column_stack([old[k], new[there[k]]]))
+        moved.append(np.full(len(k), reach > SAME_PX))
+        old, new = np.delete(old, k), np.delete(new, there[k])
+    joined, is_moved = np.concatenate(pairs), np.concatenate(moved)
+    order = np.argsort(joined[:, 0])
+    return joined[order], is_moved[order]
+
+
+def _differ(old: Sites, new: Sites, pairs: IntArray) -> BoolArray:
+    """In which pairs of rows, `(K, 2)`, anything but the place differs, `(K,)`."""
+    i, j = pairs.T
+    found = (old.class_index[i] != new.class_index[j]) | (old.source[i] != new.source[j])
+    found |= (old.probabilities[i] != new.probabilities[j]).any(axis=1)
+    for name in ("weight", "weight_sigma"):
+        pair = ((getattr(old, name), i), (getattr(new, name), j))
+        a, b = (np.full(len(k), np.nan) if values is None else values[k] for values, k in pair)
+        found |= (a != b) & ~(np.isnan(a) & np.isnan(b))
+    for name in {*old.extra, *new.extra}:
+        a, b = (
+            sites.extra[name][k] if name in sites.extra else np.full(len(k), "")
+            for sites, k in ((old, i), (new, j))
+        )
+        found |= a != b
+    return np.asarray(found)
 
 
 def _row(sites: Sites, i: int) -> dict[str, Any]:

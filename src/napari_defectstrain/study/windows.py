@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,14 @@ def choices_of(edits: Iterable[Edit]) -> tuple[WindowChoice, ...]:
                 where = (str(place["image"]), float(place["y_px"]), float(place["x_px"]))
                 found[(str(edit.content["class"]), *where)] = included
     return tuple(WindowChoice(*where, included) for where, included in found.items())
+
+
+def without_images(edit: Edit, images: Sequence[str]) -> Edit:
+    """An edit of windows without those of some images."""
+    content = dict(edit.content)
+    for key in ("left_out", "put_back"):
+        content[key] = [p for p in content.get(key, ()) if p["image"] not in images]
+    return replace(edit, content=content)
 
 
 def window_changes(

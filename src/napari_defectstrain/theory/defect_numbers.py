@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..materials import Material
-from ..strain.chi_squared import Agreement, agreement
+from ..strain.chi_squared import Agreement, agreement, solve_weighted
 from ..types import DefectStrainError, DisplacementField, FloatArray
 from .elastic_constants import ElasticConstants, TheoryConfig
 from .elasticity import inclusion_displacement
-from .far_field import FarField, default_near_pm, fit_far_field, solve_weighted
+from .far_field import FarField, default_near_pm, fit_far_field
 from .kanzaki import KanzakiFit, SymmetricData, fit_kanzaki, minus_two_log_likelihood
 from .lattice_statics import lattice_model
 

@@ -26,7 +26,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.stats import chi2 as chi_squared
 
-from ..strain.chi_squared import Agreement, Weighting, agreement, weighting
+from ..strain.chi_squared import Agreement, Weighting, agreement, estimation_factor, weighting
 from ..strain.displacement import like_measured, predicted_field
 from ..strain.field import StrainConfig, point_operators, used_columns
 from ..types import BoolArray, DefectStrainError, DisplacementField, FloatArray
@@ -299,6 +299,7 @@ def _scan(
     # true variance over its nominal one
     g = weigh.root @ unit(radius) / norm
     inflation = float(g @ weigh.root @ weigh.covariance @ weigh.root.T @ g) * norm
+    inflation *= estimation_factor(weigh, 1)[0]
     excess = np.append(table[:, 0], lowest) - lowest
     strengths, norms = np.append(table[:, 1], strength), np.append(table[:, 2], norm)
     near = excess <= inflation

@@ -30,7 +30,7 @@ import numpy as np
 from scipy.stats import f as fisher
 from scipy.stats import t as student
 
-from ..strain.chi_squared import Agreement, Weighting, agreement, weighting
+from ..strain.chi_squared import Agreement, Weighting, agreement, solve_weighted, weighting
 from ..types import DefectStrainError, DisplacementField, FloatArray
 from ..units import EV_PER_N_PER_M_PM2
 from .elastic_constants import ElasticConstants
@@ -230,35 +230,6 @@ class _Anisotropy:
     value: FloatArray
     sigma: FloatArray
     p_value: float
-
-
-def solve_weighted(
-    data: FloatArray, design: FloatArray, weigh: Weighting
-) -> tuple[FloatArray, FloatArray, float]:
-    """Least squares with an estimated covariance: numbers, their covariance, degrees of freedom.
-
-    Parameters
-    ----------
-    data : array, `(n,)`
-    design : array, `(n, k)`
-    weigh : Weighting
-
-    Notes
-    -----
-    With full weights of n windows and p coordinates, the inverse of the estimated information is
-    too small by ``(n - p + k) / n``, and the numbers scatter more than with the true covariance, by
-    ``(n - 1) / (n - p + k - 1)``.
-    """
-    x, y = weigh.root @ design, weigh.root @ data
-    solve = np.linalg.pinv(x)
-    found = solve @ y
-    scatter = weigh.root @ weigh.covariance @ weigh.root.T
-    covariance = solve @ scatter @ solve.T
-    n = weigh.windows
-    if weigh.weights != "full" or not np.isfinite(n):
-        return found, covariance, n
-    left = n - (weigh.rank - design.shape[1])
-    return found, covariance * n / left * (n - 1.0) / max(left - 1.0, 0.5), left
 
 
 def even_weighting(covariance: FloatArray, windows: float, class_name: str) -> Weighting:

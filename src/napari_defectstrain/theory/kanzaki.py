@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..crystal.honeycomb import ideal_sites
-from ..strain.chi_squared import Agreement, Weighting, agreement
+from ..strain.chi_squared import Agreement, Weighting, agreement, solve_weighted
 from ..strain.displacement import like_measured, predicted_field
 from ..types import BoolArray, DefectStrainError, DisplacementField, FloatArray
 from ..units import EV_PER_N_PER_M_PM2
-from .far_field import even_weighting, solve_weighted
+from .far_field import even_weighting
 from .field_symmetry import symmetry_patterns
 from .lattice_statics import LatticeModel
 

@@ -19,7 +19,7 @@ from ..columns.profiles import FourierWindow
 from ..crystal.honeycomb import ideal_sites
 from ..crystal.structures import RelaxedColumns, read_relaxed
 from ..materials import DEFECT_ROLES, ROLES, WSE2, Material, whole_class
-from ..strain.chi_squared import Agreement, agreement, weighting
+from ..strain.chi_squared import Agreement, agreement, solve_weighted, weighting
 from ..strain.displacement import displacement_field, like_measured, predicted_field
 from ..types import ClassAverage, DefectStrainError, DisplacementField, FloatArray
 
@@ -309,13 +309,10 @@ def fit_amplitude(
     covariance = measured.covariance_pm2[np.ix_(rows, rows)]
     weigh = weighting(covariance, windows, what=f"errors of {measured.class_name}")
     u, v = measured.u_pm[known].ravel(), reference.u_pm[known].ravel()
-    y, x = weigh.root @ u, weigh.root @ v
-    information = float(x @ x)
-    s = float(x @ y) / information
-    scatter = weigh.root @ covariance @ weigh.root.T  # the unit matrix for full weights
+    (s,), variance, _ = solve_weighted(u, v[:, None], weigh)
     return Amplitude(
-        s=s,
-        sigma=float(np.sqrt(x @ scatter @ x)) / information,
+        s=float(s),
+        sigma=float(np.sqrt(variance[0, 0])),
         scaled=agreement(u - s * v, weigh, v[:, None]),
         full=agreement(u - v, weigh),
     )

@@ -58,6 +58,24 @@ def test_faint_column_on_its_neighbour_is_emptied(stray):
     assert shift_of(settled, geometry, metal) == pytest.approx(outward, abs=3.0)
 
 
+def test_column_that_leaves_the_pixels_is_held_at_its_site(stray):
+    geometry, target, begin, profile, _, metal = stray
+    radius = np.hypot(*geometry.site_pm.T)
+    rim = int(np.argmax(np.where(geometry.is_metal, radius, 0.0)))
+    assert radius[rim] > CONFIG.fit_radius_pm - CONFIG.rim_pm
+    position, weight = begin.position_pm.copy(), begin.weight.copy()
+    position[rim] *= 1.5  # no pixel is left to tell its place or its weight
+    weight[rim] *= -1e6
+    away = replace(begin, position_pm=position, weight=weight)
+    given = (geometry, {"DV": target}, {"DV": away}, profile, np.arange(0), 1.0)
+    astray = fit_jointly(*given, 1e-2, 15, False)
+    assert shift_of(astray, geometry, rim) > CONFIG.max_shift_pm
+    settled = _fit_without_strays(*given, CONFIG, False)
+    assert settled.converged and shift_of(settled, geometry, rim) == 0.0
+    outward = -exact.STRAINS["DV"] * exact.RING_PM
+    assert shift_of(settled, geometry, metal) == pytest.approx(outward, abs=3.0)
+
+
 def test_columns_that_hold_their_places_are_left_alone():
     averages = {
         name: average_of(noisy(name, 20, np.random.default_rng(2), 0.02)) for name in ("2Se", "SV")

@@ -10,7 +10,7 @@ import pytest
 from napari_defectstrain.columns.images.background import SplineSurface
 from napari_defectstrain.columns.images.derivatives import Patches, SeparableProfile, information
 from napari_defectstrain.columns.images.measure import ImageColumnConfig, fit_image_columns
-from napari_defectstrain.columns.images.noise import estimate_noise
+from napari_defectstrain.columns.images.noise import SAMPLE, STEP_SAMPLE, estimate_noise
 from napari_defectstrain.columns.images.rendering import ColumnRenderer, Shape
 from napari_defectstrain.columns.images.system import marginal_covariance
 from napari_defectstrain.columns.profiles import gaussian_profile, spline_profile
@@ -255,6 +255,19 @@ def test_the_likelihood_of_counts_beats_least_squares(crowd):
         rms[noise] = np.sqrt(np.mean((fit.position_px - true)[use] ** 2))
     assert rms["poisson"] < 0.95 * rms["gaussian"]  # about 10 %
     assert rms["auto"] < 1.01 * rms["poisson"]
+
+
+@pytest.mark.slow
+def test_fewer_pixels_tell_the_noise_well_enough_for_steps(crowd, monkeypatch):
+    counts, _, start = crowd
+    assert SAMPLE > counts.size > 2 * STEP_SAMPLE
+    config = ImageColumnConfig(model="gaussians")
+    few = fit_image_columns(counts, start, config)
+    monkeypatch.setattr("napari_defectstrain.columns.images.fit.STEP_SAMPLE", SAMPLE)
+    many = fit_image_columns(counts, start, config)
+    moved = np.abs(few.position_px - many.position_px) / many.sigma_px
+    assert 0.0 < moved.max() < 0.05
+    np.testing.assert_allclose(few.sigma_px, many.sigma_px, rtol=2e-3)
 
 
 @pytest.mark.slow

@@ -54,10 +54,33 @@ def test_a_trial_is_shown_and_saved(stage, qtbot, monkeypatch, tmp_path):
     widget.trying.known.click()
     qtbot.waitUntil(lambda: widget.trying.table.rows.rowCount() == 1, timeout=20000)
     assert asked == [(1, 2.0, ("shifted",))]
+    headers = [widget.trying.table.rows.horizontalHeaderItem(i).text() for i in range(3)]
+    assert headers == ["class", "n", "quantity"]
     assert "root mean square 1.00" in widget.trying.table.text.text()
     monkeypatch.setattr(trying, "ask_path", lambda *_: tmp_path / "a.csv")
     widget.trying.table.save.click()
     assert pd.read_csv(tmp_path / "a.csv")["pull"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("words", "trials"),
+    [("simulated twins", ("simulated",)), ("both", ("shifted", "simulated"))],
+)
+def test_simulated_twins_may_be_tried_too(stage, qtbot, monkeypatch, words, trials):
+    _, widget = stage
+
+    def trial(found, config, progress):
+        rows = [(t, "SV", 7, "spacing", "%", -4.8, -4.7, 0.1, 0.1, 1.0) for t in config.trials]
+        return SelfTest(pd.DataFrame(rows, columns=TABLE), found)
+
+    monkeypatch.setattr(trying, "self_test", trial)
+    widget.trying.trials.setCurrentText(words)
+    widget.trying.known.click()
+    rows = widget.trying.table.rows
+    qtbot.waitUntil(lambda: rows.rowCount() == len(trials), timeout=20000)
+    named = rows.horizontalHeaderItem(0).text() == "trial"
+    assert named == (len(trials) == 2)
+    assert widget.trying.table.text.text().startswith(f"{trials[0]}: 1 pulls")
 
 
 def test_another_signal_is_averaged_into_a_folder(stage, qtbot, monkeypatch, tmp_path):

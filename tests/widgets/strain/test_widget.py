@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from napari.components import ViewerModel
 from numpy.testing import assert_allclose
+from report_stage import results_folder
 from strain_stage import (
     SIGMA_PM,
     SITE,
@@ -30,7 +31,7 @@ from napari_defectstrain.widgets.layers.averages import (
 )
 from napari_defectstrain.widgets.layers.fields import add_displacement, map_title, show_maps
 from napari_defectstrain.widgets.layers.sites import kind, note, provenance
-from napari_defectstrain.widgets.strain import comparison_view, figure_files
+from napari_defectstrain.widgets.strain import comparison_view, figure_files, report_writing
 from napari_defectstrain.widgets.strain import widget as strain_module
 from napari_defectstrain.widgets.strain.controls import NO_MODEL
 from napari_defectstrain.widgets.strain.figure_files import expected_paths
@@ -441,6 +442,29 @@ def test_figures_are_saved_with_their_data_and_never_over_others(
     widget.output_buttons[1].click()
     settle(qtbot, widget)
     assert {p.suffix for p in elsewhere.iterdir()} == {".pdf", ".csv"}
+
+
+def test_a_report_of_a_folder_is_written_and_shown(staged, qtbot, tmp_path, monkeypatch):
+    _, widget = staged
+    folder = results_folder(tmp_path / "run")
+    shown = []
+    monkeypatch.setattr(report_writing, "show_file", shown.append)
+    monkeypatch.setattr(report_writing, "ask_folder", lambda *_: folder)
+    widget.report.button.click()
+    settle(qtbot, widget)
+    assert shown == [folder / "report.html"]
+    assert "Reviewer" in shown[0].read_text(encoding="utf-8")
+    assert widget.run_bar.status.text() == f"Wrote report.html into {folder}"
+    asked = answers(monkeypatch, None)  # it is there now: asked, and not replaced
+    before = shown[0].stat().st_mtime_ns
+    widget.report.button.click()
+    settle(qtbot, widget)
+    assert "Replace" in asked[0][1] and shown[0].stat().st_mtime_ns == before
+    monkeypatch.setattr(report_writing, "ask_folder", lambda *_: tmp_path)
+    widget.report.button.click()  # a folder without results: said, nothing written
+    settle(qtbot, widget)
+    assert "got no run.json" in widget.run_bar.status.text()
+    assert len(shown) == 1
 
 
 def test_rotation_is_in_mrad_wherever_it_is_shown(staged, qtbot):

@@ -34,6 +34,7 @@ __all__ = [
 
 CHECK_PRIOR = 5.0
 START_TOLERANCE_PM = 0.3
+CHUNK = 256  # windows looked at at a time
 
 
 def fit_columns(
@@ -238,8 +239,13 @@ def _biases(
 
 
 def _project(operator: FloatArray, model: ColumnFitModel, stack: ClassStack) -> FloatArray:
-    windows = stack.windows[stack.included][:, model.pixel]
-    response = (windows - model.model) @ operator.T
+    index = np.flatnonzero(stack.included)
+    response = np.concatenate(
+        [
+            (stack.windows[part][:, model.pixel] - model.model) @ operator.T
+            for part in (index[start : start + CHUNK] for start in range(0, len(index), CHUNK))
+        ]
+    )
     return np.asarray(response - response.mean(axis=0))
 
 

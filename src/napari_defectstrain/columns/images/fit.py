@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from ...types import BoolArray, FloatArray, IntArray, Progress
 from .background import SplineSurface
 from .derivatives import PAIR_REACH_SIGMA, Information, Patches, SeparableProfile, information
-from .noise import estimate_noise
+from .noise import SAMPLE, STEP_SAMPLE, estimate_noise
 from .rendering import ColumnRenderer, ComplexArray, Shape, SpreadPoints
 from .steps import FreeShape, ShapeErrors, Steadying, typical_step
 from .system import NormalEquations
@@ -190,7 +190,7 @@ class ImageFitter:
                 continue
             best, least = state, min(misfit, least)
             if not first and self.config.noise != "poisson":
-                noise = self.noise(model)
+                noise = self.noise(model, STEP_SAMPLE)
             inverse = self.pixels.good / noise.variance(model)
             pull = (self.pixels.data - model) * inverse
             if rebuild:
@@ -276,12 +276,13 @@ class ImageFitter:
             self.renderer.image(factor * transfer) + self.surface.evaluate(state.background)
         )
 
-    def noise(self, model: FloatArray) -> NoiseModel:
-        """Noise by the residual."""
+    def noise(self, model: FloatArray, sample: int = SAMPLE) -> NoiseModel:
+        """Noise by the residual, read from so many pixels."""
         parameters = 3 * len(self.start) + self.surface.size[0] * self.surface.size[1]
-        found = estimate_noise(self.pixels.data, model, self.pixels.good > 0, parameters)
+        good = self.pixels.good > 0
+        found = estimate_noise(self.pixels.data, model, good, parameters, sample)
         if self.config.noise == "gaussian":
-            level = float(np.mean(model[self.pixels.good > 0]))
+            level = float(np.mean(model[good]))
             return NoiseModel(0.0, found.gain * level + found.constant)
         return found
 

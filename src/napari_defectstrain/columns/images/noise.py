@@ -9,13 +9,20 @@ from ...types import BoolArray, FloatArray
 from .types import NoiseModel
 
 SAMPLE = 200_000
+"""Pixels that the noise is read from."""
+STEP_SAMPLE = 40_000
+"""The same while the columns still move: it only weighs the pixels against each other."""
 BINS = 24
 CLIP_SIGMA = 5.0
 LEAST_SIGNIFICANCE = 3.0
 
 
 def estimate_noise(
-    data: FloatArray, model: FloatArray, good: BoolArray, parameters: int
+    data: FloatArray,
+    model: FloatArray,
+    good: BoolArray,
+    parameters: int,
+    sample: int = SAMPLE,
 ) -> NoiseModel:
     """Variance of the residual as a straight line of the model (photon transfer).
 
@@ -30,8 +37,10 @@ def estimate_noise(
         Pixels that count.
     parameters : int
         Fitted numbers, by which the residual is too small.
+    sample : int
+        Pixels to read it from, about; spread evenly.
     """
-    every = max(1, int(np.ceil(np.sqrt(good.sum() / SAMPLE))))
+    every = max(1, int(np.ceil(np.sqrt(good.sum() / sample))))
     chosen = np.s_[every // 2 :: every, every // 2 :: every]
     use = good[chosen]
     level = model[chosen][use].astype(float)

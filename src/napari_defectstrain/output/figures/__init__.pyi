@@ -1,9 +1,11 @@
 from .detection import curves_figure as curves_figure
 from .detection import read_training_log as read_training_log
 from .detection import training_figure as training_figure
+from .drawn import drawn_data as drawn_data
 from .files import figure_settings as figure_settings
 from .files import save_figure as save_figure
 from .files import write_figure as write_figure
+from .leaves import Leaves as Leaves
 from .makeup import draw_makeup as draw_makeup
 from .maps import detections_figure as detections_figure
 from .populations import clusters_figure as clusters_figure

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ...io.files import atomic_path
@@ -104,27 +103,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     if kind == "png":
         more["pil_kwargs"] = {"compress_level": _COMPRESS_LEVEL}
     with figure_settings(STYLE), atomic_path(path) as temporary:
-        _lay_out(figure)
         figure.savefig(temporary, format=kind, dpi=DPI, metadata=_METADATA[kind], **more)
-
-
-def _lay_out(figure: Figure) -> None:
-    """Lay a figure out, once for all formats.
-
-    ``savefig`` would draw all of it for that, with all images resampled, to throw it away.
-    """
-    engine = figure.get_layout_engine()
-    if engine is None:
-        return
-    canvas, dpi = figure.canvas, figure.dpi
-    FigureCanvasAgg(figure)
-    figure.dpi = DPI
-    try:
-        engine.execute(figure)
-    finally:
-        figure.dpi = dpi
-        figure.set_canvas(canvas)
-    figure.set_layout_engine("none")
 
 
 def write_figure(
@@ -135,4 +114,5 @@ def write_figure(
     for kind in formats:
         paths.append(place(f"{name}.{kind}"))
         save_figure(figure, paths[-1])
+        figure.set_layout_engine("none")  # laid out once: all formats alike, and sooner
     return paths

@@ -16,9 +16,10 @@ from matplotlib.patches import Ellipse
 from ...materials import Material
 from ...precision.makeup import ClassMakeup
 from ...precision.variability import Component
-from ...styles import class_styles
+from ...styles import chosen_width_inch, class_styles, panels_across
 from ...types import FloatArray
 from .files import PAGE_INCH, for_print
+from .panels import is_narrow
 
 _ELLIPSE_SIGMA = 2.0
 _PERCENTILES = (0.5, 99.5)
@@ -33,10 +34,11 @@ def shown_makeups(makeups: Mapping[str, ClassMakeup]) -> dict[str, ClassMakeup]:
 def populations_figure(makeups: Mapping[str, ClassMakeup], material: Material) -> Figure:
     """A panel a class: its windows by weight and triangle, and the populations among them."""
     shown = shown_makeups(makeups)
-    columns = min(max(len(shown), 1), 4)
+    columns = panels_across(min(max(len(shown), 1), 4), PAGE_INCH)
     rows = -(-len(shown) // columns)
-    width = PAGE_INCH * columns / 4 if columns < 4 else PAGE_INCH
-    figure = Figure(figsize=(max(width, 0.5 * PAGE_INCH), 2.7 * rows), layout="constrained")
+    own = max(PAGE_INCH * min(columns, 4) / 4, 0.5 * PAGE_INCH)
+    size = (chosen_width_inch(own), 2.7 * rows)
+    figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (name, makeup) in zip(panels, shown.items(), strict=False):
         draw_populations(axes, name, makeup, material)
@@ -96,7 +98,10 @@ def variability_figure(makeups: Mapping[str, ClassMakeup]) -> Figure:
     """A row a class: its windows' first components, with what of their variance is noise."""
     shown = {n: m.components for n, m in makeups.items() if m.components}
     rows, columns = len(shown), max((len(c) for c in shown.values()), default=1)
-    figure = Figure(figsize=(1.7 * columns + 0.4, 1.9 * max(rows, 1)), layout="constrained")
+    own = 1.7 * columns + 0.4
+    width = chosen_width_inch(own)
+    high = (1.5 * width / own + 0.4) * max(rows, 1)
+    figure = Figure(figsize=(width, high), layout="constrained")
     panels = figure.subplots(max(rows, 1), columns, squeeze=False)
     for row, (name, components) in zip(panels, shown.items(), strict=False):
         row[0].set_ylabel(name)
@@ -121,8 +126,13 @@ def draw_component(axes: Axes, component: Component, number: int) -> None:
 @for_print
 def halves_figure(makeups: Mapping[str, ClassMakeup], material: Material) -> Figure:
     """`draw_halves` as a figure of its own."""
-    figure = Figure(figsize=(0.7 * PAGE_INCH, 2.8), layout="constrained")
+    width = chosen_width_inch(0.7 * PAGE_INCH)
+    figure = Figure(figsize=(width, 2.8), layout="constrained")
     draw_halves(figure.subplots(), makeups, material)
+    if is_narrow(width) and (legend := figure.axes[0].get_legend()) is not None:
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        legend.remove()  # it would cover the curves
+        figure.legend(handles, labels, loc="outside lower center")
     return figure
 
 

@@ -13,17 +13,30 @@ from matplotlib.figure import Figure
 
 from ...io.rasters import block_means
 from ...materials import DEFECT_ROLES, Material
-from ...styles import class_styles
+from ...styles import chosen_width_inch, class_styles, panels_across
 from ...types import CalibratedImage, ClassAverage, ClassStack, Sites
 from ...units import PM_PER_NM
 from .files import PAGE_INCH, for_print
-from .panels import bare, close_layout, extent_nm, letter_panels, note, scale_bar, width_inch
+from .panels import (
+    bare,
+    close_layout,
+    extent_nm,
+    letter_panels,
+    note,
+    panels_of,
+    row_labels,
+    scale_bar,
+    turned,
+    width_inch,
+)
 
 _MAX_SHOWN_PX = 2048
 """Of larger pictures matplotlib would hold several copies of all pixels, in colour."""
 _MARKER_POINTS = (1.5, 5.0)
 """Least and largest size of a marker."""
 _MAX_HEIGHT_INCH = 9.0
+_MAX_SIDE_INCH = 3.1
+"""Of a panel."""
 
 
 @for_print
@@ -41,8 +54,9 @@ def detections_figure(image: CalibratedImage, sites: Sites, material: Material) 
     """
     unit_nm = 1.0 if image.pixel_size_pm is None else image.pixel_size_pm / PM_PER_NM
     height, width = image.data.shape
-    high_inch = min(PAGE_INCH * height / width, _MAX_HEIGHT_INCH)
-    figure = Figure(figsize=(PAGE_INCH, high_inch + 0.25), layout="constrained")
+    wide_inch = chosen_width_inch(PAGE_INCH)
+    high_inch = min(wide_inch * height / width, _MAX_HEIGHT_INCH)
+    figure = Figure(figsize=(wide_inch, high_inch + 0.25), layout="constrained")
     axes = figure.subplots()
     shown, factor = block_means(image.data, _MAX_SHOWN_PX)
     low, high = np.percentile(shown, (0.5, 99.8))
@@ -68,7 +82,7 @@ def detections_figure(image: CalibratedImage, sites: Sites, material: Material) 
             label=f"{name}  {len(x)}",
         )
     bare(axes)
-    columns = len(DEFECT_ROLES) + 1 + len(material.named)
+    columns = panels_across(len(DEFECT_ROLES) + 1 + len(material.named), PAGE_INCH)
     figure.legend(loc="outside lower center", ncols=columns, markerscale=5.0 / size)
     if image.pixel_size_pm is not None:
         scale_bar(axes)
@@ -97,10 +111,13 @@ def averages_figure(
     names = list(averages)
     alone = all(stacks[name].n_columns is None for name in names)
     width = width_inch(len(names))
-    side = (width - 0.2) / len(names)
     rows = 2 if alone else 1
-    figure = Figure(figsize=(width, rows * side + 0.25), layout=close_layout())
-    panels = figure.subplots(rows, len(names), squeeze=False)
+    is_turned = turned(rows, len(names))
+    down, across = (len(names), rows) if is_turned else (rows, len(names))
+    side = min((width - 0.2) / across, _MAX_SIDE_INCH)
+    titles = 0.2 * down if is_turned else 0.25
+    figure = Figure(figsize=(width, down * side + titles), layout=close_layout())
+    panels = panels_of(figure, rows, len(names), is_turned)
     means = [averages[name].mean for name in names]
     low = float(min(np.nanmin(mean) for mean in means))
     high = float(max(np.nanmax(mean) for mean in means))
@@ -116,8 +133,6 @@ def averages_figure(
             note(column[0], "N = 1", "upper right")
         note(column[-1], f"N = {average.n}\npurity {average.purity:.3f}", "upper right")
         column[0].set_title(name)
-    if alone:
-        panels[0, 0].set_ylabel("single window")
-    panels[-1, 0].set_ylabel("class average")
-    letter_panels(panels.flat)
+    row_labels(panels, ("single window", "class average")[-rows:], is_turned)
+    letter_panels((panels.T if is_turned else panels).flat)
     return figure

@@ -7,6 +7,7 @@ origin, lengths in nm; strain in per cent, rotation in mrad.
 from __future__ import annotations
 
 import string
+import textwrap
 from collections.abc import Iterable, Sequence
 
 import matplotlib as mpl
@@ -21,6 +22,7 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.ticker import MaxNLocator
 
 from ...strain.displacement import ErrorEllipses
+from ...styles import chosen_width_inch, panels_across
 from ...types import ClassAverage, DisplacementField, FloatArray, StrainField
 from ...units import PM_PER_NM, shown_strain_unit
 from .files import COLUMN_INCH, PAGE_INCH
@@ -43,6 +45,9 @@ _ARROW_LENGTHS_PM = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 _ENLARGEMENTS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 _LONGEST_ARROW_PM = 300.0
 """How long the longest arrow may be drawn: about from a column to the next of its kind."""
+_MOST_ACROSS = 3
+_LETTERS_PER_INCH = 17
+"""Of titles."""
 _ARROW_COLOUR = "#F0E442"
 _ARROW_WIDTH_INCH = 0.8 / 72
 
@@ -53,8 +58,37 @@ def close_layout() -> ConstrainedLayoutEngine:
 
 
 def width_inch(panels: int) -> float:
-    """Both columns of a page for more than two panels in a row, else one."""
-    return PAGE_INCH if panels > 2 else COLUMN_INCH
+    """Both columns of a page for more than two panels in a row, else one; or as was chosen."""
+    return chosen_width_inch(PAGE_INCH if panels > 2 else COLUMN_INCH)
+
+
+def is_narrow(figure_inch: float) -> bool:
+    """Whether a figure is of one column."""
+    return figure_inch < 0.5 * (COLUMN_INCH + PAGE_INCH)
+
+
+def turned(rows: int, columns: int) -> bool:
+    """Whether rows of panels become columns: where too many stand side by side for a column."""
+    return columns > _MOST_ACROSS and rows < columns and is_narrow(width_inch(columns))
+
+
+def panels_of(parent: Figure | SubFigure, rows: int, columns: int, is_turned: bool) -> np.ndarray:
+    """Panels by row and column of the figure's meaning, whichever way they are laid out."""
+    if not is_turned:
+        return np.asarray(parent.subplots(rows, columns, squeeze=False))
+    return np.asarray(parent.subplots(columns, rows, squeeze=False)).T
+
+
+def grid_of(panels: int, own: float) -> tuple[int, int]:
+    """Rows and columns of panels that stand in one row of a figure of a width of its own."""
+    columns = panels_across(panels, own)
+    return -(-panels // columns), columns
+
+
+def in_lines(text: str, figure_inch: float) -> str:
+    """A title in as many lines as the figure's width asks for."""
+    letters = round(_LETTERS_PER_INCH * figure_inch)
+    return "\n".join(textwrap.wrap(text, letters))
 
 
 def map_unit(component: str) -> str:
@@ -143,10 +177,11 @@ def colour_bar(
     )
 
 
-def row_labels(panels: np.ndarray, names: Sequence[str]) -> None:
-    """Names of rows, left of them."""
-    for axes, name in zip(panels[:, 0], names, strict=True):
-        axes.set_ylabel(name)
+def row_labels(panels: np.ndarray, names: Sequence[str], is_turned: bool = False) -> None:
+    """Names of rows, left of them; of turned ones left of every panel."""
+    for row, name in zip(panels, names, strict=True):
+        for axes in row if is_turned else row[:1]:
+            axes.set_ylabel(name)
 
 
 def bare(axes: Axes) -> None:

@@ -16,15 +16,18 @@ from matplotlib.ticker import MaxNLocator
 
 from ...crystal.pattern_counts import ANY_DEFECT, ANY_SUBSTITUENT, ANY_VACANCY, SAME
 from ...crystal.populations import ALL_IMAGES
-from ...styles import ClassStyle, class_styles
+from ...styles import ClassStyle, chosen_width_inch, class_styles, panels_across
 from ...types import OTHER
 from .files import PAGE_INCH, for_print
+from .panels import grid_of
 
 _OUTSIDE = "#D55E00"
 _GROUP_STYLES = {
     ANY_VACANCY: ClassStyle("#0072B2", "ring", "o"),
     ANY_SUBSTITUENT: ClassStyle("#882255", "square", "s"),
 }
+_SHORT = {ANY_VACANCY: "vacancy", ANY_SUBSTITUENT: "substit."}
+_PLURAL = {ANY_VACANCY: "vacancies", ANY_SUBSTITUENT: "substituents"}
 _FEW = 0.5
 """Pairs are drawn where so many are expected on some shell."""
 _HIGHEST_G = 6.0
@@ -35,8 +38,9 @@ _MEASURES = ("alone", "pairs", "triples", "larger", "lines", "longest line")
 @for_print
 def populations_figure(table: pd.DataFrame, class_names: Sequence[str]) -> Figure:
     """`draw_populations` as a figure of its own."""
-    figure = Figure(figsize=(PAGE_INCH, 2.2), layout="constrained")
-    draw_populations(figure, table, class_names)
+    figure = Figure(figsize=(chosen_width_inch(PAGE_INCH), 2.2), layout="constrained")
+    panels = draw_populations(figure, table, class_names)
+    figure.set_figheight(2.2 * grid_of(len(panels), PAGE_INCH)[0])
     return figure
 
 
@@ -44,7 +48,7 @@ def draw_populations(figure: Figure, table: pd.DataFrame, class_names: Sequence[
     """A panel a class of defects: its share in each image, with Wilson's interval.
 
     The band is that of all images together; the broken lines hold what the places have on average
-    if the images differ by more than chance. A single image is its own band.
+    if the images differ by more than chance, of which p tells. A single image is its own band.
 
     Parameters
     ----------
@@ -59,7 +63,11 @@ def draw_populations(figure: Figure, table: pd.DataFrame, class_names: Sequence[
     images, whole = table.iloc[:last], table.iloc[last:].set_index("class")
     names = [n for n in class_names[2:] if n in whole.index and whole.loc[n, "columns"] > 0]
     names = [n for n in names if n != class_names[OTHER]] or list(class_names[2:3])
-    panels = list(figure.subplots(1, len(names), sharex=True, squeeze=False)[0])
+    rows, columns = grid_of(len(names), PAGE_INCH)
+    panels = list(figure.subplots(rows, columns, sharex=True, squeeze=False).flat)
+    for axes in panels[len(names) :]:
+        axes.remove()
+    panels = panels[: len(names)]
     styles = class_styles(class_names)
     for axes, name in zip(panels, names, strict=True):
         own = images[images["class"] == name]
@@ -90,17 +98,18 @@ def _draw_shares(axes: Axes, own: pd.DataFrame, whole: pd.Series, style: ClassSt
         linewidth=0.8,
         markersize=3.5 if len(own) <= _MOST_IMAGES else 1.5,
     )
-    axes.set_ylim(bottom=0.0)
+    # limits of a few images may be far away: what was counted decides
+    top = float(np.nanmax([*high, 100 * whole["wilson_high"], 1e-3]))
+    axes.set_ylim(0.0, 1.1 * top)
     axes.set_xlim(0.4, len(own) + 0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("image" if len(own) > 1 else "")
     if np.isfinite(whole["dispersion_p"]):
         axes.annotate(
-            f"χ²/f = {whole['dispersion']:.2g}, p {_p(whole['dispersion_p'])}",
-            (1.0, 1.0),
-            (0, 2),
+            f"p {_p(whole['dispersion_p'])}",
+            (0.97, 0.03),
             xycoords="axes fraction",
-            textcoords="offset points",
             ha="right",
             va="bottom",
             fontsize=6.5,
@@ -116,13 +125,14 @@ def pairs_figure(table: pd.DataFrame, class_names: Sequence[str]) -> Figure:
     """`draw_pairs` of all images together as a figure of its own."""
     count = len(_drawn_pairs(table, ALL_IMAGES))
     rows = max(-(-count // _columns(count)), 1)
-    figure = Figure(figsize=(PAGE_INCH, 0.5 + 1.3 * rows), layout="constrained")
+    size = (chosen_width_inch(PAGE_INCH), 0.5 + 1.3 * rows)
+    figure = Figure(figsize=size, layout="constrained")
     draw_pairs(figure, table, class_names)
     return figure
 
 
 def _columns(count: int) -> int:
-    return 5 if count > 8 else 4 if count > 3 else max(count, 1)
+    return panels_across(5 if count > 8 else 4 if count > 3 else max(count, 1), PAGE_INCH)
 
 
 def _drawn_pairs(table: pd.DataFrame, image: str) -> list[tuple[tuple[str, str], pd.DataFrame]]:
@@ -171,15 +181,16 @@ def draw_pairs(
     styles = {**class_styles(class_names), **_GROUP_STYLES}
     for axes, (pair, part) in zip(panels, pairs, strict=False):
         _draw_pair(axes, part, styles[pair[0]])
-        axes.set_title(" – ".join(name.removeprefix("any ") for name in pair), fontsize=7)
+        axes.set_title(" – ".join(_SHORT.get(name, name) for name in pair), fontsize=7)
     for axes in panels[len(pairs) :]:
         axes.remove()
     for k in range(len(pairs)):
         if k % columns == 0:
             panels[k].set_ylabel("g")
         if k + columns >= len(pairs):
-            panels[k].set_xlabel("distance [a]")
             panels[k].tick_params(labelbottom=True)
+    ink = mpl.rcParams["axes.labelcolor"]
+    figure.supxlabel("distance [a]", fontsize=mpl.rcParams["axes.labelsize"], color=ink)
     return panels[: len(pairs)]
 
 
@@ -206,7 +217,8 @@ def clusters_figure(
     clusters: pd.DataFrame, nearest: pd.DataFrame, class_names: Sequence[str]
 ) -> Figure:
     """`draw_clusters` of all images together as a figure of its own."""
-    figure = Figure(figsize=(PAGE_INCH, 2.4), layout="constrained")
+    rows, _ = grid_of(3, PAGE_INCH)
+    figure = Figure(figsize=(chosen_width_inch(PAGE_INCH), 2.4 * rows), layout="constrained")
     draw_clusters(figure, clusters, nearest, class_names)
     return figure
 
@@ -233,12 +245,14 @@ def draw_clusters(
     """
     own = _last_of(clusters, image, ["class", "measure"])
     near = _last_of(nearest, image, ["class", "to", "shell"])
-    panels = list(figure.subplots(1, 3, width_ratios=(1.2, 1.2, 1)))
+    rows, columns = grid_of(3, PAGE_INCH)
+    ratios = (1.2, 1.2, 1) if columns == 3 else None
+    panels = list(figure.subplots(rows, columns, width_ratios=ratios).flat)
     for axes, group in zip(panels, (ANY_VACANCY, ANY_SUBSTITUENT), strict=False):
         part = own[(own["class"] == group) & own["measure"].isin(_MEASURES)]
         _draw_counts(axes, part, _GROUP_STYLES[group])
-        axes.set_title(f"clusters of {group}", fontsize=7.5)
-    panels[0].set_ylabel("number")
+        axes.set_title(_PLURAL[group], fontsize=7.5)
+    panels[0].set_ylabel("clusters")
     styles = {**class_styles(class_names), **_GROUP_STYLES}
     for group, to in ((ANY_VACANCY, SAME), (ANY_SUBSTITUENT, SAME), (ANY_VACANCY, ANY_DEFECT)):
         part = near[(near["class"] == group) & (near["to"] == to)]
@@ -248,7 +262,7 @@ def draw_clusters(
     panels[2].set_ylabel("share")
     panels[2].set_ylim(0.0, 1.02)
     if panels[2].lines:
-        panels[2].legend(fontsize=6, loc="lower right", handlelength=1.4)
+        panels[2].legend(fontsize=6, loc="lower right", handlelength=1.2, borderpad=0.1)
     return panels
 
 
@@ -265,15 +279,15 @@ def _draw_counts(axes: Axes, part: pd.DataFrame, style: ClassStyle) -> None:
     axes.plot(at[outside], observed[outside], "o", color=_OUTSIDE, markersize=4.5)
     axes.set_yscale("symlog", linthresh=1.0)
     axes.set_ylim(0.0, 2.0 * max(float(np.max([*high, *observed, 1.0])), 2.0))
-    axes.set_xticks(at, part["measure"], rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_xticks(at, part["measure"], rotation=90, fontsize=6.5)
     axes.tick_params(axis="y", which="minor", left=False)
 
 
 def _draw_nearest(axes: Axes, part: pd.DataFrame, style: ClassStyle, to: str) -> None:
     at = part["distance_a"].to_numpy()
     share, low, high = (part[n].to_numpy(dtype=float) for n in ("share", "low", "high"))
-    name = part["class"].iloc[0].removeprefix("any ")
+    name = _SHORT.get(part["class"].iloc[0], part["class"].iloc[0])
     line = "-" if to == SAME else ":"
     axes.fill_between(at, low, high, color=style.colour, alpha=0.15, lw=0)
-    label = f"{name} to {name if to == SAME else to}"
+    label = f"{name} – {name if to == SAME else 'any'}"
     axes.plot(at, share, line, color=style.colour, marker=style.marker, markersize=3, label=label)

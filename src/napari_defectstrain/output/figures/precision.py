@@ -17,9 +17,10 @@ from ...materials import ROLES, Material
 from ...precision.budget import PARTS, ErrorBudget
 from ...precision.curve import PrecisionAgainstN
 from ...precision.spacings import SpacingResult
-from ...styles import class_styles, with_error
+from ...styles import chosen_width_inch, class_styles, with_error
 from ...types import FloatArray
 from .files import COLUMN_INCH, PAGE_INCH, for_print
+from .panels import grid_of
 
 _BLUE, _RED = "#0072B2", "#D55E00"
 _PART_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
@@ -44,8 +45,10 @@ def spacing_figure(
     material : Material
         Gives the roles of the classes.
     """
-    figure = Figure(figsize=(PAGE_INCH, 2.7), layout="constrained")
-    single, average, every = figure.subplots(1, 3)
+    rows, columns = grid_of(3, PAGE_INCH)
+    size = (chosen_width_inch(PAGE_INCH), 2.7 + 1.9 * (rows - 1))
+    figure = Figure(figsize=size, layout="constrained")
+    single, average, every = figure.subplots(rows, columns, squeeze=False).flat
     names = dict(zip(ROLES, material.class_names, strict=True))
     pair = [names[role] for role in ("X2", "XY") if names[role] in spacings]
     styles = class_styles(material.all_class_names)
@@ -73,7 +76,9 @@ def spacing_figure(
         if axes.get_legend_handles_labels()[1]:
             axes.legend(loc="upper left", labelspacing=0.3)
     single.set_ylabel("frequency (scaled to its peak)")
-    figure.legend(*every.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.legend(
+        *every.get_legend_handles_labels(), loc="outside lower center", ncols=min(columns, 2)
+    )
     return figure
 
 
@@ -88,7 +93,7 @@ def precision_figure(curve: PrecisionAgainstN, class_name: str) -> Figure:
     class_name : str
         The class that was averaged.
     """
-    figure = Figure(figsize=(COLUMN_INCH, 3.0), layout="constrained")
+    figure = Figure(figsize=(chosen_width_inch(COLUMN_INCH), 3.0), layout="constrained")
     axes = figure.subplots()
     other = axes.twinx()
     n, precision, gain = curve.n, curve.precision_pm, curve.snr_gain[0]
@@ -145,8 +150,10 @@ def budget_figure(budgets: Mapping[str, ErrorBudget], material: Material) -> Fig
     material : Material
     """
     names = [name for name in budgets if name not in material.references]
-    figure = Figure(figsize=(PAGE_INCH, 2.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    rows_down, across = grid_of(2, PAGE_INCH)
+    size = (chosen_width_inch(PAGE_INCH), 2.6 + 2.2 * (rows_down - 1))
+    figure = Figure(figsize=size, layout="constrained")
+    left, right = figure.subplots(rows_down, across, squeeze=False).flat
     strain = [
         (100 * b.sigma_stat, *(100 * b.strain_parts[p] for p in PARTS), 100 * b.sigma_total)
         for b in (budgets[name] for name in names)
@@ -163,7 +170,7 @@ def budget_figure(budgets: Mapping[str, ErrorBudget], material: Material) -> Fig
         figure.legend(
             *left.get_legend_handles_labels(),
             loc="outside lower center",
-            ncols=9,
+            ncols=9 if across > 1 else 3,
             handlelength=1.2,
             columnspacing=1.0,
         )
@@ -199,7 +206,7 @@ def drift_figure(table: pd.DataFrame) -> Figure:
         As `drift.drift_table` makes it.
     """
     unit = "pm" if "y_pm" in table else "px"
-    figure = Figure(figsize=(COLUMN_INCH, 2.3), layout="constrained")
+    figure = Figure(figsize=(chosen_width_inch(COLUMN_INCH), 2.3), layout="constrained")
     axes = figure.subplots()
     frame = table["frame"].to_numpy(dtype=float)
     for axis, colour, marker in (("x", _BLUE, "o"), ("y", _RED, "s")):

@@ -18,7 +18,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ...materials import Material
 from ...pipeline.runs import ClassMeasurement
 from ...precision.curve import PrecisionAgainstN
-from ...styles import CLASS_STYLE, ClassStyle, class_styles, error_text, with_error
+from ...styles import (
+    CLASS_STYLE,
+    ClassStyle,
+    chosen_width_inch,
+    class_styles,
+    error_text,
+    with_error,
+)
 from ...types import FloatArray
 from .files import COLUMN_INCH, PAGE_INCH, for_print
 
@@ -31,7 +38,8 @@ _ROW = 0.8
 @for_print
 def spacing_rows_figure(measurements: Mapping[str, ClassMeasurement], material: Material) -> Figure:
     """`draw_spacings` as a figure of its own."""
-    figure = Figure(figsize=(PAGE_INCH, 0.8 + 0.42 * len(measurements)), layout="constrained")
+    size = (chosen_width_inch(PAGE_INCH), 0.8 + 0.42 * len(measurements))
+    figure = Figure(figsize=size, layout="constrained")
     draw_spacings(figure.subplots(), measurements, material)
     return figure
 
@@ -149,7 +157,7 @@ def precision_rows_figure(
     measurements: Mapping[str, ClassMeasurement], material: Material
 ) -> Figure:
     """`draw_precision` as a figure of its own."""
-    figure = Figure(figsize=(COLUMN_INCH, 3.0), layout="constrained")
+    figure = Figure(figsize=(chosen_width_inch(COLUMN_INCH), 3.0), layout="constrained")
     draw_precision(figure.subplots(), measurements, material)
     return figure
 

@@ -20,6 +20,7 @@ from ...strain.displacement import ErrorEllipses
 from ...strain.field import significant
 from ...strain.lines import LineProfile
 from ...strain.triangles import TriangleStrain
+from ...styles import chosen_width_inch
 from ...types import BoolArray, ClassAverage, DisplacementField, FloatArray, StrainField
 from ...units import PM_PER_NM, shown_strain_unit
 from .files import PAGE_INCH, for_print
@@ -31,14 +32,18 @@ from .panels import (
     close_layout,
     colour_bar,
     draw_arrows,
+    in_lines,
+    is_narrow,
     letter_panels,
     limit_of,
     map_unit,
     mark_columns,
+    panels_of,
     row_labels,
     scale_bar,
     show_average,
     strain_map,
+    turned,
     width_inch,
     zoom,
 )
@@ -96,11 +101,12 @@ def displacement_figure(
             scale_bar(axes, "lower right", "white" if axes is top else "black")
         if maps:
             colour_bar(figure, drawn, column, "dilation [%]")
-    row_labels(panels, rows)
-    letter_panels(axes for axes in panels.flat if axes.axison)
+    is_turned = turned(*panels.shape)
+    row_labels(panels, rows, is_turned)
+    letter_panels(axes for axes in _in_order(panels) if axes.axison)
     if strains:
         first = next(iter(strains.values()))
-        figure.suptitle(_title("dilation: growth positive", first))
+        _entitle(figure, "dilation: growth positive", first)
     return figure
 
 
@@ -118,9 +124,9 @@ def strain_figure(strain: StrainField, displacement: DisplacementField) -> Figur
             _finish_map(axes, displacement)
             colour_bar(figure, drawn, [axes], f"{'σ ' if is_sigma else ''}[{map_unit(name)}]")
         column[0].set_title(COMPONENT_LABEL[name])
-    row_labels(panels, ("strain", "standard error"))
-    letter_panels(panels.flat)
-    figure.suptitle(_title(f"{strain.class_name}: tension positive", strain))
+    row_labels(panels, ("strain", "standard error"), turned(*panels.shape))
+    letter_panels(_in_order(panels))
+    _entitle(figure, f"{strain.class_name}: tension positive", strain)
     return figure
 
 
@@ -170,7 +176,7 @@ def comparison_figure(
         draw_profile(bottom, profile, material)
         letter_panels([bottom], first=panels.size)
     first = strains[rows[0]]
-    figure.suptitle(_title(f"{first.class_name}: tension positive", first))
+    _entitle(figure, f"{first.class_name}: tension positive", first)
     return figure
 
 
@@ -224,16 +230,27 @@ def _grid_above(
     rows: int, columns: int, below_inch: float, bars: int = 1
 ) -> tuple[Figure, np.ndarray, Figure | SubFigure]:
     """The same above a part of the figure that is left free; figure, panels, their parent."""
-    width = PAGE_INCH if below_inch else width_inch(columns)
-    side = min((width - 0.3) / columns, _MAX_SIDE_INCH)
-    high = rows * side + bars * _BAR_INCH + _TITLES_INCH
+    width = chosen_width_inch(PAGE_INCH) if below_inch else width_inch(columns)
+    is_turned = turned(rows, columns)
+    down, across = (columns, rows) if is_turned else (rows, columns)
+    bars = down if is_turned else bars
+    side = min((width - 0.3) / across, _MAX_SIDE_INCH)
+    high = down * side + bars * _BAR_INCH + _TITLES_INCH
+    # every row has a title then, and the one above all has several lines
+    high += 0.2 * down if is_turned else 0.0
+    high += 0.25 if is_narrow(width) else 0.0
     figure = Figure(figsize=(width, high + below_inch), layout=close_layout())
     parent: Figure | SubFigure = figure
     if below_inch:
         grid = figure.add_gridspec(2, 1, height_ratios=[high, below_inch])
         parent = figure.add_subfigure(grid[0])
         figure.add_subfigure(grid[1])
-    return figure, parent.subplots(rows, columns, squeeze=False), parent
+    return figure, panels_of(parent, rows, columns, is_turned), parent
+
+
+def _in_order(panels: np.ndarray) -> list[Axes]:
+    """Panels in the order of reading."""
+    return list((panels.T if turned(*panels.shape) else panels).flat)
 
 
 def _finish_map(axes: Axes, displacement: DisplacementField) -> None:
@@ -243,11 +260,9 @@ def _finish_map(axes: Axes, displacement: DisplacementField) -> None:
     scale_bar(axes, "lower right", "black")
 
 
-def _title(text: str, strain: StrainField) -> str:
-    return (
-        f"{text}; smoothing {strain.smoothing_pm:g} pm (FWHM {strain.fwhm_pm:.0f} pm); "
-        f"{CONTOURS_SAY}"
-    )
+def _entitle(figure: Figure, text: str, strain: StrainField) -> None:
+    smoothing = f"smoothing {strain.smoothing_pm:g} pm (FWHM {strain.fwhm_pm:.0f} pm)"
+    figure.suptitle(in_lines(f"{text}; {smoothing}; {CONTOURS_SAY}", figure.get_figwidth()))
 
 
 def _opacity(strain: StrainField, component: str) -> FloatArray | None:

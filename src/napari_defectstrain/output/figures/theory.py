@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...pipeline.comparison import MEASURED, Comparison
+from ...styles import chosen_width_inch, panels_across
 from ...theory.field_symmetry import displacement_decay
 from ...units import PM_PER_NM
 from .files import PAGE_INCH, for_print
@@ -24,9 +25,9 @@ def shells_figure(comparisons: Mapping[str, Comparison]) -> Figure:
     Shells with their standard errors; theories at the same columns, joined by lines that mean
     nothing between them.
     """
-    columns = min(len(comparisons), 2)
+    columns = panels_across(min(len(comparisons), 2), PAGE_INCH)
     rows = -(-len(comparisons) // columns)
-    size = (PAGE_INCH, rows * _PANEL_INCH + 0.3)
+    size = (chosen_width_inch(PAGE_INCH), rows * _PANEL_INCH + 0.3)
     figure = Figure(figsize=size, layout=close_layout())
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes, (name, comparison) in zip(panels.flat, comparisons.items(), strict=False):

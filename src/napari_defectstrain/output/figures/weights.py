@@ -17,8 +17,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ...judge.histograms import WeightHistogram, WeightHistograms
 from ...materials import CHALCOGEN_SITES, METAL_SITES, Material
-from ...styles import ClassStyle, class_styles
+from ...styles import ClassStyle, chosen_width_inch, class_styles
 from .files import PAGE_INCH, for_print
+from .panels import grid_of
 
 _FLOOR = 0.5
 """Where the axis of counts begins: one column is seen."""
@@ -49,7 +50,9 @@ class ChosenWeights:
 @for_print
 def weights_figure(histograms: WeightHistograms, material: Material) -> Figure:
     """`draw_weights` as a figure of its own."""
-    figure = Figure(figsize=(PAGE_INCH, 2.4), layout="constrained")
+    rows, _ = grid_of(2, PAGE_INCH)
+    size = (chosen_width_inch(PAGE_INCH), 2.4 * rows)
+    figure = Figure(figsize=size, layout="constrained")
     draw_weights(figure, histograms, material)
     return figure
 
@@ -81,7 +84,9 @@ def draw_weights(
     dict of str to Axes
         By `CHALCOGEN_SITES` and `METAL_SITES`.
     """
-    panels = figure.subplots(1, 2, width_ratios=_WIDTH_RATIOS)
+    rows, columns = grid_of(2, PAGE_INCH)
+    ratios = _WIDTH_RATIOS if columns == 2 else None
+    panels = figure.subplots(rows, columns, width_ratios=ratios).flat
     drawn = dict(zip((CHALCOGEN_SITES, METAL_SITES), panels, strict=True))
     elements = {CHALCOGEN_SITES: material.chalcogen, METAL_SITES: material.metal}
     styles = class_styles(histograms.class_names)

@@ -22,6 +22,8 @@ from ...averages.average import STACKED_ROLES, AverageConfig
 from ...averages.counts import WindowCount
 from ...averages.purity import purity_text
 from ...materials import NAMED_ROLE, Material
+from ...pipeline.runs import RunResult
+from ...styles import with_error
 from ...types import ClassAverage
 from ..base import forms
 from ..layers.sites import layer_id
@@ -34,7 +36,8 @@ SHELLS = {
 }
 ROW_PX, LEAST_ROWS, MOST_ROWS = 20, 2, 9
 """Of the list of images: height of a row [px of the screen], and how many are in sight."""
-COLUMNS = ("Class", "Windows", "Left out", "Expected purity")
+COLUMNS = ("Class", "Windows", "Left out", "Expected purity", "Every defect")
+EVERY = COLUMNS.index("Every defect")
 
 
 class ImageList(QListWidget):
@@ -221,6 +224,14 @@ class WindowSettings:
             "Seed of the random choice of reference windows (a number without a unit)",
         )
         form.addRow("Seed", self.seed)
+        self.crowded = panel.remember(
+            "crowded",
+            forms.checkbox("Use crowded defects", default.crowded),
+            "Measure averages of every defect as well, isolated or not: all classes are solved for "
+            "at once. They come in a row of their own, with N and what N is worth in windows of "
+            "defects that are alone. Takes about ten seconds an image",
+        )
+        form.addRow(self.crowded)
         self.form = form
         self.changes = (
             self.shells.currentIndexChanged,
@@ -237,6 +248,7 @@ class WindowSettings:
             window_nm=self.window.value(),
             max_reference=self.references.value(),
             min_probability=self.probability.value(),
+            crowded=self.crowded.isChecked(),
         )
 
 
@@ -249,7 +261,9 @@ class AveragesTable(QTableWidget):
         self.setToolTip(
             "Expected purity: fraction (0 to 1) of the windows averaged that truly are of their "
             "class, by their probabilities; in brackets what else is expected among them. Impurity "
-            "biases an average. Click a class to look through its windows"
+            "biases an average. Every defect: strain of the spacing by all of them (Use crowded "
+            "defects), their number, and how many windows of single ones would be worth as much. "
+            "Click a class to look through its windows"
         )
         self.verticalHeader().setVisible(False)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -260,6 +274,7 @@ class AveragesTable(QTableWidget):
 
     def show_averages(self, averages: Mapping[str, ClassAverage]) -> None:
         """A row a class."""
+        self.setRowCount(0)
         self.setRowCount(len(averages))
         for row, average in enumerate(averages.values()):
             self.show_average(row, average)
@@ -276,6 +291,44 @@ class AveragesTable(QTableWidget):
             item = QTableWidgetItem(text)
             item.setToolTip(whole)
             self.setItem(row, column, item)
+        if self.item(row, EVERY) is None:
+            self.setItem(row, EVERY, QTableWidgetItem("–"))
+
+    def show_every_defect(self, result: RunResult) -> None:
+        """What averages of every defect say of each class; classes none of which are isolated, too.
+
+        Parameters
+        ----------
+        result : RunResult
+            With `crowded`.
+        """
+        rows = {self.item(row, 0).text(): row for row in range(self.rowCount())}
+        for name in result.crowded:
+            if name not in rows:
+                rows[name] = self.rowCount()
+                self.insertRow(rows[name])
+                self.show_row(rows[name], name, 0, 0, "")
+            item = QTableWidgetItem(every_defect_text(result, name))
+            item.setToolTip(f"{name}, every defect: {item.text()}")
+            self.setItem(rows[name], EVERY, item)
+
+
+def every_defect_text(result: RunResult, name: str) -> str:
+    """Strain by averages of every defect, and what it is worth.
+
+    Parameters
+    ----------
+    result : RunResult
+    name : str
+        A class of `result.crowded`.
+    """
+    spacing, stack = result.crowded[name].spacing, result.crowded_stacks[name]
+    worth = "" if stack.effective_n is None else f", worth {stack.effective_n:.0f}"
+    counted = f"N = {spacing.n}{worth}"
+    if name in result.material.references:
+        return counted
+    total = 100 * spacing.strain_total_std
+    return f"{with_error(100 * spacing.strain, total, '+.2f')} %, {counted}"
 
 
 def stacked(material: Material) -> tuple[str, ...]:

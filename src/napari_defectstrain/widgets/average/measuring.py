@@ -13,7 +13,7 @@ from ...progress import subprogress
 from ...types import ClassStack, DefectStrainError, Progress
 from ..base.pacing import Steps
 from ..base.worker import Part, RunBar
-from ..layers.averages import STACK, runs
+from ..layers.averages import STACK, of_every_defect, runs
 from ..layers.column_points import columns_in_steps
 from ..layers.sites import note
 from ..layers.symmetric import symmetric_in_steps
@@ -36,14 +36,23 @@ class Measuring(QObject):
     columns : callable
         Says whether columns shall be fitted. Averages over C3v are made for the runs that have room
         for them.
+    then : callable
+        Gives what is to be done next once a run is measured, or None.
     """
 
     measured = Signal(str, bool)
     """Emitted with the run when its layers hold new measurements, and whether they are of the
     windows as they are now."""
 
-    def __init__(self, viewer: ViewerModel, run_bar: RunBar, columns: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        run_bar: RunBar,
+        columns: Callable[[], bool],
+        then: Callable[[str], Callable[[], None] | None],
+    ) -> None:
         super().__init__(run_bar)
+        self._then = then
         self._viewer, self._run_bar, self._columns = viewer, run_bar, columns
         self._due: str | None = None
         self._current: str | None = None
@@ -74,10 +83,13 @@ class Measuring(QObject):
         """
         self._due = None
         layers = runs(self._viewer).get(run, [])
-        if not layers:
+        if not layers or of_every_defect(layers):
             return
         columns, symmetric = self._columns(), bool(note(layers[0]).get("symmetric"))
         if not (columns or symmetric):
+            following = self._then(run)
+            if following is not None:
+                following()
             return
         self._current = run
         parameters = note(layers[0])["parameters"]
@@ -112,10 +124,10 @@ class Measuring(QObject):
         measured: Mapping[str, ClassMeasurement],
         symmetric: Mapping[str, SymmetricAverage],
         complaint: str,
-    ) -> Steps[None]:
+    ) -> Steps[Callable[[], None] | None]:
         layers = runs(self._viewer).get(run, [])
         if not layers:
-            return
+            return None
         active = self._viewer.layers.selection.active
         by_class = {note(la)["class"]: la for la in layers}
         for name, found in measured.items():
@@ -135,6 +147,7 @@ class Measuring(QObject):
             self._run_bar.fail(complaint)
         elif measured:
             self._run_bar.status.setText(_in_short(measured, material.references))
+        return self._then(run)
 
 
 def _measure(

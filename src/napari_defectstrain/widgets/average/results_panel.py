@@ -13,7 +13,7 @@ from ..base import forms
 from ..base.lifetime import connect
 from ..base.settings import Settings
 from ..base.spacing_plots import PrecisionCanvas, SpacingCanvas
-from ..layers.averages import run_title, runs
+from ..layers.averages import of_every_defect, run_title, runs
 from ..layers.sites import note
 from .makeup_view import MakeupView
 from .window_edits import WindowEdits
@@ -123,7 +123,7 @@ class ResultsPanel(QWidget):
         for run, title in titles.items():
             self.source.addItem(title, run)
             self.source.setItemData(self.source.count() - 1, title, Qt.ItemDataRole.ToolTipRole)
-        new = [run for run in found if run not in known]
+        new = [r for r in found if r not in known and not (chosen and of_every_defect(found[r]))]
         wanted = new[-1] if new else chosen
         self.source.setCurrentIndex(max(self.source.findData(wanted), 0) if found else -1)
         self.source.blockSignals(False)

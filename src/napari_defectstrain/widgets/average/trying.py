@@ -19,19 +19,32 @@ from qtpy.QtWidgets import (
 )
 
 from ...averages.companion import CompanionConfig
-from ...crystal.overlaps import find_overlaps
+from ...crystal.overlaps import Overlap, find_overlaps
 from ...io.companions import read_companion
 from ...io.files import write_table
 from ...output.companions import write_companion
 from ...pipeline.companions import CompanionResult, average_companion
 from ...pipeline.runs import RunConfig, RunResult
-from ...pipeline.selftest import SHIFTED, SelfTest, SelfTestConfig, pulls_text, self_test
+from ...pipeline.selftest import (
+    SHIFTED,
+    SIMULATED,
+    SelfTest,
+    SelfTestConfig,
+    pulls_text,
+    self_test,
+)
 from ...types import DefectStrainError, Progress
 from ..base import forms
 from ..base.saving import ask_folder, ask_path
 from .live_counts import Gathered
 
 DOCK, HEIGHT = "Known displacement", 260
+TRIALS = {
+    "columns shifted": (SHIFTED,),
+    "simulated twins": (SIMULATED,),
+    "both": (SHIFTED, SIMULATED),
+}
+"""What the button may try, by its words."""
 _BOOTSTRAP = 2000
 """Samples of a trial: its errors are known to 2 % by them."""
 
@@ -54,9 +67,15 @@ class Trying:
         form = panel.group("In your own images")
         self.known = QPushButton("Known displacement")
         self.known.setToolTip(
-            "Shift columns around defect-free ones of these images by known displacements (0, +0.6 "
-            "and -4.8 % of the metal spacing), do everything anew, and compare: what your "
+            "Put known displacements into these images, do everything anew, and compare: what your "
             "microscope can measure. Takes about as long as detecting and averaging twice"
+        )
+        self.trials = panel.remember(
+            "trials",
+            forms.choice(list(TRIALS)),
+            "Columns shifted: around defect-free ones of the images themselves, by 0, +0.6 and "
+            "-4.8 % of the metal spacing. Simulated twins: images with defects of known relaxation "
+            "that are simulated after these, with their profile, noise and contamination",
         )
         self.companion = QPushButton("Another signal…")
         self.companion.setToolTip(
@@ -65,8 +84,9 @@ class Trying:
         )
         row = QHBoxLayout()
         row.addWidget(self.known)
-        row.addWidget(self.companion)
+        row.addWidget(self.trials)
         form.addRow(row)
+        form.addRow(self.companion)
         self.table = TrialTable(panel)
         self._dock = panel.bottom_dock(self.table, DOCK, HEIGHT)
         self.known.clicked.connect(self.try_known)
@@ -77,10 +97,11 @@ class Trying:
         found = self._found()
         if found is None:
             return
+        config = SelfTestConfig(trials=TRIALS[self.trials.currentText()])
         self._panel.run_bar.start(
-            lambda progress: self_test(found, SelfTestConfig(trials=(SHIFTED,)), progress),
+            lambda progress: self_test(found, config, progress),
             self._show,
-            "Shifting columns…",
+            "Fitting columns…",
         )
 
     def _show(self, made: SelfTest) -> None:
@@ -113,13 +134,16 @@ class Trying:
 
     def _found(self) -> RunResult | None:
         try:
-            return run_of(*self._gathered())
+            gathered, config = self._gathered()
+            return run_of(gathered, config.replace(bootstrap=_BOOTSTRAP, force_material=True))
         except DefectStrainError as mistake:
             self._panel.run_bar.fail(str(mistake))
             return None
 
 
-def run_of(gathered: Sequence[Gathered], config: RunConfig) -> RunResult:
+def run_of(
+    gathered: Sequence[Gathered], config: RunConfig, overlaps: Sequence[Overlap] | None = None
+) -> RunResult:
     """What is ticked as the detection of a run."""
     images, sites, regions = [], [], []
     for one in gathered:
@@ -128,13 +152,13 @@ def run_of(gathered: Sequence[Gathered], config: RunConfig) -> RunResult:
         regions += one.regions
     named = [replace(im, name=f"{im.name}_{i + 1}") for i, im in enumerate(images)]
     return RunResult(
-        config=config.replace(bootstrap=_BOOTSTRAP, force_material=True),
+        config=config,
         images=tuple(named),
         sites=tuple(sites),
         populations=pd.DataFrame(),
         weights_sha256=None,
         regions=() if any(r is None for r in regions) else tuple(regions),
-        overlaps=find_overlaps(named, sites),
+        overlaps=tuple(find_overlaps(named, sites) if overlaps is None else overlaps),
     )
 
 
@@ -184,7 +208,9 @@ class TrialTable(QWidget):
     def show_trial(self, made: SelfTest) -> None:
         """Show what a trial found."""
         self._made = made
-        table = made.table.drop(columns="trial")
+        table = made.table
+        if table["trial"].nunique() < 2:
+            table = table.drop(columns="trial")
         self.text.setText("\n".join([pulls_text(made.table), *made.warnings]))
         self.save.setEnabled(True)
         self.rows.setRowCount(len(table))

@@ -1,6 +1,7 @@
 """The average widget: isolated defects of many images, registered and averaged by class."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import uuid4
 
 import numpy as np
@@ -9,14 +10,15 @@ from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton
 
-from ...averages.average import average_stack
+from ...averages.average import NoReferenceError, average_stack
 from ...averages.purity import purity_text
 from ...crystal.overlaps import find_overlaps, overlap_warnings
 from ...crystal.regions import Regions
+from ...io.pixels import check_pixels
 from ...materials import WSE2, get_material
 from ...pipeline.chain import average_classes
 from ...pipeline.class_measurement import split_classes
-from ...pipeline.runs import RunConfig
+from ...pipeline.runs import RunConfig, RunResult
 from ...types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
 from ..base import forms
 from ..base.pacing import Steps
@@ -27,7 +29,7 @@ from ..layers.averages import (
     add_averages,
     averages_in_steps,
     free_corner,
-    layers_of_run,
+    isolated_runs,
     look_at_box,
     run_title,
     runs,
@@ -36,15 +38,24 @@ from ..layers.averages import (
 from ..layers.sites import KEY, kind, layer_by_id, layer_id, material_of, note, provenance
 from ..layers.symmetric import room_pm
 from ..layers.view_buttons import ViewButtons
-from .controls import AveragesTable, ClassBoxes, ImageList, WindowSettings
+from ..study import CopyButtons
+from .controls import (
+    AveragesTable,
+    ClassBoxes,
+    ImageList,
+    WindowSettings,
+    every_defect_text,
+)
+from .every_defect import Asked, EveryDefect, layers_with_crowded
 from .live_counts import Gathered, LiveCounts, gather
 from .measuring import Measuring
 from .results_panel import DOCK, HEIGHT, MEASUREMENT, PLOTS, ResultsPanel
-from .trying import Trying
+from .trying import Trying, run_of
 from .window_edits import WindowEdits
 
-AVERAGING = 0.15
-"""What averaging takes of the whole time, before its columns are measured."""
+AVERAGING, BEFORE_ALL = 0.15, 0.5
+"""What averaging takes of the whole time, before its columns are measured; and both of them where
+averages of every defect come last."""
 
 
 class AverageWidget(forms.Panel):
@@ -68,13 +79,18 @@ class AverageWidget(forms.Panel):
         self._build_choice()
         self._build_options()
         self._build_table()
+        self.copying = CopyButtons(self.viewer, self._settings, self.run_bar.fail)
+        self.body.addWidget(self.copying)
         self.trying = Trying(self, self._gathered)
         self.body.addStretch(1)
         self.edits = WindowEdits(self.viewer, self)
         self._told: set[str] = set()
         self.results = ResultsPanel(self.viewer, self.edits, self.settings)
         self._dock = self.bottom_dock(self.results, DOCK, HEIGHT)
-        self.measuring = Measuring(self.viewer, self.run_bar, self.measure.isChecked)
+        self.every = EveryDefect(self.viewer, self.run_bar)
+        self.measuring = Measuring(
+            self.viewer, self.run_bar, self.measure.isChecked, self._every_next
+        )
         self.counts = LiveCounts(self, self.viewer, self._counted)
         self._connect()
         self.refresh()
@@ -148,6 +164,7 @@ class AverageWidget(forms.Panel):
         self.results.split_clicked.connect(self.split)
         self.edits.changed.connect(self._windows_changed)
         self.measuring.measured.connect(self.results.measured)
+        self.every.shown.connect(self._every_shown)
         self.counts.counted.connect(self.class_boxes.show_counts)
         self.counts.started.connect(self.class_boxes.show_busy)
         self.counts.failed.connect(self._not_counted)
@@ -168,7 +185,7 @@ class AverageWidget(forms.Panel):
 
     def _show_newest(self) -> None:
         """List the averages that there are already: the widget may have been closed meanwhile."""
-        found = runs(self.viewer)
+        found = isolated_runs(self.viewer)
         if found:
             newest = found[next(reversed(found))]
             self.table.setRowCount(len(newest))
@@ -178,6 +195,11 @@ class AverageWidget(forms.Panel):
                 left_out = int((~stack.included).sum())
                 self.table.show_row(row, about["class"], about["n"], left_out, pure)
             self.run_bar.status.setText(run_title(newest))
+
+    def take_up(self) -> None:
+        """Show the averages of a study that was opened."""
+        self.refresh()
+        self._show_newest()
 
     def _counted(self) -> tuple[list[Points], RunConfig]:
         layers = self.chosen()
@@ -213,6 +235,11 @@ class AverageWidget(forms.Panel):
             material=material, average=self.windows.config(), seed=self.windows.seed.value()
         )
 
+    def _settings(self) -> tuple[RunConfig, list[Layer]]:
+        layers = self.chosen()
+        images = [layer_by_id(self.viewer, note(la).get("image")) for la in layers]
+        return self.config(material_of(layers[0])), [la for la in images if la is not None]
+
     def _gathered(self) -> tuple[list[Gathered], RunConfig]:
         layers = self.chosen()
         return [gather(self.viewer, la) for la in layers], self.config(material_of(layers[0]))
@@ -232,7 +259,7 @@ class AverageWidget(forms.Panel):
             lambda progress: _average(gathered, names, config, progress),
             lambda result: self._show(layers, gathered, *result, config),
             "Cutting and registering windows…",
-            Part(high=AVERAGING if self.measure.isChecked() else 1.0),
+            Part(high=self._share(AVERAGING) if self.measure.isChecked() else self._share(1.0)),
         )
 
     def _show(
@@ -242,15 +269,16 @@ class AverageWidget(forms.Panel):
         stacks: dict[str, ClassStack],
         averages: dict[str, ClassAverage],
         overlaps: tuple[str, ...],
+        every: RunResult | None,
         config: RunConfig,
-    ) -> Steps[Callable[[], None]]:
-        self._warn(averages)
+    ) -> Steps[Callable[[], None] | None]:
+        self._warn(averages, every is not None)
         for text in overlaps:
             show_warning(text)
         sources = self._sources(layers)
         ids = sorted(layer_id(la) for la in sources)
         old = self._old_run(ids) if self.update_existing.isChecked() else []
-        corner = self._corner(sources, averages, old)
+        corner = self._corner(sources, averages, old) if averages else (0.0, 0.0)
         for layer in old:
             layer.visible = False
         for layer in old:
@@ -271,6 +299,10 @@ class AverageWidget(forms.Panel):
             detection=[note(la).get("parameters") for la in layers],
         )
         yield
+        if every is not None:
+            self.every.ask(run, Asked(every, metadata, list(sources)))
+        if not averages:
+            return self._every_next(run)
         added = yield from averages_in_steps(
             self.viewer, stacks, averages, corner, metadata, self.with_windows.isChecked()
         )
@@ -281,7 +313,25 @@ class AverageWidget(forms.Panel):
         self._dock.open()
         self.run_bar.status.setText(run_title(added))
         yield
-        return lambda: self.measuring.now(run, Part(low=AVERAGING))
+        part = Part(low=self._share(AVERAGING), high=self._share(1.0))
+        return lambda: self.measuring.now(run, part)
+
+    def _share(self, fraction: float) -> float:
+        """Of the whole time, as a fraction of what isolated averages take."""
+        return fraction * (BEFORE_ALL if self.windows.crowded.isChecked() else 1.0)
+
+    def _every_next(self, run: str) -> Callable[[], None] | None:
+        return self.every.next_job(run, Part(low=BEFORE_ALL))
+
+    def _every_shown(self, run: str, result: RunResult) -> None:
+        """Averages of every defect are there: what they say goes into the table."""
+        found = isolated_runs(self.viewer)
+        if not found or run == next(reversed(found)):
+            self.table.show_every_defect(result)
+        self._look_at_averages()
+        names = [n for n in result.crowded if n not in result.material.references]
+        texts = [f"{name} {every_defect_text(result, name)}" for name in names]
+        self.run_bar.status.setText(f"Every defect: {'; '.join(texts)}")
 
     def split(self, run: str, class_name: str) -> None:
         """Add a row of averages in which the populations of a class are classes, and measure it."""
@@ -304,12 +354,13 @@ class AverageWidget(forms.Panel):
         self.run_bar.status.setText(run_title(added))
         self.measuring.now(about["run"])
 
-    def _warn(self, averages: dict[str, ClassAverage]) -> None:
+    def _warn(self, averages: dict[str, ClassAverage], every: bool) -> None:
         missing = [name for name in self.class_boxes.names() if name not in averages]
         if missing:
+            crowded = "" if every else ", or Use crowded defects,"
             show_warning(
                 f"No isolated {', '.join(missing)} away from the edges: no average. Fewer shells "
-                "of isolation, or more images, would give some"
+                f"of isolation, or more images{crowded} would give some"
             )
         single = [n for n, a in averages.items() if a.n == 1]
         if single:
@@ -343,13 +394,14 @@ class AverageWidget(forms.Panel):
         return found
 
     def _old_run(self, ids: list[str]) -> list[Layer]:
-        same = [r for r, las in runs(self.viewer).items() if note(las[0])["image_ids"] == ids]
-        return layers_of_run(self.viewer, same[-1], RESULTS) if same else []
+        every = runs(self.viewer).items()
+        same = [note(las[0]).get("isolated_run", r) for r, las in every if _images_of(las) == ids]
+        return layers_with_crowded(self.viewer, same[-1], RESULTS) if same else []
 
     def _windows_changed(self, run: str, class_name: str) -> None:
         """Windows were left out or put back: the table follows, the measurement soon."""
         layer = self.edits.averages(run)[class_name]
-        if run == next(reversed(runs(self.viewer))):
+        if run == next(reversed(isolated_runs(self.viewer))):
             rows = [self.table.item(i, 0).text() for i in range(self.table.rowCount())]
             if class_name in rows:
                 average = average_stack(layer.metadata[STACK])
@@ -384,11 +436,16 @@ def _in_parts(
     return {name: found[name] for name in averages}, averages
 
 
+def _images_of(layers: list[Image]) -> list[str]:
+    return list(note(layers[0])["image_ids"])
+
+
 def _top_pm(average: Image) -> float:
     """Upper end of the rows above an average in the world [pm]."""
     top = world_box_pm(average)[0, 0]
     side = average.data.shape[-1] * float(average.scale[-1])
-    return top - room_pm(side) if note(average)["symmetric"] else top
+    about = note(average)
+    return top - room_pm(side) if about["symmetric"] and not about.get("crowded") else top
 
 
 def _planes(sources: list[Image], gathered: list[Gathered]) -> list[list[str | int | None]]:
@@ -402,19 +459,33 @@ def _planes(sources: list[Image], gathered: list[Gathered]) -> list[list[str | i
 
 def _average(
     gathered: list[Gathered], names: list[str], config: RunConfig, progress: Progress
-) -> tuple[dict[str, ClassStack], dict[str, ClassAverage], tuple[str, ...]]:
+) -> tuple[dict[str, ClassStack], dict[str, ClassAverage], tuple[str, ...], RunResult | None]:
+    """Stacks and averages of the named classes, and what to say of overlaps.
+
+    Last comes what averages of every defect are to be made of, where they are asked for: then
+    nothing need be isolated.
+    """
     images: list[CalibratedImage] = [image for one in gathered for image in one.images]
     sites: list[Sites] = [columns for one in gathered for columns in one.sites]
     regions: list[Regions | None] = [r for one in gathered for r in one.regions]
     doubts = [one.overconfidence for one in gathered if len(one.overconfidence)]
     overconfidence = list(np.max(doubts, axis=0)) if doubts else None
     overlaps = find_overlaps(images, sites)
-    stacks = average_classes(images, sites, config, progress, regions, overconfidence, overlaps)
+    try:
+        stacks = average_classes(images, sites, config, progress, regions, overconfidence, overlaps)
+    except NoReferenceError:
+        if not config.average.crowded:
+            raise
+        stacks = {}
     kept = {n: s for n, s in stacks.items() if n in names and s.n > 0}
-    if not kept:
+    every = None
+    if config.average.crowded:
+        every = replace(run_of(gathered, config, overlaps), stacks=stacks)
+        every = replace(every, images=tuple(check_pixels(image)[0] for image in every.images))
+    elif not kept:
         raise DefectStrainError(
             "got no isolated column away from the edges, not even a defect-free one; lower the "
-            "isolation or the window, or correct the detection"
+            "isolation or the window, use crowded defects, or correct the detection"
         )
     averages = {n: average_stack(s) for n, s in kept.items()}
-    return kept, averages, overlap_warnings(images, overlaps)
+    return kept, averages, overlap_warnings(images, overlaps), every

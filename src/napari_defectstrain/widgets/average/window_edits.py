@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal
 
 from ...averages.choice import leave_out, put_back
 from ...types import ClassStack
-from ..layers.averages import STACK, layers_of_run, runs, update_average
+from ..layers.averages import STACK, layers_of_run, of_every_defect, runs, update_average
 from ..layers.sites import note
 
 UNDO_STEPS = 100
@@ -39,7 +39,10 @@ class WindowEdits(QObject):
 
     def stacks(self, run: str) -> dict[str, ClassStack]:
         """The stacks of a run's averages as they are now, by class."""
-        return {name: layer.metadata[STACK] for name, layer in self.averages(run).items()}
+        layers = self.averages(run)
+        if of_every_defect(list(layers.values())):
+            return {}
+        return {name: layer.metadata[STACK] for name, layer in layers.items()}
 
     def averages(self, run: str) -> Mapping[str, Image]:
         """The average layers of a run by class."""

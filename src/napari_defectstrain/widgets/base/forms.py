@@ -108,6 +108,9 @@ class Panel(QWidget):
         self.body.addWidget(box)
         return form
 
+    def take_up(self) -> None:
+        """Show what is in the viewer, after a study was opened into it."""
+
     def remember(self, key: str, control: C, tooltip: str) -> C:
         """A control with a tooltip whose value is kept between starts."""
         control.setToolTip(tooltip)

@@ -36,6 +36,7 @@ class Settings:
     def __init__(self, section: str, path: Path | None = None) -> None:
         self.section = section
         self.path = path or settings_path()
+        self._controls: dict[str, QWidget] = {}
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -63,9 +64,22 @@ class Settings:
             # A read-only home must not stop the measurement; the choice is lost at the end.
             temporary.unlink(missing_ok=True)
 
+    def values(self) -> dict[str, Any]:
+        """All stored values of the section."""
+        section = self._read().get(self.section)
+        return dict(section) if isinstance(section, dict) else {}
+
+    def apply(self) -> None:
+        """Show the stored values in the controls that are remembered here."""
+        for key, control in self._controls.items():
+            stored = self.get(key)
+            if stored is not None and stored != value_of(control):
+                _access(control)[0](stored)
+
     def remember(self, key: str, control: QWidget) -> None:
         """Put the stored value into a control, and store what the user chooses from now on."""
         setter, changed = _access(control)
+        self._controls[key] = control
         stored = self.get(key)
         if stored is not None:
             setter(stored)

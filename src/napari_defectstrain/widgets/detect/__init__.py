@@ -1,6 +1,7 @@
 """The widget that finds columns and lets people correct them.
 
-`widget`, `edit_panel` (by hand), `pixel_size` and `calibrator`, `population_files` (tables).
+`widget`, `edit_panel` (by hand), `pixel_size` and `calibrator`, `population_files` (tables); below
+the viewer `weights_panel`, `patterns_panel` (do defects lie at random?) and `audit_panel`.
 """
 
 import lazy_loader

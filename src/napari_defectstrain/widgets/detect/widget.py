@@ -48,8 +48,15 @@ from ..layers.sites import (
 )
 from ..layers.view_buttons import ViewButtons
 from ..layers.weights import defects_of
+from ..study import CopyButtons, StudyBar
+from .audit_panel import DOCK as AUDIT_DOCK
+from .audit_panel import HEIGHT as AUDIT_HEIGHT
+from .audit_panel import AuditPanel
 from .calibrator import Calibrator
 from .edit_panel import EditPanel
+from .patterns_panel import DOCK as PATTERNS_DOCK
+from .patterns_panel import HEIGHT as PATTERNS_HEIGHT
+from .patterns_panel import PatternsPanel
 from .pixel_size import PixelSize
 from .weights_panel import DOCK, HEIGHT, WeightsPanel
 
@@ -81,12 +88,16 @@ class DetectWidget(forms.Panel):
         )
         self.views = ViewButtons(self.viewer)
         self.put_on_top(self.views)
+        self.study = StudyBar(self.viewer, self.config, self.run_bar.fail)
+        self.group("Study").addRow(self.study)
         self._build_source()
         self._build_thresholds()
         edit = self.group("Defects")
         self.edit = EditPanel(self.viewer)
         edit.addRow(self.edit)
         self._build_weights(edit)
+        self.copying = CopyButtons(self.viewer, self._settings, self.run_bar.fail, command="detect")
+        self.body.addWidget(self.copying)
         self.body.addStretch(1)
         self._queue: list[Layer | None] = []
         self._count = 0
@@ -207,10 +218,38 @@ class DetectWidget(forms.Panel):
         )
         self.weights_button.clicked.connect(self._weights_dock.open)
         form.addRow(self.weights_button)
+        self._build_studies(form)
         self.watch_layers(self.weights_panel.refresh_soon)
         selection = self.viewer.layers.selection.events.active
         connect(self, selection, self.weights_panel.refresh_soon)
         self.edit.updated.connect(self.weights_panel.refresh_soon)
+
+    def _build_studies(self, form: QFormLayout) -> None:
+        """What all images together tell, below the viewer: populations, and the audit."""
+        self.patterns_panel = PatternsPanel(self.viewer, self._weighed_layer)
+        self.audit_panel = AuditPanel(self.viewer, self._weighed_layer)
+        row = QHBoxLayout()
+        self.panel_buttons = []
+        for text, tip, content, name, height in (
+            (
+                "Populations…",
+                "Shares of the classes image by image, and whether defects lie at random: pair "
+                "correlation, clusters, nearest neighbours; below the viewer",
+                *(self.patterns_panel, PATTERNS_DOCK, PATTERNS_HEIGHT),
+            ),
+            (
+                "Audit…",
+                "Label columns drawn at random, blind, one key each: precision and recall on your "
+                "own images; below the viewer",
+                *(self.audit_panel, AUDIT_DOCK, AUDIT_HEIGHT),
+            ),
+        ):
+            button = QPushButton(text)
+            button.setToolTip(tip)
+            button.clicked.connect(self.bottom_dock(content, name, height).open)
+            self.panel_buttons.append(button)
+            row.addWidget(button)
+        form.addRow(row)
 
     def _weighed_layer(self) -> Layer | None:
         """The detection of the active layer's image, else the one that is edited."""
@@ -243,6 +282,16 @@ class DetectWidget(forms.Panel):
                 material=material,
             ),
         )
+
+    def _settings(self) -> tuple[RunConfig, list[Layer]]:
+        return self.config(), [la for la in self.image.layers if la is not None]
+
+    def take_up(self) -> None:
+        """Show the study that was opened."""
+        self.study.refresh()
+        self.image.refresh()
+        self._image_changed()
+        self._follow_active()
 
     def run(self) -> None:
         """Detect in the chosen image, or in all of them, one after another."""

@@ -2,7 +2,8 @@
 
 `readers` and `samples` (File > Open), `placing`; `sites` (``Sites`` to a Points layer and back),
 `corrections` and `editing` (by hand, undone); `regions`; `averages`, `symmetric`, `column_points`,
-`column_shapes`, `fields` (arrows and maps), `view_buttons`.
+`column_shapes`, `fields` (arrows and maps), `view_buttons`; `detected` (all images that were
+searched), `audit_marker` (one column to judge, and nothing else).
 """
 
 import lazy_loader

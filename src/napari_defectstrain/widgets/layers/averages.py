@@ -169,13 +169,14 @@ def averages_in_steps(
                 "colormap": "gray",
             }
         )
-        abouts.append({**metadata[KEY], **_about(average), "centre_pm": list(centre)})
+        about = _about(average, stacks[average.class_name])
+        abouts.append({**metadata[KEY], **about, "centre_pm": list(centre)})
     layers = []
     for (name, average), look, about in zip(averages.items(), looks, abouts, strict=True):
         layers.append(
             viewer.add_image(
                 average.mean,
-                name=free_name(viewer, f"{name} · average"),
+                name=free_name(viewer, f"{name} · {_kind_of_average(stacks[name])}"),
                 units=UNITS,
                 axis_labels=AXES,
                 metadata={
@@ -191,7 +192,7 @@ def averages_in_steps(
     add_labels(
         viewer,
         "averages · labels",
-        [_label(average) for average in averages.values()],
+        [_label(average, stacks[name]) for name, average in averages.items()],
         [(y - 0.5 * (1 + LABEL) * side, x) for y, x in centres],
         {KEY: {**metadata[KEY], "kind": "average labels", "classes": list(averages)}},
         side,
@@ -205,17 +206,26 @@ def averages_in_steps(
     return layers
 
 
-def _about(average: ClassAverage) -> dict[str, Any]:
+def _kind_of_average(stack: ClassStack) -> str:
+    return "average" if stack.effective_n is None else "every defect"
+
+
+def _about(average: ClassAverage, stack: ClassStack) -> dict[str, Any]:
+    worth = {} if stack.effective_n is None else {"effective_n": stack.effective_n}
     return {
         "class": average.class_name,
         "n": average.n,
+        **worth,
         "expected_purity": average.purity,
         "expected_contaminants": dict(average.contaminants),
     }
 
 
-def _label(average: ClassAverage) -> str:
-    return f"{average.class_name}  N = {average.n}\npurity {average.purity:.3f}"
+def _label(average: ClassAverage, stack: ClassStack) -> str:
+    counted = f"{average.class_name}  N = {average.n}"
+    if stack.effective_n is not None:
+        return f"{counted}, worth {stack.effective_n:.0f}\nevery defect"
+    return f"{counted}\npurity {average.purity:.3f}"
 
 
 def update_average(viewer: ViewerModel, layer: Image, stack: ClassStack) -> ClassAverage:
@@ -251,16 +261,16 @@ def update_average(viewer: ViewerModel, layer: Image, stack: ClassStack) -> Clas
         }
         for i in changed
     ]
-    note(layer).update(_about(average), windows_by_hand=by_hand)
+    note(layer).update(_about(average, stack), windows_by_hand=by_hand)
     run, name = note(layer)["run"], average.class_name
     for other in layers_of_run(viewer, run, ("windows", "average labels")):
         about = note(other)
         if about["kind"] == "windows" and about["class"] == name:
-            about.update(_about(average), **_members(stack), windows_by_hand=by_hand)
+            about.update(_about(average, stack), **_members(stack), windows_by_hand=by_hand)
         elif about["kind"] == "average labels" and name in about.get("classes", ()):
             row = about["classes"].index(name)
             if row < len(other.features):
-                other.features.loc[row, "text"] = _label(average)
+                other.features.loc[row, "text"] = _label(average, stack)
                 other.refresh_text()
     return average
 
@@ -329,6 +339,16 @@ def add_labels(
     )
 
 
+def of_every_defect(layers: Sequence[Layer]) -> bool:
+    """Whether these are averages of every defect: nothing about them is chosen window by window."""
+    return bool(layers) and bool(note(layers[0]).get("crowded"))
+
+
+def isolated_runs(viewer: ViewerModel) -> dict[str, list[Image]]:
+    """`runs` without averages of every defect."""
+    return {run: las for run, las in runs(viewer).items() if not of_every_defect(las)}
+
+
 def runs(viewer: ViewerModel) -> dict[str, list[Image]]:
     """The averages in the viewer by their run, in order."""
     found: dict[str, list[Image]] = {}
@@ -343,7 +363,8 @@ def run_title(layers: Sequence[Image]) -> str:
     parts = [f"{note(la)['class']} {note(la)['n']}" for la in layers]
     images = note(layers[0]).get("images", [])
     of = images[0] if len(images) == 1 else f"{len(images)} images"
-    return f"{of}: {', '.join(parts)}"
+    every = ", every defect" if of_every_defect(layers) else ""
+    return f"{of}{every}: {', '.join(parts)}"
 
 
 def layers_of_run(viewer: ViewerModel, run: str, kinds: Sequence[str]) -> list[Layer]:

@@ -13,12 +13,15 @@ from napari.viewer import Viewer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QPushButton
 
+from ...averages.average import AverageConfig
 from ...config import Config
 from ...io.files import write_table
 from ...output.results import displacement_table, spacings_table
+from ...pipeline.class_measurement import add_strain
 from ...pipeline.runs import ClassMeasurement, RunConfig, RunResult
 from ...types import ClassStack, DefectStrainError
 from ..average.measuring import measure_classes
+from ..average.results_panel import MEASUREMENT
 from ..base import forms
 from ..base.lifetime import connect
 from ..base.pacing import Steps
@@ -29,18 +32,21 @@ from ..layers.averages import (
     hide_windows,
     layers_of_run,
     look_at,
+    of_every_defect,
     run_title,
     runs,
 )
 from ..layers.fields import add_displacement
-from ..layers.sites import KEY, kind, note, provenance
+from ..layers.sites import KEY, kind, layer_by_id, note, provenance
 from ..layers.view_buttons import ViewButtons
+from ..study import CopyButtons
 from .comparing import Answer
 from .comparison_text import rows_of
 from .comparison_view import ComparisonView, Measured, measured_of
 from .controls import StrainControls
 from .figure_files import FigureSaving
 from .profile_plot import DOCK, HEIGHT, ProfilePanel
+from .report_writing import ReportWriting
 from .table import ComparisonTable, SpacingTable
 
 RESULT = "defectstrain_result"
@@ -78,11 +84,14 @@ class StrainWidget(forms.Panel):
         self.comparison_table = ComparisonTable()
         self.controls.theory_form.addRow(self.comparison_table)
         self._build_table()
+        self.copying = CopyButtons(self.viewer, self._settings, self.run_bar.fail)
+        self.body.addWidget(self.copying)
         self.body.addStretch(1)
         self.profile = ProfilePanel(self.viewer)
         self._dock = self.bottom_dock(self.profile, DOCK, HEIGHT)
         self.view = ComparisonView(self.viewer, self.run_bar, self.controls, self.profile)
         self.figures = FigureSaving(self, self.view)
+        self.report = ReportWriting(self)
         self._build_outputs()
         self.view.answered.connect(self._answered)
         self.run_bar.run_clicked.connect(self.run)
@@ -154,6 +163,8 @@ class StrainWidget(forms.Panel):
         )
         form.addRow("Figures of", self.figures.scope)
         form.addRow("Files", self.figures.formats)
+        form.addRow("Report as", self.report.form)
+        form.addRow(self.report.button)
 
     def _buttons(self, form: Any, *rows: tuple[str, str, Any]) -> list[QPushButton]:
         row = QHBoxLayout()
@@ -180,13 +191,18 @@ class StrainWidget(forms.Panel):
             self.source.setItemData(
                 self.source.count() - 1, run_title(layers), Qt.ItemDataRole.ToolTipRole
             )
-        new = [run for run in found if run not in known]
+        new = [r for r in found if r not in known and not (chosen and of_every_defect(found[r]))]
         wanted = new[-1] if new else chosen
         self.source.setCurrentIndex(max(self.source.findData(wanted), 0) if found else -1)
         self.source.blockSignals(False)
         self._results = {run: m for run, m in self._results.items() if run in found}
         if self.source.currentData() != chosen:
             self._turn()
+
+    def take_up(self) -> None:
+        """Show what a study that was opened holds: maps came after the averages."""
+        self.refresh()
+        self._turn()
 
     def config(self, material: str, seed: int) -> RunConfig:
         """The controls as settings."""
@@ -196,6 +212,16 @@ class StrainWidget(forms.Panel):
             bootstrap=self.bootstrap.value(),
             seed=seed,
         )
+
+    def _settings(self) -> tuple[RunConfig, list[Layer]]:
+        layers = runs(self.viewer).get(self.source.currentData() or "", [])
+        if not layers:
+            raise DefectStrainError("got no averages: average the classes of an image first")
+        about = note(layers[0])
+        config = self.config(about["parameters"]["material"], about["parameters"]["seed"])
+        average = AverageConfig.from_dict(about["parameters"]["average"])
+        images = [layer_by_id(self.viewer, i) for i in about.get("image_ids", [])]
+        return config.replace(average=average), [la for la in images if la is not None]
 
     @property
     def measured(self) -> Measured | None:
@@ -215,6 +241,10 @@ class StrainWidget(forms.Panel):
             self.run_bar.fail(str(mistake))
             return
         stacks = {note(la)["class"]: la.metadata[STACK] for la in layers}
+        # whole images told the places of these columns; the pictures alone would tell others
+        every = None
+        if of_every_defect(layers):
+            every = {note(la)["class"]: la.metadata[MEASUREMENT] for la in layers}
         self.run_bar.start(
             lambda progress: RunResult(
                 config=config,
@@ -223,7 +253,11 @@ class StrainWidget(forms.Panel):
                 populations=pd.DataFrame(),
                 weights_sha256=note(layers[0]).get("weights_sha256"),
                 stacks=stacks,
-                measurements=measure_classes(stacks, config, progress),
+                measurements=(
+                    measure_classes(stacks, config, progress)
+                    if every is None
+                    else add_strain(every, config, progress)
+                ),
             ),
             lambda result: self._show(layers, result),
             "Fitting columns…",

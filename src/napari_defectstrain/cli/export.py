@@ -1,0 +1,36 @@
+"""``defectstrain export``: results for ASE, HyperSpy and readers of OME-Zarr."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..types import Progress
+from .main import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``export``."""
+    add = parser.add_argument
+    add("results", type=Path, metavar="DIR", help="folder of a run, or a study")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the exported files")
+    add(
+        "--formats",
+        default="extxyz,hspy",
+        metavar="F,...",
+        help="some of extxyz, hspy, ome-zarr (extxyz,hspy)",
+    )
+
+
+def run_export(options: argparse.Namespace, progress: Progress) -> int:
+    """Write columns and averages in formats of other programs."""
+    from ..output.exports import export_results
+    from ..study.layout import RESULTS, is_study
+
+    results = options.results
+    if is_study(results):
+        results = results / RESULTS
+    formats = [name.strip().lower() for name in options.formats.split(",")]
+    for path in export_results(results, options.out, formats):
+        say(str(path))
+    return 0

@@ -1,0 +1,34 @@
+"""``defectstrain report``: what a folder of results says, as one page or a document."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..progress import subprogress
+from ..types import Progress
+from .main import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``report``."""
+    add = parser.add_argument
+    add("results", type=Path, metavar="FOLDER", help="of a run, or a study")
+    add(
+        "--out",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="ends in .html or .pdf; given twice for both (FOLDER/report.html)",
+    )
+
+
+def run_report(options: argparse.Namespace, progress: Progress) -> int:
+    """Read the folder and write each report that is asked for."""
+    from ..output import write_report
+
+    wanted = options.out or [None]
+    for k, path in enumerate(wanted):
+        part = subprogress(progress, k / len(wanted), (k + 1) / len(wanted))
+        say(f"report in {write_report(options.results, path, part)}")
+    return 0

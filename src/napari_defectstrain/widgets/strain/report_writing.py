@@ -1,0 +1,68 @@
+"""The report of a folder of results, written by the worker and shown in the browser."""
+
+from pathlib import Path
+
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QObject, QUrl
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QPushButton
+
+from ...output import REPORT_SUFFIXES, report_path, write_report
+from ..base import forms
+from ..base.saving import ask_folder, may_replace
+
+PAGE, DOCUMENT, BOTH = "page (HTML)", "document (PDF)", "both"
+_SUFFIXES = {PAGE: REPORT_SUFFIXES[:1], DOCUMENT: REPORT_SUFFIXES[1:], BOTH: REPORT_SUFFIXES}
+
+
+class ReportWriting(QObject):
+    """Asks for a folder of results, writes its report there, and shows it.
+
+    Parameters
+    ----------
+    panel : Panel
+    """
+
+    def __init__(self, panel: forms.Panel) -> None:
+        super().__init__(panel)
+        self._panel = panel
+        self.button = QPushButton("Report…")
+        self.button.setToolTip(
+            "Everything in the folder of a run or a study as one page (figures, tables, errors, a "
+            "reviewer's checklist, methods with citations, data to download) or as a PDF"
+        )
+        self.button.clicked.connect(self.ask)
+        self.form = panel.remember(
+            "report_as",
+            forms.choice(list(_SUFFIXES)),
+            "The page holds the data of its figures, too; the PDF is for print",
+        )
+
+    def ask(self) -> None:
+        """Ask which results, then write."""
+        folder = ask_folder(self._panel, "Folder of results: of a run, or a study")
+        if folder is None:
+            return
+        paths = [
+            report_path(folder).with_suffix(suffix) for suffix in _SUFFIXES[self.form.currentText()]
+        ]
+        there = [path for path in paths if path.exists()]
+        if there and not may_replace(self._panel, there):
+            return
+        self._panel.run_bar.start(
+            lambda progress: [write_report(folder, path, progress) for path in paths],
+            self._said,
+            "Reading results…",
+        )
+
+    def _said(self, written: list[Path]) -> None:
+        names = " and ".join(path.name for path in written)
+        text = f"Wrote {names} into {written[0].parent}"
+        self._panel.run_bar.status.setText(text)
+        show_info(text)
+        show_file(written[0])
+
+
+def show_file(path: Path) -> None:
+    """Open a file with what the desktop opens such files with."""
+    QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))

@@ -1,0 +1,116 @@
+"""What is exported is read back by the programs that it is for."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_defectstrain.io import write_json, write_tiff
+from napari_defectstrain.output import export_results
+from napari_defectstrain.types import DefectStrainError
+
+STEP_PM = 8.0
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A folder of results with two classes, one column without a position."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    site = np.array([[0.0, 0.0], [164.0, -95.0], [-164.0, -95.0], [0.0, 190.0]])
+    columns = pd.DataFrame(
+        {
+            "class": ["2Se"] * 4 + ["DV"] * 4,
+            "sublattice": ["chalcogen", "metal", "metal", "metal"] * 2,
+            "site_x_pm": np.tile(site[:, 0], 2),
+            "site_y_pm": np.tile(site[:, 1], 2),
+            "x_pm": np.tile(site[:, 0], 2) + 1.5,
+            "y_pm": np.tile(site[:, 1], 2) - 2.25,
+            "sigma_x_pm": 0.5,
+            "sigma_y_pm": 0.25,
+            "flag": [0, 0, 0, 0, 4, 0, 0, 0],
+            "weight": [0.7, 1.0, 1.0, 1.0, np.nan, 1.0, 1.0, 1.0],
+        }
+    )
+    columns.loc[4, ["x_pm", "y_pm", "sigma_x_pm", "sigma_y_pm"]] = np.nan
+    displacement = columns[columns["class"] == "DV"].copy()
+    displacement["ux_pm"], displacement["uy_pm"] = 1.5, -2.25
+    displacement = displacement.drop(columns=["x_pm", "y_pm", "flag", "weight"])
+    columns.to_csv(folder / "columns.csv", index=False)
+    displacement.to_csv(folder / "displacement.csv", index=False)
+    write_json(folder / "run.json", {"parameters": {"material": "WSe2"}, "files": []})
+    for k, name in enumerate(("2Se", "DV")):
+        average = np.random.default_rng(k).normal(size=(21, 21)).astype(np.float32)
+        about = {"class": name, "n": 12 + k, "frame": "lattice frame", "step_pm": STEP_PM}
+        write_tiff(folder / f"average_{name}.tif", average, STEP_PM, about)
+    return folder
+
+
+def pixels(k):
+    return np.random.default_rng(k).normal(size=(21, 21)).astype(np.float32)
+
+
+def test_columns_are_read_by_ase(results, tmp_path):
+    from ase.io import read
+
+    written = export_results(results, tmp_path / "out", ["extxyz"])
+    assert [path.name for path in written] == ["columns_2Se.extxyz", "columns_DV.extxyz"]
+    pristine, defect = (read(path) for path in written)
+    assert pristine.get_chemical_symbols() == ["Se", "W", "W", "W"]
+    np.testing.assert_allclose(pristine.positions[1], [1.655, -0.9725, 0], atol=1e-8)  # Å
+    assert "displacement" not in pristine.arrays  # it is what others are measured against
+    assert len(defect) == 3  # an empty column has no position
+    assert defect.info["columns_without_position"] == 1
+    assert defect.info["class"] == "DV"
+    np.testing.assert_allclose(defect.arrays["displacement"], [[0.015, -0.0225, 0]] * 3)
+    np.testing.assert_allclose(defect.arrays["displacement_sigma"], [[0.005, 0.0025, 0]] * 3)
+    np.testing.assert_allclose(
+        defect.positions - defect.arrays["site"], defect.arrays["displacement"], atol=1e-8
+    )
+    assert defect.arrays["flag"].tolist() == [0, 0, 0]
+
+
+def test_averages_are_read_by_rosettasciio(results, tmp_path):
+    from rsciio.hspy import file_reader
+
+    written = export_results(results, tmp_path / "out", ["hspy"])
+    for k, path in enumerate(written):
+        (signal,) = file_reader(str(path))
+        np.testing.assert_array_equal(signal["data"], pixels(k))
+        for axis in signal["axes"]:
+            assert (axis["scale"], axis["units"]) == (STEP_PM, "pm")
+            assert axis["offset"] + 10 * axis["scale"] == 0  # the defect's site is the origin
+        assert signal["original_metadata"]["n"] == 12 + k
+        assert signal["metadata"]["General"]["title"] == path.stem
+
+
+def test_averages_are_read_as_ome_zarr(results, tmp_path):
+    zarr = pytest.importorskip("zarr", minversion="3")
+    for _ in range(2):  # a second time over the first
+        written = export_results(results, tmp_path / "out", ["ome-zarr"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "average_2Se.ome.zarr",
+        "average_DV.ome.zarr",
+    ]
+    for k, path in enumerate(written):
+        group = zarr.open_group(path, mode="r")
+        (scales,) = group.attrs["ome"]["multiscales"]
+        (level,) = scales["datasets"]
+        np.testing.assert_array_equal(group[level["path"]][:], pixels(k))
+        scale, moved = level["coordinateTransformations"]
+        assert scale == {"type": "scale", "scale": [STEP_PM, STEP_PM]}
+        assert moved == {"type": "translation", "translation": [-80.0, -80.0]}
+        assert [axis["unit"] for axis in scales["axes"]] == ["picometer"] * 2
+        # zarr 3 as anyone finds it on the disk
+        assert json.loads((path / "zarr.json").read_text())["zarr_format"] == 3
+
+
+def test_what_can_not_be_exported_is_named(results, tmp_path):
+    with pytest.raises(DefectStrainError, match="got csv, expected some of extxyz"):
+        export_results(results, tmp_path / "out", ["csv"])
+    with pytest.raises(DefectStrainError, match="got a folder without measurements"):
+        export_results(tmp_path, tmp_path / "out")
+    (results / "columns.csv").unlink()
+    with pytest.raises(DefectStrainError, match="got a folder without measurements"):
+        export_results(results, tmp_path / "out")

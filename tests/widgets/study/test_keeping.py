@@ -1,0 +1,277 @@
+"""A study keeps edits as one works, and gives the window back: the model of a viewer is enough."""
+
+import shutil
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from npe2 import PluginManager
+from numpy.testing import assert_array_equal
+from scipy.spatial import cKDTree
+from small_alloy import QUICK, simulated, true_sites
+
+from napari_defectstrain.averages.average import average_stack
+from napari_defectstrain.averages.choice import leave_out
+from napari_defectstrain.crystal.regions import label_regions
+from napari_defectstrain.io.files import write_tiff
+from napari_defectstrain.pipeline.chain import average_classes
+from napari_defectstrain.pipeline.runs import RunConfig
+from napari_defectstrain.study import open_study
+from napari_defectstrain.types import DefectStrainError
+from napari_defectstrain.widgets.base import forms
+from napari_defectstrain.widgets.base.pacing import at_once
+from napari_defectstrain.widgets.base.settings import SETTINGS_VARIABLE
+from napari_defectstrain.widgets.layers.averages import STACK, add_averages, runs, update_average
+from napari_defectstrain.widgets.layers.editing import editor_of
+from napari_defectstrain.widgets.layers.regions import detection_put_in_steps, regions_of
+from napari_defectstrain.widgets.layers.sites import (
+    KEY,
+    corrected_planes,
+    kind,
+    layer_id,
+    note,
+    provenance,
+)
+from napari_defectstrain.widgets.study.keeper import keeper_of
+from napari_defectstrain.widgets.study.opening import open_into, save_as
+from napari_defectstrain.widgets.study.ties import names_of
+
+SIZE = 256
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch, tmp_path):
+    monkeypatch.setenv(SETTINGS_VARIABLE, str(tmp_path / "widgets.json"))
+
+
+@pytest.fixture(scope="module")
+def made():
+    return simulated(seed=5, size=SIZE, name="alloy")
+
+
+@pytest.fixture
+def window(qapp, made, tmp_path):
+    """A viewer with an image from a file, and its detection."""
+    viewer = ViewerModel()
+    PluginManager.instance().discover()
+    write_tiff(tmp_path / "alloy.tif", made.image.data, made.image.pixel_size_pm)
+    viewer.open(tmp_path / "alloy.tif", plugin="napari-defectstrain")
+    detect(viewer, viewer.layers[0], true_sites(made))
+    yield viewer
+    if keeper_of(viewer) is not None:
+        keeper_of(viewer).close()
+
+
+def detect(viewer, image, sites):
+    labels = np.ones((SIZE, SIZE), dtype=np.int16)
+    labels[:, 230:] = 252
+    about = provenance("defects", {"material": "WSe2"}, "ab12", overconfidence=[1.0] * 7)
+    regions = [label_regions(labels, sites)]
+    put = detection_put_in_steps(
+        viewer, image, None, [sites], regions, about, provenance("regions", {}, "ab12")
+    )
+    return at_once(put)
+
+
+def of_kind(viewer, what):
+    return [la for la in viewer.layers if kind(la) == what]
+
+
+def reopened(path):
+    """The study in another window."""
+    viewer = ViewerModel()
+    keeper, notes = open_into(viewer, path)
+    return viewer, keeper, notes
+
+
+def same_columns(one, other):
+    """Two sets of columns of any order."""
+    assert len(one) == len(other)
+    away, row = cKDTree(other.position_px).query(one.position_px)
+    assert away.max() < 1e-5  # tables are rounded
+    assert_array_equal(one.class_name, other.class_name[row])
+    assert_array_equal(one.source, other.source[row])
+
+
+def average(viewer, made):
+    """Averages of the detection, as the widget makes them."""
+    (defects,) = of_kind(viewer, "defects")
+    image = viewer.layers["alloy"]
+    sites = corrected_planes(viewer, defects)
+    stacks = average_classes([made.image], sites, QUICK)
+    stacks = {n: s for n, s in stacks.items() if n in ("2Se", "SeTe") and s.n > 1}
+    about = provenance(
+        "average",
+        {"material": "WSe2", "seed": 0, "average": QUICK.average.to_dict()},
+        run="r1",
+        images=["alloy"],
+        image_ids=[layer_id(image)],
+        planes=[[layer_id(image), None]],
+        corner_pm=[0.0, 6000.0],
+        symmetric=False,
+    )
+    averages = {n: average_stack(s) for n, s in stacks.items()}
+    return add_averages(viewer, stacks, averages, (0.0, 6000.0), about, True)
+
+
+def test_a_new_study_holds_the_image_by_reference_and_its_columns(window, tmp_path):
+    (defects,) = of_kind(window, "defects")
+    keeper = save_as(window, tmp_path / "mine.defectstrain", RunConfig())
+    study = keeper.study
+    assert study.images == ("alloy",)
+    assert study.files[0].absolute == str(tmp_path / "alloy.tif")
+    assert not study.files[0].copy
+    assert names_of(window.layers["alloy"]) == ["alloy"]
+    assert study.edited_columns("alloy") == 0
+    assert_array_equal(study.regions("alloy").labels, regions_of(window, defects).data)
+    assert study.answer_of("alloy").weights_sha256 == "ab12"
+    assert [edit.by for edit in study.history("alloy") if edit.what == "columns"] == []
+
+
+def test_every_edit_is_on_the_disk_when_it_is_made(window, tmp_path):
+    keeper = save_as(window, tmp_path / "mine", RunConfig())
+    (defects,) = of_kind(window, "defects")
+    editor = editor_of(defects)
+    row = int(np.flatnonzero(defects.features["class"] == "SeTe")[0])
+    editor.relabel("DV", [row])
+    copy = tmp_path / "as after a crash.defectstrain"
+    shutil.copytree(keeper.study.path, copy)
+    with open_study(copy, read_only=True) as study:
+        assert study.edited_columns("alloy") == 1
+        assert_array_equal(study.sites("alloy").class_name, keeper.study.sites("alloy").class_name)
+        assert (study.sites("alloy").source == "manual").sum() == 1
+    editor.undo()
+    assert (keeper.study.sites("alloy").source == "manual").sum() == 0
+    assert len(keeper.study.history("alloy")) > 2
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_the_window_comes_back_as_it_was(window, made, tmp_path, crash):
+    averages = average(window, made)
+    (defects,) = of_kind(window, "defects")
+    regions = regions_of(window, defects)
+    keeper = save_as(window, tmp_path / "mine", RunConfig())
+    editor = editor_of(defects)
+    rows = np.flatnonzero(defects.features["class"] == "SeTe")
+    editor.relabel("DV", [int(rows[0])])
+    defects.selected_data = {int(rows[1])}
+    defects.remove_selected()
+    defects.add([40.5, 60.25])
+    regions.data = np.where(np.arange(SIZE) < 20, 253, regions.data).astype(regions.data.dtype)
+    update_average(window, averages[0], leave_out(averages[0].metadata[STACK], [0]))
+    window.layers["alloy"].colormap = "magma"
+    keeper.sync()
+    if not crash:
+        keeper.save_window()
+    path = keeper.study.path
+    if crash:  # its journal is all there is of the last edits
+        shutil.copytree(path, tmp_path / "copy.defectstrain", ignore=lambda *_: ["lock.json"])
+        path = tmp_path / "copy.defectstrain"
+    else:
+        keeper.close()
+    again, other, notes = reopened(path)
+    assert [note for note in notes if "defectstrain" not in note] == []
+    assert [la.name for la in again.layers] == [la.name for la in window.layers]
+    (back,) = of_kind(again, "defects")
+    one = corrected_planes(window, defects)[0]
+    two = corrected_planes(again, back)[0]
+    same_columns(one, two)
+    assert_array_equal(regions_of(again, back).data, regions.data)
+    for layer, twin in zip(window.layers, again.layers, strict=True):
+        assert type(layer) is type(twin)
+        np.testing.assert_allclose(layer.scale, twin.scale)
+        np.testing.assert_allclose(layer.translate, twin.translate)
+        assert layer.units == twin.units
+        assert layer.visible == twin.visible
+        if kind(layer) != "defects":
+            np.testing.assert_allclose(layer.data, twin.data, atol=1e-6)
+    ((_, kept),) = [(r, las) for r, las in runs(again).items()]
+    assert_array_equal(kept[0].metadata[STACK].included, averages[0].metadata[STACK].included)
+    assert note(kept[0])["n"] == note(averages[0])["n"]
+    if not crash:
+        assert again.layers["alloy"].colormap.name == "magma"
+    edits = other.study.history()
+    other_class = "DV" if back.features["class"].iloc[0] != "DV" else "SV"
+    editor_of(back).relabel(other_class, [0])
+    assert len(other.study.history()) == len(edits) + 1
+    other.close()
+
+
+def test_opening_is_no_edit(window, tmp_path):
+    keeper = save_as(window, tmp_path / "mine", RunConfig())
+    keeper.close()
+    _, other, _ = reopened(keeper.study.path)
+    edits = len(other.study.history())
+    other.sync()
+    other.take_all()
+    assert len(other.study.history()) == edits
+    other.close()
+
+
+def test_a_second_window_reads_only_and_says_so(window, tmp_path):
+    keeper = save_as(window, tmp_path / "mine", RunConfig())
+    again, other, notes = reopened(keeper.study.path)
+    assert other.study.read_only
+    assert any("for reading only" in text for text in notes)
+    assert "read-only" in other.state
+    (defects,) = of_kind(again, "defects")
+    edits = len(keeper.study.history())
+    editor_of(defects).relabel("DV", [0])
+    other.save_window()
+    assert len(keeper.study.history()) == edits
+    own = save_as(again, tmp_path / "own", RunConfig())
+    assert own.study.edited_columns("alloy") <= 1
+    assert own.study.images == ("alloy",)
+    own.close()
+
+
+def test_what_the_command_line_made_opens_too(qapp, made, tmp_path):
+    from napari_defectstrain.study import create_study
+
+    write_tiff(tmp_path / "alloy.tif", made.image.data, made.image.pixel_size_pm)
+    study = create_study(tmp_path / "s", RunConfig(), [tmp_path / "alloy.tif"])
+    study.set_sites("alloy", true_sites(made))
+    study.close()
+    viewer, keeper, _ = reopened(study.path)
+    assert viewer.layers[0].name == "alloy"
+    np.testing.assert_allclose(viewer.layers[0].scale, made.image.pixel_size_pm)
+    (defects,) = of_kind(viewer, "defects")
+    assert len(corrected_planes(viewer, defects)[0]) == len(made.position_px)
+    keeper.close()
+
+
+def test_a_moved_image_is_found_and_a_lost_one_asked_about(window, tmp_path, monkeypatch):
+    keeper = save_as(window, tmp_path / "sub" / "mine", RunConfig())
+    keeper.close()
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(tmp_path / "alloy.tif", tmp_path / "sub" / "renamed.tif")
+    viewer, other, notes = reopened(keeper.study.path)
+    assert any("was moved, and found at" in text for text in notes)
+    assert len(of_kind(viewer, "defects")) == 1
+    other.close()
+    (tmp_path / "sub" / "renamed.tif").unlink()
+    asked = []
+    monkeypatch.setattr(forms, "ask", lambda *a: asked.append(a[2]) or "Open without them")
+    viewer, other, notes = reopened(keeper.study.path)
+    assert len(asked) == 1
+    assert len(of_kind(viewer, "defects")) == 0
+    assert any("gone" in text for text in notes)
+    other.close()
+
+
+def test_what_is_no_study_is_refused(qapp, tmp_path):
+    with pytest.raises(DefectStrainError, match="expected"):
+        open_into(ViewerModel(), tmp_path)
+
+
+def test_pixels_without_a_file_are_kept_in_the_study(qapp, made, tmp_path):
+    viewer = ViewerModel()
+    pixel = made.image.pixel_size_pm
+    viewer.add_image(made.image.data, name="alloy", scale=(pixel, pixel), units=("pm", "pm"))
+    detect(viewer, viewer.layers[0], true_sites(made))
+    keeper = save_as(viewer, tmp_path / "mine", RunConfig())
+    keeper.close()
+    again, other, _ = reopened(keeper.study.path)
+    assert_array_equal(again.layers["alloy"].data, made.image.data)
+    assert again.layers["alloy"].metadata[KEY]["study"] == ["alloy"]
+    other.close()
