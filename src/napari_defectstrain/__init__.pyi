@@ -12,6 +12,8 @@ from .pipeline.class_measurement import measure_spacings as measure_spacings
 from .pipeline.loading import load_images as load_images
 from .pipeline.runs import RunConfig as RunConfig
 from .pipeline.runs import RunResult as RunResult
+from .series.chain import analyse_series as analyse_series
+from .series.settings import SeriesConfig as SeriesConfig
 from .simulate.dataset import SimulationConfig as SimulationConfig
 from .simulate.dataset import simulate_image as simulate_image
 from .strain.displacement import displacement_field as displacement_field

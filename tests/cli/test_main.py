@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 from importlib.resources import as_file, files
@@ -481,14 +482,35 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"defectstrain {__version__}\n"
 
 
-def test_version_imports_nothing_heavy():
+@pytest.mark.parametrize("argument", ["--version", "--help"])
+def test_version_and_help_import_nothing_heavy(argument):
     code = (
         "import sys; from napari_defectstrain.cli.main import main\n"
-        "try: main(['--version'])\n"
+        f"try: main(['{argument}'])\n"
         "except SystemExit: pass\n"
-        "sys.exit(any(m in sys.modules for m in ('scipy', 'pandas', 'torch')))"
+        "heavy = ('numpy', 'scipy', 'pandas', 'torch', 'matplotlib')\n"
+        "sys.exit(any(m in sys.modules for m in heavy))"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "1"), ("3", "3")])
+def test_linear_algebra_has_one_thread_unless_more_are_asked_for(given, used):
+    code = (
+        "import os, sys; from napari_defectstrain.cli.main import main\n"
+        "sys.argv = ['defectstrain', '--version']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(os.environ['OPENBLAS_NUM_THREADS'], 'numpy' in sys.modules)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    if given is not None:
+        environment["OPENBLAS_NUM_THREADS"] = given
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == f"{used} False"  # before numpy reads it
 
 
 @pytest.mark.slow

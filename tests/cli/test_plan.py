@@ -42,6 +42,25 @@ def test_a_plan_is_printed_and_written(run, tmp_path, capsys):
     assert plan.loc[1e7, "sigma_strain_%"] == pytest.approx(0.1)
 
 
+def test_the_loss_of_a_series_that_was_followed(run, tmp_path, capsys):
+    table = pd.DataFrame(
+        {
+            "from": ["2Se", "2Se, SV"],
+            "to": ["SV", "one Se less"],
+            "cross_section_barn": [8.0, 9.0],
+            "sigma_barn": [0.5, 0.4],
+        }
+    )
+    table.to_csv(tmp_path / "rates.csv", index=False)
+    options = ["--class", "SV", "--series", str(tmp_path), "--counting-share", "1"]
+    assert main(["plan", str(run), *options]) == 0
+    # 9 barn are 9e-10 nm2
+    assert "an atom is lost at 9e-10 nm2 (by the sites of a series" in capsys.readouterr().out
+    table.drop(columns="cross_section_barn").to_csv(tmp_path / "rates.csv", index=False)
+    assert main(["plan", str(run), *options]) == 2
+    assert "give series --dose" in capsys.readouterr().err
+
+
 def test_the_loss_of_a_series(run, capsys):
     options = ["--class", "SV", "--series", str(run), "--frame-dose", "2e6"]
     assert main(["plan", str(run), *options, "--counting-share", "0.5"]) == 0

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from napari_defectstrain.averages.average import AverageConfig
 from napari_defectstrain.failures import Failures
 from napari_defectstrain.io.content import content_key
 from napari_defectstrain.io.stage_store import KeepingError, StageStore
 from napari_defectstrain.pipeline.by_image import CALIBRATE
+from napari_defectstrain.pipeline.isolated import unless_crowded
+from napari_defectstrain.pipeline.runs import RunConfig
 from napari_defectstrain.pipeline.work import Outcome, Stage, Work, outcome_of
 from napari_defectstrain.pipeline.workers import LocalWorkers, usual_jobs, workers_for
 from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError
@@ -84,6 +87,16 @@ def test_what_cannot_be_kept_is_no_failure_of_an_image(tmp_path):
     (tmp_path / "double").write_text("in the way")
     with pytest.raises(KeepingError, match="can't be made"):
         Work(StageStore(tmp_path)).each(DOUBLE, calls(1), NAMES, Failures())
+
+
+def test_a_full_disk_is_no_lack_of_isolated_defects():
+    crowded = RunConfig(average=AverageConfig(crowded=True))
+    notes: list[str] = []
+    with unless_crowded(crowded, notes):
+        raise DefectStrainError("no window")
+    with pytest.raises(KeepingError, match="disk full"), unless_crowded(crowded, notes):
+        raise KeepingError("disk full")
+    assert notes == ["isolated averages: no window"]
 
 
 def test_what_was_done_before_a_stop_stays(tmp_path):

@@ -2,12 +2,12 @@ import shutil
 
 import numpy as np
 import pytest
-from study_stage import moved, picture, small_study
+from study_stage import columns, moved, picture, small_study
 
 from napari_defectstrain import open_study
 from napari_defectstrain.crystal import label_regions
 from napari_defectstrain.io import write_json
-from napari_defectstrain.study import WeightsRecord, status_of, status_text
+from napari_defectstrain.study import Answer, WeightsRecord, status_of, status_text
 from napari_defectstrain.types import DefectStrainError
 
 
@@ -79,3 +79,15 @@ def test_a_folder_that_was_taken_away_is_named(tmp_path):
         study.record("image_0", moved(sites, 3))
     shutil.move(tmp_path / "elsewhere.defectstrain", study.path)
     assert study.record("image_0", moved(sites, 3)) is not None
+
+
+def test_the_first_answer_gives_the_weights_and_others_are_said(tmp_path):
+    with small_study(tmp_path) as study:
+        assert study.weights is None
+        study.set_sites("image_0", columns(20), Answer(weights_sha256="a" * 64))
+        assert study.weights == WeightsRecord("bundled", "a" * 64)
+        assert status_of(study).warnings == ()
+        study.set_sites("image_1", columns(20), Answer(weights_sha256="b" * 64))
+        assert study.weights.sha256 == "a" * 64
+        (warning,) = status_of(study).warnings
+        assert warning.startswith("image_1: its columns were found by other weights (bbbbbbbbbbbb)")

@@ -225,23 +225,7 @@ def add_run(parser: argparse.ArgumentParser, into_study: bool = False) -> None:
     add("--regions", type=Path, metavar="DIR", help="take <stem>.regions.tif from DIR where it is")
     add("--weights", metavar="FILE", help="weights of the network (those of the package)")
     add("--no-judge", action="store_true", help="leave the network's classes as they are")
-    add("--crowded", action="store_true", help="measure averages of every defect as well")
-    add(
-        "--split",
-        action="append",
-        metavar="CLASS",
-        help="measure the two populations of this class as classes of their own, if two are seen",
-    )
-    add(
-        "--reference",
-        dest="references",
-        action="append",
-        default=[],
-        metavar="CLASS=DEFECT,PRISTINE",
-        help="relaxed structures to compare a class with (those of the package)",
-    )
-    add("--no-theory", action="store_true", help="compare with no theory (saves its time)")
-    add("--elastic", metavar="C11,C12", help="elastic constants of the monolayer [N/m]")
+    _add_measuring(parser)
     add("--device", help="auto, cpu, cuda or mps (auto)")
     add("--bootstrap", type=int, metavar="M", help="bootstrap samples a class (22500)")
     add("--seed", type=int, metavar="N", help="seed of everything random (0)")
@@ -260,6 +244,28 @@ def add_run(parser: argparse.ArgumentParser, into_study: bool = False) -> None:
         help="any setting by its name in run.json, such as average.window_nm=2.5",
     )
     add_work(parser)
+
+
+def _add_measuring(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say what is measured and what it is compared with."""
+    add = parser.add_argument
+    add("--crowded", action="store_true", help="measure averages of every defect as well")
+    add(
+        "--split",
+        action="append",
+        metavar="CLASS",
+        help="measure the two populations of this class as classes of their own, if two are seen",
+    )
+    add(
+        "--reference",
+        dest="references",
+        action="append",
+        default=[],
+        metavar="CLASS=DEFECT,PRISTINE",
+        help="relaxed structures to compare a class with (those of the package)",
+    )
+    add("--no-theory", action="store_true", help="compare with no theory (saves its time)")
+    add("--elastic", metavar="C11,C12", help="elastic constants of the monolayer [N/m]")
 
 
 def run(options: argparse.Namespace, progress: Progress) -> int:

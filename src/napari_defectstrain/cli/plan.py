@@ -12,9 +12,11 @@ import pandas as pd
 
 from ..materials import get_material
 from ..types import DefectStrainError, Progress
+from ..units import BARN_PER_NM2
 from .main import say
 
 _PER_CENT = 0.01
+_LOSS = ("cross_section_barn", "sigma_barn")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--series",
         type=Path,
         metavar="DIR",
-        help="folder of a run on a dose series, frame by frame: takes the loss from it",
+        help="folder of a series, or of a run on its frames: takes the loss from it",
     )
     add("--frame-dose", type=float, metavar="D", help="of a frame of the series [e-/nm2]")
     add("--counting-share", type=float, metavar="C", help="of single windows' variance, 0-1")
@@ -109,6 +111,9 @@ def _loss(options: argparse.Namespace) -> tuple[float, str]:
 
     if options.loss_nm2 is not None:
         return options.loss_nm2, "given"
+    followed = None if options.series is None else options.series / "rates.csv"
+    if followed is not None and followed.is_file():
+        return _followed_loss(followed)
     if options.series is None or options.frame_dose is None:
         raise DefectStrainError(
             "plan: got no rate of damage, expected --loss-nm2, or --series with --frame-dose"
@@ -120,6 +125,23 @@ def _loss(options: argparse.Namespace) -> tuple[float, str]:
     rows = table[(table["class"] == "vacancy fraction") & (table["image"] != "all")]
     found, error = loss_of_series(rows["concentration"].tolist(), options.frame_dose)
     return max(found, 0.0), f"by {len(rows)} frames, +- {error:.2g}"
+
+
+def _followed_loss(path: Path) -> tuple[float, str]:
+    """Cross section of one atom by the sites that were followed through a dose series."""
+    table = pd.read_csv(path)
+    if "cross_section_barn" not in table:
+        raise DefectStrainError(
+            f"{path}: got rates without cross sections, expected a series whose dose is known: "
+            "give series --dose"
+        )
+    found = table[table["to"].str.endswith(" less")]
+    if len(found) != 1:
+        raise DefectStrainError(
+            f"{path}: got no loss of single atoms, expected the table of series"
+        )
+    barn, sigma = (float(found[c].iloc[0]) / BARN_PER_NM2 for c in _LOSS)
+    return barn, f"by the sites of a series, +- {sigma:.2g}"
 
 
 def _dose(options: argparse.Namespace, about: Mapping[str, Any]) -> float:

@@ -50,7 +50,7 @@ class PatternConfig(Config):
     """
 
     shells: Annotated[int, Between(1, MAX_SHELLS)] = 8
-    simulations: Annotated[int, Between(99, 100_000)] = 499
+    simulations: Annotated[int, Between(99, 100_000)] = 199
     level: Annotated[float, Between(0.5, 0.999)] = 0.95
 
 

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from ..types import BoolArray, FloatArray, IntArray
 from .site_pairs import SiteNeighbours
 
-_BATCH = 2_000_000
+_BATCH = 4_000_000
 """Neighbours looked up at a time."""
 CLUSTERS = ("alone", "pairs", "triples", "larger", "largest", "lines", "longest line")
 """What `Encounters.clusters` counts."""
@@ -164,9 +164,9 @@ def encounters(neighbours: SiteNeighbours, placed: IntArray, label: IntArray) ->
     row = np.arange(count)[:, None]
     where = np.full((count, n + 1), -1, dtype=np.int32)
     where[row, placed] = np.arange(m)
-    near = neighbours.table[placed].astype(np.int64)  # (arrangements, m, C)
-    near += (row * (n + 1))[:, :, None]
-    other = where.ravel()[near.ravel()]
+    near = neighbours.table[placed]  # (arrangements, m, C), a copy
+    near += (row * (n + 1))[:, :, None].astype(near.dtype)
+    other = where.ravel().take(near.ravel())
     found = np.flatnonzero(other >= 0)
     arrangement, defect, step = np.unravel_index(found, near.shape)
     return Encounters(

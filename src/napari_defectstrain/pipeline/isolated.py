@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..averages.average import NoReferenceError
+from ..io.stage_store import KeepingError
 from ..materials import Material
 from ..types import ClassStack, DefectStrainError
 from .runs import MIN_MEASURED, ClassMeasurement, RunConfig
@@ -28,10 +29,13 @@ def unless_crowded(config: RunConfig, notes: list[str]) -> Iterator[None]:
     Raises
     ------
     DefectStrainError
-        As what is done within does, with the way out, where no crowded averages are asked for.
+        As what is done within does, with the way out, where no crowded averages are asked for;
+        always if what was found can't be kept.
     """
     try:
         yield
+    except KeepingError:  # a full disk says nothing of the images
+        raise
     except DefectStrainError as error:
         if config.average.crowded:
             notes.append(f"isolated averages: {error}")

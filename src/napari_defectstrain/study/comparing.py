@@ -11,11 +11,11 @@ from ..materials import Material, get_material
 from ..pipeline.chain import detect
 from ..progress import subprogress
 from ..types import DefectStrainError, Progress, Sites, no_progress
-from .folder import WeightsRecord
+from .folder import BUNDLED, WeightsRecord
 from .journal import FILE, MODEL
 from .opening import Study
 from .replay import matched_columns
-from .weights import BUNDLED, configured_weights
+from .weights import configured_weights
 
 NOT_FOUND = "none"
 """What a column is called that the other network didn't find."""

@@ -40,6 +40,14 @@ from .images import (
 from .journal import ABOUT, MANUAL, Journal
 from .locking import Holder, Lock, time_now
 
+BUNDLED = "bundled"
+"""Name of the weights of the package."""
+
+
+def weights_name(config: RunConfig) -> str:
+    """What the weights that settings ask for are called."""
+    return Path(config.detect.weights).name if config.detect.weights else BUNDLED
+
 
 @dataclass(frozen=True)
 class WeightsRecord:

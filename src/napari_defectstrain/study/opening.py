@@ -17,8 +17,8 @@ from ..pipeline.runs import RunConfig
 from ..types import ClassStack, DefectStrainError, Sites
 from . import layout
 from .corrections import Answer
-from .folder import StudyFolder
-from .journal import ABOUT, MANUAL, Edit, edit_rows
+from .folder import StudyFolder, WeightsRecord, weights_name
+from .journal import ABOUT, MANUAL, MODEL, Edit, edit_rows
 from .locking import Lock, time_now
 from .windows import WindowChoice, with_choices
 
@@ -61,11 +61,14 @@ class Study(StudyFolder):
         """Take an answer of the model, or a table that stands for one.
 
         Corrections of an earlier answer are carried over by their places; that one is kept. None
-        where it is known already.
+        where it is known already. The weights of the first answer become those of the study.
         """
         self.check_writable()
         pixel = self._find(name)[1].pixel_size_pm
-        return self._corrections.set_answer(name, sites, about or Answer(), pixel)
+        about = about or Answer()
+        if self.weights is None and about.by == MODEL and about.weights_sha256:
+            self.set_weights(WeightsRecord(weights_name(self.config), about.weights_sha256))
+        return self._corrections.set_answer(name, sites, about, pixel)
 
     def record(self, name: str, sites: Sites, by: str = MANUAL, user: str = "") -> Edit | None:
         """Write a correction into the journal.

@@ -54,6 +54,7 @@ def status_of(study: Study, trust_times: bool = True) -> StudyStatus:
             warnings.append(f"{path}: {gone}")
         for image in file.images:
             known = study.has_sites(image.name)
+            warnings += _other_weights(study, image.name) if known else []
             rows.append(
                 {
                     "image": image.name,
@@ -83,6 +84,17 @@ def status_of(study: Study, trust_times: bool = True) -> StudyStatus:
     left_out = [f"left out: {one.get('reason')}" for one in manifest.get("failed", [])]
     warnings += [*left_out, *manifest.get("warnings", [])]
     return StudyStatus(study.name, _about(study), table, tuple(dict.fromkeys(warnings)))
+
+
+def _other_weights(study: Study, name: str) -> list[str]:
+    """That the columns of an image aren't those of the study's weights."""
+    found, known = study.answer_of(name).weights_sha256, study.weights
+    if not found or known is None or found == known.sha256:
+        return []
+    return [
+        f"{name}: its columns were found by other weights ({found[:12]}) than the study's, "
+        f"{known.name} ({known.sha256[:12]}): a run looks for them again with those"
+    ]
 
 
 def _about(study: Study) -> tuple[tuple[str, str], ...]:

@@ -5,15 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from ..materials import get_material
 from ..pipeline.runs import RunConfig
 from ..types import DefectStrainError
-from .folder import StudyFolder, WeightsRecord
-
-BUNDLED = "bundled"
-"""Name of the weights of the package."""
+from .folder import StudyFolder, WeightsRecord, weights_name
 
 _NOT_OF_NUMBERS = ("device", "weights", "tile_px", "material")
 """Settings of detection that change no answer, or that the key has in another way."""
@@ -31,8 +27,7 @@ def configured_weights(config: RunConfig) -> WeightsRecord:
 
     host = get_material(config.material).host
     model = find_model(config.detect.replace(material=host.label), host)
-    name = Path(config.detect.weights).name if config.detect.weights else BUNDLED
-    return WeightsRecord(name, model.sha256)
+    return WeightsRecord(weights_name(config), model.sha256)
 
 
 def check_weights_of(study: StudyFolder, accept: bool = False) -> WeightsRecord:

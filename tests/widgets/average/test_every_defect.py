@@ -66,6 +66,10 @@ def test_every_defect_comes_in_a_row_and_into_the_table(stage, qtbot):
     alone = next(la for la in isolated if note(la)["class"] == "SV")
     assert note(layers["SV"])["n"] == measured.spacing.n > note(alone)["n"]
     assert 0 < note(layers["SV"])["effective_n"] < measured.spacing.n
+    labels = [la for la in viewer.layers if kind(la) == "average labels"][-1]
+    assert list(labels.features["text"])[list(layers).index("SV")] == (
+        f"SV  N = {measured.spacing.n}\nall, worth {note(layers['SV'])['effective_n']:.0f}"
+    )
     rows = {widget.table.item(i, 0).text(): i for i in range(widget.table.rowCount())}
     text = widget.table.item(rows["SV"], EVERY).text()
     assert text.startswith(f"{100 * measured.spacing.strain:+.2f} ± ")

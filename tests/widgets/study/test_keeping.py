@@ -32,6 +32,7 @@ from napari_defectstrain.widgets.layers.sites import (
     note,
     provenance,
 )
+from napari_defectstrain.widgets.study.copying import CopyButtons
 from napari_defectstrain.widgets.study.keeper import keeper_of
 from napari_defectstrain.widgets.study.opening import open_into, save_as
 from napari_defectstrain.widgets.study.ties import names_of
@@ -222,6 +223,7 @@ def test_a_second_window_reads_only_and_says_so(window, tmp_path):
     own = save_as(again, tmp_path / "own", RunConfig())
     assert own.study.edited_columns("alloy") <= 1
     assert own.study.images == ("alloy",)
+    assert own.study.files[0].absolute == str(tmp_path / "alloy.tif")
     own.close()
 
 
@@ -275,3 +277,38 @@ def test_pixels_without_a_file_are_kept_in_the_study(qapp, made, tmp_path):
     assert_array_equal(again.layers["alloy"].data, made.image.data)
     assert again.layers["alloy"].metadata[KEY]["study"] == ["alloy"]
     other.close()
+
+
+def test_layers_that_napari_takes_away_at_its_end_are_no_wish(window, made, tmp_path):
+    average(window, made)
+    keeper = save_as(window, tmp_path / "mine", RunConfig())
+    window.layers.clear()  # as closing a viewer does
+    keeper.save_window()
+    keeper.close()
+    again, other, _ = reopened(keeper.study.path)
+    assert of_kind(again, "average")
+    other.close()
+
+
+def test_a_view_that_is_strange_is_left_out(window, tmp_path):
+    keeper = save_as(window, tmp_path / "mine", RunConfig())
+    keeper.study.set_window(viewer={"camera": 3, "step": ["a"]}, widgets=["none"])
+    (keeper.study.path / "window.layers.zip").write_bytes(b"PK nonsense")
+    keeper.close()
+    again, other, notes = reopened(keeper.study.path)
+    assert any("are lost" in text for text in notes)
+    assert [kind(la) for la in again.layers] == ["", "regions", "sites", "defects"]
+    other.close()
+
+
+def test_a_widget_changes_its_own_parameters_of_a_study(window, tmp_path):
+    config = RunConfig().replace(bootstrap=123)
+    keeper = save_as(window, tmp_path / "mine", config)
+    detect = RunConfig().detect.replace(thresholds=(0.6, 0.5, 0.5, 0.5))
+    shown = RunConfig(detect=detect)
+    buttons = CopyButtons(window, lambda: (shown, []), print, ("material", "detect"), "detect")
+    assert buttons.command_text().endswith(str(keeper.study.path))
+    assert "nds.open_study" in buttons.python_text()
+    assert keeper.study.config.detect.thresholds[0] == 0.6
+    assert keeper.study.config.bootstrap == 123
+    keeper.close()

@@ -14,10 +14,13 @@ from .populations import draw_pairs as draw_pairs
 from .populations import draw_populations as draw_populations
 from .populations import pairs_figure as pairs_figure
 from .populations import populations_figure as populations_figure
+from .precision import drift_figure as drift_figure
 from .profiles import draw_profile as draw_profile
 from .profiles import profile_figure as profile_figure
 from .profiles import smoothing_figure as smoothing_figure
 from .selftest import selftest_figure as selftest_figure
+from .series import events_figure as events_figure
+from .series import series_figure as series_figure
 from .spacings import draw_precision as draw_precision
 from .spacings import draw_spacings as draw_spacings
 from .strain import comparison_figure as comparison_figure

@@ -5,6 +5,8 @@ Nothing is computed here but what drawing needs (limits, ticks).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -155,13 +157,13 @@ def events_figure(result: SeriesResult) -> Figure:
         "time_s": (1.0, "time (s)"),
         "frame_number": (1.0, "frame"),
     }[when]
-    limits = {"vmin": 0.0, "vmax": float(found.at[-1]) if len(found.at) else 1.0}
+    limits: dict[str, Any] = {"vmin": 0.0, "vmax": float(found.at[-1]) if len(found.at) else 1.0}
     drawn = None
     for kind, (marker, text) in _EVENTS.items():
         rows = table[table["kind"] == kind]
         if not len(rows):
             continue
-        edges = {} if marker == "x" else {"edgecolors": "white", "linewidths": 0.3}
+        edges: dict[str, Any] = {} if marker == "x" else {"edgecolors": "white", "linewidths": 0.3}
         drawn = axes.scatter(
             rows["x_px"] * scale,
             rows["y_px"] * scale,

@@ -53,6 +53,8 @@ from .results_panel import DOCK, HEIGHT, MEASUREMENT, PLOTS, ResultsPanel
 from .trying import Trying, run_of
 from .window_edits import WindowEdits
 
+OWN_SETTINGS = ("material", "average", "seed")
+"""Those of a run that this widget sets."""
 AVERAGING, BEFORE_ALL = 0.15, 0.5
 """What averaging takes of the whole time, before its columns are measured; and both of them where
 averages of every defect come last."""
@@ -79,7 +81,7 @@ class AverageWidget(forms.Panel):
         self._build_choice()
         self._build_options()
         self._build_table()
-        self.copying = CopyButtons(self.viewer, self._settings, self.run_bar.fail)
+        self.copying = CopyButtons(self.viewer, self._settings, self.run_bar.fail, OWN_SETTINGS)
         self.body.addWidget(self.copying)
         self.trying = Trying(self, self._gathered)
         self.body.addStretch(1)

@@ -91,7 +91,7 @@ class PatternsPanel(QWidget):
         )
         self.bar = RunBar(
             "Compare with chance",
-            "Place the defects of each image on its own sites at random, 499 times, and compare "
+            "Place the defects of each image on its own sites at random, 199 times, and compare "
             "pairs of classes, clusters, lines and nearest neighbours",
         )
         self.bar.run_clicked.connect(self.run)

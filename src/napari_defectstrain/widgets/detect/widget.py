@@ -66,6 +66,8 @@ FRAMES = "Frames of one region: register and sum"
 IMAGES = "Separate images"
 REPLACE = "Replace them"
 NEW_LAYERS = "Keep them, add new layers"
+OWN_SETTINGS = ("material", "force_material", "detect")
+"""Those of a run that this widget sets."""
 REGISTERING, CALIBRATING = 0.4, 0.05
 """What registering frames, and calibrating, take of the work on an image."""
 
@@ -96,7 +98,9 @@ class DetectWidget(forms.Panel):
         self.edit = EditPanel(self.viewer)
         edit.addRow(self.edit)
         self._build_weights(edit)
-        self.copying = CopyButtons(self.viewer, self._settings, self.run_bar.fail, command="detect")
+        self.copying = CopyButtons(
+            self.viewer, self._settings, self.run_bar.fail, OWN_SETTINGS, command="detect"
+        )
         self.body.addWidget(self.copying)
         self.body.addStretch(1)
         self._queue: list[Layer | None] = []

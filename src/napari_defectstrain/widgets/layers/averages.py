@@ -224,7 +224,7 @@ def _about(average: ClassAverage, stack: ClassStack) -> dict[str, Any]:
 def _label(average: ClassAverage, stack: ClassStack) -> str:
     counted = f"{average.class_name}  N = {average.n}"
     if stack.effective_n is not None:
-        return f"{counted}, worth {stack.effective_n:.0f}\nevery defect"
+        return f"{counted}\nall, worth {stack.effective_n:.0f}"  # longer ones run into each other
     return f"{counted}\npurity {average.purity:.3f}"
 
 

@@ -53,6 +53,8 @@ RESULT = "defectstrain_result"
 """Key of a displacement layer's metadata: its `ClassMeasurement`."""
 WHOLE = "defectstrain_run"
 """Key of a displacement layer's metadata: the `RunResult` that it is part of."""
+OWN_SETTINGS = ("material", "average", "strain", "bootstrap", "seed")
+"""Those of a run that this widget sets, or that its averages were made with."""
 MEASURING = 0.85
 """What measuring takes of the whole time, before theory."""
 BARS_MS = 150
@@ -84,7 +86,7 @@ class StrainWidget(forms.Panel):
         self.comparison_table = ComparisonTable()
         self.controls.theory_form.addRow(self.comparison_table)
         self._build_table()
-        self.copying = CopyButtons(self.viewer, self._settings, self.run_bar.fail)
+        self.copying = CopyButtons(self.viewer, self._settings, self.run_bar.fail, OWN_SETTINGS)
         self.body.addWidget(self.copying)
         self.body.addStretch(1)
         self.profile = ProfilePanel(self.viewer)

@@ -1,5 +1,6 @@
 """What a window looks like, kept in a study: layers with their looks, results, camera, controls."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,17 +23,31 @@ SECTIONS = ("detect", "average", "strain")
 """Of the settings that a study keeps."""
 
 
-def save(study: Study, viewer: ViewerModel) -> None:
-    """Write layers, camera and controls into a study.
+def records_of(viewer: ViewerModel) -> list[Record]:
+    """All layers that can be kept; of those whose content the study holds, only their looks."""
+    held = held_by_study(viewer)
+    return [_kept(la, held) for la in viewer.layers if type(la) in KINDS.values()]
+
+
+def save_layers(study: Study, records: Sequence[Record]) -> None:
+    """Write layers into a study; also from another thread.
+
+    Raises
+    ------
+    DefectStrainError
+        If they can't be written.
+    """
+    write_records(study.path / LAYERS_FILE, records)
+
+
+def save_view(study: Study, viewer: ViewerModel) -> None:
+    """Write camera, planes, what is visible, and the controls of the widgets.
 
     Raises
     ------
     DefectStrainError
         If it can't be written.
     """
-    held = held_by_study(viewer)
-    records = [_kept(la, held) for la in viewer.layers if type(la) in KINDS.values()]
-    write_records(study.path / LAYERS_FILE, records)
     camera = viewer.scene.camera
     active = viewer.layers.selection.active
     study.set_window(
@@ -44,6 +59,7 @@ def save(study: Study, viewer: ViewerModel) -> None:
             },
             "step": [int(v) for v in viewer.dims.current_step],
             "active": None if active is None else layer_id(active),
+            "visible": {layer_id(la): bool(la.visible) for la in viewer.layers},
             "scale_bar": bool(viewer.canvas.overlays.scale_bar.visible),
         },
         widgets={section: Settings(section).values() for section in SECTIONS},
@@ -110,7 +126,9 @@ def _show_view(look: dict[str, Any], viewer: ViewerModel) -> None:
         viewer.scene.camera.center = tuple(float(v) for v in camera["center"])
         viewer.scene.camera.zoom = float(camera["zoom"])
         viewer.canvas.overlays.scale_bar.visible = bool(look.get("scale_bar", True))
-    except (KeyError, TypeError, ValueError):
+        for layer in viewer.layers:
+            layer.visible = bool(look.get("visible", {}).get(layer_id(layer), layer.visible))
+    except (AttributeError, KeyError, TypeError, ValueError):
         return
     active = layer_by_id(viewer, look.get("active"))
     if active is not None:

@@ -1,6 +1,6 @@
 """Buttons that copy what a widget does as a line of the command line, or as Python."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from napari.components import ViewerModel
@@ -31,6 +31,8 @@ class CopyButtons(QWidget):
         The settings of the widget, and the image layers that it is about (none: all of them).
     fail : callable
         Shows an error.
+    parts : sequence of str
+        The settings that are the widget's to change in a study.
     command : str
         ``run`` or ``detect``.
     """
@@ -40,11 +42,12 @@ class CopyButtons(QWidget):
         viewer: ViewerModel,
         settings: Callable[[], tuple[RunConfig, list[Layer]]],
         fail: Callable[[str], None],
+        parts: Sequence[str],
         command: str = "run",
     ) -> None:
         super().__init__()
         self._viewer, self._settings, self._fail = viewer, settings, fail
-        self._command = command
+        self._command, self._parts = command, tuple(parts)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         self.command_button = QPushButton("Copy as command")
@@ -79,7 +82,8 @@ class CopyButtons(QWidget):
         config, layers = self._settings()
         keeper = keeper_of(self._viewer)
         if keeper is not None and not keeper.study.read_only:
-            keeper.study.set_config(config)  # the study does what the widget shows
+            own = {name: getattr(config, name) for name in self._parts}
+            keeper.study.set_config(keeper.study.config.replace(**own))
         images = layers or list(source_images(self._viewer))
         if not images:
             raise DefectStrainError("got no image to name: open one first")

@@ -1,5 +1,6 @@
 """Writes what hands do to layers into an open study: each edit at once, the window soon after."""
 
+from threading import Thread
 from typing import Any
 from zlib import crc32
 
@@ -8,7 +9,7 @@ import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Points
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 
 from ...crystal.regions import NOT_2H, Regions, label_regions
 from ...study import Answer, Study
@@ -66,12 +67,15 @@ class StudyKeeper(QObject):
         self._watched: list[tuple[Any, Any]] = []
         self._seen: set[str] = set()
         self._soon = self._timer(SOON_MS, self.sync)
-        self._window = self._timer(WINDOW_MS, self.save_window)
+        self._window = self._timer(WINDOW_MS, self._save_layers)
+        self._view = self._timer(WINDOW_MS, self._save_view)
+        self._writing: Thread | None = None
         old = keeper_of(viewer)
         if old is not None:
             old.close()
         _KEEPERS[id(viewer)] = self
         if window is not None:
+            window.installEventFilter(self)
             when_destroyed(window, self.close)
         for event in (
             viewer.layers.events.inserted,
@@ -79,8 +83,8 @@ class StudyKeeper(QObject):
             viewer.layers.events.reordered,
         ):
             self._watch(event, self._layers_changed)
-        self._watch(viewer.scene.camera.events.zoom, self._window_changed)
-        self._watch(viewer.scene.camera.events.center, self._window_changed)
+        self._watch(viewer.scene.camera.events.zoom, self._view_changed)
+        self._watch(viewer.scene.camera.events.center, self._view_changed)
 
     # ------------------------------------------------------------------ what it says
 
@@ -141,16 +145,47 @@ class StudyKeeper(QObject):
         self.changed.emit()
 
     def save_window(self) -> None:
-        """Write what the window looks like, and all results in it."""
+        """Write what the window looks like, and all results in it, and wait for it."""
+        self._save_layers()
+        if self._writing is not None:
+            self._writing.join()
+        self._save_view()
+        self.changed.emit()
+
+    def _save_layers(self) -> None:
+        """Write the layers, which may be hundreds of MB, while work goes on."""
         self._window.stop()
-        if self.study.read_only:
+        if self.study.read_only or not len(self.viewer.layers):
+            return  # napari takes all layers away before it closes: that is no wish
+        if self._writing is not None and self._writing.is_alive():
+            self._window.start()  # another time: those before are still on their way
+            return
+        study, records = self.study, arrangement.records_of(self.viewer)
+
+        def write() -> None:
+            try:
+                arrangement.save_layers(study, records)
+            except DefectStrainError as error:
+                self.problem = str(error)  # said with the next edit, and in the widget
+
+        self._writing = Thread(target=write, name="study")
+        self._writing.start()
+
+    def _save_view(self) -> None:
+        self._view.stop()
+        if self.study.read_only or not len(self.viewer.layers):
             return
         try:
-            arrangement.save(self.study, self.viewer)
+            arrangement.save_view(self.study, self.viewer)
         except DefectStrainError as error:
             self.problem = str(error)
             show_warning(f"What the window looks like isn't kept: {error}")
-        self.changed.emit()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Keep how the window looked when it is closed."""
+        if event.type() == QEvent.Type.Close and keeper_of(self.viewer) is self:
+            self.save_window()
+        return False
 
     def close(self) -> None:
         """Write what is due, and give the study back."""
@@ -159,8 +194,10 @@ class StudyKeeper(QObject):
         del _KEEPERS[id(self.viewer)]
         if self._soon.isActive():
             self.sync()
-        if self._window.isActive():
+        if self._window.isActive() or self._view.isActive():
             self.save_window()
+        if self._writing is not None:
+            self._writing.join()
         for event, callback in self._watched:
             event.disconnect(callback)
         self._watched.clear()
@@ -258,8 +295,8 @@ class StudyKeeper(QObject):
         self._soon.start()
         self._window.start()
 
-    def _window_changed(self, *_: object) -> None:
-        self._window.start()
+    def _view_changed(self, *_: object) -> None:
+        self._view.start()
 
     def _edited(self, *_: object) -> None:
         """A hand changed points: written at once, so that a crash can't lose it."""
@@ -269,7 +306,6 @@ class StudyKeeper(QObject):
                 show_warning(f"{self.state}. Save study… makes a study of your own")
             return
         self.sync()
-        self._window.start()
 
     def _painted(self, *_: object) -> None:
         self._soon.start()
@@ -280,7 +316,7 @@ class StudyKeeper(QObject):
             if layer_id(layer) in self._seen:
                 continue
             self._seen.add(layer_id(layer))
-            self._watch(layer.events.visible, self._window_changed)
+            self._watch(layer.events.visible, self._view_changed)
             if kind(layer) == "defects" and isinstance(layer, Points):
                 self._watch(editor_of(layer).changed, self._edited)
             elif kind(layer) == "regions" and isinstance(layer, Labels):

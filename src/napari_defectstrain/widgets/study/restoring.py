@@ -32,7 +32,7 @@ from ..layers.sites import (
     symbols,
 )
 from .arrangement import images_of_windows, saved_records
-from .ties import NAMES
+from .ties import NAMES, PATH
 
 
 def restore(study: Study, viewer: ViewerModel) -> list[str]:
@@ -90,7 +90,7 @@ def _filled(study: Study, records: Sequence[Record], notes: list[str]) -> list[R
                     stems.update(_pixels(study, name))
                 planes = [stems[name] for name in names]
                 data = planes[0] if np.ndim(record.data) == 2 else np.stack(planes)
-                found.append(replace(record, data=data))
+                found.append(replace(record, data=data, metadata=_with_path(study, record)))
             else:
                 found.append(_with_content(study, record, names))
         except (DefectStrainError, KeyError) as error:
@@ -98,6 +98,13 @@ def _filled(study: Study, records: Sequence[Record], notes: list[str]) -> list[R
             if isinstance(error, DefectStrainError):
                 notes.append(str(error))
     return found
+
+
+def _with_path(study: Study, record: Record) -> dict[str, Any]:
+    """Metadata that say where the file lies: napari doesn't know it of layers of a study."""
+    about = _about(record)
+    file = next(f for f in study.files if about[NAMES][0] in {i.name for i in f.images})
+    return {**record.metadata, KEY: {**about, PATH: str(study.path_of(file).resolve())}}
 
 
 def _pixels(study: Study, name: str) -> dict[str, np.ndarray]:
@@ -174,7 +181,8 @@ def _unseen(
                 if str(error) not in notes:
                     notes.append(str(error))
                 continue
-            entry = ImageFile(data, image.pixel_size_pm, image.name, {"source": file.file_name})
+            about = {"source": file.file_name, PATH: str(study.path_of(file).resolve())}
+            entry = ImageFile(data, image.pixel_size_pm, image.name, about)
             place = layout.place(data.shape, entry.pixel_size_pm or 1.0)
             scratch.add_layer(Layer.create(*layer_data(entry, translate=place)))
     images = {n: la for la in scratch.layers for n in _names_in(la, before, scratch)}

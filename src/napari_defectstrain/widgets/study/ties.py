@@ -14,6 +14,8 @@ from ..layers.sites import KEY, image_planes, kind, layer_by_id, layer_id, note
 
 NAMES = "study"
 """Key of the note of an image layer: the names of its planes in the study."""
+PATH = "path"
+"""Key of the note of an image layer: where its file lies, if napari can't know that."""
 ALIKE = 0.999
 """Share of pixels that are as in the file: hot ones are replaced where images are measured."""
 
@@ -66,7 +68,7 @@ def held_by_study(viewer: ViewerModel) -> dict[str, list[str]]:
 
 def file_of(layer: Layer) -> Path | None:
     """The file that a layer was opened from, where it still is."""
-    path = getattr(layer.source, "path", None)
+    path = getattr(layer.source, "path", None) or note(layer).get(PATH)
     return Path(path) if path and Path(path).is_file() else None
 
 
