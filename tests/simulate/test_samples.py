@@ -25,7 +25,7 @@ def small(monkeypatch):
 
 
 def test_a_bundled_sample_is_not_made_again(tmp_path):
-    path = samples.sample_image("dose_series", tmp_path)
+    path = samples.sample_image("one_region", tmp_path)
     assert path.parent.name == "sample_data"
     assert not list(tmp_path.iterdir())
 

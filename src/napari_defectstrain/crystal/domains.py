@@ -173,9 +173,11 @@ def _linked(
     start, slot = np.nonzero(link)
     end, cosine = index[start, slot], likeness[start, slot]
     cost = 2.0 - np.abs(cosine)  # never 0, which would be no link
-    tree = minimum_spanning_tree(coo_array((cost, (start, end)), shape=(n, n))).tocoo()
+    # the tree is grown on indices of 32 bits; older scipy doesn't make them so by itself
+    links = coo_array((cost, (start.astype(np.int32), end.astype(np.int32))), shape=(n, n))
+    tree = minimum_spanning_tree(links).tocoo()
     progress(0.5, "linking columns")
-    # scipy's indices have 32 bits, in which row * n overflows from 46 341 columns on
+    # in these 32 bits row * n overflows from 46 341 columns on
     source, target = tree.row.astype(np.int64), tree.col.astype(np.int64)
     flips = np.isin(source * n + target, (start * n + end)[cosine < 0])
     progress(0.8, "linking columns")

@@ -126,7 +126,9 @@ def encode_tiff(
         described["unit"] = "nm"
         resolution = (PM_PER_NM / pixel_size_pm, PM_PER_NM / pixel_size_pm)
     # ImageJ reads its description as ASCII lines of key=value; JSON without line breaks is one.
-    described[JSON_KEY] = json.dumps(own, allow_nan=False, ensure_ascii=True)
+    # A second "=" makes tifffile before 2026.3 drop the line; in JSON it stands in texts only.
+    text = json.dumps(own, allow_nan=False, ensure_ascii=True)
+    described[JSON_KEY] = text.replace("=", "\\u003d")
     tifffile.imwrite(
         path,
         _imagej_type(array),
