@@ -14,7 +14,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint pytest benchmarks picture sample-data clean
+.PHONY: help install demo test test-fast lint pytest docs benchmarks picture sample-data clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,11 @@ test-fast: export OMP_NUM_THREADS = 1
 test-fast: install ## Run what answers within a minute: no window, nothing slow
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gui and not slow" -q $(PYTEST_ARGS)
 
+# Material for MkDocs says at each build that MkDocs 2 won't have it.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: install ## Build the documentation as a site, without the network: site/index.html
+	$(BIN)/mkdocs build --strict
+
 benchmarks: install ## Measure speed and memory, and write the figures into docs/benchmarks.md
 	$(BIN)/python benchmarks/run_all.py
 
@@ -53,7 +58,7 @@ sample-data: install ## Make the files of sample_data/ again, from their fixed s
 	done
 
 clean: ## Remove .venv, caches and results of the demo
-	rm -rf $(VENV) build dist demo_results *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf $(VENV) build dist site demo_results *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 
 $(VENV)/.debian: .ci/debian-packages
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) \
