@@ -30,8 +30,8 @@ _CONNECT_S = 10
 
 
 def usual_jobs(images: int) -> int:
-    """Processes for so many images: as many as cores, but each with two images to do or more."""
-    return max(1, min(_cores(), images // 2))
+    """Processes for so many images: as many as cores, but each with four images to do or more."""
+    return max(1, min(_cores(), images // 4))
 
 
 def _cores() -> int:

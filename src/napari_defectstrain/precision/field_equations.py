@@ -128,7 +128,7 @@ class FieldEquations:
         distortion_nm : float
             Shortest half-wave of slow distortion [nm].
         """
-        use = np.flatnonzero(_usable(part, a_pm))
+        use = np.flatnonzero(usable_columns(part, a_pm))
         blocks = [_class_design(part, use, role, site_pm, basis, radius_pm) for role in roles]
         line_pm = part.position_px[use, 0] * part.pixel_size_pm
         band = ((line_pm - line_pm.min(initial=0.0)) / BAND_PM).astype(int)
@@ -136,7 +136,7 @@ class FieldEquations:
         return cls(
             csr_array(hstack(blocks)),
             part.u_pm[use],
-            _slow_shapes(part, use, distortion_nm),
+            slow_shapes(part, use, distortion_nm),
             part.class_index[use],
             band if part.band is None else part.band[use],
             np.ones(len(use)),
@@ -148,10 +148,14 @@ class FieldEquations:
         size = scatter[self.role]
         return replace(self, weight=1.0 / np.where(np.isfinite(size), size, np.inf))
 
+    def no_outliers(self, left_pm: FloatArray, scatter: FloatArray) -> BoolArray:
+        """Columns within five standard deviations of their class, `(n,)`."""
+        size = np.where(np.isfinite(scatter), scatter, np.inf)[self.role]
+        return np.asarray(np.abs(left_pm).max(axis=1) <= OUTLIER_SIGMA * size)
+
     def without(self, left_pm: FloatArray, scatter: FloatArray) -> FieldEquations:
         """The equations of columns that are no outliers."""
-        size = np.where(np.isfinite(scatter), scatter, np.inf)[self.role]
-        keep = np.abs(left_pm).max(axis=1) <= OUTLIER_SIGMA * size
+        keep = self.no_outliers(left_pm, scatter)
         rows = np.repeat(keep, 2)
         return replace(
             self,
@@ -165,7 +169,7 @@ class FieldEquations:
         )
 
 
-def _usable(part: ColumnDisplacements, a_pm: float) -> BoolArray:
+def usable_columns(part: ColumnDisplacements, a_pm: float) -> BoolArray:
     """Columns with a position, surrounded by others, none of the class other among them."""
     result = np.isfinite(part.u_pm).all(axis=1)
     if part.band is not None:
@@ -211,7 +215,7 @@ def _class_design(
     return csr_array(hstack([full @ csr_array(basis), csr_array(summed.reshape(-1, 1))]))
 
 
-def _slow_shapes(part: ColumnDisplacements, use: IntArray, distortion_nm: float) -> FloatArray:
+def slow_shapes(part: ColumnDisplacements, use: IntArray, distortion_nm: float) -> FloatArray:
     """Shapes of slow distortion and of the chalcogen sublattice's offset, `(n, Q)`."""
     if len(use) == 0:
         return np.zeros((0, 3))

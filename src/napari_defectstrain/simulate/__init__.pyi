@@ -34,6 +34,7 @@ from .processing import jpeg_steps as jpeg_steps
 from .relaxing import relaxation as relaxation
 from .samples import SAMPLES as SAMPLES
 from .samples import paper_like as paper_like
+from .samples import sample_image as sample_image
 from .samples import simulated_files as simulated_files
 from .samples import write_sample as write_sample
 from .samples import write_simulated as write_simulated

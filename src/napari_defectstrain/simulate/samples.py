@@ -1,19 +1,23 @@
-"""The bundled samples: made by this simulator from fixed seeds, with their truth.
+"""The samples: made by this simulator from fixed seeds, with their truth.
 
-``defectstrain simulate --sample NAME --out DIR`` writes exactly the files of ``sample_data/``.
+``defectstrain simulate --sample NAME --out DIR`` writes the files of ``sample_data/``. A wheel
+leaves out the two series, which are half of the bytes: `sample_image` makes them when wanted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+from platformdirs import user_cache_path
 
+from .. import __version__
 from ..io.files import write_table, write_tiff
 from ..materials import DEFECT_ROLES, ROLES, get_material
-from ..types import Progress, no_progress
+from ..types import DefectStrainError, Progress, no_progress
 from .acquisition import ScanConfig
 from .changing import knock_on, simulate_changes
 from .dataset import (
@@ -158,6 +162,44 @@ def write_sample(
     }
     progress(1.0, "done")
     return {"seed": seed, "spacing_change": change, "images": settings}
+
+
+def sample_image(name: str, kept: Path | None = None, progress: Progress = no_progress) -> Path:
+    """Path of the image of a sample of one image, with its truth beside it.
+
+    The bundled file where there is one. Else, since a wheel leaves the series out, the sample is
+    made from its seed, which takes seconds, and kept: the same counts, but for a few in a million
+    where another libm rounds the other way.
+
+    Parameters
+    ----------
+    name : str
+        A sample of one image, e.g. ``"dose_series"``.
+    kept : Path, optional
+        Folder in which what was made is kept; default one of this version in the user's cache.
+    progress : Progress
+
+    Raises
+    ------
+    DefectStrainError
+        If the sample has to be made and can't be kept.
+    """
+    image, truth = simulated_files(name)
+    bundled = Path(str(files("napari_defectstrain.sample_data"))) / image
+    if bundled.is_file():
+        return bundled
+    kept = kept or user_cache_path("napari-defectstrain") / f"samples-{__version__}"
+    # the truth is written last: an image without it was broken off
+    if not (kept / truth).is_file() or not (kept / image).is_file():
+        try:
+            kept.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DefectStrainError(
+                f"{kept}: can't be made: {error.strerror or error}; make the sample elsewhere, by "
+                f"defectstrain simulate --sample {name} --out FOLDER, and open it there"
+            ) from error
+        write_sample(name, lambda file: kept / file, progress=progress)
+    return kept / image
 
 
 def simulated_files(name: str) -> list[str]:

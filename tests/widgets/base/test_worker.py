@@ -92,7 +92,7 @@ def test_closing_shows_the_rest_of_a_result_at_once(qtbot, bar):
             yield
 
     bar.start(lambda progress: None, show, "working")
-    qtbot.waitUntil(lambda: len(seen) > 1)
+    qtbot.waitUntil(lambda: len(seen) > 1, timeout=60_000)
     bar.cancel()
     assert seen == list(range(50)) and not bar.running
 
@@ -150,7 +150,7 @@ class Docked:
         self.dock.setWidget(bar)
         self.window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.dock)
         self.window.show()
-        qtbot.waitUntil(bar.isVisible)
+        qtbot.waitUntil(bar.isVisible, timeout=60_000)
         bar.stage = self  # a window lives as long as its bar
         self.go_on = threading.Event()
         self.stopped = threading.Event()
@@ -276,7 +276,7 @@ def test_a_plot_is_laid_out_and_drawn_in_two_turns_when_it_is_seen(qtbot, bar, t
         canvas.show()
         for _ in range(times):  # what is asked for together is drawn once
             canvas.draw_idle()
-        qtbot.waitUntil(lambda: len(done) >= 2)
+        qtbot.waitUntil(lambda: len(done) >= 2, timeout=60_000)
         qtbot.wait(30)
         assert [what for what, _ in done[-2:]] == ["execute", "draw"]
         assert done[-2][1] < done[-1][1]
@@ -291,7 +291,9 @@ def test_a_plot_drawn_in_steps_is_the_same_as_one_drawn_at_once(qtbot):
     axes = canvas.figure.subplots()
     axes.set_ylabel("a label that needs its room")
     canvas.draw_idle()
-    qtbot.waitUntil(lambda: hasattr(canvas, "renderer") and not canvas._drawing.waiting)
+    qtbot.waitUntil(
+        lambda: hasattr(canvas, "renderer") and not canvas._drawing.waiting, timeout=60_000
+    )
     place, picture = axes.get_position().bounds, np.array(canvas.buffer_rgba())
     assert place[0] > 0.15
     canvas.draw()
@@ -308,9 +310,9 @@ def test_what_is_asked_for_last_is_shown(qtbot, bar, turns):
 
     stepper = Stepper(bar)
     stepper.take(steps("first", 100))
-    qtbot.waitUntil(lambda: len(shown) >= 2)
+    qtbot.waitUntil(lambda: len(shown) >= 2, timeout=60_000)
     stepper.take(steps("second", 3))
-    qtbot.waitUntil(lambda: not stepper.waiting)
+    qtbot.waitUntil(lambda: not stepper.waiting, timeout=60_000)
     assert [i for name, i, _ in shown if name == "second"] == [0, 1, 2]
     names = [name for name, *_ in shown]
     assert names == sorted(names) and names.count("first") < 100

@@ -234,7 +234,7 @@ def test_select_relabel_undo_redo_with_the_keyboard(window, qtbot):
     assert defects.features["class"].iloc[row] == "SV"
     press(viewer, Qt.Key.Key_Z, CONTROL | SHIFT)
     assert defects.features["class"].iloc[row] == "DV"
-    qtbot.waitUntil(lambda: "1 point by hand" in widget.edit.title.text())
+    qtbot.waitUntil(lambda: "1 point by hand" in widget.edit.title.text(), timeout=60_000)
 
 
 def test_moving_by_dragging_and_deleting_by_key(window):
@@ -274,9 +274,9 @@ def test_counts_follow_edits(stage, qtbot):
     label = widget.edit.count_labels[3]
     defects.selected_data = set(np.flatnonzero(defects.features["class"] == "SV")[:2].tolist())
     widget.edit.buttons["Delete"].click()
-    qtbot.waitUntil(lambda: label.text() == str(n - 2))
+    qtbot.waitUntil(lambda: label.text() == str(n - 2), timeout=60_000)
     widget.edit.buttons["Undo"].click()
-    qtbot.waitUntil(lambda: label.text() == str(n))
+    qtbot.waitUntil(lambda: label.text() == str(n), timeout=60_000)
 
 
 def test_classes_are_hidden_and_shown(stage):
@@ -356,7 +356,7 @@ def test_edits_made_while_the_network_works_are_asked_about(stage, qtbot, monkey
     monkeypatch.setattr(detect_module, "detect_images", waiting)
     asked = answers(monkeypatch, None)
     widget.run()
-    qtbot.waitUntil(lambda: widget.run_bar.status.text() == "busy")
+    qtbot.waitUntil(lambda: widget.run_bar.status.text() == "busy", timeout=60_000)
     defects.selected_data = {0}
     defects.remove_selected()
     edited.set()
@@ -474,7 +474,7 @@ def test_all_images_are_searched_in_turn(qtbot, monkeypatch):
     qtbot.addWidget(widget)
     widget.image.setCurrentText("all 2 images")
     run(qtbot, widget)
-    qtbot.waitUntil(lambda: "r2 · defects" in names(viewer))
+    qtbot.waitUntil(lambda: "r2 · defects" in names(viewer), timeout=60_000)
     assert "r1 · defects" in names(viewer)
 
 
@@ -501,7 +501,7 @@ def test_cancel_stops_the_job_and_changes_nothing(qtbot, monkeypatch):
     widget = DetectWidget(viewer)
     qtbot.addWidget(widget)
     widget.run_bar.run_button.click()
-    qtbot.waitUntil(lambda: widget.run_bar.status.text() == "busy")
+    qtbot.waitUntil(lambda: widget.run_bar.status.text() == "busy", timeout=60_000)
     assert not widget.run_bar.run_button.isEnabled()
     widget.run_bar.cancel_button.click()
     finish(qtbot, widget)
@@ -696,9 +696,9 @@ def test_closing_the_widget_stops_its_job(qtbot, monkeypatch):
     widget = DetectWidget(viewer)
     widget.show()
     widget.run_bar.run_button.click()
-    qtbot.waitUntil(lambda: widget.run_bar.status.text() == "busy")
+    qtbot.waitUntil(lambda: widget.run_bar.status.text() == "busy", timeout=60_000)
     widget.deleteLater()
-    qtbot.waitUntil(lambda: stopped == [True])
+    qtbot.waitUntil(lambda: stopped == [True], timeout=60_000)
     viewer.add_image(np.zeros((8, 8)))  # no callback into the deleted widget
 
 

@@ -1,13 +1,18 @@
 """Opening files and samples in napari: layers, units, and what a user sees on a bad file."""
 
+import time
+
 import numpy as np
 import pytest
 from microscope_files import write_dm, write_velox
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from npe2 import PluginManager
+from qtpy.QtCore import QTimer
 
 from napari_defectstrain.io.files import write_tiff
+from napari_defectstrain.simulate.samples import sample_image
+from napari_defectstrain.types import DefectStrainError
 from napari_defectstrain.widgets.layers import samples
 from napari_defectstrain.widgets.layers.readers import KEY, get_reader, read_layers
 
@@ -164,6 +169,33 @@ def test_sample_opens_from_the_menu(viewer, key, layers, ndim):
         assert layer.ndim == ndim
         assert pm(layer)[-2:] == ["pm", "pm"]
         assert layer.metadata[KEY]["truth"] == f"{layer.name}.truth.csv"
+
+
+def test_the_window_lives_while_a_sample_is_made(viewer, qtbot, monkeypatch):
+    """As after an install from a wheel, which leaves the series out: here it takes 0.3 s."""
+    ticks = []
+    timer = QTimer()
+    timer.timeout.connect(lambda: ticks.append(None))
+    timer.start(10)
+
+    def made(stem):
+        time.sleep(0.3)
+        return sample_image(stem)
+
+    monkeypatch.setattr(samples, "sample_image", made)
+    (layer,) = viewer.open_sample(PLUGIN, "dose_series")
+    assert layer.data.shape == (30, 512, 512)
+    assert ticks
+
+
+def test_a_sample_that_cannot_be_made_says_why(monkeypatch):
+    def refused(stem):
+        time.sleep(0.05)
+        raise DefectStrainError("no room")
+
+    monkeypatch.setattr(samples, "sample_image", refused)
+    with pytest.raises(DefectStrainError, match="no room"):
+        samples.open_dose_series()
 
 
 def test_nine_regions_lie_side_by_side():

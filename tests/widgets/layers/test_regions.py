@@ -103,11 +103,15 @@ def test_painted_regions_count_at_once_and_undo(stage, qtbot):
     paint(layer, (0, 191), CONTAMINATED)
     half = layer.data.size - int((layer.data == CONTAMINATED).sum())
     area = half * (PIXEL_PM * 1e-3) ** 2
-    qtbot.waitUntil(lambda: f"{area:.1f} nm² usable" in widget.edit.population.text())
+    qtbot.waitUntil(
+        lambda: f"{area:.1f} nm² usable" in widget.edit.population.text(), timeout=60_000
+    )
     perfect = int(widget.edit.count_labels[0].text())
     assert perfect == pytest.approx(int(before[0]) / 2, rel=0.1)
     layer.undo()
-    qtbot.waitUntil(lambda: f"{NM2:.1f} nm² usable" in widget.edit.population.text())
+    qtbot.waitUntil(
+        lambda: f"{NM2:.1f} nm² usable" in widget.edit.population.text(), timeout=60_000
+    )
     assert [label.text() for label in widget.edit.count_labels] == before
 
 

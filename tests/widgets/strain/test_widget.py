@@ -556,7 +556,7 @@ def test_the_selected_map_has_the_only_colour_bar_and_none_is_made_while_maps_co
     assert len(maps) == before + 2 and made == []
     for chosen in maps[:2]:
         viewer.layers.selection.active = chosen
-        qtbot.waitUntil(lambda chosen=chosen: chosen.colorbar.visible)
+        qtbot.waitUntil(lambda chosen=chosen: chosen.colorbar.visible, timeout=60_000)
         assert [la for la in maps if la.colorbar.visible] == [chosen]
 
 

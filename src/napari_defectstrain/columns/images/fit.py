@@ -309,14 +309,18 @@ class ImageFitter:
         inverse: FloatArray,
         points: SpreadPoints,
         equations: NormalEquations,
+        derived: ImageState | None = None,
     ) -> FreeShape:
         """What of the shape's derivative images no weight and no background can imitate.
 
-        A change of the profile's tails looks almost like a change of the background: what is left
+        Of the columns of `state`, or those of `derived` where they are given. A change of the
+        profile's tails looks almost like a change of the background: what is left
         when that is taken out must be formed as an image, for a difference of two large sums of
         products would drown in their errors.
         """
-        factor = self.renderer.structure_factor(points, state.weight)
+        seen = points if derived is None else self.renderer.spread(derived.position)
+        weight = (derived or state).weight
+        factor = self.renderer.structure_factor(seen, weight)
         by_shape = self.renderer.by_shape(state.shape)
         right_columns, right_background = [], []
         for by in by_shape:

@@ -19,6 +19,7 @@ from ..profiles import MIN_COEFFICIENTS, ColumnProfile, gaussian_profile, spline
 from ..types import FLAGS
 from .background import SplineSurface
 from .fit import BRIGHT_PERCENTILE, ImageFit, ImageFitter, ImageState, Pixels
+from .instruments import Foresight, freed_of_noise
 from .rendering import Shape
 from .single import fit_each
 from .start import checked_positions, pixels_of, starting_weights, starting_width, usable_columns
@@ -39,6 +40,7 @@ def fit_image_columns(
     config: ImageColumnConfig | None = None,
     pixel_size_pm: float | None = None,
     progress: Progress = no_progress,
+    foresee: Foresight | None = None,
 ) -> ImageColumns:
     """Fit every column of an image.
 
@@ -53,6 +55,9 @@ def fit_image_columns(
     pixel_size_pm : float, optional
         Comes before what the image says [pm].
     progress : Progress
+    foresee : Foresight, optional
+        What can be foreseen of the columns (all of them, NaN where one isn't fitted): with it the
+        shape of their profile is free of what correlated noise does to it, see `instruments`.
 
     Returns
     -------
@@ -80,8 +85,22 @@ def fit_image_columns(
     if config.model == "gaussian":
         return _each(pixels, start, usable, duplicate, sigma, config, pixel_size_pm)
     fit, fitter = _together(pixels, start[usable], sigma, spacing, config, pixel_size_pm, progress)
+    if foresee is not None and fit.state.shape.n_modes:
+        fit = freed_of_noise(fitter, fit, _of_usable(foresee, usable))
     progress(1.0, "Fitted all columns")
     return _report(start, usable, duplicate, fit, fitter, config, pixel_size_pm)
+
+
+def _of_usable(foresee: Foresight, usable: BoolArray) -> Foresight:
+    """The same of those columns alone that are fitted."""
+
+    def of_usable(position: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+        every, all_weights = np.full((len(usable), 2), np.nan), np.full(len(usable), np.nan)
+        every[usable], all_weights[usable] = position, weight
+        place, heaviness = foresee(every, all_weights)
+        return place[usable], heaviness[usable]
+
+    return of_usable
 
 
 def _together(

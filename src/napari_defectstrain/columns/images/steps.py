@@ -70,6 +70,7 @@ class FreeShape:
         prior: FloatArray,
     ) -> None:
         self.columns, self.background, self.images = columns, background, images
+        self.weighting = inverse
         self.normal = np.diag(prior)
         for start in range(0, images.shape[1], ROWS):
             rows = images[:, start : start + ROWS]
@@ -104,18 +105,55 @@ class FreeShape:
         pull : array, `(H, W)`
             Residual over the variance where the fit ended.
         """
+        score = self.scores(pull)
+        inverse = self._inverse()
+        return ShapeErrors(inverse, inverse @ (score.T @ score) @ inverse, -self.columns[:, 1:])
+
+    def scores(self, pull: FloatArray) -> FloatArray:
+        """What each tile of the image says of the shape, `(T, S)`."""
         height, width = pull.shape
         corners = [(y, x) for y in range(0, height, TILE) for x in range(0, width, TILE)]
         tiles = [(slice(y, y + TILE), slice(x, x + TILE)) for y, x in corners]
-        score = np.array([np.tensordot(self.images[:, *t], pull[t]) for t in tiles], dtype=float)
-        inverse = self._inverse()
-        return ShapeErrors(inverse, inverse @ (score.T @ score) @ inverse, -self.columns[:, 1:])
+        return np.array([np.tensordot(self.images[:, *t], pull[t]) for t in tiles], dtype=float)
 
     def _inverse(self) -> FloatArray:
         scale = 1.0 / np.sqrt(np.maximum(np.diag(self.normal), 1e-300))
         scaled = self.normal * np.outer(scale, scale)
         scaled += 1e-12 * np.eye(len(scale))
         return np.asarray(scale[:, None] * np.linalg.inv(scaled) * scale)
+
+
+def shape_by_instruments(
+    own: FreeShape, told: FreeShape, pull: FloatArray
+) -> tuple[FloatArray, ShapeErrors]:
+    """Step of the shape to where the residual has nothing in common with the instruments.
+
+    Parameters
+    ----------
+    own : FreeShape
+        Derivatives of the columns as they were fitted.
+    told : FreeShape
+        The same of columns as they are foreseen: the instruments.
+    pull : array, `(H, W)`
+        Residual over the variance.
+
+    Returns
+    -------
+    step : array, `(S,)`
+    errors : ShapeErrors
+        By the sandwich with tiles as clusters.
+    """
+    normal = np.zeros_like(own.normal)
+    for start in range(0, pull.shape[0], ROWS):
+        rows = np.s_[:, start : start + ROWS]
+        left = (told.images[rows] * told.weighting[rows[1]]).reshape(len(normal), -1)
+        normal += (left @ own.images[rows].reshape(len(normal), -1).T).astype(float)
+    inverse = np.linalg.pinv(normal)
+    step = inverse @ told.scores(pull).sum(axis=0)
+    left = pull - np.tensordot(step, own.images, 1) * own.weighting
+    score = told.scores(left)
+    scatter = inverse @ (score.T @ score) @ inverse.T
+    return step, ShapeErrors(inverse, scatter, -own.columns[:, 1:])
 
 
 class Steadying:

@@ -1,11 +1,18 @@
-"""File > Open Sample: the simulated images that come with the package."""
+"""File > Open Sample: the simulated images, those that come with the package and the others."""
 
-from importlib.resources import as_file, files
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+from napari.utils import progress
+from qtpy.QtCore import QEventLoop
+from qtpy.QtWidgets import QApplication
 
 from ...io.files import ImageFile, read_file
+from ...simulate.samples import sample_image
 from .readers import KEY, LayerData, laid_out
 
-PACKAGE = "napari_defectstrain.sample_data"
+_TURN_S = 0.02
+"""How long the window waits at a time while a sample is made [s]."""
 
 
 def open_nine_regions() -> list[LayerData]:
@@ -29,8 +36,21 @@ def open_dose_series() -> list[LayerData]:
 
 
 def _read(stem: str) -> ImageFile:
-    with as_file(files(PACKAGE) / f"{stem}.tif") as path:
-        return read_file(path)
+    return read_file(_path(stem))
+
+
+def _path(stem: str) -> Path:
+    """The sample's file; where it has to be made first, a bar runs and the window is drawn."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        path = pool.submit(sample_image, stem)
+        if wait([path], _TURN_S).done:  # as good as always: the file is there
+            return path.result()
+        with progress(total=0, desc=f"Making the sample {stem}"):
+            # napari wants the layers from this very call. Clicks wait: they could ask for it twice.
+            while not wait([path], _TURN_S).done:
+                if QApplication.instance() is not None:
+                    QApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+    return path.result()
 
 
 def _samples(*stems: str) -> list[LayerData]:
