@@ -31,6 +31,13 @@ ELSEWHERE = {
 }
 """Pages that don't lie in docs/: where they lie, and what they are called in the site."""
 
+EXAMPLES = {
+    "quickstart.py": "strain.png",
+    "demo.py": "nine_regions.png",
+    "open_question.py": "theory_fig5.png",
+}
+"""Scripts of examples/ in the order in which they are read, each with a picture of docs/images."""
+
 WITHOUT_NAMES = ("cli", "widgets")
 """Rooms that are used by command and window, not by Python."""
 
@@ -113,6 +120,19 @@ def first_page() -> str:
     return "\n".join([*lines, "", *(f"::: {name}\n" for name in names if name not in told)])
 
 
+def examples_page() -> str:
+    """The scripts of examples/: what each says of itself, a picture, and the script."""
+    parts = ["# Examples in Python", "They lie in `examples/` of the repository."]
+    for name, picture in EXAMPLES.items():
+        text = (ROOT / "examples" / name).read_text(encoding="utf-8")
+        title, _, rest = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")
+        call, _, rest = rest.partition("\n\n")
+        code = text.partition('"""\n\n')[2]
+        parts += [f"## {name}", title, f"```\n{call}\n```", rest]
+        parts += [f"![{title}](images/{picture})", f"```python\n{code}```"]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
 def made_pages() -> dict[str, str]:
     """All pages that are not files of docs/, by their names in the site.
 
@@ -122,6 +142,7 @@ def made_pages() -> dict[str, str]:
         Markdown, links as they stand in the repository.
     """
     pages = {page: (ROOT / path).read_text(encoding="utf-8") for path, page in ELSEWHERE.items()}
+    pages["examples.md"] = examples_page()
     pages["api/index.md"] = first_page()
     return {**pages, **{f"api/{room}.md": room_page(room) for room in rooms()}}
 
@@ -214,7 +235,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Turn links into the repository into links between pages."""
     name = page.file.src_uri
-    if name.startswith("api/"):
+    if name.startswith("api/") or name == "examples.md":
         return markdown
     source = {page: path for path, page in ELSEWHERE.items()}.get(name, f"docs/{name}")
     return with_site_links(markdown, source)

@@ -231,6 +231,42 @@ def test_targets_and_scripts_that_are_named_are_there(path):
         assert [script for script in scripts if not (ROOT / script).is_file()] == []
 
 
+def words_of_the_window() -> str:
+    """Every text in the sources of the widgets and in the manifest."""
+    texts = [text_of(ROOT / "src" / "napari_defectstrain" / "napari.yaml")]
+    for path in sorted((ROOT / "src" / "napari_defectstrain" / "widgets").rglob("*.py")):
+        for node in ast.walk(ast.parse(text_of(path))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return "\n".join(texts)
+
+
+def not_in_the_window(text: str, window: str) -> list[str]:
+    """Controls that a page names (*Like this*, with a capital) and no widget has."""
+    found = re.findall(r"(?<![*\w])\*([A-Z][^*]*)\*(?!\*)", without_code(text))
+    parts = [part for name in found for part in " ".join(name.split()).split(" > ")]
+    napari = {"File", "Open", "Open Sample", "Plugins", "Save Selected Layers", "Limits."}
+    return [part for part in parts if part not in napari and part not in window]
+
+
+def test_pages_name_controls_that_are_there():
+    window = words_of_the_window()
+    for name in ("tutorial", "my-files", "calibrate", "correct", "my-dft"):
+        assert not_in_the_window(text_of(ROOT / "docs" / f"{name}.md"), window) == []
+    text = "*File > Open*, *Detect\ncolumns*, **Bold**, `*Code*`, *small*, *No such button*"
+    assert not_in_the_window(text, window) == ["No such button"]
+
+
+def test_all_examples_are_on_their_page():
+    site = the_site()
+    assert set(site.EXAMPLES) == {path.name for path in (ROOT / "examples").glob("*.py")}
+    page = site.examples_page()
+    assert "```\npython examples/quickstart.py IMAGE...\n```" in page
+    for picture in site.EXAMPLES.values():
+        assert f"](images/{picture})" in page
+        assert (ROOT / "docs" / "images" / picture).is_file()
+
+
 def test_links_of_pages_that_lie_elsewhere():
     site = the_site()
     assert site.site_target("docs/theory.md#references", "README.md") == "theory.md#references"
@@ -276,4 +312,5 @@ def test_the_site_is_built_without_a_warning_and_without_the_network(tmp_path):
     assert not [p for p in contents if not (tmp_path / p).with_suffix(".html").is_file()]
     assert not list(tmp_path.rglob("*.py")) + list(tmp_path.rglob("*.toml"))
     page = text_of(tmp_path / "api" / "io.html")
+    assert "&gt;&gt;&gt;" not in re.sub(r"<pre>.*?</pre>", "", page, flags=re.DOTALL)
     assert 'id="napari_defectstrain.io.files.read_images"' in page
