@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import yaml
+from microscope_files import write_dm
 
 from napari_defectstrain.cli.main import COMMANDS, build_parser
+from napari_defectstrain.io import write_tiff
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -229,6 +232,31 @@ def test_targets_and_scripts_that_are_named_are_there(path):
             assert words[1] in targets
         scripts = [w for w in words if re.fullmatch(r"(benchmarks|docs|examples)/\w+\.py", w)]
         assert [script for script in scripts if not (ROOT / script).is_file()] == []
+
+
+def run_blocks(name: str, **names: object) -> dict[str, object]:
+    """Run the Python of a page, block after block, in the current folder; what it defines."""
+    for language, text in blocks(ROOT / "docs" / name):
+        if language == "python":
+            exec(compile(text, name, "exec"), names)
+    return names
+
+
+def test_python_of_opening_files_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(1).integers(0, 200, (40, 48)).astype(np.uint16)
+    write_dm(Path("region_1.dm4"), pixels)
+    np.save("region_1.npy", pixels.astype(float))
+    found = run_blocks("my-files.md")
+    said, _, scale = capsys.readouterr().out.rpartition(" ")
+    assert said == "region_1 (40, 48)" and float(scale) == pytest.approx(20)
+    assert found["image"].pixel_size_pm == 20.7
+
+
+def test_python_of_file_formats_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_tiff("average_SV.tif", np.ones((40, 40), np.float32), 10.03)
+    assert run_blocks("file-formats.md")["about"]["pixel_size_pm"] == 10.03
 
 
 def words_of_the_window() -> str:
