@@ -3,8 +3,16 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 VENV := .venv
+# Apart from the tools of development: what a release is made with, and the oldest dependencies.
+TOOLS := .venv-tools
+OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The rooms whose tests need neither napari nor hours.
+OLDEST_TESTS := $(addprefix tests/,io crystal frames simulate detect judge columns averages precision \
+  strain theory trials evaluation pipeline study series output cli)
+LOCKED := gui zarr cluster
+LOCK_ARGS ?=
 # Looked up when a recipe runs, since the set-up may just have installed it.
 XVFB = $$(command -v xvfb-run >/dev/null && echo "xvfb-run -a -s '-screen 0 1600x1000x24'")
 # Two cores: more threads than that only take turns.
@@ -14,7 +22,8 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint pytest benchmarks picture sample-data clean
+.PHONY: help install demo test test-fast test-oldest lint pytest docs benchmarks picture sample-data
+.PHONY: dist lock sbom clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +50,35 @@ test-fast: export OMP_NUM_THREADS = 1
 test-fast: install ## Run what answers within a minute: no window, nothing slow
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gui and not slow" -q $(PYTEST_ARGS)
 
+# Material for MkDocs says at each build that MkDocs 2 won't have it.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: install ## Build the documentation as a site, without the network: site/index.html
+	$(BIN)/mkdocs build --strict
+
+test-oldest: export OMP_NUM_THREADS = 1
+test-oldest: $(OLDEST)/.installed ## Test the core with the oldest dependencies allowed (Python 3.11)
+	$(OLDEST)/bin/python -m pytest -m "not gui and not slow" -q -p no:cacheprovider \
+	  -o addopts="--import-mode=importlib --strict-markers --benchmark-disable" \
+	  $(OLDEST_TESTS) $(PYTEST_ARGS)
+
+dist: $(TOOLS)/.installed ## Build wheel and sdist in dist/, and check what PyPI will see of them
+	rm -rf dist
+	$(TOOLS)/bin/python -m build --outdir dist
+	$(TOOLS)/bin/twine check --strict dist/*.whl dist/*.tar.gz
+	@ls -l dist
+
+lock: $(TOOLS)/.installed ## Write constraints-lock.txt: one version of everything, for all systems
+	{ sed -n '/^#/p' constraints-lock.txt; \
+	  $(TOOLS)/bin/uv pip compile pyproject.toml $(LOCKED:%=--extra %) --universal --python-version 3.11 \
+	    -c constraints.txt --no-annotate --no-header --no-emit-index-url --no-emit-find-links -q \
+	    $(LOCK_ARGS); } > constraints-lock.part
+	mv constraints-lock.part constraints-lock.txt
+
+sbom: $(TOOLS)/.installed ## List what constraints-lock.txt brings, as CycloneDX: dist/sbom.cdx.json
+	@mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py requirements constraints-lock.txt --pyproject pyproject.toml \
+	  --output-reproducible --of JSON -o dist/sbom.cdx.json
+
 benchmarks: install ## Measure speed and memory, and write the figures into docs/benchmarks.md
 	$(BIN)/python benchmarks/run_all.py
 
@@ -53,7 +91,7 @@ sample-data: install ## Make the files of sample_data/ again, from their fixed s
 	done
 
 clean: ## Remove .venv, caches and results of the demo
-	rm -rf $(VENV) build dist demo_results *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf $(VENV) $(TOOLS) $(OLDEST) build dist site demo_results *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 
 $(VENV)/.debian: .ci/debian-packages
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) \
@@ -68,4 +106,14 @@ $(VENV)/.torch: $(VENV)/.debian constraints.txt
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e '.[gui,dev]'
+	@touch $@
+
+$(TOOLS)/.installed: .ci/release-tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install -r .ci/release-tools.txt
+	@touch $@
+
+$(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install -c constraints-oldest.txt -e . pytest pytest-benchmark
 	@touch $@

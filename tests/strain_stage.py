@@ -11,9 +11,6 @@ from napari_defectstrain.pipeline.runs import ClassMeasurement
 from napari_defectstrain.precision.spacings import SpacingResult
 from napari_defectstrain.theory.reference import bundled_reference
 from napari_defectstrain.types import ClassStack, ColumnFits, DisplacementField
-from napari_defectstrain.widgets.layers.averages import add_averages
-from napari_defectstrain.widgets.layers.sites import provenance
-from napari_defectstrain.widgets.strain import comparing
 from napari_defectstrain.widgets.strain import widget as strain_module
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 
@@ -81,6 +78,10 @@ def show_averages(viewer, names=("2Se", "SeTe", "SV"), run="run"):
     stacks = {name: stack_of(name) for name in names}
     averages = {name: average_of(name) for name in names}
     parameters = {"material": "WSe2", "seed": 0}
+    # only those who have a viewer have napari
+    from napari_defectstrain.widgets.layers.averages import add_averages
+    from napari_defectstrain.widgets.layers.sites import provenance
+
     about = provenance("average", parameters, run=run, images=["region"], image_ids=["1"])
     return add_averages(viewer, stacks, averages, (0.0, 0.0), about, False)
 
@@ -89,6 +90,8 @@ def strain_widget(viewer, qtbot, monkeypatch, measured=None):
     """The widget, with made-up measurements, settings that cost little time."""
     made = measured_classes() if measured is None else measured
     monkeypatch.setattr(strain_module, "measure_classes", lambda *_: made)
+    from napari_defectstrain.widgets.strain import comparing
+
     monkeypatch.setattr(comparing, "bundled_reference", bundled)
     widget = StrainWidget(viewer)
     qtbot.addWidget(widget)

@@ -95,6 +95,7 @@ def test_sdist_carries_everything(built):
         place = name if name.startswith("sample_data/") else f"src/napari_defectstrain/{name}"
         assert place in names
     assert {"LICENSE", "README.md", "Makefile", "tests/test_package.py", "napari.yaml"} <= names
+    assert {"mkdocs.yml", "docs/index.md"} <= names
 
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
