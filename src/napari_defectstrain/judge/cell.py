@@ -363,4 +363,7 @@ def _transfer(spectra: Sequence[_TileSpectrum]) -> _Transfer:
     covariance = np.linalg.inv(normal)
     at3 = np.array([0.0, 2.0, 2.0])
     error = float(np.sqrt(at3 @ covariance @ at3))
+    # no probe and no smoothing bends ln T(k^2) by much: gamma and clipping do, and the spots of a
+    # picture so changed say as little of its hexagon centres as the bend is large
+    error = float(np.hypot(error, at3[2] * (fit[2] - expected[2])))
     return _Transfer(float(fit[1]), float(fit[2]), float(at3 @ fit), error)
