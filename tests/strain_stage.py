@@ -11,8 +11,6 @@ from napari_defectstrain.pipeline.runs import ClassMeasurement
 from napari_defectstrain.precision.spacings import SpacingResult
 from napari_defectstrain.theory.reference import bundled_reference
 from napari_defectstrain.types import ClassStack, ColumnFits, DisplacementField
-from napari_defectstrain.widgets.strain import widget as strain_module
-from napari_defectstrain.widgets.strain.widget import StrainWidget
 
 A_PM, N, SIGMA_PM, SIZE, STEP_PM = 330.0, 2000, 0.3, 61, 40.0
 SITE, IS_METAL = ideal_sites(A_PM, 1000.0)
@@ -88,10 +86,12 @@ def show_averages(viewer, names=("2Se", "SeTe", "SV"), run="run"):
 
 def strain_widget(viewer, qtbot, monkeypatch, measured=None):
     """The widget, with made-up measurements, settings that cost little time."""
+    from napari_defectstrain.widgets.strain import comparing
+    from napari_defectstrain.widgets.strain import widget as strain_module
+    from napari_defectstrain.widgets.strain.widget import StrainWidget
+
     made = measured_classes() if measured is None else measured
     monkeypatch.setattr(strain_module, "measure_classes", lambda *_: made)
-    from napari_defectstrain.widgets.strain import comparing
-
     monkeypatch.setattr(comparing, "bundled_reference", bundled)
     widget = StrainWidget(viewer)
     qtbot.addWidget(widget)
