@@ -297,7 +297,7 @@ def test_results_are_printed(quick):
     assert "W-W spacing [pm]" in printed
     assert f"results in {out}" in printed
     drawn = {path.name for path in (out / "figures").iterdir()}
-    assert {path.rpartition(".")[2] for path in drawn} == {"pdf", "svg"}
+    assert {path.rpartition(".")[2] for path in drawn} == {"pdf", "svg", "csv"}
     assert {"averages.pdf", "averages.svg", "detections_alloy_2.svg"} <= drawn
     assert {f"figures/{name}" for name in drawn} <= set(
         json.loads((out / "run.json").read_text())["files"]
@@ -527,4 +527,4 @@ def test_module_runs_without_qt_and_torch_unless_needed():
         check=False,
     )
     assert done.returncode == 2
-    assert "usage: defectstrain run" in done.stderr
+    assert "run: got no images" in done.stderr

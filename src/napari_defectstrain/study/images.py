@@ -41,7 +41,7 @@ class ImageRecord(Config):
     name: str = ""
     height: Annotated[int, Between(0, 10**6)] = 0
     width: Annotated[int, Between(0, 10**6)] = 0
-    pixel_size_pm: float | None = None
+    pixel_size_pm: Annotated[float | None, Between(1e-3, 1e6)] = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class FileRecord(Config):
     absolute: str = ""
     sha256: str = ""
     size: Annotated[int, Between(0, 10**15)] = 0
-    modified_ns: int = 0
+    modified_ns: Annotated[int, Between(-(2**63), 2**63 - 1)] = 0
     copy: str = ""
     images: tuple[ImageRecord, ...] = ()
 

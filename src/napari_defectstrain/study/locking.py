@@ -19,9 +19,12 @@ from ..io.writing import host_id, is_alive
 from ..types import DefectStrainError
 from .layout import LOCK_FILE
 
-_TRIES = 5
+_TRIES = 100
 _PAUSE_S = 0.02
 """How often, and how far apart, a lock that is just being taken over is looked at again [s]."""
+
+_STALE_S = 10.0
+"""Age from which on a sign that a lock is being taken over is that of a process that died [s]."""
 
 
 def user_name() -> str:
@@ -115,7 +118,7 @@ class Lock:
                 continue
             if not _is_gone(other, self.path) and not (force and other.host_id != own.host_id):
                 return other
-            self._remove(other)
+            self._take_away(other)
         raise DefectStrainError(
             f"{self.path}: the lock can't be taken: other processes are taking it; try again"
         )
@@ -171,19 +174,27 @@ class Lock:
         return True
 
     def _remove(self, holder: Holder) -> None:
-        """Remove the lock if it is that holder's; moved away first, so that no other one goes."""
-        aside = self.path.with_name(
-            f".{host_id()}-{os.getpid()}-{secrets.token_hex(4)}.part.{LOCK_FILE}"
-        )
+        """Remove the lock if it is that holder's."""
         found = read_holder(self.path)
-        if found is None or found.token != holder.token:
+        if found is not None and found.token == holder.token:
+            with suppress(OSError):
+                self.path.unlink()
+
+    def _take_away(self, holder: Holder) -> None:
+        """Remove a lock whose holder is gone: one at a time, or one would remove the next one's."""
+        sign = self.path.with_name(f".{LOCK_FILE}.taking")
+        try:
+            os.close(os.open(sign, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except OSError:  # another one is at it
+            with suppress(OSError):
+                if time.time() - sign.stat().st_mtime > _STALE_S:
+                    sign.unlink()
+            time.sleep(_PAUSE_S)
             return
-        with suppress(OSError):
-            self.path.replace(aside)
-            moved = read_holder(aside)
-            if moved is not None and moved.token != holder.token and not self.path.exists():
-                aside.replace(self.path)  # someone was quicker, and has it now
-            aside.unlink(missing_ok=True)
+        try:
+            self._remove(holder)
+        finally:
+            sign.unlink(missing_ok=True)
 
 
 def read_holder(path: Path) -> Holder | None:

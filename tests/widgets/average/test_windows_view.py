@@ -295,7 +295,12 @@ def test_plots_and_columns_fill_by_themselves_and_follow_the_windows(qtbot, monk
     run(qtbot, widget)
     panel = widget.results
     averages = [la for la in viewer.layers if kind(la) == "average"]
-    measured = {note(la)["class"]: la.metadata[MEASUREMENT] for la in averages}
+    measured = {
+        note(la)["class"]: la.metadata[MEASUREMENT]
+        for la in averages
+        if MEASUREMENT in la.metadata  # too few windows of a rare class are shown, not measured
+    }
+    assert len(measured) > 1
     text = _texts(panel.spacings)
     for name, found in measured.items():
         assert f"{found.spacing.spacing_pm:.2f} ±" in text or found.average.n == 1

@@ -117,7 +117,9 @@ def _error_bars(container: ErrorbarContainer) -> Iterator[_Row]:
     x, y = _numbers(line)
     ends = np.full((x.size, 2), np.nan)
     if container.has_yerr:
-        ends = np.array([segment[:, 1] for segment in bars[-1].get_segments()]).reshape(-1, 2)
+        for k, segment in enumerate(bars[-1].get_segments()[: x.size]):
+            if len(segment) == 2:  # none is drawn where the error is not a number
+                ends[k] = segment[:, 1]
     for k in range(x.size):
         yield {**series, "x": x[k], "y": y[k], "y_low": ends[k].min(), "y_high": ends[k].max()}
 
