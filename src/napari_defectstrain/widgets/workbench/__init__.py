@@ -1,8 +1,6 @@
 """One dock for the whole way: detect, average, strain, report.
 
-`widget` holds the other widgets as its steps, `steps` says from the layers how far the work is and
-what comes next, `run_all` does the remaining steps, `report` is the last of them, `preferences` and
-`key_list` are dialogs, `tour` leads through the sample, `layer_list` keeps napari's list short.
+`steps` says from the layers how far the work is and what comes next.
 """
 
 import lazy_loader
