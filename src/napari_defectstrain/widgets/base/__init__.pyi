@@ -2,6 +2,8 @@ from .canvases import ExamplesCanvas as ExamplesCanvas
 from .canvases import ThemedCanvas as ThemedCanvas
 from .canvases import TrainingCanvas as TrainingCanvas
 from .docking import BottomDock as BottomDock
+from .focus import put_in_tab_order as put_in_tab_order
+from .forms import Docked as Docked
 from .forms import Panel as Panel
 from .forms import RangeBox as RangeBox
 from .help import help_button as help_button
