@@ -168,8 +168,11 @@ class Corrections:
         return self._known[name]
 
     def changed_columns(self, name: str) -> int:
-        """How many columns differ from the answer."""
-        return len(combined(self._state.changes.get(name, ()))[0])
+        """How many columns differ from the answer: what was taken back doesn't."""
+        if not combined(self._state.changes.get(name, ()))[0]:
+            return 0
+        # by place: a column that was removed and put back has a number of its own
+        return len(changes_between(numbered(self.answer(name)), self.corrected(name).sites))
 
     def set_answer(
         self, name: str, sites: Sites, about: Answer, pixel_size_pm: float | None, user: str = ""
