@@ -101,6 +101,34 @@ def test_what_was_taken_back_is_no_corrected_column(tmp_path):
     assert reopened(study).edited_columns(name) == 0
 
 
+def test_steps_of_hands_can_be_taken_back_later(tmp_path):
+    study = small_study(tmp_path)
+    name, other = study.images
+    states = [study.sites(name)]
+    for edit in (
+        lambda s: moved(s, 3),
+        lambda s: without(s, 0),
+        lambda s: with_column(s, (31.0, 7.0), "SV"),
+        lambda s: reclassed(s, 5, "DV"),
+    ):
+        study.record(name, edit(states[-1]))
+        states.append(study.sites(name))
+    study.record(other, moved(study.sites(other), 3))
+    study.record(name, states[3])  # the last one was taken back
+    study.record(name, states[2])  # and the one before
+    study.compact()
+    again = reopened(study)
+    steps = again.steps_back([name])
+    assert len(steps) == 2
+    for number, state in zip(steps, states, strict=False):
+        assert same_sites(again.sites_before(name, number), state)
+    again.record(name, states[1])  # another session goes on: the removed column came back
+    assert again.steps_back([name]) == steps[:1]
+    assert len(again.steps_back([name, other])) == 2
+    again.set_sites(name, columns(seed=7), Answer(key="another"))
+    assert again.steps_back([name]) == []  # what a hand did before an answer isn't to be had
+
+
 def test_the_second_one_reads_and_is_told_who_writes(tmp_path):
     study, wanted = edited(tmp_path)
     a = study.images[0]
