@@ -68,6 +68,8 @@ class AverageWidget(forms.Panel):
     napari_viewer : Viewer
     """
 
+    page = "widgets.md#average-classes"
+
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(
             napari_viewer,

@@ -4,6 +4,11 @@ from .canvases import TrainingCanvas as TrainingCanvas
 from .docking import BottomDock as BottomDock
 from .forms import Panel as Panel
 from .forms import RangeBox as RangeBox
+from .help import help_button as help_button
+from .keys import Key as Key
+from .keys import declare as declare
+from .keys import declared as declared
+from .keys import shortcut as shortcut
 from .lifetime import connect as connect
 from .lifetime import when_destroyed as when_destroyed
 from .pacing import Gate as Gate
@@ -19,6 +24,7 @@ from .spacing_plots import MeasurementCanvas as MeasurementCanvas
 from .spacing_plots import PrecisionCanvas as PrecisionCanvas
 from .spacing_plots import SpacingCanvas as SpacingCanvas
 from .symbols import symbol_icon as symbol_icon
+from .texts import tr as tr
 from .worker import Part as Part
 from .worker import RunBar as RunBar
 from .worker import Stepper as Stepper

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from .docking import BottomDock, bring_to_front, dock_of, join_tabs, whole
+from .help import help_button
 from .lifetime import connect, when_destroyed
 from .numbers import CountBox, NumberBox, PowerBox, settle_numbers
 from .settings import Settings
@@ -43,6 +44,9 @@ class Panel(QWidget):
         The run button.
     """
 
+    page = "widgets.md"
+    """Of the documentation: what the panel's *?* opens."""
+
     def __init__(self, viewer: ViewerModel, section: str, run_label: str, run_tooltip: str) -> None:
         super().__init__()
         self.viewer = whole(viewer)
@@ -62,6 +66,7 @@ class Panel(QWidget):
         scroll.setWidget(content)
         self.run_bar = RunBar(run_label, run_tooltip)
         self.run_bar.check = lambda: settle_numbers(self)
+        self.run_bar.add_button(help_button(self.page))
         outer = self._outer = QVBoxLayout(self)
         outer.setContentsMargins(6, 6, 6, 6)
         outer.addWidget(scroll, 1)

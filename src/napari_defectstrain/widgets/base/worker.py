@@ -183,7 +183,7 @@ class RunBar(QWidget):
         self.bar.setFixedHeight(8)
         self.status = QLabel("")
         self.status.setWordWrap(True)
-        buttons = QHBoxLayout()
+        buttons = self._buttons = QHBoxLayout()
         buttons.addWidget(self.run_button, 2)
         buttons.addWidget(self.cancel_button, 1)
         layout = QVBoxLayout(self)
@@ -212,6 +212,10 @@ class RunBar(QWidget):
         self._stepping.timeout.connect(self._take_step)
         self.check: Callable[[], str] = str
         """Says what must be put right before a job is started; empty where nothing."""
+
+    def add_button(self, button: QWidget) -> None:
+        """Put a small button at the end of the row."""
+        self._buttons.addWidget(button)
 
     def _click(self) -> None:
         problem = self.check()

@@ -80,6 +80,8 @@ class DetectWidget(forms.Panel):
     napari_viewer : Viewer
     """
 
+    page = "widgets.md#detect-defects"
+
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(
             napari_viewer,

@@ -52,6 +52,8 @@ class SeriesWidget(forms.Panel):
     napari_viewer : Viewer
     """
 
+    page = "widgets.md#follow-a-series"
+
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(
             napari_viewer,

@@ -70,6 +70,8 @@ class StrainWidget(forms.Panel):
     napari_viewer : Viewer
     """
 
+    page = "widgets.md#strain-maps"
+
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(
             napari_viewer,

@@ -34,6 +34,8 @@ class TrainWidget(forms.Panel):
     napari_viewer : Viewer
     """
 
+    page = "widgets.md#train-a-network"
+
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(
             napari_viewer,
