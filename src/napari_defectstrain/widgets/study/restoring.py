@@ -16,7 +16,7 @@ from ...study import Study
 from ...types import DefectStrainError, Sites
 from ..base.pacing import at_once
 from ..layers.averages import CUT, STACK, update_average
-from ..layers.editing import UNDO_STEPS, editor_of
+from ..layers.editing import editor_of
 from ..layers.placing import Layout
 from ..layers.readers import layer_data
 from ..layers.records import Record, record_of, settle_all, tuple_of, with_new_ids
@@ -242,7 +242,7 @@ def _take_steps(study: Study, names: Sequence[str], defects: Points) -> None:
         sites = [study.sites_before(name, number) for name in names]
         return _defects(study, models, sites, names, ndim)
 
-    steps = study.steps_back(names)[-UNDO_STEPS:] if names else []
+    steps = study.steps_back(names) if names else []
     editor_of(defects).remember([partial(before, number) for number in steps])
 
 
