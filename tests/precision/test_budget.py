@@ -286,6 +286,17 @@ def test_windows_that_were_moved_far() -> None:
     assert shift_excess(pulled, groups, rng, 1)[0] == pytest.approx(0.09, rel=0.2)
 
 
+def test_a_single_quantity_rarely_exceeds_chance_by_chance() -> None:
+    rng = np.random.default_rng(12)
+    alarms = []
+    for _ in range(300):
+        every = values(20, 5, 0.0, rng)
+        one = replace(every, value=every.value[:, :1])
+        alarms.append(shift_excess(one, np.zeros(1, dtype=int), rng, 1)[0] > 0.0)
+    # one in 20, give or take the 100 permutations; beyond one standard deviation are 12 %
+    assert 0.02 < np.mean(alarms) < 0.09
+
+
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(DefectStrainError, match=r"BudgetConfig\.tilt_mrad: got -1"):
         BudgetConfig(tilt_mrad=-1.0)

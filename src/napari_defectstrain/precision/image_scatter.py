@@ -2,9 +2,10 @@
 
 Two questions to the influences of the windows (`columns.influence`), each answered against what
 chance alone would give: do whole images differ by more than their windows do, and do windows that
-registration moved far say something else than those that it hardly moved? Of an excess of
-variance only what exceeds chance by one standard deviation counts: the mean of an excess that is
-cut at zero is positive even where there is nothing.
+registration moved far say something else than those that it hardly moved? An excess of
+variance counts where chance makes as much in one case of 20 at most, and then what exceeds chance
+by one standard deviation: the mean of an excess that is cut at zero is positive even where there
+is nothing, and the square of a single quantity exceeds its mean by much in one case of eight.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from ..types import FloatArray, IntArray
 PERMUTATIONS = 100
 MIN_WINDOWS = 8
 MIN_IMAGES = 4
+_SURE = 0.95
+"""Share of chance's values that an excess lies above."""
 
 
 @dataclass(frozen=True)
@@ -164,4 +167,6 @@ def by_group(square: FloatArray, groups: IntArray, n_groups: int) -> FloatArray:
 
 
 def _beyond_chance(found: FloatArray, chance: FloatArray) -> FloatArray:
-    return np.asarray(np.maximum(found - chance.mean(axis=0) - chance.std(axis=0), 0.0))
+    excess = np.maximum(found - chance.mean(axis=0) - chance.std(axis=0), 0.0)
+    # of a group without quantities all is NaN, which is not above either
+    return np.asarray(np.where(found <= np.quantile(chance, _SURE, axis=0), 0.0, excess))
