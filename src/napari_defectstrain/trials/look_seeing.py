@@ -156,11 +156,12 @@ def see_image(
     weight, weights, weight_sigma = _weights(sites, fit, metal)
     number |= weights
     shares, share_sigma = _fractions(sites)
+    changes, change_sigma = _spacings(sites, fit, patch.lattice)
     return Seen(
         name=image.name,
         material=material,
-        number=number | shares,
-        sigma={"line_px": line_sigma} | noise_sigma | weight_sigma | share_sigma,
+        number=number | shares | changes,
+        sigma={"line_px": line_sigma} | noise_sigma | weight_sigma | share_sigma | change_sigma,
         frequency_per_pm=frequency,
         transfer=transfer,
         blur_pm2=blur,
@@ -219,7 +220,11 @@ def _frames(image: CalibratedImage, profile: ColumnProfile, line_px: float) -> f
 
 def _distortion(lattice: ImageLattice, pixel_pm: float) -> dict[str, float]:
     shape = decompose(lattice.matrix, pixel_pm)
-    return {"shear_xx_yy": shape.shear_xx_yy, "shear_xy": shape.shear_xy}
+    return {
+        "shear_xx_yy": shape.shear_xx_yy,
+        "shear_xy": shape.shear_xy,
+        "rotation_deg": shape.rotation_deg,
+    }
 
 
 # ------------------------------------------------------------------ lines
@@ -417,6 +422,9 @@ def _weights(
     relative = np.where(fit.measured, np.nan_to_num(fit.weight), 0.0) / metal
     error = None if sites.weight_sigma is None else np.asarray(sites.weight_sigma, dtype=float)
     lists, number, sigma = [], {}, {}
+    usual = (
+        robust_sigma(relative[sites.class_index == X2]) if (sites.class_index == X2).any() else 0
+    )
     for index in range(LAST):
         mine = sites.class_index == index
         values = relative[mine]
@@ -425,11 +433,39 @@ def _weights(
             continue
         number[f"weight_{ROLES[index]}"] = float(np.median(values))
         scatter = robust_sigma(values)
-        sigma[f"weight_{ROLES[index]}"] = 1.2533 * scatter / np.sqrt(len(values))
+        # of a few columns the scatter may be small by chance
+        sigma[f"weight_{ROLES[index]}"] = 1.2533 * max(scatter, usual) / np.sqrt(len(values))
         if index <= X2 and error is not None and np.isfinite(error[mine]).any():
             known = float(np.nanmedian(error[mine]))
             number[f"scatter_{ROLES[index]}"] = float(np.sqrt(max(scatter**2 - known**2, 0.0)))
     return tuple(lists), number, sigma
+
+
+def _spacings(
+    sites: Sites, fit: ImageColumns, lattice: ImageLattice
+) -> tuple[dict[str, float], dict[str, float]]:
+    """How much closer or farther the three metals around each class are than around X2."""
+    place = lattice.to_pm(fit.position_px)
+    metals = place[sites.is_metal & fit.measured]
+    at = lattice.to_pm(sites.position_px)
+    distance, index = cKDTree(metals).query(at, k=4)
+    a_pm = lattice.a_pm
+    # three at a / sqrt(3), the next at twice that
+    good = sites.is_chalcogen & (distance[:, 2] < 0.8 * a_pm) & (distance[:, 3] > 0.8 * a_pm)
+    corner = metals[index[:, :3] % len(metals)]
+    spacing = np.linalg.norm(corner - np.roll(corner, 1, axis=1), axis=2).mean(axis=1)
+    usual = good & (sites.class_index == X2)
+    number: dict[str, float] = {}
+    sigma: dict[str, float] = {}
+    if usual.sum() < _LEAST_COLUMNS:
+        return number, sigma
+    reference = float(np.median(spacing[usual]))
+    for role in range(X2 + 1, LAST):
+        mine = spacing[good & (sites.class_index == role)] / reference - 1.0
+        if len(mine) >= _LEAST_COLUMNS:
+            number[f"change_{ROLES[role]}"] = float(np.median(mine))
+            sigma[f"change_{ROLES[role]}"] = 1.2533 * robust_sigma(mine) / np.sqrt(len(mine))
+    return number, sigma
 
 
 def _fractions(sites: Sites) -> tuple[dict[str, float], dict[str, float]]:
@@ -440,7 +476,8 @@ def _fractions(sites: Sites) -> tuple[dict[str, float], dict[str, float]]:
     # Agresti and Coull's: none seen of n isn't none there
     smooth = {r: (p * n + 2) / (n + 4) for r, p in share.items()}
     error = {f"share_{r}": float(np.sqrt(p * (1 - p) / (n + 4))) for r, p in smooth.items()}
-    return {f"share_{r}": p for r, p in share.items()}, error
+    number = {f"share_{r}": p for r, p in share.items()}
+    return {**number, "share_other": float(sites.is_other.mean())}, error
 
 
 def _greys(data: FloatArray) -> tuple[float, ...]:

@@ -32,7 +32,12 @@ _LEAST = 0.05  # of the mean variance, below which no pixel's is
 
 
 def simulate_look(
-    look: Look, shape: Sequence[int], seed: int, name: str = "", **changes: object
+    look: Look,
+    shape: Sequence[int],
+    seed: int,
+    name: str = "",
+    rotation_deg: float | None = None,
+    **changes: object,
 ) -> SimulatedImage:
     """An image of a look with its truth, as `simulate.write_simulated` writes it.
 
@@ -42,17 +47,20 @@ def simulate_look(
     shape : sequence of int
         (H, W) [px].
     seed : int
-        Of everything random: the crystal, its turn in the image, noise, jitter and contamination.
+        Of everything random: the crystal, its turn, noise, jitter and contamination.
     name : str
         Of the image; default ``like_`` and the first that the look was learnt from.
+    rotation_deg : float, optional
+        Angle of the crystal in the image, counter-clockwise; default drawn at random.
     changes
         Other settings of the crystal (`simulate.CrystalConfig`) than the look's.
     """
     rng = np.random.default_rng(seed)
     config = look_settings(look, (int(shape[0]), int(shape[1])))
+    drawn = float(rng.uniform(0, 360))
     config = config.replace(
         crystal=config.crystal.replace(**changes),
-        scan=config.scan.replace(rotation_deg=float(rng.uniform(0, 360))),
+        scan=config.scan.replace(rotation_deg=drawn if rotation_deg is None else rotation_deg),
     )
     crystal = crystal_for(config, rng)
     position = _places(look, crystal, config, rng)

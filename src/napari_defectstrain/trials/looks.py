@@ -169,6 +169,9 @@ class Columns(Config):
         Standard deviation of the brightness of metals and of X2 columns beyond noise.
     disorder_pm : Learnt
         Random displacement of the metals per axis, across the scan lines [pm].
+    spacing_change : tuple of Learnt
+        Change of the spacing of the three metals around XY, Y2, V1, V2: as the columns of the
+        images say, with their neighbours' fields, or the simulator's usual one.
     """
 
     fractions: Annotated[tuple[Learnt, ...], Length(len(DEFECT_ROLES))]
@@ -176,6 +179,7 @@ class Columns(Config):
     seen: Annotated[tuple[float, ...], Length(LIT), Between(0, 1e12)]
     scatter: Annotated[tuple[Learnt, ...], Length(2)]
     disorder_pm: Learnt
+    spacing_change: Annotated[tuple[Learnt, ...], Length(len(DEFECT_ROLES))]
 
 
 @dataclass(frozen=True)
