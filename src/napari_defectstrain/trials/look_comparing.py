@@ -35,12 +35,14 @@ _NUMBERS = (
     ("line_px", "jitter of the lines", "px"),
     ("fwhm_pm", "width of the columns", "pm"),
     ("noise", "noise", "heights"),
+    ("skew", "noise, third moment over second", "heights"),
     ("white", "white share of the noise", ""),
     ("correlation_pm", "correlation length of the noise", "pm"),
     ("contamination", "background, mean", "heights"),
     ("patchiness", "background, patchiness", ""),
     ("contamination_nm", "background, correlation length", "nm"),
     ("disorder_pm", "disorder of the metals", "pm"),
+    ("scatter_metal", "scatter of the metals' brightness", ""),
 )
 TABLE = ("quantity", "unit", "real", "simulated", "difference", "by_chance", "within")
 """Columns of ``look.csv``."""

@@ -95,6 +95,7 @@ def pooled_look(seen: Sequence[Seen], notes: Sequence[str] = ()) -> Look:
             white=_pooled(seen, "white"),
             correlation_pm=_pooled(seen, "correlation_pm"),
             with_background=_pooled(seen, "with_background"),
+            skew=_pooled(seen, "skew"),
         ),
         background=_background(seen),
         columns=_columns(seen, said),
@@ -241,11 +242,6 @@ def _columns(seen: Sequence[Seen], said: list[str]) -> Columns:
             f"{100 * other:.1f} % of the columns are none of {material.name}: neither learnt nor "
             "simulated"
         )
-    for index, name in ((0, material.class_names[0]), (X2, material.class_names[X2])):
-        if not any(f"scatter_{ROLES[index]}" in s.number for s in seen):
-            said.append(
-                f"{name}: the scatter of its brightness wasn't told from noise; taken for 0"
-            )
     return Columns(
         fractions=tuple(_pooled(seen, f"share_{role}") for role in DEFECT_ROLES),
         weights=tuple(weights),

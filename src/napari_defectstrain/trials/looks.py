@@ -120,6 +120,8 @@ class Noise(Config):
     with_background : Learnt
         By how much more the variance grows with the background's brightness: contamination has a
         texture.
+    skew : Learnt
+        Its third moment over its second: of counts alone the `slope`, of an amplifier's noise 0.
     """
 
     slope: Learnt
@@ -128,6 +130,7 @@ class Noise(Config):
     white: Learnt
     correlation_pm: Learnt
     with_background: Learnt
+    skew: Learnt
 
 
 @dataclass(frozen=True)
