@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -104,7 +105,7 @@ _STEP = 0.05
 def _spot_per_px(seen: Seen) -> float:
     """Frequency of the first spots [1/px]."""
     a_px = get_material(seen.material).lattice_pm / seen.number["pixel_size_pm"]
-    return 2.0 / (np.sqrt(3.0) * a_px)
+    return float(2.0 / (np.sqrt(3.0) * a_px))
 
 
 def _band(seen: Seen, low: float, high: float) -> float:
@@ -159,7 +160,7 @@ def compare_looks(real: Sequence[Seen], simulated: Sequence[Seen]) -> pd.DataFra
                 "",
                 real,
                 simulated,
-                lambda a, b, f=first, e=last: _weight_distance(a, b, f, e),
+                partial(_weight_distance, first=first, last=last),
             )
         )
     for key, name, unit in _NUMBERS:
