@@ -36,6 +36,7 @@ from .spacing_plots import MeasurementCanvas as MeasurementCanvas
 from .spacing_plots import PrecisionCanvas as PrecisionCanvas
 from .spacing_plots import SpacingCanvas as SpacingCanvas
 from .symbols import symbol_icon as symbol_icon
+from .texts import LOCALE as LOCALE
 from .texts import tr as tr
 from .worker import LONG_S as LONG_S
 from .worker import PROGRESS_STEPS as PROGRESS_STEPS
