@@ -11,6 +11,7 @@ from widget_stage import PIXEL_PM, add_region, finish
 from napari_defectstrain.output.figures import files as figure_files
 from napari_defectstrain.pipeline import chain
 from napari_defectstrain.trials import read_look
+from napari_defectstrain.widgets.base import worker
 from napari_defectstrain.widgets.train import imitating as imitating_module
 from napari_defectstrain.widgets.train.widget import TrainWidget
 
@@ -32,9 +33,12 @@ def test_an_image_is_imitated_shown_used_and_saved(qtbot, tmp_path, monkeypatch)
     widget = TrainWidget(viewer)
     qtbot.addWidget(widget)
     part = widget.imitating
+    told = []
+    monkeypatch.setattr(worker, "tell_of_end", lambda _, what, seconds: told.append(what))
     assert not part.differences.use.isEnabled()
     part.button.click()
     finish(qtbot, widget)
+    assert told == ["Simulate my image"]
     assert "differ by no more than chance" in widget.run_bar.status.text()
     shown = viewer.layers["region: simulated"]
     assert shown.data.shape == layer.data.shape

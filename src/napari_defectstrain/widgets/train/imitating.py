@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from ...crystal.regions import Regions
 from ...materials import get_material
-from ...output import check_out_dir, draw_brightness, draw_greys, draw_spectra
+from ...output import check_out_dir, draw_brightness, draw_greys, draw_spectra, short_quantity
 from ...output.imitations import IMITATION_FILE, write_imitation
 from ...pipeline import Imitation, ImitationConfig, RunConfig, RunResult, detect, imitate
 from ...progress import subprogress
@@ -86,6 +86,7 @@ class Imitating:
             lambda progress: _made_of(image, known, material, config, progress),
             lambda made: self._show(made, layer),
             "Learning the look of your image…",
+            what="Simulate my image",
         )
 
     def _known(
@@ -216,8 +217,8 @@ class Differences(QWidget):
             "by the simulated images among each other"
         )
         parts = QHBoxLayout()
-        parts.addWidget(self.canvas, 3)
-        parts.addWidget(self.rows, 2)
+        parts.addWidget(self.canvas, 1)
+        parts.addWidget(self.rows, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 2, 4, 4)
         column.addLayout(row)
@@ -225,7 +226,9 @@ class Differences(QWidget):
 
     def show_differences(self, made: Imitation) -> None:
         """Show how far simulated images are from the real one."""
-        self.text.setText("\n".join([_line(made), *made.look.notes]))
+        missing = ", ".join(note.split(":")[0] for note in made.look.notes)
+        self.text.setText(_line(made) + (f"; not learnt: {missing}" if missing else ""))
+        self.text.setToolTip("\n".join(made.look.notes))
         self.canvas.show_differences(made)
         for button in (self.use, self.save):
             button.setEnabled(True)
@@ -234,7 +237,7 @@ class Differences(QWidget):
         self.rows.setColumnCount(len(heads))
         self.rows.setHorizontalHeaderLabels(heads)
         for i, row in enumerate(made.table.itertuples()):
-            name = f"{row.quantity} ({row.unit})" if row.unit else row.quantity
+            name = short_quantity(str(row.quantity), str(row.unit))
             numbers = (row.real, row.simulated, row.difference, row.by_chance)
             texts = [name, *("" if np.isnan(v) else f"{v:.3g}" for v in numbers)]
             texts.append({True: "yes", False: "no"}.get(row.within, ""))
@@ -272,7 +275,6 @@ class DifferencesCanvas(ThemedCanvas):
             for spine in ax.spines.values():
                 spine.set_color(self.ink)
             if (legend := ax.get_legend()) is not None:
-                legend.get_frame().set_facecolor(self.ground)
                 for text in legend.get_texts():
                     text.set_color(self.ink)
                     text.set_fontsize(7)
