@@ -5,8 +5,8 @@
 mouse what the strip of the dock *Defect strain* says: opens the dock from the menu, the sample,
 detects, corrects three points, averages, measures strain and saves figures. Every press of a button
 and every click on the canvas counts; keys don't, nor does the answer in the system's own dialog of
-files. Of each step are printed clicks so far, the seconds that were waited, and the longest stall of
-the event loop. ``--run-all`` presses *Run all* instead of detecting, averaging and measuring by
+files. Of each step are printed clicks so far, the seconds that were waited, and the longest stall
+of the event loop. ``--run-all`` presses *Run all* instead of detecting, averaging and measuring by
 hand. ``--out`` keeps a screenshot of each step.
 """
 
