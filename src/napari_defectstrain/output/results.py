@@ -63,6 +63,8 @@ __all__ = [
 
 RUN_FILE = "run.json"
 FIGURES = "figures"
+EDITS_FILE = "edits.csv"
+"""What hands changed of a study before it was measured."""
 FIGURE_FORMATS = ("png", "pdf", "svg")
 CROWDED = "crowded_"
 """What names of files begin with that come from averages of every defect."""
@@ -92,7 +94,7 @@ _PACKAGES = ("numpy", "scipy", "pandas", "scikit-image", "matplotlib", "torch", 
 
 def planned_files(stems: Iterable[str], material: Material) -> list[str]:
     """Every file that a run on images of these names may write, relative to its folder."""
-    names = [RUN_FILE, mark_path(Path(), RUN_FILE).name, *_TABLES]
+    names = [RUN_FILE, mark_path(Path(), RUN_FILE).name, EDITS_FILE, *_TABLES]
     names += [CROWDED + name for name in _CROWDED_TABLES]
     drawn = [*_FIGURES, *(CROWDED + name for name in _CROWDED_FIGURES)]
     for stem in stems:
@@ -310,14 +312,9 @@ def _write_compared(
 
 
 def _write_figure(figure: Figure, folder: OutFolder, name: str, formats: Sequence[str]) -> None:
-    """A figure, and as ``<name>.csv`` the data of its plots; those of pictures are in TIFFs."""
-    from .figures.drawn import drawn_data
-    from .figures.files import write_figure
+    from .figures.drawn import write_with_data
 
-    write_figure(figure, folder.place, f"{FIGURES}/{name}", formats)
-    data = drawn_data(figure)
-    if len(data):
-        write_table(folder.place(f"{FIGURES}/{name}.csv"), data)
+    write_with_data(figure, folder.place, f"{FIGURES}/{name}", formats)
 
 
 def _write_averages(

@@ -32,6 +32,7 @@ from napari_defectstrain.widgets.layers.sites import (
     note,
     provenance,
 )
+from napari_defectstrain.widgets.study.arrangement import LAYERS_FILE
 from napari_defectstrain.widgets.study.copying import CopyButtons
 from napari_defectstrain.widgets.study.keeper import keeper_of
 from napari_defectstrain.widgets.study.opening import open_into, save_as
@@ -224,6 +225,26 @@ def test_edits_of_the_last_session_can_be_undone(window, tmp_path):
     assert editor_of(back).redo()
     same_columns(corrected_planes(again, back)[0], shown[1])
     assert other.study.edited_columns("alloy") == 1
+    other.close()
+
+
+def test_looks_are_kept_without_writing_all_layers(window, tmp_path):
+    keeper = save_as(window, tmp_path / "mine", RunConfig())
+    before = (keeper.study.path / LAYERS_FILE).read_bytes()
+    image = window.layers["alloy"]
+    looks = {"colormap": "magma", "opacity": 0.7, "gamma": 1.3, "name": "my alloy"}
+    for key, value in {**looks, "contrast_limits": (1.0, 5.0)}.items():
+        keeper._view.stop()
+        setattr(image, key, value)
+        assert keeper._view.isActive(), key  # it will be written soon
+    keeper._save_view()
+    copy = tmp_path / "as after a crash.defectstrain"
+    shutil.copytree(keeper.study.path, copy, ignore=lambda *_: ["lock.json"])
+    again, other, _ = reopened(copy)
+    back = again.layers["my alloy"]
+    assert back.colormap.name == "magma"
+    assert (back.opacity, back.gamma, tuple(back.contrast_limits)) == (0.7, 1.3, (1.0, 5.0))
+    assert (keeper.study.path / LAYERS_FILE).read_bytes() == before
     other.close()
 
 
