@@ -178,6 +178,11 @@ class AverageWidget(forms.Panel):
             signal.connect(self.counts.changed)
         self.watch_layers(self.refresh)
 
+    @property
+    def busy(self) -> bool:
+        """True while something is running, or due; counting while one chooses isn't."""
+        return self.run_bar.running or self.measuring.waiting
+
     def refresh(self, *_: object) -> None:
         """List the detections that there are, and keep what is ticked."""
         layers = [la for la in self.viewer.layers if kind(la) == "defects"]

@@ -2,9 +2,13 @@ from .canvases import ExamplesCanvas as ExamplesCanvas
 from .canvases import ThemedCanvas as ThemedCanvas
 from .canvases import TrainingCanvas as TrainingCanvas
 from .docking import BottomDock as BottomDock
+from .docking import dock_of as dock_of
+from .focus import put_in_tab_order as put_in_tab_order
+from .forms import Docked as Docked
 from .forms import Panel as Panel
 from .forms import RangeBox as RangeBox
 from .help import help_button as help_button
+from .help import open_page as open_page
 from .keys import Key as Key
 from .keys import declare as declare
 from .keys import declared as declared
@@ -14,6 +18,7 @@ from .lifetime import when_destroyed as when_destroyed
 from .pacing import Gate as Gate
 from .pacing import Pace as Pace
 from .pacing import Steps as Steps
+from .pacing import TimeLeft as TimeLeft
 from .pacing import at_once as at_once
 from .saving import ask_folder as ask_folder
 from .saving import ask_path as ask_path
@@ -25,6 +30,9 @@ from .spacing_plots import PrecisionCanvas as PrecisionCanvas
 from .spacing_plots import SpacingCanvas as SpacingCanvas
 from .symbols import symbol_icon as symbol_icon
 from .texts import tr as tr
+from .worker import LONG_S as LONG_S
+from .worker import PROGRESS_STEPS as PROGRESS_STEPS
 from .worker import Part as Part
 from .worker import RunBar as RunBar
 from .worker import Stepper as Stepper
+from .worker import tell_of_end as tell_of_end

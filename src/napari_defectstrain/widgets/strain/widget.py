@@ -208,6 +208,15 @@ class StrainWidget(forms.Panel):
         self.refresh()
         self._turn()
 
+    @property
+    def busy(self) -> bool:
+        """True while something is running, or due."""
+        return self.run_bar.running or self.view.waiting
+
+    def choose_run(self, run: str) -> None:
+        """Choose averages by the id of their run, if they are offered."""
+        self.source.setCurrentIndex(max(self.source.findData(run), 0))
+
     def config(self, material: str, seed: int) -> RunConfig:
         """The controls as settings."""
         return RunConfig(

@@ -1,6 +1,7 @@
 """One dock for the whole way: detect, average, strain, report.
 
-`steps` says from the layers how far the work is and what comes next.
+`widget` holds the other widgets as its steps, `steps` says from the layers how far the work is and
+what comes next, `run_all` takes the remaining steps, `report` is the last of them.
 """
 
 import lazy_loader
