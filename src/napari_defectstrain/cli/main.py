@@ -54,6 +54,10 @@ COMMANDS = {
         *("precision and recall on your own images, by labels", "audit"),
         *("add_arguments", "run_audit"),
     ),
+    "teach": (
+        *("what corrections teach, and whether it helps", "teaching"),
+        *("add_arguments", "run_teach"),
+    ),
     "companion": (
         *("other signals, averaged at the same sites", "companion"),
         *("add_arguments", "run_companion"),
@@ -224,6 +228,7 @@ def add_run(parser: argparse.ArgumentParser, into_study: bool = False) -> None:
     add("--sites", type=Path, metavar="DIR", help="take <stem>.sites.csv from DIR, don't detect")
     add("--regions", type=Path, metavar="DIR", help="take <stem>.regions.tif from DIR where it is")
     add("--weights", metavar="FILE", help="weights of the network (those of the package)")
+    add("--taught", metavar="NAME", help="what was learnt from corrections (defectstrain teach)")
     add("--no-judge", action="store_true", help="leave the network's classes as they are")
     _add_measuring(parser)
     add("--device", help="auto, cpu, cuda or mps (auto)")
@@ -400,6 +405,12 @@ def _run_config(options: argparse.Namespace, base: RunConfig | None = None) -> R
         values = read_settings(options.config)
         parameters = values.get("parameters", values)  # of a run.json
         config = RunConfig.from_dict(parameters, f"{options.config}: ")
+    if options.taught is not None:
+        from ..teaching import read_taught
+
+        config = read_taught(options.taught).applied_to(
+            config.replace(material=options.material or config.material)
+        )
     config = _with_settings(config, options.settings)
     given = {"weights": options.weights, "device": options.device}
     detect = config.detect.replace(**without_none(given))
