@@ -2,6 +2,7 @@ import judge_stage
 import numpy as np
 import pandas as pd
 import pytest
+
 from napari_defectstrain.cli.main import _run_config, build_parser, main
 from napari_defectstrain.io.files import write_tiff
 from napari_defectstrain.judge import JudgeConfig, LearntClasses

@@ -1,10 +1,14 @@
+import ast
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
+from napari_defectstrain.cli.main import _run_config, build_parser
 from napari_defectstrain.judge import JudgeConfig, LearntClasses, Stranger
 from napari_defectstrain.pipeline import RunConfig
+from napari_defectstrain.study import run_command, run_script
 from napari_defectstrain.teaching import (
     CLASSES,
     THRESHOLDS,
@@ -66,6 +70,19 @@ def test_a_run_takes_it_on_and_records_it():
     assert config.detect.weights is None
     values = json.loads(json.dumps(config.to_dict()))
     assert RunConfig.from_dict(values) == config
+
+
+def test_what_a_run_was_taught_can_be_copied_as_command_and_as_python():
+    config = RunConfig(judge=COURSE.judge)
+    line = run_command(["a.tif"], config, "out")
+    words = shlex.split(line)[1:]
+    assert _run_config(build_parser(words).parse_args(words)) == config
+    # and on top of what was taught before
+    again = [*words, "--set", "judge.learnt=null"]
+    assert _run_config(build_parser(again).parse_args(again)).judge.learnt is None
+    script = run_script(["a.tif"], config, "out")
+    text = script.split("nds.RunConfig.from_dict(")[1].split("\nresult")[0].rstrip(")")
+    assert RunConfig.from_dict(ast.literal_eval(text)) == config
 
 
 def test_it_is_for_one_material_only():

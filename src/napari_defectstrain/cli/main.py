@@ -453,11 +453,14 @@ def with_settings(config: C, texts: Sequence[str]) -> C:
     values.pop("detect.material", None)  # follows that of the run
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
-        if not equals or name not in values:
+        parts = [known for known in values if known.startswith(f"{name}.")]
+        if not equals or not (name in values or parts):
             raise DefectStrainError(
                 f"--set {text}: expected NAME=VALUE with the name of a setting, such as "
                 f"{next(iter(values))}, {', '.join(list(values)[-3:])}"
             )
+        for part in parts:  # something that is there as a whole
+            del values[part]
         try:
             values[name] = json.loads(value)
         except ValueError:

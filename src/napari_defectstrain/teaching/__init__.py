@@ -2,9 +2,9 @@
 
 `lessons` are images with what somebody who looked at them says of their columns; `priors` and
 `thresholds` learn from them what `judge.learnt` holds; `holding_out` compares columns that were not
-learnt from, before and after; `course` takes one part after the other, `telling` puts it into words,
-and `taught` keeps it under a name. Imports `study` and the rooms above; torch comes along only when
-columns are looked for.
+learnt from, before and after; `course` takes one part after the other, `telling` puts it into
+words, and `taught` keeps it under a name. Imports `study` and the rooms above; torch comes along
+only when columns are looked for.
 """
 
 import lazy_loader
