@@ -46,9 +46,8 @@ def test_chances_that_are_off_are_made_up_for():
     thresholds = np.full(6, 0.5)
     thresholds[1:5] = best_thresholds(bold, labels, np.random.default_rng(1))
     assert thresholds[3] > 0.6
-    assert (
-        f1(chosen(bold, thresholds), labels) >= f1(chosen(chance, np.full(6, 0.5)), labels) - 0.003
-    )
+    # as good as the true chances are by one half
+    assert f1(chosen(bold, thresholds), labels) > f1(chosen(chance, np.full(6, 0.5)), labels) - 0.01
 
 
 def test_the_judge_chooses_as_the_lesson_does():

@@ -450,6 +450,7 @@ def _most_probable(probabilities: FloatArray, thresholds: tuple[float, ...]) -> 
     known = probabilities.copy()
     unsure = known[:, _OTHER] <= 0.5
     if thresholds:
-        known[:, _X2 + 1 : _X2 + 5] *= 0.5 / np.array(thresholds)
+        least = np.array(thresholds)
+        known[:, _X2 + 1 : _X2 + 5] *= (1.0 - least) / least
     known[unsure, _OTHER] = 0.0
     return np.asarray(known.argmax(axis=1))

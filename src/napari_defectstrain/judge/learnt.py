@@ -59,8 +59,8 @@ class LearntClasses(Config):
     blind : bool
         Whether the network's word on vacancies counts where weights can't tell them.
     thresholds : tuple of float
-        How probable XY, Y2, V1 and V2 must be; the classes compete in units of these, X2 and other
-        in units of one half. Empty for one half each: the most probable class.
+        How probable XY, Y2, V1 and V2 must be beside X2 alone: odds are compared with odds of the
+        thresholds. Empty for one half each: the most probable class.
     """
 
     mean: Annotated[tuple[float, ...], Length(0, 5), _WEIGHT] = ()

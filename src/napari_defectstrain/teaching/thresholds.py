@@ -75,7 +75,7 @@ def best_thresholds(
 
 def chosen(chance: FloatArray, thresholds: FloatArray) -> IntArray:
     """Classes by thresholds `(6,)`, as the judge gives them; other needs more than one half."""
-    known = chance * (0.5 / thresholds)
+    known = chance * ((1.0 - thresholds) / thresholds)
     known[chance[:, OTHER] <= 0.5, OTHER] = 0.0
     return np.asarray(known.argmax(axis=1))
 
