@@ -314,6 +314,11 @@ class DetectWidget(forms.Panel):
         self._count = len(self._queue)
         self._next(config)
 
+    def correct(self) -> None:
+        """Get ready to correct points: a click selects, keys give classes."""
+        self.reveal(self.edit)
+        self.edit.select()
+
     def _part(self, low: float, high: float) -> Part:
         """What a job is of the detection in all images."""
         return Part(self._count - len(self._queue), self._count, low, high)
