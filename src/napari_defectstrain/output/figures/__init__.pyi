@@ -4,6 +4,7 @@ from .detection import training_figure as training_figure
 from .drawing import Drawing as Drawing
 from .drawing import write_drawings as write_drawings
 from .drawn import drawn_data as drawn_data
+from .drawn import write_with_data as write_with_data
 from .files import figure_settings as figure_settings
 from .files import save_figure as save_figure
 from .files import write_figure as write_figure
