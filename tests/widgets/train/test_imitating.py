@@ -1,4 +1,4 @@
-"""*Simulate my image* in the train widget: shown beside it, used for training, saved as a sample."""
+"""*Simulate my image* in the train widget: shown beside it, used for training, saved."""
 
 import json
 

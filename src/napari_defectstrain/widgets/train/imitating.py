@@ -56,8 +56,8 @@ class Imitating:
         self.button = QPushButton("Simulate my image…")
         self.button.setToolTip(
             "Learn from the chosen image how it looks (columns, jitter, noise, contamination, "
-            "populations), and show a simulated one beside it, with what differs. Takes the columns "
-            "that were found in it, with your corrections, or finds them first; each click draws "
+            "populations), and show a simulated one beside it, with what differs. Takes the "
+            "columns that were found in it, with your corrections, or finds them first; each click draws "
             "others"
         )
         own.add_row(self.button)
@@ -213,8 +213,8 @@ class Differences(QWidget):
         self.rows.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.rows.verticalHeader().setVisible(False)
         self.rows.setToolTip(
-            "By chance: the largest difference that two images of one look have in 95 of 100 cases, "
-            "by the simulated images among each other"
+            "By chance: the largest difference that two images of one look have in 95 of 100, by "
+            "the simulated images among each other"
         )
         parts = QHBoxLayout()
         parts.addWidget(self.canvas, 1)
