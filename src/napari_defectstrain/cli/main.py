@@ -77,6 +77,10 @@ COMMANDS = {
         *("what can be measured in your own images", "selftest"),
         *("add_arguments", "run_selftest"),
     ),
+    "imitate": (
+        *("simulate images like your own, with truth", "imitate"),
+        *("add_arguments", "run_imitate"),
+    ),
     "series": (
         *("frames of one region, against dose or time", "series"),
         *("add_arguments", "run_series"),
