@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,6 +11,9 @@ from .types import Progress
 
 _MOST_THREADS = 4
 """More wait for each other: Python itself runs in one at a time."""
+
+_ASKED: list[int] = []
+"""Number of threads that the user wants; empty where all cores may be taken."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,6 +26,35 @@ def subprogress(progress: Progress, start: float, stop: float, prefix: str = "")
         progress(start + fraction * (stop - start), prefix + message)
 
     return part
+
+
+class Stages:
+    """How far a job of several stages is, of which each tells its own fraction.
+
+    Parameters
+    ----------
+    weights : sequence of float
+        About how long each takes, in any unit.
+    """
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        if not weights or min(weights) <= 0:
+            raise ValueError(f"got weights {list(weights)}, expected some, all above 0")
+        total = sum(weights)
+        self._before = [sum(weights[:k]) / total for k in range(len(weights) + 1)]
+        self._furthest = 0.0
+
+    def whole(self, stage: int, fraction: float) -> float:
+        """Fraction of the whole (0-1); it never goes back, whatever a stage says.
+
+        >>> stages = Stages([3.0, 1.0])
+        >>> stages.whole(0, 0.5), stages.whole(1, 0.5), stages.whole(0, 0.9)
+        (0.375, 0.875, 0.875)
+        """
+        low, high = self._before[stage], self._before[stage + 1]
+        now = low + min(max(fraction, 0.0), 1.0) * (high - low)
+        self._furthest = max(self._furthest, now)
+        return self._furthest
 
 
 def shared_out(work: Callable[[T], R], items: Iterable[T], *, algebra: bool = True) -> list[R]:
@@ -50,6 +82,18 @@ def shared_out(work: Callable[[T], R], items: Iterable[T], *, algebra: bool = Tr
             raise
 
 
+def use_threads(number: int | None) -> None:
+    """Take no more threads than these from now on; None: as many as there are cores."""
+    if number is not None and number < 1:
+        raise ValueError(f"got {number} threads, expected 1 or more, or None for all cores")
+    _ASKED[:] = [] if number is None else [number]
+
+
+def asked_threads() -> int | None:
+    """The number of threads that was asked for, if any."""
+    return _ASKED[0] if _ASKED else None
+
+
 def spare_cores(algebra: bool = True) -> int:
     """Cores for threads of our own.
 
@@ -59,7 +103,7 @@ def spare_cores(algebra: bool = True) -> int:
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    cores = min(cores, _asked_for("OMP_NUM_THREADS", cores))
+    cores = min(cores, _asked_for("OMP_NUM_THREADS", cores), asked_threads() or cores)
     return max(cores // _asked_for("OPENBLAS_NUM_THREADS", cores), 1) if algebra else cores
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from napari.components import ViewerModel
 from napari.layers import Points
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QFontDatabase, QHideEvent, QKeySequence
+from qtpy.QtGui import QFontDatabase, QHideEvent
 from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
@@ -31,6 +31,7 @@ from ...evaluation.audit import (
 from ...evaluation.audit_scores import score_audit, scores_text
 from ...types import DefectStrainError
 from ..base import forms
+from ..base.keys import Key, declare, shortcut
 from ..base.lifetime import when_destroyed
 from ..base.saving import ask_folder
 from ..layers.audit_marker import Blind
@@ -43,6 +44,13 @@ INTRODUCTION = (
     "How good is the detection on these images? Label columns that are drawn at random, without "
     "seeing what they were taken for: a key each, about five minutes for a hundred."
 )
+
+_AUDIT = "Audit, while it walks"
+CLASS_KEYS = [
+    declare(_AUDIT, str(i + 1), f"It is class {i + 1} of the buttons") for i in range(_KEYS)
+]
+UNSURE_KEY = declare(_AUDIT, "Space", "It can't be told")
+UNDO_KEY = declare(_AUDIT, "Z", "Take back the last label")
 
 
 class AuditPanel(QWidget):
@@ -187,21 +195,19 @@ class AuditPanel(QWidget):
         if self._shortcuts:
             return
         window = self.window()
-        actions: list[tuple[str, Callable[[], None]]] = [
-            (str(i + 1), lambda i=i: self.label_class(i)) for i in range(_KEYS)
+        actions: list[tuple[Key, Callable[[], None]]] = [
+            (key, lambda i=i: self.label_class(i)) for i, key in enumerate(CLASS_KEYS)
         ]
-        actions += [("Space", lambda: self.label(UNSURE)), ("Z", self.undo)]
+        actions += [(UNSURE_KEY, lambda: self.label(UNSURE)), (UNDO_KEY, self.undo)]
         for key, action in actions:
-            shortcut = QShortcut(QKeySequence(key), window)
-            shortcut.activated.connect(action)
-            shortcut.activatedAmbiguously.connect(action)
-            self._shortcuts.append(shortcut)
-            when_destroyed(self, shortcut.deleteLater)
+            made = shortcut(key, window, action)
+            self._shortcuts.append(made)
+            when_destroyed(self, made.deleteLater)
 
     def _enable(self) -> None:
         walking = self.number is not None
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(walking)
+        for made in self._shortcuts:
+            made.setEnabled(walking)
         names = () if self.audit is None else self.audit.class_names
         for i, button in enumerate((*self.class_buttons, self.unsure_button)):
             # the scores take their place

@@ -17,7 +17,8 @@ from napari.layers import Image, Points
 from napari.utils.notifications import show_error, show_info
 from psygnal import Signal
 
-from ...types import ON_METAL, OTHER
+from ...types import ON_METAL, OTHER, DefectStrainError
+from ..base.keys import declare
 from .corrections import reach_px, snapped
 from .sites import layer_by_id, note, on_plane, restyle, set_points, symbols
 
@@ -26,7 +27,14 @@ _EDITORS: WeakValueDictionary[UUID, "DefectEditor"] = WeakValueDictionary()
 # A layer's key bindings hold its editor, which so lives as long as the layer.
 
 _State = tuple[np.ndarray, pd.DataFrame]
+_Step = _State | Callable[[], _State]
 _Snap = Callable[[np.ndarray, bool], tuple[np.ndarray, float]]
+
+
+POINTS = "Points of defects"
+UNDO = declare(POINTS, "Ctrl+Z", "Take back the last change")
+REDO = declare(POINTS, "Ctrl+Shift+Z", "Do it again")
+declare(POINTS, "Delete", "Remove the selected points")  # napari's own
 
 
 class DefectEditor:
@@ -45,15 +53,15 @@ class DefectEditor:
         self.layer = layer
         self.class_names: tuple[str, ...] = tuple(note(layer)["class_names"])[1:]
         self.new_class = self.class_names[3]
-        self._undo: list[_State] = []
-        self._redo: list[_State] = []
+        self._undo: list[_Step] = []
+        self._redo: list[_Step] = []
         self._busy = False
         self._snap: _Snap | None = None
         self._state = self._snapshot()
         layer.events.data.connect(self._on_data)
         layer.events.features.connect(self._on_features)
-        layer.bind_key("Control-Z", self._undo_key, overwrite=True)
-        layer.bind_key("Control-Shift-Z", self._redo_key, overwrite=True)
+        layer.bind_key(UNDO.for_napari, self._undo_key, overwrite=True)
+        layer.bind_key(REDO.for_napari, self._redo_key, overwrite=True)
         self.choose_class(self.new_class)
 
     @property
@@ -121,6 +129,18 @@ class DefectEditor:
         self.choose_class(self.new_class)
         self.changed.emit()
 
+    def remember(self, steps: Sequence[Callable[[], _State]]) -> None:
+        """Take steps of another session as those that can be undone.
+
+        Parameters
+        ----------
+        steps : sequence of callable
+            What the layer held before each of them, the oldest first; asked when it is wanted.
+        """
+        self._undo = list(steps[-UNDO_STEPS:])
+        self._redo.clear()
+        self._state = self._snapshot()
+
     def replace(self, position: np.ndarray, features: pd.DataFrame) -> None:
         """Put other points into the layer without counting that as an edit."""
         self._busy = True
@@ -138,11 +158,20 @@ class DefectEditor:
     def _snapshot(self) -> _State:
         return np.array(self.layer.data, dtype=float), self.layer.features.copy()
 
-    def _step(self, source: list[_State], target: list[_State]) -> bool:
+    def _step(self, source: list[_Step], target: list[_Step]) -> bool:
         if not source:
             return False
+        wanted = source[-1]
+        if callable(wanted):
+            try:
+                wanted = wanted()
+            except DefectStrainError as error:  # its file went, or another one came
+                source.clear()
+                show_error(f"{self.layer.name}: can't be undone: {error}")
+                return False
+        source.pop()
         target.append(self._state)
-        self._state = source.pop()
+        self._state = wanted
         position, features = self._state
         self.replace(position.copy(), features.copy())
         self.choose_class(self.new_class)
