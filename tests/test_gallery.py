@@ -42,4 +42,4 @@ def test_scripts_run_and_draw(name, tmp_path, monkeypatch, capsys):
     picture = tmp_path / f"{name}.png"
     importlib.import_module(name).main(picture, SIZES.get(name, 320), **settings)
     assert picture.stat().st_size > 2000
-    assert capsys.readouterr().out.count("\n") >= 2
+    assert capsys.readouterr().out.strip()
