@@ -13,7 +13,7 @@ from napari_defectstrain.averages.choice import leave_out
 from napari_defectstrain.averages.relabel import (
     find_windows,
     relabel_windows,
-    without_relabelled,
+    with_joined,
 )
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.types import DefectStrainError, Neighbours
@@ -48,7 +48,10 @@ def test_windows_join_the_average_of_their_new_class(rng):
     assert_array_equal(goal.windows, expected)
     assert_allclose(average_stack(goal).mean, expected.mean(axis=0), atol=1e-6)
     assert goal.neighbours.window.tolist() == [0, 1, 2, 3, 4, 5]
-    assert_array_equal(without_relabelled(goal, 4).windows, before["SeTe"].windows)
+    cut = with_joined(before["SeTe"], leave_out(goal, [0, 5]))
+    assert_array_equal(cut.windows, expected)
+    assert cut.included.all()
+    assert with_joined(before["SV"], source) is before["SV"]
     assert before["SV"].n == 5  # not changed
 
 

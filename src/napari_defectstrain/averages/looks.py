@@ -9,8 +9,8 @@ import numpy as np
 
 from ..crystal.regions import Regions
 from ..crystal.robust import robust_sigma
-from ..types import BoolArray, CalibratedImage, FloatArray, IntArray, Sites
-from .detections import Detections, list_detections
+from ..types import BoolArray, CalibratedImage, FloatArray, ImageLattice, IntArray, Sites
+from .detections import Detections, list_detections, points_of_columns
 from .thumbnails import STEP_PM, ThumbnailSource, thumbnail_frame, thumbnail_source
 
 CORE_PM = 600.0
@@ -27,6 +27,25 @@ FIRST, CHUNK = 256, 2048
 """Thumbnails that are cut before anything is shown, and between two looks at what is wanted."""
 
 
+FEATURES = (
+    *(WEIGHT, SIGMA, PROBABILITY, DOUBT, TRIANGLE, DISTANCE),
+    *(f"component {k + 1}" for k in range(COMPONENTS)),
+)
+"""What is told of detections, by the names that people see."""
+CLASS, IMAGE, PLACE = "class", "image", "place"
+SORTED_BY = {
+    PROBABILITY: False,
+    DOUBT: True,
+    DISTANCE: True,
+    WEIGHT: False,
+    TRIANGLE: True,
+    CLASS: False,
+    IMAGE: False,
+    PLACE: False,
+}
+"""What rows can be sorted by, and whether the largest comes first."""
+
+
 @dataclass(frozen=True)
 class Looks:
     """Detections with their thumbnails, as far as these are made.
@@ -38,6 +57,8 @@ class Looks:
         Background 0, metal columns 1, NaN where there is no image.
     ready : array of bool, `(N,)`
         Which thumbnails are there.
+    reach_px : array, `(I,)`
+        Half the distance of nearest neighbours in each image: what lies nearer is the same column.
     limits : (float, float)
         Of grey, for all alike.
     core : array, `(N, K)`, or None
@@ -49,6 +70,7 @@ class Looks:
     detections: Detections
     thumbnails: FloatArray
     ready: BoolArray
+    reach_px: FloatArray
     limits: tuple[float, float] = (0.0, 1.0)
     core: FloatArray | None = None
     components: FloatArray | None = None
@@ -94,7 +116,10 @@ def looks_in_steps(
     found = list_detections(sites, [source.lattice for source in sources], regions)
     side = thumbnail_frame(a_pm).shape
     looks = Looks(
-        found, np.full((len(found), *side), np.nan, np.float32), np.zeros(len(found), bool)
+        found,
+        np.full((len(found), *side), np.nan, np.float32),
+        np.zeros(len(found), dtype=bool),
+        np.array([_reach_px(source.lattice) for source in sources]),
     )
     order = np.argsort(found.probability, kind="stable")
     starts = [0, *range(FIRST, len(order), CHUNK)]
@@ -105,6 +130,11 @@ def looks_in_steps(
         yield looks
     core = core_pixels(looks.thumbnails)
     yield replace(looks, core=core, components=find_components(core).of(core))
+
+
+def _reach_px(lattice: ImageLattice) -> float:
+    bond = lattice.a_pm / np.sqrt(3.0)
+    return float(0.5 * bond * np.sqrt(abs(np.linalg.det(lattice.matrix))))
 
 
 def _cut(looks: Looks, sources: Sequence[ThumbnailSource], rows: IntArray) -> None:
@@ -220,19 +250,10 @@ def detection_features(
         TRIANGLE: detections.triangle_pm,
         DISTANCE: unknown if core is None else class_distance(core, detections.class_index),
     }
-    for k in range(COMPONENTS):
+    for k, name in enumerate(FEATURES[-COMPONENTS:]):
         told = components is not None and k < components.shape[1]
-        found[component_name(k)] = components[:, k] if components is not None and told else unknown
+        found[name] = components[:, k] if components is not None and told else unknown
     return found
-
-
-def component_name(k: int) -> str:
-    """What people call the k-th component.
-
-    >>> component_name(0)
-    'component 1'
-    """
-    return f"component {k + 1}"
 
 
 def grey_limits(thumbnails: FloatArray) -> tuple[float, float]:
@@ -261,6 +282,38 @@ def sorted_rows(
     key = np.atleast_2d(np.asarray(values, dtype=float).T)[:, rows]
     key = np.where(np.isfinite(key), -key if descending else key, np.inf)
     return np.asarray(rows[np.lexsort(key[::-1])])
+
+
+def sort_values(detections: Detections, features: Mapping[str, FloatArray], by: str) -> FloatArray:
+    """What rows are sorted by, `(N,)`, or `(N, D)` where they are told by several in turn.
+
+    Parameters
+    ----------
+    detections : Detections
+    features : mapping of name to array
+        From `detection_features`.
+    by : str
+        One of `SORTED_BY`, or any feature.
+    """
+    y, x = detections.position_px.T
+    if by == IMAGE:
+        return np.stack([detections.image_index, y, x], axis=1)
+    if by == PLACE:
+        return np.stack([y, x, detections.image_index], axis=1)
+    if by == CLASS:
+        return np.stack([detections.class_index, features[PROBABILITY]], axis=1)
+    return features[by]
+
+
+def same_rows(before: Detections, after: Detections, reach_px: float) -> IntArray:
+    """The row that each detection has in another list of the same images, `(N,)`; -1 for none."""
+    found = np.full(len(before), -1)
+    for i in np.unique(before.image_index).tolist():
+        old = np.flatnonzero(before.image_index == i)
+        new = np.flatnonzero(after.image_index == i)
+        at = points_of_columns(before.position_px[old], after.position_px[new], reach_px)
+        found[old[at >= 0]] = new[at[at >= 0]]
+    return found
 
 
 def class_counts(class_index: IntArray, class_names: tuple[str, ...]) -> Mapping[str, int]:

@@ -141,11 +141,24 @@ def relabel_windows(
     return Relabelled(changed, moved, left, int((~found).sum()))
 
 
-def without_relabelled(stack: ClassStack, count: int) -> ClassStack:
-    """The first windows of a stack: those that it was cut with."""
-    if count >= len(stack.included):
-        return stack
-    return _part(stack, np.arange(count))
+def with_joined(cut: ClassStack, stack: ClassStack) -> ClassStack:
+    """Windows as they were cut, with those that joined their class since: none of these left out.
+
+    Parameters
+    ----------
+    cut : ClassStack
+        As a run made it.
+    stack : ClassStack
+        The same windows with choices of a person, then those that joined.
+    """
+    n, more = len(cut.included), len(stack.included) - len(cut.included)
+    if more <= 0:
+        return cut
+    return replace(
+        stack,
+        included=np.concatenate([cut.included[:n], np.ones(more, dtype=bool)]),
+        reason=np.concatenate([cut.reason[:n], np.full(more, "")]),
+    )
 
 
 def _part(stack: ClassStack, index: IntArray) -> ClassStack:

@@ -24,7 +24,7 @@ from ..types import (
 )
 from .windows import WindowFrame
 
-STEP_PM, SIDE_NM = 50.0, 2.05
+STEP_PM, SIDE_NM = 50.0, 1.65
 """Side of a pixel and of a thumbnail."""
 MOST_COLUMNS = 3000
 """Columns that tell the orientation of a domain: more would take time, and tell the same."""

@@ -1,7 +1,9 @@
 from .canvases import ExamplesCanvas as ExamplesCanvas
 from .canvases import ThemedCanvas as ThemedCanvas
 from .canvases import TrainingCanvas as TrainingCanvas
+from .class_keys import ClassKeys as ClassKeys
 from .docking import BottomDock as BottomDock
+from .docking import whole as whole
 from .forms import Panel as Panel
 from .forms import RangeBox as RangeBox
 from .lifetime import connect as connect
