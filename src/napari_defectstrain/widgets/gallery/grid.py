@@ -1,7 +1,9 @@
 """The thumbnails: a list of pictures of one size, which thousands do not slow down."""
 
+from collections.abc import Callable
+
 import numpy as np
-from qtpy.QtCore import QItemSelection, QItemSelectionModel, QSize, Signal
+from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QSize, Signal
 from qtpy.QtWidgets import QAbstractItemView, QListView
 
 from ...types import IntArray
@@ -39,7 +41,7 @@ class Grid(QListView):
         self.selectionModel().currentChanged.connect(self._current_changed)
         self.selectionModel().selectionChanged.connect(self._selection_changed)
 
-    def _current_changed(self, index, _before) -> None:
+    def _current_changed(self, index: QModelIndex, _before: QModelIndex) -> None:
         if not self._setting and index.isValid():
             self.picked.emit(self.list.row_at(index))
 
@@ -92,7 +94,7 @@ class Grid(QListView):
         self._setting = False
         self.selected.emit()
 
-    def keep(self, change) -> None:
+    def keep(self, change: Callable[[], object]) -> None:
         """Change what is listed without anybody being told that others are selected."""
         self._setting = True
         try:

@@ -1,6 +1,6 @@
 """The gallery: thumbnails of every detection beside two of their features, and keys for classes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from napari.components import ViewerModel
@@ -90,6 +90,7 @@ class GalleryPanel(QWidget):
         column.addLayout(self._build_foot(settings))
         self._watch()
         self._show([], None)
+        self._stale = True  # until somebody looks
         self.say(NOTHING)
 
     # ------------------------------------------------------------------ what it is made of
@@ -366,8 +367,13 @@ class GalleryPanel(QWidget):
         self._enable()
         if self.walk is None:
             self._count()
+        self._select_points()
+
+    def _select_points(self) -> None:
+        """Select the points of what is selected here."""
         if self.looks is None or self._linking:
             return
+        chosen = self.grid.chosen()
         self._linking = True
         try:
             for layer, points in self.edits.points_at(self.places, self.looks, chosen).values():
@@ -470,6 +476,7 @@ class GalleryPanel(QWidget):
         self._plot()
         found = self.looks.detections
         self.which.count(class_counts(found.class_index, found.class_names))
+        self._select_points()  # points that were added are new ones
         self.say(told)
         self._enable()
         return True
@@ -482,7 +489,7 @@ class GalleryPanel(QWidget):
         """Put the windows of what is selected back."""
         self._choose(self.edits.put_back)
 
-    def _choose(self, change) -> None:
+    def _choose(self, change: Callable[[Sequence[Place], Looks, Sequence[int]], str]) -> None:
         rows = self.grid.chosen()
         if self.looks is None or not len(rows):
             return
@@ -497,11 +504,23 @@ class GalleryPanel(QWidget):
 
     def undo(self) -> None:
         """Take back the last change, whatever it was of."""
-        self.say("Taken back" if self.edits.history.undo() else "There is nothing to take back")
+        done = self._step(self.edits.history.undo)
+        self.say("Taken back" if done else "There is nothing to take back")
 
     def redo(self) -> None:
         """Do the change taken back again."""
-        self.say("Done again" if self.edits.history.redo() else "There is nothing to do again")
+        done = self._step(self.edits.history.redo)
+        self.say("Done again" if done else "There is nothing to do again")
+
+    def _step(self, step: Callable[[], bool]) -> bool:
+        """A step of the history: it selects no points, but what is selected here stays so."""
+        self._linking = True
+        try:
+            return step()
+        finally:
+            self._linking = False
+            for place in self.places:
+                self._points[id(place.defects)] = set(place.defects.selected_data)
 
     # ------------------------------------------------------------------ the walk
 
@@ -551,7 +570,7 @@ class GalleryPanel(QWidget):
         if self.walk is None or self.walk.at == 0:
             return
         if self.walk.back():
-            self.edits.history.undo()
+            self._step(self.edits.history.undo)
         self._next()
 
     def end_walk(self) -> None:
