@@ -66,7 +66,8 @@ def measurement(
     )
     none = np.zeros((0, 0))
     model = ColumnFitModel(fits, None, none, none.astype(bool), none, none, none)
-    return ColumnMeasurement(fits, shifts, np.zeros((2 * len(site), 1)), position, model)
+    none = np.zeros((2 * len(site), 0))
+    return ColumnMeasurement(fits, shifts, np.zeros((2 * len(site), 1)), position, none, model)
 
 
 def average(name: str, image: np.ndarray, n: int = 400) -> ClassAverage:

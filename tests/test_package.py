@@ -178,7 +178,7 @@ def test_manifest_is_valid_and_its_names_exist():
     manifest.validate_imports()
     widgets = [widget.display_name for widget in manifest.contributions.widgets]
     named = ["Detect defects", "Average classes", "Strain maps", "Train a network"]
-    assert widgets == [*named, "Follow a series"]
+    assert widgets == ["Defect strain", *named, "Follow a series"]
     assert len(manifest.contributions.sample_data) == 4
 
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from napari_defectstrain.progress import shared_out, spare_cores
+from napari_defectstrain.progress import Stages, shared_out, spare_cores
 
 
 @pytest.fixture
@@ -62,3 +62,15 @@ def test_a_failure_ends_the_rest(four_cores, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         shared_out(work, range(1000))
     assert len(done) < 900
+
+
+def test_stages_go_forward_by_their_weights():
+    stages = Stages([2.0, 1.0, 1.0])
+    told = [stages.whole(k, f) for k, f in ((0, 0.0), (0, 0.5), (0, 2.0), (1, 0.5), (2, 1.0))]
+    assert told == [0.0, 0.25, 0.5, 0.625, 1.0]
+
+
+@pytest.mark.parametrize("weights", [[], [1.0, 0.0]])
+def test_stages_without_length_are_refused(weights):
+    with pytest.raises(ValueError, match="expected some, all above 0"):
+        Stages(weights)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -23,6 +23,35 @@ def subprogress(progress: Progress, start: float, stop: float, prefix: str = "")
         progress(start + fraction * (stop - start), prefix + message)
 
     return part
+
+
+class Stages:
+    """How far a job of several stages is, of which each tells its own fraction.
+
+    Parameters
+    ----------
+    weights : sequence of float
+        About how long each takes, in any unit.
+    """
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        if not weights or min(weights) <= 0:
+            raise ValueError(f"got weights {list(weights)}, expected some, all above 0")
+        total = sum(weights)
+        self._before = [sum(weights[:k]) / total for k in range(len(weights) + 1)]
+        self._furthest = 0.0
+
+    def whole(self, stage: int, fraction: float) -> float:
+        """Fraction of the whole (0-1); it never goes back, whatever a stage says.
+
+        >>> stages = Stages([3.0, 1.0])
+        >>> stages.whole(0, 0.5), stages.whole(1, 0.5), stages.whole(0, 0.9)
+        (0.375, 0.875, 0.875)
+        """
+        low, high = self._before[stage], self._before[stage + 1]
+        now = low + min(max(fraction, 0.0), 1.0) * (high - low)
+        self._furthest = max(self._furthest, now)
+        return self._furthest
 
 
 def shared_out(work: Callable[[T], R], items: Iterable[T], *, algebra: bool = True) -> list[R]:

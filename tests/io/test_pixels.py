@@ -9,8 +9,11 @@ from small_alloy import simulated
 
 from napari_defectstrain.io.files import write_tiff
 from napari_defectstrain.io.pixels import (
+    _RING2,
     CLIPPED,
     REPLACED,
+    _median_of_eight,
+    _values,
     check_pixels,
     find_clipped,
     without_hot_pixels,
@@ -135,6 +138,21 @@ def test_black_borders_and_holes_are_not_clipped():
     data[:30] = 0
     data[200:260, 100:190] = 0
     assert find_clipped(data).lowest == 0
+
+
+def test_the_median_of_eight_is_that_of_numpy(rng):
+    values = rng.integers(0, 5, (500, 8)).astype(float)  # with many ties
+    values[:100] = rng.normal(size=(100, 8))
+    assert np.array_equal(_median_of_eight(values), np.median(values, axis=1))
+
+
+def test_pixels_beyond_the_border_are_mirrored_without_the_border(rng):
+    data = rng.normal(size=(6, 5))
+    padded = np.pad(data, 2, mode="reflect")
+    where = np.argwhere(np.ones_like(data, dtype=bool))
+    found = _values(data, where, _RING2)
+    expected = [[padded[y + 2 + dy, x + 2 + dx] for dy, dx in _RING2] for y, x in where]
+    assert np.array_equal(found, expected)
 
 
 # ------------------------------------------------------------------ where images come in

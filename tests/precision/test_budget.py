@@ -124,6 +124,25 @@ def test_errors_of_the_profile_cancel_where_both_have_them() -> None:
     np.testing.assert_allclose(radius, expected, rtol=0.1)
 
 
+def test_another_profile_counts_as_far_as_it_differs_by_more_than_noise() -> None:
+    measured = measurement("SeTe", 0.006, 50, np.random.default_rng(3))
+    radial = 1e-3 * measured.fits.site_pm
+    base = replace(REFERENCE, check_shift_pm=np.zeros((radial.size, 1)))
+
+    def checked(noise: float) -> ErrorBudget:
+        by_noise = noise * radial.reshape(-1, 1)
+        other = measured.fits.position_pm + radial
+        moved = replace(measured, check_position_pm=other, check_shift_pm=by_noise)
+        return budget(moved, reference=base)
+
+    assert checked(0.0).strain_parts["profile"] == pytest.approx(1e-3, rel=0.02)
+    assert checked(0.6).strain_parts["profile"] == pytest.approx(0.8e-3, rel=0.02)
+    assert checked(1.1).strain_parts["profile"] < 1e-5
+    whole, less = (np.square(checked(noise).parts["profile"]).sum() for noise in (0.0, 0.6))
+    assert less == pytest.approx(0.64 * whole, rel=0.05)
+    assert np.all(checked(1.2).parts["profile"] < 0.2)
+
+
 def test_tilt_moves_the_single_atom_of_a_vacancy_alone() -> None:
     measured = measurement("SV", -0.05, 300, np.random.default_rng(4))
     config = BudgetConfig(tilt_mrad=10.0)

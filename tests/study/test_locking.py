@@ -1,9 +1,13 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
 
 from napari_defectstrain.io import host_id
 from napari_defectstrain.study.locking import Lock, read_holder
@@ -55,6 +59,36 @@ def test_nothing_is_left_but_the_lock(tmp_path):
 def test_that_of_a_dead_process_here_is_taken_over(tmp_path):
     lock_of(tmp_path, host_id=host_id(), pid=ended_pid())
     assert Lock(tmp_path).take() is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="none there")
+@pytest.mark.parametrize("by_ps", [False, True])
+def test_that_of_a_killed_process_that_nobody_waited_for_is_taken_over(
+    tmp_path, monkeypatch, by_ps
+):
+    if by_ps:  # where there is no /proc
+        if shutil.which("ps") is None:
+            pytest.skip("no ps")
+        monkeypatch.setattr(Path, "read_text", without_proc(Path.read_text))
+    killed = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    lock_of(tmp_path, host_id=host_id(), pid=killed.pid)
+    try:
+        assert Lock(tmp_path).take().pid == killed.pid
+        killed.kill()
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # dead, and not waited for
+        assert Lock(tmp_path).take() is None
+    finally:
+        killed.kill()
+        killed.wait()
+
+
+def without_proc(read):
+    def read_text(self, *args, **kwargs):
+        if str(self).startswith("/proc/"):
+            raise FileNotFoundError(str(self))
+        return read(self, *args, **kwargs)
+
+    return read_text
 
 
 def test_that_of_another_machine_only_if_asked(tmp_path):

@@ -17,6 +17,7 @@ from study_stage import (
 )
 
 from napari_defectstrain import create_study, open_study
+from napari_defectstrain.averages.choice import leave_out, put_back
 from napari_defectstrain.crystal import label_regions
 from napari_defectstrain.pipeline import RunConfig
 from napari_defectstrain.study import Answer, is_study
@@ -83,6 +84,49 @@ def test_what_did_not_change_is_no_edit(tmp_path):
     before = len(study.history())
     assert study.record(study.images[0], study.sites(study.images[0])) is None
     assert len(study.history()) == before
+
+
+def test_what_was_taken_back_is_no_corrected_column(tmp_path):
+    study = small_study(tmp_path)
+    name = study.images[0]
+    first = study.sites(name)
+    study.record(name, moved(first, 3))
+    study.record(name, reclassed(study.sites(name), 5, "DV"))
+    study.record(name, without(study.sites(name), 7))
+    study.record(name, with_column(study.sites(name), (1.0, 1.0), "SV"))
+    assert study.edited_columns(name) == 4
+    study.record(name, first)  # all of it taken back, the removed one under another number
+    assert same_sites(study.sites(name), first)
+    assert study.edited_columns(name) == 0
+    assert reopened(study).edited_columns(name) == 0
+
+
+def test_steps_of_hands_can_be_taken_back_later(tmp_path):
+    study = small_study(tmp_path)
+    name, other = study.images
+    states = [study.sites(name)]
+    for edit in (
+        lambda s: moved(s, 3),
+        lambda s: without(s, 0),
+        lambda s: with_column(s, (31.0, 7.0), "SV"),
+        lambda s: reclassed(s, 5, "DV"),
+    ):
+        study.record(name, edit(states[-1]))
+        states.append(study.sites(name))
+    study.record(other, moved(study.sites(other), 3))
+    study.record(name, states[3])  # the last one was taken back
+    study.record(name, states[2])  # and the one before
+    study.compact()
+    again = reopened(study)
+    steps = again.steps_back([name])
+    assert len(steps) == 2
+    for number, state in zip(steps, states, strict=False):
+        assert same_sites(again.sites_before(name, number), state)
+    again.record(name, states[1])  # another session goes on: the removed column came back
+    assert again.steps_back([name]) == steps[:1]
+    assert len(again.steps_back([name, other])) == 2
+    again.set_sites(name, columns(seed=7), Answer(key="another"))
+    assert again.steps_back([name]) == []  # what a hand did before an answer isn't to be had
 
 
 def test_the_second_one_reads_and_is_told_who_writes(tmp_path):
@@ -276,6 +320,22 @@ def test_windows_left_out_and_put_back_come_back(tmp_path):
     again.record_windows(chosen, stack([True, True, True, True]), again.images)
     found, _ = reopened(again).with_windows({"SV": automatic}, again.images)
     assert found["SV"].included.all()
+
+
+def test_a_window_left_out_and_put_back_is_no_choice_any_more(tmp_path):
+    study = small_study(tmp_path)
+    automatic = stack([True, True, False, True])
+    left_out = leave_out(automatic, [0])
+    study.record_windows(automatic, left_out, study.images)
+    study.record_windows(left_out, put_back(left_out, [0]), study.images)
+    assert study.windows == ()
+    # one that didn't count by itself: to put it back is a choice, also after second thoughts
+    back = put_back(automatic, [2])
+    out = leave_out(back, [2])
+    study.record_windows(automatic, back, study.images)
+    study.record_windows(back, out, study.images)
+    study.record_windows(out, put_back(out, [2]), study.images)
+    assert [choice.included for choice in study.windows] == [True]
 
 
 def test_windows_that_are_no_more_are_said(tmp_path):

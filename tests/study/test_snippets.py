@@ -4,9 +4,15 @@ from pathlib import Path
 import pytest
 
 import napari_defectstrain as nds
+import napari_defectstrain.detect as nds_detect
 from napari_defectstrain.cli.main import _run_config, build_parser
+from napari_defectstrain.cli.train import run_train
+from napari_defectstrain.detect import TrainConfig
+from napari_defectstrain.detect.training import loop
 from napari_defectstrain.pipeline import RunConfig
-from napari_defectstrain.study import run_command, run_script
+from napari_defectstrain.simulate.conditions import Conditions
+from napari_defectstrain.study import run_command, run_script, train_command, train_script
+from napari_defectstrain.types import no_progress
 
 PLAIN = RunConfig()
 SETTINGS = {
@@ -52,6 +58,34 @@ def test_the_script_gives_the_same_settings(config, monkeypatch):
     monkeypatch.setattr(nds, "write_results", lambda result, out, force: given.update(out=out))
     exec(run_script(PATHS, config, "out dir"), {})
     assert given == {"frames": config.frames, "i": PATHS, "c": config, "out": "out dir"}
+
+
+TRAININGS = {
+    "none": TrainConfig(),
+    "options": TrainConfig(steps=300, minutes=5.0, seed=3, workers=2, device="auto"),
+    "others": TrainConfig(
+        batch=4,
+        conditions=Conditions(materials=("MoS2", "MoSe2"), background="it's mine.tif", frames=(1,)),
+    ),
+}
+
+
+@pytest.mark.parametrize("config", TRAININGS.values(), ids=TRAININGS)
+def test_a_training_is_told_too(config, monkeypatch):
+    given = {}
+    monkeypatch.setattr(
+        loop, "train", lambda config, out, **more: given.update(config=config, out=out) or []
+    )
+    line = train_command(config, "my own.safetensors")
+    name, command, *arguments = shlex.split(line)
+    assert (name, command) == ("defectstrain", "train")
+    options = build_parser(["train"]).parse_args([command, *arguments])
+    run_train(options, no_progress)
+    assert given == {"config": config, "out": Path("my own.safetensors")}
+    given.clear()
+    monkeypatch.setattr(nds_detect, "train", loop.train)
+    exec(train_script(config, "my own.safetensors"), {"__name__": "__main__"})
+    assert given == {"config": config, "out": Path("my own.safetensors")}
 
 
 def test_what_is_as_usual_is_not_told():

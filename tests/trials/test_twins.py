@@ -43,10 +43,10 @@ def test_its_columns_are_as_wide_and_its_noise_as_strong(pair):
         damping.append(two / one)
     assert damping[1] == pytest.approx(damping[0], rel=0.1)
     like = [likeness(i, f, a_px) for i, f in ((made.image, fit), (twin, again))]
-    noise = [np.mean(o.strength * o.variance(o.background)) for o in like]
+    noise = [np.mean(o.strength * o.variance(o.parts.background)) for o in like]
     assert noise[1] == pytest.approx(noise[0], rel=0.1)
-    assert like[1].line_px == pytest.approx(like[0].line_px, rel=0.35)
-    slow = [o.background.ravel() for o in like]
+    assert like[1].parts.line_px == pytest.approx(like[0].parts.line_px, rel=0.35)
+    slow = [o.parts.background.ravel() for o in like]
     assert np.corrcoef(slow)[0, 1] > 0.95
 
 

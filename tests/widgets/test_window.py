@@ -157,7 +157,7 @@ def test_the_window_is_never_higher_than_a_small_screen(viewer, qtbot, monkeypat
     show_averages(viewer)
     widgets = [by_script(viewer, name) for name in WIDGETS]
     pump(qtbot)
-    _, average, strain, *_ = widgets
+    _, _, average, strain, *_ = widgets
     average.look_through(1)
     strain.show_profile()
     pump(qtbot)

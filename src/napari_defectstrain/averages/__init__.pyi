@@ -4,6 +4,7 @@ from .average import NoReferenceError as NoReferenceError
 from .average import average_stack as average_stack
 from .average import stack_classes as stack_classes
 from .candidates import find_candidates as find_candidates
+from .choice import BY_HAND as BY_HAND
 from .choice import changed_by_hand as changed_by_hand
 from .choice import deviation as deviation
 from .choice import leave_out as leave_out

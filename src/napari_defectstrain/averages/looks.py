@@ -23,7 +23,7 @@ WEIGHT, SIGMA, PROBABILITY, DOUBT = "weight", "sigma of weight", "probability", 
 TRIANGLE, DISTANCE = "triangle (pm)", "distance (sigma)"
 
 
-FIRST, CHUNK = 256, 2048
+FIRST, CHUNK = 128, 1024
 """Thumbnails that are cut before anything is shown, and between two looks at what is wanted."""
 
 

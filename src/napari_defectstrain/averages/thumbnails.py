@@ -29,7 +29,7 @@ STEP_PM, SIDE_NM = 50.0, 1.65
 MOST_COLUMNS = 3000
 """Columns that tell the orientation of a domain: more would take time, and tell the same."""
 MOST_METALS = 500
-_OVER = 4  # places a side that are averaged into one pixel, at most
+_OVER, _SPACING = 3, 1.5  # places a side averaged into one pixel, at most; their distance [px]
 _SAMPLES = 1 << 20  # interpolated at a time
 
 
@@ -146,7 +146,7 @@ def thumbnail_source(
 def _places(frame: WindowFrame, lattice: ImageLattice) -> FloatArray:
     """Where a thumbnail's pixels are sampled, as seen from its middle `(p * p, over^2, 2)` [px]."""
     pixel_px = frame.step_pm * float(np.sqrt(abs(np.linalg.det(lattice.matrix))))
-    over = int(np.clip(np.ceil(pixel_px), 1, _OVER))
+    over = int(np.clip(np.ceil(pixel_px / _SPACING), 1, _OVER))
     part = ((np.arange(over) + 0.5) / over - 0.5) * frame.step_pm
     sub = np.stack(np.meshgrid(part, part, indexing="ij"), axis=-1).reshape(-1, 2)
     at = frame.position_pm.reshape(-1, 1, 2) + sub

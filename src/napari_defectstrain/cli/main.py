@@ -15,12 +15,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .. import __version__
 from ..interruptions import Interruptions
 
 if TYPE_CHECKING:
+    from ..config import Config
     from ..failures import Failure, Failures
     from ..io.out_folder import OutFolder
     from ..pipeline.chain import RunConfig, RunResult
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..types import CalibratedImage, Progress, Sites
     from .inputs import Inputs
 
+C = TypeVar("C", bound="Config")
 Command = Callable[[argparse.Namespace, "Progress"], int]
 
 EXIT_ERROR = 2
@@ -235,15 +237,15 @@ def add_run(parser: argparse.ArgumentParser, into_study: bool = False) -> None:
         metavar="FILE",
         help="all settings (JSON), for instance an earlier run.json; other options come first",
     )
-    add(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="any setting by its name in run.json, such as average.window_nm=2.5",
-    )
+    add_set(parser, "any setting by its name in run.json, such as average.window_nm=2.5")
     add_work(parser)
+
+
+def add_set(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """The option ``--set``."""
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help=meaning
+    )
 
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
@@ -400,7 +402,7 @@ def _run_config(options: argparse.Namespace, base: RunConfig | None = None) -> R
         values = read_settings(options.config)
         parameters = values.get("parameters", values)  # of a run.json
         config = RunConfig.from_dict(parameters, f"{options.config}: ")
-    config = _with_settings(config, options.settings)
+    config = with_settings(config, options.settings)
     given = {"weights": options.weights, "device": options.device}
     detect = config.detect.replace(**without_none(given))
     names = ("material", "pixel_size_pm", "bootstrap", "seed")
@@ -427,7 +429,7 @@ def _run_config(options: argparse.Namespace, base: RunConfig | None = None) -> R
     )
 
 
-def _with_settings(config: RunConfig, texts: Sequence[str]) -> RunConfig:
+def with_settings(config: C, texts: Sequence[str]) -> C:
     """Settings with those of ``--set NAME=VALUE``."""
     import json
 
@@ -437,13 +439,13 @@ def _with_settings(config: RunConfig, texts: Sequence[str]) -> RunConfig:
     if not texts:
         return config
     values = flat_settings(config.to_dict())
-    del values["detect.material"]  # follows that of the run
+    values.pop("detect.material", None)  # follows that of the run
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or name not in values:
             raise DefectStrainError(
-                f"--set {text}: expected NAME=VALUE, the name of a setting as in run.json, such as "
-                "average.window_nm=2.5"
+                f"--set {text}: expected NAME=VALUE with the name of a setting, such as "
+                f"{next(iter(values))}, {', '.join(list(values)[-3:])}"
             )
         try:
             values[name] = json.loads(value)

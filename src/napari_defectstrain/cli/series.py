@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..types import DefectStrainError, Progress
-from .main import say, say_done, say_warnings, without_none
+from .main import add_set, say, say_done, say_warnings, with_settings, without_none
 
 if TYPE_CHECKING:
     from ..pipeline.runs import RunConfig
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--purity", type=float, metavar="P", help="of every class, by which --per-sum is chosen")
     add("--changed", type=float, metavar="F", help="fraction whose dose is asked for (0.01)")
     add("--reach", type=float, metavar="R", help="longest hop of a vacancy [a] (1.2)")
+    add("--hole-columns", type=int, metavar="N", help="neighbours without any chalcogen (2)")
     add("--exclude", metavar="N,...", help="frames (from 0) left out whatever they look like")
     add("--include", metavar="N,...", help="frames kept whatever they look like")
     add("--jitter", choices=("auto", "on", "off"), help="straighten scan lines (auto)")
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="all settings (JSON), for instance an earlier series.json; other options come first",
     )
+    add_set(parser, "any setting of the chain by its name among the parameters of series.json")
 
 
 def run_series(options: argparse.Namespace, progress: Progress) -> int:
@@ -85,12 +87,13 @@ def _settings(options: argparse.Namespace) -> tuple[SeriesConfig, RunConfig]:
     values = {} if options.config is None else read_settings(options.config)
     where = f"{options.config}: "
     config = SeriesConfig.from_dict(values.get("series", {}), where)
-    run = RunConfig.from_dict(values.get("parameters", {}), where)
+    run = with_settings(RunConfig.from_dict(values.get("parameters", {}), where), options.settings)
     own = {
         "kind": options.kind,
         "dose_e_per_nm2": options.dose,
         "current_pa": options.current,
         "frame_time_s": options.frame_time,
+        "hole_columns": options.hole_columns,
         **{key: getattr(options, key) for key in ("per_sum", "step", "purity", "changed", "reach")},
     }
     if options.dose is not None:

@@ -15,6 +15,7 @@ from ..io.files import read_settings
 from ..io.writing import check_writable
 from ..materials import DEFECT_ROLES, get_material
 from ..types import DefectStrainError, Progress
+from .main import add_set, with_settings
 
 if TYPE_CHECKING:
     from ..detect import TrainConfig
@@ -37,6 +38,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, metavar="N", help="processes that simulate")
     add("--device", help="auto, cpu, cuda or mps (cpu)")
     add("--force", action="store_true", help="start anew, even if FILE or its checkpoint are there")
+    add_set(parser, 'any setting by its name, such as conditions.materials=["MoS2"]')
 
 
 def run_train(options: argparse.Namespace, progress: Progress) -> int:
@@ -47,7 +49,7 @@ def run_train(options: argparse.Namespace, progress: Progress) -> int:
     config = TrainConfig.from_dict(config_values, f"{options.config}: ")
     names = ("steps", "minutes", "seed", "workers", "device")
     given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
-    config = config.replace(**given)
+    config = with_settings(config, options.settings).replace(**given)
     out: Path = options.out
     checkpoint = out.with_name(out.name + ".checkpoint")
     if out.suffix != ".safetensors":

@@ -28,6 +28,12 @@ def printable(text: str) -> str:
     >>> printable("caf\udce9.tif")
     'café.tif'
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        pass
+    else:
+        return text  # nearly all of them; some are whole files
     return "".join(
         chr(ord(c) - 0xDC00)
         if 0xDC80 <= ord(c) <= 0xDCFF

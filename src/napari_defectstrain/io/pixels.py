@@ -36,6 +36,11 @@ _SHARED = 0.15  # of a column's height shows in the pixels beside its highest, h
 _RING1 = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
 _SIDES = [(-1, 0), (0, -1), (0, 1), (1, 0)]
 _RING2 = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if max(abs(y), abs(x)) == 2]
+_NETWORK = (
+    *((0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (1, 3), (4, 6), (5, 7), (1, 2), (5, 6)),
+    *((0, 4), (1, 5), (2, 6), (3, 7), (2, 4), (3, 5), (1, 2), (3, 4), (5, 6)),
+)
+"""Pairs of eight places that, compared in this order, are sorted (Batcher 1968)."""
 _LEVELS = 10  # grey levels next to the last one that predict it
 _MORE = 2.0  # times what they predict
 _SIGNIFICANT = 6.0  # standard deviations
@@ -174,10 +179,19 @@ def without_hot_pixels(
 
 def _values(data: FloatArray, where: IntArray, offsets: Sequence[tuple[int, int]]) -> FloatArray:
     """Pixels around pixels, `(N, k)`; mirrored at the border, without the border itself."""
-    place = np.abs(where[:, None] + np.asarray(offsets))  # (N, k, 2)
-    last = np.asarray(data.shape) - 1
-    place = last - np.abs(last - place)
-    return np.asarray(data[place[..., 0], place[..., 1]], dtype=float)
+    found = np.empty((len(where), len(offsets)))
+    rows, columns = (
+        {step: _mirrored(place + step, n) for step in {offset[axis] for offset in offsets}}
+        for axis, (place, n) in enumerate(zip(where.T.copy(), data.shape, strict=True))
+    )
+    for k, (dy, dx) in enumerate(offsets):
+        found[:, k] = data[rows[dy], columns[dx]]
+    return found
+
+
+def _mirrored(place: IntArray, n: int) -> IntArray:
+    """Places along a side of n pixels, those beyond it mirrored at its ends."""
+    return np.asarray(n - 1 - np.abs(n - 1 - np.abs(place)))
 
 
 def _limits(data: FloatArray) -> tuple[float, float]:
@@ -187,7 +201,7 @@ def _limits(data: FloatArray) -> tuple[float, float]:
     flat = np.linspace(0, data.size - 1, count).astype(np.int64)
     where = np.stack(np.unravel_index(flat, data.shape), axis=1)
     centre = _values(data, where, [(0, 0)])[:, 0]
-    away = centre - np.median(_values(data, where, _RING1), axis=1)
+    away = centre - _median_of_eight(_values(data, where, _RING1))
     levels = np.unique(centre)
     # Levels of counts; that of continuous values is next to nothing.
     step = float(np.median(np.diff(levels))) if len(levels) > 1 else 0.0
@@ -197,6 +211,14 @@ def _limits(data: FloatArray) -> tuple[float, float]:
         common, rare = np.quantile(sign * away, [1 - _COMMON, 1 - _RARE])
         limits.append(sign * (max(rare, 0.0) + decades * (rare - common + step)))
     return limits[0], limits[1]
+
+
+def _median_of_eight(values: FloatArray) -> FloatArray:
+    """Median of each row of `(N, 8)`: by a sorting network, which takes a tenth of the time."""
+    row = list(values.T.copy())
+    for one, other in _NETWORK:
+        row[one], row[other] = np.minimum(row[one], row[other]), np.maximum(row[one], row[other])
+    return np.asarray((row[3] + row[4]) / 2.0)
 
 
 def _candidates(data: FloatArray, low: float, high: float, progress: Progress) -> IntArray:

@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import socket
+import subprocess
 import time
 import zlib
 from collections.abc import Iterator
@@ -120,7 +121,31 @@ def is_alive(host: str, pid: int, wrote_s: float) -> bool | None:
         return False
     except PermissionError:
         pass
-    return not _began_after(pid, wrote_s)
+    return not _has_ended(pid) and not _began_after(pid, wrote_s)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process has only its number left, which its parent didn't ask after yet.
+
+    A killed one keeps that as long as its parent lives and doesn't wait for it, as in a container
+    whose first process is none that waits.
+    """
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        state = _state_by_ps(pid)
+    return state[:1] in ("Z", "X")
+
+
+def _state_by_ps(pid: int) -> str:
+    """State of a process where there is no /proc; empty where nobody tells."""
+    try:
+        asked = subprocess.run(
+            ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, timeout=_CLOCK_S
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return asked.stdout.strip()
 
 
 def _began_after(pid: int, time_s: float) -> bool:

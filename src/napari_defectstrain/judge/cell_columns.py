@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve
+from scipy.linalg import solveh_banded
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from ..types import FloatArray, IntArray
@@ -23,6 +23,9 @@ _SECOND = ((0.36, 0.66), (1.5, 2.7))
 _RESOLVED = 0.14
 """Scatter of a sublattice's columns, of their mean, up to which half of it is told from all."""
 _OUTER = 3.2
+_HOLD = 0.03  # what holds a height to its mean
+_UNSEEN = 30.0
+"""Where the logarithm of what a column sees of another, negative, is nothing beside rounding."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,6 @@ def tile_weights(tile: FloatArray, cell: TileCell, corner: FloatArray) -> list[F
     g2 = float(np.mean(np.sum(np.linalg.inv(lattice) ** 2, axis=1)))
     s2 = max(-cell.slope, 0.15) / (2 * np.pi**2 * g2)
     place, kind = _sites(tile.shape, cell, corner)
-    distance2 = ((place[:, None] - place[None]) ** 2).sum(axis=2)
-    gram = np.exp(-distance2 / (4 * s2))
     height = area * np.exp(max(-cell.slope, 0.15)) / (2 * np.pi * s2)
     y, x = (np.arange(n) for n in tile.shape)
     rows = np.exp(-((y - place[:, :1]) ** 2) / (2 * s2))
@@ -80,11 +81,31 @@ def tile_weights(tile: FloatArray, cell: TileCell, corner: FloatArray) -> list[F
     rest = rest - gaussian_filter(rest, _SMOOTH * a, truncate=3.0)
     matched = gaussian_filter(rest, np.sqrt(s2), truncate=4.0)
     pull = map_coordinates(matched, place.T, order=1, mode="nearest") * 2.0 / height
-    change = solve(gram + 0.03 * np.eye(len(gram)), pull, assume_a="pos", overwrite_a=True)
+    change = _unmixed(pull, place, s2)
     middle = (np.array(tile.shape) - 1) / 2
     inner = np.all(np.abs(place - middle) < _REACH * np.array(tile.shape), axis=1)
     weight = cell.weight[kind] + change
     return [weight[inner & (kind == s)] for s in range(3)]
+
+
+def _unmixed(pull: FloatArray, place: FloatArray, s2: float) -> FloatArray:
+    """Heights `(n,)` of Gaussians of variance `s2` at places by what each place sees of all.
+
+    From row to row only columns near each other see one another: the matrix is a band.
+    """
+    order = np.argsort(place[:, 0], kind="stable")
+    sorted_, n = place[order], len(place)
+    reach = np.sqrt(4 * s2 * _UNSEEN)
+    last = np.searchsorted(sorted_[:, 0], sorted_[:, 0] + reach)
+    width = int(np.max(last - np.arange(n), initial=1))
+    band = np.zeros((width, n))
+    for k in range(width):
+        away = sorted_[k:] - sorted_[: n - k]
+        band[k, : n - k] = np.exp(-(away**2).sum(axis=1) / (4 * s2))
+    band[0] += _HOLD
+    change = np.empty(n)
+    change[order] = solveh_banded(band, pull[order], overwrite_ab=True, lower=True)
+    return change
 
 
 def _sites(

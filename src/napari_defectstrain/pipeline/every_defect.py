@@ -175,6 +175,7 @@ def _placed(
         influence_pm=influence - influence.mean(axis=0),
         profile_shift_pm=by_profile,
         check_position_pm=position,
+        check_shift_pm=np.zeros((2 * m, 0)),
         alternatives={},
         bias_pm=None,
     )

@@ -180,7 +180,7 @@ def error_budget(
       simulation, less what this one does, as far as their difference exceeds its statistical
       error. Half of the variance of the difference is taken as that of either.
     * ``profile``: the errors of the learnt profile from the noise of all windows, and what
-      another number of its coefficients makes.
+      another number of its coefficients makes, as far as that exceeds what the noise makes of it.
     * ``registration``: a common shift of all windows cancels, and its scatter only blurs; what
       would not cancel shows as a difference between windows that were moved far and little
       (`image_scatter.shift_excess`); at least eight windows tell.
@@ -226,7 +226,7 @@ def error_budget(
     parts: dict[str, FloatArray] = {}
     strains: dict[str, float] = {}
     parts["model"], strains["model"] = model_error(measurement, reference, pair, rings)
-    parts["profile"], strains["profile"] = profile_error(measurement, reference, pair)
+    parts["profile"], strains["profile"] = profile_error(measurement, reference, pair, rings)
     if stack.n_columns is not None:
         by_shift = np.zeros_like(by_shift)  # bands of whole images are registered by nobody
     for name, excess in (("registration", by_shift), ("scan", images.excess)):

@@ -236,26 +236,40 @@ def model_error(
 
 
 def profile_error(
-    measurement: ColumnMeasurement, reference: ColumnMeasurement | None, pair: Pair
+    measurement: ColumnMeasurement,
+    reference: ColumnMeasurement | None,
+    pair: Pair,
+    rings: IntArray,
 ) -> tuple[FloatArray, float]:
-    """Noise of the learnt profile, and what describing it otherwise changes, as `model_error`."""
+    """Noise of the learnt profile, and what describing it otherwise changes beyond chance.
+
+    A profile with more coefficients differs, if by nothing else, by what the windows' noise makes
+    of them, which is in the statistical errors: that variance is taken off the squared difference.
+    Arguments and what is returned are as in `model_error`.
+    """
     position, base = pair.fits.position_pm, pair.base.position_pm
     shape = position.shape
-    patterns: list[tuple[FloatArray, FloatArray]] = []
+    square: FloatArray = np.zeros(shape)
+    strain = 0.0
     for k in range(measurement.profile_shift_pm.shape[1]):
         mine = measurement.profile_shift_pm[:, k].reshape(shape)
         other = 0.0 if reference is None else reference.profile_shift_pm[:, k].reshape(shape)
-        patterns.append((position + mine, base + other))
+        square += np.nan_to_num(pair.moved(position + mine, base + other)) ** 2
+        strain += pair.strain(position + mine, base + other) ** 2
+    gradient, against_gradient = pair.gradients()
+    by_chance, against = measurement.check_shift_pm, base
+    along = gradient @ by_chance
     if reference is not None:
-        patterns.append((measurement.check_position_pm, reference.check_position_pm))
-    else:
-        patterns.append((measurement.check_position_pm, base))
-    square = np.zeros(shape)
-    strain = 0.0
-    for own, against in patterns:
-        square += np.nan_to_num(pair.moved(own, against)) ** 2
-        strain += pair.strain(own, against) ** 2
-    return np.sqrt(square), float(np.sqrt(strain))
+        against = reference.check_position_pm
+        along = along + against_gradient @ reference.check_shift_pm
+        by_chance = by_chance - reference.check_shift_pm
+    found = pair.moved(measurement.check_position_pm, against).ravel()
+    excess = by_group(
+        (found**2 - np.sum(by_chance**2, axis=1))[None], rings, rings.max(initial=-1) + 1
+    )
+    square += np.maximum(excess, 0.0)[rings].reshape(shape)
+    strain_excess = pair.strain(measurement.check_position_pm, against) ** 2 - float(along @ along)
+    return np.sqrt(square), float(np.sqrt(strain + max(strain_excess, 0.0)))
 
 
 def tilt_error(

@@ -162,6 +162,7 @@ def _pure(
             ),
             influence_pm=gain * c.influence_pm,
             check_position_pm=position + check[name],
+            check_shift_pm=gain[:, None] * c.check_shift_pm,
             alternatives={
                 m: replace(
                     other,

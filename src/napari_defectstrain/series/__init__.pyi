@@ -19,3 +19,5 @@ from .records import series_text as series_text
 from .records import track_table as track_table
 from .settings import KINDS as KINDS
 from .settings import SeriesConfig as SeriesConfig
+from .snippets import series_command as series_command
+from .snippets import series_script as series_script

@@ -20,6 +20,7 @@ from .dataset import crystal_image as crystal_image
 from .dataset import recorded as recorded
 from .dataset import simulate_image as simulate_image
 from .dataset import simulate_series as simulate_series
+from .dataset import with_truth as with_truth
 from .image import PATCH_PM as PATCH_PM
 from .image import column_height as column_height
 from .image import render_columns as render_columns

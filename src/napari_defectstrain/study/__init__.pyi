@@ -16,10 +16,16 @@ from .layout import nested_settings as nested_settings
 from .opening import Study as Study
 from .opening import create_study as create_study
 from .opening import open_study as open_study
+from .snippets import changed_settings as changed_settings
+from .snippets import quoted as quoted
 from .snippets import run_command as run_command
 from .snippets import run_script as run_script
+from .snippets import setting_words as setting_words
+from .snippets import settings_text as settings_text
 from .snippets import study_command as study_command
 from .snippets import study_script as study_script
+from .snippets import train_command as train_command
+from .snippets import train_script as train_script
 from .status import StudyStatus as StudyStatus
 from .status import status_of as status_of
 from .status import status_text as status_text

@@ -30,6 +30,7 @@ from .replay import (
     changes_between,
     combined,
     numbered,
+    takes_back,
     with_changes,
 )
 from .windows import WindowChoice, choices_of, window_changes, without_images
@@ -168,8 +169,43 @@ class Corrections:
         return self._known[name]
 
     def changed_columns(self, name: str) -> int:
-        """How many columns differ from the answer."""
-        return len(combined(self._state.changes.get(name, ()))[0])
+        """How many columns differ from the answer: what was taken back doesn't."""
+        if not combined(self._state.changes.get(name, ()))[0]:
+            return 0
+        # by place: a column that was removed and put back has a number of its own
+        return len(changes_between(numbered(self.answer(name)), self.corrected(name).sites))
+
+    def steps(self, names: Sequence[str]) -> list[int]:
+        """Numbers of the edits of some images by hand that could be taken back, the oldest first.
+
+        None from before an answer came, or anything else that no hand did; none that was taken
+        back already.
+        """
+        found: list[Edit] = []
+        for edit in self._journal.history():
+            if edit.image not in names or edit.what not in (ANSWER, COLUMNS):
+                continue
+            if edit.what == ANSWER or edit.by != MANUAL:
+                found.clear()
+                continue
+            # edits of several images go past each other
+            last = next((one for one in reversed(found) if one.image == edit.image), None)
+            if last and takes_back(edit.content["changes"], last.content["changes"]):
+                found.remove(last)
+            else:
+                found.append(edit)
+        return [edit.number for edit in found]
+
+    def corrected_before(self, name: str, number: int) -> Sites:
+        """The columns of an image as they were before an edit after its last answer."""
+        changes: list[Change] = []
+        for edit in self._journal.history():
+            if edit.image == name and edit.number < number:
+                if edit.what == ANSWER:
+                    changes = list(edit.content.get("changes", ()))
+                elif edit.what == COLUMNS:
+                    changes.extend(edit.content["changes"])
+        return with_changes(numbered(self.answer(name)), combined(changes)[0]).sites
 
     def set_answer(
         self, name: str, sites: Sites, about: Answer, pixel_size_pm: float | None, user: str = ""

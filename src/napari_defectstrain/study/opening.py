@@ -97,6 +97,25 @@ class Study(StudyFolder):
         """How many columns of an image were corrected."""
         return self._corrections.changed_columns(name)
 
+    def steps_back(self, names: Sequence[str]) -> list[int]:
+        """Numbers of the edits of images that can be taken back, the oldest first.
+
+        Those that hands made of columns since they were found last, without what was taken back.
+        """
+        return self._corrections.steps([self._find(name)[1].name for name in names])
+
+    def sites_before(self, name: str, number: int) -> Sites:
+        """The columns of an image as they were before an edit.
+
+        Parameters
+        ----------
+        name : str
+            Of the image.
+        number : int
+            Of an edit since its columns were found last, as `steps_back` gives it.
+        """
+        return self._corrections.corrected_before(self._find(name)[1].name, number)
+
     def has_regions(self, name: str) -> bool:
         """Whether the regions of an image are known."""
         return self._corrections.has_regions(name)

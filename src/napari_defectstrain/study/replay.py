@@ -160,6 +160,34 @@ def combined(changes: Iterable[Mapping[str, Any]]) -> tuple[list[Change], int]:
     return [net[n] for n in sorted(net)], last + 1
 
 
+def takes_back(changes: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether changes make undone what those before them did.
+
+    A column that was removed and comes back has another number: such are told by what they are.
+    """
+    if len(changes) != len(before):
+        return False
+    did = [(change["column"], change["from"], change["to"]) for change in before]
+    undid = [(change["column"], change["to"], change["from"]) for change in changes]
+    return sorted(_told(*one) for one in did) == sorted(_told(*one) for one in undid)
+
+
+def _told(column: int, was: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> str:
+    """A change in words that are the same for the same one."""
+    number = column if was is not None and now is not None else None
+    return repr((number, _rounded_row(was), _rounded_row(now)))
+
+
+def _rounded_row(row: Mapping[str, Any] | None) -> object:
+    """A row with places as exact as what is drawn."""
+    if row is None:
+        return None
+    return sorted(
+        (key, round(value / SAME_PX) if key in ("y_px", "x_px") else repr(value))
+        for key, value in row.items()
+    )
+
+
 def carried_over(answer: NumberedSites, corrected: NumberedSites, new: Sites) -> list[Change]:
     """Corrections of one answer as changes of another one of the same image.
 

@@ -9,11 +9,15 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..config import Config
 from ..pipeline.runs import RunConfig
 from .folder import StudyFolder
 from .layout import flat_settings, nested_settings
+
+if TYPE_CHECKING:
+    from ..detect import TrainConfig
 
 _OPTIONS = {
     "material": "--material",
@@ -32,6 +36,9 @@ _SWITCHES = {
     ("judge.enabled", False): "--no-judge",
 }
 """Settings that have an option of their own, which takes none."""
+
+_TRAINING = ("steps", "minutes", "seed", "workers", "device")
+"""Settings of a training that have an option of their name."""
 
 _FOLLOWS = ("detect.material",)
 """Settings that follow from others."""
@@ -94,7 +101,7 @@ def run_command(
         elif isinstance(value, bool) and (name, value) in _SWITCHES:
             words.append(_SWITCHES[name, value])
         else:
-            words += ["--set", f"{name}={json.dumps(value, ensure_ascii=False)}"]
+            words += setting_words(name, value)
     return quoted(words)
 
 
@@ -102,14 +109,12 @@ def run_script(
     paths: Sequence[str | Path], config: RunConfig, out: str | Path, command: str = "run"
 ) -> str:
     """The Python that does what settings say with some images."""
-    changed = nested_settings(changed_settings(config))
-    settings = pprint.pformat(changed, sort_dicts=False, width=88) if changed else ""
     lines = [
         "import napari_defectstrain as nds",
         "",
         f"images, notes = nds.load_images({[str(path) for path in paths]!r}"
         f"{', frames=True' if config.frames else ''})",
-        f"config = nds.RunConfig.from_dict({settings})" if changed else "config = nds.RunConfig()",
+        f"config = nds.{settings_text(config)}",
     ]
     if command == "detect":
         lines.insert(1, "from napari_defectstrain.pipeline import detect")
@@ -122,9 +127,54 @@ def run_script(
     return "\n".join(lines) + "\n"
 
 
-def changed_settings(config: RunConfig) -> dict[str, Any]:
+def train_command(config: TrainConfig, out: str | Path) -> str:
+    """The line of the command line that trains as settings say.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        What differs from the defaults is given by options, by ``--set`` where there is none.
+    out : path
+        The file of the weights.
+    """
+    words = ["defectstrain", "train", "--out", str(out)]
+    for name, value in changed_settings(config).items():
+        if name in _TRAINING and value is not None:
+            words += [f"--{name}", str(value)]
+        else:
+            words += setting_words(name, value)
+    return quoted(words)
+
+
+def train_script(config: TrainConfig, out: str | Path) -> str:
+    """The Python that trains as settings say."""
+    return (
+        "from pathlib import Path\n\n"
+        "from napari_defectstrain.detect import TrainConfig, train\n\n"
+        'if __name__ == "__main__":  # processes that simulate read this file, too\n'
+        f"    config = {settings_text(config, '    ')}\n"
+        f"    train(config, Path({str(out)!r}))\n"
+    )
+
+
+def setting_words(name: str, value: Any) -> list[str]:
+    """Words of the command line that set what has no option of its own."""
+    return ["--set", f"{name}={json.dumps(value, ensure_ascii=False)}"]
+
+
+def settings_text(config: Config, indent: str = "") -> str:
+    """The Python that makes settings, without what is as usual; further lines are indented."""
+    changed = nested_settings(changed_settings(config))
+    kind = type(config).__name__
+    if not changed:
+        return f"{kind}()"
+    text = pprint.pformat(changed, sort_dicts=False, width=88 - len(indent))
+    return f"{kind}.from_dict({text})".replace("\n", f"\n{indent}")
+
+
+def changed_settings(config: Config) -> dict[str, Any]:
     """The settings that aren't the defaults, by their dotted names, as JSON values."""
-    plain, own = flat_settings(RunConfig().to_dict()), flat_settings(config.to_dict())
+    plain, own = flat_settings(type(config)().to_dict()), flat_settings(config.to_dict())
     return {
         name: value
         for name, value in own.items()

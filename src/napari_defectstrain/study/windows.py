@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..averages.choice import leave_out, put_back
+from ..averages.choice import BY_HAND, leave_out, put_back
 from ..averages.relabel import RELABELLED
 from ..types import ClassStack, DefectStrainError
 from .journal import WINDOWS, Edit
@@ -38,15 +38,24 @@ class WindowChoice:
 
 
 def choices_of(edits: Iterable[Edit]) -> tuple[WindowChoice, ...]:
-    """What edits say of windows, the last word on each."""
+    """What edits say of windows, the last word on each; what was taken back is none."""
     found: dict[tuple[str, str, float, float], bool] = {}
+    counted: set[tuple[str, str, float, float]] = set()  # by themselves, before a hand came
     for edit in edits:
         if edit.what != WINDOWS:
             continue
         for included, key in ((False, "left_out"), (True, "put_back")):
             for place in edit.content.get(key, ()):
                 where = (str(place["image"]), float(place["y_px"]), float(place["x_px"]))
-                found[(str(edit.content["class"]), *where)] = included
+                window = (str(edit.content["class"]), *where)
+                if included and place.get("was") == BY_HAND and window in counted:
+                    found.pop(window, None)
+                    continue
+                if included:
+                    counted.discard(window)
+                elif window not in found:
+                    counted.add(window)
+                found[window] = included
     return tuple(WindowChoice(*where, included) for where, included in found.items())
 
 
@@ -91,6 +100,8 @@ def window_changes(
     chosen[:same] &= ~np.char.startswith(before.reason[:same], RELABELLED)
     left_out = _places(after, chosen & was & ~after.included, images)
     back = _places(after, chosen & ~was & after.included, images)
+    for place, i in zip(back, np.flatnonzero(chosen & ~was & after.included), strict=True):
+        place["was"] = str(before.reason[i])
     if not left_out and not back:
         return None
     return {"class": after.class_name, "left_out": left_out, "put_back": back}

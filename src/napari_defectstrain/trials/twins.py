@@ -42,35 +42,32 @@ in it, or their relaxation would be in the twin beside the known one: of a field
 ``A r / (2 sigma^2)`` is left, 2 % at the fifth shell."""
 _REACH_PM = (2000.0, 3000.0)
 """Where the fields of defects begin to end, and where they have ended."""
+_PEAK_GRID = 60
 _FIRST_DEFECT = ROLES.index(DEFECT_ROLES[0])
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """What an image says of itself, as far as a twin needs it.
+class Parts:
+    """An image taken apart: the sum of columns, background and rest, but for the lines' shifts.
 
     Parameters
     ----------
     profile : ColumnProfile
         In pixels, y down, of integral 1.
     renderer : ColumnRenderer
-    background, strength : arrays, `(H, W)`
-        Slow intensity; variance of the noise over that of its line against intensity.
-    spectrum : array, `(T, T / 2 + 1)`
-        Power of the noise, of mean 1.
-    gain, constant : float
-        Variance of a pixel by its intensity.
+    model, background, raw, rest : arrays, `(H, W)`
+        The columns, slow intensity, what is left, and what is left where the lines are put in
+        place. Columns outside the image aren't known: its rim is too bright for a lattice constant.
     line_px : float
-        Standard deviation of the shifts of scan lines [px].
+        Standard deviation of the shifts of scan lines that the columns' fitted places leave [px].
     """
 
     profile: ColumnProfile
     renderer: ColumnRenderer
+    model: FloatArray
     background: FloatArray
-    strength: FloatArray
-    spectrum: FloatArray
-    gain: float
-    constant: float
+    raw: FloatArray
+    rest: FloatArray
     line_px: float
 
     def columns(self, position_px: FloatArray, weight: FloatArray) -> FloatArray:
@@ -79,14 +76,57 @@ class Likeness:
         factor = self.renderer.structure_factor(points, weight)
         return np.asarray(self.renderer.image(factor * self.renderer.transfer(self.profile)))
 
+
+@dataclass(frozen=True)
+class Likeness:
+    """What an image says of itself, as far as a twin needs it.
+
+    Parameters
+    ----------
+    parts : Parts
+    strength : array, `(H, W)`
+        Variance of the noise over that of its line against intensity.
+    spectrum : array, `(T, T / 2 + 1)`
+        Power of the noise, of mean 1.
+    gain, constant : float
+        Variance of a pixel by its intensity.
+    """
+
+    parts: Parts
+    strength: FloatArray
+    spectrum: FloatArray
+    gain: float
+    constant: float
+
     def variance(self, image: FloatArray) -> FloatArray:
         """Variance of every pixel of a noise-free image."""
         line = self.gain * image + self.constant
         return np.asarray(np.maximum(line, 0.02 * float(np.median(line))))
 
 
-def likeness(image: CalibratedImage, columns: ImageColumns, a_px: float) -> Likeness:
-    """Learn from an image and the fit of its columns what a twin needs.
+def column_peak(profile: ColumnProfile) -> float:
+    """Height of a column of weight 1: the integral of its transfer function.
+
+    As ``profile.evaluate`` at its middle, on a grid that follows the cutoff whatever its unit.
+    """
+    k = np.linspace(-profile.cutoff_per_pm, profile.cutoff_per_pm, 2 * _PEAK_GRID + 1)
+    step = k[1] - k[0]
+    return float(np.real(profile.transfer(k[None, :], k[:, None])).sum() * step**2)
+
+
+def taken_apart(
+    image: CalibratedImage, columns: ImageColumns, a_px: float, slow_a: float = _BACKGROUND
+) -> Parts:
+    """Take an image apart by the fit of its columns.
+
+    Parameters
+    ----------
+    image : CalibratedImage
+    columns : ImageColumns
+    a_px : float
+        Lattice constant [px].
+    slow_a : float
+        Sigma of the Gaussian that the background is smoothed by [lattice constants].
 
     Raises
     ------
@@ -104,24 +144,36 @@ def likeness(image: CalibratedImage, columns: ImageColumns, a_px: float) -> Like
         blur_pm2=columns.profile.blur_pm2 * np.array([1.0, -1.0, 1.0]) / size**2,
     )
     data = np.asarray(image.data, dtype=float)
-    peak = profile.evaluate(np.zeros(1), np.zeros(1))[0]
-    width = float(np.sqrt(1.0 / (2 * np.pi * max(peak, 1e-9))))
+    width = float(np.sqrt(1.0 / (2 * np.pi * max(column_peak(profile), 1e-9))))
     height, across = data.shape
     renderer = ColumnRenderer((height, across), max(width, 0.8), profile.cutoff_per_pm)
-    lit = columns.measured
     empty = np.zeros_like(data)
-    made = Likeness(profile, renderer, empty, empty, empty, 0.0, 0.0, 0.0)
+    made = Parts(profile, renderer, empty, empty, empty, empty, 0.0)
+    lit = columns.measured
     model = made.columns(columns.position_px[lit], columns.weight[lit]).astype(float)
-    background = gaussian_filter(data - model, _BACKGROUND * a_px, mode="reflect")
-    rest = data - model - background
-    shift, line_px = _lines(rest, np.gradient(model, axis=1))
-    rest = rest + shift[:, None] * np.gradient(model, axis=1)
-    noise = columns.noise
-    made = replace(made, background=background, gain=noise.gain, constant=noise.constant)
-    normal = rest / np.sqrt(made.variance(model + background))
+    background = gaussian_filter(data - model, slow_a * a_px, mode="reflect")
+    raw = data - model - background
+    slope = np.gradient(model, axis=1)
+    shift, line_px = _lines(raw, slope)
+    rest = raw + shift[:, None] * slope
+    return replace(made, model=model, background=background, raw=raw, rest=rest, line_px=line_px)
+
+
+def likeness(image: CalibratedImage, columns: ImageColumns, a_px: float) -> Likeness:
+    """Learn from an image and the fit of its columns what a twin needs.
+
+    Raises
+    ------
+    DefectStrainError
+        If the columns were fitted without a shared profile.
+    """
+    parts = taken_apart(image, columns, a_px)
+    empty, noise = np.zeros_like(parts.model), columns.noise
+    made = Likeness(parts, empty, empty, noise.gain, noise.constant)
+    normal = parts.rest / np.sqrt(made.variance(parts.model + parts.background))
     strength = gaussian_filter(normal**2, _PATCHES * a_px, mode="reflect")
-    spectrum = _spectrum(normal / np.sqrt(np.maximum(strength, 1e-12)))
-    return replace(made, strength=strength, spectrum=spectrum, line_px=line_px)
+    spectrum = noise_spectrum(normal / np.sqrt(np.maximum(strength, 1e-12)), _TILE)
+    return replace(made, strength=strength, spectrum=spectrum)
 
 
 def _lines(rest: FloatArray, slope: FloatArray) -> tuple[FloatArray, float]:
@@ -133,9 +185,9 @@ def _lines(rest: FloatArray, slope: FloatArray) -> tuple[FloatArray, float]:
     return raw * scatter2 / (scatter2 + error2 + 1e-30), float(np.sqrt(scatter2))
 
 
-def _spectrum(noise: FloatArray) -> FloatArray:
+def noise_spectrum(noise: FloatArray, tile_px: int) -> FloatArray:
     """Mean power of half-overlapping tiles, `(T, T / 2 + 1)`, of mean 1."""
-    side = min(_TILE, min(noise.shape) // 2 * 2)
+    side = min(tile_px, min(noise.shape) // 2 * 2)
     window = np.hanning(side + 2)[1:-1]
     window = window[:, None] * window
     total, count = np.zeros((side, side // 2 + 1)), 0
@@ -194,10 +246,10 @@ def make_twin(
             position, sites.class_index, one, np.flatnonzero(member), spacing_change
         )
     weight = _weights(sites, columns)
-    clean = like.columns(position, weight) + like.background
+    clean = like.parts.columns(position, weight) + like.parts.background
     slope = np.gradient(clean, axis=1)
-    clean = clean - rng.normal(0.0, 1.0, len(clean))[:, None] * like.line_px * slope
-    noise = _coloured(clean.shape, like.spectrum, rng)
+    clean = clean - rng.normal(0.0, 1.0, len(clean))[:, None] * like.parts.line_px * slope
+    noise = coloured_noise(clean.shape, like.spectrum, rng)
     noise *= np.sqrt(like.strength * like.variance(clean))
     data = (clean + noise).astype(np.float32)
     return replace(image, data=data), position
@@ -263,7 +315,9 @@ def _weights(sites: Sites, columns: ImageColumns) -> FloatArray:
     return weight
 
 
-def _coloured(shape: tuple[int, ...], spectrum: FloatArray, rng: np.random.Generator) -> FloatArray:
+def coloured_noise(
+    shape: tuple[int, ...], spectrum: FloatArray, rng: np.random.Generator
+) -> FloatArray:
     """Gaussian noise of unit variance with a power spectrum."""
     white = scipy.fft.rfft2(rng.standard_normal(shape))
     side = len(spectrum)

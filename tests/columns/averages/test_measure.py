@@ -177,7 +177,7 @@ def noisy(name: str, n: int, rng: np.random.Generator, size: int = 61) -> ClassS
 @pytest.mark.slow
 def test_errors_are_honest() -> None:
     config = ColumnConfig(n_coefficients=8, check_coefficients=7, compare=False)
-    pulls = []
+    pulls, checks = [], []
     for rng in np.random.default_rng(5).spawn(10):
         stacks = {name: noisy(name, 30, rng) for name in ("2Se", "SV")}
         measured = measure_columns(stacks, {n: average_of(s) for n, s in stacks.items()}, config)
@@ -186,6 +186,8 @@ def test_errors_are_honest() -> None:
             shared = np.sum(measured[name].profile_shift_pm ** 2, axis=1).reshape(-1, 2)
             sigma = np.sqrt(found.sigma_pm**2 + shared)
             pulls.append((found.position_pm - true_positions(found)) / sigma)
+            by_noise = np.sqrt(np.sum(measured[name].check_shift_pm ** 2, axis=1)).reshape(-1, 2)
+            checks.append((measured[name].check_position_pm - found.position_pm) / by_noise)
     pull = np.concatenate(pulls)
     # 10 seeds, 2 classes, 13 columns, 2 axes: 520 pulls, their neighbours slightly
     # correlated; sigma from 30 windows widens them by 1 / (2 * 29) = 2 %
@@ -194,6 +196,10 @@ def test_errors_are_honest() -> None:
     # unbiased by less than three standard errors at each column (means of 20 at each coordinate)
     worst = np.abs(np.array(pulls).mean(axis=0)).max() * np.sqrt(len(pulls))
     assert worst < 4.2  # the largest of 26 normal deviates exceeds that once in 1400
+    # another number of coefficients differs by what the same noise makes of both
+    # and by what both can't describe alike, which is the same for all seeds
+    by_seed = np.array(checks).reshape(10, 2, -1).std(axis=0, ddof=1)
+    assert np.sqrt(np.mean(by_seed**2)) == pytest.approx(1.1, abs=0.25)
 
 
 @pytest.mark.slow

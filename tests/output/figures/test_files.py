@@ -2,8 +2,11 @@
 
 import io
 import re
+import tempfile
 import threading
 import xml.etree.ElementTree as ET
+from pathlib import Path
+from unittest.mock import Mock
 
 import matplotlib as mpl
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 from figure_stage import average, displacement, made_up_stack, spacing, strain
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.materials import WSE2
@@ -189,3 +193,28 @@ def test_signs_of_maps_are_told_without_colours():
     assert contour.levels[0] == pytest.approx(0.5 * dilation.images[0].get_clim()[0])
     assert contour.linestyles == "--"
     figure.savefig(io.BytesIO(), format="png", dpi=30)
+
+
+def test_a_picture_is_drawn_once_and_no_other_than_matplotlib_draws():
+    """Laid out, with pictures, colour bars and letters: every pixel, and its size in print."""
+
+    def figure() -> Figure:
+        field = strain("SV", -1.0)
+        return strain_figure(field, displacement("SV", -1.0))
+
+    expected = io.BytesIO()
+    with figures_files.figure_settings(figures_files.STYLE):
+        figure().savefig(expected, format="png", dpi=figures_files.DPI)
+    drawn = figure()
+    canvas, dpi, colour = drawn.canvas, drawn.dpi, drawn.get_facecolor()
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as name:
+        count = Mock(wraps=drawn.draw)
+        patch.setattr(drawn, "draw", count)
+        path = Path(name) / "strain.png"
+        figures_files.save_figure(drawn, path)
+        written = Image.open(path)
+        pixels = np.array(written)
+    assert count.call_count == 1
+    assert np.array_equal(pixels, np.array(Image.open(expected))[..., :3])
+    assert written.info["dpi"] == pytest.approx((300.0, 300.0), abs=0.01)
+    assert (drawn.canvas, drawn.dpi, drawn.get_facecolor()) == (canvas, dpi, colour)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Layer
+from napari.utils.colormaps import Colormap
 from numpy.testing import assert_array_equal
 from small_alloy import simulated, true_sites
 
@@ -109,6 +110,55 @@ def test_a_detection_comes_back_as_it_was(viewer, tmp_path):
     assert_array_equal(before.class_name, after.class_name)
     assert regions_of(again, back).contour == regions_of(viewer, defects).contour
     assert layer_by_id(again, note(back)["image"]).colormap.name == "magma"
+
+
+def test_colours_of_ones_own_come_back(tmp_path):
+    viewer = ViewerModel()
+    viewer.add_labels(np.arange(30).reshape(5, 6), name="plain")
+    viewer.add_labels(np.arange(30).reshape(5, 6), name="shuffled").new_colormap(seed=7)
+    steps = Colormap([[0, 0, 0, 1], [1, 0, 0, 1]], controls=[0, 0.4, 1], interpolation="zero")
+    viewer.add_image(np.arange(30.0).reshape(5, 6), colormap=steps, name="steps")
+    again = reopened(viewer, tmp_path / "all.layers.zip")
+    for name in ("plain", "shuffled"):
+        one, other = (v.layers[name].colormap.map(np.arange(20)) for v in (viewer, again))
+        assert_array_equal(one, other)
+    shown = np.linspace(0, 1, 11)
+    assert_array_equal(again.layers["steps"].colormap.map(shown), steps.map(shown))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 8, 9), (3, 1, 9), (2, 1, 8, 9), (1, 9)])
+@pytest.mark.parametrize("old", [False, True])
+def test_axes_of_one_plane_stay(tmp_path, shape, old):
+    viewer = ViewerModel()
+    data = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    place = {"scale": np.arange(1.0, len(shape) + 1), "translate": np.ones(len(shape))}
+    viewer.add_image(data, **place)
+    viewer.add_labels(data.astype(np.int16), **place)
+    path = tmp_path / "all.layers.zip"
+    if old:  # as files were before they kept shapes: leading axes are known by the scale
+        if 1 in shape[1:] and shape[0] > 1:
+            pytest.skip("not to be known from such files")
+        records = [record_of(la) for la in viewer.layers]
+        write_records(path, records)
+        without_shapes(path)
+        found = read_records(path)
+        assert [np.shape(record.data) for record in found] == [shape, shape]
+        return
+    again = reopened(viewer, path)
+    for one, other in zip(viewer.layers, again.layers, strict=True):
+        same(one, other)
+
+
+def without_shapes(path):
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    content = json.loads(files["layers.json"])
+    for entry in content["layers"]:
+        del entry["shape"]
+    files["layers.json"] = json.dumps(content).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
 
 
 def test_a_class_keeps_its_colour_after_it_came_back(viewer, tmp_path):

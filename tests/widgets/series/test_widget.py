@@ -6,14 +6,17 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Points, Tracks
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 from widget_stage import errors, finish, run
 
 from napari_defectstrain.frames import FrameConfig
+from napari_defectstrain.pipeline import RunConfig
 from napari_defectstrain.simulate import SimulationConfig, knock_on, simulate_changes
 from napari_defectstrain.widgets.layers.sites import KEY
 from napari_defectstrain.widgets.series import widget as series_module
 from napari_defectstrain.widgets.series.frames_table import by_hand
 from napari_defectstrain.widgets.series.widget import KIND_NAMES, SeriesWidget, frames_of
+from napari_defectstrain.widgets.study.opening import open_into, save_as
 
 PIXEL_PM = 36.0
 
@@ -140,3 +143,31 @@ def test_defects_are_followed_shown_and_saved(widget, qtbot, made, tmp_path, mon
     add_series(widget.viewer, made)
     widget.source.choose(widget.viewer.layers[-1])
     assert widget.registered is None and widget.frames.count() == 0
+
+
+@pytest.mark.gui
+def test_it_is_copied_as_command_and_python(widget):
+    widget.per_sum.setValue(3)
+    widget.dose.setValue(2.5)
+    widget.copying.command_button.click()
+    asked = "defectstrain series beam.tif --out series --per-sum 3 --dose 2500000.0"
+    assert QApplication.clipboard().text() == f"{asked} --set 'series.jitter=\"off\"'"
+    widget.copying.python_button.click()
+    assert "analyse_series(frames, config, run, 'beam')" in QApplication.clipboard().text()
+
+
+@pytest.mark.gui
+def test_a_study_keeps_its_controls(qtbot, widget, tmp_path, monkeypatch):
+    widget.per_sum.setValue(3)
+    widget.kind.setCurrentText(KIND_NAMES["time"])
+    keeper = save_as(widget.viewer, tmp_path / "mine", RunConfig())
+    keeper.close()
+    monkeypatch.setenv("DEFECTSTRAIN_SETTINGS", str(tmp_path / "others.json"))
+    again = SeriesWidget(ViewerModel())
+    qtbot.addWidget(again)
+    assert again.per_sum.value() == 0
+    other, _ = open_into(again.viewer, keeper.study.path)
+    assert again.per_sum.value() == 3
+    assert again.kind.currentText() == KIND_NAMES["time"]
+    assert again.source.layer.name == "beam"
+    other.close()

@@ -198,6 +198,35 @@ def test_the_window_comes_back_as_it_was(window, made, tmp_path, crash):
     other.close()
 
 
+def test_edits_of_the_last_session_can_be_undone(window, tmp_path):
+    keeper = save_as(window, tmp_path / "mine", RunConfig())
+    (defects,) = of_kind(window, "defects")
+    editor = editor_of(defects)
+    shown = [corrected_planes(window, defects)[0]]
+    editor.relabel("DV", [int(np.flatnonzero(defects.features["class"] == "SeTe")[0])])
+    shown.append(corrected_planes(window, defects)[0])
+    defects.selected_data = {int(np.flatnonzero(defects.features["class"] == "SeTe")[1])}
+    defects.remove_selected()
+    shown.append(corrected_planes(window, defects)[0])
+    defects.add([40.5, 60.25])
+    editor.undo()
+    keeper.close()
+    again, other, _ = reopened(keeper.study.path)
+    (back,) = of_kind(again, "defects")
+    same_columns(corrected_planes(again, back)[0], shown[2])
+    assert editor_of(back).undo()
+    same_columns(corrected_planes(again, back)[0], shown[1])
+    assert other.study.edited_columns("alloy") == 1
+    assert editor_of(back).undo()
+    same_columns(corrected_planes(again, back)[0], shown[0])
+    assert not editor_of(back).can_undo
+    assert other.study.edited_columns("alloy") == 0
+    assert editor_of(back).redo()
+    same_columns(corrected_planes(again, back)[0], shown[1])
+    assert other.study.edited_columns("alloy") == 1
+    other.close()
+
+
 def test_opening_is_no_edit(window, tmp_path):
     keeper = save_as(window, tmp_path / "mine", RunConfig())
     keeper.close()

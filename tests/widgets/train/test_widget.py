@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSpinBox,
+    QApplication,
     QComboBox,
     QDialog,
     QLineEdit,
@@ -19,10 +20,12 @@ from widget_stage import PIXEL_PM, add_region, answers, errors, finish, run
 
 from napari_defectstrain.detect.network.config import NetworkConfig
 from napari_defectstrain.detect.training.resuming import checkpoint_of, stopped_training
+from napari_defectstrain.pipeline import RunConfig
 from napari_defectstrain.types import Cancelled, DefectStrainError
 from napari_defectstrain.widgets.base.pacing import Gate, Pace
 from napari_defectstrain.widgets.detect.widget import BUNDLED, FROM_FILE, DetectWidget
 from napari_defectstrain.widgets.layers.sites import KEY
+from napari_defectstrain.widgets.study.opening import open_into, save_as
 from napari_defectstrain.widgets.train import widget as train_module
 from napari_defectstrain.widgets.train.own_weights import use_in_detect
 from napari_defectstrain.widgets.train.widget import ANEW, GO_ON, PAUSE, RESUME, TrainWidget
@@ -517,3 +520,33 @@ def test_a_gate_holds_and_can_be_left():
 
     with pytest.raises(Cancelled, match="asked to stop"):
         gate.hold(leave)
+
+
+def test_it_is_copied_as_command_and_python(widget, tmp_path):
+    widget.conditions.material.setCurrentText("MoS2")
+    widget.copying.command_button.click()
+    text = QApplication.clipboard().text()
+    assert text.startswith(f"defectstrain train --out {tmp_path / 'own.safetensors'} ")
+    assert "--steps 4" in text
+    assert """--set 'conditions.materials=["MoS2"]'""" in text
+    assert "workers" not in text  # none within napari: a program of its own may have some
+    widget.copying.python_button.click()
+    assert (
+        f"train(config, Path('{tmp_path / 'own.safetensors'}'))" in QApplication.clipboard().text()
+    )
+
+
+def test_a_study_keeps_its_controls(qtbot, widget, tmp_path, monkeypatch):
+    widget.steps.setValue(1234)
+    widget.conditions.material.setCurrentText("MoS2")
+    add_region(widget.viewer, size=64)
+    keeper = save_as(widget.viewer, tmp_path / "mine", RunConfig())
+    keeper.close()
+    monkeypatch.setenv("DEFECTSTRAIN_SETTINGS", str(tmp_path / "others.json"))
+    again = TrainWidget(ViewerModel())
+    qtbot.addWidget(again)
+    assert again.steps.value() != 1234
+    other, _ = open_into(again.viewer, keeper.study.path)
+    assert again.steps.value() == 1234
+    assert again.conditions.material.currentText() == "MoS2"
+    other.close()

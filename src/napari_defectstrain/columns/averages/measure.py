@@ -157,9 +157,7 @@ def _measure_together(
     if config.model == "profile":
         loose = CHECK_PRIOR * config.prior_sigma
         other = config.replace(n_coefficients=config.check_coefficients, prior_sigma=loose)
-        checks = fit_together(
-            averages, other, start, subprogress(progress, 0.4, 0.6), respond=False
-        )
+        checks = fit_together(averages, other, start, subprogress(progress, 0.4, 0.6))
     fitted = {config.model: models}
     if config.compare:
         fitted |= {
@@ -183,6 +181,7 @@ def _measure_together(
         by_window = _project(model.profile_operator, model, stacks[name])
         covariance += by_window.T @ by_window
     root = _square_root(covariance)
+    by_check = _check_shifts(models, checks, stacks)
     measured = {}
     for name, model in models.items():
         check_pm = checks[name].fits.position_pm
@@ -195,6 +194,7 @@ def _measure_together(
             influence_pm=shifts,
             profile_shift_pm=model.profile_gain @ root,
             check_position_pm=check_pm,
+            check_shift_pm=by_check[name],
             model=model,
             alternatives={
                 m: Alternative(by[name].fits.position_pm, biases[m][name], response[m][name])
@@ -247,6 +247,37 @@ def _project(operator: FloatArray, model: ColumnFitModel, stack: ClassStack) -> 
         ]
     )
     return np.asarray(response - response.mean(axis=0))
+
+
+def _check_shifts(
+    models: Mapping[str, ColumnFitModel],
+    checks: Mapping[str, ColumnFitModel],
+    stacks: Mapping[str, ClassStack],
+) -> dict[str, FloatArray]:
+    """What the windows' noise makes of all positions by the check less those by the model.
+
+    A window acts on the columns of its own class, and by the learnt profile on those of all.
+    """
+    if checks is models:
+        return {name: np.zeros((model.fits.site_pm.size, 0)) for name, model in models.items()}
+    rows = []
+    for of_window in models:
+        stack, difference = stacks[of_window], []
+        for name in models:
+            change: FloatArray = np.zeros(models[name].fits.site_pm.size)
+            for sign, fitted in ((1.0, checks), (-1.0, models)):
+                by_profile = _project(fitted[of_window].profile_operator, fitted[of_window], stack)
+                change = change + sign * by_profile @ fitted[name].profile_gain.T
+                if name == of_window:
+                    own = influence(fitted[name], stack)
+                    change = change + sign * own / len(own)
+            difference.append(np.nan_to_num(change))
+        n = len(difference[0])
+        rows.append(np.sqrt(n / max(n - 1, 1)) * np.hstack(difference))
+    every = np.concatenate(rows)
+    root = _square_root(every.T @ every)
+    sizes = [model.fits.site_pm.size for model in models.values()]
+    return dict(zip(models, np.split(root, np.cumsum(sizes)[:-1]), strict=True))
 
 
 def windows_covariance(influence_pm: FloatArray) -> FloatArray:

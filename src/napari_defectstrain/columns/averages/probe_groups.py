@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -148,6 +148,7 @@ def _combine_class(
     )
     # every group of images has a profile of its own, also where this class has no windows
     shifts = [share[k] * m.profile_shift_pm for k, m in enumerate(of_all)]
+    checks = [share[k] * m.check_shift_pm for k, m in enumerate(of_all)]
     alternatives = {
         model: Alternative(
             mean([m.alternatives[model].position_pm for m in of_all]),
@@ -160,8 +161,9 @@ def _combine_class(
     return ColumnMeasurement(
         fits=fits,
         influence_pm=in_order([m.influence_pm for m in of_all]),
-        profile_shift_pm=_beside(name, shifts, measured),
+        profile_shift_pm=_beside(name, shifts, measured, lambda m: m.profile_shift_pm),
         check_position_pm=mean([m.check_position_pm for m in of_all]),
+        check_shift_pm=_beside(name, checks, measured, lambda m: m.check_shift_pm),
         model=largest.model,
         alternatives=alternatives,
         bias_pm=mean(biases) if biases else None,
@@ -174,14 +176,14 @@ def _beside(
     name: str,
     shifts: Sequence[FloatArray],
     measured: Sequence[Mapping[str, ColumnMeasurement]],
+    kind: Callable[[ColumnMeasurement], FloatArray],
 ) -> FloatArray:
-    """Shifts by each group's profile side by side; zero for groups without this class."""
+    """Shifts of one kind by each group's profile beside each other; zero without this class."""
     mine = iter(shifts)
     blocks = []
     for part in measured:
         if name in part:
             blocks.append(next(mine))
         else:
-            other = next(iter(part.values())).profile_shift_pm
-            blocks.append(np.zeros_like(other))
+            blocks.append(np.zeros_like(kind(next(iter(part.values())))))
     return np.concatenate(blocks, axis=1)

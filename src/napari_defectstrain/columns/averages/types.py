@@ -175,6 +175,9 @@ class ColumnMeasurement:
         same errors for all classes, so that they mostly cancel in a difference.
     check_position_pm : array, `(M, 2)`
         Positions by the profile with `check_coefficients` [pm].
+    check_shift_pm : array, `(2M, r)`
+        What the noise of all windows makes of the difference between both, as shifts by independent
+        one-sigma errors, the same for all classes [pm].
     model : ColumnFitModel
         Where images of different probe width were fitted apart: that of the largest group, whose
         operator says nothing of the other windows. `influence_pm` is of all.
@@ -194,6 +197,7 @@ class ColumnMeasurement:
     influence_pm: FloatArray
     profile_shift_pm: FloatArray
     check_position_pm: FloatArray
+    check_shift_pm: FloatArray
     model: ColumnFitModel
     alternatives: Mapping[str, Alternative] = field(default_factory=dict)
     bias_pm: FloatArray | None = None

@@ -8,14 +8,20 @@ lock, or one would put back what the other had set.
 
 from __future__ import annotations
 
+import struct
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
+import imagecodecs
 import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ...io.files import atomic_path
@@ -59,13 +65,11 @@ STYLE: Mapping[str, Any] = {
 """Settings of every figure that is written."""
 
 _LOCK = threading.RLock()
-_COMPRESS_LEVEL = 3
-"""Of PNG: half the time of 6, a tenth larger."""
-_METADATA: Mapping[str, dict[str, Any]] = {
-    "png": {},
-    "pdf": {"CreationDate": None},
-    "svg": {"Date": None},
-}
+_COMPRESS_LEVEL = 2
+"""Of PNG, with every line as its difference from the one above: as small as level 3 where each line
+has a filter of its own, in a third of the time."""
+_METADATA: Mapping[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+_INCH_M = 0.0254
 
 P = ParamSpec("P")
 
@@ -99,11 +103,42 @@ def save_figure(figure: Figure, path: Path) -> None:
         Ends in .png, .pdf or .svg.
     """
     kind = path.suffix[1:].lower()
-    more: dict[str, Any] = {}
-    if kind == "png":
-        more["pil_kwargs"] = {"compress_level": _COMPRESS_LEVEL}
     with figure_settings(STYLE), atomic_path(path) as temporary:
-        figure.savefig(temporary, format=kind, dpi=DPI, metadata=_METADATA[kind], **more)
+        if kind == "png":
+            temporary.write_bytes(_as_png(_pixels(figure)))
+        else:
+            figure.savefig(temporary, format=kind, dpi=DPI, metadata=_METADATA[kind])
+
+
+def _pixels(figure: Figure) -> npt.NDArray[np.uint8]:
+    """A figure as it is printed, `(h, w, 3)`, or 4 where it is transparent.
+
+    Drawn once: ``savefig`` draws all of it twice where it lays it out.
+    """
+    canvas, dpi, colour = figure.canvas, figure.dpi, figure.get_facecolor()
+    try:
+        printed: Any = FigureCanvasAgg(figure)
+        figure.set_dpi(DPI)
+        figure.set_facecolor(STYLE["savefig.facecolor"])
+        printed.draw()
+        pixels = np.asarray(printed.buffer_rgba())
+    finally:
+        figure.set_facecolor(colour)
+        figure.set_dpi(dpi)
+        figure.set_canvas(canvas)
+    opaque = bool((pixels[..., 3] == 255).all())
+    return np.ascontiguousarray(pixels[..., : 3 if opaque else 4])
+
+
+def _as_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Pixels as a file, with their size in print."""
+    filter_up = imagecodecs.PNG.FILTER.UP
+    data = imagecodecs.png_encode(pixels, level=_COMPRESS_LEVEL, filter=filter_up)
+    per_metre = round(DPI / _INCH_M)
+    size = b"pHYs" + struct.pack(">IIB", per_metre, per_metre, 1)
+    header = 8 + 25  # the signature, and the chunk that comes first
+    chunk = struct.pack(">I", len(size) - 4) + size + struct.pack(">I", zlib.crc32(size))
+    return bytes(data[:header] + chunk + data[header:])
 
 
 def write_figure(

@@ -69,6 +69,8 @@ class AverageWidget(forms.Panel):
     napari_viewer : Viewer
     """
 
+    page = "widgets.md#average-classes"
+
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(
             napari_viewer,
@@ -183,6 +185,11 @@ class AverageWidget(forms.Panel):
         for signal in self.windows.changes:
             signal.connect(self.counts.changed)
         self.watch_layers(self.refresh)
+
+    @property
+    def busy(self) -> bool:
+        """True while something is running, or due; counting while one chooses isn't."""
+        return self.run_bar.running or self.measuring.waiting
 
     def refresh(self, *_: object) -> None:
         """List the detections that there are, and keep what is ticked."""

@@ -6,7 +6,7 @@ from typing import TypeVar
 from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import QEvent, Qt, QTimer, Signal
-from qtpy.QtGui import QWheelEvent
+from qtpy.QtGui import QShowEvent, QWheelEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -23,6 +23,8 @@ from qtpy.QtWidgets import (
 )
 
 from .docking import BottomDock, bring_to_front, dock_of, join_tabs, whole
+from .focus import FOCUS, put_in_tab_order
+from .help import help_button
 from .lifetime import connect, when_destroyed
 from .numbers import CountBox, NumberBox, PowerBox, settle_numbers
 from .settings import Settings
@@ -31,41 +33,25 @@ from .worker import RunBar
 C = TypeVar("C", bound=QWidget)
 
 
-class Panel(QWidget):
-    """A dock widget with a scrolling body and a run bar that stays in sight.
+class Docked(QWidget):
+    """A widget of ours in a dock: it joins the others as a tab, and goes when the dock is closed.
 
     Parameters
     ----------
     viewer : ViewerModel
-    section : str
-        Section of the settings file.
-    run_label, run_tooltip : str
-        The run button.
     """
 
-    def __init__(self, viewer: ViewerModel, section: str, run_label: str, run_tooltip: str) -> None:
+    page = "widgets.md"
+    """Of the documentation: what its *?* opens."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self.viewer = whole(viewer)
-        self.settings = Settings(section)
         self._docked = self._joined = False
         self._raising = QTimer(self)
         self._raising.setSingleShot(True)
         self._raising.timeout.connect(lambda: bring_to_front(self))
-        self.setMinimumWidth(360)
-        content = QWidget()
-        self.body = QVBoxLayout(content)
-        self.body.setContentsMargins(2, 2, 8, 2)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
-        self.run_bar = RunBar(run_label, run_tooltip)
-        self.run_bar.check = lambda: settle_numbers(self)
-        outer = self._outer = QVBoxLayout(self)
-        outer.setContentsMargins(6, 6, 6, 6)
-        outer.addWidget(scroll, 1)
-        outer.addWidget(self.run_bar)
+        self.setStyleSheet(FOCUS)
 
     def event(self, event: QEvent) -> bool:
         """Join the plugin's other widgets when docked; take leave when the dock is closed.
@@ -78,16 +64,70 @@ class Panel(QWidget):
             if dock is not None and not docked:
                 dock.dockLocationChanged.connect(self._join)
             elif docked and self.parent() is None:
-                self.run_bar.cancel()
+                self.end_jobs()
                 self.deleteLater()
         return super().event(event)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Let Tab go from top to bottom: controls were made in another order."""
+        super().showEvent(event)
+        put_in_tab_order(self)
 
     def _join(self, *_: object) -> None:
         """Once the dock has its place. At once: piled up, docks would make the window higher."""
         if not self._joined:
             self._joined = True
-            join_tabs(self, Panel)
+            join_tabs(self, Docked)
             self._raising.start(0)  # a dock that isn't shown yet can't be raised
+
+    def end_jobs(self) -> None:
+        """Stop what is running."""
+
+    def take_up(self) -> None:
+        """Show what is in the viewer, after a study was opened into it."""
+
+
+class Panel(Docked):
+    """A dock widget with a scrolling body and a run bar that stays in sight.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    section : str
+        Section of the settings file.
+    run_label, run_tooltip : str
+        The run button.
+    """
+
+    def __init__(self, viewer: ViewerModel, section: str, run_label: str, run_tooltip: str) -> None:
+        super().__init__(viewer)
+        self.settings = Settings(section)
+        self.setMinimumWidth(360)
+        content = QWidget()
+        self.body = QVBoxLayout(content)
+        self.body.setContentsMargins(2, 2, 8, 2)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(content)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is within scrolls it into sight
+        self.run_bar = RunBar(run_label, run_tooltip)
+        self.run_bar.check = lambda: settle_numbers(self)
+        self.run_bar.add_button(help_button(self.page))
+        outer = self._outer = QVBoxLayout(self)
+        outer.setContentsMargins(6, 6, 6, 6)
+        outer.addWidget(scroll, 1)
+        outer.addWidget(self.run_bar)
+
+    @property
+    def busy(self) -> bool:
+        """True while something is running, or due."""
+        return self.run_bar.running
+
+    def end_jobs(self) -> None:
+        """Stop what is running."""
+        self.run_bar.cancel()
 
     def bottom_dock(self, content: QWidget, name: str, height: int) -> BottomDock:
         """A panel below the viewer that goes when this widget does."""
@@ -107,9 +147,6 @@ class Panel(QWidget):
         form.setContentsMargins(8, 8, 8, 8)
         self.body.addWidget(box)
         return form
-
-    def take_up(self) -> None:
-        """Show what is in the viewer, after a study was opened into it."""
 
     def remember(self, key: str, control: C, tooltip: str) -> C:
         """A control with a tooltip whose value is kept between starts."""

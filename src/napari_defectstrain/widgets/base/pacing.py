@@ -76,6 +76,11 @@ class TimeLeft:
             away = self._clock() - self._paused
             self._start, self._noted, self._paused = self._start + away, self._noted + away, None
 
+    @property
+    def worked_s(self) -> float:
+        """Time that was worked, pauses left out [s]."""
+        return (self._clock() if self._paused is None else self._paused) - self._start
+
     def seconds_left(self) -> float | None:
         """Time until the end [s]; None as long as too little is known, or where it has run out."""
         elapsed = self._noted - self._start
@@ -106,6 +111,20 @@ def in_words(seconds: float) -> str:
     if minutes < 90:
         return f"about {minutes} min left"
     return f"about {minutes / 60:.1f} h left"
+
+
+def duration(seconds: float) -> str:
+    """A time that has passed as people say it.
+
+    >>> duration(12.3), duration(80.0), duration(7300.0)
+    ('12 s', '1 min 20 s', '2 h 2 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 class Gate:

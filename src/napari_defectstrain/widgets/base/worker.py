@@ -8,6 +8,7 @@ from napari.qt.threading import FunctionWorker, create_worker
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import (
+    QApplication,
     QDockWidget,
     QHBoxLayout,
     QLabel,
@@ -20,11 +21,14 @@ from qtpy.QtWidgets import (
 
 from ...types import Cancelled, DefectStrainError, Progress
 from .lifetime import when_destroyed
-from .pacing import Steps, TimeLeft
+from .pacing import Steps, TimeLeft, duration
+from .texts import tr
 
 PROGRESS_STEPS = 1000
 LOOK_MS = 100
 """How often the bar is brought up to date."""
+LONG_S = 10.0
+"""A job that took longer is told of when it ends [s]: people have turned to something else."""
 SHOWING = "Showing the results…"
 STEP_MS = 10
 """Between two steps of showing a result: what was shown is drawn, and what was pressed is done.
@@ -109,6 +113,14 @@ def _attempt(compute: Callable[[Progress], Any], reporter: _Reporter) -> tuple[s
     return ("cancelled", None) if reporter.stop.asked else ("done", result)
 
 
+def tell_of_end(widget: QWidget, what: str, seconds: float) -> None:
+    """Notify of the end of a job that somebody will not have waited for."""
+    if seconds >= LONG_S:
+        text = tr("{what}: done after {time}").format(what=what, time=duration(seconds))
+        show_info(text)
+        QApplication.alert(widget.window())  # the window's entry in the task bar
+
+
 class Stepper(QObject):
     """Shows something in steps, a turn of the event loop apart, without a job before it.
 
@@ -169,6 +181,8 @@ class RunBar(QWidget):
     run_clicked = Signal()
     idle = Signal()
     """Emitted when a job has ended, whatever the outcome."""
+    progressed = Signal(float, str)
+    """How far the whole is (0-1), and what is being done to which of how many."""
 
     def __init__(self, label: str, tooltip: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -183,7 +197,7 @@ class RunBar(QWidget):
         self.bar.setFixedHeight(8)
         self.status = QLabel("")
         self.status.setWordWrap(True)
-        buttons = QHBoxLayout()
+        buttons = self._buttons = QHBoxLayout()
         buttons.addWidget(self.run_button, 2)
         buttons.addWidget(self.cancel_button, 1)
         layout = QVBoxLayout(self)
@@ -202,6 +216,10 @@ class RunBar(QWidget):
         self._steps: Steps[Any] | None = None
         self._part = Part()
         self._left: TimeLeft | None = None
+        self.quiet = False
+        """Whether somebody else tells of the end of a long job."""
+        self.failure = ""
+        """Why the last job, or what was to start it, came to nothing; empty where it didn't."""
         self._dock: QDockWidget | None = None
         self._looking = QTimer(self)
         self._looking.setInterval(LOOK_MS)
@@ -212,6 +230,10 @@ class RunBar(QWidget):
         self._stepping.timeout.connect(self._take_step)
         self.check: Callable[[], str] = str
         """Says what must be put right before a job is started; empty where nothing."""
+
+    def add_button(self, button: QWidget) -> None:
+        """Put a small button at the end of the row."""
+        self._buttons.addWidget(button)
 
     def _click(self) -> None:
         problem = self.check()
@@ -250,6 +272,7 @@ class RunBar(QWidget):
             show_info("A job is running already: wait for it, or cancel it")
             return
         self._stop.asked = False
+        self.failure = ""
         self._part = part or Part()
         if self._left is None:
             self._left = TimeLeft()
@@ -283,6 +306,7 @@ class RunBar(QWidget):
         whole = self._part.whole(fraction)
         self._left.note(whole)
         self.bar.setValue(round(PROGRESS_STEPS * whole))
+        self.progressed.emit(whole, ", ".join(t for t in (self._part.text, message) if t))
         if not self._stop.asked:
             more = ", ".join(text for text in (self._part.text, self._left.text()) if text)
             self.status.setText(f"{message}\n{more}" if more else message)
@@ -302,6 +326,8 @@ class RunBar(QWidget):
     def _end(self) -> None:
         """Tell of the end; what is started from now on is something else."""
         if not self.running:
+            if self._left is not None and not (self.quiet or self.failure):
+                tell_of_end(self, self.run_button.text(), self._left.worked_s)
             self._left = None
         self.idle.emit()
 
@@ -310,7 +336,8 @@ class RunBar(QWidget):
         done = self._done
         self._reset()
         if kind == "cancelled":
-            self.status.setText("Cancelled: nothing was changed")
+            self.failure = "Cancelled: nothing was changed"
+            self.status.setText(self.failure)
         elif kind == "mistake":
             self.fail(result)
         elif done is not None:
@@ -400,11 +427,13 @@ class RunBar(QWidget):
 
     def fail(self, message: str) -> None:
         """Say what is wrong, as a notification and beside the buttons."""
+        self.failure = message
         self.status.setText(message)
         show_error(message)
 
     def _fail(self, error: Exception) -> None:
         # An error of ours, not the user's: napari shows it, with a traceback to send to us.
         self._reset()
-        self.status.setText(f"Unexpected error: {error}")
+        self.failure = f"Unexpected error: {error}"
+        self.status.setText(self.failure)
         self._end()

@@ -1,6 +1,6 @@
 """The detect widget: find all columns of an image, and correct the defects by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -80,6 +80,8 @@ class DetectWidget(forms.Panel):
     ----------
     napari_viewer : Viewer
     """
+
+    page = "widgets.md#detect-defects"
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(
@@ -308,12 +310,16 @@ class DetectWidget(forms.Panel):
 
     def run(self) -> None:
         """Detect in the chosen image, or in all of them, one after another."""
+        self.run_on(self.image.layers)
+
+    def run_on(self, layers: Sequence[Layer | None]) -> None:
+        """Detect in some images, one after another."""
         try:
             config = self.config()
         except DefectStrainError as mistake:
             self.run_bar.fail(str(mistake))
             return
-        self._queue = self.image.layers
+        self._queue = list(layers)
         self._count = len(self._queue)
         self._next(config)
 

@@ -1,6 +1,7 @@
 """The gallery of a viewer: one, below it, whoever opens it."""
 
 from napari.components import ViewerModel
+from qtpy.QtCore import QTimer
 
 from ..base.docking import BottomDock, whole
 from ..base.lifetime import when_destroyed
@@ -30,8 +31,14 @@ def _known(viewer: ViewerModel) -> tuple[ViewerModel, GalleryPanel, BottomDock]:
         panel = GalleryPanel(viewer)
         found = _OPEN[id(viewer)] = viewer, panel, BottomDock(viewer, panel, DOCK, HEIGHT)
         key = id(viewer)
-        when_destroyed(panel, lambda: _OPEN.pop(key, None))
+        # Later: what holds the panel must not go while Qt is taking the panel to pieces.
+        when_destroyed(panel, lambda: QTimer.singleShot(0, lambda: _forget(key, viewer)))
         window = getattr(getattr(viewer, "window", None), "_qt_window", None)
         if window is not None:
             when_destroyed(window, found[2].close)
     return found
+
+
+def _forget(key: int, viewer: ViewerModel) -> None:
+    if key in _OPEN and _OPEN[key][0] is viewer:
+        del _OPEN[key]

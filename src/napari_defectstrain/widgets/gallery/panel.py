@@ -5,13 +5,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QHideEvent, QKeySequence, QResizeEvent, QShowEvent
+from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QShortcut,
     QSizePolicy,
     QSplitter,
     QVBoxLayout,
@@ -24,6 +23,9 @@ from ...averages.thumbnails import SIDE_NM
 from ...types import IntArray
 from ...units import PM_PER_NM
 from ..base.class_keys import ClassKeys
+from ..base.focus import FOCUS
+from ..base.help import help_button
+from ..base.keys import declare, shortcut
 from ..base.lifetime import connect, when_destroyed
 from ..base.pacing import Steps
 from ..base.settings import Settings
@@ -45,6 +47,17 @@ NOTHING = (
     "No detection yet. Detect the columns of an image: all its defects are then shown here, side "
     "by side, to be looked through and given their classes."
 )
+PLACE = "Gallery"
+declare(PLACE, "1", "Give the selected detections the first class; 2 to 9: the others")
+LEAVE_OUT_KEY = declare(PLACE, "L", "Leave the selected out of their averages")
+PUT_BACK_KEY = declare(PLACE, "P", "Average the selected again")
+WALK_KEY = declare(PLACE, "D", "Walk through what the model doubts most")
+declare(PLACE, "Space", "On the walk: leave it, on to the next")
+declare(PLACE, "Z", "On the walk: take the last answer back")
+END_KEY = declare(PLACE, "Escape", "End the walk")
+UNDO_KEY = declare(PLACE, "Ctrl+Z", "Take back the last change of points or windows")
+REDO_KEY = declare(PLACE, "Ctrl+Shift+Z", "Do it again")
+REDO_TOO_KEY = declare(PLACE, "Ctrl+Y", "Do it again")
 _STATE = {
     controls.AVERAGED: edits.AVERAGED,
     controls.LEFT_OUT: edits.LEFT_OUT,
@@ -63,6 +76,7 @@ class GalleryPanel(QWidget):
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self.viewer = viewer
+        self.setStyleSheet(FOCUS)
         self.edits = GalleryEdits(viewer)
         self.places: list[Place] = []
         self.looks: Looks | None = None
@@ -126,19 +140,17 @@ class GalleryPanel(QWidget):
             button.clicked.connect(action)
             self.buttons[text] = button
             row.addWidget(button)
-        for keys, action in (
-            ("L", self.leave_out),
-            ("P", self.put_back),
-            ("D", self.walk_through),
-            ("Escape", self.end_walk),
-            ("Ctrl+Z", self.undo),
-            ("Ctrl+Shift+Z", self.redo),
-            ("Ctrl+Y", self.redo),
+        for key, action in (
+            (LEAVE_OUT_KEY, self.leave_out),
+            (PUT_BACK_KEY, self.put_back),
+            (WALK_KEY, self.walk_through),
+            (END_KEY, self.end_walk),
+            (UNDO_KEY, self.undo),
+            (REDO_KEY, self.redo),
+            (REDO_TOO_KEY, self.redo),
         ):
             # Of this panel only: points have the same keys for their own changes.
-            shortcut = QShortcut(QKeySequence(keys), self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(action)
+            shortcut(key, self, action, own=True)
         return row
 
     def _build_middle(self, settings: Settings) -> QSplitter:
@@ -179,6 +191,7 @@ class GalleryPanel(QWidget):
         )
         self.walk_button.clicked.connect(self._toggle_walk)
         row.addWidget(self.walk_button)
+        row.addWidget(help_button("widgets.md#the-gallery"))
         return row
 
     def _watch(self) -> None:

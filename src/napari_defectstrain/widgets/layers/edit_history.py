@@ -63,7 +63,7 @@ class EditHistory(QObject):
     @property
     def can_undo(self) -> bool:
         """True where there is a step to undo."""
-        return bool(self._done)
+        return bool(self._done) or any(e.can_undo for e, _ in self._editors.values())
 
     @property
     def can_redo(self) -> bool:
@@ -89,7 +89,8 @@ class EditHistory(QObject):
                 self._undone.append(step)
                 self.changed.emit()
                 return True
-        return False
+        # Steps of before anybody watched, or of another session: which came when isn't known.
+        return any(e.undo() for e, _ in reversed(self._editors.values()) if e.can_undo)
 
     def redo(self) -> bool:
         """Do the step taken back again; False where there is none."""

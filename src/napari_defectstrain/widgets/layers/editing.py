@@ -17,7 +17,7 @@ from napari.layers import Image, Points
 from napari.utils.notifications import show_error, show_info
 from psygnal import Signal
 
-from ...types import ON_METAL, OTHER
+from ...types import ON_METAL, OTHER, DefectStrainError
 from .corrections import reach_px, snapped
 from .sites import layer_by_id, note, on_plane, restyle, set_points, symbols
 
@@ -28,6 +28,7 @@ _EDITORS: WeakValueDictionary[UUID, "DefectEditor"] = WeakValueDictionary()
 # A layer's key bindings hold its editor, which so lives as long as the layer.
 
 _State = tuple[np.ndarray, pd.DataFrame]
+_Step = _State | Callable[[], _State]
 _Snap = Callable[[np.ndarray, bool], tuple[np.ndarray, float]]
 
 
@@ -49,8 +50,8 @@ class DefectEditor:
         self.layer = layer
         self.class_names: tuple[str, ...] = tuple(note(layer)["class_names"])[1:]
         self.new_class = self.class_names[3]
-        self._undo: list[_State] = []
-        self._redo: list[_State] = []
+        self._undo: list[_Step] = []
+        self._redo: list[_Step] = []
         self._busy = False
         self._snap: _Snap | None = None
         self._state = self._snapshot()
@@ -160,6 +161,18 @@ class DefectEditor:
         self.changed.emit()
         self.stepped.emit(FORGOTTEN)
 
+    def remember(self, steps: Sequence[Callable[[], _State]]) -> None:
+        """Take steps of another session as those that can be undone.
+
+        Parameters
+        ----------
+        steps : sequence of callable
+            What the layer held before each of them, the oldest first; asked when it is wanted.
+        """
+        self._undo = list(steps[-UNDO_STEPS:])
+        self._redo.clear()
+        self._state = self._snapshot()
+
     def replace(self, position: np.ndarray, features: pd.DataFrame) -> None:
         """Put other points into the layer without counting that as an edit."""
         self._busy = True
@@ -177,11 +190,20 @@ class DefectEditor:
     def _snapshot(self) -> _State:
         return np.array(self.layer.data, dtype=float), self.layer.features.copy()
 
-    def _step(self, source: list[_State], target: list[_State], what: str) -> bool:
+    def _step(self, source: list[_Step], target: list[_Step], what: str) -> bool:
         if not source:
             return False
+        wanted = source[-1]
+        if callable(wanted):
+            try:
+                wanted = wanted()
+            except DefectStrainError as error:  # its file went, or another one came
+                source.clear()
+                show_error(f"{self.layer.name}: can't be undone: {error}")
+                return False
+        source.pop()
         target.append(self._state)
-        self._state = source.pop()
+        self._state = wanted
         position, features = self._state
         self.replace(position.copy(), features.copy())
         self.choose_class(self.new_class)

@@ -142,7 +142,7 @@ def _files_of(record: Record, stem: str) -> tuple[dict[str, bytes], dict[str, An
     }
     features = record.features
     if record.kind in ("image", "labels"):
-        content["features"] = features
+        content |= {"features": features, "shape": list(np.shape(record.data))}
         return {f"{stem}.tif": _tiff(record)}, content
     if record.kind in TABLES and _writable(features):
         shape = np.shape(record.data)
@@ -232,7 +232,7 @@ def _record(archive: zipfile.ZipFile, entry: dict[str, Any], unpacker: Unpacker)
         raise DefectStrainError(f"got a layer of the type {kind!r}, expected {', '.join(KINDS)}")
     features = content.get("features")
     if kind in ("image", "labels"):
-        data = _pixels(archive, files[0], labels=kind == "labels")
+        data = _shaped(_pixels(archive, files[0], labels=kind == "labels"), content)
     elif files:
         data, features = _from_csv(archive, files[0], content)
     else:
@@ -256,6 +256,15 @@ def _pixels(archive: zipfile.ZipFile, name: str, labels: bool) -> Any:
             raise DefectStrainError(f"{name}: damaged: its pixels aren't all there")
         found = series.asarray()
     return found.astype(int) if labels and found.dtype.kind not in "iu" else found
+
+
+def _shaped(pixels: Any, content: Mapping[str, Any]) -> Any:
+    """Pixels in the shape that the layer had: TIFF knows no axis along which there is one plane."""
+    shape = content.get("shape")
+    if shape is None:  # written before shapes were kept
+        axes = len(content["look"]["scale"]) + bool(content["look"].get("rgb"))
+        shape = [1] * (axes - pixels.ndim) + list(pixels.shape)
+    return pixels.reshape([int(n) for n in shape])
 
 
 def _from_csv(

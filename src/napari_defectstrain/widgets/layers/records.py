@@ -13,7 +13,12 @@ import numpy as np
 import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Points, Shapes, Tracks, Vectors
-from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap, DirectLabelColormap
+from napari.utils.colormaps import (
+    AVAILABLE_COLORMAPS,
+    Colormap,
+    CyclicLabelColormap,
+    DirectLabelColormap,
+)
 
 from ...types import DefectStrainError
 from .placing import PLACED
@@ -319,19 +324,39 @@ def _colormap(colormap: Any) -> Any:
         return None  # of labels by chance: napari makes another
     if colormap.name in AVAILABLE_COLORMAPS:
         return colormap.name
-    return {
+    content = {
         "name": colormap.name,
         "colors": np.asarray(colormap.colors),
         "controls": np.asarray(colormap.controls),
+        "interpolation": str(getattr(colormap.interpolation, "value", colormap.interpolation)),
     }
+    if isinstance(colormap, CyclicLabelColormap):  # of labels that nobody gave colours
+        cyclic = {"seed": float(colormap.seed), "background": int(colormap.background_value)}
+        content["cyclic"] = cyclic
+    return content
 
 
 def _made_colormap(content: Any) -> Any:
     if isinstance(content, Mapping) and "labels" in content:
         return DirectLabelColormap(color_dict=dict(content["labels"]))
     if isinstance(content, Mapping):
-        return Colormap(
-            content["colors"], name=str(content["name"]), controls=np.asarray(content["controls"])
+        colours = np.asarray(content["colors"])
+        controls = np.asarray(content["controls"])
+        # Files that don't say it have one colour less than control points where colours have steps.
+        steps = len(controls) == len(colours) + 1
+        look = {
+            "name": str(content["name"]),
+            "controls": controls,
+            "interpolation": str(content.get("interpolation", "zero" if steps else "linear")),
+        }
+        if content.get("cyclic") is None and look["name"] != "label_colormap":
+            return Colormap(colours, **look)
+        cyclic = content.get("cyclic") or {"seed": 0.5, "background": 0}
+        return CyclicLabelColormap(
+            colors=colours,
+            **look,
+            seed=float(cyclic["seed"]),
+            background_value=int(cyclic["background"]),
         )
     return content
 

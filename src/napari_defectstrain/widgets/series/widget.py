@@ -18,6 +18,8 @@ from ...series import (
     SeriesResult,
     follow_registered,
     register_series,
+    series_command,
+    series_script,
     series_text,
 )
 from ...types import CalibratedImage, DefectStrainError, Progress
@@ -32,6 +34,7 @@ from ..layers import (
     plane_placement,
     provenance,
 )
+from ..study import CopyTexts, paths_of
 from .frames_table import FramesList, by_hand
 from .plots import DriftCanvas, HistoryCanvas
 from .series_layers import show_series
@@ -42,6 +45,8 @@ KIND_NAMES = {
     "frames": "Sum only",
 }
 REGISTERING = 0.3
+OUT = "series"
+"""Folder of results that a command names."""
 
 
 class SeriesWidget(forms.Panel):
@@ -51,6 +56,8 @@ class SeriesWidget(forms.Panel):
     ----------
     napari_viewer : Viewer
     """
+
+    page = "widgets.md#follow-a-series"
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(
@@ -67,6 +74,13 @@ class SeriesWidget(forms.Panel):
         self._build_frames()
         self._build_sums()
         self._build_result()
+        self.copying = CopyTexts(
+            self.run_bar.fail,
+            lambda: series_command(*self._asked(), OUT),
+            lambda: series_script(*self._asked(), OUT),
+            "of the file of the frames, with these settings",
+        )
+        self.body.addWidget(self.copying)
         self.body.addStretch(1)
         self.run_bar.run_clicked.connect(self.run)
         self.source.layer_changed.connect(self._source_changed)
@@ -209,6 +223,17 @@ class SeriesWidget(forms.Panel):
     def run_config(self) -> RunConfig:
         """Settings of the chain."""
         return RunConfig(material=self.material.currentText(), series=self.frame_config())
+
+    def _asked(self) -> tuple[list[str], SeriesConfig, RunConfig]:
+        """The file of the frames, and all settings."""
+        if self.source.layer is None:
+            raise DefectStrainError("got no stack of frames to name: open one first")
+        return paths_of(self.viewer, [self.source.layer]), self.config(), self.run_config()
+
+    def take_up(self) -> None:
+        """Show what a study that was opened brought along."""
+        self.source.refresh()
+        self._source_changed()
 
     def register(self) -> None:
         """Register the frames of the chosen layer."""

@@ -1,1 +1,2 @@
+from .report_writing import ReportWriting as ReportWriting
 from .widget import StrainWidget as StrainWidget

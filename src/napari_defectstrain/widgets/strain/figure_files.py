@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Signal
 
 from ...io.files import write_table
 from ...output.figures.files import write_figure
@@ -38,6 +38,9 @@ class FigureSaving(QObject):
     panel : Panel
     view : ComparisonView
     """
+
+    written = Signal()
+    """Emitted when all are there."""
 
     def __init__(self, panel: forms.Panel, view: ComparisonView) -> None:
         super().__init__(panel)
@@ -78,6 +81,7 @@ class FigureSaving(QObject):
         text = f"Wrote {len(written)} files into {written[0].parent}"
         self._panel.run_bar.status.setText(text)
         show_info(text)
+        self.written.emit()
 
 
 def expected_paths(folder: Path, names: list[str], formats: Sequence[str]) -> list[Path]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QObject, QUrl
+from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QPushButton
 
@@ -23,6 +23,9 @@ class ReportWriting(QObject):
     panel : Panel
     """
 
+    written = Signal()
+    """Emitted when it is there."""
+
     def __init__(self, panel: forms.Panel) -> None:
         super().__init__(panel)
         self._panel = panel
@@ -41,8 +44,11 @@ class ReportWriting(QObject):
     def ask(self) -> None:
         """Ask which results, then write."""
         folder = ask_folder(self._panel, "Folder of results: of a run, or a study")
-        if folder is None:
-            return
+        if folder is not None:
+            self.write(folder)
+
+    def write(self, folder: Path) -> None:
+        """Write the report of a folder of results; asks before it overwrites one."""
         paths = [
             report_path(folder).with_suffix(suffix) for suffix in _SUFFIXES[self.form.currentText()]
         ]
@@ -61,6 +67,7 @@ class ReportWriting(QObject):
         self._panel.run_bar.status.setText(text)
         show_info(text)
         show_file(written[0])
+        self.written.emit()
 
 
 def show_file(path: Path) -> None:

@@ -70,6 +70,8 @@ class StrainWidget(forms.Panel):
     napari_viewer : Viewer
     """
 
+    page = "widgets.md#strain-maps"
+
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(
             napari_viewer,
@@ -205,6 +207,15 @@ class StrainWidget(forms.Panel):
         """Show what a study that was opened holds: maps came after the averages."""
         self.refresh()
         self._turn()
+
+    @property
+    def busy(self) -> bool:
+        """True while something is running, or due."""
+        return self.run_bar.running or self.view.waiting
+
+    def choose_run(self, run: str) -> None:
+        """Choose averages by the id of their run, if they are offered."""
+        self.source.setCurrentIndex(max(self.source.findData(run), 0))
 
     def config(self, material: str, seed: int) -> RunConfig:
         """The controls as settings."""

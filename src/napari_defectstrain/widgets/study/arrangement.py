@@ -19,7 +19,7 @@ from .ties import NAMES, held_by_study, names_of
 
 LAYERS_FILE = "window.layers.zip"
 """Of a study's folder: all layers; of those whose content the study holds, only their looks."""
-SECTIONS = ("detect", "average", "strain")
+SECTIONS = ("detect", "average", "strain", "train", "series")
 """Of the settings that a study keeps."""
 
 

@@ -18,8 +18,53 @@ OUT = "results"
 """Folder of results that a command names."""
 
 
-class CopyButtons(QWidget):
-    """*Copy as command* and *Copy as Python*.
+class CopyTexts(QWidget):
+    """*Copy as command* and *Copy as Python* of any widget.
+
+    Parameters
+    ----------
+    fail : callable
+        Shows an error.
+    command_text, python_text : callable
+        What is copied; may raise `DefectStrainError`.
+    about : str
+        What the line does the same as, for the tooltip.
+    """
+
+    def __init__(
+        self,
+        fail: Callable[[str], None],
+        command_text: Callable[[], str],
+        python_text: Callable[[], str],
+        about: str = "with these settings",
+    ) -> None:
+        super().__init__()
+        self._fail = fail
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        self.command_button = QPushButton("Copy as command")
+        self.command_button.setToolTip(
+            f"The line of the command line that does the same, to the clipboard: {about}"
+        )
+        self.command_button.clicked.connect(lambda: self._copy(command_text))
+        self.python_button = QPushButton("Copy as Python")
+        self.python_button.setToolTip("The same as a script, to the clipboard")
+        self.python_button.clicked.connect(lambda: self._copy(python_text))
+        row.addWidget(self.command_button)
+        row.addWidget(self.python_button)
+
+    def _copy(self, text_of: Callable[[], str]) -> None:
+        try:
+            text = text_of()
+        except DefectStrainError as error:
+            self._fail(str(error))
+            return
+        QApplication.clipboard().setText(text)
+        show_info(f"Copied: {text.splitlines()[0]}{' …' if len(text.splitlines()) > 1 else ''}")
+
+
+class CopyButtons(CopyTexts):
+    """*Copy as command* and *Copy as Python* of a widget that measures images.
 
     With a study open it is the study that is run, with its corrections; else the files of the
     images with the settings of the widget.
@@ -45,22 +90,14 @@ class CopyButtons(QWidget):
         parts: Sequence[str],
         command: str = "run",
     ) -> None:
-        super().__init__()
-        self._viewer, self._settings, self._fail = viewer, settings, fail
-        self._command, self._parts = command, tuple(parts)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        self.command_button = QPushButton("Copy as command")
-        self.command_button.setToolTip(
-            "The line of the command line that does the same, to the clipboard: of the study, if "
-            "one is open, else of the images with these settings"
+        super().__init__(
+            fail,
+            self.command_text,
+            self.python_text,
+            "of the study, if one is open, else of the images with these settings",
         )
-        self.command_button.clicked.connect(lambda: self._copy(self.command_text))
-        self.python_button = QPushButton("Copy as Python")
-        self.python_button.setToolTip("The same as a script, to the clipboard")
-        self.python_button.clicked.connect(lambda: self._copy(self.python_text))
-        row.addWidget(self.command_button)
-        row.addWidget(self.python_button)
+        self._viewer, self._settings = viewer, settings
+        self._command, self._parts = command, tuple(parts)
 
     def command_text(self) -> str:
         """The line of the command line."""
@@ -88,12 +125,3 @@ class CopyButtons(QWidget):
         if not images:
             raise DefectStrainError("got no image to name: open one first")
         return config, list(paths_of(self._viewer, images))
-
-    def _copy(self, text_of: Callable[[], str]) -> None:
-        try:
-            text = text_of()
-        except DefectStrainError as error:
-            self._fail(str(error))
-            return
-        QApplication.clipboard().setText(text)
-        show_info(f"Copied: {text.splitlines()[0]}{' …' if len(text.splitlines()) > 1 else ''}")

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Layer
+from napari.layers import Image, Layer, Points
 
 from ...averages.average import average_stack
 from ...crystal.regions import NOT_2H, Regions
@@ -15,6 +16,7 @@ from ...study import Study
 from ...types import DefectStrainError, Sites
 from ..base.pacing import at_once
 from ..layers.averages import CUT, STACK, update_average
+from ..layers.editing import editor_of
 from ..layers.placing import Layout
 from ..layers.readers import layer_data
 from ..layers.records import Record, record_of, settle_all, tuple_of, with_new_ids
@@ -32,7 +34,7 @@ from ..layers.sites import (
     symbols,
 )
 from .arrangement import images_of_windows, saved_records
-from .ties import NAMES, PATH
+from .ties import NAMES, PATH, names_of, newest_detections
 
 
 def restore(study: Study, viewer: ViewerModel) -> list[str]:
@@ -61,6 +63,10 @@ def restore(study: Study, viewer: ViewerModel) -> list[str]:
             notes.append(str(error))
     settle_all(viewer, records)
     _take_windows(study, viewer)
+    for image, defects in newest_detections(viewer).items():
+        layer = layer_by_id(viewer, image)
+        if layer is not None and any(defects is one for one in added):
+            _take_steps(study, names_of(layer), defects)
     return notes
 
 
@@ -132,7 +138,8 @@ def _with_content(study: Study, record: Record, names: Sequence[str]) -> Record:
     models = [study.model_sites(name) for name in names]
     whole, table = site_positions(models, ndim), site_table(models)
     if about.get("kind") != "sites":
-        whole, table = _defects(study, models, names, ndim)
+        corrected = [study.sites(name) for name in names]
+        whole, table = _defects(study, models, corrected, names, ndim)
     classes = models[0].class_names
     look = {**record.look, "symbol": symbols(table["class"], classes) if len(table) else []}
     about["class_names"] = list(classes)
@@ -141,10 +148,13 @@ def _with_content(study: Study, record: Record, names: Sequence[str]) -> Record:
 
 
 def _defects(
-    study: Study, models: Sequence[Sites], names: Sequence[str], ndim: int
+    study: Study,
+    models: Sequence[Sites],
+    corrected: Sequence[Sites],
+    names: Sequence[str],
+    ndim: int,
 ) -> tuple[np.ndarray, Any]:
-    """Points of the defects with every correction: none where the crystal isn't 2H."""
-    corrected = [study.sites(name) for name in names]
+    """Points of the defects with corrections: none where the crystal isn't 2H."""
     foreign = []
     for name, sites in zip(names, corrected, strict=True):
         by_hand = sites.source == "manual"
@@ -219,10 +229,21 @@ def _put_detection(study: Study, name: str, image: Image, scratch: ViewerModel) 
     settings = provenance("regions", {}, answer.weights_sha256 or None)
     put = detection_put_in_steps(scratch, image, None, [model], [regions], about, settings)
     defects = at_once(put)
-    position, features = _defects(study, [model], [name], 2)
-    from ..layers.editing import editor_of
-
+    position, features = _defects(study, [model], [study.sites(name)], [name], 2)
     editor_of(defects).replace(position, features)
+
+
+def _take_steps(study: Study, names: Sequence[str], defects: Points) -> None:
+    """Let edits of former sessions be undone like those of this one."""
+    ndim = defects.ndim
+
+    def before(number: int) -> tuple[np.ndarray, Any]:
+        models = [study.model_sites(name) for name in names]
+        sites = [study.sites_before(name, number) for name in names]
+        return _defects(study, models, sites, names, ndim)
+
+    steps = study.steps_back(names) if names else []
+    editor_of(defects).remember([partial(before, number) for number in steps])
 
 
 def _take_windows(study: Study, viewer: ViewerModel) -> None:

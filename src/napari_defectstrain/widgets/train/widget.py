@@ -10,10 +10,12 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QSc
 from ...detect.network.config import DEVICES, TrainConfig
 from ...detect.training.resuming import Stopped, files_of, stopped_training
 from ...materials import get_material
+from ...study import train_command, train_script
 from ...types import DefectStrainError
 from ..base import forms
 from ..base.canvases import TrainingCanvas
 from ..base.lifetime import connect
+from ..study import CopyTexts
 from .conditions import ConditionsControls
 from .examples import Examples
 from .job import TrainingJob
@@ -33,6 +35,8 @@ class TrainWidget(forms.Panel):
     ----------
     napari_viewer : Viewer
     """
+
+    page = "widgets.md#train-a-network"
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(
@@ -54,6 +58,13 @@ class TrainWidget(forms.Panel):
         self._build_training()
         self._build_log()
         self._build_pause()
+        self.copying = CopyTexts(
+            self.run_bar.fail,
+            lambda: train_command(*self._asked()),
+            lambda: train_script(*self._asked()),
+            "trains with these settings",
+        )
+        self.body.addWidget(self.copying)
         self.body.addStretch(1)
         self.run_bar.run_clicked.connect(self.run)
         self.run_bar.idle.connect(self._job_ended)
@@ -151,6 +162,11 @@ class TrainWidget(forms.Panel):
                 f"weights: got {path}, expected a file in a folder that exists; choose another"
             )
         return path
+
+    def _asked(self) -> tuple[TrainConfig, str]:
+        """The settings for a program of its own, which may have processes, and the weights."""
+        config = self.config().replace(workers=TrainConfig().workers)
+        return config, str(self.out())
 
     def _browse(self) -> None:
         path = ask_weights_path(self, self.weights.text())

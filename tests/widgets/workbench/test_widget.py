@@ -1,0 +1,235 @@
+"""One dock with four steps, driven as a person would."""
+
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+from strain_stage import bundled, measured_classes
+from widget_stage import add_region, errors, use_truth
+
+from napari_defectstrain.types import DefectStrainError
+from napari_defectstrain.widgets.average import measuring
+from napari_defectstrain.widgets.base import worker
+from napari_defectstrain.widgets.detect import widget as detect_module
+from napari_defectstrain.widgets.layers.averages import runs
+from napari_defectstrain.widgets.layers.sites import kind
+from napari_defectstrain.widgets.strain import comparing
+from napari_defectstrain.widgets.strain import widget as strain_module
+from napari_defectstrain.widgets.workbench import WorkbenchWidget
+from napari_defectstrain.widgets.workbench.steps import AVERAGE, DETECT, REPORT, STRAIN
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, monkeypatch, tmp_path):
+    monkeypatch.setenv("DEFECTSTRAIN_SETTINGS", str(tmp_path / "settings.json"))
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def bench(viewer, qtbot):
+    widget = WorkbenchWidget(viewer)
+    qtbot.addWidget(widget)
+    widget.resize(380, 680)
+    widget.show()
+    return widget
+
+
+def press(qtbot, button):
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def texts(bench):
+    return [b.text() for b in bench.advice_buttons if b.isVisibleTo(bench)]
+
+
+def quick(monkeypatch, *made):
+    """Steps that cost no time: what is true, few windows, made-up measurements."""
+    use_truth(monkeypatch, *made)
+    monkeypatch.setattr(measuring, "measure_spacings", lambda *_: {})
+
+    def measure(stacks, *_):
+        names = tuple(name for name in stacks if name in ("SeTe", "SV"))
+        return measured_classes(names)
+
+    monkeypatch.setattr(strain_module, "measure_classes", measure)
+    monkeypatch.setattr(comparing, "bundled_reference", bundled)
+
+
+def settings(bench):
+    """Little to compute."""
+    windows = bench.panel(AVERAGE).windows
+    windows.shells.setCurrentIndex(0)
+    windows.references.setValue(20)
+    bench.panel(STRAIN).controls.route.setCurrentText("coordinates as they are")
+
+
+def finish(qtbot, bench):
+    qtbot.waitUntil(lambda: not bench.run_all.running, timeout=120_000)
+    qtbot.wait(60)
+
+
+def test_it_opens_with_its_first_step_alone(bench):
+    assert list(bench._panels) == [DETECT]
+    assert texts(bench) == ["Open the &sample", "&Nine regions", "Open a &file…"]
+    assert not bench.all_button.isEnabled()
+
+
+def test_every_step_says_what_to_do_without_anything_open(bench, qtbot):
+    for step in (DETECT, AVERAGE, STRAIN, REPORT):
+        press(qtbot, bench.header.button(step))
+        assert bench.step == step
+        assert bench.stack.currentIndex() == step
+        assert bench.words.text()
+    assert not bench.panel(REPORT).figures_button.isEnabled()
+
+
+def test_the_sample_is_a_click_away(bench, qtbot, monkeypatch):
+    asked = []
+    monkeypatch.setattr(type(bench.viewer), "open_sample", lambda _, *a: asked.append(a))
+    press(qtbot, bench.advice_buttons[0])
+    assert asked == [("napari-defectstrain", "one_region")]
+
+
+def test_an_image_that_is_opened_is_seen(bench, viewer, qtbot):
+    add_region(viewer, size=256)
+    qtbot.waitUntil(lambda: texts(bench) == ["&Detect"])
+    assert bench.all_button.isEnabled()
+
+
+def test_run_all_takes_every_step_once(bench, viewer, qtbot, monkeypatch):
+    made, _ = add_region(viewer)
+    other, _ = add_region(viewer, seed=2, name="other")
+    quick(monkeypatch, made, other)
+    wrong = errors(monkeypatch)
+    settings(bench)
+    seen = []
+    bench.run_all.progressed.connect(lambda whole, text: seen.append((whole, text)))
+    qtbot.waitUntil(bench.all_button.isEnabled)
+    press(qtbot, bench.all_button)
+    assert bench.cancel_button.isEnabled()
+    assert not bench.all_button.isEnabled()
+    finish(qtbot, bench)
+    assert wrong == []
+    assert bench.status.text() == "All steps are done"
+    assert [whole for whole, _ in seen] == sorted(whole for whole, _ in seen)
+    assert {text.split(",")[0] for _, text in seen} == {f"Step {k} of 3" for k in (1, 2, 3)}
+    assert bench.step == STRAIN
+    assert [bench.header.button(k).text()[-1] for k in range(4)] == ["✓", "✓", "✓", "•"]
+    assert len([la for la in viewer.layers if kind(la) == "defects"]) == 2
+    assert len(runs(viewer)) == 1
+    # nothing is left to do, and nothing is done again
+    assert not bench.all_button.isEnabled()
+    bench.start_all()
+    assert not bench.run_all.running
+    assert len(runs(viewer)) == 1
+
+
+def test_run_all_searches_only_what_was_not_searched(bench, viewer, qtbot, monkeypatch):
+    made, _ = add_region(viewer)
+    quick(monkeypatch, made)
+    bench._act(DETECT)
+    qtbot.waitUntil(lambda: bench.state.of(DETECT) == "done", timeout=60_000)
+    qtbot.waitUntil(lambda: not bench.busy, timeout=60_000)
+    other, _ = add_region(viewer, seed=2, name="other")
+    use_truth(monkeypatch, made, other)
+    searched, find = [], detect_module.detect_images
+
+    def counted(images, *rest):
+        searched.extend(image.name for image in images)
+        return find(images, *rest)
+
+    monkeypatch.setattr(detect_module, "detect_images", counted)
+    settings(bench)
+    bench.start_all()
+    finish(qtbot, bench)
+    assert searched == ["other"]
+    assert bench.status.text() == "All steps are done"
+
+
+def test_a_step_that_fails_ends_it_and_says_why(bench, viewer, qtbot, monkeypatch):
+    add_region(viewer, size=256)
+    wrong = errors(monkeypatch)
+
+    def fails(*_):
+        raise DefectStrainError("got nothing, expected something")
+
+    monkeypatch.setattr(detect_module, "detect_images", fails)
+    qtbot.waitUntil(bench.all_button.isEnabled)
+    press(qtbot, bench.all_button)
+    finish(qtbot, bench)
+    assert wrong == ["got nothing, expected something"]
+    assert bench.status.text() == wrong[0]
+    assert list(bench._panels) == [DETECT]
+    assert bench.all_button.isEnabled()
+
+
+def test_cancel_all_stops_the_step_that_runs(bench, viewer, qtbot, monkeypatch):
+    add_region(viewer, size=256)
+
+    def endless(_images, _config, progress):
+        while True:
+            progress(0.5, "at work")
+
+    monkeypatch.setattr(detect_module, "detect_images", endless)
+    qtbot.waitUntil(bench.all_button.isEnabled)
+    press(qtbot, bench.all_button)
+    qtbot.waitUntil(lambda: "at work" in bench.status.text(), timeout=20_000)
+    press(qtbot, bench.cancel_button)
+    finish(qtbot, bench)
+    assert "Stopped" in bench.status.text()
+    assert not [la for la in viewer.layers if kind(la) == "defects"]
+
+
+def test_nothing_can_be_started_beside_a_step_that_runs(bench, viewer, qtbot, monkeypatch):
+    made, _ = add_region(viewer, size=256)
+    use_truth(monkeypatch, made)
+    qtbot.waitUntil(bench.all_button.isEnabled)
+    press(qtbot, bench.advice_buttons[0])
+    qtbot.waitUntil(lambda: not bench.all_button.isEnabled())
+    assert bench.busy
+    bench.start_all()
+    assert not bench.run_all.running
+    qtbot.waitUntil(bench.all_button.isEnabled, timeout=60_000)
+    assert texts(bench) == ["&Average"]
+
+
+def test_keys_lead_through_the_steps(bench, qtbot):
+    bench.activateWindow()
+    assert QTest.qWaitForWindowActive(bench)
+    for step, key in ((STRAIN, Qt.Key.Key_3), (REPORT, Qt.Key.Key_4), (DETECT, Qt.Key.Key_1)):
+        QTest.keyClick(bench, key, Qt.KeyboardModifier.AltModifier)
+        assert bench.step == step
+
+
+def test_tab_goes_from_top_to_bottom_and_is_seen(bench, viewer, qtbot):
+    add_region(viewer, size=256)
+    qtbot.waitUntil(bench.all_button.isEnabled)
+    bench.activateWindow()
+    assert QTest.qWaitForWindowActive(bench)
+    qtbot.wait(50)
+    bench.header.button(DETECT).setFocus()
+    passed = [QApplication.focusWidget()]
+    for _ in range(200):
+        QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
+        passed.append(QApplication.focusWidget())
+        if passed[-1] is bench.all_button:
+            break
+    assert passed[-1] is bench.all_button
+    parts = [bench.header.button(DETECT), bench.advice_buttons[0], bench.run_bar.run_button]
+    places = [passed.index(part) for part in parts]
+    assert places == sorted(places)
+    assert ":focus" in bench.styleSheet()
+
+
+def test_a_long_job_tells_of_its_end(bench, qtbot, monkeypatch):
+    told = []
+    monkeypatch.setattr(worker, "show_info", told.append)
+    monkeypatch.setattr(worker, "LONG_S", 0.0)
+    bar = bench.run_bar
+    bar.start(lambda progress: 1, lambda _: None, "at work")
+    qtbot.waitUntil(lambda: not bar.running)
+    assert told == ["Detect columns: done after 0 s"]
+    bar.quiet = True
+    bar.start(lambda progress: 1, lambda _: None, "at work")
+    qtbot.waitUntil(lambda: not bar.running)
+    assert len(told) == 1
