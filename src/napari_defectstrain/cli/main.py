@@ -300,7 +300,7 @@ def run_on(options: argparse.Namespace, inputs: Inputs, progress: Progress, work
         return _nothing_to_do(options, inputs)
     found = columns_in(options, inputs, subprogress(progress, 0.0, 0.6), work)
     with _writing(options) as folder:
-        results.write_detections(found, folder, formats)
+        results.write_detections(found, folder, formats, work.workers)
         try:
             result = pipeline.measure(found, subprogress(progress, 0.6, 0.9), work)
         except DefectStrainError as error:
@@ -311,7 +311,7 @@ def run_on(options: argparse.Namespace, inputs: Inputs, progress: Progress, work
             ) from error
         result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
         progress(0.95, "writing results")
-        results.write_measurements(result, folder, formats)
+        results.write_measurements(result, folder, formats, work.workers)
         results.write_run(result, folder, inputs.key)
     say_warnings([*result.warnings[len(found.warnings) :], *folder.notes])
     say(results.summary(result))
@@ -342,7 +342,7 @@ def detect_on(options: argparse.Namespace, inputs: Inputs, progress: Progress, w
         return _nothing_to_do(options, inputs)
     found = columns_in(options, inputs, progress, work)
     with _writing(options) as folder:
-        results.write_detections(found, folder, formats)
+        results.write_detections(found, folder, formats, work.workers)
         results.write_run(found, folder, inputs.key)
     say_warnings(folder.notes)
     table = found.populations

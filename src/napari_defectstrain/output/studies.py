@@ -89,7 +89,7 @@ def run_study(
         found = pipeline.measurable(found, failures, work)
     found = replace(found, warnings=tuple(dict.fromkeys((*notes, *found.warnings))))
     with writing_into(study.results, "run", RUN_FILE) as folder:
-        write_detections(found, folder, formats)
+        write_detections(found, folder, formats, work.workers)
         if detect_only:
             write_run(found, folder)
             study.note_measured([image.name for image in found.images], "columns")
@@ -101,7 +101,7 @@ def run_study(
             raise
         result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
         progress(0.95, "writing results")
-        write_measurements(result, folder, formats)
+        write_measurements(result, folder, formats, work.workers)
         write_run(result, folder)
     study.note_measured([image.name for image in result.images])
     return replace(result, warnings=(*result.warnings, *folder.notes))

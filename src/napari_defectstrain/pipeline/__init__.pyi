@@ -58,4 +58,5 @@ from .selftest import pulls_text as pulls_text
 from .selftest import self_test as self_test
 from .theories import compare_with_theory as compare_with_theory
 from .work import Work as Work
+from .work import Workers as Workers
 from .workers import workers_for as workers_for

@@ -1,6 +1,8 @@
 from .detection import curves_figure as curves_figure
 from .detection import read_training_log as read_training_log
 from .detection import training_figure as training_figure
+from .drawing import Drawing as Drawing
+from .drawing import write_drawings as write_drawings
 from .drawn import drawn_data as drawn_data
 from .files import figure_settings as figure_settings
 from .files import save_figure as save_figure
