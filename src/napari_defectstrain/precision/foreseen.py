@@ -67,7 +67,7 @@ def foresee_spacing(measured: ColumnMeasurement, stack: ClassStack) -> ForeseenS
     site, metal = fits.site_pm[corner], np.ones(len(corner), dtype=bool)
 
     def spacing(at: FloatArray) -> FloatArray:
-        return np.asarray(nearest_metal_spacings(at, site, metal)).mean(axis=-1)
+        return np.asarray(np.mean(nearest_metal_spacings(at, site, metal), axis=-1))
 
     single = spacing(position + shift)
     n = len(index)
