@@ -7,10 +7,11 @@ colour blindnesses tell apart; every class has its own symbol too, so that grey 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .materials import whole_class
 
@@ -100,6 +101,61 @@ CLASS_STYLE: dict[str, ClassStyle] = {
     "other": ClassStyle("#D55E00", "x", "x"),
 }
 """Style of each role of `materials.ROLES`."""
+
+PALETTES: dict[str, dict[str, str]] = {
+    "Okabe and Ito": {role: style.colour for role, style in CLASS_STYLE.items()},
+    "Tol, vibrant": {
+        "metal": "#CCBB44",
+        "X2": "#BBBBBB",
+        "XY": "#EE7733",
+        "Y2": "#EE3377",
+        "V1": "#33BBEE",
+        "V2": "#009988",
+        "other": "#CC3311",
+    },
+    "light, on dark images": {
+        "metal": "#FFFF99",
+        "X2": "#DDDDDD",
+        "XY": "#FFB000",
+        "Y2": "#FF9ACF",
+        "V1": "#8FD3FF",
+        "V2": "#5CE6B8",
+        "other": "#FF7F50",
+    },
+}
+"""Colours of the roles by the name of a set; people with any of the common colour blindnesses tell
+those of the first two apart (P. Tol, *Colour schemes*, SRON/EPS/TN/09-002), those of the third by
+their symbols, too."""
+
+
+def use_palette(name: str, own: Mapping[str, str] | None = None) -> None:
+    """Draw the classes in other colours from now on, in figures and in napari.
+
+    Parameters
+    ----------
+    name : str
+        One of `PALETTES`.
+    own : mapping of role to str, optional
+        Colours, hexadecimal RGB, that take the place of those of the set.
+
+    Raises
+    ------
+    ValueError
+        If there is no such set, role, or a colour is none.
+    """
+    if name not in PALETTES:
+        raise ValueError(f"palette: got {name!r}, expected one of {', '.join(PALETTES)}")
+    colours = {**PALETTES[name], **(own or {})}
+    wrong = [c for c in colours.values() if not re.fullmatch("#[0-9A-Fa-f]{6}", c)]
+    unknown = sorted(set(colours) - set(CLASS_STYLE))
+    if wrong or unknown:
+        raise ValueError(
+            f"colours: got {', '.join([*wrong, *unknown])}, expected #RRGGBB for some of "
+            f"{', '.join(CLASS_STYLE)}"
+        )
+    for role, colour in colours.items():
+        CLASS_STYLE[role] = replace(CLASS_STYLE[role], colour=colour)
+
 
 _NAMED_COLOURS = ("#0072B2", "#882255", "#117733", "#332288")
 _NAMED_SYMBOLS = (

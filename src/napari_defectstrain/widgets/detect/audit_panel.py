@@ -23,7 +23,8 @@ from ...evaluation.audit import (
 from ...evaluation.audit_scores import score_audit, scores_text
 from ...types import DefectStrainError
 from ..base import forms
-from ..base.class_keys import ClassKeys
+from ..base.class_keys import KEYS, ClassKeys
+from ..base.keys import declare
 from ..base.saving import ask_folder
 from ..layers.audit_marker import Blind
 from ..layers.detected import Detected, detected_images
@@ -34,6 +35,12 @@ INTRODUCTION = (
     "How good is the detection on these images? Label columns that are drawn at random, without "
     "seeing what they were taken for: a key each, about five minutes for a hundred."
 )
+
+_AUDIT = "Audit, while it walks"
+for _i in range(KEYS):
+    declare(_AUDIT, str(_i + 1), f"It is class {_i + 1} of the buttons")
+declare(_AUDIT, "Space", "It can't be told")
+declare(_AUDIT, "Z", "Take back the last label")
 
 
 class AuditPanel(QWidget):

@@ -59,6 +59,9 @@ from .patterns_panel import DOCK as PATTERNS_DOCK
 from .patterns_panel import HEIGHT as PATTERNS_HEIGHT
 from .patterns_panel import PatternsPanel
 from .pixel_size import PixelSize
+from .teach_panel import DOCK as TEACH_DOCK
+from .teach_panel import HEIGHT as TEACH_HEIGHT
+from .teach_panel import TaughtChoice, TeachPanel
 from .weights_panel import DOCK, HEIGHT, WeightsPanel
 
 BUNDLED = "bundled weights"
@@ -67,7 +70,7 @@ FRAMES = "Frames of one region: register and sum"
 IMAGES = "Separate images"
 REPLACE = "Replace them"
 NEW_LAYERS = "Keep them, add new layers"
-OWN_SETTINGS = ("material", "force_material", "detect")
+OWN_SETTINGS = ("material", "force_material", "detect", "judge")
 """Those of a run that this widget sets."""
 REGISTERING, CALIBRATING = 0.4, 0.05
 """What registering frames, and calibrating, take of the work on an image."""
@@ -179,6 +182,8 @@ class DetectWidget(forms.Panel):
         form.addRow(self.file_row)
         self.model.currentTextChanged.connect(self._model_changed)
         self._model_changed(self.model.currentText())
+        self.taught = TaughtChoice()
+        form.addRow("Taught", self.taught)
         self.device = self.remember(
             "device",
             forms.choice(list(DEVICES)),
@@ -235,6 +240,8 @@ class DetectWidget(forms.Panel):
         """What all images together tell, below the viewer: populations, and the audit."""
         self.patterns_panel = PatternsPanel(self.viewer, self._weighed_layer)
         self.audit_panel = AuditPanel(self.viewer, self._weighed_layer)
+        self.teach_panel = TeachPanel(self.viewer, self.config)
+        self.teach_panel.use.connect(self.taught.refresh)
         row = QHBoxLayout()
         self.panel_buttons = []
         for text, tip, content, name, height in (
@@ -249,6 +256,12 @@ class DetectWidget(forms.Panel):
                 "Label columns drawn at random, blind, one key each: precision and recall on your "
                 "own images; below the viewer",
                 *(self.audit_panel, AUDIT_DOCK, AUDIT_HEIGHT),
+            ),
+            (
+                "Teach…",
+                "Learn from your corrections: brightness and shares of the classes, thresholds; "
+                "says by columns held out whether it helps; below the viewer",
+                *(self.teach_panel, TEACH_DOCK, TEACH_HEIGHT),
             ),
         ):
             button = QPushButton(text)
@@ -287,7 +300,7 @@ class DetectWidget(forms.Panel):
                 )
         added = [part for part in self.classes.text().split(",") if part.strip()]
         material = with_classes(self.material.currentText(), added)
-        return RunConfig(
+        config = RunConfig(
             material=material,
             force_material=self.force.isChecked(),
             detect=DetectConfig(
@@ -297,6 +310,7 @@ class DetectWidget(forms.Panel):
                 material=material,
             ),
         )
+        return self.taught.applied_to(config)
 
     def _settings(self) -> tuple[RunConfig, list[Layer]]:
         return self.config(), [la for la in self.image.layers if la is not None]
@@ -322,6 +336,11 @@ class DetectWidget(forms.Panel):
         self._queue = list(layers)
         self._count = len(self._queue)
         self._next(config)
+
+    def correct(self) -> None:
+        """Get ready to correct points: a click selects, keys give classes."""
+        self.reveal(self.edit)
+        self.edit.select()
 
     def _part(self, low: float, high: float) -> Part:
         """What a job is of the detection in all images."""

@@ -31,6 +31,7 @@ from .detected import Detected as Detected
 from .detected import detected_images as detected_images
 from .edit_history import EditHistory as EditHistory
 from .edit_history import history_of as history_of
+from .editing import POINTS as POINTS
 from .editing import DefectEditor as DefectEditor
 from .editing import column_near as column_near
 from .editing import editor_of as editor_of
@@ -71,6 +72,7 @@ from .sites import KEY as KEY
 from .sites import MARKER_PX as MARKER_PX
 from .sites import add_detection as add_detection
 from .sites import calibrate as calibrate
+from .sites import colours as colours
 from .sites import defect_points as defect_points
 from .sites import found_sites as found_sites
 from .sites import free_name as free_name

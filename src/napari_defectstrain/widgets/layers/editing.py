@@ -18,6 +18,7 @@ from napari.utils.notifications import show_error, show_info
 from psygnal import Signal
 
 from ...types import ON_METAL, OTHER, DefectStrainError
+from ..base.keys import declare
 from .corrections import reach_px, snapped
 from .sites import layer_by_id, note, on_plane, restyle, set_points, symbols
 
@@ -30,6 +31,12 @@ _EDITORS: WeakValueDictionary[UUID, "DefectEditor"] = WeakValueDictionary()
 _State = tuple[np.ndarray, pd.DataFrame]
 _Step = _State | Callable[[], _State]
 _Snap = Callable[[np.ndarray, bool], tuple[np.ndarray, float]]
+
+
+POINTS = "Points of defects"
+UNDO = declare(POINTS, "Ctrl+Z", "Take back the last change")
+REDO = declare(POINTS, "Ctrl+Shift+Z", "Do it again")
+declare(POINTS, "Delete", "Remove the selected points")  # napari's own
 
 
 class DefectEditor:
@@ -57,8 +64,8 @@ class DefectEditor:
         self._state = self._snapshot()
         layer.events.data.connect(self._on_data)
         layer.events.features.connect(self._on_features)
-        layer.bind_key("Control-Z", self._undo_key, overwrite=True)
-        layer.bind_key("Control-Shift-Z", self._redo_key, overwrite=True)
+        layer.bind_key(UNDO.for_napari, self._undo_key, overwrite=True)
+        layer.bind_key(REDO.for_napari, self._redo_key, overwrite=True)
         self.choose_class(self.new_class)
 
     @property
