@@ -23,6 +23,8 @@ DOCUMENT = FOLDER.parent / "docs" / "benchmarks.md"
 BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {
     "whole-run": (["bench_run.py"], ["--quick"]),
     "detection-speed": (["bench_detection_speed.py"], ["--quick"]),
+    "newcomer": (["bench_newcomer.py"], []),
+    "newcomer-nine": (["bench_newcomer.py", "--sample", "nine_regions"], ["--run-all"]),
     "column-fit": (["bench_columns.py"], ["--columns", "24", "--repeat", "1"]),
     "gallery": (["bench_gallery.py"], ["--windows", "1000", "--average", "0"]),
 }

@@ -49,6 +49,7 @@ from .fields import shown_values as shown_values
 from .fields import write_labels as write_labels
 from .layer_files import read_records as read_records
 from .layer_files import write_records as write_records
+from .placing import GAP_PX as GAP_PX
 from .placing import Layout as Layout
 from .placing import present_viewer as present_viewer
 from .placing import show_scale_bar as show_scale_bar
