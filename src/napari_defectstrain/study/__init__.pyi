@@ -2,6 +2,7 @@ from .comparing import WeightsComparison as WeightsComparison
 from .comparing import compare_weights as compare_weights
 from .corrections import Answer as Answer
 from .folder import WeightsRecord as WeightsRecord
+from .history import corrections_table as corrections_table
 from .images import CHANGED as CHANGED
 from .images import FileRecord as FileRecord
 from .images import ImageRecord as ImageRecord
