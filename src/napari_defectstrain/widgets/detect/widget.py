@@ -33,6 +33,7 @@ from ..base import forms
 from ..base.lifetime import connect
 from ..base.pacing import Steps
 from ..base.worker import Part
+from ..gallery import open_gallery
 from ..layers.editing import editor_of
 from ..layers.regions import detection_put_in_steps, edited, regions_of
 from ..layers.sites import (
@@ -268,6 +269,14 @@ class DetectWidget(forms.Panel):
             button.clicked.connect(self.bottom_dock(content, name, height).open)
             self.panel_buttons.append(button)
             row.addWidget(button)
+        gallery = QPushButton("Gallery…")
+        gallery.setToolTip(
+            "Every detection side by side: sort, plot, select many, give them their class, walk "
+            "through those in doubt; below the viewer"
+        )
+        gallery.clicked.connect(lambda: open_gallery(self.viewer))
+        self.panel_buttons.append(gallery)
+        row.insertWidget(0, gallery)
         form.addRow(row)
 
     def _weighed_layer(self) -> Layer | None:
