@@ -28,8 +28,8 @@ from .column_shapes import triangle_corners as triangle_corners
 from .corrections import correct_sites as correct_sites
 from .detected import Detected as Detected
 from .detected import detected_images as detected_images
-from .editing import DefectEditor as DefectEditor
 from .editing import POINTS as POINTS
+from .editing import DefectEditor as DefectEditor
 from .editing import column_near as column_near
 from .editing import editor_of as editor_of
 from .fields import COMPONENTS as COMPONENTS
