@@ -128,6 +128,33 @@ those of the first two apart (P. Tol, *Colour schemes*, SRON/EPS/TN/09-002), tho
 their symbols, too."""
 
 
+LIGHTEST_GREY = 0.5
+"""Luminance above that of most pixels of an image as napari shows it."""
+
+
+def over_image(colour: str) -> str:
+    """A colour for thin lines over a grey image: as light as they must be to stand out for all.
+
+    Without the middle or the long cones pink and bluish green are greys, and drown in a grey image
+    of their luminance. The colour is made brighter, and white is mixed in where that is not enough,
+    until the luminance is `LIGHTEST_GREY`; colours that are lighter stay as they are.
+
+    >>> over_image("#F0E442"), over_image("#009E73")
+    ('#F0E442', '#00D59C')
+    """
+    value = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in value]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    if luminance >= LIGHTEST_GREY or luminance == 0.0:
+        return colour
+    brighter = min(LIGHTEST_GREY / luminance, 1.0 / max(linear))
+    linear, luminance = [brighter * v for v in linear], brighter * luminance
+    white = max(0.0, (LIGHTEST_GREY - luminance) / (1.0 - luminance))
+    mixed = [v + white * (1.0 - v) for v in linear]
+    shown = [12.92 * v if v <= 0.0031308 else 1.055 * v ** (1 / 2.4) - 0.055 for v in mixed]
+    return "#" + "".join(f"{round(255 * v):02X}" for v in shown)
+
+
 def use_palette(name: str, own: Mapping[str, str] | None = None) -> None:
     """Draw the classes in other colours from now on, in figures and in napari.
 

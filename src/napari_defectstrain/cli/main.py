@@ -56,6 +56,10 @@ COMMANDS = {
         *("precision and recall on your own images, by labels", "audit"),
         *("add_arguments", "run_audit"),
     ),
+    "teach": (
+        *("what corrections teach, and whether it helps", "teaching"),
+        *("add_arguments", "run_teach"),
+    ),
     "companion": (
         *("other signals, averaged at the same sites", "companion"),
         *("add_arguments", "run_companion"),
@@ -230,6 +234,7 @@ def add_run(parser: argparse.ArgumentParser, into_study: bool = False) -> None:
     add("--sites", type=Path, metavar="DIR", help="take <stem>.sites.csv from DIR, don't detect")
     add("--regions", type=Path, metavar="DIR", help="take <stem>.regions.tif from DIR where it is")
     add("--weights", metavar="FILE", help="weights of the network (those of the package)")
+    add("--taught", metavar="NAME", help="what was learnt from corrections (defectstrain teach)")
     add("--no-judge", action="store_true", help="leave the network's classes as they are")
     _add_measuring(parser)
     add("--device", help="auto, cpu, cuda or mps (auto)")
@@ -406,6 +411,12 @@ def _run_config(options: argparse.Namespace, base: RunConfig | None = None) -> R
         values = read_settings(options.config)
         parameters = values.get("parameters", values)  # of a run.json
         config = RunConfig.from_dict(parameters, f"{options.config}: ")
+    if options.taught is not None:
+        from ..teaching import read_taught
+
+        config = read_taught(options.taught).applied_to(
+            config.replace(material=options.material or config.material)
+        )
     config = with_settings(config, options.settings)
     given = {"weights": options.weights, "device": options.device}
     detect = config.detect.replace(**without_none(given))
@@ -446,11 +457,14 @@ def with_settings(config: C, texts: Sequence[str]) -> C:
     values.pop("detect.material", None)  # follows that of the run
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
-        if not equals or name not in values:
+        parts = [known for known in values if known.startswith(f"{name}.")]
+        if not equals or not (name in values or parts):
             raise DefectStrainError(
                 f"--set {text}: expected NAME=VALUE with the name of a setting, such as "
                 f"{next(iter(values))}, {', '.join(list(values)[-3:])}"
             )
+        for part in parts:  # something that is there as a whole
+            del values[part]
         try:
             values[name] = json.loads(value)
         except ValueError:

@@ -64,6 +64,8 @@ __all__ = [
 
 RUN_FILE = "run.json"
 FIGURES = "figures"
+EDITS_FILE = "edits.csv"
+"""What hands changed of a study before it was measured."""
 FIGURE_FORMATS = ("png", "pdf", "svg")
 CROWDED = "crowded_"
 """What names of files begin with that come from averages of every defect."""
@@ -93,7 +95,7 @@ _PACKAGES = ("numpy", "scipy", "pandas", "scikit-image", "matplotlib", "torch", 
 
 def planned_files(stems: Iterable[str], material: Material) -> list[str]:
     """Every file that a run on images of these names may write, relative to its folder."""
-    names = [RUN_FILE, mark_path(Path(), RUN_FILE).name, *_TABLES]
+    names = [RUN_FILE, mark_path(Path(), RUN_FILE).name, EDITS_FILE, *_TABLES]
     names += [CROWDED + name for name in _CROWDED_TABLES]
     drawn = [*_FIGURES, *(CROWDED + name for name in _CROWDED_FIGURES)]
     for stem in stems:

@@ -1,3 +1,4 @@
+from .by_image import find_columns as find_columns
 from .by_image import weights_in_use as weights_in_use
 from .chain import RunResult as RunResult
 from .chain import average_classes as average_classes

@@ -1,11 +1,19 @@
 """Preferences: kept, used by jobs, figures and layers, and taken back."""
 
+import numpy as np
 import pytest
 from small_alloy import true_sites
 from widget_stage import add_region
 
 from napari_defectstrain import progress
-from napari_defectstrain.styles import CLASS_STYLE, PALETTES, chosen_width_inch, use_palette
+from napari_defectstrain.styles import (
+    CLASS_STYLE,
+    LIGHTEST_GREY,
+    PALETTES,
+    chosen_width_inch,
+    over_image,
+    use_palette,
+)
 from napari_defectstrain.widgets.base.preferences import (
     apply_preferences,
     preferred_width_inch,
@@ -92,7 +100,8 @@ def test_widgets_and_layers_follow(make_napari_viewer, qtbot):
     page.palette_box.setCurrentText(VIBRANT)
     name = str(defects.features["class"].iloc[0])
     role = dict(zip(bench.panel(DETECT).edit.class_names, list(CLASS_STYLE)[1:], strict=True))[name]
-    want = [int(PALETTES[VIBRANT][role][k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    seen = over_image(PALETTES[VIBRANT][role])
+    want = [int(seen[k : k + 2], 16) / 255 for k in (1, 3, 5)]
     assert defects.border_color[0, :3] == pytest.approx(want, abs=0.01)
     page.thresholds["V1"].setValue(0.8)
     assert bench.panel(DETECT).config().detect.thresholds[2] == 0.8
@@ -127,3 +136,20 @@ def test_the_colours_of_every_set_differ():
     for colours in PALETTES.values():
         assert set(colours) == set(CLASS_STYLE)
         assert len(set(colours.values())) == len(colours)
+
+
+@pytest.mark.parametrize("colour", sorted({c for p in PALETTES.values() for c in p.values()}))
+def test_colours_over_an_image_are_lighter_than_its_greys(colour):
+    """Also for people without the middle cones, to whom pink and green are greys."""
+    without_middle_cones = np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    )  # Machado, Oliveira and Fernandes 2009, severity 1; of linear RGB
+    seen = np.array([int(over_image(colour)[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+    linear = np.where(seen <= 0.04045, seen / 12.92, ((seen + 0.055) / 1.055) ** 2.4)
+    weights = np.array([0.2126, 0.7152, 0.0722])
+    assert weights @ linear > LIGHTEST_GREY - 0.01
+    assert weights @ (without_middle_cones @ linear) > LIGHTEST_GREY - 0.08

@@ -4,6 +4,7 @@ from .detection import training_figure as training_figure
 from .drawing import Drawing as Drawing
 from .drawing import write_drawings as write_drawings
 from .drawn import drawn_data as drawn_data
+from .drawn import write_with_data as write_with_data
 from .files import figure_settings as figure_settings
 from .files import save_figure as save_figure
 from .files import write_figure as write_figure
@@ -12,6 +13,7 @@ from .looks import draw_brightness as draw_brightness
 from .looks import draw_greys as draw_greys
 from .looks import draw_spectra as draw_spectra
 from .looks import look_figure as look_figure
+from .looks import short_quantity as short_quantity
 from .makeup import draw_makeup as draw_makeup
 from .maps import detections_figure as detections_figure
 from .populations import clusters_figure as clusters_figure

@@ -1,5 +1,6 @@
 """The part of the detect widget that shows, counts and edits the defects of one layer."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import pandas as pd
@@ -22,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from ...crystal.populations import ALL_IMAGES, SUBSTITUTION, VACANCIES
 from ...materials import NAMED_ROLE, ROLES, WSE2
-from ...styles import CLASS_STYLE, named_style
+from ...styles import CLASS_STYLE, named_style, over_image
 from ..base.keys import declare, shortcut
 from ..base.lifetime import connect, when_destroyed
 from ..base.symbols import symbol_icon
@@ -181,7 +182,8 @@ class EditPanel(QWidget):
     def _show_colour(self, i: int) -> None:
         own = i < len(CLASS_ROLES)
         style = CLASS_STYLE[CLASS_ROLES[i]] if own else named_style(i - len(CLASS_ROLES))
-        self.pictures[i].setPixmap(symbol_icon(style).pixmap(18, 18))
+        seen = replace(style, colour=over_image(style.colour))
+        self.pictures[i].setPixmap(symbol_icon(seen).pixmap(18, 18))
 
     def _buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()

@@ -152,6 +152,7 @@ class WorkbenchWidget(forms.Docked):
         self.header.idClicked.connect(self.show_step)
         self.more = QToolButton()
         self.more.setText("⋯")
+        self.more.setStyleSheet("QToolButton::menu-indicator { image: none; }")
         self.more.setToolTip(tr("Guided tour, preferences, keys"))
         self.more.setAccessibleName(tr("More"))
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
