@@ -15,6 +15,7 @@ from .figures.looks import draw_brightness as draw_brightness
 from .figures.looks import draw_greys as draw_greys
 from .figures.looks import draw_spectra as draw_spectra
 from .figures.looks import look_figure as look_figure
+from .figures.looks import short_quantity as short_quantity
 from .figures.makeup import draw_makeup as draw_makeup
 from .figures.maps import detections_figure as detections_figure
 from .figures.populations import draw_clusters as draw_clusters

@@ -13,6 +13,7 @@ from .looks import draw_brightness as draw_brightness
 from .looks import draw_greys as draw_greys
 from .looks import draw_spectra as draw_spectra
 from .looks import look_figure as look_figure
+from .looks import short_quantity as short_quantity
 from .makeup import draw_makeup as draw_makeup
 from .maps import detections_figure as detections_figure
 from .populations import clusters_figure as clusters_figure

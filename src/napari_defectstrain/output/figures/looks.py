@@ -84,7 +84,7 @@ def draw_spectra(ax: Axes, real: Sequence[Seen], simulated: Sequence[Seen]) -> N
     _draw_curves(ax, real, simulated, one)
     ax.set_yscale("log")
     ax.set_xlim(0, 6)
-    ax.set_xlabel("spatial frequency (first spots = 1)")
+    ax.set_xlabel("frequency (first spots = 1)")
     ax.set_ylabel("power (height² per px)")
 
 
@@ -99,7 +99,7 @@ def draw_greys(ax: Axes, real: Sequence[Seen], simulated: Sequence[Seen]) -> Non
     _draw_curves(ax, real, simulated, one)
     ax.set_xlabel("grey value (metal column = 1)")
     ax.set_ylabel("density")
-    ax.legend(loc="best")
+    ax.legend(loc="upper right", frameon=False)
 
 
 def draw_brightness(ax: Axes, real: Sequence[Seen], simulated: Sequence[Seen]) -> None:
@@ -110,7 +110,7 @@ def draw_brightness(ax: Axes, real: Sequence[Seen], simulated: Sequence[Seen]) -
         return edges[:-1], np.histogram(np.concatenate(seen.weight), edges, density=True)[0]
 
     _draw_curves(ax, real, simulated, one)
-    ax.set_xlabel("brightness of columns (metal = 1)")
+    ax.set_xlabel("column brightness (metal = 1)")
     ax.set_ylabel("density")
 
 
@@ -142,7 +142,7 @@ def _draw_table(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_axis_off()
     rows = [
         [
-            _named(str(row.quantity), str(row.unit)),
+            short_quantity(str(row.quantity), str(row.unit)),
             *(_number(v) for v in (row.real, row.simulated, row.difference, row.by_chance)),
             {True: "yes", False: "no"}.get(row.within, ""),
         ]
@@ -167,7 +167,8 @@ def _draw_table(ax: Axes, table: pd.DataFrame) -> None:
             cell.set_text_props(fontweight="bold", color=SIMULATED)
 
 
-def _named(quantity: str, unit: str) -> str:
+def short_quantity(quantity: str, unit: str) -> str:
+    """A row's name as tables on paper and in the window have room for it."""
     for long, short in _SHORT.items():
         quantity = quantity.replace(long, short)
     return f"{quantity} ({unit})" if unit else quantity
