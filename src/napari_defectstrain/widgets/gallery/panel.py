@@ -391,7 +391,8 @@ class GalleryPanel(QWidget):
         try:
             for layer, points in self.edits.points_at(self.places, self.looks, chosen).values():
                 self._points[id(layer)] = set(points)
-                layer.selected_data = set(points)
+                if set(layer.selected_data) != set(points):
+                    layer.selected_data = set(points)
         finally:
             self._linking = False
 
