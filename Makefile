@@ -35,11 +35,13 @@ demo: install ## Run the whole chain on the bundled sample; results in demo_resu
 
 test: lint pytest ## Run the checks and the tests
 
-lint: install ## Check style, types and the plugin's manifest
+lint: install ## Check style, types, the plugin's manifest, workflows and citation
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/npe2 validate napari-defectstrain
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 # Two processes of one thread each; a file of tests stays in one process with what it sets up.
 pytest: export OMP_NUM_THREADS = 1
