@@ -61,7 +61,7 @@ from .patterns_panel import PatternsPanel
 from .pixel_size import PixelSize
 from .teach_panel import DOCK as TEACH_DOCK
 from .teach_panel import HEIGHT as TEACH_HEIGHT
-from .teach_panel import TaughtChoice, TeachPanel
+from .teach_panel import OF_STUDY, TaughtChoice, TeachPanel
 from .weights_panel import DOCK, HEIGHT, WeightsPanel
 
 BUNDLED = "bundled weights"
@@ -182,7 +182,7 @@ class DetectWidget(forms.Panel):
         form.addRow(self.file_row)
         self.model.currentTextChanged.connect(self._model_changed)
         self._model_changed(self.model.currentText())
-        self.taught = TaughtChoice()
+        self.taught = TaughtChoice(self.viewer)
         form.addRow("Taught", self.taught)
         self.device = self.remember(
             "device",
@@ -318,6 +318,7 @@ class DetectWidget(forms.Panel):
     def take_up(self) -> None:
         """Show the study that was opened."""
         self.study.refresh()
+        self.taught.refresh(OF_STUDY)
         self.image.refresh()
         self._image_changed()
         self._follow_active()
