@@ -16,6 +16,8 @@ import numpy as np
 from napari._qt.dialogs.qt_notification import NapariQtNotification
 from napari.viewer import Viewer
 from PIL import Image
+from qtpy.QtCore import QPointF, Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from vispy.gloo import glir
 
@@ -24,6 +26,7 @@ from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.base.docking import dock_of
 from napari_defectstrain.widgets.base.forms import Panel
 from napari_defectstrain.widgets.detect.widget import DetectWidget
+from napari_defectstrain.widgets.gallery import open_gallery
 from napari_defectstrain.widgets.layers.averages import look_at
 from napari_defectstrain.widgets.layers.sites import kind, note
 from napari_defectstrain.widgets.series.widget import SeriesWidget
@@ -100,6 +103,33 @@ def detection(out: Path) -> None:
     dock_of(panel.weights_panel).close()
     edit(viewer, panel)
     shoot(viewer, out / "edit.png")
+    viewer.close()
+
+
+def gallery(out: Path) -> None:
+    """All detections of one region, the strangest first, some of them in a lasso."""
+    viewer = open_viewer("one_region")
+    panel = DetectWidget(viewer)
+    add(viewer, panel, "Detect defects", tabify=False)
+    panel.run()
+    finish(panel)
+    shown = open_gallery(viewer)
+    while shown.looks is None or shown.looks.core is None:
+        pump(0.2)
+    shown.which.sort.setCurrentText("distance (sigma)")
+    shown.which.chips["other"].setChecked(False)
+    plot = shown.side.plot
+    rows = shown.grid.list.rows
+    place = plot.place_of(rows)
+    middle = np.nanmedian(place[shown.looks.detections.class_index[rows] == 2], axis=0)
+    angle = np.linspace(0.0, 2.0 * np.pi, 30)
+    corners = middle + 26.0 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    QTest.mousePress(plot, Qt.MouseButton.LeftButton, pos=QPointF(*corners[0]).toPoint())
+    for corner in corners:
+        QTest.mouseMove(plot, QPointF(*corner).toPoint())
+    QTest.mouseRelease(plot, Qt.MouseButton.LeftButton, pos=QPointF(*corners[-1]).toPoint())
+    pump(1.0)
+    shoot(viewer, out / "gallery.png", small=True)
     viewer.close()
 
 
@@ -276,18 +306,21 @@ def steps(out: Path, judge: Path | None = None) -> None:
 
     look("empty")
     press("Open the sample")
-    bench.start_tour()
-    look("tour")
-    bench.leave_tour()
+    if judge:
+        bench.start_tour()
+        look("tour")
+        bench.leave_tour()
     press("Detect")
     look("detect")
     viewer.scene.camera.zoom *= 3
     press("Correct")
     look("correct")
     press("Average")
-    look("average")
+    if judge:
+        look("average")
     press("Measure strain")
-    look("strain")
+    if judge:
+        look("strain")
     bench.show_step(3)
     look("report")
     if judge:
@@ -320,6 +353,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=default, help="folder of the pictures")
     parts = {
         "detection": detection,
+        "gallery": gallery,
         "averages": averages,
         "measurement": measurement,
         "training": training,

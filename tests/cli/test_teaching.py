@@ -8,7 +8,6 @@ from napari_defectstrain.io.files import write_tiff
 from napari_defectstrain.judge import JudgeConfig, LearntClasses
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.teaching import CLASSES, Course, Gain, Step, Verdict, write_taught
-from napari_defectstrain.types import CalibratedImage
 
 LEARNT = LearntClasses(mean=(0.6, 1.2, 1.7, 0.3, 0.1), spread=(0.02,) * 5)
 GAIN = Gain(0.8, 0.9, 0.05, 0.15, 200)
@@ -66,7 +65,7 @@ def test_an_image_and_its_table_teach_what_a_run_then_uses(tmp_path, capsys):
     low, high = data.min(), np.quantile(data, 0.999)
     bent = (1e4 * ((data - low) / (high - low)) ** 2.2).astype(np.float32)
     pixel_pm = judge_stage.SCAN.pixel_size_pm
-    write_tiff(tmp_path / "bent.tif", CalibratedImage(bent, pixel_pm, name="bent"))
+    write_tiff(tmp_path / "bent.tif", bent, pixel_pm)
     table = pd.DataFrame(made.position_px, columns=["y_px", "x_px"])
     table["class"] = np.array(WSE2.class_names)[np.asarray(made.class_index)]
     table.to_csv(tmp_path / "bent.truth.csv", index=False)

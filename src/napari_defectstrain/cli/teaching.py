@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ..types import DefectStrainError, Progress
@@ -13,6 +14,7 @@ from .main import say, say_warnings, without_none
 if TYPE_CHECKING:
     from ..pipeline.runs import RunConfig
     from ..teaching.lessons import Lesson
+    from ..teaching.taught import TaughtFrom
 
 ALL = "all"
 """Stands for the names of all images."""
@@ -39,6 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--labels", type=Path, metavar="DIR", help="tables of all columns of the images, by hand")
     add("-o", "--out", dest="name", metavar="NAME", help="keep what helps under this name")
+    add(
+        "--network",
+        action="store_true",
+        help="fine-tune the network, too, if three images or more were looked at as a whole",
+    )
+    add(
+        "--compare-hand-labelled",
+        action="store_true",
+        help="the paper's comparison: a network of simulations against one of the labels alone",
+    )
+    add("--minutes", type=float, metavar="M", help="to train a network for (5)")
     add("--material", help=material_help(or_else="--labels"))
     add("--taught", metavar="NAME", help="go on from what was taught before")
     add("--weights", metavar="FILE", help="weights of the network (those of the package)")
@@ -48,14 +61,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_teach(options: argparse.Namespace, progress: Progress) -> int:
     """Teach, say what held-out columns tell, and keep what helps."""
     from ..materials import get_material
-    from ..pipeline.loading import FILE_SHA256
     from ..progress import subprogress
     from ..teaching import (
-        TaughtFrom,
+        WEIGHTS_FILE,
+        TuneConfig,
+        compare_hand_labelled,
         course_text,
         seen_lessons,
         taught_path,
         teach_judge,
+        teach_network,
         write_taught,
     )
 
@@ -68,21 +83,41 @@ def run_teach(options: argparse.Namespace, progress: Progress) -> int:
     host = get_material(given.config.material).host
     seen = seen_lessons(given.lessons, given.config, subprogress(progress, 0.0, 0.3))
     course = teach_judge(seen, host, given.config.judge, subprogress(progress, 0.3, 1.0))
-    say(course_text(course, host))
-    if not course.helps:
-        return 0
-    if options.name is None:
-        say("give -o NAME to keep it")
-        return 0
-    images = [
+    config = given.config.replace(judge=course.judge)
+    tuning = TuneConfig(**without_none({"minutes": options.minutes, "device": options.device}))
+    with TemporaryDirectory(prefix="defectstrain-teach-") as folder:
+        weights = Path(folder) / WEIGHTS_FILE
+        if options.network:
+            step = teach_network(seen, config, weights, tuning, progress)
+            course = replace(course, steps=(*course.steps, step))
+        say(course_text(course, host))
+        if options.compare_hand_labelled:
+            say(compare_hand_labelled(seen, given.config, Path(folder), tuning, progress))
+        if not course.helps:
+            return 0
+        if options.name is None:
+            say("give -o NAME to keep it")
+            return 0
+        tuned = options.network and course.steps[-1].taken
+        made = write_taught(
+            options.name, course, host.label, _sources(given), given.parent,
+            weights if tuned else None,
+        )  # fmt: skip
+    say(f"kept as {made.path}; use it: defectstrain run IMAGES --taught {options.name} --out DIR")
+    return 0
+
+
+def _sources(given: _Given) -> list[TaughtFrom]:
+    """The images that taught."""
+    from ..pipeline.loading import FILE_SHA256
+    from ..teaching import TaughtFrom
+
+    return [
         TaughtFrom(
             one.name, str(one.image.metadata.get(FILE_SHA256, "")), one.corrections, one.whole
         )
         for one in given.lessons
     ]
-    made = write_taught(options.name, course, host.label, images, given.parent)
-    say(f"kept as {made.path}; use it: defectstrain run IMAGES --taught {options.name} --out DIR")
-    return 0
 
 
 @dataclass(frozen=True)

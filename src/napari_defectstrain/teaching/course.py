@@ -39,16 +39,19 @@ class Step:
         Of columns that were held out; None where it wasn't tried.
     note : str
         Why it wasn't tried, or what limits the verdict.
+    refused : str
+        Why it isn't taken though it helps.
     """
 
     what: str
     verdict: Verdict | None = None
     note: str = ""
+    refused: str = ""
 
     @property
     def taken(self) -> bool:
         """Whether it helps."""
-        return self.verdict is not None and self.verdict.helps
+        return self.verdict is not None and self.verdict.helps and not self.refused
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ names lie in the user's data folder; a path may be given in the place of a name.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -196,7 +197,7 @@ def write_taught(
     try:
         path.mkdir(parents=True)
         if weights is not None:
-            weights.replace(path / WEIGHTS_FILE)
+            shutil.move(weights, path / WEIGHTS_FILE)
     except OSError as error:
         raise DefectStrainError(f"{path}: can't be written: {error.strerror}") from error
     sha256 = "" if weights is None else file_sha256(path / WEIGHTS_FILE)
@@ -249,7 +250,7 @@ def read_taught(name: str | Path) -> Taught:
             str(values["parent"]),
             tuple(TaughtFrom(**one) for one in values["images"]),
             tuple(
-                Step(str(s["what"]), _verdict(s["verdict"]), str(s["note"]))
+                Step(str(s["what"]), _verdict(s["verdict"]), str(s["note"]), str(s["refused"]))
                 for s in values["steps"]
             ),
             _verdict(values["total"]),
@@ -275,6 +276,7 @@ def _values(taught: Taught) -> dict[str, Any]:
                 "what": s.what,
                 "taken": s.taken,
                 "note": s.note,
+                "refused": s.refused,
                 "verdict": _verdict_values(s.verdict),
             }
             for s in taught.steps

@@ -33,9 +33,11 @@ def step_lines(step: Step, material: Material) -> list[str]:
     if step.verdict is None:
         return [f"{WORDS[step.what]}: not taught: {step.note}"]
     answer = "helps" if step.taken else "doesn't help"
+    if step.refused:
+        answer = f"refused, {step.refused}"
     mean = step.verdict.mean
     first = f"{WORDS[step.what]}: {answer}: mean F1 {gain_text(mean)}"
-    if not step.taken and mean.low > 0.0:
+    if not step.verdict.helps and mean.low > 0.0:
         first += f", below the {LEAST_GAIN:g} that other numbers are worth"
     lines = [first + (f" ({step.note})" if step.note else "")]
     return lines + [f"    {line}" for line in class_lines(step.verdict, material)]

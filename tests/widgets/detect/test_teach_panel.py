@@ -8,8 +8,9 @@ from widget_stage import add_region, run, use_truth
 from napari_defectstrain.judge import JudgeConfig, LearntClasses
 from napari_defectstrain.teaching import CLASSES, Course, Gain, Step, Verdict, taught_names
 from napari_defectstrain.widgets.detect import teach_panel
-from napari_defectstrain.widgets.detect.teach_panel import NO_STUDY, NOTHING_TAUGHT
+from napari_defectstrain.widgets.detect.teach_panel import NO_STUDY, NOTHING_TAUGHT, OF_STUDY
 from napari_defectstrain.widgets.detect.widget import DetectWidget
+from napari_defectstrain.widgets.study.keeper import keeper_of
 
 LEARNT = LearntClasses(mean=(0.7, 1.1, 1.4, 0.3, 0.0), spread=(0.02,) * 5)
 GAIN = Gain(0.8, 0.9, 0.05, 0.15, 200)
@@ -93,3 +94,14 @@ def test_where_nothing_was_corrected_it_is_said(qtbot, widget, tmp_path):
     panel = widget.teach_panel
     learn(qtbot, panel)  # nothing was corrected, nothing is ticked
     assert "got no corrections" in panel.bar.status.text()
+
+
+def test_what_a_study_was_taught_stays_until_something_else_is_chosen(qtbot, widget, tmp_path):
+    widget.study.save_to(tmp_path / "mine")
+    study = keeper_of(widget.viewer).study
+    study.set_config(study.config.replace(judge=JudgeConfig(rounds=3, learnt=LEARNT)))
+    widget.take_up()
+    assert widget.taught.currentText() == OF_STUDY
+    assert widget.config().judge == study.config.judge
+    widget.taught.setCurrentText(NOTHING_TAUGHT)
+    assert widget.config().judge == JudgeConfig(rounds=3)

@@ -5,7 +5,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_defectstrain.widgets.base import RunBar
-from napari_defectstrain.widgets.workbench.run_all import WEIGHTS, RunAll
+from napari_defectstrain.widgets.workbench.run_all import RunAll, expected_s
 from napari_defectstrain.widgets.workbench.steps import AVERAGE, DETECT, STRAIN, State
 
 
@@ -71,7 +71,8 @@ def test_one_bar_and_the_time_left(world, qtbot):
     assert world.started == [DETECT]
     assert world.steps[DETECT].run_bar.quiet
     world.steps[DETECT].due = True
-    share = WEIGHTS[DETECT] / sum(WEIGHTS.values())
+    parts = [expected_s(step, State(images=1)) for step in (DETECT, AVERAGE, STRAIN)]
+    share = parts[0] / sum(parts)
     for k in range(4):
         world.now += 10.0
         world.steps[DETECT].run_bar.progressed.emit((k + 1) / 9, f"{k + 1} of 9 images")
@@ -121,3 +122,11 @@ def test_cancel_ends_it_after_the_step_that_runs(world, qtbot):
     world.all.cancel()
     qtbot.waitUntil(lambda: len(world.ends) == 1)
     assert "Stopped" in world.ends[0]
+
+
+def test_more_images_take_longer_to_search_than_to_average():
+    one, nine = State(images=1, unsearched=("a",)), State(images=9, unsearched=("a",) * 9)
+    shares = [[expected_s(step, s) for step in (DETECT, AVERAGE, STRAIN)] for s in (one, nine)]
+    assert shares[1][0] == 9 * shares[0][0]
+    assert shares[0][1] < shares[1][1] < 9 * shares[0][1]
+    assert shares[0][2] == shares[1][2]

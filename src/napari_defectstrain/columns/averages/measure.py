@@ -158,34 +158,33 @@ def _measure_together(
     """Windows of one probe width: the model, its check, and the other models beside it."""
     start = fit_start(averages, config, subprogress(progress, 0.0, 0.2))
     models = checks = _fit(averages, config, start, subprogress(progress, 0.2, 0.4))
+    response = {config.model: _influences(models, stacks)}
     if check and config.model == "profile":
         loose = CHECK_PRIOR * config.prior_sigma
         other = config.replace(n_coefficients=config.check_coefficients, prior_sigma=loose)
         checks = fit_together(averages, other, start, subprogress(progress, 0.4, 0.6))
+    by_check = _check_shifts(models, checks, stacks, response[config.model])
+    checks = _without_operators(checks)
     fitted = {config.model: models}
-    if config.compare:
-        fitted |= {
-            m: _fit(averages, config.replace(model=m), start, subprogress(progress, 0.6, 0.8))
-            for m in MODELS
-            if m != config.model
-        }
+
+    def add(name: str, by: dict[str, ColumnFitModel]) -> None:
+        response[name] = _influences(by, stacks)
+        fitted[name] = _without_operators(by)
+
+    for m in [m for m in MODELS if config.compare and m != config.model]:
+        add(m, _fit(averages, config.replace(model=m), start, subprogress(progress, 0.6, 0.8)))
     biases = _biases(averages, config, start, fitted, subprogress(progress, 0.8, 0.95))
     if config.model == "profile" and config.compare and not config.asymmetric:
         free = config.replace(asymmetric=True)
-        fitted["asymmetric"] = fit_together(averages, free, start, subprogress(progress, 0.95, 1.0))
+        part = subprogress(progress, 0.95, 1.0)
+        add("asymmetric", fit_together(averages, free, start, part))
         # the profile is a special case: what it would find on its own simulation is itself
         biases["asymmetric"] = {n: np.zeros_like(m.fits.position_pm) for n, m in models.items()}
-    pairs = [(m, n) for m, by in fitted.items() for n in by]
-    shifted = shared_out(lambda pair: influence(fitted[pair[0]][pair[1]], stacks[pair[1]]), pairs)
-    response: dict[str, dict[str, FloatArray]] = {m: {} for m in fitted}
-    for (m, n), shift in zip(pairs, shifted, strict=True):
-        response[m][n] = shift
     covariance = np.zeros((len(next(iter(models.values())).profile_operator),) * 2)
     for name, model in models.items():
         by_window = _project(model.profile_operator, model, stacks[name])
         covariance += by_window.T @ by_window
     root = _square_root(covariance)
-    by_check = _check_shifts(models, checks, stacks, response[config.model])
     measured = {}
     for name, model in models.items():
         check_pm = checks[name].fits.position_pm
@@ -210,6 +209,27 @@ def _measure_together(
         )
     progress(1.0, "Measured all columns")
     return measured
+
+
+def _influences(
+    models: Mapping[str, ColumnFitModel], stacks: Mapping[str, ClassStack]
+) -> dict[str, FloatArray]:
+    """`influence` of the windows of all classes."""
+    shifts = shared_out(lambda name: influence(models[name], stacks[name]), models)
+    return dict(zip(models, shifts, strict=True))
+
+
+def _without_operators(models: Mapping[str, ColumnFitModel]) -> dict[str, ColumnFitModel]:
+    """Fits whose windows have told: operators take twenty megabytes a class and model."""
+    return {
+        name: replace(
+            model,
+            operator=np.zeros((len(model.operator), 0)),
+            profile_operator=np.zeros((len(model.profile_operator), 0)),
+            centre_operator=None,
+        )
+        for name, model in models.items()
+    }
 
 
 def _fit(

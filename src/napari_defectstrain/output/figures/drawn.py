@@ -166,7 +166,8 @@ def _steps(patch: StepPatch) -> Iterator[_Row]:
 def _levels(lines: LineCollection) -> Iterator[_Row]:
     colours = lines.get_color()
     series = _series(lines.get_label(), colours[0] if len(colours) else "black", "level")
-    for (x, low), (x_high, high) in (segment[[0, -1]] for segment in lines.get_segments()):
+    seen = (segment for segment in lines.get_segments() if len(segment))  # none of a NaN
+    for (x, low), (x_high, high) in (segment[[0, -1]] for segment in seen):
         yield {**series, "x": x, "x_high": x_high, "y": 0.5 * (low + high)}
 
 

@@ -28,8 +28,14 @@ from ..base.lifetime import connect
 from ..base.pacing import Steps
 from ..base.settings import Settings
 from ..base.worker import Stepper
-from .window_edits import WindowEdits
-from .window_marker import go_to_window, hide_marker, retitle_marker, source_of, windows_layer
+from ..layers.window_edits import WindowEdits
+from ..layers.window_marker import (
+    go_to_window,
+    hide_marker,
+    retitle_marker,
+    source_of,
+    windows_layer,
+)
 from .window_pictures import THUMBNAIL_PX, WindowCanvas
 from .windows_model import ALL, INCLUDED, LEFT_OUT, WindowsModel
 

@@ -1,8 +1,12 @@
 from .canvases import ExamplesCanvas as ExamplesCanvas
 from .canvases import ThemedCanvas as ThemedCanvas
 from .canvases import TrainingCanvas as TrainingCanvas
+from .class_keys import KEYS as KEYS
+from .class_keys import ClassKeys as ClassKeys
 from .docking import BottomDock as BottomDock
 from .docking import dock_of as dock_of
+from .docking import whole as whole
+from .focus import FOCUS as FOCUS
 from .focus import put_in_tab_order as put_in_tab_order
 from .forms import Docked as Docked
 from .forms import Panel as Panel

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ...judge import JudgeConfig
 from ...materials import get_material
 from ...pipeline.loading import FILE_SHA256
 from ...pipeline.runs import RunConfig
@@ -43,6 +44,7 @@ DOCK = "Detect: teach"
 HEIGHT = 260
 CONTROLS_PX = 270
 NOTHING_TAUGHT = "nothing: as for any microscope"
+OF_STUDY = "what the study was taught"
 FINDING_SHARE = 0.3
 NO_STUDY = (
     "Corrections are learnt from in a study: save one (Study, Save study…), correct columns, then "
@@ -58,10 +60,17 @@ WELCOME = (
 
 
 class TaughtChoice(QComboBox):
-    """What was learnt from corrections, by name, to detect with."""
+    """What was learnt from corrections, by name, to detect with.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The study that is open in it may have been taught on the command line.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
+        self.viewer = viewer
         self.setToolTip(
             "What was learnt from corrections (Teach…): brightness and shares of the classes of "
             "your microscope, and thresholds"
@@ -73,26 +82,41 @@ class TaughtChoice(QComboBox):
     def refresh(self, chosen: str = "") -> None:
         """Offer the names that there are now, and choose one."""
         before = chosen or self.currentText()
+        study = study_of(self.viewer)
+        of_study = [] if study is None or study.config.judge.learnt is None else [OF_STUDY]
         self.blockSignals(True)
         self.clear()
-        self.addItems([NOTHING_TAUGHT, *taught_names()])
+        self.addItems([NOTHING_TAUGHT, *of_study, *taught_names()])
         self.setCurrentText(before if self.findText(before) >= 0 else NOTHING_TAUGHT)
         self.blockSignals(False)
 
     @property
     def name(self) -> str:
-        """The chosen one; empty for none."""
-        return "" if self.currentText() == NOTHING_TAUGHT else self.currentText()
+        """The chosen one; empty for none, and for that of the study."""
+        return "" if self.currentText() in (NOTHING_TAUGHT, OF_STUDY) else self.currentText()
 
     def applied_to(self, config: RunConfig) -> RunConfig:
-        """Settings with what was taught.
+        """Settings with what was taught; the study's other settings of the judge stay.
 
         Raises
         ------
         DefectStrainError
             If it is for another material, or gone.
         """
+        study = study_of(self.viewer)
+        judge = config.judge if study is None else study.config.judge
+        if self.currentText() == OF_STUDY:
+            return config.replace(judge=judge)
+        if judge.learnt is not None:
+            judge = judge.replace(learnt=None, network_say=JudgeConfig().network_say)
+        config = config.replace(judge=judge)
         return read_taught(self.name).applied_to(config) if self.name else config
+
+
+def study_of(viewer: ViewerModel) -> Study | None:
+    """The study that is open in a viewer."""
+    keeper = keeper_of(viewer)
+    return None if keeper is None else keeper.study
 
 
 class TeachPanel(QWidget):
@@ -171,7 +195,7 @@ class TeachPanel(QWidget):
         """List the images of the study that is open; ticks stay."""
         done = self.done
         self.images.clear()
-        study = self._study()
+        study = study_of(self.viewer)
         for name in () if study is None else study.images:
             if not study.has_sites(name):
                 continue
@@ -194,7 +218,7 @@ class TeachPanel(QWidget):
 
     def run(self) -> None:
         """Learn, in a thread, and say what it is worth."""
-        study = self._study()
+        study = study_of(self.viewer)
         if study is None:
             self.told.setPlainText(NO_STUDY)
             self.bar.fail("no study is open")
@@ -241,10 +265,6 @@ class TeachPanel(QWidget):
         self.use_button.setEnabled(False)
         show_info(f"Kept as {made.path}; the next detection uses it")
         self.use.emit(made.name)
-
-    def _study(self) -> Study | None:
-        keeper = keeper_of(self.viewer)
-        return None if keeper is None else keeper.study
 
 
 def _taught_by(

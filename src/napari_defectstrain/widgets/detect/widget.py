@@ -33,6 +33,7 @@ from ..base import forms
 from ..base.lifetime import connect
 from ..base.pacing import Steps
 from ..base.worker import Part
+from ..gallery import open_gallery
 from ..layers.editing import editor_of
 from ..layers.regions import detection_put_in_steps, edited, regions_of
 from ..layers.sites import (
@@ -60,7 +61,7 @@ from .patterns_panel import PatternsPanel
 from .pixel_size import PixelSize
 from .teach_panel import DOCK as TEACH_DOCK
 from .teach_panel import HEIGHT as TEACH_HEIGHT
-from .teach_panel import TaughtChoice, TeachPanel
+from .teach_panel import OF_STUDY, TaughtChoice, TeachPanel
 from .weights_panel import DOCK, HEIGHT, WeightsPanel
 
 BUNDLED = "bundled weights"
@@ -181,7 +182,7 @@ class DetectWidget(forms.Panel):
         form.addRow(self.file_row)
         self.model.currentTextChanged.connect(self._model_changed)
         self._model_changed(self.model.currentText())
-        self.taught = TaughtChoice()
+        self.taught = TaughtChoice(self.viewer)
         form.addRow("Taught", self.taught)
         self.device = self.remember(
             "device",
@@ -268,6 +269,14 @@ class DetectWidget(forms.Panel):
             button.clicked.connect(self.bottom_dock(content, name, height).open)
             self.panel_buttons.append(button)
             row.addWidget(button)
+        gallery = QPushButton("Gallery…")
+        gallery.setToolTip(
+            "Every detection side by side: sort, plot, select many, give them their class, walk "
+            "through those in doubt; below the viewer"
+        )
+        gallery.clicked.connect(lambda: open_gallery(self.viewer))
+        self.panel_buttons.append(gallery)
+        row.insertWidget(0, gallery)
         form.addRow(row)
 
     def _weighed_layer(self) -> Layer | None:
@@ -309,6 +318,7 @@ class DetectWidget(forms.Panel):
     def take_up(self) -> None:
         """Show the study that was opened."""
         self.study.refresh()
+        self.taught.refresh(OF_STUDY)
         self.image.refresh()
         self._image_changed()
         self._follow_active()

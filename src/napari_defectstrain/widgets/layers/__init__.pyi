@@ -3,6 +3,7 @@ from .averages import AXES as AXES
 from .averages import CUT as CUT
 from .averages import GAP as GAP
 from .averages import HEADER as HEADER
+from .averages import MEASUREMENT as MEASUREMENT
 from .averages import OF_COMPARISON as OF_COMPARISON
 from .averages import RESULTS as RESULTS
 from .averages import STACK as STACK
@@ -28,6 +29,8 @@ from .column_shapes import triangle_corners as triangle_corners
 from .corrections import correct_sites as correct_sites
 from .detected import Detected as Detected
 from .detected import detected_images as detected_images
+from .edit_history import EditHistory as EditHistory
+from .edit_history import history_of as history_of
 from .editing import POINTS as POINTS
 from .editing import DefectEditor as DefectEditor
 from .editing import column_near as column_near
@@ -95,3 +98,10 @@ from .weights import defects_of as defects_of
 from .weights import forget_selection as forget_selection
 from .weights import histograms_of as histograms_of
 from .weights import select_columns as select_columns
+from .window_edits import WindowEdits as WindowEdits
+from .window_edits import window_edits_of as window_edits_of
+from .window_marker import go_to_window as go_to_window
+from .window_marker import hide_marker as hide_marker
+from .window_marker import retitle_marker as retitle_marker
+from .window_marker import source_of as source_of
+from .window_marker import windows_layer as windows_layer
