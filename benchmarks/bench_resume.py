@@ -4,23 +4,31 @@
 columns in processes of their own: CPU seconds and peak memory of a run on few and on many images,
 of the same run once more (which does nothing) and with one image added; ``--detect`` finds the
 columns by the network instead, in one process and in two.
+
+``--kills 20 --many 30`` runs thirty images twice, then kills runs at random times and resumes them,
+and compares the bytes of what they wrote; ``--damaged --many 50`` cuts one file of fifty in half.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from napari_defectstrain.averages import AverageConfig
+from napari_defectstrain.cli.main import EXIT_LEFT_OUT
 from napari_defectstrain.columns import ColumnConfig
 from napari_defectstrain.io import sites_table, write_table, write_tiff
 from napari_defectstrain.materials import WSE2
@@ -69,7 +77,7 @@ def make_images(folder: Path, count: int, size: int) -> list[Path]:
     return paths
 
 
-def cost_of(command: list[str]) -> Cost:
+def cost_of(command: list[str], fine: tuple[int, ...] = ()) -> Cost:
     """Run it by itself: the memory of children is that of the largest one since the beginning."""
     code = (
         "import json, resource, subprocess, sys\n"
@@ -85,7 +93,7 @@ def cost_of(command: list[str]) -> Cost:
     )
     wall_s = time.perf_counter() - began
     code_of, cpu_s, kilobytes, said = json.loads(ended.stdout)
-    if code_of != 0:
+    if code_of not in (0, *fine):
         raise SystemExit(said)
     return Cost(wall_s, cpu_s, kilobytes / 1024, said)
 
@@ -99,12 +107,75 @@ def told(name: str, cost: Cost) -> None:
     )
 
 
+def hashes(folder: Path) -> dict[str, str]:
+    """Of all results but ``run.json``, which holds times, and what is kept of the stages."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".json" and "stages" not in path.parts
+    }
+
+
+def killed_runs(command: Callable[[str], list[str]], folder: Path, kills: int, seed: int) -> None:
+    """Run, run again, kill runs at random times; what they lead to has the same bytes.
+
+    Raises
+    ------
+    SystemExit
+        If it hasn't.
+    """
+    first = cost_of(command("whole"))
+    told("run", first)
+    wanted = hashes(folder / "whole")
+    told("the same again", cost_of(command("whole")))
+    if hashes(folder / "whole") != wanted:
+        raise SystemExit("a second run gave other files")
+    rng = np.random.default_rng(seed)
+    environment = {**os.environ, **ONE_THREAD}
+    left, through = kills, 0
+    while left:
+        out = f"killed_{through}"
+        ended = False
+        while left and not ended:
+            with subprocess.Popen(
+                [sys.executable, "-m", "napari_defectstrain", *command(out)],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            ) as process:
+                try:
+                    process.wait(float(rng.uniform(0.05, 0.7)) * first.wall_s)
+                    ended = True
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGKILL)
+                    left -= 1
+        cost_of(command(out))
+        if hashes(folder / out) != wanted:
+            raise SystemExit(f"{out}: other files than those of an undisturbed run")
+        through += 1
+        shutil.rmtree(folder / out)
+        print(f"{kills - left} kills: the same {len(wanted)} files, byte for byte", flush=True)
+
+
+def damaged_run(command: Callable[[str], list[str]], folder: Path, paths: list[Path]) -> None:
+    """Cut one image in half, and say what a run makes of them all."""
+    whole = paths[len(paths) // 2].read_bytes()
+    paths[len(paths) // 2].write_bytes(whole[: len(whole) // 2])
+    cost = cost_of(command("damaged"), fine=(EXIT_LEFT_OUT,))
+    told(f"run, {len(paths)} images, one of them cut", cost)
+    about = json.loads((folder / "damaged" / "run.json").read_text())
+    print(f"{len(about['images'])} done; left out: {about['failed']}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--few", type=int, default=10)
     parser.add_argument("--many", type=int, default=100)
     parser.add_argument("--size", type=int, default=256, help="side of the images [px]")
     parser.add_argument("--detect", action="store_true", help="by one process and by two")
+    parser.add_argument("--kills", type=int, metavar="N", help="kill N runs at random times")
+    parser.add_argument("--damaged", action="store_true", help="one of the images is cut in half")
+    parser.add_argument("--seed", type=int, default=14, help="of the times of the kills")
     options = parser.parse_args()
     print(f"cores {len(os.sched_getaffinity(0))}, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as name:
@@ -121,6 +192,17 @@ def main() -> None:
             for jobs in ("1", "2"):
                 cost = cost_of(command(options.few, f"jobs_{jobs}", "--jobs", jobs))
                 told(f"detect, {options.few} images, {jobs} jobs", cost)
+            return
+        if options.kills or options.damaged:
+
+            def resumed(out: str) -> list[str]:
+                more = ("--resume", "--jobs", "1", "--no-theory")
+                return command(options.many, out, *tables, *more)
+
+            if options.kills:
+                killed_runs(resumed, folder, options.kills, options.seed)
+            if options.damaged:
+                damaged_run(resumed, folder, paths)
             return
         peaks = {}
         for count in (options.few, options.many):

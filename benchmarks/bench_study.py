@@ -1,9 +1,15 @@
 """What a study costs while one works: an edit, an opening, a status; and after ten thousand edits.
 
 ``python benchmarks/bench_study.py [--columns 4000] [--edits 10000] [--folder DIR]``
+
+``xvfb-run -a python benchmarks/bench_study.py --kills 20`` kills windows of real processes instead,
+at random times of edits and jobs (detection, averages, strain), and looks at what they leave.
 """
 
 import argparse
+import os
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -49,13 +55,52 @@ def reclassed(sites: Sites, row: int) -> Sites:
     return replace(sites, class_index=index, source=source, probabilities=p)
 
 
+def kill_windows(times: int, seed: int) -> None:
+    """Kill sessions in napari, one after another, and print what each was at.
+
+    Raises
+    ------
+    AssertionError
+        If one leaves less than all but its last edit, or anything half-written.
+    """
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    from qtpy.QtWidgets import QApplication
+    from session_stage import Sessions, killed_at_work
+
+    app = QApplication.instance() or QApplication([])
+    rng = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "mine.defectstrain"
+        sessions = Sessions(Path(name))
+        worker = sessions.begin("work", path)
+        sessions.until("shown")
+        os.kill(worker, signal.SIGKILL)
+        sessions.until("ended")
+        during = 0
+        for k in range(times):
+            seconds = float(rng.uniform(0.0, 8.0))
+            told, _ = killed_at_work(sessions, path, int(rng.integers(2**31)), seconds)
+            edits, _, *jobs = told.split()
+            during += bool(jobs)
+            job = {"d": "detection", "a": "averages", "s": "strain"}[jobs[0][0]] if jobs else "none"
+            print(f"kill {k + 1}: after {seconds:.1f} s, {edits} edits, job {job}: whole")
+        sessions.end()
+    app.quit()
+    print(f"{times} kills, {during} of them while a job ran: nothing lost but the last edit")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--columns", type=int, default=4000)
     parser.add_argument("--edits", type=int, default=10000)
     parser.add_argument("--folder", type=Path, help="on the disk that is asked about (temporary)")
+    parser.add_argument("--kills", type=int, metavar="N", help="kill N windows instead")
+    parser.add_argument("--seed", type=int, default=14, help="of the times of the kills")
     options = parser.parse_args()
+    if options.kills:
+        kill_windows(options.kills, options.seed)
+        return
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         image = Path(folder) / "image.tif"

@@ -4,7 +4,7 @@
 benchmarks of `BENCHMARKS`, or those named, one after another, and writes what each prints as tables
 between its markers, ``<!-- begin NAME -->`` and ``<!-- end NAME -->``, with the command, the
 machine and the date. ``--quick`` asks each for its short form, ``--print`` leaves the file alone.
-Run it on a machine that does nothing else.
+Run it on a machine that does nothing else, with a display (``xvfb-run -a``) for the gallery.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ DOCUMENT = FOLDER.parent / "docs" / "benchmarks.md"
 BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {
     "whole-run": (["bench_run.py"], ["--quick"]),
     "detection-speed": (["bench_detection_speed.py"], ["--quick"]),
+    "newcomer": (["bench_newcomer.py"], []),
+    "newcomer-nine": (["bench_newcomer.py", "--sample", "nine_regions"], ["--run-all"]),
     "column-fit": (["bench_columns.py"], ["--columns", "24", "--repeat", "1"]),
+    "gallery": (["bench_gallery.py"], ["--windows", "1000", "--average", "0"]),
 }
 """Name of each: the script with its arguments, and what makes it quick."""
 

@@ -16,6 +16,8 @@ import numpy as np
 from napari._qt.dialogs.qt_notification import NapariQtNotification
 from napari.viewer import Viewer
 from PIL import Image
+from qtpy.QtCore import QPointF, Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from vispy.gloo import glir
 
@@ -24,11 +26,13 @@ from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.base.docking import dock_of
 from napari_defectstrain.widgets.base.forms import Panel
 from napari_defectstrain.widgets.detect.widget import DetectWidget
+from napari_defectstrain.widgets.gallery import open_gallery
 from napari_defectstrain.widgets.layers.averages import look_at
 from napari_defectstrain.widgets.layers.sites import kind, note
 from napari_defectstrain.widgets.series.widget import SeriesWidget
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 from napari_defectstrain.widgets.train.widget import TrainWidget
+from napari_defectstrain.widgets.workbench.widget import WorkbenchWidget
 
 PLUGIN = "napari-defectstrain"
 SIZE = (1680, 1050)
@@ -99,6 +103,33 @@ def detection(out: Path) -> None:
     dock_of(panel.weights_panel).close()
     edit(viewer, panel)
     shoot(viewer, out / "edit.png")
+    viewer.close()
+
+
+def gallery(out: Path) -> None:
+    """All detections of one region, the strangest first, some of them in a lasso."""
+    viewer = open_viewer("one_region")
+    panel = DetectWidget(viewer)
+    add(viewer, panel, "Detect defects", tabify=False)
+    panel.run()
+    finish(panel)
+    shown = open_gallery(viewer)
+    while shown.looks is None or shown.looks.core is None:
+        pump(0.2)
+    shown.which.sort.setCurrentText("distance (sigma)")
+    shown.which.chips["other"].setChecked(False)
+    plot = shown.side.plot
+    rows = shown.grid.list.rows
+    place = plot.place_of(rows)
+    middle = np.nanmedian(place[shown.looks.detections.class_index[rows] == 2], axis=0)
+    angle = np.linspace(0.0, 2.0 * np.pi, 30)
+    corners = middle + 26.0 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    QTest.mousePress(plot, Qt.MouseButton.LeftButton, pos=QPointF(*corners[0]).toPoint())
+    for corner in corners:
+        QTest.mouseMove(plot, QPointF(*corner).toPoint())
+    QTest.mouseRelease(plot, Qt.MouseButton.LeftButton, pos=QPointF(*corners[-1]).toPoint())
+    pump(1.0)
+    shoot(viewer, out / "gallery.png", small=True)
     viewer.close()
 
 
@@ -221,6 +252,88 @@ def series(out: Path) -> None:
     viewer.close()
 
 
+SIZES = ((1366, 768), (1920, 1080))
+DEUTERANOPIA = np.array(
+    [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ]
+)
+"""How linear RGB looks without the middle cones (Machado, Oliveira and Fernandes 2009, severity 1;
+doi 10.1109/TVCG.2009.113)."""
+
+
+def as_deuteranope(path: Path) -> Path:
+    """Write a picture as somebody without the middle cones sees it, beside it."""
+    with Image.open(path) as picture:
+        value = np.asarray(picture.convert("RGB"), dtype=float) / 255
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ DEUTERANOPIA.T, 0.0, 1.0)
+    shown = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
+    new = path.with_name(f"{path.stem}_deuteranopia.png")
+    Image.fromarray(np.rint(255 * shown).astype(np.uint8)).save(new)
+    print(new, flush=True)
+    return new
+
+
+def steps(out: Path, judge: Path | None = None) -> None:
+    """The four steps in one dock, one region; in all sizes and colours for who judges them."""
+    viewer = Viewer(show=True)
+    window = viewer.window._qt_window
+    bench = WorkbenchWidget(viewer)
+    window.setGeometry(0, 0, *SIZES[0])
+    add(viewer, bench, "Defect strain", tabify=False)
+
+    def look(name: str) -> None:
+        for size in SIZES if judge else SIZES[:1]:
+            window.setGeometry(0, 0, *size)
+            pump(0.5)
+            folder, end = (judge, f"_{size[0]}") if judge else (out, "")
+            path = folder / f"steps_{name}{end}.png"
+            shoot(viewer, path, small=not judge)
+            if judge:
+                as_deuteranope(path)
+        window.setGeometry(0, 0, *SIZES[0])
+
+    def press(text: str) -> None:
+        button = next(b for b in bench.advice_buttons if b.text().replace("&", "") == text)
+        button.click()
+        pump(0.5)
+        while bench.busy:
+            pump(0.2)
+        pump(0.5)
+
+    look("empty")
+    press("Open the sample")
+    if judge:
+        bench.start_tour()
+        look("tour")
+        bench.leave_tour()
+    press("Detect")
+    look("detect")
+    viewer.scene.camera.zoom *= 3
+    press("Correct")
+    look("correct")
+    press("Average")
+    if judge:
+        look("average")
+    press("Measure strain")
+    if judge:
+        look("strain")
+    bench.show_step(3)
+    look("report")
+    if judge:
+        for dialog, name in (
+            (bench.show_preferences(), "preferences"),
+            (bench.show_keys(), "keys"),
+        ):
+            pump(0.5)
+            dialog.grab().save(str(judge / f"steps_{name}.png"))
+            dialog.close()
+    viewer.close()
+
+
 def _raise(panel: Panel) -> None:
     """Bring the tab of a docked widget to the front."""
     dock = panel.parent()
@@ -240,11 +353,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=default, help="folder of the pictures")
     parts = {
         "detection": detection,
+        "gallery": gallery,
         "averages": averages,
         "measurement": measurement,
         "training": training,
         "series": series,
+        "steps": steps,
     }
+    parser.add_argument(
+        "--judge",
+        type=Path,
+        help="folder of the four steps in two sizes and as a deuteranope sees them; nothing else",
+    )
     parser.add_argument("--only", choices=parts, help="one part only")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -254,6 +374,10 @@ def main() -> None:
         # Pictures show the defaults, and leave the user's own settings alone.
         os.environ["DEFECTSTRAIN_SETTINGS"] = str(Path(folder) / "widgets.json")
         napari.settings.get_settings().application.save_window_geometry = False
+        if args.judge:
+            args.judge.mkdir(parents=True, exist_ok=True)
+            steps(args.out, args.judge)
+            return
         for name, part in parts.items():
             if args.only in (None, name):
                 part(args.out)

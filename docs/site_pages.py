@@ -33,6 +33,15 @@ ELSEWHERE = {
 
 EXAMPLES = {
     "quickstart.py": "strain.png",
+    "known.py": "gallery_known.png",
+    "one_class.py": "gallery_one_class.png",
+    "crowded.py": "gallery_crowded.png",
+    "against_truth.py": "gallery_against_truth.png",
+    "study_resumed.py": "gallery_study_resumed.png",
+    "at_random.py": "gallery_at_random.png",
+    "far_field.py": "gallery_far_field.png",
+    "spectra.py": "gallery_spectra.png",
+    "dose.py": "gallery_dose.png",
     "demo.py": "nine_regions.png",
     "open_question.py": "theory_fig5.png",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,10 @@ SHARE_DOUBTFUL = 0.06
 
 
 def judged(
-    seed: int, name: str = "image", overconfidence: float = 1.0
+    seed: int,
+    name: str = "image",
+    overconfidence: float = 1.0,
+    by_class: Mapping[int, float] | None = None,
 ) -> tuple[AuditedImage, StrArray]:
     """An image some of whose columns are in doubt, and the true class of each column.
 
@@ -24,6 +28,8 @@ def judged(
     name : str
     overconfidence : float
         How many times oftener than their probabilities say columns are of another class.
+    by_class : mapping of int to float, optional
+        The same, once more, of those that are of one class instead.
     """
     rng = np.random.default_rng(seed)
     sites = alloy_sites(seed, radius_pm=7000.0)
@@ -37,7 +43,8 @@ def judged(
     other = np.where(other == sites.class_index, other % 5 + 1, other)
     probabilities = (1 - error)[:, None] * np.eye(7)[sites.class_index]
     probabilities += error[:, None] * np.eye(7)[other]
-    wrong = rng.random(n) < np.minimum(overconfidence * error, 0.9)
+    times = np.array([overconfidence * (by_class or {}).get(c, 1.0) for c in range(7)])[other]
+    wrong = rng.random(n) < np.minimum(times * error, 0.9)
     true = np.where(wrong, other, sites.class_index)
     side = int(2 * 7000.0 / PIXEL_PM) + 1
     image = AuditedImage(

@@ -12,21 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 import yaml
-from microscope_files import write_dm
+from documents_stage import FENCED, ROOT, blocks, commands, text_of
 
 from napari_defectstrain.cli.main import COMMANDS, build_parser
-from napari_defectstrain.io import write_tiff
 
-ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "sample_data").glob("*.md")),
 ]
-FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
 BUILDERS = ("mkdocs", "material", "mkdocstrings_handlers")
 
@@ -50,18 +46,9 @@ def in_contents(nav: object) -> Iterator[str]:
             yield from in_contents(part)
 
 
-def text_of(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
-
-
 def without_code(text: str) -> str:
     """A document's text less its blocks and spans of code."""
     return SPAN.sub("", FENCED.sub("", text))
-
-
-def blocks(path: Path) -> list[tuple[str, str]]:
-    """Language and text of the blocks between fences."""
-    return [(language, text) for _, language, text in FENCED.findall(text_of(path))]
 
 
 def on_the_web(heading: str) -> str:
@@ -95,18 +82,6 @@ def dead_links(path: Path) -> list[str]:
             if not all(anchor in map(rule, told) for rule in (on_the_web, in_the_site)):
                 dead.append(target)
     return dead
-
-
-def commands(path: Path) -> list[str]:
-    """The lines of a document's blocks that call ``defectstrain``, less what explains them."""
-    lines = []
-    for _, text in blocks(path):
-        for line in text.replace("\\\n", " ").splitlines():
-            # a second column, or a comment, says what the command does
-            command = re.split(r" {2,}| # ", re.sub(r"  +(?=-|/)", " ", line.strip()))[0]
-            if command.startswith("defectstrain "):
-                lines.append(command)
-    return lines
 
 
 def parsed(command: str) -> None:
@@ -232,31 +207,6 @@ def test_targets_and_scripts_that_are_named_are_there(path):
             assert words[1] in targets
         scripts = [w for w in words if re.fullmatch(r"(benchmarks|docs|examples)/\w+\.py", w)]
         assert [script for script in scripts if not (ROOT / script).is_file()] == []
-
-
-def run_blocks(name: str, **names: object) -> dict[str, object]:
-    """Run the Python of a page, block after block, in the current folder; what it defines."""
-    for language, text in blocks(ROOT / "docs" / name):
-        if language == "python":
-            exec(compile(text, name, "exec"), names)
-    return names
-
-
-def test_python_of_opening_files_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    pixels = np.random.default_rng(1).integers(0, 200, (40, 48)).astype(np.uint16)
-    write_dm(Path("region_1.dm4"), pixels)
-    np.save("region_1.npy", pixels.astype(float))
-    found = run_blocks("my-files.md")
-    said, _, scale = capsys.readouterr().out.rpartition(" ")
-    assert said == "region_1 (40, 48)" and float(scale) == pytest.approx(20)
-    assert found["image"].pixel_size_pm == 20.7
-
-
-def test_python_of_file_formats_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_tiff("average_SV.tif", np.ones((40, 40), np.float32), 10.03)
-    assert run_blocks("file-formats.md")["about"]["pixel_size_pm"] == 10.03
 
 
 def words_of_the_window() -> str:

@@ -23,6 +23,7 @@ SAMPLES = [f"nine_regions_{i}" for i in range(1, 10)] + ["one_region"]
 SERIES = ["drift_series", "dose_series"]  # not in the wheel: made when they are opened
 MAX_SAMPLE_MB = 40
 MAX_SAMPLE_MB_IN_WHEEL = 15
+MAX_WHEEL_MB = 25
 
 pytestmark = pytest.mark.skipif(
     not (ROOT / "pyproject.toml").is_file(), reason="needs the source tree"
@@ -78,6 +79,10 @@ def test_wheel_carries_everything_and_nothing_else(built):
         f"napari_defectstrain-{napari_defectstrain.__version__}.dist-info",
     }
     assert not [name for name in names if ".part." in name or name.endswith(".pyc")]
+
+
+def test_the_wheel_is_small(built):
+    assert built[0].stat().st_size < MAX_WHEEL_MB * 1e6
 
 
 def test_samples_take_little_of_the_wheel(built):

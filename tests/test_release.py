@@ -1,6 +1,9 @@
 """What a release is made with says the same thing everywhere: bounds, pins, versions, systems."""
 
+import importlib.util
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -93,6 +96,20 @@ def test_the_citation_is_of_this_version_and_names_the_method(project):
 def test_the_changelog_has_a_heading_of_this_version():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## {re.escape(napari_defectstrain.__version__)}\b", text, re.MULTILINE)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("check_jsonschema") is None, reason="needs the extra dev"
+)
+@pytest.mark.parametrize(
+    ("schema", "paths"),
+    [("github-workflows", WORKFLOWS), ("citation-file-format", [ROOT / "CITATION.cff"])],
+    ids=["workflows", "citation"],
+)
+def test_what_others_read_is_as_their_schemas_say(schema, paths):
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
+    done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)

@@ -12,6 +12,9 @@ from .types import Progress
 _MOST_THREADS = 4
 """More wait for each other: Python itself runs in one at a time."""
 
+_ASKED: list[int] = []
+"""Number of threads that the user wants; empty where all cores may be taken."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -79,6 +82,18 @@ def shared_out(work: Callable[[T], R], items: Iterable[T], *, algebra: bool = Tr
             raise
 
 
+def use_threads(number: int | None) -> None:
+    """Take no more threads than these from now on; None: as many as there are cores."""
+    if number is not None and number < 1:
+        raise ValueError(f"got {number} threads, expected 1 or more, or None for all cores")
+    _ASKED[:] = [] if number is None else [number]
+
+
+def asked_threads() -> int | None:
+    """The number of threads that was asked for, if any."""
+    return _ASKED[0] if _ASKED else None
+
+
 def spare_cores(algebra: bool = True) -> int:
     """Cores for threads of our own.
 
@@ -88,7 +103,7 @@ def spare_cores(algebra: bool = True) -> int:
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    cores = min(cores, _asked_for("OMP_NUM_THREADS", cores))
+    cores = min(cores, _asked_for("OMP_NUM_THREADS", cores), asked_threads() or cores)
     return max(cores // _asked_for("OPENBLAS_NUM_THREADS", cores), 1) if algebra else cores
 
 

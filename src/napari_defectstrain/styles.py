@@ -7,10 +7,11 @@ colour blindnesses tell apart; every class has its own symbol too, so that grey 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .materials import whole_class
 
@@ -100,6 +101,88 @@ CLASS_STYLE: dict[str, ClassStyle] = {
     "other": ClassStyle("#D55E00", "x", "x"),
 }
 """Style of each role of `materials.ROLES`."""
+
+PALETTES: dict[str, dict[str, str]] = {
+    "Okabe and Ito": {role: style.colour for role, style in CLASS_STYLE.items()},
+    "Tol, vibrant": {
+        "metal": "#CCBB44",
+        "X2": "#BBBBBB",
+        "XY": "#EE7733",
+        "Y2": "#EE3377",
+        "V1": "#33BBEE",
+        "V2": "#009988",
+        "other": "#CC3311",
+    },
+    "light, on dark images": {
+        "metal": "#FFFF99",
+        "X2": "#DDDDDD",
+        "XY": "#FFB000",
+        "Y2": "#FF9ACF",
+        "V1": "#8FD3FF",
+        "V2": "#5CE6B8",
+        "other": "#FF7F50",
+    },
+}
+"""Colours of the roles by the name of a set; people with any of the common colour blindnesses tell
+those of the first two apart (P. Tol, *Colour schemes*, SRON/EPS/TN/09-002), those of the third by
+their symbols, too."""
+
+
+LIGHTEST_GREY = 0.5
+"""Luminance above that of most pixels of an image as napari shows it."""
+
+
+def over_image(colour: str) -> str:
+    """A colour for thin lines over a grey image: as light as they must be to stand out for all.
+
+    Without the middle or the long cones pink and bluish green are greys, and drown in a grey image
+    of their luminance. The colour is made brighter, and white is mixed in where that is not enough,
+    until the luminance is `LIGHTEST_GREY`; colours that are lighter stay as they are.
+
+    >>> over_image("#F0E442"), over_image("#009E73")
+    ('#F0E442', '#00D59C')
+    """
+    value = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in value]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    if luminance >= LIGHTEST_GREY or luminance == 0.0:
+        return colour
+    brighter = min(LIGHTEST_GREY / luminance, 1.0 / max(linear))
+    linear, luminance = [brighter * v for v in linear], brighter * luminance
+    white = max(0.0, (LIGHTEST_GREY - luminance) / (1.0 - luminance))
+    mixed = [v + white * (1.0 - v) for v in linear]
+    shown = [12.92 * v if v <= 0.0031308 else 1.055 * v ** (1 / 2.4) - 0.055 for v in mixed]
+    return "#" + "".join(f"{round(255 * v):02X}" for v in shown)
+
+
+def use_palette(name: str, own: Mapping[str, str] | None = None) -> None:
+    """Draw the classes in other colours from now on, in figures and in napari.
+
+    Parameters
+    ----------
+    name : str
+        One of `PALETTES`.
+    own : mapping of role to str, optional
+        Colours, hexadecimal RGB, that take the place of those of the set.
+
+    Raises
+    ------
+    ValueError
+        If there is no such set, role, or a colour is none.
+    """
+    if name not in PALETTES:
+        raise ValueError(f"palette: got {name!r}, expected one of {', '.join(PALETTES)}")
+    colours = {**PALETTES[name], **(own or {})}
+    wrong = [c for c in colours.values() if not re.fullmatch("#[0-9A-Fa-f]{6}", c)]
+    unknown = sorted(set(colours) - set(CLASS_STYLE))
+    if wrong or unknown:
+        raise ValueError(
+            f"colours: got {', '.join([*wrong, *unknown])}, expected #RRGGBB for some of "
+            f"{', '.join(CLASS_STYLE)}"
+        )
+    for role, colour in colours.items():
+        CLASS_STYLE[role] = replace(CLASS_STYLE[role], colour=colour)
+
 
 _NAMED_COLOURS = ("#0072B2", "#882255", "#117733", "#332288")
 _NAMED_SYMBOLS = (

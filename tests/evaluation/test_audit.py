@@ -187,3 +187,15 @@ def test_intervals_hold_what_is_true(overconfidence):
     # right on average
     precision = table[table["score"] == "precision"]
     assert (precision["mean"] - precision["true"]).abs().max() < 0.04
+
+
+def test_limits_hold_where_errors_are_of_other_classes_than_the_probabilities_say():
+    scores = []
+    for seed in (41, 42):
+        image, true = judged(seed, by_class={4: 4.0, 1: 0.5})  # four times as many are SV
+        audited = AuditedFolder(None, WSE2, (image,))
+        table = audit_coverage(audited, {image.name: true}, AuditConfig(seed=seed), repeats=20)
+        scores.append(table[table["score"].str.startswith("expected")])
+    cover = pd.concat(scores).groupby(["class", "score"])["cover"].mean()
+    assert cover.mean() >= 0.9
+    assert cover["SV", "expected_recall"] >= 0.7  # one factor for all errors alike: about half

@@ -6,13 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from small_alloy import QUICK, simulated, true_sites
-from study_stage import reclassed
+from study_stage import moved, reclassed, without
 
 from napari_defectstrain import create_study, open_study, run_study
+from napari_defectstrain.crystal import label_regions
 from napari_defectstrain.detect import Detection, bundled_weights
 from napari_defectstrain.detect.finding import predict
 from napari_defectstrain.failures import Failures
 from napari_defectstrain.output import export_results
+from napari_defectstrain.output.report import make_report
+from napari_defectstrain.output.report.checklist import reviewer_checks
+from napari_defectstrain.output.report.folder import read_results
 from napari_defectstrain.output.studies import find_answers
 from napari_defectstrain.pipeline import detect
 from napari_defectstrain.simulate.samples import write_simulated
@@ -125,6 +129,44 @@ def test_what_is_corrected_is_what_counts(study, network):
     pd.testing.assert_frame_equal(result.populations, directly.populations)
     counts = result.populations.set_index(["image", "class"])["columns"]
     assert counts["one", "SV"] == int((corrected.class_name == "SV").sum())
+
+
+def test_the_report_says_who_corrected_what_and_when(study, network):
+    run_study(study, formats=(), detect_only=True)
+    assert not (study.results / "edits.csv").exists()  # nobody did
+    name = study.images[0]
+    rows = np.flatnonzero(study.sites(name).class_name == "2Se")[:3]
+    for row in rows[:2]:
+        study.record(name, reclassed(study.sites(name), int(row), "SV"), user="anna")
+    study.record(name, without(study.sites(name), int(rows[2])), user="ben")
+    study.record(name, moved(study.sites(name), 5, (0.25, 0.0)), user="ben")
+    labels = study.regions(name).labels.copy()
+    labels[:20] = 0
+    study.set_regions(name, label_regions(labels, None), user="ben")
+    run_study(study, formats=(), detect_only=True)
+    table = pd.read_csv(study.results / "edits.csv")
+    told = [tuple(row) for row in table[["user", "what", "change", "from", "to"]].fillna("").values]
+    assert told[:3] == [
+        ("anna", "columns", "class", "2Se", "SV"),
+        ("anna", "columns", "class", "2Se", "SV"),
+        ("ben", "columns", "removed", "2Se", ""),
+    ]
+    assert told[3][2] == "moved"
+    y, _, _ = told[3][4].partition(",")
+    assert float(y) - float(told[3][3].partition(",")[0]) == pytest.approx(0.25, abs=0.011)
+    assert told[4][:3] == ("ben", "regions", "replaced")
+    assert table["column"][:3].tolist() == rows.tolist()
+    report = make_report(study.path)
+    (section,) = (part for part in report.sections if part.name == "by-hand")
+    summary = next(block for block in section.blocks if block.name == "edits_summary")
+    today = str(table["when"][0])[:10]
+    assert ("columns", "2Se → SV", "anna", today, "1", "2") in summary.rows
+    history = next(block for block in section.blocks if block.name == "edits")
+    assert history.folded
+    assert len(history.rows) == 5
+    assert history.downloads[0].content == (study.results / "edits.csv").read_bytes()
+    checks = {check.subject: check.reason for check in reviewer_checks(read_results(study.path))}
+    assert "edited by anna, ben" in checks["Corrected by hand"]
 
 
 def test_corrections_are_kept_when_an_image_comes(study, network):

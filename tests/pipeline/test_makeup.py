@@ -134,8 +134,10 @@ def test_tables_and_summary_say_it(result):
 
 def test_figures_draw_every_class(result):
     made = {n: m.makeup for n, m in result.measurements.items() if m.makeup is not None}
-    assert len(populations_figure(made, WSE2).axes) == 2
-    assert len(variability_figure(made).axes) == 4
+    parts, variability = populations_figure(made, WSE2), variability_figure(made)
+    assert [axes.get_title(loc="left")[:3] for axes in parts.axes] == ["(a)", "(b)"]
+    numbers = [axes.get_title()[:6] for axes in variability.axes]
+    assert numbers == ["(a) 1:", "(b) 2:", "(c) 1:", "(d) 2:"]
     assert len(halves_figure(made, WSE2).axes[0].lines) == 4  # three classes, one half
     figure = Figure()
     draw_makeup(figure, "SV", made["SV"], WSE2)
@@ -147,7 +149,7 @@ def test_figures_draw_every_class(result):
 
 def test_everything_that_is_drawn_of_parts_is_planned(result):
     planned = planned_files([], WSE2)
-    figures = _measurement_figures(result)
+    figures = [drawing.name for drawing in _measurement_figures(result)]
     assert {"spacings", "class_parts", "strain_SV.2"} < set(figures)
     assert all(f"figures/{name}.png" in planned for name in figures)
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from napari_defectstrain.averages import find_patches
 from napari_defectstrain.columns import Aberrations
 from napari_defectstrain.crystal.lattice import ideal_sites
+from napari_defectstrain.precision import class_fields
 from napari_defectstrain.precision.class_fields import (
     ColumnDisplacements,
     _agreed,
@@ -14,7 +16,7 @@ from napari_defectstrain.precision.class_fields import (
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig
-from napari_defectstrain.types import DefectStrainError, Sites
+from napari_defectstrain.types import DefectStrainError, Sites, no_progress
 
 A_PM = 330.0
 PIXEL_PM = 20.0
@@ -170,6 +172,36 @@ def test_images_give_the_fields_that_were_built_in():
     difference = (a.u_pm - b.u_pm)[nearest]
     assert np.abs(difference).max() < 4 * a.sigma_pm[nearest].max() + 0.2
     assert seen == sorted(seen)
+
+
+@pytest.mark.slow
+def test_images_are_fitted_at_a_time_or_one_after_the_other(monkeypatch):
+    """By one thread or two, and however many at a time: the same to the last bit."""
+    images, tables = [], []
+    for seed in range(3):
+        crystal = CrystalConfig(fractions=(0.0, 0.0, 0.1, 0.0))
+        scan = ScanConfig(shape=(160, 160), rotation_deg=5.0 * seed)
+        made = simulate_image(
+            SimulationConfig(crystal=crystal, scan=scan), np.random.default_rng(seed)
+        )
+        inside = ((made.position_px > 0) & (made.position_px < 159)).all(axis=1)
+        role = np.asarray(made.class_index)[inside]
+        images.append(made.image)
+        tables.append(
+            Sites(
+                made.position_px[inside], np.eye(7)[role], role, NAMES, np.full(len(role), "truth")
+            )
+        )
+    domains = find_patches(images, tables, A_PM)
+    found = {}
+    for threads, pixels in ((1, 1), (2, 1 << 23)):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+        monkeypatch.setattr(class_fields, "_MOST_PIXELS", pixels)
+        found[threads] = class_fields._fitted(images, tables, domains, A_PM, no_progress)
+    for one, other in zip(found[1], found[2], strict=True):
+        assert np.array_equal(one.position_px, other.position_px, equal_nan=True)
+        assert np.array_equal(one.covariance_px2, other.covariance_px2, equal_nan=True)
 
 
 def test_what_one_image_says_of_its_probe_is_drawn_to_what_all_say() -> None:

@@ -253,6 +253,8 @@ def test_what_cannot_be_weighted_is_refused() -> None:
         fit_inclusion(field, weights="none")
     with pytest.raises(DefectStrainError, match="confidence of 68"):
         fit_inclusion(field, confidence=68.0)
+    with pytest.raises(DefectStrainError, match="SV: got no coordinates"):
+        weighting(np.zeros((0, 0)), what="SV")
     three = np.hypot(*SITE.T) < 200.0
     rows = np.repeat(three, 2)
     few = DisplacementField(

@@ -26,6 +26,7 @@ from ..evaluation.audit_folders import (
     true_scores,
 )
 from ..evaluation.audit_scores import score_audit, scores_text
+from ..study import named_folder
 from ..types import DefectStrainError, Progress
 from .evaluate import class_map_of
 from .main import say, say_warnings, without_none
@@ -64,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_audit(options: argparse.Namespace, progress: Progress) -> int:
     """Draw an audit where there is none, else say what its labels tell; or ask truth."""
     config = AuditConfig(**without_none({"columns": options.columns, "seed": options.seed}))
-    audited = read_audited(options.results)
+    audited = read_audited(named_folder(options.results))
     if options.truth is not None:
         return _by_truth(options, audited, config, progress)
     if options.repeat != 1 or options.class_map:

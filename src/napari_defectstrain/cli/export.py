@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_export(options: argparse.Namespace, progress: Progress) -> int:
     """Write columns and averages in formats of other programs."""
     from ..output.exports import export_results
-    from ..study.layout import RESULTS, is_study
+    from ..study.layout import RESULTS, is_study, named_folder
 
-    results = options.results
+    results = named_folder(options.results)
     if is_study(results):
         results = results / RESULTS
     formats = [name.strip().lower() for name in options.formats.split(",")]

@@ -56,6 +56,10 @@ COMMANDS = {
         *("precision and recall on your own images, by labels", "audit"),
         *("add_arguments", "run_audit"),
     ),
+    "teach": (
+        *("what corrections teach, and whether it helps", "teaching"),
+        *("add_arguments", "run_teach"),
+    ),
     "companion": (
         *("other signals, averaged at the same sites", "companion"),
         *("add_arguments", "run_companion"),
@@ -72,6 +76,10 @@ COMMANDS = {
     "selftest": (
         *("what can be measured in your own images", "selftest"),
         *("add_arguments", "run_selftest"),
+    ),
+    "imitate": (
+        *("simulate images like your own, with truth", "imitate"),
+        *("add_arguments", "run_imitate"),
     ),
     "series": (
         *("frames of one region, against dose or time", "series"),
@@ -226,6 +234,7 @@ def add_run(parser: argparse.ArgumentParser, into_study: bool = False) -> None:
     add("--sites", type=Path, metavar="DIR", help="take <stem>.sites.csv from DIR, don't detect")
     add("--regions", type=Path, metavar="DIR", help="take <stem>.regions.tif from DIR where it is")
     add("--weights", metavar="FILE", help="weights of the network (those of the package)")
+    add("--taught", metavar="NAME", help="what was learnt from corrections (defectstrain teach)")
     add("--no-judge", action="store_true", help="leave the network's classes as they are")
     _add_measuring(parser)
     add("--device", help="auto, cpu, cuda or mps (auto)")
@@ -300,7 +309,7 @@ def run_on(options: argparse.Namespace, inputs: Inputs, progress: Progress, work
         return _nothing_to_do(options, inputs)
     found = columns_in(options, inputs, subprogress(progress, 0.0, 0.6), work)
     with _writing(options) as folder:
-        results.write_detections(found, folder, formats)
+        results.write_detections(found, folder, formats, work.workers)
         try:
             result = pipeline.measure(found, subprogress(progress, 0.6, 0.9), work)
         except DefectStrainError as error:
@@ -311,7 +320,7 @@ def run_on(options: argparse.Namespace, inputs: Inputs, progress: Progress, work
             ) from error
         result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
         progress(0.95, "writing results")
-        results.write_measurements(result, folder, formats)
+        results.write_measurements(result, folder, formats, work.workers)
         results.write_run(result, folder, inputs.key)
     say_warnings([*result.warnings[len(found.warnings) :], *folder.notes])
     say(results.summary(result))
@@ -342,7 +351,7 @@ def detect_on(options: argparse.Namespace, inputs: Inputs, progress: Progress, w
         return _nothing_to_do(options, inputs)
     found = columns_in(options, inputs, progress, work)
     with _writing(options) as folder:
-        results.write_detections(found, folder, formats)
+        results.write_detections(found, folder, formats, work.workers)
         results.write_run(found, folder, inputs.key)
     say_warnings(folder.notes)
     table = found.populations
@@ -402,6 +411,12 @@ def _run_config(options: argparse.Namespace, base: RunConfig | None = None) -> R
         values = read_settings(options.config)
         parameters = values.get("parameters", values)  # of a run.json
         config = RunConfig.from_dict(parameters, f"{options.config}: ")
+    if options.taught is not None:
+        from ..teaching import read_taught
+
+        config = read_taught(options.taught).applied_to(
+            config.replace(material=options.material or config.material)
+        )
     config = with_settings(config, options.settings)
     given = {"weights": options.weights, "device": options.device}
     detect = config.detect.replace(**without_none(given))
@@ -442,11 +457,14 @@ def with_settings(config: C, texts: Sequence[str]) -> C:
     values.pop("detect.material", None)  # follows that of the run
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
-        if not equals or name not in values:
+        parts = [known for known in values if known.startswith(f"{name}.")]
+        if not equals or not (name in values or parts):
             raise DefectStrainError(
                 f"--set {text}: expected NAME=VALUE with the name of a setting, such as "
                 f"{next(iter(values))}, {', '.join(list(values)[-3:])}"
             )
+        for part in parts:  # something that is there as a whole
+            del values[part]
         try:
             values[name] = json.loads(value)
         except ValueError:

@@ -71,11 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_merge(options: argparse.Namespace, progress: Progress) -> int:
     """Join results: what is kept of every stage is taken over, what is pooled is done again."""
     from ..io.stage_store import STAGES, StageStore
+    from ..study import named_folder
     from .inputs import known_inputs, read_inputs
     from .main import build_parser, detect_on, run_on
     from .resuming import check_edits, working
 
-    parts = [read_part(path) for path in options.parts]
+    parts = [read_part(named_folder(path)) for path in options.parts]
     check_alike(parts)
     command = "run" if all(part.is_measured for part in parts) else "detect"
     paths = _image_paths(parts)

@@ -26,9 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_report(options: argparse.Namespace, progress: Progress) -> int:
     """Read the folder and write each report that is asked for."""
     from ..output import write_report
+    from ..study import named_folder
 
+    folder = named_folder(options.results)
     wanted = options.out or [None]
     for k, path in enumerate(wanted):
         part = subprogress(progress, k / len(wanted), (k + 1) / len(wanted))
-        say(f"report in {write_report(options.results, path, part)}")
+        say(f"report in {write_report(folder, path, part)}")
     return 0

@@ -129,11 +129,11 @@ def _failures(strict: bool) -> Failures:
 
 def _opened(options: argparse.Namespace, progress: Progress) -> Study:
     """The study, with the settings that the command line gives."""
-    from ..study.layout import SUFFIX, is_study
+    from ..study.layout import is_study, named_folder
     from ..study.opening import create_study, open_study
 
     path: Path = options.study
-    if is_study(path) or is_study(path.with_name(path.name + SUFFIX)):
+    if is_study(named_folder(path)):
         study = open_study(path)
         if study.read_only:
             raise DefectStrainError("; ".join(study.notes))

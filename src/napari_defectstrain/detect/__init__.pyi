@@ -12,6 +12,7 @@ from .network.config import DEVICES as DEVICES
 from .network.config import DetectConfig as DetectConfig
 from .network.config import TrainConfig as TrainConfig
 from .network.device import pick_device as pick_device
+from .network.weights_file import load_weights as load_weights
 from .training.loop import Example as Example
 from .training.loop import rendered as rendered
 from .training.loop import train as train
@@ -21,6 +22,8 @@ from .training.previews import contrast_limits as contrast_limits
 from .training.previews import image_window as image_window
 from .training.previews import preview_windows as preview_windows
 from .training.previews import read_microscope as read_microscope
+from .training.real_windows import labelled_image as labelled_image
+from .training.real_windows import mixed_batches as mixed_batches
 from .training.render_jobs import RenderJob as RenderJob
 from .training.render_jobs import draw_job as draw_job
 from .training.renderer import render_batch as render_batch

@@ -31,6 +31,7 @@ from .folders import margin_text as margin_text
 from .folders import truth_sites as truth_sites
 from .oracle import ask_oracle as ask_oracle
 from .score import HIT_RADIUS_PM as HIT_RADIUS_PM
+from .score import MARGIN_PM as MARGIN_PM
 from .score import UNKNOWN as UNKNOWN
 from .score import Comparison as Comparison
 from .score import compare as compare
@@ -41,5 +42,6 @@ from .score import scores as scores
 from .tables import named_curves as named_curves
 from .tables import reliabilities as reliabilities
 from .tables import scores_table as scores_table
+from .truth_tables import SUFFIXES as SUFFIXES
 from .truth_tables import Truth as Truth
 from .truth_tables import read_truth as read_truth

@@ -25,6 +25,11 @@ _DRAWS = 4000
 _SEED = 20
 _PRIOR = 1.0
 """Errors that the probabilities' own word is worth, before there are labels."""
+_KIND_PRIOR = 2.0
+"""The same of errors of each class, beside that of all."""
+_FACTORS = (1e-3, 1e3, 600)
+"""Between what, and in how many steps, the factor of all errors is looked for."""
+_TINY = 1e-300
 _TAIL = 0.025
 _LEAST_ERROR = 1e-5
 """Of a probability: none is exactly 0."""
@@ -171,30 +176,50 @@ def _draws(
     """Columns rightly found and columns missed of each class, `(draws, classes)` each.
 
     Errors among the columns not labelled are Poisson, with the mean that the probabilities give
-    times a factor; the factor's posterior is a gamma distribution, one for sure columns and one for
-    all others.
+    times two factors: one of all errors, of sure columns and of all others by itself, and one of
+    those that are of a class. Probabilities may say rightly how many columns are wrong, and wrongly
+    of which class these are: where many columns are of a class, few labels tell.
     """
     rng = np.random.default_rng(_SEED)
     k = labels.shape[1]
     wrong = np.maximum(likely, _LEAST_ERROR)
     wrong[np.arange(len(found)), found] = 0.0
     n = labels.sum(axis=1)
-    errors = n - labels[np.arange(len(found)), found]
+    kinds = labels.copy()
+    kinds[np.arange(len(found)), found] = 0
     rate = wrong.sum(axis=1)
     right = np.zeros((_DRAWS, k))
     missed = np.zeros((_DRAWS, k))
     sure = rate < 0.01
     for group in (sure, ~sure):
-        factor = rng.gamma(
-            _PRIOR + errors[group].sum(), 1 / (_PRIOR + (n * rate)[group].sum()), _DRAWS
-        )
+        errors, expected = kinds[group].sum(axis=0), n[group] @ wrong[group]
+        factor = _factors(errors, expected, rng)
         for h in np.flatnonzero(group):
             rest = int(size[h] - n[h])
-            mean = np.minimum(factor[:, None] * wrong[h], 1.0) * rest
+            mean = np.minimum(factor * wrong[h], 1.0) * rest
             more = np.minimum(rng.poisson(mean), rest)
             right[:, found[h]] += labels[h, found[h]] + np.maximum(rest - more.sum(axis=1), 0)
             missed += more + np.where(np.arange(k) == found[h], 0, labels[h])
     return right, missed
+
+
+def _factors(errors: IntArray, expected: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """How many times as frequent as expected errors are, by class, `(draws, classes)`.
+
+    ``errors ~ Poisson(all * own * expected)`` with gamma priors of mean 1 on both factors; the one
+    of all errors is drawn from its posterior on a grid, given which that of a class is a gamma
+    distribution again.
+    """
+    grid = np.geomspace(*_FACTORS)
+    mean = grid[:, None] * expected  # (factors, classes)
+    # own factors integrated out: negative binomial; terms without the factor are left out
+    log = (errors * np.log(np.maximum(mean, _TINY))).sum(axis=1)
+    log -= ((_KIND_PRIOR + errors) * np.log(_KIND_PRIOR + mean)).sum(axis=1)
+    log += _PRIOR * np.log(grid) - _PRIOR * grid  # of the prior, and that the grid is logarithmic
+    weight = np.exp(log - log.max())
+    every = rng.choice(grid, _DRAWS, p=weight / weight.sum())[:, None]
+    own = rng.gamma(_KIND_PRIOR + errors, 1.0 / (_KIND_PRIOR + every * expected))
+    return np.asarray(every * own)
 
 
 def _limits(values: FloatArray) -> tuple[float, ...]:

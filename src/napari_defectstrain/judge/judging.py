@@ -24,6 +24,7 @@ from ..types import (
     no_progress,
 )
 from .empty_places import with_empty_places
+from .learnt import LearntClasses
 from .mixture import OTHER, ClassPrior, FurtherClass
 from .picture import Picture
 from .places import lattice_places
@@ -66,11 +67,14 @@ class JudgeConfig(Config):
         How often profile, places, noise and classes are found anew.
     network_say : tuple of float
         How much the network's odds of V1 and of V2 count beside the weight, 0-1 each.
+    learnt : LearntClasses, optional
+        What labelled columns of this microscope say of the classes.
     """
 
     enabled: bool = True
     rounds: Annotated[int, Between(1, 20)] = 2
     network_say: Annotated[tuple[float, ...], Length(2), Between(0.0, 1.0)] = (0.25, 0.5)
+    learnt: LearntClasses | None = None
 
 
 @dataclass(frozen=True)
@@ -97,25 +101,28 @@ class Judgement:
 _weights = cache(nominal_weights)
 
 
-def _starting_weights(material: Material) -> FloatArray:
+def _starting_weights(material: Material, learnt: LearntClasses | None = None) -> FloatArray:
     """Of the roles, from cross sections as far as they are known; the image says what they are."""
+    if learnt is not None and learnt.mean:
+        return np.array([1.0, *learnt.mean, learnt.mean[0]])
     known = {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS)
     x2 = _weights(material)[ROLES.index("X2")] if known else _TYPICAL_WEIGHT
     return np.array([1.0, *class_prior(material).means(x2)[:OTHER], x2])
 
 
-def class_prior(material: Material) -> ClassPrior:
-    """What cross sections say of a material's classes, as far as they are known."""
+def class_prior(material: Material, learnt: LearntClasses | None = None) -> ClassPrior:
+    """What cross sections say of a material's classes, as far as they are known, and labels."""
     if {material.metal, material.chalcogen, material.substituent} <= set(ELEMENTS):
         weights = _weights(material)
         prior = ClassPrior(heavier=weights[ROLES.index("Y2")] / weights[ROLES.index("X2")])
     else:
         prior = ClassPrior(heavier=1.0, spread=_UNKNOWN_SPREAD)
-    return replace(
+    prior = replace(
         prior,
         further=tuple(FurtherClass(c.weight, _NAMED_SHARE) for c in material.named_chalcogens),
         on_metal=tuple(FurtherClass(c.weight, _NAMED_SHARE) for c in material.named_metals),
     )
+    return prior if learnt is None else learnt.prior(prior)
 
 
 def judge_images(
@@ -207,20 +214,30 @@ def judge_weighed(
     """
     config = config or JudgeConfig()
     evidences = [one.evidence for one in weighed]
-    run = classify_run(evidences, class_prior(material), config.network_say)
+    run = classify_run(evidences, class_prior(material, config.learnt), config.network_say)
+    thresholds = () if config.learnt is None else config.learnt.thresholds
     return [
         Judgement(
-            _told(columns, one.every, classes, material), one.notes, classes, run.open_classes
+            _told(columns, one.every, classes, material, thresholds),
+            one.notes,
+            classes,
+            run.open_classes,
         )
         for columns, one, classes in zip(sites, weighed, run.images, strict=True)
     ]
 
 
-def _told(found: Sites, every: Sites, classes: ImageClasses | None, material: Material) -> Sites:
+def _told(
+    found: Sites,
+    every: Sites,
+    classes: ImageClasses | None,
+    material: Material,
+    thresholds: tuple[float, ...],
+) -> Sites:
     """What was found, judged, and of the places beside it those that could be judged."""
     if classes is None:
         return judged_sites(found, None, material)
-    sites = judged_sites(every, classes, material)
+    sites = judged_sites(every, classes, material, thresholds)
     assert sites.weight is not None
     return sites.subset((np.arange(len(sites)) < len(found)) | np.isfinite(sites.weight))
 
@@ -263,7 +280,8 @@ def weigh_columns(
             f"lattice, expected at least {_LEAST_CHALCOGEN} of each"
         )
     network = np.asarray(sites.probabilities, dtype=float)
-    typical = _starting_weights(material)
+    typical = _starting_weights(material, config.learnt)
+    prior = class_prior(material, config.learnt)
     site = places.on_lattice & ~places.is_metal
     weight = network @ typical
     weight[places.on_lattice & places.is_metal] = 1.0
@@ -281,13 +299,13 @@ def weigh_columns(
             told.guess,
         )
         settings = config.replace(rounds=rounds)
-        return _look(picture, told, share, distance, class_prior(material), settings, part)
+        return _look(picture, told, share, distance, prior, settings, part)
 
     by_labels = network[:, 2:6] * chalcogen[:, None]
     evidence = look(told, by_labels, config.rounds, progress)
     if evidence is None:
         # what a network says that is mostly wrong must not even be where the search starts
-        free = told.without_labels(float(typical[_X2]))
+        free = told.without_labels(float(typical[_X2]), config.learnt)
         evidence = look(free, np.zeros_like(by_labels), config.rounds + 1, progress)
     assert evidence is not None
     return evidence
@@ -309,9 +327,13 @@ class _Told:
     doubt: FloatArray
     labels: bool = True
 
-    def without_labels(self, typical: float) -> _Told:
-        """Every column on a chalcogen site may be of any class."""
+    def without_labels(self, typical: float, learnt: LearntClasses | None = None) -> _Told:
+        """Every column on a chalcogen site may be of any class, as often as was learnt."""
         usual = self.network[self.chalcogen].mean(axis=0)
+        if learnt is not None and learnt.mean and learnt.share:
+            usual = np.zeros_like(usual)
+            usual[1 : OTHER + 2] = learnt.share
+            typical = learnt.usual_weight
         return replace(
             self,
             network=np.where(self.site[:, None], usual, self.network),
@@ -368,10 +390,23 @@ def _look(
     return evidence
 
 
-def judged_sites(sites: Sites, classes: ImageClasses | None, material: Material) -> Sites:
+def judged_sites(
+    sites: Sites,
+    classes: ImageClasses | None,
+    material: Material,
+    thresholds: tuple[float, ...] = (),
+) -> Sites:
     """The network's columns with the classes, probabilities and weights of the judge.
 
     Where there are none, with the named classes of the material alone, which no column has.
+
+    Parameters
+    ----------
+    sites : Sites
+    classes : ImageClasses or None
+    material : Material
+    thresholds : tuple of float
+        As `LearntClasses.thresholds`: they choose the class and leave the probabilities.
     """
     named = len(material.named)
     if classes is None and not named:
@@ -393,7 +428,7 @@ def judged_sites(sites: Sites, classes: ImageClasses | None, material: Material)
     probabilities[metal, between:] = own[:, 2:]
     index = np.array(sites.class_index)
     judged = chalcogen | metal
-    index[judged] = _most_probable(probabilities[judged])
+    index[judged] = _most_probable(probabilities[judged], thresholds)
     return replace(
         sites,
         class_index=index.astype(sites.class_index.dtype),
@@ -410,9 +445,12 @@ def _with_unnamed_as_other(chance: FloatArray, other: int, named: int) -> FloatA
     return kept
 
 
-def _most_probable(probabilities: FloatArray) -> IntArray:
-    """Most probable class; other needs more than one half."""
+def _most_probable(probabilities: FloatArray, thresholds: tuple[float, ...]) -> IntArray:
+    """Most probable class, by its threshold; other needs more than one half."""
     known = probabilities.copy()
     unsure = known[:, _OTHER] <= 0.5
+    if thresholds:
+        least = np.array(thresholds)
+        known[:, _X2 + 1 : _X2 + 5] *= (1.0 - least) / least
     known[unsure, _OTHER] = 0.0
     return np.asarray(known.argmax(axis=1))

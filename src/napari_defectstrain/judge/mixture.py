@@ -195,6 +195,12 @@ class ClassPrior:
         Classes beside these on chalcogen sites.
     on_metal : tuple of FurtherClass
         Classes beside the metal on its sites.
+    x2 : tuple of float, optional
+        Weight of 2X and its standard deviation; without it the images alone say.
+    empty : float
+        Weight of V2: what an empty site seems to weigh.
+    blind : bool
+        Whether the network's word on vacancies counts where weights can't tell them.
     """
 
     heavier: float
@@ -205,6 +211,9 @@ class ClassPrior:
     strength: float = _SHARE_STRENGTH
     further: tuple[FurtherClass, ...] = ()
     on_metal: tuple[FurtherClass, ...] = ()
+    x2: tuple[float, float] | None = None
+    empty: float = 0.0
+    blind: bool = True
 
     @property
     def shares(self) -> FloatArray:
@@ -217,14 +226,16 @@ class ClassPrior:
         """Expected weights of the classes for a weight of 2X."""
         y2 = x2 * (heavier or self.heavier)
         xy = 0.5 * (x2 + y2) + self.midway * x2
-        return np.array([x2, xy, y2, self.half * x2, 0.0, *(f.weight for f in self.further)])
+        further = (f.weight for f in self.further)
+        return np.array([x2, xy, y2, self.half * x2, self.empty, *further])
 
 
 def starting_model(
     weight: FloatArray, prior: ClassPrior, heavier: float | None = None
 ) -> ClassModel:
-    """A model that needs no labels: most chalcogen columns are X2."""
-    mean = prior.means(float(np.median(weight)), heavier)
+    """A model that needs no labels: most chalcogen columns are X2, where nothing else is known."""
+    x2 = float(np.median(weight)) if prior.x2 is None else prior.x2[0]
+    mean = prior.means(x2, heavier)
     return ClassModel(mean, np.ones(len(mean)), prior.shares)
 
 
@@ -281,7 +292,8 @@ def _means(
     if model.skew:  # from likeliest weights to means
         pull += model.shift * model.width * (information @ sigma)
     mean = model.mean.copy()
-    mean[X2] = pull[X2] / max(total[X2], 1e-12)
+    usual, tie = (0.0, 0.0) if prior.x2 is None else (prior.x2[0], prior.x2[1] ** -2.0)
+    mean[X2] = (pull[X2] + tie * usual) / max(total[X2] + tie, 1e-12)
     x2 = mean[X2]
     spread = dict(zip((V1, V2, XY, Y2), np.array(prior.spread) * x2, strict=True))
     for _ in range(3):
@@ -290,7 +302,7 @@ def _means(
         # Y2 knows of its weight by its own columns, by cross sections, and by XY
         terms = {
             V1: ((expected[V1], spread[V1]),),
-            V2: ((0.0, spread[V2]),),
+            V2: ((prior.empty, spread[V2]),),
             XY: ((expected[XY], spread[XY]),),
             Y2: ((prior.heavier * x2, spread[Y2]), (by_xy, _doubt(total[XY], spread[XY]))),
         }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..types import BoolArray, FloatArray
+from ..types import BoolArray, FloatArray, IntArray
 from .mixture import (
     OTHER,
     V1,
@@ -67,6 +67,9 @@ class ImageEvidence:
         What a column that isn't judged weighs beforehand, and how surely.
     place_px : array, `(N, 2)`, optional
         Where lattice, defects around and image together put each column (y, x) [px].
+    labels : array of int, `(N,)`, optional
+        Class that somebody gave to a column, in the order X2, XY, Y2, V1, V2, other; -1 where
+        nobody did. They hold against anything but a weight that is out of the question.
     """
 
     equations: WeightEquations
@@ -76,6 +79,17 @@ class ImageEvidence:
     guess: FloatArray
     doubt: FloatArray
     place_px: FloatArray | None = None
+    labels: IntArray | None = None
+
+    def labelled(self, further: int = 0) -> FloatArray:
+        """Factors of the shares by the labels, `(n, 6 + K)`; *other* may be any further class."""
+        labels = np.full(len(self.network), -1) if self.labels is None else self.labels
+        mine = labels[self.is_chalcogen]
+        factor = np.ones((len(mine), 6 + further))
+        told = mine >= 0
+        factor[told] = np.arange(6 + further) == mine[told, None]
+        factor[:, OTHER + 1 :][mine == OTHER] = 1.0
+        return factor
 
     def knowledge(self, say: tuple[float, ...], further: int = 0) -> FloatArray:
         """What the network says of vacancies, as factors of the shares, `(n, 6 + K)`.
@@ -174,7 +188,7 @@ def solve_classes(
     metal, chalcogen = evidence.is_metal, evidence.is_chalcogen
     mean, variance = _free_weights(evidence)
     more = len(prior.further)
-    knowledge = evidence.knowledge(say, more)
+    knowledge = evidence.knowledge(say, more) * evidence.labelled(more)
     weight, sigma = evidence.equations.estimates(mean, variance)
     if start is not None and len(start.mean) != 5 + more:
         start = None
@@ -182,7 +196,8 @@ def solve_classes(
     typical = float(np.median(sigma[chalcogen])) if chalcogen.any() else 0.0
     steps = min(model.mean[X2] - model.mean[V1], model.mean[V1] - model.mean[V2])
     apart = float(steps) / max(typical * float(model.width[X2]), 1e-9)
-    knowledge = knowledge * evidence.where_blind(apart, more)
+    if prior.blind:
+        knowledge = knowledge * evidence.where_blind(apart, more)
     for _ in range(_ROUNDS):
         weight, sigma = evidence.equations.estimates(mean, variance)
         its, error = weight[chalcogen], sigma[chalcogen]

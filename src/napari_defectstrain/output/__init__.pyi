@@ -11,6 +11,11 @@ from .figures.detection import training_figure as training_figure
 from .figures.files import figure_settings as figure_settings
 from .figures.files import save_figure as save_figure
 from .figures.files import write_figure as write_figure
+from .figures.looks import draw_brightness as draw_brightness
+from .figures.looks import draw_greys as draw_greys
+from .figures.looks import draw_spectra as draw_spectra
+from .figures.looks import look_figure as look_figure
+from .figures.looks import short_quantity as short_quantity
 from .figures.makeup import draw_makeup as draw_makeup
 from .figures.maps import detections_figure as detections_figure
 from .figures.populations import draw_clusters as draw_clusters
@@ -30,6 +35,11 @@ from .figures.strain import triangles_figure as triangles_figure
 from .figures.theory import shells_figure as shells_figure
 from .figures.weights import ChosenWeights as ChosenWeights
 from .figures.weights import draw_weights as draw_weights
+from .imitations import IMITATION_FILE as IMITATION_FILE
+from .imitations import imitation_files as imitation_files
+from .imitations import imitation_text as imitation_text
+from .imitations import write_imitation as write_imitation
+from .imitations import write_training as write_training
 from .report.contents import make_report as make_report
 from .report.document import REPORT_SUFFIXES as REPORT_SUFFIXES
 from .report.document import report_path as report_path

@@ -58,14 +58,14 @@ def write_evaluation(
     formats : sequence of str
         Of the figures, some of `results.FIGURE_FORMATS`.
     """
-    from .figures.files import write_figure
+    from .figures.drawn import write_with_data
 
     with writing_into(out_dir, "evaluate", EVALUATION_FILE) as folder:
         written = evaluation_frames(made, found)
         for name, table in written.items():
             write_table(folder.place(f"{name}.csv"), table)
         for name, figure in _figures(made, found, written).items():
-            write_figure(figure, folder.place, f"figures/{name}", formats)
+            write_with_data(figure, folder.place, f"figures/{name}", formats)
         content = {
             "software": "napari-defectstrain",
             "version": __version__,

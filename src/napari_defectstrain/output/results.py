@@ -44,7 +44,8 @@ from .tables import (
 from .theory_tables import theory_table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from ..pipeline.work import Workers
+    from .figures.drawing import Drawing
 
 __all__ = [
     "RUN_FILE",
@@ -63,6 +64,8 @@ __all__ = [
 
 RUN_FILE = "run.json"
 FIGURES = "figures"
+EDITS_FILE = "edits.csv"
+"""What hands changed of a study before it was measured."""
 FIGURE_FORMATS = ("png", "pdf", "svg")
 CROWDED = "crowded_"
 """What names of files begin with that come from averages of every defect."""
@@ -92,7 +95,7 @@ _PACKAGES = ("numpy", "scipy", "pandas", "scikit-image", "matplotlib", "torch", 
 
 def planned_files(stems: Iterable[str], material: Material) -> list[str]:
     """Every file that a run on images of these names may write, relative to its folder."""
-    names = [RUN_FILE, mark_path(Path(), RUN_FILE).name, *_TABLES]
+    names = [RUN_FILE, mark_path(Path(), RUN_FILE).name, EDITS_FILE, *_TABLES]
     names += [CROWDED + name for name in _CROWDED_TABLES]
     drawn = [*_FIGURES, *(CROWDED + name for name in _CROWDED_FIGURES)]
     for stem in stems:
@@ -176,43 +179,52 @@ def write_results(
 
 
 def write_detections(
-    result: RunResult, folder: OutFolder, formats: Sequence[str] = FIGURE_FORMATS[:1]
+    result: RunResult,
+    folder: OutFolder,
+    formats: Sequence[str] = FIGURE_FORMATS[:1],
+    workers: Workers | None = None,
 ) -> None:
     """Write columns, regions, populations and the figures of the detected columns.
 
     ``<stem>.sites.csv``, ``<stem>.regions.tif`` and ``.csv``, ``populations.csv``, what says
     whether the defects lie at random, of summed series of frames ``<stem>.drift.csv``, and where
-    columns were weighed the histogram of all images' weights.
+    columns were weighed the histogram of all images' weights. `workers` draw the figures.
     """
     from .figures import maps as figures  # matplotlib: only where something is drawn
     from .figures import precision as figures_precision
     from .figures import weights as figures_weights
+    from .figures.drawing import Drawing, write_drawings
 
+    drawings = [
+        Drawing.of(f"detections_{image.name}", figures.detections_figure, image, sites, material)
+        for material in [result.material]
+        for image, sites in zip(result.images, result.sites, strict=True)
+    ]
     for image, sites in zip(result.images, result.sites, strict=True):
         table = sites_table(sites, image.pixel_size_pm)
         write_table(folder.place(f"{image.name}.sites.csv"), table)
-        figure = figures.detections_figure(image, sites, result.material)
-        _write_figure(figure, folder, f"detections_{image.name}", formats)
     for image, regions in zip(result.images, result.regions, strict=False):
         write_regions(regions, folder.place, image.name, image.pixel_size_pm)
     write_table(folder.place("populations.csv"), result.populations)
-    _write_patterns(result, folder, formats)
+    drawings += _patterns(result, folder)
     histograms = weight_histograms(result.sites)
     if histograms is not None:
-        figure = figures_weights.weights_figure(histograms, result.material)
-        _write_figure(figure, folder, "weights", formats)
+        weights = figures_weights.weights_figure
+        drawings.append(Drawing.of("weights", weights, histograms, result.material))
     for name, table in drift_tables(result).items():
         write_table(folder.place(f"{name}.drift.csv"), table)
-        figure = figures_precision.drift_figure(table)
-        _write_figure(figure, folder, f"drift_{name}", formats)
+        drawings.append(Drawing.of(f"drift_{name}", figures_precision.drift_figure, table))
+    write_drawings(drawings, folder, formats, FIGURES, workers)
 
 
-def _write_patterns(result: RunResult, folder: OutFolder, formats: Sequence[str]) -> None:
-    """Populations drawn, and whether defects lie at random: tables and figures."""
+def _patterns(result: RunResult, folder: OutFolder) -> list[Drawing]:
+    """Whether defects lie at random: tables; and figures of that and of the populations."""
     from .figures import populations as figures
+    from .figures.drawing import Drawing
 
     names = result.material.all_class_names
-    drawn = {"populations": figures.populations_figure(result.populations, names)}
+    own = figures.populations_figure
+    drawings = [Drawing.of("populations", own, result.populations, names)]
     found = patterns_of(result)
     for name, table in (
         ("pair_correlation", found.pair_correlation),
@@ -221,19 +233,29 @@ def _write_patterns(result: RunResult, folder: OutFolder, formats: Sequence[str]
     ):
         write_table(folder.place(f"{name}.csv"), table)
     if len(found.pair_correlation):
-        drawn["pair_correlation"] = figures.pairs_figure(found.pair_correlation, names)
+        pairs = figures.pairs_figure
+        drawings.append(Drawing.of("pair_correlation", pairs, found.pair_correlation, names))
     if len(found.clusters):
-        drawn["clusters"] = figures.clusters_figure(found.clusters, found.nearest, names)
-    for name, figure in drawn.items():
-        _write_figure(figure, folder, name, formats)
+        clusters = (found.clusters, found.nearest, names)
+        drawings.append(Drawing.of("clusters", figures.clusters_figure, *clusters))
+    return drawings
 
 
 def write_measurements(
-    result: RunResult, folder: OutFolder, formats: Sequence[str] = FIGURE_FORMATS[:1]
+    result: RunResult,
+    folder: OutFolder,
+    formats: Sequence[str] = FIGURE_FORMATS[:1],
+    workers: Workers | None = None,
 ) -> None:
-    """Write spacings, columns, displacements, averages, strain and their figures."""
+    """Write spacings, columns, displacements, averages, strain and their figures.
+
+    `workers` draw those that are soon sent to them.
+    """
+    from .figures.drawing import write_drawings
+
     if not (result.measurements or result.crowded):
         return
+    drawings: list[Drawing] = []
     tables = {
         "spacings.csv": spacings_table(result),
         "precision.csv": precision_table(result),
@@ -247,11 +269,12 @@ def write_measurements(
     for name, table in tables.items():
         write_table(folder.place(name), table)
     if result.measurements:
-        _write_averages(result, folder, formats, "")
+        drawings += _write_averages(result, folder, "")
     if result.crowded:
         every = replace(result, stacks=result.crowded_stacks, measurements=result.crowded)
-        _write_averages(every, folder, formats, CROWDED)
-    _write_theory(result, folder, formats)
+        drawings += _write_averages(every, folder, CROWDED)
+    drawings += _write_theory(result, folder)
+    write_drawings(drawings, folder, formats, FIGURES, workers)
 
 
 def _write_components(result: RunResult, folder: OutFolder) -> None:
@@ -273,24 +296,26 @@ def _write_components(result: RunResult, folder: OutFolder) -> None:
         write_tiff(path, stack, step_pm, metadata, channels=channels)
 
 
-def _write_theory(result: RunResult, folder: OutFolder, formats: Sequence[str]) -> None:
-    """What there is of comparisons with theories."""
+def _write_theory(result: RunResult, folder: OutFolder) -> list[Drawing]:
+    """What there is of comparisons with theories; the figures to draw."""
     if not result.comparisons and not result.crowded_comparisons:
-        return
+        return []
     from .figures import strain as figures_strain
     from .figures import theory as figures_theory
+    from .figures.drawing import Drawing
 
+    drawings = []
     write_table(folder.place("theory.csv"), theory_table(result))
     for prefix, found in (("", result.comparisons), (CROWDED, result.crowded_comparisons)):
         if not found:
             continue
-        figure = figures_theory.shells_figure(found)
-        _write_figure(figure, folder, f"{prefix}theory", formats)
+        drawings.append(Drawing.of(f"{prefix}theory", figures_theory.shells_figure, found))
         for name, comparison in found.items():
-            own = comparison.displacement[MEASURED]
-            figure = figures_strain.comparison_figure(comparison.strain, own)
-            _write_figure(figure, folder, f"{prefix}theory_{name}", formats)
+            maps = (comparison.strain, comparison.displacement[MEASURED])
+            compared = figures_strain.comparison_figure
+            drawings.append(Drawing.of(f"{prefix}theory_{name}", compared, *maps))
             _write_compared(result, comparison, folder, prefix)
+    return drawings
 
 
 def _write_compared(
@@ -309,21 +334,8 @@ def _write_compared(
     write_tiff(path, stack, metadata["step_pm"], metadata, channels=tuple(maps))
 
 
-def _write_figure(figure: Figure, folder: OutFolder, name: str, formats: Sequence[str]) -> None:
-    """A figure, and as ``<name>.csv`` the data of its plots; those of pictures are in TIFFs."""
-    from .figures.drawn import drawn_data
-    from .figures.files import write_figure
-
-    write_figure(figure, folder.place, f"{FIGURES}/{name}", formats)
-    data = drawn_data(figure)
-    if len(data):
-        write_table(folder.place(f"{FIGURES}/{name}.csv"), data)
-
-
-def _write_averages(
-    result: RunResult, folder: OutFolder, formats: Sequence[str], prefix: str
-) -> None:
-    """What there is of isolated and of crowded averages alike."""
+def _write_averages(result: RunResult, folder: OutFolder, prefix: str) -> list[Drawing]:
+    """What there is of isolated and of crowded averages alike; the figures to draw."""
     tables = {
         "columns.csv": columns_table(result),
         "displacement.csv": displacement_table(result),
@@ -335,8 +347,7 @@ def _write_averages(
         _write_class(result, name, measurement.average, measurement.strain, folder, prefix)
     for name, average in result.unmeasured.items():
         _write_class(result, name, average, None, folder, prefix)
-    for name, figure in _measurement_figures(result).items():
-        _write_figure(figure, folder, f"{prefix}{name}", formats)
+    return [replace(one, name=prefix + one.name) for one in _measurement_figures(result)]
 
 
 def write_run(result: RunResult, folder: OutFolder, inputs: str | None = None) -> Path:
@@ -459,43 +470,49 @@ def _grid(strain: StrainField) -> dict[str, Any]:
     }
 
 
-def _measurement_figures(result: RunResult) -> dict[str, Figure]:
+def _measurement_figures(result: RunResult) -> list[Drawing]:
+    """Figures of what was measured; small where they need no windows and no operators."""
     from .figures import makeup as figures_makeup
     from .figures import maps as figures
     from .figures import precision as figures_precision
     from .figures import spacings as figures_spacings
     from .figures import strain as figures_strain
+    from .figures.drawing import Drawing
 
-    measured = result.measurements
+    measured, material = result.measurements, result.material
     displacements = {n: m.displacement for n, m in measured.items() if m.displacement is not None}
     strains = {n: m.strain for n, m in measured.items() if m.strain is not None}
     averages = {n: m.average for n, m in measured.items()} | result.unmeasured
-    drawn = {"averages": figures.averages_figure(result.stacks, averages)}
+    drawn = [Drawing("averages", figures.averages_figure, (result.stacks, averages), False)]
     if all(result.stacks[name].n_columns is None for name in measured):
-        drawn["spacings"] = figures_precision.spacing_figure(
-            {n: m.single_spacing_pm.ravel() for n, m in measured.items()},
-            {n: m.spacing for n, m in measured.items()},
-            result.material,
-        )
-        by_class = figures_spacings.precision_rows_figure(measured, result.material)
-        drawn["precision_by_class"] = by_class
-    reference = result.material.class_names[1]
+        single = {n: m.single_spacing_pm.ravel() for n, m in measured.items()}
+        spacings = {n: m.spacing for n, m in measured.items()}
+        histograms = figures_precision.spacing_figure
+        drawn.append(Drawing.of("spacings", histograms, single, spacings, material))
+        by_class = figures_spacings.precision_rows_figure
+        drawn.append(Drawing("precision_by_class", by_class, (measured, material), False))
+    reference = material.class_names[1]
     curve = measured[reference].precision
     if curve is not None:
-        drawn["precision"] = figures_precision.precision_figure(curve, reference)
+        precision = figures_precision.precision_figure
+        drawn.append(Drawing.of("precision", precision, curve, reference))
     if budgets := {n: m.budget for n, m in measured.items() if m.budget is not None}:
-        drawn["budget"] = figures_precision.budget_figure(budgets, result.material)
+        drawn.append(Drawing.of("budget", figures_precision.budget_figure, budgets, material))
     made = makeups(result)
     if figures_makeup.shown_makeups(made):
-        drawn["class_parts"] = figures_makeup.populations_figure(made, result.material)
+        parts = figures_makeup.populations_figure
+        drawn.append(Drawing("class_parts", parts, (made, material), False))
     if any(m.components for m in made.values()):
-        drawn["variability"] = figures_makeup.variability_figure(made)
+        drawn.append(Drawing("variability", figures_makeup.variability_figure, (made,), False))
     if any(m.halves for m in made.values()):
-        drawn["half_sets"] = figures_makeup.halves_figure(made, result.material)
+        halves = figures_makeup.halves_figure
+        drawn.append(Drawing("half_sets", halves, (made, material), False))
     if displacements:
-        drawn["displacement"] = figures_strain.displacement_figure(averages, displacements, strains)
+        arrows = figures_strain.displacement_figure
+        drawn.append(Drawing.of("displacement", arrows, averages, displacements, strains))
     for name, strain in strains.items():
-        drawn[f"strain_{name}"] = figures_strain.strain_figure(strain, displacements[name])
+        maps = figures_strain.strain_figure
+        drawn.append(Drawing.of(f"strain_{name}", maps, strain, displacements[name]))
     return drawn
 
 

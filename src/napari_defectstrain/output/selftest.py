@@ -34,14 +34,14 @@ def write_selftest(
     formats : sequence of str
         Of the figure, some of `results.FIGURE_FORMATS`.
     """
-    from .figures.files import write_figure
+    from .figures.drawn import write_with_data
     from .figures.selftest import selftest_figure
 
     with writing_into(out_dir, "selftest", SELFTEST_FILE) as folder:
         write_table(folder.place("selftest.csv"), made.table.round(_DECIMALS))
         if len(made.table):
             figure = selftest_figure(made.table, made.found.material)
-            write_figure(figure, folder.place, f"{FIGURES}/selftest", formats)
+            write_with_data(figure, folder.place, f"{FIGURES}/selftest", formats)
         folder.finish(
             {
                 **provenance(made.found),

@@ -35,7 +35,8 @@ def series_files(name: str) -> list[str]:
     """Every file that a series of this name may write, relative to its folder."""
     names = [SERIES_FILE, mark_path(Path(), SERIES_FILE).name, *_TABLES, "changed_columns.csv"]
     names += [f"{name}.drift.csv", f"{name}.tif", f"{name}_sums.tif"]
-    return names + [f"{FIGURES}/{one}.{kind}" for one in _DRAWN for kind in FIGURE_FORMATS]
+    endings = (*FIGURE_FORMATS, "csv")
+    return names + [f"{FIGURES}/{one}.{kind}" for one in _DRAWN for kind in endings]
 
 
 def write_series(
@@ -61,7 +62,7 @@ def write_series(
 
 def _write_frames(result: SeriesResult, folder: OutFolder, formats: Sequence[str]) -> None:
     """The sum of the good frames, the drift, and columns that changed meanwhile."""
-    from .figures.files import write_figure
+    from .figures.drawn import write_with_data
     from .figures.precision import drift_figure
 
     registered = result.registered
@@ -73,7 +74,7 @@ def _write_frames(result: SeriesResult, folder: OutFolder, formats: Sequence[str
         total.metadata,
     )
     write_table(folder.place(f"{total.name}.drift.csv"), registered.drift)
-    write_figure(drift_figure(registered.drift), folder.place, f"{FIGURES}/drift", formats)
+    write_with_data(drift_figure(registered.drift), folder.place, f"{FIGURES}/drift", formats)
     if registered.changed is not None:
         columns = ["frame", "y_px", "x_px", "step", "significance"]
         rows = pd.DataFrame(registered.changed.rows(), columns=columns)
@@ -81,7 +82,7 @@ def _write_frames(result: SeriesResult, folder: OutFolder, formats: Sequence[str
 
 
 def _write_histories(result: SeriesResult, folder: OutFolder, formats: Sequence[str]) -> None:
-    from .figures.files import write_figure
+    from .figures.drawn import write_with_data
     from .figures.series import events_figure, series_figure
 
     found = result.histories
@@ -97,8 +98,8 @@ def _write_histories(result: SeriesResult, folder: OutFolder, formats: Sequence[
         first.pixel_size_pm,
         {k: v for k, v in first.metadata.items() if k not in ("frames", "frame_numbers")},
     )
-    write_figure(series_figure(result), folder.place, f"{FIGURES}/series", formats)
-    write_figure(events_figure(result), folder.place, f"{FIGURES}/events", formats)
+    write_with_data(series_figure(result), folder.place, f"{FIGURES}/series", formats)
+    write_with_data(events_figure(result), folder.place, f"{FIGURES}/events", formats)
 
 
 def _about(result: SeriesResult) -> dict[str, object]:

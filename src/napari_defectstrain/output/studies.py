@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 
 from ..crystal.regions import Regions
 from ..failures import Failures
+from ..io.files import write_table
 from ..io.out_folder import check_out_dir, writing_into
 from ..io.stage_store import STAGES, StageStore
 from ..materials import OpenClass
@@ -21,13 +22,14 @@ from ..pipeline.runs import RunResult
 from ..pipeline.theories import compare_with_theory
 from ..pipeline.work import Work
 from ..progress import subprogress
+from ..study import corrections_table
 from ..study.corrections import Answer
 from ..study.journal import FILE, MODEL
 from ..study.opening import Study
 from ..study.weights import answer_key, check_weights_of
 from ..theory.reference import Reference
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, no_progress
-from .results import RUN_FILE, write_detections, write_measurements, write_run
+from .results import EDITS_FILE, RUN_FILE, write_detections, write_measurements, write_run
 
 
 def run_study(
@@ -89,7 +91,10 @@ def run_study(
         found = pipeline.measurable(found, failures, work)
     found = replace(found, warnings=tuple(dict.fromkeys((*notes, *found.warnings))))
     with writing_into(study.results, "run", RUN_FILE) as folder:
-        write_detections(found, folder, formats)
+        write_detections(found, folder, formats, work.workers)
+        edits = corrections_table(study.history())
+        if len(edits):
+            write_table(folder.place(EDITS_FILE), edits)
         if detect_only:
             write_run(found, folder)
             study.note_measured([image.name for image in found.images], "columns")
@@ -101,7 +106,7 @@ def run_study(
             raise
         result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
         progress(0.95, "writing results")
-        write_measurements(result, folder, formats)
+        write_measurements(result, folder, formats, work.workers)
         write_run(result, folder)
     study.note_measured([image.name for image in result.images])
     return replace(result, warnings=(*result.warnings, *folder.notes))

@@ -4,8 +4,8 @@
 `runs` (settings and results), `chain` (detect, average, measure), `by_image` (what one image
 answers for), `work` and `workers` (done once, here or elsewhere), `class_measurement`,
 `measurement_cache` (nothing is fitted twice), `comparison` (measurement beside theory), `selftest`
-(what is built in is found), `companions` (other signals at the same sites). Imports
-every room above but `evaluation`.
+(what is built in is found), `imitation` (simulated images that look alike), `companions` (other
+signals at the same sites). Imports every room above but `evaluation`.
 """
 
 import lazy_loader

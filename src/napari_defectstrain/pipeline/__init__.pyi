@@ -1,3 +1,4 @@
+from .by_image import find_columns as find_columns
 from .by_image import weights_in_use as weights_in_use
 from .chain import RunResult as RunResult
 from .chain import average_classes as average_classes
@@ -27,6 +28,9 @@ from .fitness import IDENTITY as IDENTITY
 from .fitness import check_identity as check_identity
 from .fitness import identify_images as identify_images
 from .fitness import patterns_of as patterns_of
+from .imitation import Imitation as Imitation
+from .imitation import ImitationConfig as ImitationConfig
+from .imitation import imitate as imitate
 from .loading import CALIBRATION_TOLERANCE as CALIBRATION_TOLERANCE
 from .loading import FILE_SHA256 as FILE_SHA256
 from .loading import PATH as PATH
@@ -58,4 +62,5 @@ from .selftest import pulls_text as pulls_text
 from .selftest import self_test as self_test
 from .theories import compare_with_theory as compare_with_theory
 from .work import Work as Work
+from .work import Workers as Workers
 from .workers import workers_for as workers_for

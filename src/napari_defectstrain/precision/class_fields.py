@@ -19,13 +19,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..averages.patches import find_patches
+from ..averages.patches import Patch, find_patches
 from ..averages.symmetry import symmetric_basis
 from ..columns.images.measure import fit_image_columns
-from ..columns.images.types import Aberrations
+from ..columns.images.types import Aberrations, ImageColumns
 from ..crystal.honeycomb import ideal_sites, index_columns
 from ..crystal.regions import Regions
 from ..materials import ROLES
+from ..progress import shared_out, subprogress
 from ..types import (
     METAL,
     OTHER,
@@ -44,6 +45,8 @@ from .foreseen_columns import ForeseenColumns
 RADIUS_PM = 1200.0
 DISTORTION_NM = 4.0
 PASSES = 3
+_AT_A_TIME = 4
+_MOST_PIXELS = 1 << 23  # of the images that are fitted at a time
 OWN_ERROR = 0.4
 COMMON_ERROR = 0.2
 """Errors of an amount of aberrations beyond noise, of one image and of all alike, in simulations
@@ -125,12 +128,7 @@ def superposed_fields(
     places, moves = [], []
     domains = find_patches(images, sites, a_pm, regions)
     if position_px is None:
-        fits = []
-        for i, (image, columns) in enumerate(zip(images, sites, strict=True)):
-            progress(0.8 * i / len(images), f"{image.name}: fitting columns")
-            mine = [patch for patch in domains if patch.image_index == i]
-            foresee = ForeseenColumns(columns, mine, a_pm)
-            fits.append(fit_image_columns(image, columns.position_px, foresee=foresee))
+        fits = _fitted(images, sites, domains, a_pm, subprogress(progress, 0.0, 0.8))
         for fit, (change, sigma) in zip(fits, _agreed([f.aberrations for f in fits]), strict=True):
             way = np.zeros_like(fit.position_px)
             if fit.aberrations is not None:
@@ -161,6 +159,30 @@ def superposed_fields(
     names = sites[0].class_names if sites else ROLES
     bands = None if band is None else 1 + max(int(b.max(initial=-1)) for b in band)
     return fit_class_fields(parts, names, a_pm, symmetric, radius_pm, bands=bands)
+
+
+def _fitted(
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+    domains: Sequence[Patch],
+    a_pm: float,
+    progress: Progress,
+) -> list[ImageColumns]:
+    """The columns of all images, some images at a time."""
+
+    def fit(i: int) -> ImageColumns:
+        mine = [patch for patch in domains if patch.image_index == i]
+        foresee = ForeseenColumns(sites[i], mine, a_pm)
+        return fit_image_columns(images[i], sites[i].position_px, foresee=foresee)
+
+    # each takes some twenty times an image's memory
+    largest = max((image.data.size for image in images), default=1)
+    at_a_time = max(1, min(_AT_A_TIME, _MOST_PIXELS // largest))
+    fits: list[ImageColumns] = []
+    for start in range(0, len(images), at_a_time):
+        progress(start / len(images), f"{images[start].name}: fitting columns")
+        fits += shared_out(fit, range(start, min(start + at_a_time, len(images))))
+    return fits
 
 
 def _agreed(found: Sequence[Aberrations | None]) -> list[tuple[float, float]]:

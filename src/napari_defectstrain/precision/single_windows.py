@@ -280,9 +280,17 @@ def _centre(model: ColumnFitModel) -> FloatArray:
 
 def _weights(stack: ClassStack, member: BoolArray, model: ColumnFitModel) -> FloatArray:
     """Weight of the centre of single windows, less their mean, `(N,)`."""
-    windows = stack.windows[stack.included][member][:, model.pixel]
-    weight = (windows - model.model) @ _centre(model)
+    weight = _centre_weights(stack, np.flatnonzero(stack.included)[member], model)
     return np.asarray(weight - weight.mean())
+
+
+def _centre_weights(stack: ClassStack, index: IntArray, model: ColumnFitModel) -> FloatArray:
+    """Weights of the centre, `(n,)`, of windows by their numbers: some windows at a time."""
+    parts = [
+        (stack.windows[index[start : start + CHUNK]][:, model.pixel] - model.model) @ _centre(model)
+        for start in range(0, len(index), CHUNK)
+    ]
+    return np.concatenate([*parts, np.zeros(0)])
 
 
 def without_images(value: FloatArray, images: IntArray) -> FloatArray:
@@ -426,8 +434,7 @@ def _selection(
             continue
         doubtful = np.char.startswith(stack.reason.astype(str), "probability")
         use = stack.included | doubtful
-        windows = stack.windows[use][:, model.pixel]
-        weights.append((windows - model.model) @ _centre(model))
+        weights.append(_centre_weights(stack, np.flatnonzero(use), model))
         taken.append(stack.included[use] & (other == name))
     weight, chosen = np.concatenate(weights), np.concatenate(taken)
     near = np.abs(weight) < _NEAR_EDGE * sigma

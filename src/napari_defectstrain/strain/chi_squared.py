@@ -115,10 +115,16 @@ def weighting(
     Raises
     ------
     DefectStrainError
-        If errors are unknown or zero, or full weights are asked of too few windows.
+        If there are no coordinates, errors are unknown or zero, or full weights are asked of too
+        few windows.
     """
     if weights not in WEIGHTS:
         raise DefectStrainError(f"weights: got {weights!r}, expected one of {', '.join(WEIGHTS)}")
+    if not len(covariance):
+        raise DefectStrainError(
+            f"{what}: got no coordinates, expected some; it takes columns whose images under the "
+            "lattice's symmetry were measured, too: larger windows, or more images"
+        )
     variance = np.diag(covariance)
     if not np.isfinite(covariance).all() or windows < 1:
         raise DefectStrainError(

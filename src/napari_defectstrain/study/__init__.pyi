@@ -2,6 +2,7 @@ from .comparing import WeightsComparison as WeightsComparison
 from .comparing import compare_weights as compare_weights
 from .corrections import Answer as Answer
 from .folder import WeightsRecord as WeightsRecord
+from .history import corrections_table as corrections_table
 from .images import CHANGED as CHANGED
 from .images import FileRecord as FileRecord
 from .images import ImageRecord as ImageRecord
@@ -12,6 +13,7 @@ from .layout import RESULTS as RESULTS
 from .layout import SUFFIX as SUFFIX
 from .layout import flat_settings as flat_settings
 from .layout import is_study as is_study
+from .layout import named_folder as named_folder
 from .layout import nested_settings as nested_settings
 from .opening import Study as Study
 from .opening import create_study as create_study

@@ -42,6 +42,13 @@ def study_path(path: str | Path) -> Path:
     return path.parent if path.name == STUDY_FILE else path
 
 
+def named_folder(path: str | Path) -> Path:
+    """The folder of the study that a path names with or without its suffix; else the path."""
+    folder = study_path(path)
+    with_suffix = folder.with_name(folder.name + SUFFIX)
+    return with_suffix if not is_study(folder) and is_study(with_suffix) else folder
+
+
 def is_study(path: str | Path) -> bool:
     """Whether a path is the folder of a study, or the ``study.json`` in it."""
     return (study_path(path) / STUDY_FILE).is_file()

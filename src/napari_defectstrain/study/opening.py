@@ -301,10 +301,7 @@ def open_study(path: str | Path, read_only: bool = False, take_over: bool = Fals
     DefectStrainError
         If there is no study, it is damaged, or of a later version.
     """
-    folder = layout.study_path(path)
-    with_suffix = folder.with_name(folder.name + layout.SUFFIX)
-    if not layout.is_study(folder) and layout.is_study(with_suffix):
-        folder = with_suffix
+    folder = layout.named_folder(path)
     layout.read_study_file(folder)  # a later version's isn't even locked
     lock, holder, note = None, None, ""
     if not read_only:

@@ -7,7 +7,7 @@ import os
 import pprint
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,13 +173,32 @@ def settings_text(config: Config, indent: str = "") -> str:
 
 
 def changed_settings(config: Config) -> dict[str, Any]:
-    """The settings that aren't the defaults, by their dotted names, as JSON values."""
-    plain, own = flat_settings(type(config)().to_dict()), flat_settings(config.to_dict())
-    return {
-        name: value
-        for name, value in own.items()
-        if name not in _FOLLOWS and (name not in plain or plain[name] != value)
-    }
+    """The settings that aren't the defaults, by their dotted names, as JSON values.
+
+    Settings that are there as a whole or not at all, such as ``judge.learnt``, are one value.
+    """
+    values = config.to_dict()
+    plain, own = flat_settings(type(config)().to_dict()), flat_settings(values)
+    changed: dict[str, Any] = {}
+    for name, value in own.items():
+        if name in _FOLLOWS or (name in plain and plain[name] == value):
+            continue
+        above = next((n for n in _above(name) if n in plain), None)
+        changed[above or name] = value if above is None else _value_of(values, above)
+    return changed
+
+
+def _above(name: str) -> list[str]:
+    """Names of what a setting lies in: ``a.b`` and ``a`` for ``a.b.c``."""
+    parts = name.split(".")[:-1]
+    return [".".join(parts[:k]) for k in range(len(parts), 0, -1)]
+
+
+def _value_of(values: Mapping[str, Any], name: str) -> Any:
+    """A setting by its dotted name, as JSON has it."""
+    for part in name.split("."):
+        values = values[part]
+    return json.loads(json.dumps(values))  # lists for tuples
 
 
 def quoted(words: Sequence[str]) -> str:

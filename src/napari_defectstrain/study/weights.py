@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ..materials import get_material
 from ..pipeline.runs import RunConfig
@@ -73,9 +74,15 @@ def answer_key(config: RunConfig, files: Iterable[str], weights_sha256: str) -> 
     names = ("material", "pixel_size_pm", "force_material", "frames", "series", "judge", "regions")
     made_of = {
         **{name: settings[name] for name in names},
+        "judge": _without_none(settings["judge"]),
         "detect": detect,
         "weights": weights_sha256,
         "files": sorted(files),
     }
     text = json.dumps(made_of, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _without_none(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that came later have no part in the key where nothing was learnt."""
+    return {name: value for name, value in settings.items() if value is not None}

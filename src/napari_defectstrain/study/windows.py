@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..averages.choice import BY_HAND, leave_out, put_back
+from ..averages.relabel import RELABELLED
 from ..types import ClassStack, DefectStrainError
 from .journal import WINDOWS, Edit
 
@@ -74,23 +75,32 @@ def window_changes(
     Parameters
     ----------
     before, after : ClassStack
-        The same windows.
+        The same windows; one may have more at its end, which joined the class, or left it again.
     images : sequence of str
         Names, in the order of `ClassStack.image_index`.
+
+    That windows were given another class is said by the edit of their columns, not here.
 
     Raises
     ------
     DefectStrainError
         If they aren't the same windows.
     """
-    if before.class_name != after.class_name or before.included.shape != after.included.shape:
+    same = min(len(before.included), len(after.included))
+    if before.class_name != after.class_name or not np.array_equal(
+        before.position_px[:same], after.position_px[:same]
+    ):
         raise DefectStrainError(
             f"windows: got {len(after.included)} of {after.class_name}, expected the "
             f"{len(before.included)} of {before.class_name}"
         )
-    left_out = _places(after, before.included & ~after.included, images)
-    back = _places(after, ~before.included & after.included, images)
-    for place, i in zip(back, np.flatnonzero(~before.included & after.included), strict=True):
+    was = np.ones(len(after.included), dtype=bool)
+    was[:same] = before.included[:same]
+    chosen = ~np.char.startswith(after.reason, RELABELLED)
+    chosen[:same] &= ~np.char.startswith(before.reason[:same], RELABELLED)
+    left_out = _places(after, chosen & was & ~after.included, images)
+    back = _places(after, chosen & ~was & after.included, images)
+    for place, i in zip(back, np.flatnonzero(chosen & ~was & after.included), strict=True):
         place["was"] = str(before.reason[i])
     if not left_out and not back:
         return None

@@ -7,7 +7,7 @@ how bright a class is, but nothing of how many there are, for what was corrected
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,14 +15,25 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from ..evaluation import UNKNOWN, Truth
+from ..failures import Failures
+from ..io.pixels import check_pixels
 from ..materials import ROLES, Material, get_material
+from ..pipeline import RunConfig, Work, find_columns
 from ..study import Study
-from ..types import BoolArray, CalibratedImage, DefectStrainError, FloatArray, IntArray, Sites
+from ..types import (
+    BoolArray,
+    CalibratedImage,
+    DefectStrainError,
+    FloatArray,
+    IntArray,
+    Progress,
+    Sites,
+    no_progress,
+)
 
 AROUND = 1.1
 """Lattice constants around a correction within which columns were looked at: its neighbours."""
 _SAME_PX = 1e-2
-_OTHER = ROLES.index("other")
 _TILES = 4
 
 
@@ -36,7 +47,7 @@ class Lesson:
     position_px : array, `(N, 2)`
         Columns (y, x) as they truly are [px].
     class_index : array of int, `(N,)`
-        Index into `materials.ROLES`.
+        Index into `materials.ROLES`; `evaluation.UNKNOWN` where the class isn't one of them.
     looked : array of bool, `(H, W)`
         Where somebody looked: the rest of the columns may be anything.
     whole : bool
@@ -155,8 +166,8 @@ def _of_image(
         row, col = np.clip(np.rint(places).astype(int), 0, np.array(shape) - 1).T
         away[row, col] = False
         looked = distance_transform_edt(away) <= AROUND * a_px
-    # what has a name of its own is other to the network and to the scores
-    role = np.where(sites.class_index < len(ROLES), sites.class_index, _OTHER)
+    # classes with names of their own come from a weight that the user gives: nothing to learn
+    role = np.where(sites.class_index < len(ROLES), sites.class_index, UNKNOWN)
     return Lesson(image, sites.position_px, role, looked, done, len(places))
 
 
@@ -200,3 +211,52 @@ def tile_numbers(shape: tuple[int, ...]) -> IntArray:
     """Number of the tile that each pixel lies in, `(H, W)`; neighbouring ones differ."""
     row, col = (np.arange(n) * _TILES // n for n in shape)
     return np.asarray(row[:, None] * _TILES + (col + row[:, None]) % _TILES)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A lesson, and what the network found in its image.
+
+    Parameters
+    ----------
+    lesson : Lesson
+    found : Sites
+        Columns by the network.
+    pixel_size_pm : float
+        By the image's own lattice [pm].
+    """
+
+    lesson: Lesson
+    found: Sites
+    pixel_size_pm: float
+
+
+def seen_lessons(
+    lessons: Sequence[Lesson], config: RunConfig, progress: Progress = no_progress
+) -> list[Seen]:
+    """Lessons with what the network finds in their images, before the judge.
+
+    Parameters
+    ----------
+    lessons : sequence of Lesson
+    config : RunConfig
+    progress : Progress
+
+    Raises
+    ------
+    DefectStrainError
+        If no columns are found in an image.
+    """
+    checked = [replace(lesson, image=check_pixels(lesson.image)[0]) for lesson in lessons]
+    found = find_columns(
+        {i: lesson.image for i, lesson in enumerate(checked)},
+        config.replace(judge=config.judge.replace(enabled=False), material=_host(config)),
+        Failures(strict=True),
+        Work(),
+        progress,
+    )
+    return [Seen(one, found[i].sites, found[i].pixel_size_pm) for i, one in enumerate(checked)]
+
+
+def _host(config: RunConfig) -> str:
+    return get_material(config.material).host.label

@@ -2,6 +2,11 @@ from .known_fields import Places as Places
 from .known_fields import choose_places as choose_places
 from .known_fields import known_displacement as known_displacement
 from .known_fields import left_for_reference as left_for_reference
+from .look_comparing import compare_looks as compare_looks
+from .look_comparing import grey_limits as grey_limits
+from .look_comparing import radial_spectrum as radial_spectrum
+from .look_comparing import see_simulated as see_simulated
+from .look_comparing import true_columns as true_columns
 from .look_learning import learn_look as learn_look
 from .look_learning import pooled_look as pooled_look
 from .look_seeing import Seen as Seen

@@ -10,12 +10,15 @@ from scipy.special import ndtri
 
 from ..materials import DEFECT_ROLES, ROLES, get_material
 from ..progress import subprogress
-from ..simulate import ELEMENTS, nominal_weights
+from ..simulate import ELEMENTS, CrystalConfig, nominal_weights
 from ..types import CalibratedImage, DefectStrainError, FloatArray, Progress, Sites, no_progress
 from .look_seeing import LAST, X2, Seen, background_quantiles, see_image
 from .looks import Background, Columns, Grey, Learnt, Look, Noise, Scan, Shape
 
 _FREQUENCIES = 24
+_KNOWN = 0.12
+"""How well cross sections tell a class's brightness from that of X2, as a fraction."""
+_OTHER = 0.005
 _UNKNOWN_WEIGHTS = (0.7, 1.05, 1.4, 0.35, 0.0)
 """Of X2, XY, Y2, V1, V2 where nothing is known of the elements."""
 
@@ -92,6 +95,7 @@ def pooled_look(seen: Sequence[Seen], notes: Sequence[str] = ()) -> Look:
             white=_pooled(seen, "white"),
             correlation_pm=_pooled(seen, "correlation_pm"),
             with_background=_pooled(seen, "with_background"),
+            skew=_pooled(seen, "skew"),
         ),
         background=_background(seen),
         columns=_columns(seen, said),
@@ -197,8 +201,11 @@ def _slow_power(seen: Sequence[Seen]) -> tuple[FloatArray, FloatArray]:
         total += np.bincount(place[inside], power[inside] * pixel_nm**2, minlength=_FREQUENCIES)
         count += np.bincount(place[inside], minlength=_FREQUENCIES)
     there = count > 0
-    middle = np.sqrt(edges[1:] * edges[:-1])
-    return middle[there], total[there] / count[there]
+    middle, power = np.sqrt(edges[1:] * edges[:-1])[there], total[there] / count[there]
+    # the window takes much of what varies over the whole image: it is no weaker than what is faster
+    slowest = middle < 2 / longest
+    power[slowest] = np.maximum.accumulate(power[::-1])[::-1][slowest]
+    return middle, power
 
 
 def _scores(field: FloatArray) -> FloatArray:
@@ -216,27 +223,53 @@ def _columns(seen: Sequence[Seen], said: list[str]) -> Columns:
     scale = x2.value / typical[0] if x2.value > 0 else 1.0
     weights, counts = [], []
     for index in range(X2, LAST):
-        role = ROLES[index]
         counts.append(float(sum(len(s.weight[index]) for s in seen)))
-        if any(f"weight_{role}" in s.number for s in seen):
-            one = _pooled(seen, f"weight_{role}")
-            weights.append(Learnt(max(one.value, 0.0), one.sigma, one.spread))
+        usual = scale * float(typical[index - X2])
+        one = _pooled(seen, f"weight_{ROLES[index]}")
+        if index == X2:
+            weights.append(one)
+        elif one.sigma is None:
+            weights.append(Learnt(usual))
+            said.append(
+                f"{material.class_names[index]}: {counts[-1]:.0f} columns, too few to tell how "
+                "bright they are; taken from cross sections"
+            )
         else:
-            weights.append(Learnt(float(scale * typical[index - X2])))
-            name = material.class_names[index]
-            said.append(
-                f"{name}: {counts[-1]:.0f} columns, too few to tell how bright they are; taken "
-                "from cross sections"
-            )
-    for index, name in ((0, material.class_names[0]), (X2, material.class_names[X2])):
-        if not any(f"scatter_{ROLES[index]}" in s.number for s in seen):
-            said.append(
-                f"{name}: the scatter of its brightness wasn't told from noise; taken for 0"
-            )
+            weights.append(_shrunk(one, usual, x2.value, material.class_names[index], said))
+    other = float(np.mean([s.number["share_other"] for s in seen]))
+    if other > _OTHER:
+        said.append(
+            f"{100 * other:.1f} % of the columns are none of {material.name}: neither learnt nor "
+            "simulated"
+        )
     return Columns(
         fractions=tuple(_pooled(seen, f"share_{role}") for role in DEFECT_ROLES),
         weights=tuple(weights),
         seen=tuple(counts),
         scatter=tuple(_pooled(seen, f"scatter_{ROLES[i]}") for i in (0, X2)),
         disorder_pm=_pooled(seen, "disorder_pm"),
+        spacing_change=tuple(_changes(seen)),
     )
+
+
+def _shrunk(one: Learnt, usual: float, x2: float, name: str, said: list[str]) -> Learnt:
+    """Brightness of a class by its columns and by cross sections, each as far as it is known."""
+    own, known = one.sigma or 0.0, _KNOWN * max(usual, 0.2 * x2)
+    if abs(one.value - usual) > 3 * np.hypot(own, known):
+        said.append(
+            f"{name}: seen at {one.value:.2f} of a metal column, cross sections say {usual:.2f}; "
+            "are these columns what they are taken for?"
+        )
+    share = known**2 / (own**2 + known**2)
+    value = share * one.value + (1 - share) * usual
+    return Learnt(max(value, 0.0), float(own * np.sqrt(share)), one.spread)
+
+
+def _changes(seen: Sequence[Seen]) -> list[Learnt]:
+    """Relaxation of each class by the images, or the usual one; none beyond what settings take."""
+    found = []
+    for role, usual in zip(DEFECT_ROLES, CrystalConfig().spacing_change, strict=True):
+        key = f"change_{role}"
+        one = _pooled(seen, key) if any(key in s.number for s in seen) else Learnt(usual)
+        found.append(one.replace(value=float(np.clip(one.value, -0.2, 0.2))))
+    return found

@@ -43,9 +43,9 @@ TILE_PX = 32
 X2 = ROLES.index("X2")
 LAST = X2 + LIT
 """One after the last class of chalcogen columns, V2."""
-_SLOW = 0.8
-"""Sigma that parts the background from noise [a]: the columns are taken off before, and what is
-smoothed more loses the texture of contamination."""
+_SLOW, _STEEP = 0.45, 8
+"""Frequency that parts the background from noise [1/a], well below the lattice's first spots, and
+how steeply: what lies in both by half would be lost, for each is simulated by itself."""
 _RIM = 2.0  # a
 _BASE = 0.02  # quantile of the background that counts as clean
 _WHITE_PER_PX = 0.4  # from where on noise is taken for white
@@ -57,6 +57,8 @@ _LEAST_LINE_SIGMA = 0.03
 """What faults of the profile and disorder look like in lines that do not jitter [px]."""
 _LEAST_COLUMNS = 3
 _NEAR_DEFECT = 1.3  # a; within which metals are moved by a defect
+_FOLLOWED = 0.09
+"""Part of the noise on top of columns that their fit follows and takes away, by simulations."""
 _PIXELS = 100_000  # that the noise is learnt from, of the whole and of each quarter
 _FEW_GREYS = 4096
 
@@ -133,7 +135,7 @@ def see_image(
         fit = fit_image_columns(image, sites.position_px, LOOK_FIT, progress=progress)
     patch = max(find_patches([image], [sites], a_pm), key=lambda p: int(p.member.sum()))
     pixel_pm = 1.0 / float(np.sqrt(abs(np.linalg.det(patch.lattice.matrix))))
-    parts = taken_apart(image, fit, a_pm / pixel_pm, _SLOW)
+    parts = taken_apart(image, fit, a_pm / pixel_pm, lambda left: _slow(left, a_pm / pixel_pm))
     rim = _rim(image.data.shape, a_pm / pixel_pm)
     bright = np.nan_to_num(fit.weight[fit.measured & sites.is_metal])
     if len(bright) < _LEAST_COLUMNS or not np.median(bright) > 0:
@@ -153,14 +155,16 @@ def see_image(
     number |= _colour(spectrum, pixel_pm)
     background = (parts.background[rim] - base) / height
     number |= _background(background, pixel_pm)
-    weight, weights, weight_sigma = _weights(sites, fit, metal)
+    doubt = _error_of_weight(parts, sites, frequency * pixel_pm, transfer, noise, height)
+    weight, weights, weight_sigma = _weights(sites, fit, metal, doubt)
     number |= weights
     shares, share_sigma = _fractions(sites)
+    changes, change_sigma = _spacings(sites, fit, patch.lattice)
     return Seen(
         name=image.name,
         material=material,
-        number=number | shares,
-        sigma={"line_px": line_sigma} | noise_sigma | weight_sigma | share_sigma,
+        number=number | shares | changes,
+        sigma={"line_px": line_sigma} | noise_sigma | weight_sigma | share_sigma | change_sigma,
         frequency_per_pm=frequency,
         transfer=transfer,
         blur_pm2=blur,
@@ -171,6 +175,14 @@ def see_image(
         grey=(base, height, *_greys(np.asarray(image.data, dtype=float))),
         metadata=image.metadata,
     )
+
+
+def _slow(left: FloatArray, a_px: float) -> FloatArray:
+    """What varies more slowly than `_SLOW`, the image mirrored at its rim."""
+    waves = scipy.fft.dctn(left)
+    down, across = (np.arange(n) / (2 * n) for n in left.shape)
+    waves /= 1.0 + ((down[:, None] ** 2 + across**2) * (a_px / _SLOW) ** 2) ** (_STEEP // 2)
+    return np.asarray(scipy.fft.idctn(waves))
 
 
 def _rim(shape: tuple[int, ...], a_px: float) -> tuple[slice, slice]:
@@ -219,7 +231,11 @@ def _frames(image: CalibratedImage, profile: ColumnProfile, line_px: float) -> f
 
 def _distortion(lattice: ImageLattice, pixel_pm: float) -> dict[str, float]:
     shape = decompose(lattice.matrix, pixel_pm)
-    return {"shear_xx_yy": shape.shear_xx_yy, "shear_xy": shape.shear_xy}
+    return {
+        "shear_xx_yy": shape.shear_xx_yy,
+        "shear_xy": shape.shear_xy,
+        "rotation_deg": shape.rotation_deg,
+    }
 
 
 # ------------------------------------------------------------------ lines
@@ -312,12 +328,19 @@ def _noise(
         for y in (slice(halves[0]), slice(halves[0], None))
         for x in (slice(halves[1]), slice(halves[1], None))
     ]
+    followed = _FOLLOWED * (whole[0] + 0.6 * whole[1])
+    whole[1] += followed
     floor, slope, extra = whole
     expected = np.maximum(terms @ whole, 0.05 * square.mean())
     spectrum = noise_spectrum(rest / np.sqrt(expected), TILE_PX)
     error = np.maximum(sure, np.std(quarters, axis=0, ddof=1) / 2)
+    error[1] = float(np.hypot(error[1], 0.5 * followed))
     mean = max(float(square.mean()), 1e-30)
+    # of counts alone the third moment is the slope times the second
+    usual = rest**2 < 36.0 * expected
+    skew = float((rest[usual] ** 3).sum() / max((rest[usual] ** 2).sum(), 1e-30))
     number = {"floor": floor, "slope": slope, "with_background": extra, "noise": mean**0.5}
+    number["skew"] = skew
     sigma = {"floor": error[0], "slope": error[1], "with_background": error[2]}
     sigma["noise"] = _error_of_noise(square)
     return (
@@ -347,12 +370,12 @@ def _straight(square: FloatArray, terms: FloatArray) -> tuple[FloatArray, FloatA
         good = square < 25.0 * expected
         weight = 1.0 / expected[good]
         columns = terms[good] * weight[:, None]
+        # squares of normal noise have twice its variance's square; what is left out may be there
+        error = np.sqrt(2.0 * np.diag(np.linalg.pinv(columns.T @ columns)))
         while True:
-            result, error = np.zeros(3), np.zeros(3)
-            normal = np.linalg.pinv(columns[:, free].T @ columns[:, free])
-            result[free] = normal @ (columns[:, free].T @ (square[good] * weight))
-            # squares of normal noise have twice its variance's square
-            error[free] = np.sqrt(2.0 * np.diag(normal))
+            result = np.zeros(3)
+            fitted = np.linalg.lstsq(columns[:, free], square[good] * weight, rcond=None)[0]
+            result[free] = fitted
             wrong = [i for i in free if result[i] < 0 or (i == 2 and result[i] < 3 * error[i])]
             if not wrong:
                 break
@@ -410,13 +433,60 @@ def background_quantiles(backgrounds: list[FloatArray]) -> FloatArray:
 # ------------------------------------------------------------------ columns
 
 
+def _error_of_weight(
+    parts: Parts,
+    sites: Sites,
+    frequency_per_px: FloatArray,
+    transfer: FloatArray,
+    noise: Mapping[str, float],
+    height: float,
+) -> float:
+    """By how much noise and background scatter the brightness of a metal column.
+
+    What they make of columns that aren't there: in the empty centres of hexagons, opposite to a
+    metal beside each chalcogen column.
+    """
+    left = parts.background + parts.rest
+    shape = left.shape
+    k = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
+    seen = scipy.fft.irfft2(
+        scipy.fft.rfft2(left) * np.interp(k, frequency_per_px, transfer, right=0.0), s=shape
+    )
+    metals = sites.position_px[sites.is_metal]
+    chalcogens = sites.position_px[sites.is_chalcogen]
+    if not len(metals) or not len(chalcogens):
+        return 0.0
+    distance, nearest = cKDTree(metals).query(chalcogens)
+    reach = 1.5 * float(np.median(distance))
+    centre = np.rint(2 * chalcogens - metals[nearest]).astype(int)
+    inside = np.all((centre > reach) & (centre < np.array(shape) - 1 - reach), axis=1)
+    row, column = centre[inside & (distance < reach)].T
+    if len(row) < 12:
+        return 0.0
+    # what is slower is the fit's background: the mean over neighbours goes
+    value = seen[row, column]
+    around = cKDTree(np.stack([row, column], axis=1))
+    index = around.query(np.stack([row, column], axis=1), k=min(12, len(row)))[1]
+    scatter = robust_sigma(value - value[index].mean(axis=1))
+    step = frequency_per_px[1] - frequency_per_px[0]
+    square = float((2 * np.pi * frequency_per_px * transfer**2).sum() * step)
+    peak = float((2 * np.pi * frequency_per_px * transfer).sum() * step)
+    dark = max(float(parts.model[row, column].mean()) / height, 0.0)
+    louder = (noise["floor"] + 0.8 * noise["slope"]) / max(
+        noise["floor"] + dark * noise["slope"], 1e-30
+    )
+    return scatter / height * peak / square * float(np.sqrt(louder))
+
+
 def _weights(
-    sites: Sites, fit: ImageColumns, metal: float
+    sites: Sites, fit: ImageColumns, metal: float, doubt: float
 ) -> tuple[tuple[FloatArray, ...], dict[str, float], dict[str, float]]:
     """Brightness of the columns of each class, its medians, and its scatter beyond noise."""
     relative = np.where(fit.measured, np.nan_to_num(fit.weight), 0.0) / metal
-    error = None if sites.weight_sigma is None else np.asarray(sites.weight_sigma, dtype=float)
     lists, number, sigma = [], {}, {}
+    usual = (
+        robust_sigma(relative[sites.class_index == X2]) if (sites.class_index == X2).any() else 0
+    )
     for index in range(LAST):
         mine = sites.class_index == index
         values = relative[mine]
@@ -425,11 +495,38 @@ def _weights(
             continue
         number[f"weight_{ROLES[index]}"] = float(np.median(values))
         scatter = robust_sigma(values)
-        sigma[f"weight_{ROLES[index]}"] = 1.2533 * scatter / np.sqrt(len(values))
-        if index <= X2 and error is not None and np.isfinite(error[mine]).any():
-            known = float(np.nanmedian(error[mine]))
-            number[f"scatter_{ROLES[index]}"] = float(np.sqrt(max(scatter**2 - known**2, 0.0)))
+        # of a few columns the scatter may be small by chance
+        sigma[f"weight_{ROLES[index]}"] = 1.2533 * max(scatter, usual) / np.sqrt(len(values))
+        if index <= X2:
+            number[f"scatter_{ROLES[index]}"] = float(np.sqrt(max(scatter**2 - doubt**2, 0.0)))
     return tuple(lists), number, sigma
+
+
+def _spacings(
+    sites: Sites, fit: ImageColumns, lattice: ImageLattice
+) -> tuple[dict[str, float], dict[str, float]]:
+    """How much closer or farther the three metals around each class are than around X2."""
+    place = lattice.to_pm(fit.position_px)
+    metals = place[sites.is_metal & fit.measured]
+    at = lattice.to_pm(sites.position_px)
+    distance, index = cKDTree(metals).query(at, k=4)
+    a_pm = lattice.a_pm
+    # three at a / sqrt(3), the next at twice that
+    good = sites.is_chalcogen & (distance[:, 2] < 0.8 * a_pm) & (distance[:, 3] > 0.8 * a_pm)
+    corner = metals[index[:, :3] % len(metals)]
+    spacing = np.linalg.norm(corner - np.roll(corner, 1, axis=1), axis=2).mean(axis=1)
+    usual = good & (sites.class_index == X2)
+    number: dict[str, float] = {}
+    sigma: dict[str, float] = {}
+    if usual.sum() < _LEAST_COLUMNS:
+        return number, sigma
+    reference = float(np.median(spacing[usual]))
+    for role in range(X2 + 1, LAST):
+        mine = spacing[good & (sites.class_index == role)] / reference - 1.0
+        if len(mine) >= _LEAST_COLUMNS:
+            number[f"change_{ROLES[role]}"] = float(np.median(mine))
+            sigma[f"change_{ROLES[role]}"] = 1.2533 * robust_sigma(mine) / np.sqrt(len(mine))
+    return number, sigma
 
 
 def _fractions(sites: Sites) -> tuple[dict[str, float], dict[str, float]]:
@@ -440,7 +537,8 @@ def _fractions(sites: Sites) -> tuple[dict[str, float], dict[str, float]]:
     # Agresti and Coull's: none seen of n isn't none there
     smooth = {r: (p * n + 2) / (n + 4) for r, p in share.items()}
     error = {f"share_{r}": float(np.sqrt(p * (1 - p) / (n + 4))) for r, p in smooth.items()}
-    return {f"share_{r}": p for r, p in share.items()}, error
+    number = {f"share_{r}": p for r, p in share.items()}
+    return {**number, "share_other": float(sites.is_other.mean())}, error
 
 
 def _greys(data: FloatArray) -> tuple[float, ...]:

@@ -28,11 +28,17 @@ from .twins import coloured_noise, column_peak
 _COEFFICIENTS = 24
 _GREYS = 60_000
 """Grey values between the darkest and the brightest pixel of a picture without steps."""
+_NO_SKEW = 1e-3
 _LEAST = 0.05  # of the mean variance, below which no pixel's is
 
 
 def simulate_look(
-    look: Look, shape: Sequence[int], seed: int, name: str = "", **changes: object
+    look: Look,
+    shape: Sequence[int],
+    seed: int,
+    name: str = "",
+    rotation_deg: float | None = None,
+    **changes: object,
 ) -> SimulatedImage:
     """An image of a look with its truth, as `simulate.write_simulated` writes it.
 
@@ -42,17 +48,20 @@ def simulate_look(
     shape : sequence of int
         (H, W) [px].
     seed : int
-        Of everything random: the crystal, its turn in the image, noise, jitter and contamination.
+        Of everything random: the crystal, its turn, noise, jitter and contamination.
     name : str
         Of the image; default ``like_`` and the first that the look was learnt from.
+    rotation_deg : float, optional
+        Angle of the crystal in the image, counter-clockwise; default drawn at random.
     changes
         Other settings of the crystal (`simulate.CrystalConfig`) than the look's.
     """
     rng = np.random.default_rng(seed)
     config = look_settings(look, (int(shape[0]), int(shape[1])))
+    drawn = float(rng.uniform(0, 360))
     config = config.replace(
         crystal=config.crystal.replace(**changes),
-        scan=config.scan.replace(rotation_deg=float(rng.uniform(0, 360))),
+        scan=config.scan.replace(rotation_deg=drawn if rotation_deg is None else rotation_deg),
     )
     crystal = crystal_for(config, rng)
     position = _places(look, crystal, config, rng)
@@ -165,7 +174,21 @@ def _noise(
     variance = noise.floor.value + noise.slope.value * picture + noise.with_background.value * dirt
     variance = np.maximum(variance, _LEAST * max(float(variance.mean()), 0.0))
     made = coloured_noise(picture.shape, np.asarray(noise.spectrum), rng)
-    return np.asarray(made * np.sqrt(variance))
+    width = np.sqrt(variance)
+    return np.asarray(_skewed(made, noise.skew.value / width) * width)
+
+
+def _skewed(normal: FloatArray, skewness: FloatArray) -> FloatArray:
+    """Normal numbers made gamma distributed, of unit variance and the skewness given.
+
+    By Wilson and Hilferty's cube (1931, doi:10.1073/pnas.17.12.684).
+    """
+    sign = np.sign(skewness)
+    size = np.clip(np.abs(skewness), 1e-6, 2.0)
+    shape = 4.0 / size**2
+    third = 1.0 - 1.0 / (9.0 * shape) + sign * normal / (3.0 * np.sqrt(shape))
+    cube = np.sqrt(shape) * (np.maximum(third, 0.0) ** 3 - 1.0)
+    return np.where(size > _NO_SKEW, sign * cube, normal)
 
 
 def _grey(look: Look, picture: FloatArray) -> IntArray:

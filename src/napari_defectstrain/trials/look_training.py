@@ -111,6 +111,7 @@ def look_settings(look: Look, shape: tuple[int, int]) -> SimulationConfig:
             material=look.material,
             fractions=tuple(float(f) for f in fractions / max(1.0, fractions.sum())),
             disorder_pm=columns.disorder_pm.value,
+            spacing_change=tuple(c.value for c in columns.spacing_change),
         ),
         probe=look_probe(look),
         scan=ScanConfig(

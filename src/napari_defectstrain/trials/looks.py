@@ -120,6 +120,8 @@ class Noise(Config):
     with_background : Learnt
         By how much more the variance grows with the background's brightness: contamination has a
         texture.
+    skew : Learnt
+        Its third moment over its second: of counts alone the `slope`, of an amplifier's noise 0.
     """
 
     slope: Learnt
@@ -128,6 +130,7 @@ class Noise(Config):
     white: Learnt
     correlation_pm: Learnt
     with_background: Learnt
+    skew: Learnt
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,9 @@ class Columns(Config):
         Standard deviation of the brightness of metals and of X2 columns beyond noise.
     disorder_pm : Learnt
         Random displacement of the metals per axis, across the scan lines [pm].
+    spacing_change : tuple of Learnt
+        Change of the spacing of the three metals around XY, Y2, V1, V2: as the columns of the
+        images say, with their neighbours' fields, or the simulator's usual one.
     """
 
     fractions: Annotated[tuple[Learnt, ...], Length(len(DEFECT_ROLES))]
@@ -176,6 +182,7 @@ class Columns(Config):
     seen: Annotated[tuple[float, ...], Length(LIT), Between(0, 1e12)]
     scatter: Annotated[tuple[Learnt, ...], Length(2)]
     disorder_pm: Learnt
+    spacing_change: Annotated[tuple[Learnt, ...], Length(len(DEFECT_ROLES))]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ intensity of what the fit of the image leaves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -115,7 +115,10 @@ def column_peak(profile: ColumnProfile) -> float:
 
 
 def taken_apart(
-    image: CalibratedImage, columns: ImageColumns, a_px: float, slow_a: float = _BACKGROUND
+    image: CalibratedImage,
+    columns: ImageColumns,
+    a_px: float,
+    slow: Callable[[FloatArray], FloatArray] | None = None,
 ) -> Parts:
     """Take an image apart by the fit of its columns.
 
@@ -125,8 +128,8 @@ def taken_apart(
     columns : ImageColumns
     a_px : float
         Lattice constant [px].
-    slow_a : float
-        Sigma of the Gaussian that the background is smoothed by [lattice constants].
+    slow : callable, optional
+        Makes the background of what the columns leave; default a Gaussian blind to the lattice.
 
     Raises
     ------
@@ -151,7 +154,10 @@ def taken_apart(
     made = Parts(profile, renderer, empty, empty, empty, empty, 0.0)
     lit = columns.measured
     model = made.columns(columns.position_px[lit], columns.weight[lit]).astype(float)
-    background = gaussian_filter(data - model, slow_a * a_px, mode="reflect")
+    left = data - model
+    background = (
+        gaussian_filter(left, _BACKGROUND * a_px, mode="reflect") if slow is None else slow(left)
+    )
     raw = data - model - background
     slope = np.gradient(model, axis=1)
     shift, line_px = _lines(raw, slope)

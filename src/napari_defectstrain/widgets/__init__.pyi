@@ -16,3 +16,4 @@ from .layers.sites import note as note
 from .layers.sites import provenance as provenance
 from .strain.widget import StrainWidget as StrainWidget
 from .train.widget import TrainWidget as TrainWidget
+from .workbench.widget import WorkbenchWidget as WorkbenchWidget

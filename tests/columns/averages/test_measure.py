@@ -224,6 +224,24 @@ def test_influence_has_no_mean_and_moves_the_fit() -> None:
         np.testing.assert_array_equal(s.windows, before[name])
 
 
+def test_without_a_check_all_else_is_the_same() -> None:
+    rng = np.random.default_rng(7)
+    stacks = {name: noisy(name, n, rng, 41) for name, n in (("2Se", 12), ("SV", 6))}
+    averages = {name: average_of(stack) for name, stack in stacks.items()}
+    config = ColumnConfig(compare=False, correct=False)
+    found = measure_columns(stacks, averages, config)
+    plain = measure_columns(stacks, averages, config, check=False)
+    for name, one in plain.items():
+        assert np.array_equal(one.check_position_pm, one.fits.position_pm, equal_nan=True)
+        assert not np.any(one.check_shift_pm)
+        assert np.any(found[name].check_position_pm != one.check_position_pm)
+        for same in ("influence_pm", "profile_shift_pm"):
+            assert np.array_equal(getattr(found[name], same), getattr(one, same), equal_nan=True)
+        assert np.array_equal(
+            found[name].fits.covariance_pm2, one.fits.covariance_pm2, equal_nan=True
+        )
+
+
 @pytest.mark.slow
 def test_one_window_has_no_covariance() -> None:
     rng = np.random.default_rng(7)

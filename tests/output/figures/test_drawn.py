@@ -17,6 +17,7 @@ def test_everything_drawn_is_there():
     axes.bar([0, 1], [7, 8], bottom=[0, 1], label="bars")
     axes.stairs([9, 10], [0, 1, 3], fill=True)
     axes.hlines([11], 0, 2, label="total")
+    axes.hlines([np.nan], 0, 2, label="unknown")
     axes.fill_between([0, 1], [1, 1], [2, 2])
     axes.scatter([1], [12], label="dots")
     axes.axvline(3.0)  # not data
@@ -33,6 +34,7 @@ def test_everything_drawn_is_there():
     steps = found[found["kind"] == "step"][["x", "x_high", "y"]].to_numpy()
     assert steps.tolist() == [[0, 1, 9], [1, 3, 10]]
     assert by_label["total"][["x", "x_high", "y"]].to_numpy().tolist() == [[0, 2, 11]]
+    assert "unknown" not in by_label
     assert by_label["dots"][["x", "y"]].to_numpy().tolist() == [[1, 12]]
     outline = found[found["kind"] == "outline"]
     assert outline["y"].min() == 1 and outline["y"].max() == 2

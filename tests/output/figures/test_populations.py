@@ -1,5 +1,7 @@
 """Figures of populations and of pairs show what is outside, and nothing of too few."""
 
+import re
+
 import numpy as np
 from alloy_stage import alloy_sites
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -24,6 +26,12 @@ def drawn(figure: Figure) -> Figure:
     return figure
 
 
+def lettered(figure: Figure) -> str:
+    """The letters before the titles of the panels."""
+    titles = [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes]
+    return "".join(re.match(r"\((.)\)", title)[1] for title in titles)
+
+
 def found(*alloys):
     names = [f"i{k}" for k in range(len(alloys))]
     config = PatternConfig(simulations=99)
@@ -33,7 +41,8 @@ def found(*alloys):
 def test_pairs_outside_their_envelope_are_filled():
     table = found(alloy_sites(1, arrangement="lines", arranged=1.0)).pair_correlation
     figure = drawn(pairs_figure(table, NAMES))
-    panels = {axes.get_title(): axes for axes in figure.axes}
+    assert lettered(figure) == "abcdefghijklmnopqrstuvwxyz"[: len(figure.axes)]
+    panels = {axes.get_title().partition(" ")[2]: axes for axes in figure.axes}
     assert "vacancy – vacancy" in panels
     filled = [
         line
@@ -57,11 +66,12 @@ def test_a_perfect_crystal_has_no_pairs_to_draw():
 def test_clusters_and_populations_are_drawn_for_one_image_and_for_several():
     alloys = [alloy_sites(k, radius_pm=2500.0) for k in range(3)]
     patterns = found(*alloys)
-    assert len(drawn(clusters_figure(patterns.clusters, patterns.nearest, NAMES)).axes) == 3
+    figure = drawn(clusters_figure(patterns.clusters, patterns.nearest, NAMES))
+    assert lettered(figure) == "abc"
     for count in (1, 3):
         table = population_table([f"i{k}" for k in range(count)], alloys[:count], NAMES)
         figure = drawn(populations_figure(table, NAMES))
         titles = [axes.get_title(loc="left") for axes in figure.axes]
-        assert titles == ["SeTe", "2Te", "SV", "DV"]
+        assert titles == ["(a) SeTe", "(b) 2Te", "(c) SV", "(d) DV"]
         said = [text.get_text() for axes in figure.axes for text in axes.texts]
         assert len(said) == (4 if count > 1 else 0)

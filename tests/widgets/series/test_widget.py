@@ -139,6 +139,11 @@ def test_defects_are_followed_shown_and_saved(widget, qtbot, made, tmp_path, mon
     true = made.rates(3.0)["X2", "V1"]
     row = rates[(rates["from"] == "2Se") & (rates["to"] == "SV")].iloc[0]
     assert row["low_per_1e6_e_nm2"] < true < row["high_per_1e6_e_nm2"]
+    for name in ("series", "drift"):  # what the figures show
+        drawn = pd.read_csv(tmp_path / "out" / "figures" / f"{name}.csv")
+        assert len(drawn) and drawn["y"].notna().any()
+    panels = pd.read_csv(tmp_path / "out" / "figures" / "series.csv")["panel"].unique()
+    assert [panel[:3] for panel in panels] == ["(a)", "(b)"]
     # another layer: what was registered is not its
     add_series(widget.viewer, made)
     widget.source.choose(widget.viewer.layers[-1])

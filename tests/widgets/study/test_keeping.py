@@ -1,5 +1,7 @@
 """A study keeps edits as one works, and gives the window back: the model of a viewer is enough."""
 
+import errno
+import os
 import shutil
 
 import numpy as np
@@ -32,6 +34,8 @@ from napari_defectstrain.widgets.layers.sites import (
     note,
     provenance,
 )
+from napari_defectstrain.widgets.study import keeper as keeper_module
+from napari_defectstrain.widgets.study.arrangement import LAYERS_FILE
 from napari_defectstrain.widgets.study.copying import CopyButtons
 from napari_defectstrain.widgets.study.keeper import keeper_of
 from napari_defectstrain.widgets.study.opening import open_into, save_as
@@ -224,6 +228,72 @@ def test_edits_of_the_last_session_can_be_undone(window, tmp_path):
     assert editor_of(back).redo()
     same_columns(corrected_planes(again, back)[0], shown[1])
     assert other.study.edited_columns("alloy") == 1
+    other.close()
+
+
+def test_a_folder_that_is_taken_away_is_said_and_loses_nothing_in_the_window(
+    window, tmp_path, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(keeper_module, "show_warning", said.append)
+    keeper = save_as(window, tmp_path / "mine", RunConfig())
+    (defects,) = of_kind(window, "defects")
+    away = tmp_path / "away"
+    keeper.study.path.rename(away)
+    editor_of(defects).relabel("DV", [int(np.flatnonzero(defects.features["class"] == "SeTe")[0])])
+    keeper.save_window()
+    assert len(said) >= 1
+    assert str(keeper.study.path) in said[0]
+    assert "gone" in said[0]
+    assert "gone" in keeper.state
+    assert not keeper.study.path.exists()  # nothing is begun anew in its place
+    assert (defects.features["source"] == "manual").sum() == 1
+    away.rename(keeper.study.path)  # the disk is there again
+    keeper.sync()
+    keeper.save_window()
+    assert keeper.problem == ""
+    assert keeper.study.edited_columns("alloy") == 1
+
+
+def test_a_full_disk_is_said_and_the_edit_written_with_the_next(window, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(keeper_module, "show_warning", said.append)
+    keeper = save_as(window, tmp_path / "mine", RunConfig())
+    (defects,) = of_kind(window, "defects")
+    first, second = np.flatnonzero(defects.features["class"] == "SeTe")[:2]
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        editor_of(defects).relabel("DV", [int(first)])
+    assert len(said) == 1
+    assert "No space left" in said[0]
+    assert keeper.study.edited_columns("alloy") == 0
+    editor_of(defects).relabel("DV", [int(second)])
+    assert keeper.problem == ""
+    with open_study(keeper.study.path, read_only=True) as study:
+        assert study.edited_columns("alloy") == 2
+
+
+def test_looks_are_kept_without_writing_all_layers(window, tmp_path):
+    keeper = save_as(window, tmp_path / "mine", RunConfig())
+    before = (keeper.study.path / LAYERS_FILE).read_bytes()
+    image = window.layers["alloy"]
+    looks = {"colormap": "magma", "opacity": 0.7, "gamma": 1.3, "name": "my alloy"}
+    for key, value in {**looks, "contrast_limits": (1.0, 5.0)}.items():
+        keeper._view.stop()
+        setattr(image, key, value)
+        assert keeper._view.isActive(), key  # it will be written soon
+    keeper._save_view()
+    copy = tmp_path / "as after a crash.defectstrain"
+    shutil.copytree(keeper.study.path, copy, ignore=lambda *_: ["lock.json"])
+    again, other, _ = reopened(copy)
+    back = again.layers["my alloy"]
+    assert back.colormap.name == "magma"
+    assert (back.opacity, back.gamma, tuple(back.contrast_limits)) == (0.7, 1.3, (1.0, 5.0))
+    assert (keeper.study.path / LAYERS_FILE).read_bytes() == before
     other.close()
 
 

@@ -190,7 +190,7 @@ def test_nothing_can_be_started_beside_a_step_that_runs(bench, viewer, qtbot, mo
     bench.start_all()
     assert not bench.run_all.running
     qtbot.waitUntil(bench.all_button.isEnabled, timeout=60_000)
-    assert texts(bench) == ["&Average"]
+    assert texts(bench) == ["&Average", "&Correct"]
 
 
 def test_keys_lead_through_the_steps(bench, qtbot):
@@ -229,6 +229,9 @@ def test_a_long_job_tells_of_its_end(bench, qtbot, monkeypatch):
     bar.start(lambda progress: 1, lambda _: None, "at work")
     qtbot.waitUntil(lambda: not bar.running)
     assert told == ["Detect columns: done after 0 s"]
+    bar.start(lambda progress: 1, lambda _: None, "at work", what="Figures")
+    qtbot.waitUntil(lambda: not bar.running)
+    assert told.pop() == "Figures: done after 0 s"
     bar.quiet = True
     bar.start(lambda progress: 1, lambda _: None, "at work")
     qtbot.waitUntil(lambda: not bar.running)

@@ -101,6 +101,7 @@ def measure_columns(
     averages: Mapping[str, ClassAverage],
     config: ColumnConfig | None = None,
     progress: Progress = no_progress,
+    check: bool = True,
 ) -> dict[str, ColumnMeasurement]:
     """Fit all columns of all class averages, with the covariance of the windows' scatter.
 
@@ -121,6 +122,8 @@ def measure_columns(
         Windows and their averages (`average.average_stack`); groups are averaged anew.
     config : ColumnConfig, optional
     progress : Progress
+    check : bool
+        Whether the second, richer profile is asked for: False where nothing asks what it says.
 
     Returns
     -------
@@ -136,11 +139,11 @@ def measure_columns(
     check_averages(averages, config)
     groups = split_by_probe({name: stacks[name] for name in averages})
     if len(groups) == 1:
-        return _measure_together(stacks, averages, config, progress)
+        return _measure_together(stacks, averages, config, progress, check)
     measured = []
     for done, group in enumerate(groups):
         share = subprogress(progress, done / len(groups), (done + 1) / len(groups))
-        measured.append(_measure_together(group.stacks, group.averages(), config, share))
+        measured.append(_measure_together(group.stacks, group.averages(), config, share, check))
     combined = combine(groups, measured)
     return {name: combined[name] for name in averages}
 
@@ -150,38 +153,38 @@ def _measure_together(
     averages: Mapping[str, ClassAverage],
     config: ColumnConfig,
     progress: Progress,
+    check: bool,
 ) -> dict[str, ColumnMeasurement]:
     """Windows of one probe width: the model, its check, and the other models beside it."""
     start = fit_start(averages, config, subprogress(progress, 0.0, 0.2))
     models = checks = _fit(averages, config, start, subprogress(progress, 0.2, 0.4))
-    if config.model == "profile":
+    response = {config.model: _influences(models, stacks)}
+    if check and config.model == "profile":
         loose = CHECK_PRIOR * config.prior_sigma
         other = config.replace(n_coefficients=config.check_coefficients, prior_sigma=loose)
         checks = fit_together(averages, other, start, subprogress(progress, 0.4, 0.6))
+    by_check = _check_shifts(models, checks, stacks, response[config.model])
+    checks = _without_operators(checks)
     fitted = {config.model: models}
-    if config.compare:
-        fitted |= {
-            m: _fit(averages, config.replace(model=m), start, subprogress(progress, 0.6, 0.8))
-            for m in MODELS
-            if m != config.model
-        }
+
+    def add(name: str, by: dict[str, ColumnFitModel]) -> None:
+        response[name] = _influences(by, stacks)
+        fitted[name] = _without_operators(by)
+
+    for m in [m for m in MODELS if config.compare and m != config.model]:
+        add(m, _fit(averages, config.replace(model=m), start, subprogress(progress, 0.6, 0.8)))
     biases = _biases(averages, config, start, fitted, subprogress(progress, 0.8, 0.95))
     if config.model == "profile" and config.compare and not config.asymmetric:
         free = config.replace(asymmetric=True)
-        fitted["asymmetric"] = fit_together(averages, free, start, subprogress(progress, 0.95, 1.0))
+        part = subprogress(progress, 0.95, 1.0)
+        add("asymmetric", fit_together(averages, free, start, part))
         # the profile is a special case: what it would find on its own simulation is itself
         biases["asymmetric"] = {n: np.zeros_like(m.fits.position_pm) for n, m in models.items()}
-    pairs = [(m, n) for m, by in fitted.items() for n in by]
-    shifted = shared_out(lambda pair: influence(fitted[pair[0]][pair[1]], stacks[pair[1]]), pairs)
-    response: dict[str, dict[str, FloatArray]] = {m: {} for m in fitted}
-    for (m, n), shift in zip(pairs, shifted, strict=True):
-        response[m][n] = shift
     covariance = np.zeros((len(next(iter(models.values())).profile_operator),) * 2)
     for name, model in models.items():
         by_window = _project(model.profile_operator, model, stacks[name])
         covariance += by_window.T @ by_window
     root = _square_root(covariance)
-    by_check = _check_shifts(models, checks, stacks)
     measured = {}
     for name, model in models.items():
         check_pm = checks[name].fits.position_pm
@@ -206,6 +209,27 @@ def _measure_together(
         )
     progress(1.0, "Measured all columns")
     return measured
+
+
+def _influences(
+    models: Mapping[str, ColumnFitModel], stacks: Mapping[str, ClassStack]
+) -> dict[str, FloatArray]:
+    """`influence` of the windows of all classes."""
+    shifts = shared_out(lambda name: influence(models[name], stacks[name]), models)
+    return dict(zip(models, shifts, strict=True))
+
+
+def _without_operators(models: Mapping[str, ColumnFitModel]) -> dict[str, ColumnFitModel]:
+    """Fits whose windows have told: operators take twenty megabytes a class and model."""
+    return {
+        name: replace(
+            model,
+            operator=np.zeros((len(model.operator), 0)),
+            profile_operator=np.zeros((len(model.profile_operator), 0)),
+            centre_operator=None,
+        )
+        for name, model in models.items()
+    }
 
 
 def _fit(
@@ -253,24 +277,29 @@ def _check_shifts(
     models: Mapping[str, ColumnFitModel],
     checks: Mapping[str, ColumnFitModel],
     stacks: Mapping[str, ClassStack],
+    by_models: Mapping[str, FloatArray],
 ) -> dict[str, FloatArray]:
     """What the windows' noise makes of all positions by the check less those by the model.
 
     A window acts on the columns of its own class, and by the learnt profile on those of all.
+    `by_models` is what `influence` says of the models.
     """
     if checks is models:
         return {name: np.zeros((model.fits.site_pm.size, 0)) for name, model in models.items()}
     rows = []
     for of_window in models:
         stack, difference = stacks[of_window], []
+        parts = []
+        for sign, fitted in ((1.0, checks), (-1.0, models)):
+            own = influence(fitted[of_window], stack) if sign > 0 else by_models[of_window]
+            by_profile = _project(fitted[of_window].profile_operator, fitted[of_window], stack)
+            parts.append((fitted, sign * by_profile, sign * own / len(own)))
         for name in models:
             change: FloatArray = np.zeros(models[name].fits.site_pm.size)
-            for sign, fitted in ((1.0, checks), (-1.0, models)):
-                by_profile = _project(fitted[of_window].profile_operator, fitted[of_window], stack)
-                change = change + sign * by_profile @ fitted[name].profile_gain.T
+            for fitted, by_profile, own in parts:
+                change = change + by_profile @ fitted[name].profile_gain.T
                 if name == of_window:
-                    own = influence(fitted[name], stack)
-                    change = change + sign * own / len(own)
+                    change = change + own
             difference.append(np.nan_to_num(change))
         n = len(difference[0])
         rows.append(np.sqrt(n / max(n - 1, 1)) * np.hstack(difference))

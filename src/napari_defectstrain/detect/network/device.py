@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ...progress import asked_threads
 from ...types import DefectStrainError
 
 
@@ -15,6 +16,8 @@ def pick_device(name: str) -> torch.device:
     DefectStrainError
         If the device isn't there.
     """
+    if asked_threads() is not None:
+        torch.set_num_threads(asked_threads() or 1)
     there = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),

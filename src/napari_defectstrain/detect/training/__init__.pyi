@@ -1,3 +1,4 @@
+from .loop import MASKED as MASKED
 from .loop import Example as Example
 from .loop import rendered as rendered
 from .loop import train as train
@@ -7,6 +8,9 @@ from .previews import contrast_limits as contrast_limits
 from .previews import image_window as image_window
 from .previews import preview_windows as preview_windows
 from .previews import read_microscope as read_microscope
+from .real_windows import LabelledImage as LabelledImage
+from .real_windows import labelled_image as labelled_image
+from .real_windows import mixed_batches as mixed_batches
 from .render_jobs import RenderJob as RenderJob
 from .render_jobs import draw_job as draw_job
 from .renderer import render_batch as render_batch

@@ -34,6 +34,8 @@ _BUFFER_BATCHES = 32
 """Windows kept to be drawn again, in batches."""
 _LOSS_STEPS = 20
 """Steps between two looks at the loss on a GPU: each waits until it has done all it was given."""
+MASKED = 255
+"""Label of pixels that nothing is known of: they have no part in the loss."""
 _MORE_BYTES = 1_000_000
 """For the log and the settings in the other files."""
 
@@ -132,15 +134,16 @@ def batches(config: TrainConfig, start: int, device: torch.device) -> Iterator[E
     for new in _fresh(config, start, device):
         kept = (kept + new)[-most:]
         chosen = new + [kept[i] for i in rng.integers(0, len(kept), config.batch - len(new))]
-        yield _stacked([_orient(example, int(rng.integers(8))) for example in chosen])
+        yield stacked([oriented(example, int(rng.integers(8))) for example in chosen])
 
 
-def _stacked(examples: list[Example]) -> Example:
+def stacked(examples: list[Example]) -> Example:
+    """Examples as one batch."""
     image, labels, condition = (torch.stack(parts) for parts in zip(*examples, strict=True))
     return Example(image[:, None], labels, condition)
 
 
-def _orient(example: Example, k: int) -> Example:
+def oriented(example: Example, k: int) -> Example:
     """One of the eight orientations of a square window; a mirrored 2H crystal is a rotated one."""
     image, labels = example.image, example.labels
     if k >= 4:
@@ -198,7 +201,7 @@ def precision_recall(counts: IntArray) -> dict[str, float]:
 def validation_set(config: TrainConfig) -> Example:
     """Windows of a stream that training never sees, as one batch."""
     rng = np.random.default_rng([config.seed, 10**6])
-    return _stacked([draw_example(config, rng) for _ in range(config.validation_windows)])
+    return stacked([draw_example(config, rng) for _ in range(config.validation_windows)])
 
 
 def train(
@@ -208,6 +211,7 @@ def train(
     progress: Progress = no_progress,
     on_epoch: Callable[[Mapping[str, float]], None] | None = None,
     start: Path | None = None,
+    source: Callable[[TrainConfig, int, torch.device], Iterator[Example]] = batches,
 ) -> list[dict[str, float]]:
     """Train a network and write its weights.
 
@@ -230,6 +234,8 @@ def train(
     start : Path, optional
         Weights file to begin with, of a network of the same shape; its hash goes into the
         settings. By default training begins from nothing.
+    source : callable
+        Gives the batches from a step on; by default all of them are simulated.
 
     Returns
     -------
@@ -261,7 +267,7 @@ def train(
     losses: list[Tensor] = []
     since = time.monotonic()
     done = fraction_done(run.step, run.seconds, config)
-    for batch in batches(config, run.step, device) if done < 1 else ():
+    for batch in source(config, run.step, device) if done < 1 else ():
         run.set_learning_rate(learning_rate(run.step, done, config))
         losses.append(run.learn(Example(*(part.to(device) for part in batch))))
         run.seconds += time.monotonic() - since
@@ -340,7 +346,7 @@ class _Run:
         image = batch.image.contiguous(memory_format=torch.channels_last)
         with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=fast):
             logits = self.network(image, batch.condition)
-        loss = nn.functional.cross_entropy(logits.float(), batch.labels.long())
+        loss = nn.functional.cross_entropy(logits.float(), batch.labels.long(), ignore_index=MASKED)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

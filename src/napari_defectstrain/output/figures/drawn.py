@@ -6,7 +6,8 @@ maps are left out: their pixels are in TIFFs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
+
+from ...io.files import write_table
+from .files import write_figure
 
 COLUMNS = (
     *("panel", "x_label", "y_label", "series", "colour", "kind"),
@@ -54,6 +58,26 @@ def drawn_data(figure: Figure) -> pd.DataFrame:
         }
         rows += [{**known, **row} for row in _drawn(axes)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def write_with_data(
+    figure: Figure, place: Callable[[str], Path], name: str, formats: Sequence[str]
+) -> None:
+    """Write a figure, and as ``<name>.csv`` the data of its plots; those of pictures are in TIFFs.
+
+    Parameters
+    ----------
+    figure : Figure
+    place : callable
+        Where a file of that name goes.
+    name : str
+        Without its ending.
+    formats : sequence of str
+    """
+    write_figure(figure, place, name, formats)
+    data = drawn_data(figure)
+    if len(data):
+        write_table(place(f"{name}.csv"), data)
 
 
 def _is_colour_bar(axes: Axes) -> bool:
@@ -142,7 +166,8 @@ def _steps(patch: StepPatch) -> Iterator[_Row]:
 def _levels(lines: LineCollection) -> Iterator[_Row]:
     colours = lines.get_color()
     series = _series(lines.get_label(), colours[0] if len(colours) else "black", "level")
-    for (x, low), (x_high, high) in (segment[[0, -1]] for segment in lines.get_segments()):
+    seen = (segment for segment in lines.get_segments() if len(segment))  # none of a NaN
+    for (x, low), (x_high, high) in (segment[[0, -1]] for segment in seen):
         yield {**series, "x": x, "x_high": x_high, "y": 0.5 * (low + high)}
 
 

@@ -8,6 +8,7 @@ lock, or one would put back what the other had set.
 
 from __future__ import annotations
 
+import io
 import struct
 import threading
 import zlib
@@ -102,12 +103,26 @@ def save_figure(figure: Figure, path: Path) -> None:
     path : Path
         Ends in .png, .pdf or .svg.
     """
-    kind = path.suffix[1:].lower()
-    with figure_settings(STYLE), atomic_path(path) as temporary:
+    content = figure_bytes(figure, path.suffix[1:].lower())
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """A figure as a file.
+
+    Parameters
+    ----------
+    figure : Figure
+    kind : str
+        png, pdf or svg.
+    """
+    with figure_settings(STYLE):
         if kind == "png":
-            temporary.write_bytes(_as_png(_pixels(figure)))
-        else:
-            figure.savefig(temporary, format=kind, dpi=DPI, metadata=_METADATA[kind])
+            return _as_png(_pixels(figure))
+        file = io.BytesIO()
+        figure.savefig(file, format=kind, dpi=DPI, metadata=_METADATA[kind])
+        return file.getvalue()
 
 
 def _pixels(figure: Figure) -> npt.NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from ...precision.variability import Component
 from ...styles import chosen_width_inch, class_styles, panels_across
 from ...types import FloatArray
 from .files import PAGE_INCH, for_print
-from .panels import is_narrow
+from .panels import is_narrow, letter_titles
 
 _ELLIPSE_SIGMA = 2.0
 _PERCENTILES = (0.5, 99.5)
@@ -44,6 +44,7 @@ def populations_figure(makeups: Mapping[str, ClassMakeup], material: Material) -
         draw_populations(axes, name, makeup, material)
     for axes in panels[len(shown) :]:
         axes.remove()
+    letter_titles(panels[: len(shown)])
     return figure
 
 
@@ -107,6 +108,7 @@ def variability_figure(makeups: Mapping[str, ClassMakeup]) -> Figure:
         row[0].set_ylabel(name)
         for k, axes in enumerate(row):
             draw_component(axes, components[k], k + 1)
+    letter_titles(panels.flat)
     return figure
 
 

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import AbstractPathEffect, withStroke
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from ...strain.displacement import ErrorEllipses
@@ -113,6 +114,23 @@ def letter_panels(panels: Iterable[Axes], first: int = 0, inside: bool = True) -
             continue
         grey = bool(axes.images) and axes.images[-1].get_cmap().name == "gray"
         note(axes, f"({letter})", "upper left", "white" if grey else "black")
+
+
+def letter_titles(panels: Iterable[Axes]) -> None:
+    """(a), (b), (c), … before the titles of panels, alone above those without one.
+
+    A figure of one panel gets no letter.
+    """
+    shown = list(panels)
+    if len(shown) < 2:
+        return
+    for axes, letter in zip(shown, string.ascii_lowercase, strict=False):
+        title = axes.get_title(loc="left") or axes.get_title()
+        if not title:
+            axes.set_title(f"({letter})", loc="left")
+            continue
+        parts = (part for part in axes.get_children() if isinstance(part, Text))
+        next(part for part in parts if part.get_text() == title).set_text(f"({letter}) {title}")
 
 
 def note(axes: Axes, text: str, where: str, colour: str = "white") -> None:

@@ -19,7 +19,7 @@ from ...crystal.populations import ALL_IMAGES
 from ...styles import ClassStyle, chosen_width_inch, class_styles, panels_across
 from ...types import OTHER
 from .files import PAGE_INCH, for_print
-from .panels import grid_of
+from .panels import grid_of, letter_titles
 
 _OUTSIDE = "#D55E00"
 _GROUP_STYLES = {
@@ -41,6 +41,7 @@ def populations_figure(table: pd.DataFrame, class_names: Sequence[str]) -> Figur
     figure = Figure(figsize=(chosen_width_inch(PAGE_INCH), 2.2), layout="constrained")
     panels = draw_populations(figure, table, class_names)
     figure.set_figheight(2.2 * grid_of(len(panels), PAGE_INCH)[0])
+    letter_titles(panels)
     return figure
 
 
@@ -127,7 +128,7 @@ def pairs_figure(table: pd.DataFrame, class_names: Sequence[str]) -> Figure:
     rows = max(-(-count // _columns(count)), 1)
     size = (chosen_width_inch(PAGE_INCH), 0.5 + 1.3 * rows)
     figure = Figure(figsize=size, layout="constrained")
-    draw_pairs(figure, table, class_names)
+    letter_titles(draw_pairs(figure, table, class_names))
     return figure
 
 
@@ -219,7 +220,7 @@ def clusters_figure(
     """`draw_clusters` of all images together as a figure of its own."""
     rows, _ = grid_of(3, PAGE_INCH)
     figure = Figure(figsize=(chosen_width_inch(PAGE_INCH), 2.4 * rows), layout="constrained")
-    draw_clusters(figure, clusters, nearest, class_names)
+    letter_titles(draw_clusters(figure, clusters, nearest, class_names))
     return figure
 
 

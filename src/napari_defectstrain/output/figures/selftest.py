@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from ...materials import Material
 from ...styles import class_styles
 from .files import PAGE_INCH, for_print
+from .panels import letter_titles
 
 _COLOURS = ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 _MARKERS = "osD^vP*X"
@@ -41,6 +42,7 @@ def selftest_figure(table: pd.DataFrame, material: Material) -> Figure:
         row[0].set_title(f"{trial}: nearest metals")
         row[1].set_title(f"{trial}: shells of columns")
         row[1].legend(loc="best", ncols=2)
+    letter_titles(axes.flat)
     return figure
 
 

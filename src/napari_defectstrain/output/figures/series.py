@@ -17,6 +17,7 @@ from ...series import SeriesResult, event_table, rate_table, series_table
 from ...styles import class_styles
 from ...units import PM_PER_NM
 from .files import PAGE_INCH, for_print
+from .panels import letter_titles
 
 _EVENTS = {"birth": ("o", "born"), "death": ("x", "vanished"), "change": ("^", "changed class")}
 _MOST_ARROWS = 400
@@ -35,6 +36,7 @@ def series_figure(result: SeriesResult) -> Figure:
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1.0))
     draw_classes(left, series_table(result), result.material)
     draw_rates(right, rate_table(result))
+    letter_titles((left, right))
     return figure
 
 

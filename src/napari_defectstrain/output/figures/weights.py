@@ -19,7 +19,7 @@ from ...judge.histograms import WeightHistogram, WeightHistograms
 from ...materials import CHALCOGEN_SITES, METAL_SITES, Material
 from ...styles import ClassStyle, chosen_width_inch, class_styles
 from .files import PAGE_INCH, for_print
-from .panels import grid_of
+from .panels import grid_of, letter_titles
 
 _FLOOR = 0.5
 """Where the axis of counts begins: one column is seen."""
@@ -53,7 +53,7 @@ def weights_figure(histograms: WeightHistograms, material: Material) -> Figure:
     rows, _ = grid_of(2, PAGE_INCH)
     size = (chosen_width_inch(PAGE_INCH), 2.4 * rows)
     figure = Figure(figsize=size, layout="constrained")
-    draw_weights(figure, histograms, material)
+    letter_titles(draw_weights(figure, histograms, material).values())
     return figure
 
 

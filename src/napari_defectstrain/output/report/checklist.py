@@ -13,6 +13,7 @@ import pandas as pd
 
 from ...pipeline.loading import CALIBRATION_TOLERANCE
 from ...types import DefectStrainError
+from ..results import EDITS_FILE
 from .blocks import DOUBT, MET, NOT_GIVEN, NOT_MET, Check
 from .folder import Results
 from .sheets import disagreement, number, power_of_ten, strain_text
@@ -285,7 +286,11 @@ def _by_hand(results: Results) -> Check:
         return Check(
             "Corrected by hand", f"none of {total} columns", MET, "as the detection left them"
         )
-    reason = "listed by image and class below; say who did it, and whether blind"
+    users = results.table(EDITS_FILE)
+    who = ", ".join(dict.fromkeys(users["user"].astype(str))) if "user" in users else ""
+    said = f"edited by {who}: history below; say whether blind"
+    unsaid = "listed by image and class below; say who did it, and whether blind"
+    reason = said if who else unsaid
     return Check("Corrected by hand", f"{hand} of {total} columns", MET, reason)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..results import CROWDED
+from ..results import CROWDED, EDITS_FILE
 from . import sheets
 from .blocks import (
     DOUBT,
@@ -28,7 +28,7 @@ _OWN_TABLES = {
     *("populations.csv", "spacings.csv", "columns.csv", "displacement.csv", "budget.csv"),
     *("precision.csv", "lattices.csv", "theory.csv", "class_parts.csv", "variability.csv"),
     *("half_sets.csv", "crowded_columns.csv", "crowded_displacement.csv", "crowded_budget.csv"),
-    *("audit.csv", "pair_correlation.csv", "clusters.csv", "nearest_defects.csv"),
+    *("edits.csv", "audit.csv", "pair_correlation.csv", "clusters.csv", "nearest_defects.csv"),
 }
 """Tables that have their place; others that lie in the folder come with what was added to it."""
 _PATTERNS = {
@@ -176,7 +176,12 @@ def _crowded(results: Results, pictures: Pictures) -> Iterator[Block]:
 
 
 def _by_hand(results: Results) -> Iterator[Block]:
-    yield from _only(sheets.by_hand_sheet(results))
+    yield from _only(sheets.by_hand_sheet(results), sheets.edits_sheet(results))
+    caption = (
+        "History of the corrections, the oldest first: who changed which column, window or region "
+        "when, from what, to what; what was taken back later is among it."
+    )
+    yield from _only(sheets.plain_sheet(results, EDITS_FILE, caption))
 
 
 def _audit(results: Results) -> Iterator[Block]:

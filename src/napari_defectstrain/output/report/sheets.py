@@ -13,6 +13,7 @@ from ...pipeline.loading import PIXEL_SIZE_BY_LATTICE
 from ...pipeline.runs import RunConfig
 from ...styles import error_text, with_error
 from ...units import PM_PER_NM
+from ..results import EDITS_FILE
 from .blocks import Sheet, as_download
 from .folder import Results
 
@@ -265,6 +266,34 @@ def by_hand_sheet(results: Results) -> Sheet | None:
         return None
     caption = "Columns whose class or place is not the detection's own."
     return Sheet("by_hand", caption, ("image", "origin", "class", "columns"), tuple(rows))
+
+
+def edits_sheet(results: Results) -> Sheet | None:
+    """The history of a study's corrections summed up; None where there is none."""
+    table = results.table(EDITS_FILE)
+    if not len(table):
+        return None
+    keys = ["user", "what", "change", "from", "to"]
+    moved = table["change"] == "moved"
+    told = table.assign(**{end: table[end].where(~moved, "").fillna("") for end in ("from", "to")})
+    rows = []
+    for group, edits in told.groupby(keys, sort=False, dropna=False):
+        user, what, change, was, now = (str(one) for one in group)
+        if change == "class":
+            change = f"{was} → {now}"
+        elif was or now:
+            change = f"{change}: {was or now}"
+        days = sorted(str(when)[:10] for when in edits["when"])
+        span = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+        images = edits["image"].nunique()
+        rows.append((what, change, user, span, str(images), str(len(edits))))
+    rows.sort(key=lambda row: (row[0], -int(row[5])))
+    head = ("of", "change", "who", "when", "images", "edits")
+    caption = (
+        "Edits of columns, windows and regions by hand or from files: by whom, and from what to "
+        "what; those that were taken back later count too."
+    )
+    return Sheet("edits_summary", caption, head, tuple(rows))
 
 
 def parameters_sheet(results: Results) -> Sheet:

@@ -1,7 +1,7 @@
 """The widget that averages classes, measures them and lets people choose windows.
 
 `widget` with its `controls` and `live_counts`; `measuring`; `results_panel`, `windows_view`,
-`windows_model`, `window_pictures`, `window_marker` and `window_edits` show and choose windows.
+`windows_model` and `window_pictures` show and choose windows.
 """
 
 import lazy_loader

@@ -13,14 +13,12 @@ from ..base import forms
 from ..base.lifetime import connect
 from ..base.settings import Settings
 from ..base.spacing_plots import PrecisionCanvas, SpacingCanvas
-from ..layers.averages import of_every_defect, run_title, runs
+from ..layers.averages import MEASUREMENT, of_every_defect, run_title, runs
 from ..layers.sites import note
+from ..layers.window_edits import WindowEdits
 from .makeup_view import MakeupView
-from .window_edits import WindowEdits
 from .windows_view import WindowsView
 
-MEASUREMENT = "defectstrain_measurement"
-"""Key of an average layer's metadata: its `ClassMeasurement`."""
 PLOTS, WINDOWS = 0, 1
 HEIGHT = 300
 BESIDE = "Spacings and precision"

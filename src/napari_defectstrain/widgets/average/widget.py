@@ -23,6 +23,7 @@ from ...types import CalibratedImage, ClassAverage, ClassStack, DefectStrainErro
 from ..base import forms
 from ..base.pacing import Steps
 from ..base.worker import Part
+from ..gallery import open_gallery
 from ..layers.averages import (
     RESULTS,
     STACK,
@@ -38,6 +39,7 @@ from ..layers.averages import (
 from ..layers.sites import KEY, kind, layer_by_id, layer_id, material_of, note, provenance
 from ..layers.symmetric import room_pm
 from ..layers.view_buttons import ViewButtons
+from ..layers.window_edits import window_edits_of
 from ..study import CopyButtons
 from .controls import (
     AveragesTable,
@@ -51,7 +53,6 @@ from .live_counts import Gathered, LiveCounts, gather
 from .measuring import Measuring
 from .results_panel import DOCK, HEIGHT, MEASUREMENT, PLOTS, ResultsPanel
 from .trying import Trying, run_of
-from .window_edits import WindowEdits
 
 OWN_SETTINGS = ("material", "average", "seed")
 """Those of a run that this widget sets."""
@@ -87,7 +88,7 @@ class AverageWidget(forms.Panel):
         self.body.addWidget(self.copying)
         self.trying = Trying(self, self._gathered)
         self.body.addStretch(1)
-        self.edits = WindowEdits(self.viewer, self)
+        self.edits = window_edits_of(self.viewer)
         self._told: set[str] = set()
         self.results = ResultsPanel(self.viewer, self.edits, self.settings)
         self._dock = self.bottom_dock(self.results, DOCK, HEIGHT)
@@ -158,6 +159,13 @@ class AverageWidget(forms.Panel):
         row.addWidget(self.plots_button)
         row.addWidget(self.windows_button)
         form.addRow(row)
+        self.gallery_button = QPushButton("Gallery of all detections")
+        self.gallery_button.setToolTip(
+            "Every detection side by side, averaged or not: give many their class, leave out, put "
+            "back; the averages follow. Below the viewer"
+        )
+        self.gallery_button.clicked.connect(lambda: open_gallery(self.viewer))
+        form.addRow(self.gallery_button)
 
     def _connect(self) -> None:
         self.run_bar.run_clicked.connect(self.run)

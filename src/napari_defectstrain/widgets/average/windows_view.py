@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, Signal
-from qtpy.QtGui import QKeySequence, QResizeEvent
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QListView,
     QPushButton,
-    QShortcut,
     QSplitter,
     QTableView,
     QVBoxLayout,
@@ -24,12 +23,19 @@ from qtpy.QtWidgets import (
 
 from ...types import ClassStack, DefectStrainError
 from ..base import forms
+from ..base.keys import declare, shortcut
 from ..base.lifetime import connect
 from ..base.pacing import Steps
 from ..base.settings import Settings
 from ..base.worker import Stepper
-from .window_edits import WindowEdits
-from .window_marker import go_to_window, hide_marker, retitle_marker, source_of, windows_layer
+from ..layers.window_edits import WindowEdits
+from ..layers.window_marker import (
+    go_to_window,
+    hide_marker,
+    retitle_marker,
+    source_of,
+    windows_layer,
+)
 from .window_pictures import THUMBNAIL_PX, WindowCanvas
 from .windows_model import ALL, INCLUDED, LEFT_OUT, WindowsModel
 
@@ -38,6 +44,10 @@ LISTS_PX, DETAIL_PX = 230, 230
 WITH_TABLE_PX = 760
 """Width from which there is room for the table, too [px of the screen]."""
 _NO_EDIT = QAbstractItemView.EditTrigger.NoEditTriggers
+
+_WINDOWS = "Windows of averages"
+UNDO_KEY = declare(_WINDOWS, "Ctrl+Z", "Take back the last change of these averages")
+REDO_KEY = declare(_WINDOWS, "Ctrl+Shift+Z", "Do it again")
 
 
 class WindowsView(QWidget):
@@ -158,10 +168,8 @@ class WindowsView(QWidget):
             grid.addWidget(button, len(self.buttons) // 2, len(self.buttons) % 2)
             self.buttons[text] = button
         # Of this view only: points have the same keys for their own changes.
-        for keys, action in (("Ctrl+Z", self.undo), ("Ctrl+Shift+Z", self.redo)):
-            shortcut = QShortcut(QKeySequence(keys), self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(action)
+        for key, action in ((UNDO_KEY, self.undo), (REDO_KEY, self.redo)):
+            shortcut(key, self, action, own=True)
         column.addLayout(grid)
         split.addWidget(right)
 

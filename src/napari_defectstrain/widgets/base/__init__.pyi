@@ -1,8 +1,12 @@
 from .canvases import ExamplesCanvas as ExamplesCanvas
 from .canvases import ThemedCanvas as ThemedCanvas
 from .canvases import TrainingCanvas as TrainingCanvas
+from .class_keys import KEYS as KEYS
+from .class_keys import ClassKeys as ClassKeys
 from .docking import BottomDock as BottomDock
 from .docking import dock_of as dock_of
+from .docking import whole as whole
+from .focus import FOCUS as FOCUS
 from .focus import put_in_tab_order as put_in_tab_order
 from .forms import Docked as Docked
 from .forms import Panel as Panel
@@ -20,6 +24,13 @@ from .pacing import Pace as Pace
 from .pacing import Steps as Steps
 from .pacing import TimeLeft as TimeLeft
 from .pacing import at_once as at_once
+from .preferences import FIRST_PALETTE as FIRST_PALETTE
+from .preferences import OWN_WIDTHS as OWN_WIDTHS
+from .preferences import SECTION as SECTION
+from .preferences import apply_preferences as apply_preferences
+from .preferences import own_colours as own_colours
+from .preferences import preferred_width_inch as preferred_width_inch
+from .preferences import width_names as width_names
 from .saving import ask_folder as ask_folder
 from .saving import ask_path as ask_path
 from .saving import may_replace as may_replace
@@ -29,6 +40,7 @@ from .spacing_plots import MeasurementCanvas as MeasurementCanvas
 from .spacing_plots import PrecisionCanvas as PrecisionCanvas
 from .spacing_plots import SpacingCanvas as SpacingCanvas
 from .symbols import symbol_icon as symbol_icon
+from .texts import LOCALE as LOCALE
 from .texts import tr as tr
 from .worker import LONG_S as LONG_S
 from .worker import PROGRESS_STEPS as PROGRESS_STEPS

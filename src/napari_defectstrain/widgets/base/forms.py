@@ -27,6 +27,7 @@ from .focus import FOCUS, put_in_tab_order
 from .help import help_button
 from .lifetime import connect, when_destroyed
 from .numbers import CountBox, NumberBox, PowerBox, settle_numbers
+from .preferences import apply_preferences
 from .settings import Settings
 from .worker import RunBar
 
@@ -47,6 +48,7 @@ class Docked(QWidget):
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self.viewer = whole(viewer)
+        apply_preferences()
         self._docked = self._joined = False
         self._raising = QTimer(self)
         self._raising.setSingleShot(True)
@@ -111,6 +113,7 @@ class Panel(Docked):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(content)
+        self._scroll = scroll
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is within scrolls it into sight
         self.run_bar = RunBar(run_label, run_tooltip)
         self.run_bar.check = lambda: settle_numbers(self)
@@ -134,6 +137,10 @@ class Panel(Docked):
         dock = BottomDock(self.viewer, content, name, height)
         when_destroyed(self, dock.close)
         return dock
+
+    def reveal(self, part: QWidget) -> None:
+        """Scroll a part of the body into sight."""
+        self._scroll.ensureWidgetVisible(part)
 
     def put_on_top(self, widget: QWidget) -> None:
         """Put a widget above the scrolling body."""

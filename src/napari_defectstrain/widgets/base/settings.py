@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,9 @@ class Settings:
         content = self._read()
         section = content.get(self.section)
         content[self.section] = {**(section if isinstance(section, dict) else {}), key: value}
+        self._write(content)
+
+    def _write(self, content: dict[str, Any]) -> None:
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +66,14 @@ class Settings:
         except OSError:
             # A read-only home must not stop the measurement; the choice is lost at the end.
             temporary.unlink(missing_ok=True)
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Take stored values away: their defaults hold again."""
+        content = self._read()
+        section = content.get(self.section)
+        if isinstance(section, dict):
+            content[self.section] = {k: v for k, v in section.items() if k not in keys}
+            self._write(content)
 
     def values(self) -> dict[str, Any]:
         """All stored values of the section."""

@@ -215,6 +215,7 @@ class RunBar(QWidget):
         self._done: Callable[[Any], Any] | None = None
         self._steps: Steps[Any] | None = None
         self._part = Part()
+        self._what = ""
         self._left: TimeLeft | None = None
         self.quiet = False
         """Whether somebody else tells of the end of a long job."""
@@ -253,6 +254,7 @@ class RunBar(QWidget):
         done: Callable[[Any], Any],
         message: str,
         part: Part | None = None,
+        what: str = "",
     ) -> None:
         """Run ``compute(progress)`` in a thread, then ``done(result)`` in the GUI's.
 
@@ -267,6 +269,8 @@ class RunBar(QWidget):
             Shown until `compute` says more.
         part : Part, optional
             Of a longer job, if it is started as the one before it ends: the bar goes on from there.
+        what : str
+            What is told to be done at its end; default what the run button says.
         """
         if self.running:
             show_info("A job is running already: wait for it, or cancel it")
@@ -274,6 +278,7 @@ class RunBar(QWidget):
         self._stop.asked = False
         self.failure = ""
         self._part = part or Part()
+        self._what = what or self.run_button.text()
         if self._left is None:
             self._left = TimeLeft()
         self._left.go_on()
@@ -327,7 +332,7 @@ class RunBar(QWidget):
         """Tell of the end; what is started from now on is something else."""
         if not self.running:
             if self._left is not None and not (self.quiet or self.failure):
-                tell_of_end(self, self.run_button.text(), self._left.worked_s)
+                tell_of_end(self, self._what, self._left.worked_s)
             self._left = None
         self.idle.emit()
 

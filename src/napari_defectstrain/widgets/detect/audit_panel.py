@@ -6,16 +6,8 @@ from pathlib import Path
 from napari.components import ViewerModel
 from napari.layers import Points
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QFontDatabase, QHideEvent, QKeySequence
-from qtpy.QtWidgets import (
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QShortcut,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtGui import QFontDatabase, QHideEvent
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ...evaluation.audit import (
     UNSURE,
@@ -31,18 +23,24 @@ from ...evaluation.audit import (
 from ...evaluation.audit_scores import score_audit, scores_text
 from ...types import DefectStrainError
 from ..base import forms
-from ..base.lifetime import when_destroyed
+from ..base.class_keys import KEYS, ClassKeys
+from ..base.keys import declare
 from ..base.saving import ask_folder
 from ..layers.audit_marker import Blind
 from ..layers.detected import Detected, detected_images
 
 DOCK = "Detect: audit"
 HEIGHT = 240
-_KEYS = 9
 INTRODUCTION = (
     "How good is the detection on these images? Label columns that are drawn at random, without "
     "seeing what they were taken for: a key each, about five minutes for a hundred."
 )
+
+_AUDIT = "Audit, while it walks"
+for _i in range(KEYS):
+    declare(_AUDIT, str(_i + 1), f"It is class {_i + 1} of the buttons")
+declare(_AUDIT, "Space", "It can't be told")
+declare(_AUDIT, "Z", "Take back the last label")
 
 
 class AuditPanel(QWidget):
@@ -64,14 +62,13 @@ class AuditPanel(QWidget):
         self.number: int | None = None
         self._images: dict[str, Detected] = {}
         self._blind = Blind(viewer)
-        self._shortcuts: list[QShortcut] = []
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 4, 6, 4)
         column.addLayout(self._head())
         self.state = QLabel(INTRODUCTION)
         self.state.setWordWrap(True)
         column.addWidget(self.state)
-        column.addLayout(self._answers())
+        column.addWidget(self._answers())
         self.scores = QLabel("")
         font = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         font.setPointSizeF(0.9 * font.pointSizeF())
@@ -103,27 +100,19 @@ class AuditPanel(QWidget):
         row.addStretch(1)
         return row
 
-    def _answers(self) -> QGridLayout:
-        self._grid = QGridLayout()
-        self._grid.setSpacing(4)
-        self.class_buttons: list[QPushButton] = []
-        for i in range(_KEYS):
-            button = QPushButton()
-            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-            button.clicked.connect(lambda _=False, i=i: self.label_class(i))
-            self.class_buttons.append(button)
-            self._grid.addWidget(button, 0, i)
-        self.unsure_button = QPushButton("can't tell (space)")
-        self.unsure_button.setToolTip("Leave this column open: others of its kind stand for it")
-        self.unsure_button.clicked.connect(lambda: self.label(UNSURE))
-        self.undo_button = QPushButton("back (Z)")
-        self.undo_button.setToolTip("Take back the last label, and show its column again")
-        self.undo_button.clicked.connect(self.undo)
-        for k, button in enumerate((self.unsure_button, self.undo_button)):
-            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-            self._grid.addWidget(button, 1, 3 * k, 1, 3)
-        self._grid.setColumnStretch(_KEYS, 1)
-        return self._grid
+    def _answers(self) -> ClassKeys:
+        self.keys = ClassKeys(
+            "can't tell",
+            "Leave this column open: others of its kind stand for it",
+            "back",
+            "Take back the last label, and show its column again",
+            "It is {name} (key {key})",
+        )
+        self.class_buttons = self.keys.class_buttons
+        self.keys.labelled.connect(self.label_class)
+        self.keys.skipped.connect(lambda: self.label(UNSURE))
+        self.keys.taken_back.connect(self.undo)
+        return self.keys
 
     def choose_folder(self) -> None:
         """Ask where the audit is kept, and begin or go on."""
@@ -180,34 +169,15 @@ class AuditPanel(QWidget):
         return images
 
     def _name_keys(self) -> None:
-        names = () if self.audit is None else self.audit.class_names
-        for i, (button, name) in enumerate(zip(self.class_buttons, names, strict=False)):
-            button.setText(f"{i + 1}  {name}")
-            button.setToolTip(f"It is {name} (key {i + 1})")
-        if self._shortcuts:
-            return
-        window = self.window()
-        actions: list[tuple[str, Callable[[], None]]] = [
-            (str(i + 1), lambda i=i: self.label_class(i)) for i in range(_KEYS)
-        ]
-        actions += [("Space", lambda: self.label(UNSURE)), ("Z", self.undo)]
-        for key, action in actions:
-            shortcut = QShortcut(QKeySequence(key), window)
-            shortcut.activated.connect(action)
-            shortcut.activatedAmbiguously.connect(action)
-            self._shortcuts.append(shortcut)
-            when_destroyed(self, shortcut.deleteLater)
+        self.keys.name(() if self.audit is None else self.audit.class_names)
+        self.keys.listen(self.window())
 
     def _enable(self) -> None:
         walking = self.number is not None
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(walking)
-        names = () if self.audit is None else self.audit.class_names
-        for i, button in enumerate((*self.class_buttons, self.unsure_button)):
-            # the scores take their place
-            button.setVisible(walking and (i < len(names) or button is self.unsure_button))
+        self.keys.take_keys(walking, walking)
+        self.keys.show_buttons(walking, walking)  # the scores take their place
         labelled = 0 if self.audit is None else self.audit.labelled
-        self.undo_button.setEnabled(self.audit is not None and labelled > 0)
+        self.keys.back_button.setEnabled(self.audit is not None and labelled > 0)
         self.pause_button.setEnabled(walking)
         self.start_button.setEnabled(not walking)
         self.columns.setEnabled(not walking)

@@ -1,5 +1,6 @@
 """The part of the detect widget that shows, counts and edits the defects of one layer."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import pandas as pd
@@ -7,7 +8,6 @@ from napari.components import ViewerModel
 from napari.layers import Layer, Points
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -23,10 +23,11 @@ from qtpy.QtWidgets import (
 
 from ...crystal.populations import ALL_IMAGES, SUBSTITUTION, VACANCIES
 from ...materials import NAMED_ROLE, ROLES, WSE2
-from ...styles import CLASS_STYLE, named_style
+from ...styles import CLASS_STYLE, named_style, over_image
+from ..base.keys import declare, shortcut
 from ..base.lifetime import connect, when_destroyed
 from ..base.symbols import symbol_icon
-from ..layers.editing import DefectEditor, column_near, editor_of
+from ..layers.editing import POINTS, DefectEditor, column_near, editor_of
 from ..layers.regions import regions_of
 from ..layers.sites import AWAITING, note, show_only
 from .population_files import export_columns, export_populations, populations
@@ -34,6 +35,10 @@ from .population_files import export_columns, export_populations, populations
 CLASS_ROLES = ROLES[1:]
 """Of the first rows; those of named classes come as they are needed."""
 _KEYS = 9  # Shift+1 to Shift+9
+RELABEL_KEYS = [
+    declare(POINTS, f"Shift+{i + 1}", f"Give the selected points class {i + 1} of the legend")
+    for i in range(_KEYS)
+]
 UPDATE_MS = 150
 
 
@@ -122,6 +127,7 @@ class EditPanel(QWidget):
         self.share_labels: list[QLabel] = []
         self.relabel_buttons: list[QPushButton] = []
         self.rows: list[tuple[QWidget, ...]] = []
+        self.pictures: list[QLabel] = []
         self.new_class = QButtonGroup(self)
         self._grid = grid
         for i, role in enumerate(CLASS_ROLES):
@@ -159,15 +165,25 @@ class EditPanel(QWidget):
         line = QHBoxLayout(swatch)
         line.setContentsMargins(0, 0, 0, 0)
         picture = QLabel()
-        own = i < len(CLASS_ROLES)
-        style = CLASS_STYLE[role] if own else named_style(i - len(CLASS_ROLES))
-        picture.setPixmap(symbol_icon(style).pixmap(18, 18))
+        self.pictures.append(picture)
+        self._show_colour(i)
         picture.setToolTip(CLASS_HELP[role])
         line.addWidget(picture)
         line.addWidget(name, 1)
         self.rows.append((show, swatch, number, share, new, relabel))
         for column, widget in enumerate(self.rows[-1]):
             grid.addWidget(widget, i + 1, column)
+
+    def show_colours(self) -> None:
+        """Draw the legend in the colours of now."""
+        for i in range(len(self.pictures)):
+            self._show_colour(i)
+
+    def _show_colour(self, i: int) -> None:
+        own = i < len(CLASS_ROLES)
+        style = CLASS_STYLE[CLASS_ROLES[i]] if own else named_style(i - len(CLASS_ROLES))
+        seen = replace(style, colour=over_image(style.colour))
+        self.pictures[i].setPixmap(symbol_icon(seen).pixmap(18, 18))
 
     def _buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()
@@ -233,18 +249,15 @@ class EditPanel(QWidget):
             return
         window = self.window()
         for i in range(_KEYS):
-            shortcut = QShortcut(QKeySequence(f"Shift+{i + 1}"), window)
-            shortcut.activated.connect(lambda i=i: self.relabel(i))
-            # A second detect widget has the same shortcuts: Qt calls one of them.
-            shortcut.activatedAmbiguously.connect(lambda i=i: self.relabel(i))
-            self._shortcuts.append(shortcut)
-            self.destroyed.connect(shortcut.deleteLater)
+            made = shortcut(RELABEL_KEYS[i], window, lambda i=i: self.relabel(i))
+            self._shortcuts.append(made)
+            self.destroyed.connect(made.deleteLater)
         connect(self, self.viewer.layers.selection.events.active, self._enable_shortcuts)
         self._enable_shortcuts()
 
     def _enable_shortcuts(self, *_: object) -> None:
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(self.viewer.layers.selection.active is self.layer)
+        for made in self._shortcuts:
+            made.setEnabled(self.viewer.layers.selection.active is self.layer)
 
     def _changed(self) -> None:
         self._timer.start()

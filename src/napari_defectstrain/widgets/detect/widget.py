@@ -33,6 +33,7 @@ from ..base import forms
 from ..base.lifetime import connect
 from ..base.pacing import Steps
 from ..base.worker import Part
+from ..gallery import open_gallery
 from ..layers.editing import editor_of
 from ..layers.regions import detection_put_in_steps, edited, regions_of
 from ..layers.sites import (
@@ -58,6 +59,9 @@ from .patterns_panel import DOCK as PATTERNS_DOCK
 from .patterns_panel import HEIGHT as PATTERNS_HEIGHT
 from .patterns_panel import PatternsPanel
 from .pixel_size import PixelSize
+from .teach_panel import DOCK as TEACH_DOCK
+from .teach_panel import HEIGHT as TEACH_HEIGHT
+from .teach_panel import OF_STUDY, TaughtChoice, TeachPanel
 from .weights_panel import DOCK, HEIGHT, WeightsPanel
 
 BUNDLED = "bundled weights"
@@ -66,7 +70,7 @@ FRAMES = "Frames of one region: register and sum"
 IMAGES = "Separate images"
 REPLACE = "Replace them"
 NEW_LAYERS = "Keep them, add new layers"
-OWN_SETTINGS = ("material", "force_material", "detect")
+OWN_SETTINGS = ("material", "force_material", "detect", "judge")
 """Those of a run that this widget sets."""
 REGISTERING, CALIBRATING = 0.4, 0.05
 """What registering frames, and calibrating, take of the work on an image."""
@@ -178,6 +182,8 @@ class DetectWidget(forms.Panel):
         form.addRow(self.file_row)
         self.model.currentTextChanged.connect(self._model_changed)
         self._model_changed(self.model.currentText())
+        self.taught = TaughtChoice(self.viewer)
+        form.addRow("Taught", self.taught)
         self.device = self.remember(
             "device",
             forms.choice(list(DEVICES)),
@@ -234,6 +240,8 @@ class DetectWidget(forms.Panel):
         """What all images together tell, below the viewer: populations, and the audit."""
         self.patterns_panel = PatternsPanel(self.viewer, self._weighed_layer)
         self.audit_panel = AuditPanel(self.viewer, self._weighed_layer)
+        self.teach_panel = TeachPanel(self.viewer, self.config)
+        self.teach_panel.use.connect(self.taught.refresh)
         row = QHBoxLayout()
         self.panel_buttons = []
         for text, tip, content, name, height in (
@@ -249,12 +257,26 @@ class DetectWidget(forms.Panel):
                 "own images; below the viewer",
                 *(self.audit_panel, AUDIT_DOCK, AUDIT_HEIGHT),
             ),
+            (
+                "Teach…",
+                "Learn from your corrections: brightness and shares of the classes, thresholds; "
+                "says by columns held out whether it helps; below the viewer",
+                *(self.teach_panel, TEACH_DOCK, TEACH_HEIGHT),
+            ),
         ):
             button = QPushButton(text)
             button.setToolTip(tip)
             button.clicked.connect(self.bottom_dock(content, name, height).open)
             self.panel_buttons.append(button)
             row.addWidget(button)
+        gallery = QPushButton("Gallery…")
+        gallery.setToolTip(
+            "Every detection side by side: sort, plot, select many, give them their class, walk "
+            "through those in doubt; below the viewer"
+        )
+        gallery.clicked.connect(lambda: open_gallery(self.viewer))
+        self.panel_buttons.append(gallery)
+        row.insertWidget(0, gallery)
         form.addRow(row)
 
     def _weighed_layer(self) -> Layer | None:
@@ -278,7 +300,7 @@ class DetectWidget(forms.Panel):
                 )
         added = [part for part in self.classes.text().split(",") if part.strip()]
         material = with_classes(self.material.currentText(), added)
-        return RunConfig(
+        config = RunConfig(
             material=material,
             force_material=self.force.isChecked(),
             detect=DetectConfig(
@@ -288,6 +310,7 @@ class DetectWidget(forms.Panel):
                 material=material,
             ),
         )
+        return self.taught.applied_to(config)
 
     def _settings(self) -> tuple[RunConfig, list[Layer]]:
         return self.config(), [la for la in self.image.layers if la is not None]
@@ -295,6 +318,7 @@ class DetectWidget(forms.Panel):
     def take_up(self) -> None:
         """Show the study that was opened."""
         self.study.refresh()
+        self.taught.refresh(OF_STUDY)
         self.image.refresh()
         self._image_changed()
         self._follow_active()
@@ -313,6 +337,11 @@ class DetectWidget(forms.Panel):
         self._queue = list(layers)
         self._count = len(self._queue)
         self._next(config)
+
+    def correct(self) -> None:
+        """Get ready to correct points: a click selects, keys give classes."""
+        self.reveal(self.edit)
+        self.edit.select()
 
     def _part(self, low: float, high: float) -> Part:
         """What a job is of the detection in all images."""

@@ -3,6 +3,7 @@ from .averages import AXES as AXES
 from .averages import CUT as CUT
 from .averages import GAP as GAP
 from .averages import HEADER as HEADER
+from .averages import MEASUREMENT as MEASUREMENT
 from .averages import OF_COMPARISON as OF_COMPARISON
 from .averages import RESULTS as RESULTS
 from .averages import STACK as STACK
@@ -28,6 +29,9 @@ from .column_shapes import triangle_corners as triangle_corners
 from .corrections import correct_sites as correct_sites
 from .detected import Detected as Detected
 from .detected import detected_images as detected_images
+from .edit_history import EditHistory as EditHistory
+from .edit_history import history_of as history_of
+from .editing import POINTS as POINTS
 from .editing import DefectEditor as DefectEditor
 from .editing import column_near as column_near
 from .editing import editor_of as editor_of
@@ -45,6 +49,7 @@ from .fields import shown_values as shown_values
 from .fields import write_labels as write_labels
 from .layer_files import read_records as read_records
 from .layer_files import write_records as write_records
+from .placing import GAP_PX as GAP_PX
 from .placing import Layout as Layout
 from .placing import present_viewer as present_viewer
 from .placing import show_scale_bar as show_scale_bar
@@ -68,6 +73,7 @@ from .sites import KEY as KEY
 from .sites import MARKER_PX as MARKER_PX
 from .sites import add_detection as add_detection
 from .sites import calibrate as calibrate
+from .sites import colours as colours
 from .sites import defect_points as defect_points
 from .sites import found_sites as found_sites
 from .sites import free_name as free_name
@@ -92,3 +98,10 @@ from .weights import defects_of as defects_of
 from .weights import forget_selection as forget_selection
 from .weights import histograms_of as histograms_of
 from .weights import select_columns as select_columns
+from .window_edits import WindowEdits as WindowEdits
+from .window_edits import window_edits_of as window_edits_of
+from .window_marker import go_to_window as go_to_window
+from .window_marker import hide_marker as hide_marker
+from .window_marker import retitle_marker as retitle_marker
+from .window_marker import source_of as source_of
+from .window_marker import windows_layer as windows_layer

@@ -17,6 +17,8 @@ STACK = "defectstrain_stack"
 """Key of an average layer's metadata: the `ClassStack` that it is the mean of."""
 CUT = "defectstrain_cut"
 """Key of an average layer's metadata: the `ClassStack` before windows were chosen by hand."""
+MEASUREMENT = "defectstrain_measurement"
+"""Key of an average layer's metadata: its `ClassMeasurement`."""
 OF_AVERAGES = ("average", "windows", "average labels", "columns", "symmetric", "symmetric labels")
 """Kinds of layers that belong to a run of averages."""
 OF_COMPARISON = (
@@ -240,7 +242,7 @@ def update_average(viewer: ViewerModel, layer: Image, stack: ClassStack) -> Clas
     layer : Image
         The average.
     stack : ClassStack
-        The same windows, some of them left out or put back.
+        The same windows, some of them left out or put back, and those that joined their class.
 
     Returns
     -------
@@ -267,6 +269,8 @@ def update_average(viewer: ViewerModel, layer: Image, stack: ClassStack) -> Clas
         about = note(other)
         if about["kind"] == "windows" and about["class"] == name:
             about.update(_about(average, stack), **_members(stack), windows_by_hand=by_hand)
+            if len(other.data) != len(stack.windows):  # some joined their class, or left it again
+                other.data = stack.windows
         elif about["kind"] == "average labels" and name in about.get("classes", ()):
             row = about["classes"].index(name)
             if row < len(other.features):
@@ -276,7 +280,12 @@ def update_average(viewer: ViewerModel, layer: Image, stack: ClassStack) -> Clas
 
 
 def _members(stack: ClassStack) -> dict[str, Any]:
-    return {"included": stack.included.tolist(), "reason": stack.reason.tolist()}
+    return {
+        "included": stack.included.tolist(),
+        "reason": stack.reason.tolist(),
+        "image_index": stack.image_index.tolist(),
+        "position_px": stack.position_px.tolist(),
+    }
 
 
 def _add_windows(
@@ -285,8 +294,6 @@ def _add_windows(
     step, shift = look["scale"], look["translate"]
     more = {
         "kind": "windows",
-        "image_index": stack.image_index.tolist(),
-        "position_px": stack.position_px.tolist(),
         **_members(stack),
     }
     return viewer.add_image(

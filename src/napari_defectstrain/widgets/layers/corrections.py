@@ -11,6 +11,9 @@ X2 = 1
 HALFWAY = 1.35
 """Between the distances of first and second neighbours in a honeycomb, in units of the first."""
 
+_ENOUGH = 4000
+"""Columns that tell the typical distance of neighbours."""
+
 
 def correct_sites(
     sites: Sites, position_px: FloatArray, class_index: IntArray, manual: BoolArray
@@ -85,7 +88,8 @@ def reach_px(position_px: FloatArray) -> float:
     """Half the median distance of nearest neighbours [px]; 0 where there are none."""
     if len(position_px) < 2:
         return 0.0
-    distance, _ = cKDTree(position_px).query(position_px, k=2)
+    some = position_px[:: max(1, len(position_px) // _ENOUGH)]  # the median is known soon
+    distance, _ = cKDTree(position_px).query(some, k=2)
     return 0.5 * float(np.median(distance[:, 1]))
 
 
@@ -155,10 +159,13 @@ def _what_is_left(sites: Sites, which: IntArray) -> tuple[IntArray, BoolArray]:
     perfect, in_hexagon = np.full(len(which), X2), np.zeros(len(which), dtype=bool)
     if len(sites) < 2:
         return perfect, in_hexagon
+    others = np.flatnonzero(sites.is_other[which])
+    if len(others) == 0:
+        return perfect, in_hexagon
     reach = HALFWAY * 2.0 * reach_px(sites.position_px)
-    around = cKDTree(sites.position_px).query_ball_point(sites.position_px[which], reach)
-    for i in np.flatnonzero(sites.is_other[which]):
-        near = [k for k in around[i] if k != which[i]]
+    around = cKDTree(sites.position_px).query_ball_point(sites.position_px[which[others]], reach)
+    for i, found in zip(others, around, strict=True):
+        near = [k for k in found if k != which[i]]
         in_hexagon[i] = len(near) >= 5
         if sites.is_chalcogen[near].sum() > sites.is_metal[near].sum():
             perfect[i] = METAL

@@ -18,16 +18,25 @@ from napari.utils.notifications import show_error, show_info
 from psygnal import Signal
 
 from ...types import ON_METAL, OTHER, DefectStrainError
+from ..base.keys import declare
 from .corrections import reach_px, snapped
 from .sites import layer_by_id, note, on_plane, restyle, set_points, symbols
 
 UNDO_STEPS = 100
+DONE, UNDONE, REDONE, FORGOTTEN = "done", "undone", "redone", "forgotten"
+"""What becomes of a step."""
 _EDITORS: WeakValueDictionary[UUID, "DefectEditor"] = WeakValueDictionary()
 # A layer's key bindings hold its editor, which so lives as long as the layer.
 
 _State = tuple[np.ndarray, pd.DataFrame]
 _Step = _State | Callable[[], _State]
 _Snap = Callable[[np.ndarray, bool], tuple[np.ndarray, float]]
+
+
+POINTS = "Points of defects"
+UNDO = declare(POINTS, "Ctrl+Z", "Take back the last change")
+REDO = declare(POINTS, "Ctrl+Shift+Z", "Do it again")
+declare(POINTS, "Delete", "Remove the selected points")  # napari's own
 
 
 class DefectEditor:
@@ -41,6 +50,8 @@ class DefectEditor:
 
     changed = Signal()
     """Emitted after every change of positions or classes."""
+    stepped = Signal(str)
+    """Emitted with what became of the last step: `DONE`, `UNDONE`, `REDONE`, or all `FORGOTTEN`."""
 
     def __init__(self, layer: Points) -> None:
         self.layer = layer
@@ -53,8 +64,8 @@ class DefectEditor:
         self._state = self._snapshot()
         layer.events.data.connect(self._on_data)
         layer.events.features.connect(self._on_features)
-        layer.bind_key("Control-Z", self._undo_key, overwrite=True)
-        layer.bind_key("Control-Shift-Z", self._redo_key, overwrite=True)
+        layer.bind_key(UNDO.for_napari, self._undo_key, overwrite=True)
+        layer.bind_key(REDO.for_napari, self._redo_key, overwrite=True)
         self.choose_class(self.new_class)
 
     @property
@@ -106,13 +117,50 @@ class DefectEditor:
         self._commit()
         return len(chosen)
 
+    def assign(
+        self, class_name: str, indices: Sequence[int], added: np.ndarray | None = None
+    ) -> bool:
+        """Give points a class, and columns without a point one of that class, in one step.
+
+        Parameters
+        ----------
+        class_name : str
+        indices : sequence of int
+            Points of the layer.
+        added : array, `(M, D)`, optional
+            Where points are added, in data coordinates.
+
+        Returns
+        -------
+        bool
+            False where all of that was so already.
+        """
+        position, features = self._snapshot()
+        column, chosen = features.columns.get_loc("class"), np.array(indices, dtype=int)
+        chosen = chosen[features["class"].iloc[chosen].astype(str).to_numpy() != class_name]
+        features.iloc[chosen, column] = class_name
+        features.iloc[chosen, features.columns.get_loc("source")] = "manual"
+        features.iloc[chosen, features.columns.get_loc("probability")] = 1.0
+        if added is not None and len(added):
+            fresh = pd.DataFrame(
+                {"class": class_name, "probability": 1.0, "source": "manual"},
+                index=range(len(added)),
+            )
+            features = pd.concat([features.astype({"class": object}), fresh], ignore_index=True)
+            position = np.concatenate([position, added])
+            features["class"] = pd.Categorical(features["class"].astype(str), self.class_names)
+            self.replace(position, features)
+        else:
+            self._write(features)
+        return self._commit()
+
     def undo(self) -> bool:
         """Take back the last change; False where there is none."""
-        return self._step(self._undo, self._redo)
+        return self._step(self._undo, self._redo, UNDONE)
 
     def redo(self) -> bool:
         """Do an undone change again; False where there is none."""
-        return self._step(self._redo, self._undo)
+        return self._step(self._redo, self._undo, REDONE)
 
     def reset(self) -> None:
         """Start anew after a new detection was put into the layer."""
@@ -121,6 +169,7 @@ class DefectEditor:
         self._state = self._snapshot()
         self.choose_class(self.new_class)
         self.changed.emit()
+        self.stepped.emit(FORGOTTEN)
 
     def remember(self, steps: Sequence[Callable[[], _State]]) -> None:
         """Take steps of another session as those that can be undone.
@@ -151,7 +200,7 @@ class DefectEditor:
     def _snapshot(self) -> _State:
         return np.array(self.layer.data, dtype=float), self.layer.features.copy()
 
-    def _step(self, source: list[_Step], target: list[_Step]) -> bool:
+    def _step(self, source: list[_Step], target: list[_Step], what: str) -> bool:
         if not source:
             return False
         wanted = source[-1]
@@ -169,6 +218,7 @@ class DefectEditor:
         self.replace(position.copy(), features.copy())
         self.choose_class(self.new_class)
         self.changed.emit()
+        self.stepped.emit(what)
         return True
 
     def _on_data(self, event: Any) -> None:
@@ -240,36 +290,50 @@ class DefectEditor:
         finally:
             self._busy = False
 
-    def _commit(self) -> None:
-        """Mark what differs from the last state as manual, and keep that state for undo."""
+    def _commit(self) -> bool:
+        """Mark what differs from the last state as manual, and keep that state for undo.
+
+        False where nothing differs.
+        """
         if not self.check():
-            return
+            return False
         position, features = self._snapshot()
         old_position, old_features = self._state
         fresh = _fresh(position, features, old_position, old_features)
         if not fresh.any() and len(position) == len(old_position):
-            return
+            return False
         rows = np.flatnonzero(fresh)
-        features.iloc[rows, features.columns.get_loc("source")] = "manual"
-        features.iloc[rows, features.columns.get_loc("probability")] = 1.0
-        self._write(features)
+        told = features.iloc[rows]
+        if not ((told["source"] == "manual") & (told["probability"] == 1.0)).all():
+            features.iloc[rows, features.columns.get_loc("source")] = "manual"
+            features.iloc[rows, features.columns.get_loc("probability")] = 1.0
+            self._write(features)
         self._undo.append(self._state)
         del self._undo[:-UNDO_STEPS]
         self._redo.clear()
         self._state = self._snapshot()
         self.choose_class(self.new_class)
         self.changed.emit()
+        self.stepped.emit(DONE)
+        return True
 
 
 def _fresh(
     position: np.ndarray, features: pd.DataFrame, old_position: np.ndarray, old: pd.DataFrame
 ) -> np.ndarray:
     """Points of which the old state has no equal: added, moved or relabelled, `(N,)`."""
-    classes = features["class"].astype(str)
-    known = set(zip(map(tuple, old_position), old["class"].astype(str), strict=True))
-    return np.array(
-        [(tuple(p), c) not in known for p, c in zip(position, classes, strict=True)], dtype=bool
-    )
+    classes = features["class"].astype(str).to_numpy()
+    old_classes = old["class"].astype(str).to_numpy()
+    differ, before = np.ones(len(position), bool), np.ones(len(old_position), bool)
+    if len(position) == len(old_position):  # what stayed in its row needn't be looked for
+        differ = (position != old_position).any(axis=1) | (classes != old_classes)
+        before = differ
+    known = set(zip(map(tuple, old_position[before]), old_classes[before], strict=True))
+    result = np.zeros(len(position), dtype=bool)
+    result[differ] = [
+        (tuple(p), c) not in known for p, c in zip(position[differ], classes[differ], strict=True)
+    ]
+    return result
 
 
 def column_near(

@@ -16,7 +16,7 @@ from napari.layers import Image, Layer, Points
 from ... import __version__
 from ...io import WEIGHT_COLUMNS
 from ...materials import get_material
-from ...styles import class_styles
+from ...styles import class_styles, over_image
 from ...types import CalibratedImage, DefectStrainError, Sites
 from ..base.pacing import Steps, at_once
 from .corrections import correct_sites
@@ -237,8 +237,8 @@ def symbols(classes: pd.Series, class_names: Sequence[str]) -> list[str]:
 
 
 def colours(class_names: Sequence[str]) -> dict[str, str]:
-    """Colour of each class by its name."""
-    return {n: style.colour for n, style in class_styles(class_names).items()}
+    """Colour of each class by its name, over an image."""
+    return {n: over_image(style.colour) for n, style in class_styles(class_names).items()}
 
 
 def add_detection(

@@ -1,8 +1,9 @@
 """Figures of strain beside theory, with their data, into a folder of the user's choice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,13 @@ from ...output.figures.strain import comparison_figure, displacement_figure
 from ...output.results import FIGURE_FORMATS, figure_formats
 from ...pipeline.comparison import ATOMISTIC, DIFFERENCE, ELASTIC, MEASURED
 from ...strain.displacement import error_ellipses
+from ...styles import figure_width
 from ...theory.defect_numbers import LATTICE
 from ...types import STRAIN_COMPONENTS, Progress, StrainField
 from ..base import forms
+from ..base.preferences import preferred_width_inch
 from ..base.saving import ask_folder, may_replace
+from ..base.texts import tr
 from .comparing import Answer, Asked, Comparer
 from .comparison_text import notes_of, reference_title
 from .comparison_view import ComparisonView
@@ -68,13 +72,17 @@ class FigureSaving(QObject):
         comparer, asked = measured.comparer, self._view.question()
         names = [asked.class_name] if self.scope.currentText() == CHOSEN else comparer.classes
         formats = figure_formats(self.formats.currentText())
+        width = preferred_width_inch()
         there = [p for p in expected_paths(folder, names, formats) if p.exists()]
         if there and not may_replace(self._panel, there):
             return
         self._panel.run_bar.start(
-            lambda progress: save(comparer, asked, names, folder, formats, progress),
+            lambda progress: _in_width(
+                width, save, comparer, asked, names, folder, formats, progress
+            ),
             self._said,
             "Drawing figures…",
+            what=tr("Figures"),
         )
 
     def _said(self, written: list[Path]) -> None:
@@ -82,6 +90,12 @@ class FigureSaving(QObject):
         self._panel.run_bar.status.setText(text)
         show_info(text)
         self.written.emit()
+
+
+def _in_width(width: float | None, write: Callable[..., list[Path]], *about: Any) -> list[Path]:
+    """What `write` gives, with all figures of one width [inch]; None: each of its own."""
+    with figure_width(width):  # of this thread
+        return write(*about)
 
 
 def expected_paths(folder: Path, names: list[str], formats: Sequence[str]) -> list[Path]:

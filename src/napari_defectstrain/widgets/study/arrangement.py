@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
+from napari.utils.colormaps import AVAILABLE_COLORMAPS
 from qtpy.QtWidgets import QApplication
 
 from ...study import Study
@@ -21,6 +22,9 @@ LAYERS_FILE = "window.layers.zip"
 """Of a study's folder: all layers; of those whose content the study holds, only their looks."""
 SECTIONS = ("detect", "average", "strain", "train", "series")
 """Of the settings that a study keeps."""
+
+LOOKS = ("name", "opacity", "blending", "contrast_limits", "gamma", "colormap")
+"""What is written of a layer each time that it changes, without its content."""
 
 
 def records_of(viewer: ViewerModel) -> list[Record]:
@@ -60,10 +64,23 @@ def save_view(study: Study, viewer: ViewerModel) -> None:
             "step": [int(v) for v in viewer.dims.current_step],
             "active": None if active is None else layer_id(active),
             "visible": {layer_id(la): bool(la.visible) for la in viewer.layers},
+            "looks": {layer_id(la): _look_of(la) for la in viewer.layers},
             "scale_bar": bool(viewer.canvas.overlays.scale_bar.visible),
         },
         widgets={section: Settings(section).values() for section in SECTIONS},
     )
+
+
+def _look_of(layer: Layer) -> dict[str, Any]:
+    """What a hand may change of a layer's look at any time, without anything else of it."""
+    look: dict[str, Any] = {"name": layer.name, "opacity": float(layer.opacity)}
+    look["blending"] = str(layer.blending)
+    if isinstance(layer, Image):
+        look["contrast_limits"] = [float(v) for v in layer.contrast_limits]
+        look["gamma"] = float(layer.gamma)
+        if layer.colormap.name in AVAILABLE_COLORMAPS:
+            look["colormap"] = layer.colormap.name
+    return look
 
 
 def saved_records(study: Study) -> tuple[list[Record], list[str]]:
@@ -128,6 +145,9 @@ def _show_view(look: dict[str, Any], viewer: ViewerModel) -> None:
         viewer.canvas.overlays.scale_bar.visible = bool(look.get("scale_bar", True))
         for layer in viewer.layers:
             layer.visible = bool(look.get("visible", {}).get(layer_id(layer), layer.visible))
+            for key, value in look.get("looks", {}).get(layer_id(layer), {}).items():
+                if key in LOOKS and hasattr(layer, key):
+                    setattr(layer, key, value)
     except (AttributeError, KeyError, TypeError, ValueError):
         return
     active = layer_by_id(viewer, look.get("active"))

@@ -316,7 +316,10 @@ class StudyKeeper(QObject):
             if layer_id(layer) in self._seen:
                 continue
             self._seen.add(layer_id(layer))
-            self._watch(layer.events.visible, self._view_changed)
+            for name in ("visible", *arrangement.LOOKS):
+                event = getattr(layer.events, name, None)
+                if event is not None:
+                    self._watch(event, self._view_changed)
             if kind(layer) == "defects" and isinstance(layer, Points):
                 self._watch(editor_of(layer).changed, self._edited)
             elif kind(layer) == "regions" and isinstance(layer, Labels):

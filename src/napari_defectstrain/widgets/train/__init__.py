@@ -1,7 +1,7 @@
 """The widget that trains a network of one's own.
 
-`widget`, `conditions` (what images are drawn from), `own_image`, `examples`, `job` (the worker's
-part), `own_weights` (handed to the detect widget).
+`widget`, `conditions` (what images are drawn from), `own_image`, `imitating` (simulate my image),
+`examples`, `job` (the worker's part), `own_weights` (handed to the detect widget).
 """
 
 import lazy_loader

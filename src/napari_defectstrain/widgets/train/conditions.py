@@ -65,6 +65,7 @@ class ConditionsControls:
 
     def __init__(self, panel: forms.Panel) -> None:
         self._panel = panel
+        self._base = Conditions()
         form = panel.group("What to train for (ranges to draw from)")
         box = forms.choice(sorted(MATERIALS, key=lambda m: m != "WSe2"))
         box.setEditable(True)
@@ -125,15 +126,17 @@ class ConditionsControls:
         return grid
 
     def get(self) -> Conditions:
-        """What the controls say; everything else as by default.
+        """What the controls say; everything else as it was set, by default for another material.
 
         Raises
         ------
         DefectStrainError
             If the material is none.
         """
-        return Conditions(
-            materials=(self.material.currentText().strip(),),
+        name = self.material.currentText().strip()
+        base = self._base if self._base.materials == (name,) else Conditions()
+        return base.replace(
+            materials=(name,),
             energy_kev=(self.energy.value(),),
             fractions_max=tuple(box.value() for box in self.shares),
             background=self.background.text().strip(),
@@ -141,7 +144,8 @@ class ConditionsControls:
         )
 
     def set(self, conditions: Conditions) -> None:
-        """Show other conditions."""
+        """Show other conditions, and keep what there are no controls of."""
+        self._base = conditions
         self.material.setCurrentText(conditions.materials[0])
         self.energy.setValue(conditions.energy_kev[-1])
         for name, box in self.ranges.items():

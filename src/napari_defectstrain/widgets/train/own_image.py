@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 from napari.layers import Image, Layer
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
 from ...detect.training.previews import Microscope, conditions_like, read_microscope
 from ...materials import Material, get_material
@@ -31,7 +31,7 @@ class OwnImage:
 
     def __init__(self, panel: forms.Panel) -> None:
         self._panel = panel
-        form = panel.group("Your image (optional)")
+        form = self._form = panel.group("Your image (optional)")
         self.image = forms.LayerCombo(panel.viewer, _is_source, "none of the {} images")
         self.image.setToolTip(
             "Image that the network shall suit: examples are shown beside the part of it that is "
@@ -59,6 +59,10 @@ class OwnImage:
         panel.watch_layers(self.image.refresh)
         self.image.layer_changed.connect(self.facts.hide)
         self.image.refresh()
+
+    def add_row(self, widget: QWidget) -> None:
+        """Add a control that works on the image, above what is known of it."""
+        self._form.insertRow(self._form.rowCount() - 1, widget)
 
     def get(self) -> CalibratedImage | None:
         """The chosen image, or the plane of a stack that is in sight, with what its file says.

@@ -18,6 +18,7 @@ from ..base.lifetime import connect
 from ..study import CopyTexts
 from .conditions import ConditionsControls
 from .examples import Examples
+from .imitating import Imitating
 from .job import TrainingJob
 from .own_image import OwnImage
 from .own_weights import use_in_detect
@@ -54,6 +55,7 @@ class TrainWidget(forms.Panel):
         self.own.contamination_button.clicked.connect(
             lambda: self.own.set_contamination(self.conditions)
         )
+        self.imitating = Imitating(self, self.own, self.conditions)
         self.examples = Examples(self, self.own, self.conditions, self.base.window_px)
         self._build_training()
         self._build_log()
@@ -260,7 +262,7 @@ class TrainWidget(forms.Panel):
         show_info(text if docked else f"{text}: open it under Plugins")
 
     def _follow_theme(self, *_: object) -> None:
-        for canvas in (self.examples.canvas, self.log):
+        for canvas in (self.examples.canvas, self.log, self.imitating):
             canvas.set_theme(self.viewer.theme)
 
 

@@ -61,8 +61,8 @@ class ReportPanel(forms.Panel):
         report.addRow(tr("Report as"), self.report.form)
         about = QLabel(
             tr(
-                "A report is made of the results that `defectstrain run` wrote into a folder, or "
-                "into a study (defectstrain run --study)."
+                'A report is made of the results that "defectstrain run" wrote into a folder, or '
+                'into a study ("defectstrain run --study").'
             )
         )
         about.setWordWrap(True)

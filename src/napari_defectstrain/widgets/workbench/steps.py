@@ -12,7 +12,8 @@ from ..layers.sites import AWAITING, kind, layer_id, note
 DETECT, AVERAGE, STRAIN, REPORT = range(4)
 STEPS = (DETECT, AVERAGE, STRAIN, REPORT)
 DONE, READY, WAITS = "done", "ready", "waits"
-OPEN, ONE_REGION, NINE_REGIONS, FIGURES = "open", "one_region", "nine_regions", "figures"
+OPEN, ONE_REGION, NINE_REGIONS = "open", "one_region", "nine_regions"
+CORRECT, FIGURES = "correct", "figures"
 """What a button of an advice does, beside running or showing a step."""
 
 
@@ -160,15 +161,16 @@ def _of_detection(state: State, step: int, detect: tuple[str, str | int]) -> Adv
         if step != DETECT:
             text = tr("This comes after the defects are found: start with step 1.")
         return Advice(text.format(n=state.images), (detect,))
-    average = (tr("&Average"), AVERAGE)
+    average, correct = (tr("&Average"), AVERAGE), (tr("&Correct"), CORRECT)
     if waiting:
         text = tr("{n} of {all} images are not searched yet.")
         return Advice(text.format(n=waiting, all=state.images), (detect, average))
     if state.run:
-        return Advice(tr("Found, and averaged. After corrections, average again."), (average,))
+        again = tr("Found, and averaged. After corrections, average again.")
+        return Advice(again, (average, correct))
     return Advice(
-        tr("Correct what is wrong: Select, click a point, press Shift+1…6. Then average."),
-        (average,),
+        tr("Correct what is wrong: click a point, press Shift+1…6. Then average."),
+        (average, correct),
     )
 
 

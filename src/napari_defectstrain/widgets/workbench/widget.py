@@ -22,15 +22,31 @@ from qtpy.QtWidgets import (
 )
 
 from ..average import AverageWidget
-from ..base import RunBar, connect, declare, forms, help_button, put_in_tab_order, shortcut, tr
+from ..base import (
+    SECTION,
+    RunBar,
+    Settings,
+    connect,
+    declare,
+    forms,
+    help_button,
+    put_in_tab_order,
+    shortcut,
+    tr,
+    when_destroyed,
+)
 from ..base.help import open_page
 from ..base.worker import PROGRESS_STEPS
 from ..detect import DetectWidget
 from ..strain import StrainWidget
+from .key_list import KeyList
+from .layer_list import LayerListRows
+from .preferences import Preferences, recolour
 from .report import ReportPanel
 from .run_all import RunAll
 from .steps import (
     AVERAGE,
+    CORRECT,
     DETECT,
     DONE,
     FIGURES,
@@ -46,11 +62,13 @@ from .steps import (
     advice,
     state_of,
 )
+from .tour import Tour
 
 PLUGIN = "napari-defectstrain"
 MARKS = {DONE: "✓", READY: "•", WAITS: ""}
 WAIT_MS = 40
 """Layers come one by one: what they mean is looked at when they have come."""
+WATCH_MS = 400
 PLACE = "Defect strain"
 STEP_KEYS = [
     declare(PLACE, f"Alt+{step + 1}", f"Show step {step + 1}: {name}")
@@ -107,6 +125,14 @@ class WorkbenchWidget(forms.Docked):
         events = self.viewer.layers.events
         for event in (events.inserted, events.removed):
             connect(self, event, lambda *_: self._soon.start())
+        self.tour = Tour(self.viewer)
+        self._watching = QTimer(self)  # of corrections nobody else tells
+        self._watching.setSingleShot(True)
+        self._watching.setInterval(WATCH_MS)
+        self._watching.timeout.connect(self.refresh)
+        self.rows = LayerListRows(self.viewer, self)
+        self.all_layers.setChecked(bool(Settings(SECTION).get("all_layers", False)))
+        when_destroyed(self, lambda rows=self.rows: rows.show_everything(True))
         self._bind_keys()
         self.show_step(DETECT)
         self.refresh()
@@ -126,10 +152,18 @@ class WorkbenchWidget(forms.Docked):
         self.header.idClicked.connect(self.show_step)
         self.more = QToolButton()
         self.more.setText("⋯")
+        self.more.setStyleSheet("QToolButton::menu-indicator { image: none; }")
         self.more.setToolTip(tr("Guided tour, preferences, keys"))
         self.more.setAccessibleName(tr("More"))
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.menu = QMenu(self.more)
+        self.menu.addAction(tr("Guided tour")).triggered.connect(lambda: self.start_tour())
+        self.menu.addAction(tr("Preferences…")).triggered.connect(lambda: self.show_preferences())
+        self.menu.addAction(tr("Keys…")).triggered.connect(lambda: self.show_keys())
+        self.menu.addSeparator()
+        self.all_layers = self.menu.addAction(tr("Show all layers in the list"))
+        self.all_layers.setCheckable(True)
+        self.all_layers.toggled.connect(lambda on: self._show_all_layers(on))
         self.more.setMenu(self.menu)
         row.addWidget(self.more)
         row.addWidget(help_button(self.page))
@@ -142,7 +176,16 @@ class WorkbenchWidget(forms.Docked):
         column.setContentsMargins(8, 4, 8, 4)
         self.words = QLabel()
         self.words.setWordWrap(True)
-        column.addWidget(self.words)
+        top = QHBoxLayout()
+        top.addWidget(self.words, 1)
+        self.leave_button = QToolButton()
+        self.leave_button.setText("×")
+        self.leave_button.setToolTip(tr("Leave the tour"))
+        self.leave_button.setAccessibleName(tr("Leave the tour"))
+        self.leave_button.clicked.connect(self.leave_tour)
+        self.leave_button.hide()
+        top.addWidget(self.leave_button)
+        column.addLayout(top)
         self._row = QHBoxLayout()
         column.addLayout(self._row)
         self.advice_buttons: list[QPushButton] = []
@@ -181,6 +224,42 @@ class WorkbenchWidget(forms.Docked):
         shortcut(RUN_KEY, self, self.start_all)
         shortcut(NEXT_KEY, self, self.follow_advice)
         shortcut(HELP_KEY, self, lambda: open_page(self.panel(self.step).page, self), own=True)
+
+    def start_tour(self) -> None:
+        """Lead through the sample, from what is not done yet."""
+        self.tour.start()
+        self.show_step(DETECT)
+
+    def leave_tour(self) -> None:
+        """Say what the steps say again."""
+        self.tour.leave()
+        self._watching.stop()
+        self.refresh()
+
+    def show_keys(self) -> KeyList:
+        """Show the list of keys."""
+        found = KeyList(self)
+        found.show()
+        return found
+
+    def show_preferences(self) -> Preferences:
+        """Show the page of preferences; what is changed there is seen at once."""
+        found = Preferences(self)
+        found.changed.connect(self._preferences_changed)
+        found.show()
+        return found
+
+    def _preferences_changed(self) -> None:
+        for panel in self._panels.values():
+            panel.settings.apply()
+        for layer in self.viewer.layers:
+            recolour(layer)
+        if DETECT in self._panels:
+            self.panel(DETECT).edit.show_colours()
+
+    def _show_all_layers(self, everything: bool) -> None:
+        Settings(SECTION).set("all_layers", everything)
+        self.rows.show_everything(everything)
 
     @property
     def run_bar(self) -> RunBar:
@@ -264,7 +343,14 @@ class WorkbenchWidget(forms.Docked):
             }
             button.setAccessibleName(f"{step + 1} {name}: {said[now]}")
         said = advice(state, self.step)
-        self.words.setText(said.text)
+        stop = self.tour.look(state)
+        text = f"<b>{self.tour.where}</b> {stop.text()}" if stop is not None else said.text
+        self.words.setText(text)
+        if self.tour.ended:
+            self.words.setText(tr("<b>That was the tour.</b>") + " " + said.text)
+        self.leave_button.setVisible(self.tour.running)
+        if self.tour.running:
+            self._watching.start()
         self._offer(said.buttons)
         self.all_button.setEnabled(bool(state.remaining) and not self.busy)
 
@@ -292,6 +378,9 @@ class WorkbenchWidget(forms.Docked):
             self.viewer.open_sample(PLUGIN, what)
         elif what == OPEN:
             self._open_files()
+        elif what == CORRECT:
+            self.show_step(DETECT)
+            self.panel(DETECT).correct()
         elif what == FIGURES:
             self.panel(STRAIN).figures.ask()
         else:

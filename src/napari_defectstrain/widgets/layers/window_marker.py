@@ -8,8 +8,8 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
 from ..base.pacing import Steps
-from ..layers.averages import layers_of_run, look_at_box
-from ..layers.sites import KEY, MARKER_PX, kind, layer_by_id, note, pixel_size_pm, provenance
+from .averages import layers_of_run, look_at_box
+from .sites import KEY, MARKER_PX, kind, layer_by_id, note, pixel_size_pm, provenance
 
 AROUND = 3.0
 """How much of the image is in view, in units of the window's side."""

@@ -1,0 +1,140 @@
+"""Figures of a run, drawn by this process or by those that did the images: all cores at once.
+
+What is to be drawn travels there, and the bytes of the files come back: this process alone writes
+into the folder, in the order that the figures are asked for in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ...io.files import atomic_path, write_table
+from ...io.out_folder import OutFolder
+from ...pipeline.work import Workers
+from ...styles import chosen_width_inch, figure_width
+from ...types import Progress, no_progress
+from .drawn import drawn_data
+from .files import figure_bytes
+
+_AT_A_TIME = 16
+"""Figures whose bytes are held: five megabytes each where they show images."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that is to be drawn.
+
+    Parameters
+    ----------
+    name : str
+        Of its files, without their endings.
+    draw : callable
+        At the top of a module, so that other processes find it.
+    given : tuple
+        What it draws.
+    small : bool
+        Whether that is soon sent to another process.
+    """
+
+    name: str
+    draw: Callable[..., Figure]
+    given: tuple[Any, ...]
+    small: bool = True
+
+    @classmethod
+    def of(cls, name: str, draw: Callable[..., Figure], *given: Any) -> Drawing:
+        """A figure of what is soon sent elsewhere."""
+        return cls(name, draw, given)
+
+
+def write_drawings(
+    drawings: Sequence[Drawing],
+    folder: OutFolder,
+    formats: Sequence[str],
+    below: str,
+    workers: Workers | None = None,
+) -> None:
+    """Draw figures and write them, and as ``<name>.csv`` the data of their plots.
+
+    Parameters
+    ----------
+    drawings : sequence of Drawing
+    folder : OutFolder
+    formats : sequence of str
+    below : str
+        Folder of the figures within it.
+    workers : Workers, optional
+        Who draws; None: this process, one after the other.
+    """
+    for start in range(0, len(drawings), _AT_A_TIME):
+        some = drawings[start : start + _AT_A_TIME]
+        width = chosen_width_inch(0.0) or None
+        sent = {} if workers is None else {i: d for i, d in enumerate(some) if d.small}
+        files: dict[int, DrawnFiles] = {}
+        if workers is not None and len(sent) > 1:
+            calls = {i: (d.draw, d.given, tuple(formats), width) for i, d in sent.items()}
+            for i, outcome in workers.outcomes(drawn_files, calls):
+                if outcome.error is not None:
+                    raise outcome.error
+                files[i] = outcome.value
+        for i, drawing in enumerate(some):
+            drawn = files.pop(i, None)
+            if drawn is None:
+                drawn = drawn_files(drawing.draw, drawing.given, formats, width, no_progress)
+            _write(drawn, folder, f"{below}/{drawing.name}")
+
+
+@dataclass(frozen=True)
+class DrawnFiles:
+    """A figure as it is written.
+
+    Parameters
+    ----------
+    content : dict of format to bytes
+    data : DataFrame
+        Of its plots; empty where it has none.
+    """
+
+    content: dict[str, bytes]
+    data: pd.DataFrame
+
+
+def drawn_files(
+    draw: Callable[..., Figure],
+    given: tuple[Any, ...],
+    formats: Sequence[str],
+    width_inch: float | None,
+    progress: Progress,
+) -> DrawnFiles:
+    """Draw a figure.
+
+    Parameters
+    ----------
+    draw, given : callable and tuple
+        As in `Drawing`.
+    formats : sequence of str
+    width_inch : float or None
+        The width that was chosen for all figures.
+    progress : Progress
+    """
+    progress(0.0, "drawing")
+    with figure_width(width_inch):
+        figure = draw(*given)
+        content = {}
+        for kind in formats:
+            content[kind] = figure_bytes(figure, kind)
+            figure.set_layout_engine("none")  # laid out once: all formats alike, and sooner
+    return DrawnFiles(content, drawn_data(figure))
+
+
+def _write(drawn: DrawnFiles, folder: OutFolder, name: str) -> None:
+    for kind, content in drawn.content.items():
+        with atomic_path(folder.place(f"{name}.{kind}")) as temporary:
+            temporary.write_bytes(content)
+    if len(drawn.data):
+        write_table(folder.place(f"{name}.csv"), drawn.data)

@@ -1,0 +1,284 @@
+"""Learning from corrections, below the viewer: which images are done, what it is worth, use it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from napari.components import ViewerModel
+from napari.utils.notifications import show_info
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QPlainTextEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...judge import JudgeConfig
+from ...materials import get_material
+from ...pipeline.loading import FILE_SHA256
+from ...pipeline.runs import RunConfig
+from ...study import Study, open_study
+from ...teaching import (
+    Course,
+    Lesson,
+    TaughtFrom,
+    course_text,
+    lessons_of_study,
+    read_taught,
+    seen_lessons,
+    taught_names,
+    teach_judge,
+    write_taught,
+)
+from ...types import DefectStrainError, Progress
+from ..base.worker import RunBar
+from ..study.keeper import keeper_of
+
+DOCK = "Detect: teach"
+HEIGHT = 260
+CONTROLS_PX = 270
+NOTHING_TAUGHT = "nothing: as for any microscope"
+OF_STUDY = "what the study was taught"
+FINDING_SHARE = 0.3
+NO_STUDY = (
+    "Corrections are learnt from in a study: save one (Study, Save study…), correct columns, then "
+    "come back"
+)
+WELCOME = (
+    "Tick the images whose columns you looked at, all of them, corrected or not. Of the others "
+    "only what lies around your corrections counts.\n\n"
+    "Learn from my corrections then teaches the brightness and shares of the classes and the "
+    "thresholds, and tries them on columns that they weren't learnt from. Nothing is changed "
+    "before you press Use it."
+)
+
+
+class TaughtChoice(QComboBox):
+    """What was learnt from corrections, by name, to detect with.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The study that is open in it may have been taught on the command line.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.setToolTip(
+            "What was learnt from corrections (Teach…): brightness and shares of the classes of "
+            "your microscope, and thresholds"
+        )
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(12)
+        self.refresh()
+
+    def refresh(self, chosen: str = "") -> None:
+        """Offer the names that there are now, and choose one."""
+        before = chosen or self.currentText()
+        study = study_of(self.viewer)
+        of_study = [] if study is None or study.config.judge.learnt is None else [OF_STUDY]
+        self.blockSignals(True)
+        self.clear()
+        self.addItems([NOTHING_TAUGHT, *of_study, *taught_names()])
+        self.setCurrentText(before if self.findText(before) >= 0 else NOTHING_TAUGHT)
+        self.blockSignals(False)
+
+    @property
+    def name(self) -> str:
+        """The chosen one; empty for none, and for that of the study."""
+        return "" if self.currentText() in (NOTHING_TAUGHT, OF_STUDY) else self.currentText()
+
+    def applied_to(self, config: RunConfig) -> RunConfig:
+        """Settings with what was taught; the study's other settings of the judge stay.
+
+        Raises
+        ------
+        DefectStrainError
+            If it is for another material, or gone.
+        """
+        study = study_of(self.viewer)
+        judge = config.judge if study is None else study.config.judge
+        if self.currentText() == OF_STUDY:
+            return config.replace(judge=judge)
+        if judge.learnt is not None:
+            judge = judge.replace(learnt=None, network_say=JudgeConfig().network_say)
+        config = config.replace(judge=judge)
+        return read_taught(self.name).applied_to(config) if self.name else config
+
+
+def study_of(viewer: ViewerModel) -> Study | None:
+    """The study that is open in a viewer."""
+    keeper = keeper_of(viewer)
+    return None if keeper is None else keeper.study
+
+
+class TeachPanel(QWidget):
+    """Teaches the judge by the corrections of the study that is open.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    config : callable
+        Gives the settings to detect with.
+    """
+
+    use = Signal(str)
+    """Emitted with the name of what is to be used from now on."""
+
+    def __init__(self, viewer: ViewerModel, config: Callable[[], RunConfig]) -> None:
+        super().__init__()
+        self.viewer, self._config = viewer, config
+        self.course: Course | None = None
+        self._lessons: list[Lesson] = []
+        self._material = ""
+        self.told = QPlainTextEdit(WELCOME)
+        self.told.setReadOnly(True)
+        self.told.setTabChangesFocus(True)
+        self.told.setAccessibleName("What held-out columns say")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(4, 2, 4, 4)
+        row.addWidget(self._controls())
+        row.addWidget(self.told, 1)
+        self.refresh()
+
+    def _controls(self) -> QWidget:
+        controls = QWidget()
+        controls.setFixedWidth(CONTROLS_PX)
+        column = QVBoxLayout(controls)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(3)
+        self.images = QListWidget()
+        self.images.setToolTip(
+            "Tick an image if you looked at all of its columns. Numbers: columns that were "
+            "corrected"
+        )
+        self.images.setAccessibleName("Images whose columns were all looked at")
+        self.images.setMinimumHeight(56)
+        self.bar = RunBar(
+            "Learn from my corrections",
+            "Learn the classes of this microscope, then thresholds, each tried on images that "
+            "were held out; changes nothing",
+        )
+        self.bar.run_clicked.connect(self.run)
+        self.name = QLineEdit()
+        self.name.setPlaceholderText("name, e.g. our microscope")
+        self.name.setToolTip("Keep what helps under this name")
+        self.use_button = QPushButton("Use it")
+        self.use_button.setToolTip(
+            "Keep what helps under the name, and detect with it from now on; columns that are "
+            "there stay until they are looked for again"
+        )
+        self.use_button.setEnabled(False)
+        self.use_button.clicked.connect(self.keep)
+        kept = QHBoxLayout()
+        kept.addWidget(self.name, 1)
+        kept.addWidget(self.use_button)
+        column.addWidget(QLabel("Looked at as a whole:"))
+        column.addWidget(self.images, 1)
+        column.addWidget(self.bar)
+        column.addLayout(kept)
+        return controls
+
+    def showEvent(self, event: object) -> None:
+        """The images of the study as they are now."""
+        super().showEvent(event)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """List the images of the study that is open; ticks stay."""
+        done = self.done
+        self.images.clear()
+        study = study_of(self.viewer)
+        for name in () if study is None else study.images:
+            if not study.has_sites(name):
+                continue
+            item = QListWidgetItem(f"{name}  ({study.edited_columns(name)})")
+            item.setData(Qt.ItemDataRole.UserRole, name)
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            ticked = Qt.CheckState.Checked if name in done else Qt.CheckState.Unchecked
+            item.setCheckState(ticked)
+            self.images.addItem(item)
+
+    @property
+    def done(self) -> list[str]:
+        """Names of the ticked images."""
+        items = [self.images.item(i) for i in range(self.images.count())]
+        return [
+            item.data(Qt.ItemDataRole.UserRole)
+            for item in items
+            if item.checkState() == Qt.CheckState.Checked
+        ]
+
+    def run(self) -> None:
+        """Learn, in a thread, and say what it is worth."""
+        study = study_of(self.viewer)
+        if study is None:
+            self.told.setPlainText(NO_STUDY)
+            self.bar.fail("no study is open")
+            return
+        try:
+            config = self._config()
+        except DefectStrainError as error:
+            self.bar.fail(str(error))
+            return
+        path, done = study.path, self.done
+        self.use_button.setEnabled(False)
+
+        def compute(progress: Progress) -> tuple[Course, list[Lesson], str]:
+            return _taught_by(path, done, config, progress)
+
+        self.bar.start(compute, lambda found: self._show(*found), "Learning…")
+
+    def _show(self, course: Course, lessons: list[Lesson], material: str) -> None:
+        self.course, self._lessons, self._material = course, lessons, material
+        self.told.setPlainText(course_text(course, get_material(material)))
+        self.use_button.setEnabled(course.helps)
+        self.bar.status.setText("this helps" if course.helps else "doesn't help")
+
+    def keep(self) -> None:
+        """Keep what was taught under the name, and use it."""
+        if self.course is None:
+            return
+        name = self.name.text().strip()
+        if not name:
+            self.bar.fail("got no name, expected one to keep what was taught under")
+            self.name.setFocus()
+            return
+        images = [
+            TaughtFrom(
+                one.name, str(one.image.metadata.get(FILE_SHA256, "")), one.corrections, one.whole
+            )
+            for one in self._lessons
+        ]
+        try:
+            made = write_taught(name, self.course, self._material, images)
+        except DefectStrainError as error:
+            self.bar.fail(str(error))
+            return
+        self.use_button.setEnabled(False)
+        show_info(f"Kept as {made.path}; the next detection uses it")
+        self.use.emit(made.name)
+
+
+def _taught_by(
+    path: Path, done: list[str], config: RunConfig, progress: Progress
+) -> tuple[Course, list[Lesson], str]:
+    """What the corrections in a study's folder teach; its journal is on the disk at any time."""
+    with open_study(path, read_only=True) as study:
+        lessons, _ = lessons_of_study(study, done)
+    host = get_material(config.material).host
+    seen = seen_lessons(lessons, config, lambda f, text: progress(FINDING_SHARE * f, text))
+    course = teach_judge(
+        seen,
+        host,
+        config.judge,
+        lambda f, text: progress(FINDING_SHARE + (1 - FINDING_SHARE) * f, text),
+    )
+    return course, lessons, host.label

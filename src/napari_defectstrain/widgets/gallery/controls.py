@@ -1,0 +1,170 @@
+"""What the gallery is told: which detections, in what order, what is plotted."""
+
+from collections.abc import Mapping, Sequence
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...averages.looks import DISTANCE, FEATURES, SORTED_BY, WEIGHT
+from ...styles import class_styles
+from ..base import forms
+from ..base.keys import declare
+from ..base.settings import Settings
+from ..base.symbols import symbol_icon
+from .scatter import ScatterPlot
+
+EVERY, AVERAGED, LEFT_OUT, NO_WINDOW = "all", "averaged", "left out", "no window"
+BY_HAND, IN_DOUBT, SELECTED = "by hand", "in doubt", "selected"
+FILTERS = (EVERY, IN_DOUBT, SELECTED, AVERAGED, LEFT_OUT, NO_WINDOW, BY_HAND)
+PLACE = "Gallery"
+declare(PLACE, "1", "Give the selected detections the first class; 2 to 9: the others")
+LEAVE_OUT_KEY = declare(PLACE, "L", "Leave the selected out of their averages")
+PUT_BACK_KEY = declare(PLACE, "P", "Average the selected again")
+WALK_KEY = declare(PLACE, "D", "Walk through what the model doubts most")
+declare(PLACE, "Space", "On the walk: leave it, on to the next")
+declare(PLACE, "Z", "On the walk: take the last answer back")
+END_KEY = declare(PLACE, "Escape", "End the walk")
+UNDO_KEY = declare(PLACE, "Ctrl+Z", "Take back the last change of points or windows")
+REDO_KEY = declare(PLACE, "Ctrl+Shift+Z", "Do it again")
+REDO_TOO_KEY = declare(PLACE, "Ctrl+Y", "Do it again")
+CHIP = (
+    "QPushButton {padding: 2px 3px; border: 2px solid transparent;} "
+    "QPushButton:checked {border-color: palette(highlight);} "
+    "QPushButton:!checked {background: transparent; color: gray;} "
+    "QPushButton:focus {border: 2px dashed palette(text);}"
+)
+"""Look of a switch: framed where it is on."""
+
+
+class WhichRow(QWidget):
+    """Classes that are shown, which of them, and in what order.
+
+    Parameters
+    ----------
+    settings : Settings
+        What is remembered between starts.
+    """
+
+    changed = Signal()
+    """Emitted when other detections, or another order, are asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._row = QHBoxLayout(self)
+        self._row.setContentsMargins(0, 0, 0, 0)
+        self._row.setSpacing(3)
+        self.chips: dict[str, QPushButton] = {}
+        self._row.addStretch(1)
+        self.filter = forms.choice(list(FILTERS))
+        self.filter.setToolTip(
+            "Which detections: all; those whose second class is near the first, perfect columns "
+            "among them; those selected; by what becomes of them in the averages; those that a "
+            "hand gave a class"
+        )
+        self.sort = forms.choice(list(SORTED_BY))
+        self.sort.setToolTip(
+            "Sorted by: probability of the class, the least sure first; doubt; distance to the "
+            "average of the class, in sigma of it; weight; size of the triangle of metals around "
+            "it; class; image; place"
+        )
+        settings.remember("gallery_sort", self.sort)
+        self.reverse = QToolButton()
+        self.reverse.setText("⇅")
+        self.reverse.setCheckable(True)
+        self.reverse.setToolTip("The other way round")
+        self.filter.setAccessibleName("Which detections are shown")
+        self.sort.setAccessibleName("What they are sorted by")
+        for box in (self.filter, self.sort):
+            box.currentTextChanged.connect(lambda _: self.changed.emit())
+        by = QLabel("by")
+        by.setBuddy(self.sort)
+        for widget in (self.filter, by, self.sort):
+            self._row.addWidget(widget)
+        self._row.addWidget(self.reverse)
+        self.reverse.toggled.connect(lambda _: self.changed.emit())
+
+    def name(self, class_names: Sequence[str]) -> None:
+        """A switch for each class but the metal, the first; those that were off stay so."""
+        if list(self.chips) == list(class_names[1:]):
+            return
+        off = {name for name, chip in self.chips.items() if not chip.isChecked()}
+        for chip in self.chips.values():
+            self._row.removeWidget(chip)
+            chip.deleteLater()
+        self.chips = {}
+        styles = class_styles(class_names) if class_names else {}
+        for i, name in enumerate(class_names[1:]):
+            chip = QPushButton(symbol_icon(styles[name]), name)
+            chip.setStyleSheet(CHIP)
+            chip.setCheckable(True)
+            chip.setChecked(name not in off)
+            chip.setToolTip(f"Show {name}, beside the other classes that are on")
+            chip.toggled.connect(lambda _: self.changed.emit())
+            self.chips[name] = chip
+            self._row.insertWidget(i, chip)
+
+    def count(self, counts: Mapping[str, int]) -> None:
+        """Say how many there are of each class."""
+        for name, chip in self.chips.items():
+            chip.setToolTip(f"{name}: {counts.get(name, 0)}. Shown beside the others that are on")
+
+    @property
+    def classes(self) -> list[str]:
+        """Those that are on."""
+        return [name for name, chip in self.chips.items() if chip.isChecked()]
+
+    @property
+    def descending(self) -> bool:
+        """Whether the largest value comes first."""
+        return SORTED_BY[self.sort.currentText()] != self.reverse.isChecked()
+
+
+class ScatterSide(QWidget):
+    """The scatter plot, and what is plotted.
+
+    Parameters
+    ----------
+    theme : str
+    settings : Settings
+    """
+
+    changed = Signal()
+    """Emitted when other features are asked for."""
+
+    def __init__(self, theme: str, settings: Settings) -> None:
+        super().__init__()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        row = QHBoxLayout()
+        self.x, self.y = forms.choice(list(FEATURES)), forms.choice(list(FEATURES))
+        self.x.setCurrentText(WEIGHT)
+        self.y.setCurrentText(DISTANCE)
+        for box, key, way in ((self.x, "gallery_x", "right"), (self.y, "gallery_y", "up")):
+            box.setToolTip(f"What is plotted to the {way}" if way == "right" else "Plotted upwards")
+            box.setSizeAdjustPolicy(box.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            box.setMinimumContentsLength(8)
+            settings.remember(key, box)
+            box.currentTextChanged.connect(lambda _: self.changed.emit())
+        row.addWidget(self.x, 1)
+        row.addWidget(QLabel("→ ↑"))
+        row.addWidget(self.y, 1)
+        column.addLayout(row)
+        self.plot = ScatterPlot(theme)
+        self.plot.setAccessibleName("Scatter plot of detections")
+        self.plot.setToolTip(
+            "Drag around points to select them (Ctrl or Shift: to add them); click one to go there"
+        )
+        column.addWidget(self.plot, 1)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What is plotted to the right, and upwards."""
+        return self.x.currentText(), self.y.currentText()

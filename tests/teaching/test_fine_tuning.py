@@ -1,0 +1,74 @@
+"""The network is changed only if held-out images gain, and the standard set doesn't lose."""
+
+import shutil
+from dataclasses import replace
+
+import judge_stage
+import numpy as np
+import pytest
+
+from napari_defectstrain.detect import bundled_weights
+from napari_defectstrain.materials import WSE2
+from napari_defectstrain.pipeline import RunConfig
+from napari_defectstrain.teaching import Gain, Lesson, Seen, Verdict, fine_tuning, teach_network
+from napari_defectstrain.teaching.fine_tuning import split, standard_lessons
+from napari_defectstrain.types import DefectStrainError
+
+GAINS = Verdict(Gain(0.8, 0.9, 0.05, 0.15, 100), (), 1)
+
+
+def seen(name, whole=True):
+    made = judge_stage.made()
+    image = replace(made.image, name=name)
+    looked = np.ones(image.data.shape, dtype=bool)
+    lesson = Lesson(image, made.position_px, np.asarray(made.class_index), looked, whole)
+    return Seen(lesson, judge_stage.as_found(made, 0.0), judge_stage.SCAN.pixel_size_pm)
+
+
+def test_a_third_of_the_whole_images_is_held_out():
+    every = [*(seen(name) for name in "abcdef"), seen("g", whole=False)]
+    learnt, held = split(every)
+    assert [one.lesson.name for one in held] == ["c", "f"]
+    assert [one.lesson.name for one in learnt] == ["a", "b", "d", "e", "g"]
+
+
+def test_of_one_or_two_images_the_network_learns_nothing(tmp_path):
+    step = teach_network([seen("a"), seen("b")], RunConfig(), tmp_path / "w.safetensors")
+    assert not step.taken and "needs 3 images" in step.note
+    with pytest.raises(DefectStrainError, match="expected 3 or more"):
+        fine_tuning.compare_hand_labelled([seen("a")], RunConfig(), tmp_path)
+
+
+def test_the_standard_set_is_the_same_whenever_it_is_made():
+    first, again = standard_lessons(WSE2, 1), standard_lessons(WSE2, 1)
+    np.testing.assert_array_equal(first[0].image.data, again[0].image.data)
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path):
+    """The weights in use as the tuned ones, and two standard images' scores as they are said."""
+
+    def tune(learnt, config, out, *_):
+        shutil.copy(bundled_weights("WSe2"), out)
+
+    monkeypatch.setattr(fine_tuning, "tune", tune)
+    monkeypatch.setattr(fine_tuning, "standard_lessons", lambda material: [])
+    return tmp_path / "w.safetensors"
+
+
+@pytest.mark.slow
+def test_weights_that_are_no_better_are_not_taken(quick):
+    # the network itself finds what stands for its answer here: all columns, each of its class
+    step = teach_network([seen(name) for name in "abc"], RunConfig(), quick)
+    assert step.verdict is not None and not step.taken
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("lost", "taken"), [(0.004, True), (0.006, False)])
+def test_weights_that_forget_are_refused(quick, monkeypatch, lost, taken):
+    monkeypatch.setattr(fine_tuning, "compared", lambda *_: GAINS)
+    scores = iter([0.99, 0.99 - lost])
+    monkeypatch.setattr(fine_tuning, "_standard_f1", lambda *_: next(scores))
+    step = teach_network([seen(name) for name in "abc"], RunConfig(), quick)
+    assert step.taken is taken
+    assert bool(step.refused) is not taken
