@@ -25,7 +25,7 @@ from ...materials import NAMED_ROLE, Material
 from ...pipeline.runs import RunResult
 from ...styles import with_error
 from ...types import ClassAverage
-from ..base import forms
+from ..base import forms, tr
 from ..layers.sites import layer_id
 
 SHELLS = {
@@ -163,13 +163,13 @@ class ClassBoxes(QWidget):
             number.setToolTip(
                 f"{count.n} isolated windows of {count.columns} columns of {count.class_name}{less}"
             )
-        self.say.setText("isolated windows, before outliers are left out")
+        self.say.setText(tr("isolated windows, before outliers are left out"))
 
     def show_busy(self) -> None:
         """The numbers are of before."""
         for number in self.numbers:
             number.setEnabled(False)
-        self.say.setText("counting isolated windows…")
+        self.say.setText(tr("counting isolated windows…"))
 
     def show_problem(self, message: str) -> None:
         """Why nothing can be counted."""
@@ -188,48 +188,55 @@ class WindowSettings:
     """
 
     def __init__(self, panel: forms.Panel) -> None:
-        form = panel.group("Windows")
+        form = panel.group(tr("Windows"))
         default = AverageConfig()
         self.shells = panel.remember(
             "shells",
             forms.choice(list(SHELLS)),
-            "Isolation: shells of chalcogen columns around a defect that must be free of other "
-            "defects (lattice constants a)",
+            tr(
+                "Isolation: shells of chalcogen columns around a defect that must be free "
+                "of other defects (lattice constants a)"
+            ),
         )
         if panel.settings.get("shells") is None:
             self.shells.setCurrentIndex(default.shells)
-        form.addRow("Isolation", self.shells)
+        form.addRow(tr("Isolation"), self.shells)
         self.window = panel.remember(
             "window_nm",
             forms.number(default.window_nm, 2.0, 6.0, 0.1, 1, " nm"),
-            "Side of the windows in nm, at least 2 nm",
+            tr("Side of the windows in nm, at least 2 nm"),
         )
-        form.addRow("Window", self.window)
+        form.addRow(tr("Window"), self.window)
         self.references = panel.remember(
             "references",
             forms.count(default.max_reference, 10, 20000, " windows"),
-            "Number of defect-free windows of the reference at most, drawn at random",
+            tr("Number of defect-free windows of the reference at most, drawn at random"),
         )
-        form.addRow("Reference", self.references)
+        form.addRow(tr("Reference"), self.references)
         self.probability = panel.remember(
             "min_probability",
             forms.number(default.min_probability, 0.0, 1.0, 0.05, 2),
-            "Least probability (0 to 1) of a window's centre: less certain columns are left out. "
-            "Points made by hand have probability 1",
+            tr(
+                "Least probability (0 to 1) of a window's centre: less certain columns are "
+                "left out. Points made by hand have probability 1"
+            ),
         )
-        form.addRow("Probability", self.probability)
+        form.addRow(tr("Probability"), self.probability)
         self.seed = panel.remember(
             "seed",
             forms.count(0, 0, 999_999),
-            "Seed of the random choice of reference windows (a number without a unit)",
+            tr("Seed of the random choice of reference windows (a number without a unit)"),
         )
-        form.addRow("Seed", self.seed)
+        form.addRow(tr("Seed"), self.seed)
         self.crowded = panel.remember(
             "crowded",
-            forms.checkbox("Use crowded defects", default.crowded),
-            "Measure averages of every defect as well, isolated or not: all classes are solved for "
-            "at once. They come in a row of their own, with N and what N is worth in windows of "
-            "defects that are alone. Takes about ten seconds an image",
+            forms.checkbox(tr("Use crowded defects"), default.crowded),
+            tr(
+                "Measure averages of every defect as well, isolated or not: all classes "
+                "are solved for at once. They come in a row of their own, with N and what "
+                "N is worth in windows of defects that are alone. Takes about ten seconds "
+                "an image"
+            ),
         )
         form.addRow(self.crowded)
         self.form = form
@@ -259,11 +266,14 @@ class AveragesTable(QTableWidget):
         super().__init__(0, len(COLUMNS))
         self.setHorizontalHeaderLabels(COLUMNS)
         self.setToolTip(
-            "Expected purity: fraction (0 to 1) of the windows averaged that truly are of their "
-            "class, by their probabilities; in brackets what else is expected among them. Impurity "
-            "biases an average. Every defect: strain of the spacing by all of them (Use crowded "
-            "defects), their number, and how many windows of single ones would be worth as much. "
-            "Click a class to look through its windows"
+            tr(
+                "Expected purity: fraction (0 to 1) of the windows averaged that truly are "
+                "of their class, by their probabilities; in brackets what else is expected "
+                "among them. Impurity biases an average. Every defect: strain of the "
+                "spacing by all of them (Use crowded defects), their number, and how many "
+                "windows of single ones would be worth as much. Click a class to look "
+                "through its windows"
+            )
         )
         self.verticalHeader().setVisible(False)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)

@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal
 from ...pipeline.every_defect import measure_every_defect
 from ...pipeline.runs import ClassMeasurement, RunResult
 from ...types import DefectStrainError, Progress
+from ..base import tr
 from ..base.pacing import Steps
 from ..base.worker import Part, RunBar
 from ..layers.averages import averages_in_steps, free_corner, layers_of_run, runs
@@ -83,7 +84,7 @@ class EveryDefect(QObject):
         self._run_bar.start(
             compute,
             lambda result: self._show(run, asked, result),
-            "Measuring every defect…",
+            tr("Measuring every defect…"),
             part,
         )
 

@@ -9,7 +9,7 @@ from ...materials import Material
 from ...output.figures.makeup import draw_makeup
 from ...pipeline.runs import ClassMeasurement
 from ...precision.makeup import ClassMakeup
-from ..base import forms
+from ..base import forms, tr
 from ..base.spacing_plots import MeasurementCanvas
 
 EXPLAINED = (
@@ -40,14 +40,17 @@ class MakeupView(QWidget):
         column.setContentsMargins(0, 2, 0, 0)
         row = QHBoxLayout()
         self.class_box = forms.choice([])
-        self.class_box.setToolTip("Class whose windows are looked at")
+        self.class_box.setToolTip(tr("Class whose windows are looked at"))
         self.class_box.currentIndexChanged.connect(lambda _: self._show())
         self.words = QLabel()
         self.words.setWordWrap(True)
-        self.split = QPushButton("Split")
+        self.split = QPushButton(tr("Split"))
         self.split.setToolTip(
-            "Make classes of the two populations: averages, spacings and strain of their own, in a "
-            "new row of averages. Windows that could be of either are left out"
+            tr(
+                "Make classes of the two populations: averages, spacings and strain of "
+                "their own, in a new row of averages. Windows that could be of either are "
+                "left out"
+            )
         )
         self.split.clicked.connect(lambda: self.split_clicked.emit(self.class_box.currentText()))
         row.addWidget(self.class_box)
@@ -59,7 +62,7 @@ class MakeupView(QWidget):
         column.addWidget(self.canvas, 1)
         self._makeups: Mapping[str, ClassMakeup] = {}
         self._material: Material | None = None
-        self.show_message("No averages yet")
+        self.show_message(tr("No averages yet"))
 
     def show_measurements(
         self, measurements: Mapping[str, ClassMeasurement], material: Material
@@ -95,7 +98,9 @@ class MakeupView(QWidget):
             return
         self.words.setText(makeup.in_words or "Its populations can't be told: too few windows")
         if name == self._material.class_names[1]:
-            self.words.setText("The defect-free windows are the noise that the others are held to")
+            self.words.setText(
+                tr("The defect-free windows are the noise that the others are held to")
+            )
         populations = makeup.populations
         self.split.setEnabled(populations is not None and populations.two)
         self.canvas.show_makeup(name, makeup, self._material)

@@ -11,6 +11,7 @@ from ...pipeline.measurement_cache import MeasurementCache
 from ...pipeline.runs import ClassMeasurement, RunConfig
 from ...progress import subprogress
 from ...types import ClassStack, DefectStrainError, Progress
+from ..base import tr
 from ..base.pacing import Steps
 from ..base.worker import Part, RunBar
 from ..layers.averages import STACK, of_every_defect, runs
@@ -98,7 +99,7 @@ class Measuring(QObject):
         self._run_bar.start(
             lambda progress: _measure(stacks, config, columns, symmetric, progress),
             lambda found: self._show(run, stacks, *found),
-            "Fitting columns…",
+            tr("Fitting columns…"),
             part,
         )
 

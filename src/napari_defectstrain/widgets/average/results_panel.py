@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QSplitter, QTabWidget, QVBoxLayo
 
 from ...materials import get_material
 from ...pipeline.runs import ClassMeasurement
-from ..base import forms
+from ..base import forms, tr
 from ..base.lifetime import connect
 from ..base.settings import Settings
 from ..base.spacing_plots import PrecisionCanvas, SpacingCanvas
@@ -53,7 +53,7 @@ class ResultsPanel(QWidget):
             self.source.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.source.setMinimumContentsLength(16)
-        self.source.setToolTip("Averages: images, then class and number of windows")
+        self.source.setToolTip(tr("Averages: images, then class and number of windows"))
         self.source.currentIndexChanged.connect(lambda _: self._show())
         self.state = QLabel()
         self.state.setWordWrap(True)
@@ -64,14 +64,20 @@ class ResultsPanel(QWidget):
         column.addWidget(self.tabs, 1)
         self.spacings = SpacingCanvas(viewer.theme)
         self.spacings.setToolTip(
-            "Spacing of the three metal columns around the centre. Light: single windows; dark: "
-            "bootstrap of the class average, full range and one standard deviation. In words: "
-            "strain against the defect-free average ± statistical (± total) error"
+            tr(
+                "Spacing of the three metal columns around the centre. Light: single "
+                "windows; dark: bootstrap of the class average, full range and one "
+                "standard deviation. In words: strain against the defect-free average ± "
+                "statistical (± total) error"
+            )
         )
         self.precision = PrecisionCanvas(viewer.theme)
         self.precision.setToolTip(
-            "Scatter of the metal spacings within averages of N windows, with the fit "
-            "sqrt(p²/N + floor²), the floor dashed; how many windows 0.3 pm (dotted) takes"
+            tr(
+                "Scatter of the metal spacings within averages of N windows, with the fit "
+                "sqrt(p²/N + floor²), the floor dashed; how many windows 0.3 pm (dotted) "
+                "takes"
+            )
         )
         self._plots = QSplitter(Qt.Orientation.Horizontal)
         self._plots.addWidget(self.spacings)
@@ -80,10 +86,10 @@ class ResultsPanel(QWidget):
         self._plots.setStretchFactor(1, 2)
         self.tabs.addTab(self._plots, BESIDE)
         self.windows = WindowsView(viewer, edits, settings)
-        self.tabs.addTab(self.windows, "Windows")
+        self.tabs.addTab(self.windows, tr("Windows"))
         self.makeup = MakeupView(viewer.theme)
         self.makeup.split_clicked.connect(self._split)
-        self.tabs.addTab(self.makeup, "Made of")
+        self.tabs.addTab(self.makeup, tr("Made of"))
         self.tabs.currentChanged.connect(self._turn)
         edits.changed.connect(self._mark_stale)
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
@@ -102,7 +108,7 @@ class ResultsPanel(QWidget):
             self._plots.addWidget(self.precision)
             self.precision.show()
         else:
-            self.tabs.addTab(self.precision, "Precision")
+            self.tabs.addTab(self.precision, tr("Precision"))
         self.tabs.setTabText(PLOTS, BESIDE if room else "Spacings")
 
     @property

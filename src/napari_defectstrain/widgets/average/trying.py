@@ -34,7 +34,7 @@ from ...pipeline.selftest import (
     self_test,
 )
 from ...types import DefectStrainError, Progress
-from ..base import forms
+from ..base import forms, tr
 from ..base.saving import ask_folder, ask_path
 from .live_counts import Gathered
 
@@ -64,23 +64,32 @@ class Trying:
         self, panel: forms.Panel, gathered: Callable[[], tuple[list[Gathered], RunConfig]]
     ) -> None:
         self._panel, self._gathered = panel, gathered
-        form = panel.group("In your own images")
-        self.known = QPushButton("Known displacement")
+        form = panel.group(tr("In your own images"))
+        self.known = QPushButton(tr("Known displacement"))
         self.known.setToolTip(
-            "Put known displacements into these images, do everything anew, and compare: what your "
-            "microscope can measure. Takes about as long as detecting and averaging twice"
+            tr(
+                "Put known displacements into these images, do everything anew, and "
+                "compare: what your microscope can measure. Takes about as long as "
+                "detecting and averaging twice"
+            )
         )
         self.trials = panel.remember(
             "trials",
             forms.choice(list(TRIALS)),
-            "Columns shifted: around defect-free ones of the images themselves, by 0, +0.6 and "
-            "-4.8 % of the metal spacing. Simulated twins: images with defects of known relaxation "
-            "that are simulated after these, with their profile, noise and contamination",
+            tr(
+                "Columns shifted: around defect-free ones of the images themselves, by 0, "
+                "+0.6 and -4.8 % of the metal spacing. Simulated twins: images with "
+                "defects of known relaxation that are simulated after these, with their "
+                "profile, noise and contamination"
+            ),
         )
-        self.companion = QPushButton("Another signal…")
+        self.companion = QPushButton(tr("Another signal…"))
         self.companion.setToolTip(
-            "Average what was scanned along with the image (spectrum image, 4D-STEM, a second "
-            "detector) over the same windows, class by class: choose its file, then a folder"
+            tr(
+                "Average what was scanned along with the image (spectrum image, 4D-STEM, a "
+                "second detector) over the same windows, class by class: choose its file, "
+                "then a folder"
+            )
         )
         row = QHBoxLayout()
         row.addWidget(self.known)
@@ -101,7 +110,7 @@ class Trying:
         self._panel.run_bar.start(
             lambda progress: self_test(found, config, progress),
             self._show,
-            "Fitting columns…",
+            tr("Fitting columns…"),
         )
 
     def _show(self, made: SelfTest) -> None:
@@ -121,7 +130,7 @@ class Trying:
             )
             return
         text, _ = QFileDialog.getOpenFileName(self._panel, "What was scanned along", "", "All (*)")
-        folder = ask_folder(self._panel, "Folder of the averages") if text else None
+        folder = ask_folder(self._panel, tr("Folder of the averages")) if text else None
         if folder is None:
             return
         self._panel.run_bar.start(
@@ -129,7 +138,7 @@ class Trying:
             lambda result: self._panel.run_bar.status.setText(
                 f"{', '.join(result.averages)} in {folder}"
             ),
-            "Averaging another signal…",
+            tr("Averaging another signal…"),
         )
 
     def _found(self) -> RunResult | None:
@@ -186,10 +195,10 @@ class TrialTable(QWidget):
         self._made: SelfTest | None = None
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 2, 4, 4)
-        self.text = QLabel("No trial yet")
+        self.text = QLabel(tr("No trial yet"))
         self.text.setWordWrap(True)
-        self.save = QPushButton("Save…")
-        self.save.setToolTip("Write the table as CSV")
+        self.save = QPushButton(tr("Save…"))
+        self.save.setToolTip(tr("Write the table as CSV"))
         self.save.setEnabled(False)
         self.save.clicked.connect(self.save_table)
         row = QHBoxLayout()
@@ -200,8 +209,10 @@ class TrialTable(QWidget):
         self.rows.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.rows.verticalHeader().setVisible(False)
         self.rows.setToolTip(
-            "Pull: found less built in, over the total error. About two in three lie within ±1 "
-            "where the errors are right"
+            tr(
+                "Pull: found less built in, over the total error. About two in three lie "
+                "within ±1 where the errors are right"
+            )
         )
         column.addWidget(self.rows, 1)
 
@@ -228,7 +239,7 @@ class TrialTable(QWidget):
         if self._made is None:
             return
         try:
-            path = ask_path(self, "Save the trial", "selftest.csv", "Table (*.csv)", (".csv",))
+            path = ask_path(self, tr("Save the trial"), "selftest.csv", "Table (*.csv)", (".csv",))
             if path is not None:
                 write_table(path, self._made.table)
         except DefectStrainError as mistake:

@@ -20,7 +20,7 @@ from ...pipeline.chain import average_classes
 from ...pipeline.class_measurement import split_classes
 from ...pipeline.runs import RunConfig, RunResult
 from ...types import CalibratedImage, ClassAverage, ClassStack, DefectStrainError, Progress, Sites
-from ..base import forms
+from ..base import forms, tr
 from ..base.pacing import Steps
 from ..base.worker import Part
 from ..gallery import open_gallery
@@ -102,67 +102,79 @@ class AverageWidget(forms.Panel):
         self._show_newest()
 
     def _build_choice(self) -> None:
-        form = self.group("Images")
+        form = self.group(tr("Images"))
         self.images = ImageList()
         self.images.setToolTip(
-            "Detections to average together: images of different scan rotation may be mixed. "
-            "Corrections by hand count as they are now"
+            tr(
+                "Detections to average together: images of different scan rotation may be "
+                "mixed. Corrections by hand count as they are now"
+            )
         )
         form.addRow(self.images)
-        self.hint = QLabel("Detect the defects of an image first.")
+        self.hint = QLabel(tr("Detect the defects of an image first."))
         self.hint.setWordWrap(True)
         form.addRow(self.hint)
         self.class_boxes = ClassBoxes(self, WSE2)
         self.classes = self.class_boxes.boxes
-        self.group("Classes").addRow(self.class_boxes)
+        self.group(tr("Classes")).addRow(self.class_boxes)
 
     def _build_options(self) -> None:
         self.windows = WindowSettings(self)
         form = self.windows.form
         self.with_windows = self.remember(
             "windows_layers",
-            forms.checkbox("Keep the windows as hidden layers", True),
-            "Adds a stack a class, to look through the single windows with the slider",
+            forms.checkbox(tr("Keep the windows as hidden layers"), True),
+            tr("Adds a stack a class, to look through the single windows with the slider"),
         )
         form.addRow(self.with_windows)
         self.measure = self.remember(
             "measure",
-            forms.checkbox("Measure the columns", True),
-            "Fit the columns of the averages: spacings and precision are plotted, and each average "
-            "gets a hidden layer of its columns with their errors (pm)",
+            forms.checkbox(tr("Measure the columns"), True),
+            tr(
+                "Fit the columns of the averages: spacings and precision are plotted, and "
+                "each average gets a hidden layer of its columns with their errors (pm)"
+            ),
         )
         form.addRow(self.measure)
         self.symmetric = self.remember(
             "symmetric",
-            forms.checkbox("Average over C3v, too", False),
-            "Adds each average made threefold symmetric with mirror planes, and a map of what that "
-            "hid. Only what keeps the symmetry of the site is shown truly",
+            forms.checkbox(tr("Average over C3v, too"), False),
+            tr(
+                "Adds each average made threefold symmetric with mirror planes, and a map "
+                "of what that hid. Only what keeps the symmetry of the site is shown truly"
+            ),
         )
         form.addRow(self.symmetric)
         self.update_existing = self.remember(
             "update",
-            forms.checkbox("Replace the last averages of these images", False),
-            "Off: new averages get numbered names and a row of their own. "
-            "On: the last ones of the same images are removed once the new ones are there",
+            forms.checkbox(tr("Replace the last averages of these images"), False),
+            tr(
+                "Off: new averages get numbered names and a row of their own. On: the last "
+                "ones of the same images are removed once the new ones are there"
+            ),
         )
         form.addRow(self.update_existing)
 
     def _build_table(self) -> None:
-        form = self.group("Windows averaged")
+        form = self.group(tr("Windows averaged"))
         self.table = AveragesTable()
         form.addRow(self.table)
         row = QHBoxLayout()
-        self.plots_button = QPushButton("Show plots")
-        self.plots_button.setToolTip("Spacings by class, and precision against N (pm), below")
-        self.windows_button = QPushButton("Look through windows")
-        self.windows_button.setToolTip("See the windows, leave some out, put others back, below")
+        self.plots_button = QPushButton(tr("Show plots"))
+        self.plots_button.setToolTip(tr("Spacings by class, and precision against N (pm), below"))
+        self.windows_button = QPushButton(tr("Look through windows"))
+        self.windows_button.setToolTip(
+            tr("See the windows, leave some out, put others back, below")
+        )
         row.addWidget(self.plots_button)
         row.addWidget(self.windows_button)
         form.addRow(row)
-        self.gallery_button = QPushButton("Gallery of all detections")
+        self.gallery_button = QPushButton(tr("Gallery of all detections"))
         self.gallery_button.setToolTip(
-            "Every detection side by side, averaged or not: give many their class, leave out, put "
-            "back; the averages follow. Below the viewer"
+            tr(
+                "Every detection side by side, averaged or not: give many their class, "
+                "leave out, put back; the averages follow. Below the viewer"
+            )
         )
         self.gallery_button.clicked.connect(lambda: open_gallery(self.viewer))
         form.addRow(self.gallery_button)
@@ -275,7 +287,7 @@ class AverageWidget(forms.Panel):
         self.run_bar.start(
             lambda progress: _average(gathered, names, config, progress),
             lambda result: self._show(layers, gathered, *result, config),
-            "Cutting and registering windows…",
+            tr("Cutting and registering windows…"),
             Part(high=self._share(AVERAGING) if self.measure.isChecked() else self._share(1.0)),
         )
 
@@ -425,7 +437,7 @@ class AverageWidget(forms.Panel):
                 self.table.show_average(rows.index(class_name), average)
         if run not in self._told and self.edits.outdated(run):
             self._told.add(run)
-            show_info("The strain maps are of the averages as they were: measure strain again")
+            show_info(tr("The strain maps are of the averages as they were: measure strain again"))
         self.measuring.later(run)
 
     def show_plots(self) -> None:

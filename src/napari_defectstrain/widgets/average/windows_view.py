@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from ...types import ClassStack, DefectStrainError
-from ..base import forms
+from ..base import forms, tr
 from ..base.keys import declare, shortcut
 from ..base.lifetime import connect
 from ..base.pacing import Steps
@@ -90,10 +90,12 @@ class WindowsView(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         controls = QHBoxLayout()
         self.class_box = forms.choice([])
-        self.class_box.setToolTip("Class whose windows are shown")
+        self.class_box.setToolTip(tr("Class whose windows are shown"))
         self.class_box.currentTextChanged.connect(self._refill)
         self.filter_box = forms.choice([LEFT_OUT, INCLUDED, ALL])
-        self.filter_box.setToolTip("Which of its windows: those left out, those averaged, or all")
+        self.filter_box.setToolTip(
+            tr("Which of its windows: those left out, those averaged, or all")
+        )
         settings.remember("windows_shown", self.filter_box)
         self.filter_box.currentTextChanged.connect(self._refill)
         self.count_label = QLabel()
@@ -111,8 +113,10 @@ class WindowsView(QWidget):
         self.grid.setGridSize(QSize(THUMBNAIL_PX + 12, THUMBNAIL_PX + 24))
         self.grid.setUniformItemSizes(True)
         self.grid.setToolTip(
-            "Windows by how far they are from the average of their class, the farthest first; "
-            "framed in orange are those left out. Click one to see where it lies"
+            tr(
+                "Windows by how far they are from the average of their class, the farthest "
+                "first; framed in orange are those left out. Click one to see where it lies"
+            )
         )
         self.table = QTableView()
         self.table.setIconSize(QSize(1, 1))  # thumbnails are for the grid
@@ -120,8 +124,11 @@ class WindowsView(QWidget):
         self.table.verticalHeader().setDefaultSectionSize(22)
         self.table.horizontalHeader().setStretchLastSection(True)
         self.table.setToolTip(
-            "Differs by: root mean square difference from the average of the others, in heights of "
-            "a metal column. Prob.: of its class (0 to 1). y, x: position in its image"
+            tr(
+                "Differs by: root mean square difference from the average of the others, "
+                "in heights of a metal column. Prob.: of its class (0 to 1). y, x: "
+                "position in its image"
+            )
         )
         for view in (self.grid, self.table):
             view.setModel(self.model)
@@ -146,10 +153,10 @@ class WindowsView(QWidget):
         self.words = QLabel()
         self.words.setWordWrap(True)
         column.addWidget(self.words)
-        self.follow = QCheckBox("Go to it in the image")
+        self.follow = QCheckBox(tr("Go to it in the image"))
         self.follow.setChecked(True)
         self.follow.setToolTip(
-            "Centre the view on the chosen window, and show it in the layer of windows"
+            tr("Centre the view on the chosen window, and show it in the layer of windows")
         )
         settings.remember("windows_follow", self.follow)
         column.addWidget(self.follow)

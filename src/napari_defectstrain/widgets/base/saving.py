@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from ...types import DefectStrainError
 from . import forms
+from .texts import tr
 
 REPLACE, KEEP = "Replace", "Keep both"
 
@@ -53,4 +54,4 @@ def may_replace(parent: QWidget, paths: Sequence[Path]) -> bool:
     """Ask whether files may be overwritten."""
     names = ", ".join(p.name for p in paths[:4]) + (" and more" if len(paths) > 4 else "")
     question = f"There are files of these names already: {names}. Replace them?"
-    return forms.ask(parent, "Files exist", question, [REPLACE]) == REPLACE
+    return forms.ask(parent, tr("Files exist"), question, [REPLACE]) == REPLACE

@@ -188,8 +188,8 @@ class RunBar(QWidget):
         super().__init__(parent)
         self.run_button = QPushButton(label)
         self.run_button.setToolTip(tooltip)
-        self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.setToolTip("Stop the running job; nothing is changed")
+        self.cancel_button = QPushButton(tr("Cancel"))
+        self.cancel_button.setToolTip(tr("Stop the running job; nothing is changed"))
         self.cancel_button.setEnabled(False)
         self.bar = QProgressBar()
         self.bar.setRange(0, PROGRESS_STEPS)
@@ -273,7 +273,7 @@ class RunBar(QWidget):
             What is told to be done at its end; default what the run button says.
         """
         if self.running:
-            show_info("A job is running already: wait for it, or cancel it")
+            show_info(tr("A job is running already: wait for it, or cancel it"))
             return
         self._stop.asked = False
         self.failure = ""
@@ -298,7 +298,7 @@ class RunBar(QWidget):
         """Ask the running job to stop at its next step; what is being shown is shown at once."""
         if self._worker is not None:
             self._stop.ask()
-            self.status.setText("Stopping…")
+            self.status.setText(tr("Stopping…"))
         elif self._steps is not None:  # half of a result would be worse than a moment's wait
             self._stepping.stop()
             while self._steps is not None:
@@ -424,8 +424,8 @@ class RunBar(QWidget):
             "(Window shows the panel again)?",
             parent=self.window(),
         )
-        stop = box.addButton("Stop it", QMessageBox.ButtonRole.DestructiveRole)
-        go_on = box.addButton("Let it go on", QMessageBox.ButtonRole.AcceptRole)
+        stop = box.addButton(tr("Stop it"), QMessageBox.ButtonRole.DestructiveRole)
+        go_on = box.addButton(tr("Let it go on"), QMessageBox.ButtonRole.AcceptRole)
         box.addButton(QMessageBox.StandardButton.Cancel)
         box.exec()
         return {stop: True, go_on: False}.get(box.clickedButton())

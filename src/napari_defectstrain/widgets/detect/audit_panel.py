@@ -22,7 +22,7 @@ from ...evaluation.audit import (
 )
 from ...evaluation.audit_scores import score_audit, scores_text
 from ...types import DefectStrainError
-from ..base import forms
+from ..base import forms, tr
 from ..base.class_keys import KEYS, ClassKeys
 from ..base.keys import declare
 from ..base.saving import ask_folder
@@ -75,8 +75,10 @@ class AuditPanel(QWidget):
         self.scores.setFont(font)
         self.scores.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.scores.setToolTip(
-            "Precision and recall of each class with limits of 95 %: by your labels alone, and "
-            "with the help of the probabilities, which the labels correct"
+            tr(
+                "Precision and recall of each class with limits of 95 %: by your labels "
+                "alone, and with the help of the probabilities, which the labels correct"
+            )
         )
         column.addWidget(self.scores)
         column.addStretch(1)
@@ -85,15 +87,18 @@ class AuditPanel(QWidget):
     def _head(self) -> QHBoxLayout:
         row = QHBoxLayout()
         self.columns = forms.count(100, 20, 5000, " columns")
-        self.columns.setToolTip("How many columns are drawn for a new audit")
-        self.start_button = QPushButton("Start or continue…")
+        self.columns.setToolTip(tr("How many columns are drawn for a new audit"))
+        self.start_button = QPushButton(tr("Start or continue…"))
         self.start_button.setToolTip(
-            "Choose the folder that audit.csv and audit.json are kept in: that of a run, or the "
-            "results of a study. An audit that is there is taken up where it was left"
+            tr(
+                "Choose the folder that audit.csv and audit.json are kept in: that of a "
+                "run, or the results of a study. An audit that is there is taken up where "
+                "it was left"
+            )
         )
         self.start_button.clicked.connect(self.choose_folder)
-        self.pause_button = QPushButton("Pause")
-        self.pause_button.setToolTip("Show all layers again, and what the labels tell so far")
+        self.pause_button = QPushButton(tr("Pause"))
+        self.pause_button.setToolTip(tr("Show all layers again, and what the labels tell so far"))
         self.pause_button.clicked.connect(self.pause)
         for widget in (self.columns, self.start_button, self.pause_button):
             row.addWidget(widget)
@@ -116,7 +121,7 @@ class AuditPanel(QWidget):
 
     def choose_folder(self) -> None:
         """Ask where the audit is kept, and begin or go on."""
-        folder = ask_folder(self, "Folder of the results that the audit is kept with")
+        folder = ask_folder(self, tr("Folder of the results that the audit is kept with"))
         if folder is not None:
             self.start(folder)
 

@@ -11,7 +11,7 @@ from ...pipeline.loading import CALIBRATION_TOLERANCE
 from ...progress import subprogress
 from ...styles import with_error
 from ...types import CalibratedImage, DefectStrainError, Progress
-from ..base import forms
+from ..base import forms, tr
 from ..base.worker import Part
 from ..layers.sites import CALIBRATION, calibrate, pixel_size_pm
 
@@ -69,7 +69,7 @@ class Calibrator:
         self.panel.run_bar.start(
             lambda progress: _estimate(planes, a_pm, progress),
             lambda found: self._settle(layer, found, material, then),
-            "Looking for the lattice…",
+            tr("Looking for the lattice…"),
             part,
         )
 
@@ -86,7 +86,9 @@ class Calibrator:
             if size is None or then is None:
                 raise found
         elif not self._offer(layer, size, found, material, always=then is None):
-            self.panel.run_bar.status.setText("Nothing was done: no answer about the calibration")
+            self.panel.run_bar.status.setText(
+                tr("Nothing was done: no answer about the calibration")
+            )
             return
         self.changed()
         if then is not None:
@@ -114,7 +116,7 @@ class Calibrator:
                 return True
             text += f"The layer says {size:.2f} pm ({100 * difference:+.1f} %). Which is right?"
             answers.append(KEEP_PRESENT)
-        answer = forms.ask(self.panel, "Calibration", text, answers)
+        answer = forms.ask(self.panel, tr("Calibration"), text, answers)
         if answer == USE_LATTICE:
             calibrate(self.panel.viewer, layer, found.pixel_size_pm, CALIBRATED_BY_LATTICE)
             self.panel.viewer.reset_view()

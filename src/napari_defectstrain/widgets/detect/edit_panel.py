@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 from ...crystal.populations import ALL_IMAGES, SUBSTITUTION, VACANCIES
 from ...materials import NAMED_ROLE, ROLES, WSE2
 from ...styles import CLASS_STYLE, named_style, over_image
+from ..base import tr
 from ..base.keys import declare, shortcut
 from ..base.lifetime import connect, when_destroyed
 from ..base.symbols import symbol_icon
@@ -74,23 +75,29 @@ class EditPanel(QWidget):
         self.population = QLabel("")
         self.population.setWordWrap(True)
         self.population.setToolTip(
-            "x and vacancy fraction are fractions of the atomic sites, two a chalcogen column; "
-            "the share of a class is a fraction of the chalcogen columns, that of other of all "
-            "columns: it counts neither as substituted nor as vacancies. Columns in the 2H domains "
-            "of the · regions layer count"
+            tr(
+                "x and vacancy fraction are fractions of the atomic sites, two a chalcogen "
+                "column; the share of a class is a fraction of the chalcogen columns, that "
+                "of other of all columns: it counts neither as substituted nor as "
+                "vacancies. Columns in the 2H domains of the · regions layer count"
+            )
         )
         layout.addWidget(self.population)
         exports = QHBoxLayout()
-        self.export_button = QPushButton("Export populations…")
+        self.export_button = QPushButton(tr("Export populations…"))
         self.export_button.setToolTip(
-            "Write columns and concentration of every class (fractions) as CSV, for every image "
-            "of this material that was searched"
+            tr(
+                "Write columns and concentration of every class (fractions) as CSV, for "
+                "every image of this material that was searched"
+            )
         )
         self.export_button.clicked.connect(self.export)
-        self.columns_button = QPushButton("Export columns…")
+        self.columns_button = QPushButton(tr("Export columns…"))
         self.columns_button.setToolTip(
-            "Write all columns with your corrections as CSV (px and nm), one file an image, as "
-            "`defectstrain run --sites` reads them"
+            tr(
+                "Write all columns with your corrections as CSV (px and nm), one file an "
+                "image, as `defectstrain run --sites` reads them"
+            )
         )
         self.columns_button.clicked.connect(self.export_columns)
         exports.addWidget(self.export_button)
@@ -140,15 +147,15 @@ class EditPanel(QWidget):
     def _legend_row(self, grid: QGridLayout, i: int, role: str) -> None:
         show = QCheckBox()
         show.setChecked(True)
-        show.setToolTip("Show or hide the points of this class")
+        show.setToolTip(tr("Show or hide the points of this class"))
         show.toggled.connect(self._apply_shown)
         name = QLabel()
         name.setToolTip(CLASS_HELP[role])
         number, share = QLabel("–"), QLabel("–")
-        number.setToolTip("Columns of this class")
+        number.setToolTip(tr("Columns of this class"))
         share.setToolTip(f"Per cent of {'all' if role == 'other' else 'the chalcogen'} columns")
         new = QRadioButton()
-        new.setToolTip("Points that you add get this class")
+        new.setToolTip(tr("Points that you add get this class"))
         key = i < _KEYS
         relabel = QPushButton(f"⇧{i + 1}" if key else "⇧")
         tip = f" (Shift+{i + 1})" if key else ""
@@ -265,9 +272,9 @@ class EditPanel(QWidget):
     def relabel(self, i: int) -> None:
         """Give the selected points the class of that row."""
         if self.editor is None or self.layer is None:
-            show_info("Detect the defects of an image first")
+            show_info(tr("Detect the defects of an image first"))
         elif not self.layer.selected_data:
-            show_info("Select points first: press Select, then click or drag a box around them")
+            show_info(tr("Select points first: press Select, then click or drag a box around them"))
         elif i < len(self.class_names):
             self.editor.relabel(self.class_names[i])
 
@@ -286,7 +293,7 @@ class EditPanel(QWidget):
 
     def _mode(self, mode: str) -> None:
         if self.layer is None or self.editor is None:
-            show_info("Detect the defects of an image first")
+            show_info(tr("Detect the defects of an image first"))
             return
         self.layer.visible = True
         self.viewer.layers.selection.active = self.layer
@@ -301,12 +308,12 @@ class EditPanel(QWidget):
     def undo(self) -> None:
         """Take back the last change."""
         if self.editor is None or not self.editor.undo():
-            show_info("There is nothing to undo in this layer")
+            show_info(tr("There is nothing to undo in this layer"))
 
     def redo(self) -> None:
         """Do the change taken back again."""
         if self.editor is None or not self.editor.redo():
-            show_info("There is nothing to redo in this layer")
+            show_info(tr("There is nothing to redo in this layer"))
 
     def _apply_shown(self, *_: object) -> None:
         if self.layer is None or len(self.layer.data) == 0:

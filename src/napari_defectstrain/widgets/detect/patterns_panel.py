@@ -17,7 +17,7 @@ from ...materials import get_material
 from ...output.figures.files import figure_settings
 from ...output.figures.populations import draw_clusters, draw_pairs, draw_populations
 from ...types import Progress
-from ..base import forms
+from ..base import forms, tr
 from ..base.lifetime import connect
 from ..base.saving import ask_folder, may_replace
 from ..base.spacing_plots import MeasurementCanvas
@@ -85,14 +85,18 @@ class PatternsPanel(QWidget):
         self.class_names: tuple[str, ...] = ()
         self.canvas = PatternsCanvas(viewer.theme)
         self.canvas.setToolTip(
-            "Grey: what random placements of the same defects on the same sites give, with all "
-            "values at once in 95 of 100; filled red: outside. Crosses: by the probabilities of "
-            "the classes"
+            tr(
+                "Grey: what random placements of the same defects on the same sites give, "
+                "with all values at once in 95 of 100; filled red: outside. Crosses: by "
+                "the probabilities of the classes"
+            )
         )
         self.bar = RunBar(
-            "Compare with chance",
-            "Place the defects of each image on its own sites at random, 199 times, and compare "
-            "pairs of classes, clusters, lines and nearest neighbours",
+            tr("Compare with chance"),
+            tr(
+                "Place the defects of each image on its own sites at random, 199 times, "
+                "and compare pairs of classes, clusters, lines and nearest neighbours"
+            ),
         )
         self.bar.run_clicked.connect(self.run)
         row = QHBoxLayout(self)
@@ -110,15 +114,17 @@ class PatternsPanel(QWidget):
         column.setSpacing(3)
         self.what = forms.choice([POPULATIONS, PAIRS, CLASS_PAIRS, CLUSTERS])
         self.what.setToolTip(
-            "populations: share of each class, image by image; pairs: of vacancies and "
-            "substituents by distance against random ones, together or class by class; clusters: "
-            "of vacancies and of substituents, and how near the nearest is"
+            tr(
+                "populations: share of each class, image by image; pairs: of vacancies and "
+                "substituents by distance against random ones, together or class by class; "
+                "clusters: of vacancies and of substituents, and how near the nearest is"
+            )
         )
         self.what.currentTextChanged.connect(self._draw)
         self.image = forms.choice([EVERY])
-        self.image.setToolTip("All images together, or one of them")
+        self.image.setToolTip(tr("All images together, or one of them"))
         self.image.currentTextChanged.connect(self._draw)
-        self.export_button = QPushButton("Export tables…")
+        self.export_button = QPushButton(tr("Export tables…"))
         self.export_button.setToolTip(
             f"Write {', '.join(name + '.csv' for name in TABLES)} into a folder"
         )
@@ -147,7 +153,9 @@ class PatternsPanel(QWidget):
             return table, find_patterns(names, sites, regions, a_pm, progress=progress)
 
         self.bar.start(
-            compute, lambda result: self._show(*result, names, class_names), "Placing at random…"
+            compute,
+            lambda result: self._show(*result, names, class_names),
+            tr("Placing at random…"),
         )
 
     def _show(
@@ -190,7 +198,7 @@ class PatternsPanel(QWidget):
 
     def export(self) -> None:
         """Write the tables into a folder that the user chooses."""
-        folder = ask_folder(self, "Export tables")
+        folder = ask_folder(self, tr("Export tables"))
         if folder is None or self.found is None or self.populations is None:
             return
         tables = (

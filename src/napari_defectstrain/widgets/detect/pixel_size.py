@@ -7,7 +7,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
 from ...types import DefectStrainError
-from ..base import forms
+from ..base import forms, tr
 from ..layers.sites import CALIBRATION, calibrate, pixel_size_pm
 
 NONE = "none: in pixels"
@@ -37,16 +37,20 @@ class PixelSize(QWidget):
         self.box.setSpecialValueText(NONE)
         self.box.setButtonSymbols(self.box.ButtonSymbols.NoButtons)
         self.box.setToolTip(
-            "Side of a pixel of this image [pm], by its file or its lattice, or as you type it; "
-            "layers that lie on the image follow"
+            tr(
+                "Side of a pixel of this image [pm], by its file or its lattice, or as you "
+                "type it; layers that lie on the image follow"
+            )
         )
         self.box.valueChanged.connect(self._type)
         self.origin = QLabel()
-        self.origin.setToolTip("Where the pixel size comes from")
-        self.button = QPushButton("From lattice")
+        self.origin.setToolTip(tr("Where the pixel size comes from"))
+        self.button = QPushButton(tr("From lattice"))
         self.button.setToolTip(
-            "Measure the pixel size (pm) by the lattice of the image and the lattice constant of "
-            "the material; asks before anything is changed"
+            tr(
+                "Measure the pixel size (pm) by the lattice of the image and the lattice "
+                "constant of the material; asks before anything is changed"
+            )
         )
         self.button.clicked.connect(look)
         row = QHBoxLayout(self)
@@ -60,7 +64,7 @@ class PixelSize(QWidget):
         self._layer = None if everything else layer
         self.button.setEnabled(layer is not None)
         self.box.setEnabled(self._layer is not None)
-        self.origin.setToolTip("Where the pixel size comes from")
+        self.origin.setToolTip(tr("Where the pixel size comes from"))
         size, origin = None, ""
         if everything:
             origin = "each image's own"

@@ -15,7 +15,7 @@ from ...io.files import sites_table, write_table
 from ...judge.identity import AGREES, DOUBTFUL
 from ...pipeline.fitness import IDENTITY
 from ...types import DefectStrainError, Sites
-from ..base import forms
+from ..base import forms, tr
 from ..layers.regions import divided_planes, usable_nm2
 from ..layers.sites import image_planes, kind, layer_by_id, note, pixel_size_pm
 
@@ -61,9 +61,9 @@ def export_populations(parent: QWidget, viewer: ViewerModel, class_names: Sequen
     ]
     table = populations(viewer, alike)
     if table is None:
-        show_warning("There are no populations to write yet: detect first")
+        show_warning(tr("There are no populations to write yet: detect first"))
         return
-    path = forms.ask_save_path(parent, "Export populations", "populations.csv")
+    path = forms.ask_save_path(parent, tr("Export populations"), "populations.csv")
     if path:
         write_table(path, table)
         show_info(f"Wrote {path}")
@@ -72,11 +72,11 @@ def export_populations(parent: QWidget, viewer: ViewerModel, class_names: Sequen
 def export_columns(parent: QWidget, viewer: ViewerModel, layer: Layer | None) -> None:
     """Write the corrected columns where the user says, a file for each plane of a stack."""
     if layer is None or populations(viewer, [layer]) is None:
-        show_warning("There are no columns to write yet: detect first")
+        show_warning(tr("There are no columns to write yet: detect first"))
         return
     planes, _ = divided_planes(viewer, layer, measure=False)
     image = layer.name.removesuffix(" · defects")
-    given = forms.ask_save_path(parent, "Export columns", f"{image}.sites.csv")
+    given = forms.ask_save_path(parent, tr("Export columns"), f"{image}.sites.csv")
     if not given:
         return
     size = pixel_size_pm(layer)

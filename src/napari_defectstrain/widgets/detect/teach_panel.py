@@ -37,6 +37,7 @@ from ...teaching import (
     write_taught,
 )
 from ...types import DefectStrainError, Progress
+from ..base import tr
 from ..base.worker import RunBar
 from ..study.keeper import keeper_of
 
@@ -72,8 +73,10 @@ class TaughtChoice(QComboBox):
         super().__init__()
         self.viewer = viewer
         self.setToolTip(
-            "What was learnt from corrections (Teach…): brightness and shares of the classes of "
-            "your microscope, and thresholds"
+            tr(
+                "What was learnt from corrections (Teach…): brightness and shares of the "
+                "classes of your microscope, and thresholds"
+            )
         )
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
@@ -141,7 +144,7 @@ class TeachPanel(QWidget):
         self.told = QPlainTextEdit(WELCOME)
         self.told.setReadOnly(True)
         self.told.setTabChangesFocus(True)
-        self.told.setAccessibleName("What held-out columns say")
+        self.told.setAccessibleName(tr("What held-out columns say"))
         row = QHBoxLayout(self)
         row.setContentsMargins(4, 2, 4, 4)
         row.addWidget(self._controls())
@@ -156,31 +159,37 @@ class TeachPanel(QWidget):
         column.setSpacing(3)
         self.images = QListWidget()
         self.images.setToolTip(
-            "Tick an image if you looked at all of its columns. Numbers: columns that were "
-            "corrected"
+            tr(
+                "Tick an image if you looked at all of its columns. Numbers: columns that "
+                "were corrected"
+            )
         )
-        self.images.setAccessibleName("Images whose columns were all looked at")
+        self.images.setAccessibleName(tr("Images whose columns were all looked at"))
         self.images.setMinimumHeight(56)
         self.bar = RunBar(
-            "Learn from my corrections",
-            "Learn the classes of this microscope, then thresholds, each tried on images that "
-            "were held out; changes nothing",
+            tr("Learn from my corrections"),
+            tr(
+                "Learn the classes of this microscope, then thresholds, each tried on "
+                "images that were held out; changes nothing"
+            ),
         )
         self.bar.run_clicked.connect(self.run)
         self.name = QLineEdit()
-        self.name.setPlaceholderText("name, e.g. our microscope")
-        self.name.setToolTip("Keep what helps under this name")
-        self.use_button = QPushButton("Use it")
+        self.name.setPlaceholderText(tr("name, e.g. our microscope"))
+        self.name.setToolTip(tr("Keep what helps under this name"))
+        self.use_button = QPushButton(tr("Use it"))
         self.use_button.setToolTip(
-            "Keep what helps under the name, and detect with it from now on; columns that are "
-            "there stay until they are looked for again"
+            tr(
+                "Keep what helps under the name, and detect with it from now on; columns "
+                "that are there stay until they are looked for again"
+            )
         )
         self.use_button.setEnabled(False)
         self.use_button.clicked.connect(self.keep)
         kept = QHBoxLayout()
         kept.addWidget(self.name, 1)
         kept.addWidget(self.use_button)
-        column.addWidget(QLabel("Looked at as a whole:"))
+        column.addWidget(QLabel(tr("Looked at as a whole:")))
         column.addWidget(self.images, 1)
         column.addWidget(self.bar)
         column.addLayout(kept)
@@ -234,7 +243,7 @@ class TeachPanel(QWidget):
         def compute(progress: Progress) -> tuple[Course, list[Lesson], str]:
             return _taught_by(path, done, config, progress)
 
-        self.bar.start(compute, lambda found: self._show(*found), "Learning…")
+        self.bar.start(compute, lambda found: self._show(*found), tr("Learning…"))
 
     def _show(self, course: Course, lessons: list[Lesson], material: str) -> None:
         self.course, self._lessons, self._material = course, lessons, material

@@ -12,7 +12,7 @@ from ...judge.histograms import WeightHistograms
 from ...materials import CHALCOGEN_SITES, METAL_SITES, Material, get_material
 from ...output.figures.files import figure_settings
 from ...output.figures.weights import ChosenWeights, draw_weights
-from ..base import forms
+from ..base import forms, tr
 from ..base.lifetime import connect
 from ..base.spacing_plots import MeasurementCanvas
 from ..layers.sites import material_of
@@ -158,10 +158,13 @@ class WeightsPanel(QWidget):
         self._timer.timeout.connect(self.refresh)
         self.canvas = WeightsCanvas(viewer.theme)
         self.canvas.setToolTip(
-            "Weights of the columns that the image itself judged, in units of the metal's. Steps: "
-            "columns by class; lines: what the classes' probabilities expect; above them the "
-            "classes with their shares. Click a bin, or drag over several, to select their "
-            "columns; with the keyboard ← and →, with Shift to widen"
+            tr(
+                "Weights of the columns that the image itself judged, in units of the "
+                "metal's. Steps: columns by class; lines: what the classes' probabilities "
+                "expect; above them the classes with their shares. Click a bin, or drag "
+                "over several, to select their columns; with the keyboard ← and →, with "
+                "Shift to widen"
+            )
         )
         self.canvas.chosen_by_hand.connect(self.select)
         column = QVBoxLayout(self)
@@ -184,18 +187,20 @@ class WeightsPanel(QWidget):
             ("all sites", BOTH),
         ):
             self.sites.addItem(text, data)
-        self.sites.setToolTip("Sites whose columns are selected")
+        self.sites.setToolTip(tr("Sites whose columns are selected"))
         self.low, self.high = (forms.number(v, -9.0, 9.0, 0.01, 3) for v in (0.0, 0.1))
-        self.low.setToolTip("Least weight that is selected, in units of the metal's")
-        self.high.setToolTip("Weight up to which columns are selected, in units of the metal's")
-        self.button = QPushButton("Select")
+        self.low.setToolTip(tr("Least weight that is selected, in units of the metal's"))
+        self.high.setToolTip(tr("Weight up to which columns are selected, in units of the metal's"))
+        self.button = QPushButton(tr("Select"))
         self.button.setToolTip(
-            "Select the columns of this range in the · defects and · sites layers; those that are "
-            "no defects are shown"
+            tr(
+                "Select the columns of this range in the · defects and · sites layers; "
+                "those that are no defects are shown"
+            )
         )
         self.button.clicked.connect(self._select_typed)
-        self.clear = QPushButton("Clear")
-        self.clear.setToolTip("Select nothing, and hide the columns that are no defects")
+        self.clear = QPushButton(tr("Clear"))
+        self.clear.setToolTip(tr("Select nothing, and hide the columns that are no defects"))
         self.clear.clicked.connect(self.forget)
         for widget in (self.sites, self.low, QLabel("to"), self.high, self.button, self.clear):
             row.addWidget(widget)

@@ -29,7 +29,7 @@ from ...pipeline.loading import sum_frames
 from ...pipeline.runs import RunConfig
 from ...progress import subprogress
 from ...types import CalibratedImage, DefectStrainError, Progress
-from ..base import forms
+from ..base import forms, tr
 from ..base.lifetime import connect
 from ..base.pacing import Steps
 from ..base.worker import Part
@@ -97,10 +97,10 @@ class DetectWidget(forms.Panel):
         self.views = ViewButtons(self.viewer)
         self.put_on_top(self.views)
         self.study = StudyBar(self.viewer, self.config, self.run_bar.fail)
-        self.group("Study").addRow(self.study)
+        self.group(tr("Study")).addRow(self.study)
         self._build_source()
         self._build_thresholds()
-        edit = self.group("Defects")
+        edit = self.group(tr("Defects"))
         self.edit = EditPanel(self.viewer)
         edit.addRow(self.edit)
         self._build_weights(edit)
@@ -123,73 +123,83 @@ class DetectWidget(forms.Panel):
         self._follow_active()
 
     def _build_source(self) -> None:
-        form = self.group("Image and model")
+        form = self.group(tr("Image and model"))
         self.image = forms.LayerCombo(self.viewer, _is_source, "all {} images")
         self.image.setToolTip(
-            "Image layer to search: one image, a stack of images or frames, or all layers in turn"
+            tr("Layer to search: an image, a stack of images or frames, or all in turn")
         )
-        form.addRow("Image", self.image)
+        form.addRow(tr("Image"), self.image)
         self.material = self.remember(
             "material",
             forms.choice(sorted(MATERIALS, key=lambda m: m != "WSe2")),
-            "Crystal: gives the names of the classes and the lattice constant (pm) that an image "
-            "is calibrated with",
+            tr(
+                "Crystal: gives the names of the classes and the lattice constant (pm) "
+                "that an image is calibrated with"
+            ),
         )
-        form.addRow("Material", self.material)
+        form.addRow(tr("Material"), self.material)
         self.classes = self.remember(
             "classes",
             QLineEdit(),
-            "Classes beside the material's own, by their weight in units of the metal's: "
-            "NAME=WEIGHT, or NAME=WEIGHT@metal for those on metal sites, with commas between. A "
-            "detection says where columns agree on a weight that no class has",
+            tr(
+                "Classes beside the material's own, by their weight in units of the "
+                "metal's: NAME=WEIGHT, or NAME=WEIGHT@metal for those on metal sites, with "
+                "commas between. A detection says where columns agree on a weight that no "
+                "class has"
+            ),
         )
         self.classes.setPlaceholderText("SSe=0.52, Mo=0.48@metal")
-        form.addRow("Further classes", self.classes)
-        self.force = forms.checkbox("Force: count it whatever the image seems to show")
+        form.addRow(tr("Further classes"), self.classes)
+        self.force = forms.checkbox(tr("Force: count it whatever the image seems to show"))
         self.force.setToolTip(
-            "Off: an image that shows another material, a bilayer, another lattice or dark columns "
-            "is refused, and nothing is counted. On: it is counted, and its populations are "
-            "marked as doubtful"
+            tr(
+                "Off: an image that shows another material, a bilayer, another lattice or "
+                "dark columns is refused, and nothing is counted. On: it is counted, and "
+                "its populations are marked as doubtful"
+            )
         )
         form.addRow(self.force)
         self.doubt = QLabel()
         self.doubt.setWordWrap(True)
-        self.doubt.setToolTip("What speaks against the material")
+        self.doubt.setToolTip(tr("What speaks against the material"))
         self.doubt.hide()
         form.addRow(self.doubt)
         self.pixel_size = PixelSize(self, self.look_for_lattice)
         self.calibrator = Calibrator(self, self._image_changed)
         self.pixel_size.changed.connect(self._image_changed)
-        form.addRow("Pixel size", self.pixel_size)
+        form.addRow(tr("Pixel size"), self.pixel_size)
+        self._build_model(form)
+
+    def _build_model(self, form: QFormLayout) -> None:
         self.model = self.remember(
             "model",
             forms.choice([BUNDLED, FROM_FILE]),
-            "Network: the one that comes with the plugin, or one of your own (safetensors)",
+            tr("Network: the one that comes with the plugin, or one of your own (safetensors)"),
         )
         self.weights = self.remember(
-            "weights", QLineEdit(), "Path of the file of weights (safetensors)"
+            "weights", QLineEdit(), tr("Path of the file of weights (safetensors)")
         )
-        self.weights.setPlaceholderText("file of weights (*.safetensors)")
-        browse = QPushButton("Browse…")
-        browse.setToolTip("Choose the file of weights")
+        self.weights.setPlaceholderText(tr("file of weights (*.safetensors)"))
+        browse = QPushButton(tr("Browse…"))
+        browse.setToolTip(tr("Choose the file of weights"))
         browse.clicked.connect(self._browse)
         self.file_row = QWidget()
         line = QHBoxLayout(self.file_row)
         line.setContentsMargins(0, 0, 0, 0)
         line.addWidget(self.weights, 1)
         line.addWidget(browse)
-        form.addRow("Model", self.model)
+        form.addRow(tr("Model"), self.model)
         form.addRow(self.file_row)
         self.model.currentTextChanged.connect(self._model_changed)
         self._model_changed(self.model.currentText())
         self.taught = TaughtChoice(self.viewer)
-        form.addRow("Taught", self.taught)
+        form.addRow(tr("Taught"), self.taught)
         self.device = self.remember(
             "device",
             forms.choice(list(DEVICES)),
-            "Where the network runs: auto takes a GPU if there is one (cuda, mps), else the cpu",
+            tr("Where the network runs: auto takes a GPU if there is one, else the cpu"),
         )
-        form.addRow("Device", self.device)
+        form.addRow(tr("Device"), self.device)
 
     def _build_thresholds(self) -> None:
         grid = QGridLayout()
@@ -200,21 +210,25 @@ class DetectWidget(forms.Panel):
             box = self.remember(
                 f"threshold_{role}",
                 forms.number(0.5, 0.0, 1.0, 0.05, 2),
-                "Least probability (0 to 1) of a column of this class; below it the column "
-                "counts as perfect",
+                tr(
+                    "Least probability (0 to 1) of a column of this class; below it the column "
+                    "counts as perfect"
+                ),
             )
             label.setToolTip(box.toolTip())
             grid.addWidget(label, i // 2, 2 * (i % 2))
             grid.addWidget(box, i // 2, 2 * (i % 2) + 1)
             self.threshold_labels.append(label)
             self.thresholds.append(box)
-        form = self.group("Probability thresholds (0–1)")
+        form = self.group(tr("Probability thresholds (0–1)"))
         form.addRow(grid)
         self.update_existing = self.remember(
             "update",
-            forms.checkbox("Update this image's layers", True),
-            "On: a new detection replaces the last one of this image, and asks first where points "
-            "were edited by hand. Off: it makes new, numbered layers",
+            forms.checkbox(tr("Update this image's layers"), True),
+            tr(
+                "On: a new detection replaces the last one of this image, and asks first "
+                "where points were edited by hand. Off: it makes new, numbered layers"
+            ),
         )
         form.addRow(self.update_existing)
         self.material.currentTextChanged.connect(self._name_classes)
@@ -223,10 +237,12 @@ class DetectWidget(forms.Panel):
     def _build_weights(self, form: QFormLayout) -> None:
         self.weights_panel = WeightsPanel(self.viewer, self._weighed_layer)
         self._weights_dock = self.bottom_dock(self.weights_panel, DOCK, HEIGHT)
-        self.weights_button = QPushButton("Histogram of weights")
+        self.weights_button = QPushButton(tr("Histogram of weights"))
         self.weights_button.setToolTip(
-            "Show how heavy the columns of the active image are, by class, below the viewer; a "
-            "click on a bin selects its columns"
+            tr(
+                "Show how heavy the columns of the active image are, by class, below the "
+                "viewer; a click on a bin selects its columns"
+            )
         )
         self.weights_button.clicked.connect(self._weights_dock.open)
         form.addRow(self.weights_button)
@@ -269,10 +285,12 @@ class DetectWidget(forms.Panel):
             button.clicked.connect(self.bottom_dock(content, name, height).open)
             self.panel_buttons.append(button)
             row.addWidget(button)
-        gallery = QPushButton("Gallery…")
+        gallery = QPushButton(tr("Gallery…"))
         gallery.setToolTip(
-            "Every detection side by side: sort, plot, select many, give them their class, walk "
-            "through those in doubt; below the viewer"
+            tr(
+                "Every detection side by side: sort, plot, select many, give them their "
+                "class, walk through those in doubt; below the viewer"
+            )
         )
         gallery.clicked.connect(lambda: open_gallery(self.viewer))
         self.panel_buttons.append(gallery)
@@ -361,12 +379,12 @@ class DetectWidget(forms.Panel):
             self.run_bar.fail(str(mistake))
             return
         if meaning is None:
-            self.run_bar.status.setText("Nothing was done")
+            self.run_bar.status.setText(tr("Nothing was done"))
         elif meaning == FRAMES:
             self.run_bar.start(
                 lambda progress: _register(planes, layer.name, progress),
                 lambda total: self._detect_sum(layer, total, config),
-                "Registering the frames…",
+                tr("Registering the frames…"),
                 self._part(0.0, REGISTERING),
             )
         else:
@@ -375,7 +393,7 @@ class DetectWidget(forms.Panel):
     def _meaning(self, layer: Layer) -> str | None:
         return forms.ask(
             self,
-            "A stack of images",
+            tr("A stack of images"),
             f"{layer.name} holds {layer.data.shape[0]} images. Are they frames of one region, to "
             "be registered and summed, or separate images?",
             [FRAMES, IMAGES],
@@ -466,7 +484,7 @@ class DetectWidget(forms.Panel):
         parts += [f"{regions_of(self.viewer, previous).name} was edited"] if regions else []
         answer = forms.ask(
             self,
-            "Edited by hand",
+            tr("Edited by hand"),
             f"{', and '.join(parts)}. A new detection would replace them.",
             [NEW_LAYERS, REPLACE],
         )
@@ -546,7 +564,7 @@ class DetectWidget(forms.Panel):
         self.file_row.setVisible(text == FROM_FILE)
 
     def _browse(self) -> None:
-        path = forms.ask_open_path(self, "Weights", "Weights (*.safetensors)")
+        path = forms.ask_open_path(self, tr("Weights"), "Weights (*.safetensors)")
         if path:
             self.weights.setText(path)
 

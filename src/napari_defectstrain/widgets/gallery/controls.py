@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
 
 from ...averages.looks import DISTANCE, FEATURES, SORTED_BY, WEIGHT
 from ...styles import class_styles
-from ..base import forms
+from ..base import forms, tr
 from ..base.keys import declare
 from ..base.settings import Settings
 from ..base.symbols import symbol_icon
@@ -64,23 +64,27 @@ class WhichRow(QWidget):
         self._row.addStretch(1)
         self.filter = forms.choice(list(FILTERS))
         self.filter.setToolTip(
-            "Which detections: all; those whose second class is near the first, perfect columns "
-            "among them; those selected; by what becomes of them in the averages; those that a "
-            "hand gave a class"
+            tr(
+                "Which detections: all; those whose second class is near the first, "
+                "perfect columns among them; those selected; by what becomes of them in "
+                "the averages; those that a hand gave a class"
+            )
         )
         self.sort = forms.choice(list(SORTED_BY))
         self.sort.setToolTip(
-            "Sorted by: probability of the class, the least sure first; doubt; distance to the "
-            "average of the class, in sigma of it; weight; size of the triangle of metals around "
-            "it; class; image; place"
+            tr(
+                "Sorted by: probability of the class, the least sure first; doubt; "
+                "distance to the average of the class, in sigma of it; weight; size of the "
+                "triangle of metals around it; class; image; place"
+            )
         )
         settings.remember("gallery_sort", self.sort)
         self.reverse = QToolButton()
         self.reverse.setText("⇅")
         self.reverse.setCheckable(True)
-        self.reverse.setToolTip("The other way round")
-        self.filter.setAccessibleName("Which detections are shown")
-        self.sort.setAccessibleName("What they are sorted by")
+        self.reverse.setToolTip(tr("The other way round"))
+        self.filter.setAccessibleName(tr("Which detections are shown"))
+        self.sort.setAccessibleName(tr("What they are sorted by"))
         for box in (self.filter, self.sort):
             box.currentTextChanged.connect(lambda _: self.changed.emit())
         by = QLabel("by")
@@ -158,9 +162,12 @@ class ScatterSide(QWidget):
         row.addWidget(self.y, 1)
         column.addLayout(row)
         self.plot = ScatterPlot(theme)
-        self.plot.setAccessibleName("Scatter plot of detections")
+        self.plot.setAccessibleName(tr("Scatter plot of detections"))
         self.plot.setToolTip(
-            "Drag around points to select them (Ctrl or Shift: to add them); click one to go there"
+            tr(
+                "Drag around points to select them (Ctrl or Shift: to add them); click one "
+                "to go there"
+            )
         )
         column.addWidget(self.plot, 1)
 

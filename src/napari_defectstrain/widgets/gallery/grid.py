@@ -7,6 +7,7 @@ from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QSize,
 from qtpy.QtWidgets import QAbstractItemView, QListView
 
 from ...types import IntArray
+from ..base import tr
 from .model import SIDE_PX, GalleryModel
 
 CELL = QSize(SIDE_PX + 14, SIDE_PX + 22)
@@ -36,7 +37,7 @@ class Grid(QListView):
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setMinimumSize(CELL.width() * 2 + 24, CELL.height() + 8)
-        self.setAccessibleName("Thumbnails of detections")
+        self.setAccessibleName(tr("Thumbnails of detections"))
         self.setModel(self.list)
         self.list.repaint_wanted.connect(self.viewport().update)
         self.selectionModel().currentChanged.connect(self._current_changed)

@@ -22,6 +22,7 @@ from ...averages.looks import Looks, class_counts, same_rows, sort_values, sorte
 from ...averages.thumbnails import SIDE_NM
 from ...types import IntArray
 from ...units import PM_PER_NM
+from ..base import tr
 from ..base.class_keys import ClassKeys
 from ..base.focus import FOCUS
 from ..base.help import help_button
@@ -168,15 +169,17 @@ class GalleryPanel(QWidget):
         self.state.setFixedHeight(2 * self.state.fontMetrics().lineSpacing() + 2)
         self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         row.addWidget(self.state, 1)
-        self.follow = QCheckBox("Go there")
+        self.follow = QCheckBox(tr("Go there"))
         self.follow.setChecked(True)
-        self.follow.setToolTip("Centre the view on the detection that is chosen, and mark it")
+        self.follow.setToolTip(tr("Centre the view on the detection that is chosen, and mark it"))
         settings.remember("gallery_follow", self.follow)
         row.addWidget(self.follow)
-        self.walk_button = QPushButton("What the model doubts most")
+        self.walk_button = QPushButton(tr("What the model doubts most"))
         self.walk_button.setToolTip(
-            "Walk through the detections in doubt, one key each: 1 to 9 give a class, space leaves "
-            "it, Z goes back, Escape ends (D)"
+            tr(
+                "Walk through the detections in doubt, one key each: 1 to 9 give a class, "
+                "space leaves it, Z goes back, Escape ends (D)"
+            )
         )
         self.walk_button.clicked.connect(self._toggle_walk)
         row.addWidget(self.walk_button)

@@ -4,6 +4,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
+from ..base import tr
 from ..base.lifetime import connect
 from .averages import OF_COMPARISON, hide_windows, look_at
 from .sites import kind, note
@@ -25,7 +26,7 @@ class ViewButtons(QWidget):
         self._viewer = viewer
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(QLabel("Look at"))
+        row.addWidget(QLabel(tr("Look at")))
         self.buttons: dict[str, QPushButton] = {}
         for name, tip in (
             ("Images", "Zoom to all images"),

@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
 from ...frames import FrameConfig
 from ...series import RegisteredSeries
+from ..base import tr
 
 
 class FramesList(QListWidget):
@@ -20,8 +21,10 @@ class FramesList(QListWidget):
         self.setMaximumHeight(120)
         self.setMinimumWidth(100)  # long reasons must not widen the dock
         self.setToolTip(
-            "Frames with a tick are summed; bad ones are ticked off and say why. Tick a frame on "
-            "or off to have the last word: the frames are registered anew"
+            tr(
+                "Frames with a tick are summed; bad ones are ticked off and say why. Tick "
+                "a frame on or off to have the last word: the frames are registered anew"
+            )
         )
         self.itemChanged.connect(lambda _: self.ticked.emit())
 

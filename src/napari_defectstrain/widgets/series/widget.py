@@ -23,7 +23,7 @@ from ...series import (
     series_text,
 )
 from ...types import CalibratedImage, DefectStrainError, Progress
-from ..base import Steps, ask_folder, connect, forms
+from ..base import Steps, ask_folder, connect, forms, tr
 from ..layers import (
     CALIBRATION,
     free_name,
@@ -89,52 +89,64 @@ class SeriesWidget(forms.Panel):
         self.source.refresh()
 
     def _build_source(self) -> None:
-        form = self.group("Series")
+        form = self.group(tr("Series"))
         self.source = forms.LayerCombo(self.viewer, _is_stack, "all {} stacks")
-        self.source.setToolTip("Image layer whose planes are the frames, in order")
-        form.addRow("Frames", self.source)
+        self.source.setToolTip(tr("Image layer whose planes are the frames, in order"))
+        form.addRow(tr("Frames"), self.source)
         self.kind = self.remember(
             "kind",
             forms.choice([KIND_NAMES[one] for one in KINDS]),
-            "What the frames are: of a specimen that changes with dose or with time, or of one "
-            "that stays as it is",
+            tr(
+                "What the frames are: of a specimen that changes with dose or with time, "
+                "or of one that stays as it is"
+            ),
         )
-        form.addRow("Kind", self.kind)
+        form.addRow(tr("Kind"), self.kind)
         self.material = self.remember(
             "material",
             forms.choice(sorted(MATERIALS, key=lambda m: m != "WSe2")),
-            "Crystal: gives the names of the classes and the lattice constant [pm]",
+            tr("Crystal: gives the names of the classes and the lattice constant [pm]"),
         )
-        form.addRow("Material", self.material)
+        form.addRow(tr("Material"), self.material)
         self.dose = self.remember(
             "dose_1e6",
             forms.number(0.0, 0.0, 9999.0, 0.1, 3, " ·10⁶ e⁻/nm²"),
-            "Dose of a frame [10⁶ e-/nm²]: gives rates per dose and cross sections [barn]. 0 takes "
-            "what the file says; without either, rates are per frame",
+            tr(
+                "Dose of a frame [10⁶ e-/nm²]: gives rates per dose and cross sections "
+                "[barn]. 0 takes what the file says; without either, rates are per frame"
+            ),
         )
-        self.dose.setSpecialValueText("by the file")
-        form.addRow("Dose a frame", self.dose)
+        self.dose.setSpecialValueText(tr("by the file"))
+        form.addRow(tr("Dose a frame"), self.dose)
         self.seconds = self.remember(
             "frame_time_s",
             forms.number(0.0, 0.0, 9999.0, 0.1, 3, " s"),
-            "Time from the start of a frame to that of the next [s]; 0 takes what the file says "
-            "(dwell time, without flyback)",
+            tr(
+                "Time from the start of a frame to that of the next [s]; 0 takes what the "
+                "file says (dwell time, without flyback)"
+            ),
         )
-        self.seconds.setSpecialValueText("by the file")
-        form.addRow("Time a frame", self.seconds)
+        self.seconds.setSpecialValueText(tr("by the file"))
+        form.addRow(tr("Time a frame"), self.seconds)
 
     def _build_frames(self) -> None:
-        form = self.group("Frames")
-        self.register_button = QPushButton("Register")
+        form = self.group(tr("Frames"))
+        self.register_button = QPushButton(tr("Register"))
         self.register_button.setToolTip(
-            "Lay the frames upon each other: drift, bad frames, and columns that change meanwhile"
+            tr(
+                "Lay the frames upon each other: drift, bad frames, and columns that "
+                "change meanwhile"
+            )
         )
         self.register_button.clicked.connect(self.register)
         form.addRow(self.register_button)
         self.straighten = self.remember(
             "straighten",
-            forms.checkbox("Straighten scan lines", True),
-            "Undo the jitter of the scan lines, as far as it can be told from structure (slower)",
+            forms.checkbox(tr("Straighten scan lines"), True),
+            tr(
+                "Undo the jitter of the scan lines, as far as it can be told from "
+                "structure (slower)"
+            ),
         )
         form.addRow(self.straighten)
         self.drift = DriftCanvas(self.viewer.theme)
@@ -142,50 +154,58 @@ class SeriesWidget(forms.Panel):
         self.drift.show_drift(None)
         self.frames = FramesList()
         form.addRow(self.frames)
-        self.changed = QLabel("Not registered yet")
+        self.changed = QLabel(tr("Not registered yet"))
         self.changed.setWordWrap(True)
         self.changed.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         form.addRow(self.changed)
 
     def _build_sums(self) -> None:
-        form = self.group("Sums")
+        form = self.group(tr("Sums"))
         self.per_sum = self.remember(
             "per_sum",
             forms.count(0, 0, 10_000, " frames"),
-            "Frames a sum. Proposed: the smallest number at which the expected purity of every "
-            "class reaches the one below",
+            tr(
+                "Frames a sum. Proposed: the smallest number at which the expected purity "
+                "of every class reaches the one below"
+            ),
         )
-        self.per_sum.setSpecialValueText("as proposed")
-        form.addRow("Sum", self.per_sum)
+        self.per_sum.setSpecialValueText(tr("as proposed"))
+        form.addRow(tr("Sum"), self.per_sum)
         self.purity = self.remember(
             "purity",
             forms.number(0.95, 0.5, 1.0, 0.01, 3),
-            "Expected purity (fraction) that every class shall have, for the proposed number",
+            tr("Expected purity (fraction) that every class shall have, for the proposed number"),
         )
-        form.addRow("Purity", self.purity)
+        form.addRow(tr("Purity"), self.purity)
         self.slide = self.remember(
             "step",
             forms.count(0, 0, 10_000, " frames"),
-            "From the start of one sum to that of the next [frames]: fewer than in a sum, and the "
-            "sums slide and share frames, which their errors allow for. In groups: no frame is in "
-            "two sums",
+            tr(
+                "From the start of one sum to that of the next [frames]: fewer than in a "
+                "sum, and the sums slide and share frames, which their errors allow for. "
+                "In groups: no frame is in two sums"
+            ),
         )
-        self.slide.setSpecialValueText("in groups")
-        form.addRow("Step", self.slide)
+        self.slide.setSpecialValueText(tr("in groups"))
+        form.addRow(tr("Step"), self.slide)
 
     def _build_result(self) -> None:
-        form = self.group("Result")
+        form = self.group(tr("Result"))
         self.text = QLabel("")
         self.text.setWordWrap(True)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         form.addRow(self.text)
-        self.plots_button = QPushButton("Show plots")
-        self.plots_button.setToolTip("Classes against dose or time, and rates, below the canvas")
+        self.plots_button = QPushButton(tr("Show plots"))
+        self.plots_button.setToolTip(
+            tr("Classes against dose or time, and rates, below the canvas")
+        )
         self.plots_button.clicked.connect(lambda: self.dock.open())
-        self.save_button = QPushButton("Save results…")
+        self.save_button = QPushButton(tr("Save results…"))
         self.save_button.setToolTip(
-            "Write series.csv, events.csv, tracks.csv, rates.csv, holes.csv, the sums and the "
-            "figures into a folder, as the command series does"
+            tr(
+                "Write series.csv, events.csv, tracks.csv, rates.csv, holes.csv, the sums "
+                "and the figures into a folder, as the command series does"
+            )
         )
         self.save_button.clicked.connect(self.save)
         form.addRow(self.plots_button)
@@ -246,7 +266,7 @@ class SeriesWidget(forms.Panel):
         self.run_bar.start(
             lambda progress: register_series(frames, run, layer.name, progress),
             lambda found: self._registered(layer, run, found),
-            "Registering the frames…",
+            tr("Registering the frames…"),
         )
 
     def run(self) -> None:
@@ -282,7 +302,7 @@ class SeriesWidget(forms.Panel):
         self.drift.show_drift(found.drift)
         self.frames.show_frames(found)
         self.changed.setText(_changed_text(found))
-        self.run_bar.status.setText("Registered")
+        self.run_bar.status.setText(tr("Registered"))
         for text in found.warnings:
             show_warning(text)
 
@@ -321,21 +341,21 @@ class SeriesWidget(forms.Panel):
 
     def save(self) -> None:
         """Write the results into a folder."""
-        folder = ask_folder(self, "Folder for the results of the series")
+        folder = ask_folder(self, tr("Folder for the results of the series"))
         if folder is None or self.result is None:
             return
         result = self.result
         self.run_bar.start(
             lambda progress: write_series(result, folder),
             lambda notes: self._saved(str(folder), notes),
-            "Writing the results…",
+            tr("Writing the results…"),
         )
 
     def _saved(self, folder: str, notes: list[str]) -> None:
         for text in notes:
             show_warning(text)
         show_info(f"the results of the series are in {folder}")
-        self.run_bar.status.setText("Saved")
+        self.run_bar.status.setText(tr("Saved"))
 
     def _source_changed(self) -> None:
         layer = self.source.layer
@@ -343,7 +363,7 @@ class SeriesWidget(forms.Panel):
             self.registered, self._of = None, None
             self.drift.show_drift(None)
             self.frames.show_frames(None)
-            self.changed.setText("Not registered yet")
+            self.changed.setText(tr("Not registered yet"))
 
     def _follow_theme(self, *_: object) -> None:
         for canvas in (self.drift, self.canvas):

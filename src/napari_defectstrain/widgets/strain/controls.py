@@ -12,7 +12,7 @@ from ...strain.triangles import SUBLATTICES
 from ...styles import DISPLACEMENT_SCALE
 from ...theory.elastic_constants import ELASTIC_SOURCE
 from ...theory.elasticity import TARGETS
-from ..base import forms
+from ..base import forms, tr
 from ..layers.fields import COMPONENTS
 from .comparing import Asked, Line
 from .comparison_text import CAUTION
@@ -57,100 +57,113 @@ class StrainControls(QObject):
             )
 
     def _build_maps(self) -> None:
-        panel, form = self._panel, self._panel.group("Class beside theory")
+        panel, form = self._panel, self._panel.group(tr("Class beside theory"))
         self.class_name = forms.choice([])
-        self.class_name.setToolTip("The class of defects that is set beside theory")
+        self.class_name.setToolTip(tr("The class of defects that is set beside theory"))
         self.class_name.currentTextChanged.connect(self._change_class)
-        form.addRow("Class", self.class_name)
+        form.addRow(tr("Class"), self.class_name)
         meanings = "\n".join(f"{name}: {what}" for name, what in COMPONENTS.items())
         self.component = panel.remember(
             "component", forms.choice(list(COMPONENTS)), f"{meanings}\n\n{CAUTION}"
         )
-        form.addRow("Component", self.component)
+        form.addRow(tr("Component"), self.component)
         self.smoothing = panel.remember(
             "smoothing_pm",
             forms.number(StrainConfig().smoothing_pm, 0.0, 300.0, 5.0, 0, " pm"),
             "Sigma of the Gaussian that smooths the displacement before it is differentiated [pm]; "
             f"its full width at half maximum is {FWHM_PER_SIGMA:.3f} times that. 0: none",
         )
-        form.addRow("Smoothing σ", self.smoothing)
+        form.addRow(tr("Smoothing σ"), self.smoothing)
         self.method = panel.remember(
             "method",
             forms.choice(list(METHODS)),
-            "How displacements are interpolated between columns: rbf (thin-plate spline) and cubic "
-            "(r³) are smooth and exact; griddata is the paper's, and breaks the symmetry of "
-            "symmetric fields",
+            tr(
+                "How displacements are interpolated between columns: rbf (thin-plate "
+                "spline) and cubic (r³) are smooth and exact; griddata is the paper's, and "
+                "breaks the symmetry of symmetric fields"
+            ),
         )
-        form.addRow("Interpolation", self.method)
+        form.addRow(tr("Interpolation"), self.method)
         self.columns = panel.remember(
             "columns",
             forms.choice(list(COLUMNS)),
-            "Sublattices that are used. A shift of one against the other is no strain, but looks "
-            "like it within a cell where both are used",
+            tr(
+                "Sublattices that are used. A shift of one against the other is no strain, "
+                "but looks like it within a cell where both are used"
+            ),
         )
-        form.addRow("Columns", self.columns)
+        form.addRow(tr("Columns"), self.columns)
         self.limit = panel.remember(
             "limit_percent",
             forms.number(0.0, 0.0, 50.0, 0.5, 1, " %"),
-            "Colour limit ± of the maps in %, of rotation 10 mrad for each; automatic takes what "
-            "they need, and keeps it while the smoothing changes",
+            tr(
+                "Colour limit ± of the maps in %, of rotation 10 mrad for each; automatic "
+                "takes what they need, and keeps it while the smoothing changes"
+            ),
         )
         self.limit.setSpecialValueText("automatic")
-        form.addRow("Colour limit ±", self.limit)
+        form.addRow(tr("Colour limit ±"), self.limit)
         self.fade = panel.remember(
             "fade",
-            forms.checkbox("Fade what is below 2 σ", True),
-            "Measured and difference: places where the strain is less than two standard errors "
-            "from zero let the ground show through. Point by point: 4.6 % of a map without strain "
-            "is not faded",
+            forms.checkbox(tr("Fade what is below 2 σ"), True),
+            tr(
+                "Measured and difference: places where the strain is less than two "
+                "standard errors from zero let the ground show through. Point by point: "
+                "4.6 % of a map without strain is not faded"
+            ),
         )
         form.addRow(self.fade)
         self.triangles = panel.remember(
             "triangles",
             forms.choice([NO_TRIANGLES, *SUBLATTICES]),
-            "Strain of each triangle of neighbouring columns, without interpolation or smoothing: "
-            "shows what the smoothing did",
+            tr(
+                "Strain of each triangle of neighbouring columns, without interpolation or "
+                "smoothing: shows what the smoothing did"
+            ),
         )
-        form.addRow("Triangles", self.triangles)
+        form.addRow(tr("Triangles"), self.triangles)
         for control in (self.component, self.smoothing, self.method, self.columns, self.triangles):
             self._asks(control)
         self.limit.valueChanged.connect(lambda _: self.looks.emit())
         self.fade.toggled.connect(lambda _: self.looks.emit())
 
     def _build_theory(self) -> None:
-        panel, form = self._panel, self._panel.group("Theory")
+        panel, form = self._panel, self._panel.group(tr("Theory"))
         self.theory_form = form
         self.model = panel.remember(
             "model",
             forms.choice([*(f"Eshelby, fitted to {t}" for t in TARGETS), NO_MODEL]),
             f"Isotropic elastic inclusion in two dimensions, fitted to the measurement. {CAUTION}",
         )
-        form.addRow("Model", self.model)
+        form.addRow(tr("Model"), self.model)
         self.reference = ReferenceChoice(panel, form)
         self.route = panel.remember(
             "route",
             forms.choice(list(THROUGH)),
-            "Through the microscope: images of the reference are simulated with the fitted column "
-            "profile, and measured as the average was. Or its coordinates as they are",
+            tr(
+                "Through the microscope: images of the reference are simulated with the "
+                "fitted column profile, and measured as the average was. Or its "
+                "coordinates as they are"
+            ),
         )
-        form.addRow("Compared", self.route)
+        form.addRow(tr("Compared"), self.route)
         self.difference = panel.remember(
             "difference_to",
             forms.choice([ATOMISTIC, ELASTIC]),
             f"What the difference is taken to, where it is there. {CAUTION}",
         )
-        form.addRow("Difference to", self.difference)
+        form.addRow(tr("Difference to"), self.difference)
         self.c11 = panel.remember(
             "c11_n_per_m",
             forms.number(0.0, 0.0, 5000.0, 1.0, 1, " N/m"),
             "Elastic constant C11 of the monolayer, for relaxation area, elastic dipole and "
             f"lattice statics. Of the material: {ELASTIC_SOURCE}",
         )
-        self.c11.setSpecialValueText("of the material")
+        self.c11.setSpecialValueText(tr("of the material"))
         self.c12 = panel.remember(
             "c12_n_per_m",
             forms.number(0.0, -5000.0, 5000.0, 1.0, 1, " N/m"),
-            "Elastic constant C12, beside a C11 of one's own; between -C11 and C11",
+            tr("Elastic constant C12, beside a C11 of one's own; between -C11 and C11"),
         )
         form.addRow("C11", self.c11)
         form.addRow("C12", self.c12)
@@ -170,7 +183,7 @@ class StrainControls(QObject):
         return (c11, c12) if c11 > 0 else None
 
     def _build_arrows(self) -> None:
-        panel, form = self._panel, self._panel.group("Displacement arrows")
+        panel, form = self._panel, self._panel.group(tr("Displacement arrows"))
         names = dict(zip(ROLES, get_material("WSe2").class_names, strict=True))
         self.enlargement = {}
         for key, roles in (("substitutions", ("XY", "Y2")), ("vacancies", ("V1", "V2"))):
@@ -185,15 +198,17 @@ class StrainControls(QObject):
             self.enlargement.update({role: box for role in roles})
         self.ellipses = panel.remember(
             "ellipses",
-            forms.checkbox("Error ellipses of the class (1 σ)"),
-            "At the arrows' tips, enlarged alike: each holds the true displacement with a "
-            "probability of 39 %",
+            forms.checkbox(tr("Error ellipses of the class (1 σ)")),
+            tr(
+                "At the arrows' tips, enlarged alike: each holds the true displacement "
+                "with a probability of 39 %"
+            ),
         )
         self.ellipses.toggled.connect(lambda _: self.looks.emit())
         form.addRow(self.ellipses)
 
     def _build_all_classes(self) -> None:
-        panel, form = self._panel, self._panel.group("Maps of all classes")
+        panel, form = self._panel, self._panel.group(tr("Maps of all classes"))
         grid = QGridLayout()
         self.maps = {}
         for i, component in enumerate(COMPONENTS):
@@ -208,8 +223,8 @@ class StrainControls(QObject):
         form.addRow(grid)
         self.sigma = panel.remember(
             "map_sigma",
-            forms.checkbox("Standard errors, too"),
-            "A map of the standard error for each map, in its unit",
+            forms.checkbox(tr("Standard errors, too")),
+            tr("A map of the standard error for each map, in its unit"),
         )
         self._asks(self.sigma)
         form.addRow(self.sigma)

@@ -52,13 +52,13 @@ class FigureSaving(QObject):
         self.scope = panel.remember(
             "figures_of",
             forms.choice([CHOSEN, ALL]),
-            "Classes of the figures; the maps' settings are those that are chosen above",
+            tr("Classes of the figures; the maps' settings are those that are chosen above"),
         )
         every = ", ".join(FIGURE_FORMATS)
         self.formats = panel.remember(
             "figures_as",
             forms.choice([every.upper(), *(kind.upper() for kind in FIGURE_FORMATS)]),
-            "PNG for slides, PDF and SVG for print: their text stays text, which can be edited",
+            tr("PNG for slides, PDF and SVG for print: their text stays text, which can be edited"),
         )
 
     def ask(self) -> None:
@@ -66,7 +66,7 @@ class FigureSaving(QObject):
         measured = self._view.measured
         if measured is None or self._view.answer is None:
             return
-        folder = ask_folder(self._panel, "Folder of the figures")
+        folder = ask_folder(self._panel, tr("Folder of the figures"))
         if folder is None:
             return
         comparer, asked = measured.comparer, self._view.question()
@@ -81,7 +81,7 @@ class FigureSaving(QObject):
                 width, save, comparer, asked, names, folder, formats, progress
             ),
             self._said,
-            "Drawing figures…",
+            tr("Drawing figures…"),
             what=tr("Figures"),
         )
 

@@ -16,7 +16,7 @@ from ...output.figures.files import figure_settings, save_figure
 from ...output.figures.profiles import draw_profile, profile_figure
 from ...strain.lines import DISPLACEMENT_COMPONENTS, LineProfile
 from ...types import DefectStrainError
-from ..base import forms
+from ..base import forms, tr
 from ..base.lifetime import connect
 from ..base.saving import ask_path
 from ..base.spacing_plots import MeasurementCanvas
@@ -99,34 +99,44 @@ class ProfilePanel(QWidget):
         row = QHBoxLayout()
         self.component = forms.choice([AS_MAPS, *COMPONENTS, *DISPLACEMENT_COMPONENTS])
         self.component.setToolTip(
-            "Component along the line: strain in % (tension positive, rotation in mrad), "
-            "displacement in pm (ux to the right, uy up)"
+            tr(
+                "Component along the line: strain in % (tension positive, rotation in "
+                "mrad), displacement in pm (ux to the right, uy up)"
+            )
         )
         self.component.currentIndexChanged.connect(lambda _: self.component_changed.emit())
-        self.edit = QPushButton("Move the line")
+        self.edit = QPushButton(tr("Move the line"))
         self.edit.setToolTip(
-            "Select the line's layer, ready to drag its ends; with its arrow tool the whole line "
-            "moves, also onto another map. The plot follows"
+            tr(
+                "Select the line's layer, ready to drag its ends; with its arrow tool the "
+                "whole line moves, also onto another map. The plot follows"
+            )
         )
         self.edit.clicked.connect(self.edit_clicked)
-        self.export = QPushButton("Export…")
-        self.export.setToolTip("Write the profile as CSV, PNG, SVG or PDF, by the file's ending")
+        self.export = QPushButton(tr("Export…"))
+        self.export.setToolTip(
+            tr("Write the profile as CSV, PNG, SVG or PDF, by the file's ending")
+        )
         self.export.setEnabled(False)
         self.export.clicked.connect(self.write)
         self.state = QLabel()
         self.state.setWordWrap(True)
         self.state.setToolTip(
-            "Extremes of measurement less model that noise alone would make anywhere on the line "
-            "with a probability below 5 %"
+            tr(
+                "Extremes of measurement less model that noise alone would make anywhere "
+                "on the line with a probability below 5 %"
+            )
         )
         for widget in (self.component, self.edit, self.export):
             row.addWidget(widget)
         row.addWidget(self.state, 1)
         self.canvas = ProfileCanvas(viewer.theme)
         self.canvas.setToolTip(
-            "Measured, ± one standard error (with known systematic ones), and the full range of "
-            "1000 bootstrap samples of the windows; theories with the probability of a larger "
-            "χ². Columns near the line are marked below"
+            tr(
+                "Measured, ± one standard error (with known systematic ones), and the full "
+                "range of 1000 bootstrap samples of the windows; theories with the "
+                "probability of a larger χ². Columns near the line are marked below"
+            )
         )
         self.show_nothing()
         column = QVBoxLayout(self)
@@ -145,7 +155,7 @@ class ProfilePanel(QWidget):
         self.profile = None
         self.export.setEnabled(False)
         self.state.setText("")
-        self.canvas.show_message("Nothing measured yet")
+        self.canvas.show_message(tr("Nothing measured yet"))
 
     def show_answer(self, answer: Answer, material: Material) -> None:
         """Draw the profile, or say why there is none."""
@@ -165,7 +175,7 @@ class ProfilePanel(QWidget):
             return
         name = f"profile_{self.profile.class_name}_{self.profile.component}.csv"
         try:
-            path = ask_path(self, "Export the line profile", name, FILES, ENDINGS)
+            path = ask_path(self, tr("Export the line profile"), name, FILES, ENDINGS)
             if path is None:
                 return
             write_profile(path, self.profile, self._material, self._notes)

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton
 
 from ...crystal.structure_files import FORMATS
 from ...theory.reference import BUNDLED_NOTE
-from ..base import forms
+from ..base import forms, tr
 from .comparing import ReferenceFiles
 
 BUNDLED, OWN, NONE = "bundled", "own files", "none"
@@ -47,8 +47,8 @@ class ReferenceChoice(QObject):
             f"Relaxed structure beside the measurement. The bundled ones of WSe2: {BUNDLED_NOTE}. "
             f"Own files: a supercell with the defect, and the same one without it; {READ}",
         )
-        form.addRow("Reference", self.choice)
-        self.button = QPushButton("Open structures…")
+        form.addRow(tr("Reference"), self.choice)
+        self.button = QPushButton(tr("Open structures…"))
         self.button.setToolTip(
             "Choose the relaxed supercell with the defect of the chosen class, then the pristine "
             f"one; a pristine one beside it is offered. {READ}"
@@ -121,12 +121,12 @@ class ReferenceChoice(QObject):
                 f"{defect.name} is compared with the same supercell without the defect. "
                 f"Is that {offered.parent.name}/{offered.name}?"
             )
-            answer = forms.ask(self._panel, "Pristine supercell", text, [take, another])
+            answer = forms.ask(self._panel, tr("Pristine supercell"), text, [take, another])
             if answer is None:
                 return None
             if answer == take:
                 return offered
-        chosen = forms.ask_open_path(self._panel, "The same supercell, pristine", STRUCTURES)
+        chosen = forms.ask_open_path(self._panel, tr("The same supercell, pristine"), STRUCTURES)
         return Path(chosen) if chosen else None
 
 

@@ -30,21 +30,24 @@ class ReportWriting(QObject):
     def __init__(self, panel: forms.Panel) -> None:
         super().__init__(panel)
         self._panel = panel
-        self.button = QPushButton("Report…")
+        self.button = QPushButton(tr("Report…"))
         self.button.setToolTip(
-            "Everything in the folder of a run or a study as one page (figures, tables, errors, a "
-            "reviewer's checklist, methods with citations, data to download) or as a PDF"
+            tr(
+                "Everything in the folder of a run or a study as one page (figures, "
+                "tables, errors, a reviewer's checklist, methods with citations, data to "
+                "download) or as a PDF"
+            )
         )
         self.button.clicked.connect(self.ask)
         self.form = panel.remember(
             "report_as",
             forms.choice(list(_SUFFIXES)),
-            "The page holds the data of its figures, too; the PDF is for print",
+            tr("The page holds the data of its figures, too; the PDF is for print"),
         )
 
     def ask(self) -> None:
         """Ask which results, then write."""
-        folder = ask_folder(self._panel, "Folder of results: of a run, or a study")
+        folder = ask_folder(self._panel, tr("Folder of results: of a run, or a study"))
         if folder is not None:
             self.write(folder)
 
@@ -59,7 +62,7 @@ class ReportWriting(QObject):
         self._panel.run_bar.start(
             lambda progress: [write_report(folder, path, progress) for path in paths],
             self._said,
-            "Reading results…",
+            tr("Reading results…"),
             what=tr("Report"),
         )
 

@@ -9,6 +9,7 @@ from ...averages.purity import purity_text
 from ...pipeline.runs import ClassMeasurement
 from ...styles import error_text
 from ...types import ClassAverage
+from ..base import tr
 from .comparison_text import Row
 
 COLUMNS = ("Class", "N", "Purity", "Spacing (pm)", "Strain (%)", "± total")
@@ -23,9 +24,12 @@ class SpacingTable(QTableWidget):
         super().__init__(0, len(COLUMNS))
         self.setHorizontalHeaderLabels(COLUMNS)
         self.setToolTip(
-            "Mean of the three metal columns around the defect (pm) ± bootstrap precision; strain "
-            "against the defect-free average (%) ± bootstrap; total: with known systematic errors. "
-            "Purity: expected fraction of the windows that are of the class"
+            tr(
+                "Mean of the three metal columns around the defect (pm) ± bootstrap "
+                "precision; strain against the defect-free average (%) ± bootstrap; total: "
+                "with known systematic errors. Purity: expected fraction of the windows "
+                "that are of the class"
+            )
         )
         self.verticalHeader().setVisible(False)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)

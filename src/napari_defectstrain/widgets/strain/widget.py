@@ -22,7 +22,7 @@ from ...pipeline.runs import ClassMeasurement, RunConfig, RunResult
 from ...types import ClassStack, DefectStrainError
 from ..average.measuring import measure_classes
 from ..average.results_panel import MEASUREMENT
-from ..base import forms
+from ..base import forms, tr
 from ..base.lifetime import connect
 from ..base.pacing import Steps
 from ..base.worker import Part
@@ -111,30 +111,32 @@ class StrainWidget(forms.Panel):
         self.refresh()
 
     def _build_source(self) -> None:
-        form = self.group("Averages")
+        form = self.group(tr("Averages"))
         self.source = forms.choice([])
         self.source.setSizeAdjustPolicy(
             self.source.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.source.setMinimumContentsLength(12)
-        self.source.setToolTip("Averages to measure: images, then class and number of windows")
-        form.addRow("Averages", self.source)
+        self.source.setToolTip(tr("Averages to measure: images, then class and number of windows"))
+        form.addRow(tr("Averages"), self.source)
         self.bootstrap = self.remember(
             "bootstrap",
             forms.count(RunConfig().bootstrap, 100, 200_000, " samples"),
-            "Bootstrap samples a class: the precision is their standard deviation",
+            tr("Bootstrap samples a class: the precision is their standard deviation"),
         )
-        form.addRow("Bootstrap", self.bootstrap)
+        form.addRow(tr("Bootstrap"), self.bootstrap)
         self.update_existing = self.remember(
             "update",
-            forms.checkbox("Replace earlier results of these averages", False),
-            "Off: new results get numbered names, earlier ones are hidden. On: they are removed. "
-            "Maps beside theory are always updated in place",
+            forms.checkbox(tr("Replace earlier results of these averages"), False),
+            tr(
+                "Off: new results get numbered names, earlier ones are hidden. On: they "
+                "are removed. Maps beside theory are always updated in place"
+            ),
         )
         form.addRow(self.update_existing)
 
     def _build_table(self) -> None:
-        form = self.group("Nearest metal–metal spacing")
+        form = self.group(tr("Nearest metal–metal spacing"))
         self.table = SpacingTable()
         form.addRow(self.table)
         self.export_buttons = self._buttons(
@@ -148,7 +150,7 @@ class StrainWidget(forms.Panel):
         )
 
     def _build_outputs(self) -> None:
-        form = self.group("Line profile and figures")
+        form = self.group(tr("Line profile and figures"))
         self.output_buttons = self._buttons(
             form,
             (
@@ -165,9 +167,9 @@ class StrainWidget(forms.Panel):
                 self.figures.ask,
             ),
         )
-        form.addRow("Figures of", self.figures.scope)
-        form.addRow("Files", self.figures.formats)
-        form.addRow("Report as", self.report.form)
+        form.addRow(tr("Figures of"), self.figures.scope)
+        form.addRow(tr("Files"), self.figures.formats)
+        form.addRow(tr("Report as"), self.report.form)
         form.addRow(self.report.button)
 
     def _buttons(self, form: Any, *rows: tuple[str, str, Any]) -> list[QPushButton]:
@@ -273,7 +275,7 @@ class StrainWidget(forms.Panel):
                 ),
             ),
             lambda result: self._show(layers, result),
-            "Fitting columns…",
+            tr("Fitting columns…"),
             Part(high=MEASURING),
         )
 
@@ -304,7 +306,7 @@ class StrainWidget(forms.Panel):
         hide_windows(self.viewer)
         if not measured.fields:
             self.view.show(None)
-            show_warning("There is no defect class to measure: only the defect-free average")
+            show_warning(tr("There is no defect class to measure: only the defect-free average"))
             return None
         yield
         for name, found in measured.fields.items():
@@ -378,7 +380,7 @@ class StrainWidget(forms.Panel):
             for layer in old:
                 self.viewer.layers.remove(layer)
         elif seen:
-            show_info("Earlier results of these averages are hidden, not removed")
+            show_info(tr("Earlier results of these averages are hidden, not removed"))
 
     def _fill_table(self, measured: Measured | None) -> None:
         result = measured.result if measured else None
@@ -402,7 +404,7 @@ class StrainWidget(forms.Panel):
     def _export(self, name: str, table_of: Any) -> None:
         if self.measured is None:
             return
-        path = forms.ask_save_path(self, "Export", name)
+        path = forms.ask_save_path(self, tr("Export"), name)
         if path:
             write_table(path, table_of(self.measured.result))
             show_info(f"Wrote {path}")

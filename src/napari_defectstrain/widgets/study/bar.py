@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from ...pipeline.runs import RunConfig
 from ...types import DefectStrainError
-from ..base import saving
+from ..base import saving, tr
 from .keeper import StudyKeeper, keeper_of
 from .opening import open_into, recent, save_as
 
@@ -48,33 +48,37 @@ class StudyBar(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         row = QHBoxLayout()
-        self.save_button = QPushButton("Save study…")
+        self.save_button = QPushButton(tr("Save study…"))
         self.save_button.setToolTip(
-            "Keep images, columns, regions, corrections, averages and measurements in a folder "
-            "NAME.defectstrain, from now on every edit as you make it; with a study open: write "
-            "all of it now"
+            tr(
+                "Keep images, columns, regions, corrections, averages and measurements in "
+                "a folder NAME.defectstrain, from now on every edit as you make it; with a "
+                "study open: write all of it now"
+            )
         )
         self.save_button.clicked.connect(self.save)
-        self.open_button = QPushButton("Open study…")
-        self.open_button.setToolTip("Open a folder NAME.defectstrain; or drop it on napari")
+        self.open_button = QPushButton(tr("Open study…"))
+        self.open_button.setToolTip(tr("Open a folder NAME.defectstrain; or drop it on napari"))
         self.open_button.clicked.connect(self.open)
-        self.recent_button = QPushButton("Recent")
-        self.recent_button.setToolTip("Studies that were open lately")
+        self.recent_button = QPushButton(tr("Recent"))
+        self.recent_button.setToolTip(tr("Studies that were open lately"))
         self.menu = QMenu(self)
         self.menu.aboutToShow.connect(self._fill_menu)
         self.recent_button.setMenu(self.menu)
         for button in (self.save_button, self.open_button, self.recent_button):
             row.addWidget(button)
         column.addLayout(row)
-        self.copy = QCheckBox("with copies of the images")
+        self.copy = QCheckBox(tr("with copies of the images"))
         self.copy.setToolTip(
-            "Off: images stay where they are; the study knows them by path and content. On: it "
-            "holds copies, and can be moved and sent as a whole"
+            tr(
+                "Off: images stay where they are; the study knows them by path and "
+                "content. On: it holds copies, and can be moved and sent as a whole"
+            )
         )
         column.addWidget(self.copy)
         self.state = QLabel()
         self.state.setWordWrap(True)
-        self.state.setToolTip("The study that is open, and whether edits are kept")
+        self.state.setToolTip(tr("The study that is open, and whether edits are kept"))
         column.addWidget(self.state)
         self.refresh()
 
@@ -100,7 +104,7 @@ class StudyBar(QWidget):
                 show_info(f"Study {keeper.study.name} is up to date")
                 return
             kinds, name = "Study (*.defectstrain)", "study.defectstrain"
-            path = saving.ask_path(self, "Save study", name, kinds, [".defectstrain"])
+            path = saving.ask_path(self, tr("Save study"), name, kinds, [".defectstrain"])
             if path is not None:
                 self.save_to(path)
         except DefectStrainError as error:
@@ -120,7 +124,7 @@ class StudyBar(QWidget):
 
     def open(self) -> None:
         """Ask which study, and open it."""
-        folder = saving.ask_folder(self, "Open a study (a folder NAME.defectstrain)")
+        folder = saving.ask_folder(self, tr("Open a study (a folder NAME.defectstrain)"))
         if folder is not None:
             self.open_from(folder)
 
@@ -143,4 +147,4 @@ class StudyBar(QWidget):
             action.setToolTip(str(path))
             action.triggered.connect(lambda _=False, path=path: self.open_from(path))
         if not found:
-            self.menu.addAction("none yet").setEnabled(False)
+            self.menu.addAction(tr("none yet")).setEnabled(False)

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QApplication, QHBoxLayout, QPushButton, QWidget
 from ...pipeline.runs import RunConfig
 from ...study import run_command, run_script, study_command, study_script
 from ...types import DefectStrainError
+from ..base import tr
 from .keeper import keeper_of
 from .ties import paths_of, source_images
 
@@ -42,13 +43,13 @@ class CopyTexts(QWidget):
         self._fail = fail
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
-        self.command_button = QPushButton("Copy as command")
+        self.command_button = QPushButton(tr("Copy as command"))
         self.command_button.setToolTip(
             f"The line of the command line that does the same, to the clipboard: {about}"
         )
         self.command_button.clicked.connect(lambda: self._copy(command_text))
-        self.python_button = QPushButton("Copy as Python")
-        self.python_button.setToolTip("The same as a script, to the clipboard")
+        self.python_button = QPushButton(tr("Copy as Python"))
+        self.python_button.setToolTip(tr("The same as a script, to the clipboard"))
         self.python_button.clicked.connect(lambda: self._copy(python_text))
         row.addWidget(self.command_button)
         row.addWidget(self.python_button)

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QWidget
 from ...pipeline.runs import RunConfig
 from ...study import FileRecord, Study, create_study, open_study
 from ...types import DefectStrainError
-from ..base import forms, saving
+from ..base import forms, saving, tr
 from ..base.settings import Settings
 from ..layers.placing import show_scale_bar
 from ..layers.sites import KEY, note
@@ -83,7 +83,7 @@ def open_into(
     """
     if len(viewer.layers):
         question = f"{len(viewer.layers)} layers are open. Close them before the study is opened?"
-        answer = forms.ask(parent, "Open study", question, [CLOSE, KEEP])
+        answer = forms.ask(parent, tr("Open study"), question, [CLOSE, KEEP])
         if answer is None:
             return None, []
     else:
@@ -142,12 +142,12 @@ def _files_settled(study: Study, parent: QWidget | None) -> bool:
                 study.notes.append(f"{file.file_name}: was moved, and found at {path}")
     while gone and not study.read_only:
         question = f"{_named(gone)} can't be found where they were. Where are they now?"
-        answer = forms.ask(parent, "Images moved", question, [LOOK, WITHOUT])
+        answer = forms.ask(parent, tr("Images moved"), question, [LOOK, WITHOUT])
         if answer is None:
             return False
         if answer == WITHOUT:
             break
-        folder = saving.ask_folder(parent, "Folder of the images")
+        folder = saving.ask_folder(parent, tr("Folder of the images"))
         for file, path in study.find_missing([folder] if folder else []).items():
             if file in gone:
                 study.relocate(file, path)
@@ -157,7 +157,7 @@ def _files_settled(study: Study, parent: QWidget | None) -> bool:
             f"{_named(changed)} changed since they were taken into the study. Their columns were "
             "found in what they were before"
         )
-        answer = forms.ask(parent, "Images changed", question, [TAKE, WITHOUT])
+        answer = forms.ask(parent, tr("Images changed"), question, [TAKE, WITHOUT])
         if answer is None:
             return False
         if answer == TAKE:

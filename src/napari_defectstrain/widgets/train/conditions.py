@@ -5,7 +5,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QLineEdit, QPushButton
 from ...materials import DEFECT_ROLES, MATERIALS, get_material
 from ...simulate.conditions import Conditions
 from ...types import DefectStrainError
-from ..base import forms
+from ..base import forms, tr
 from ..base.forms import RangeBox
 
 RANGES = {
@@ -66,23 +66,26 @@ class ConditionsControls:
     def __init__(self, panel: forms.Panel) -> None:
         self._panel = panel
         self._base = Conditions()
-        form = panel.group("What to train for (ranges to draw from)")
+        form = panel.group(tr("What to train for (ranges to draw from)"))
         box = forms.choice(sorted(MATERIALS, key=lambda m: m != "WSe2"))
         box.setEditable(True)
         self.material = panel.remember(
             "material",
             box,
-            "Crystal whose defects the network shall find: one of the list, or a formula with the "
-            "substituent and the lattice constant in pm, such as NbSe2(S, 344.5)",
+            tr(
+                "Crystal whose defects the network shall find: one of the list, or a "
+                "formula with the substituent and the lattice constant in pm, such as "
+                "NbSe2(S, 344.5)"
+            ),
         )
-        form.addRow("Material", self.material)
+        form.addRow(tr("Material"), self.material)
         default = Conditions()
         self.energy = panel.remember(
             "energy_kev",
             forms.number(80.0, 10.0, 400.0, 5.0, 1, " keV"),
-            "Beam energy [keV]: sets the wavelength, and with the semi-angle the probe",
+            tr("Beam energy [keV]: sets the wavelength, and with the semi-angle the probe"),
         )
-        form.addRow("Beam energy", self.energy)
+        form.addRow(tr("Beam energy"), self.energy)
         self.ranges: dict[str, RangeBox] = {}
         for name, (label, *limits, tooltip) in RANGES.items():
             box = self.ranges[name] = RangeBox(getattr(default, name), *limits)
@@ -92,16 +95,18 @@ class ConditionsControls:
         self.background = panel.remember(
             "background",
             QLineEdit(),
-            "File of the contamination of a real image, which is then seen in half of the training "
-            "images; Take contamination, above, makes one of yours",
+            tr(
+                "File of the contamination of a real image, which is then seen in half of "
+                "the training images; Take contamination, above, makes one of yours"
+            ),
         )
-        self.background.setPlaceholderText("none: simulated only")
+        self.background.setPlaceholderText(tr("none: simulated only"))
         self.background.setClearButtonEnabled(True)
-        form.addRow("  measured", self.background)
-        form.addRow(QLabel("Largest share of each class (0–1)"))
+        form.addRow(tr("  measured"), self.background)
+        form.addRow(QLabel(tr("Largest share of each class (0–1)")))
         form.addRow(self._shares(default))
-        self.reset_button = reset = QPushButton("Defaults")
-        reset.setToolTip("Back to wide ranges, which suit many microscopes")
+        self.reset_button = reset = QPushButton(tr("Defaults"))
+        reset.setToolTip(tr("Back to wide ranges, which suit many microscopes"))
         reset.clicked.connect(lambda: self.set(Conditions(energy_kev=(80.0,))))
         form.addRow("", reset)
         self.material.currentTextChanged.connect(self._name_classes)
@@ -114,8 +119,10 @@ class ConditionsControls:
             box = self._panel.remember(
                 f"share_{role}",
                 forms.number(value, 0.0, 0.5, 0.01, 2),
-                "Largest fraction (0 to 1) of the chalcogen columns that are of this class; each "
-                "image draws its own from zero up",
+                tr(
+                    "Largest fraction (0 to 1) of the chalcogen columns that are of this "
+                    "class; each image draws its own from zero up"
+                ),
             )
             label = QLabel()
             label.setToolTip(box.toolTip())

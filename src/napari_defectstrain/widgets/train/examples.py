@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QDialog, QHBoxLayout, QPushButton, QScrollArea, QVBox
 from ...detect.training.previews import Example
 from ...materials import get_material
 from ...types import DefectStrainError
-from ..base import forms
+from ..base import forms, tr
 from ..base.canvases import ExamplesCanvas
 from .conditions import ConditionsControls
 from .job import EXAMPLES, make_examples
@@ -38,8 +38,8 @@ class Examples(QObject):
         self._conditions = conditions
         self._window_px = window_px
         self._drawn = 0
-        form = panel.group("Examples of training images")
-        self.button = QPushButton("Simulate examples")
+        form = panel.group(tr("Examples of training images"))
+        self.button = QPushButton(tr("Simulate examples"))
         self.button.setToolTip(
             f"Show {EXAMPLES} images that the network would be trained on, beside your own, all at "
             "the network's sampling (40 pm per pixel) and contrast; each click draws others"
@@ -47,11 +47,11 @@ class Examples(QObject):
         self.button.clicked.connect(self.simulate)
         self.marks = panel.remember(
             "marks",
-            forms.checkbox("Mark defects", False),
-            "Mark the defects that are in the simulated examples",
+            forms.checkbox(tr("Mark defects"), False),
+            tr("Mark the defects that are in the simulated examples"),
         )
-        self.enlarge_button = QPushButton("Enlarge")
-        self.enlarge_button.setToolTip("Show the examples in a window of their own")
+        self.enlarge_button = QPushButton(tr("Enlarge"))
+        self.enlarge_button.setToolTip(tr("Show the examples in a window of their own"))
         self.enlarge_button.setEnabled(False)
         self.enlarge_button.clicked.connect(self.enlarge)
         form.addRow(self.button)
@@ -88,7 +88,7 @@ class Examples(QObject):
                 image, material, centre, conditions, self._window_px, rng, progress
             ),
             show,
-            "Simulating…",
+            tr("Simulating…"),
         )
 
     def _show(
@@ -110,7 +110,7 @@ class Examples(QObject):
     def enlarge(self) -> None:
         """The examples in a window of their own."""
         window = QDialog(self._panel)
-        window.setWindowTitle("Examples of training images")
+        window.setWindowTitle(tr("Examples of training images"))
         window.resize(1000, 700)
         canvas = ExamplesCanvas(self._panel.viewer.theme, 400, columns=3)
         QVBoxLayout(window).addWidget(canvas)

@@ -23,7 +23,7 @@ from ...pipeline import Imitation, ImitationConfig, RunConfig, RunResult, detect
 from ...progress import subprogress
 from ...trials import look_conditions
 from ...types import CalibratedImage, DefectStrainError, Progress, Sites
-from ..base import forms
+from ..base import forms, tr
 from ..base.canvases import ThemedCanvas
 from ..base.saving import ask_folder
 from ..layers.detected import detected_images
@@ -53,12 +53,14 @@ class Imitating:
         self._panel, self._own, self._conditions = panel, own, conditions
         self._made: tuple[Imitation, RunResult] | None = None
         self._drawn = 0
-        self.button = QPushButton("Simulate my image…")
+        self.button = QPushButton(tr("Simulate my image…"))
         self.button.setToolTip(
-            "Learn from the chosen image how it looks (columns, jitter, noise, contamination, "
-            "populations), and show a simulated one beside it, with what differs. Takes the "
-            "columns that were found in it, with your corrections, or finds them first; each click "
-            "draws others"
+            tr(
+                "Learn from the chosen image how it looks (columns, jitter, noise, "
+                "contamination, populations), and show a simulated one beside it, with "
+                "what differs. Takes the columns that were found in it, with your "
+                "corrections, or finds them first; each click draws others"
+            )
         )
         own.add_row(self.button)
         self.differences = Differences(panel.viewer.theme)
@@ -85,7 +87,7 @@ class Imitating:
         run_bar.start(
             lambda progress: _made_of(image, known, material, config, progress),
             lambda made: self._show(made, layer),
-            "Learning the look of your image…",
+            tr("Learning the look of your image…"),
             what="Simulate my image",
         )
 
@@ -128,13 +130,13 @@ class Imitating:
         if self._made is None:
             return
         self._conditions.set(look_conditions(self._made[0].look))
-        show_info("Training images are drawn like yours: Simulate examples shows some")
+        show_info(tr("Training images are drawn like yours: Simulate examples shows some"))
 
     def save(self) -> None:
         """Ask for a folder, and write look, images with truth and settings of a training."""
         if self._made is None:
             return
-        path = ask_folder(self._panel, "Folder of the simulated images")
+        path = ask_folder(self._panel, tr("Folder of the simulated images"))
         if path is None:
             return
         made, found = self._made
@@ -147,7 +149,7 @@ class Imitating:
         self._panel.run_bar.start(
             lambda _: write_imitation(made, found, config, path),
             lambda _: self._panel.run_bar.status.setText(f"written to {path}"),
-            "Writing…",
+            tr("Writing…"),
         )
 
     def set_theme(self, theme: str) -> None:
@@ -190,17 +192,22 @@ class Differences(QWidget):
 
     def __init__(self, theme: str) -> None:
         super().__init__()
-        self.text = QLabel("Nothing simulated yet: Simulate my image, in Train")
+        self.text = QLabel(tr("Nothing simulated yet: Simulate my image, in Train"))
         self.text.setWordWrap(True)
-        self.use = QPushButton("Use for training")
+        self.use = QPushButton(tr("Use for training"))
         self.use.setToolTip(
-            "Set what training images are drawn from to ranges around what was learnt: pixel size, "
-            "probe, dose, jitter, noise, contamination, brightness and shares of the classes"
+            tr(
+                "Set what training images are drawn from to ranges around what was learnt: "
+                "pixel size, probe, dose, jitter, noise, contamination, brightness and "
+                "shares of the classes"
+            )
         )
-        self.save = QPushButton("Save as sample…")
+        self.save = QPushButton(tr("Save as sample…"))
         self.save.setToolTip(
-            "Write the simulated images with their truth, the look, the differences and settings "
-            "for a training into an empty folder"
+            tr(
+                "Write the simulated images with their truth, the look, the differences "
+                "and settings for a training into an empty folder"
+            )
         )
         for button in (self.use, self.save):
             button.setEnabled(False)
@@ -213,8 +220,10 @@ class Differences(QWidget):
         self.rows.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.rows.verticalHeader().setVisible(False)
         self.rows.setToolTip(
-            "By chance: the largest difference that two images of one look have in 95 of 100, by "
-            "the simulated images among each other"
+            tr(
+                "By chance: the largest difference that two images of one look have in 95 "
+                "of 100, by the simulated images among each other"
+            )
         )
         parts = QHBoxLayout()
         parts.addWidget(self.canvas, 1)

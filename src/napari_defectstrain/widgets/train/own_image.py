@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 from ...detect.training.previews import Microscope, conditions_like, read_microscope
 from ...materials import Material, get_material
 from ...types import CalibratedImage, DefectStrainError
-from ..base import forms
+from ..base import forms, tr
 from ..layers.sites import image_planes, kind, layer_by_id, note
 from .conditions import ConditionsControls
 from .job import describe, save_contamination
@@ -31,22 +31,30 @@ class OwnImage:
 
     def __init__(self, panel: forms.Panel) -> None:
         self._panel = panel
-        form = self._form = panel.group("Your image (optional)")
+        form = self._form = panel.group(tr("Your image (optional)"))
         self.image = forms.LayerCombo(panel.viewer, _is_source, "none of the {} images")
         self.image.setToolTip(
-            "Image that the network shall suit: examples are shown beside the part of it that is "
-            "in the middle of the view"
+            tr(
+                "Image that the network shall suit: examples are shown beside the part of "
+                "it that is in the middle of the view"
+            )
         )
-        form.addRow("Image", self.image)
-        self.take_button = QPushButton("Take values")
+        form.addRow(tr("Image"), self.image)
+        self.take_button = QPushButton(tr("Take values"))
         self.take_button.setToolTip(
-            "Set pixel size (by the lattice, ±15 %), beam energy, semi-angle (±10 %) and dose (a "
-            "factor of 2) to what the image and its metadata say; what they don't say stays"
+            tr(
+                "Set pixel size (by the lattice, ±15 %), beam energy, semi-angle (±10 %) "
+                "and dose (a factor of 2) to what the image and its metadata say; what "
+                "they don't say stays"
+            )
         )
-        self.contamination_button = QPushButton("Take contamination")
+        self.contamination_button = QPushButton(tr("Take contamination"))
         self.contamination_button.setToolTip(
-            "Train with the contamination of this image, too: what varies more slowly than the "
-            "lattice is laid over half of the simulated images, each time turned and cut anew"
+            tr(
+                "Train with the contamination of this image, too: what varies more slowly "
+                "than the lattice is laid over half of the simulated images, each time "
+                "turned and cut anew"
+            )
         )
         row = QHBoxLayout()
         row.addWidget(self.take_button)
@@ -132,7 +140,7 @@ class OwnImage:
             run_bar.fail(str(mistake))
             return
         run_bar.start(
-            lambda _: compute(image, material), lambda found: take(image, found), "Reading…"
+            lambda _: compute(image, material), lambda found: take(image, found), tr("Reading…")
         )
 
 

@@ -12,7 +12,7 @@ from ...detect.training.resuming import Stopped, files_of, stopped_training
 from ...materials import get_material
 from ...study import train_command, train_script
 from ...types import DefectStrainError
-from ..base import forms
+from ..base import forms, tr
 from ..base.canvases import TrainingCanvas
 from ..base.lifetime import connect
 from ..study import CopyTexts
@@ -73,54 +73,63 @@ class TrainWidget(forms.Panel):
         connect(self, self.viewer.events.theme, self._follow_theme)
 
     def _build_training(self) -> None:
-        form = self.group("Training")
+        form = self.group(tr("Training"))
         self.weights = self.remember(
-            "out", QLineEdit(), "File that the weights are written to (safetensors)"
+            "out", QLineEdit(), tr("File that the weights are written to (safetensors)")
         )
-        self.weights.setPlaceholderText("file of weights (*.safetensors)")
-        browse = QPushButton("Browse…")
-        browse.setToolTip("Choose where the weights are written to")
+        self.weights.setPlaceholderText(tr("file of weights (*.safetensors)"))
+        browse = QPushButton(tr("Browse…"))
+        browse.setToolTip(tr("Choose where the weights are written to"))
         browse.clicked.connect(self._browse)
         row = QHBoxLayout()
         row.addWidget(self.weights, 1)
         row.addWidget(browse)
-        form.addRow("Weights", row)
+        form.addRow(tr("Weights"), row)
         self.steps = self.remember(
             "steps",
             forms.count(self.base.steps, 1, 1_000_000, " steps"),
-            "Length of the training: more steps, better weights. The time that it takes is "
-            "measured in the first steps",
+            tr(
+                "Length of the training: more steps, better weights. The time that it "
+                "takes is measured in the first steps"
+            ),
         )
-        form.addRow("Length", self.steps)
+        form.addRow(tr("Length"), self.steps)
         self.minutes = self.remember(
             "minutes",
             forms.count(0, 0, 10_000, " min"),
-            "Longest time [min], pauses included: the training ends then, however many steps that "
-            "were",
+            tr(
+                "Longest time [min], pauses included: the training ends then, however many "
+                "steps that were"
+            ),
         )
-        self.minutes.setSpecialValueText("no limit")
-        form.addRow("Time", self.minutes)
+        self.minutes.setSpecialValueText(tr("no limit"))
+        form.addRow(tr("Time"), self.minutes)
         self.epoch = self.remember(
             "epoch",
             forms.count(self.base.steps_per_epoch, 1, 10_000, " steps"),
-            "Steps between two points of the plot; after each, the weights so far are written",
+            tr("Steps between two points of the plot; after each, the weights so far are written"),
         )
-        form.addRow("Epoch", self.epoch)
+        form.addRow(tr("Epoch"), self.epoch)
         self.device = self.remember(
             "device",
             forms.choice(list(DEVICES)),
-            "Where the network is trained: auto takes a GPU if there is one (cuda, mps), else the "
-            "cpu",
+            tr(
+                "Where the network is trained: auto takes a GPU if there is one (cuda, "
+                "mps), else the cpu"
+            ),
         )
-        form.addRow("Device", self.device)
+        form.addRow(tr("Device"), self.device)
 
     def _build_log(self) -> None:
-        form = self.group("Progress")
+        form = self.group(tr("Progress"))
         self.log = TrainingCanvas(self.viewer.theme)
         form.addRow(self.log)
-        self.use_button = QPushButton("Use in Detect")
+        self.use_button = QPushButton(tr("Use in Detect"))
         self.use_button.setToolTip(
-            "Let the Detect widget use these weights from now on, also while the training goes on"
+            tr(
+                "Let the Detect widget use these weights from now on, also while the "
+                "training goes on"
+            )
         )
         self.use_button.clicked.connect(self.use)
         form.addRow(self.use_button)
@@ -128,12 +137,12 @@ class TrainWidget(forms.Panel):
 
     def _build_pause(self) -> None:
         self.pause_button = QPushButton(PAUSE)
-        self.pause_button.setToolTip("Hold the training at its next step; Resume lets it go on")
+        self.pause_button.setToolTip(tr("Hold the training at its next step; Resume lets it go on"))
         self.pause_button.setEnabled(False)
         self.pause_button.clicked.connect(self.pause)
         self.run_bar.layout().itemAt(0).layout().insertWidget(1, self.pause_button, 1)
         self.run_bar.cancel_button.setToolTip(
-            "Stop at the next step; a training keeps a checkpoint that it can go on from"
+            tr("Stop at the next step; a training keeps a checkpoint that it can go on from")
         )
 
     def config(self) -> TrainConfig:
@@ -187,7 +196,7 @@ class TrainWidget(forms.Panel):
         self.run_bar.start(
             lambda progress: stopped_training(out),
             lambda stopped: self._decide(config, out, stopped),
-            "Looking for an earlier training…",
+            tr("Looking for an earlier training…"),
         )
 
     def _decide(self, config: TrainConfig, out: Path, stopped: Stopped | None) -> None:
@@ -196,7 +205,7 @@ class TrainWidget(forms.Panel):
             self._train(TrainingJob(config, out, resume=False), [])
             return
         text, answers = _question(config, out, stopped)
-        answer = forms.ask(self, "There is a network of that name", text, answers)
+        answer = forms.ask(self, tr("There is a network of that name"), text, answers)
         if answer == GO_ON:
             self.conditions.set(stopped.config.conditions)
             same = stopped.config.replace(
@@ -210,14 +219,14 @@ class TrainWidget(forms.Panel):
         elif answer == ANEW:
             self._train(TrainingJob(config, out, resume=False), [])
         else:
-            self.run_bar.status.setText("Nothing was done")
+            self.run_bar.status.setText(tr("Nothing was done"))
 
     def _train(self, job: TrainingJob, record: list[dict[str, float]]) -> None:
         self._job = job
         job.epoch_passed.connect(self._epoch_passed)
         self._show_record(record)
         self.use_button.setEnabled(job.resume and job.out.is_file())
-        self.run_bar.start(job, self._finished, "Starting…")
+        self.run_bar.start(job, self._finished, tr("Starting…"))
         self.pause_button.setEnabled(True)
         self.findChild(QScrollArea).ensureWidgetVisible(self.use_button)
 
@@ -249,7 +258,7 @@ class TrainWidget(forms.Panel):
         if self._job is not None and self._job.stopped:
             self._job.stopped = False
             self.use_button.setEnabled(self._job.out.is_file())
-            self.run_bar.status.setText("Stopped, with a checkpoint: Start training can go on")
+            self.run_bar.status.setText(tr("Stopped, with a checkpoint: Start training can go on"))
 
     def _show_record(self, record: Sequence[Mapping[str, float]]) -> None:
         names = get_material(self._job.config.conditions.materials[0]).class_names
