@@ -23,7 +23,7 @@ export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast test-oldest lint pytest docs benchmarks picture sample-data
-.PHONY: dist lock sbom clean
+.PHONY: dist test-bare lock sbom clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,12 +62,19 @@ test-oldest: $(OLDEST)/.installed ## Test the core with the oldest dependencies 
 	$(OLDEST)/bin/python -m pytest -m "not gui and not slow" -q -p no:cacheprovider \
 	  -o addopts="--import-mode=importlib --strict-markers --benchmark-disable" \
 	  $(OLDEST_TESTS) $(PYTEST_ARGS)
+	$(OLDEST)/bin/python .ci/bare.py
 
 dist: $(TOOLS)/.installed ## Build wheel and sdist in dist/, and check what PyPI will see of them
 	rm -rf dist
 	$(TOOLS)/bin/python -m build --outdir dist
 	$(TOOLS)/bin/twine check --strict dist/*.whl dist/*.tar.gz
 	@ls -l dist
+
+test-bare: dist ## Install the wheel without extras, newest dependencies: public names, one run
+	rm -rf .venv-bare
+	$(PYTHON) -m venv .venv-bare
+	.venv-bare/bin/python -m pip install dist/*.whl
+	cd .venv-bare && bin/python ../.ci/bare.py
 
 lock: $(TOOLS)/.installed ## Write constraints-lock.txt: one version of everything, for all systems
 	{ sed -n '/^#/p' constraints-lock.txt; \
@@ -93,7 +100,7 @@ sample-data: install ## Make the files of sample_data/ again, from their fixed s
 	done
 
 clean: ## Remove .venv, caches and results of the demo
-	rm -rf $(VENV) $(TOOLS) $(OLDEST) build dist site demo_results *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf $(VENV) $(TOOLS) $(OLDEST) .venv-bare build dist site demo_results *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 
 $(VENV)/.debian: .ci/debian-packages
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) \

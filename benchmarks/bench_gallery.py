@@ -245,7 +245,8 @@ def in_averages(viewer: napari.Viewer, options: argparse.Namespace, steps: Steps
         QTest.qWait(20)
     panel._restate()
     vacancies = np.flatnonzero(panel.looks.detections.class_index == 4)
-    vacancies = vacancies[panel.grid.list.states[vacancies] == 1][:30]
+    vacancies = vacancies[panel.grid.list.states[vacancies] == 1]
+    vacancies = vacancies[: min(30, len(vacancies) // 2)]
     panel.grid.choose(vacancies)
     total = sum(numbers.values())
     steps.take(

@@ -126,3 +126,6 @@ def test_looks_come_in_steps_the_least_probable_first(monkeypatch):
     changed = last.with_class([0], 5)
     assert changed.features()["doubt"][0] == 0.0
     assert last.features()["doubt"][0] > 0.0
+    anew = detection_features(changed.detections, last.core, last.components)
+    for name, values in changed.features().items():
+        assert_allclose(values, anew[name], err_msg=name)

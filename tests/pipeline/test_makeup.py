@@ -149,7 +149,7 @@ def test_figures_draw_every_class(result):
 
 def test_everything_that_is_drawn_of_parts_is_planned(result):
     planned = planned_files([], WSE2)
-    figures = _measurement_figures(result)
+    figures = [drawing.name for drawing in _measurement_figures(result)]
     assert {"spacings", "class_parts", "strain_SV.2"} < set(figures)
     assert all(f"figures/{name}.png" in planned for name in figures)
 

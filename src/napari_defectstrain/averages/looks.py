@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -65,6 +66,8 @@ class Looks:
         From `core_pixels`, once all are there.
     components : array, `(N, C)`, or None
         The same by principal components.
+    distance : array, `(N,)`, or None
+        From `class_distance`, where it is known already.
     """
 
     detections: Detections
@@ -74,14 +77,27 @@ class Looks:
     limits: tuple[float, float] = (0.0, 1.0)
     core: FloatArray | None = None
     components: FloatArray | None = None
+    distance: FloatArray | None = None
 
-    def features(self) -> dict[str, FloatArray]:
-        """What the rows can be sorted and plotted by."""
-        return detection_features(self.detections, self.core, self.components)
+    def features(self) -> Mapping[str, FloatArray]:
+        """What the rows can be sorted and plotted by; worked out once."""
+        return self._features
+
+    @cached_property
+    def _features(self) -> Mapping[str, FloatArray]:
+        return detection_features(self.detections, self.core, self.components, self.distance)
 
     def with_class(self, rows: Sequence[int] | IntArray, class_index: int) -> Looks:
         """The same where some rows were given a class by hand."""
-        return replace(self, detections=self.detections.with_class(rows, class_index))
+        changed = replace(self, detections=self.detections.with_class(rows, class_index))
+        if self.core is not None:  # distances of the other classes are as they were
+            index = changed.detections.class_index
+            touched = np.unique([*self.detections.class_index[np.asarray(rows, dtype=int)]])
+            own = np.isin(index, np.append(touched, class_index))
+            distance = np.array(self.features()[DISTANCE])
+            distance[own] = class_distance(self.core[own], index[own])
+            changed = replace(changed, distance=distance)
+        return changed
 
 
 def looks_in_steps(
@@ -218,7 +234,8 @@ def class_distance(core: FloatArray, class_index: IntArray) -> FloatArray:
             continue
         own = core[mine]
         # own - (sum - own) / (n - 1) = (own - mean) n / (n - 1)
-        off = np.sqrt(np.mean((own - own.mean(axis=0)) ** 2, axis=1, dtype=float)) * n / (n - 1)
+        apart = own - own.mean(axis=0)
+        off = np.sqrt(np.einsum("ij,ij->i", apart, apart) / apart.shape[1]) * n / (n - 1)
         middle = float(np.median(off))
         spread = robust_sigma(off, middle)
         if spread > 0:
@@ -230,6 +247,7 @@ def detection_features(
     detections: Detections,
     core: FloatArray | None = None,
     components: FloatArray | None = None,
+    distance: FloatArray | None = None,
 ) -> dict[str, FloatArray]:
     """Everything that detections can be sorted or plotted by, each `(N,)`.
 
@@ -240,15 +258,19 @@ def detection_features(
         From `core_pixels`: without it, distances are NaN.
     components : array, `(N, C)`, optional
         From `Components.of`.
+    distance : array, `(N,)`, optional
+        From `class_distance`, where it is known already.
     """
     unknown = np.full(len(detections), np.nan)
+    if distance is None:
+        distance = unknown if core is None else class_distance(core, detections.class_index)
     found = {
         WEIGHT: detections.weight,
         SIGMA: detections.weight_sigma,
         PROBABILITY: detections.probability,
         DOUBT: detections.doubt,
         TRIANGLE: detections.triangle_pm,
-        DISTANCE: unknown if core is None else class_distance(core, detections.class_index),
+        DISTANCE: distance,
     }
     for k, name in enumerate(FEATURES[-COMPONENTS:]):
         told = components is not None and k < components.shape[1]

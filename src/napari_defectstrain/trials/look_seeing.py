@@ -57,6 +57,8 @@ _LEAST_LINE_SIGMA = 0.03
 """What faults of the profile and disorder look like in lines that do not jitter [px]."""
 _LEAST_COLUMNS = 3
 _NEAR_DEFECT = 1.3  # a; within which metals are moved by a defect
+_FOLLOWED = 0.09
+"""Part of the noise on top of columns that their fit follows and takes away, by simulations."""
 _PIXELS = 100_000  # that the noise is learnt from, of the whole and of each quarter
 _FEW_GREYS = 4096
 
@@ -326,10 +328,13 @@ def _noise(
         for y in (slice(halves[0]), slice(halves[0], None))
         for x in (slice(halves[1]), slice(halves[1], None))
     ]
+    followed = _FOLLOWED * (whole[0] + 0.6 * whole[1])
+    whole[1] += followed
     floor, slope, extra = whole
     expected = np.maximum(terms @ whole, 0.05 * square.mean())
     spectrum = noise_spectrum(rest / np.sqrt(expected), TILE_PX)
     error = np.maximum(sure, np.std(quarters, axis=0, ddof=1) / 2)
+    error[1] = float(np.hypot(error[1], 0.5 * followed))
     mean = max(float(square.mean()), 1e-30)
     # of counts alone the third moment is the slope times the second
     usual = rest**2 < 36.0 * expected
@@ -365,12 +370,12 @@ def _straight(square: FloatArray, terms: FloatArray) -> tuple[FloatArray, FloatA
         good = square < 25.0 * expected
         weight = 1.0 / expected[good]
         columns = terms[good] * weight[:, None]
+        # squares of normal noise have twice its variance's square; what is left out may be there
+        error = np.sqrt(2.0 * np.diag(np.linalg.pinv(columns.T @ columns)))
         while True:
-            result, error = np.zeros(3), np.zeros(3)
-            normal = np.linalg.pinv(columns[:, free].T @ columns[:, free])
-            result[free] = normal @ (columns[:, free].T @ (square[good] * weight))
-            # squares of normal noise have twice its variance's square
-            error[free] = np.sqrt(2.0 * np.diag(normal))
+            result = np.zeros(3)
+            fitted = np.linalg.lstsq(columns[:, free], square[good] * weight, rcond=None)[0]
+            result[free] = fitted
             wrong = [i for i in free if result[i] < 0 or (i == 2 and result[i] < 3 * error[i])]
             if not wrong:
                 break

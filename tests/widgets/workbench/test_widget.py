@@ -229,6 +229,9 @@ def test_a_long_job_tells_of_its_end(bench, qtbot, monkeypatch):
     bar.start(lambda progress: 1, lambda _: None, "at work")
     qtbot.waitUntil(lambda: not bar.running)
     assert told == ["Detect columns: done after 0 s"]
+    bar.start(lambda progress: 1, lambda _: None, "at work", what="Figures")
+    qtbot.waitUntil(lambda: not bar.running)
+    assert told.pop() == "Figures: done after 0 s"
     bar.quiet = True
     bar.start(lambda progress: 1, lambda _: None, "at work")
     qtbot.waitUntil(lambda: not bar.running)

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
 from ...averages.looks import DISTANCE, FEATURES, SORTED_BY, WEIGHT
 from ...styles import class_styles
 from ..base import forms
+from ..base.keys import declare
 from ..base.settings import Settings
 from ..base.symbols import symbol_icon
 from .scatter import ScatterPlot
@@ -22,6 +23,17 @@ from .scatter import ScatterPlot
 EVERY, AVERAGED, LEFT_OUT, NO_WINDOW = "all", "averaged", "left out", "no window"
 BY_HAND, IN_DOUBT, SELECTED = "by hand", "in doubt", "selected"
 FILTERS = (EVERY, IN_DOUBT, SELECTED, AVERAGED, LEFT_OUT, NO_WINDOW, BY_HAND)
+PLACE = "Gallery"
+declare(PLACE, "1", "Give the selected detections the first class; 2 to 9: the others")
+LEAVE_OUT_KEY = declare(PLACE, "L", "Leave the selected out of their averages")
+PUT_BACK_KEY = declare(PLACE, "P", "Average the selected again")
+WALK_KEY = declare(PLACE, "D", "Walk through what the model doubts most")
+declare(PLACE, "Space", "On the walk: leave it, on to the next")
+declare(PLACE, "Z", "On the walk: take the last answer back")
+END_KEY = declare(PLACE, "Escape", "End the walk")
+UNDO_KEY = declare(PLACE, "Ctrl+Z", "Take back the last change of points or windows")
+REDO_KEY = declare(PLACE, "Ctrl+Shift+Z", "Do it again")
+REDO_TOO_KEY = declare(PLACE, "Ctrl+Y", "Do it again")
 CHIP = (
     "QPushButton {padding: 2px 3px; border: 2px solid transparent;} "
     "QPushButton:checked {border-color: palette(highlight);} "

@@ -1,5 +1,6 @@
 """What the layers of all detections hold, and their thumbnails, made in a worker."""
 
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,9 @@ from ..layers.sites import (
     note,
     on_plane,
 )
+
+PAUSE_S = 0.05
+"""After each step of the worker: the window paints what there is before more is made."""
 
 
 @dataclass(frozen=True)
@@ -231,5 +235,6 @@ def _looks(
             if stopped.asked:
                 return
             yield looks
+            time.sleep(PAUSE_S)
     except DefectStrainError as mistake:
         yield str(mistake)

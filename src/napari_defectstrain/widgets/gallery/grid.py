@@ -38,6 +38,7 @@ class Grid(QListView):
         self.setMinimumSize(CELL.width() * 2 + 24, CELL.height() + 8)
         self.setAccessibleName("Thumbnails of detections")
         self.setModel(self.list)
+        self.list.repaint_wanted.connect(self.viewport().update)
         self.selectionModel().currentChanged.connect(self._current_changed)
         self.selectionModel().selectionChanged.connect(self._selection_changed)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QAbstractListModel, QModelIndex, QObject, QPointF, QRectF, Qt
+from qtpy.QtCore import QAbstractListModel, QModelIndex, QObject, QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QPainter, QPen, QPixmap
 
 from ...averages.looks import Looks
@@ -28,6 +28,9 @@ NO_PICTURE = QColor("#404040")
 
 class GalleryModel(QAbstractListModel):
     """Detections in some order; a thumbnail is drawn when it comes into sight."""
+
+    repaint_wanted = Signal()
+    """Emitted when what is in sight looks different, and nothing else has changed."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -93,8 +96,8 @@ class GalleryModel(QAbstractListModel):
         self._all_changed()
 
     def _all_changed(self) -> None:
-        if len(self.rows):
-            self.dataChanged.emit(self.index(0, 0), self.index(len(self.rows) - 1, 0))
+        # Of changed data a list of icons asks the size of each again, ten thousand times.
+        self.repaint_wanted.emit()
 
     def row_at(self, index: QModelIndex) -> int:
         """The detection in a place of the list."""

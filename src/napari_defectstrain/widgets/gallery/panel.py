@@ -25,7 +25,7 @@ from ...units import PM_PER_NM
 from ..base.class_keys import ClassKeys
 from ..base.focus import FOCUS
 from ..base.help import help_button
-from ..base.keys import declare, shortcut
+from ..base.keys import shortcut
 from ..base.lifetime import connect, when_destroyed
 from ..base.pacing import Steps
 from ..base.settings import Settings
@@ -47,17 +47,6 @@ NOTHING = (
     "No detection yet. Detect the columns of an image: all its defects are then shown here, side "
     "by side, to be looked through and given their classes."
 )
-PLACE = "Gallery"
-declare(PLACE, "1", "Give the selected detections the first class; 2 to 9: the others")
-LEAVE_OUT_KEY = declare(PLACE, "L", "Leave the selected out of their averages")
-PUT_BACK_KEY = declare(PLACE, "P", "Average the selected again")
-WALK_KEY = declare(PLACE, "D", "Walk through what the model doubts most")
-declare(PLACE, "Space", "On the walk: leave it, on to the next")
-declare(PLACE, "Z", "On the walk: take the last answer back")
-END_KEY = declare(PLACE, "Escape", "End the walk")
-UNDO_KEY = declare(PLACE, "Ctrl+Z", "Take back the last change of points or windows")
-REDO_KEY = declare(PLACE, "Ctrl+Shift+Z", "Do it again")
-REDO_TOO_KEY = declare(PLACE, "Ctrl+Y", "Do it again")
 _STATE = {
     controls.AVERAGED: edits.AVERAGED,
     controls.LEFT_OUT: edits.LEFT_OUT,
@@ -141,13 +130,13 @@ class GalleryPanel(QWidget):
             self.buttons[text] = button
             row.addWidget(button)
         for key, action in (
-            (LEAVE_OUT_KEY, self.leave_out),
-            (PUT_BACK_KEY, self.put_back),
-            (WALK_KEY, self.walk_through),
-            (END_KEY, self.end_walk),
-            (UNDO_KEY, self.undo),
-            (REDO_KEY, self.redo),
-            (REDO_TOO_KEY, self.redo),
+            (controls.LEAVE_OUT_KEY, self.leave_out),
+            (controls.PUT_BACK_KEY, self.put_back),
+            (controls.WALK_KEY, self.walk_through),
+            (controls.END_KEY, self.end_walk),
+            (controls.UNDO_KEY, self.undo),
+            (controls.REDO_KEY, self.redo),
+            (controls.REDO_TOO_KEY, self.redo),
         ):
             # Of this panel only: points have the same keys for their own changes.
             shortcut(key, self, action, own=True)
@@ -391,7 +380,8 @@ class GalleryPanel(QWidget):
         try:
             for layer, points in self.edits.points_at(self.places, self.looks, chosen).values():
                 self._points[id(layer)] = set(points)
-                layer.selected_data = set(points)
+                if set(layer.selected_data) != set(points):
+                    layer.selected_data = set(points)
         finally:
             self._linking = False
 

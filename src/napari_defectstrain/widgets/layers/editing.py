@@ -136,8 +136,11 @@ class DefectEditor:
             False where all of that was so already.
         """
         position, features = self._snapshot()
-        column = features.columns.get_loc("class")
-        features.iloc[np.array(indices, dtype=int), column] = class_name
+        column, chosen = features.columns.get_loc("class"), np.array(indices, dtype=int)
+        chosen = chosen[features["class"].iloc[chosen].astype(str).to_numpy() != class_name]
+        features.iloc[chosen, column] = class_name
+        features.iloc[chosen, features.columns.get_loc("source")] = "manual"
+        features.iloc[chosen, features.columns.get_loc("probability")] = 1.0
         if added is not None and len(added):
             fresh = pd.DataFrame(
                 {"class": class_name, "probability": 1.0, "source": "manual"},
@@ -300,9 +303,11 @@ class DefectEditor:
         if not fresh.any() and len(position) == len(old_position):
             return False
         rows = np.flatnonzero(fresh)
-        features.iloc[rows, features.columns.get_loc("source")] = "manual"
-        features.iloc[rows, features.columns.get_loc("probability")] = 1.0
-        self._write(features)
+        told = features.iloc[rows]
+        if not ((told["source"] == "manual") & (told["probability"] == 1.0)).all():
+            features.iloc[rows, features.columns.get_loc("source")] = "manual"
+            features.iloc[rows, features.columns.get_loc("probability")] = 1.0
+            self._write(features)
         self._undo.append(self._state)
         del self._undo[:-UNDO_STEPS]
         self._redo.clear()
@@ -317,11 +322,18 @@ def _fresh(
     position: np.ndarray, features: pd.DataFrame, old_position: np.ndarray, old: pd.DataFrame
 ) -> np.ndarray:
     """Points of which the old state has no equal: added, moved or relabelled, `(N,)`."""
-    classes = features["class"].astype(str)
-    known = set(zip(map(tuple, old_position), old["class"].astype(str), strict=True))
-    return np.array(
-        [(tuple(p), c) not in known for p, c in zip(position, classes, strict=True)], dtype=bool
-    )
+    classes = features["class"].astype(str).to_numpy()
+    old_classes = old["class"].astype(str).to_numpy()
+    differ, before = np.ones(len(position), bool), np.ones(len(old_position), bool)
+    if len(position) == len(old_position):  # what stayed in its row needn't be looked for
+        differ = (position != old_position).any(axis=1) | (classes != old_classes)
+        before = differ
+    known = set(zip(map(tuple, old_position[before]), old_classes[before], strict=True))
+    result = np.zeros(len(position), dtype=bool)
+    result[differ] = [
+        (tuple(p), c) not in known for p, c in zip(position[differ], classes[differ], strict=True)
+    ]
+    return result
 
 
 def column_near(

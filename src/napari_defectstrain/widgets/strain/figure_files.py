@@ -23,6 +23,7 @@ from ...types import STRAIN_COMPONENTS, Progress, StrainField
 from ..base import forms
 from ..base.preferences import preferred_width_inch
 from ..base.saving import ask_folder, may_replace
+from ..base.texts import tr
 from .comparing import Answer, Asked, Comparer
 from .comparison_text import notes_of, reference_title
 from .comparison_view import ComparisonView
@@ -81,6 +82,7 @@ class FigureSaving(QObject):
             ),
             self._said,
             "Drawing figures…",
+            what=tr("Figures"),
         )
 
     def _said(self, written: list[Path]) -> None:

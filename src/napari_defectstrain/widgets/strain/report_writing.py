@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QPushButton
 from ...output import REPORT_SUFFIXES, report_path, write_report
 from ..base import forms
 from ..base.saving import ask_folder, may_replace
+from ..base.texts import tr
 
 PAGE, DOCUMENT, BOTH = "page (HTML)", "document (PDF)", "both"
 _SUFFIXES = {PAGE: REPORT_SUFFIXES[:1], DOCUMENT: REPORT_SUFFIXES[1:], BOTH: REPORT_SUFFIXES}
@@ -59,6 +60,7 @@ class ReportWriting(QObject):
             lambda progress: [write_report(folder, path, progress) for path in paths],
             self._said,
             "Reading results…",
+            what=tr("Report"),
         )
 
     def _said(self, written: list[Path]) -> None:

@@ -57,8 +57,8 @@ class Imitating:
         self.button.setToolTip(
             "Learn from the chosen image how it looks (columns, jitter, noise, contamination, "
             "populations), and show a simulated one beside it, with what differs. Takes the "
-            "columns that were found in it, with your corrections, or finds them first; each click draws "
-            "others"
+            "columns that were found in it, with your corrections, or finds them first; each click "
+            "draws others"
         )
         own.add_row(self.button)
         self.differences = Differences(panel.viewer.theme)
