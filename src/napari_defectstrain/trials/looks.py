@@ -40,7 +40,7 @@ class Learnt(Config):
         Standard deviation between the images; None for a single one.
     """
 
-    value: float
+    value: Annotated[float, Between(-1e30, 1e30)]
     sigma: Annotated[float, Between(0, 1e30)] | None = None
     spread: Annotated[float, Between(0, 1e30)] | None = None
 
@@ -199,10 +199,10 @@ class Grey(Config):
         Values at which pixels are clipped; empty where they aren't.
     """
 
-    base: float
+    base: Annotated[float, Between(-1e30, 1e30)]
     height: Annotated[float, Between(1e-30, 1e30)]
     step: Annotated[float, Between(0, 1e30)] = 0.0
-    ends: Annotated[tuple[float, ...], Length(0, 2)] = ()
+    ends: Annotated[tuple[float, ...], Length(0, 2), Between(-1e30, 1e30)] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from microscope_files import write_dm, write_velox
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from npe2 import PluginManager
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QEventLoop, QTimer
 
 from napari_defectstrain.io.files import write_tiff
 from napari_defectstrain.simulate.samples import sample_image
@@ -186,6 +186,25 @@ def test_the_window_lives_while_a_sample_is_made(viewer, qtbot, monkeypatch):
     (layer,) = viewer.open_sample(PLUGIN, "dose_series")
     assert layer.data.shape == (30, 512, 512)
     assert ticks
+
+
+def test_the_window_is_drawn_between_the_layers_of_a_sample(viewer, qtbot, monkeypatch):
+    """Somebody who chose it in the menu: then napari's event loop runs."""
+    monkeypatch.setattr(samples, "present_viewer", lambda: viewer)
+    seen, loop, timer = [], QEventLoop(), QTimer()
+    timer.timeout.connect(lambda: seen.append(len(viewer.layers)))
+    timer.start(0)
+
+    def chosen():
+        viewer.open_sample(PLUGIN, "nine_regions")
+        loop.quit()
+
+    QTimer.singleShot(0, chosen)
+    loop.exec()
+    assert len(set(seen)) >= 5
+    assert [layer.name for layer in viewer.layers] == [f"nine_regions_{i + 1}" for i in range(9)]
+    assert len({tuple(layer.translate) for layer in viewer.layers}) == 9
+    assert all(layer.source.sample == (PLUGIN, "nine_regions") for layer in viewer.layers)
 
 
 def test_a_sample_that_cannot_be_made_says_why(monkeypatch):

@@ -4,11 +4,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from napari.utils import progress
-from qtpy.QtCore import QEventLoop
+from qtpy.QtCore import QEventLoop, QThread
 from qtpy.QtWidgets import QApplication
 
 from ...io.files import ImageFile, read_file
 from ...simulate.samples import sample_image
+from .placing import present_viewer
 from .readers import KEY, LayerData, laid_out
 
 _TURN_S = 0.02
@@ -48,8 +49,7 @@ def _path(stem: str) -> Path:
         with progress(total=0, desc=f"Making the sample {stem}"):
             # napari wants the layers from this very call. Clicks wait: they could ask for it twice.
             while not wait([path], _TURN_S).done:
-                if QApplication.instance() is not None:
-                    QApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+                _draw()
     return path.result()
 
 
@@ -58,4 +58,23 @@ def _samples(*stems: str) -> list[LayerData]:
     layers = laid_out([_read(stem) for stem in stems])
     for _, keywords, _ in layers:
         keywords["metadata"][KEY]["truth"] = f"{keywords['name']}.truth.csv"
-    return layers
+    viewer = present_viewer()
+    if viewer is None or not _in_use():
+        return layers
+    # napari would add all of them before the window is drawn again
+    for data, keywords, _ in layers[:-1]:
+        viewer.add_image(data, **keywords)
+        _draw()
+    return layers[-1:]
+
+
+def _draw() -> None:
+    """Draw the window and go on; clicks wait."""
+    if QApplication.instance() is not None:
+        QApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+
+
+def _in_use() -> bool:
+    """Whether somebody sits before the window: a script that opens a sample wants its layers."""
+    thread = QThread.currentThread()
+    return QApplication.instance() is not None and thread is not None and thread.loopLevel() > 0
