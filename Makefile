@@ -92,7 +92,7 @@ benchmarks: install ## Measure speed and memory, and write the figures into docs
 	$(BIN)/python benchmarks/run_all.py
 
 picture: install ## Draw docs/images/rooms.png from the imports; print the figures of the house
-	$(BIN)/python docs/rooms.py --picture
+	$(BIN)/python docs/making/rooms.py --picture
 
 sample-data: install ## Make the files of sample_data/ again, from their fixed seeds
 	for sample in nine_regions one_region drift_series dose_series; do \

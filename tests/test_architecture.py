@@ -1,6 +1,6 @@
 """The rooms of the house: what may import what, what is public, how long a module may be.
 
-The order and the limits are in docs/rooms.toml, which docs/rooms.py reads for the picture, too.
+The order and the limits are in docs/rooms.toml; docs/making/rooms.py reads it for the picture, too.
 """
 
 import ast
@@ -27,7 +27,7 @@ FORBIDDEN_NAMES = ("util", "helper", "manager", "misc", "common")
 
 
 _SPEC = importlib.util.spec_from_file_location(
-    "rooms", Path(__file__).resolve().parents[1] / "docs" / "rooms.py"
+    "rooms", Path(__file__).resolve().parents[1] / "docs" / "making" / "rooms.py"
 )
 rooms = importlib.util.module_from_spec(_SPEC)
 sys.modules["rooms"] = rooms

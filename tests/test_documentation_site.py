@@ -30,8 +30,9 @@ pytestmark = pytest.mark.skipif(not (ROOT / "mkdocs.yml").is_file(), reason="nee
 
 
 def the_site() -> ModuleType:
-    """docs/site_pages.py, which is no part of the package."""
-    spec = importlib.util.spec_from_file_location("site_pages", ROOT / "docs" / "site_pages.py")
+    """docs/making/site_pages.py, which is no part of the package."""
+    path = ROOT / "docs" / "making" / "site_pages.py"
+    spec = importlib.util.spec_from_file_location("site_pages", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

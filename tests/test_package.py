@@ -63,6 +63,7 @@ def carried(*more: str) -> list[str]:
         found += [f"sample_data/{name}.tif", f"sample_data/{name}.truth.csv"]
     weights = Path(napari_defectstrain.__file__).parent / "detect" / "weights"
     found += [f"detect/weights/{path.name}" for path in weights.glob("*.safetensors")]
+    found += [f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")]
     return found
 
 
@@ -79,6 +80,7 @@ def test_wheel_carries_everything_and_nothing_else(built):
         f"napari_defectstrain-{napari_defectstrain.__version__}.dist-info",
     }
     assert not [name for name in names if ".part." in name or name.endswith(".pyc")]
+    assert {Path(name).suffix for name in names if "/docs/" in name} == {".md"}
 
 
 def test_the_wheel_is_small(built):

@@ -2,7 +2,7 @@
 
 Needs a display, for instance a virtual one::
 
-    xvfb-run -a -s "-screen 0 1920x1200x24" python docs/make_strain_screenshots.py
+    xvfb-run -a -s "-screen 0 1920x1200x24" python docs/making/make_strain_screenshots.py
 """
 
 import argparse
@@ -110,7 +110,7 @@ def strain(out: Path, stacks: dict[str, ClassStack], config: RunConfig) -> None:
 def main() -> None:
     """Make all pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = Path(__file__).parent / "images"
+    default = Path(__file__).parents[1] / "images"
     parser.add_argument("--out", type=Path, default=default, help="folder of the pictures")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

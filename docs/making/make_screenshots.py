@@ -2,7 +2,7 @@
 
 Needs a display, for instance a virtual one::
 
-    xvfb-run -a -s "-screen 0 1920x1200x24" python docs/make_screenshots.py
+    xvfb-run -a -s "-screen 0 1920x1200x24" python docs/making/make_screenshots.py
 """
 
 import argparse
@@ -349,7 +349,7 @@ def _raise(panel: Panel) -> None:
 def main() -> None:
     """Make all pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = Path(__file__).parent / "images"
+    default = Path(__file__).parents[1] / "images"
     parser.add_argument("--out", type=Path, default=default, help="folder of the pictures")
     parts = {
         "detection": detection,

@@ -1,7 +1,7 @@
 """Make docs/images/weights_*.png: how heavy the columns of two images are, as the judge finds it.
 
 The bundled sample of one region, and a simulated image under hard conditions, of which it prints
-the true shares beside those found: ``python docs/make_weight_figures.py`` (half a minute).
+the true shares beside those found: ``python docs/making/make_weight_figures.py`` (half a minute).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from napari_defectstrain.pipeline.runs import RunConfig
 from napari_defectstrain.simulate.dataset import simulate_image
 from napari_defectstrain.types import CalibratedImage, Sites
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from bench_detect import hard_like  # noqa: E402
 

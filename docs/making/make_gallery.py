@@ -1,6 +1,7 @@
 """Make docs/images/gallery_*.png: what the scripts of examples/ draw, small enough to be kept.
 
-``python docs/make_gallery.py [NAME...]``: of all scripts (minutes), or of some, ``one_class dose``.
+``python docs/making/make_gallery.py [NAME...]``: of all scripts (minutes), or of some, as
+``one_class dose``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPTS = (
     "known",
     "one_class",

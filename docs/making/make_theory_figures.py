@@ -1,7 +1,7 @@
 """Make docs/images/theory_*.png: strain beside its theories, as in the paper's Fig. 4, 5 and S6.
 
 Nine simulated regions of the paper's kind whose defects carry the bundled relaxed structures, with
-their true columns, averaged and measured:  ``python docs/make_theory_figures.py`` (minutes).
+their true columns, averaged and measured:  ``python docs/making/make_theory_figures.py`` (minutes).
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from napari_defectstrain.strain.triangles import triangle_strain
 from napari_defectstrain.theory.reference import BUNDLED, bundled_reference
 from napari_defectstrain.types import STRAIN_COMPONENTS
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from bench_pulls import true_sites  # noqa: E402
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).parents[1] / "images"
 FRACTIONS = (0.04, 0.03, 0.04, 0.012)
 """Fewer defects than in the paper's alloy, and more DV, so that each class has windows enough."""
 SEED, REGIONS, SAMPLES = 20, 9, 1000

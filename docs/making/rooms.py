@@ -1,6 +1,6 @@
 """The rooms of the package: what they hold, what imports what, and a picture of it.
 
-Run: ``python docs/rooms.py`` prints the figures, ``python docs/rooms.py --picture`` draws
+Run: ``python docs/making/rooms.py`` prints the figures, with ``--picture`` it draws
 docs/images/rooms.png, too (``make picture``). The limits and the order are in docs/rooms.toml.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DOCS = Path(__file__).resolve().parent
+DOCS = Path(__file__).resolve().parents[1]
 PACKAGE = DOCS.parent / "src" / "napari_defectstrain"
 NAME = "napari_defectstrain"
 PLAN = DOCS / "rooms.toml"
