@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from numpy.testing import assert_allclose, assert_array_equal
-from qtpy.QtCore import QItemSelectionModel, QPointF, Qt
+from qtpy.QtCore import QEvent, QItemSelectionModel, QPointF, Qt
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
 from small_alloy import QUICK, simulated, true_sites
 from widget_stage import PIXEL_PM
@@ -17,6 +18,7 @@ from napari_defectstrain.pipeline.chain import average_classes, measure_spacings
 from napari_defectstrain.pipeline.runs import RunConfig
 from napari_defectstrain.precision import foresee_spacing
 from napari_defectstrain.study import open_study
+from napari_defectstrain.styles import CLASS_STYLE
 from napari_defectstrain.widgets.base.settings import SETTINGS_VARIABLE
 from napari_defectstrain.widgets.gallery import GalleryPanel, gallery_of
 from napari_defectstrain.widgets.gallery import panel as panel_module
@@ -506,6 +508,33 @@ def test_points_relabelled_on_the_canvas_count_where_they_were(shown, qtbot):
     assert "average again" in panel.state.text()
     panel.leave_out()
     assert layers["SV"].metadata[STACK].n == n - 1
+
+
+def test_other_colours_of_the_classes_are_taken_over(shown, monkeypatch):
+    _, _, _, panel = shown
+    place = int(np.flatnonzero(panel.grid.list.rows == rows_of(panel, "SV")[0])[0])
+
+    def frame():
+        picture = panel.grid.list.index(place, 0).data(Qt.ItemDataRole.DecorationRole)
+        return picture.toImage().pixelColor(0, 0).name().upper()
+
+    before, role = frame(), list(CLASS_STYLE)[NAMES.index("SV")]
+    monkeypatch.setitem(CLASS_STYLE, role, replace(CLASS_STYLE[role], colour="#123456"))
+    panel.restyle()
+    assert before != frame() == "#123456"
+
+
+def test_escape_gives_the_lasso_up_first(shown):
+    plot = shown[3].side.plot
+    asked = QKeyEvent(
+        QEvent.Type.ShortcutOverride, Qt.Key.Key_Escape, Qt.KeyboardModifier.NoModifier
+    )
+    asked.ignore()
+    plot.event(asked)
+    assert not asked.isAccepted()  # the walk's
+    QTest.mousePress(plot, Qt.MouseButton.LeftButton, pos=QPointF(60, 40).toPoint())
+    plot.event(asked)
+    assert asked.isAccepted()
 
 
 def test_a_viewer_has_one_gallery(qapp):

@@ -19,6 +19,7 @@ from napari_defectstrain.widgets.layers.window_edits import window_edits_of
 from napari_defectstrain.widgets.strain import comparing
 from napari_defectstrain.widgets.strain import widget as strain_module
 from napari_defectstrain.widgets.workbench import WorkbenchWidget
+from napari_defectstrain.widgets.workbench import widget as bench_module
 from napari_defectstrain.widgets.workbench.steps import AVERAGE, DETECT, REPORT, STRAIN
 
 
@@ -125,6 +126,22 @@ def test_run_all_takes_every_step_once(bench, viewer, qtbot, monkeypatch):
     bench.start_all()
     assert not bench.run_all.running
     assert len(runs(viewer)) == 1
+
+
+def test_a_file_that_cannot_be_read_is_said_and_the_others_open(
+    bench, viewer, monkeypatch, tmp_path
+):
+    wrong, good = tmp_path / "holiday.jpg", tmp_path / "region.npy"
+    wrong.write_bytes(b"no image")
+    np.save(good, np.random.default_rng(0).random((32, 32)))
+    paths = [str(wrong), str(good)], ""
+    monkeypatch.setattr(bench_module.QFileDialog, "getOpenFileNames", lambda *_: paths)
+    told = []
+    monkeypatch.setattr(bench_module, "show_error", told.append)
+    bench._open_files()
+    assert len(told) == 1
+    assert told[0].startswith("holiday.jpg: ")
+    assert [la.name for la in viewer.layers] == ["region"]
 
 
 def test_run_all_turns_the_page_once_a_step(bench):

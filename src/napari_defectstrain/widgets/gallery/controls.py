@@ -116,6 +116,12 @@ class WhichRow(QWidget):
             self.chips[name] = chip
             self._row.insertWidget(i, chip)
 
+    def restyle(self) -> None:
+        """Show the switches in the colours of now."""
+        styles = class_styles(("", *self.chips)) if self.chips else {}  # "": of the metal
+        for name, chip in self.chips.items():
+            chip.setIcon(symbol_icon(styles[name]))
+
     def count(self, counts: Mapping[str, int]) -> None:
         """Say how many there are of each class."""
         for name, chip in self.chips.items():

@@ -172,6 +172,12 @@ class GalleryPanel(QWidget):
     def _follow_theme(self, *_: object) -> None:
         self.side.plot.set_theme(self.viewer.theme)
 
+    def restyle(self) -> None:
+        """Take over other colours of the classes."""
+        self.which.restyle()
+        self.grid.list.restyle()
+        self._plot()
+
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Without room for the plot, the thumbnails take it all."""
         super().resizeEvent(event)

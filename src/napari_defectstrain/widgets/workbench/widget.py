@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
@@ -22,6 +23,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ...styles import CLASS_STYLE
+from ...types import DefectStrainError
 from ..average import AverageWidget
 from ..base import (
     SECTION,
@@ -39,6 +42,7 @@ from ..base import (
 from ..base.help import open_page
 from ..base.worker import PROGRESS_STEPS
 from ..detect import DetectWidget
+from ..gallery import restyle_gallery
 from ..layers.window_edits import window_edits_of
 from ..strain import StrainWidget
 from .key_list import KeyList
@@ -135,6 +139,7 @@ class WorkbenchWidget(forms.Docked):
         self._watching.setInterval(WATCH_MS)
         self._watching.timeout.connect(self.refresh)
         self._followed: int | None = None
+        self._styles = dict(CLASS_STYLE)
         self.rows = LayerListRows(self.viewer, self)
         self.all_layers.setChecked(bool(Settings(SECTION).get("all_layers", False)))
         when_destroyed(self, lambda rows=self.rows: rows.show_everything(True))
@@ -257,8 +262,12 @@ class WorkbenchWidget(forms.Docked):
     def _preferences_changed(self) -> None:
         for panel in self._panels.values():
             panel.settings.apply()
+        if self._styles == CLASS_STYLE:
+            return
+        self._styles = dict(CLASS_STYLE)
         for layer in self.viewer.layers:
             recolour(layer)
+        restyle_gallery(self.viewer)
         if DETECT in self._panels:
             self.panel(DETECT).edit.show_colours()
 
@@ -357,7 +366,7 @@ class WorkbenchWidget(forms.Docked):
         if self.tour.ended:
             self.words.setText(tr("<b>That was the tour.</b>") + " " + said.text)
         self.leave_button.setVisible(self.tour.running)
-        if self.tour.running:
+        if self.tour.running and not self.tour.ended:
             self._watching.start()
         self._offer(said.buttons)
         self.all_button.setEnabled(bool(state.remaining) and not self.busy)
@@ -397,8 +406,11 @@ class WorkbenchWidget(forms.Docked):
 
     def _open_files(self) -> None:
         paths, _ = QFileDialog.getOpenFileNames(self, tr("Open images"))
-        if paths:
-            self.viewer.open(paths, plugin=PLUGIN)
+        for path in paths:
+            try:
+                self.viewer.open(path, plugin=PLUGIN)
+            except (ValueError, OSError, DefectStrainError) as problem:
+                show_error(f"{Path(path).name}: {problem}")
 
     def _start(self, step: int) -> None:
         """Press the button of a step, for what remains of it."""
