@@ -48,7 +48,7 @@ def test_windows_join_the_average_of_their_new_class(rng):
     assert_array_equal(goal.windows, expected)
     assert_allclose(average_stack(goal).mean, expected.mean(axis=0), atol=1e-6)
     assert goal.neighbours.window.tolist() == [0, 1, 2, 3, 4, 5]
-    cut = with_joined(before["SeTe"], leave_out(goal, [0, 5]))
+    cut = with_joined(before["SeTe"], leave_out(goal, [0]))
     assert_array_equal(cut.windows, expected)
     assert cut.included.all()
     assert with_joined(before["SV"], source) is before["SV"]
@@ -76,6 +76,27 @@ def test_what_statistics_left_out_joins_where_a_person_says_what_it_is(rng):
     assert changed.moved == 1
     assert changed.stacks["SeTe"].n == 5
     assert "SV" not in changed.stacks
+
+
+def test_what_a_hand_or_registration_left_out_joins_left_out(rng):
+    before = stacks(rng, SV=5, SeTe=4)
+    before["SV"] = leave_out(leave_out(before["SV"], [1]), [2], "registration: moved by 90 pm")
+    changed = moved(before, [[10, 0], [20, 0], [30, 0]], "SeTe")
+    assert changed.moved == 1
+    goal = changed.stacks["SeTe"]
+    assert goal.included[4:].tolist() == [False, False, True]
+    assert goal.reason[4:].tolist() == ["by hand", "registration: moved by 90 pm", ""]
+    cut = with_joined(before["SeTe"], goal)
+    assert_array_equal(cut.included, goal.included)
+    assert_array_equal(cut.reason, goal.reason)
+
+
+def test_windows_lie_as_far_away_as_their_own_image_allows(rng):
+    found = stacks(rng, SV=2)
+    found["SV"] = replace(found["SV"], image_index=np.array([0, 1]))
+    place = found["SV"].position_px + [0.0, 4.0]
+    at = find_windows(found, np.array([0, 1]), place, np.array([3.0, 8.0]))
+    assert at["SV"].tolist() == [-1, 1]
 
 
 def test_without_an_average_of_the_new_class_they_are_left_out(rng):

@@ -51,3 +51,16 @@ def test_training_takes_the_settings_as_they_are(out):
 def test_a_folder_of_results_stands_for_its_images(out, capsys):
     assert main(["imitate", str(out), "--out", str(out / "other"), "--material", "WSe2"]) == 2
     assert "no run.json there" in capsys.readouterr().err
+
+
+def test_nothing_is_overwritten_or_dropped_in_silence(out, capsys):
+    kept = (out / "mine_training.json").read_bytes()
+    for given, said in (
+        ([out / "mine.tif", "--training-config", out / "mine_training.json"], "expected a new one"),
+        ([out, out / "out"], "got 2 folders"),
+        ([out, "--results", out / "out"], "got 2 folders"),
+    ):
+        words = ["imitate", *given, "--out", out / "third", "--material", "WSe2"]
+        assert main([str(w) for w in words]) == 2
+        assert said in capsys.readouterr().err
+    assert (out / "mine_training.json").read_bytes() == kept and not (out / "third").exists()

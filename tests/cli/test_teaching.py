@@ -3,16 +3,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_defectstrain import teaching
 from napari_defectstrain.cli.main import _run_config, build_parser, main
 from napari_defectstrain.io.files import write_tiff
 from napari_defectstrain.judge import JudgeConfig, LearntClasses
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.teaching import CLASSES, Course, Gain, Step, Verdict, write_taught
+from napari_defectstrain.teaching import (
+    CLASSES,
+    Course,
+    Gain,
+    Step,
+    Verdict,
+    read_taught,
+    write_taught,
+)
 
 LEARNT = LearntClasses(mean=(0.6, 1.2, 1.7, 0.3, 0.1), spread=(0.02,) * 5)
 GAIN = Gain(0.8, 0.9, 0.05, 0.15, 200)
 COURSE = Course(
-    (Step(CLASSES, Verdict(GAIN, (GAIN,) * 4, 4)),), JudgeConfig(learnt=LEARNT), None, False
+    (Step(CLASSES, Verdict(GAIN, (GAIN,) * 4, 4, 0.0, 0)),), JudgeConfig(learnt=LEARNT), None, False
 )
 
 
@@ -56,6 +65,40 @@ def test_teach_wants_a_study_or_labels_and_a_free_name(tmp_path, capsys):
     ):
         assert main(["teach", *given]) == 2
         assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def labelled(tmp_path, monkeypatch):
+    """An image with its table; what it teaches is there at once."""
+    made = judge_stage.made()
+    data = np.asarray(made.image.data, dtype=np.float32)
+    write_tiff(tmp_path / "one.tif", data, judge_stage.SCAN.pixel_size_pm)
+    table = pd.DataFrame(made.position_px, columns=["y_px", "x_px"])
+    table["class"] = np.array(WSE2.class_names)[np.asarray(made.class_index)]
+    table.to_csv(tmp_path / "one.truth.csv", index=False)
+    monkeypatch.setattr(teaching, "seen_lessons", lambda *_: [])
+    monkeypatch.setattr(teaching, "teach_judge", lambda *_: COURSE)
+    return [str(tmp_path / "one.tif"), "--labels", str(tmp_path)]
+
+
+def test_the_network_that_a_judge_was_taught_with_is_kept_with_it(labelled, tmp_path, capsys):
+    weights = tmp_path / "own.safetensors"
+    weights.write_bytes(b"weights")
+    assert main(["teach", *labelled, "--weights", str(weights), "-o", "first"]) == 0
+    assert weights.is_file()  # copied, not taken away
+    first = read_taught("first")
+    assert first.weights.read_bytes() == b"weights"
+    assert main(["teach", *labelled, "--taught", "first", "-o", "second"]) == 0
+    second = read_taught("second")
+    assert second.parent == "first" and second.weights_sha256 == first.weights_sha256
+    options = options_of("run", "a.tif", "--out", "b", "--taught", "second")
+    assert _run_config(options).detect.weights == str(second.weights)
+
+
+def test_a_comparison_without_enough_images_is_refused_at_once(labelled, monkeypatch, capsys):
+    monkeypatch.setattr(teaching, "seen_lessons", lambda *_: pytest.fail("too late"))
+    assert main(["teach", *labelled, "--compare-hand-labelled"]) == 2
+    assert "expected 4 or more" in capsys.readouterr().err
 
 
 @pytest.mark.slow

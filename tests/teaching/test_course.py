@@ -7,7 +7,19 @@ import pytest
 
 from napari_defectstrain.judge import JudgeConfig, class_prior
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.teaching import CLASSES, THRESHOLDS, Lesson, Seen, course_text, teach_judge
+from napari_defectstrain.teaching import (
+    CLASSES,
+    NETWORK,
+    THRESHOLDS,
+    Course,
+    Gain,
+    Lesson,
+    Seen,
+    Step,
+    Verdict,
+    course_text,
+    teach_judge,
+)
 from napari_defectstrain.teaching.priors import Scales, learn_classes, unlabelled_chances
 from napari_defectstrain.types import DefectStrainError
 
@@ -93,6 +105,25 @@ def test_one_image_is_taught_by_tiles_and_it_is_said():
     assert "this helps" in text and "from one image only the judge can be taught" in text
 
 
+def test_columns_around_corrections_do_not_decide():
+    # all of them were wrong before: whatever is said of them instead looks like a gain
+    course = teach_judge([seen(GAMMA, whole=False)], WSE2)
+    assert course.steps[0].verdict.helps and not course.helps
+    assert course.judge == JudgeConfig() and course.total is None
+    text = course_text(course, WSE2)
+    assert "nothing was changed" in text and "wrong by choice" in text and "--done" in text
+
+
+def test_what_the_judge_gained_together_is_told_without_the_network():
+    verdict = Verdict(Gain(0.8, 0.9, 0.05, 0.15, 100), (Gain(0.8, 0.9, 0.05, 0.15, 100),) * 4,
+                      4, 0.0, 0)  # fmt: skip
+    steps = [Step(what, verdict) for what in (CLASSES, THRESHOLDS, NETWORK)]
+    two, network = (Course(tuple(steps[k] for k in kept), JudgeConfig(), verdict, False)
+                    for kept in ((0, 1), (0, 2)))  # fmt: skip
+    assert "together" in course_text(two, WSE2)
+    assert "together" not in course_text(network, WSE2)
+
+
 def test_where_nothing_can_be_gained_nothing_is_changed():
     course = teach_judge([seen()], WSE2)
     assert not course.helps and course.total is None
@@ -105,5 +136,7 @@ def test_what_can_not_teach_is_refused():
         teach_judge([], WSE2)
     with pytest.raises(DefectStrainError, match="two images called one"):
         teach_judge([seen(), seen()], WSE2)
+    with pytest.raises(DefectStrainError, match="the same pixels as one and two"):
+        teach_judge([seen(), seen(name="two")], WSE2)
     with pytest.raises(DefectStrainError, match="switched off"):
         teach_judge([seen()], WSE2, JudgeConfig(enabled=False))

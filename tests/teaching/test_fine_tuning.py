@@ -8,13 +8,23 @@ import numpy as np
 import pytest
 
 from napari_defectstrain.detect import bundled_weights
+from napari_defectstrain.judge import JudgeConfig, LearntClasses
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.pipeline import RunConfig
-from napari_defectstrain.teaching import Gain, Lesson, Seen, Verdict, fine_tuning, teach_network
-from napari_defectstrain.teaching.fine_tuning import split, standard_lessons
+from napari_defectstrain.teaching import (
+    Course,
+    Gain,
+    Lesson,
+    Seen,
+    Verdict,
+    fine_tuning,
+    teach_network,
+)
+from napari_defectstrain.teaching.fine_tuning import TuneConfig, split, standard_lessons
 from napari_defectstrain.types import DefectStrainError
 
-GAINS = Verdict(Gain(0.8, 0.9, 0.05, 0.15, 100), (), 1)
+GAINS = Verdict(Gain(0.8, 0.9, 0.05, 0.15, 100), (), 1, 0.0, 0)
+taught_by = []
 
 
 def seen(name, whole=True):
@@ -32,10 +42,46 @@ def test_a_third_of_the_whole_images_is_held_out():
     assert [one.lesson.name for one in learnt] == ["a", "b", "d", "e", "g"]
 
 
+@pytest.mark.parametrize("names", ["abcd", "abcde"])
+def test_of_few_whole_images_two_are_held_out(names):
+    learnt, held = split([seen(name) for name in names])
+    assert [one.lesson.name for one in held] == ["b", "d"]
+    assert len(learnt) == len(names) - 2
+
+
+def test_the_time_that_is_given_is_taken_on_the_device_that_there_is():
+    assert TuneConfig(minutes=60).steps >= 10**6  # never 1000 steps and then over
+    assert TuneConfig().device == "auto"
+
+
+def test_training_without_a_look_is_said(monkeypatch):
+    def no_look(*_):
+        raise DefectStrainError("look: got too few columns")
+
+    monkeypatch.setattr(fine_tuning, "learn_look", no_look)
+    monkeypatch.setattr(fine_tuning, "_judged", lambda *_: [])
+    _, note = fine_tuning._train_settings([], RunConfig(), TuneConfig(), None, WSE2)
+    assert "got too few columns" in note
+
+
+def test_the_standard_set_is_judged_as_for_any_microscope(monkeypatch):
+    asked = []
+    monkeypatch.setattr(fine_tuning, "seen_lessons", lambda lessons, config: [])
+
+    def judged_counts(seen, config, material):
+        asked.append(config.judge)
+        return [np.ones((1, 8, 8))]
+
+    monkeypatch.setattr(fine_tuning, "judged_counts", judged_counts)
+    taught = JudgeConfig(network_say=(0.0, 0.0), learnt=LearntClasses(mean=(0.7,) * 5))
+    fine_tuning._standard_f1([], RunConfig(judge=taught), WSE2)
+    assert asked == [JudgeConfig()]
+
+
 def test_of_one_or_two_images_the_network_learns_nothing(tmp_path):
     step = teach_network([seen("a"), seen("b")], RunConfig(), tmp_path / "w.safetensors")
-    assert not step.taken and "needs 3 images" in step.note
-    with pytest.raises(DefectStrainError, match="expected 3 or more"):
+    assert not step.taken and "needs 4 images" in step.note
+    with pytest.raises(DefectStrainError, match="expected 4 or more"):
         fine_tuning.compare_hand_labelled([seen("a")], RunConfig(), tmp_path)
 
 
@@ -50,8 +96,15 @@ def quick(monkeypatch, tmp_path):
 
     def tune(learnt, config, out, *_):
         shutil.copy(bundled_weights("WSe2"), out)
+        return ""
 
+    def teach_judge(seen, material, judge, progress):
+        taught_by.append([one.lesson.name for one in seen])
+        return Course((), judge, None, False)
+
+    taught_by.clear()
     monkeypatch.setattr(fine_tuning, "tune", tune)
+    monkeypatch.setattr(fine_tuning, "teach_judge", teach_judge)
     monkeypatch.setattr(fine_tuning, "standard_lessons", lambda material: [])
     return tmp_path / "w.safetensors"
 
@@ -59,8 +112,10 @@ def quick(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_weights_that_are_no_better_are_not_taken(quick):
     # the network itself finds what stands for its answer here: all columns, each of its class
-    step = teach_network([seen(name) for name in "abc"], RunConfig(), quick)
+    step = teach_network([seen(name) for name in "abcd"], RunConfig(), quick)
     assert step.verdict is not None and not step.taken
+    # what is held out, b and d, taught the judge of the trial nothing either
+    assert taught_by == [["a", "c"]]
 
 
 @pytest.mark.slow
@@ -69,6 +124,6 @@ def test_weights_that_forget_are_refused(quick, monkeypatch, lost, taken):
     monkeypatch.setattr(fine_tuning, "compared", lambda *_: GAINS)
     scores = iter([0.99, 0.99 - lost])
     monkeypatch.setattr(fine_tuning, "_standard_f1", lambda *_: next(scores))
-    step = teach_network([seen(name) for name in "abc"], RunConfig(), quick)
+    step = teach_network([seen(name) for name in "abcd"], RunConfig(), quick)
     assert step.taken is taken
     assert bool(step.refused) is not taken

@@ -1,10 +1,22 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from napari_defectstrain.evaluation import compare
 from napari_defectstrain.materials import ROLES, WSE2
-from napari_defectstrain.teaching import Gain, Lesson, Verdict, compared, counts_by_tile
+from napari_defectstrain.teaching import (
+    CLASSES,
+    Gain,
+    Lesson,
+    Step,
+    Verdict,
+    compared,
+    counts_by_tile,
+    holding_out,
+)
 from napari_defectstrain.teaching.holding_out import LEAST_GAIN, folds
+from napari_defectstrain.teaching.telling import step_lines
 from napari_defectstrain.types import CalibratedImage, Sites
 
 PIXEL_PM = 50.0
@@ -100,8 +112,77 @@ def test_what_changes_nothing_does_not_help():
 
 
 @pytest.mark.parametrize(
-    ("after", "low", "helps"),
-    [(0.95, 0.01, True), (0.95, -0.001, False), (0.9 + 0.5 * LEAST_GAIN, 0.001, False)],
+    ("after", "low", "by_chance", "worse", "helps"),
+    [
+        (0.95, 0.01, 0.0003, 0, True),
+        (0.95, 0.01, 0.0003, 1, True),
+        (0.95, -0.001, 0.0003, 0, True),
+        (0.95, -0.001, 0.0003, 1, False),
+        (0.95, 0.01, 0.002, 0, False),
+        (0.9 + 0.5 * LEAST_GAIN, 0.001, 0.0003, 0, False),
+    ],
 )
-def test_a_gain_must_be_worth_it_and_more_than_chance(after, low, helps):
-    assert Verdict(Gain(0.9, after, low, 0.1, 50), (), 4).helps is helps
+def test_a_gain_must_be_worth_it_more_than_chance_and_hold(after, low, by_chance, worse, helps):
+    assert Verdict(Gain(0.9, after, low, 0.1, 50), (), 4, by_chance, worse).helps is helps
+
+
+TILES = 16
+COLUMNS = np.array([0, 60, 5, 3, 3, 1, 0, 0])
+"""True columns of each class in a tile."""
+
+
+def tiles(rng, missed, spread=0.0):
+    """Counts `(16, 8, 8)` of an image of whose defects a share is called X2, tiles differing."""
+    share = np.clip(missed + spread * rng.standard_normal(TILES), 0.0, 1.0)
+    counts = np.zeros((TILES, 8, 8), dtype=np.int64)
+    for k in range(1, 6):
+        lost = rng.binomial(COLUMNS[k], share if k > 1 else 0.02 * share)
+        counts[:, k, k] += COLUMNS[k] - lost
+        counts[:, k, 1 if k > 1 else 3] += lost
+    return counts
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.4])
+def test_chance_does_not_help(monkeypatch, spread):
+    # 60 sets of four images whose columns are judged twice, neither time better than the other
+    monkeypatch.setattr(holding_out, "_SAMPLES", 100)
+    rng = np.random.default_rng(7)
+    helped = 0
+    for _ in range(60):
+        before, after = ([tiles(rng, 0.15, spread) for _ in range(4)] for _ in range(2))
+        helped += compared(before, after, rng).helps
+    assert helped <= 3
+
+
+@pytest.mark.parametrize("count", [4, 8])
+def test_one_image_that_fails_without_what_was_taught_is_enough(count):
+    rng = np.random.default_rng(3)
+    before = [tiles(rng, 0.7), *(tiles(rng, 0.05) for _ in range(count - 1))]
+    after = [tiles(rng, 0.05), *before[1:]]
+    verdict = compared(before, after, rng)
+    # samples of the images lack this one in a third of the cases
+    assert verdict.mean.low <= 0.0 and verdict.worse == 0 and verdict.helps
+    assert "; not in every image, but none is worse" in step_lines(Step(CLASSES, verdict), WSE2)[0]
+
+
+def test_a_gain_of_one_image_at_the_cost_of_another_does_not_help():
+    rng = np.random.default_rng(3)
+    before = [tiles(rng, 0.7), tiles(rng, 0.05), tiles(rng, 0.05), tiles(rng, 0.05)]
+    after = [tiles(rng, 0.05), tiles(rng, 0.3), *before[2:]]
+    verdict = compared(before, after, rng)
+    assert verdict.mean.difference > 0.05 and verdict.worse == 1 and not verdict.helps
+    step = Step(CLASSES, replace(verdict, by_chance=0.0003))
+    assert "doesn't help" in step_lines(step, WSE2)[0]
+    assert "1 of 4 images are worse" in step_lines(step, WSE2)[0]
+
+
+def test_a_class_that_is_nowhere_counts_neither_before_nor_after():
+    rng = np.random.default_rng(3)
+    before = tiles(rng, 0.2)
+    before[:, 5] = 0  # no V2
+    after = before.copy()
+    after[0, 1, 1] -= 1
+    after[0, 1, 5] += 1  # and one X2 that is called so
+    verdict = compared([before], [after], rng)
+    assert verdict.mean.difference == 0.0
+    assert verdict.classes[3].columns == 0 and np.isnan(verdict.classes[3].after)

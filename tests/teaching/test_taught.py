@@ -22,6 +22,7 @@ from napari_defectstrain.teaching import (
     taught_path,
     write_taught,
 )
+from napari_defectstrain.teaching import taught as taught_module
 from napari_defectstrain.teaching.taught import TAUGHT_FILE, WEIGHTS_FILE
 from napari_defectstrain.types import DefectStrainError
 
@@ -35,7 +36,7 @@ LEARNT = LearntClasses(
 )
 GAIN = Gain(0.8, 0.9, 0.05, 0.15, 200)
 NONE = Gain(float("nan"), float("nan"), float("nan"), float("nan"), 0)
-VERDICT = Verdict(GAIN, (GAIN, GAIN, GAIN, NONE), 4)
+VERDICT = Verdict(GAIN, (GAIN, GAIN, GAIN, NONE), 4, 0.0005, 1)
 COURSE = Course(
     (Step(CLASSES, VERDICT), Step(THRESHOLDS, None, "no whole image")),
     JudgeConfig(network_say=(0.0, 0.0), learnt=LEARNT),
@@ -57,6 +58,7 @@ def test_what_was_taught_is_read_as_it_was_written():
     assert again.judge == COURSE.judge and again.images == tuple(IMAGES)
     assert again.steps[0].taken and again.steps[0].verdict.mean == GAIN
     assert again.steps[0].verdict.classes[3].columns == 0
+    assert (again.total.by_chance, again.total.worse) == (0.0005, 1)
     assert not again.steps[1].taken and again.steps[1].note == "no whole image"
     assert (again.name, again.parent, again.weights) == ("my microscope", "before", None)
     assert taught_names() == ["my microscope"]
@@ -85,6 +87,22 @@ def test_what_a_run_was_taught_can_be_copied_as_command_and_as_python():
     assert RunConfig.from_dict(ast.literal_eval(text)) == config
 
 
+def test_what_can_not_be_written_leaves_nothing_and_may_be_tried_again(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(taught_module, "write_json", full)
+        with pytest.raises(DefectStrainError, match="can't be written: No space left"):
+            write_taught("mine", COURSE, "WSe2", IMAGES)
+    folder = taught_path("mine").parent
+    assert list(folder.iterdir()) == []
+    with pytest.raises(DefectStrainError, match="can't be written"):
+        write_taught("mine", COURSE, "WSe2", IMAGES, weights=tmp_path / "gone.safetensors")
+    assert list(folder.iterdir()) == []
+    assert write_taught("mine", COURSE, "WSe2", IMAGES).path.is_dir()
+
+
 def test_it_is_for_one_material_only():
     taught = write_taught("mine", COURSE, "WSe2", IMAGES)
     with pytest.raises(DefectStrainError, match="got the material MoS2, expected WSe2"):
@@ -97,7 +115,7 @@ def test_weights_that_were_changed_are_refused(tmp_path):
     weights = tmp_path / "new.safetensors"
     weights.write_bytes(b"tensors")
     taught = write_taught("mine", COURSE, "WSe2", IMAGES, weights=weights)
-    assert not weights.exists()
+    assert weights.exists()  # copied: they may be the user's own
     config = taught.applied_to(RunConfig())
     assert Path(config.detect.weights) == taught.path / WEIGHTS_FILE
     taught.weights.write_bytes(b"others")

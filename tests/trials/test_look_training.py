@@ -1,5 +1,7 @@
 """A look as settings of the simulator, and as what training draws from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from look_stage import STEADY, known_look, pictured
@@ -7,6 +9,7 @@ from look_stage import STEADY, known_look, pictured
 from napari_defectstrain.detect import TrainConfig
 from napari_defectstrain.simulate import column_height
 from napari_defectstrain.trials import look_conditions, look_probe, look_settings
+from napari_defectstrain.trials.looks import Learnt
 
 
 def test_the_settings_are_those_of_the_image_that_it_was_learnt_from():
@@ -49,3 +52,14 @@ def test_training_takes_the_conditions_as_they_are():
         assert np.mean([value(c) for c in drawn]) == pytest.approx(value(settings), rel=0.12)
     shares = np.mean([c.crystal.fractions for c in drawn], axis=0)
     assert shares == pytest.approx([f.value for f in look.columns.fractions], abs=0.025)
+
+
+@pytest.mark.parametrize("shares", [(0.03, 0.02, 0.3, 0.05), (0.03, 0.02, 0.5, 0.15)])
+def test_training_draws_rich_classes_as_rich_as_they_are(shares):
+    look = known_look()
+    columns = replace(look.columns, fractions=tuple(Learnt(f, 0.01) for f in shares))
+    conditions = look_conditions(replace(look, columns=columns))
+    assert sum(conditions.fractions_max) <= 1.0  # more than all sites can't be drawn
+    mean = [0.5 * (1 - conditions.absent) * f for f in conditions.fractions_max]
+    room = min(1.0, 0.95 * 0.45 / sum(shares))
+    assert mean[2] == pytest.approx(room * shares[2], rel=0.02)

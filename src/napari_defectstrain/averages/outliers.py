@@ -21,6 +21,8 @@ from ..types import BoolArray, FloatArray, IntArray, Neighbours, StrArray
 from .candidates import Candidates
 from .windows import CORE_RADIUS, WindowFrame
 
+LOST = "registration"
+"""Begins the reason of windows whose column registration has lost."""
 MIN_FOR_OUTLIERS = 8
 MAX_SHIFT = 0.2  # a; beyond it registration has lost the column
 NEIGHBOUR_RADIUS = 0.8
@@ -75,7 +77,7 @@ def left_out(
     reason[poor] = [f"probability {p:.3f} < {min_probability:g}" for p in found.probability[poor]]
     moved = np.hypot(*shift_pm.T)
     lost = (reason == "") & (moved > MAX_SHIFT * frame.a_pm)
-    reason[lost] = [f"registration: moved by {m:.0f} pm" for m in moved[lost]]
+    reason[lost] = [f"{LOST}: moved by {m:.0f} pm" for m in moved[lost]]
 
     discs = _Discs(neighbours, frame)
     surroundings = frame.outside(CORE_RADIUS)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..types import ClassStack, DefectStrainError, FloatArray, IntArray, Neighbours
-from .choice import leave_out, put_back
+from ..types import BoolArray, ClassStack, DefectStrainError, FloatArray, IntArray, Neighbours
+from .choice import BY_HAND, leave_out, put_back
+from .outliers import LOST
 
 RELABELLED = "relabelled"
 """Begins the reason of windows that a person gave another class."""
@@ -42,7 +43,7 @@ def find_windows(
     stacks: Mapping[str, ClassStack],
     image_index: IntArray,
     position_px: FloatArray,
-    reach_px: float,
+    reach_px: float | FloatArray,
 ) -> dict[str, IntArray]:
     """The window that each stack has of some columns, `(N,)` by class; -1 where there is none.
 
@@ -53,10 +54,10 @@ def find_windows(
         As in `ClassStack.image_index`.
     position_px : array, `(N, 2)`
         (y, x) [px].
-    reach_px : float
+    reach_px : float or array, `(N,)`
         How far the centre of a window may be from its column: registration moved it.
     """
-    found = {}
+    found, reach = {}, np.broadcast_to(np.asarray(reach_px, dtype=float), len(image_index))
     for name, stack in stacks.items():
         window = np.full(len(image_index), -1)
         for i in np.unique(image_index).tolist():
@@ -64,7 +65,7 @@ def find_windows(
             if len(own) == 0:
                 continue
             away, nearest = cKDTree(stack.position_px[own]).query(position_px[asked])
-            near = away <= reach_px
+            near = away <= reach[asked]
             window[asked[near]] = own[nearest[near]]
         found[name] = window
     return found
@@ -79,9 +80,10 @@ def relabel_windows(
     """Let windows of some classes count for another one.
 
     A window stays in its stack, left out with the reason, and is added to the stack of its new
-    class; one that came from there counts there again. Nothing is cut or registered anew: all
-    windows of a run were registered against the same defect-free average. The defects around
-    other windows keep the classes that the run was made with, and so does isolation.
+    class; one that came from there counts there again. What was left out by hand, or lost in
+    registration, joins left out: of another class it is no better a window. Nothing is cut or
+    registered anew: all windows of a run were registered against the same defect-free average. The
+    defects around other windows keep the classes that the run was made with, and so does isolation.
 
     Parameters
     ----------
@@ -135,29 +137,29 @@ def relabel_windows(
         elif joins.any():
             fresh.append(_renamed(stack, index[joins], goal))
             arrived |= joins
-            moved += int(joins.sum())
+            moved += int(fresh[-1].included.sum())
     if fresh and goal is not None:
         changed[target] = _joined([changed.get(target, goal), *fresh])
     return Relabelled(changed, moved, left, int((~found).sum()))
 
 
 def with_joined(cut: ClassStack, stack: ClassStack) -> ClassStack:
-    """Windows as they were cut, with those that joined their class since: none of these left out.
+    """Windows as they were cut, with those that joined their class since, as these joined.
 
     Parameters
     ----------
     cut : ClassStack
         As a run made it.
     stack : ClassStack
-        The same windows with choices of a person, then those that joined.
+        The same windows with choices of a person, then those that join it now.
     """
     n, more = len(cut.included), len(stack.included) - len(cut.included)
     if more <= 0:
         return cut
     return replace(
         stack,
-        included=np.concatenate([cut.included[:n], np.ones(more, dtype=bool)]),
-        reason=np.concatenate([cut.reason[:n], np.full(more, "")]),
+        included=np.concatenate([cut.included, stack.included[n:]]),
+        reason=np.concatenate([cut.reason, stack.reason[n:]]),
     )
 
 
@@ -188,6 +190,7 @@ def _part(stack: ClassStack, index: IntArray) -> ClassStack:
 def _renamed(stack: ClassStack, index: IntArray, goal: ClassStack) -> ClassStack:
     """Windows of a stack as they join another: a person said what they are."""
     part = _part(stack, index)
+    out = _unfit(part)
     chances = None
     if goal.probabilities is not None:
         chances = np.zeros((len(index), goal.probabilities.shape[1]))
@@ -199,9 +202,15 @@ def _renamed(stack: ClassStack, index: IntArray, goal: ClassStack) -> ClassStack
         probability=np.ones(len(index)),
         probabilities=chances,
         class_names=goal.class_names,
-        included=np.ones(len(index), dtype=bool),
-        reason=np.full(len(index), "", dtype="<U64"),
+        included=~out,
+        reason=np.where(out, part.reason, "").astype("<U64"),
     )
+
+
+def _unfit(stack: ClassStack) -> BoolArray:
+    """Windows that are left out for what isn't a doubt about their class."""
+    lost = np.char.startswith(stack.reason, LOST)
+    return np.asarray(~stack.included & ((stack.reason == BY_HAND) | lost))
 
 
 def _joined(parts: Sequence[ClassStack]) -> ClassStack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..types import Progress
+from ..types import DefectStrainError, Progress
 from .main import add_run, found_columns, say, say_done, say_warnings, without_none
 from .selftest import take_results
 
@@ -44,8 +44,19 @@ def run_imitate(options: argparse.Namespace, progress: Progress) -> int:
     )
     training: Path | None = options.training_config
     if training is not None:
+        if training.exists():
+            raise DefectStrainError(
+                f"--training-config {training}: got a file that is there, expected a new one; what "
+                "is there stays"
+            )
         check_writable(training.parent)
     folders = [path for path in options.images if path.is_dir()]
+    if len(folders) + (options.results is not None) > 1:
+        named = [*folders, *([] if options.results is None else [options.results])]
+        raise DefectStrainError(
+            f"imitate: got {len(named)} folders ({', '.join(map(str, named))}), expected that of "
+            "one run: its images have one look"
+        )
     if folders:
         options.results = folders[0]
         options.images = [path for path in options.images if path not in folders]

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--network",
         action="store_true",
-        help="fine-tune the network, too, if three images or more were looked at as a whole",
+        help="fine-tune the network, too, if four images or more were looked at as a whole",
     )
     add(
         "--compare-hand-labelled",
@@ -65,6 +65,7 @@ def run_teach(options: argparse.Namespace, progress: Progress) -> int:
     from ..teaching import (
         WEIGHTS_FILE,
         TuneConfig,
+        check_comparable,
         compare_hand_labelled,
         course_text,
         seen_lessons,
@@ -80,28 +81,35 @@ def run_teach(options: argparse.Namespace, progress: Progress) -> int:
             "stays"
         )
     given = _given(options)
+    if options.compare_hand_labelled:
+        check_comparable(given.lessons)
     host = get_material(given.config.material).host
-    seen = seen_lessons(given.lessons, given.config, subprogress(progress, 0.0, 0.3))
-    course = teach_judge(seen, host, given.config.judge, subprogress(progress, 0.3, 1.0))
-    config = given.config.replace(judge=course.judge)
+    jobs = 1 + options.network + options.compare_hand_labelled
+    parts = iter(subprogress(progress, k / jobs, (k + 1) / jobs) for k in range(jobs))
+    part = next(parts)
+    seen = seen_lessons(given.lessons, given.config, subprogress(part, 0.0, 0.3))
+    course = teach_judge(seen, host, given.config.judge, subprogress(part, 0.3, 1.0))
     tuning = TuneConfig(**without_none({"minutes": options.minutes, "device": options.device}))
     with TemporaryDirectory(prefix="defectstrain-teach-") as folder:
         weights = Path(folder) / WEIGHTS_FILE
         if options.network:
-            step = teach_network(seen, config, weights, tuning, progress)
+            step = teach_network(seen, given.config, weights, tuning, next(parts))
             course = replace(course, steps=(*course.steps, step))
         say(course_text(course, host))
         if options.compare_hand_labelled:
-            say(compare_hand_labelled(seen, given.config, Path(folder), tuning, progress))
+            say(compare_hand_labelled(seen, given.config, Path(folder), tuning, next(parts)))
         if not course.helps:
             return 0
         if options.name is None:
             say("give -o NAME to keep it")
             return 0
-        tuned = options.network and course.steps[-1].taken
+        # what the judge learnt holds with the network whose answers it learnt from
+        used = given.config.detect.weights
+        if options.network and course.steps[-1].taken:
+            used = str(weights)
         made = write_taught(
             options.name, course, host.label, _sources(given), given.parent,
-            weights if tuned else None,
+            None if used is None else Path(used),
         )  # fmt: skip
     say(f"kept as {made.path}; use it: defectstrain run IMAGES --taught {options.name} --out DIR")
     return 0

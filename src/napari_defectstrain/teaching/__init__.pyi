@@ -5,6 +5,7 @@ from .course import Course as Course
 from .course import Step as Step
 from .course import teach_judge as teach_judge
 from .fine_tuning import TuneConfig as TuneConfig
+from .fine_tuning import check_comparable as check_comparable
 from .fine_tuning import compare_hand_labelled as compare_hand_labelled
 from .fine_tuning import teach_network as teach_network
 from .holding_out import Gain as Gain
@@ -16,10 +17,12 @@ from .lessons import Seen as Seen
 from .lessons import lesson_of_table as lesson_of_table
 from .lessons import lessons_of_study as lessons_of_study
 from .lessons import seen_lessons as seen_lessons
+from .taught import SUFFIX as SUFFIX
 from .taught import WEIGHTS_FILE as WEIGHTS_FILE
 from .taught import Taught as Taught
 from .taught import TaughtFrom as TaughtFrom
 from .taught import read_taught as read_taught
+from .taught import taught_folder as taught_folder
 from .taught import taught_names as taught_names
 from .taught import taught_path as taught_path
 from .taught import write_taught as write_taught

@@ -2,7 +2,8 @@
 
 A part is kept where columns that it wasn't learnt from say that it helps; what is kept is learnt
 again from all lessons in the end. Where no image was looked at as a whole, only columns around
-corrections can tell, and those were chosen for being wrong.
+corrections can tell, and those were chosen for being wrong: whatever the judge says of them
+instead looks like a gain, so that nothing is kept on their word.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..io.content import pixels_sha256
 from ..judge import JudgeConfig, judge_weighed
 from ..materials import Material
 from ..progress import subprogress
@@ -25,6 +27,10 @@ CLASSES, THRESHOLDS, NETWORK = "classes", "thresholds", "network"
 """What may be taught, in this order."""
 
 _SEED = 0
+_ONLY_CORRECTIONS = (
+    "only columns around corrections can tell, which were wrong by choice: look at all columns of "
+    "an image and name it (--done, or tick it)"
+)
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ def teach_judge(
     Raises
     ------
     DefectStrainError
-        If there are no lessons, two are of images of one name, or the judge is switched off.
+        If there are no lessons, two are of one image or of one name, or the judge is switched off.
     """
     config = config or JudgeConfig()
     _check(seen, config)
@@ -134,6 +140,14 @@ def _check(seen: Sequence[Seen], config: JudgeConfig) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DefectStrainError(f"teach: got two images called {twice[0]}, expected other names")
+    pixels: dict[str, str] = {}
+    for one in seen:
+        other = pixels.setdefault(pixels_sha256(one.lesson.image.data), one.lesson.name)
+        if other != one.lesson.name:
+            raise DefectStrainError(
+                f"teach: got the same pixels as {other} and {one.lesson.name}, expected each image "
+                "once: one of them would be held out while the other is learnt from"
+            )
     if not config.enabled:
         raise DefectStrainError(
             "teach: got a judge that is switched off, expected it to be on: it is what learns"
@@ -163,10 +177,13 @@ class _Trial:
             configs.append(learn([self._as_seen(one) for one in learnt], self.scales, config))
         counts = self._scored(configs)
         verdict = self._verdict(self._counts, counts)
+        if not self.whole:
+            note = "by columns around corrections, which were wrong by choice"
+            helps = verdict.helps
+            return Step(what, verdict, *(("", _ONLY_CORRECTIONS) if helps else (note, "")))
         if verdict.helps:
             self._configs, self._counts = configs, counts
-        note = "" if self.whole else "by columns around corrections, which were wrong by choice"
-        return Step(what, verdict, note)
+        return Step(what, verdict)
 
     def total(self) -> Verdict:
         """Of all that was taken."""

@@ -19,22 +19,22 @@ import numpy as np
 
 from ..config import Between, Config
 from ..evaluation import f1_by_role
-from ..judge import judge_images
+from ..judge import JudgeConfig, judge_images
 from ..materials import Material, get_material
 from ..pipeline import RunConfig
 from ..progress import subprogress
 from ..simulate import Conditions, paper_like, simulate_image
 from ..trials import learn_look, look_conditions
 from ..types import DefectStrainError, IntArray, Progress, no_progress
-from .course import NETWORK, Step
-from .holding_out import compared, counts_by_tile
+from .course import NETWORK, Step, teach_judge
+from .holding_out import compared, counts_by_tile, mean_f1
 from .lessons import Lesson, Seen, seen_lessons
 
 if TYPE_CHECKING:
     from ..detect import TrainConfig
 
-LEAST_IMAGES = 3
-"""Looked at as a whole: one is held out, and of one image nothing can be learnt of others."""
+LEAST_IMAGES = 4
+"""Looked at as a whole: two are held out, for of one nothing can be said of others."""
 MOST_LOST = 0.005
 """Of the mean F1 on the standard set."""
 _HELD_EVERY = 3
@@ -51,7 +51,7 @@ class TuneConfig(Config):
     minutes : float
         How long each network is trained.
     steps : int
-        At most.
+        At most; as it comes the time ends it.
     learning_rate : float
         A tenth of that of a training from nothing.
     share : float
@@ -60,16 +60,20 @@ class TuneConfig(Config):
     """
 
     minutes: Annotated[float, Between(0.0, 1e5)] = 5.0
-    steps: Annotated[int, Between(1, 10**7)] = 1000
+    steps: Annotated[int, Between(1, 10**7)] = 10**6
     learning_rate: Annotated[float, Between(1e-9, 1.0)] = 2e-4
     share: Annotated[float, Between(0.05, 1.0)] = 0.5
-    device: str = "cpu"
+    device: str = "auto"
 
 
 def split(seen: Sequence[Seen]) -> tuple[list[Seen], list[Seen]]:
-    """What the network learns from, and the third of the images that it is tried on."""
+    """What the network learns from, and what it is tried on: a third of the whole images.
+
+    Of fewer than six it is every other one, so that two are held out at least.
+    """
     whole = [one for one in seen if one.lesson.whole]
-    held = whole[_HELD_EVERY - 1 :: _HELD_EVERY]
+    every = _HELD_EVERY if len(whole) >= 2 * _HELD_EVERY else 2
+    held = whole[every - 1 :: every]
     return [one for one in seen if not any(one is other for other in held)], held
 
 
@@ -87,7 +91,8 @@ def teach_network(
     seen : sequence of Seen
         Of the network in use.
     config : RunConfig
-        With what the judge was taught before.
+        With the judge as it was before `seen` taught it: here only what the network learns from
+        teaches it.
     out : Path
         File of the new weights; the ones that are judged are those that are used.
     tuning : TuneConfig, optional
@@ -99,7 +104,11 @@ def teach_network(
         return Step(NETWORK, None, note)
     material = get_material(config.material).host
     start = _weights_of(config, material)
-    tune(learnt, config, out, tuning or TuneConfig(), start, subprogress(progress, 0.0, 0.8))
+    # a judge that knew the labels of what is held out would hide what the network does
+    course = teach_judge(learnt, material, config.judge, subprogress(progress, 0.0, 0.2))
+    config = config.replace(judge=course.judge)
+    part = subprogress(progress, 0.2, 0.8)
+    note = tune(learnt, config, out, tuning or TuneConfig(), start, part)
     progress(0.8, "trying held-out images")
     tuned = config.replace(detect=config.detect.replace(weights=str(out)))
     before = judged_counts(held, config, material)
@@ -113,7 +122,7 @@ def teach_network(
         if lost > MOST_LOST:
             refused = f"the standard set loses {lost:.3f} of its mean F1, more than {MOST_LOST:g}"
     progress(1.0, "network tried")
-    return Step(NETWORK, verdict, refused=refused)
+    return Step(NETWORK, verdict, note, refused)
 
 
 def tune(
@@ -123,7 +132,7 @@ def tune(
     tuning: TuneConfig,
     start: Path | None,
     progress: Progress = no_progress,
-) -> None:
+) -> str:
     """Train on windows of labelled images, and on simulated ones that look alike.
 
     Parameters
@@ -138,6 +147,11 @@ def tune(
     start : Path, optional
         Weights to begin with; without them training begins from nothing.
     progress : Progress
+
+    Returns
+    -------
+    str
+        Why the simulated windows aren't matched to the images; empty where they are.
     """
     from ..detect import labelled_image, mixed_batches, train  # imports torch
 
@@ -153,7 +167,7 @@ def tune(
         )
         for one in learnt
     ]
-    settings = _train_settings(learnt, config, tuning, start, material)
+    settings, note = _train_settings(learnt, config, tuning, start, material)
     train(
         settings,
         out,
@@ -162,6 +176,7 @@ def tune(
         start=start,
         source=mixed_batches(images, tuning.share),
     )
+    return note
 
 
 def _train_settings(
@@ -170,9 +185,10 @@ def _train_settings(
     tuning: TuneConfig,
     start: Path | None,
     material: Material,
-) -> TrainConfig:
+) -> tuple[TrainConfig, str]:
     from ..detect import TrainConfig, load_weights
 
+    note = ""
     conditions = Conditions(materials=(material.label,))
     if tuning.share < 1.0:
         judged = _judged(learnt, config, material)
@@ -180,8 +196,8 @@ def _train_settings(
             images = [one.lesson.image for one in learnt]
             look = learn_look(images, [j.sites for j in judged], material.label)
             conditions = look_conditions(look)
-        except DefectStrainError:  # what common images look like does as well
-            pass
+        except DefectStrainError as error:  # what common images look like has to do
+            note = f"simulated windows are of common images, not like these: {error}"
     settings = TrainConfig(
         conditions=conditions,
         steps=tuning.steps,
@@ -192,9 +208,9 @@ def _train_settings(
         workers=0,
         device=tuning.device,
     )
-    return (
-        settings if start is None else settings.replace(network=load_weights(start).config.network)
-    )
+    if start is not None:
+        settings = settings.replace(network=load_weights(start).config.network)
+    return settings, note
 
 
 def _weights_of(config: RunConfig, material: Material) -> Path:
@@ -242,9 +258,26 @@ def standard_lessons(material: Material, count: int = _STANDARD_IMAGES) -> list[
 
 def _standard_f1(lessons: Sequence[Lesson], config: RunConfig, material: Material) -> float:
     """By the judge as it comes: the set shows no particular microscope."""
-    plain = config.replace(judge=config.judge.replace(learnt=None))
+    usual = config.judge.replace(learnt=None, network_say=JudgeConfig().network_say)
+    plain = config.replace(judge=usual)
     counts = judged_counts(seen_lessons(lessons, plain), plain, material)
-    return float(np.nanmean(f1_by_role(np.sum(counts, axis=(0, 1)))))
+    return float(mean_f1(np.sum(counts, axis=(0, 1))))
+
+
+def check_comparable(lessons: Sequence[Lesson]) -> None:
+    """Make sure that there is enough for `compare_hand_labelled`, before anything is computed.
+
+    Raises
+    ------
+    DefectStrainError
+        If fewer than `LEAST_IMAGES` images were looked at as a whole.
+    """
+    whole = sum(one.whole for one in lessons)
+    if whole < LEAST_IMAGES:
+        raise DefectStrainError(
+            f"compare: got {whole} images that were looked at as a whole, expected {LEAST_IMAGES} "
+            "or more"
+        )
 
 
 def compare_hand_labelled(
@@ -274,12 +307,8 @@ def compare_hand_labelled(
     DefectStrainError
         If fewer than `LEAST_IMAGES` images were looked at as a whole.
     """
+    check_comparable([one.lesson for one in seen])
     learnt, held = split(seen)
-    if sum(one.lesson.whole for one in seen) < LEAST_IMAGES:
-        raise DefectStrainError(
-            f"compare: got {sum(one.lesson.whole for one in seen)} images that were looked at as "
-            f"a whole, expected {LEAST_IMAGES} or more"
-        )
     tuning = (tuning or TuneConfig()).replace(share=1.0, learning_rate=2e-3)
     out = folder / "hand_labelled.safetensors"
     tune(learnt, config, out, tuning, None, subprogress(progress, 0.0, 0.9))
@@ -293,7 +322,8 @@ def compare_hand_labelled(
         (f"trained on {len(learnt)} labelled images", by_hand),
     ):
         counts = [counts_by_tile(s.lesson, s.found, s.pixel_size_pm) for s in found]
-        f1 = f1_by_role(np.sum(counts, axis=(0, 1)))
+        total = np.sum(counts, axis=(0, 1))
+        f1 = f1_by_role(total)
         each = ", ".join(f"{n} {v:.3f}" for n, v in zip(names, f1, strict=True) if np.isfinite(v))
-        lines.append(f"{who}: mean F1 {float(np.nanmean(f1)):.3f} ({each})")
+        lines.append(f"{who}: mean F1 {float(mean_f1(total)):.3f} ({each})")
     return "\n".join(lines)

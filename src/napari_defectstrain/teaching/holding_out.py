@@ -1,8 +1,13 @@
 """Whether a change helps: columns that it wasn't learnt from, before and after.
 
-Both are told by the same columns, so that what makes an image hard makes it hard for both: the
+Both are told by the same columns, so that what makes an image hard makes it hard for both. Two
+questions are asked. Could chance alone have made so great a gain? Before and after are exchanged
+at random tile by tile, as McNemar's test does column by column (Psychometrika 12, 153, 1947;
+neighbours err together, so that tiles are the units). And does it hold for other images? The
 difference is drawn again and again from the images, and from the tiles of each, with replacement
-(Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 8).
+(Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 8). Where few images gain, and
+those much, that interval begins below zero: a sample of n images lacks any one of them in a third
+of the cases. Then it is enough that no image is worse.
 """
 
 from __future__ import annotations
@@ -19,8 +24,12 @@ from .lessons import Lesson, in_tiles, tile_numbers
 
 LEAST_GAIN = 0.005
 """Of the mean F1: what changes less isn't worth other numbers."""
+CHANCE = 0.001
+"""Of so great a gain by chance: several parts are tried, and columns of one image err alike."""
 _NONE = len(ROLES)
-_SAMPLES = 1000
+_HARM = 0.05  # chance that any of the images is called worse where none is
+_SAMPLES, _SWAPS = 1000, 4000
+_ROUNDING = 1e-9
 _FOLDS = 5
 _TILED_PARTS = 2
 _LIMITS = (0.025, 0.975)
@@ -64,16 +73,27 @@ class Verdict:
         Of the F1 of each, in the order of `materials.DEFECT_ROLES`.
     images : int
         How many the columns are of.
+    by_chance : float
+        How often the mean gains as much where before and after are exchanged at random, tile by
+        tile.
+    worse : int
+        Images that lose more than `LEAST_GAIN`, and more than chance.
     """
 
     mean: Gain
     classes: tuple[Gain, ...]
     images: int
+    by_chance: float
+    worse: int
 
     @property
     def helps(self) -> bool:
-        """Whether the gain is worth it, and more than chance."""
-        return self.mean.difference >= LEAST_GAIN and self.mean.low > 0.0
+        """Whether the gain is worth it, more than chance, and holds for other images."""
+        return (
+            self.mean.difference >= LEAST_GAIN
+            and self.by_chance <= CHANCE
+            and (self.mean.low > 0.0 or self.worse == 0)
+        )
 
 
 def folds(lessons: Sequence[Lesson]) -> list[tuple[list[Lesson], list[Lesson]]]:
@@ -161,36 +181,86 @@ def compared(
         Draws the samples.
     """
     counts = np.stack([np.stack(before), np.stack(after)])  # (2, images, T, 8, 8)
-    f1 = f1_by_role(counts.sum(axis=(1, 2)))
     images, tiles = counts.shape[1:3]
     differences = np.empty((_SAMPLES, len(DEFECT_ROLES) + 1))
     for k in range(_SAMPLES):
         drawn = rng.integers(images, size=images)
         share = rng.multinomial(tiles, np.full(tiles, 1.0 / tiles), size=images)
         sample = np.einsum("bitxy,it->bxy", counts[:, drawn], share)
-        its = f1_by_role(sample)
-        differences[k] = [*(its[1] - its[0]), _mean(its[1]) - _mean(its[0])]
-    rows = [ROLES.index(role) for role in DEFECT_ROLES]
-    columns = counts[0].sum(axis=(0, 1, 3))[rows]
+        its = _scores(sample)
+        differences[k] = its[1] - its[0]
     low, high = (_quantiles(differences, q) for q in _LIMITS)
+    first, last = _scores(counts.sum(axis=(1, 2)))
+    columns = _true_columns(counts[0].sum(axis=(0, 1)))
     gains = [
         Gain(float(b), float(a), float(lower), float(upper), int(n))
         for b, a, lower, upper, n in zip(
-            [*f1[0], _mean(f1[0])],
-            [*f1[1], _mean(f1[1])],
-            low,
-            high,
-            [*columns, columns.sum()],
-            strict=True,
+            first, last, low, high, [*columns, columns.sum()], strict=True
         )
     ]
-    return Verdict(gains[-1], tuple(gains[:-1]), images)
+    change = counts[1] - counts[0]
+    gained = _by_chance(counts[0].sum(axis=(0, 1)), change.reshape(-1, *change.shape[2:]), 1, rng)
+    worse = sum(_is_worse(counts[:, i], _HARM / images, rng) for i in range(images))
+    return Verdict(gains[-1], tuple(gains[:-1]), images, gained, worse)
 
 
-def _mean(f1: FloatArray) -> float:
-    """Of the classes that there are; 0 where there is none."""
-    there = f1[np.isfinite(f1)]
-    return float(there.mean()) if len(there) else 0.0
+def mean_f1(counts: FloatArray | IntArray) -> FloatArray:
+    """Mean F1 of the classes of defects that there are, `(...)`; 0 where there are none.
+
+    A class of which no column is true counts in none of two that are compared: it would cost the
+    one that calls a single column so as much as a class that is never found.
+
+    Parameters
+    ----------
+    counts : array, `(..., 8, 8)`
+        Confusion matrices.
+    """
+    there = _true_columns(counts) > 0
+    total = np.where(there, f1_by_role(counts), 0.0).sum(axis=-1)
+    return np.asarray(total / np.maximum(there.sum(axis=-1), 1))
+
+
+def _true_columns(counts: FloatArray | IntArray) -> IntArray:
+    """Of the classes of defects, `(..., 4)`."""
+    rows = [ROLES.index(role) for role in DEFECT_ROLES]
+    return np.asarray(counts.sum(axis=-1)[..., rows])
+
+
+def _scores(counts: IntArray) -> FloatArray:
+    """F1 of each class that there is, and their mean, `(..., 5)`."""
+    each = np.where(_true_columns(counts) > 0, f1_by_role(counts), np.nan)
+    return np.concatenate([each, mean_f1(counts)[..., None]], axis=-1)
+
+
+def _by_chance(first: IntArray, change: IntArray, sign: int, rng: np.random.Generator) -> float:
+    """How often the mean changes as much where tiles are exchanged at random.
+
+    Parameters
+    ----------
+    first : array, `(8, 8)`
+        Counts of all tiles, before.
+    change : array, `(T, 8, 8)`
+        Of each tile, after less before.
+    sign : int
+        1 for a gain, -1 for a loss.
+    rng : Generator
+    """
+    moved = change[change.any(axis=(1, 2))].astype(float)
+    swapped = rng.integers(0, 2, (_SWAPS, len(moved))).astype(float)
+    off = np.tensordot(swapped, moved, axes=1)
+    last = first + change.sum(axis=0)
+    seen = float(mean_f1(last) - mean_f1(first))
+    drawn = mean_f1(last - off) - mean_f1(first + off)
+    as_far = np.count_nonzero(sign * drawn >= sign * seen - _ROUNDING)
+    return float((1 + as_far) / (1 + _SWAPS))
+
+
+def _is_worse(counts: IntArray, chance: float, rng: np.random.Generator) -> bool:
+    """Whether an image, `(2, T, 8, 8)`, loses what is worth it, and more than chance."""
+    first, last = counts.sum(axis=1)
+    if mean_f1(last) - mean_f1(first) >= -LEAST_GAIN:
+        return False
+    return _by_chance(first, counts[1] - counts[0], -1, rng) <= chance
 
 
 def _quantiles(values: FloatArray, q: float) -> list[float]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from platformdirs import user_data_path
@@ -68,7 +69,7 @@ class Taught:
         That it holds for.
     judge : JudgeConfig
     weights_sha256 : str
-        Hash of the file of fine-tuned weights; empty where the network is as it was.
+        Hash of the file of the network's weights; empty for the package's own.
     parent : str
         Name of what was in use when it was taught; empty for the package's own.
     images : tuple of TaughtFrom
@@ -97,7 +98,7 @@ class Taught:
 
     @property
     def weights(self) -> Path | None:
-        """File of the fine-tuned weights; None where the network is as it was."""
+        """File of the network's weights; None for the package's own."""
         return self.path / WEIGHTS_FILE if self.weights_sha256 else None
 
     def applied_to(self, config: RunConfig) -> RunConfig:
@@ -166,7 +167,7 @@ def write_taught(
     parent: str = "",
     weights: Path | None = None,
 ) -> Taught:
-    """Write down what a course taught; nothing that is there is replaced.
+    """Write down what a course taught, all of it or nothing; nothing that is there is replaced.
 
     Parameters
     ----------
@@ -178,7 +179,8 @@ def write_taught(
     parent : str
         What was in use before.
     weights : path, optional
-        Fine-tuned ones, which are moved into the folder.
+        Of the network that the judge was taught with, which are copied into the folder; None for
+        the package's own.
 
     Raises
     ------
@@ -194,19 +196,23 @@ def write_taught(
         raise DefectStrainError(
             f"{path}: got a name that is taken, expected another one; what is there stays"
         )
+    part = path.with_name(f".{path.name}.{token_hex(4)}.part")
     try:
-        path.mkdir(parents=True)
+        part.mkdir(parents=True)
         if weights is not None:
-            shutil.move(weights, path / WEIGHTS_FILE)
+            shutil.copyfile(weights, part / WEIGHTS_FILE)
+        sha256 = "" if weights is None else file_sha256(part / WEIGHTS_FILE)
+        when = datetime.now().astimezone().isoformat(timespec="seconds")
+        made = Taught(
+            path, when, __version__, material, course.judge, sha256, parent, tuple(images),
+            course.steps, course.total, course.by_tiles,
+        )  # fmt: skip
+        write_json(part / TAUGHT_FILE, _values(made))
+        part.rename(path)
     except OSError as error:
-        raise DefectStrainError(f"{path}: can't be written: {error.strerror}") from error
-    sha256 = "" if weights is None else file_sha256(path / WEIGHTS_FILE)
-    when = datetime.now().astimezone().isoformat(timespec="seconds")
-    made = Taught(
-        path, when, __version__, material, course.judge, sha256, parent, tuple(images),
-        course.steps, course.total, course.by_tiles,
-    )  # fmt: skip
-    write_json(path / TAUGHT_FILE, _values(made))
+        raise DefectStrainError(f"{path}: can't be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return made
 
 
@@ -290,6 +296,8 @@ def _verdict_values(verdict: Verdict | None) -> dict[str, Any] | None:
         return None
     return {
         "images": verdict.images,
+        "by_chance": verdict.by_chance,
+        "worse": verdict.worse,
         "mean_f1": _gain_values(verdict.mean),
         "f1_by_class": [_gain_values(gain) for gain in verdict.classes],
     }
@@ -304,7 +312,13 @@ def _verdict(values: Mapping[str, Any] | None) -> Verdict | None:
     if values is None:
         return None
     gains = [_gain(one) for one in (values["mean_f1"], *values["f1_by_class"])]
-    return Verdict(gains[0], tuple(gains[1:]), int(values["images"]))
+    return Verdict(
+        gains[0],
+        tuple(gains[1:]),
+        int(values["images"]),
+        float(values["by_chance"]),
+        int(values["worse"]),
+    )
 
 
 def _gain(values: Mapping[str, Any]) -> Gain:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..materials import Material
 from .course import CLASSES, NETWORK, THRESHOLDS, Course, Step
-from .holding_out import LEAST_GAIN, Gain, Verdict
+from .holding_out import CHANCE, LEAST_GAIN, Gain, Verdict
 
 WORDS = {
     CLASSES: "brightness and shares of the classes",
@@ -23,7 +23,9 @@ def course_text(course: Course, material: Material) -> str:
         )
     for step in course.steps:
         lines += step_lines(step, material)
-    if course.total is not None and sum(step.taken for step in course.steps) > 1:
+    # the total is the judge's: other images were held out for the network
+    judged = [step for step in course.steps if step.taken and step.what != NETWORK]
+    if course.total is not None and len(judged) > 1:
         lines.append(f"together: {gain_text(course.total.mean)}")
     return "\n".join(lines)
 
@@ -37,10 +39,21 @@ def step_lines(step: Step, material: Material) -> list[str]:
         answer = f"refused, {step.refused}"
     mean = step.verdict.mean
     first = f"{WORDS[step.what]}: {answer}: mean F1 {gain_text(mean)}"
-    if not step.verdict.helps and mean.low > 0.0:
-        first += f", below the {LEAST_GAIN:g} that other numbers are worth"
+    first += _why(step.verdict)
     lines = [first + (f" ({step.note})" if step.note else "")]
     return lines + [f"    {line}" for line in class_lines(step.verdict, material)]
+
+
+def _why(verdict: Verdict) -> str:
+    """What the interval alone doesn't say of an answer."""
+    low, worth = verdict.mean.low, verdict.mean.difference >= LEAST_GAIN
+    if verdict.helps:
+        return "" if low > 0.0 else "; not in every image, but none is worse"
+    if worth and verdict.by_chance > CHANCE:
+        return f"; chance alone gains as much in {verdict.by_chance:.1%} of cases"
+    if worth:
+        return f"; {verdict.worse} of {verdict.images} images are worse"
+    return f", below the {LEAST_GAIN:g} that other numbers are worth" if low > 0.0 else ""
 
 
 def class_lines(verdict: Verdict, material: Material) -> list[str]:

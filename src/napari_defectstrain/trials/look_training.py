@@ -34,7 +34,11 @@ _AROUND = 0.15
 _CLEAN_DOSE = 1e10
 """Electrons per nm^2 where the noise doesn't grow with the brightness."""
 _ELECTRONS = 0.025  # `ScanConfig.metal_fraction`
-_LEAST_SHARE, _MOST_SHARE = 0.02, 0.2
+_LEAST_SHARE = 0.02
+_ABSENT = 0.1
+"""Chance that training leaves a class out."""
+_MOST_DEFECTS = 0.95
+"""Sites that defects may take at most when all are drawn as often as they may be."""
 
 
 @lru_cache(maxsize=8)
@@ -158,8 +162,10 @@ def look_conditions(look: Look) -> Conditions:
     """What a network for such images should be trained on: `detect.TrainConfig.conditions`.
 
     Ranges around what was learnt, as wide as the images differ, at least by 15 %; the classes are
-    drawn from none up to twice their share, so that their mean share is the look's. What a look
-    doesn't tell (look-alikes, tilts, other phases) stays as it is for common images.
+    drawn from none up to twice their share, so that their mean share is nearly the look's (less
+    where defects would take more sites than there are). Noise of which a part is correlated stands
+    for images of which that part has correlated noise: the simulator mixes none within one. What a
+    look doesn't tell (look-alikes, tilts, other phases) stays as it is for common images.
 
     Parameters
     ----------
@@ -177,14 +183,13 @@ def look_conditions(look: Look) -> Conditions:
     dirt = look.background.mean
     slope = look.noise.slope
     about = max(0.4, (slope.spread or 0.0) / slope.value if slope.value > 0 else 0.4)
-    share = (look.columns.fractions[i].value for i in range(len(DEFECT_ROLES)))
     x, y = _factors(look, probe.energy_kev)
     correlated = 1.0 - look.noise.white.value
     length = max(look.noise.correlation_pm.value, 1.0)
     return usual.replace(
         pixel_size_pm=pixel,
-        fractions_max=tuple(float(np.clip(2 * f, _LEAST_SHARE, _MOST_SHARE)) for f in share),
-        absent=0.1,
+        fractions_max=_most_of(look),
+        absent=_ABSENT,
         inner_mrad=(63.0, 63.0),
         outer_mrad=(200.0, 200.0),
         single=(x, y),
@@ -209,6 +214,13 @@ def look_conditions(look: Look) -> Conditions:
         texture=_within(scan.texture, 0.3, 0.0, 100.0),
         processed=0.0 if look.grey.step == 0 else 0.1,
     )
+
+
+def _most_of(look: Look) -> tuple[float, ...]:
+    """Greatest share of each class of defects, of which none up to all are drawn."""
+    share = np.array([f.value for f in look.columns.fractions[: len(DEFECT_ROLES)]])
+    most = np.maximum(2 * share / (1 - _ABSENT), _LEAST_SHARE)
+    return tuple(float(m) for m in most * min(1.0, _MOST_DEFECTS / most.sum()))
 
 
 def _around(learnt: Learnt, least: float) -> tuple[float, float]:

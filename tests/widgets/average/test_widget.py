@@ -259,8 +259,8 @@ def test_from_the_sample_to_strain_with_an_edit_by_hand(make_napari_viewer, qtbo
     monkeypatch.setattr(
         class_measurement,
         "measure_columns",
-        lambda stacks, averages, _, progress: measure(
-            stacks, averages, SHARED_PROFILE.columns, progress
+        lambda stacks, averages, _, progress, **more: measure(
+            stacks, averages, SHARED_PROFILE.columns, progress, **more
         ),
     )
     viewer = make_napari_viewer(show=True)

@@ -8,6 +8,7 @@ from napari.components import ViewerModel
 from numpy.testing import assert_allclose
 from qtpy.QtCore import QPoint, Qt
 from small_alloy import QUICK
+from strain_stage import measured_classes, show_averages
 from widget_stage import add_region, errors, finish, run, use_truth
 
 from napari_defectstrain.averages.average import average_stack
@@ -17,6 +18,7 @@ from napari_defectstrain.widgets.average import measuring
 from napari_defectstrain.widgets.average.results_panel import MEASUREMENT, PLOTS, WINDOWS
 from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.base.docking import dock_of
+from napari_defectstrain.widgets.base.pacing import at_once
 from napari_defectstrain.widgets.detect.widget import DetectWidget
 from napari_defectstrain.widgets.layers.averages import CUT, STACK, runs
 from napari_defectstrain.widgets.layers.editing import editor_of
@@ -285,6 +287,25 @@ def settled(qtbot, widget):
     """Wait until nothing is measured, and nothing is due."""
     qtbot.waitUntil(lambda: not widget.measuring.waiting, timeout=60_000)
     finish(qtbot, widget)
+
+
+def test_classes_of_too_few_windows_are_measured_no_more(qtbot):
+    viewer = ViewerModel()
+    layers = {note(la)["class"]: la for la in show_averages(viewer)}
+    widget = averager(viewer, qtbot)
+    told = []
+    widget.measuring.measured.connect(lambda _run, current: told.append(current))
+    stacks = {name: la.metadata[STACK] for name, la in layers.items()}
+    measured = measured_classes()
+    at_once(widget.measuring._show("run", stacks, measured, {}, ""))
+    assert all(MEASUREMENT in la.metadata for la in layers.values())
+    few = {name: found for name, found in measured.items() if name != "SV"}
+    at_once(widget.measuring._show("run", stacks, few, {}, ""))
+    assert [name for name, la in layers.items() if MEASUREMENT in la.metadata] == ["2Se", "SeTe"]
+    # where measuring went wrong, what is shown is of before
+    at_once(widget.measuring._show("run", stacks, {}, {}, "got nothing"))
+    assert MEASUREMENT in layers["SeTe"].metadata
+    assert told == [True, True, False]
 
 
 def test_plots_and_columns_fill_by_themselves_and_follow_the_windows(qtbot, monkeypatch):

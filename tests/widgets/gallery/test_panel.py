@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from numpy.testing import assert_allclose, assert_array_equal
-from qtpy.QtCore import QItemSelectionModel, QPointF, Qt
+from qtpy.QtCore import QEvent, QItemSelectionModel, QPointF, Qt
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
 from small_alloy import QUICK, simulated, true_sites
 from widget_stage import PIXEL_PM
@@ -17,11 +18,12 @@ from napari_defectstrain.pipeline.chain import average_classes, measure_spacings
 from napari_defectstrain.pipeline.runs import RunConfig
 from napari_defectstrain.precision import foresee_spacing
 from napari_defectstrain.study import open_study
+from napari_defectstrain.styles import CLASS_STYLE
 from napari_defectstrain.widgets.base.settings import SETTINGS_VARIABLE
 from napari_defectstrain.widgets.gallery import GalleryPanel, gallery_of
 from napari_defectstrain.widgets.gallery import panel as panel_module
 from napari_defectstrain.widgets.gallery.edits import AVERAGED, LEFT_OUT, NO_WINDOW
-from napari_defectstrain.widgets.layers.averages import MEASUREMENT, STACK, add_averages
+from napari_defectstrain.widgets.layers.averages import MEASUREMENT, STACK, add_averages, runs
 from napari_defectstrain.widgets.layers.editing import editor_of
 from napari_defectstrain.widgets.layers.sites import (
     add_detection,
@@ -30,7 +32,7 @@ from napari_defectstrain.widgets.layers.sites import (
     note,
     provenance,
 )
-from napari_defectstrain.widgets.study.opening import save_as
+from napari_defectstrain.widgets.study.opening import open_into, save_as
 
 NAMES = WSE2.class_names
 DOUBTFUL = 6
@@ -237,7 +239,8 @@ def test_averages_and_spacings_follow(shown, monkeypatch):
     assert "SeTe" in anew
     panel.undo()
     for name, layer in layers.items():
-        assert layer.metadata[STACK] is before[name]
+        assert_array_equal(layer.metadata[STACK].included, before[name].included)
+        assert_array_equal(layer.metadata[STACK].windows, before[name].windows)
         assert_allclose(layer.data, average_stack(before[name]).mean)
     assert len(windows.data) == len(before["SeTe"].included)
     assert class_at(panel, defects, rows[0]) == "SV"
@@ -420,6 +423,118 @@ def test_the_study_keeps_what_the_gallery_changes(shown, tmp_path, qapp):
         assert_array_equal(again.sites("alloy").class_name, again.model_sites("alloy").class_name)
         assert not (again.sites("alloy").source == "manual").any()
     assert layers["SV"].metadata[STACK].n > 0
+
+
+def test_a_study_opens_with_each_window_in_one_average(shown, tmp_path):
+    made, viewer, defects, panel = shown
+    layers = averaged(viewer, made, defects)
+    keeper = save_as(viewer, tmp_path / "mine", RunConfig())
+    panel._restate()
+    rows = rows_of(panel, "SV")
+    panel.grid.choose(rows[panel.grid.list.states[rows] == AVERAGED][:2])
+    panel.label_class(1)
+    numbers = {n: la.metadata[STACK].n for n, la in layers.items()}
+    keeper.sync()
+    path = keeper.study.path
+    keeper.close()
+    other = ViewerModel()
+    again, _ = open_into(other, path)
+    (averages,) = runs(other).values()
+    held = {note(la)["class"]: la.metadata[STACK] for la in averages}
+    assert {n: stack.n for n, stack in held.items()} == numbers
+    assert (held["SV"].reason == "relabelled SeTe").sum() == 2
+    again.close()
+
+
+def test_what_counts_in_another_class_is_not_put_back(shown):
+    made, viewer, defects, panel = shown
+    layers = averaged(viewer, made, defects)
+    panel._restate()
+    rows = rows_of(panel, "SV")
+    panel.grid.choose(rows[panel.grid.list.states[rows] == AVERAGED][:2])
+    panel.label_class(1)
+    stack = layers["SV"].metadata[STACK]
+    panel.edits.windows.leave_out("r1", "SV", np.flatnonzero(stack.included)[:1])
+    out = np.flatnonzero(~layers["SV"].metadata[STACK].included)
+    panel.edits.windows.put_back("r1", "SV", out)
+    after = layers["SV"].metadata[STACK]
+    assert (after.reason == "relabelled SeTe").sum() == (~after.included).sum() == 2
+
+
+def test_a_class_given_while_thumbnails_are_made_stays(shown, qtbot):
+    _, _, defects, panel = shown
+    row = rows_of(panel, "SV")[:1]
+    late = panel.looks  # as the worker holds them: made before, with classes of before
+    panel.grid.choose(row)
+    panel.label_class(1)
+    panel._show(panel.places, late)
+    assert panel.looks.detections.class_index[row[0]] == NAMES.index("SeTe")
+    assert panel.looks.detections.by_hand[row[0]]
+    # and of a list that was begun before: it comes with the old class, and is made anew
+    panel._edited_since = True
+    panel._show(panel.places, replace(late, thumbnails=late.thumbnails.copy()))
+    assert panel._timer.isActive()
+    # meanwhile it is behind the points, which still get what is asked for
+    panel.grid.choose(row)
+    panel.label_class(3)
+    assert class_at(panel, defects, row[0]) == "SV"
+    settled(qtbot, panel)
+    assert panel.looks.detections.class_index[row[0]] == NAMES.index("SV")
+
+
+def test_a_relabelling_does_not_stop_the_way_there(shown, qtbot):
+    _, viewer, _, panel = shown
+    row = rows_of(panel, "SV")[:1]
+    panel.grid.choose(row)
+    panel._picked(int(row[0]))
+    panel.label_class(1)
+    qtbot.waitUntil(lambda: not panel.going.waiting)
+    assert "chosen window" in viewer.layers
+
+
+def test_points_relabelled_on_the_canvas_count_where_they_were(shown, qtbot):
+    made, viewer, defects, panel = shown
+    layers = averaged(viewer, made, defects)
+    panel._restate()
+    rows = rows_of(panel, "SV")
+    row = rows[panel.grid.list.states[rows] == AVERAGED][:1]
+    panel.grid.choose(row)
+    editor_of(defects).relabel("SeTe", sorted(defects.selected_data))
+    settled(qtbot, panel)
+    assert panel.grid.list.states[row[0]] == NO_WINDOW
+    n = layers["SV"].metadata[STACK].n
+    panel.grid.choose(row)
+    panel.put_back()
+    assert "average again" in panel.state.text()
+    panel.leave_out()
+    assert layers["SV"].metadata[STACK].n == n - 1
+
+
+def test_other_colours_of_the_classes_are_taken_over(shown, monkeypatch):
+    _, _, _, panel = shown
+    place = int(np.flatnonzero(panel.grid.list.rows == rows_of(panel, "SV")[0])[0])
+
+    def frame():
+        picture = panel.grid.list.index(place, 0).data(Qt.ItemDataRole.DecorationRole)
+        return picture.toImage().pixelColor(0, 0).name().upper()
+
+    before, role = frame(), list(CLASS_STYLE)[NAMES.index("SV")]
+    monkeypatch.setitem(CLASS_STYLE, role, replace(CLASS_STYLE[role], colour="#123456"))
+    panel.restyle()
+    assert before != frame() == "#123456"
+
+
+def test_escape_gives_the_lasso_up_first(shown):
+    plot = shown[3].side.plot
+    asked = QKeyEvent(
+        QEvent.Type.ShortcutOverride, Qt.Key.Key_Escape, Qt.KeyboardModifier.NoModifier
+    )
+    asked.ignore()
+    plot.event(asked)
+    assert not asked.isAccepted()  # the walk's
+    QTest.mousePress(plot, Qt.MouseButton.LeftButton, pos=QPointF(60, 40).toPoint())
+    plot.event(asked)
+    assert asked.isAccepted()
 
 
 def test_a_viewer_has_one_gallery(qapp):

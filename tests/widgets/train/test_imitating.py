@@ -61,11 +61,14 @@ def test_an_image_is_imitated_shown_used_and_saved(qtbot, tmp_path, monkeypatch)
     assert conditions.correlated != before.correlated
 
     monkeypatch.setattr(imitating_module, "ask_folder", lambda *_: tmp_path / "sample")
+    part._drawn += 1  # another click, whose run was cancelled
     part.differences.save.click()
     finish(qtbot, widget)
     written = {p.name for p in (tmp_path / "sample").iterdir()}
     assert {"region_like_1.tif", "region_like_1.truth.csv", "look.json", "training.json"} <= written
     assert read_look(tmp_path / "sample" / "look.json").images == ("region",)
+    settings = json.loads((tmp_path / "sample" / "imitation.json").read_text())
+    assert settings["imitation"]["seed"] == 1000  # of the images that are written
     told = json.loads((tmp_path / "sample" / "training.json").read_text())
     assert told["conditions"]["materials"] == ["WSe2"]
 

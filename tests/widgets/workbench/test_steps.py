@@ -7,6 +7,8 @@ from small_alloy import true_sites
 from strain_stage import show_averages
 from widget_stage import add_region
 
+from napari_defectstrain.averages.choice import leave_out
+from napari_defectstrain.widgets.layers.averages import STACK, update_average
 from napari_defectstrain.widgets.layers.sites import add_detection, layer_id, note, provenance
 from napari_defectstrain.widgets.workbench import State, advice, state_of
 from napari_defectstrain.widgets.workbench.steps import (
@@ -68,6 +70,11 @@ def test_from_an_image_to_its_strain(viewer):
     assert state_of(viewer).remaining == ()
     assert advice(state_of(viewer), REPORT).buttons[0][1] == "figures"
     assert states(viewer, written=True)[REPORT] == DONE
+    # windows that are chosen anew make the strain one of before
+    stack = averages[1].metadata[STACK]
+    update_average(viewer, averages[1], leave_out(stack, [0]))
+    assert states(viewer, written=True)[STRAIN] == READY
+    assert state_of(viewer).remaining == (STRAIN,)
 
 
 def test_a_new_image_is_detected_and_no_other_again(viewer):

@@ -1,10 +1,12 @@
 """One dock with four steps, driven as a person would."""
 
+import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
-from strain_stage import bundled, measured_classes
+from small_alloy import true_sites
+from strain_stage import bundled, measured_classes, show_averages
 from widget_stage import add_region, errors, use_truth
 
 from napari_defectstrain.types import DefectStrainError
@@ -12,10 +14,12 @@ from napari_defectstrain.widgets.average import measuring
 from napari_defectstrain.widgets.base import worker
 from napari_defectstrain.widgets.detect import widget as detect_module
 from napari_defectstrain.widgets.layers.averages import runs
-from napari_defectstrain.widgets.layers.sites import kind
+from napari_defectstrain.widgets.layers.sites import add_detection, kind, layer_id, note, provenance
+from napari_defectstrain.widgets.layers.window_edits import window_edits_of
 from napari_defectstrain.widgets.strain import comparing
 from napari_defectstrain.widgets.strain import widget as strain_module
 from napari_defectstrain.widgets.workbench import WorkbenchWidget
+from napari_defectstrain.widgets.workbench import widget as bench_module
 from napari_defectstrain.widgets.workbench.steps import AVERAGE, DETECT, REPORT, STRAIN
 
 
@@ -122,6 +126,49 @@ def test_run_all_takes_every_step_once(bench, viewer, qtbot, monkeypatch):
     bench.start_all()
     assert not bench.run_all.running
     assert len(runs(viewer)) == 1
+
+
+def test_a_file_that_cannot_be_read_is_said_and_the_others_open(
+    bench, viewer, monkeypatch, tmp_path
+):
+    wrong, good = tmp_path / "holiday.jpg", tmp_path / "region.npy"
+    wrong.write_bytes(b"no image")
+    np.save(good, np.random.default_rng(0).random((32, 32)))
+    paths = [str(wrong), str(good)], ""
+    monkeypatch.setattr(bench_module.QFileDialog, "getOpenFileNames", lambda *_: paths)
+    told = []
+    monkeypatch.setattr(bench_module, "show_error", told.append)
+    bench._open_files()
+    assert len(told) == 1
+    assert told[0].startswith("holiday.jpg: ")
+    assert [la.name for la in viewer.layers] == ["region"]
+
+
+def test_run_all_turns_the_page_once_a_step(bench):
+    bench.run_all._steps = [STRAIN]
+    bench._show_progress(0.1, "")
+    assert bench.step == STRAIN
+    bench.show_step(DETECT)  # a person looks elsewhere meanwhile
+    bench._show_progress(0.2, "")
+    assert bench.step == DETECT
+    bench.run_all._steps = []
+
+
+def test_strain_is_to_be_measured_again_when_windows_change(bench, viewer, qtbot):
+    made, image = add_region(viewer, size=256)
+    add_detection(viewer, image, [true_sites(made)], provenance("defects", {}))
+    for average in show_averages(viewer):
+        note(average)["image_ids"] = [layer_id(image)]
+    viewer.add_vectors(np.zeros((1, 2, 2)), metadata=provenance("displacement", {}, run="run"))
+    bench._wrote()
+    assert [bench.state.of(step) for step in (STRAIN, REPORT)] == ["done", "done"]
+    window_edits_of(viewer).leave_out("run", "SV", [0])
+    qtbot.waitUntil(lambda: bench.state.of(STRAIN) == "ready")
+    assert bench.all_button.isEnabled()
+    # figures of before are none of what is measured next
+    viewer.add_vectors(np.zeros((1, 2, 2)), metadata=provenance("displacement", {}, run="run"))
+    qtbot.waitUntil(lambda: bench.state.of(STRAIN) == "done")
+    assert bench.state.of(REPORT) == "ready"
 
 
 def test_run_all_searches_only_what_was_not_searched(bench, viewer, qtbot, monkeypatch):

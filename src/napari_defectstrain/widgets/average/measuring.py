@@ -131,9 +131,11 @@ class Measuring(QObject):
             return None
         active = self._viewer.layers.selection.active
         by_class = {note(la)["class"]: la for la in layers}
-        for name, found in measured.items():
-            if name in by_class:
-                by_class[name].metadata[MEASUREMENT] = found
+        for name, layer in by_class.items() if measured else ():
+            if name in measured:
+                layer.metadata[MEASUREMENT] = measured[name]
+            else:  # of too few windows now: what was measured is of others
+                layer.metadata.pop(MEASUREMENT, None)
         material = get_material(note(layers[0])["parameters"]["material"])
         if measured:
             yield from columns_in_steps(self._viewer, layers, measured, material)
@@ -142,7 +144,7 @@ class Measuring(QObject):
         self._viewer.layers.selection.active = active
         current = all(la.metadata[STACK] is stacks.get(n) for n, la in by_class.items())
         yield
-        self.measured.emit(run, current)
+        self.measured.emit(run, current and bool(measured))
         yield
         if complaint:
             self._run_bar.fail(complaint)

@@ -28,7 +28,7 @@ from ..base.lifetime import connect
 from ..base.pacing import Steps
 from ..base.settings import Settings
 from ..base.worker import Stepper
-from ..layers.window_edits import WindowEdits
+from ..layers.window_edits import WindowEdits, can_come_back
 from ..layers.window_marker import (
     go_to_window,
     hide_marker,
@@ -347,8 +347,10 @@ class WindowsView(QWidget):
 
     def _enable(self, *_: object) -> None:
         stack = self.stack
-        included = stack.included[self.selected()] if stack is not None else np.zeros(0, dtype=bool)
-        self.buttons["Put back"].setEnabled(bool((~included).any()))
+        chosen = self.selected()
+        included = stack.included[chosen] if stack is not None else np.zeros(0, dtype=bool)
+        back = [] if stack is None else can_come_back(stack, chosen)
+        self.buttons["Put back"].setEnabled(bool(back))
         self.buttons["Leave out"].setEnabled(bool(included.any()))
         self.buttons["Undo"].setEnabled(self.run is not None and self.edits.can_undo(self.run))
         self.buttons["Redo"].setEnabled(self.run is not None and self.edits.can_redo(self.run))

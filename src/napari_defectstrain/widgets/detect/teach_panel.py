@@ -1,6 +1,7 @@
 """Learning from corrections, below the viewer: which images are done, what it is worth, use it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from napari.components import ViewerModel
@@ -25,6 +26,7 @@ from ...pipeline.loading import FILE_SHA256
 from ...pipeline.runs import RunConfig
 from ...study import Study, open_study
 from ...teaching import (
+    SUFFIX,
     Course,
     Lesson,
     TaughtFrom,
@@ -32,7 +34,9 @@ from ...teaching import (
     lessons_of_study,
     read_taught,
     seen_lessons,
+    taught_folder,
     taught_names,
+    taught_path,
     teach_judge,
     write_taught,
 )
@@ -46,6 +50,7 @@ HEIGHT = 260
 CONTROLS_PX = 270
 NOTHING_TAUGHT = "nothing: as for any microscope"
 OF_STUDY = "what the study was taught"
+_NOTHING, _STUDY, _NAMED = "nothing", "study", "named"
 FINDING_SHARE = 0.3
 NO_STUDY = (
     "Corrections are learnt from in a study: save one (Study, Save study…), correct columns, then "
@@ -53,7 +58,8 @@ NO_STUDY = (
 )
 WELCOME = (
     "Tick the images whose columns you looked at, all of them, corrected or not. Of the others "
-    "only what lies around your corrections counts.\n\n"
+    "only what lies around your corrections counts, which can't tell what helps: tick one at least."
+    "\n\n"
     "Learn from my corrections then teaches the brightness and shares of the classes and the "
     "thresholds, and tries them on columns that they weren't learnt from. Nothing is changed "
     "before you press Use it."
@@ -84,19 +90,38 @@ class TaughtChoice(QComboBox):
 
     def refresh(self, chosen: str = "") -> None:
         """Offer the names that there are now, and choose one."""
-        before = chosen or self.currentText()
+        before = chosen or self.name
+        of_study_before = not before and self.of_study
         study = study_of(self.viewer)
-        of_study = [] if study is None or study.config.judge.learnt is None else [OF_STUDY]
         self.blockSignals(True)
         self.clear()
-        self.addItems([NOTHING_TAUGHT, *of_study, *taught_names()])
-        self.setCurrentText(before if self.findText(before) >= 0 else NOTHING_TAUGHT)
+        self.addItem(NOTHING_TAUGHT, _NOTHING)
+        if study is not None and study.config.judge.learnt is not None:
+            self.addItem(OF_STUDY, _STUDY)
+        for name in taught_names():
+            self.addItem(name, _NAMED)
+        place = 0
+        for i in range(self.count()):
+            named = self.itemData(i) == _NAMED and self.itemText(i) == before
+            if named or (of_study_before and self.itemData(i) == _STUDY):
+                place = i
+        self.setCurrentIndex(place)
         self.blockSignals(False)
+
+    def choose_study(self) -> None:
+        """Take what the study was taught, if anything."""
+        self.refresh()
+        self.setCurrentIndex(max(self.findData(_STUDY), 0))
 
     @property
     def name(self) -> str:
         """The chosen one; empty for none, and for that of the study."""
-        return "" if self.currentText() in (NOTHING_TAUGHT, OF_STUDY) else self.currentText()
+        return self.currentText() if self.currentData() == _NAMED else ""
+
+    @property
+    def of_study(self) -> bool:
+        """Whether what the study was taught is chosen."""
+        return bool(self.currentData() == _STUDY)
 
     def applied_to(self, config: RunConfig) -> RunConfig:
         """Settings with what was taught; the study's other settings of the judge stay.
@@ -108,8 +133,10 @@ class TaughtChoice(QComboBox):
         """
         study = study_of(self.viewer)
         judge = config.judge if study is None else study.config.judge
-        if self.currentText() == OF_STUDY:
-            return config.replace(judge=judge)
+        if study is not None and self.of_study:
+            # what the judge learnt holds with the network whose answers it learnt from
+            detect = config.detect.replace(weights=study.config.detect.weights)
+            return config.replace(judge=judge, detect=detect)
         if judge.learnt is not None:
             judge = judge.replace(learnt=None, network_say=JudgeConfig().network_say)
         config = config.replace(judge=judge)
@@ -122,6 +149,32 @@ def study_of(viewer: ViewerModel) -> Study | None:
     return None if keeper is None else keeper.study
 
 
+@dataclass(frozen=True)
+class Learnt:
+    """What the corrections of a study taught.
+
+    Parameters
+    ----------
+    course : Course
+    lessons : list of Lesson
+    material : str
+        Label of the host.
+    notes : list of str
+        Of the images.
+    parent : str
+        Name of what was in use.
+    weights : str or None
+        Of the network that was in use; None for the package's own.
+    """
+
+    course: Course
+    lessons: list[Lesson]
+    material: str
+    notes: list[str]
+    parent: str
+    weights: str | None
+
+
 class TeachPanel(QWidget):
     """Teaches the judge by the corrections of the study that is open.
 
@@ -130,17 +183,19 @@ class TeachPanel(QWidget):
     viewer : ViewerModel
     config : callable
         Gives the settings to detect with.
+    taught : TaughtChoice
+        What is in use.
     """
 
     use = Signal(str)
     """Emitted with the name of what is to be used from now on."""
 
-    def __init__(self, viewer: ViewerModel, config: Callable[[], RunConfig]) -> None:
+    def __init__(
+        self, viewer: ViewerModel, config: Callable[[], RunConfig], taught: TaughtChoice
+    ) -> None:
         super().__init__()
-        self.viewer, self._config = viewer, config
-        self.course: Course | None = None
-        self._lessons: list[Lesson] = []
-        self._material = ""
+        self.viewer, self._config, self._taught = viewer, config, taught
+        self.learnt: Learnt | None = None
         self.told = QPlainTextEdit(WELCOME)
         self.told.setReadOnly(True)
         self.told.setTabChangesFocus(True)
@@ -237,23 +292,25 @@ class TeachPanel(QWidget):
         except DefectStrainError as error:
             self.bar.fail(str(error))
             return
-        path, done = study.path, self.done
+        path, done, parent = study.path, self.done, self._taught.name
         self.use_button.setEnabled(False)
 
-        def compute(progress: Progress) -> tuple[Course, list[Lesson], str]:
-            return _taught_by(path, done, config, progress)
+        def compute(progress: Progress) -> Learnt:
+            course, lessons, material, notes = _taught_by(path, done, config, progress)
+            return Learnt(course, lessons, material, notes, parent, config.detect.weights)
 
-        self.bar.start(compute, lambda found: self._show(*found), tr("Learning…"))
+        self.bar.start(compute, self._show, tr("Learning…"))
 
-    def _show(self, course: Course, lessons: list[Lesson], material: str) -> None:
-        self.course, self._lessons, self._material = course, lessons, material
-        self.told.setPlainText(course_text(course, get_material(material)))
+    def _show(self, learnt: Learnt) -> None:
+        self.learnt, course = learnt, learnt.course
+        text = course_text(course, get_material(learnt.material))
+        self.told.setPlainText("\n".join([text, *learnt.notes]))
         self.use_button.setEnabled(course.helps)
         self.bar.status.setText("this helps" if course.helps else "doesn't help")
 
     def keep(self) -> None:
         """Keep what was taught under the name, and use it."""
-        if self.course is None:
+        if self.learnt is None:
             return
         name = self.name.text().strip()
         if not name:
@@ -264,10 +321,19 @@ class TeachPanel(QWidget):
             TaughtFrom(
                 one.name, str(one.image.metadata.get(FILE_SHA256, "")), one.corrections, one.whole
             )
-            for one in self._lessons
+            for one in self.learnt.lessons
         ]
+        learnt = self.learnt
+        weights = None if learnt.weights is None else Path(learnt.weights)
         try:
-            made = write_taught(name, self.course, self._material, images)
+            if taught_path(name).parent != taught_folder():
+                raise DefectStrainError(
+                    f"got the name {name!r}, expected one without folders and without {SUFFIX}: it "
+                    "is to be found under Taught"
+                )
+            made = write_taught(
+                name, learnt.course, learnt.material, images, learnt.parent, weights
+            )
         except DefectStrainError as error:
             self.bar.fail(str(error))
             return
@@ -278,11 +344,17 @@ class TeachPanel(QWidget):
 
 def _taught_by(
     path: Path, done: list[str], config: RunConfig, progress: Progress
-) -> tuple[Course, list[Lesson], str]:
+) -> tuple[Course, list[Lesson], str, list[str]]:
     """What the corrections in a study's folder teach; its journal is on the disk at any time."""
-    with open_study(path, read_only=True) as study:
-        lessons, _ = lessons_of_study(study, done)
     host = get_material(config.material).host
+    with open_study(path, read_only=True) as study:
+        named = get_material(study.config.material).host.label
+        if host.label != named:
+            raise DefectStrainError(
+                f"teach: got the material {host.label}, expected {named}, by which the study's "
+                "columns were named"
+            )
+        lessons, notes = lessons_of_study(study, done)
     seen = seen_lessons(lessons, config, lambda f, text: progress(FINDING_SHARE * f, text))
     course = teach_judge(
         seen,
@@ -290,4 +362,4 @@ def _taught_by(
         config.judge,
         lambda f, text: progress(FINDING_SHARE + (1 - FINDING_SHARE) * f, text),
     )
-    return course, lessons, host.label
+    return course, lessons, host.label, notes

@@ -61,7 +61,7 @@ from .patterns_panel import PatternsPanel
 from .pixel_size import PixelSize
 from .teach_panel import DOCK as TEACH_DOCK
 from .teach_panel import HEIGHT as TEACH_HEIGHT
-from .teach_panel import OF_STUDY, TaughtChoice, TeachPanel
+from .teach_panel import TaughtChoice, TeachPanel
 from .weights_panel import DOCK, HEIGHT, WeightsPanel
 
 BUNDLED = "bundled weights"
@@ -256,7 +256,7 @@ class DetectWidget(forms.Panel):
         """What all images together tell, below the viewer: populations, and the audit."""
         self.patterns_panel = PatternsPanel(self.viewer, self._weighed_layer)
         self.audit_panel = AuditPanel(self.viewer, self._weighed_layer)
-        self.teach_panel = TeachPanel(self.viewer, self.config)
+        self.teach_panel = TeachPanel(self.viewer, self.config, self.taught)
         self.teach_panel.use.connect(self.taught.refresh)
         row = QHBoxLayout()
         self.panel_buttons = []
@@ -336,7 +336,7 @@ class DetectWidget(forms.Panel):
     def take_up(self) -> None:
         """Show the study that was opened."""
         self.study.refresh()
-        self.taught.refresh(OF_STUDY)
+        self.taught.choose_study()
         self.image.refresh()
         self._image_changed()
         self._follow_active()

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -14,7 +16,7 @@ from qtpy.QtWidgets import (
 
 from ...averages.looks import DISTANCE, FEATURES, SORTED_BY, WEIGHT
 from ...styles import class_styles
-from ..base import forms, tr
+from ..base import forms, help_button, tr
 from ..base.keys import declare
 from ..base.settings import Settings
 from ..base.symbols import symbol_icon
@@ -114,6 +116,12 @@ class WhichRow(QWidget):
             self.chips[name] = chip
             self._row.insertWidget(i, chip)
 
+    def restyle(self) -> None:
+        """Show the switches in the colours of now."""
+        styles = class_styles(("", *self.chips)) if self.chips else {}  # "": of the metal
+        for name, chip in self.chips.items():
+            chip.setIcon(symbol_icon(styles[name]))
+
     def count(self, counts: Mapping[str, int]) -> None:
         """Say how many there are of each class."""
         for name, chip in self.chips.items():
@@ -128,6 +136,41 @@ class WhichRow(QWidget):
     def descending(self) -> bool:
         """Whether the largest value comes first."""
         return SORTED_BY[self.sort.currentText()] != self.reverse.isChecked()
+
+
+class Foot(QWidget):
+    """What is said below the thumbnails, and what leads through them.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        self.state = QLabel()
+        self.state.setWordWrap(True)
+        # Two lines, whatever it says: a label that grows would push the thumbnails about.
+        self.state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.state.setFixedHeight(2 * self.state.fontMetrics().lineSpacing() + 2)
+        self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        row.addWidget(self.state, 1)
+        self.follow = QCheckBox(tr("Go there"))
+        self.follow.setChecked(True)
+        self.follow.setToolTip(tr("Centre the view on the detection that is chosen, and mark it"))
+        settings.remember("gallery_follow", self.follow)
+        row.addWidget(self.follow)
+        self.walk_button = QPushButton(tr("What the model doubts most"))
+        self.walk_button.setToolTip(
+            tr(
+                "Walk through the detections in doubt, one key each: 1 to 9 give a class, "
+                "space leaves it, Z goes back, Escape ends (D)"
+            )
+        )
+        row.addWidget(self.walk_button)
+        row.addWidget(help_button("widgets.md#the-gallery"))
 
 
 class ScatterSide(QWidget):

@@ -25,6 +25,13 @@ def open_gallery(viewer: ViewerModel) -> GalleryPanel:
     return panel
 
 
+def restyle_gallery(viewer: ViewerModel) -> None:
+    """Show the colours of now in the gallery of a viewer, if there is one."""
+    found = _OPEN.get(id(whole(viewer)))
+    if found is not None and found[0] is whole(viewer):
+        found[1].restyle()
+
+
 def _known(viewer: ViewerModel) -> tuple[ViewerModel, GalleryPanel, BottomDock]:
     found = _OPEN.get(id(viewer))
     if found is None or found[0] is not viewer:

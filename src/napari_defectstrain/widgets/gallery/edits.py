@@ -124,23 +124,28 @@ class GalleryEdits:
         there = [number.get((layer_id(p.image), p.plane), -1) for p in places]
         found = looks.detections
         image = np.array(there, dtype=int)[found.image_index[rows]]
-        reach = float(looks.reach_px.max(initial=0.0))
+        reach = looks.reach_px[found.image_index[rows]]
         stacks = self.windows.stacks(run)
         return run, find_windows(stacks, image, found.position_px[rows], reach)
 
     def states(self, places: Sequence[Place], looks: Looks) -> IntArray:
-        """Of every row whether it is averaged, left out, or has no window, `(N,)`."""
+        """Of every row whether the average of its class counts it, leaves it out, or has it not.
+
+        Returns
+        -------
+        array of int, `(N,)`
+        """
         rows = np.arange(len(looks.detections))
         state = np.full(len(rows), NO_WINDOW)
         run, windows = self.windows_of(places, looks, rows)
         if run is None:
             return state
+        names = np.array(looks.detections.class_names)[looks.detections.class_index]
         for name, stack in self.windows.stacks(run).items():
             index = windows[name]
-            known = index >= 0
+            known = (index >= 0) & (names == name)
             counts = np.where(stack.included[index[known]], AVERAGED, LEFT_OUT)
-            # of several windows of a column that counts which is averaged
-            state[known] = np.where(state[known] == AVERAGED, AVERAGED, counts)
+            state[known] = counts
         return state
 
     def _relabel_windows(
@@ -181,14 +186,17 @@ class GalleryEdits:
         if run is None:
             return "There is no average of these images yet: average their classes first"
         classes = np.array(looks.detections.class_names)[looks.detections.class_index[chosen]]
-        index = {
-            name: which[(which >= 0) & (classes == name)].tolist()
-            for name, which in windows.items()
-        }
-        index = {name: which for name, which in index.items() if which}
+        index = {}
+        for name, stack in self.windows.stacks(run).items():
+            which = windows[name]
+            mine = (which >= 0) & (classes == name)
+            if change is leave_out:  # a point relabelled on the canvas counts where it was
+                mine |= (which >= 0) & stack.included[which]
+            if mine.any():
+                index[name] = which[mine].tolist()
         count = sum(map(len, index.values()))
         if not count:
-            return "None of these has a window in an average: they aren't isolated, or too near"
+            return "None of these has a window in the average of its class: average again"
         try:
             changed = self.windows.choose(run, index, change)
         except DefectStrainError as mistake:

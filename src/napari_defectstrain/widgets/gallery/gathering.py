@@ -113,9 +113,11 @@ def snapshots_of(viewer: ViewerModel, places: Sequence[Place]) -> list[Snapshot]
     DefectStrainError
         If a layer is gone or can't be read.
     """
-    found = []
+    found, planes = [], {}
     for place in places:
-        image = image_planes(place.image)[place.plane or 0]
+        if id(place.image) not in planes:  # a lazy stack is read once, not once a plane
+            planes[id(place.image)] = image_planes(place.image)
+        image = planes[id(place.image)][place.plane or 0]
         columns = layer_by_id(viewer, note(place.defects)["sites"])
         if not isinstance(columns, Points):
             raise DefectStrainError(f"{place.name}: its layer of all columns is gone; detect again")

@@ -65,6 +65,14 @@ class GalleryModel(QAbstractListModel):
             self._styles = class_styles(looks.detections.class_names)
         self.endResetModel()
 
+    def restyle(self) -> None:
+        """Draw everything in the colours of now."""
+        self._symbols.clear()
+        self._kept.clear()
+        if self.looks is not None:
+            self._styles = class_styles(self.looks.detections.class_names)
+        self._all_changed()
+
     def arrange(self, rows: IntArray) -> None:
         """List the same detections in another order, or others of them."""
         self.beginResetModel()

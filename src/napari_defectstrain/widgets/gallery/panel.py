@@ -1,17 +1,15 @@
 """The gallery: thumbnails of every detection beside two of their features, and keys for classes."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import (
-    QCheckBox,
     QHBoxLayout,
-    QLabel,
     QPushButton,
-    QSizePolicy,
     QSplitter,
     QVBoxLayout,
     QWidget,
@@ -22,10 +20,8 @@ from ...averages.looks import Looks, class_counts, same_rows, sort_values, sorte
 from ...averages.thumbnails import SIDE_NM
 from ...types import IntArray
 from ...units import PM_PER_NM
-from ..base import tr
 from ..base.class_keys import ClassKeys
 from ..base.focus import FOCUS
-from ..base.help import help_button
 from ..base.keys import shortcut
 from ..base.lifetime import connect, when_destroyed
 from ..base.pacing import Steps
@@ -34,7 +30,7 @@ from ..base.worker import Stepper
 from ..layers.editing import editor_of
 from ..layers.window_marker import go_to_window, hide_marker
 from . import controls, edits
-from .controls import ScatterSide, WhichRow
+from .controls import Foot, ScatterSide, WhichRow
 from .edits import GalleryEdits
 from .gathering import Gathering, Place
 from .grid import Grid
@@ -73,6 +69,7 @@ class GalleryPanel(QWidget):
         self.walk: Walk | None = None
         self._own = self._linking = False
         self._stale = True
+        self._edited_since = False
         self._editors: set[int] = set()
         self._points: dict[int, set[int]] = {}
         self.going = Stepper(self)
@@ -91,7 +88,10 @@ class GalleryPanel(QWidget):
         column.addWidget(self.which)
         column.addLayout(self._build_keys())
         column.addWidget(self._build_middle(settings), 1)
-        column.addLayout(self._build_foot(settings))
+        foot = Foot(settings)
+        self.state, self.follow, self.walk_button = foot.state, foot.follow, foot.walk_button
+        self.walk_button.clicked.connect(self._toggle_walk)
+        column.addWidget(foot)
         self._watch()
         self._show([], None)
         self._stale = True  # until somebody looks
@@ -160,32 +160,6 @@ class GalleryPanel(QWidget):
         split.setStretchFactor(1, 2)
         return split
 
-    def _build_foot(self, settings: Settings) -> QHBoxLayout:
-        row = QHBoxLayout()
-        self.state = QLabel()
-        self.state.setWordWrap(True)
-        # Two lines, whatever it says: a label that grows would push the thumbnails about.
-        self.state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.state.setFixedHeight(2 * self.state.fontMetrics().lineSpacing() + 2)
-        self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        row.addWidget(self.state, 1)
-        self.follow = QCheckBox(tr("Go there"))
-        self.follow.setChecked(True)
-        self.follow.setToolTip(tr("Centre the view on the detection that is chosen, and mark it"))
-        settings.remember("gallery_follow", self.follow)
-        row.addWidget(self.follow)
-        self.walk_button = QPushButton(tr("What the model doubts most"))
-        self.walk_button.setToolTip(
-            tr(
-                "Walk through the detections in doubt, one key each: 1 to 9 give a class, "
-                "space leaves it, Z goes back, Escape ends (D)"
-            )
-        )
-        self.walk_button.clicked.connect(self._toggle_walk)
-        row.addWidget(self.walk_button)
-        row.addWidget(help_button("widgets.md#the-gallery"))
-        return row
-
     def _watch(self) -> None:
         events = self.viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
@@ -197,6 +171,12 @@ class GalleryPanel(QWidget):
 
     def _follow_theme(self, *_: object) -> None:
         self.side.plot.set_theme(self.viewer.theme)
+
+    def restyle(self) -> None:
+        """Take over other colours of the classes."""
+        self.which.restyle()
+        self.grid.list.restyle()
+        self._plot()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Without room for the plot, the thumbnails take it all."""
@@ -241,6 +221,8 @@ class GalleryPanel(QWidget):
         """Detections came, or more of their thumbnails."""
         before, self._stale = self.looks, False
         if before is not None and looks is not None and looks.thumbnails is before.thumbnails:
+            # Their worker knows classes as they were when it began.
+            looks = replace(looks, detections=before.detections)
             self.looks = looks
             self.grid.list.more(looks)
             if looks.core is not None:  # distances and components are known now
@@ -267,6 +249,9 @@ class GalleryPanel(QWidget):
         self._arrange(chosen=chosen[chosen >= 0])
         self._enable()
         self._ask()
+        if self._edited_since:
+            self._edited_since = False
+            self.refresh_soon()
 
     def _watch_points(self) -> None:
         for place in self.places:
@@ -278,6 +263,7 @@ class GalleryPanel(QWidget):
             connect(self, layer.events.highlight, self._points_selected)
 
     def _gathered(self, problem: str) -> None:
+        self._edited_since = False
         if problem:
             self.say(problem)
         elif self.looks is None:
@@ -417,7 +403,7 @@ class GalleryPanel(QWidget):
 
     def _on_the_way(self, row: int, looks: Looks) -> Steps[None]:
         yield
-        if looks is not self.looks:
+        if self.looks is None or looks.thumbnails is not self.looks.thumbnails:
             return
         found = looks.detections
         place = self.places[int(found.image_index[row])]
@@ -466,7 +452,8 @@ class GalleryPanel(QWidget):
         looks = self.looks
         assert looks is not None  # of every row
         found = looks.detections
-        differ = rows[found.class_index[rows] != class_index]
+        # A list that is behind the points doesn't know their classes.
+        differ = rows if self._stale else rows[found.class_index[rows] != class_index]
         if not len(differ):
             self.say(f"All of these are {found.class_names[class_index]} already")
             return False
@@ -476,6 +463,7 @@ class GalleryPanel(QWidget):
         finally:
             self._own = False
         self.looks = looks.with_class(differ, class_index)
+        self._edited_since = self.gathering.busy
         states = self.edits.states(self.places, self.looks)
         self.grid.list.changed(self.looks, states, differ)
         self._values()

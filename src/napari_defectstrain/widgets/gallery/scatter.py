@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import (
     QColor,
     QFocusEvent,
@@ -264,6 +264,14 @@ class ScatterPlot(QWidget):
         more = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
         self.chosen.emit(rows, bool(event.modifiers() & more))
         self.update()
+
+    def event(self, event: QEvent) -> bool:
+        """While a lasso is drawn, Escape is the plot's, not that of the walk."""
+        asked = isinstance(event, QKeyEvent) and event.type() == QEvent.Type.ShortcutOverride
+        if asked and self._lasso and event.key() == Qt.Key.Key_Escape:
+            event.accept()
+            return True
+        return bool(super().event(event))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Escape gives the lasso up."""

@@ -5,6 +5,7 @@ from .averages import GAP as GAP
 from .averages import HEADER as HEADER
 from .averages import MEASUREMENT as MEASUREMENT
 from .averages import OF_COMPARISON as OF_COMPARISON
+from .averages import OUTDATED as OUTDATED
 from .averages import RESULTS as RESULTS
 from .averages import STACK as STACK
 from .averages import UNITS as UNITS
@@ -99,6 +100,7 @@ from .weights import forget_selection as forget_selection
 from .weights import histograms_of as histograms_of
 from .weights import select_columns as select_columns
 from .window_edits import WindowEdits as WindowEdits
+from .window_edits import can_come_back as can_come_back
 from .window_edits import window_edits_of as window_edits_of
 from .window_marker import go_to_window as go_to_window
 from .window_marker import hide_marker as hide_marker

@@ -19,6 +19,8 @@ CUT = "defectstrain_cut"
 """Key of an average layer's metadata: the `ClassStack` before windows were chosen by hand."""
 MEASUREMENT = "defectstrain_measurement"
 """Key of an average layer's metadata: its `ClassMeasurement`."""
+OUTDATED = "outdated"
+"""Key of the note of a layer of strain: the windows of its run changed after it was measured."""
 OF_AVERAGES = ("average", "windows", "average labels", "columns", "symmetric", "symmetric labels")
 """Kinds of layers that belong to a run of averages."""
 OF_COMPARISON = (
@@ -234,7 +236,7 @@ def update_average(viewer: ViewerModel, layer: Image, stack: ClassStack) -> Clas
     """Show the average of a changed stack in the layer of the old one.
 
     The number above it, its provenance and that of the layer of windows follow; measurements of
-    the old average stay as they are.
+    the old average stay as they are, and the layers of its strain are noted as outdated.
 
     Parameters
     ----------
@@ -276,6 +278,8 @@ def update_average(viewer: ViewerModel, layer: Image, stack: ClassStack) -> Clas
             if row < len(other.features):
                 other.features.loc[row, "text"] = _label(average, stack)
                 other.refresh_text()
+    for other in layers_of_run(viewer, run, ("displacement",)):
+        note(other)[OUTDATED] = True
     return average
 
 

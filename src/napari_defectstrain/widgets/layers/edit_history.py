@@ -22,8 +22,10 @@ _HISTORIES: "WeakValueDictionary[int, EditHistory]" = WeakValueDictionary()
 class _Source:
     """Something that keeps its own steps."""
 
-    def __init__(self, undo: Callable[[], bool], redo: Callable[[], bool]) -> None:
-        self.undo, self.redo = undo, redo
+    def __init__(
+        self, undo: Callable[[], bool], redo: Callable[[], bool], forget: Callable[[], None]
+    ) -> None:
+        self.undo, self.redo, self.forget = undo, redo, forget
 
 
 _Step = list[_Source]
@@ -56,7 +58,7 @@ class EditHistory(QObject):
         """Keep the order of the edits of a layer of points, too."""
         if id(editor) in self._editors:
             return
-        source = _Source(editor.undo, editor.redo)
+        source = _Source(editor.undo, editor.redo, editor.forget_redo)
         self._editors[id(editor)] = editor, source
         editor.stepped.connect(lambda what: self._told(source, what))
 
@@ -112,13 +114,20 @@ class EditHistory(QObject):
     def _push(self, step: _Step) -> None:
         self._done.append(step)
         del self._done[:-MOST_STEPS]
+        # Sources of the new step have forgotten theirs; of the others half a deed could be redone.
+        for source in {s for old in self._undone for s in old} - set(step):
+            source.forget()
         self._undone.clear()
         self.changed.emit()
 
     def _windows_stepped(self, run: str, what: str) -> None:
         if run not in self._runs:
             windows: WindowEdits = self.windows
-            self._runs[run] = _Source(lambda: windows.undo(run), lambda: windows.redo(run))
+            self._runs[run] = _Source(
+                lambda: windows.undo(run),
+                lambda: windows.redo(run),
+                lambda: windows.forget_redo(run),
+            )
         self._told(self._runs[run], what)
 
     def _told(self, source: _Source, what: str) -> None:
@@ -138,9 +147,10 @@ class EditHistory(QObject):
             return
         here, there = (self._undone, self._done) if what == REDONE else (self._done, self._undone)
         step = next((s for s in reversed(here) if source in s), None)
-        if step is None:
-            return
-        here.remove(step)
+        if step is None:  # of before anybody watched: it was of this alone
+            step = [source]
+        else:
+            here.remove(step)
         there.append(step)
         rest = [other for other in step if other is not source]
         self._take(rest if what == REDONE else reversed(rest), "redo" if what == REDONE else "undo")

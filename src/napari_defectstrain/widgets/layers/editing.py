@@ -162,6 +162,10 @@ class DefectEditor:
         """Do an undone change again; False where there is none."""
         return self._step(self._redo, self._undo, REDONE)
 
+    def forget_redo(self) -> None:
+        """Steps that were taken back can't be done again."""
+        self._redo.clear()
+
     def reset(self) -> None:
         """Start anew after a new detection was put into the layer."""
         self._undo.clear()

@@ -396,11 +396,18 @@ def found_sites(sites_layer: Points, plane: int | None = None) -> Sites:
     return Sites(
         position_px=np.asarray(sites_layer.data, dtype=float)[found, -2:],
         probabilities=table[[f"p_{n}" for n in names]].to_numpy(dtype=float),
-        class_index=pd.Categorical(table["class"].astype(str), names).codes.astype(int),
+        class_index=_codes(table["class"], names),
         class_names=names,
         source=table["source"].to_numpy(dtype="<U6"),
         **{n: table[n].to_numpy(dtype=float) for n in WEIGHT_COLUMNS if n in table},
     )
+
+
+def _codes(classes: pd.Series, names: tuple[str, ...]) -> np.ndarray:
+    """Indices of classes: as they are kept where they can be, without a string for each column."""
+    if isinstance(classes.dtype, pd.CategoricalDtype) and tuple(classes.cat.categories) == names:
+        return classes.cat.codes.to_numpy(dtype=int)
+    return pd.Categorical(classes.astype(str), names).codes.astype(int)
 
 
 def sites_from_layers(sites_layer: Points, defects: Points, plane: int | None = None) -> Sites:

@@ -5,15 +5,17 @@ tells whoever watches.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
 from ...averages.choice import leave_out, put_back
-from ...averages.relabel import Relabelled, relabel_windows, with_joined
+from ...averages.relabel import RELABELLED, Relabelled, relabel_windows, with_joined
 from ...types import ClassStack
 from .averages import CUT, STACK, layers_of_run, of_every_defect, runs, update_average
 from .editing import DONE, REDONE, UNDONE
@@ -76,7 +78,10 @@ class WindowEdits(QObject):
         self.choose(run, {class_name: index}, leave_out)
 
     def put_back(self, run: str, class_name: str, index: Sequence[int]) -> None:
-        """Put windows back that were left out, by hand or by the statistics."""
+        """Put windows back that were left out, by hand or by the statistics.
+
+        Those that a person gave another class stay out: they count there.
+        """
         self.choose(run, {class_name: index}, put_back)
 
     def choose(
@@ -98,6 +103,8 @@ class WindowEdits(QObject):
             If a class would be left without windows: then nothing is changed.
         """
         before = self.stacks(run)
+        if change is put_back:
+            index = {name: can_come_back(before[name], which) for name, which in index.items()}
         after = {name: change(before[name], which) for name, which in index.items()}
         changed = {
             name: stack
@@ -122,13 +129,33 @@ class WindowEdits(QObject):
     def _do(self, run: str, changed: Mapping[str, ClassStack]) -> None:
         if not changed:
             return
+        for steps in (self._undo, self._redo):
+            for gone in set(steps) - set(runs(self.viewer)):
+                del steps[gone]
         self._undo.setdefault(run, []).append(self._kept(run, changed))
         del self._undo[run][:-UNDO_STEPS]
+        for name, stack in changed.items():
+            self._share(run, name, stack)
         self._redo.pop(run, None)
         averages = self.averages(run)
         for name, stack in changed.items():
             self._show(run, name, _Kept(stack, with_joined(averages[name].metadata[CUT], stack)))
         self.stepped.emit(run, DONE)
+
+    def _share(self, run: str, name: str, stack: ClassStack) -> None:
+        """Let all steps of a class that got more windows hold these, not one copy each."""
+        old = self.averages(run)[name].metadata[STACK].windows
+        if len(stack.windows) <= len(old):
+            return
+
+        def shared(one: ClassStack) -> ClassStack:
+            if not np.may_share_memory(one.windows, old):
+                return one
+            return replace(one, windows=stack.windows[: len(one.windows)])
+
+        for step in self._undo[run]:
+            if name in step:
+                step[name] = _Kept(*map(shared, step[name]))
 
     def _kept(self, run: str, names: Mapping[str, Any]) -> _State:
         layers = self.averages(run)
@@ -150,6 +177,10 @@ class WindowEdits(QObject):
     def redo(self, run: str) -> bool:
         """Do an undone change again; False where there is none."""
         return self._step(run, self._redo, self._undo, REDONE)
+
+    def forget_redo(self, run: str) -> None:
+        """Steps of a run that were taken back can't be done again."""
+        self._redo.pop(run, None)
 
     def _step(
         self, run: str, source: dict[str, list[_State]], target: dict[str, list[_State]], what: str
@@ -175,6 +206,13 @@ class WindowEdits(QObject):
     def outdated(self, run: str) -> bool:
         """Whether strain was measured on these averages, which have changed since."""
         return bool(layers_of_run(self.viewer, run, ("displacement",)))
+
+
+def can_come_back(stack: ClassStack, index: Sequence[int]) -> list[int]:
+    """Those windows that are left out, and not because a person gave them another class."""
+    return [
+        i for i in index if not stack.included[i] and not stack.reason[i].startswith(RELABELLED)
+    ]
 
 
 def window_edits_of(viewer: ViewerModel) -> WindowEdits:

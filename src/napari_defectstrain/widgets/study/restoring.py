@@ -9,7 +9,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points
 
-from ...averages.average import average_stack
+from ...averages.relabel import RELABELLED
 from ...crystal.regions import NOT_2H, Regions
 from ...io.files import ImageFile, read_datasets
 from ...study import Study
@@ -254,9 +254,13 @@ def _take_windows(study: Study, viewer: ViewerModel) -> None:
         names = images_of_windows(viewer, layer)
         if note(layer)["run"] != newest or not names:
             continue
-        cut = layer.metadata[CUT]
+        cut, held = layer.metadata[CUT], layer.metadata[STACK]
         chosen: Mapping[str, Any]
         chosen, _ = study.with_windows({cut.class_name: cut}, names)
+        # What counts in another class is said by the columns, not by choices of windows.
+        gone = ~held.included & np.char.startswith(held.reason, RELABELLED)
         stack = chosen[cut.class_name]
-        if (stack.included != layer.metadata[STACK].included).any() and average_stack(stack).n:
+        reason = np.where(gone, held.reason, stack.reason)
+        stack = replace(stack, included=stack.included & ~gone, reason=reason)
+        if (stack.included != held.included).any() and stack.n:
             update_average(viewer, layer, stack)

@@ -51,7 +51,7 @@ class Imitating:
 
     def __init__(self, panel: forms.Panel, own: OwnImage, conditions: ConditionsControls) -> None:
         self._panel, self._own, self._conditions = panel, own, conditions
-        self._made: tuple[Imitation, RunResult] | None = None
+        self._made: tuple[Imitation, RunResult, ImitationConfig] | None = None
         self._drawn = 0
         self.button = QPushButton(tr("Simulate my image…"))
         self.button.setToolTip(
@@ -86,7 +86,7 @@ class Imitating:
         config = ImitationConfig(images=_IMAGES, seed=1000 * self._drawn)
         run_bar.start(
             lambda progress: _made_of(image, known, material, config, progress),
-            lambda made: self._show(made, layer),
+            lambda made: self._show(*made, config, layer),
             tr("Learning the look of your image…"),
             what="Simulate my image",
         )
@@ -102,9 +102,11 @@ class Imitating:
                 return one.sites, one.regions
         return None
 
-    def _show(self, made: tuple[Imitation, RunResult], layer: Image) -> None:
-        self._made = made
-        imitation = made[0]
+    def _show(
+        self, imitation: Imitation, found: RunResult, config: ImitationConfig, layer: Image
+    ) -> None:
+        # by these settings: later clicks draw others, and may be cancelled
+        self._made = imitation, found, config
         real, first = imitation.real[0], imitation.simulated[0]
         base, height = real.grey[:2]
         viewer = self._panel.viewer
@@ -139,8 +141,8 @@ class Imitating:
         path = ask_folder(self._panel, tr("Folder of the simulated images"))
         if path is None:
             return
-        made, found = self._made
-        config = ImitationConfig(images=len(made.images), seed=1000 * self._drawn)
+        made, found, config = self._made
+        config = config.replace(images=len(made.images))
         try:
             check_out_dir(path, False, IMITATION_FILE)
         except DefectStrainError as mistake:

@@ -6,7 +6,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
 from ..base.texts import tr
-from ..layers.averages import isolated_runs, layers_of_run
+from ..layers.averages import OUTDATED, isolated_runs, layers_of_run
 from ..layers.sites import AWAITING, kind, layer_id, note
 
 DETECT, AVERAGE, STRAIN, REPORT = range(4)
@@ -32,7 +32,7 @@ class State:
     run : str
         The newest averages of all that were searched; empty where there are none.
     measured : bool
-        Whether their strain was measured.
+        Whether their strain was measured, of the windows as they are.
     written : bool
         Whether figures or a report were written since.
     """
@@ -101,12 +101,13 @@ def state_of(viewer: ViewerModel, written: bool = False) -> State:
         if searched and searched <= set(note(layers[0]).get("image_ids", []))
     ]
     run = runs[-1] if runs else ""
+    arrows = layers_of_run(viewer, run, ("displacement",)) if run else []
     return State(
         images=len(images),
         unsearched=tuple(la for la in images if layer_id(la) not in searched),
         searched=searched,
         run=run,
-        measured=bool(run) and bool(layers_of_run(viewer, run, ("displacement",))),
+        measured=any(not note(la).get(OUTDATED) for la in arrows),
         written=written,
     )
 

@@ -1,8 +1,10 @@
 """One dock with four steps: the other widgets, what to do next, and all of it by one button."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
@@ -21,6 +23,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ...styles import CLASS_STYLE
+from ...types import DefectStrainError
 from ..average import AverageWidget
 from ..base import (
     SECTION,
@@ -38,6 +42,8 @@ from ..base import (
 from ..base.help import open_page
 from ..base.worker import PROGRESS_STEPS
 from ..detect import DetectWidget
+from ..gallery import restyle_gallery
+from ..layers.window_edits import window_edits_of
 from ..strain import StrainWidget
 from .key_list import KeyList
 from .layer_list import LayerListRows
@@ -125,11 +131,15 @@ class WorkbenchWidget(forms.Docked):
         events = self.viewer.layers.events
         for event in (events.inserted, events.removed):
             connect(self, event, lambda *_: self._soon.start())
+        self.window_edits = window_edits_of(self.viewer)
+        self.window_edits.changed.connect(self._windows_changed)
         self.tour = Tour(self.viewer)
         self._watching = QTimer(self)  # of corrections nobody else tells
         self._watching.setSingleShot(True)
         self._watching.setInterval(WATCH_MS)
         self._watching.timeout.connect(self.refresh)
+        self._followed: int | None = None
+        self._styles = dict(CLASS_STYLE)
         self.rows = LayerListRows(self.viewer, self)
         self.all_layers.setChecked(bool(Settings(SECTION).get("all_layers", False)))
         when_destroyed(self, lambda rows=self.rows: rows.show_everything(True))
@@ -252,8 +262,12 @@ class WorkbenchWidget(forms.Docked):
     def _preferences_changed(self) -> None:
         for panel in self._panels.values():
             panel.settings.apply()
+        if self._styles == CLASS_STYLE:
+            return
+        self._styles = dict(CLASS_STYLE)
         for layer in self.viewer.layers:
             recolour(layer)
+        restyle_gallery(self.viewer)
         if DETECT in self._panels:
             self.panel(DETECT).edit.show_colours()
 
@@ -332,7 +346,10 @@ class WorkbenchWidget(forms.Docked):
 
     def refresh(self) -> None:
         """Say how far the work is, and what comes next."""
-        state = self.state = state_of(self.viewer, self._written)
+        state = state_of(self.viewer, self._written)
+        if not state.measured:  # what was written is of before
+            state, self._written = replace(state, written=False), False
+        self.state = state
         for step, name in zip(STEPS, step_names(), strict=True):
             now, button = state.of(step), self.header.button(step)
             button.setText(" ".join(part for part in (f"{step + 1} {name}", MARKS[now]) if part))
@@ -349,7 +366,7 @@ class WorkbenchWidget(forms.Docked):
         if self.tour.ended:
             self.words.setText(tr("<b>That was the tour.</b>") + " " + said.text)
         self.leave_button.setVisible(self.tour.running)
-        if self.tour.running:
+        if self.tour.running and not self.tour.ended:
             self._watching.start()
         self._offer(said.buttons)
         self.all_button.setEnabled(bool(state.remaining) and not self.busy)
@@ -389,8 +406,11 @@ class WorkbenchWidget(forms.Docked):
 
     def _open_files(self) -> None:
         paths, _ = QFileDialog.getOpenFileNames(self, tr("Open images"))
-        if paths:
-            self.viewer.open(paths, plugin=PLUGIN)
+        for path in paths:
+            try:
+                self.viewer.open(path, plugin=PLUGIN)
+            except (ValueError, OSError, DefectStrainError) as problem:
+                show_error(f"{Path(path).name}: {problem}")
 
     def _start(self, step: int) -> None:
         """Press the button of a step, for what remains of it."""
@@ -409,6 +429,7 @@ class WorkbenchWidget(forms.Docked):
     def start_all(self) -> None:
         """Take all steps that remain."""
         if not self.busy:
+            self._followed = None
             self.run_all.start()
         if self.run_all.running:
             self.cancel_button.setEnabled(True)
@@ -418,8 +439,10 @@ class WorkbenchWidget(forms.Docked):
     def _show_progress(self, fraction: float, text: str) -> None:
         self.bar.setValue(round(PROGRESS_STEPS * fraction))
         self.status.setText(text)
-        if self.run_all.step is not None and self.run_all.step != self.step:
-            self.show_step(self.run_all.step)
+        step = self.run_all.step
+        if step is not None and step != self._followed:  # once: a person may look elsewhere then
+            self._followed = step
+            self.show_step(step)
 
     def _show_end(self, why: str) -> None:
         self.cancel_button.setEnabled(False)
@@ -427,6 +450,9 @@ class WorkbenchWidget(forms.Docked):
         self.status.setText(why or tr("All steps are done"))
         self.status.show()
         self.refresh()
+
+    def _windows_changed(self, *_: object) -> None:
+        self._soon.start()
 
     def _wrote(self) -> None:
         self._written = True
