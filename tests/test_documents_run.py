@@ -61,6 +61,7 @@ CHEAPER = {
     "watch": "--config quick.json --idle 0.2 --settle 0 --every 0.1",
     "selftest": "--config quick.json --trial shifted --strains 0,3 --windows 3",
     "audit": "--columns 30",
+    "imitate": "--config quick.json",
 }
 """What is added to a command: network and judge work as they do, the rest is quick."""
 
@@ -85,6 +86,7 @@ IN_PLACE = {
     "-o DIR": "-o made",
     "--out DIR": "--out made",
     "--class NAME": "--class SV",
+    "--loss-nm2 L": "--loss-nm2 9e-10",
     "PRED_DIR TRUTH_DIR": "results truth",
     "watch FOLDER": "watch session",
     "report FOLDER": "report results",
@@ -201,7 +203,8 @@ def desk(tmp_path_factory) -> Path:
         np.save(folder / f"signal_{i}.npy", rng.poisson(3, (SIZE // 2, SIZE // 2, 4)))
     shutil.copy(folder / "region_1.tif", folder / "images")
     shutil.copy(folder / "region_1.tif", folder / "session")
-    shutil.copy(folder / "region_1.tif", folder / "test.tif")
+    for name in ("test.tif", "my_image.tif"):
+        shutil.copy(folder / "region_1.tif", folder / name)
     shutil.copy(folder / "region_1.dm4", folder / "a.dm4")
     shutil.copy(folder / "region_2.dm4", folder / "new.dm4")
     np.save(folder / "region_1.npy", np.asarray(made[0].counts, float))

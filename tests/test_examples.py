@@ -54,12 +54,12 @@ MEASURED: dict[tuple[tuple[str, bytes], ...], dict[str, ColumnMeasurement]] = {}
 def quick_columns(monkeypatch):
     """A disc of columns that saves time, and no average measured twice: all show one image."""
 
-    def measure(stacks, averages, config, progress):
+    def measure(stacks, averages, config, progress, check=True):
         if config == QUICK.columns:
-            return MEASURE(stacks, averages, config, progress)
+            return MEASURE(stacks, averages, config, progress, check)
         key = tuple((name, average.mean.tobytes()) for name, average in averages.items())
         if key not in MEASURED:
-            MEASURED[key] = MEASURE(stacks, averages, SHARED_PROFILE.columns, progress)
+            MEASURED[key] = MEASURE(stacks, averages, SHARED_PROFILE.columns, progress, check)
         return dict(MEASURED[key])
 
     monkeypatch.setattr(class_measurement, "measure_columns", measure)
