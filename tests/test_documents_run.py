@@ -118,6 +118,8 @@ BEFORE = {
     "file-formats.md": "import numpy\n"
     "from napari_defectstrain.io import write_tiff\n"
     "write_tiff('average_SV.tif', numpy.ones((40, 40), 'f4'), 10.03)",
+    "simulate-my-image.md": "import napari_defectstrain as nds\n"
+    "result = nds.run(nds.load_images(['my_image.tif'])[0], QUICK)",
     "evaluation.md": "import napari_defectstrain as nds\n"
     "(image,), pixel_size_pm = nds.read_images('region_1.tif'), 20.74\n"
     "truth_sites = judged_sites = TRUTH",
