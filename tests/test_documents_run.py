@@ -86,7 +86,6 @@ IN_PLACE = {
     "-o DIR": "-o made",
     "--out DIR": "--out made",
     "--class NAME": "--class SV",
-    "--loss-nm2 L": "--loss-nm2 9e-10",
     "PRED_DIR TRUTH_DIR": "results truth",
     "watch FOLDER": "watch session",
     "report FOLDER": "report results",
