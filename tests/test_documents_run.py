@@ -73,6 +73,7 @@ IN_PLACE = {
     "jobs=4": "jobs=1",
     "nine_regions_*.tif": "nine_regions_[12].tif",
     "train --config mx2": "train --config tiny.json",
+    "train --config imitated/training.json": "train --config tiny.json",
     "train --out FILE": "train --config tiny.json --out made.safetensors",
     "simulate --out DIR": "simulate --out DIR --size 128",
     "--images 3": "--images 1 --size 128",
