@@ -19,7 +19,7 @@ from napari_defectstrain.io.file_names import (
     printable,
     safe_stem,
 )
-from napari_defectstrain.io.files import atomic_path, read_images, write_json
+from napari_defectstrain.io.files import atomic_path, read_images, write_json, write_tiff
 from napari_defectstrain.pipeline.loading import load_images
 from napari_defectstrain.types import DefectStrainError
 
@@ -128,3 +128,10 @@ def test_a_name_that_no_system_takes(tmp_path):
         write_json(tmp_path / "a\0b.json", {})
     with pytest.raises(DefectStrainError, match="choose another name"):
         write_json(tmp_path / ("x" * 300), {})
+
+
+def test_one_path_alone_is_no_list_of_characters(tmp_path, rng):
+    path = tmp_path / "a.tif"
+    write_tiff(path, rng.uniform(0, 1, (64, 64)).astype(np.float32), 12.0)
+    images, _ = load_images(str(path))
+    assert [image.name for image in images] == ["a"]

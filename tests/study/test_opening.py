@@ -358,6 +358,26 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
         create_study(study.path)
 
 
+def test_nothing_is_left_of_one_whose_image_can_not_be_read(tmp_path):
+    (tmp_path / "no.tif").write_text("no image")
+    there = tmp_path / "empty.defectstrain"
+    there.mkdir()
+    for name in ("new", "empty"):
+        with pytest.raises(DefectStrainError, match=r"no\.tif"):
+            create_study(tmp_path / name, images=tmp_path / "no.tif")
+    assert not (tmp_path / "new.defectstrain").exists()
+    assert list(there.iterdir()) == []
+
+
+def test_one_path_alone_is_one_image(tmp_path):
+    picture(tmp_path / "a.tif")
+    with create_study(tmp_path / "s", images=str(tmp_path / "a.tif")) as study:
+        assert study.images == ("a",)
+        picture(tmp_path / "b.tif", seed=2)
+        study.add_images(tmp_path / "b.tif")
+        assert study.images == ("a", "b")
+
+
 def test_what_a_killed_maker_left_is_no_hindrance(tmp_path):
     folder = tmp_path / "s.defectstrain"
     folder.mkdir()

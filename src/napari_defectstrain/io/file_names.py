@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..types import DefectStrainError
@@ -89,6 +89,15 @@ def distinct_names(names: Sequence[str]) -> list[str]:
 def output_stems(names: Sequence[str]) -> list[str]:
     """Stems for the outputs of things of these names: safe, and distinct."""
     return distinct_names([safe_stem(name) for name in names])
+
+
+def as_paths(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """The files that one path or several name: a text alone is one path, not its characters.
+
+    >>> [str(p) for p in as_paths("a.tif")], [str(p) for p in as_paths(["a.tif", Path("b.tif")])]
+    (['a.tif'], ['a.tif', 'b.tif'])
+    """
+    return [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
 
 
 def in_one_order(paths: Sequence[Path]) -> list[Path]:

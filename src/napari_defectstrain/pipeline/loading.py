@@ -22,7 +22,7 @@ from ..frames.changes import CHANGED_COLUMNS, changed_columns, changes_text
 from ..frames.drift import DRIFT_TABLE, drift_table, frame_time_s
 from ..frames.register import FrameConfig, register_frames
 from ..io.content import pixels_sha256
-from ..io.file_names import output_stems
+from ..io.file_names import as_paths, output_stems
 from ..io.files import read_images
 from ..io.out_folder import file_sha256
 from ..io.pixels import CLIPPED, REPLACED, check_frames
@@ -50,7 +50,7 @@ PIXELS = "pixels_sha256"
 
 
 def load_images(
-    paths: Sequence[Path | str],
+    paths: str | Path | Sequence[str | Path],
     frames: bool = False,
     progress: Progress = no_progress,
     series: FrameConfig | None = None,
@@ -61,7 +61,7 @@ def load_images(
 
     Parameters
     ----------
-    paths : sequence of path
+    paths : sequence of path, or a path
         Image files.
     frames : bool
         True: the images of one file are frames of one region (registered and summed); False:
@@ -90,17 +90,18 @@ def load_images(
     images: list[CalibratedImage | None] = []
     stems: list[str] = []
     warnings = []
+    paths = as_paths(paths)
     for i, path in enumerate(paths):
-        file_name = Path(path).name
+        file_name = path.name
         part = subprogress(progress, i / len(paths), (i + 1) / len(paths))
         part(0.0, f"reading {file_name}")
         found: list[CalibratedImage] = []
         with failures.left_out(file_name):
-            found, notes = _read(Path(path), frames, series, part)
+            found, notes = _read(path, frames, series, part)
             warnings += notes
         if not found:  # its name stays taken: the others keep theirs, and their tables
             images.append(None)
-            stems.append(Path(path).stem)
+            stems.append(path.stem)
             continue
         if store is not None:
             found = [replace(im, data=store.on_disk(im.data, im.metadata[PIXELS])) for im in found]

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from .. import __version__
 from ..failures import Failures
-from ..io.file_names import output_stems
+from ..io.file_names import as_paths, output_stems
 from ..io.files import atomic_path, write_tiff
 from ..io.own_metadata import checked_metadata
 from ..io.writing import remove_left_over
@@ -228,7 +228,7 @@ class StudyFolder:
 
     def add_images(
         self,
-        paths: Iterable[str | Path],
+        paths: str | Path | Iterable[str | Path],
         copy: bool = False,
         failures: Failures | None = None,
         progress: Progress = no_progress,
@@ -239,7 +239,7 @@ class StudyFolder:
 
         Parameters
         ----------
-        paths : iterable of path
+        paths : iterable of path, or a path
         copy : bool
             Keep a copy of each file in the study.
         failures : Failures, optional
@@ -258,7 +258,7 @@ class StudyFolder:
         """
         self.check_writable()
         failures = failures or Failures(strict=True)
-        wanted = [Path(path) for path in paths]
+        wanted = as_paths(paths)
         known = {file.sha256 for file in self._files}
         added: list[CalibratedImage] = []
         for i, path in enumerate(wanted):
@@ -388,16 +388,18 @@ class StudyFolder:
         """What became of each file: there, changed or missing, and the path that is meant."""
         return {file: file_state(file, self.path, trust_times) for file in self._files}
 
-    def find_missing(self, folders: Iterable[str | Path] = ()) -> dict[FileRecord, Path]:
+    def find_missing(
+        self, folders: str | Path | Iterable[str | Path] = ()
+    ) -> dict[FileRecord, Path]:
         """Where the files that are gone lie now, by their hash; nothing is changed.
 
         Parameters
         ----------
-        folders : iterable of path
+        folders : iterable of path, or a path
             Looked through, and the one that the study lies in.
         """
         missing = [file for file, (state, _) in self.states().items() if state != THERE]
-        return find_moved(missing, [*map(Path, folders), self.path.parent])
+        return find_moved(missing, [*as_paths(folders), self.path.parent])
 
     def relocate(self, file: FileRecord, path: str | Path) -> None:
         """Say where a file lies now.

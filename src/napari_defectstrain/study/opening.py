@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,7 @@ def _is_measured(edit: Edit) -> bool:
 def create_study(
     path: str | Path,
     config: RunConfig | None = None,
-    images: Iterable[str | Path] = (),
+    images: str | Path | Iterable[str | Path] = (),
     copy: bool = False,
 ) -> Study:
     """Make a study, open for writing.
@@ -238,7 +239,7 @@ def create_study(
         Of its folder, which must not hold anything; ``.defectstrain`` is added where it lacks.
     config : RunConfig, optional
         Its parameters.
-    images : iterable of path
+    images : iterable of path, or a path
         Taken in at once.
     copy : bool
         With copies of their files.
@@ -246,7 +247,7 @@ def create_study(
     Raises
     ------
     DefectStrainError
-        If there is something at that place, or an image can't be read.
+        If there is something at that place, or an image can't be read: then nothing is left there.
     """
     folder = layout.study_path(path)
     if folder.suffix != layout.SUFFIX:
@@ -255,6 +256,7 @@ def create_study(
         raise DefectStrainError(f"{folder}: got a study that is there already; open it instead")
     if folder.exists() and (not folder.is_dir() or not _is_empty(folder)):
         raise DefectStrainError(f"{folder}: got something that is no study, expected nothing there")
+    was_there = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -275,7 +277,14 @@ def create_study(
         },
     )
     study = Study(folder, lock, None)
-    study.add_images(images, copy)
+    try:
+        study.add_images(images, copy)
+    except BaseException:
+        study.close()
+        shutil.rmtree(folder, ignore_errors=True)  # it was empty: all that is in it is ours
+        if was_there:
+            folder.mkdir()
+        raise
     return study
 
 
