@@ -10,6 +10,8 @@ from scipy.ndimage import gaussian_filter
 from ..types import BoolArray, DefectStrainError, FloatArray
 
 TAYLOR_ORDER = 6
+MAX_SHIFT_PM = 60.0
+"""Longest shift that one registration finds."""
 SMOOTHING_PX = 1.0  # a sampled Gaussian much narrower has no good derivatives
 
 
@@ -18,7 +20,7 @@ def register_windows(
     template: FloatArray,
     mask: BoolArray,
     step_pm: float,
-    max_shift_pm: float = 60.0,
+    max_shift_pm: float = MAX_SHIFT_PM,
 ) -> FloatArray:
     """Rigid shift of each window against a template, by least squares over a mask.
 
