@@ -12,6 +12,11 @@ oracle, which is what could be known at best. The time is that of teaching, with
 * strangers: 6 % of the chalcogen sites hold Se beside S, a class nobody asked for, near SV's
   weight, in too much noise to be found without labels.
 * clean: the paper's conditions.
+* alloy: WSeTe, half of the chalcogen atoms Te at random: half of the chalcogen columns are SeTe, a
+  quarter each 2Se and 2Te, so that they outshine W on the whole.
+
+The gain and its interval come from images that nobody corrected; after is before where
+nothing helps.
 """
 
 from __future__ import annotations
@@ -86,6 +91,9 @@ LOOKS = {
         _recipe(same={"fractions": _shares(0.03, 0.02, 0.50, 0.15), "weights": "frozen phonons"})
     ),
     "clean": Look(_recipe(same={"fractions": _shares(0.05, 0.03, 0.05, 0.01)})),
+    "alloy": Look(
+        _recipe(same={"fractions": _shares(0.46, 0.23, 0.03, 0.004), "weights": "frozen phonons"})
+    ),
 }
 
 
@@ -154,6 +162,9 @@ def try_course(
     """Images that the course knows nothing of, each set judged as one run."""
     score = Score()
     for who, config in (("before", JudgeConfig()), ("after", course.judge)):
+        if who == "after" and config == JudgeConfig():
+            score.counts[who] = score.counts["before"]
+            continue
         images, sites = [s.lesson.image for s in seen], [s.found for s in seen]
         judged = judge_images(images, sites, [s.pixel_size_pm for s in seen], material, config)
         for case, judgement in zip(cases, judged, strict=True):

@@ -20,7 +20,7 @@ from napari_defectstrain.teaching import (
     course_text,
     teach_judge,
 )
-from napari_defectstrain.teaching.priors import Scales, learn_classes, unlabelled_chances
+from napari_defectstrain.teaching.priors import Scales, believed, learn_classes, unlabelled_chances
 from napari_defectstrain.types import DefectStrainError
 
 FRACTIONS = (0.1, 0.08, 0.08, 0.03)
@@ -75,6 +75,16 @@ def test_what_is_usual_is_learnt_as_such():
     role = one.lesson.class_index[one.lesson.class_index > 0]
     counted = np.bincount(role, minlength=6)[1:6] / len(role)
     np.testing.assert_allclose(config.learnt.share[:5], counted, atol=0.015)
+
+
+def test_labels_say_which_sublattice_is_the_metals():
+    one = seen()
+    index = np.where(one.found.is_metal, 1, 0)  # exchanged, as where chalcogens outshine metals
+    found = replace(one.found, class_index=index, probabilities=np.eye(7)[index])
+    again = believed(replace(one, found=found)).found
+    # but for columns that the network put too far away
+    assert (again.class_index == one.lesson.class_index).mean() > 0.99
+    assert (again.probabilities.argmax(axis=1) == again.class_index).all()
 
 
 def test_columns_called_other_become_a_class_that_counts_as_other():

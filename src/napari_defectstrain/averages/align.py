@@ -11,6 +11,8 @@ from ..io.large_arrays import let_go
 from ..types import BoolArray, DefectStrainError, FloatArray
 
 TAYLOR_ORDER = 6
+MAX_SHIFT_PM = 60.0
+"""Longest shift that one registration finds."""
 SMOOTHING_PX = 1.0  # a sampled Gaussian much narrower has no good derivatives
 
 
@@ -19,7 +21,7 @@ def register_windows(
     template: FloatArray,
     mask: BoolArray,
     step_pm: float,
-    max_shift_pm: float = 60.0,
+    max_shift_pm: float = MAX_SHIFT_PM,
 ) -> FloatArray:
     """Rigid shift of each window against a template, by least squares over a mask.
 

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 
@@ -28,17 +28,19 @@ from ..types import (
     ClassStack,
     DefectStrainError,
     FloatArray,
+    IntArray,
     Progress,
     Sites,
     no_progress,
 )
-from .align import register_windows
+from .align import MAX_SHIFT_PM, register_windows
 from .candidates import Candidates, find_candidates, find_neighbours, neighbours_of, thin_reference
 from .metal_sites import names_from_metals, seen_from_metals, turned_patch
 from .outliers import left_out
 from .patches import Patch, find_patches, patch_keys
 from .probe_width import ProbeWidths, probe_widths
 from .purity import expected_mixture, expected_purity
+from .turned import TurnedImage, turned_corners
 from .windows import CORE_RADIUS, WindowFrame, WindowSource
 
 STACKED_ROLES = ("X2", *DEFECT_ROLES)
@@ -332,8 +334,13 @@ def _registered(
     config: AverageConfig,
     progress: Progress,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Windows `(N, P, P)`, their centres [px] and the shifts that registration made [pm]."""
+    """Windows `(N, P, P)`, their centres [px] and the shifts that registration made [pm].
+
+    Windows to register by may come from images that were turned; those that stay are interpolated
+    once, from the raw image.
+    """
     centre = found.centre_px.copy()
+    turned = _Turned.of(found, sources, frame, config.iterations)
     shift = np.zeros_like(centre)
     trusted = (found.class_index == 1) & (found.probability >= config.min_probability)
     mask = frame.outside(CORE_RADIUS)
@@ -344,7 +351,9 @@ def _registered(
             done = 0.1 + 0.85 * (turn + i / len(sources)) / rounds
             progress(done, f"cutting windows, round {turn + 1} of {rounds}")
             mine = np.flatnonzero(found.patch_index == patch)
-            windows[mine] = source.cut(centre[mine], frame)
+            rough = None if turn == config.iterations else turned.image(patch)
+            cut = source.cut(centre[mine], frame) if rough is None else rough.cut(centre[mine])
+            windows[mine] = cut
             let_go(source.coefficients)
             let_go(windows)
         if turn == config.iterations:
@@ -356,6 +365,55 @@ def _registered(
             mine = found.patch_index == patch
             centre[mine] += step[mine] @ source.lattice.matrix.T
     return windows, centre, shift
+
+
+class _Turned:
+    """Images turned into the lattice frame, where that is less work than turning every window.
+
+    Those of a run that takes much memory are turned anew in each round.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[int, WindowSource],
+        corners: Mapping[int, IntArray],
+        frame: WindowFrame,
+    ) -> None:
+        self._sources, self._corners, self._frame = sources, corners, frame
+        self._keep = 4 * sum(map(_area, corners.values())) < LARGE_BYTES
+        self._kept: dict[int, TurnedImage] = {}
+
+    @classmethod
+    def of(
+        cls,
+        found: Candidates,
+        sources: Mapping[int, WindowSource],
+        frame: WindowFrame,
+        rounds: int,
+    ) -> Self:
+        """For so many rounds of registration."""
+        corners = {}
+        for patch, source in sources.items():
+            mine = found.centre_px[found.patch_index == patch]
+            needed = turned_corners(mine, source.lattice, frame, rounds * MAX_SHIFT_PM)
+            if _area(needed) < len(mine) * frame.shape[0] * frame.shape[1]:
+                corners[patch] = needed
+        return cls(sources, corners, frame)
+
+    def image(self, patch: int) -> TurnedImage | None:
+        """That of a patch; None where its windows are to be cut from the image itself."""
+        if patch not in self._corners:
+            return None
+        if (known := self._kept.get(patch)) is not None:
+            return known
+        image = TurnedImage.of(self._sources[patch], self._corners[patch], self._frame)
+        if self._keep:
+            self._kept[patch] = image
+        return image
+
+
+def _area(corners: IntArray) -> int:
+    return int(np.prod(corners[1] - corners[0] + 1))
 
 
 def _widths(

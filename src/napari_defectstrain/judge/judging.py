@@ -25,6 +25,7 @@ from ..types import (
 )
 from .empty_places import with_empty_places
 from .learnt import LearntClasses
+from .metal_sites import with_metals_told
 from .mixture import OTHER, ClassPrior, FurtherClass
 from .picture import Picture
 from .places import lattice_places
@@ -188,6 +189,8 @@ def weigh_image(
     progress: Progress = no_progress,
 ) -> Weighed:
     """The part of `judge_images` that one image answers for; arguments as in `weigh_columns`."""
+    if config is not None:
+        sites = with_metals_told(image, sites, pixel_pm, material.lattice_pm, config.learnt)
     every = with_empty_places(sites, material.lattice_pm / pixel_pm)
     try:
         return Weighed(every, weigh_columns(image, every, pixel_pm, material, config, progress))

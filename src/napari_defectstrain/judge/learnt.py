@@ -16,6 +16,7 @@ import numpy as np
 from ..config import Between, Config, Length
 from .mixture import OTHER, V1, V2, X2, XY, Y2, ClassPrior, FurtherClass
 
+DECILES = (0.1, 0.9)
 _WEIGHT = Between(-0.5, 5.0)
 _SPREAD = Between(0.001, 5.0)
 _SHARE = Between(0.0, 1.0)
@@ -76,6 +77,16 @@ class LearntClasses(Config):
         """Mean weight of a column on a chalcogen site."""
         share = np.array(self.share[:OTHER])
         return float((share * np.array(self.mean)).sum() / share.sum())
+
+    @property
+    def reach(self) -> float:
+        """Weights between the outer tenths of columns on chalcogen sites; 0 if unknown."""
+        if not self.mean or not self.share:
+            return 0.0
+        order = np.argsort(self.mean)
+        below = np.cumsum(np.array(self.share[:OTHER])[order])
+        first, last = np.searchsorted(below / below[-1], DECILES)
+        return float(self.mean[order[last]] - self.mean[order[first]])
 
     def prior(self, known: ClassPrior) -> ClassPrior:
         """What is known of the classes, with what was learnt in the place of what is usual.

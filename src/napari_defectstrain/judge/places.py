@@ -148,7 +148,7 @@ def lattice_places(sites: Sites, a_pm: float) -> LatticePlaces:
         raise DefectStrainError(
             f"judge: got {n} columns, expected at least {_MIN_DOMAIN}; is the lattice resolved?"
         )
-    domain = _domains(position)
+    domain = column_domains(position)
     ideal = position.copy()
     on_lattice, is_metal = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     around = _cells_around()
@@ -203,7 +203,8 @@ def _rows_near(cell: IntArray, place: FloatArray, rows: IntArray, around: IntArr
     return np.asarray(near)
 
 
-def _domains(position: FloatArray) -> IntArray:
+def column_domains(position: FloatArray) -> IntArray:
+    """Number of the honeycomb domain that each column `(N, 2)` lies in, -1 for none, `(N,)`."""
     distance, index = neighbours(position)
     nearest = float(np.median(distance[:, 0]))
     first = distance < FIRST_NEIGHBOUR_REACH * nearest

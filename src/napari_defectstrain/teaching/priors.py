@@ -111,8 +111,11 @@ def believed(seen: Seen) -> Seen:
         found.position_px, lesson.position_px[known], HIT_RADIUS_PM / seen.pixel_size_pm
     )
     probabilities = np.array(found.probabilities, dtype=float)
-    probabilities[near] = np.eye(probabilities.shape[1])[lesson.class_index[known][there]]
-    return replace(seen, found=replace(found, probabilities=probabilities))
+    labels = lesson.class_index[known][there]
+    probabilities[near] = np.eye(probabilities.shape[1])[labels]
+    index = np.array(found.class_index)
+    index[near] = labels  # which sublattice is the metal's goes by these
+    return replace(seen, found=replace(found, probabilities=probabilities, class_index=index))
 
 
 def labelled(seen: Seen, weighed: Weighed) -> Labelled | None:
