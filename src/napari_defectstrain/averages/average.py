@@ -380,7 +380,7 @@ class _Turned:
         frame: WindowFrame,
     ) -> None:
         self._sources, self._corners, self._frame = sources, corners, frame
-        self._keep = 4 * sum(map(_area, corners.values())) < LARGE_BYTES
+        self._keep = not is_large(4 * sum(map(_area, corners.values())))
         self._kept: dict[int, TurnedImage] = {}
 
     @classmethod
