@@ -24,6 +24,11 @@ from .files import write_json as write_json
 from .files import write_table as write_table
 from .files import write_tiff as write_tiff
 from .formats import quiet as quiet
+from .large_arrays import in_parts as in_parts
+from .large_arrays import is_large as is_large
+from .large_arrays import let_go as let_go
+from .large_arrays import on_disk as on_disk
+from .large_arrays import room as room
 from .objects import Packer as Packer
 from .objects import Unpacker as Unpacker
 from .out_folder import OutFolder as OutFolder

@@ -246,3 +246,14 @@ def test_ticks_are_placed_once_and_where_matplotlib_places_them(monkeypatch):
     monkeypatch.setattr(plain.axes[0].xaxis, "get_major_ticks", again)
     figures_files.figure_bytes(plain, "png")
     assert worked_out.call_count < again.call_count
+
+
+def test_a_figure_that_is_written_keeps_no_canvas():
+    """Figures wait for the garbage collector, and their letters remember what drew them."""
+    figure = made_up_figures()["averages"]
+    figures_files.figure_bytes(figure, "png")
+    figure.set_layout_engine("none")
+    first = figures_files.figure_bytes(figure, "png")
+    drawn_by = [t._renderer for t in figure.findobj(Text) if t._renderer is not None]
+    assert drawn_by and all(one.width * one.height == 1 for one in drawn_by)
+    assert figures_files.figure_bytes(figure, "png") == first  # it can be drawn again
