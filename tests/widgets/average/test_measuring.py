@@ -45,7 +45,7 @@ def stage(qtbot, monkeypatch):
     measurer.measured.connect(lambda run, _: done.append(run))
     yield measurer, job, following, done
     job.go.set()
-    qtbot.waitUntil(lambda: not bar.running)
+    qtbot.waitUntil(lambda: not bar.running, timeout=20_000)
 
 
 def end(qtbot, measurer, job):
@@ -91,7 +91,7 @@ def test_a_measurement_of_windows_of_before_is_stopped(stage, qtbot, monkeypatch
     qtbot.wait(100)
     assert not job.bar._stop.asked
     measurer.later("first")
-    qtbot.waitUntil(lambda: job.bar._stop.asked or job.bar.failure)
+    qtbot.waitUntil(lambda: job.bar._stop.asked or bool(job.bar.failure))
     end(qtbot, measurer, job)
     assert sorted(done) == ["first", "second"]
 
