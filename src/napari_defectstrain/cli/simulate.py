@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from ..config import SEED, checked
+from ..config import SEED, Between, checked
 from ..io.files import read_settings
 from ..io.out_folder import check_inputs, check_out_dir, settings_of, writing_into
 from ..types import DefectStrainError, Progress
@@ -17,10 +17,14 @@ from .main import say, say_warnings, without_none
 if TYPE_CHECKING:
     from ..io.out_folder import OutFolder
     from ..simulate.changing import ChangesConfig
-    from ..simulate.dataset import SimulationConfig
+    from ..simulate.dataset import SimulatedImage, SimulationConfig
 
 SIMULATION_FILE = "simulation.json"
 _HISTORY = ".history.csv"
+_SERIES = "series"
+
+_DRIFT = "drift_pm_per_s"
+_MOST_DRIFT_PM_S = 1e6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +59,7 @@ def simulate(options: argparse.Namespace, progress: Progress) -> int:
 
     if options.sample is not None:
         return _simulate_sample(options, progress)
-    config, seed, changes = _simulation_config(options)
+    config, seed, drift, changes = _asked(options)
     count = 1 if options.images is None else options.images
     if count < 1:
         raise DefectStrainError(f"--images: got {count}, expected 1 or more")
@@ -70,35 +74,37 @@ def simulate(options: argparse.Namespace, progress: Progress) -> int:
         for i, (name, rng) in enumerate(zip(names, rngs, strict=True)):
             subprogress(progress, i / count, 1.0)(0.0, name)
             if changes is not None:
-                _write_changing(config, changes, rng, name, folder)
-                continue
-            if options.drift is None:
+                simulated = _changing(config, changes, rng, name, folder)
+            elif drift is None:
                 simulated = simulate_image(config, rng, name)
             else:
-                simulated = simulate_series(config, rng, name, options.drift)
+                simulated = simulate_series(config, rng, name, drift)
             write_simulated(simulated, folder.place)
-        series = {} if changes is None else {"series": changes.to_dict()}
-        folder.finish({"seed": seed, **config.to_dict(), **series})
+        about = {"seed": seed, **config.to_dict()}
+        if changes is not None:
+            about[_SERIES] = changes.to_dict()
+        elif drift is not None:
+            about[_DRIFT] = drift
+        folder.finish(about)
     say_warnings(folder.notes)
     say(f"{count} {'image(s)' if changes is None else 'series'} in {options.out}")
     return 0
 
 
-def _write_changing(
+def _changing(
     config: SimulationConfig,
     changes: ChangesConfig,
     rng: np.random.Generator,
     name: str,
     folder: OutFolder,
-) -> None:
-    """Frames, the truth of the last one, and when which column changed."""
+) -> SimulatedImage:
+    """Frames with the truth of the last one; writes when which column changed."""
     from ..io.files import write_table
     from ..simulate.changing import history_table, simulate_changing
-    from ..simulate.samples import write_simulated
 
     made = simulate_changing(config, changes, rng, name)
-    write_simulated(made.image, folder.place)
     write_table(folder.place(f"{name}{_HISTORY}"), history_table(made))
+    return made.image
 
 
 def _simulate_sample(options: argparse.Namespace, progress: Progress) -> int:
@@ -125,13 +131,10 @@ def _simulate_sample(options: argparse.Namespace, progress: Progress) -> int:
     return 0
 
 
-def _simulation_config(
+def _asked(
     options: argparse.Namespace,
-) -> tuple[SimulationConfig, int, ChangesConfig | None]:
-    """Settings and seed: of the file, or the defaults, with what the command line changes.
-
-    With what is asked of a series in which columns change, where one is.
-    """
+) -> tuple[SimulationConfig, int, float | None, ChangesConfig | None]:
+    """Settings, seed, drift and changes: of the file or the defaults, with what options change."""
     from ..materials import get_material
     from ..simulate.changing import FRAME_DOSE
     from ..simulate.dataset import SimulationConfig
@@ -140,29 +143,37 @@ def _simulation_config(
     seed = checked(Annotated[int, SEED], values.pop("seed", 0), f"{options.config}: seed")
     if options.seed is not None:
         seed = checked(Annotated[int, SEED], options.seed, "--seed")
+    most = Between(-_MOST_DRIFT_PM_S, _MOST_DRIFT_PM_S)
+    drift = values.pop(_DRIFT, None)
+    if drift is not None:
+        drift = checked(Annotated[float, most], drift, f"{options.config}: {_DRIFT}")
+    if options.drift is not None:
+        drift = checked(Annotated[float, most], options.drift, "--drift")
     crystal = values.get("crystal", {})
     if options.material is not None and isinstance(crystal, dict):
         # of this material: its lattice and brightness, unless the file says otherwise
         values["crystal"] = {**crystal, "material": options.material}
-    changes = _changes(options, values)
+    changes = _changes(options, values, drift)
     if changes is not None and isinstance(scan := values.get("scan", {}), dict):
         # every frame is one exposure, of a dose that leaves a crystal to look at
         values["scan"] = {"frames": 1, "dose_e_per_nm2": FRAME_DOSE, **scan}
     config = SimulationConfig.from_dict(values, f"{options.config}: ")
     size = None if options.size is None else (options.size, options.size)
-    scan_changes = {"shape": size, "pixel_size_pm": options.pixel_size_pm}
-    scan_changes |= {"dose_e_per_nm2": options.dose}
-    config = config.replace(scan=config.scan.replace(**without_none(scan_changes)))
+    given = {"shape": size, "pixel_size_pm": options.pixel_size_pm}
+    given |= {"dose_e_per_nm2": options.dose}
+    config = config.replace(scan=config.scan.replace(**without_none(given)))
     if changes is not None:
         changes.rates(get_material(config.crystal.material))  # refused before anything is written
-    return config, seed, changes
+    return config, seed, drift, changes
 
 
-def _changes(options: argparse.Namespace, values: dict[str, Any]) -> ChangesConfig | None:
-    """What is asked of a series; takes it out of the values of a file."""
+def _changes(
+    options: argparse.Namespace, values: dict[str, Any], drift: float | None
+) -> ChangesConfig | None:
+    """What is asked of a series in which columns change; takes it out of the values of a file."""
     from ..simulate.changing import ChangesConfig
 
-    known = values.pop("series", None)
+    known = values.pop(_SERIES, None)
     if known is None and options.series is None:
         for name in ("change", "hop"):
             if getattr(options, name) is not None:
@@ -170,11 +181,11 @@ def _changes(options: argparse.Namespace, values: dict[str, Any]) -> ChangesConf
                     f"--{name}: got it without --series, expected how many frames there are"
                 )
         return None
-    changes = ChangesConfig.from_dict(known or {}, f"{options.config}: series.")
+    changes = ChangesConfig.from_dict(known or {}, f"{options.config}: {_SERIES}.")
     given = {
         "frames": options.series,
         "changes": None if options.change is None else tuple(options.change),
         "hop_rate": options.hop,
-        "drift_pm_per_s": options.drift,
+        _DRIFT: drift,
     }
     return changes.replace(**without_none(given))

@@ -6,6 +6,7 @@ from .content import in_content_order as in_content_order
 from .content import pixels_sha256 as pixels_sha256
 from .file_names import as_paths as as_paths
 from .file_names import expand_wildcards as expand_wildcards
+from .file_names import in_counted_order as in_counted_order
 from .file_names import in_one_order as in_one_order
 from .file_names import output_stems as output_stems
 from .file_names import printable as printable

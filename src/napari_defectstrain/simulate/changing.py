@@ -56,7 +56,7 @@ class ChangesConfig(Config):
     frames: Annotated[int, Between(2, 10**5)] = 30
     changes: tuple[str, ...] = ()
     hop_rate: Annotated[float, Between(0, 1e6)] = 0.0
-    drift_pm_per_s: Annotated[float, Between(0, 1e6)] = 0.0
+    drift_pm_per_s: Annotated[float, Between(-1e6, 1e6)] = 0.0
     dwell_us: Annotated[float, Between(0.001, 1e6)] = 4.0
 
     def rates(self, material: Material) -> dict[tuple[str, str], float]:
