@@ -286,6 +286,7 @@ def detect(
         populations=marked(populations, identity),
         weights_sha256=None if any_found is None else any_found.weights_sha256,
         regions=tuple(divided),
+        regions_given=_given_names(known, calibrated, regions),
         overconfidence=_overconfidence([detections[i] for i in known if i in detections]),
         overlaps=overlaps,
         open_classes=() if any_found is None else any_found.open_classes,
@@ -295,6 +296,17 @@ def detect(
         identity=identity,
         out_of_range=beyond,
     )
+
+
+def _given_names(
+    known: Mapping[int, Regions],
+    images: Mapping[int, CalibratedImage],
+    regions: Sequence[Regions | None] | None,
+) -> tuple[str, ...]:
+    """Names of the images that are left and whose regions were given."""
+    if regions is None:
+        return ()
+    return tuple(images[i].name for i in known if regions[i] is not None)
 
 
 def _overconfidence(detections: Sequence[Detection]) -> tuple[float, ...]:
