@@ -33,7 +33,6 @@ from ..types import (
     Progress,
     no_progress,
 )
-from ..units import PM_PER_NM
 from .class_measurement import measure_classes
 from .runs import MIN_MEASURED, ClassMeasurement, RunResult
 
@@ -94,6 +93,7 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
             a_pm,
             regions,
             band=_bands_of_columns(found, bands, counted),
+            bands=len(bands.line_px),
             progress=subprogress(progress, 0.3, 0.6),
         )
     except DefectStrainError as error:
@@ -136,8 +136,7 @@ def _bands_of_columns(
     """The band that each column of each image lies in; -1 for columns that don't count."""
     result = []
     for i, sites in enumerate(found.sites):
-        pixel_nm = (found.images[i].pixel_size_pm or 1.0) / PM_PER_NM
-        band = bands.nearest(i, sites.position_px[:, 0] * pixel_nm)
+        band = bands.nearest(i, sites.position_px[:, 0])
         result.append(band if counted is None else np.where(counted[i], band, -1))
     return result
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 
+from ..io.large_arrays import in_parts
 from ..types import BoolArray, ClassStack, ColumnFits, FloatArray, IntArray
 
+CHUNK = 256  # windows at a time
 LEAST_HALF = 0.3
 """Share of the windows that the smaller half must hold for a split by image."""
 
@@ -88,8 +90,7 @@ def half_sets(
         return None
     image = stack.image_index[stack.included]
     first, by_image = split_by_image(image)
-    windows = stack.windows[stack.included]
-    one, other = (windows[half].mean(axis=0, dtype=float) for half in (first, ~first))
+    one, other = (_mean(stack, half) for half in (first, ~first))
     frequency, correlation = ring_correlation(one, other, stack.step_pm)
     well = np.flatnonzero(correlation >= THRESHOLD)
     strain = strain_std = (np.nan, np.nan)
@@ -113,6 +114,13 @@ def half_sets(
         pull=float(pull),
         pull_rms=_pull_rms(influence_pm[:, np.repeat(fits.is_metal, 2)], first),
     )
+
+
+def _mean(stack: ClassStack, which: BoolArray) -> FloatArray:
+    """Mean of some of the windows that count, `(P, P)`."""
+    index = np.flatnonzero(stack.included)[which]
+    total = sum(part.sum(axis=0, dtype=float) for part in in_parts(stack.windows, index, CHUNK))
+    return np.asarray(total / len(index))
 
 
 def split_by_image(image: IntArray) -> tuple[BoolArray, bool]:
