@@ -242,11 +242,10 @@ def detect(
     _check_counts(len(images), sites, regions)
     names = output_stems([image.name for image in images])
     named = [replace(image, name=name) for image, name in zip(images, names, strict=True)]
-    usable = _usable(named, regions, failures)
     warnings: list[str] = []
     work = work or Work()
     with clock.stage("calibrate"):
-        given = {i: named[i] for i in usable}
+        given = {i: named[i] for i in _usable(named, regions, failures)}
         calibrated, notes = calibrated_images(given, config, failures, work)
         warnings += notes
     with clock.stage("identify"):
