@@ -12,9 +12,15 @@ from napari_defectstrain.averages.cells import DOUBTFUL, CellFrame, cut_cells
 from napari_defectstrain.averages.crowded import Bands
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.output.results import CROWDED, planned_files, write_results
-from napari_defectstrain.output.tables import CROWDED_COLUMNS, spacings_table, summary
+from napari_defectstrain.output.tables import (
+    CROWDED_COLUMNS,
+    columns_table,
+    spacings_table,
+    summary,
+)
 from napari_defectstrain.pipeline import detect, measure
 from napari_defectstrain.pipeline.every_defect import _bands_of_columns, _disagreements
+from napari_defectstrain.precision import few_windows_factor
 
 CROWDED_RUN = QUICK.replace(average=AverageConfig(window_nm=2.0, crowded=True), bootstrap=20)
 
@@ -53,6 +59,21 @@ def test_tables_hold_both(result):
         assert row["crowded_strain_total_std"] == spacing.strain_total_std
         assert row["strain"] == result.measurements[name].spacing.strain
     assert summary(result).count("every defect:") == len(result.crowded) - 1
+
+
+def test_errors_are_those_of_the_bands(result):
+    """However they are worked out: by the covariance, by the windows, or by drawing them anew."""
+    measured = result.crowded["SV"]
+    bands = measured.columns.influence_pm
+    n = len(bands)
+    assert n < measured.average.n
+    covariance = bands.T @ bands / (n * (n - 1))
+    scale = np.diag(measured.fits.covariance_pm2).max()
+    assert np.nanmax(np.abs(covariance - measured.fits.covariance_pm2)) < 1e-3 * scale
+    table = columns_table(replace(result, measurements={"SV": measured}))
+    factor = measured.budget.design_effect * few_windows_factor(n)
+    total = np.hypot(np.sqrt(factor) * table["sigma_x_pm"], measured.budget.systematic_pm[:, 0])
+    np.testing.assert_allclose(table["sigma_total_x_pm"], total)
 
 
 def test_all_files_are_planned(result, tmp_path):

@@ -165,7 +165,10 @@ def _placed(
         position = np.asarray(fits.site_pm + u)
         rows = (2 * index[:, None] + [0, 1]).ravel()
         on_field = fields.influence_pm[fits.class_name][np.ix_(mine, rows)]
-        influence, covariance = len(influence) * on_field, on_field.T @ on_field
+        covariance = on_field.T @ on_field
+        # that of windows is their squares' sum over n (n - 1), whoever works it out again
+        n = len(influence)
+        influence = np.sqrt(n * max(n - 1, 1)) * on_field
         by_profile = fields.profile_shift_pm[fits.class_name][:, rows].T
     position[np.isnan(fits.position_pm)] = np.nan  # an empty site has no place
     return replace(

@@ -185,6 +185,8 @@ def precision_against_n(
     spacing, response = _spacings(fits, influence_pm, pairs)
     if own_structure:
         spacing = np.zeros_like(spacing)
+        # drawn with replacement, windows scatter about the mean of them all
+        response = response * np.sqrt(total / max(total - 1, 1))
     snr = _SignalToNoise.of(stack, fits, background_fraction)
     variance = np.zeros((len(numbers), n_subsets))
     gain = np.zeros((len(background_fraction), len(numbers)))
