@@ -70,6 +70,7 @@ from .records import tuple_of as tuple_of
 from .records import with_new_ids as with_new_ids
 from .regions import detection_put_in_steps as detection_put_in_steps
 from .regions import divided_planes as divided_planes
+from .regions import division_read as division_read
 from .regions import edited as edited
 from .regions import region_features as region_features
 from .regions import regions_of as regions_of
