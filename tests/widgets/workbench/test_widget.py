@@ -128,7 +128,7 @@ def report_of_what_is_there(bench, viewer, qtbot, monkeypatch):
         len(la.data) for la in viewer.layers if kind(la) == "sites"
     ]
     assert len(result.regions) == 2
-    assert set(result.measurements) == {"SeTe", "SV"}
+    assert set(result.measurements) == {"2Se", "SeTe", "SV"}
     assert set(result.populations["image"]) == {"region_1", "other_2", "all images"}
     bench.show_step(STRAIN)
 

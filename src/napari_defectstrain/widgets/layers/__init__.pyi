@@ -80,6 +80,7 @@ from .sites import CALIBRATION as CALIBRATION
 from .sites import KEY as KEY
 from .sites import MARKER_PX as MARKER_PX
 from .sites import add_detection as add_detection
+from .sites import added_in_steps as added_in_steps
 from .sites import calibrate as calibrate
 from .sites import colours as colours
 from .sites import defect_points as defect_points
