@@ -10,6 +10,7 @@ from napari_defectstrain.averages.patches import lattice_table
 from napari_defectstrain.averages.turned import TurnedImage
 from napari_defectstrain.averages.windows import CORE_RADIUS, WindowFrame
 from napari_defectstrain.crystal.lattice import decompose
+from napari_defectstrain.io import large_arrays
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig
@@ -241,7 +242,7 @@ def test_a_defect_does_not_pull_its_window():
 @pytest.mark.parametrize("large", [False, True])
 def test_registration_by_turned_images_changes_no_window(monkeypatch, large):
     if large:  # turned anew in each round, instead of kept
-        monkeypatch.setattr(average, "LARGE_BYTES", 1)
+        monkeypatch.setattr(large_arrays, "LARGE_BYTES", 1)
     made = []
     turn = TurnedImage.of.__func__
     monkeypatch.setattr(

@@ -7,6 +7,7 @@ from math import factorial
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from ..io.large_arrays import let_go
 from ..types import BoolArray, DefectStrainError, FloatArray
 
 TAYLOR_ORDER = 6
@@ -79,6 +80,7 @@ def register_windows(
     overlap = np.empty((len(windows) + 1, len(order)))
     for start in range(0, len(windows), 128):
         part = np.asarray(windows[start : start + 128])[:, use].astype(float)
+        let_go(windows)
         overlap[:-1][start : start + 128] = part @ derivative
     overlap[-1] = np.asarray(template, dtype=float)[use] @ derivative
     shift = _gauss_newton(overlap, gram, order, max_shift_pm / step_pm)

@@ -218,3 +218,14 @@ def test_a_picture_is_drawn_once_and_no_other_than_matplotlib_draws():
     assert np.array_equal(pixels, np.array(Image.open(expected))[..., :3])
     assert written.info["dpi"] == pytest.approx((300.0, 300.0), abs=0.01)
     assert (drawn.canvas, drawn.dpi, drawn.get_facecolor()) == (canvas, dpi, colour)
+
+
+def test_a_figure_that_is_written_keeps_no_canvas():
+    """Figures wait for the garbage collector, and their letters remember what drew them."""
+    figure = made_up_figures()["averages"]
+    figures_files.figure_bytes(figure, "png")
+    figure.set_layout_engine("none")
+    first = figures_files.figure_bytes(figure, "png")
+    drawn_by = [t._renderer for t in figure.findobj(Text) if t._renderer is not None]
+    assert drawn_by and all(one.width * one.height == 1 for one in drawn_by)
+    assert figures_files.figure_bytes(figure, "png") == first  # it can be drawn again

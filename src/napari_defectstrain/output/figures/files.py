@@ -142,7 +142,11 @@ def _pixels(figure: Figure) -> npt.NDArray[np.uint8]:
         figure.set_dpi(dpi)
         figure.set_canvas(canvas)
     opaque = bool((pixels[..., 3] == 255).all())
-    return np.ascontiguousarray(pixels[..., : 3 if opaque else 4])
+    copied = np.array(pixels[..., : 3 if opaque else 4], order="C")
+    # Letters remember what drew them, and figures wait for the garbage collector: a dozen canvases
+    # of 17 MB would lie about.
+    printed.renderer.__init__(1, 1, DPI)
+    return copied
 
 
 def _as_png(pixels: npt.NDArray[np.uint8]) -> bytes:
