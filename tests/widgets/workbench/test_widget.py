@@ -11,6 +11,7 @@ from small_alloy import true_sites
 from strain_stage import bundled, measured_classes, show_averages
 from widget_stage import add_region, errors, use_truth
 
+from napari_defectstrain.crystal.populations import ALL_IMAGES
 from napari_defectstrain.types import DefectStrainError
 from napari_defectstrain.widgets.average import measuring
 from napari_defectstrain.widgets.base import worker
@@ -129,7 +130,7 @@ def report_of_what_is_there(bench, viewer, qtbot, monkeypatch):
     ]
     assert len(result.regions) == 2
     assert set(result.measurements) == {"2Se", "SeTe", "SV"}
-    assert set(result.populations["image"]) == {"region_1", "other_2", "all images"}
+    assert set(result.populations["image"]) == {"region_1", "other_2", ALL_IMAGES}
     bench.show_step(STRAIN)
 
 
