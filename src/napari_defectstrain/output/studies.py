@@ -224,6 +224,8 @@ def _from_study(
     ]
     found = pipeline.detect(left, study.config, sites, progress, regions, failures, work)
     kept = [image.name for image in found.images]
+    by_hand = [name for name in kept if _regions_by_hand(study, name) is not None]
+    found = replace(found, regions_given=tuple(by_hand))
     for name, divided in zip(kept, found.regions, strict=True):
         if not study.has_regions(name):
             study.set_regions(name, divided, by=MODEL)

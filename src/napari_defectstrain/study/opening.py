@@ -250,6 +250,12 @@ def create_study(
         If there is something at that place, or an image can't be read: then nothing is left there.
     """
     folder = layout.study_path(path)
+    if folder.name in ("", ".."):
+        folder = folder.resolve()
+        if folder.suffix != layout.SUFFIX:
+            raise DefectStrainError(
+                f"{path}: got the folder {folder}, expected a name for the study's own folder"
+            )
     if folder.suffix != layout.SUFFIX:
         folder = folder.with_name(folder.name + layout.SUFFIX)
     if layout.is_study(folder):

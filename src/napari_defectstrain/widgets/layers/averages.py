@@ -11,7 +11,7 @@ from ...averages.average import average_stack
 from ...averages.choice import changed_by_hand
 from ...types import ClassAverage, ClassStack
 from ..base.pacing import Steps, at_once
-from .sites import KEY, free_name, kind, note, then_shown
+from .sites import KEY, added_in_steps, free_name, kind, note, then_shown
 
 STACK = "defectstrain_stack"
 """Key of an average layer's metadata: the `ClassStack` that it is the mean of."""
@@ -182,7 +182,7 @@ def averages_in_steps(
     layers = []
     for (name, average), look, about in zip(averages.items(), looks, abouts, strict=True):
         layers.append(
-            viewer.add_image(
+            Image(
                 average.mean,
                 name=free_name(viewer, f"{name} · {_kind_of_average(stacks[name])}"),
                 units=UNITS,
@@ -196,7 +196,7 @@ def averages_in_steps(
                 **look,
             )
         )
-        yield from then_shown(layers[-1])
+        yield from added_in_steps(viewer, layers[-1])
     viewer.layers.link_layers(layers, ("contrast_limits", "colormap", "gamma"))
     yield from labels_in_steps(
         viewer,
