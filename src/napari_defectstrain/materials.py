@@ -302,8 +302,8 @@ def get_material(name: str) -> Material:
     Raises
     ------
     DefectStrainError
-        If it is neither, if two of its classes have the same name or one is `SUBSTITUTED`, or if its
-        lattice constant or the weight of a class is none.
+        If it is neither, if two of its classes have the same name or one that of `SUBSTITUTED`, or
+        if its lattice constant or the weight of a class is none.
     """
     host, *added = (part.strip() for part in name.split("+"))
     material = _host(host)
