@@ -1,5 +1,8 @@
 """The series widget: frames in; drift, sums, tracks, rates and cross sections out."""
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
@@ -49,6 +52,25 @@ OUT = "series"
 """Folder of results that a command names."""
 
 
+class _Asked(NamedTuple):
+    """What a registration is of, as it was when its job began."""
+
+    layer: str
+    config: FrameConfig
+    material: str
+    pixel_size_pm: float | None
+    data: Any
+
+    @classmethod
+    def of(cls, layer: Layer, frames: Sequence[CalibratedImage], run: RunConfig) -> "_Asked":
+        size = frames[0].pixel_size_pm if frames else None
+        return cls(layer_id(layer), run.series, run.material, size, layer.data)
+
+    def same_as(self, other: "_Asked") -> bool:
+        """Whether it is of the same frames, of the same pixel size, with the same settings."""
+        return self[:4] == other[:4] and self.data is other.data
+
+
 class SeriesWidget(forms.Panel):
     """Follow every site of a series of frames.
 
@@ -69,7 +91,7 @@ class SeriesWidget(forms.Panel):
         )
         self.registered: RegisteredSeries | None = None
         self.result: SeriesResult | None = None
-        self._of: tuple[str, FrameConfig, str] | None = None
+        self._of: _Asked | None = None
         self._build_source()
         self._build_frames()
         self._build_sums()
@@ -237,7 +259,7 @@ class SeriesWidget(forms.Panel):
         config = FrameConfig(jitter="auto" if self.straighten.isChecked() else "off")
         if self.registered is None or self._of is None:
             return config
-        ticked = by_hand(self._of[1], self.registered.found.bad, self.frames.ticks())
+        ticked = by_hand(self._of.config, self.registered.found.bad, self.frames.ticks())
         return config.replace(exclude=ticked.exclude, include=ticked.include)
 
     def run_config(self) -> RunConfig:
@@ -263,9 +285,10 @@ class SeriesWidget(forms.Panel):
             self.run_bar.fail(str(mistake))
             return
         run = self.run_config()
+        asked = _Asked.of(layer, frames, run)
         self.run_bar.start(
             lambda progress: register_series(frames, run, layer.name, progress),
-            lambda found: self._registered(layer, run, found),
+            lambda found: self._registered(asked, found),
             tr("Registering the frames…"),
         )
 
@@ -277,10 +300,11 @@ class SeriesWidget(forms.Panel):
         except DefectStrainError as mistake:
             self.run_bar.fail(str(mistake))
             return
-        known = self.registered if self._is_registered(layer, run) else None
+        asked = _Asked.of(layer, frames, run)
+        known = self.registered if self._is_registered(asked) else None
         self.run_bar.start(
             lambda progress: _follow(frames, known, config, run, layer.name, progress),
-            lambda result: self._followed(layer, run, result),
+            lambda result: self._followed(layer, asked, result),
             "Registering the frames…" if known is None else "Detecting columns…",
         )
 
@@ -293,12 +317,11 @@ class SeriesWidget(forms.Panel):
             )
         return layer, frames_of(layer)
 
-    def _is_registered(self, layer: Layer, run: RunConfig) -> bool:
-        return self._of == (layer_id(layer), run.series, run.material)
+    def _is_registered(self, asked: "_Asked") -> bool:
+        return self._of is not None and self._of.same_as(asked)
 
-    def _registered(self, layer: Layer, run: RunConfig, found: RegisteredSeries) -> None:
-        self.registered = found
-        self._of = (layer_id(layer), run.series, run.material)
+    def _registered(self, asked: "_Asked", found: RegisteredSeries) -> None:
+        self.registered, self._of = found, asked
         self.drift.show_drift(found.drift)
         self.frames.show_frames(found)
         self.changed.setText(_changed_text(found))
@@ -306,8 +329,8 @@ class SeriesWidget(forms.Panel):
         for text in found.warnings:
             show_warning(text)
 
-    def _followed(self, layer: Image, run: RunConfig, result: SeriesResult) -> Steps[None]:
-        self._registered(layer, run, result.registered)
+    def _followed(self, layer: Image, asked: "_Asked", result: SeriesResult) -> Steps[None]:
+        self._registered(asked, result.registered)
         yield
         self._show_result(result)
         for text in result.warnings[len(result.registered.warnings) :]:
@@ -359,7 +382,7 @@ class SeriesWidget(forms.Panel):
 
     def _source_changed(self) -> None:
         layer = self.source.layer
-        if self._of is not None and (layer is None or layer_id(layer) != self._of[0]):
+        if self._of is not None and (layer is None or layer_id(layer) != self._of.layer):
             self.registered, self._of = None, None
             self.drift.show_drift(None)
             self.frames.show_frames(None)
