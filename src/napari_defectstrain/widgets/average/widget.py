@@ -441,7 +441,9 @@ class AverageWidget(forms.Panel):
             if class_name in rows:
                 average = average_stack(layer.metadata[STACK])
                 self.table.show_average(rows.index(class_name), average)
-        if run not in self._told and self.edits.outdated(run):
+        if not self.edits.outdated(run):
+            self._told.discard(run)
+        elif run not in self._told:
             self._told.add(run)
             show_info(tr("The strain maps are of the averages as they were: measure strain again"))
         self.measuring.later(run)

@@ -25,6 +25,7 @@ from .averages import measured_on as measured_on
 from .averages import of_every_defect as of_every_defect
 from .averages import run_title as run_title
 from .averages import runs as runs
+from .averages import same_windows as same_windows
 from .averages import update_average as update_average
 from .averages import world_box_pm as world_box_pm
 from .averages import write_labels as write_labels
