@@ -75,6 +75,60 @@ def stage(qtbot, monkeypatch):
 
 
 @pytest.fixture
+def three(qtbot, monkeypatch):
+    """Two regions and between them an image that shows nothing; all of them chosen."""
+    viewer = ViewerModel()
+    first, _ = add_region(viewer, size=256, name="first")
+    viewer.add_image(np.zeros((256, 256)), name="empty")
+    third, _ = add_region(viewer, size=256, seed=2, name="third")
+    use_truth(monkeypatch, first, third)
+    widget = DetectWidget(viewer)
+    qtbot.addWidget(widget)
+    widget.image.setCurrentIndex(3)
+    assert widget.image.chose_everything
+    return viewer, widget
+
+
+def searched(viewer):
+    return [la.name for la in viewer.layers if la.name.endswith("defects")]
+
+
+def test_an_image_that_is_refused_costs_itself_alone_and_is_told(three, qtbot, monkeypatch):
+    viewer, widget = three
+    said = errors(monkeypatch)
+    run(qtbot, widget)
+    assert searched(viewer) == ["first · defects", "third · defects"]
+    assert len(said) == 1
+    text = widget.run_bar.status.text()
+    assert text.startswith("1 of 3 images are left out: empty: ") and said[0] in text
+    assert widget.run_bar.failure == text  # Run all stops here, and says so
+    colours = viewer.add_image(np.zeros((8, 8, 3), dtype=np.uint8), name="photo", rgb=True)
+    viewer.layers.move(viewer.layers.index(colours), 0)
+    widget.run_on([colours, viewer.layers["third"]])
+    finish(qtbot, widget)
+    assert widget.run_bar.status.text().startswith("1 of 2 images are left out: photo: got a col")
+    widget.run_on([colours])  # one alone: as it was said
+    assert widget.run_bar.status.text() == said[-1]
+    assert widget.run_bar.status.text().startswith("photo: got a colour image")
+
+
+def test_what_is_cancelled_or_not_answered_takes_no_other_image(three, qtbot, monkeypatch):
+    viewer, widget = three
+
+    def stop(*_):
+        raise Cancelled
+
+    monkeypatch.setattr(detect_module, "detect_images", stop)
+    run(qtbot, widget)
+    assert searched(viewer) == [] and "Cancelled" in widget.run_bar.status.text()
+    viewer.layers["empty"].data = np.zeros((2, 64, 64))
+    answers(monkeypatch, None)
+    widget.run_on([viewer.layers["empty"], viewer.layers["first"]])
+    finish(qtbot, widget)
+    assert searched(viewer) == [] and widget.run_bar.status.text() == "Nothing was done"
+
+
+@pytest.fixture
 def window(make_napari_viewer, qtbot, monkeypatch):
     """A visible viewer with one detected region."""
     viewer = make_napari_viewer(show=True)

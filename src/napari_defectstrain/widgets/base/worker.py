@@ -229,6 +229,8 @@ class RunBar(QWidget):
         """Whether somebody else tells of the end of a long job."""
         self.failure = ""
         """Why the last job, or what was to start it, came to nothing; empty where it didn't."""
+        self.refusal = ""
+        """That, where it was a mistake that was told: neither cancelled nor an error of ours."""
         self._dock: QDockWidget | None = None
         self._looking = QTimer(self)
         self._looking.setInterval(LOOK_MS)
@@ -284,7 +286,7 @@ class RunBar(QWidget):
             show_info(tr("A job is running already: wait for it, or cancel it"))
             return
         self._stop.asked = False
-        self.failure = ""
+        self.failure = self.refusal = ""
         self._part = part or Part()
         self._what = what or self.run_button.text()
         if self._left is None:
@@ -442,7 +444,7 @@ class RunBar(QWidget):
 
     def fail(self, message: str) -> None:
         """Say what is wrong, as a notification and beside the buttons."""
-        self.failure = message
+        self.failure = self.refusal = message
         self.status.setText(message)
         show_error(message)
 

@@ -55,6 +55,7 @@ from .audit_panel import HEIGHT as AUDIT_HEIGHT
 from .audit_panel import AuditPanel
 from .calibrator import Calibrator
 from .edit_panel import EditPanel
+from .image_queue import ImageQueue
 from .patterns_panel import DOCK as PATTERNS_DOCK
 from .patterns_panel import HEIGHT as PATTERNS_HEIGHT
 from .patterns_panel import PatternsPanel
@@ -109,8 +110,7 @@ class DetectWidget(forms.Panel):
         )
         self.body.addWidget(self.copying)
         self.body.addStretch(1)
-        self._queue: list[Layer | None] = []
-        self._count = 0
+        self._queue = ImageQueue(self.viewer, self.run_bar)
         self._keep = False
         self._known_edits = (0, False)
         self.run_bar.run_clicked.connect(self.run)
@@ -212,7 +212,8 @@ class DetectWidget(forms.Panel):
                 forms.number(0.5, 0.0, 1.0, 0.05, 2),
                 tr(
                     "Least probability (0 to 1) of a column of this class; below it the column "
-                    "counts as perfect"
+                    "counts as perfect. With all four at 0.5 a column that its image judges is "
+                    "of its most probable class"
                 ),
             )
             label.setToolTip(box.toolTip())
@@ -352,40 +353,31 @@ class DetectWidget(forms.Panel):
         except DefectStrainError as mistake:
             self.run_bar.fail(str(mistake))
             return
-        self._queue = list(layers)
-        self._count = len(self._queue)
-        self._next(config)
+        self._queue.start(layers, lambda layer: self._take(layer, config))
 
     def correct(self) -> None:
         """Get ready to correct points: a click selects, keys give classes."""
         self.reveal(self.edit)
         self.edit.select()
 
-    def _part(self, low: float, high: float) -> Part:
-        """What a job is of the detection in all images."""
-        return Part(self._count - len(self._queue), self._count, low, high)
-
-    def _next(self, config: RunConfig) -> None:
-        """Check the next image, ask what must be asked, detect."""
-        layer = self._queue.pop(0)
-        try:
-            planes = image_planes(layer)
-            if len(planes) == 0:
-                raise DefectStrainError(f"{layer.name}: got a stack without images")
-            if not self._may_replace(layer):
-                return
-            meaning = self._meaning(layer) if len(planes) > 1 else IMAGES
-        except DefectStrainError as mistake:
-            self.run_bar.fail(str(mistake))
+    def _take(self, layer: Layer | None, config: RunConfig) -> None:
+        """Check an image, ask what must be asked, detect."""
+        planes = image_planes(layer)
+        if layer is None or len(planes) == 0:
+            raise DefectStrainError(f"{layer}: got a stack without images")
+        if not self._may_replace(layer):
+            self._queue.stop()
             return
+        meaning = self._meaning(layer) if len(planes) > 1 else IMAGES
         if meaning is None:
+            self._queue.stop()
             self.run_bar.status.setText(tr("Nothing was done"))
         elif meaning == FRAMES:
             self.run_bar.start(
                 lambda progress: sum_frames(planes, layer.name, progress),
                 lambda total: self._detect_sum(layer, total, config),
                 tr("Registering the frames…"),
-                self._part(0.0, REGISTERING),
+                self._queue.part(0.0, REGISTERING),
             )
         else:
             self._calibrate_and_detect(layer, planes, config, 0.0)
@@ -417,7 +409,7 @@ class DetectWidget(forms.Panel):
             show_warning(warning)
         yield
         layer.visible = False
-        if not self._queue:
+        if self._queue.on_last:
             self.image.choose(added)
         yield
         planes = image_planes(added)
@@ -432,8 +424,8 @@ class DetectWidget(forms.Panel):
             layer,
             planes,
             config.material,
-            lambda: self._detect(layer, config, self._part(middle, 1.0)),
-            self._part(low, middle),
+            lambda: self._detect(layer, config, self._queue.part(middle, 1.0)),
+            self._queue.part(low, middle),
         )
 
     def look_for_lattice(self) -> None:
@@ -540,9 +532,7 @@ class DetectWidget(forms.Panel):
         )
         if len(defects.data) == 0:
             show_info(f"{layer.name}: no defects found in {columns} columns")
-        while self._queue and self._queue[0] not in self.viewer.layers:
-            self._queue.pop(0)
-        return (lambda: self._next(config)) if self._queue else None
+        return self._queue.following()
 
     def _image_changed(self) -> None:
         self.pixel_size.show_layer(self.image.layer, self.image.chose_everything)
