@@ -8,6 +8,7 @@ from judge_stage import SCAN, as_found, made
 
 from napari_defectstrain.cli.main import _run_config, build_parser
 from napari_defectstrain.detect.finding import predict
+from napari_defectstrain.detect.network.config import DetectConfig
 from napari_defectstrain.io.tables import read_sites, sites_table
 from napari_defectstrain.judge.judging import JudgeConfig, Judgement
 from napari_defectstrain.materials import OpenClass, get_material, with_classes
@@ -58,6 +59,37 @@ def test_images_of_a_run_are_judged_together_and_what_they_share_is_said(network
     assert found.open_classes == (sixth,)
     assert found.warnings.count(sixth.note) == 1
     assert "NAME=0.52" in sixth.note
+
+
+def test_thresholds_act_on_judged_columns_where_they_are_not_the_default(network, monkeypatch):
+    def judge_weighed(sites, weighed, material, config):
+        return [Judgement(judged) for _ in sites]
+
+    # W, and defects: sure, unsure, below one half, likewise but not judged
+    chance = np.zeros((5, 7))
+    chance[[0, 1, 2, 3, 4], [0, 4, 4, 2, 4]] = 1.0, 0.97, 0.9, 0.45, 0.6
+    chance[[1, 2, 3, 4], [1, 1, 1, 1]] = 0.03, 0.1, 0.4, 0.4
+    weight = np.array([1.0, 0.4, 0.4, 0.8, np.nan])
+    judged = replace(
+        network.subset(np.arange(5)),
+        probabilities=chance,
+        class_index=np.array([0, 4, 4, 2, 4], dtype=np.int8),
+        weight=weight,
+        weight_sigma=0.01 * weight,
+    )
+    monkeypatch.setattr(by_image, "judge_weighed", judge_weighed)
+    monkeypatch.setattr(by_image, "weigh_image", lambda *_: None)
+
+    def classes(*thresholds):
+        config = RunConfig().replace(detect=DetectConfig(thresholds=thresholds))
+        return detect_images([made().image], config)[0].sites
+
+    assert classes(0.5, 0.5, 0.5, 0.5) is judged
+    found = classes(0.95, 0.95, 0.95, 0.95)
+    assert found.class_index.tolist() == [0, 4, 1, 1, 4]
+    assert found.class_index.dtype == np.int8
+    np.testing.assert_array_equal(found.probabilities, chance)
+    assert classes(0.4, 0.5, 0.92, 0.5).class_index.tolist() == [0, 4, 1, 2, 4]
 
 
 def test_the_command_line_switches_it_off():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from napari_defectstrain.materials import MATERIALS, ROLES, WSE2
+from napari_defectstrain.simulate import changing
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.changing import (
     ChangesConfig,
@@ -13,6 +14,7 @@ from napari_defectstrain.simulate.changing import (
 )
 from napari_defectstrain.simulate.dataset import SimulationConfig
 from napari_defectstrain.simulate.structure import CrystalConfig
+from napari_defectstrain.types import DefectStrainError
 
 DOSE = 2e6
 SCAN = ScanConfig(shape=(192, 192), pixel_size_pm=30.0, dose_e_per_nm2=DOSE, frames=1)
@@ -69,3 +71,34 @@ def test_vacancies_hop_as_often_as_asked_for():
     expected = vacancies * 3 * (1.0 - np.exp(-0.2))  # each takes a neighbour's place
     assert abs(gone - expected) < 4.0 * np.sqrt(expected)
     assert abs(born - gone) < 0.5 * gone  # but for those that leave the field or come in
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ({"lookalikes": (0.02,) * 10}, "look-alikes"),
+        ({"pattern": "1T'"}, "the pattern 1T'"),
+        ({"pattern": "twin"}, "the pattern twin"),
+        ({"tilt_mrad": 5.0, "ripple_mrad": 2.0}, "a tilt, ripples"),
+    ],
+)
+def test_crystals_that_cannot_change_are_refused_in_words(what, words):
+    config = CONFIG.replace(crystal=CONFIG.crystal.replace(**what))
+    with pytest.raises(DefectStrainError, match=f"series: got {words}, expected"):
+        simulate_changing(config, ChangesConfig(frames=2), np.random.default_rng(0), "series")
+
+
+def test_disorder_is_that_of_every_frame(monkeypatch):
+    placed = []
+    drawn = changing.clean_image
+
+    def clean_image(position, *more):
+        placed.append(position)
+        return drawn(position, *more)
+
+    monkeypatch.setattr(changing, "clean_image", clean_image)
+    scan = SCAN.replace(shape=(64, 64))
+    crystal = CONFIG.crystal.replace(disorder_pm=5.0, spacing_change=(0.0,) * 4)
+    config = CONFIG.replace(scan=scan, crystal=crystal)
+    changing.simulate_changes(config, np.random.default_rng(0), "series", 3, {})
+    assert np.ptp(placed, axis=0).max() == 0

@@ -14,6 +14,7 @@ from .identity import judge_identity as judge_identity
 from .judging import JudgeConfig as JudgeConfig
 from .judging import Judgement as Judgement
 from .judging import Weighed as Weighed
+from .judging import below_as_perfect as below_as_perfect
 from .judging import class_prior as class_prior
 from .judging import judge_images as judge_images
 from .judging import judge_weighed as judge_weighed

@@ -440,6 +440,30 @@ def judged_sites(
     )
 
 
+def below_as_perfect(sites: Sites, thresholds: Sequence[float]) -> Sites:
+    """Judged columns whose class of defects is less probable than its threshold, as X2.
+
+    Parameters
+    ----------
+    sites : Sites
+        From `judged_sites`. Columns that weren't judged stay as the network's thresholds left them.
+    thresholds : sequence of float
+        Least probability of XY, Y2, V1 and V2.
+
+    Returns
+    -------
+    Sites
+        With the same probabilities.
+    """
+    if sites.weight is None:
+        return sites
+    index = np.array(sites.class_index)
+    judged = np.isfinite(sites.weight)
+    for role, least in enumerate(thresholds, start=_X2 + 1):
+        index[judged & (index == role) & (sites.probabilities[:, role] < least)] = _X2
+    return replace(sites, class_index=index)
+
+
 def _with_unnamed_as_other(chance: FloatArray, other: int, named: int) -> FloatArray:
     """Classes that were found, and have no name, count as *other* to people."""
     end = other + 1 + named

@@ -21,6 +21,7 @@ from ..io.pixels import check_pixels
 from ..judge.judging import (
     JudgeConfig,
     Weighed,
+    below_as_perfect,
     judge_weighed,
     judged_sites,
     weigh_image,
@@ -180,7 +181,20 @@ def find_columns(
     weighed: dict[int, Weighed] = work.each(
         WEIGH, calls, names, Failures(strict=True), subprogress(progress, share, 1.0)
     )
-    return _judged(images, found, weighed, material, config.judge)
+    return {
+        i: replace(one, sites=by_thresholds(one.sites, config.detect))
+        for i, one in _judged(images, found, weighed, material, config.judge).items()
+    }
+
+
+def by_thresholds(sites: Sites, config: DetectConfig) -> Sites:
+    """Judged columns by the thresholds of the settings, where those aren't the default.
+
+    By default a judged column is of its most probable class, which is less probable than one half
+    where three classes come into question.
+    """
+    default = type(config)().thresholds
+    return sites if config.thresholds == default else below_as_perfect(sites, config.thresholds)
 
 
 def _judged(

@@ -30,7 +30,7 @@ from ..types import (
     StrArray,
     no_progress,
 )
-from .by_image import column_brightness, lattice_px
+from .by_image import by_thresholds, column_brightness, lattice_px
 from .chain import detect
 from .loading import calibrate
 from .placement import MIN_COLUMNS, image_contrast, place_positions, place_sites
@@ -197,7 +197,7 @@ def _classified(
             f"{image.name}: got positions without classes, and the picture doesn't tell them"
             + "".join(f": {note}" for note in judged.warnings)
         )
-    sites = judged.sites
+    sites = by_thresholds(judged.sites, config.detect)
     counts = ", ".join(_counts(sites, names[2:]))
     note = (
         f"{image.name}: the file has positions without classes: {int(is_metal.sum())} of "

@@ -23,8 +23,10 @@ from .dataset import (
     recorded,
     with_truth,
 )
-from .structure import relax_crystal
+from .structure import CrystalConfig, relax_crystal
 
+_ONE_GRAIN = ("whole", "edge", "holes")
+"""Patterns whose columns lie on the sites of one lattice."""
 _NEIGHBOUR_REACH = 1.2  # lattice constants: the six nearest chalcogen columns
 
 PER_DOSE = 1e6
@@ -254,10 +256,13 @@ def simulate_changes(
     Raises
     ------
     DefectStrainError
-        If there are fewer than two frames, or chances make no sense.
+        If there are fewer than two frames, chances make no sense, or the crystal holds what can't
+        change: look-alikes, several grains or layers, tilt, ripples.
     """
     _check(frames, chance, hop)
+    _check_crystal(config.crystal)
     crystal = crystal_for(config, rng)
+    disorder = crystal.disorder_pm
     class_index = crystal.class_index.copy()
     dirt = contamination(config.scan, rng)
     origin = (np.asarray(config.scan.shape) - 1) / 2
@@ -270,6 +275,7 @@ def simulate_changes(
                 near = _near(crystal.site_pm, crystal.is_metal, config)
                 class_index = _hopped(class_index, near, hop, rng)
         crystal = relax_crystal(config.crystal, crystal.site_pm, crystal.is_metal, class_index, rng)
+        crystal = replace(crystal, disorder_pm=disorder)  # static: that of every frame
         position = crystal_to_px(crystal.position_pm, config.scan, origin)
         clean = clean_image(position + drift[t], class_index, config)
         shown.append(recorded(clean + dirt, config, rng))
@@ -278,6 +284,22 @@ def simulate_changes(
     inside = np.all((position >= -0.5) & (position <= np.asarray(config.scan.shape) - 0.5), axis=1)
     image = replace(image, metadata={**image.metadata, "dwell_time_us": 4.0})
     return ChangingSeries(image, np.stack(classes)[:, inside], dict(chance), hop, drift)
+
+
+def _check_crystal(crystal: CrystalConfig) -> None:
+    """Every frame is relaxed anew on the sites of one lattice, and its columns stand upright."""
+    got = {
+        "look-alikes": any(crystal.lookalikes),
+        f"the pattern {crystal.pattern}": crystal.pattern not in _ONE_GRAIN,
+        "a tilt": crystal.tilt_mrad != 0,
+        "ripples": crystal.ripple_mrad != 0,
+    }
+    wrong = [what for what, there in got.items() if there]
+    if wrong:
+        raise DefectStrainError(
+            f"series: got {', '.join(wrong)}, expected a crystal without: columns of one upright "
+            f"grain ({', '.join(_ONE_GRAIN)}) can change from frame to frame"
+        )
 
 
 def _check(frames: int, chance: Mapping[tuple[str, str], float], hop: float) -> None:

@@ -31,7 +31,8 @@ class DetectConfig(Config):
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     thresholds : tuple of float
-        Least probability of XY, Y2, V1, V2; a column below it is taken as X2.
+        Least probability of XY, Y2, V1, V2; a column below it is taken as X2. Columns that are
+        judged are of their most probable class where all four are one half, the default.
     material : str
         Preset of `materials`.
     tile_px : int
