@@ -73,7 +73,8 @@ dist: $(TOOLS)/.installed ## Build wheel and sdist in dist/, and check what PyPI
 test-bare: dist ## Install the wheel without extras, newest dependencies: public names, one run
 	rm -rf .venv-bare
 	$(PYTHON) -m venv .venv-bare
-	.venv-bare/bin/python -m pip install dist/*.whl
+	sed -n '/^torch==/p' constraints.txt > .venv-bare/torch.txt  # any other may bring CUDA
+	.venv-bare/bin/python -m pip install -c .venv-bare/torch.txt dist/*.whl
 	cd .venv-bare && bin/python ../.ci/bare.py
 
 lock: $(TOOLS)/.installed ## Write constraints-lock.txt: one version of everything, for all systems

@@ -7,11 +7,11 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 from synthetic_lattice import HEIGHTS, frame_matrix, make_crystal, render
 
-from napari_defectstrain.averages import average
 from napari_defectstrain.averages.average import AverageConfig, average_stack, stack_classes
 from napari_defectstrain.averages.patches import lattice_of
 from napari_defectstrain.averages.windows import WindowFrame, window_centres
 from napari_defectstrain.crystal.lattice import ideal_sites
+from napari_defectstrain.io import large_arrays
 from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError, Sites
 
 A_PM = 330.0
@@ -407,7 +407,7 @@ def test_centres_come_from_the_columns_around_and_not_from_the_defect():
 
 
 def test_windows_on_the_disk_are_averaged_to_the_same(two_regions, stacks, monkeypatch):
-    monkeypatch.setattr(average, "LARGE_BYTES", 1)
+    monkeypatch.setattr(large_arrays, "LARGE_BYTES", 1)
     images, sites, _ = zip(*two_regions, strict=True)
     again = stack_classes(images, sites, SMALL, A_PM, np.random.default_rng(5))
     assert isinstance(again["SV"].windows, np.memmap) or not hasattr(os, "posix_fallocate")

@@ -43,7 +43,7 @@ def lattice_cells(seed, n=60, noise=0.02, pair=0.0, slow=0.0, classes=2):
     role = table[tuple(cell.T)]
     value[(role > 1) & (around @ beside > 0)] += pair
     shapes, _ = np.linalg.qr(np.column_stack([np.ones(len(cell)), wave]))
-    cells = PatchCells(0, csr_array(around), value, shapes, role, cell, place)
+    cells = PatchCells(0, csr_array(around), value, shapes, role, cell, place, 0.02)
     return cells, mean, truth
 
 

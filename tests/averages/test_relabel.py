@@ -75,7 +75,20 @@ def test_what_statistics_left_out_joins_where_a_person_says_what_it_is(rng):
     changed = moved(before, [[10, 0]], "SeTe")
     assert changed.moved == 1
     assert changed.stacks["SeTe"].n == 5
-    assert "SV" not in changed.stacks
+    assert changed.stacks["SV"].n == 4
+    assert changed.stacks["SV"].reason[1] == "relabelled SeTe; before: p = 0.5"
+
+
+def test_what_was_left_out_is_of_its_new_class_only_and_comes_back_as_it_was(rng):
+    before = stacks(rng, SV=5, SeTe=4)
+    before["SV"] = leave_out(before["SV"], [1])
+    after = {**before, **moved(before, [[10, 0]], "SeTe").stacks}
+    assert after["SV"].reason[1].startswith("relabelled SeTe")  # else it could be put back there
+    again = moved(after, [[10, 0]], "SV")
+    assert again.moved == 0
+    assert again.stacks["SV"].reason[1] == "by hand"
+    assert not again.stacks["SV"].included[1]
+    assert not again.stacks["SeTe"].included[4]
 
 
 def test_what_a_hand_or_registration_left_out_joins_left_out(rng):

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from synthetic_lattice import HEIGHTS, frame_matrix, make_crystal, render
 
+from napari_defectstrain.averages import average
 from napari_defectstrain.averages.average import AverageConfig, stack_classes
 from napari_defectstrain.averages.patches import lattice_table
+from napari_defectstrain.averages.turned import TurnedImage
 from napari_defectstrain.averages.windows import CORE_RADIUS, WindowFrame
 from napari_defectstrain.crystal.lattice import decompose
+from napari_defectstrain.io import large_arrays
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig
@@ -234,3 +237,23 @@ def test_a_defect_does_not_pull_its_window():
     for k, index in enumerate(stack.site_index):
         true = sites[k].position_px[index]
         assert np.abs(stack.position_px[k] - true).max() < 2e-3
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_registration_by_turned_images_changes_no_window(monkeypatch, large):
+    if large:  # turned anew in each round, instead of kept
+        monkeypatch.setattr(large_arrays, "LARGE_BYTES", 1)
+    made = []
+    turn = TurnedImage.of.__func__
+    monkeypatch.setattr(
+        TurnedImage, "of", classmethod(lambda cls, *given: made.append(1) or turn(cls, *given))
+    )
+    noisy = picture(angle=23.0, noise=0.1)
+    found = windows_of(noisy)["2Se"]
+    assert len(made) == (2 if large else 1)
+    monkeypatch.setattr(average._Turned, "image", lambda self, patch: None)
+    direct = windows_of(noisy)["2Se"]
+    # 0.5 pm are the noise of one window's place
+    assert np.abs(found.shift_pm - direct.shift_pm).max() < 0.05
+    assert np.abs(found.windows - direct.windows).max() < 5e-3
+    assert np.array_equal(found.included, direct.included)

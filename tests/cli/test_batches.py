@@ -293,6 +293,18 @@ def test_simulate_is_marked_and_tidied_like_the_others(work, call, monkeypatch):
     assert call("simulate", *again, out="s")[0] == 2  # its settings would be replaced
 
 
+def test_a_drift_is_a_setting_like_the_others(work, call):
+    small = ["--size", "64", "--pixel-size-pm", "30"]
+    for value in ("nan", "inf"):
+        code, said = call("simulate", *small, "--drift", value, out="d")
+        assert code == 2 and "--drift: got" in said[-1]
+    assert call("simulate", *small, "--drift", "40", out="d")[0] == 0
+    settings = work / "d" / "simulation.json"
+    assert call("simulate", "--config", settings, out="again")[0] == 0
+    name = "simulated_1.tif"
+    assert (work / "again" / name).read_bytes() == (work / "d" / name).read_bytes()
+
+
 # ------------------------------------------------------------------ inputs
 
 

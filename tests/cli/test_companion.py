@@ -54,6 +54,7 @@ def test_the_run_knows_its_images_and_the_files_open(work, tmp_path, capsys):
     listed = json.loads((out / "companion.json").read_text())
     assert "companion_2Se.hspy" in listed["files"]
     assert listed["companion"]["step_pm"] == 50.0
+    assert listed["companion_of"] == {"alloy": str(work / "eels.hspy")}
 
 
 def test_an_image_that_has_gone_is_named(work, tmp_path, capsys):

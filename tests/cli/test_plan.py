@@ -1,5 +1,6 @@
 """``defectstrain plan``: from the folder of a run to a table."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -56,6 +57,12 @@ def test_the_loss_of_a_series_that_was_followed(run, tmp_path, capsys):
     assert main(["plan", str(run), *options]) == 0
     # 9 barn are 9e-10 nm2
     assert "an atom is lost at 9e-10 nm2 (by the sites of a series" in capsys.readouterr().out
+    nothing = table.assign(cross_section_barn=0.0, sigma_barn=np.nan, high_barn=20.0)
+    nothing.to_csv(tmp_path / "rates.csv", index=False)  # none was lost: not "no damage"
+    assert main(["plan", str(run), *options]) == 0
+    assert "lost at 2e-09 nm2 (at most: upper 95 % limit" in capsys.readouterr().out
+    assert main(["plan", str(run), *options, "--loss-nm2", "1e-9"]) == 2
+    assert "expected one source of the damage" in capsys.readouterr().err
     table.drop(columns="cross_section_barn").to_csv(tmp_path / "rates.csv", index=False)
     assert main(["plan", str(run), *options]) == 2
     assert "give series --dose" in capsys.readouterr().err

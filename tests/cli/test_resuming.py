@@ -248,6 +248,19 @@ def test_files_are_taken_when_they_are_whole(tmp_path):
         gone.look()
 
 
+def test_stopped_in_a_run_it_says_that_the_results_are_not_whole(work, call, capsys, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching, "_measured", stopped)
+    given = ["watch", str(work), "--out", str(work / "out"), "--settle", "0", "--every", "0"]
+    assert main(given) == 130
+    assert "watching has ended" not in capsys.readouterr().out
+    for option in ("--every", "--settle", "--idle"):
+        assert main([*given, option, "nan"]) == 2
+        assert f"{option}: got nan, expected seconds" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_folder_that_fills_is_measured_like_one_run(work, call, capsys):
     folder = work / "session"

@@ -8,6 +8,7 @@ import exact_images as exact
 import numpy as np
 import pytest
 from class_stage import average_of, noisy
+from class_stage import measurement as windows_of
 
 from napari_defectstrain.columns.averages.measure import ColumnConfig, measure_columns
 from napari_defectstrain.crystal.honeycomb import ideal_sites
@@ -150,3 +151,16 @@ def test_a_reference_is_seen_with_the_settings_and_the_correction_of_the_measure
     inner = np.hypot(*fitted["SV"].fits.site_pm.T)[:, None] < 250.0
     moved = plain(*asked, bias_pm={"SV": inner * bias})
     assert np.abs(moved.u_pm - as_found.u_pm)[inner[:, 0]].max() > 0.3
+
+
+def test_averages_of_every_defect_are_known_as_well_as_their_bands_tell() -> None:
+    """Their number of columns says nothing of the errors; the perfect crystal has none at all."""
+    bands = windows_of("SV", 0.0, 24, np.random.default_rng(0))
+    own = replace(measurement("SV", noise(6)), columns=bands)
+    base = measurement("2Se", None)
+    exact_fits = replace(base.fits, covariance_pm2=np.zeros_like(base.fits.covariance_pm2))
+    measured = {"SV": own, "2Se": replace(base, fits=exact_fits, columns=bands)}
+    found = compare_class(measured, "SV", "2Se", STRAIN)
+    assert found.windows == 23
+    assert found.inclusion.agreement.weights == "diagonal"
+    assert compared(noise(6)).windows > 1000

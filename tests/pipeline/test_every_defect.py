@@ -1,16 +1,26 @@
 """A run that measures averages of every defect beside those of isolated ones."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from small_alloy import QUICK, SPACING_CHANGE, simulated, true_sites
 
-from napari_defectstrain.averages import AverageConfig
+from napari_defectstrain.averages import AverageConfig, find_patches
+from napari_defectstrain.averages.cells import DOUBTFUL, CellFrame, cut_cells
+from napari_defectstrain.averages.crowded import Bands
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.output.results import CROWDED, planned_files, write_results
-from napari_defectstrain.output.tables import CROWDED_COLUMNS, spacings_table, summary
+from napari_defectstrain.output.tables import (
+    CROWDED_COLUMNS,
+    columns_table,
+    spacings_table,
+    summary,
+)
 from napari_defectstrain.pipeline import detect, measure
-from napari_defectstrain.pipeline.every_defect import _disagreements
+from napari_defectstrain.pipeline.every_defect import _bands_of_columns, _disagreements
+from napari_defectstrain.precision import few_windows_factor
 
 CROWDED_RUN = QUICK.replace(average=AverageConfig(window_nm=2.0, crowded=True), bootstrap=20)
 
@@ -51,6 +61,21 @@ def test_tables_hold_both(result):
     assert summary(result).count("every defect:") == len(result.crowded) - 1
 
 
+def test_errors_are_those_of_the_bands(result):
+    """However they are worked out: by the covariance, by the windows, or by drawing them anew."""
+    measured = result.crowded["SV"]
+    bands = measured.columns.influence_pm
+    n = len(bands)
+    assert n < measured.average.n
+    covariance = bands.T @ bands / (n * (n - 1))
+    scale = np.diag(measured.fits.covariance_pm2).max()
+    assert np.nanmax(np.abs(covariance - measured.fits.covariance_pm2)) < 1e-3 * scale
+    table = columns_table(replace(result, measurements={"SV": measured}))
+    factor = measured.budget.design_effect * few_windows_factor(n)
+    total = np.hypot(np.sqrt(factor) * table["sigma_x_pm"], measured.budget.systematic_pm[:, 0])
+    np.testing.assert_allclose(table["sigma_total_x_pm"], total)
+
+
 def test_all_files_are_planned(result, tmp_path):
     written = {p.relative_to(tmp_path).as_posix() for p in write_results(result, tmp_path)}
     assert written <= set(planned_files([i.name for i in result.images], WSE2))
@@ -77,3 +102,21 @@ def test_classes_that_differ_are_named(result):
     other = {**result.crowded, "SV": replace(result.crowded["SV"], spacing=away)}
     (note,) = _disagreements(result.crowded, other, WSE2)
     assert note.startswith("SV: crowded and isolated averages differ by +")
+
+
+def test_columns_lie_in_the_bands_of_their_cells_whatever_size_of_pixels_is_stated():
+    """Cells lie where the lattice says; the size that a file states may be some per cent off."""
+    made = simulated(8, size=256, fractions=(0.04, 0.02, 0.04, 0.005))
+    image = replace(made.image, pixel_size_pm=1.1 * made.image.pixel_size_pm)
+    sites = true_sites(made)
+    names, roles = sites.class_names, np.array([2, 3, 4, 5, DOUBTFUL])
+    (patch,) = find_patches([image], [sites], 330.0)
+    cells = cut_cells(image, sites, patch, CellFrame(330.0), roles, 0.9)
+    line_px = cells.place_nm[:, 0] / cells.pixel_nm
+    mine = np.flatnonzero(sites.role == names.index("SV"))
+    away = np.abs(sites.position_px[mine, 0] - line_px[cells.role == 4][:, None]).min(axis=1)
+    assert (away < 1.0).sum() == (cells.role == 4).sum()
+    bands = Bands(np.zeros(2, dtype=int), np.zeros(2, dtype=int), np.array([60.0, 180.0]))
+    found = SimpleNamespace(images=[image], sites=[sites])
+    (band,) = _bands_of_columns(found, bands, None)
+    assert np.array_equal(band, (sites.position_px[:, 0] > 120.0).astype(int))

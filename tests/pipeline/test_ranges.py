@@ -54,6 +54,11 @@ def test_dose_follows_from_current_dwell_time_and_pixels():
     known = conditions_of(image(beam_current_pa=30.0, dwell_time_us=2.0, frames=10))
     assert known["dose"] == pytest.approx(30 * 2 * 10 * 6.2415 / 0.02**2, rel=1e-4)
     assert "dose" not in conditions_of(image(beam_current_pa=30.0))
+    # a stated one is that of a frame
+    assert conditions_of(image(dose_e_per_nm2=1e6, frames=10))["dose"] == 1e7
+    simulated = {"scan": {"dose_e_per_nm2": 2e6}}
+    assert conditions_of(image(simulation=simulated, frames=4))["dose"] == 8e6
+    assert conditions_of(image(simulation=simulated))["dose"] == 2e6
     assert "beam energy" not in conditions_of(image(beam_energy_kev="80"))
 
 

@@ -10,7 +10,9 @@ from class_stage import measurement, noisy
 from napari_defectstrain.columns.averages.measure import ColumnMeasurement
 from napari_defectstrain.columns.averages.types import Alternative
 from napari_defectstrain.precision.budget import BudgetConfig, ErrorBudget, KnownBias, error_budget
+from napari_defectstrain.precision.budget_parts import Pair, few_windows_factor
 from napari_defectstrain.precision.image_scatter import WindowValues, between_images, shift_excess
+from napari_defectstrain.strain.displacement import displacement_field
 from napari_defectstrain.types import ClassStack, DefectStrainError
 
 A = exact.A_PM
@@ -64,6 +66,21 @@ def test_independent_windows_have_a_statistical_error_and_little_else() -> None:
     assert found.sigma_stat == pytest.approx(strain, rel=0.15)
     assert found.sigma_total == pytest.approx(found.sigma_stat, rel=0.1)
     assert np.median(found.total_pm) == pytest.approx(expected, rel=0.15)
+
+
+def test_few_windows_of_either_make_the_statistical_error_larger() -> None:
+    for n_own, n_base in ((200, 8), (8, 200)):
+        rng = np.random.default_rng(3)
+        own, base = measurement("SV", -0.05, n_own, rng), measurement("2Se", 0.0, n_base, rng)
+        plain = displacement_field(own.fits, base.fits).sigma_pm ** 2
+        found = Pair.of(own, base).statistical_pm ** 2
+        more = sum(
+            (few_windows_factor(n) - 1.0) * np.diag(m.fits.covariance_pm2).reshape(-1, 2)
+            for m, n in ((own, n_own), (base, n_base))
+        )
+        np.testing.assert_allclose(found, plain + more)
+        # eight windows tell nearly all of it: by 7 / 5
+        assert np.median(found / plain) > 1.3
 
 
 @pytest.mark.slow
@@ -249,6 +266,16 @@ def test_images_that_share_an_error() -> None:
     assert made_up.ratio[0] < 1e-20
     assert made_up.design_effect[0] < 1e-20
     assert made_up.excess[0] == 0.0
+
+
+def test_four_images_tell_what_they_differ_by_without_bias() -> None:
+    rng, groups = np.random.default_rng(14), np.zeros(60, dtype=int)
+    found = [
+        between_images(values(40, 4, 2.0, rng), None, groups, rng, 1).excess[0] for _ in range(20)
+    ]
+    # 4 over 4 images and 1 over 40 windows, less what 40 windows that scatter by 4 + 1 say by
+    # themselves; 60 quantities of 3 degrees of freedom each, 20 times: to 2.4 %
+    assert np.mean(found) == pytest.approx(4.0 / 4 + 1.0 / 40 - 5.0 / 40, rel=0.1)
 
 
 def test_what_class_and_reference_share_in_an_image_cancels() -> None:

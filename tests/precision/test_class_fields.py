@@ -16,7 +16,7 @@ from napari_defectstrain.precision.class_fields import (
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig
-from napari_defectstrain.types import DefectStrainError, Sites, no_progress
+from napari_defectstrain.types import CalibratedImage, DefectStrainError, Sites, no_progress
 
 A_PM = 330.0
 PIXEL_PM = 20.0
@@ -216,3 +216,25 @@ def test_what_one_image_says_of_its_probe_is_drawn_to_what_all_say() -> None:
     assert all(abs(c) < 0.2 for c, _ in together[:8])
     apart = _agreed([Aberrations(a, 0.05, nothing) for a in (-2.0, -1.0, 0.0, 1.0, 2.0)])
     assert all(abs(c) < 0.35 for c, _ in apart)  # images that differ keep most of their own
+
+
+def test_bands_without_columns_are_counted():
+    """The last one too: what stands for the bands elsewhere has a window for each."""
+    part = alloy(2, 6000, (0.0, 0.0, 0.05, 0.0))
+    sites = Sites(
+        part.position_px,
+        np.eye(7)[part.class_index],
+        part.class_index,
+        NAMES,
+        np.full(len(part.class_index), "truth"),
+    )
+    image = CalibratedImage(np.zeros((300, 300), dtype=np.float32), PIXEL_PM, "alloy")
+    band = (part.position_px[:, 0] / 30).astype(int)
+    place = part.position_px + np.stack([-part.u_pm[:, 1], part.u_pm[:, 0]], axis=1) / PIXEL_PM
+    found = superposed_fields(
+        [image], [sites], A_PM, position_px=[place], radius_pm=700.0, band=[band], bands=13
+    )
+    influence = found.influence_pm["SV"]
+    assert len(influence) == 13 > 1 + band.max()
+    assert not influence[-1].any()
+    assert np.allclose(influence.T @ influence, found.fields["SV"].covariance_pm2)

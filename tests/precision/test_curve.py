@@ -106,6 +106,9 @@ def test_around_a_defect_its_own_structure_is_no_floor() -> None:
     assert curve.fit is not None
     assert curve.fit.floor_pm == 0.0
     np.testing.assert_allclose(curve.precision_pm, np.sqrt(32.0 / curve.n), rtol=0.1)
+    stack, fits, shifts, _ = lattice_stack(4, 4.0, 3.0, rng)
+    few = precision_against_n(stack, fits, shifts, rng, numbers=[1, 4], own_structure=True)
+    np.testing.assert_allclose(few.precision_pm, np.sqrt(32.0 / few.n), rtol=0.15)
 
 
 def test_precision_and_snr_of_fitted_windows() -> None:

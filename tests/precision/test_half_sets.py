@@ -62,6 +62,29 @@ def test_strains_of_halves_differ_as_their_errors_say():
     assert 0.7 < found.pull_rms < 1.3
 
 
+def test_windows_that_both_halves_are_against_have_no_part_in_the_pull():
+    """Of one image, or where a half's images hold no defect-free windows."""
+    rng = np.random.default_rng(5)
+    measured = stage.measurement("SV", 0.0, 60, rng)
+    stack, base = stage.noisy("SV", 60, rng), stage.noisy("2Se", 20, rng)
+    for images in (np.zeros(60, int), np.arange(60) % 4):
+        object.__setattr__(stack, "image_index", images)
+        pulls = []
+        for _ in range(150):
+            found = half_sets(
+                stack,
+                measured.fits,
+                measured.influence_pm,
+                330.0 + rng.normal(0, 5.0, 60),
+                base,
+                330.0 + rng.normal(0, 5.0, 20),
+            )
+            pulls.append(found.pull)
+        # each half of 30: 5 / sqrt(30) pm; the 20 defect-free ones are 5 / sqrt(20) pm
+        assert found.strain_std[0] > 5.0 / 330 * np.sqrt(1 / 30 + 1 / 20) * 0.7
+        assert np.sqrt(np.mean(np.square(pulls))) == pytest.approx(1.0, abs=0.2)  # 6 %
+
+
 def test_fewer_than_eight_windows_are_not_halved():
     rng = np.random.default_rng(1)
     measured = stage.measurement("SV", 0.0, 7, rng)

@@ -137,6 +137,14 @@ def test_sums_say_which_of_them_mix_before_and_after(made):
     assert changes_within(registered.changed, [np.array([t]) for t in range(8)]) == ()
 
 
+def test_the_time_of_a_frame_that_is_given_is_that_of_its_drift_too(made):
+    metadata = {"dwell_time_us": 1.0}
+    images = [CalibratedImage(f.astype(float), 36.0, "beam", metadata) for f in made.image.counts]
+    run = chain.RunConfig(series=_rigid())
+    result = chain.analyse_series(images[:3], SeriesConfig(kind="frames", frame_time_s=2.0), run)
+    assert result.registered.drift["time_s"].tolist() == [1.0, 3.0, 5.0]  # middles
+
+
 def _rigid():
     from napari_defectstrain.frames import FrameConfig
 

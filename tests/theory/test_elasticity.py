@@ -182,6 +182,7 @@ def test_few_windows_widen_chi_squared() -> None:
     assert effective_windows(576, 1_000_000) == pytest.approx(575, rel=0.01)
     assert effective_windows(100, 100) == pytest.approx(198)
     assert effective_windows(1, 100) == 0.0
+    assert effective_windows(24, np.inf) == 23  # a reference without error
 
 
 def test_the_prediction_goes_through_the_same_interpolation() -> None:

@@ -7,9 +7,12 @@ from math import factorial
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from ..io.large_arrays import let_go
 from ..types import BoolArray, DefectStrainError, FloatArray
 
 TAYLOR_ORDER = 6
+MAX_SHIFT_PM = 60.0
+"""Longest shift that one registration finds."""
 SMOOTHING_PX = 1.0  # a sampled Gaussian much narrower has no good derivatives
 
 
@@ -18,7 +21,7 @@ def register_windows(
     template: FloatArray,
     mask: BoolArray,
     step_pm: float,
-    max_shift_pm: float = 60.0,
+    max_shift_pm: float = MAX_SHIFT_PM,
 ) -> FloatArray:
     """Rigid shift of each window against a template, by least squares over a mask.
 
@@ -77,6 +80,7 @@ def register_windows(
     overlap = np.empty((len(windows) + 1, len(order)))
     for start in range(0, len(windows), 128):
         part = np.asarray(windows[start : start + 128])[:, use].astype(float)
+        let_go(windows)
         overlap[:-1][start : start + 128] = part @ derivative
     overlap[-1] = np.asarray(template, dtype=float)[use] @ derivative
     shift = _gauss_newton(overlap, gram, order, max_shift_pm / step_pm)

@@ -7,18 +7,17 @@ registration against the defect-free average.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 
 from ..config import Between, Config
 from ..crystal.regions import Regions
+from ..io.large_arrays import in_parts, is_large, let_go, on_disk, room
 from ..materials import DEFECT_ROLES, ROLES
 from ..progress import subprogress
 from ..types import (
@@ -29,17 +28,19 @@ from ..types import (
     ClassStack,
     DefectStrainError,
     FloatArray,
+    IntArray,
     Progress,
     Sites,
     no_progress,
 )
-from .align import register_windows
+from .align import MAX_SHIFT_PM, register_windows
 from .candidates import Candidates, find_candidates, find_neighbours, neighbours_of, thin_reference
 from .metal_sites import names_from_metals, seen_from_metals, turned_patch
 from .outliers import left_out
 from .patches import Patch, find_patches, patch_keys
 from .probe_width import ProbeWidths, probe_widths
 from .purity import expected_mixture, expected_purity
+from .turned import TurnedImage, turned_corners
 from .windows import CORE_RADIUS, WindowFrame, WindowSource
 
 STACKED_ROLES = ("X2", *DEFECT_ROLES)
@@ -47,9 +48,6 @@ STACKED_ROLES = ("X2", *DEFECT_ROLES)
 
 CHUNK = 128
 """Windows that are averaged at a time."""
-
-LARGE_BYTES = 1 << 28
-"""Windows and images of a run that are kept on the disk instead of in memory, if they take more."""
 
 MIN_GROUP = 50
 """Defect-free windows that a group of like probes needs for a column profile of its own."""
@@ -319,28 +317,14 @@ def _sources(
         metal = columns.position_px[columns.is_metal & patch.member]
         known = shared.get(patch.image_index)
         sources[p] = WindowSource.of(image.data, metal, patch.lattice, image.name, known)
-        if known is None and total >= LARGE_BYTES:
-            kept = _on_disk(sources[p].coefficients.shape)
+        if known is None and is_large(total):
+            kept = on_disk(sources[p].coefficients.shape)
             kept[...] = sources[p].coefficients
             sources[p] = replace(sources[p], coefficients=kept)
         shared[patch.image_index] = sources[p].coefficients
+        let_go(shared[patch.image_index])
+        let_go(image.data)
     return sources
-
-
-def _room(shape: tuple[int, ...]) -> FloatArray:
-    """An array for windows; on the disk where they are many, to be read as they are needed."""
-    if 4 * int(np.prod(shape)) < LARGE_BYTES:
-        return np.empty(shape, dtype=np.float32)
-    return _on_disk(shape)
-
-
-def _on_disk(shape: tuple[int, ...]) -> FloatArray:
-    """An array in a file that goes with the last array that looks into it."""
-    # All of its space is taken beforehand: a disk that is full later would end the process.
-    with suppress(OSError, AttributeError), tempfile.TemporaryFile() as file:
-        os.posix_fallocate(file.fileno(), 0, 4 * int(np.prod(shape)))
-        return np.memmap(file, np.float32, "r+", shape=shape)
-    return np.empty(shape, dtype=np.float32)
 
 
 def _registered(
@@ -350,19 +334,28 @@ def _registered(
     config: AverageConfig,
     progress: Progress,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Windows `(N, P, P)`, their centres [px] and the shifts that registration made [pm]."""
+    """Windows `(N, P, P)`, their centres [px] and the shifts that registration made [pm].
+
+    Windows to register by may come from images that were turned; those that stay are interpolated
+    once, from the raw image.
+    """
     centre = found.centre_px.copy()
+    turned = _Turned.of(found, sources, frame, config.iterations)
     shift = np.zeros_like(centre)
     trusted = (found.class_index == 1) & (found.probability >= config.min_probability)
     mask = frame.outside(CORE_RADIUS)
     rounds = config.iterations + 1
-    windows = _room((len(found), *frame.shape))
+    windows = room((len(found), *frame.shape))
     for turn in range(rounds):
         for i, (patch, source) in enumerate(sources.items()):
             done = 0.1 + 0.85 * (turn + i / len(sources)) / rounds
             progress(done, f"cutting windows, round {turn + 1} of {rounds}")
             mine = np.flatnonzero(found.patch_index == patch)
-            windows[mine] = source.cut(centre[mine], frame)
+            rough = None if turn == config.iterations else turned.image(patch)
+            cut = source.cut(centre[mine], frame) if rough is None else rough.cut(centre[mine])
+            windows[mine] = cut
+            let_go(source.coefficients)
+            let_go(windows)
         if turn == config.iterations:
             break
         template = windows[trusted].mean(axis=0, dtype=float)
@@ -372,6 +365,55 @@ def _registered(
             mine = found.patch_index == patch
             centre[mine] += step[mine] @ source.lattice.matrix.T
     return windows, centre, shift
+
+
+class _Turned:
+    """Images turned into the lattice frame, where that is less work than turning every window.
+
+    Those of a run that takes much memory are turned anew in each round.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[int, WindowSource],
+        corners: Mapping[int, IntArray],
+        frame: WindowFrame,
+    ) -> None:
+        self._sources, self._corners, self._frame = sources, corners, frame
+        self._keep = not is_large(4 * sum(map(_area, corners.values())))
+        self._kept: dict[int, TurnedImage] = {}
+
+    @classmethod
+    def of(
+        cls,
+        found: Candidates,
+        sources: Mapping[int, WindowSource],
+        frame: WindowFrame,
+        rounds: int,
+    ) -> Self:
+        """For so many rounds of registration."""
+        corners = {}
+        for patch, source in sources.items():
+            mine = found.centre_px[found.patch_index == patch]
+            needed = turned_corners(mine, source.lattice, frame, rounds * MAX_SHIFT_PM)
+            if _area(needed) < len(mine) * frame.shape[0] * frame.shape[1]:
+                corners[patch] = needed
+        return cls(sources, corners, frame)
+
+    def image(self, patch: int) -> TurnedImage | None:
+        """That of a patch; None where its windows are to be cut from the image itself."""
+        if patch not in self._corners:
+            return None
+        if (known := self._kept.get(patch)) is not None:
+            return known
+        image = TurnedImage.of(self._sources[patch], self._corners[patch], self._frame)
+        if self._keep:
+            self._kept[patch] = image
+        return image
+
+
+def _area(corners: IntArray) -> int:
+    return int(np.prod(corners[1] - corners[0] + 1))
 
 
 def _widths(
@@ -439,10 +481,9 @@ def _moments(stack: ClassStack) -> tuple[FloatArray, FloatArray]:
     Windows are looked at some at a time: as many of them as there are don't fit into the memory.
     """
     index = np.flatnonzero(stack.included)
-    parts = [index[start : start + CHUNK] for start in range(0, len(index), CHUNK)]
-    total = sum(stack.windows[part].sum(axis=0, dtype=float) for part in parts)
+    total = sum(p.sum(axis=0, dtype=float) for p in in_parts(stack.windows, index, CHUNK))
     mean = np.asarray(total / len(index))
-    square = sum(((stack.windows[part] - mean) ** 2).sum(axis=0) for part in parts)
+    square = sum(((p - mean) ** 2).sum(axis=0) for p in in_parts(stack.windows, index, CHUNK))
     return mean, np.asarray(square / max(len(index) - 1, 1))
 
 

@@ -107,6 +107,8 @@ class PatchCells:
         Where it lies, in lattice vectors.
     place_nm : array, `(n, 2)`
         Where it lies in the image [nm].
+    pixel_nm : float
+        Size of a pixel by the lattice [nm].
     """
 
     image_index: int
@@ -116,6 +118,7 @@ class PatchCells:
     role: IntArray
     cell: IntArray
     place_nm: FloatArray
+    pixel_nm: float
 
     def __len__(self) -> int:
         return len(self.role)
@@ -132,6 +135,7 @@ class PatchCells:
             self.role[keep],
             self.cell[keep],
             self.place_nm[keep],
+            self.pixel_nm,
         )
 
 
@@ -199,7 +203,7 @@ def cut_cells(
     around = _around(cell[take], table, frame, roles)
     index = cell[take]
     return PatchCells(
-        patch.image_index, around, value, slow, role[take], index, place[take] * pixel_nm
+        patch.image_index, around, value, slow, role[take], index, place[take] * pixel_nm, pixel_nm
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..io.large_arrays import let_go
 from ..types import ClassStack, DefectStrainError, FloatArray, IntArray
 
 BY_HAND = "by hand"
@@ -84,6 +85,7 @@ def deviation(stack: ClassStack) -> FloatArray:
     power = np.empty(len(stack.windows))
     for start in range(0, len(power), CHUNK):
         difference = stack.windows[start : start + CHUNK] - mean
+        let_go(stack.windows)
         power[start : start + CHUNK] = np.mean(difference**2, axis=(1, 2), dtype=float)
     result = np.sqrt(power)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -97,20 +97,20 @@ class Bands(NamedTuple):
     image_index, group : arrays of int, `(T,)`
         The image of each, and its group of like probe width; a class that a group has not enough
         of has no windows of that group's.
-    line_nm : array, `(T,)`
-        Mean height of its cells in the image [nm].
+    line_px : array, `(T,)`
+        Mean height of its cells in the image [px].
     """
 
     image_index: IntArray
     group: IntArray
-    line_nm: FloatArray
+    line_px: FloatArray
 
-    def nearest(self, image_index: int, line_nm: FloatArray) -> IntArray:
+    def nearest(self, image_index: int, line_px: FloatArray) -> IntArray:
         """The band of an image that lines are nearest to, `(n,)`; -1 where it has none."""
         mine = np.flatnonzero(self.image_index == image_index)
         if len(mine) == 0:
-            return np.full(len(line_nm), -1)
-        away = np.abs(np.asarray(line_nm)[:, None] - self.line_nm[mine])
+            return np.full(len(line_px), -1)
+        away = np.abs(np.asarray(line_px)[:, None] - self.line_px[mine])
         return np.asarray(mine[np.argmin(away, axis=1)])
 
 
@@ -168,8 +168,8 @@ class _Solved:
     solution : _Solution
     image_index, domain : arrays of int, `(T,)`
         Of each band.
-    line_nm : array, `(T,)`
-        Mean height of each band's cells in the image [nm].
+    line_px : array, `(T,)`
+        Mean height of each band's cells in the image [px].
     on_mean, on_difference : arrays, `(T, P)` and `(T, K D, P)`
         Influence of each band on the mean of its domain's cells, and on the differences; float32.
     count : array, `(C, 1 + K)`
@@ -182,7 +182,7 @@ class _Solved:
     solution: _Solution
     image_index: IntArray
     domain: IntArray
-    line_nm: FloatArray
+    line_px: FloatArray
     on_mean: FloatArray
     on_difference: FloatArray
     count: IntArray
@@ -282,7 +282,7 @@ def _bands_of(solved: Mapping[int, _Solved]) -> Bands | None:
     return Bands(
         np.concatenate([one.image_index for one in solved.values()]),
         np.concatenate([np.full(len(one.image_index), kind) for kind, one in solved.items()]),
-        np.concatenate([one.line_nm for one in solved.values()]),
+        np.concatenate([one.line_px for one in solved.values()]),
     )
 
 
@@ -309,7 +309,8 @@ def _solved(cells: Sequence[PatchCells], frame: CellFrame, roles: IntArray) -> _
         else:
             pairs = [replace(p, left_out=False) for p in pairs]
     image, domain, on_mean, on_difference = _influences(cells, solution, bands)
-    every, line = np.concatenate(bands), np.concatenate([c.place_nm[:, 0] for c in cells])
+    every = np.concatenate(bands)
+    line = np.concatenate([c.place_nm[:, 0] / c.pixel_nm for c in cells])
     line = np.bincount(every, line) / np.maximum(np.bincount(every), 1)
     count = np.array([[len(c), *((c.role == r).sum() for r in roles)] for c in cells])
     spread = np.diag(solution.inverse).reshape(len(roles), reach)[:, :_NEAREST].mean(axis=1)

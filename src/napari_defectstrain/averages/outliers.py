@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..crystal.robust import robust_sigma
+from ..io.large_arrays import in_parts, let_go
 from ..types import BoolArray, FloatArray, IntArray, Neighbours, StrArray
 from .candidates import Candidates
 from .windows import CORE_RADIUS, WindowFrame
@@ -95,8 +96,13 @@ def left_out(
         mine = np.flatnonzero((found.class_index == role) & (reason == ""))
         if len(mine) < MIN_FOR_OUTLIERS:
             continue
-        median = np.median(windows[mine], axis=0)
-        height = np.einsum("nij,ij->n", windows[mine] - median, shape)
+        median = _median(windows, mine)
+        height = np.concatenate(
+            [
+                np.einsum("nij,ij->n", part - median, shape)
+                for part in in_parts(windows, mine, CHUNK)
+            ]
+        )
         power = _power(windows, mine, median, ~surroundings, discs)
         reason[mine] = _at_centre(height, power, found.image_index[mine], sigma)
     return reason
@@ -145,16 +151,27 @@ class _Discs:
         return self._known[x_pm, y_pm]
 
 
+def _median(windows: FloatArray, which: IntArray) -> FloatArray:
+    """Median of some windows at each pixel, `(P, P)`: some rows of pixels at a time."""
+    rows = max(1, CHUNK * windows.shape[1] // len(which))
+    parts = []
+    for start in range(0, windows.shape[1], rows):
+        parts.append(np.median(windows[which, start : start + rows], axis=0))
+        let_go(windows)
+    return np.concatenate(parts)
+
+
 def _masked_mean(windows: FloatArray, which: IntArray, discs: _Discs) -> FloatArray:
     """Mean of some windows at each pixel, over those that show no neighbour there, `(P, P)`."""
     total = np.zeros(windows.shape[1:])
     count = np.zeros(windows.shape[1:])
-    for start in range(0, len(which), CHUNK):
-        part = which[start : start + CHUNK]
-        use = discs.unmasked(part)
-        total += np.where(use, windows[part], 0.0).sum(axis=0)
+    plain = np.zeros(windows.shape[1:])
+    starts = range(0, len(which), CHUNK)
+    for start, part in zip(starts, in_parts(windows, which, CHUNK), strict=True):
+        use = discs.unmasked(which[start : start + CHUNK])
+        total += np.where(use, part, 0.0).sum(axis=0)
         count += use.sum(axis=0)
-    plain = windows[which].mean(axis=0, dtype=float) if (count == 0).any() else total
+        plain += part.sum(axis=0, dtype=float) / len(which)
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), plain))
 
 
@@ -167,10 +184,11 @@ def _power(
     """
     power = np.full(len(which), np.nan)
     expected = template.astype(windows.dtype)
-    for start in range(0, len(which), CHUNK):
+    starts = range(0, len(which), CHUNK)
+    for start, some in zip(starts, in_parts(windows, which, CHUNK), strict=True):
         part = slice(start, start + CHUNK)
         use = discs.unmasked(which[part]) & mask
-        difference = np.where(use, windows[which[part]] - expected, 0.0)
+        difference = np.where(use, some - expected, 0.0)
         count = use.sum(axis=(1, 2))
         square = np.einsum("nij,nij->n", difference, difference, dtype=float)
         power[part] = np.where(count > 0, square / np.maximum(count, 1), np.nan)

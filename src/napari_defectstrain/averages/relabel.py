@@ -15,6 +15,8 @@ from .outliers import LOST
 
 RELABELLED = "relabelled"
 """Begins the reason of windows that a person gave another class."""
+_BEFORE = "; before: "
+"""In that reason, before the one for which they had been left out already."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def relabel_windows(
     """Let windows of some classes count for another one.
 
     A window stays in its stack, left out with the reason, and is added to the stack of its new
-    class; one that came from there counts there again. What was left out by hand, or lost in
+    class; one that came from there is there again as it was. What was left out by hand, or lost in
     registration, joins left out: of another class it is no better a window. Nothing is cut or
     registered anew: all windows of a run were registered against the same defect-free average. The
     defects around other windows keep the classes that the run was made with, and so does isolation.
@@ -111,8 +113,8 @@ def relabel_windows(
         back = there[arrived]
         back = back[~goal.included[back] & np.char.startswith(goal.reason[back], RELABELLED)]
         if len(back):
-            changed[target] = put_back(goal, back)
-            moved += len(back)
+            changed[target] = _come_back(goal, back)
+            moved += int(changed[target].included[back].sum())
     fresh: list[ClassStack] = []
     found = arrived.copy()
     for name, index in number.items():
@@ -129,8 +131,7 @@ def relabel_windows(
         if not use.any():
             continue
         was_in = stack.included[index[use]]
-        if was_in.any():
-            changed[name] = leave_out(stack, index[use], f"{RELABELLED} {target}")
+        changed[name] = _given_away(stack, index[use], target)
         joins = use & ~arrived
         if goal is None or stack.on_metal != goal.on_metal:
             left += int(was_in.sum())
@@ -141,6 +142,31 @@ def relabel_windows(
     if fresh and goal is not None:
         changed[target] = _joined([changed.get(target, goal), *fresh])
     return Relabelled(changed, moved, left, int((~found).sum()))
+
+
+def _given_away(stack: ClassStack, index: IntArray, target: str) -> ClassStack:
+    """The stack without windows of another class; of those out already the old reason is kept.
+
+    Whatever they were left out for, they must not come back into a class that they are not of.
+    """
+    given = leave_out(stack, index, f"{RELABELLED} {target}")
+    out = index[~stack.included[index]]
+    if not len(out):
+        return given
+    reason = given.reason.astype("<U128")
+    reason[out] = [f"{RELABELLED} {target}{_BEFORE}{old}" for old in stack.reason[out]]
+    return replace(given, reason=reason)
+
+
+def _come_back(stack: ClassStack, index: IntArray) -> ClassStack:
+    """The stack with windows that are of its class again, left out where they were before."""
+    old = np.array([str(reason).partition(_BEFORE)[2] for reason in stack.reason[index]])
+    found = put_back(stack, index[old == ""])
+    if (old == "").all():
+        return found
+    reason = found.reason.copy()
+    reason[index[old != ""]] = old[old != ""]
+    return replace(found, reason=reason)
 
 
 def with_joined(cut: ClassStack, stack: ClassStack) -> ClassStack:

@@ -77,6 +77,11 @@ class WindowFrame:
         distance, _ = cKDTree(centre).query(self.position_pm)
         return np.asarray(distance < 0.15 * self.a_pm)
 
+    def levelled(self, windows: FloatArray) -> FloatArray:
+        """Windows `(N, P, P)` less what is at their hexagon centres."""
+        floor = windows[:, self.hexagon_centres].mean(axis=1)
+        return np.asarray(windows - floor[:, None, None])
+
     def fits(
         self,
         centre_px: FloatArray,
@@ -209,13 +214,11 @@ class WindowSource:
         """Windows around centres `(N, 2)` [px], background 0, metal 1; `(N, P, P)` float32."""
         grid = frame.position_pm.reshape(-1, 2) @ self.lattice.matrix.T  # (p^2, 2) px
         windows = np.empty((len(centre_px), *frame.shape), dtype=np.float32)
-        bare = frame.hexagon_centres
 
         def fill(start: int) -> None:
             place = centre_px[start : start + CHUNK, None] + grid
             value = _sampled(self.coefficients, place).reshape(-1, *frame.shape)
-            floor = value[:, bare].mean(axis=1)
-            windows[start : start + CHUNK] = (value - floor[:, None, None]) / self.height
+            windows[start : start + CHUNK] = frame.levelled(value) / self.height
 
         shared_out(fill, range(0, len(centre_px), CHUNK), algebra=False)
         return windows

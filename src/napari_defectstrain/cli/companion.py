@@ -29,23 +29,29 @@ def run_companion(options: argparse.Namespace, progress: Progress) -> int:
     """Read lazily, average by class, and write."""
     from ..averages.companion import CompanionConfig
     from ..io.companions import read_companion
+    from ..io.file_names import in_counted_order
     from ..output.companions import COMPANION_FILE, write_companion
     from ..pipeline.companions import average_companion
     from ..progress import subprogress
 
     given = {name: getattr(options, name) for name in ("window_nm", "step_pm", "memory_mb")}
     config = CompanionConfig(**without_none(given))
-    companions = [read_companion(path) for path in options.files]
+    files = in_counted_order(options.files)
+    companions = [read_companion(path) for path in files]
     found = found_columns(_as_run(options), subprogress(progress, 0.0, 0.3), COMPANION_FILE)
     if len(companions) != len(found.images):
         raise DefectStrainError(
             f"companion: got {len(companions)} files for {len(found.images)} images, expected one "
             f"each, in the order {', '.join(image.name for image in found.images)}"
         )
+    pairs = {image.name: path for image, path in zip(found.images, files, strict=True)}
+    say("".join(f"{name}: {path.name}\n" for name, path in pairs.items()).rstrip())
     data = {i: one.data for i, one in enumerate(companions)}
     result = average_companion(found, data, config, subprogress(progress, 0.3, 0.9))
     progress(0.9, "writing")
-    notes = write_companion(result, found, companions[0], config, options.out, options.format)
+    notes = write_companion(
+        result, found, companions[0], config, options.out, options.format, pairs
+    )
     say_warnings(notes)
     say(result.table.to_string(index=False, float_format="%.1f"))
     return say_done(options.out, Failures().found)

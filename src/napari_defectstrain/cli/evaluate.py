@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +61,8 @@ def evaluate(options: argparse.Namespace, progress: Progress) -> int:
     from ..output.results import figure_formats
 
     formats = figure_formats(options.figures)
-    if options.radius_pm <= 0 or (options.pixel_size_pm or 1) <= 0:
+    sizes = (options.radius_pm, 1.0 if options.pixel_size_pm is None else options.pixel_size_pm)
+    if not all(0 < size < math.inf for size in sizes):
         raise DefectStrainError("--radius-pm, --pixel-size-pm: expected numbers above 0")
     if options.out is not None:
         _check_out(options)

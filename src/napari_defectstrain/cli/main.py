@@ -309,15 +309,18 @@ def run_on(options: argparse.Namespace, inputs: Inputs, progress: Progress, work
         return _nothing_to_do(options, inputs)
     found = columns_in(options, inputs, subprogress(progress, 0.0, 0.6), work)
     with _writing(options) as folder:
-        results.write_detections(found, folder, formats, work.workers)
-        try:
-            result = pipeline.measure(found, subprogress(progress, 0.6, 0.9), work)
-        except DefectStrainError as error:
+        mistake = None
+        with results.detections_written(found, folder, formats, work.workers):
+            try:
+                result = pipeline.measure(found, subprogress(progress, 0.6, 0.9), work)
+            except DefectStrainError as error:
+                mistake = error
+        if mistake is not None:
             # The detection took minutes and may be right: it stays.
             results.write_run(found, folder)
             raise DefectStrainError(
-                f"{error} (the detected columns are in {options.out})"
-            ) from error
+                f"{mistake} (the detected columns are in {options.out})"
+            ) from mistake
         result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
         progress(0.95, "writing results")
         results.write_measurements(result, folder, formats, work.workers)

@@ -110,6 +110,10 @@ def _loss(options: argparse.Namespace) -> tuple[float, str]:
     from ..pipeline.planning import loss_of_series
 
     if options.loss_nm2 is not None:
+        if options.series is not None or options.frame_dose is not None:
+            raise DefectStrainError(
+                "plan: got --loss-nm2 and a series as well, expected one source of the damage"
+            )
         return options.loss_nm2, "given"
     followed = None if options.series is None else options.series / "rates.csv"
     if followed is not None and followed.is_file():
@@ -141,7 +145,14 @@ def _followed_loss(path: Path) -> tuple[float, str]:
             f"{path}: got no loss of single atoms, expected the table of series"
         )
     barn, sigma = (float(found[c].iloc[0]) / BARN_PER_NM2 for c in _LOSS)
-    return barn, f"by the sites of a series, +- {sigma:.2g}"
+    if barn > 0 and np.isfinite(sigma):
+        return barn, f"by the sites of a series, +- {sigma:.2g}"
+    limit = float(found["high_barn"].iloc[0]) / BARN_PER_NM2 if "high_barn" in found else np.nan
+    if not limit > 0:
+        raise DefectStrainError(
+            f"{path}: got no loss of an atom and no upper limit of it; give --loss-nm2"
+        )
+    return limit, "at most: upper 95 % limit of a series in which too few were lost"
 
 
 def _dose(options: argparse.Namespace, about: Mapping[str, Any]) -> float:
@@ -161,8 +172,9 @@ def _share(options: argparse.Namespace, row: pd.Series, progress: Progress) -> f
         return float(options.counting_share)
     from ..columns.images.measure import fit_image_columns
     from ..io.files import read_settings, read_sites
-    from ..pipeline.loading import PATH, load_images
+    from ..pipeline.loading import PATH, PIXELS, load_images
     from ..pipeline.planning import counting_share
+    from ..pipeline.runs import RunConfig
 
     about = read_settings(options.results / "run.json")
     first = about["images"][0]
@@ -172,7 +184,14 @@ def _share(options: argparse.Namespace, row: pd.Series, progress: Progress) -> f
             f"plan: the run's image {first['name']} isn't where it was; give --counting-share"
         )
     parameters = about["parameters"]
-    images, _ = load_images([path], parameters.get("frames", False))
+    config = RunConfig.from_dict(parameters, f"{options.results / 'run.json'}: ")
+    images, _ = load_images([path], config.frames, series=config.series)
+    known = first["metadata"].get(PIXELS)
+    images = [image for image in images if known in (None, image.metadata[PIXELS])]
+    if not images:
+        raise DefectStrainError(
+            f"{path}: got other pixels than those that the run measured; give --counting-share"
+        )
     names = get_material(parameters["material"]).all_class_names
     sites = read_sites(options.results / f"{first['name']}.sites.csv", names)
     fit = fit_image_columns(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from ..pipeline.runs import RunConfig
     from ..series import SeriesConfig
     from ..types import CalibratedImage
+
+
+_SAME_SIZE = 0.005
+"""Relative difference of pixel sizes below which files are of one magnification."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_series(options: argparse.Namespace, progress: Progress) -> int:
     """Register, detect, follow, and write."""
-    from ..io import check_inputs
+    from ..io import check_inputs, in_counted_order
     from ..output import SERIES_FILE, check_out_dir, figure_formats, series_files, write_series
     from ..progress import subprogress
     from ..series import analyse_series, series_text
@@ -68,11 +73,17 @@ def run_series(options: argparse.Namespace, progress: Progress) -> int:
     formats = figure_formats(options.figures)
     config, run = _settings(options)
     check_out_dir(options.out, options.force, SERIES_FILE)
-    frames, name = _frames(options.images)
-    check_inputs(options.out, series_files(name), [*options.images, options.config])
+    paths = in_counted_order(options.images)
+    frames, name, said = _frames(paths)
+    if paths != options.images:
+        said.insert(
+            0, f"files in the order of their numbers: {paths[0].name}, {paths[1].name}, ..."
+        )
+    check_inputs(options.out, series_files(name), [*paths, options.config])
     result = analyse_series(frames, config, run, name, subprogress(progress, 0.0, 0.95))
     progress(0.95, "writing results")
-    notes = write_series(result, options.out, formats)
+    result = replace(result, warnings=(*said, *result.warnings))
+    notes = write_series(result, options.out, formats, paths)
     say_warnings([*result.warnings, *notes])
     say(series_text(result))
     return say_done(options.out, ())
@@ -86,6 +97,8 @@ def _settings(options: argparse.Namespace) -> tuple[SeriesConfig, RunConfig]:
 
     values = {} if options.config is None else read_settings(options.config)
     where = f"{options.config}: "
+    if values and "series" not in values and "parameters" not in values:
+        values = {"parameters": values}  # settings of the chain alone, as `run --config` takes them
     config = SeriesConfig.from_dict(values.get("series", {}), where)
     run = with_settings(RunConfig.from_dict(values.get("parameters", {}), where), options.settings)
     own = {
@@ -132,13 +145,25 @@ def _numbers(text: str | None, option: str) -> tuple[int, ...] | None:
         ) from None
 
 
-def _frames(paths: list[Path]) -> tuple[list[CalibratedImage], str]:
-    """All frames of all files in order, and what the series is called."""
+def _frames(paths: list[Path]) -> tuple[list[CalibratedImage], str, list[str]]:
+    """All frames of all files in order, what the series is called, and what the files warn of."""
     from ..io import output_stems, read_images
 
-    frames = [frame for path in paths for frame in read_images(path)]
+    found = [read_images(path) for path in paths]
+    frames = [frame for of_file in found for frame in of_file]
     if len(frames) < 2:
         raise DefectStrainError(
             f"{paths[0]}: got {len(frames)} frame, expected a stack, or several files in order"
         )
-    return frames, output_stems([paths[0].stem])[0]
+    sizes = [of_file[0].pixel_size_pm for of_file in found]
+    known = [(size, path) for size, path in zip(sizes, paths, strict=True) if size is not None]
+    for size, path in known[1:]:
+        if abs(size / known[0][0] - 1) > _SAME_SIZE:
+            raise DefectStrainError(
+                f"{path}: got pixels of {size:.5g} pm, expected {known[0][0]:.5g} pm as in "
+                f"{known[0][1].name}: the frames of a series are of one magnification"
+            )
+    said: dict[str, None] = {}  # each once, in order
+    for path, of_file in zip(paths, found, strict=True):
+        said |= {f"{path.name}: {text}": None for text in of_file[0].metadata.get("warnings", ())}
+    return frames, output_stems([paths[0].stem])[0], list(said)

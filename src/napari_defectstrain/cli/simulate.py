@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from ..config import SEED, checked
+from ..config import SEED, Between, checked
 from ..io.files import read_settings
 from ..io.out_folder import check_inputs, check_out_dir, settings_of, writing_into
 from ..types import DefectStrainError, Progress
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ..simulate.dataset import SimulationConfig
 
 SIMULATION_FILE = "simulation.json"
+
+_DRIFT = "drift_pm_per_s"
+_MOST_DRIFT_PM_S = 1e6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +47,7 @@ def simulate(options: argparse.Namespace, progress: Progress) -> int:
 
     if options.sample is not None:
         return _simulate_sample(options, progress)
-    config, seed = _simulation_config(options)
+    config, seed, drift = _simulation_config(options)
     count = 1 if options.images is None else options.images
     if count < 1:
         raise DefectStrainError(f"--images: got {count}, expected 1 or more")
@@ -56,12 +59,15 @@ def simulate(options: argparse.Namespace, progress: Progress) -> int:
         rngs = np.random.default_rng(seed).spawn(count)
         for i, (name, rng) in enumerate(zip(names, rngs, strict=True)):
             subprogress(progress, i / count, 1.0)(0.0, name)
-            if options.drift is None:
+            if drift is None:
                 simulated = simulate_image(config, rng, name)
             else:
-                simulated = simulate_series(config, rng, name, options.drift)
+                simulated = simulate_series(config, rng, name, drift)
             write_simulated(simulated, folder.place)
-        folder.finish({"seed": seed, **config.to_dict()})
+        about = {"seed": seed, **config.to_dict()}
+        if drift is not None:
+            about[_DRIFT] = drift
+        folder.finish(about)
     say_warnings(folder.notes)
     say(f"{count} image(s) in {options.out}")
     return 0
@@ -90,14 +96,22 @@ def _simulate_sample(options: argparse.Namespace, progress: Progress) -> int:
     return 0
 
 
-def _simulation_config(options: argparse.Namespace) -> tuple[SimulationConfig, int]:
-    """Settings and seed: of the file, or the defaults, with what the command line changes."""
+def _simulation_config(
+    options: argparse.Namespace,
+) -> tuple[SimulationConfig, int, float | None]:
+    """Settings, seed and drift: of the file or the defaults, with what the options change."""
     from ..simulate.dataset import SimulationConfig
 
     values = {} if options.config is None else settings_of(read_settings(options.config))
     seed = checked(Annotated[int, SEED], values.pop("seed", 0), f"{options.config}: seed")
     if options.seed is not None:
         seed = checked(Annotated[int, SEED], options.seed, "--seed")
+    most = Between(-_MOST_DRIFT_PM_S, _MOST_DRIFT_PM_S)
+    drift = values.pop(_DRIFT, None)
+    if drift is not None:
+        drift = checked(Annotated[float, most], drift, f"{options.config}: {_DRIFT}")
+    if options.drift is not None:
+        drift = checked(Annotated[float, most], options.drift, "--drift")
     crystal = values.get("crystal", {})
     if options.material is not None and isinstance(crystal, dict):
         # of this material: its lattice and brightness, unless the file says otherwise
@@ -106,4 +120,4 @@ def _simulation_config(options: argparse.Namespace) -> tuple[SimulationConfig, i
     size = None if options.size is None else (options.size, options.size)
     changes = {"shape": size, "pixel_size_pm": options.pixel_size_pm}
     changes |= {"dose_e_per_nm2": options.dose}
-    return config.replace(scan=config.scan.replace(**without_none(changes))), seed
+    return config.replace(scan=config.scan.replace(**without_none(changes))), seed, drift

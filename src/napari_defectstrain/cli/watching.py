@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -104,9 +105,14 @@ def run_watch(options: argparse.Namespace, progress: Progress) -> int:
             "are images, too"
         )
     arrivals = Arrivals(folder, options.settle)
+    for name in ("settle", "every", "idle"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value < math.inf:
+            raise DefectStrainError(f"--{name}: got {value:g}, expected seconds, 0 or more")
     pause_s = max(options.every, _LEAST_S)
     say(f"watching {folder}; Ctrl-C ends it")
     last: object = None
+    measuring = False
     quiet_since, code = time.monotonic(), 0
     with put_in_order():
         try:
@@ -114,7 +120,9 @@ def run_watch(options: argparse.Namespace, progress: Progress) -> int:
                 ready, coming = arrivals.look()
                 if ready and arrivals.states(ready) != last:
                     last = arrivals.states(ready)
+                    measuring = True
                     code = _measured(options, ready, progress)
+                    measuring = False
                     quiet_since = time.monotonic()
                 elif coming:
                     quiet_since = time.monotonic()
@@ -122,6 +130,8 @@ def run_watch(options: argparse.Namespace, progress: Progress) -> int:
                     return code
                 time.sleep(pause_s)
         except KeyboardInterrupt:
+            if measuring:  # the results are half of the last: told as for a run that was stopped
+                raise
             say(f"watching has ended; results in {options.out}")
             return 0
 

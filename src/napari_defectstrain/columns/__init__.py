@@ -2,7 +2,7 @@
 
 `profiles` (the image of one column, a spline learnt from the data), `asymmetry`, `gaussian`
 and `noise` are models that both fits share, `types` their words. `columns.averages` and
-`columns.images` hold the fits. Imports `averages` (the room), `crystal` and the words.
+`columns.images` hold the fits. Imports `averages` (the room), `crystal`, `io` and the words.
 """
 
 import lazy_loader

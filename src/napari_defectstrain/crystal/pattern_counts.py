@@ -176,7 +176,9 @@ def count_patterns(
     arranged = [_counted(observed, groups)]
     for some in random_encounters(found, label, config.simulations, seeds):
         arranged.append(_counted(some, groups))
-    pairs, nearest, clusters = (np.concatenate(parts) for parts in zip(*arranged, strict=True))
+    pairs, nearest, clusters = (  # kept for every image of a run: half a megabyte of counts each
+        np.concatenate(parts).astype(np.int32) for parts in zip(*arranged, strict=True)
+    )
     half = np.where(first == second, 0.5, 1.0)[:, None]
     chosen = np.asarray(sites.probabilities, dtype=float)[found.column]
     likely = chosen @ groups.member.T

@@ -6,6 +6,7 @@ from .content import in_content_order as in_content_order
 from .content import pixels_sha256 as pixels_sha256
 from .file_names import as_paths as as_paths
 from .file_names import expand_wildcards as expand_wildcards
+from .file_names import in_counted_order as in_counted_order
 from .file_names import in_one_order as in_one_order
 from .file_names import output_stems as output_stems
 from .file_names import printable as printable
@@ -23,6 +24,11 @@ from .files import write_json as write_json
 from .files import write_table as write_table
 from .files import write_tiff as write_tiff
 from .formats import quiet as quiet
+from .large_arrays import in_parts as in_parts
+from .large_arrays import is_large as is_large
+from .large_arrays import let_go as let_go
+from .large_arrays import on_disk as on_disk
+from .large_arrays import room as room
 from .objects import Packer as Packer
 from .objects import Unpacker as Unpacker
 from .out_folder import OutFolder as OutFolder

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from ..types import CalibratedImage, FloatArray
+from .large_arrays import let_go
 
 _BLOCK = 1 << 20
 """Pixels that are hashed at a time: in memory they are few beside any image."""
@@ -112,3 +113,4 @@ def _feed_array(digest: Any, value: np.ndarray[Any, Any]) -> None:
         return
     _feed(digest, f"{value.dtype.str} {value.shape}")
     digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+    let_go(value)

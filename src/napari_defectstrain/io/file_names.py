@@ -16,6 +16,9 @@ RESERVED = frozenset(
 )
 """Names of devices on Windows, whatever the suffix."""
 
+TOTAL = "all"
+"""What tables call all images together: no image's name."""
+
 MAX_STEM_BYTES = 160
 """Longest stem: most systems take names of 255 bytes, and results add prefixes and suffixes."""
 
@@ -48,10 +51,10 @@ def safe_stem(name: str) -> str:
     r"""A name as the stem of a file that Windows, macOS and Linux can write.
 
     What they forbid becomes ``_``: ``/ \ : * ? " < > |``, control characters, dots and blanks at
-    the end; names of devices get one in front. Long names are cut.
+    the end; names of devices get one in front, and that of `TOTAL`. Long names are cut.
 
-    >>> safe_stem("HAADF 1/2"), safe_stem("con"), safe_stem("a."), safe_stem("")
-    ('HAADF 1_2', '_con', 'a_', '_')
+    >>> safe_stem("HAADF 1/2"), safe_stem("con"), safe_stem("a."), safe_stem(""), safe_stem("all")
+    ('HAADF 1_2', '_con', 'a_', '_', '_all')
     """
     text = unicodedata.normalize("NFC", printable(name)).replace("\N{REPLACEMENT CHARACTER}", "_")
     # Control and format characters too: a name written from right to left shows another suffix.
@@ -61,7 +64,8 @@ def safe_stem(name: str) -> str:
         text = text[:-1]
     kept = text.rstrip(". ")
     text = kept + "_" * (len(text) - len(kept))
-    if text.split(".")[0].strip().casefold() in RESERVED or text.startswith("."):
+    taken = text.split(".")[0].strip().casefold() in RESERVED or text.casefold() == TOTAL
+    if taken or text.startswith("."):
         text = f"_{text}"
     return text or "_"
 
@@ -106,14 +110,26 @@ def in_one_order(paths: Sequence[Path]) -> list[Path]:
     >>> [str(p) for p in in_one_order([Path("b/x_10.tif"), Path("a/x_10.tif"), Path("c/x_9.tif")])]
     ['c/x_9.tif', 'a/x_10.tif', 'b/x_10.tif']
     """
+    return sorted(paths, key=lambda p: (_by_number(p.name), _by_number(str(p.absolute()))))
 
-    def by_number(text: str) -> list[tuple[int, str]]:
-        return [
-            (int(part), part) if part.isdecimal() else (-1, part)
-            for part in re.split(r"(\d+)", text)
-        ]
 
-    return sorted(paths, key=lambda p: (by_number(p.name), by_number(str(p.absolute()))))
+def in_counted_order(paths: Sequence[Path]) -> list[Path]:
+    """Files as they were given, but by their numbers where a shell sorted them by characters.
+
+    >>> [str(p) for p in in_counted_order([Path("f_1.tif"), Path("f_10.tif"), Path("f_2.tif")])]
+    ['f_1.tif', 'f_2.tif', 'f_10.tif']
+    >>> [str(p) for p in in_counted_order([Path("f_2.tif"), Path("f_1.tif")])]  # by a hand
+    ['f_2.tif', 'f_1.tif']
+    """
+    names = [str(path) for path in paths]
+    by_shell = names == sorted(names) or names == sorted(names, key=str.casefold)
+    return sorted(paths, key=lambda p: _by_number(str(p))) if by_shell else list(paths)
+
+
+def _by_number(text: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers in a text by size."""
+    parts = re.split(r"(\d+)", text)
+    return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
 
 
 def expand_wildcards(paths: Sequence[Path]) -> list[Path]:

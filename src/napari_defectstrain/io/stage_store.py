@@ -18,6 +18,7 @@ import numpy as np
 from .. import __version__
 from ..types import DefectStrainError, FloatArray
 from .content import pixels_sha256
+from .large_arrays import is_large, let_go, room
 from .plain_values import from_plain, to_plain
 from .writing import atomic_path, remove_left_over
 
@@ -30,6 +31,8 @@ PIXELS_FOLDER = "pixels"
 _TREE = "value.json"
 _ABOUT = "about.json"
 _FORMAT = 1
+_BLOCK = 1 << 24
+"""Bytes of a large array that are read at a time."""
 
 
 class KeepingError(DefectStrainError):
@@ -92,6 +95,8 @@ class StageStore:
         members |= arrays
         path = self.path(stage, key)
         self._write(path, lambda file: np.savez(file, **members))
+        for array in arrays.values():
+            let_go(array)
 
     def on_disk(self, data: FloatArray, sha256: str) -> FloatArray:
         """The pixels of an image, read from a file of the store as they are needed.
@@ -180,8 +185,34 @@ def _read(path: Path, stage: str, key: str) -> Any:
         if about.get("format") != _FORMAT or (about["stage"], about["key"]) != (stage, key):
             raise ValueError("it is another entry's")
         # reading a member whole compares its check sum
-        arrays = {name: file[name] for name in file.files if name not in (_ABOUT, _TREE)}
+        arrays = {name: _member(file, name) for name in file.files if name not in (_ABOUT, _TREE)}
         return from_plain(_json(file, _TREE), arrays)
+
+
+def _member(file: Any, name: str) -> Any:
+    """An array of an entry: a large one is read to another place on the disk."""
+    member = file.zip.getinfo(f"{name}.npy")
+    if not is_large(member.file_size):
+        return file[name]
+    with file.zip.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = header(stream)
+        if fortran or dtype.hasobject:
+            return file[name]
+        array = room(shape, dtype)
+        flat = array.reshape(-1).view(np.uint8)
+        for start in range(0, len(flat), _BLOCK):
+            block = stream.read(_BLOCK)
+            flat[start : start + len(block)] = np.frombuffer(block, np.uint8)
+            let_go(array)
+        if stream.read(1):  # which asks for the check sum, too
+            raise ValueError("more than the array says")
+        return array
 
 
 def _json(file: Any, name: str) -> Any:

@@ -26,6 +26,7 @@ def write_companion(
     config: CompanionConfig,
     out_dir: Path,
     kind: str = "hspy",
+    pairs: Mapping[str, Path] | None = None,
 ) -> list[str]:
     """Write ``companion_<class>`` and ``companion_<class>_difference``, each with its error.
 
@@ -39,6 +40,8 @@ def write_companion(
     out_dir : Path
     kind : str
         ``hspy`` or ``zarr``.
+    pairs : mapping of str to Path, optional
+        The file that was averaged by the columns of each image, for ``companion.json``.
 
     Returns
     -------
@@ -46,6 +49,8 @@ def write_companion(
         What was kept of the user's, and where.
     """
     about = {**provenance(found), "companion": config.to_dict(), "frame": FRAME}
+    if pairs is not None:
+        about["companion_of"] = {name: str(path.resolve()) for name, path in pairs.items()}
     with writing_into(out_dir, "companion", COMPANION_FILE) as folder:
 
         def write(name: str, data: Any, more: Mapping[str, Any]) -> None:

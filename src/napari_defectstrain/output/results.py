@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RUN_FILE",
     "check_out_dir",
+    "detections_written",
     "displacement_table",
     "figure_formats",
     "planned_files",
@@ -190,10 +192,31 @@ def write_detections(
     whether the defects lie at random, of summed series of frames ``<stem>.drift.csv``, and where
     columns were weighed the histogram of all images' weights. `workers` draw the figures.
     """
+    with detections_written(result, folder, formats, workers):
+        pass
+
+
+@contextmanager
+def detections_written(
+    result: RunResult,
+    folder: OutFolder,
+    formats: Sequence[str] = FIGURE_FORMATS[:1],
+    workers: Workers | None = None,
+) -> Iterator[None]:
+    """`write_detections`, whose figures `workers` draw while a block goes on with the columns."""
+    from .figures.drawing import drawn_meanwhile
+
+    drawings = _detection_figures(result, folder)
+    with drawn_meanwhile(drawings, folder, formats, FIGURES, workers):
+        yield
+
+
+def _detection_figures(result: RunResult, folder: OutFolder) -> list[Drawing]:
+    """Tables of the detected columns are written, their figures to be drawn."""
     from .figures import maps as figures  # matplotlib: only where something is drawn
     from .figures import precision as figures_precision
     from .figures import weights as figures_weights
-    from .figures.drawing import Drawing, write_drawings
+    from .figures.drawing import Drawing
 
     drawings = [
         Drawing.of(f"detections_{image.name}", figures.detections_figure, image, sites, material)
@@ -214,7 +237,7 @@ def write_detections(
     for name, table in drift_tables(result).items():
         write_table(folder.place(f"{name}.drift.csv"), table)
         drawings.append(Drawing.of(f"drift_{name}", figures_precision.drift_figure, table))
-    write_drawings(drawings, folder, formats, FIGURES, workers)
+    return drawings
 
 
 def _patterns(result: RunResult, folder: OutFolder) -> list[Drawing]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from .. import __version__
 from ..io.files import write_table, write_tiff
-from ..io.out_folder import OutFolder, writing_into
+from ..io.out_folder import OutFolder, file_sha256, writing_into
 from ..io.unfinished import mark_path
 from ..series import (
     SeriesResult,
@@ -40,7 +40,10 @@ def series_files(name: str) -> list[str]:
 
 
 def write_series(
-    result: SeriesResult, out_dir: Path, formats: Sequence[str] = FIGURE_FORMATS[:1]
+    result: SeriesResult,
+    out_dir: Path,
+    formats: Sequence[str] = FIGURE_FORMATS[:1],
+    read: Sequence[Path] = (),
 ) -> list[str]:
     """Write everything of a series; returns what was kept of the user's, and where.
 
@@ -51,12 +54,15 @@ def write_series(
         Created where it doesn't exist.
     formats : sequence of str
         Of the figures, some of `results.FIGURE_FORMATS`.
+    read : sequence of Path
+        Files of the frames in their order, to be named in ``series.json`` with their hashes.
     """
     with writing_into(out_dir, "series", SERIES_FILE) as folder:
         _write_frames(result, folder, formats)
         if result.histories is not None:
             _write_histories(result, folder, formats)
-        folder.finish(_about(result))
+        files = [{"path": str(p.resolve()), "file_sha256": file_sha256(p)} for p in read]
+        folder.finish({**_about(result), **({"read": files} if files else {})})
     return folder.notes
 
 

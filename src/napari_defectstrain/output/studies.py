@@ -29,7 +29,14 @@ from ..study.opening import Study
 from ..study.weights import answer_key, check_weights_of
 from ..theory.reference import Reference
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, no_progress
-from .results import EDITS_FILE, RUN_FILE, write_detections, write_measurements, write_run
+from .results import (
+    EDITS_FILE,
+    RUN_FILE,
+    detections_written,
+    write_detections,
+    write_measurements,
+    write_run,
+)
 
 
 def run_study(
@@ -91,19 +98,23 @@ def run_study(
         found = pipeline.measurable(found, failures, work)
     found = replace(found, warnings=tuple(dict.fromkeys((*notes, *found.warnings))))
     with writing_into(study.results, "run", RUN_FILE) as folder:
-        write_detections(found, folder, formats, work.workers)
         edits = corrections_table(study.history())
         if len(edits):
             write_table(folder.place(EDITS_FILE), edits)
         if detect_only:
+            write_detections(found, folder, formats, work.workers)
             write_run(found, folder)
             study.note_measured([image.name for image in found.images], "columns")
             return replace(found, warnings=(*found.warnings, *folder.notes))
-        try:
-            result = _measured(study, found, subprogress(progress, 0.6, 0.9), work)
-        except DefectStrainError:
+        mistake = None
+        with detections_written(found, folder, formats, work.workers):
+            try:
+                result = _measured(study, found, subprogress(progress, 0.6, 0.9), work)
+            except DefectStrainError as error:
+                mistake = error
+        if mistake is not None:
             write_run(found, folder)
-            raise
+            raise mistake
         result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
         progress(0.95, "writing results")
         write_measurements(result, folder, formats, work.workers)

@@ -174,7 +174,10 @@ def _columns_of(measurement: ClassMeasurement) -> pd.DataFrame:
     # of a position: its own scatter, counted as the budget does, and what is systematic about it
     total = unknown
     if budget is not None:
-        factor = budget.design_effect * few_windows_factor(measurement.average.n)
+        # an average of every defect counts its columns, its scatter is that of its windows
+        columns = measurement.columns
+        n = measurement.average.n if columns is None else len(columns.influence_pm)
+        factor = budget.design_effect * few_windows_factor(n)
         total = np.hypot(np.sqrt(factor) * fits.sigma_pm, budget.systematic_pm)
     _add_xy(table, "sigma_total", total)
     removed = np.zeros_like(fits.site_pm)

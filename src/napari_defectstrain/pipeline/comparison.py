@@ -143,7 +143,7 @@ def compare_class(
             f"comparison: {class_name} has no displacement, expected a class of defects that was "
             f"measured against {defect_free}"
         )
-    windows = effective_windows(own.average.n, base.average.n)
+    windows = _windows_behind(own, base)
     budget = own.budget if systematic else None
     displacement = with_budget(own.displacement, budget)
     inclusion = fit_inclusion(displacement, target, strain, windows)
@@ -180,6 +180,20 @@ def compare_class(
         difference_to=to,
         systematic=budget is not None,
     )
+
+
+def _windows_behind(own: ClassMeasurement, base: ClassMeasurement) -> float:
+    """Effective number of windows that the covariance of a displacement was estimated from.
+
+    An average of every defect counts its columns, but its errors come from as many bands of the
+    images as it has windows; and its perfect crystal lies at ideal sites, without any error.
+    """
+    n, n_base = (
+        float(one.average.n if one.columns is None else len(one.columns.influence_pm))
+        for one in (own, base)
+    )
+    exact = not np.any(base.fits.covariance_pm2)
+    return effective_windows(n, np.inf if exact else n_base)
 
 
 def with_budget(displacement: DisplacementField, budget: ErrorBudget | None) -> DisplacementField:

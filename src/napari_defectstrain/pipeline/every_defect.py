@@ -33,7 +33,6 @@ from ..types import (
     Progress,
     no_progress,
 )
-from ..units import PM_PER_NM
 from .class_measurement import measure_classes
 from .runs import MIN_MEASURED, ClassMeasurement, RunResult
 
@@ -94,6 +93,7 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
             a_pm,
             regions,
             band=_bands_of_columns(found, bands, counted),
+            bands=len(bands.line_px),
             progress=subprogress(progress, 0.3, 0.6),
         )
     except DefectStrainError as error:
@@ -136,8 +136,7 @@ def _bands_of_columns(
     """The band that each column of each image lies in; -1 for columns that don't count."""
     result = []
     for i, sites in enumerate(found.sites):
-        pixel_nm = (found.images[i].pixel_size_pm or 1.0) / PM_PER_NM
-        band = bands.nearest(i, sites.position_px[:, 0] * pixel_nm)
+        band = bands.nearest(i, sites.position_px[:, 0])
         result.append(band if counted is None else np.where(counted[i], band, -1))
     return result
 
@@ -166,7 +165,10 @@ def _placed(
         position = np.asarray(fits.site_pm + u)
         rows = (2 * index[:, None] + [0, 1]).ravel()
         on_field = fields.influence_pm[fits.class_name][np.ix_(mine, rows)]
-        influence, covariance = len(influence) * on_field, on_field.T @ on_field
+        covariance = on_field.T @ on_field
+        # that of windows is their squares' sum over n (n - 1), whoever works it out again
+        n = len(influence)
+        influence = np.sqrt(n * max(n - 1, 1)) * on_field
         by_profile = fields.profile_shift_pm[fits.class_name][:, rows].T
     position[np.isnan(fits.position_pm)] = np.nan  # an empty site has no place
     return replace(

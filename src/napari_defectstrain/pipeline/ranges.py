@@ -133,7 +133,7 @@ def conditions_of(image: CalibratedImage) -> dict[str, float]:
         "inner detector angle": image.metadata.get("inner_mrad"),
         "outer detector angle": image.metadata.get("outer_mrad"),
         "pixel size": image.pixel_size_pm,
-        "dose": image.metadata.get("dose_e_per_nm2", scan.get("dose_e_per_nm2")) or _dose(image),
+        "dose": _dose(image, image.metadata.get("dose_e_per_nm2", scan.get("dose_e_per_nm2"))),
     }
     return {
         name: float(value)
@@ -150,13 +150,15 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
     return min(values), max(values)
 
 
-def _dose(image: CalibratedImage) -> float | None:
-    """By current, dwell time and pixel size, where the file says all three [e-/nm2]."""
+def _dose(image: CalibratedImage, of_frame: object) -> float | None:
+    """Of all frames: each of a stated dose, else by current, dwell and pixel size [e-/nm2]."""
+    frames = image.metadata.get("frames", 1)
+    if isinstance(of_frame, int | float) and of_frame > 0:
+        return float(of_frame) * float(frames)
     current, dwell = (image.metadata.get(name) for name in ("beam_current_pa", "dwell_time_us"))
     known = all(isinstance(v, int | float) and v > 0 for v in (current, dwell))
     if not known or image.pixel_size_pm is None:
         return None
     assert current is not None and dwell is not None
-    frames = image.metadata.get("frames", 1)
     electrons = _ELECTRONS_PER_PA_US * float(current) * float(dwell) * float(frames)
     return electrons / (image.pixel_size_pm / PM_PER_NM) ** 2

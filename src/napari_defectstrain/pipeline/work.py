@@ -16,9 +16,10 @@ from typing import Any, Protocol
 from .. import __version__
 from ..failures import Failures, reason_of
 from ..io.content import content_key
+from ..io.large_arrays import let_go
 from ..io.stage_store import StageStore
 from ..progress import subprogress
-from ..types import Progress, no_progress
+from ..types import CalibratedImage, Progress, no_progress
 
 
 @dataclass(frozen=True)
@@ -183,4 +184,7 @@ def _one_by_one(
             outcome = Outcome(stage.function(*given, part))
         except Exception as error:
             outcome = Outcome(error=error)
+        for one in given:
+            if isinstance(one, CalibratedImage):
+                let_go(one.data)
         yield i, outcome

@@ -10,6 +10,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,10 +22,18 @@ from typing import Any, Self
 from ..types import DefectStrainError
 from .work import Outcome, Workers, outcome_of
 
+_COPIED = sys.platform == "linux"
+"""Whether a process may be copied once it has imported: elsewhere the system's libraries forbid."""
 _AHEAD = 4
 """Calls that a worker is given at a time: what they found is kept before the next are given out."""
 
 _THREADS_OF = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_NEEDED = (
+    "napari_defectstrain.detect.finding.predict",
+    "napari_defectstrain.pipeline.by_image",
+    "napari_defectstrain.output.figures.maps",
+)
+"""What processes of this machine import: five seconds of work with all that comes along."""
 _LOOK_S = 2.0
 _CONNECT_S = 10
 
@@ -54,7 +63,8 @@ class LocalWorkers:
     Notes
     -----
     Processes import the main module: a script that uses them keeps what it does under
-    ``if __name__ == "__main__":``.
+    ``if __name__ == "__main__":``. On Linux they are copies of one that imports what they need,
+    from the beginning of the ``with`` block on.
     """
 
     def __init__(self, jobs: int, threads: bool = False) -> None:
@@ -63,6 +73,12 @@ class LocalWorkers:
         self._pool: Executor | None = None
 
     def __enter__(self) -> Self:
+        if _COPIED and not self._threads:
+            from multiprocessing import forkserver
+
+            multiprocessing.get_context("forkserver").set_forkserver_preload(list(_NEEDED))
+            with self._shared_out():
+                forkserver.ensure_running()  # returns at once
         return self
 
     def __exit__(
@@ -100,17 +116,23 @@ class LocalWorkers:
     def _started(self) -> Executor:
         if self._threads:
             return ThreadPoolExecutor(self.jobs)
-        share = max(1, _cores() // self.jobs)
-        with _environment({name: str(share) for name in _THREADS_OF}):
+        with self._shared_out() as share:
             pool = ProcessPoolExecutor(
                 self.jobs,
-                mp_context=multiprocessing.get_context("spawn"),
+                mp_context=multiprocessing.get_context("forkserver" if _COPIED else "spawn"),
                 initializer=_begin_work,
-                initargs=(os.getpid(), share),
+                initargs=(share,),
             )
             for _ in range(self.jobs):  # processes start with the first calls: within the block
                 pool.submit(os.getpid)
         return pool
+
+    @contextmanager
+    def _shared_out(self) -> Iterator[int]:
+        """Processes that start within the block have a share of the cores each."""
+        share = max(1, _cores() // self.jobs)
+        with _environment({name: str(share) for name in _THREADS_OF}):
+            yield share
 
 
 def _end_processes(pool: ProcessPoolExecutor) -> None:
@@ -242,10 +264,13 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
             del os.environ[name]
 
 
-def _begin_work(parent: int, threads: int) -> None:
-    """In a worker process: end with the parent, and leave Ctrl-C to it."""
+def _begin_work(threads: int) -> None:
+    """In a worker process: end with the parent, and leave Ctrl-C to it.
+
+    The parent of a copy is the one it is copied from, which ends with the process that began it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)

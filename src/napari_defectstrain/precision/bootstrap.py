@@ -78,6 +78,9 @@ def bootstrap_positions(
     3.5 a apart correlate by 2.5 %, which adds 2 % to a standard error, and farther ones by less
     than 1 %. What the windows of an image share beyond that `bootstrap_by_image` sees.
 
+    Windows scatter about their own mean by less than about the true one: the deviations are
+    enlarged by sqrt(N / (N - 1)), as N may be small.
+
     Parameters
     ----------
     influence_pm : array, `(N, K)`
@@ -93,7 +96,8 @@ def bootstrap_positions(
         All equal to `position_pm` where N is 1; NaN where a coordinate is.
     """
     n = len(influence_pm)
-    mean_influence = np.asarray(influence_pm / n, dtype=np.float32)
+    enlarged = influence_pm * np.sqrt(n / max(n - 1, 1))
+    mean_influence = np.asarray(enlarged / n, dtype=np.float32)
     samples = np.empty((n_samples, influence_pm.shape[1]))
     for start in range(0, n_samples, CHUNK):
         count = _drawn_counts(n, min(CHUNK, n_samples - start), rng)

@@ -51,7 +51,11 @@ class Pair:
         found = displacement_field(fits, base)
         own = np.diag(fits.covariance_pm2).reshape(-1, 2)
         more = few_windows_factor(len(measurement.influence_pm)) - 1.0
-        return cls(fits, base, np.sqrt(found.sigma_pm**2 + more * own), found.u_pm)
+        variance = found.sigma_pm**2 + more * own
+        if reference is not None:
+            against = np.diag(base.covariance_pm2).reshape(-1, 2)
+            variance += (few_windows_factor(len(reference.influence_pm)) - 1.0) * against
+        return cls(fits, base, np.sqrt(variance), found.u_pm)
 
     def moved(self, own_pm: FloatArray, base_pm: FloatArray) -> FloatArray:
         """Change of the displacements by other positions, `(M, 2)` [pm]."""

@@ -95,6 +95,7 @@ def superposed_fields(
     symmetric: bool = True,
     radius_pm: float = RADIUS_PM,
     band: Sequence[IntArray] | None = None,
+    bands: int | None = None,
     progress: Progress = no_progress,
 ) -> SuperposedFields:
     """Fields of all classes from all columns of some images.
@@ -116,6 +117,8 @@ def superposed_fields(
     band : sequence of array of int `(N,)`, optional
         Cluster of each column of each `Sites` for the errors, counted over all images; -1 leaves a
         column out. By default bands of scan lines.
+    bands : int, optional
+        How many `band` counts: the last may be without a column.
     progress : Progress
 
     Columns count for each class by its probability.
@@ -157,7 +160,8 @@ def superposed_fields(
         of_band = None if band is None else band[patch.image_index][patch.member]
         parts.append(ColumnDisplacements(start, site, u, role, pixel, share, of_band, moved))
     names = sites[0].class_names if sites else ROLES
-    bands = None if band is None else 1 + max(int(b.max(initial=-1)) for b in band)
+    if band is not None and bands is None:
+        bands = 1 + max(int(b.max(initial=-1)) for b in band)
     return fit_class_fields(parts, names, a_pm, symmetric, radius_pm, bands=bands)
 
 

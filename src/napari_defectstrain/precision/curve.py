@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..columns.averages.cramer_rao import average_bounds
 from ..columns.averages.types import ColumnFitModel
+from ..io.large_arrays import in_parts, let_go, room
 from ..types import (
     BoolArray,
     ClassStack,
@@ -25,6 +26,7 @@ BACKGROUND_FRACTION = (0.025, 0.01, 0.05)
 """Darkest fractions of the pixels that count as background; the first is the paper's."""
 
 SUBSETS = 100
+CHUNK = 256  # windows at a time
 BLOCK = 64
 
 
@@ -183,6 +185,8 @@ def precision_against_n(
     spacing, response = _spacings(fits, influence_pm, pairs)
     if own_structure:
         spacing = np.zeros_like(spacing)
+        # drawn with replacement, windows scatter about the mean of them all
+        response = response * np.sqrt(total / max(total - 1, 1))
     snr = _SignalToNoise.of(stack, fits, background_fraction)
     variance = np.zeros((len(numbers), n_subsets))
     gain = np.zeros((len(background_fraction), len(numbers)))
@@ -314,22 +318,35 @@ class _SignalToNoise:
     def of(
         cls, stack: ClassStack, fits: ColumnFits, background_fraction: Sequence[float]
     ) -> _SignalToNoise:
-        windows = stack.windows[stack.included]
-        average = windows.mean(axis=0, dtype=float)
+        index = np.flatnonzero(stack.included)
+        total = sum(p.sum(axis=0, dtype=float) for p in in_parts(stack.windows, index, CHUNK))
+        average = np.asarray(total / len(index))
         signal = _signal_pixels(fits, average.shape[0], stack.step_pm)
         dark = [average <= np.quantile(average, f) for f in background_fraction]
         used = signal | np.logical_or.reduce(dark)
-        pixels = np.asarray(windows[:, used], dtype=float)
+        pixels = room((len(index), int(used.sum())), stack.windows.dtype)
+        starts = range(0, len(index), CHUNK)
+        for start, part in zip(starts, in_parts(stack.windows, index, CHUNK), strict=True):
+            pixels[start : start + CHUNK] = part[:, used]
         found = cls(pixels, signal[used], tuple(d[used] for d in dark), np.ones(len(dark)))
-        raw = found.gain(np.eye(len(pixels))).mean(axis=1)
-        return cls(found.pixels, found.signal, found.dark, raw)
+        single = [found._snr(part).sum(axis=1) for part in found._parts()]
+        return replace(found, raw=np.asarray(sum(single) / len(index)))
+
+    def _parts(self) -> Iterator[FloatArray]:
+        for start in range(0, len(self.pixels), CHUNK):
+            yield self.pixels[start : start + CHUNK].astype(float)
+            let_go(self.pixels)
 
     def gain(self, share: FloatArray) -> FloatArray:
         """SNR of averages with these shares of the windows over that of single ones, `(F, s)`."""
-        average = share @ self.pixels
-        signal = average[:, self.signal].mean(axis=1)
-        snr = np.array([signal / average[:, d].std(axis=1) for d in self.dark])
-        return np.asarray(snr / self.raw[:, None])
+        parts = enumerate(self._parts())
+        average = sum(share[:, k * CHUNK : (k + 1) * CHUNK] @ part for k, part in parts)
+        return np.asarray(self._snr(np.asarray(average)) / self.raw[:, None])
+
+    def _snr(self, pixels: FloatArray) -> FloatArray:
+        """Signal over each background's scatter in pictures `(s, pixels)`, `(F, s)`."""
+        signal = pixels[:, self.signal].mean(axis=1)
+        return np.array([signal / pixels[:, d].std(axis=1) for d in self.dark])
 
 
 def _signal_pixels(fits: ColumnFits, size: int, step_pm: float) -> BoolArray:

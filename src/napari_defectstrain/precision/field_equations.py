@@ -116,7 +116,7 @@ class FieldEquations:
         ----------
         part : ColumnDisplacements
         roles : sequence of int
-            Classes whose fields are asked for.
+            Classes whose fields are asked for; without any, slow changes are all there is.
         site_pm : array, `(M, 2)`
             Sites of a field, (x, y) around the defect [pm].
         basis : array, `(2M, P)`
@@ -134,7 +134,7 @@ class FieldEquations:
         band = ((line_pm - line_pm.min(initial=0.0)) / BAND_PM).astype(int)
         by_profile = part.by_profile_pm
         return cls(
-            csr_array(hstack(blocks)),
+            csr_array(hstack(blocks)) if blocks else csr_array((2 * len(use), 0)),
             part.u_pm[use],
             slow_shapes(part, use, distortion_nm),
             part.class_index[use],

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..columns.averages.measure import ColumnMeasurement
+from ..io.large_arrays import in_parts
 from ..types import ClassStack, FloatArray
 from .spacings import nearest_metal_spacings, nearest_metals
 
@@ -59,9 +60,9 @@ def foresee_spacing(measured: ColumnMeasurement, stack: ClassStack) -> ForeseenS
     rows = (2 * corner[:, None] + np.arange(2)).ravel()
     operator = model.operator[rows]
     index = np.flatnonzero(stack.included)
-    parts = [index[start : start + CHUNK] for start in range(0, len(index), CHUNK)]
+    parts = in_parts(stack.windows, index, CHUNK)
     shift = np.concatenate(
-        [(stack.windows[part][:, model.pixel] - model.model) @ operator.T for part in parts]
+        [(part[:, model.pixel] - model.model) @ operator.T for part in parts]
     ).reshape(-1, len(corner), 2)
     position = fits.position_pm[corner]
     site, metal = fits.site_pm[corner], np.ones(len(corner), dtype=bool)

@@ -78,12 +78,13 @@ class ForeseenColumns:
         u[astray | (role == OTHER)] = np.nan
         pixel = 1.0 / float(np.sqrt(np.linalg.det(patch.lattice.matrix)))
         part = ColumnDisplacements(start, site, u, role, pixel)
-        roles = [k for k in range(2, OTHER) if (role == k).any()]
+        kinds = [k for k in np.unique(role).tolist() if k != OTHER]
+        roles = [k for k in kinds if k > 1]
         place: FloatArray = np.full_like(position, np.nan)
         use, moved = self._displacements(part, roles)
         place[use] = patch.lattice.to_px(site[use] + moved)
         known = np.isfinite(place[:, 0]) & np.isfinite(weight)
-        return place, _weights(part, roles, is_metal, weight, known)
+        return place, _weights(part, kinds, is_metal, weight, known)
 
     def _displacements(
         self, part: ColumnDisplacements, roles: Sequence[int]
@@ -92,12 +93,15 @@ class ForeseenColumns:
         around, _ = ideal_sites(self.a_pm, REACH_PM)
         basis = symmetric_basis(around)
         use = np.flatnonzero(usable_columns(part, self.a_pm))
+        if len(use) == 0:
+            raise DefectStrainError("foreseeing columns: got none with neighbours on all sides")
+        n_classes = len(self.sites.class_names)
         e = FieldEquations.of(part, roles, around, basis, REACH_PM, self.a_pm, PLACE_NM)
-        scatter: FloatArray = np.ones(OTHER + 1)
+        scatter: FloatArray = np.ones(n_classes)
         for _ in range(PASSES):
             e = e.weighted(scatter)
             left = solve([e]).left_pm[0]
-            scatter = scatter_of([left], [e.role], OTHER + 1)
+            scatter = scatter_of([left], [e.role], n_classes)
             foreseen = use, e.u_pm - left
             keep = e.no_outliers(left, scatter)
             use, e = use[keep], e.without(left, scatter)
@@ -106,7 +110,7 @@ class ForeseenColumns:
 
 def _weights(
     part: ColumnDisplacements,
-    roles: Sequence[int],
+    kinds: Sequence[int],
     is_metal: BoolArray,
     weight: FloatArray,
     known: BoolArray,
@@ -114,9 +118,9 @@ def _weights(
     """Weights by class, neighbours and slow changes, `(N,)`; NaN where nothing is known."""
     role, site = part.class_index, part.site_pm
     tree = cKDTree(site)
-    of_class = [(role == k).astype(float) for k in range(OTHER) if (role == k).any()]
+    of_class = [(role == k).astype(float) for k in kinds]
     shapes = list(of_class)
-    for k in roles:
+    for k in (k for k in kinds if k > 1):
         centre = site[role == k]
         near = tree.query_ball_point(centre, REACH_PM)
         defect = np.repeat(np.arange(len(centre)), [len(n) for n in near])

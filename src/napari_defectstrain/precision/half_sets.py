@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 
+from ..io.large_arrays import in_parts
 from ..types import BoolArray, ClassStack, ColumnFits, FloatArray, IntArray
 
+CHUNK = 256  # windows at a time
 LEAST_HALF = 0.3
 """Share of the windows that the smaller half must hold for a split by image."""
 
@@ -36,9 +38,11 @@ class HalfSets:
         without any.
     strain, strain_std : (float, float)
         Strain of the triangle in each half against the defect-free windows of the same images, and
-        its error by the scatter of the windows; NaN for the defect-free class.
+        its error by the scatter of the windows; NaN for the defect-free class. Where the halves
+        share images, or the images of one have no two such windows, both are against all of them.
     pull : float
-        Difference of the two strains over its error.
+        Difference of the two strains over its error: windows that both are against have no part
+        in it.
     pull_rms : float
         Root mean square of the same for the coordinates of all metal columns: 1 where the windows'
         scatter says all.
@@ -88,20 +92,22 @@ def half_sets(
         return None
     image = stack.image_index[stack.included]
     first, by_image = split_by_image(image)
-    windows = stack.windows[stack.included]
-    one, other = (windows[half].mean(axis=0, dtype=float) for half in (first, ~first))
+    one, other = (_mean(stack, half) for half in (first, ~first))
     frequency, correlation = ring_correlation(one, other, stack.step_pm)
     well = np.flatnonzero(correlation >= THRESHOLD)
     strain = strain_std = (np.nan, np.nan)
     pull = np.nan
     if reference is not None:
         there = reference.image_index[reference.included]
-        both = [
-            _strain(spacing_pm[half], reference_spacing_pm, there, image[half], by_image)
-            for half in (first, ~first)
-        ]
+        halves = (first, ~first)
+        bases = [reference_spacing_pm[np.isin(there, image[half])] for half in halves]
+        shared = not by_image or min(map(len, bases)) < 2
+        if shared:
+            bases = [reference_spacing_pm] * 2
+        both = [_strain(spacing_pm[h], base) for h, base in zip(halves, bases, strict=True)]
         strain, strain_std = (both[0][0], both[1][0]), (both[0][1], both[1][1])
-        pull = (strain[0] - strain[1]) / float(np.hypot(*strain_std))
+        errors = [own if shared else total for _, total, own in both]
+        pull = (strain[0] - strain[1]) / float(np.hypot(errors[0], errors[1]))
     return HalfSets(
         by_image=by_image,
         n=(int(first.sum()), int((~first).sum())),
@@ -113,6 +119,13 @@ def half_sets(
         pull=float(pull),
         pull_rms=_pull_rms(influence_pm[:, np.repeat(fits.is_metal, 2)], first),
     )
+
+
+def _mean(stack: ClassStack, which: BoolArray) -> FloatArray:
+    """Mean of some of the windows that count, `(P, P)`."""
+    index = np.flatnonzero(stack.included)[which]
+    total = sum(part.sum(axis=0, dtype=float) for part in in_parts(stack.windows, index, CHUNK))
+    return np.asarray(total / len(index))
 
 
 def split_by_image(image: IntArray) -> tuple[BoolArray, bool]:
@@ -162,19 +175,11 @@ def ring_correlation(
     return np.arange(1, keep) / (size * step_pm), cross / np.maximum(power, 1e-300)
 
 
-def _strain(
-    spacing_pm: FloatArray,
-    reference_pm: FloatArray,
-    reference_image: IntArray,
-    image: IntArray,
-    by_image: bool,
-) -> tuple[float, float]:
-    """Strain of a half and its error, against the defect-free windows of its images."""
-    mine = np.isin(reference_image, image) if by_image else np.ones(len(reference_image), bool)
-    base = reference_pm[mine] if mine.sum() > 1 else reference_pm
-    middle, length = float(spacing_pm.mean()), float(base.mean())
-    errors = [v.std(ddof=1) / np.sqrt(len(v)) / v.mean() for v in (spacing_pm, base)]
-    return middle / length - 1.0, middle / length * float(np.hypot(*errors))
+def _strain(spacing_pm: FloatArray, base_pm: FloatArray) -> tuple[float, float, float]:
+    """Strain of a half against defect-free windows, its error, and its own windows' part of it."""
+    ratio = float(spacing_pm.mean() / base_pm.mean())
+    own, base = (v.std(ddof=1) / np.sqrt(len(v)) / v.mean() for v in (spacing_pm, base_pm))
+    return ratio - 1.0, ratio * float(np.hypot(own, base)), ratio * float(own)
 
 
 def _pull_rms(influence_pm: FloatArray, first: BoolArray) -> float:

@@ -102,7 +102,8 @@ def between_images(
         Ratio 1 and an excess of NaN where fewer than `MIN_IMAGES` images hold the class: nothing
         is known then.
     """
-    if len(np.unique(own.image_index)) < MIN_IMAGES:
+    holding = len(np.unique(own.image_index))
+    if holding < MIN_IMAGES:
         return BetweenImages(np.ones(n_groups), np.zeros(n_groups), np.full(n_groups, np.nan))
     members = [own] if base is None else [own, base]
     images = np.unique(np.concatenate([m.image_index for m in members]))
@@ -118,9 +119,8 @@ def between_images(
     places = [np.searchsorted(images, m.image_index) for m in members]
     chance = np.array([variance([rng.permutation(p) for p in places]) for _ in range(PERMUTATIONS)])
     found, expected = variance(places), np.maximum(chance.mean(axis=0), 1e-300)
-    return BetweenImages(
-        found / expected, chance.std(axis=0) / expected, _beyond_chance(found, chance)
-    )
+    excess = _beyond_chance(found, chance) * holding / (holding - 1)  # about the images' own mean
+    return BetweenImages(found / expected, chance.std(axis=0) / expected, excess)
 
 
 def shift_excess(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..columns.averages.measure import ColumnMeasurement
+from ..io.large_arrays import in_parts
 from ..progress import subprogress
 from ..styles import with_error
-from ..types import ClassAverage, ClassStack, FloatArray, Progress, no_progress
+from ..types import ClassAverage, ClassStack, Progress, no_progress
 from .half_sets import HalfSets, half_sets, split_by_image
 from .single_windows import (
     QUANTITIES,
@@ -23,6 +24,7 @@ from .summary import single_window_spacings
 from .two_populations import MakeupConfig, Population, TwoPopulations, ask_populations
 from .variability import OWN_SIGMA, Component, window_components
 
+CHUNK = 256  # windows at a time
 COMPONENT_RADIUS = 1.0
 """Of the disc whose pixels are asked how they vary [a]: the centre, its metals, and the chalcogens
 around, all perfect by the isolation."""
@@ -208,7 +210,9 @@ def _components(
     stack = stacks[name]
     x = (np.arange(stack.windows.shape[1]) - stack.windows.shape[1] // 2) * stack.step_pm
     disc = np.hypot(x[:, None], x[None, :]) <= COMPONENT_RADIUS * stack.a_pm
-    windows: FloatArray = stack.windows[stack.included][:, disc].astype(float)
+    index = np.flatnonzero(stack.included)
+    parts = [part[:, disc].astype(float) for part in in_parts(stack.windows, index, CHUNK)]
+    windows = np.concatenate(parts)
     windows = without_images(windows - windows.mean(axis=0), stack.image_index[stack.included])
     noise = noise_pixels(columns[name], columns[reference], stack, stacks[reference], disc)
     first, _ = split_by_image(stack.image_index[stack.included])

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..columns.averages.crowded import State, Structure
 from ..columns.averages.measure import ColumnFitModel, ColumnMeasurement
+from ..io.large_arrays import in_parts
 from ..types import BoolArray, ClassAverage, ClassStack, ColumnFits, FloatArray, IntArray
 from .mixture_fit import Selection
 from .spacings import nearest_metal_spacings, nearest_metals, neighbouring_metals
@@ -287,8 +288,8 @@ def _weights(stack: ClassStack, member: BoolArray, model: ColumnFitModel) -> Flo
 def _centre_weights(stack: ClassStack, index: IntArray, model: ColumnFitModel) -> FloatArray:
     """Weights of the centre, `(n,)`, of windows by their numbers: some windows at a time."""
     parts = [
-        (stack.windows[index[start : start + CHUNK]][:, model.pixel] - model.model) @ _centre(model)
-        for start in range(0, len(index), CHUNK)
+        (part[:, model.pixel] - model.model) @ _centre(model)
+        for part in in_parts(stack.windows, index, CHUNK)
     ]
     return np.concatenate([*parts, np.zeros(0)])
 
@@ -381,8 +382,8 @@ def _brightness_factor(model: ColumnFitModel, other: ColumnFitModel) -> FloatArr
 
 def _chunks(stack: ClassStack, member: BoolArray) -> Iterator[FloatArray]:
     index = np.flatnonzero(stack.included)[member]
-    for start in range(0, len(index), CHUNK):
-        yield stack.windows[index[start : start + CHUNK]].astype(float)
+    for part in in_parts(stack.windows, index, CHUNK):
+        yield part.astype(float)
 
 
 def _weight_by_image(images: IntArray, reference: IntArray) -> FloatArray:

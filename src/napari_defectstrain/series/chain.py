@@ -210,6 +210,9 @@ def follow_registered(
     config, run, progress
         As there.
     """
+    if config.frame_time_s is not None:
+        found, size = registered.found, registered.total.pixel_size_pm
+        registered = replace(registered, drift=drift_table(found, size, config.frame_time_s))
     if config.kind == "frames":
         progress(1.0, "done")
         said = changes_text(registered.changed, len(registered.frames))

@@ -33,7 +33,8 @@ class SeriesConfig(Config):
     purity : float
         Expected purity of every class that `per_sum` is chosen for.
     dose_e_per_nm2 : float or None
-        Of a frame [e-/nm^2]; None: by current and dwell time, or what the file says.
+        Of a frame [e-/nm^2]; None: by current and dwell time, or what the file says. Where no file
+        knows the dwell time, the beam is taken to be on for all of `frame_time_s`.
     current_pa : float or None
         Of the beam [pA].
     frame_time_s : float or None
@@ -108,26 +109,41 @@ def series_axis(first: CalibratedImage, config: SeriesConfig) -> SeriesAxis:
         The first frame, with its pixel size.
     config : SeriesConfig
     """
-    seconds = config.frame_time_s
-    if seconds is None:
-        seconds = frame_time_s(first.metadata, first.data.shape)
+    scanned = frame_time_s(first.metadata, first.data.shape)
+    seconds = scanned if config.frame_time_s is None else config.frame_time_s
     dose = config.dose_e_per_nm2
+    notes: tuple[str, ...] = ()
     if dose is None and config.current_pa is not None:
-        dose = _dose_of_current(first, config.current_pa, seconds)
+        dose = _dose_of_current(first, config.current_pa, seconds if scanned is None else scanned)
+        if config.frame_time_s is not None:
+            notes = (_irradiated(scanned, config.frame_time_s),)
     if dose is None:
         single = {k: v for k, v in first.metadata.items() if k != "frames"}
         frame = CalibratedImage(first.data, first.pixel_size_pm, first.name, single)
         dose = conditions_of(frame).get("dose")
     if config.kind == "time":
         if seconds is not None:
-            return SeriesAxis(TIME, seconds, dose, seconds)
+            return SeriesAxis(TIME, seconds, dose, seconds, notes)
         missing = "the time of a frame is not known (--frame-time)"
     else:
         if dose is not None:
-            return SeriesAxis(DOSE, dose * 1e-6, dose, seconds)
+            return SeriesAxis(DOSE, dose * 1e-6, dose, seconds, notes)
         missing = "the dose of a frame is not known (--dose, or --current)"
     note = f"{missing}: rates are given per frame, without cross sections"
-    return SeriesAxis(FRAME, 1.0, dose, seconds, (note,))
+    return SeriesAxis(FRAME, 1.0, dose, seconds, (*notes, note))
+
+
+def _irradiated(scanned: float | None, period: float) -> str:
+    """What time of a frame its dose was counted over, beside the time from frame to frame."""
+    if scanned is None:
+        return (
+            f"the beam is taken to be on for all of the {period:g} s from frame to frame, as no "
+            "file says how long a pixel takes; if it isn't, give the dose of a frame (--dose)"
+        )
+    return (
+        f"the dose of a frame is counted over the {scanned:g} s of its pixels by the file, not "
+        f"over the {period:g} s from frame to frame"
+    )
 
 
 def _dose_of_current(first: CalibratedImage, current_pa: float, seconds: float | None) -> float:

@@ -32,12 +32,13 @@ def frame_groups(good: BoolArray, per_sum: int, step: int | None = None) -> list
         Frames a sum.
     step : int, optional
         From the start of one sum to that of the next; default `per_sum`: no frame is in two of
-        them. Frames that are left over then go to the sums as evenly as can be.
+        them. Frames that are left over then go to the sums as evenly as can be; where sums slide,
+        the last one ends with the last frame.
 
     Returns
     -------
     list of array of int
-        Good frames of each sum; sums without one are left out.
+        Good frames of each sum; sums without one, or with those of the one before, are left out.
 
     Raises
     ------
@@ -50,14 +51,23 @@ def frame_groups(good: BoolArray, per_sum: int, step: int | None = None) -> list
     [[0, 1, 2], [3, 4]]
     >>> [g.tolist() for g in frame_groups(np.ones(4, dtype=bool), 3, 1)]
     [[0, 1, 2], [1, 2, 3]]
+    >>> [g.tolist() for g in frame_groups(np.ones(6, dtype=bool), 3, 2)]
+    [[0, 1, 2], [2, 3, 4], [3, 4, 5]]
     """
     count = len(good)
     frames = np.arange(count)
     if step is None or step >= per_sum:
         groups = np.array_split(frames, max(count // per_sum, 1))
     else:
-        groups = [frames[k : k + per_sum] for k in range(0, count - per_sum + 1, step)]
-    kept: list[IntArray] = [g[good[g]] for g in groups if good[g].any()]
+        starts = list(range(0, count - per_sum + 1, step))
+        if starts and starts[-1] + per_sum < count:
+            starts.append(count - per_sum)
+        groups = [frames[k : k + per_sum] for k in starts]
+    kept: list[IntArray] = []
+    for group in groups:
+        own = group[good[group]]
+        if own.size and not (kept and np.array_equal(own, kept[-1])):
+            kept.append(own)
     if len(kept) < 2:
         raise DefectStrainError(
             f"series: got {int(good.sum())} good frames and sums of {per_sum}, which leaves "

@@ -76,15 +76,17 @@ class Weighting:
     weights: str
 
 
-def effective_windows(n_class: int, n_reference: int) -> float:
+def effective_windows(n_class: float, n_reference: float) -> float:
     """Windows behind the covariance of a difference of two averages.
 
     Of Yao's and Welch's kind (Krishnamoorthy & Yu 2004, doi:10.1016/j.spl.2003.10.012), for
     windows of both classes that scatter alike: ``1 / sum_i f_i^2 / (n_i - 1)``, with ``f_i`` the
-    share of each class in the variance.
+    share of each class in the variance. A reference without error has infinitely many.
     """
     if min(n_class, n_reference) < 2:
         return 0.0
+    if np.isinf(n_reference):
+        return n_class - 1.0
     share = np.array([n_reference, n_class]) / (n_class + n_reference)
     return float(1.0 / np.sum(share**2 / np.array([n_class - 1, n_reference - 1])))
 

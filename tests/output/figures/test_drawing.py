@@ -1,6 +1,7 @@
 """Figures that other processes draw are those that this one draws."""
 
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from figure_stage import spacing
 
 from napari_defectstrain.io.out_folder import writing_into
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.output.figures.drawing import Drawing, write_drawings
+from napari_defectstrain.output.figures.drawing import Drawing, drawn_meanwhile, write_drawings
 from napari_defectstrain.output.figures.precision import spacing_figure
 from napari_defectstrain.pipeline.work import Outcome, outcome_of
 from napari_defectstrain.styles import figure_width
@@ -69,3 +70,54 @@ def test_data_are_those_of_the_plots(tmp_path, rng):
     files, content = written(tmp_path, drawings(rng)[:1], None)
     assert [file.name for file in files] == ["no 0.png", "no 0.svg", "no 0.csv"]
     assert b"step" in content[2] and np.all([len(c) > 500 for c in content])
+
+
+class Waiting(FarAway):
+    """Workers that answer when they are allowed to."""
+
+    def __init__(self):
+        super().__init__()
+        self.allowed = threading.Event()
+
+    def outcomes(self, function, calls):
+        assert self.allowed.wait(30)
+        yield from super().outcomes(function, calls)
+
+
+def test_work_goes_on_while_others_draw(tmp_path, rng):
+    asked, workers = drawings(rng), Waiting()
+    here = written(tmp_path / "here", asked, None)
+    path = tmp_path / "meanwhile"
+    with writing_into(path, "run", "run.json") as folder, figure_width(3.3):
+        with drawn_meanwhile(asked, folder, ("png", "svg"), "figures", workers):
+            assert not folder.files  # nothing is drawn yet, and the block runs
+            workers.allowed.set()
+        order = list(folder.files)
+    assert ([f.relative_to(path) for f in order], [f.read_bytes() for f in order]) == here
+
+
+def test_nothing_is_written_after_an_error_in_the_block(tmp_path, rng):
+    workers = Waiting()
+    before = set(threading.enumerate())
+    with (
+        pytest.raises(KeyboardInterrupt),
+        writing_into(tmp_path, "run", "run.json") as folder,
+        drawn_meanwhile(drawings(rng), folder, ("png",), "figures", workers),
+    ):
+        drawing = set(threading.enumerate()) - before
+        raise KeyboardInterrupt
+    workers.allowed.set()
+    for thread in drawing:
+        thread.join(30)
+    assert drawing and not folder.files
+
+
+def test_an_error_elsewhere_ends_the_block(tmp_path, rng):
+    done = []
+    with (
+        pytest.raises(OSError, match="gone"),
+        writing_into(tmp_path, "run", "run.json") as folder,
+        drawn_meanwhile(drawings(rng), folder, ("png",), "figures", Broken()),
+    ):
+        done.append(True)
+    assert done

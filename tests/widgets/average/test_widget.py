@@ -70,6 +70,7 @@ def averager(viewer, qtbot):
     qtbot.addWidget(widget)
     widget.windows.references.setValue(40)
     widget.windows.window.setValue(2.0)
+    widget.with_windows.setChecked(True)
     widget.measure.setChecked(False)
     return widget
 

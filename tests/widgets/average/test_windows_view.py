@@ -58,6 +58,7 @@ def averager(viewer, qtbot, measure=False):
     widget.windows.references.setValue(30)
     widget.windows.window.setValue(2.0)
     widget.windows.shells.setCurrentIndex(1)
+    widget.with_windows.setChecked(True)
     widget.measure.setChecked(measure)
     return widget
 

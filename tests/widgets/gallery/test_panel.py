@@ -326,6 +326,24 @@ def test_the_walk_takes_one_key_each(shown, qtbot):
     assert panel.state.text() == f"{DOUBTFUL} of {DOUBTFUL} looked at, 0 relabelled"
 
 
+def test_going_back_takes_nothing_back_twice(shown, qtbot):
+    _, _, defects, panel = shown
+    row = rows_of(panel, "SV")[-1]
+    select(panel, [row])
+    panel.label_class(2)  # before the walk
+    panel.walk_through()
+    first = panel.walk.row
+    panel.label_class(4)
+    panel.undo()  # Ctrl+Z on the walk
+    assert class_at(panel, defects, first) != "DV"
+    panel.walk_back()
+    assert panel.walk.row == first
+    assert class_at(panel, defects, row) == "2Te"  # not what came before the walk
+    panel.label_class(4)
+    panel.end_walk()
+    assert panel.state.text().endswith("1 relabelled")
+
+
 def test_lasso_thumbnails_and_points_are_linked(shown, qtbot):
     _, viewer, defects, panel = shown
     plot = panel.side.plot

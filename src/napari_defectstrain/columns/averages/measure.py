@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...io.large_arrays import in_parts
 from ...progress import shared_out, subprogress
 from ...types import ClassAverage, ClassStack, FloatArray, Progress, no_progress
 from ..types import FLAGS, MODELS
@@ -266,8 +267,8 @@ def _project(operator: FloatArray, model: ColumnFitModel, stack: ClassStack) -> 
     index = np.flatnonzero(stack.included)
     response = np.concatenate(
         [
-            (stack.windows[part][:, model.pixel] - model.model) @ operator.T
-            for part in (index[start : start + CHUNK] for start in range(0, len(index), CHUNK))
+            (part[:, model.pixel] - model.model) @ operator.T
+            for part in in_parts(stack.windows, index, CHUNK)
         ]
     )
     return np.asarray(response - response.mean(axis=0))

@@ -103,6 +103,8 @@ def read_microscope(image: CalibratedImage, material: Material) -> Microscope:
     except DefectStrainError:
         size, by_lattice = stated, False
     found = {key: _first_number(image.metadata, places) for key, places in _PLACES.items()}
+    if found["dose_e_per_nm2"] is not None:  # what is stated is that of a frame
+        found["dose_e_per_nm2"] *= _first_number(image.metadata, (("frames",),)) or 1.0
     return Microscope(size, by_lattice, **found)
 
 

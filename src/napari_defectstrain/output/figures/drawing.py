@@ -1,12 +1,16 @@
 """Figures of a run, drawn by this process or by those that did the images: all cores at once.
 
 What is to be drawn travels there, and the bytes of the files come back: this process alone writes
-into the folder, in the order that the figures are asked for in.
+into the folder, in the order that the figures are asked for in. Where others draw, this one may go
+on with its work meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +91,64 @@ def write_drawings(
             if drawn is None:
                 drawn = drawn_files(drawing.draw, drawing.given, formats, width, no_progress)
             _write(drawn, folder, f"{below}/{drawing.name}")
+
+
+@contextmanager
+def drawn_meanwhile(
+    drawings: Sequence[Drawing],
+    folder: OutFolder,
+    formats: Sequence[str],
+    below: str,
+    workers: Workers | None = None,
+) -> Iterator[None]:
+    """`write_drawings` while a block does something else, which leaves folder and workers alone.
+
+    All is written when the block has ended; after an error in it nothing more is. Without workers
+    it is done before the block begins: two threads of Python would only wait for each other.
+    """
+    if workers is None or not drawings:
+        write_drawings(drawings, folder, formats, below, workers)
+        yield
+        return
+    errors: list[BaseException] = []
+    stopped = threading.Event()
+
+    def draw() -> None:
+        try:
+            write_drawings(drawings, folder, formats, below, _Until(stopped, workers))
+        except BaseException as error:  # raised again where the block ends
+            errors.append(error)
+
+    # the width that was chosen for all figures is the context's; a daemon keeps no process alive
+    thread = threading.Thread(target=copy_context().run, args=(draw,), daemon=True)
+    thread.start()
+    try:
+        yield
+    except BaseException:  # an interruption too: nobody waits for what is being drawn
+        stopped.set()
+        raise
+    thread.join()
+    if errors:
+        raise errors[0]
+
+
+class _Stopped(Exception):
+    """Nobody wants the figures any more."""
+
+
+class _Until:
+    """Workers whose answers count until they are told to stop."""
+
+    def __init__(self, stopped: threading.Event, workers: Workers) -> None:
+        self._stopped, self._workers = stopped, workers
+
+    def outcomes(
+        self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Any]]:
+        for outcome in self._workers.outcomes(function, calls):
+            if self._stopped.is_set():
+                raise _Stopped
+            yield outcome
 
 
 @dataclass(frozen=True)

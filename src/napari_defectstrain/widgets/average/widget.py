@@ -122,9 +122,12 @@ class AverageWidget(forms.Panel):
         self.windows = WindowSettings(self)
         form = self.windows.form
         self.with_windows = self.remember(
-            "windows_layers",
-            forms.checkbox(tr("Keep the windows as hidden layers"), True),
-            tr("Adds a stack a class, to look through the single windows with the slider"),
+            "windows_as_layers",
+            forms.checkbox(tr("Keep the windows as hidden layers"), False),
+            tr(
+                "Adds a stack a class, to look through the single windows with the slider; the "
+                "window stands still for a moment while they are added"
+            ),
         )
         form.addRow(self.with_windows)
         self.measure = self.remember(

@@ -29,6 +29,7 @@ from ..base.keys import declare, shortcut
 from ..base.lifetime import connect, when_destroyed
 from ..base.symbols import symbol_icon
 from ..layers.editing import POINTS, DefectEditor, column_near, editor_of
+from ..layers.pointing import follow_pointer
 from ..layers.regions import regions_of
 from ..layers.sites import AWAITING, note, show_only
 from .population_files import export_columns, export_populations, populations
@@ -105,6 +106,7 @@ class EditPanel(QWidget):
         layout.addLayout(exports)
         self._shortcuts: list[QShortcut] = []
         when_destroyed(self, self._forget_editor)
+        when_destroyed(self, follow_pointer(viewer))
         self.show_layer(None)
 
     def _forget_editor(self) -> None:
@@ -219,7 +221,7 @@ class EditPanel(QWidget):
     def show_layer(self, layer: Layer | None) -> None:
         """Show and edit this defects layer; None for no layer."""
         if layer is self.layer and layer is not None:
-            self.update_counts()
+            self._timer.start()  # layers come one after another: once is enough
             return
         self._forget_editor()
         self.layer = layer if isinstance(layer, Points) else None
@@ -268,6 +270,14 @@ class EditPanel(QWidget):
 
     def _changed(self) -> None:
         self._timer.start()
+
+    def show_counted(self, layer: Layer) -> None:
+        """Show this defects layer, with numbers of what it holds now."""
+        if layer is not self.layer:
+            self.show_layer(layer)
+        if self._timer.isActive():  # something changed since it was counted last
+            self._timer.stop()
+            self.update_counts()
 
     def relabel(self, i: int) -> None:
         """Give the selected points the class of that row."""

@@ -529,7 +529,7 @@ class DetectWidget(forms.Panel):
         for warning in warnings.union(*(region_summary(layer.name, r) for r in regions)):
             show_warning(warning)
         self.viewer.layers.selection.active = defects
-        self.edit.show_layer(defects)
+        self.edit.show_counted(defects)
         yield
         columns = sum(len(s) for s in sites)
         inside, outside = self.edit.counted(), self.edit.not_counted()

@@ -20,6 +20,7 @@ from ...averages.looks import Looks, class_counts, same_rows, sort_values, sorte
 from ...averages.thumbnails import SIDE_NM
 from ...types import IntArray
 from ...units import PM_PER_NM
+from ..base import tr
 from ..base.class_keys import ClassKeys
 from ..base.focus import FOCUS
 from ..base.keys import shortcut
@@ -442,7 +443,7 @@ class GalleryPanel(QWidget):
         if walk is not None and walk.row is not None:
             rows = np.array([walk.row])
             changed = self._relabel(rows, i + 1)
-            walk.passed(changed)
+            walk.passed(self.edits.history.last if changed else None)
             self._next()
         elif len(self.grid.chosen()):
             self._relabel(self.grid.chosen(), i + 1)
@@ -556,22 +557,25 @@ class GalleryPanel(QWidget):
     def skip(self) -> None:
         """Leave the one of the walk as it is."""
         if self.walk is not None and self.walk.row is not None:
-            self.walk.passed(False)
+            self.walk.passed(None)
             self._next()
 
     def walk_back(self) -> None:
         """Take the last answer of the walk back, and show it again."""
         if self.walk is None or self.walk.at == 0:
             return
-        if self.walk.back():
-            self._step(self.edits.history.undo)
+        step, history = self.walk.back(), self.edits.history
+        if step is not None and history.last is step:  # else it was taken back already
+            self._step(history.undo)
         self._next()
+        if step is not None and history.holds(step):
+            self.say(tr("Other changes came after this answer: take them back first (Ctrl+Z)"))
 
     def end_walk(self) -> None:
         """Say how far it went, and go back to the whole."""
         walk, self.walk = self.walk, None
         if walk is not None:
-            self.say(walk.summary)
+            self.say(walk.summary(self.edits.history.holds))
             self._enable()
 
 

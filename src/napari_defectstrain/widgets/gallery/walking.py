@@ -1,11 +1,12 @@
 """Through what the model doubts most, one after another: a key each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ...averages.looks import DISTANCE, DOUBT, Looks, sorted_rows
 from ...types import IntArray
+from ..base import tr
 
 
 class Walk:
@@ -26,23 +27,23 @@ class Walk:
         order = np.stack([doubt, features[DISTANCE]], axis=1)
         self.rows = sorted_rows(order, chosen, descending=True)
         self.at = 0
-        self.relabelled: list[bool] = []
-        """Of each that was passed, whether it was given another class."""
+        self.answers: list[object | None] = []
+        """Of each that was passed, the step that gave it another class; None where none did."""
 
     @property
     def row(self) -> int | None:
         """The one to be judged; None at the end."""
         return int(self.rows[self.at]) if self.at < len(self.rows) else None
 
-    def passed(self, relabelled: bool) -> None:
-        """On to the next."""
-        self.relabelled.append(relabelled)
+    def passed(self, step: object | None) -> None:
+        """On to the next; `step` gave this one another class."""
+        self.answers.append(step)
         self.at += 1
 
-    def back(self) -> bool:
-        """Back to the last; says whether its class is to be taken back."""
+    def back(self) -> object | None:
+        """Back to the last; returns the step that gave it another class."""
         self.at -= 1
-        return self.relabelled.pop()
+        return self.answers.pop()
 
     def renumber(self, rows: IntArray) -> None:
         """The detections were listed anew.
@@ -54,11 +55,13 @@ class Walk:
         """
         now = rows[self.rows]
         kept = now >= 0
-        self.relabelled = [r for r, k in zip(self.relabelled, kept, strict=False) if k]
+        self.answers = [a for a, k in zip(self.answers, kept, strict=False) if k]
         self.at -= int((~kept[: self.at]).sum())
         self.rows = now[kept]
 
-    @property
-    def summary(self) -> str:
-        """How far it went."""
-        return f"{self.at} of {len(self.rows)} looked at, {sum(self.relabelled)} relabelled"
+    def summary(self, holds: Callable[[object], bool]) -> str:
+        """How far it went; `holds` says whether a step was not taken back since."""
+        given = sum(step is not None and holds(step) for step in self.answers)
+        return tr("{n} of {all} looked at, {given} relabelled").format(
+            n=self.at, all=len(self.rows), given=given
+        )

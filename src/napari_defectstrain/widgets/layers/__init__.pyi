@@ -9,6 +9,7 @@ from .averages import OUTDATED as OUTDATED
 from .averages import RESULTS as RESULTS
 from .averages import STACK as STACK
 from .averages import UNITS as UNITS
+from .averages import WHOLE as WHOLE
 from .averages import add_averages as add_averages
 from .averages import add_labels as add_labels
 from .averages import averages_in_steps as averages_in_steps
@@ -16,14 +17,17 @@ from .averages import contrast as contrast
 from .averages import free_corner as free_corner
 from .averages import hide_windows as hide_windows
 from .averages import isolated_runs as isolated_runs
+from .averages import labels_in_steps as labels_in_steps
 from .averages import layers_of_run as layers_of_run
 from .averages import look_at as look_at
 from .averages import look_at_box as look_at_box
+from .averages import measured_on as measured_on
 from .averages import of_every_defect as of_every_defect
 from .averages import run_title as run_title
 from .averages import runs as runs
 from .averages import update_average as update_average
 from .averages import world_box_pm as world_box_pm
+from .averages import write_labels as write_labels
 from .column_points import columns_in_steps as columns_in_steps
 from .column_shapes import ellipse_corners as ellipse_corners
 from .column_shapes import triangle_corners as triangle_corners
@@ -39,6 +43,7 @@ from .editing import editor_of as editor_of
 from .fields import COMPONENTS as COMPONENTS
 from .fields import add_displacement as add_displacement
 from .fields import colour_limit as colour_limit
+from .fields import displacement_in_steps as displacement_in_steps
 from .fields import diverging as diverging
 from .fields import height_pm as height_pm
 from .fields import map_translate as map_translate
@@ -47,13 +52,14 @@ from .fields import scale_arrows_in_steps as scale_arrows_in_steps
 from .fields import show_maps as show_maps
 from .fields import shown_limit as shown_limit
 from .fields import shown_values as shown_values
-from .fields import write_labels as write_labels
 from .layer_files import read_records as read_records
 from .layer_files import write_records as write_records
 from .placing import GAP_PX as GAP_PX
 from .placing import Layout as Layout
+from .placing import know_units as know_units
 from .placing import present_viewer as present_viewer
 from .placing import show_scale_bar as show_scale_bar
+from .pointing import follow_pointer as follow_pointer
 from .readers import NOTHING as NOTHING
 from .readers import layer_data as layer_data
 from .records import KINDS as KINDS
@@ -92,6 +98,7 @@ from .sites import show_only as show_only
 from .sites import site_positions as site_positions
 from .sites import site_table as site_table
 from .sites import symbols as symbols
+from .sites import then_shown as then_shown
 from .symmetric import room_pm as room_pm
 from .symmetric import symmetric_in_steps as symmetric_in_steps
 from .view_buttons import ViewButtons as ViewButtons

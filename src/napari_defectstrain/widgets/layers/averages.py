@@ -11,7 +11,7 @@ from ...averages.average import average_stack
 from ...averages.choice import changed_by_hand
 from ...types import ClassAverage, ClassStack
 from ..base.pacing import Steps, at_once
-from .sites import KEY, free_name, kind, note
+from .sites import KEY, free_name, kind, note, then_shown
 
 STACK = "defectstrain_stack"
 """Key of an average layer's metadata: the `ClassStack` that it is the mean of."""
@@ -19,6 +19,8 @@ CUT = "defectstrain_cut"
 """Key of an average layer's metadata: the `ClassStack` before windows were chosen by hand."""
 MEASUREMENT = "defectstrain_measurement"
 """Key of an average layer's metadata: its `ClassMeasurement`."""
+WHOLE = "defectstrain_run"
+"""Key of the metadata of arrows: everything that was measured with them."""
 OUTDATED = "outdated"
 """Key of the note of a layer of strain: the windows of its run changed after it was measured."""
 OF_AVERAGES = ("average", "windows", "average labels", "columns", "symmetric", "symmetric labels")
@@ -48,6 +50,8 @@ HEADER = 0.16
 """Room for a line of text above an image, as a fraction of a window's side."""
 LABEL = 0.3
 """The same for the two lines above an average."""
+TEXTS_AT_ONCE = 2
+"""Texts of a new layer that are drawn in one step."""
 UNITS = ("pm", "pm")
 AXES = ("y", "x")
 
@@ -183,6 +187,7 @@ def averages_in_steps(
                 name=free_name(viewer, f"{name} · {_kind_of_average(stacks[name])}"),
                 units=UNITS,
                 axis_labels=AXES,
+                visible=False,
                 metadata={
                     KEY: {**about, "kind": "average"},
                     STACK: stacks[name],
@@ -191,9 +196,9 @@ def averages_in_steps(
                 **look,
             )
         )
-        yield
+        yield from then_shown(layers[-1])
     viewer.layers.link_layers(layers, ("contrast_limits", "colormap", "gamma"))
-    add_labels(
+    yield from labels_in_steps(
         viewer,
         "averages · labels",
         [_label(average, stacks[name]) for name, average in averages.items()],
@@ -201,7 +206,6 @@ def averages_in_steps(
         {KEY: {**metadata[KEY], "kind": "average labels", "classes": list(averages)}},
         side,
     )
-    yield
     if with_windows:
         # Above the averages, which would hide them once they are made visible.
         for name, look, about in zip(averages, looks, abouts, strict=True):
@@ -279,8 +283,25 @@ def update_average(viewer: ViewerModel, layer: Image, stack: ClassStack) -> Clas
                 other.features.loc[row, "text"] = _label(average, stack)
                 other.refresh_text()
     for other in layers_of_run(viewer, run, ("displacement",)):
-        note(other)[OUTDATED] = True
+        note(other)[OUTDATED] = not measured_on(viewer, run, other)
     return average
+
+
+def measured_on(viewer: ViewerModel, run: str, arrows: Layer) -> bool:
+    """Whether strain was measured on the averages of a run as they are now."""
+    result = arrows.metadata.get(WHOLE)
+    stacks = {note(la)["class"]: la.metadata[STACK] for la in runs(viewer).get(run, [])}
+    if result is None or stacks.keys() != result.stacks.keys():
+        return False
+    return all(_same_choice(stack, result.stacks[name]) for name, stack in stacks.items())
+
+
+def _same_choice(stack: ClassStack, other: ClassStack) -> bool:
+    return (
+        len(stack.windows) == len(other.windows)
+        and np.may_share_memory(stack.windows, other.windows)
+        and np.array_equal(stack.included, other.included)
+    )
 
 
 def _members(stack: ClassStack) -> dict[str, Any]:
@@ -329,11 +350,27 @@ def add_labels(
     metadata: dict[str, Any],
     side_pm: float,
 ) -> Points:
-    """Add text at places in the world [pm], of a size that keeps to the images."""
-    return viewer.add_points(
+    """`labels_in_steps`, at once."""
+    return at_once(labels_in_steps(viewer, name, texts, centres, metadata, side_pm))
+
+
+def labels_in_steps(
+    viewer: ViewerModel,
+    name: str,
+    texts: Sequence[str],
+    centres: Sequence[tuple[float, float]],
+    metadata: dict[str, Any],
+    side_pm: float,
+) -> Steps[Points]:
+    """Add text at places in the world [pm], of a size that keeps to the images.
+
+    A few texts a step: each letter is drawn when it is first used, which takes its time.
+    """
+    first = [text if i < TEXTS_AT_ONCE else "" for i, text in enumerate(texts)]
+    layer = viewer.add_points(
         np.array(centres, dtype=float),
         name=free_name(viewer, name),
-        features={"text": list(texts)},
+        features={"text": first},
         text={
             "string": "{text}",
             "size": 0.06 * side_pm,
@@ -346,8 +383,21 @@ def add_labels(
         size=0.01 * side_pm,
         units=UNITS,
         axis_labels=AXES,
+        visible=False,
         metadata=metadata,
     )
+    yield from then_shown(layer)
+    for end in range(2 * TEXTS_AT_ONCE, len(texts) + TEXTS_AT_ONCE, TEXTS_AT_ONCE):
+        if layer in viewer.layers:  # it may be gone already
+            write_labels(layer, [text if i < end else "" for i, text in enumerate(texts)])
+            yield
+    return layer
+
+
+def write_labels(labels: Points, texts: Sequence[str]) -> None:
+    """Other texts at the same places."""
+    labels.features["text"] = list(texts)
+    labels.refresh_text()
 
 
 def of_every_defect(layers: Sequence[Layer]) -> bool:

@@ -68,6 +68,15 @@ class EditHistory(QObject):
         return bool(self._done) or any(e.can_undo for e, _ in self._editors.values())
 
     @property
+    def last(self) -> object | None:
+        """The step that `undo` would take back, to be known again; None where none is known."""
+        return self._done[-1] if self._done else None
+
+    def holds(self, step: object) -> bool:
+        """Whether a step was done and not taken back since."""
+        return any(step is other for other in self._done)
+
+    @property
     def can_redo(self) -> bool:
         """True where there is an undone step."""
         return bool(self._undone)

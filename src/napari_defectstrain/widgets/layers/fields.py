@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Layer, Points, Vectors
+from napari.layers import Image, Layer, Vectors
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
 
 from ...types import DisplacementField, StrainField
 from ...units import shown_strain_unit
 from ..base.pacing import Steps, at_once
-from .averages import AXES, GAP, HEADER, UNITS, add_labels, translate_of
-from .sites import KEY, free_name, layer_id
+from .averages import AXES, GAP, HEADER, UNITS, labels_in_steps, translate_of, write_labels
+from .sites import KEY, free_name, layer_id, then_shown
 
 COMPONENTS = {
     "dilation": "local change of area, exx + eyy (%)",
@@ -37,6 +37,17 @@ def add_displacement(
     enlargement: float,
     metadata: dict[str, Any],
 ) -> Vectors:
+    """`displacement_in_steps`, at once."""
+    return at_once(displacement_in_steps(viewer, field, centre, enlargement, metadata))
+
+
+def displacement_in_steps(
+    viewer: ViewerModel,
+    field: DisplacementField,
+    centre: Sequence[float],
+    enlargement: float,
+    metadata: dict[str, Any],
+) -> Steps[Vectors]:
     """Arrows over a class average: displacement of each column against the defect-free average.
 
     Directions are true displacements [pm]; the layer's `length` enlarges them.
@@ -77,8 +88,10 @@ def add_displacement(
         opacity=1.0,
         units=UNITS,
         axis_labels=AXES,
+        visible=False,
         metadata=metadata,
     )
+    yield from then_shown(layer)
     return layer
 
 
@@ -115,7 +128,7 @@ def scale_arrows_in_steps(
     mine = [la for la in viewer.layers if _same_measurement(la, about)]
     drawn = next((la for la in mine if la.metadata[KEY]["kind"] == "scale arrows"), None)
     if drawn is None:
-        viewer.add_vectors(
+        drawn = viewer.add_vectors(
             data,
             name=free_name(viewer, "arrows · scale"),
             edge_color="white",
@@ -124,19 +137,22 @@ def scale_arrows_in_steps(
             opacity=1.0,
             units=UNITS,
             axis_labels=AXES,
+            visible=False,
             metadata={KEY: {**about, "kind": "scale arrows"}},
         )
+        yield from then_shown(drawn)
     else:
         drawn.data = data
-    yield
+        yield
     labels = next((la for la in mine if la.metadata[KEY]["kind"] == "map labels"), None)
     if labels is None:
         # right of the scale arrow, which takes up to an eighth of the side
         beside = [(y, x + 0.08 * side_pm) for y, x in places]
-        add_labels(viewer, "arrows · labels", texts, beside, metadata, 0.66 * side_pm)
+        side = 0.66 * side_pm
+        yield from labels_in_steps(viewer, "arrows · labels", texts, beside, metadata, side)
     else:
         write_labels(labels, texts)
-    yield
+        yield
 
 
 def _same_measurement(layer: Layer, about: Mapping[str, Any]) -> bool:
@@ -155,12 +171,6 @@ def arrow_title(layer: Vectors) -> str:
     """Length of the scale arrow, enlargement and longest displacement of a layer of arrows."""
     longest = layer.features["magnitude_pm"].max() if len(layer.data) else 0.0
     return f"{scale_arrow_pm(layer):g} pm  ×{layer.length:g}  ≤ {longest:.1f} pm"
-
-
-def write_labels(labels: Points, texts: Sequence[str]) -> None:
-    """Other texts at the same places."""
-    labels.features["text"] = list(texts)
-    labels.refresh_text()
 
 
 def show_maps(
@@ -247,12 +257,11 @@ def maps_in_steps(
             about = {KEY: {**metadata[name][KEY], "component": component, "sigma": is_sigma}}
             layers.append(_show_map(viewer, old, field, (middle, x), limit_percent, about))
             places.append((down + 0.5 * HEADER * side_pm, x))
-            yield
+            yield from then_shown(layers[-1])
         down += height + (HEADER + GAP) * side_pm
     for unwanted in there.values():
         unwanted.visible = False
-    _title_maps(viewer, layers, places, labels_metadata, side_pm)
-    yield
+    yield from _title_maps(viewer, layers, places, labels_metadata, side_pm)
     return layers
 
 
@@ -274,7 +283,7 @@ def _title_maps(
     places: Sequence[tuple[float, float]],
     metadata: dict[str, Any],
     side_pm: float,
-) -> None:
+) -> Steps[None]:
     """Titles above the maps, in the layer of labels that is there, or a new one."""
     about = {**metadata[KEY], "of": "maps", "maps": [layer_id(la) for la in layers]}
     texts = [map_title(layer) for layer in layers]
@@ -291,7 +300,8 @@ def _title_maps(
     )
     if labels is None:
         if layers:
-            add_labels(viewer, "maps · labels", texts, places, {KEY: about}, side_pm)
+            metadata = {KEY: about}
+            yield from labels_in_steps(viewer, "maps · labels", texts, places, metadata, side_pm)
         return
     labels.metadata[KEY] = about
     labels.visible = bool(layers)
@@ -299,6 +309,7 @@ def _title_maps(
         labels.data = np.array(places, dtype=float)
         labels.features = {"text": texts}
         labels.refresh_text()
+    yield
 
 
 def retitle(viewer: ViewerModel, layer: Image) -> None:
@@ -363,7 +374,6 @@ def _show_map(
         layer.scale, layer.translate = (step, step), map_translate(field, centre)
         layer.contrast_limits = limits
         layer.metadata[KEY] = {**about, "kind": "map"}
-        layer.visible = True
         return layer
     what = f"σ {component}" if is_sigma else component
     layer = viewer.add_image(
@@ -376,6 +386,7 @@ def _show_map(
         colormap=SIGMA_MAP if is_sigma else diverging(),
         contrast_limits=limits,
         interpolation2d="linear",
+        visible=False,
         metadata={KEY: {**about, "kind": "map"}},
     )
     # The corner under the defect-free average, which has no maps.

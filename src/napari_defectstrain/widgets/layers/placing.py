@@ -6,6 +6,7 @@ import napari
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
+from pint import get_application_registry
 
 from .sites import note
 
@@ -95,6 +96,14 @@ def _overlap(one: Box, other: Box) -> bool:
         and one[1] < other[3] - slack
         and other[1] < one[3] - slack
     )
+
+
+def know_units() -> None:
+    """Read the list of units that napari's layers and scale bar are drawn with.
+
+    It is read once, when it is first asked for, which takes as long as adding an image.
+    """
+    get_application_registry().parse_units("pm")
 
 
 def show_scale_bar(viewer: ViewerModel | None) -> None:

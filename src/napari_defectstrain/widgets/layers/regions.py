@@ -46,6 +46,7 @@ from .sites import (
     set_points,
     site_positions,
     site_table,
+    then_shown,
 )
 
 OPACITY = 0.35
@@ -126,7 +127,7 @@ def regions_in_steps(
             colormap=colormap(),
             opacity=LINE_OPACITY if outlined else OPACITY,
             features=region_features(regions),
-            visible=bool((data != data.flat[0]).any()),
+            visible=False,
             metadata={
                 KEY: {
                     **metadata[KEY],
@@ -143,6 +144,7 @@ def regions_in_steps(
         yield
         # at its place at once: each move would make napari go through all layers again
         viewer.layers.insert(viewer.layers.index(source) + 1, layer)
+        yield from then_shown(layer, bool((data != data.flat[0]).any()))
     else:
         layer.data = data
         layer.features = region_features(regions)

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QApplication
 
 from ...io.files import ImageFile, read_file
 from ...simulate.samples import sample_image
-from .placing import present_viewer
+from .placing import present_viewer, show_scale_bar
 from .readers import KEY, LayerData, laid_out
 
 _TURN_S = 0.02
@@ -55,10 +55,13 @@ def _path(stem: str) -> Path:
 
 def _samples(*stems: str) -> list[LayerData]:
     """The layers, each with the name of the table of what is true beside it."""
-    layers = laid_out([_read(stem) for stem in stems])
+    viewer, entries = present_viewer(), [_read(stem) for stem in stems]
+    if viewer is not None and _in_use():
+        show_scale_bar(viewer)  # draws its letters before there are images
+        _draw()
+    layers = laid_out(entries)
     for _, keywords, _ in layers:
         keywords["metadata"][KEY]["truth"] = f"{keywords['name']}.truth.csv"
-    viewer = present_viewer()
     if viewer is None or not _in_use():
         return layers
     # napari would add all of them before the window is drawn again

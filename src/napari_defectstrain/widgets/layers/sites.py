@@ -289,10 +289,11 @@ def detection_in_steps(
         features=features,
         feature_defaults={"class": names[4], "probability": 1.0, "source": "manual"},
         symbol=symbols(features["class"], names) if len(features) else "disc",
+        visible=False,
         metadata={KEY: {**shared, "kind": "defects", "sites": layer_id(all_columns)}},
         **marker_look(source, names),
     )
-    yield
+    yield from then_shown(defects)
     return all_columns, defects
 
 
@@ -362,6 +363,18 @@ def set_points(layer: Points, position: np.ndarray, features: pd.DataFrame) -> N
     layer.data = position
     layer.features = features
     restyle(layer)
+
+
+def then_shown(layer: Layer, visible: bool = True) -> Steps[None]:
+    """Show a layer that was added hidden, in a step of its own.
+
+    Adding a layer, napari makes its picture and its controls; showing it, the programs of the
+    graphics card, letters and thumbnails. Both at once is a stall that a person feels.
+    """
+    yield
+    if visible:
+        layer.visible = True
+        yield
 
 
 def show_only(layer: Points, which: np.ndarray) -> None:

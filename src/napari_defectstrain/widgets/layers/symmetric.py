@@ -9,9 +9,9 @@ from napari.layers import Image
 
 from ...averages.symmetry import SymmetricAverage
 from ..base.pacing import Steps
-from .averages import AXES, GAP, HEADER, LABEL, UNITS, add_labels, layers_of_run, translate_of
+from .averages import AXES, GAP, HEADER, LABEL, UNITS, labels_in_steps, layers_of_run, translate_of
 from .fields import diverging
-from .sites import KEY, free_name, note
+from .sites import KEY, free_name, note, then_shown
 
 ROWS = 2
 LIMIT_PERCENTILE = 99.5
@@ -58,15 +58,15 @@ def symmetric_in_steps(
             if (name, hidden) in known:
                 known[name, hidden].data = data
             else:
-                _add(viewer, average, data, (y, x), hidden, reach)
-            yield
+                known[name, hidden] = _add(viewer, average, data, (y, x), hidden, reach)
+            yield from then_shown(known[name, hidden])
             texts.append(f"hidden ±{reach:.2g}" if hidden else f"{name}  C3v")
             places.append((y - 0.5 * (1 + HEADER) * side, x))
     labels = layers_of_run(viewer, run, ("symmetric labels",))
     if not labels:
         about = {k: note(averages[0])[k] for k in ("software", "parameters", "run")}
         metadata = {KEY: {**about, "kind": "symmetric labels"}}
-        add_labels(viewer, "C3v · labels", texts, places, metadata, side)
+        yield from labels_in_steps(viewer, "C3v · labels", texts, places, metadata, side)
 
 
 def _add(
@@ -94,5 +94,6 @@ def _add(
         axis_labels=AXES,
         colormap=diverging() if hidden else "gray",
         contrast_limits=(-reach, reach) if hidden else tuple(average.contrast_limits),
+        visible=False,
         metadata={KEY: about},
     )

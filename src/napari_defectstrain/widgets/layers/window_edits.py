@@ -17,7 +17,7 @@ from qtpy.QtCore import QObject, Signal
 from ...averages.choice import leave_out, put_back
 from ...averages.relabel import RELABELLED, Relabelled, relabel_windows, with_joined
 from ...types import ClassStack
-from .averages import CUT, STACK, layers_of_run, of_every_defect, runs, update_average
+from .averages import CUT, OUTDATED, STACK, layers_of_run, of_every_defect, runs, update_average
 from .editing import DONE, REDONE, UNDONE
 from .sites import note
 
@@ -205,7 +205,8 @@ class WindowEdits(QObject):
 
     def outdated(self, run: str) -> bool:
         """Whether strain was measured on these averages, which have changed since."""
-        return bool(layers_of_run(self.viewer, run, ("displacement",)))
+        arrows = layers_of_run(self.viewer, run, ("displacement",))
+        return any(note(layer).get(OUTDATED) for layer in arrows)
 
 
 def can_come_back(stack: ClassStack, index: Sequence[int]) -> list[int]:

@@ -17,7 +17,7 @@ from ...strain.triangles import TriangleStrain
 from ...types import DisplacementField, StrainField
 from ...units import shown_strain_unit
 from ..base.pacing import Steps
-from ..layers.averages import AXES, GAP, HEADER, UNITS, add_labels, layers_of_run
+from ..layers.averages import AXES, GAP, HEADER, UNITS, labels_in_steps, layers_of_run, write_labels
 from ..layers.column_shapes import ellipse_corners, triangle_corners
 from ..layers.fields import (
     colour_limit,
@@ -26,9 +26,8 @@ from ..layers.fields import (
     map_translate,
     shown_limit,
     shown_values,
-    write_labels,
 )
-from ..layers.sites import KEY, free_name, note
+from ..layers.sites import KEY, free_name, note, then_shown
 from .comparing import Answer, Line
 from .comparison_text import bar_labels, panel_titles
 from .profile_line import add_line, line_in_frame
@@ -45,7 +44,6 @@ BAR_WIDTH = 0.07
 ROUND_LIMITS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 TITLE = 2.2
 """Room for the titles above the maps, in lines of text."""
-TITLES_AT_ONCE = 3
 ELLIPSE_COLOUR = "cyan"
 
 
@@ -119,18 +117,16 @@ class ComparisonLayers:
         height = height_pm(first)
         for i, panel in enumerate(PANELS):
             field = answer.panels.get(panel)
-            self._show_map(panel, field, first, component, self.centre(i + 1, height), about)
-            yield
-        self._show_bar(height, about)
-        yield
+            centre = self.centre(i + 1, height)
+            yield from self._show_map(panel, field, first, component, centre, about)
+        yield from self._show_bar(height, about)
         self._limit(answer, limit_percent)
         for panel in WITH_ERRORS:
             i = PANELS.index(panel) + 1
             field = answer.panels.get(panel)
-            self._show_veil(panel, field, first, component, self.centre(i, height), fade, about)
-            yield
-        self._show_line(answer, self.centre(1, height), about)
-        yield
+            centre = self.centre(i, height)
+            yield from self._show_veil(panel, field, first, component, centre, fade, about)
+        yield from self._show_line(answer, self.centre(1, height), about)
         own = answer.comparison.displacement[MEASURED]
         self._show_ellipses(own, ellipses, about)
         yield
@@ -158,7 +154,7 @@ class ComparisonLayers:
         component: str,
         centre: tuple[float, float],
         about: Mapping[str, Any],
-    ) -> None:
+    ) -> Steps[None]:
         values = np.full(like.components[component].shape, np.nan)
         if field is not None:
             values = shown_values(field.components[component], component)
@@ -177,9 +173,11 @@ class ComparisonLayers:
                 colormap=diverging(),
                 contrast_limits=(-1.0, 1.0),
                 interpolation2d="linear",
+                visible=False,
                 metadata=metadata,
                 **place,
             )
+            yield from then_shown(layer)
             if len(self.maps) > 1:
                 self.viewer.layers.link_layers(self.layers("comparison map"), LINKED)
             layer.events.contrast_limits.connect(self._follow_limits)
@@ -190,8 +188,9 @@ class ComparisonLayers:
         layer.contrast_limits = limits
         self._name(layer, name)
         layer.metadata.update(metadata)
+        yield
 
-    def _show_bar(self, height: float, about: Mapping[str, Any]) -> None:
+    def _show_bar(self, height: float, about: Mapping[str, Any]) -> Steps[None]:
         """One colour bar for all maps, in the picture, where it has a unit."""
         step = height / BAR_STEPS
         y, x = self._bar_centre(height)
@@ -202,17 +201,20 @@ class ComparisonLayers:
         layer = self._find("colour bar")
         if layer is not None:
             layer.scale, layer.translate = place["scale"], place["translate"]
+            yield
             return
-        self.viewer.add_image(
+        layer = self.viewer.add_image(
             np.linspace(1.0, -1.0, BAR_STEPS)[:, None],
             name=free_name(self.viewer, "comparison · colour bar"),
             units=UNITS,
             axis_labels=AXES,
             colormap=diverging(),
             contrast_limits=(-1.0, 1.0),
+            visible=False,
             metadata=self._about("colour bar", about),
             **place,
         )
+        yield from then_shown(layer)
         alike = [*self.layers("comparison map"), self._find("colour bar")]
         self.viewer.layers.link_layers(alike, ("colormap", "gamma", "visible"))
 
@@ -248,7 +250,7 @@ class ComparisonLayers:
         centre: tuple[float, float],
         fade: bool,
         about: Mapping[str, Any],
-    ) -> None:
+    ) -> Steps[None]:
         veil = np.zeros((*like.components[component].shape, 4), dtype=np.uint8)
         if field is not None:
             known = np.isfinite(field.sigma[component])
@@ -260,34 +262,39 @@ class ComparisonLayers:
         layer = self._find("significance", panel)
         if layer is None:
             if fade:
-                self.viewer.add_image(
+                layer = self.viewer.add_image(
                     veil,
                     rgb=True,
                     name=free_name(self.viewer, name),
                     units=UNITS,
                     axis_labels=AXES,
+                    visible=False,
                     metadata=metadata,
                     **place,
                 )
+                yield from then_shown(layer)
             return
         layer.data = veil
         layer.scale, layer.translate = place["scale"], place["translate"]
         layer.visible = fade
         self._name(layer, name)
         layer.metadata.update(metadata)
+        yield
 
     def _show_line(
         self, answer: Answer, centre: tuple[float, float], about: Mapping[str, Any]
-    ) -> None:
+    ) -> Steps[None]:
         """The line that the profile follows; the user's own keeps its shape."""
         layer = self._find("profile line")
         metadata = self._about("profile line", about)
         if layer is None:
             reach = float(np.abs(answer.comparison.displacement[MEASURED].site_pm[:, 1]).max())
-            add_line(self.viewer, reach, centre, self.side_pm, metadata)
+            layer = add_line(self.viewer, reach, centre, self.side_pm, metadata)
+            yield from then_shown(layer)
         else:
             layer.translate = centre
             layer.metadata.update(metadata)
+            yield
 
     def line(self) -> tuple[Line | None, str]:
         """The user's line in the lattice frame, or what is wrong with it."""
@@ -385,13 +392,7 @@ class ComparisonLayers:
         if labels is None:
             metadata = self._about("comparison labels", about, texts=texts)
             name, small = "comparison · labels", 0.75 * self.side_pm
-            # each letter is drawn when it is first used, which takes its time: not all at once
-            first = [text if i < TITLES_AT_ONCE else "" for i, text in enumerate(texts)]
-            labels = add_labels(self.viewer, name, first, places, metadata, small)
-            yield
-            if labels in self.viewer.layers:
-                write_labels(labels, texts)
-            yield
+            yield from labels_in_steps(self.viewer, name, texts, places, metadata, small)
             return
         labels.metadata.update(self._about("comparison labels", about, texts=texts))
         labels.data = np.array(places)

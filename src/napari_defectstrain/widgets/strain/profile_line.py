@@ -21,7 +21,10 @@ def add_line(
     side_pm: float,
     metadata: dict[str, Any],
 ) -> Shapes:
-    """Across the defect along y, from below [pm]; the layer's origin is the lattice frame's."""
+    """Across the defect along y, from below [pm]; the layer's origin is the lattice frame's.
+
+    Hidden, to be shown in a step of its own.
+    """
     return viewer.add_shapes(
         [np.array([[reach_pm, 0.0], [-reach_pm, 0.0]])],
         shape_type="line",
@@ -32,6 +35,7 @@ def add_line(
         translate=centre,
         units=UNITS,
         axis_labels=AXES,
+        visible=False,
         metadata=metadata,
     )
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
@@ -19,7 +18,7 @@ from ...io.files import write_table
 from ...output.results import displacement_table, spacings_table
 from ...pipeline.class_measurement import add_strain
 from ...pipeline.runs import ClassMeasurement, RunConfig, RunResult
-from ...types import ClassStack, DefectStrainError
+from ...types import DefectStrainError
 from ..average.measuring import measure_classes
 from ..average.results_panel import MEASUREMENT
 from ..base import forms, tr
@@ -29,14 +28,16 @@ from ..base.worker import Part
 from ..layers.averages import (
     OF_COMPARISON,
     STACK,
+    WHOLE,
     hide_windows,
     layers_of_run,
     look_at,
+    measured_on,
     of_every_defect,
     run_title,
     runs,
 )
-from ..layers.fields import add_displacement
+from ..layers.fields import displacement_in_steps
 from ..layers.sites import KEY, kind, layer_by_id, note, provenance
 from ..layers.view_buttons import ViewButtons
 from ..study import CopyButtons
@@ -51,8 +52,6 @@ from .table import ComparisonTable, SpacingTable
 
 RESULT = "defectstrain_result"
 """Key of a displacement layer's metadata: its `ClassMeasurement`."""
-WHOLE = "defectstrain_run"
-"""Key of a displacement layer's metadata: the `RunResult` that it is part of."""
 OWN_SETTINGS = ("material", "average", "strain", "bootstrap", "seed")
 """Those of a run that this widget sets, or that its averages were made with."""
 MEASURING = 0.85
@@ -310,8 +309,7 @@ class StrainWidget(forms.Panel):
             return None
         yield
         for name, found in measured.fields.items():
-            self._add_arrows(measured, name, found)
-            yield
+            yield from self._add_arrows(measured, name, found)
         # the user's selection counts from now on
         self.viewer.layers.selection.active = None
         return lambda: self._compare(measured)
@@ -325,12 +323,14 @@ class StrainWidget(forms.Panel):
         kinds = ("average", "average labels", *KINDS, *OF_COMPARISON)
         look_at(self.viewer, [la for la in layers_of_run(self.viewer, run, kinds) if la.visible])
 
-    def _add_arrows(self, measured: Measured, name: str, found: ClassMeasurement) -> None:
+    def _add_arrows(self, measured: Measured, name: str, found: ClassMeasurement) -> Steps[Any]:
         enlargement = self.controls.enlargement[measured.role(name)].value()
         metadata = {**measured.about[name], RESULT: found, WHOLE: measured.result}
         assert found.displacement is not None
         centre = measured.centres[name]
-        add_displacement(self.viewer, found.displacement, centre, enlargement, metadata)
+        yield from displacement_in_steps(
+            self.viewer, found.displacement, centre, enlargement, metadata
+        )
 
     def _turn(self, *_: object) -> None:
         """Other averages were chosen: show what was measured on them."""
@@ -420,21 +420,14 @@ def recalled(viewer: ViewerModel, run: str) -> Measured | None:
     if not averages or not arrows:
         return None
     last = arrows[-1]
-    result: RunResult = last.metadata[WHOLE]
-    stacks = {note(la)["class"]: la.metadata[STACK] for la in averages}
-    if stacks.keys() != result.stacks.keys() or not all(
-        _same_choice(stack, result.stacks[name]) for name, stack in stacks.items()
-    ):
+    if not measured_on(viewer, run, last):
         return None
+    result: RunResult = last.metadata[WHOLE]
     about = {
         name: {KEY: {**note(last), "class": name, "n": m.spacing.n}}
         for name, m in result.measurements.items()
     }
     return measured_of(result, averages, viewer, note(last)["measurement"], about)
-
-
-def _same_choice(stack: ClassStack, other: ClassStack) -> bool:
-    return stack.windows is other.windows and np.array_equal(stack.included, other.included)
 
 
 def _measured_with(config: Config) -> dict[str, Any]:

@@ -43,6 +43,7 @@ from ..base.help import open_page
 from ..base.worker import PROGRESS_STEPS
 from ..detect import DetectWidget
 from ..gallery import restyle_gallery
+from ..layers.placing import know_units
 from ..layers.window_edits import window_edits_of
 from ..strain import StrainWidget
 from .key_list import KeyList
@@ -75,6 +76,8 @@ MARKS = {DONE: "✓", READY: "•", WAITS: ""}
 WAIT_MS = 40
 """Layers come one by one: what they mean is looked at when they have come."""
 WATCH_MS = 400
+WARM_MS = 150
+"""After the dock is there, until units are read: else the first image would wait for them."""
 PLACE = "Defect strain"
 STEP_KEYS = [
     declare(PLACE, f"Alt+{step + 1}", f"Show step {step + 1}: {name}")
@@ -146,6 +149,10 @@ class WorkbenchWidget(forms.Docked):
         self._bind_keys()
         self.show_step(DETECT)
         self.refresh()
+        self._warming = QTimer(self)
+        self._warming.setSingleShot(True)
+        self._warming.timeout.connect(know_units)
+        self._warming.start(WARM_MS)
 
     def _build_header(self) -> QHBoxLayout:
         row = QHBoxLayout()

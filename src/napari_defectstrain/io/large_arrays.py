@@ -1,0 +1,99 @@
+"""Arrays that may be larger than the memory: on a disk, and in memory only while looked at.
+
+Windows of a thousand images lie in files that go with the last array that looks into them. Pages
+of such a file that were looked at count as this process's memory until they are let go of; the disk
+or the system's own cache has them still, so that nothing is lost.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..types import FloatArray, IntArray
+
+LARGE_BYTES = 1 << 26
+"""What takes more lies on the disk."""
+
+
+def is_large(size: int) -> bool:
+    """Whether so many bytes are kept on the disk."""
+    return size >= LARGE_BYTES
+
+
+def room(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+    """An array to be filled; on the disk where it is a large one, if there is space.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : dtype
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    return on_disk(shape, dtype) if is_large(size) else np.empty(shape, dtype)
+
+
+def on_disk(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+    """An array in a file that goes with the last array that looks into it.
+
+    In memory where no such file can be had.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    # All of its space is taken beforehand: a disk that is full later would end the process.
+    with suppress(OSError, AttributeError), tempfile.TemporaryFile() as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+        return np.memmap(file, dtype, "r+", shape=shape)
+    return np.empty(shape, dtype)
+
+
+def let_go(array: npt.NDArray[Any]) -> None:
+    """Forget what was read or written of a file that an array looks into; it stays in the file.
+
+    Nothing is done for arrays in memory. The array can be used as before.
+
+    Parameters
+    ----------
+    array : array
+        Or a view of it.
+    """
+    base: Any = array
+    shared = False
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap):
+            shared = base.mode != "c"  # a private copy of the pages is nowhere else
+        base = base.base
+    if shared and isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        with suppress(OSError, ValueError):  # advice, no more
+            base.madvise(mmap.MADV_DONTNEED)
+
+
+def in_parts(array: FloatArray, index: IntArray, size: int) -> Iterator[FloatArray]:
+    """Rows of an array by their numbers, some at a time; pages that were looked at are let go of.
+
+    Parameters
+    ----------
+    array : array, `(N, ...)`
+    index : array of int, `(M,)`
+    size : int
+        Rows at a time.
+
+    Yields
+    ------
+    array, `(size, ...)`
+        Copies; the last holds what is left. None for an empty `index`.
+
+    >>> [part.tolist() for part in in_parts(np.arange(6.0), np.array([0, 2, 5]), 2)]
+    [[0.0, 2.0], [5.0]]
+    """
+    for start in range(0, len(index), size):
+        part = array[index[start : start + size]]
+        let_go(array)
+        yield part
