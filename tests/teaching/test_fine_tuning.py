@@ -104,6 +104,25 @@ def test_a_network_that_finds_nothing_has_answered(monkeypatch):
     assert fine_tuning.mean_f1(np.sum(judged, axis=(0, 1))) == 0.0
 
 
+def test_a_comparison_names_the_classes_that_there_are(monkeypatch, tmp_path):
+    def without_xy(name):
+        one = seen(name)
+        index = np.where(one.lesson.class_index == 2, 1, one.lesson.class_index)
+        return replace(one, lesson=replace(one.lesson, class_index=index))
+
+    def nothing(held, config):
+        return [replace(one, found=one.found.subset(one.found.class_index < 0)) for one in held]
+
+    monkeypatch.setattr(fine_tuning, "tune", lambda *_: "")
+    monkeypatch.setattr(fine_tuning, "seen_by", nothing)
+    images = [without_xy(name) for name in "abcd"]
+    text = fine_tuning.compare_hand_labelled(images, RunConfig(), tmp_path)
+    first, simulated, by_hand = text.splitlines()
+    assert "2 images" in first and "SeTe" not in text
+    assert "2Te" in simulated and "0.000" not in simulated
+    assert by_hand.startswith("trained on 2 labelled images: mean F1 0.000 (2Te 0.000, SV 0.000")
+
+
 def test_the_standard_set_is_the_same_whenever_it_is_made():
     first, again = standard_lessons(WSE2, 1), standard_lessons(WSE2, 1)
     np.testing.assert_array_equal(first[0].image.data, again[0].image.data)

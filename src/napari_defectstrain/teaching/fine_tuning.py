@@ -27,7 +27,7 @@ from ..simulate import Conditions, paper_like, simulate_image
 from ..trials import learn_look, look_conditions
 from ..types import DefectStrainError, IntArray, Progress, no_progress
 from .course import NETWORK, Step, teach_judge
-from .holding_out import compared, counts_by_tile, mean_f1
+from .holding_out import compared, counts_by_tile, mean_f1, true_columns
 from .lessons import Lesson, Seen, seen_lessons
 
 if TYPE_CHECKING:
@@ -354,6 +354,7 @@ def compare_hand_labelled(
         counts = [counts_by_tile(s.lesson, s.found, s.pixel_size_pm) for s in found]
         total = np.sum(counts, axis=(0, 1))
         f1 = f1_by_role(total)
-        each = ", ".join(f"{n} {v:.3f}" for n, v in zip(names, f1, strict=True) if np.isfinite(v))
+        there = true_columns(total) > 0
+        each = ", ".join(f"{n} {v:.3f}" for n, v, t in zip(names, f1, there, strict=True) if t)
         lines.append(f"{who}: mean F1 {float(mean_f1(total)):.3f} ({each})")
     return "\n".join(lines)
