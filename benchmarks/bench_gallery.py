@@ -19,7 +19,7 @@ from pathlib import Path
 import napari
 import numpy as np
 from bench_window import StallMeter
-from qtpy.QtCore import QEvent, QObject, QPointF, Qt
+from qtpy.QtCore import QEvent, QObject, QPointF, Qt, QTimer
 from qtpy.QtTest import QTest
 from scipy.ndimage import gaussian_filter
 
@@ -99,14 +99,14 @@ class PaintWatch(QObject):
         panel.grid.viewport().installEventFilter(self)
 
     def eventFilter(self, _watched: QObject, event: QEvent) -> bool:
-        pictures = self.panel.grid.list._kept.values()
         if event.type() == QEvent.Type.Paint and not self.at:
-            # this event is the first after those that were painted
-            if any(not picture.isNull() for picture in pictures):
-                self.at = time.monotonic()
-            else:
-                self.panel.grid.viewport().update()
+            QTimer.singleShot(0, self._look)  # once it is painted
         return False
+
+    def _look(self) -> None:
+        pictures = self.panel.grid.list._kept.values()
+        if not self.at and any(not picture.isNull() for picture in pictures):
+            self.at = time.monotonic()
 
 
 class Steps:
@@ -266,6 +266,8 @@ def main() -> None:
     parser.add_argument("--size", default="1600x1000", help="of the window [px]")
     parser.add_argument("--out", type=Path, help="folder of the screenshot")
     options = parser.parse_args()
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
     np.seterr(all="ignore")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DEFECTSTRAIN_SETTINGS"] = str(Path(folder) / "widgets.json")

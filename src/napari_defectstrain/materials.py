@@ -283,6 +283,8 @@ _LATTICE_PM = (200.0, 600.0)  # of any crystal of this kind
 
 
 _NAMED = re.compile(r"([A-Za-z][\w()-]*)\s*=\s*(-?\d*\.?\d+)\s*(@metal)?", re.ASCII)
+SUBSTITUTED = "x"
+"""What tables of populations call the substituted fraction: no class has this name."""
 _NAMED_WEIGHT = (-0.2, 4.0)  # of a column, in the metal's
 
 
@@ -300,8 +302,8 @@ def get_material(name: str) -> Material:
     Raises
     ------
     DefectStrainError
-        If it is neither, if two of its classes have the same name, or if its lattice constant or
-        the weight of a class is none.
+        If it is neither, if two of its classes have the same name or one that of `SUBSTITUTED`, or
+        if its lattice constant or the weight of a class is none.
     """
     host, *added = (part.strip() for part in name.split("+"))
     material = _host(host)
@@ -314,6 +316,11 @@ def get_material(name: str) -> Material:
         raise DefectStrainError(
             f"class {twice[0]}: got the name twice, expected another one than "
             f"{', '.join(material.class_names)}, each once"
+        )
+    if SUBSTITUTED in named.all_class_names:
+        raise DefectStrainError(
+            f"class {SUBSTITUTED}: got the name that tables give to the substituted fraction, "
+            "expected another one"
         )
     return named
 

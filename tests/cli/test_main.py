@@ -434,6 +434,33 @@ def test_simulated_images_come_with_their_truth(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_series_of_known_rates_comes_with_every_change(tmp_path, capsys):
+    small = ["--size", "160", "--pixel-size-pm", "30", "--dose", "2e6", "--seed", "6"]
+    asked = ["--series", "5", "--change", "2Se:SV=0.02", "--change", "SV:2Se=0.05", "--drift", "40"]
+    out = str(tmp_path / "a")
+    assert main(["simulate", *small, *asked, "--hop", "0.03", "--out", out]) == 0
+    frames = read_images(tmp_path / "a" / "simulated_1.tif")
+    assert len(frames) == 5 and frames[0].data.shape == (160, 160)
+    truth = pd.read_csv(tmp_path / "a" / "simulated_1.truth.csv")
+    history = pd.read_csv(tmp_path / "a" / "simulated_1.history.csv")
+    assert set(history["frame"]) <= {1, 2, 3, 4} and len(history) > 10
+    assert {"2Se", "SV"} <= set(history["before"]) and {"2Se", "SV"} <= set(history["after"])
+    last = history.groupby("column").last()  # the truth is that of the last frame
+    assert (truth["class"][last.index] == last["after"]).all()
+    np.testing.assert_allclose(truth.loc[last.index, ["y_px", "x_px"]], last[["y_px", "x_px"]])
+    settings = json.loads((tmp_path / "a" / "simulation.json").read_text())
+    assert settings["series"]["changes"] == ["2Se:SV=0.02", "SV:2Se=0.05"]
+    assert (settings["series"]["hop_rate"], settings["scan"]["frames"]) == (0.03, 1)
+    # the settings make the same series again; the command line changes what it names
+    again = ["simulate", "--config", f"{out}/simulation.json", "--out"]
+    assert main([*again, str(tmp_path / "b")]) == 0
+    for name in ("simulated_1.tif", "simulated_1.history.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert main([*again, str(tmp_path / "c"), "--series", "2", "--hop", "0"]) == 0
+    assert len(read_images(tmp_path / "c" / "simulated_1.tif")) == 2
+
+
+@pytest.mark.slow
 def test_bundled_sample_can_be_made_again(tmp_path):
     assert main(["simulate", "--sample", "one_region", "--out", str(tmp_path)]) == 0
     bundled = files("napari_defectstrain.sample_data")
@@ -450,7 +477,13 @@ def test_bundled_sample_can_be_made_again(tmp_path):
     [
         (["--sample", "nonsense"], "expected one of nine_regions"),
         (["--sample", "one_region", "--size", "64"], "--size: a sample is fixed"),
+        (["--sample", "one_region", "--hop", "1"], "--hop: a sample is fixed"),
         (["--images", "0"], "--images: got 0"),
+        (["--series", "1"], "frames: got 1, expected a whole number from 2"),
+        (["--hop", "0.1"], "--hop: got it without --series"),
+        (["--series", "3", "--change", "2Se:W=1"], "got a change '2Se:W=1', expected BEFORE:AFTER"),
+        (["--series", "3", "--change", "2Se:SV=often"], "'2Se:SV=often', expected BEFORE:AFTER"),
+        (["--series", "3", "--change", "SV:DV=1", "--change", "SV:DV=2"], "got SV:DV twice"),
         (["--seed", "-3"], "seed: got -3"),
         (["--size", "4"], "ScanConfig.shape[0]: got 4, expected a whole number from 32"),
         (["--config", "missing.json"], "missing.json: No such file"),

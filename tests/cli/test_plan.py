@@ -23,7 +23,12 @@ def run(tmp_path):
     write_table(folder / "spacings.csv", pd.DataFrame(rows))
     counts = [
         *(
-            {"image": f"frame_{i}", "class": "vacancy fraction", "concentration": c}
+            {
+                "image": f"frame_{i}",
+                "class": "vacancy fraction",
+                "concentration": c,
+                "all_columns": 900,
+            }
             for i, c in enumerate((0.01, 0.012, 0.014))
         ),
         {"image": "all", "class": "SV", "concentration": 0.05},

@@ -2,6 +2,7 @@ import judge_stage
 import numpy as np
 import pandas as pd
 import pytest
+from study_stage import small_study
 
 from napari_defectstrain import teaching
 from napari_defectstrain.cli.main import _run_config, build_parser, main
@@ -118,3 +119,13 @@ def test_an_image_and_its_table_teach_what_a_run_then_uses(tmp_path, capsys):
     assert "this helps" in said and "from one image only the judge can be taught" in said
     options = options_of("run", image, "--out", "b", "--taught", "bent")
     assert _run_config(options).judge.learnt.mean
+
+
+def test_a_study_is_named_without_its_suffix(tmp_path, monkeypatch, capsys):
+    with small_study(tmp_path, 1):
+        pass
+    monkeypatch.chdir(tmp_path)
+    assert main(["teach", "small"]) == 2
+    assert "got no study" not in capsys.readouterr().err
+    assert main(["teach", "small", "--minutes", "3"]) == 2
+    assert "--minutes: got no --network" in capsys.readouterr().err

@@ -1,13 +1,15 @@
 """A run's classes: what is found is told on a scale of which the zero is right."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, diags_array
 
 from napari_defectstrain.judge.mixture import ClassPrior, FurtherClass, best_model, improve
-from napari_defectstrain.judge.open_classes import OpenMixture
+from napari_defectstrain.judge.open_classes import OpenMixture, WeighedColumns
 from napari_defectstrain.judge.picture import WeightEquations
-from napari_defectstrain.judge.pooling import _above_empty, classify_run
+from napari_defectstrain.judge.pooling import _above_empty, _chalcogens, classify_run
 from napari_defectstrain.judge.solving import ImageEvidence
 from napari_defectstrain.materials import CHALCOGEN_SITES, METAL_SITES, OpenClass
 
@@ -67,3 +69,36 @@ def test_a_named_class_takes_its_columns_in_one_image():
     assert chance.shape == (4000, 7)
     given = np.array([0, 1, 2, 3, 4, -1, 5])[chance.argmax(axis=1)]
     assert (given == index).mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    "means",
+    [
+        ((0.97, 0.75, 0.56), (0.93, 0.77, 0.52)),  # a lighter substituent: Se in MoTe2
+        ((0.52, 0.70, 0.92), (0.50, 0.72, 0.90)),
+    ],
+)
+def test_weights_of_all_images_are_put_onto_the_scale_of_the_run(monkeypatch, means):
+    """Whether the substituent is heavier or lighter: classes of all images weigh the same then."""
+    count = np.array([2000, 100, 40, 30, 10])
+    known = []
+    for x2, xy, y2 in means:
+        mean = np.array([x2, xy, y2, 0.49 * x2, 0.0])
+        role = np.repeat(np.arange(5), count)
+        classes = SimpleNamespace(
+            weight=mean[role],
+            error=np.full(len(role), 0.02),
+            chance=np.eye(6)[role],
+            model=SimpleNamespace(mean=mean),
+        )
+        known.append((SimpleNamespace(is_chalcogen=np.ones(len(role), dtype=bool)), classes))
+    found = []
+    monkeypatch.setattr(WeighedColumns, "gathered", lambda *columns: found.append(columns))
+    _chalcogens(known)
+    ((weight, sigma),) = found
+    one, other = weight.reshape(2, -1)
+    for k, anchor in ((0, 0), (2000, 1), (2100, 2)):
+        expected = np.mean([m[anchor] for m in means])
+        assert [one[k], other[k]] == pytest.approx([expected] * 2, abs=1e-6)
+    assert one[2140] == pytest.approx(other[2140], rel=0.04)  # V1, near halfway in both
+    assert (sigma > 0).all()

@@ -86,6 +86,7 @@ def test_named_classes_are_part_of_the_material():
         ("SSe=heavy", "expected NAME=WEIGHT"),
         ("SSe=7", "a weight of -0.2 to 4"),
         ("sv=0.5", "got the name twice"),
+        ("x=0.5", "the name that tables give to the substituted fraction"),
         ("../x=0.5", "expected NAME=WEIGHT"),
     ],
 )

@@ -10,11 +10,13 @@ from small_alloy import SHARED_PROFILE
 from synthetic_lattice import frame_matrix, render
 
 from napari_defectstrain.averages.average import average_stack
+from napari_defectstrain.averages.companion import CompanionConfig
 from napari_defectstrain.averages.metal_sites import seen_from_metals, turned_lattice
 from napari_defectstrain.crystal.lattice import ideal_sites
 from napari_defectstrain.materials import get_material
 from napari_defectstrain.output.results import summary, write_results
 from napari_defectstrain.pipeline import chain
+from napari_defectstrain.pipeline.companions import average_companion
 from napari_defectstrain.pipeline.runs import RunResult
 from napari_defectstrain.types import CalibratedImage, ImageLattice, Sites
 
@@ -155,3 +157,25 @@ def test_without_such_classes_nothing_changes():
         found.config.replace(material="WSe2"),
     )  # fmt: skip
     assert not any(stack.on_metal for stack in plain.values()) and "W" not in plain
+
+
+def test_other_signals_lie_as_the_averages_do_and_are_against_perfect_metals():
+    """The image itself as a companion gives the averages again, in the frame of their windows."""
+    found = measured()
+    signal = {i: image.data for i, image in enumerate(found.images)}
+    result = average_companion(found, signal, CompanionConfig(window_nm=1.2, step_pm=40.0))
+    assert {"2Se", "W", "Mo@metal", "WV@metal"} <= set(result.averages)
+    for name, one in result.averages.items():
+        mean = average_stack(found.stacks[name]).mean
+        half, bins = len(mean) // 2, len(one.mean) // 2
+        picture = mean[half - 2 * bins : half + 2 * bins + 1 : 2, half - 2 * bins :: 2]
+        picture = picture[:, : 2 * bins + 1]
+        known = np.isfinite(one.mean)
+        assert np.corrcoef(picture[known], one.mean[known])[0, 1] > 0.95, name
+    differences = result.differences
+    assert not {"2Se", "W"} & set(differences)
+    middle = len(differences["WV@metal"].mean) // 2
+    lost = differences["WV@metal"].mean
+    assert np.nanargmin(lost) == np.ravel_multi_index((middle, middle), lost.shape)
+    expected = result.averages["Mo@metal"].mean - result.averages["W"].mean
+    np.testing.assert_array_equal(differences["Mo@metal"].mean, expected)

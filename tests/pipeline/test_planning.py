@@ -42,9 +42,23 @@ def test_the_loss_of_a_series_is_found():
     rng = np.random.default_rng(0)
     dose, loss = 3.9e6, 9e-10
     gone = 0.002 + 1 - np.exp(-loss * dose * np.arange(1, 31))
-    found, error = loss_of_series(gone + rng.normal(0, 0.002, 30), dose)
+    found, error = loss_of_series(gone + rng.normal(0, 0.002, 30), dose, 1e6)
     assert found == pytest.approx(loss, abs=3 * error + 0.01 * loss)
     assert error < 0.05 * loss
+
+
+@pytest.mark.parametrize(("frames", "own"), [(5, 0.0), (5, 40.0), (12, 0.0), (12, 5.0)])
+def test_errors_of_the_loss_are_those_of_counts_that_add_up(frames, own):
+    """What chance took is missing in all frames that follow; detection errs anew in each."""
+    rng = np.random.default_rng(frames)
+    dose, n_sites, lost = 1e6, 4000, 20.0
+    pulls = []
+    for _ in range(80):
+        gone = np.cumsum(rng.poisson(lost, frames)) + rng.normal(0, own, frames)
+        found, error = loss_of_series(gone / n_sites, dose, n_sites)
+        kept = 1 - gone.mean() / n_sites
+        pulls.append((found - lost / n_sites / dose / kept) / error)
+    assert 0.75 < np.sqrt(np.mean(np.square(pulls))) < 1.3  # 80 pulls: 8 %
 
 
 @pytest.mark.parametrize(
@@ -54,7 +68,7 @@ def test_the_loss_of_a_series_is_found():
         (lambda: plan_images(SV, 0.001, -1.0), "loss of at least 0"),
         (lambda: Test("SV", 0, 1, 0.002, 0.0, 0.5, 1e7), "expected a measured class"),
         (lambda: Test("SV", 5, 1, 0.002, 0.0, 2.0, 1e7), "expected 0 to 1"),
-        (lambda: loss_of_series([0.1, 0.2], 1e6), "at least three"),
+        (lambda: loss_of_series([0.1, 0.2], 1e6, 100), "at least three"),
     ],
 )
 def test_what_makes_no_sense_is_said(make, message):

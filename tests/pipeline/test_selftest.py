@@ -6,8 +6,15 @@ from small_alloy import SHARED_PROFILE, simulated, true_sites
 
 from napari_defectstrain.averages.average import AverageConfig
 from napari_defectstrain.averages.patches import find_patches
+from napari_defectstrain.crystal.overlaps import Overlap
 from napari_defectstrain.pipeline import chain
-from napari_defectstrain.pipeline.selftest import SHIFTED, SelfTestConfig, pulls_text, self_test
+from napari_defectstrain.pipeline.selftest import (
+    SHIFTED,
+    SelfTestConfig,
+    _overlaps_among,
+    pulls_text,
+    self_test,
+)
 from napari_defectstrain.trials.known_fields import (
     SEPARATION_A,
     choose_places,
@@ -78,3 +85,11 @@ def test_too_few_places_are_said(found):
     small = chain.replace(found, config=wide)
     with pytest.raises(DefectStrainError, match="expected 3 for each"):
         self_test(small, SelfTestConfig(trials=(SHIFTED,)))
+
+
+def test_overlaps_of_twins_name_the_images_that_have_one():
+    """Images without a crystal have no twin: those after them are numbered anew."""
+    matrix = np.eye(2, 3)
+    overlaps = (Overlap(1, 2, matrix, 0.5), Overlap(0, 2, matrix, 0.1), Overlap(3, 1, matrix, 0.2))
+    found = [(o.first, o.second, o.share) for o in _overlaps_among(overlaps, [1, 2, 3])]
+    assert found == [(0, 1, 0.5), (2, 0, 0.2)]

@@ -71,6 +71,7 @@ def test_elastic_constants_of_ones_own_change_what_depends_on_them(compared):
 
 def test_structures_are_bundled_for_one_material():
     assert set(bundled_references(WSE2)) == {"SeTe", "2Te", "SV", "DV"}
+    assert set(bundled_references(WSE2, {"SV", "2Se"})) == {"SV"}
     assert bundled_references(MATERIALS["MoS2"]) == {}
 
 

@@ -157,6 +157,19 @@ def test_zero_smoothing_passes_through_the_columns() -> None:
 
 
 @pytest.mark.slow
+def test_columns_beyond_a_small_map_tell_of_its_rim() -> None:
+    site, _ = ideal_sites(A, 1150.0)
+    found = {}
+    for radius in (400.0, 300.0):
+        x = np.arange(-radius, radius + 1, 20.0)
+        by_x, by_y = derivative_operators(site, x, x[::-1], "griddata", 60.0)
+        found[radius] = by_x.reshape(len(x), len(x), -1)
+        np.testing.assert_allclose(by_x @ (0.01 * site[:, 0]), 0.01, atol=1e-6)
+        np.testing.assert_allclose(by_y @ (0.01 * site[:, 1]), 0.01, atol=1e-6)
+    # a map is that part of a larger one
+    np.testing.assert_allclose(found[400.0][5:-5, 5:-5], found[300.0], atol=1e-12)
+
+
 def test_griddata_breaks_a_mirror_symmetry_that_splines_keep() -> None:
     def u(r):  # mirror-symmetric about the y axis, 9 pm at the nearest metals, as beside an SV
         r2 = np.maximum((r**2).sum(axis=1), 190.0**2)

@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import pytest
 from study_stage import same_sites, small_study
 
-from napari_defectstrain import open_study
-from napari_defectstrain.study import layout
+from napari_defectstrain import create_study, open_study
+from napari_defectstrain.cli.main import main
+from napari_defectstrain.study import layout, named_folder
 from napari_defectstrain.types import DefectStrainError
 
 
@@ -81,3 +83,25 @@ def test_a_damaged_study_file_is_named(tmp_path, content, said):
     with pytest.raises(DefectStrainError, match=said):
         open_study(study.path)
     assert not (study.path / "lock.json").exists()
+
+
+def test_the_folder_one_is_in_has_a_name(tmp_path, monkeypatch):
+    with create_study(tmp_path / "alloy"):
+        pass
+    path = (tmp_path / "alloy.defectstrain").resolve()
+    (path / "results").mkdir()
+    monkeypatch.chdir(path)
+    for given in (".", "study.json", "../alloy"):
+        with open_study(given, read_only=True) as study:
+            assert study.path.resolve() == path
+            assert study.name == "alloy"
+    monkeypatch.chdir(path / "results")
+    with open_study("..", read_only=True) as study:
+        assert study.name == "alloy"
+    assert named_folder(".") == path / "results"
+    assert named_folder("/") == Path("/").resolve()
+    for given in (".", "/"):
+        with pytest.raises(DefectStrainError, match="expected a name for the study's own folder"):
+            create_study(given)
+    assert main(["status", "."]) == 2
+    assert main(["run", "--study", "/"]) == 2

@@ -76,7 +76,7 @@ class CompanionAverage:
     mean, sigma : arrays, `(P, P, ...)`
         Mean of what was recorded in each bin, and its standard error by the scatter; NaN where
         nothing, or one value alone, was recorded. The central bin is the defect's site, row 0 the
-        largest y.
+        largest y; around metal sites turned by 180 degrees, as the windows are.
     count : array of int, `(P, P)`
         Scan positions in each bin.
     n : int
@@ -92,7 +92,7 @@ class CompanionAverage:
     step_pm: float
 
     def minus(self, reference: CompanionAverage) -> CompanionAverage:
-        """The difference to the defect-free average, with the errors of both."""
+        """The difference to the perfect sites' average, with the errors of both."""
         return replace(
             self,
             mean=self.mean - reference.mean,
@@ -223,7 +223,7 @@ def _placed(
             if patch.image_index != index:
                 continue
             centre = stack.position_px[mine[patch.member[stack.site_index[mine]]]]
-            to_pm = np.linalg.inv(patch.lattice.matrix)
+            to_pm = np.linalg.inv(patch.lattice.matrix) * (-1.0 if stack.on_metal else 1.0)
             corner = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]]) * reach
             extent = np.abs(corner @ patch.lattice.matrix.T).max(axis=0) / ratio + 1
             y, x = (np.arange(-int(np.ceil(e)), int(np.ceil(e)) + 1) for e in extent)

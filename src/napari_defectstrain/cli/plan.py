@@ -127,7 +127,8 @@ def _loss(options: argparse.Namespace) -> tuple[float, str]:
         raise DefectStrainError(f"--series {options.series}: got no populations.csv there")
     table = pd.read_csv(path)
     rows = table[(table["class"] == "vacancy fraction") & (table["image"] != "all")]
-    found, error = loss_of_series(rows["concentration"].tolist(), options.frame_dose)
+    n_sites = 2.0 * float(rows["all_columns"].mean()) if len(rows) else 0.0  # atoms a column
+    found, error = loss_of_series(rows["concentration"].tolist(), options.frame_dose, n_sites)
     return max(found, 0.0), f"by {len(rows)} frames, +- {error:.2g}"
 
 

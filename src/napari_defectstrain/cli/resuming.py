@@ -66,15 +66,29 @@ def working(
 
 
 def may_write_into(options: argparse.Namespace, manifest: str) -> bool:
-    """Whether a folder that holds something may be written into: it is resumed, or --force."""
+    """Whether a folder that holds something may be written into: it is resumed, or --force.
+
+    Results of other images alone are nobody's to go on with.
+    """
     from ..io.stage_store import STAGES
-    from ..io.unfinished import mark_path
+    from ..io.unfinished import json_object, mark_path
 
     out: Path = options.out
-    if not options.resume:
+    if options.force or not options.resume:
         return bool(options.force)
+    before = [_file_name(one) for one in json_object(out / manifest).get("images", [])]
+    if any(before) and not {path.name for path in options.images} & set(before):
+        return False
     own = (out / manifest, mark_path(out, manifest), out / STAGES)
-    return bool(options.force) or any(path.exists() for path in own)
+    return any(path.exists() for path in own)
+
+
+def _file_name(image: Any) -> str:
+    """Of the file of an image of ``run.json``, wherever it lay; empty where none is known."""
+    from ..pipeline.loading import PATH
+
+    known = image.get("metadata", {}) if isinstance(image, dict) else {}
+    return Path(str(known.get(PATH, ""))).name
 
 
 def check_edits(options: argparse.Namespace, manifest: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -15,9 +15,13 @@ from ..types import DefectStrainError, Progress
 from .main import say, say_warnings, without_none
 
 if TYPE_CHECKING:
-    from ..simulate.dataset import SimulationConfig
+    from ..io.out_folder import OutFolder
+    from ..simulate.changing import ChangesConfig
+    from ..simulate.dataset import SimulatedImage, SimulationConfig
 
 SIMULATION_FILE = "simulation.json"
+_HISTORY = ".history.csv"
+_SERIES = "series"
 
 _DRIFT = "drift_pm_per_s"
 _MOST_DRIFT_PM_S = 1e6
@@ -37,6 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pixel-size-pm", type=float, metavar="P", help="pixel size [pm]")
     add("--dose", type=float, metavar="D", help="electrons per nm2")
     add("--drift", type=float, metavar="V", help="frames one by one, drifting by V pm/s")
+    add("--series", type=int, metavar="N", help="N frames in which columns change, --dose for each")
+    add(
+        "--change",
+        action="append",
+        metavar="BEFORE:AFTER=R",
+        help="how often, per column and 1e6 e-/nm2, for instance 2Se:SV=0.0018 (repeatable)",
+    )
+    add("--hop", type=float, metavar="R", help="how often vacancies change places, likewise")
 
 
 def simulate(options: argparse.Namespace, progress: Progress) -> int:
@@ -47,30 +59,52 @@ def simulate(options: argparse.Namespace, progress: Progress) -> int:
 
     if options.sample is not None:
         return _simulate_sample(options, progress)
-    config, seed, drift = _simulation_config(options)
+    config, seed, drift, changes = _asked(options)
     count = 1 if options.images is None else options.images
     if count < 1:
         raise DefectStrainError(f"--images: got {count}, expected 1 or more")
     check_out_dir(options.out, options.force, SIMULATION_FILE)
     names = [f"simulated_{i + 1}" for i in range(count)]
     planned = [SIMULATION_FILE, *(file for name in names for file in simulated_files(name))]
+    if changes is not None:
+        planned += [f"{name}{_HISTORY}" for name in names]
     check_inputs(options.out, planned, [options.config])
     with writing_into(options.out, options.command, SIMULATION_FILE) as folder:
         rngs = np.random.default_rng(seed).spawn(count)
         for i, (name, rng) in enumerate(zip(names, rngs, strict=True)):
             subprogress(progress, i / count, 1.0)(0.0, name)
-            if drift is None:
+            if changes is not None:
+                simulated = _changing(config, changes, rng, name, folder)
+            elif drift is None:
                 simulated = simulate_image(config, rng, name)
             else:
                 simulated = simulate_series(config, rng, name, drift)
             write_simulated(simulated, folder.place)
         about = {"seed": seed, **config.to_dict()}
-        if drift is not None:
+        if changes is not None:
+            about[_SERIES] = changes.to_dict()
+        elif drift is not None:
             about[_DRIFT] = drift
         folder.finish(about)
     say_warnings(folder.notes)
-    say(f"{count} image(s) in {options.out}")
+    say(f"{count} {'image(s)' if changes is None else 'series'} in {options.out}")
     return 0
+
+
+def _changing(
+    config: SimulationConfig,
+    changes: ChangesConfig,
+    rng: np.random.Generator,
+    name: str,
+    folder: OutFolder,
+) -> SimulatedImage:
+    """Frames with the truth of the last one; writes when which column changed."""
+    from ..io.files import write_table
+    from ..simulate.changing import history_table, simulate_changing
+
+    made = simulate_changing(config, changes, rng, name)
+    write_table(folder.place(f"{name}{_HISTORY}"), history_table(made))
+    return made.image
 
 
 def _simulate_sample(options: argparse.Namespace, progress: Progress) -> int:
@@ -80,7 +114,8 @@ def _simulate_sample(options: argparse.Namespace, progress: Progress) -> int:
         raise DefectStrainError(
             f"--sample: got {options.sample!r}, expected one of {', '.join(SAMPLES)}"
         )
-    for name in ("config", "material", "images", "size", "pixel_size_pm", "dose", "drift"):
+    fixed = ("config", "material", "images", "size", "pixel_size_pm", "dose", "drift")
+    for name in (*fixed, "series", "change", "hop"):
         if getattr(options, name) is not None:
             raise DefectStrainError(
                 f"--{name.replace('_', '-')}: a sample is fixed but for its --seed; leave out "
@@ -96,10 +131,12 @@ def _simulate_sample(options: argparse.Namespace, progress: Progress) -> int:
     return 0
 
 
-def _simulation_config(
+def _asked(
     options: argparse.Namespace,
-) -> tuple[SimulationConfig, int, float | None]:
-    """Settings, seed and drift: of the file or the defaults, with what the options change."""
+) -> tuple[SimulationConfig, int, float | None, ChangesConfig | None]:
+    """Settings, seed, drift and changes: of the file or the defaults, with what options change."""
+    from ..materials import get_material
+    from ..simulate.changing import FRAME_DOSE
     from ..simulate.dataset import SimulationConfig
 
     values = {} if options.config is None else settings_of(read_settings(options.config))
@@ -116,8 +153,39 @@ def _simulation_config(
     if options.material is not None and isinstance(crystal, dict):
         # of this material: its lattice and brightness, unless the file says otherwise
         values["crystal"] = {**crystal, "material": options.material}
+    changes = _changes(options, values, drift)
+    if changes is not None and isinstance(scan := values.get("scan", {}), dict):
+        # every frame is one exposure, of a dose that leaves a crystal to look at
+        values["scan"] = {"frames": 1, "dose_e_per_nm2": FRAME_DOSE, **scan}
     config = SimulationConfig.from_dict(values, f"{options.config}: ")
     size = None if options.size is None else (options.size, options.size)
-    changes = {"shape": size, "pixel_size_pm": options.pixel_size_pm}
-    changes |= {"dose_e_per_nm2": options.dose}
-    return config.replace(scan=config.scan.replace(**without_none(changes))), seed, drift
+    given = {"shape": size, "pixel_size_pm": options.pixel_size_pm}
+    given |= {"dose_e_per_nm2": options.dose}
+    config = config.replace(scan=config.scan.replace(**without_none(given)))
+    if changes is not None:
+        changes.rates(get_material(config.crystal.material))  # refused before anything is written
+    return config, seed, drift, changes
+
+
+def _changes(
+    options: argparse.Namespace, values: dict[str, Any], drift: float | None
+) -> ChangesConfig | None:
+    """What is asked of a series in which columns change; takes it out of the values of a file."""
+    from ..simulate.changing import ChangesConfig
+
+    known = values.pop(_SERIES, None)
+    if known is None and options.series is None:
+        for name in ("change", "hop"):
+            if getattr(options, name) is not None:
+                raise DefectStrainError(
+                    f"--{name}: got it without --series, expected how many frames there are"
+                )
+        return None
+    changes = ChangesConfig.from_dict(known or {}, f"{options.config}: {_SERIES}.")
+    given = {
+        "frames": options.series,
+        "changes": None if options.change is None else tuple(options.change),
+        "hop_rate": options.hop,
+        _DRIFT: drift,
+    }
+    return changes.replace(**without_none(given))

@@ -80,6 +80,8 @@ def run_teach(options: argparse.Namespace, progress: Progress) -> int:
             f"-o {options.name}: got a name that is taken, expected another one; what is there "
             "stays"
         )
+    if options.minutes is not None and not (options.network or options.compare_hand_labelled):
+        raise DefectStrainError("--minutes: got no --network to train for so long; give it, too")
     given = _given(options)
     if options.compare_hand_labelled:
         check_comparable(given.lessons)
@@ -138,10 +140,10 @@ class _Given:
 
 
 def _given(options: argparse.Namespace) -> _Given:
-    from ..study.layout import is_study
+    from ..study.layout import is_study, named_folder
 
     if options.labels is None:
-        (path, *more) = options.images
+        (path, *more) = map(named_folder, options.images)
         if more or not is_study(path):
             raise DefectStrainError(
                 f"teach {path}: got no study, expected one; or images with --labels DIR"

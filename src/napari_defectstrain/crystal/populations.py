@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..materials import ROLES
+from ..materials import ROLES, SUBSTITUTED
 from ..types import ON_METAL, CalibratedImage, DefectStrainError, FloatArray, IntArray, Sites
 from ..units import PM_PER_NM
 from .dispersion import SIGMAS_95, dispersion_of, wilson
 from .regions import Regions, usable_sites
 
 ALL_IMAGES = "all"
-SUBSTITUTION = "x"
+SUBSTITUTION = SUBSTITUTED
 VACANCIES = "vacancy fraction"
 COLUMNS = (
     "image",

@@ -34,6 +34,7 @@ FAR = 0.7
 SMALL_CELL_PM = 2300.0
 """Supercells whose images are nearer than this (7 a in WSe2) feel each other within 1 nm."""
 
+_TOGETHER = 64  # atoms whose distances from all others are looked at at a time
 _NEIGHBOURS = np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)])
 
 
@@ -187,9 +188,10 @@ def nearest_image(offset_pm: FloatArray, cell_pm: FloatArray) -> FloatArray:
     """Shortest of the periodic images of offsets `(N, 2)` in a cell of two rows [pm]."""
     reduced = offset_pm @ np.linalg.inv(cell_pm)
     base = (reduced - np.rint(reduced)) @ cell_pm
-    images = base[:, None] + _NEIGHBOURS @ cell_pm  # (N, 9, 2)
-    best = (images**2).sum(axis=2).argmin(axis=1)
-    return np.asarray(images[np.arange(len(images)), best])
+    shift = _NEIGHBOURS @ cell_pm
+    x, y = base[:, :1] + shift[:, 0], base[:, 1:] + shift[:, 1]  # (N, 9)
+    best = (x * x + y * y).argmin(axis=1)
+    return np.asarray(base + shift[best])
 
 
 def _symbols(atoms: Atoms) -> StrArray:
@@ -297,11 +299,14 @@ def _nearest(
 ) -> tuple[FloatArray, IntArray]:
     """Offset of the nearest other atom from each place `(A, 3)`, and which it is."""
     found, index = np.empty_like(places), np.empty(len(places), dtype=np.intp)
-    for i, place in enumerate(places):
-        apart = others - place
-        apart[:, :2] = nearest_image(apart[:, :2], cell)
-        index[i] = int(np.argmin((apart**2).sum(axis=1)))
-        found[i] = apart[index[i]]
+    for start in range(0, len(places), _TOGETHER):
+        some = slice(start, start + _TOGETHER)
+        apart = others - places[some, None]  # (a, others, 3)
+        apart[..., :2] = nearest_image(apart[..., :2].reshape(-1, 2), cell).reshape(
+            *apart.shape[:2], 2
+        )
+        index[some] = (apart**2).sum(axis=2).argmin(axis=1)
+        found[some] = apart[np.arange(len(apart)), index[some]]
     return found, index
 
 

@@ -145,8 +145,11 @@ def _chalcogens(known: Sequence[tuple[ImageEvidence, ImageClasses]]) -> WeighedC
         mine = evidence.is_chalcogen
         count = classes.chance.sum(axis=0)
         anchors = [X2, *(k for k in (XY, Y2) if count[k] >= _LEAST_ANCHOR)]
-        own = np.concatenate([[0.0], classes.model.mean[anchors]])
-        run = np.concatenate([[0.0], typical[anchors]])
+        if (np.argsort(typical[anchors]) != np.argsort(classes.model.mean[anchors])).any():
+            anchors = [X2]  # classes too much alike to tell their order
+        # a lighter substituent's classes lie below X2
+        own = np.sort([0.0, *classes.model.mean[anchors]])
+        run = np.sort([0.0, *typical[anchors]])
         slope = np.diff(run) / np.diff(own)
         step = np.clip(np.searchsorted(own, classes.weight[mine]) - 1, 0, len(slope) - 1)
         weight.append(run[step] + slope[step] * (classes.weight[mine] - own[step]))

@@ -14,7 +14,7 @@ from ..io.files import write_table
 from ..io.out_folder import writing_into
 from ..pipeline.companions import CompanionResult
 from ..pipeline.runs import RunResult
-from .results import FRAME, provenance
+from .results import FRAME, FRAME_ON_METAL, provenance
 
 COMPANION_FILE = "companion.json"
 
@@ -49,6 +49,7 @@ def write_companion(
         What was kept of the user's, and where.
     """
     about = {**provenance(found), "companion": config.to_dict(), "frame": FRAME}
+    turned = [name for name, stack in result.stacks.items() if stack.on_metal]
     if pairs is not None:
         about["companion_of"] = {name: str(path.resolve()) for name, path in pairs.items()}
     with writing_into(out_dir, "companion", COMPANION_FILE) as folder:
@@ -65,12 +66,16 @@ def write_companion(
                 {**about, **more},
             )
 
+        def of(name: str, n: int) -> dict[str, object]:
+            frame = FRAME_ON_METAL if name in turned else FRAME
+            return {"class": name, "n": n, "frame": frame}
+
         for name, one in result.averages.items():
-            more = {"class": name, "n": one.n}
+            more = of(name, one.n)
             write(f"companion_{name}", one.mean, more)
             write(f"companion_{name}_sigma", one.sigma, more)
         for name, one in result.differences.items():
-            more = {"class": name, "minus": result.reference, "n": one.n}
+            more = {**of(name, one.n), "minus": result.reference[name]}
             write(f"companion_{name}_difference", one.mean, more)
             write(f"companion_{name}_difference_sigma", one.sigma, more)
         write_table(folder.place("companion.csv"), result.table)

@@ -26,6 +26,7 @@ from .comparison import with_budget as with_budget
 from .every_defect import measure_every_defect as measure_every_defect
 from .fitness import IDENTITY as IDENTITY
 from .fitness import check_identity as check_identity
+from .fitness import counted_once as counted_once
 from .fitness import identify_images as identify_images
 from .fitness import patterns_of as patterns_of
 from .imitation import Imitation as Imitation

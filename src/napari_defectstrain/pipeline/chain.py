@@ -242,11 +242,10 @@ def detect(
     _check_counts(len(images), sites, regions)
     names = output_stems([image.name for image in images])
     named = [replace(image, name=name) for image, name in zip(images, names, strict=True)]
-    usable = _usable(named, regions, failures)
     warnings: list[str] = []
     work = work or Work()
     with clock.stage("calibrate"):
-        given = {i: named[i] for i in usable}
+        given = {i: named[i] for i in _usable(named, regions, failures)}
         calibrated, notes = calibrated_images(given, config, failures, work)
         warnings += notes
     with clock.stage("identify"):
@@ -286,6 +285,7 @@ def detect(
         populations=marked(populations, identity),
         weights_sha256=None if any_found is None else any_found.weights_sha256,
         regions=tuple(divided),
+        regions_given=_given_names(known, calibrated, regions),
         overconfidence=_overconfidence([detections[i] for i in known if i in detections]),
         overlaps=overlaps,
         open_classes=() if any_found is None else any_found.open_classes,
@@ -295,6 +295,17 @@ def detect(
         identity=identity,
         out_of_range=beyond,
     )
+
+
+def _given_names(
+    known: Mapping[int, Regions],
+    images: Mapping[int, CalibratedImage],
+    regions: Sequence[Regions | None] | None,
+) -> tuple[str, ...]:
+    """Names of the images that are left and whose regions were given."""
+    if regions is None:
+        return ()
+    return tuple(images[i].name for i in known if regions[i] is not None)
 
 
 def _overconfidence(detections: Sequence[Detection]) -> tuple[float, ...]:

@@ -31,23 +31,24 @@ class CompanionResult:
     Parameters
     ----------
     averages : mapping of class to CompanionAverage
-    reference : str
-        The defect-free class.
+    reference : mapping of class to str
+        The perfect columns that a class is held against: of chalcogen or of metal sites.
     stacks : mapping of class to ClassStack
         The windows.
     """
 
     averages: Mapping[str, CompanionAverage]
-    reference: str
+    reference: Mapping[str, str]
     stacks: Mapping[str, ClassStack] = field(default_factory=dict)
 
     @property
     def differences(self) -> dict[str, CompanionAverage]:
-        """Each class less the defect-free one; empty where that has no average."""
-        base = self.averages.get(self.reference)
-        if base is None:
-            return {}
-        return {n: a.minus(base) for n, a in self.averages.items() if n != self.reference}
+        """Each class of defects less the perfect one of its sites, where that has an average."""
+        return {
+            name: one.minus(self.averages[base])
+            for name, one in self.averages.items()
+            if (base := self.reference[name]) != name and base in self.averages
+        }
 
     @property
     def table(self) -> pd.DataFrame:
@@ -108,4 +109,5 @@ def average_companion(
     averages = average_companions(
         companions, found.images, patches, stacks, config, subprogress(progress, 0.5, 1.0)
     )
-    return CompanionResult(averages, found.material.class_names[1], stacks)
+    reference = {name: found.material.reference_of(name) for name in averages}
+    return CompanionResult(averages, reference, stacks)

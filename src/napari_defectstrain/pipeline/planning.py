@@ -23,6 +23,8 @@ SHELL_COLUMNS = 6
 DOSES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Doses of a plan, in units of that of the test."""
 PER_CENT = 0.01
+_SLOPES = 2  # rounds: how far counts walk goes by the slope itself
+_SIZES = 25  # of errors of single frames
 
 
 @dataclass(frozen=True)
@@ -148,36 +150,63 @@ def _survival(atoms: int, loss_nm2: float, dose: float) -> float:
     return float(np.exp(-atoms * loss_nm2 * dose))
 
 
-def loss_of_series(vacancy_fraction: Sequence[float], dose_e_per_nm2: float) -> tuple[float, float]:
+def loss_of_series(
+    vacancy_fraction: Sequence[float], dose_e_per_nm2: float, n_sites: float
+) -> tuple[float, float]:
     """Cross section for losing a chalcogen atom by a dose series, and its error [nm^2].
 
-    A straight line through the fraction of atomic sites that are empty, after each frame.
+    A straight line through the fraction of atomic sites that are empty, after each frame. All
+    frames show one place, so that what chance took in one frame is missing in all that follow:
+    the fractions walk about the line as Poisson's counts do, and detection adds errors of each
+    frame's own, which the fractions tell the size of (by restricted likelihood, over all sizes).
 
     Parameters
     ----------
     vacancy_fraction : sequence of float
     dose_e_per_nm2 : float
         Of a frame.
+    n_sites : float
+        Atomic chalcogen sites that a frame shows.
 
     Raises
     ------
     DefectStrainError
-        If there are fewer than three frames.
+        If there are fewer than three frames, or no dose or sites.
     """
     found = np.asarray(vacancy_fraction, dtype=float)
-    if len(found) < 3 or not dose_e_per_nm2 > 0:
+    n = len(found)
+    if n < 3 or not dose_e_per_nm2 > 0 or not n_sites > 0:
         raise DefectStrainError(
-            f"plan: got a series of {len(found)} frames of {dose_e_per_nm2:g} e-/nm2, expected at "
-            "least three"
+            f"plan: got a series of {n} frames of {dose_e_per_nm2:g} e-/nm2 and {n_sites:g} sites, "
+            "expected at least three, and some dose and sites"
         )
-    dose = dose_e_per_nm2 * np.arange(1, len(found) + 1)
-    left = dose - dose.mean()
-    power = float(left @ left)
-    slope = float(left @ found) / power
-    rest = found - found.mean() - slope * left
-    error = float(np.sqrt(rest @ rest / (len(found) - 2) / power))
-    full = 1 - float(found.mean())  # an atom that is gone can't be lost
-    return slope / full, error / full
+    frame = np.arange(1.0, n + 1)
+    design = np.stack([np.ones(n), frame], axis=1)
+    (_, slope), square, *_ = np.linalg.lstsq(design, found, rcond=None)
+    variance = np.nan
+    for _ in range(_SLOPES):
+        of_step = max(float(slope), 1.0 / (n_sites * (n - 1))) / n_sites  # an atom at least
+        walk = of_step * np.minimum.outer(frame, frame)
+        largest = max(float(np.sum(square)) / (n - 2), of_step)
+        slopes, variances, likely = [], [], []
+        for own in [0.0, *(largest * np.geomspace(1e-3, 10.0, _SIZES))]:
+            covariance = walk + own * np.eye(n)
+            weighted = np.linalg.solve(covariance, design)
+            information = design.T @ weighted
+            line = np.linalg.solve(information, weighted.T @ found)
+            left = found - design @ line
+            chi2 = float(left @ np.linalg.solve(covariance, left))
+            logs = [float(np.linalg.slogdet(m)[1]) for m in (covariance, information)]
+            likely.append(-0.5 * (sum(logs) + chi2))
+            slopes.append(line[1])
+            variances.append(np.linalg.inv(information)[1, 1])
+        weight = np.exp(np.array(likely) - max(likely))
+        weight /= weight.sum()
+        slope = weight @ np.array(slopes)
+        variance = weight @ (np.array(variances) + (np.array(slopes) - slope) ** 2)
+    kept = 1 - float(found.mean())  # an atom that is gone can't be lost
+    per_electron = 1.0 / (dose_e_per_nm2 * kept)
+    return float(slope) * per_electron, float(np.sqrt(variance)) * per_electron
 
 
 def counting_share(columns: ImageColumns, is_metal: BoolArray, single_window_pm: float) -> float:

@@ -180,6 +180,8 @@ class RunResult:
         Hash of the network's weights; None where the sites were given.
     regions : tuple of Regions
         Of each image.
+    regions_given : tuple of str
+        Names of the images whose regions were given, not found.
     overconfidence : tuple of float
         Of the detector, see `Detection`; empty where the sites were given.
     overlaps : tuple of Overlap
@@ -212,6 +214,7 @@ class RunResult:
     populations: pd.DataFrame
     weights_sha256: str | None
     regions: tuple[Regions, ...] = ()
+    regions_given: tuple[str, ...] = ()
     overconfidence: tuple[float, ...] = ()
     overlaps: tuple[Overlap, ...] = ()
     open_classes: tuple[OpenClass, ...] = ()

@@ -19,7 +19,7 @@ from ..averages.average import stack_classes
 from ..averages.patches import Patch, find_patches, lattice_constant
 from ..columns.images.measure import ImageColumnConfig, ImageColumns, fit_image_columns
 from ..config import Between, Config, Length, OneOf
-from ..crystal.overlaps import counted_columns
+from ..crystal.overlaps import Overlap, counted_columns
 from ..materials import DEFECT_ROLES, Material, get_material, with_classes
 from ..progress import subprogress
 from ..simulate.relaxing import relaxation
@@ -314,7 +314,7 @@ def _simulated(
     progress: Progress,
 ) -> tuple[pd.DataFrame, list[str]]:
     """The images' twins, through the whole chain."""
-    twins = []
+    twins, kept = [], []
     children = np.random.default_rng(found.config.seed).spawn(len(found.images))
     for i, (image, sites) in enumerate(zip(found.images, found.sites, strict=True)):
         progress(0.1 * i / len(found.images), f"simulating {image.name}")
@@ -323,6 +323,7 @@ def _simulated(
             continue
         twin, _ = make_twin(image, sites, fits[i], mine, config.spacing_change, children[i])
         twins.append(twin)
+        kept.append(i)
     run = found.config.replace(material=found.material.host.label)
     again = detect(twins, run, progress=subprogress(progress, 0.1, 0.5))
     stacks = average_classes(
@@ -332,7 +333,7 @@ def _simulated(
         subprogress(progress, 0.5, 0.65),
         again.regions,
         again.overconfidence or None,
-        found.overlaps,
+        _overlaps_among(found.overlaps, kept),
     )
     measured = measure_classes(stacks, run, subprogress(progress, 0.65, 1.0))
     material = found.material.host
@@ -342,6 +343,16 @@ def _simulated(
     few = [name for name, n in counts.items() if n < MIN_MEASURED]
     said = [f"simulated twins: {', '.join(few)}: fewer than {MIN_MEASURED} windows, not measured"]
     return table, said if few else []
+
+
+def _overlaps_among(overlaps: Sequence[Overlap], kept: Sequence[int]) -> tuple[Overlap, ...]:
+    """The overlaps of some of the images, which are numbered anew."""
+    place = {i: k for k, i in enumerate(kept)}
+    return tuple(
+        replace(o, first=place[o.first], second=place[o.second])
+        for o in overlaps
+        if o.first in place and o.second in place
+    )
 
 
 # ------------------------------------------------------------------ tables

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from ..materials import WSE2, Material
-from ..progress import subprogress
+from ..progress import shared_out, subprogress
 from ..theory.reference import Reference, bundled_reference
 from ..types import DefectStrainError, Progress, no_progress
 from .comparison import Comparison, compare_class
 from .runs import ClassMeasurement, RunResult
 
 
-def bundled_references(material: Material) -> dict[str, Reference]:
-    """The bundled relaxed structures of a material's classes; none but for WSe2."""
+def bundled_references(
+    material: Material, names: Collection[str] | None = None
+) -> dict[str, Reference]:
+    """The bundled relaxed structures of a material's classes; none but for WSe2.
+
+    Parameters
+    ----------
+    material : Material
+    names : collection of str, optional
+        Classes that they are wanted for; default all.
+    """
     if material.name != WSE2.name or material.substituent != WSE2.substituent:
         return {}
-    return {name: bundled_reference(name, material) for name in material.defect_names}
+    asked = [name for name in material.defect_names if names is None or name in names]
+    return {name: bundled_reference(name, material) for name in asked}
 
 
 def compare_with_theory(
@@ -46,7 +56,9 @@ def compare_with_theory(
     if not result.config.theory.enabled:
         return result
     start = time.perf_counter()
-    offered = {**bundled_references(result.material), **(references or {})}
+    given = references or {}
+    needed = {*result.measurements, *result.crowded} - {*given}
+    offered = {**bundled_references(result.material, needed), **given}
     notes: list[str] = []
     middle = 0.5 if result.crowded else 1.0
     isolated = _compare(
@@ -74,30 +86,39 @@ def _compare(
     progress: Progress,
 ) -> dict[str, Comparison]:
     names = [name for name, m in measured.items() if m.displacement is not None]
-    config, found = result.config, {}
-    for k, name in enumerate(names):
-        progress(k / len(names), f"Comparing {which}{name} with theory")
+    progress(0.0, f"Comparing {which}{', '.join(names)} with theory")
 
-        def compared(reference: Reference | None, name: str = name) -> Comparison:
-            return compare_class(
-                measured,
-                name,
-                result.material.reference_of(name),
-                config.strain,
-                reference,
-                material=result.material,
-                theory=config.theory,
-            )
+    def compared(name: str) -> tuple[Comparison | None, list[str]]:
+        said: list[str] = []
+        own = [references[name]] if name in references else []
+        for reference in (*own, None):  # without it where it can't be compared
+            try:
+                return _compared(result, measured, name, reference), said
+            except DefectStrainError as mistake:
+                with_what = "theory" if reference is None else reference.name
+                said.append(f"{which}{name}: not compared with {with_what}: {mistake}")
+        return None, said
 
-        reference = references.get(name)
-        try:
-            if reference is not None:
-                try:
-                    found[name] = compared(reference)
-                    continue
-                except DefectStrainError as mistake:
-                    notes.append(f"{which}{name}: not compared with {reference.name}: {mistake}")
-            found[name] = compared(None)
-        except DefectStrainError as mistake:
-            notes.append(f"{which}{name}: not compared with theory: {mistake}")
+    found = {}
+    for name, (comparison, said) in zip(names, shared_out(compared, names), strict=True):
+        notes += said
+        if comparison is not None:
+            found[name] = comparison
     return found
+
+
+def _compared(
+    result: RunResult,
+    measured: Mapping[str, ClassMeasurement],
+    name: str,
+    reference: Reference | None,
+) -> Comparison:
+    return compare_class(
+        measured,
+        name,
+        result.material.reference_of(name),
+        result.config.strain,
+        reference,
+        material=result.material,
+        theory=result.config.theory,
+    )

@@ -4,9 +4,13 @@ from .acquisition import expose as expose
 from .acquisition import jitter_lines as jitter_lines
 from .background import measured_contamination as measured_contamination
 from .background import write_background as write_background
+from .changing import FRAME_DOSE as FRAME_DOSE
+from .changing import ChangesConfig as ChangesConfig
 from .changing import ChangingSeries as ChangingSeries
+from .changing import history_table as history_table
 from .changing import knock_on as knock_on
 from .changing import simulate_changes as simulate_changes
+from .changing import simulate_changing as simulate_changing
 from .companions import SpectrumConfig as SpectrumConfig
 from .companions import expected_spectra as expected_spectra
 from .companions import simulate_spectra as simulate_spectra

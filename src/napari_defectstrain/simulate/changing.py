@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+import pandas as pd
 from scipy.spatial import cKDTree
 
-from ..materials import ROLES
+from ..config import Between, Config
+from ..materials import ROLES, Material, get_material
 from ..types import BoolArray, DefectStrainError, FloatArray, IntArray
 from .acquisition import contamination
 from .dataset import (
@@ -23,6 +26,81 @@ from .dataset import (
 from .structure import relax_crystal
 
 _NEIGHBOUR_REACH = 1.2  # lattice constants: the six nearest chalcogen columns
+
+PER_DOSE = 1e6
+"""Rates are told for so many electrons per nm2."""
+
+FRAME_DOSE = 3.9e6
+"""Of a frame where nothing else is asked for [e-/nm2], as in the bundled series."""
+
+
+@dataclass(frozen=True)
+class ChangesConfig(Config):
+    """What is asked of a series of frames in which columns change.
+
+    Parameters
+    ----------
+    frames : int
+    changes : tuple of str
+        ``BEFORE:AFTER=RATE``, for instance ``2Se:SV=0.0018``: how often a column of one class
+        becomes one of another, per column and 1e6 e-/nm2. Empty: every X atom is knocked out at
+        0.0009 (`knock_on`).
+    hop_rate : float
+        How often a vacancy changes places with a perfect neighbour, likewise.
+    drift_pm_per_s : float
+        Steady drift in a random direction [pm/s].
+    dwell_us : float
+        Time a pixel [us], which tells how far that is in a frame.
+    """
+
+    frames: Annotated[int, Between(2, 10**5)] = 30
+    changes: tuple[str, ...] = ()
+    hop_rate: Annotated[float, Between(0, 1e6)] = 0.0
+    drift_pm_per_s: Annotated[float, Between(-1e6, 1e6)] = 0.0
+    dwell_us: Annotated[float, Between(0.001, 1e6)] = 4.0
+
+    def rates(self, material: Material) -> dict[tuple[str, str], float]:
+        """Rate of each change by role [per column and 1e6 e-/nm2].
+
+        Raises
+        ------
+        DefectStrainError
+            If a change isn't one of two classes of the material that have chalcogen sites, or is
+            asked for twice.
+        """
+        if not self.changes:
+            return knock_on(0.0009)
+        return dict(zip(*_unique(self.changes, material), strict=True))
+
+
+def _unique(
+    changes: Sequence[str], material: Material
+) -> tuple[list[tuple[str, str]], list[float]]:
+    """Roles and rates of the changes that are asked for."""
+    names = material.class_names[1 : len(ROLES) - 1]
+    pairs: list[tuple[str, str]] = []
+    rates = []
+    for text in changes:
+        what, _, rate = text.partition("=")
+        before, _, after = (part.strip() for part in what.partition(":"))
+        try:
+            value = float(rate)
+        except ValueError:
+            value = -1.0
+        if before == after or not {before, after} <= set(names) or not 0 <= value < np.inf:
+            raise DefectStrainError(
+                f"series: got a change {text!r}, expected BEFORE:AFTER=RATE with two of "
+                f"{', '.join(names)} and a rate per 1e6 e-/nm2, such as "
+                f"{names[0]}:{names[3]}=0.0018"
+            )
+        pair = (material.role_of(before), material.role_of(after))
+        if pair in pairs:
+            raise DefectStrainError(
+                f"series: got {before}:{after} twice, expected each change once"
+            )
+        pairs.append(pair)
+        rates.append(value)
+    return pairs, rates
 
 
 @dataclass(frozen=True)
@@ -64,6 +142,82 @@ class ChangingSeries:
             for pair, chance in self.chance.items()
             if chance > 0
         }
+
+
+def chances(rates: Mapping[tuple[str, str], float], dose: float) -> dict[tuple[str, str], float]:
+    """Chances of changes in a frame, the other way round than `ChangingSeries.rates`.
+
+    Parameters
+    ----------
+    rates : mapping of (str, str) to float
+        Per unit of dose.
+    dose : float
+        Of a frame.
+
+    >>> chances({("X2", "V1"): 0.1, ("X2", "V2"): 0.3}, 2.0)[("X2", "V1")]  # a quarter of all
+    0.1376677589706...
+    """
+    total: dict[str, float] = {}
+    for (before, _), rate in rates.items():
+        total[before] = total.get(before, 0.0) + rate
+    return {
+        pair: rate / total[pair[0]] * -float(np.expm1(-total[pair[0]] * dose))
+        for pair, rate in rates.items()
+        if rate > 0
+    }
+
+
+def simulate_changing(
+    config: SimulationConfig, asked: ChangesConfig, rng: np.random.Generator, name: str
+) -> ChangingSeries:
+    """`simulate_changes` by rates instead of chances, and a drift in a random direction.
+
+    Parameters
+    ----------
+    config : SimulationConfig
+        Of every single frame.
+    asked : ChangesConfig
+    rng : numpy.random.Generator
+    name : str
+    """
+    scan = config.scan
+    dose = scan.dose_e_per_nm2 / PER_DOSE
+    angle = rng.uniform(0, 2 * np.pi)
+    frame_s = scan.shape[0] * scan.shape[1] * asked.dwell_us * 1e-6
+    step = asked.drift_pm_per_s * frame_s / scan.pixel_size_pm
+    made = simulate_changes(
+        config,
+        rng,
+        name,
+        asked.frames,
+        chances(asked.rates(get_material(config.crystal.material)), dose),
+        -float(np.expm1(-asked.hop_rate * dose)),
+        (step * float(np.sin(angle)), step * float(np.cos(angle))),
+    )
+    metadata = {**made.image.metadata, "dwell_time_us": asked.dwell_us}
+    return replace(made, image=replace(made.image, metadata=metadata))
+
+
+def history_table(series: ChangingSeries) -> pd.DataFrame:
+    """Every change of a column of the truth: a row a change.
+
+    ``column`` (the row of the truth table, from 0), ``y_px``, ``x_px``, ``frame`` (from 0: the
+    first that shows the new class), ``before`` and ``after``.
+    """
+    material = get_material(series.image.config.crystal.material)
+    names = np.array(material.class_names)
+    frame, column = np.nonzero(np.diff(series.class_index, axis=0))
+    place = series.image.position_px[column].round(4)  # as in the truth table
+    return pd.DataFrame(
+        {
+            "column": column,
+            "y_px": place[:, 0],
+            "x_px": place[:, 1],
+            "frame": frame + 1,
+            "before": names[series.class_index[frame, column]],
+            "after": names[series.class_index[frame + 1, column]],
+        }
+    )
 
 
 def knock_on(loss: float) -> dict[tuple[str, str], float]:

@@ -272,6 +272,8 @@ def column_factor(displacement: DisplacementField, use: BoolArray) -> FloatArray
     covariance = displacement.covariance_pm2[np.ix_(rows, rows)]
     if not np.isfinite(covariance).all():
         return np.full((len(covariance), 1), np.nan)
+    if not covariance.any():  # a model's
+        return np.zeros((len(covariance), 1))
     values, vectors = np.linalg.eigh(0.5 * (covariance + covariance.T))
     # eigenvalues of directions that were projected out are rounding errors of either sign
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

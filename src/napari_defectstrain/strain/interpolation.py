@@ -85,7 +85,8 @@ def derivative_operators(
     ----------
     site_pm : array, `(M, 2)`
     x_pm, y_pm : arrays, `(W,)` and `(H,)`
-        Grid of one step, y falling with the row; the grid that ``griddata`` filters on.
+        Grid of one step, y falling with the row. ``griddata`` filters on a grid of that step that
+        reaches farther by the filter's reach: columns beyond the map tell of its rim.
     method : str
         One of `METHODS`.
     smoothing_pm : float
@@ -96,9 +97,16 @@ def derivative_operators(
         [1/pm].
     """
     if method == "griddata":
-        _, by_x, by_y = _griddata(site_pm, x_pm, y_pm, smoothing_pm)
-        shape = (-1, len(site_pm))
-        return by_x.reshape(shape), by_y.reshape(shape)
+        step = float(x_pm[1] - x_pm[0])
+        more = int(np.ceil(FILTER_REACH * smoothing_pm / step)) + 1  # one for the differences
+        beyond = step * np.arange(1, more + 1)
+        x, falling = (
+            np.concatenate([axis[0] - s * beyond[::-1], axis, axis[-1] + s * beyond])
+            for axis, s in ((x_pm, 1.0), (y_pm, -1.0))
+        )
+        _, by_x, by_y = _griddata(site_pm, x, falling, smoothing_pm)
+        shape, own = (-1, len(site_pm)), slice(more, -more)
+        return by_x[own, own].reshape(shape), by_y[own, own].reshape(shape)
     _, by_x, by_y = _radial(site_pm, grid_points(x_pm, y_pm), method, smoothing_pm)
     return by_x, by_y
 

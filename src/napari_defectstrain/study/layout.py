@@ -45,6 +45,8 @@ def study_path(path: str | Path) -> Path:
 def named_folder(path: str | Path) -> Path:
     """The folder of the study that a path names with or without its suffix; else the path."""
     folder = study_path(path)
+    if folder.name in ("", ".."):  # the folder one is in, or above: its name is asked of the disk
+        return folder.resolve()
     with_suffix = folder.with_name(folder.name + SUFFIX)
     return with_suffix if not is_study(folder) and is_study(with_suffix) else folder
 

@@ -5,6 +5,7 @@ import re
 import tempfile
 import threading
 import xml.etree.ElementTree as ET
+from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -218,6 +219,33 @@ def test_a_picture_is_drawn_once_and_no_other_than_matplotlib_draws():
     assert np.array_equal(pixels, np.array(Image.open(expected))[..., :3])
     assert written.info["dpi"] == pytest.approx((300.0, 300.0), abs=0.01)
     assert (drawn.canvas, drawn.dpi, drawn.get_facecolor()) == (canvas, dpi, colour)
+
+
+def test_ticks_are_placed_once_and_where_matplotlib_places_them(monkeypatch):
+    """Labels that change the layout, a logarithmic axis, shared ones, an offset, a colour bar."""
+
+    def figure() -> Figure:
+        made = Figure(figsize=(3.3, 2.5), layout="constrained")
+        left, right, low = made.subplots(1, 3, width_ratios=(3, 1, 2))
+        left.loglog([1, 3e4], [2e-3, 7.0])
+        left.set_ylabel("error [pm]")
+        right.plot([1e7, 1.00004e7], [0, 1])
+        right.sharey(low)
+        made.colorbar(low.imshow(np.eye(3) * 1e5, aspect="auto"), ax=low, location="bottom")
+        low.twinx().set_ylabel("again")
+        return made
+
+    drawn, plain = figure(), figure()
+    worked_out = Mock(wraps=drawn.axes[0].xaxis.get_major_ticks)
+    monkeypatch.setattr(drawn.axes[0].xaxis, "get_major_ticks", worked_out)
+    picture = figures_files.figure_bytes(drawn, "png")
+    monkeypatch.setattr(figures_files, "_ticks_placed_once", lambda figure: nullcontext())
+    assert picture == figures_files.figure_bytes(plain, "png")
+    assert not {"_update_ticks", "_get_ticklabel_bboxes"} & set(vars(drawn.axes[0].xaxis))
+    again = Mock(wraps=plain.axes[0].xaxis.get_major_ticks)
+    monkeypatch.setattr(plain.axes[0].xaxis, "get_major_ticks", again)
+    figures_files.figure_bytes(plain, "png")
+    assert worked_out.call_count < again.call_count
 
 
 def test_a_figure_that_is_written_keeps_no_canvas():

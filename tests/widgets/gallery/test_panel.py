@@ -555,6 +555,23 @@ def test_escape_gives_the_lasso_up_first(shown):
     assert asked.isAccepted()
 
 
+def test_letters_choose_an_entry_while_the_keyboard_is_in_a_list(shown):
+    _, _, _, panel = shown
+    asked = QKeyEvent(
+        QEvent.Type.ShortcutOverride, Qt.Key.Key_D, Qt.KeyboardModifier.NoModifier, "d"
+    )
+    for box in (panel.which.filter, panel.which.sort, panel.side.x, panel.side.y):
+        asked.ignore()
+        box.event(asked)
+        assert asked.isAccepted()  # so Qt doesn't ask the panel's keys
+    undo = QKeyEvent(
+        QEvent.Type.ShortcutOverride, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier, "\x1a"
+    )
+    undo.ignore()
+    panel.which.sort.event(undo)
+    assert not undo.isAccepted()
+
+
 def test_a_viewer_has_one_gallery(qapp):
     viewer, other = ViewerModel(), ViewerModel()
     panel = gallery_of(viewer)

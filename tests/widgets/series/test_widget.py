@@ -176,3 +176,42 @@ def test_a_study_keeps_its_controls(qtbot, widget, tmp_path, monkeypatch):
     assert again.kind.currentText() == KIND_NAMES["time"]
     assert again.source.layer.name == "beam"
     other.close()
+
+
+@pytest.mark.gui
+@pytest.mark.slow
+def test_a_study_keeps_drift_and_ticked_frames(qtbot, widget, tmp_path, monkeypatch):
+    widget.register_button.click()
+    finish(qtbot, widget)
+    widget.frames.item(5).setCheckState(Qt.CheckState.Unchecked)
+    widget.frames.item(1).setCheckState(Qt.CheckState.Unchecked)
+    asked, drift = widget.frame_config(), widget.registered.drift
+    assert asked.exclude == (1, 5)
+    keeper = save_as(widget.viewer, tmp_path / "mine", RunConfig())
+    widget.frames.item(1).setCheckState(Qt.CheckState.Checked)  # noticed after the saving, too
+    assert keeper._window.isActive()
+    keeper.save_window()
+    keeper.close()
+    monkeypatch.setenv("DEFECTSTRAIN_SETTINGS", str(tmp_path / "others.json"))
+    again = SeriesWidget(ViewerModel())
+    qtbot.addWidget(again)
+    other, _ = open_into(again.viewer, keeper.study.path)
+    assert again.registered is None  # the sum is made when it is asked for
+    assert again.frames.ticks() == [True] * 5 + [False]
+    pd.testing.assert_frame_equal(again.judged.drift, drift, check_dtype=False)
+    assert not again.drift.isHidden()
+    assert again.changed.text() == widget.changed.text()
+    assert again.frame_config().exclude == (5,)
+    again.register_button.click()
+    finish(qtbot, again)
+    assert again.registered.found.reason[5] == "left out by hand"
+    other.close()
+
+
+@pytest.mark.gui
+def test_strange_notes_of_frames_are_left_out(widget):
+    layer = widget.viewer.layers["beam"]
+    for strange in (3, {}, {"bad": [True]}, {"config": {"exclude": "x"}}):
+        layer.metadata[KEY] = {**layer.metadata[KEY], "registered": strange}
+        widget.take_up()
+        assert widget.judged is None and widget.changed.text() == "Not registered yet"

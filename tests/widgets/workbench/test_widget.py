@@ -1,5 +1,7 @@
 """One dock with four steps, driven as a person would."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
@@ -9,6 +11,7 @@ from small_alloy import true_sites
 from strain_stage import bundled, measured_classes, show_averages
 from widget_stage import add_region, errors, use_truth
 
+from napari_defectstrain.crystal.populations import ALL_IMAGES
 from napari_defectstrain.types import DefectStrainError
 from napari_defectstrain.widgets.average import measuring
 from napari_defectstrain.widgets.base import worker
@@ -16,11 +19,19 @@ from napari_defectstrain.widgets.detect import widget as detect_module
 from napari_defectstrain.widgets.layers.averages import runs
 from napari_defectstrain.widgets.layers.sites import add_detection, kind, layer_id, note, provenance
 from napari_defectstrain.widgets.layers.window_edits import window_edits_of
-from napari_defectstrain.widgets.strain import comparing
+from napari_defectstrain.widgets.strain import comparing, report_writing
 from napari_defectstrain.widgets.strain import widget as strain_module
-from napari_defectstrain.widgets.workbench import WorkbenchWidget
+from napari_defectstrain.widgets.workbench import WorkbenchWidget, window_results
+from napari_defectstrain.widgets.workbench import report as report_module
 from napari_defectstrain.widgets.workbench import widget as bench_module
-from napari_defectstrain.widgets.workbench.steps import AVERAGE, DETECT, REPORT, STRAIN
+from napari_defectstrain.widgets.workbench.steps import (
+    AVERAGE,
+    DETECT,
+    REPORT,
+    STRAIN,
+    State,
+    advice,
+)
 
 
 @pytest.fixture
@@ -74,7 +85,7 @@ def finish(qtbot, bench):
 
 def test_it_opens_with_its_first_step_alone(bench):
     assert list(bench._panels) == [DETECT]
-    assert texts(bench) == ["Open the &sample", "&Nine regions", "Open a &file…"]
+    assert texts(bench) == ["Open the &sample", "&Nine regions", "Op&en a file…"]
     assert not bench.all_button.isEnabled()
 
 
@@ -84,7 +95,7 @@ def test_every_step_says_what_to_do_without_anything_open(bench, qtbot):
         assert bench.step == step
         assert bench.stack.currentIndex() == step
         assert bench.words.text()
-    assert not bench.panel(REPORT).figures_button.isEnabled()
+    assert "no strain to show yet" in bench.panel(REPORT).hint.text()
 
 
 def test_the_sample_is_a_click_away(bench, qtbot, monkeypatch):
@@ -98,6 +109,57 @@ def test_an_image_that_is_opened_is_seen(bench, viewer, qtbot):
     add_region(viewer, size=256)
     qtbot.waitUntil(lambda: texts(bench) == ["&Detect"])
     assert bench.all_button.isEnabled()
+
+
+def report_of_what_is_there(bench, viewer, qtbot, monkeypatch):
+    """The last step writes what was measured in the window, without a run of the command line."""
+    written = []
+    monkeypatch.setattr(report_module, "ask_folder", lambda *_: Path("somewhere"))
+    monkeypatch.setattr(window_results, "write_results", lambda *given: written.append(given))
+    monkeypatch.setattr(window_results, "compare_with_theory", lambda result, **_: result)
+    monkeypatch.setattr(window_results, "write_report", lambda _folder, path, _progress: path)
+    monkeypatch.setattr(report_writing, "show_file", lambda _path: None)
+    bench.show_step(REPORT)
+    bench.run_bar.run_button.click()
+    qtbot.waitUntil(lambda: not bench.run_bar.running, timeout=60_000)
+    ((result, folder),) = written
+    assert folder == Path("somewhere")
+    assert [image.name for image in result.images] == ["region_1", "other_2"]
+    assert [len(s) for s in result.sites] == [
+        len(la.data) for la in viewer.layers if kind(la) == "sites"
+    ]
+    assert len(result.regions) == 2
+    assert set(result.measurements) == {"2Se", "SeTe", "SV"}
+    assert set(result.populations["image"]) == {"region_1", "other_2", ALL_IMAGES}
+    bench.show_step(STRAIN)
+
+
+def test_the_dialog_of_files_offers_what_can_be_read(bench):
+    images, points, everything = bench_module.file_kinds().split(";;")
+    assert images.startswith("Images (*.dm3 *.DM3 ")
+    assert "*.tif" in images
+    assert "*.csv" in points
+    assert everything == "All files (*)"
+
+
+def test_no_key_of_a_button_is_one_of_the_menus(bench, viewer):
+    menus = [a.text() for a in viewer.window._qt_window.menuBar().actions()]
+    taken = {t[t.index("&") + 1].lower() for t in menus if "&" in t}
+    offered = [t for text in advice_texts() for t in text]
+    for text in offered:
+        assert text[text.index("&") + 1].lower() not in taken
+
+
+def advice_texts():
+    """What buttons the strip offers, however far the work is."""
+    states = [
+        State(),
+        State(images=1, unsearched=(object(),)),
+        State(images=1, searched=frozenset("a")),
+        State(images=1, searched=frozenset("a"), run="r"),
+        State(images=1, searched=frozenset("a"), run="r", measured=True),
+    ]
+    return [[text for text, _ in advice(s, step).buttons] for s in states for step in range(4)]
 
 
 def test_run_all_takes_every_step_once(bench, viewer, qtbot, monkeypatch):
@@ -121,6 +183,7 @@ def test_run_all_takes_every_step_once(bench, viewer, qtbot, monkeypatch):
     assert [bench.header.button(k).text()[-1] for k in range(4)] == ["✓", "✓", "✓", "•"]
     assert len([la for la in viewer.layers if kind(la) == "defects"]) == 2
     assert len(runs(viewer)) == 1
+    report_of_what_is_there(bench, viewer, qtbot, monkeypatch)
     # nothing is left to do, and nothing is done again
     assert not bench.all_button.isEnabled()
     bench.start_all()

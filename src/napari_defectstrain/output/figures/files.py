@@ -22,6 +22,7 @@ import imagecodecs
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -135,7 +136,8 @@ def _pixels(figure: Figure) -> npt.NDArray[np.uint8]:
         printed: Any = FigureCanvasAgg(figure)
         figure.set_dpi(DPI)
         figure.set_facecolor(STYLE["savefig.facecolor"])
-        printed.draw()
+        with _ticks_placed_once(figure):
+            printed.draw()
         pixels = np.asarray(printed.buffer_rgba())
     finally:
         figure.set_facecolor(colour)
@@ -147,6 +149,41 @@ def _pixels(figure: Figure) -> npt.NDArray[np.uint8]:
     # of 17 MB would lie about.
     printed.renderer.__init__(1, 1, DPI)
     return copied
+
+
+@contextmanager
+def _ticks_placed_once(figure: Figure) -> Iterator[None]:
+    """Axes whose size and limits stay the same don't place their ticks anew.
+
+    While it lays a figure out and draws it, matplotlib asks each axis some fifteen times for its
+    ticks and where their labels are, and works both out each time. Where it does so otherwise one
+    day, nothing is remembered.
+    """
+    remembered = []
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            for name in ("_update_ticks", "_get_ticklabel_bboxes"):
+                if hasattr(axis, name):
+                    setattr(axis, name, _remembering(axis, getattr(axis, name)))
+                    remembered.append((axis, name))
+    try:
+        yield
+    finally:
+        for axis, name in remembered:
+            delattr(axis, name)
+
+
+def _remembering(axis: Axis, work_out: Callable[..., Any]) -> Callable[..., Any]:
+    """What is worked out for an axis, as long as its limits and its place in the figure stay."""
+    known: list[Any] = [None, None]
+
+    def answer(*args: Any) -> Any:
+        now = (*axis.get_view_interval(), *axis.axes.bbox.bounds)
+        if known[0] != now:
+            known[:] = now, work_out(*args)
+        return known[1]
+
+    return answer
 
 
 def _as_png(pixels: npt.NDArray[np.uint8]) -> bytes:

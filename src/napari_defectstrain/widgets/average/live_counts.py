@@ -19,7 +19,7 @@ from ...pipeline.runs import RunConfig
 from ...types import CalibratedImage, DefectStrainError, Sites
 from ..base.lifetime import connect
 from ..layers.editing import editor_of
-from ..layers.regions import divided_planes, regions_of
+from ..layers.regions import division_read, regions_of
 from ..layers.sites import image_planes, layer_by_id, note
 
 WAIT_MS = 250
@@ -39,6 +39,10 @@ class Gathered:
     overconfidence: Sequence[float] = ()
 
 
+Gathering = Callable[[], list[Gathered]]
+"""Works out what some detections stand for, in any thread."""
+
+
 def gather(viewer: ViewerModel, layer: Points) -> Gathered:
     """What a defects layer stands for now, with the corrections by hand.
 
@@ -47,9 +51,20 @@ def gather(viewer: ViewerModel, layer: Points) -> Gathered:
     DefectStrainError
         If a layer of the detection is gone.
     """
-    columns, regions = divided_planes(viewer, layer)
+    return gathering_of(viewer, layer)()
+
+
+def gathering_of(viewer: ViewerModel, layer: Points) -> Callable[[], Gathered]:
+    """`gather` in two parts: layers are looked at now, the rest any thread may do."""
+    divide = division_read(viewer, layer)
     images = image_planes(layer_by_id(viewer, note(layer)["image"]))
-    return Gathered(images, columns, regions, note(layer).get("overconfidence") or ())
+    doubt = note(layer).get("overconfidence") or ()
+
+    def work() -> Gathered:
+        columns, regions = divide()
+        return Gathered(images, columns, regions, doubt)
+
+    return work
 
 
 class LiveCounts(QObject):

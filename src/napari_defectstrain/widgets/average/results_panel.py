@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from napari.components import ViewerModel
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
@@ -20,6 +20,8 @@ from .makeup_view import MakeupView
 from .windows_view import WindowsView
 
 PLOTS, WINDOWS = 0, 1
+SOON_MS = 60
+"""After a layer came or went, until averages are listed anew."""
 HEIGHT = 300
 BESIDE = "Spacings and precision"
 BESIDE_PX = 720
@@ -92,8 +94,12 @@ class ResultsPanel(QWidget):
         self.tabs.addTab(self.makeup, tr("Made of"))
         self.tabs.currentChanged.connect(self._turn)
         edits.changed.connect(self._mark_stale)
+        self._soon = QTimer(self)  # layers come one after another: looked at once is enough
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(SOON_MS)
+        self._soon.timeout.connect(self.refresh)
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
-            connect(self, event, self.refresh)
+            connect(self, event, lambda *_: self._soon.start())
         connect(self, viewer.events.theme, self._follow_theme)
         self.refresh()
 
@@ -118,6 +124,7 @@ class ResultsPanel(QWidget):
 
     def refresh(self, *_: object) -> None:
         """List the averages that there are; the newest is chosen."""
+        self._soon.stop()
         found = runs(self.viewer)
         known = {self.source.itemData(i): i for i in range(self.source.count())}
         titles = {run: run_title(layers) for run, layers in found.items()}

@@ -36,7 +36,7 @@ from ...pipeline.selftest import (
 from ...types import DefectStrainError, Progress
 from ..base import forms, tr
 from ..base.saving import ask_folder, ask_path
-from .live_counts import Gathered
+from .live_counts import Gathered, Gathering
 
 DOCK, HEIGHT = "Known displacement", 260
 TRIALS = {
@@ -61,7 +61,7 @@ class Trying:
     """
 
     def __init__(
-        self, panel: forms.Panel, gathered: Callable[[], tuple[list[Gathered], RunConfig]]
+        self, panel: forms.Panel, gathered: Callable[[], tuple[Gathering, RunConfig]]
     ) -> None:
         self._panel, self._gathered = panel, gathered
         form = panel.group(tr("In your own images"))
@@ -108,7 +108,7 @@ class Trying:
             return
         config = SelfTestConfig(trials=TRIALS[self.trials.currentText()])
         self._panel.run_bar.start(
-            lambda progress: self_test(found, config, progress),
+            lambda progress: self_test(found(), config, progress),
             self._show,
             tr("Fitting columns…"),
         )
@@ -120,9 +120,10 @@ class Trying:
 
     def average_companion(self) -> None:
         """Ask for file and folder, and average."""
-        found = self._found()
-        if found is None:
+        make = self._found()
+        if make is None:
             return
+        found = make()  # of one image, which takes no time
         if len(found.images) != 1:
             self._panel.run_bar.fail(
                 f"another signal: got {len(found.images)} images, expected one ticked (the command "
@@ -141,13 +142,15 @@ class Trying:
             tr("Averaging another signal…"),
         )
 
-    def _found(self) -> RunResult | None:
+    def _found(self) -> Callable[[], RunResult] | None:
+        """What makes the detection of a run of what is ticked, in the worker."""
         try:
-            gathered, config = self._gathered()
-            return run_of(gathered, config.replace(bootstrap=_BOOTSTRAP, force_material=True))
+            gathering, config = self._gathered()
         except DefectStrainError as mistake:
             self._panel.run_bar.fail(str(mistake))
             return None
+        config = config.replace(bootstrap=_BOOTSTRAP, force_material=True)
+        return lambda: run_of(gathering(), config)
 
 
 def run_of(

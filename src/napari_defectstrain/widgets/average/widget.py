@@ -49,7 +49,7 @@ from .controls import (
     every_defect_text,
 )
 from .every_defect import Asked, EveryDefect, layers_with_crowded
-from .live_counts import Gathered, LiveCounts, gather
+from .live_counts import Gathered, Gathering, LiveCounts, gathering_of
 from .measuring import Measuring
 from .results_panel import DOCK, HEIGHT, MEASUREMENT, PLOTS, ResultsPanel
 from .trying import Trying, run_of
@@ -272,15 +272,16 @@ class AverageWidget(forms.Panel):
         images = [layer_by_id(self.viewer, note(la).get("image")) for la in layers]
         return self.config(material_of(layers[0])), [la for la in images if la is not None]
 
-    def _gathered(self) -> tuple[list[Gathered], RunConfig]:
+    def _gathered(self) -> tuple[Gathering, RunConfig]:
         layers = self.chosen()
-        return [gather(self.viewer, la) for la in layers], self.config(material_of(layers[0]))
+        parts = [gathering_of(self.viewer, la) for la in layers]
+        return lambda: [work() for work in parts], self.config(material_of(layers[0]))
 
     def run(self) -> None:
         """Gather images and corrected columns, and average."""
         try:
             layers = self.chosen()
-            gathered, config = self._gathered()
+            gathering, config = self._gathered()
         except DefectStrainError as mistake:
             self.run_bar.fail(str(mistake))
             return
@@ -288,8 +289,8 @@ class AverageWidget(forms.Panel):
         material = get_material(config.material)
         names += [material.reference_of(name) for name in names]
         self.run_bar.start(
-            lambda progress: _average(gathered, names, config, progress),
-            lambda result: self._show(layers, gathered, *result, config),
+            lambda progress: _average(gathering(), names, config, progress),
+            lambda result: self._show(layers, *result, config),
             tr("Cutting and registering windows…"),
             Part(high=self._share(AVERAGING) if self.measure.isChecked() else self._share(1.0)),
         )
@@ -341,6 +342,8 @@ class AverageWidget(forms.Panel):
         if added[0] in self.viewer.layers:  # it may be gone already
             self.viewer.layers.selection.active = added[0]
         self._look_at_averages()
+        yield
+        self.results.refresh()
         yield
         self._dock.open()
         self.run_bar.status.setText(run_title(added))
@@ -438,7 +441,9 @@ class AverageWidget(forms.Panel):
             if class_name in rows:
                 average = average_stack(layer.metadata[STACK])
                 self.table.show_average(rows.index(class_name), average)
-        if run not in self._told and self.edits.outdated(run):
+        if not self.edits.outdated(run):
+            self._told.discard(run)
+        elif run not in self._told:
             self._told.add(run)
             show_info(tr("The strain maps are of the averages as they were: measure strain again"))
         self.measuring.later(run)
@@ -450,6 +455,7 @@ class AverageWidget(forms.Panel):
 
     def look_through(self, row: int) -> None:
         """Open the panel at the windows of the class in that row of the table."""
+        self.results.refresh()
         item = self.table.item(row, 0)
         self._dock.open()
         self.results.look_through(item.text() if item is not None else "")
@@ -489,10 +495,19 @@ def _planes(sources: list[Image], gathered: list[Gathered]) -> list[list[str | i
     return found
 
 
+_Averaged = tuple[
+    list[Gathered],
+    dict[str, ClassStack],
+    dict[str, ClassAverage],
+    tuple[str, ...],
+    RunResult | None,
+]
+
+
 def _average(
     gathered: list[Gathered], names: list[str], config: RunConfig, progress: Progress
-) -> tuple[dict[str, ClassStack], dict[str, ClassAverage], tuple[str, ...], RunResult | None]:
-    """Stacks and averages of the named classes, and what to say of overlaps.
+) -> _Averaged:
+    """What it was made of, stacks and averages of the named classes, and what to say of overlaps.
 
     Last comes what averages of every defect are to be made of, where they are asked for: then
     nothing need be isolated.
@@ -520,4 +535,4 @@ def _average(
             "isolation or the window, use crowded defects, or correct the detection"
         )
     averages = {n: average_stack(s) for n, s in kept.items()}
-    return kept, averages, overlap_warnings(images, overlaps), every
+    return gathered, kept, averages, overlap_warnings(images, overlaps), every

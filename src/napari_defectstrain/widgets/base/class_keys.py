@@ -7,6 +7,7 @@ from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QGridLayout, QPushButton, QShortcut, QWidget
 
 from .lifetime import when_destroyed
+from .texts import tr
 
 KEYS = 9
 """Classes that have a key: 1 to 9."""
@@ -55,10 +56,10 @@ class ClassKeys(QWidget):
             button.setMinimumWidth(20)
             self.class_buttons.append(button)
             self._grid.addWidget(button, 0, i)
-        self.skip_button = QPushButton(f"{skip_text} (space)")
+        self.skip_button = QPushButton(tr("{what} (space)").format(what=skip_text))
         self.skip_button.setToolTip(skip_tip)
         self.skip_button.clicked.connect(self.skipped.emit)
-        self.back_button = QPushButton(f"{back_text} (Z)")
+        self.back_button = QPushButton(tr("{what} (Z)").format(what=back_text))
         self.back_button.setToolTip(back_tip)
         self.back_button.clicked.connect(self.taken_back.emit)
         for k, button in enumerate((self.skip_button, self.back_button)):

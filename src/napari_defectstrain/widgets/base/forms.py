@@ -6,7 +6,7 @@ from typing import TypeVar
 from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import QEvent, Qt, QTimer, Signal
-from qtpy.QtGui import QShowEvent, QWheelEvent
+from qtpy.QtGui import QKeyEvent, QShowEvent, QWheelEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -171,12 +171,26 @@ class Panel(Docked):
 class ChoiceBox(QComboBox):
     """A list to choose from, which the wheel turns only once it was clicked.
 
-    Scrolling through a panel must not change what the pointer happens to pass.
+    Scrolling through a panel must not change what the pointer happens to pass. While the keyboard
+    is here, letters and digits choose an entry, whatever panel or window has keys of these names.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def event(self, event: QEvent) -> bool:
+        """Take letters, digits and the space bar before anybody else does."""
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.ShortcutOverride:
+            plain = event.modifiers() in (
+                Qt.KeyboardModifier.NoModifier,
+                Qt.KeyboardModifier.ShiftModifier,
+                Qt.KeyboardModifier.KeypadModifier,
+            )
+            if plain and event.text().isprintable() and event.text():
+                event.accept()
+                return True
+        return bool(super().event(event))
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Let the panel scroll."""

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
+from .texts import tr
+
 _KEPT = 60
 """Steps that the pace is measured over: the machine may have become busier since."""
 _ENOUGH = 3
@@ -49,7 +51,7 @@ class Pace:
         'measuring the time it takes'
         """
         seconds = self.seconds_left()
-        return "measuring the time it takes" if seconds is None else in_words(seconds)
+        return tr("measuring the time it takes") if seconds is None else in_words(seconds)
 
 
 class TimeLeft:
@@ -106,11 +108,11 @@ def in_words(seconds: float) -> str:
     ('about 40 s left', 'about 3 min left', 'about 2.0 h left')
     """
     if seconds < 90:
-        return f"about {max(1, round(seconds))} s left"
+        return tr("about {n} s left").format(n=max(1, round(seconds)))
     minutes = round(seconds / 60)
     if minutes < 90:
-        return f"about {minutes} min left"
-    return f"about {minutes / 60:.1f} h left"
+        return tr("about {n} min left").format(n=minutes)
+    return tr("about {n:.1f} h left").format(n=minutes / 60)
 
 
 def duration(seconds: float) -> str:
@@ -121,10 +123,10 @@ def duration(seconds: float) -> str:
     """
     whole = round(seconds)
     if whole < 60:
-        return f"{whole} s"
+        return tr("{n} s").format(n=whole)
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        return tr("{m} min {s} s").format(m=whole // 60, s=whole % 60)
+    return tr("{h} h {m} min").format(h=whole // 3600, m=whole % 3600 // 60)
 
 
 class Gate:

@@ -29,12 +29,15 @@ LOOK_MS = 100
 """How often the bar is brought up to date."""
 LONG_S = 10.0
 """A job that took longer is told of when it ends [s]: people have turned to something else."""
-SHOWING = "Showing the results…"
 STEP_MS = 10
 """Between two steps of showing a result: what was shown is drawn, and what was pressed is done.
 
 With less, the next step is due as soon as the drawing ends, before anything that came meanwhile.
 """
+
+
+def _showing() -> str:
+    return tr("Showing the results…")
 
 
 class _Stop:
@@ -95,7 +98,10 @@ class Part:
     @property
     def text(self) -> str:
         """Which of how many; empty where there is but one."""
-        return f"{self.number} of {self.count} {self.what}" if self.count > 1 else ""
+        if self.count < 2:
+            return ""
+        said = tr("{k} of {n} {what}")
+        return said.format(k=self.number, n=self.count, what=self.what)
 
 
 def _attempt(compute: Callable[[Progress], Any], reporter: _Reporter) -> tuple[str, Any]:
@@ -107,7 +113,9 @@ def _attempt(compute: Callable[[Progress], Any], reporter: _Reporter) -> tuple[s
     except DefectStrainError as mistake:
         return "mistake", str(mistake)
     except MemoryError:
-        return "mistake", "this job needs more memory than the computer has free: use fewer images"
+        return "mistake", tr(
+            "this job needs more memory than the computer has free: use fewer images"
+        )
     except OSError as failure:
         return "mistake", f"{failure.filename or 'file'}: {failure.strerror or failure}"
     return ("cancelled", None) if reporter.stop.asked else ("done", result)
@@ -341,7 +349,7 @@ class RunBar(QWidget):
         done = self._done
         self._reset()
         if kind == "cancelled":
-            self.failure = "Cancelled: nothing was changed"
+            self.failure = tr("Cancelled: nothing was changed")
             self.status.setText(self.failure)
         elif kind == "mistake":
             self.fail(result)
@@ -357,7 +365,7 @@ class RunBar(QWidget):
             self._steps = shown
             self.run_button.setEnabled(False)
             self.bar.setValue(round(PROGRESS_STEPS * self._part.whole(1.0)))
-            self.status.setText(SHOWING)
+            self.status.setText(_showing())
             self._stepping.start()
 
     def _take_step(self) -> None:
@@ -382,7 +390,7 @@ class RunBar(QWidget):
     def _end_steps(self, then: Callable[[], Any] | None) -> None:
         self._steps = None
         self._reset()
-        if self.status.text() == SHOWING:
+        if self.status.text() == _showing():
             self.status.setText("")
         if then is not None:
             self._attempt_to(then)
@@ -419,9 +427,11 @@ class RunBar(QWidget):
         """Whether the job shall stop; None where the dock shall stay."""
         box = QMessageBox(
             QMessageBox.Icon.Question,
-            "A job is running",
-            f"{self.run_button.text()} is not done yet. Stop it, or let it go on without its panel "
-            "(Window shows the panel again)?",
+            tr("A job is running"),
+            tr(
+                "{what} is not done yet. Stop it, or let it go on without its panel (Window shows "
+                "the panel again)?"
+            ).format(what=self.run_button.text()),
             parent=self.window(),
         )
         stop = box.addButton(tr("Stop it"), QMessageBox.ButtonRole.DestructiveRole)
@@ -439,6 +449,6 @@ class RunBar(QWidget):
     def _fail(self, error: Exception) -> None:
         # An error of ours, not the user's: napari shows it, with a traceback to send to us.
         self._reset()
-        self.failure = f"Unexpected error: {error}"
+        self.failure = tr("Unexpected error: {error}").format(error=error)
         self.status.setText(self.failure)
         self._end()

@@ -45,6 +45,24 @@ CHIP = (
 """Look of a switch: framed where it is on."""
 
 
+def nothing() -> str:
+    """What an empty gallery says."""
+    return tr(
+        "No detection yet. Detect the columns of an image: all its defects are then shown here, "
+        "side by side, to be looked through and given their classes."
+    )
+
+
+def edit_texts() -> dict[str, tuple[str, str]]:
+    """Text and tip of the buttons of edits, by what they are called in the code."""
+    return {
+        "Leave out": (tr("Leave out"), tr("Take the selected out of their averages (L)")),
+        "Put back": (tr("Put back"), tr("Average the windows of the selected again (P)")),
+        "Undo": (tr("Undo"), tr("Take back the last change of points or windows (Ctrl+Z)")),
+        "Redo": (tr("Redo"), tr("Do it again (Ctrl+Shift+Z or Ctrl+Y)")),
+    }
+
+
 class WhichRow(QWidget):
     """Classes that are shown, which of them, and in what order.
 
@@ -89,7 +107,7 @@ class WhichRow(QWidget):
         self.sort.setAccessibleName(tr("What they are sorted by"))
         for box in (self.filter, self.sort):
             box.currentTextChanged.connect(lambda _: self.changed.emit())
-        by = QLabel("by")
+        by = QLabel(tr("by"))
         by.setBuddy(self.sort)
         for widget in (self.filter, by, self.sort):
             self._row.addWidget(widget)
@@ -111,7 +129,8 @@ class WhichRow(QWidget):
             chip.setStyleSheet(CHIP)
             chip.setCheckable(True)
             chip.setChecked(name not in off)
-            chip.setToolTip(f"Show {name}, beside the other classes that are on")
+            text = tr("Show {name}, beside the other classes that are on")
+            chip.setToolTip(text.format(name=name))
             chip.toggled.connect(lambda _: self.changed.emit())
             self.chips[name] = chip
             self._row.insertWidget(i, chip)
@@ -125,7 +144,8 @@ class WhichRow(QWidget):
     def count(self, counts: Mapping[str, int]) -> None:
         """Say how many there are of each class."""
         for name, chip in self.chips.items():
-            chip.setToolTip(f"{name}: {counts.get(name, 0)}. Shown beside the others that are on")
+            text = tr("{name}: {n}. Shown beside the others that are on")
+            chip.setToolTip(text.format(name=name, n=counts.get(name, 0)))
 
     @property
     def classes(self) -> list[str]:
@@ -194,8 +214,11 @@ class ScatterSide(QWidget):
         self.x, self.y = forms.choice(list(FEATURES)), forms.choice(list(FEATURES))
         self.x.setCurrentText(WEIGHT)
         self.y.setCurrentText(DISTANCE)
-        for box, key, way in ((self.x, "gallery_x", "right"), (self.y, "gallery_y", "up")):
-            box.setToolTip(f"What is plotted to the {way}" if way == "right" else "Plotted upwards")
+        for box, key, tip in (
+            (self.x, "gallery_x", tr("What is plotted to the right")),
+            (self.y, "gallery_y", tr("What is plotted upwards")),
+        ):
+            box.setToolTip(tip)
             box.setSizeAdjustPolicy(box.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             box.setMinimumContentsLength(8)
             settings.remember(key, box)

@@ -13,6 +13,7 @@ from ...averages.looks import Looks
 from ...averages.relabel import find_windows
 from ...precision.foreseen import foresee_spacing
 from ...types import ClassStack, DefectStrainError, IntArray
+from ..base import tr
 from ..layers.averages import MEASUREMENT, isolated_runs
 from ..layers.edit_history import history_of
 from ..layers.editing import editor_of
@@ -56,8 +57,10 @@ class GalleryEdits:
                     points, added = self._points(places, looks, here, mine)
                     editor_of(defects).assign(name, points, added)
             told = self._relabel_windows(places, looks, chosen, name)
-        count = f"{len(chosen)} detection{'s' if len(chosen) != 1 else ''}"
-        return f"{count}: {name} now" + (f"; {told}" if told else "")
+        said = (
+            tr("1 detection: {name} now") if len(chosen) == 1 else tr("{n} detections: {name} now")
+        )
+        return said.format(n=len(chosen), name=name) + (f"; {told}" if told else "")
 
     def _points(
         self, places: Sequence[Place], looks: Looks, here: Sequence[int], rows: IntArray
@@ -157,21 +160,23 @@ class GalleryEdits:
         try:
             done = self.windows.relabel(run, windows, name)
         except DefectStrainError as mistake:
-            return f"the averages stay as they were: {mistake}"
+            return tr("the averages stay as they were: {why}").format(why=mistake)
         parts = [self._spacings(run, done.stacks)] if done.stacks else []
         if done.left_out:
-            parts.append(f"{done.left_out} left out: average again for an average of {name}")
+            text = tr("{n} left out: average again for an average of {name}")
+            parts.append(text.format(n=done.left_out, name=name))
         if done.without:
-            parts.append(f"{done.without} without a window: average again to take them in")
+            text = tr("{n} without a window: average again to take them in")
+            parts.append(text.format(n=done.without))
         return "; ".join(part for part in parts if part)
 
     def leave_out(self, places: Sequence[Place], looks: Looks, rows: Sequence[int]) -> str:
         """Leave the windows of some rows out of their averages; returns what is to be said."""
-        return self._choose(places, looks, rows, leave_out, "left out")
+        return self._choose(places, looks, rows, leave_out, tr("left out"))
 
     def put_back(self, places: Sequence[Place], looks: Looks, rows: Sequence[int]) -> str:
         """Put the windows of some rows back; returns what is to be said."""
-        return self._choose(places, looks, rows, put_back, "put back")
+        return self._choose(places, looks, rows, put_back, tr("put back"))
 
     def _choose(
         self,
@@ -184,7 +189,7 @@ class GalleryEdits:
         chosen = np.asarray(rows, dtype=int)
         run, windows = self.windows_of(places, looks, chosen)
         if run is None:
-            return "There is no average of these images yet: average their classes first"
+            return tr("There is no average of these images yet: average their classes first")
         classes = np.array(looks.detections.class_names)[looks.detections.class_index[chosen]]
         index = {}
         for name, stack in self.windows.stacks(run).items():
@@ -196,13 +201,13 @@ class GalleryEdits:
                 index[name] = which[mine].tolist()
         count = sum(map(len, index.values()))
         if not count:
-            return "None of these has a window in the average of its class: average again"
+            return tr("None of these has a window in the average of its class: average again")
         try:
             changed = self.windows.choose(run, index, change)
         except DefectStrainError as mistake:
             return str(mistake)
         if not changed:
-            return f"All of these are {what} already"
+            return tr("All of these are {name} already").format(name=what)
         stacks = self.windows.stacks(run)
         return f"{count} {what}; {self._spacings(run, {n: stacks[n] for n in index})}"
 

@@ -1,15 +1,15 @@
 """What the layers of all detections hold, and their thumbnails, made in a worker."""
 
-import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from threading import Event
 
 import numpy as np
 import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Image, Points
 from napari.qt.threading import GeneratorWorker, create_worker
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...averages.looks import Looks, looks_in_steps
 from ...crystal.regions import Regions
@@ -29,8 +29,10 @@ from ..layers.sites import (
     on_plane,
 )
 
-PAUSE_S = 0.05
-"""After each step of the worker: the window paints what there is before more is made."""
+PAINT_MS = 10
+"""After thumbnails were handed over: the window paints them before more are made."""
+MOST_S = 2.0
+"""How long the worker waits for that at most: a hidden window paints nothing."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,7 @@ class Gathering(QObject):
     def _show(self, stop: "_Stopped", places: list[Place], found: Looks | str) -> None:
         if stop.asked:
             return
+        QTimer.singleShot(PAINT_MS, stop.painted.set)  # after what is drawn now
         if isinstance(found, str):
             self._worker = None
             stop()
@@ -222,9 +225,17 @@ class _Stopped:
 
     def __init__(self) -> None:
         self.asked = False
+        self.painted = Event()
+        """Set when the window has had its turn."""
 
     def __call__(self) -> None:
         self.asked = True
+        self.painted.set()
+
+    def pause(self) -> None:
+        """Wait in the worker until the last result is painted."""
+        self.painted.wait(MOST_S)
+        self.painted.clear()
 
 
 def _looks(
@@ -237,6 +248,6 @@ def _looks(
             if stopped.asked:
                 return
             yield looks
-            time.sleep(PAUSE_S)
+            stopped.pause()
     except DefectStrainError as mistake:
         yield str(mistake)

@@ -11,6 +11,7 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPen, QPixmap
 from ...averages.looks import Looks
 from ...styles import ClassStyle, class_styles
 from ...types import IntArray
+from ..base import tr
 from ..base.symbols import symbol_icon
 from .edits import AVERAGED, LEFT_OUT
 from .gathering import Place
@@ -148,15 +149,23 @@ class GalleryModel(QAbstractListModel):
         chances = ", ".join(
             f"{found.class_names[k]} {found.probabilities[row, k]:.2f}" for k in best
         )
-        told = "by hand" if found.by_hand[row] else chances
+        told = tr("by hand") if found.by_hand[row] else chances
         weight = ""
         if np.isfinite(found.weight[row]):
-            weight = f", weight {found.weight[row]:.3f} ± {found.weight_sigma[row]:.3f}"
-        state = {AVERAGED: "averaged", LEFT_OUT: "left out"}.get(int(self.states[row]), "no window")
+            weight = tr(", weight {value:.3f} ± {sigma:.3f}").format(
+                value=found.weight[row], sigma=found.weight_sigma[row]
+            )
+        said = {AVERAGED: tr("averaged"), LEFT_OUT: tr("left out")}
+        state = said.get(int(self.states[row]), tr("no window"))
         place = self.places[int(found.image_index[row])].name
-        return (
-            f"{found.class_names[found.class_index[row]]} ({told}){weight}; {state}; {place} at "
-            f"({y:.1f}, {x:.1f}) px"
+        return tr("{name} ({told}){weight}; {state}; {place} at ({y:.1f}, {x:.1f}) px").format(
+            name=found.class_names[found.class_index[row]],
+            told=told,
+            weight=weight,
+            state=state,
+            place=place,
+            y=y,
+            x=x,
         )
 
     def _picture(self, row: int) -> QPixmap:

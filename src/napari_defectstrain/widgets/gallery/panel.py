@@ -41,10 +41,6 @@ WAIT_MS = 250
 """After the last change of layers or points until everything is gathered anew."""
 BOTH_PX = 560
 """Width from which there is room for the scatter plot, too [px of the screen]."""
-NOTHING = (
-    "No detection yet. Detect the columns of an image: all its defects are then shown here, side "
-    "by side, to be looked through and given their classes."
-)
 _STATE = {
     controls.AVERAGED: edits.AVERAGED,
     controls.LEFT_OUT: edits.LEFT_OUT,
@@ -96,7 +92,7 @@ class GalleryPanel(QWidget):
         self._watch()
         self._show([], None)
         self._stale = True  # until somebody looks
-        self.say(NOTHING)
+        self.say(controls.nothing())
 
     # ------------------------------------------------------------------ what it is made of
 
@@ -104,11 +100,11 @@ class GalleryPanel(QWidget):
         row = QHBoxLayout()
         row.setSpacing(4)
         self.keys = ClassKeys(
-            "leave it",
-            "It is what it was taken for, or can't be told: on to the next",
-            "back",
-            "Take back the last answer, and show it again",
-            "Give the selected detections the class {name} (key {key})",
+            tr("leave it"),
+            tr("It is what it was taken for, or can't be told: on to the next"),
+            tr("back"),
+            tr("Take back the last answer, and show it again"),
+            tr("Give the selected detections the class {name} (key {key})"),
             one_row=True,
         )
         self.keys.labelled.connect(self.label_class)
@@ -116,20 +112,12 @@ class GalleryPanel(QWidget):
         self.keys.taken_back.connect(self.walk_back)
         row.addWidget(self.keys)
         self.buttons: dict[str, QPushButton] = {}
-        for text, tip, action in (
-            (
-                "Leave out",
-                "Take the selected out of their averages (L)",
-                self.leave_out,
-            ),
-            ("Put back", "Average the windows of the selected again (P)", self.put_back),
-            ("Undo", "Take back the last change of points or windows (Ctrl+Z)", self.undo),
-            ("Redo", "Do it again (Ctrl+Shift+Z or Ctrl+Y)", self.redo),
-        ):
+        actions = (self.leave_out, self.put_back, self.undo, self.redo)
+        for (name, (text, tip)), action in zip(controls.edit_texts().items(), actions, strict=True):
             button = QPushButton(text)
             button.setToolTip(tip)
             button.clicked.connect(action)
-            self.buttons[text] = button
+            self.buttons[name] = button
             row.addWidget(button)
         for key, action in (
             (controls.LEAVE_OUT_KEY, self.leave_out),
@@ -268,7 +256,7 @@ class GalleryPanel(QWidget):
         if problem:
             self.say(problem)
         elif self.looks is None:
-            self.say(NOTHING)
+            self.say(controls.nothing())
         elif self.walk is None and not self.state.text():
             self._count()
 
@@ -281,8 +269,9 @@ class GalleryPanel(QWidget):
         if self.looks is None:
             return
         listed, chosen = len(self.grid.list.rows), len(self.grid.chosen())
-        more = f", {chosen} selected" if chosen else ""
-        self.say(f"{listed} of {len(self.looks.detections)} detections{more}")
+        more = tr(", {n} selected").format(n=chosen) if chosen else ""
+        every = len(self.looks.detections)
+        self.say(tr("{n} of {all} detections").format(n=listed, all=every) + more)
 
     # ------------------------------------------------------------------ order, plot
 
@@ -431,7 +420,9 @@ class GalleryPanel(QWidget):
         self.buttons["Undo"].setEnabled(self.edits.history.can_undo)
         self.buttons["Redo"].setEnabled(self.edits.history.can_redo)
         self.walk_button.setEnabled(there)
-        self.walk_button.setText("End the walk" if walking else "What the model doubts most")
+        self.walk_button.setText(
+            tr("End the walk") if walking else tr("What the model doubts most")
+        )
 
     # ------------------------------------------------------------------ edits
 
@@ -456,7 +447,8 @@ class GalleryPanel(QWidget):
         # A list that is behind the points doesn't know their classes.
         differ = rows if self._stale else rows[found.class_index[rows] != class_index]
         if not len(differ):
-            self.say(f"All of these are {found.class_names[class_index]} already")
+            name = found.class_names[class_index]
+            self.say(tr("All of these are {name} already").format(name=name))
             return False
         self._own = True
         try:
@@ -500,12 +492,12 @@ class GalleryPanel(QWidget):
     def undo(self) -> None:
         """Take back the last change, whatever it was of."""
         done = self._step(self.edits.history.undo)
-        self.say("Taken back" if done else "There is nothing to take back")
+        self.say(tr("Taken back") if done else tr("There is nothing to take back"))
 
     def redo(self) -> None:
         """Do the change taken back again."""
         done = self._step(self.edits.history.redo)
-        self.say("Done again" if done else "There is nothing to do again")
+        self.say(tr("Done again") if done else tr("There is nothing to do again"))
 
     def _step(self, step: Callable[[], bool]) -> bool:
         """A step of the history: it selects no points, but what is selected here stays so."""
@@ -531,7 +523,7 @@ class GalleryPanel(QWidget):
             return
         walk = Walk(self.looks, self.grid.list.rows)
         if walk.row is None:
-            self.say("Nothing of what is listed is in doubt: every probability is 0 or 1")
+            self.say(tr("Nothing of what is listed is in doubt: every probability is 0 or 1"))
             return
         self.walk = walk
         self.grid.setFocus()
@@ -552,7 +544,9 @@ class GalleryPanel(QWidget):
     def _ask(self) -> None:
         if self.walk is not None and self.walk.row is not None:
             row, count = self.walk.row, len(self.walk.rows)
-            self.say(f"{self.walk.at + 1} of {count}: {self.grid.list.describe(row)}. What is it?")
+            told = self.grid.list.describe(row)
+            text = tr("{k} of {n}: {what}. What is it?")
+            self.say(text.format(k=self.walk.at + 1, n=count, what=told))
 
     def skip(self) -> None:
         """Leave the one of the walk as it is."""

@@ -25,6 +25,7 @@ from .averages import measured_on as measured_on
 from .averages import of_every_defect as of_every_defect
 from .averages import run_title as run_title
 from .averages import runs as runs
+from .averages import same_windows as same_windows
 from .averages import update_average as update_average
 from .averages import world_box_pm as world_box_pm
 from .averages import write_labels as write_labels
@@ -72,6 +73,7 @@ from .records import tuple_of as tuple_of
 from .records import with_new_ids as with_new_ids
 from .regions import detection_put_in_steps as detection_put_in_steps
 from .regions import divided_planes as divided_planes
+from .regions import division_read as division_read
 from .regions import edited as edited
 from .regions import region_features as region_features
 from .regions import regions_of as regions_of
@@ -82,6 +84,7 @@ from .sites import HIDDEN as HIDDEN
 from .sites import KEY as KEY
 from .sites import MARKER_PX as MARKER_PX
 from .sites import add_detection as add_detection
+from .sites import added_in_steps as added_in_steps
 from .sites import calibrate as calibrate
 from .sites import colours as colours
 from .sites import defect_points as defect_points

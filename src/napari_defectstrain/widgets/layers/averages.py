@@ -11,7 +11,7 @@ from ...averages.average import average_stack
 from ...averages.choice import changed_by_hand
 from ...types import ClassAverage, ClassStack
 from ..base.pacing import Steps, at_once
-from .sites import KEY, free_name, kind, note, then_shown
+from .sites import KEY, added_in_steps, free_name, kind, note, then_shown
 
 STACK = "defectstrain_stack"
 """Key of an average layer's metadata: the `ClassStack` that it is the mean of."""
@@ -182,7 +182,7 @@ def averages_in_steps(
     layers = []
     for (name, average), look, about in zip(averages.items(), looks, abouts, strict=True):
         layers.append(
-            viewer.add_image(
+            Image(
                 average.mean,
                 name=free_name(viewer, f"{name} · {_kind_of_average(stacks[name])}"),
                 units=UNITS,
@@ -196,7 +196,7 @@ def averages_in_steps(
                 **look,
             )
         )
-        yield from then_shown(layers[-1])
+        yield from added_in_steps(viewer, layers[-1])
     viewer.layers.link_layers(layers, ("contrast_limits", "colormap", "gamma"))
     yield from labels_in_steps(
         viewer,
@@ -290,10 +290,13 @@ def update_average(viewer: ViewerModel, layer: Image, stack: ClassStack) -> Clas
 def measured_on(viewer: ViewerModel, run: str, arrows: Layer) -> bool:
     """Whether strain was measured on the averages of a run as they are now."""
     result = arrows.metadata.get(WHOLE)
-    stacks = {note(la)["class"]: la.metadata[STACK] for la in runs(viewer).get(run, [])}
-    if result is None or stacks.keys() != result.stacks.keys():
-        return False
-    return all(_same_choice(stack, result.stacks[name]) for name, stack in stacks.items())
+    return result is not None and same_windows(viewer, run, result.stacks)
+
+
+def same_windows(viewer: ViewerModel, run: str, stacks: Mapping[str, ClassStack]) -> bool:
+    """Whether the averages of a run are of the same windows now as those stacks."""
+    now = {note(la)["class"]: la.metadata[STACK] for la in runs(viewer).get(run, [])}
+    return now.keys() == stacks.keys() and all(_same_choice(now[n], stacks[n]) for n in now)
 
 
 def _same_choice(stack: ClassStack, other: ClassStack) -> bool:

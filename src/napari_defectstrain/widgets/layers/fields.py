@@ -12,7 +12,7 @@ from ...types import DisplacementField, StrainField
 from ...units import shown_strain_unit
 from ..base.pacing import Steps, at_once
 from .averages import AXES, GAP, HEADER, UNITS, labels_in_steps, translate_of, write_labels
-from .sites import KEY, free_name, layer_id, then_shown
+from .sites import KEY, added_in_steps, free_name, layer_id, then_shown
 
 COMPONENTS = {
     "dilation": "local change of area, exx + eyy (%)",
@@ -68,7 +68,7 @@ def displacement_in_steps(
     start = np.asarray(centre) + np.stack([-site[:, 1], site[:, 0]], axis=1)
     direction = np.stack([-u[:, 1], u[:, 0]], axis=1)
     size = np.hypot(u[:, 0], u[:, 1])
-    layer = viewer.add_vectors(
+    layer = Vectors(
         np.stack([start, direction], axis=1),
         name=free_name(viewer, f"{field.class_name} · displacement"),
         features={
@@ -91,7 +91,7 @@ def displacement_in_steps(
         visible=False,
         metadata=metadata,
     )
-    yield from then_shown(layer)
+    yield from added_in_steps(viewer, layer)
     return layer
 
 
@@ -255,9 +255,10 @@ def maps_in_steps(
             x = centres[name][1]
             old = there.pop((name, component, is_sigma), None)
             about = {KEY: {**metadata[name][KEY], "component": component, "sigma": is_sigma}}
-            layers.append(_show_map(viewer, old, field, (middle, x), limit_percent, about))
+            layer = _show_map(viewer, old, field, (middle, x), limit_percent, about)
+            layers.append(layer)
             places.append((down + 0.5 * HEADER * side_pm, x))
-            yield from then_shown(layers[-1])
+            yield from added_in_steps(viewer, layer) if old is None else then_shown(layer)
         down += height + (HEADER + GAP) * side_pm
     for unwanted in there.values():
         unwanted.visible = False
@@ -376,7 +377,7 @@ def _show_map(
         layer.metadata[KEY] = {**about, "kind": "map"}
         return layer
     what = f"σ {component}" if is_sigma else component
-    layer = viewer.add_image(
+    layer = Image(
         values,
         name=free_name(viewer, f"{field.class_name} · {what} ({shown_strain_unit(component)[1]})"),
         scale=(step, step),

@@ -1,6 +1,6 @@
 """Regions of an image and the editable Labels layer "<image> · regions"."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from typing import Any
 from zlib import crc32
@@ -33,7 +33,6 @@ from .sites import (
     HIDDEN,
     KEY,
     columns_added,
-    corrected_planes,
     defect_points,
     detection_in_steps,
     free_name,
@@ -44,6 +43,7 @@ from .sites import (
     layer_id,
     note,
     placement,
+    planes_read,
     replace_metadata,
     set_points,
     site_positions,
@@ -140,13 +140,16 @@ def regions_in_steps(
             },
             **placement(source),
         )
-        if outlined:
+        several = bool((data != data.flat[0]).any())
+        if outlined and several:
             layer.contour = LINE_PX
+        elif outlined:  # napari would look for the outlines of a hidden layer again and again
+            layer.events.visible.connect(_outline)
         layer.metadata[KEY][DIGEST] = _digest(layer)
         yield
         # at its place at once: each move would make napari go through all layers again
         viewer.layers.insert(viewer.layers.index(source) + 1, layer)
-        yield from then_shown(layer, bool((data != data.flat[0]).any()))
+        yield from then_shown(layer, several)
     else:
         layer.data = data
         layer.features = region_features(regions)
@@ -154,6 +157,14 @@ def regions_in_steps(
         replace_metadata(layer, metadata)
         layer.metadata[KEY][DIGEST] = _digest(layer)
     return layer
+
+
+def _outline(event: Any) -> None:
+    """Show a layer that was hidden with its areas outlined."""
+    layer = event.source
+    if layer.visible:
+        layer.contour = LINE_PX
+        layer.events.visible.disconnect(_outline)
 
 
 def regions_layer(viewer: ViewerModel, sites_layer: Layer | None) -> Labels | None:
@@ -207,24 +218,38 @@ def divided_planes(
     DefectStrainError
         If a layer of the detection is gone, or the labels aren't those of regions of the image.
     """
-    planes = corrected_planes(viewer, defects)
-    layer = regions_of(viewer, defects)
+    return division_read(viewer, defects, measure)()
+
+
+def division_read(
+    viewer: ViewerModel, defects: Points, measure: bool = True
+) -> Callable[[], tuple[list[Sites], list[Regions | None]]]:
+    """`divided_planes` in two parts: layers are looked at now, the rest any thread may do.
+
+    Parameters and errors as there.
+    """
+    read, layer = planes_read(viewer, defects), regions_of(viewer, defects)
     if layer is None:
-        return planes, [None] * len(planes)
-    image = layer_by_id(viewer, note(defects)["image"])
+        return lambda: ([correct() for correct in read], [None] * len(read))
+    image, name = layer_by_id(viewer, note(defects)["image"]), layer.name
     shapes = [plane.data.shape for plane in image_planes(image)]
-    data = np.asarray(layer.data)
+    data = np.array(layer.data)  # she may go on painting
     stack = data[None] if data.ndim == 2 else data
-    try:
-        regions = [
-            label_regions(labels, columns) if measure else Regions(labels, ())
-            for labels, columns in zip(stack, planes, strict=len(stack) == len(planes))
-        ]
-        check_regions(regions, shapes)
-    except DefectStrainError as error:
-        raise DefectStrainError(f"{layer.name}: {error}") from error
-    sites = [without_foreign_defects(s, r) for s, r in zip(planes, regions, strict=True)]
-    return sites, list(regions)
+
+    def divide() -> tuple[list[Sites], list[Regions | None]]:
+        planes = [correct() for correct in read]
+        try:
+            regions = [
+                label_regions(labels, columns) if measure else Regions(labels, ())
+                for labels, columns in zip(stack, planes, strict=len(stack) == len(planes))
+            ]
+            check_regions(regions, shapes)
+        except DefectStrainError as error:
+            raise DefectStrainError(f"{name}: {error}") from error
+        sites = [without_foreign_defects(s, r) for s, r in zip(planes, regions, strict=True)]
+        return sites, list(regions)
+
+    return divide
 
 
 def detection_put_in_steps(

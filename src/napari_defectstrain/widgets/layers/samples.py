@@ -66,7 +66,9 @@ def _samples(*stems: str) -> list[LayerData]:
         return layers
     # napari would add all of them before the window is drawn again
     for data, keywords, _ in layers[:-1]:
-        viewer.add_image(data, **keywords)
+        layer = viewer.add_image(data, **keywords, visible=False)
+        _draw()
+        layer.visible = True
         _draw()
     return layers[-1:]
 

@@ -5,7 +5,8 @@ layers it comes from, and its provenance (software version, weights, all paramet
 values. Image layers that our reader opened have under the same key what their file says.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -281,7 +282,10 @@ def detection_in_steps(
     (sites, defects) : Points
     """
     names = sites[0].class_names
-    all_columns = columns_added(viewer, source, sites, metadata, foreign)
+    all_columns = _columns(viewer, source, sites, metadata, foreign)
+    yield
+    viewer.add_layer(all_columns)
+    all_columns.editable = False
     yield
     whole, table = site_positions(sites, source.ndim), site_table(sites)
     shared = {**metadata[KEY], "image": layer_id(source), "class_names": list(names)}
@@ -308,10 +312,23 @@ def columns_added(
     foreign: np.ndarray | None = None,
 ) -> Points:
     """Add "<image> · sites": all columns, hidden, fixed."""
+    layer = _columns(viewer, source, sites, metadata, foreign)
+    viewer.add_layer(layer)
+    layer.editable = False
+    return layer
+
+
+def _columns(
+    viewer: ViewerModel,
+    source: Image,
+    sites: Sequence[Sites],
+    metadata: dict[str, Any],
+    foreign: np.ndarray | None,
+) -> Points:
     names = sites[0].class_names
     table = site_table(sites)
     shared = {**metadata[KEY], "image": layer_id(source), "class_names": list(names)}
-    layer = viewer.add_points(
+    return Points(
         site_positions(sites, source.ndim),
         name=free_name(viewer, f"{source.name} · sites"),
         features=table,
@@ -320,8 +337,6 @@ def columns_added(
         metadata={KEY: {**shared, "kind": "sites", HIDDEN: hidden_rows(sites, foreign)}},
         **marker_look(source, names),
     )
-    layer.editable = False
-    return layer
 
 
 def hidden_rows(sites: Sequence[Sites], foreign: np.ndarray | None) -> list[int]:
@@ -378,6 +393,21 @@ def set_points(layer: Points, position: np.ndarray, features: pd.DataFrame) -> N
     layer.data = position
     layer.features = features
     restyle(layer)
+
+
+def added_in_steps(viewer: ViewerModel, layer: Layer) -> Steps[None]:
+    """Add a hidden layer and show it: room for it first, then it, then its picture, one a step.
+
+    Where the world grows, napari slices all layers anew, which is a stall of its own.
+    """
+    if len(viewer.layers):
+        extent = viewer.layers.get_extent([*viewer.layers, layer])
+        ranges = tuple(zip(*extent.world.tolist(), extent.step.tolist(), strict=True))
+        if len(ranges) == viewer.dims.ndim and ranges != tuple(map(tuple, viewer.dims.range)):
+            viewer.dims.range = ranges
+            yield
+    viewer.add_layer(layer)
+    yield from then_shown(layer)
 
 
 def then_shown(layer: Layer, visible: bool = True) -> Steps[None]:
@@ -453,6 +483,11 @@ def sites_from_layers(sites_layer: Points, defects: Points, plane: int | None = 
     Sites
         By the rules of `corrections.correct_sites`.
     """
+    return _read(sites_layer, defects, plane)()
+
+
+def _read(sites_layer: Points, defects: Points, plane: int | None) -> Callable[[], Sites]:
+    """Look at the two layers now, and work out what they mean when that is called."""
     sites = found_sites(sites_layer, plane)
     names = sites.class_names
     here = on_plane(defects, plane)
@@ -465,9 +500,10 @@ def sites_from_layers(sites_layer: Points, defects: Points, plane: int | None = 
             f"{defects.name}: got the class {got!r} of point {row}, expected one of "
             f"{', '.join(names[1:])}; give it one, or undo"
         )
-    position = np.asarray(defects.data, dtype=float)[here, -2:]
-    manual = (points["source"] == "manual").to_numpy(dtype=bool)
-    return correct_sites(sites, *with_hidden(sites_layer, plane, position, codes, manual))
+    position = np.array(defects.data, dtype=float)[here, -2:]
+    by_hand = (points["source"] == "manual").to_numpy(dtype=bool)
+    its = with_hidden(sites_layer, plane, position, codes, by_hand)
+    return partial(correct_sites, sites, *its)
 
 
 def with_hidden(
@@ -513,6 +549,17 @@ def corrected_planes(viewer: ViewerModel, defects: Points) -> list[Sites]:
     DefectStrainError
         If its sites layer or image is gone.
     """
+    return [correct() for correct in planes_read(viewer, defects)]
+
+
+def planes_read(viewer: ViewerModel, defects: Points) -> list[Callable[[], Sites]]:
+    """`corrected_planes` in two parts: layers are looked at now, the rest any thread may do.
+
+    Raises
+    ------
+    DefectStrainError
+        If its sites layer or image is gone.
+    """
     sites_layer = layer_by_id(viewer, note(defects).get("sites"))
     image = layer_by_id(viewer, note(defects).get("image"))
     if not isinstance(sites_layer, Points) or not isinstance(image, Image):
@@ -520,9 +567,9 @@ def corrected_planes(viewer: ViewerModel, defects: Points) -> list[Sites]:
             f"{defects.name}: its image or its layer of all columns (· sites) is gone; detect again"
         )
     if image.ndim == 2:
-        return [sites_from_layers(sites_layer, defects)]
+        return [_read(sites_layer, defects, None)]
     count = (image.data[0] if image.multiscale else image.data).shape[0]
-    return [sites_from_layers(sites_layer, defects, i) for i in range(count)]
+    return [_read(sites_layer, defects, i) for i in range(count)]
 
 
 def on_plane(layer: Points, plane: int | None) -> np.ndarray:

@@ -206,9 +206,9 @@ class WindowEdits(QObject):
         self.changed.emit(run, class_name)
 
     def outdated(self, run: str) -> bool:
-        """Whether strain was measured on these averages, which have changed since."""
+        """Whether strain was measured on these averages, and all of it before they changed."""
         arrows = layers_of_run(self.viewer, run, ("displacement",))
-        return any(note(layer).get(OUTDATED) for layer in arrows)
+        return bool(arrows) and all(note(layer).get(OUTDATED) for layer in arrows)
 
 
 def can_come_back(stack: ClassStack, index: Sequence[int]) -> list[int]:

@@ -1,7 +1,7 @@
 """The widget for series of frames: drift, sums, and what dose or time does to every site.
 
-`widget`, `frames_table` (frames ticked off), `plots` (drift, classes and rates), `series_layers`
-(sums and tracks as layers).
+`widget`, `frames_table` (frames ticked off), `judged_frames` (what a study keeps of them), `plots`
+(drift, classes and rates), `series_layers` (sums and tracks as layers).
 """
 
 import lazy_loader

@@ -6,8 +6,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
 from ...frames import FrameConfig
-from ...series import RegisteredSeries
 from ..base import tr
+from .judged_frames import JudgedFrames
 
 
 class FramesList(QListWidget):
@@ -28,16 +28,15 @@ class FramesList(QListWidget):
         )
         self.itemChanged.connect(lambda _: self.ticked.emit())
 
-    def show_frames(self, registered: RegisteredSeries | None) -> None:
-        """List the frames as the registration judged them; None empties the list."""
+    def show_frames(self, judged: JudgedFrames | None) -> None:
+        """List the frames as they were judged and ticked; None empties the list."""
         self.blockSignals(True)
         self.clear()
-        if registered is not None:
-            found = registered.found
-            for t, (bad, reason) in enumerate(zip(found.bad, found.reason, strict=True)):
+        if judged is not None:
+            for t, (tick, reason) in enumerate(zip(judged.ticks, judged.reason, strict=True)):
                 item = QListWidgetItem(f"frame {t}" + (f": {reason}" if reason else ""))
                 item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-                item.setCheckState(Qt.CheckState.Unchecked if bad else Qt.CheckState.Checked)
+                item.setCheckState(Qt.CheckState.Checked if tick else Qt.CheckState.Unchecked)
                 item.setToolTip(reason or "fits the others")
                 self.addItem(item)
         self.blockSignals(False)

@@ -34,8 +34,9 @@ from ..layers import (
     plane_placement,
     provenance,
 )
-from ..study import CopyTexts, paths_of
+from ..study import CopyTexts, keeper_of, paths_of
 from .frames_table import FramesList, by_hand
+from .judged_frames import JudgedFrames
 from .plots import DriftCanvas, HistoryCanvas
 from .series_layers import show_series
 
@@ -69,6 +70,7 @@ class SeriesWidget(forms.Panel):
         )
         self.registered: RegisteredSeries | None = None
         self.result: SeriesResult | None = None
+        self.judged: JudgedFrames | None = None
         self._of: tuple[str, FrameConfig, str] | None = None
         self._build_source()
         self._build_frames()
@@ -153,6 +155,7 @@ class SeriesWidget(forms.Panel):
         form.addRow(self.drift)
         self.drift.show_drift(None)
         self.frames = FramesList()
+        self.frames.ticked.connect(self._ticked)
         form.addRow(self.frames)
         self.changed = QLabel(tr("Not registered yet"))
         self.changed.setWordWrap(True)
@@ -235,9 +238,9 @@ class SeriesWidget(forms.Panel):
     def frame_config(self) -> FrameConfig:
         """Settings of the registration: what the user ticked on and off."""
         config = FrameConfig(jitter="auto" if self.straighten.isChecked() else "off")
-        if self.registered is None or self._of is None:
+        if self.judged is None:
             return config
-        ticked = by_hand(self._of[1], self.registered.found.bad, self.frames.ticks())
+        ticked = by_hand(self.judged.config, self.judged.bad, self.frames.ticks())
         return config.replace(exclude=ticked.exclude, include=ticked.include)
 
     def run_config(self) -> RunConfig:
@@ -299,9 +302,8 @@ class SeriesWidget(forms.Panel):
     def _registered(self, layer: Layer, run: RunConfig, found: RegisteredSeries) -> None:
         self.registered = found
         self._of = (layer_id(layer), run.series, run.material)
-        self.drift.show_drift(found.drift)
-        self.frames.show_frames(found)
-        self.changed.setText(_changed_text(found))
+        self._show_frames(JudgedFrames.of(found, run.series, run.material, _changed_text(found)))
+        self._keep_frames(layer)
         self.run_bar.status.setText(tr("Registered"))
         for text in found.warnings:
             show_warning(text)
@@ -361,9 +363,35 @@ class SeriesWidget(forms.Panel):
         layer = self.source.layer
         if self._of is not None and (layer is None or layer_id(layer) != self._of[0]):
             self.registered, self._of = None, None
-            self.drift.show_drift(None)
-            self.frames.show_frames(None)
-            self.changed.setText(tr("Not registered yet"))
+            self._show_frames(None)
+        if (
+            self._of is None
+            and layer is not None
+            and (kept := JudgedFrames.kept(layer)) is not None
+        ):
+            # of a study: what was found is shown, the sum is made when it is asked for
+            self._of = (layer_id(layer), kept.config, kept.material)
+            self._show_frames(kept)
+
+    def _show_frames(self, judged: JudgedFrames | None) -> None:
+        self.judged = judged
+        self.drift.show_drift(None if judged is None else judged.drift)
+        self.frames.show_frames(judged)
+        self.changed.setText(tr("Not registered yet") if judged is None else judged.changed)
+
+    def _ticked(self) -> None:
+        layer = self.source.layer
+        if self.judged is not None and layer is not None:
+            self.judged = self.judged.ticked(self.frames.ticks())
+            self._keep_frames(layer)
+
+    def _keep_frames(self, layer: Layer) -> None:
+        """Note what is known of the frames with their layer, and so in its study."""
+        assert self.judged is not None
+        self.judged.keep(layer)
+        keeper = keeper_of(self.viewer)
+        if keeper is not None:
+            keeper.window_changed()
 
     def _follow_theme(self, *_: object) -> None:
         for canvas in (self.drift, self.canvas):

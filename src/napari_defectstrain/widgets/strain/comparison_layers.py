@@ -27,7 +27,7 @@ from ..layers.fields import (
     shown_limit,
     shown_values,
 )
-from ..layers.sites import KEY, free_name, note, then_shown
+from ..layers.sites import KEY, added_in_steps, free_name, note, then_shown
 from .comparing import Answer, Line
 from .comparison_text import bar_labels, panel_titles
 from .profile_line import add_line, line_in_frame
@@ -165,7 +165,7 @@ class ComparisonLayers:
         name = f"{like.class_name} · {component} · {panel} ({shown_strain_unit(component)[1]})"
         layer = self._find("comparison map", panel)
         if layer is None:
-            layer = self.viewer.add_image(
+            layer = Image(
                 values,
                 name=free_name(self.viewer, name),
                 units=UNITS,
@@ -177,7 +177,7 @@ class ComparisonLayers:
                 metadata=metadata,
                 **place,
             )
-            yield from then_shown(layer)
+            yield from added_in_steps(self.viewer, layer)
             if len(self.maps) > 1:
                 self.viewer.layers.link_layers(self.layers("comparison map"), LINKED)
             layer.events.contrast_limits.connect(self._follow_limits)

@@ -1,5 +1,6 @@
 """The report of a folder of results, written by the worker and shown in the browser."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from napari.utils.notifications import show_info
@@ -53,9 +54,7 @@ class ReportWriting(QObject):
 
     def write(self, folder: Path) -> None:
         """Write the report of a folder of results; asks before it overwrites one."""
-        paths = [
-            report_path(folder).with_suffix(suffix) for suffix in _SUFFIXES[self.form.currentText()]
-        ]
+        paths = self._paths(folder)
         there = [path for path in paths if path.exists()]
         if there and not may_replace(self._panel, there):
             return
@@ -63,6 +62,27 @@ class ReportWriting(QObject):
             lambda progress: [write_report(folder, path, progress) for path in paths],
             self._said,
             tr("Reading results…"),
+            what=tr("Report"),
+        )
+
+    def _paths(self, folder: Path) -> list[Path]:
+        return [report_path(folder).with_suffix(end) for end in _SUFFIXES[self.form.currentText()]]
+
+    def write_new(self, folder: Path, write: Callable[..., list[Path]]) -> None:
+        """Write results that nobody has written yet, and their report.
+
+        Parameters
+        ----------
+        folder : Path
+            Empty, or not there.
+        write : callable
+            Called in the worker with the folder, the report's files and the progress.
+        """
+        paths = self._paths(folder)
+        self._panel.run_bar.start(
+            lambda progress: write(folder, paths, progress),
+            self._said,
+            tr("Gathering results…"),
             what=tr("Report"),
         )
 

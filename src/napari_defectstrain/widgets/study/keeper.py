@@ -174,6 +174,10 @@ class StudyKeeper(QObject):
             self.problem = str(error)
         self.changed.emit()
 
+    def window_changed(self) -> None:
+        """A layer has something to be kept of which no event tells: what is noted with it."""
+        self._window.start()
+
     def save_window(self) -> None:
         """Write what the window looks like, and all results in it, and wait for it."""
         self._save_layers()

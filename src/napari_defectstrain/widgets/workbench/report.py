@@ -1,16 +1,20 @@
 """The last step: figures with their data, the study, the report."""
 
 from collections.abc import Callable
+from functools import partial
 
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QLabel, QPushButton
+from qtpy.QtWidgets import QLabel
 
 from ...pipeline.runs import RunConfig
+from ...types import DefectStrainError
 from ..base import forms
+from ..base.saving import ask_folder
 from ..base.texts import tr
-from ..layers import kind
+from ..layers import kind, runs
 from ..strain import ReportWriting, StrainWidget
 from ..study import StudyBar, keeper_of
+from .window_results import measured_run, write_run_and_report
 
 
 class ReportPanel(forms.Panel):
@@ -40,19 +44,9 @@ class ReportPanel(forms.Panel):
             tr("A page of everything in a folder of results: of the open study, or one you choose"),
         )
         self._strain = strain
-        figures = self.group(tr("Figures"))
-        self.figures_button = QPushButton(tr("Save figures…"))
-        self.figures_button.setToolTip(
-            tr(
-                "Displacement, strain beside theory and the profile, with their data as CSV, into "
-                "a folder; classes and files as chosen in step 3"
-            )
-        )
-        self.figures_button.clicked.connect(self.save_figures)
-        figures.addRow(self.figures_button)
-        self.hint = QLabel(tr("There is no strain to show yet: measure it in step 3."))
+        self.hint = QLabel()
         self.hint.setWordWrap(True)
-        figures.addRow(self.hint)
+        self.group(tr("Figures")).addRow(self.hint)
         self.study = StudyBar(self.viewer, config, self.run_bar.fail)
         self.group(tr("Keep everything")).addRow(self.study)
         report = self.group(tr("Report"))
@@ -61,8 +55,8 @@ class ReportPanel(forms.Panel):
         report.addRow(tr("Report as"), self.report.form)
         about = QLabel(
             tr(
-                'A report is made of the results that "defectstrain run" wrote into a folder, or '
-                'into a study ("defectstrain run --study").'
+                "A report is made of what was measured here, or in the open study; before that, "
+                'of a folder that "defectstrain run" wrote.'
             )
         )
         about.setWordWrap(True)
@@ -75,22 +69,39 @@ class ReportPanel(forms.Panel):
     def refresh(self, *_: object) -> None:
         """Offer what there is something to write of."""
         there = any(kind(la) == "displacement" for la in self.viewer.layers)
-        self.figures_button.setEnabled(there)
-        self.hint.setVisible(not there)
+        self.hint.setText(
+            tr(
+                "Save figures, above, writes displacement, strain beside theory and the profile "
+                "with their data as CSV; classes and files as chosen in step 3."
+            )
+            if there
+            else tr("There is no strain to show yet: measure it in step 3.")
+        )
 
     def take_up(self) -> None:
         """Show the study that was opened."""
         self.study.refresh()
         self.refresh()
 
-    def save_figures(self) -> None:
-        """Write the figures of the strain widget."""
-        self._strain().figures.ask()
-
     def write(self) -> None:
-        """Write the report of the open study, if it has results; else ask of which folder."""
+        """Write the report of the open study, if it has results; else of what was measured here.
+
+        Where nothing was, ask of which folder.
+        """
         keeper = keeper_of(self.viewer)
         if keeper is not None and (keeper.study.path / "results").is_dir():
             self.report.write(keeper.study.path)
-        else:
+            return
+        measured = self._strain().measured if runs(self.viewer) else None
+        if measured is None:
             self.report.ask()
+            return
+        folder = ask_folder(self, tr("Folder for results and report: a new or an empty one"))
+        if folder is None:
+            return
+        try:
+            make = measured_run(self.viewer, measured.run, measured.result)
+        except DefectStrainError as mistake:
+            self.run_bar.fail(str(mistake))
+            return
+        self.report.write_new(folder, partial(write_run_and_report, make))

@@ -125,7 +125,7 @@ def advice(state: State, step: int) -> Advice:
             (
                 (tr("Open the &sample"), ONE_REGION),
                 (tr("&Nine regions"), NINE_REGIONS),
-                (tr("Open a &file…"), OPEN),
+                (tr("Op&en a file…"), OPEN),
             ),
         )
     detect = (tr("&Detect"), DETECT)
@@ -143,11 +143,11 @@ def advice(state: State, step: int) -> Advice:
             )
         return Advice(
             tr("Maps and arrows are shown. Drag the yellow line for a profile, or write figures."),
-            ((tr("Save &figures…"), FIGURES),),
+            ((tr("Save fi&gures…"), FIGURES),),
         )
     return Advice(
         tr("Write figures with their data, keep all of it as a study, or make a report."),
-        ((tr("Save &figures…"), FIGURES),),
+        ((tr("Save fi&gures…"), FIGURES),),
     )
 
 

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ...io import POINT_SUFFIXES, SUFFIXES
 from ...styles import CLASS_STYLE
 from ...types import DefectStrainError
 from ..average import AverageWidget
@@ -86,6 +87,14 @@ STEP_KEYS = [
 RUN_KEY = declare(PLACE, "Ctrl+Shift+Return", "Run all remaining steps")
 NEXT_KEY = declare(PLACE, "Ctrl+Return", "Do what the step suggests")
 HELP_KEY = declare(PLACE, "F1", "Open the page of the step that is shown")
+
+
+def file_kinds() -> str:
+    """What can be opened, as a dialog of files offers it; some have capitals in their ending."""
+    images = " ".join(f"*{end} *{end.upper()}" for end in SUFFIXES)
+    points = " ".join(f"*{end} *{end.upper()}" for end in POINT_SUFFIXES if end not in SUFFIXES)
+    kinds = ((tr("Images"), images), (tr("Points and columns"), points), (tr("All files"), "*"))
+    return ";;".join(f"{name} ({endings})" for name, endings in kinds)
 
 
 def step_names() -> list[str]:
@@ -412,7 +421,7 @@ class WorkbenchWidget(forms.Docked):
             self._start(what)
 
     def _open_files(self) -> None:
-        paths, _ = QFileDialog.getOpenFileNames(self, tr("Open images"))
+        paths, _ = QFileDialog.getOpenFileNames(self, tr("Open images"), "", file_kinds())
         for path in paths:
             try:
                 self.viewer.open(path, plugin=PLUGIN)
