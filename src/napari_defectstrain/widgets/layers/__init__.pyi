@@ -37,6 +37,7 @@ from .corrections import X2 as X2
 from .corrections import correct_sites as correct_sites
 from .detected import Detected as Detected
 from .detected import detected_images as detected_images
+from .detected import detected_with as detected_with
 from .edit_history import EditHistory as EditHistory
 from .edit_history import history_of as history_of
 from .editing import POINTS as POINTS

@@ -5,7 +5,8 @@ layers it comes from, and its provenance (software version, weights, all paramet
 values. Image layers that our reader opened have under the same key what their file says.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -391,8 +392,27 @@ def set_points(layer: Points, position: np.ndarray, features: pd.DataFrame) -> N
     """Replace what a Points layer shows without removing the layer."""
     layer.selected_data = set()
     layer.data = position
-    layer.features = features
-    restyle(layer)
+    with drawn_once(layer):
+        layer.features = features
+        restyle(layer)
+
+
+@contextmanager
+def drawn_once(layer: Points) -> Iterator[None]:
+    """Change features, symbols and colours with one drawing at the end.
+
+    napari would make the picture of all points anew after each of them.
+    """
+    looks = [layer.events.symbol, layer.events.border_color, layer.events.face_color]
+    for part in ("_border", "_face"):  # napari's own, which its picture listens to as well
+        events = getattr(getattr(layer, part, None), "events", None)
+        names = ("colors", "color_properties")
+        looks += [getattr(events, name) for name in names if hasattr(events, name)]
+    with ExitStack() as held:
+        for look in looks:
+            held.enter_context(look.blocker())
+        yield
+    layer.events.symbol()
 
 
 def added_in_steps(viewer: ViewerModel, layer: Layer) -> Steps[None]:
