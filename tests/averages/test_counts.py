@@ -54,6 +54,17 @@ def test_counts_are_the_windows_that_are_cut(alloy, shells):
     assert list(counted) == ["2Se", "SeTe", "2Te", "SV", "DV"]
 
 
+def test_what_two_images_show_is_counted_once(alloy):
+    """A copy promises no more windows than the image that it is of."""
+    images, sites = alloy
+    copy = replace(images[0], data=images[0].data.copy(), name="copy")
+    average = QUICK.average.replace(shells=1, iterations=0)
+    once = counter().count(images[:1], sites[:1], average)
+    twice = counter().count([images[0], copy], [sites[0], sites[0]], average)
+    assert sum(c.n for c in once.values()) > 20
+    assert {n: c.n for n, c in twice.items()} == {n: c.n for n, c in once.items()}
+
+
 @pytest.mark.slow
 def test_counts_keep_to_regions_and_probability(alloy):
     images, sites = alloy

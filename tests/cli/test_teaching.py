@@ -2,10 +2,11 @@ import judge_stage
 import numpy as np
 import pandas as pd
 import pytest
+from study_stage import small_study
 
 from napari_defectstrain import teaching
 from napari_defectstrain.cli.main import _run_config, build_parser, main
-from napari_defectstrain.io.files import write_tiff
+from napari_defectstrain.io.files import write_json, write_tiff
 from napari_defectstrain.judge import JudgeConfig, LearntClasses
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.teaching import (
@@ -118,3 +119,26 @@ def test_an_image_and_its_table_teach_what_a_run_then_uses(tmp_path, capsys):
     assert "this helps" in said and "from one image only the judge can be taught" in said
     options = options_of("run", image, "--out", "b", "--taught", "bent")
     assert _run_config(options).judge.learnt.mean
+
+
+def test_a_study_is_named_without_its_suffix(tmp_path, monkeypatch, capsys):
+    with small_study(tmp_path, 1):
+        pass
+    monkeypatch.chdir(tmp_path)
+    assert main(["teach", "small"]) == 2
+    assert "got no study" not in capsys.readouterr().err
+    assert main(["teach", "small", "--minutes", "3"]) == 2
+    assert "--minutes: got no --network" in capsys.readouterr().err
+
+
+def test_no_other_network_comes_beside_what_was_taught(labelled, tmp_path, capsys):
+    assert main(["teach", *labelled, "-o", "own"]) == 0  # with the package's own network
+    capsys.readouterr()
+    given = ["a.tif", "--out", str(tmp_path / "o"), "--taught", "own", "--weights", "x"]
+    assert main(["run", *given]) == 2
+    assert "--taught own: got --weights, too" in capsys.readouterr().err
+    assert main(["teach", *labelled, "--taught", "own", "--weights", "x"]) == 2
+    assert "--taught own: got --weights, too" in capsys.readouterr().err
+    write_json(tmp_path / "other.json", {"detect": {"weights": "other.safetensors"}})
+    options = options_of(*["run", *given[:5], "--config", str(tmp_path / "other.json")])
+    assert _run_config(options).detect.weights is None

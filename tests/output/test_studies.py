@@ -202,6 +202,34 @@ def test_other_weights_change_nothing_unasked(study, network):
     assert (study.model_sites(name).class_index != before.class_index).sum() == 3
 
 
+def test_an_image_that_fails_now_is_not_measured_by_its_old_answer(study, network, monkeypatch):
+    with_second_image(study)
+    run_study(study, formats=(), detect_only=True)
+    assert study.images == ("one", "two")
+    find = predict.detect_columns
+
+    fails = ["one", "two"]
+
+    def failing(image, config, progress=None):
+        if image.name.split("_")[0] in fails:
+            raise DefectStrainError("out of memory")
+        return find(image, config, progress)
+
+    monkeypatch.setattr(predict, "detect_columns", failing)
+    study.set_config(CONFIG.replace(detect=CONFIG.detect.replace(weights=other_weights(study))))
+    network.sha256 = "b" * 64
+    with pytest.raises(DefectStrainError, match="out of memory"):
+        run_study(study, (), None, Failures(), new_weights=True, detect_only=True)
+    assert study.weights.sha256 == "a" * 64  # no answer is of the new ones
+    fails.remove("one")
+    failures = Failures()
+    found = run_study(study, (), None, failures, new_weights=True, detect_only=True)
+    assert [image.name for image in found.images] == ["one"]
+    assert [one.name for one in failures.found] == ["two"]
+    assert not (study.results / "two.sites.csv").exists()
+    assert study.has_sites("two")  # what was corrected in it is still known
+
+
 def test_the_difference_that_other_weights_make_is_shown(study, network):
     run_study(study, formats=(), detect_only=True)
     name = study.images[0]

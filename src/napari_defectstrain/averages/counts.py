@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..crystal.calibration import CALIBRATED_BY_LATTICE
+from ..crystal.overlaps import counted_columns, find_overlaps
 from ..crystal.regions import Regions
-from ..types import CalibratedImage, DefectStrainError, ImageLattice, IntArray, Sites
+from ..types import BoolArray, CalibratedImage, DefectStrainError, ImageLattice, IntArray, Sites
 from .average import AverageConfig, metal_classes, stacked_classes
 from .candidates import find_candidates, thin_reference
 from .metal_sites import seen_from_metals, turned_patch
@@ -115,14 +116,16 @@ class WindowCounter:
         names = sites[0].class_names
         total = sum(np.bincount(s.class_index, minlength=len(names)) for s in sites)
         none = np.zeros(len(names), dtype=int)
-        n, improbable = (
-            _isolated(images, sites, patches, config, a_pm, seed) if patches else (none, none)
-        )
+        overlaps = find_overlaps(images, sites)
+        counted = counted_columns(images, sites, overlaps) if overlaps else None
+        n, improbable = none, none.copy()
+        if patches:
+            n, improbable = _isolated(images, sites, patches, config, a_pm, seed, counted)
         on_metal = metal_classes(names)
         if on_metal and patches:
             seen = [seen_from_metals(s) for s in sites]
             turned = [turned_patch(patch) for patch in patches]
-            around = _isolated(images, seen, turned, config, a_pm, seed)
+            around = _isolated(images, seen, turned, config, a_pm, seed, counted)
             n[on_metal], improbable[on_metal] = (count[on_metal] for count in around)
         return {
             names[i]: WindowCount(names[i], int(n[i]), int(improbable[i]), int(np.take(total, i)))
@@ -163,10 +166,11 @@ def _isolated(
     config: AverageConfig,
     a_pm: float,
     seed: int,
+    once: Sequence[BoolArray] | None,
 ) -> tuple[IntArray, IntArray]:
     """Windows that count and windows that are too improbable, of each role, `(K,)`."""
     frame = WindowFrame(a_pm, config.step_pm, config.window_nm)
-    found = find_candidates(images, sites, patches, frame, config.shells, config.margin_px)
+    found = find_candidates(images, sites, patches, frame, config.shells, config.margin_px, once)
     roles = len(sites[0].class_names)
     improbable = found.class_index[found.probability < config.min_probability]
     rng, _ = np.random.default_rng(seed).spawn(2)  # as the pipeline draws

@@ -88,12 +88,14 @@ def take_results(options: argparse.Namespace) -> None:
     """
     from ..io.files import read_settings
     from ..pipeline.loading import PATH
+    from ..study import said_of_results
 
     manifest = options.results / "run.json"
     if not manifest.is_file():
         raise DefectStrainError(
             f"{options.results}: got no run.json there, expected the folder of a run"
         )
+    say_warnings(said_of_results(options.results))
     options.config = options.config or manifest
     options.sites = options.sites or options.results
     options.regions = options.regions or options.results

@@ -72,6 +72,7 @@ def add_status(parser: argparse.ArgumentParser) -> None:
 
 
 def _into_study(options: argparse.Namespace, progress: Progress) -> int:
+    from ..failures import Failures
     from ..output.results import figure_formats, summary
     from ..output.studies import run_study, study_store
     from ..progress import subprogress
@@ -84,16 +85,23 @@ def _into_study(options: argparse.Namespace, progress: Progress) -> int:
             "a study lie in its folder results"
         )
     formats = figure_formats(options.figures)
-    with (
-        _opened(options, progress) as study,
-        working(options, study_store(study), len(study.images)) as work,
-    ):
-        failures = _failures(options.strict)
-        _take_in(study, options, failures, subprogress(progress, 0.0, 0.1))
+    failures = Failures(options.strict)
+    _check_folders(options)
+    study, is_new = _opened(options, failures, subprogress(progress, 0.0, 0.05))
+    with study, working(options, study_store(study), len(study.images)) as work:
+        references = read_references(options.references, study.config.material)
+        added = set(study.images)
+        if not is_new:
+            part = subprogress(progress, 0.05, 0.1)
+            found = study.add_images(options.images, options.copy, failures, part)
+            added = {image.name for image in found}
+        if failures.found:
+            failures.check_any_left(study.images)
+        _take_in(study, options, added, failures)
         result = run_study(
             study,
             formats,
-            read_references(options.references, study.config.material),
+            references,
             failures,
             options.new_weights,
             options.command == "detect",
@@ -121,14 +129,22 @@ def _counts(table: object) -> str:
     return str(of_all.to_string(index=False, float_format="%.4f"))
 
 
-def _failures(strict: bool) -> Failures:
-    from ..failures import Failures
+def _check_folders(options: argparse.Namespace) -> None:
+    """See that folders which are named are there, before anything is made; say what is vain."""
+    for name in ("sites", "regions"):
+        folder = getattr(options, name)
+        if folder is not None and not folder.is_dir():
+            raise DefectStrainError(f"--{name} {folder}: got no folder, expected one")
+    for name in ("force", "resume", "discard_edits"):
+        if getattr(options, name):
+            option = f"--{name.replace('_', '-')}"
+            say_warnings([f"{option}: does nothing with --study: a study goes on by itself"])
 
-    return Failures(strict)
 
-
-def _opened(options: argparse.Namespace, progress: Progress) -> Study:
-    """The study, with the settings that the command line gives."""
+def _opened(
+    options: argparse.Namespace, failures: Failures, progress: Progress
+) -> tuple[Study, bool]:
+    """The study with the settings that the command line gives; True if it was made, with images."""
     from ..study.layout import is_study, named_folder
     from ..study.opening import create_study, open_study
 
@@ -138,29 +154,47 @@ def _opened(options: argparse.Namespace, progress: Progress) -> Study:
         if study.read_only:
             raise DefectStrainError("; ".join(study.notes))
         try:
-            study.set_config(_run_config(options, study.config))
+            _try_settings(study, options)
         except BaseException:
             study.close()
             raise
-        return study
+        return study, False
     if not options.images:
         raise DefectStrainError(
             f"{path}: got no study and no images, expected either; check the name"
         )
-    return create_study(path, _run_config(options))
+    config = _run_config(options)
+    return create_study(path, config, options.images, options.copy, failures, progress), True
+
+
+def _try_settings(study: Study, options: argparse.Namespace) -> None:
+    """Work with the settings that the command line gives; weights that it names are the study's."""
+    from ..study import check_weights_of
+
+    config, before = _run_config(options, study.config), study.config
+    study.try_config(config)
+    named = options.weights is not None or config.detect.weights != before.detect.weights
+    if named and study.weights is not None:
+        check_weights_of(study, options.new_weights)
 
 
 def _take_in(
-    study: Study, options: argparse.Namespace, failures: Failures, progress: Progress
+    study: Study, options: argparse.Namespace, added: set[str], failures: Failures
 ) -> None:
-    """Images, tables of columns and regions that the command line gives."""
+    """Tables of columns and regions that the command line gives; images that came need a table."""
     from ..crystal.region_files import read_folder
     from ..study.corrections import Answer
     from ..study.journal import FILE
 
-    study.add_images(options.images, options.copy, failures, progress)
     if options.sites is not None:
-        images, _ = study.load_images(failures=failures)
+        there = {path.name for path in options.sites.iterdir()}
+        asked = [n for n in study.images if n in added or f"{n}.sites.csv" in there]
+        if not asked:
+            raise DefectStrainError(
+                f"--sites {options.sites}: got no table of an image of the study, expected "
+                f"{', '.join(f'{name}.sites.csv' for name in study.images[:3])}"
+            )
+        images, _ = study.load_images(asked, failures)
         images, tables, notes = read_tables(options.sites, images, study.config.material, failures)
         say_warnings(notes)
         for image, sites in zip(images, tables, strict=True):
@@ -200,6 +234,9 @@ def status(options: argparse.Namespace, progress: Progress) -> int:
 
 def _relocated(study: Study, folders: list[Path]) -> str:
     """Take files where they lie now; what was found, for people."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise DefectStrainError(f"--find {folder}: got no folder, expected one to look through")
     found = study.find_missing(folders)
     for file, path in found.items():
         study.relocate(file, path)
@@ -210,9 +247,17 @@ def _relocated(study: Study, folders: list[Path]) -> str:
 def _accepted(study: Study) -> str:
     """Take changed files as they are; which, for people."""
     from ..study.images import CHANGED
+    from ..study.journal import FILE
 
     changed = [file for file, (state, _) in study.states(False).items() if state == CHANGED]
     for file in changed:
         study.accept_changed(file)
     lines = [f"{file.file_name}: taken as it is now" for file in changed]
+    names = [image.name for file in changed for image in file.images]
+    kept = [n for n in names if study.has_sites(n) and study.answer_of(n).by == FILE]
+    lines += [
+        f"{name}: its columns came from a table and are not looked for: give one of the new image "
+        "with --sites"
+        for name in kept
+    ]
     return "\n".join(lines) or "no file was changed"

@@ -80,6 +80,8 @@ def run_teach(options: argparse.Namespace, progress: Progress) -> int:
             f"-o {options.name}: got a name that is taken, expected another one; what is there "
             "stays"
         )
+    if options.minutes is not None and not (options.network or options.compare_hand_labelled):
+        raise DefectStrainError("--minutes: got no --network to train for so long; give it, too")
     given = _given(options)
     if options.compare_hand_labelled:
         check_comparable(given.lessons)
@@ -138,10 +140,10 @@ class _Given:
 
 
 def _given(options: argparse.Namespace) -> _Given:
-    from ..study.layout import is_study
+    from ..study.layout import is_study, named_folder
 
     if options.labels is None:
-        (path, *more) = options.images
+        (path, *more) = map(named_folder, options.images)
         if more or not is_study(path):
             raise DefectStrainError(
                 f"teach {path}: got no study, expected one; or images with --labels DIR"
@@ -193,11 +195,21 @@ def _of_tables(options: argparse.Namespace) -> _Given:
     return _Given(lessons, *_settings(options, config))
 
 
+def refuse_both(options: argparse.Namespace) -> None:
+    """What was taught holds with the network it was taught with: no other one beside it."""
+    if options.taught is not None and options.weights is not None:
+        raise DefectStrainError(
+            f"--taught {options.taught}: got --weights, too, expected one of them: what was taught "
+            "brings the network that it was taught with"
+        )
+
+
 def _settings(options: argparse.Namespace, config: RunConfig) -> tuple[RunConfig, str]:
     """Settings with what the command line changes, and the name of what was taught before."""
     from ..teaching import read_taught
 
     parent = ""
+    refuse_both(options)
     if options.taught is not None:
         taught = read_taught(options.taught)
         config, parent = taught.applied_to(config), taught.name

@@ -97,6 +97,7 @@ def run_study(
     if not detect_only:
         found = pipeline.measurable(found, failures, work)
     found = replace(found, warnings=tuple(dict.fromkeys((*notes, *found.warnings))))
+    study.keep_config()
     with writing_into(study.results, "run", RUN_FILE) as folder:
         edits = corrections_table(study.history())
         if len(edits):
@@ -163,6 +164,8 @@ def find_answers(
     given = [_regions_by_hand(study, image.name) for image in asked]
     found = pipeline.detect(asked, study.config, None, progress, given, failures, work)
     names = [image.name for image in found.images]
+    study.keep_config()
+    study.set_weights(weights)  # not before there are answers of them
     for image, sites, regions in zip(found.images, found.sites, found.regions, strict=True):
         others = [f"{name}:" for name in names if name != image.name]
         about = Answer(
@@ -185,8 +188,20 @@ def _is_missing(study: Study, images: Sequence[CalibratedImage]) -> bool:
         return False
     if study.weights is None:
         return True
-    key = answer_key(study.config, _hashes(study), study.weights.sha256)
-    return any(not study.has_sites(n) or study.answer_of(n).key != key for n in asked)
+    return not all(_is_answered(study, name, _key(study)) for name in asked)
+
+
+def _key(study: Study) -> str:
+    """What answers of the study's network must be made of now."""
+    weights = study.weights
+    return answer_key(study.config, _hashes(study), "" if weights is None else weights.sha256)
+
+
+def _is_answered(study: Study, name: str, key: str) -> bool:
+    """Whether the columns of an image are known as settings and images are now."""
+    return _is_from_file(study, name) or (
+        study.has_sites(name) and study.answer_of(name).key == key
+    )
 
 
 def _hashes(study: Study) -> list[str]:
@@ -216,7 +231,8 @@ def _from_study(
     work: Work,
 ) -> RunResult:
     """Images, columns and regions as the study has them."""
-    left = [image for image in images if study.has_sites(image.name)]
+    key = _key(study)  # an earlier answer is none where looking for another one failed
+    left = [image for image in images if _is_answered(study, image.name, key)]
     failures.check_any_left(left)
     sites = [study.sites(image.name) for image in left]
     regions = [

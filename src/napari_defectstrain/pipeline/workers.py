@@ -92,6 +92,8 @@ class LocalWorkers:
             if error is not None and isinstance(self._pool, ProcessPoolExecutor):
                 _end_processes(self._pool)
             self._pool.shutdown(wait=error is None, cancel_futures=True)
+            if _COPIED and not self._threads and error is None:
+                _end_model()
             self._pool = None
 
     def outcomes(
@@ -133,6 +135,18 @@ class LocalWorkers:
         share = max(1, _cores() // self.jobs)
         with _environment({name: str(share) for name in _THREADS_OF}):
             yield share
+
+
+def _end_model() -> None:
+    """Wait for the process that the others were copied from: what they took counts as ours then.
+
+    It would end by itself, after us.
+    """
+    from multiprocessing import forkserver
+
+    stop = getattr(getattr(forkserver, "_forkserver", None), "_stop", None)
+    if stop is not None:
+        stop()
 
 
 def _end_processes(pool: ProcessPoolExecutor) -> None:

@@ -109,6 +109,7 @@ class StudyFolder:
         self._created = str(content.get("created", ""))
         self._files = records_of(content.get("files", []), where)
         self._config = RunConfig.from_dict(content.get("parameters", {}), f"{where}: parameters.")
+        self._kept = self._config
         weights = content.get("weights")
         self._weights = None if not weights else WeightsRecord(weights["name"], weights["sha256"])
         self._journal = Journal(self.path)
@@ -164,19 +165,46 @@ class StudyFolder:
         Raises
         ------
         DefectStrainError
-            If frames were separate images and now would be summed, or the other way round.
+            As `try_config`.
+        """
+        self.try_config(config)
+        self.keep_config()
+
+    def try_config(self, config: RunConfig) -> None:
+        """Work with other parameters, forgotten with this object unless `keep_config` is called.
+
+        What is found or measured with them keeps them.
+
+        Raises
+        ------
+        DefectStrainError
+            If frames were separate images and now would be summed, or the other way round, or
+            would be summed otherwise: what was corrected by its place would lie elsewhere.
         """
         self.check_writable()
-        if config == self._config:
-            return
-        if self._files and config.frames != self._config.frames:
+        was = self._kept
+        if self._files and config.frames != was.frames:
             raise DefectStrainError(
-                f"{self.path}: got frames = {config.frames}, expected {self._config.frames}, as "
+                f"{self.path}: got frames = {config.frames}, expected {was.frames}, as "
                 "its images were taken; make another study"
             )
-        old, new = (layout.flat_settings(c.to_dict()) for c in (self._config, config))
-        changed = [name for name in new if old.get(name) != new[name]]
+        if self._files and config.frames and config.series != was.series:
+            old, new = (layout.flat_settings(c.series.to_dict()) for c in (was, config))
+            name = next(name for name in new if old.get(name) != new[name])
+            raise DefectStrainError(
+                f"{self.path}: got series.{name} = {new[name]}, expected {old.get(name)}, by which "
+                "its frames were summed: corrections go by places, which others would move; make "
+                "another study"
+            )
         self._config = config
+
+    def keep_config(self) -> None:
+        """Write down the parameters that are worked with, if they are others than before."""
+        if self._config == self._kept:
+            return
+        old, new = (layout.flat_settings(c.to_dict()) for c in (self._kept, self._config))
+        changed = [name for name in new if old.get(name) != new[name]]
+        self._kept = self._config
         self._save()
         self._note(
             "parameters",
@@ -497,6 +525,8 @@ class StudyFolder:
             record = replace(record, copy=target.name)
         named = [replace(image, name=name) for image, name in zip(found, names, strict=True)]
         records = tuple(_image_record(image.name, image) for image in named)
+        if not self._files:  # how frames are taken holds for all that follow
+            self.keep_config()
         record = replace(record, images=records)
         self._files = (*self._files, record)
         self._save()
@@ -524,7 +554,7 @@ class StudyFolder:
             "created": self._created,
             "changed": time_now(),
             "weights": _values(self._weights),
-            "parameters": self._config.to_dict(),
+            "parameters": self._kept.to_dict(),
             "files": [file.to_dict() for file in self._files],
         }
         layout.write_study_file(self.path, content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pandas as pd
 
 from .. import __version__
 from ..crystal.regions import Regions
+from ..failures import Failures
 from ..io.files import write_json
 from ..io.unfinished import json_object
 from ..io.writing import is_left_over
 from ..pipeline.runs import RunConfig
-from ..types import ClassStack, DefectStrainError, Sites
+from ..types import ClassStack, DefectStrainError, Progress, Sites, no_progress
 from . import layout
 from .corrections import Answer
 from .folder import StudyFolder, WeightsRecord, weights_name
@@ -65,6 +67,7 @@ class Study(StudyFolder):
         where it is known already. The weights of the first answer become those of the study.
         """
         self.check_writable()
+        self.keep_config()
         pixel = self._find(name)[1].pixel_size_pm
         about = about or Answer()
         if self.weights is None and about.by == MODEL and about.weights_sha256:
@@ -230,6 +233,8 @@ def create_study(
     config: RunConfig | None = None,
     images: str | Path | Iterable[str | Path] = (),
     copy: bool = False,
+    failures: Failures | None = None,
+    progress: Progress = no_progress,
 ) -> Study:
     """Make a study, open for writing.
 
@@ -243,11 +248,15 @@ def create_study(
         Taken in at once.
     copy : bool
         With copies of their files.
+    failures : Failures, optional
+        Collects files that can't be read; else the first is raised.
+    progress : Progress
 
     Raises
     ------
     DefectStrainError
-        If there is something at that place, or an image can't be read: then nothing is left there.
+        If there is something at that place, or an image (with `failures`, every image) can't be
+        read: then nothing is left there.
     """
     folder = layout.study_path(path)
     if folder.name in ("", ".."):
@@ -263,6 +272,7 @@ def create_study(
     if folder.exists() and (not folder.is_dir() or not _is_empty(folder)):
         raise DefectStrainError(f"{folder}: got something that is no study, expected nothing there")
     was_there = folder.exists()
+    made = [path for path in folder.absolute().parents if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -284,12 +294,17 @@ def create_study(
     )
     study = Study(folder, lock, None)
     try:
-        study.add_images(images, copy)
+        study.add_images(images, copy, failures, progress)
+        if failures is not None and failures.found:
+            failures.check_any_left(study.images)
     except BaseException:
         study.close()
         shutil.rmtree(folder, ignore_errors=True)  # it was empty: all that is in it is ours
         if was_there:
             folder.mkdir()
+        with suppress(OSError):  # another process put something there
+            for path in made:
+                path.rmdir()
         raise
     return study
 

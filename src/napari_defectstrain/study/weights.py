@@ -32,13 +32,13 @@ def configured_weights(config: RunConfig) -> WeightsRecord:
 
 
 def check_weights_of(study: StudyFolder, accept: bool = False) -> WeightsRecord:
-    """The weights that the settings of a study ask for, if it may use them.
+    """The weights that the settings of a study ask for, if it may use them; changes nothing.
 
     Parameters
     ----------
     study : StudyFolder
     accept : bool
-        The user wants others from now on: they become those of the study.
+        The user wants others from now on.
 
     Raises
     ------
@@ -46,9 +46,7 @@ def check_weights_of(study: StudyFolder, accept: bool = False) -> WeightsRecord:
         If the study holds answers of others, and these aren't accepted.
     """
     found, known = configured_weights(study.config), study.weights
-    if known is None or accept:
-        study.set_weights(found)
-    elif known.sha256 != found.sha256:
+    if known is not None and not accept and known.sha256 != found.sha256:
         raise DefectStrainError(
             f"{study.path}: got weights {found.name} ({found.sha256[:12]}), expected those of the "
             f"study, {known.name} ({known.sha256[:12]}): others change its numbers. Give the old "

@@ -24,6 +24,7 @@ from napari_defectstrain.output.figures import files as figures_files
 from napari_defectstrain.types import DisplacementField, StrainField
 from napari_defectstrain.widgets.base import forms, saving
 from napari_defectstrain.widgets.layers.averages import (
+    OUTDATED,
     STACK,
     look_at,
     update_average,
@@ -31,6 +32,7 @@ from napari_defectstrain.widgets.layers.averages import (
 )
 from napari_defectstrain.widgets.layers.fields import add_displacement, map_title, show_maps
 from napari_defectstrain.widgets.layers.sites import kind, note, provenance
+from napari_defectstrain.widgets.layers.window_edits import window_edits_of
 from napari_defectstrain.widgets.strain import comparison_view, figure_files, report_writing
 from napari_defectstrain.widgets.strain import widget as strain_module
 from napari_defectstrain.widgets.strain.controls import NO_MODEL
@@ -568,6 +570,81 @@ def test_a_panel_opened_after_windows_were_left_out_asks_for_a_measurement(
     update_average(viewer, average, leave_out(average.metadata[STACK], [0]))
     again = strain_widget(viewer, qtbot, monkeypatch)
     assert again.table.rowCount() == 0 and again.measured is None
+
+
+def leave_one_out(viewer, run):
+    window_edits_of(viewer).leave_out(run, "SV", [0])
+
+
+def while_measuring(monkeypatch, act):
+    """Do something in the GUI between the end of the fits and what shows them."""
+    show = StrainWidget._show
+
+    def later(self, averages, result):
+        act()
+        return show(self, averages, result)
+
+    monkeypatch.setattr(StrainWidget, "_show", later)
+
+
+def test_windows_left_out_while_strain_is_measured_make_it_of_before(qtbot, monkeypatch):
+    viewer = ViewerModel()
+    show_averages(viewer)
+    widget = strain_widget(viewer, qtbot, monkeypatch)
+    edits = widget._edits
+    while_measuring(monkeypatch, lambda: edits.leave_out("run", "SV", [0]))
+    run(qtbot, widget)
+    settle(qtbot, widget)
+    assert of_kind(viewer, "displacement")
+    assert all(note(la)[OUTDATED] for la in of_kind(viewer, "displacement"))
+    assert edits.outdated("run") and not widget.current and not widget.stale.isHidden()
+    edits.undo("run")
+    assert not edits.outdated("run") and widget.current and widget.stale.isHidden()
+
+
+def test_other_averages_chosen_while_measuring_cost_no_arrows(qtbot, monkeypatch):
+    viewer = ViewerModel()
+    show_averages(viewer)
+    show_averages(viewer, run="second")
+    widget = strain_widget(viewer, qtbot, monkeypatch)
+    widget.choose_run("run")
+    while_measuring(monkeypatch, lambda: widget.choose_run("second"))
+    run(qtbot, widget)
+    settle(qtbot, widget)
+    arrows = of_kind(viewer, "displacement")
+    assert {(note(la)["run"], note(la)["class"]) for la in arrows} == {
+        ("run", "SeTe"),
+        ("run", "SV"),
+    }
+    assert widget.table.rowCount() == 0 and widget.view.measured is None
+    widget.choose_run("run")
+    settle(qtbot, widget)
+    assert widget.table.rowCount() == 3 and widget.view.measured is widget.measured
+
+
+def test_numbers_of_windows_of_before_are_told_and_written_only_if_asked_for(
+    staged, qtbot, tmp_path, monkeypatch
+):
+    viewer, widget = staged
+    path = tmp_path / "spacings.csv"
+    monkeypatch.setattr(forms, "ask_save_path", lambda *_: str(path))
+    folders = []
+    monkeypatch.setattr(figure_files, "ask_folder", lambda *_: folders.append(1))
+    assert widget.stale.isHidden()
+    leave_one_out(viewer, "run")
+    assert not widget.stale.isHidden()
+    asked = answers(monkeypatch, None, None, strain_module.EXPORT)
+    widget.export_buttons[0].click()
+    widget.output_buttons[1].click()
+    assert not path.exists() and not folders
+    widget.export_buttons[0].click()
+    assert path.exists() and len(asked) == 3
+    run(qtbot, widget)
+    settle(qtbot, widget)
+    assert widget.stale.isHidden() and widget.current
+    assert not window_edits_of(viewer).outdated("run")  # the arrows of before are still there
+    widget.output_buttons[1].click()
+    assert folders == [1] and len(asked) == 3
 
 
 def test_the_line_is_dragged_by_hand_and_the_plot_below_follows(

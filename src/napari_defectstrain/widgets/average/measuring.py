@@ -55,7 +55,7 @@ class Measuring(QObject):
         super().__init__(run_bar)
         self._then = then
         self._viewer, self._run_bar, self._columns = viewer, run_bar, columns
-        self._due: str | None = None
+        self._due: list[str] = []  # in the order in which they come
         self._current: str | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -66,15 +66,15 @@ class Measuring(QObject):
     @property
     def waiting(self) -> bool:
         """True while a measurement is due."""
-        return self._due is not None
+        return bool(self._due)
 
     def later(self, run: str) -> None:
         """Measure a run when its windows have not changed for a while."""
-        self._due = run
+        self._put_last(run)
         self._timer.start()
 
     def now(self, run: str, part: Part | None = None) -> None:
-        """Measure a run.
+        """Measure a run; while another job is under way, when that has ended.
 
         Parameters
         ----------
@@ -82,7 +82,10 @@ class Measuring(QObject):
         part : Part, optional
             What the measurement is of a longer job.
         """
-        self._due = None
+        if self._run_bar.running:
+            self._put_last(run)
+            return
+        self._due = [one for one in self._due if one != run]
         layers = runs(self._viewer).get(run, [])
         if not layers or of_every_defect(layers):
             return
@@ -103,20 +106,21 @@ class Measuring(QObject):
             part,
         )
 
+    def _put_last(self, run: str) -> None:
+        self._due = [*(one for one in self._due if one != run), run]
+
     def _start_due(self) -> None:
-        if self._due is None:
-            return
-        if not self._run_bar.running:
-            self.now(self._due)
-        elif self._current is not None:
-            # What is being measured is of before.
+        while self._due and not self._run_bar.running:  # what needs no measuring starts no job
+            self.now(self._due[0])
+        if self._current in self._due:
+            # What is being measured is of before; jobs of others are left alone.
             self._run_bar.cancel()
 
     def _after_job(self) -> None:
         if not self._run_bar.running:
             self._current = None
-            if self._due is not None and not self._timer.isActive():
-                self.now(self._due)
+            if not self._timer.isActive():
+                self._start_due()
 
     def _show(
         self,
@@ -150,6 +154,7 @@ class Measuring(QObject):
             self._run_bar.fail(complaint)
         elif measured:
             self._run_bar.status.setText(_in_short(measured, material.references))
+        self._current = None  # what follows is another job
         return self._then(run)
 
 

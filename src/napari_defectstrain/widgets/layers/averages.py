@@ -290,10 +290,13 @@ def update_average(viewer: ViewerModel, layer: Image, stack: ClassStack) -> Clas
 def measured_on(viewer: ViewerModel, run: str, arrows: Layer) -> bool:
     """Whether strain was measured on the averages of a run as they are now."""
     result = arrows.metadata.get(WHOLE)
-    stacks = {note(la)["class"]: la.metadata[STACK] for la in runs(viewer).get(run, [])}
-    if result is None or stacks.keys() != result.stacks.keys():
-        return False
-    return all(_same_choice(stack, result.stacks[name]) for name, stack in stacks.items())
+    return result is not None and same_windows(viewer, run, result.stacks)
+
+
+def same_windows(viewer: ViewerModel, run: str, stacks: Mapping[str, ClassStack]) -> bool:
+    """Whether the averages of a run are of the same windows now as those stacks."""
+    now = {note(la)["class"]: la.metadata[STACK] for la in runs(viewer).get(run, [])}
+    return now.keys() == stacks.keys() and all(_same_choice(now[n], stacks[n]) for n in now)
 
 
 def _same_choice(stack: ClassStack, other: ClassStack) -> bool:

@@ -18,6 +18,7 @@ from ...averages.choice import leave_out, put_back
 from ...averages.relabel import RELABELLED, Relabelled, relabel_windows, with_joined
 from ...types import ClassStack
 from .averages import CUT, OUTDATED, STACK, layers_of_run, of_every_defect, runs, update_average
+from .copies import watch_copies
 from .editing import DONE, REDONE, UNDONE
 from .sites import note
 
@@ -55,6 +56,7 @@ class WindowEdits(QObject):
         self.viewer = viewer
         self._undo: dict[str, list[_State]] = {}
         self._redo: dict[str, list[_State]] = {}
+        watch_copies(viewer)
 
     def stacks(self, run: str) -> dict[str, ClassStack]:
         """The stacks of a run's averages as they are now, by class."""
@@ -204,9 +206,9 @@ class WindowEdits(QObject):
         self.changed.emit(run, class_name)
 
     def outdated(self, run: str) -> bool:
-        """Whether strain was measured on these averages, which have changed since."""
+        """Whether strain was measured on these averages, and all of it before they changed."""
         arrows = layers_of_run(self.viewer, run, ("displacement",))
-        return any(note(layer).get(OUTDATED) for layer in arrows)
+        return bool(arrows) and all(note(layer).get(OUTDATED) for layer in arrows)
 
 
 def can_come_back(stack: ClassStack, index: Sequence[int]) -> list[int]:

@@ -41,14 +41,18 @@ class FigureSaving(QObject):
     ----------
     panel : Panel
     view : ComparisonView
+    may_export : callable
+        Asks the user where what is shown is of before.
     """
 
     written = Signal()
     """Emitted when all are there."""
 
-    def __init__(self, panel: forms.Panel, view: ComparisonView) -> None:
+    def __init__(
+        self, panel: forms.Panel, view: ComparisonView, may_export: Callable[[], bool]
+    ) -> None:
         super().__init__(panel)
-        self._panel, self._view = panel, view
+        self._panel, self._view, self._may_export = panel, view, may_export
         self.scope = panel.remember(
             "figures_of",
             forms.choice([CHOSEN, ALL]),
@@ -64,7 +68,7 @@ class FigureSaving(QObject):
     def ask(self) -> None:
         """Ask where, then save."""
         measured = self._view.measured
-        if measured is None or self._view.answer is None:
+        if measured is None or self._view.answer is None or not self._may_export():
             return
         folder = ask_folder(self._panel, tr("Folder of the figures"))
         if folder is None:

@@ -10,7 +10,7 @@ from napari.layers import Image, Layer
 from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QHBoxLayout, QPushButton
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton
 
 from ...averages.average import AverageConfig
 from ...config import Config
@@ -27,6 +27,7 @@ from ..base.pacing import Steps
 from ..base.worker import Part
 from ..layers.averages import (
     OF_COMPARISON,
+    OUTDATED,
     STACK,
     WHOLE,
     hide_windows,
@@ -36,10 +37,13 @@ from ..layers.averages import (
     of_every_defect,
     run_title,
     runs,
+    same_windows,
 )
+from ..layers.detected import detected_with
 from ..layers.fields import displacement_in_steps
 from ..layers.sites import KEY, kind, layer_by_id, note, provenance
 from ..layers.view_buttons import ViewButtons
+from ..layers.window_edits import window_edits_of
 from ..study import CopyButtons
 from .comparing import Answer
 from .comparison_text import rows_of
@@ -58,6 +62,7 @@ MEASURING = 0.85
 """What measuring takes of the whole time, before theory."""
 BARS_MS = 150
 """How long a selection stays before the colour bar of its map is shown."""
+EXPORT = "Write them as they were"
 KINDS = ("map", "displacement", "map labels", "scale arrows")
 
 
@@ -93,13 +98,15 @@ class StrainWidget(forms.Panel):
         self.profile = ProfilePanel(self.viewer)
         self._dock = self.bottom_dock(self.profile, DOCK, HEIGHT)
         self.view = ComparisonView(self.viewer, self.run_bar, self.controls, self.profile)
-        self.figures = FigureSaving(self, self.view)
+        self.figures = FigureSaving(self, self.view, self.may_export)
         self.report = ReportWriting(self)
         self._build_outputs()
         self.view.answered.connect(self._answered)
         self.run_bar.run_clicked.connect(self.run)
         self.source.currentIndexChanged.connect(self._turn)
         self.watch_layers(self.refresh)
+        self._edits = window_edits_of(self.viewer)
+        self._edits.changed.connect(self._say_stale)
         # One colour bar at a time: that of the map which is selected.
         # Maps that are being added are selected one after another: none of their bars is made.
         self._bars = QTimer(self)
@@ -138,6 +145,15 @@ class StrainWidget(forms.Panel):
         form = self.group(tr("Nearest metal–metal spacing"))
         self.table = SpacingTable()
         form.addRow(self.table)
+        self.stale = QLabel(
+            tr(
+                "Windows were left out, put back or joined since: these numbers, maps and arrows "
+                "are of the averages as they were. Measure strain again"
+            )
+        )
+        self.stale.setWordWrap(True)
+        self.stale.hide()
+        form.addRow(self.stale)
         self.export_buttons = self._buttons(
             form,
             ("Export spacings…", "Write the table as CSV (pm, fractions)", self.export_spacings),
@@ -235,12 +251,33 @@ class StrainWidget(forms.Panel):
         config = self.config(about["parameters"]["material"], about["parameters"]["seed"])
         average = AverageConfig.from_dict(about["parameters"]["average"])
         images = [layer_by_id(self.viewer, i) for i in about.get("image_ids", [])]
-        return config.replace(average=average), [la for la in images if la is not None]
+        detectors = about.get("detection") or []
+        judges = about.get("judge") or [None] * len(detectors)
+        made = [{"parameters": d, "judge": j} for d, j in zip(detectors, judges, strict=True)]
+        config = config.replace(average=average, **detected_with(made))
+        return config, [la for la in images if la is not None]
 
     @property
     def measured(self) -> Measured | None:
         """What was measured on the chosen averages."""
         return self._results.get(self.source.currentData() or "")
+
+    @property
+    def current(self) -> bool:
+        """Whether what is shown was measured on the chosen averages as they are now."""
+        measured = self.measured
+        return measured is not None and same_windows(
+            self.viewer, measured.run, measured.result.stacks
+        )
+
+    def _say_stale(self, *_: object) -> None:
+        self.stale.setVisible(self.measured is not None and not self.current)
+
+    def may_export(self) -> bool:
+        """Whether to write what is shown; asks where windows changed after it was measured."""
+        if self.measured is None or self.current:
+            return True
+        return forms.ask(self, tr("Windows changed"), self.stale.text(), [EXPORT]) == EXPORT
 
     def run(self) -> None:
         """Measure the chosen averages."""
@@ -299,15 +336,17 @@ class StrainWidget(forms.Panel):
         }
         measured = measured_of(result, averages, self.viewer, measurement, about)
         self._results[run] = measured
-        if run != self.source.currentData():
-            return None
-        self._fill_table(measured)
-        hide_windows(self.viewer)
+        chosen = run == self.source.currentData()
+        if chosen:
+            self._fill_table(measured)
+            hide_windows(self.viewer)
         if not measured.fields:
-            self.view.show(None)
+            if chosen:
+                self.view.show(None)
             show_warning(tr("There is no defect class to measure: only the defect-free average"))
             return None
         yield
+        # also where other averages were chosen meanwhile: theirs is what is compared with theory
         for name, found in measured.fields.items():
             yield from self._add_arrows(measured, name, found)
         # the user's selection counts from now on
@@ -326,6 +365,8 @@ class StrainWidget(forms.Panel):
     def _add_arrows(self, measured: Measured, name: str, found: ClassMeasurement) -> Steps[Any]:
         enlargement = self.controls.enlargement[measured.role(name)].value()
         metadata = {**measured.about[name], RESULT: found, WHOLE: measured.result}
+        if not same_windows(self.viewer, measured.run, measured.result.stacks):
+            metadata[KEY] = {**metadata[KEY], OUTDATED: True}  # changed while it was measured
         assert found.displacement is not None
         centre = measured.centres[name]
         yield from displacement_in_steps(
@@ -387,6 +428,7 @@ class StrainWidget(forms.Panel):
         self.table.show_measurements(
             result.measurements if result else {}, result.unmeasured if result else {}
         )
+        self._say_stale()
         for button in self.export_buttons:
             button.setEnabled(measured is not None)
         if measured is None:
@@ -402,7 +444,7 @@ class StrainWidget(forms.Panel):
         self._export("displacement.csv", displacement_table)
 
     def _export(self, name: str, table_of: Any) -> None:
-        if self.measured is None:
+        if self.measured is None or not self.may_export():
             return
         path = forms.ask_save_path(self, tr("Export"), name)
         if path:
