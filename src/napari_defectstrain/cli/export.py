@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..types import Progress
-from .main import say
+from .main import say, say_warnings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +26,10 @@ def run_export(options: argparse.Namespace, progress: Progress) -> int:
     """Write columns and averages in formats of other programs."""
     from ..output.exports import export_results
     from ..study.layout import RESULTS, is_study, named_folder
+    from ..study.status import said_of_results
 
     results = named_folder(options.results)
+    say_warnings(said_of_results(results))
     if is_study(results):
         results = results / RESULTS
     formats = [name.strip().lower() for name in options.formats.split(",")]

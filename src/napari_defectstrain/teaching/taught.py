@@ -102,7 +102,7 @@ class Taught:
         return self.path / WEIGHTS_FILE if self.weights_sha256 else None
 
     def applied_to(self, config: RunConfig) -> RunConfig:
-        """Settings of a run with what was taught.
+        """Settings of a run with what was taught, and the network that it was taught with.
 
         Raises
         ------
@@ -115,8 +115,8 @@ class Taught:
                 f"{self.material}, by whose columns it was taught"
             )
         judge = config.judge.replace(learnt=self.judge.learnt, network_say=self.judge.network_say)
-        if self.weights is None:
-            return config.replace(judge=judge)
+        if self.weights is None:  # it holds with the package's own network, whatever was in use
+            return config.replace(judge=judge, detect=config.detect.replace(weights=None))
         if not self.weights.is_file() or file_sha256(self.weights) != self.weights_sha256:
             raise DefectStrainError(
                 f"{self.weights}: got another file, or none, expected the weights that were "
