@@ -522,9 +522,7 @@ class StudyFolder:
         if copied is not None:
             target = self._copies() / f"{names[0]}{copied.suffix}"
             beside = companion_file(copied)
-            if (
-                beside is not None
-            ):  # it names the image: both keep their names
+            if beside is not None:  # it names the image: both keep their names
                 target = self._copies() / names[0] / copied.name
                 target.parent.mkdir(exist_ok=True)
                 with atomic_path(target.with_name(beside.name)) as part:
