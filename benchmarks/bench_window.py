@@ -47,6 +47,7 @@ class StallMeter:
         self._timer.setInterval(TICK_MS)
         self._timer.timeout.connect(self._tick)
         self._seen: collections.Counter[str] = collections.Counter()
+        self._looking = False
         self.restart()
         self._timer.start()
         # A signal is handled in this thread, between two steps of Python: its stack stands still.
@@ -72,8 +73,11 @@ class StallMeter:
         self._seen.clear()
 
     def _look(self, _signal: int, frame: FrameType | None) -> None:
-        if time.monotonic() - self._last > LATE_S:
-            self._seen[_where(frame)] += 1
+        if self._looking or time.monotonic() - self._last <= LATE_S:
+            return  # on a busy machine a look may take longer than until the next
+        self._looking = True
+        self._seen[_where(frame)] += 1
+        self._looking = False
 
 
 def _where(frame: FrameType | None) -> str:

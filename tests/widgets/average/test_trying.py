@@ -5,13 +5,16 @@ import pandas as pd
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QFileDialog
-from widget_stage import add_region, run, use_truth
+from widget_stage import add_region, errors, finish, run, use_truth
 
 from napari_defectstrain.io.companions import read_companion
 from napari_defectstrain.pipeline.selftest import TABLE, SelfTest
+from napari_defectstrain.types import DefectStrainError
 from napari_defectstrain.widgets.average import trying
 from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.detect.widget import DetectWidget
+from napari_defectstrain.widgets.layers.detected import detected_with
+from napari_defectstrain.widgets.layers.sites import kind, note
 
 pytestmark = pytest.mark.gui
 
@@ -81,6 +84,35 @@ def test_simulated_twins_may_be_tried_too(stage, qtbot, monkeypatch, words, tria
     named = rows.horizontalHeaderItem(0).text() == "trial"
     assert named == (len(trials) == 2)
     assert widget.trying.table.text.text().startswith(f"{trials[0]}: 1 pulls")
+
+
+def test_a_trial_detects_as_the_images_were_detected(stage, qtbot, monkeypatch, tmp_path):
+    _, widget = stage
+    asked, said = [], errors(monkeypatch)
+
+    def trial(found, config, progress):
+        asked.append(found.config)
+        raise DefectStrainError("far enough")
+
+    monkeypatch.setattr(trying, "self_test", trial)
+    (defects,) = [la for la in widget.viewer.layers if kind(la) == "defects"]
+    about = note(defects)
+    about["parameters"] = {**about["parameters"], "weights": "own", "thresholds": [0.6] * 4}
+    about["judge"] = {**about["judge"], "rounds": 3}
+    widget.trying.known.click()
+    finish(qtbot, widget)
+    assert asked[0].detect.weights == "own" and asked[0].detect.thresholds == (0.6,) * 4
+    assert asked[0].judge.rounds == 3 and asked[0].average.window_nm == 2.0
+    config, images = widget._settings()
+    assert config.detect.weights == "own" and images == [widget.viewer.layers["region 1"]]
+    other = {**about, "parameters": {**about["parameters"], "weights": None}}
+    assert detected_with([about, about])["detect"].weights == "own"
+    with pytest.raises(DefectStrainError, match="unlike settings"):
+        detected_with([about, other])
+    elsewhere = {**about, "parameters": {**about["parameters"], "device": "cpu"}}
+    assert detected_with([about, elsewhere]) == detected_with([about])
+    assert detected_with([]) == {} and said[-1] == "far enough"
+    qtbot.waitUntil(lambda: not widget.counts.busy, timeout=20_000)
 
 
 def test_another_signal_is_averaged_into_a_folder(stage, qtbot, monkeypatch, tmp_path):

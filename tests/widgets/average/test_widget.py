@@ -10,13 +10,13 @@ from small_alloy import SHARED_PROFILE
 from strain_stage import settle
 from widget_stage import DOUBT, add_region, click, errors, press, run, use_truth
 
-from napari_defectstrain.materials import WSE2
+from napari_defectstrain.materials import WSE2, get_material
 from napari_defectstrain.pipeline import class_measurement
 from napari_defectstrain.widgets.average import widget as average_module
 from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.detect.widget import DetectWidget
 from napari_defectstrain.widgets.layers.averages import STACK, look_at, runs, world_box_pm
-from napari_defectstrain.widgets.layers.sites import kind, note
+from napari_defectstrain.widgets.layers.sites import KEY, kind, note
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 
 NAMES = ("2Se", "SeTe", "2Te", "SV", "DV")
@@ -107,6 +107,23 @@ def test_names_and_numbers_are_written_on_the_averages(averaged):
     assert list(labels.features["text"]) == [
         f"{n}  N = {stacks[n].n}\npurity {purity[n]:.3f}" for n in NAMES
     ]
+
+
+def test_boxes_have_the_names_of_what_is_ticked(qtbot):
+    viewer = ViewerModel()
+    for material in ("WSe2", "MoS2"):
+        names = list(get_material(material).all_class_names)
+        about = {"class_names": names, "image": "", "sites": "", "parameters": {}}
+        layer = viewer.add_points(np.zeros((0, 2)), name=material)
+        layer.metadata[KEY] = {"kind": "defects", **about, "material": material}
+        layer.metadata[KEY]["parameters"] = {"material": material}
+    widget = averager(viewer, qtbot)
+    assert widget.class_boxes.names()[0] == "2S"
+    widget.images.item(1).setCheckState(Qt.CheckState.Unchecked)
+    assert widget.class_boxes.names() == list(NAMES)
+    widget.images.item(0).setCheckState(Qt.CheckState.Unchecked)
+    assert widget.class_boxes.names()[0] == "2S"
+    qtbot.waitUntil(lambda: not widget.counts.busy)
 
 
 def test_expected_purity_stands_beside_the_count(averaged):

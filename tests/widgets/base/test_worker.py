@@ -198,9 +198,12 @@ def test_averages_come_a_layer_a_step():
     viewer, counts = ViewerModel(), []
     steps = averages_in_steps(viewer, stacks, averages, (0.0, 0.0), about, True)
     for _ in steps:
+        new = viewer.layers[max(counts, default=0) :]
+        assert not any(layer.visible for layer in new)  # shown in a step of its own
         counts.append(len(viewer.layers))
     # three averages, their labels, three stacks of windows
-    assert counts == [1, 2, 3, 4, 5, 6, 7]
+    assert sorted(set(counts)) == [1, 2, 3, 4, 5, 6, 7]
+    assert [layer.visible for layer in viewer.layers] == 4 * [True] + 3 * [False]
 
 
 def test_what_averages_were_measured_serves_their_strain_and_a_step_back(qtbot, monkeypatch):

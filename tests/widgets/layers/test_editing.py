@@ -30,6 +30,23 @@ PLACE = {
 }
 
 
+def test_points_of_another_class_are_drawn_once(layers):
+    _, _, defects = layers
+    drawn = []
+    looks = [defects.events.symbol, defects.events.border_color, defects.events.face_color]
+    looks += [defects._border.events.colors, defects._face.events.colors]
+    for event in looks:
+        event.connect(lambda event: drawn.append(event.type))
+    editor = editor_of(defects)
+    drawn.clear()
+    editor.relabel("DV", [0])
+    assert len(drawn) <= 2  # the other one is of the class of new points
+    looks = {str(s) for s in defects.symbol[[0]]}
+    assert looks == {str(s) for s in defects.symbol[defects.features["class"] == "DV"]}
+    dv = np.flatnonzero(defects.features["class"] == "DV")
+    assert_allclose(defects.border_color[dv], defects.border_color[dv[:1]].repeat(len(dv), axis=0))
+
+
 def a_grid(classes: list[int]) -> Sites:
     """Columns on a square grid, 10 px apart."""
     n = len(classes)

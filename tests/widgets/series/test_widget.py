@@ -1,5 +1,7 @@
 """The series widget in a real viewer: register, tick off, follow, look, save."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,8 @@ from widget_stage import errors, finish, run
 from napari_defectstrain.frames import FrameConfig
 from napari_defectstrain.pipeline import RunConfig
 from napari_defectstrain.simulate import SimulationConfig, knock_on, simulate_changes
-from napari_defectstrain.widgets.layers.sites import KEY
+from napari_defectstrain.types import DefectStrainError
+from napari_defectstrain.widgets.layers.sites import KEY, calibrate
 from napari_defectstrain.widgets.series import widget as series_module
 from napari_defectstrain.widgets.series.frames_table import by_hand
 from napari_defectstrain.widgets.series.widget import KIND_NAMES, SeriesWidget, frames_of
@@ -102,6 +105,35 @@ def test_frames_are_registered_and_ticked_off(widget, qtbot):
     total = widget.viewer.layers["beam · sum"]
     assert total.ndim == 2 and "5" in widget.changed.text()
     assert not widget.plots_button.isEnabled()
+
+
+@pytest.mark.gui
+@pytest.mark.parametrize("change", ["nothing", "pixel size", "data"])
+def test_frames_of_another_pixel_size_or_other_pixels_are_registered_anew(
+    widget, qtbot, monkeypatch, change
+):
+    layer = widget.viewer.layers["beam"]
+    nothing = SimpleNamespace(bad=np.zeros(6, dtype=bool), reason=[""] * 6)
+    stub = SimpleNamespace(found=nothing, warnings=())
+    known = []
+
+    def follow(_frames, registered, *_):
+        known.append(registered)
+        raise DefectStrainError("far enough")
+
+    monkeypatch.setattr(series_module, "register_series", lambda *_: stub)
+    monkeypatch.setattr(series_module, "_follow", follow)
+    monkeypatch.setattr(series_module, "_changed_text", lambda _: "")
+    monkeypatch.setattr(widget.drift, "show_drift", lambda _: None)
+    stub.drift = pd.DataFrame({"frame": range(6)})
+    widget.register_button.click()
+    finish(qtbot, widget)
+    if change == "pixel size":
+        calibrate(widget.viewer, layer, 30.0, "hand")
+    elif change == "data":
+        layer.data = layer.data[:, ::-1]
+    run(qtbot, widget)
+    assert known == ([stub] if change == "nothing" else [None])
 
 
 @pytest.mark.gui

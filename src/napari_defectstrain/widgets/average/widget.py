@@ -36,6 +36,7 @@ from ..layers.averages import (
     runs,
     world_box_pm,
 )
+from ..layers.detected import detected_with
 from ..layers.sites import KEY, kind, layer_by_id, layer_id, material_of, note, provenance
 from ..layers.symmetric import room_pm
 from ..layers.view_buttons import ViewButtons
@@ -86,7 +87,7 @@ class AverageWidget(forms.Panel):
         self._build_table()
         self.copying = CopyButtons(self.viewer, self._settings, self.run_bar.fail, OWN_SETTINGS)
         self.body.addWidget(self.copying)
-        self.trying = Trying(self, self._gathered)
+        self.trying = Trying(self, self._tried)
         self.body.addStretch(1)
         self.edits = window_edits_of(self.viewer)
         self._told: set[str] = set()
@@ -196,6 +197,7 @@ class AverageWidget(forms.Panel):
         self.counts.started.connect(self.class_boxes.show_busy)
         self.counts.failed.connect(self._not_counted)
         self.class_boxes.toggled.connect(self.counts.changed)
+        self.images.ticked.connect(self._name_classes)
         self.images.ticked.connect(self.counts.changed)
         for signal in self.windows.changes:
             signal.connect(self.counts.changed)
@@ -210,10 +212,17 @@ class AverageWidget(forms.Panel):
         """List the detections that there are, and keep what is ticked."""
         layers = [la for la in self.viewer.layers if kind(la) == "defects"]
         self.images.list_layers(layers)
-        if layers:
-            self.class_boxes.rename(get_material(material_of(layers[-1])))
+        self._name_classes()
         self.hint.setVisible(not layers)
         self.counts.changed()
+
+    def _name_classes(self) -> None:
+        """The boxes carry the names of what is ticked; of the newest where nothing is."""
+        layers = [la for la in self.viewer.layers if kind(la) == "defects"]
+        ticked = self.images.chosen_ids()
+        named = [la for la in layers if layer_id(la) in ticked] or layers
+        if named:
+            self.class_boxes.rename(get_material(material_of(named[-1])))
 
     def _show_newest(self) -> None:
         """List the averages that there are already: the widget may have been closed meanwhile."""
@@ -235,6 +244,7 @@ class AverageWidget(forms.Panel):
 
     def _counted(self) -> tuple[list[Points], RunConfig]:
         layers = self.chosen()
+        self._name_classes()  # a detection may have other classes now, in the layers that it had
         return layers, self.config(material_of(layers[0]))
 
     def _not_counted(self, message: str) -> None:
@@ -270,7 +280,17 @@ class AverageWidget(forms.Panel):
     def _settings(self) -> tuple[RunConfig, list[Layer]]:
         layers = self.chosen()
         images = [layer_by_id(self.viewer, note(la).get("image")) for la in layers]
-        return self.config(material_of(layers[0])), [la for la in images if la is not None]
+        config = self._as_detected(layers)
+        return config, [la for la in images if la is not None]
+
+    def _as_detected(self, layers: list[Points]) -> RunConfig:
+        """The controls, and the settings that the detections were made with."""
+        config = self.config(material_of(layers[0]))
+        return config.replace(**detected_with([note(la) for la in layers]))
+
+    def _tried(self) -> tuple[list[Gathered], RunConfig]:
+        """What is ticked, and the settings by which it is detected anew."""
+        return self._gathered()[0], self._as_detected(self.chosen())
 
     def _gathered(self) -> tuple[Gathering, RunConfig]:
         layers = self.chosen()
@@ -285,6 +305,7 @@ class AverageWidget(forms.Panel):
         except DefectStrainError as mistake:
             self.run_bar.fail(str(mistake))
             return
+        self._name_classes()
         names = self.class_boxes.names()
         material = get_material(config.material)
         names += [material.reference_of(name) for name in names]
@@ -330,6 +351,7 @@ class AverageWidget(forms.Panel):
             corner_pm=list(corner),
             symmetric=self.symmetric.isChecked(),
             detection=[note(la).get("parameters") for la in layers],
+            judge=[note(la).get("judge") for la in layers],
         )
         yield
         if every is not None:

@@ -382,7 +382,7 @@ class DetectWidget(forms.Panel):
             self.run_bar.status.setText(tr("Nothing was done"))
         elif meaning == FRAMES:
             self.run_bar.start(
-                lambda progress: _register(planes, layer.name, progress),
+                lambda progress: sum_frames(planes, layer.name, progress),
                 lambda total: self._detect_sum(layer, total, config),
                 tr("Registering the frames…"),
                 self._part(0.0, REGISTERING),
@@ -509,6 +509,7 @@ class DetectWidget(forms.Panel):
             weights,
             overconfidence=doubt,
             identity=identity.verdict,
+            judge=config.to_dict()["judge"],
         )
         previous = self._previous(layer)
         # She may have gone on editing while the network was at work.
@@ -571,10 +572,6 @@ class DetectWidget(forms.Panel):
 
 def _is_source(layer: Layer) -> bool:
     return isinstance(layer, Image) and kind(layer) in ("", "sum")
-
-
-def _register(planes: list[CalibratedImage], name: str, progress: Progress) -> CalibratedImage:
-    return sum_frames(planes, name, progress)
 
 
 def _detect_all(

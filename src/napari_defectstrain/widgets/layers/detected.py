@@ -1,12 +1,17 @@
 """All images of the viewer that were searched, with their columns as corrected."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image, Points
 
+from ...config import Config
 from ...crystal.regions import Regions
+from ...detect.network.config import DetectConfig
 from ...io.file_names import output_stems
+from ...judge.judging import JudgeConfig
 from ...types import CalibratedImage, DefectStrainError, Sites
 from .regions import divided_planes
 from .sites import image_planes, kind, layer_by_id, note
@@ -72,3 +77,35 @@ def detected_images(viewer: ViewerModel, alike: Points | None = None) -> list[De
         Detected(stem, one.layer, one.plane, one.image, one.sites, one.regions)
         for stem, one in zip(stems, found, strict=True)
     ]
+
+
+def detected_with(notes: Sequence[Mapping[str, Any]]) -> dict[str, Config]:
+    """What detections were made with, as the parts ``detect`` and ``judge`` of a run's settings.
+
+    Parameters
+    ----------
+    notes : sequence of mapping
+        Of their layers: ``parameters`` of the network and ``judge``; what is not said is default.
+
+    Returns
+    -------
+    dict of str to Config
+        Empty where there is no detection.
+
+    Raises
+    ------
+    DefectStrainError
+        If they were not all made with the same settings, wherever the network ran.
+    """
+    found: list[dict[str, Config]] = []
+    for about in notes:
+        detect = DetectConfig.from_dict(about.get("parameters") or {})
+        if found:
+            detect = detect.replace(device=found[0]["detect"].to_dict()["device"])
+        found.append({"detect": detect, "judge": JudgeConfig.from_dict(about.get("judge") or {})})
+    if any(one != found[0] for one in found):
+        raise DefectStrainError(
+            "got detections made with unlike settings (weights, thresholds, taught), expected one: "
+            "tick those that were detected alike, or detect all of them anew"
+        )
+    return found[0] if found else {}

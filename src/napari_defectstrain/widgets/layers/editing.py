@@ -20,6 +20,7 @@ from psygnal import Signal
 from ...types import ON_METAL, OTHER, DefectStrainError
 from ..base.keys import declare
 from .corrections import reach_px, snapped
+from .showing import drawn_once
 from .sites import layer_by_id, note, on_plane, restyle, set_points, symbols
 
 UNDO_STEPS = 100
@@ -289,8 +290,9 @@ class DefectEditor:
         try:
             # A script may have put plain texts in the place of the categories.
             classes = pd.Categorical(features["class"].astype(str), self.class_names)
-            self.layer.features = features.assign(**{"class": classes})
-            restyle(self.layer)
+            with drawn_once(self.layer):
+                self.layer.features = features.assign(**{"class": classes})
+                restyle(self.layer)
         finally:
             self._busy = False
 

@@ -201,7 +201,9 @@ def _onto(
     said = [*found.notes]
     if found.sites is not None:
         settings = config.to_dict()
-        about = provenance("defects", settings["detect"], source=points.name)
+        about = provenance(
+            "defects", settings["detect"], source=points.name, judge=settings["judge"]
+        )
         regions = provenance("regions", settings["regions"], source=points.name)
         assert found.regions is not None
         source = scratch.layers[0]

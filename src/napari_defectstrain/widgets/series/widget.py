@@ -1,5 +1,8 @@
 """The series widget: frames in; drift, sums, tracks, rates and cross sections out."""
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
@@ -50,6 +53,25 @@ OUT = "series"
 """Folder of results that a command names."""
 
 
+class _Asked(NamedTuple):
+    """What a registration is of, as it was when its job began."""
+
+    layer: str
+    config: FrameConfig
+    material: str
+    pixel_size_pm: float | None
+    data: Any
+
+    @classmethod
+    def of(cls, layer: Layer, frames: Sequence[CalibratedImage], run: RunConfig) -> "_Asked":
+        size = frames[0].pixel_size_pm if frames else None
+        return cls(layer_id(layer), run.series, run.material, size, layer.data)
+
+    def same_as(self, other: "_Asked") -> bool:
+        """Whether it is of the same frames, of the same pixel size, with the same settings."""
+        return self[:4] == other[:4] and self.data is other.data
+
+
 class SeriesWidget(forms.Panel):
     """Follow every site of a series of frames.
 
@@ -71,7 +93,7 @@ class SeriesWidget(forms.Panel):
         self.registered: RegisteredSeries | None = None
         self.result: SeriesResult | None = None
         self.judged: JudgedFrames | None = None
-        self._of: tuple[str, FrameConfig, str] | None = None
+        self._of: _Asked | None = None
         self._build_source()
         self._build_frames()
         self._build_sums()
@@ -266,9 +288,10 @@ class SeriesWidget(forms.Panel):
             self.run_bar.fail(str(mistake))
             return
         run = self.run_config()
+        asked = _Asked.of(layer, frames, run)
         self.run_bar.start(
             lambda progress: register_series(frames, run, layer.name, progress),
-            lambda found: self._registered(layer, run, found),
+            lambda found: self._registered(layer, asked, found),
             tr("Registering the frames…"),
         )
 
@@ -280,10 +303,11 @@ class SeriesWidget(forms.Panel):
         except DefectStrainError as mistake:
             self.run_bar.fail(str(mistake))
             return
-        known = self.registered if self._is_registered(layer, run) else None
+        asked = _Asked.of(layer, frames, run)
+        known = self.registered if self._is_registered(asked) else None
         self.run_bar.start(
             lambda progress: _follow(frames, known, config, run, layer.name, progress),
-            lambda result: self._followed(layer, run, result),
+            lambda result: self._followed(layer, asked, result),
             "Registering the frames…" if known is None else "Detecting columns…",
         )
 
@@ -296,20 +320,20 @@ class SeriesWidget(forms.Panel):
             )
         return layer, frames_of(layer)
 
-    def _is_registered(self, layer: Layer, run: RunConfig) -> bool:
-        return self._of == (layer_id(layer), run.series, run.material)
+    def _is_registered(self, asked: "_Asked") -> bool:
+        return self._of is not None and self._of.same_as(asked)
 
-    def _registered(self, layer: Layer, run: RunConfig, found: RegisteredSeries) -> None:
-        self.registered = found
-        self._of = (layer_id(layer), run.series, run.material)
-        self._show_frames(JudgedFrames.of(found, run.series, run.material, _changed_text(found)))
+    def _registered(self, layer: Layer, asked: "_Asked", found: RegisteredSeries) -> None:
+        self.registered, self._of = found, asked
+        text = _changed_text(found)
+        self._show_frames(JudgedFrames.of(found, asked.config, asked.material, text))
         self._keep_frames(layer)
         self.run_bar.status.setText(tr("Registered"))
         for text in found.warnings:
             show_warning(text)
 
-    def _followed(self, layer: Image, run: RunConfig, result: SeriesResult) -> Steps[None]:
-        self._registered(layer, run, result.registered)
+    def _followed(self, layer: Image, asked: "_Asked", result: SeriesResult) -> Steps[None]:
+        self._registered(layer, asked, result.registered)
         yield
         self._show_result(result)
         for text in result.warnings[len(result.registered.warnings) :]:
@@ -361,7 +385,7 @@ class SeriesWidget(forms.Panel):
 
     def _source_changed(self) -> None:
         layer = self.source.layer
-        if self._of is not None and (layer is None or layer_id(layer) != self._of[0]):
+        if self._of is not None and (layer is None or layer_id(layer) != self._of.layer):
             self.registered, self._of = None, None
             self._show_frames(None)
         if (
@@ -370,7 +394,7 @@ class SeriesWidget(forms.Panel):
             and (kept := JudgedFrames.kept(layer)) is not None
         ):
             # of a study: what was found is shown, the sum is made when it is asked for
-            self._of = (layer_id(layer), kept.config, kept.material)
+            self._of = _Asked(layer_id(layer), kept.config, kept.material, None, None)
             self._show_frames(kept)
 
     def _show_frames(self, judged: JudgedFrames | None) -> None:

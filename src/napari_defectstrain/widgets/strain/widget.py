@@ -39,6 +39,7 @@ from ..layers.averages import (
     runs,
     same_windows,
 )
+from ..layers.detected import detected_with
 from ..layers.fields import displacement_in_steps
 from ..layers.sites import KEY, kind, layer_by_id, note, provenance
 from ..layers.view_buttons import ViewButtons
@@ -250,7 +251,11 @@ class StrainWidget(forms.Panel):
         config = self.config(about["parameters"]["material"], about["parameters"]["seed"])
         average = AverageConfig.from_dict(about["parameters"]["average"])
         images = [layer_by_id(self.viewer, i) for i in about.get("image_ids", [])]
-        return config.replace(average=average), [la for la in images if la is not None]
+        detectors = about.get("detection") or []
+        judges = about.get("judge") or [None] * len(detectors)
+        made = [{"parameters": d, "judge": j} for d, j in zip(detectors, judges, strict=True)]
+        config = config.replace(average=average, **detected_with(made))
+        return config, [la for la in images if la is not None]
 
     @property
     def measured(self) -> Measured | None:
