@@ -195,6 +195,14 @@ def _of_tables(options: argparse.Namespace) -> _Given:
     return _Given(lessons, *_settings(options, config))
 
 
+def say_taught(options: argparse.Namespace) -> None:
+    """What is to be said of what ``--taught`` names."""
+    from ..teaching import read_taught
+
+    if options.taught is not None:
+        say_warnings(read_taught(options.taught).notes)
+
+
 def refuse_both(options: argparse.Namespace) -> None:
     """What was taught holds with the network it was taught with: no other one beside it."""
     if options.taught is not None and options.weights is not None:
