@@ -64,7 +64,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # torch comes along only when something is detected
-    from ..detect.finding.predict import Detection
+    from ..detect.finding.found import Detection
 
 
 def check_weights(config: RunConfig) -> None:
@@ -531,9 +531,9 @@ def _every_defect(
     return dict(found.crowded_stacks), dict(found.crowded), found.warnings
 
 
-AVERAGE = Stage("average", 1, _averaged)
-MEASURE = Stage("measure", 1, _measured)
-EVERY_DEFECT = Stage("every defect", 1, _every_defect)
+AVERAGE = Stage("average", 2, _averaged)
+MEASURE = Stage("measure", 2, _measured)
+EVERY_DEFECT = Stage("every defect", 2, _every_defect)
 
 
 class _Clock:

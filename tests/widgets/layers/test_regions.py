@@ -5,19 +5,22 @@ import re
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from small_alloy import simulated, true_sites
 from widget_stage import PIXEL_PM, add_region, answers, layer_named, run, use_truth
 
-from napari_defectstrain.crystal.regions import CONTAMINATED, HOLE, NOT_2H
+from napari_defectstrain.crystal.regions import CONTAMINATED, HOLE, NOT_2H, Regions
 from napari_defectstrain.types import OTHER, DefectStrainError
+from napari_defectstrain.widgets.base.pacing import at_once
 from napari_defectstrain.widgets.detect.widget import NEW_LAYERS, REPLACE, DetectWidget
 from napari_defectstrain.widgets.layers.regions import (
     KIND_COLOURS,
     colormap,
+    detection_put_in_steps,
     divided_planes,
     edited,
     regions_of,
 )
-from napari_defectstrain.widgets.layers.sites import calibrate, note
+from napari_defectstrain.widgets.layers.sites import calibrate, note, provenance
 
 NM2 = 384 * 384 * (PIXEL_PM * 1e-3) ** 2
 
@@ -214,3 +217,32 @@ def test_stacks_have_regions_on_each_plane(qtbot, monkeypatch):
     assert len(sites) == 2
     widget.edit.update_counts()
     assert f"{1.5 * NM2:.1f} nm² usable" in widget.edit.population.text()
+
+
+def test_defects_of_an_area_painted_as_crystal_are_as_they_were_found(qapp):
+    made, viewer = simulated(seed=5, size=192, name="alloy"), ViewerModel()
+    labels = np.ones((192, 192), dtype=np.int16)
+    labels[:, 60:] = NOT_2H
+    image = viewer.add_image(made.image.data, name="alloy")
+    found = true_sites(made)
+    about = provenance("defects", {}), provenance("regions", {})
+    put = [found], [Regions(labels, ())], *about
+    defects = at_once(detection_put_in_steps(viewer, image, None, *put))
+    inside = found.position_px[:, 1] >= 60
+    assert (inside & (found.class_index > 1)).any()
+
+    def classes():
+        (columns,), _ = divided_planes(viewer, defects, measure=False)
+        assert len(columns) == len(found)
+        assert (columns.source == found.source).all()
+        return columns.class_index
+
+    assert (classes()[inside] == OTHER).all()
+    regions = regions_of(viewer, defects)
+    regions.data = np.ones_like(labels)
+    np.testing.assert_array_equal(classes(), found.class_index)
+    viewer.layers.remove(regions)
+    np.testing.assert_array_equal(classes(), found.class_index)
+    again = at_once(detection_put_in_steps(viewer, image, defects, *put))
+    viewer.layers.remove(regions_of(viewer, again))
+    np.testing.assert_array_equal(classes(), found.class_index)

@@ -3,12 +3,15 @@
 import errno
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers._layer_actions import _duplicate_layer as duplicate
 from npe2 import PluginManager
 from numpy.testing import assert_array_equal
+from qtpy.QtCore import QEvent
 from scipy.spatial import cKDTree
 from small_alloy import QUICK, simulated, true_sites
 
@@ -35,6 +38,7 @@ from napari_defectstrain.widgets.layers.sites import (
     provenance,
 )
 from napari_defectstrain.widgets.study import keeper as keeper_module
+from napari_defectstrain.widgets.study import opening
 from napari_defectstrain.widgets.study.arrangement import LAYERS_FILE
 from napari_defectstrain.widgets.study.copying import CopyButtons
 from napari_defectstrain.widgets.study.keeper import keeper_of
@@ -363,6 +367,174 @@ def test_a_moved_image_is_found_and_a_lost_one_asked_about(window, tmp_path, mon
 def test_what_is_no_study_is_refused(qapp, tmp_path):
     with pytest.raises(DefectStrainError, match="expected"):
         open_into(ViewerModel(), tmp_path)
+
+
+def by_hand(study):
+    return [e for e in study.history() if e.by == "manual" and e.what in ("columns", "regions")]
+
+
+def alloys(made, columns=None):
+    """A viewer with pixels that have no file, and their detection."""
+    viewer = ViewerModel()
+    pixel = made.image.pixel_size_pm
+    viewer.add_image(made.image.data, name="alloy", scale=(pixel, pixel), units=("pm", "pm"))
+    defects = detect(viewer, viewer.layers[0], columns or true_sites(made))
+    return viewer, defects
+
+
+def other_columns(made):
+    """Another answer: every SeTe is a vacancy."""
+    sites = true_sites(made)
+    index = np.where(sites.class_name == "SeTe", sites.class_names.index("SV"), sites.class_index)
+    return replace(sites, class_index=index, probabilities=np.eye(len(sites.class_names))[index])
+
+
+def counted(sites, name):
+    return int((sites.class_name == name).sum())
+
+
+@pytest.mark.parametrize("same_file", [False, True])
+def test_a_study_beside_another_one_gets_none_of_its_edits(made, tmp_path, monkeypatch, same_file):
+    monkeypatch.setattr(forms, "ask", lambda *_: "Keep it beside")
+    (mine, defects), (others, _) = alloys(made), alloys(made, other_columns(made))
+    if same_file:
+        write_tiff(tmp_path / "alloy.tif", made.image.data, made.image.pixel_size_pm)
+        for viewer in (mine, others):
+            viewer.layers["alloy"].metadata[KEY] = {"path": str(tmp_path / "alloy.tif")}
+    save_as(others, tmp_path / "b", RunConfig()).close()
+    save_as(mine, tmp_path / "a", RunConfig())
+    keeper, _ = open_into(mine, tmp_path / "b.defectstrain")
+    study, back = keeper.study, of_kind(mine, "defects")[-1]
+    assert back is not defects
+    editor_of(back).relabel("DV", [0])
+    assert [e.image for e in by_hand(study)] == ["alloy"]
+    same_columns(study.sites("alloy"), corrected_planes(mine, back)[0])
+    mine.layers.move(mine.layers.index(defects), len(mine.layers))  # theirs lies on top
+    editor_of(defects).relabel("DV", [0])
+    same_columns(study.sites("alloy"), corrected_planes(mine, back)[0])
+    (new,) = set(study.images) - {"alloy"}
+    same_columns(study.sites(new), corrected_planes(mine, defects)[0])
+    keeper.close()
+
+
+def test_another_layer_on_top_is_another_answer_and_no_edit(made, tmp_path):
+    viewer, first = alloys(made)
+    keeper = save_as(viewer, tmp_path / "mine", RunConfig())
+    study = keeper.study
+    second = detect(viewer, viewer.layers["alloy"], other_columns(made))
+    keeper.sync()
+    same_columns(study.sites("alloy"), other_columns(made))
+    viewer.layers.move(viewer.layers.index(second), 0)
+    keeper.sync()
+    same_columns(study.sites("alloy"), true_sites(made))
+    viewer.layers.move(viewer.layers.index(second), len(viewer.layers))
+    keeper.sync()
+    viewer.layers.remove(second)
+    keeper.sync()
+    same_columns(study.model_sites("alloy"), true_sites(made))
+    same_columns(study.sites("alloy"), true_sites(made))
+    assert by_hand(study) == []
+    editor_of(first).relabel("DV", [0])
+    assert len(by_hand(study)) == 1
+    keeper.close()
+
+
+@pytest.mark.parametrize("what", ["no study", "cancelled", "itself, cancelled"])
+def test_a_study_that_cannot_be_opened_leaves_the_open_one(made, tmp_path, monkeypatch, what):
+    viewer, defects = alloys(made)
+    keeper = save_as(viewer, tmp_path / "a", RunConfig())
+    path = keeper.study.path
+    if what == "cancelled":
+        save_as(alloys(made)[0], tmp_path / "b", RunConfig()).close()
+        path = tmp_path / "b.defectstrain"
+    monkeypatch.setattr(forms, "ask", lambda *_: "Close what is open")
+    if what == "no study":
+        with pytest.raises(DefectStrainError):
+            open_into(viewer, tmp_path)
+    else:
+        monkeypatch.setattr(opening, "_files_settled", lambda *_: False)
+        assert open_into(viewer, path) == (None, [])
+    still = keeper_of(viewer)
+    assert still.study.path == keeper.study.path
+    assert names_of(viewer.layers["alloy"]) == ["alloy"]
+    editor_of(defects).relabel("DV", [0])
+    with open_study(still.study.path, read_only=True) as study:
+        assert study.edited_columns("alloy") == 1
+    still.close()
+
+
+def test_a_study_that_cannot_be_made_leaves_the_open_one(made, tmp_path, monkeypatch):
+    viewer, defects = alloys(made)
+    keeper = save_as(viewer, tmp_path / "a", RunConfig())
+
+    def full(_keeper):
+        raise DefectStrainError("the disk is full")
+
+    monkeypatch.setattr(keeper_module.StudyKeeper, "take_all", full)
+    with pytest.raises(DefectStrainError, match="full"):
+        save_as(viewer, tmp_path / "b", RunConfig())
+    still = keeper_of(viewer)
+    editor_of(defects).relabel("DV", [0])
+    assert still.study.path == keeper.study.path
+    assert still.study.edited_columns("alloy") == 1
+    still.close()
+
+
+def test_what_is_found_in_a_copy_of_an_image_is_of_the_copy(made, tmp_path):
+    viewer, defects = alloys(made)
+    keeper = save_as(viewer, tmp_path / "mine", RunConfig())
+    study, image = keeper.study, viewer.layers["alloy"]
+    viewer.layers.selection = {image}
+    duplicate(viewer.layers)
+    twin = viewer.layers["alloy copy"]
+    twin.data = twin.data[::-1].copy()
+    found = detect(viewer, twin, other_columns(made))
+    keeper.sync()
+    assert len(study.images) == 2
+    same_columns(study.sites("alloy"), true_sites(made))
+    same_columns(study.sites(names_of(twin)[0]), other_columns(made))
+    image.data = image.data[:, ::-1].copy()  # the same of other pixels in the layer itself
+    editor_of(defects).relabel("DV", [0])
+    assert study.edited_columns("alloy") == 0
+    assert len(study.images) == 3
+    assert found is not defects
+    keeper.close()
+
+
+def test_an_area_painted_as_crystal_is_no_edit_of_its_columns(made, tmp_path):
+    viewer, defects = alloys(made)
+    keeper = save_as(viewer, tmp_path / "mine", RunConfig())
+    stripe = true_sites(made).position_px[:, 1] >= 230
+    assert (stripe & (true_sites(made).class_index > 1)).any()
+    for _ in range(2):
+        regions = regions_of(viewer, defects)
+        regions.data = np.ones_like(regions.data)
+        keeper.sync()
+        same_columns(keeper.study.sites("alloy"), true_sites(made))
+        regions.data = np.where(np.arange(SIZE) >= 230, 252, regions.data).astype(
+            regions.data.dtype
+        )
+        keeper.close()
+        viewer, keeper, _ = reopened(keeper.study.path)
+        (defects,) = of_kind(viewer, "defects")
+    viewer.layers.remove(regions_of(viewer, defects))
+    keeper.sync()
+    same_columns(keeper.study.sites("alloy"), true_sites(made))
+    same_columns(corrected_planes(viewer, defects)[0], true_sites(made))
+    assert [e for e in by_hand(keeper.study) if e.what == "columns"] == []
+    keeper.close()
+
+
+def test_the_last_stroke_is_kept_when_the_window_closes(made, tmp_path):
+    viewer, defects = alloys(made)
+    keeper = save_as(viewer, tmp_path / "mine", RunConfig())
+    regions = regions_of(viewer, defects)
+    regions.data = np.where(np.arange(SIZE) < 20, 253, regions.data).astype(regions.data.dtype)
+    keeper.eventFilter(keeper, QEvent(QEvent.Type.Close))
+    viewer.layers.clear()  # as closing a viewer does
+    keeper.close()
+    with open_study(keeper.study.path, read_only=True) as study:
+        assert (study.regions("alloy").labels[:, :20] == 253).all()
 
 
 def test_pixels_without_a_file_are_kept_in_the_study(qapp, made, tmp_path):

@@ -32,6 +32,8 @@ from .averages import write_labels as write_labels
 from .column_points import columns_in_steps as columns_in_steps
 from .column_shapes import ellipse_corners as ellipse_corners
 from .column_shapes import triangle_corners as triangle_corners
+from .copies import watch_copies as watch_copies
+from .corrections import X2 as X2
 from .corrections import correct_sites as correct_sites
 from .detected import Detected as Detected
 from .detected import detected_images as detected_images
@@ -77,12 +79,14 @@ from .regions import edited as edited
 from .regions import region_features as region_features
 from .regions import regions_of as regions_of
 from .regions import usable_nm2 as usable_nm2
+from .showing import added_in_steps as added_in_steps
+from .showing import then_shown as then_shown
 from .sites import AWAITING as AWAITING
 from .sites import CALIBRATION as CALIBRATION
+from .sites import HIDDEN as HIDDEN
 from .sites import KEY as KEY
 from .sites import MARKER_PX as MARKER_PX
 from .sites import add_detection as add_detection
-from .sites import added_in_steps as added_in_steps
 from .sites import calibrate as calibrate
 from .sites import colours as colours
 from .sites import defect_points as defect_points
@@ -102,7 +106,7 @@ from .sites import show_only as show_only
 from .sites import site_positions as site_positions
 from .sites import site_table as site_table
 from .sites import symbols as symbols
-from .sites import then_shown as then_shown
+from .sites import with_hidden as with_hidden
 from .symmetric import room_pm as room_pm
 from .symmetric import symmetric_in_steps as symmetric_in_steps
 from .view_buttons import ViewButtons as ViewButtons

@@ -28,13 +28,16 @@ from ...types import CalibratedImage, DefectStrainError, Sites
 from ...units import PM_PER_NM
 from ..base.pacing import Steps
 from .editing import editor_of
+from .showing import then_shown
 from .sites import (
     AWAITING,
+    HIDDEN,
     KEY,
     columns_added,
     defect_points,
     detection_in_steps,
     free_name,
+    hidden_rows,
     image_planes,
     kind,
     layer_by_id,
@@ -46,7 +49,6 @@ from .sites import (
     set_points,
     site_positions,
     site_table,
-    then_shown,
 )
 
 OPACITY = 0.35
@@ -290,7 +292,7 @@ def detection_put_in_steps(
     elif everything is None:
         # points that were opened without the other columns stay as they are: they correct them
         defects = previous
-        everything = columns_added(viewer, source, sites, metadata)
+        everything = columns_added(viewer, source, sites, metadata, foreign)
         note(defects).update(sites=layer_id(everything), class_names=list(sites[0].class_names))
         note(defects)[AWAITING] = False
         editor_of(defects).reset()
@@ -299,6 +301,7 @@ def detection_put_in_steps(
         defects, editor, names = previous, editor_of(previous), sites[0].class_names
         for old in (everything, defects):
             replace_metadata(old, metadata, class_names=list(names))
+        note(everything)[HIDDEN] = hidden_rows(sites, foreign)
         whole, table = site_positions(sites, source.ndim), site_table(sites)
         set_points(everything, whole, table)
         yield

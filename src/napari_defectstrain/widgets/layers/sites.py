@@ -5,8 +5,7 @@ layers it comes from, and its provenance (software version, weights, all paramet
 values. Image layers that our reader opened have under the same key what their file says.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,13 +20,17 @@ from ...materials import get_material
 from ...styles import class_styles, over_image
 from ...types import CalibratedImage, DefectStrainError, Sites
 from ..base.pacing import Steps, at_once
-from .corrections import correct_sites
+from .corrections import X2, correct_sites
+from .showing import drawn_once, then_shown
 
 KEY = "napari-defectstrain"
 ID = "id"
 """Key of the note of a layer that was opened: what others know it by."""
 AWAITING = "awaiting"
 """Key of the note of a defects layer that was opened without the other columns of its image."""
+HIDDEN = "hidden"
+"""Key of the note of a layer of all columns: the defects, by row, that were given no point because
+they lay where the crystal isn't 2H. That they have none doesn't mean that a hand deleted them."""
 CALIBRATION = "calibration"
 """Key of an image's metadata: ``file``, ``lattice`` or ``hand``, whence its pixel size."""
 PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
@@ -280,7 +283,7 @@ def detection_in_steps(
     (sites, defects) : Points
     """
     names = sites[0].class_names
-    all_columns = _columns(viewer, source, sites, metadata)
+    all_columns = _columns(viewer, source, sites, metadata, foreign)
     yield
     viewer.add_layer(all_columns)
     all_columns.editable = False
@@ -303,17 +306,25 @@ def detection_in_steps(
 
 
 def columns_added(
-    viewer: ViewerModel, source: Image, sites: Sequence[Sites], metadata: dict[str, Any]
+    viewer: ViewerModel,
+    source: Image,
+    sites: Sequence[Sites],
+    metadata: dict[str, Any],
+    foreign: np.ndarray | None = None,
 ) -> Points:
     """Add "<image> · sites": all columns, hidden, fixed."""
-    layer = _columns(viewer, source, sites, metadata)
+    layer = _columns(viewer, source, sites, metadata, foreign)
     viewer.add_layer(layer)
     layer.editable = False
     return layer
 
 
 def _columns(
-    viewer: ViewerModel, source: Image, sites: Sequence[Sites], metadata: dict[str, Any]
+    viewer: ViewerModel,
+    source: Image,
+    sites: Sequence[Sites],
+    metadata: dict[str, Any],
+    foreign: np.ndarray | None,
 ) -> Points:
     names = sites[0].class_names
     table = site_table(sites)
@@ -324,9 +335,17 @@ def _columns(
         features=table,
         symbol=symbols(table["class"], names) if len(table) else "disc",
         visible=False,
-        metadata={KEY: {**shared, "kind": "sites"}},
+        metadata={KEY: {**shared, "kind": "sites", HIDDEN: hidden_rows(sites, foreign)}},
         **marker_look(source, names),
     )
+
+
+def hidden_rows(sites: Sequence[Sites], foreign: np.ndarray | None) -> list[int]:
+    """The defects among the columns of all planes that get no point, by row: see `HIDDEN`."""
+    if foreign is None:
+        return []
+    defective = np.concatenate([s.class_index > X2 for s in sites])
+    return [int(row) for row in np.flatnonzero(foreign & defective)]
 
 
 def marker_look(source: Layer, names: Sequence[str]) -> dict[str, Any]:
@@ -376,51 +395,6 @@ def set_points(layer: Points, position: np.ndarray, features: pd.DataFrame) -> N
     with drawn_once(layer):
         layer.features = features
         restyle(layer)
-
-
-@contextmanager
-def drawn_once(layer: Points) -> Iterator[None]:
-    """Change features, symbols and colours with one drawing at the end.
-
-    napari would make the picture of all points anew after each of them.
-    """
-    looks = [layer.events.symbol, layer.events.border_color, layer.events.face_color]
-    for part in ("_border", "_face"):  # napari's own, which its picture listens to as well
-        events = getattr(getattr(layer, part, None), "events", None)
-        names = ("colors", "color_properties")
-        looks += [getattr(events, name) for name in names if hasattr(events, name)]
-    with ExitStack() as held:
-        for look in looks:
-            held.enter_context(look.blocker())
-        yield
-    layer.events.symbol()
-
-
-def added_in_steps(viewer: ViewerModel, layer: Layer) -> Steps[None]:
-    """Add a hidden layer and show it: room for it first, then it, then its picture, one a step.
-
-    Where the world grows, napari slices all layers anew, which is a stall of its own.
-    """
-    if len(viewer.layers):
-        extent = viewer.layers.get_extent([*viewer.layers, layer])
-        ranges = tuple(zip(*extent.world.tolist(), extent.step.tolist(), strict=True))
-        if len(ranges) == viewer.dims.ndim and ranges != tuple(map(tuple, viewer.dims.range)):
-            viewer.dims.range = ranges
-            yield
-    viewer.add_layer(layer)
-    yield from then_shown(layer)
-
-
-def then_shown(layer: Layer, visible: bool = True) -> Steps[None]:
-    """Show a layer that was added hidden, in a step of its own.
-
-    Adding a layer, napari makes its picture and its controls; showing it, the programs of the
-    graphics card, letters and thumbnails. Both at once is a stall that a person feels.
-    """
-    yield
-    if visible:
-        layer.visible = True
-        yield
 
 
 def show_only(layer: Points, which: np.ndarray) -> None:
@@ -503,7 +477,43 @@ def _read(sites_layer: Points, defects: Points, plane: int | None) -> Callable[[
         )
     position = np.array(defects.data, dtype=float)[here, -2:]
     by_hand = (points["source"] == "manual").to_numpy(dtype=bool)
-    return partial(correct_sites, sites, position, codes, by_hand)
+    its = with_hidden(sites_layer, plane, position, codes, by_hand)
+    return partial(correct_sites, sites, *its)
+
+
+def with_hidden(
+    sites_layer: Points, plane: int | None, position: np.ndarray, codes: np.ndarray, by: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points of defects, and those of columns that got none for where they lie, as they were found.
+
+    Parameters
+    ----------
+    sites_layer : Points
+        All columns, in whose note `HIDDEN` are.
+    plane : int or None
+        Of a stack.
+    position : array, `(M, 2)`
+        Of the points (y, x) [px].
+    codes : array of int, `(M,)`
+        Their classes.
+    by : array of bool, `(M,)`
+        Those made by hand.
+
+    Returns
+    -------
+    (position, codes, by)
+        For `correct_sites`.
+    """
+    rows = np.zeros(len(sites_layer.data), dtype=bool)
+    rows[np.asarray(note(sites_layer).get(HIDDEN, []), dtype=int)] = True
+    rows &= on_plane(sites_layer, plane)
+    found = np.asarray(sites_layer.data, dtype=float)[rows, -2:]
+    classes = _codes(sites_layer.features["class"][rows], tuple(note(sites_layer)["class_names"]))
+    return (
+        np.concatenate([position, found]),
+        np.concatenate([codes, classes]),
+        np.concatenate([by, np.zeros(len(found), dtype=bool)]),
+    )
 
 
 def corrected_planes(viewer: ViewerModel, defects: Points) -> list[Sites]:

@@ -18,6 +18,7 @@ from ...averages.choice import leave_out, put_back
 from ...averages.relabel import RELABELLED, Relabelled, relabel_windows, with_joined
 from ...types import ClassStack
 from .averages import CUT, OUTDATED, STACK, layers_of_run, of_every_defect, runs, update_average
+from .copies import watch_copies
 from .editing import DONE, REDONE, UNDONE
 from .sites import note
 
@@ -55,6 +56,7 @@ class WindowEdits(QObject):
         self.viewer = viewer
         self._undo: dict[str, list[_State]] = {}
         self._redo: dict[str, list[_State]] = {}
+        watch_copies(viewer)
 
     def stacks(self, run: str) -> dict[str, ClassStack]:
         """The stacks of a run's averages as they are now, by class."""

@@ -16,12 +16,29 @@ from ...study import Answer, Study
 from ...types import ClassStack, DefectStrainError, Sites
 from ..base.lifetime import when_destroyed
 from ..layers.averages import CUT, STACK
+from ..layers.copies import watch_copies
 from ..layers.corrections import correct_sites
 from ..layers.editing import editor_of
 from ..layers.regions import edited, regions_of
-from ..layers.sites import found_sites, kind, layer_by_id, layer_id, note, on_plane
+from ..layers.sites import (
+    HIDDEN,
+    found_sites,
+    kind,
+    layer_by_id,
+    layer_id,
+    note,
+    on_plane,
+    with_hidden,
+)
 from . import arrangement
-from .ties import names_of, newest_detections, region_labels, source_images, take_in
+from .ties import (
+    forget_name,
+    names_of,
+    newest_detections,
+    region_labels,
+    source_images,
+    take_in,
+)
 
 SOON_MS = 250
 """After the last stroke of a brush, or the last layer that came, until it is written."""
@@ -63,6 +80,8 @@ class StudyKeeper(QObject):
         self._told = False
         self._models: dict[str, Sites] = {}
         self._taken: dict[str, int] = {}
+        self._written: dict[str, str] = {}
+        self._pixels: dict[str, Any] = {}
         self._stacks: dict[tuple[str, str], ClassStack] = {}
         self._watched: list[tuple[Any, Any]] = []
         self._seen: set[str] = set()
@@ -83,6 +102,7 @@ class StudyKeeper(QObject):
             viewer.layers.events.reordered,
         ):
             self._watch(event, self._layers_changed)
+        watch_copies(viewer)
         self._watch(viewer.scene.camera.events.zoom, self._view_changed)
         self._watch(viewer.scene.camera.events.center, self._view_changed)
 
@@ -108,12 +128,22 @@ class StudyKeeper(QObject):
             columns = layer_by_id(self.viewer, note(defects).get("sites"))
             if layer is not None and columns is not None and names_of(layer):
                 self._taken[layer_id(columns)] = _columns_sum(columns)
+                self._written.update(dict.fromkeys(names_of(layer), layer_id(columns)))
                 regions = regions_of(self.viewer, defects)
                 if regions is not None:
                     self._taken[layer_id(regions)] = _labels_sum(regions)
+        for layer in source_images(self.viewer):
+            self._pixels[layer_id(layer)] = _pixels_of(layer)
         for layer in self._averages():
             self._stacks[self._key(layer)] = layer.metadata[STACK]
         self._watch_layers()
+
+    def go_on_from(self, old: "StudyKeeper") -> None:
+        """Know what another one of the same study and viewer knew, which was closed meanwhile."""
+        self._taken, self._written = old._taken, old._written
+        self._stacks, self._pixels = old._stacks, old._pixels
+        self._watch_layers()
+        self.changed.emit()
 
     def take_all(self) -> None:
         """Take in every image that is open, and what was made of it.
@@ -125,7 +155,7 @@ class StudyKeeper(QObject):
         """
         for image in source_images(self.viewer):
             if image.ndim in (2, 3):
-                take_in(self.study, image, self.copy)
+                self._take_in(image)
         self._write()
         self.save_window()
 
@@ -188,6 +218,8 @@ class StudyKeeper(QObject):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Keep how the window looked when it is closed."""
         if event.type() == QEvent.Type.Close and keeper_of(self.viewer) is self:
+            if self._soon.isActive():  # afterwards the layers are gone
+                self.sync()
             self.save_window()
         return False
 
@@ -216,7 +248,7 @@ class StudyKeeper(QObject):
             self._write_windows(average)
 
     def _write_detection(self, image: Image, defects: Points) -> None:
-        names = take_in(self.study, image, self.copy)
+        names = self._take_in(image)
         columns = layer_by_id(self.viewer, note(defects).get("sites"))
         assert isinstance(columns, Points)
         layer = regions_of(self.viewer, defects)
@@ -225,11 +257,15 @@ class StudyKeeper(QObject):
         painted = layer is not None and self._taken.get(layer_id(layer)) != _labels_sum(layer)
         for i, name in enumerate(names):
             plane = None if image.ndim == 2 else i
-            if is_new or not self.study.has_sites(name):
+            # another layer's columns, because that one lies on top now, are another answer
+            another = self._written.get(name, "") != layer_id(columns)
+            if is_new or another or not self.study.has_sites(name):
                 self.study.set_sites(name, found_sites(columns, plane), _answer(columns))
                 self._models.pop(name, None)
             labels = region_labels(layer, plane)
-            self.study.record(name, self._corrected(name, defects, plane, labels))
+            self._written[name] = layer_id(columns)
+            whole = None if labels is None else Regions(labels, ())
+            self.study.record(name, self._corrected(name, defects, columns, plane, whole))
             if painted and labels is not None:
                 by = "manual" if edited(layer) else "model"
                 self.study.set_regions(name, self._regions(name, labels), by)
@@ -237,8 +273,18 @@ class StudyKeeper(QObject):
         if layer is not None:
             self._taken[layer_id(layer)] = _labels_sum(layer)
 
+    def _take_in(self, image: Image) -> list[str]:
+        """Names of a layer's planes in the study; other pixels than before are another image."""
+        images = source_images(self.viewer)
+        before = self._pixels.get(layer_id(image))
+        if before is not None and not _alike(before, _pixels_of(image)):
+            forget_name(image)
+        self._pixels[layer_id(image)] = _pixels_of(image)
+        others = {name for la in images if la is not image for name in names_of(la)}
+        return take_in(self.study, image, self.copy, others)
+
     def _corrected(
-        self, name: str, defects: Points, plane: int | None, labels: np.ndarray | None
+        self, name: str, defects: Points, columns: Points, plane: int | None, whole: Regions | None
     ) -> Sites:
         """The columns of an image with the points of its defects layer.
 
@@ -250,8 +296,14 @@ class StudyKeeper(QObject):
         codes = pd.Categorical(features["class"].astype(str), model.class_names).codes.astype(int)
         position = np.asarray(defects.data, dtype=float)[here, -2:]
         manual = (features["source"] == "manual").to_numpy(dtype=bool)
-        if labels is not None:
-            whole = Regions(labels, ())
+        if (codes < 0).any():
+            raise DefectStrainError(
+                f"{defects.name}: got points of classes that its columns don't have "
+                f"({', '.join(model.class_names)}); undo, or detect again"
+            )
+        if HIDDEN in note(columns):
+            position, codes, manual = with_hidden(columns, plane, position, codes, manual)
+        elif whole is not None:  # layers of before that was kept
             hidden = (whole.label_at(model.position_px) == NOT_2H) & (model.class_index > 1)
             position = np.concatenate([position, model.position_px[hidden]])
             codes = np.concatenate([codes, model.class_index[hidden]])
@@ -337,6 +389,15 @@ def _columns_sum(layer: Layer) -> int:
     classes = pd.Categorical(layer.features["class"].astype(str)).codes
     data = crc32(np.ascontiguousarray(np.asarray(layer.data, dtype=float)))
     return crc32(np.ascontiguousarray(classes), data)
+
+
+def _pixels_of(image: Image) -> Any:
+    return image.data[0] if image.multiscale else image.data
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two arrays hold the same pixels; quick where it is one and the same array."""
+    return one is other or bool(np.array_equal(np.asarray(one), np.asarray(other)))
 
 
 def _labels_sum(layer: Layer) -> int:

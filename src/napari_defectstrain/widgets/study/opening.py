@@ -1,13 +1,15 @@
 """Open a study into a viewer, and make one of what is in a viewer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from napari.components import ViewerModel
+from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QWidget
 
 from ...pipeline.runs import RunConfig
-from ...study import FileRecord, Study, create_study, open_study
+from ...study import FileRecord, Study, create_study, named_folder, open_study
 from ...types import DefectStrainError
 from ..base import forms, saving, tr
 from ..base.settings import Settings
@@ -16,7 +18,7 @@ from ..layers.sites import KEY, note
 from . import arrangement
 from .keeper import StudyKeeper, keeper_of
 from .restoring import restore
-from .ties import NAMES, source_images
+from .ties import NAMES, forget_names
 
 MOST_RECENT = 8
 CLOSE, KEEP = "Close what is open", "Keep it beside"
@@ -44,15 +46,14 @@ def save_as(
         If there is something at that place, or it can't be written.
     """
     study = create_study(path, config)
-    for image in source_images(viewer):  # names that they had in another study mean nothing here
-        if NAMES in note(image):
-            image.metadata[KEY] = {k: v for k, v in note(image).items() if k != NAMES}
-    keeper = StudyKeeper(viewer, study, copy)
-    try:
-        keeper.take_all()
-    except BaseException:
-        keeper.close()
-        raise
+    with _old_study_back(viewer):
+        keeper = StudyKeeper(viewer, study, copy)
+        forget_names(viewer)
+        try:
+            keeper.take_all()
+        except BaseException:
+            keeper.close()
+            raise
     keeper.known()
     remember(study)
     return keeper
@@ -88,24 +89,28 @@ def open_into(
             return None, []
     else:
         answer = KEEP
-    old = keeper_of(viewer)
-    if old is not None:
-        old.close()  # before: it may be the same one
-    study = open_study(path)
-    try:
-        if not _files_settled(study, parent):
+    with _old_study_back(viewer):
+        old = keeper_of(viewer)
+        if old is not None and old.study.path.resolve() == named_folder(path).resolve():
+            old.close()
+        study = open_study(path)
+        try:
+            if not _files_settled(study, parent):
+                study.close()
+                return None, []
+            if old is not None:
+                old.close()
+            forget_names(viewer)
+            if answer == CLOSE:
+                viewer.layers.selection.clear()
+                viewer.layers.clear()
+            empty = len(viewer.layers) == 0
+            notes = [*study.notes, *restore(study, viewer)]
+        except BaseException:
             study.close()
-            return None, []
-        if answer == CLOSE:
-            viewer.layers.selection.clear()
-            viewer.layers.clear()
-        empty = len(viewer.layers) == 0
-        notes = [*study.notes, *restore(study, viewer)]
-    except BaseException:
-        study.close()
-        raise
-    keeper = StudyKeeper(viewer, study)
-    keeper.known()
+            raise
+        keeper = StudyKeeper(viewer, study)
+        keeper.known()
     show_scale_bar(viewer)
     if empty:
         if not study.window.get("viewer"):
@@ -113,6 +118,25 @@ def open_into(
         arrangement.show(study, viewer)
     remember(study)
     return keeper, notes
+
+
+@contextmanager
+def _old_study_back(viewer: ViewerModel) -> Iterator[None]:
+    """Go on with the study that was open, where no other one is open afterwards."""
+    old = keeper_of(viewer)
+    names = {la: note(la)[NAMES] for la in viewer.layers if NAMES in note(la)}
+    try:
+        yield
+    finally:
+        # where its layers were closed already, nothing is left that it could keep
+        if old is not None and keeper_of(viewer) is None and names.keys() <= set(viewer.layers):
+            forget_names(viewer)
+            for layer, its in names.items():
+                layer.metadata[KEY] = {**note(layer), NAMES: its}
+            try:
+                StudyKeeper(viewer, open_study(old.study.path), old.copy).go_on_from(old)
+            except DefectStrainError as error:
+                show_warning(f"The study {old.study.name} isn't open any more: {error}")
 
 
 def recent() -> list[Path]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points
+from scipy.spatial import cKDTree
 
 from ...averages.relabel import RELABELLED
 from ...crystal.regions import NOT_2H, Regions
@@ -16,12 +17,14 @@ from ...study import Study
 from ...types import DefectStrainError, Sites
 from ..base.pacing import at_once
 from ..layers.averages import CUT, STACK, update_average
+from ..layers.corrections import X2
 from ..layers.editing import editor_of
 from ..layers.placing import Layout
 from ..layers.readers import layer_data
 from ..layers.records import Record, record_of, settle_all, tuple_of, with_new_ids
 from ..layers.regions import detection_put_in_steps, region_features
 from ..layers.sites import (
+    HIDDEN,
     KEY,
     defect_points,
     kind,
@@ -35,6 +38,9 @@ from ..layers.sites import (
 )
 from .arrangement import images_of_windows, saved_records
 from .ties import NAMES, PATH, names_of, newest_detections
+
+SAME_PX = 1e-3
+"""Places of columns are the same up to this [px]: tables are rounded."""
 
 
 def restore(study: Study, viewer: ViewerModel) -> list[str]:
@@ -137,8 +143,10 @@ def _with_content(study: Study, record: Record, names: Sequence[str]) -> Record:
     ndim = np.shape(record.data)[1]
     models = [study.model_sites(name) for name in names]
     whole, table = site_positions(models, ndim), site_table(models)
-    if about.get("kind") != "sites":
-        corrected = [study.sites(name) for name in names]
+    corrected = [study.sites(name) for name in names]
+    if about.get("kind") == "sites":
+        about[HIDDEN] = _hidden(study, models, corrected, names)
+    else:
         whole, table = _defects(study, models, corrected, names, ndim)
     classes = models[0].class_names
     look = {**record.look, "symbol": symbols(table["class"], classes) if len(table) else []}
@@ -167,6 +175,23 @@ def _defects(
         foreign.append(outside & ~by_hand)
     whole, table = site_positions(corrected, ndim), site_table(corrected)
     return defect_points(whole, table, models[0].class_names, np.concatenate(foreign))
+
+
+def _hidden(
+    study: Study, models: Sequence[Sites], corrected: Sequence[Sites], names: Sequence[str]
+) -> list[int]:
+    """Rows of the defects that get no point for where they lie, less what hands made of them."""
+    found: list[int] = []
+    first = 0
+    for name, model, sites in zip(names, models, corrected, strict=True):
+        if study.has_regions(name) and len(sites):
+            foreign = study.regions(name).label_at(model.position_px) == NOT_2H
+            rows = np.flatnonzero(foreign & (model.class_index > X2))
+            away, row = cKDTree(sites.position_px).query(model.position_px[rows])
+            as_found = (away < SAME_PX) & (sites.source[row] != "manual")
+            found += [first + int(i) for i in rows[as_found]]
+        first += len(model)
+    return found
 
 
 def _unseen(
@@ -229,7 +254,10 @@ def _put_detection(study: Study, name: str, image: Image, scratch: ViewerModel) 
     settings = provenance("regions", {}, answer.weights_sha256 or None)
     put = detection_put_in_steps(scratch, image, None, [model], [regions], about, settings)
     defects = at_once(put)
-    position, features = _defects(study, [model], [study.sites(name)], [name], 2)
+    corrected = [study.sites(name)]
+    columns = layer_by_id(scratch, note(defects)["sites"])
+    note(columns)[HIDDEN] = _hidden(study, [model], corrected, [name])
+    position, features = _defects(study, [model], corrected, [name], 2)
     editor_of(defects).replace(position, features)
 
 

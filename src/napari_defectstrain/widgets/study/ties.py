@@ -1,6 +1,6 @@
 """Which layer is which image of a study, and which layers the study itself holds the content of."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,18 @@ ALIKE = 0.999
 def names_of(layer: Layer) -> list[str]:
     """The images of a study that a layer shows, a name a plane; none where it isn't in one."""
     return [str(name) for name in note(layer).get(NAMES, [])]
+
+
+def forget_names(viewer: ViewerModel) -> None:
+    """Names that layers had in a study that is no longer the open one mean nothing in another."""
+    for layer in viewer.layers:
+        forget_name(layer)
+
+
+def forget_name(layer: Layer) -> None:
+    """Which image of a study a layer shows isn't known any more."""
+    if NAMES in note(layer):
+        layer.metadata[KEY] = {k: v for k, v in note(layer).items() if k != NAMES}
 
 
 def source_images(viewer: ViewerModel) -> list[Image]:
@@ -83,10 +95,22 @@ def paths_of(viewer: ViewerModel, layers: Sequence[Layer | None]) -> list[str]:
     return found
 
 
-def take_in(study: Study, layer: Image, copy: bool) -> list[str]:
+def take_in(
+    study: Study, layer: Image, copy: bool, others: Collection[str] = frozenset()
+) -> list[str]:
     """The names of a layer's planes in the study, which takes them in where it lacks them.
 
-    By reference to their file where the layer shows what the file holds, else as pixels.
+    By reference to their file where the layer shows what the file holds, else as pixels. An image
+    of the study is one layer's alone: another layer of the same file becomes an image of its own.
+
+    Parameters
+    ----------
+    study : Study
+    layer : Image
+    copy : bool
+        Of its file.
+    others : collection of str
+        Names in the study that other layers show.
 
     Raises
     ------
@@ -94,12 +118,13 @@ def take_in(study: Study, layer: Image, copy: bool) -> list[str]:
         If they are no images, or the study can't be written.
     """
     known = names_of(layer)
-    if known and set(known) <= set(study.images):
+    count = 1 if layer.ndim == 2 else (layer.data[0] if layer.multiscale else layer.data).shape[0]
+    if len(known) == count and set(known) <= set(study.images) - set(others):
         return known
     planes = image_planes(layer)
     path = file_of(layer)
     names = [] if path is None else _by_file(study, path, planes, copy)
-    if not names:
+    if not names or set(names) & set(others):
         names = [study.add_pixels(plane).name for plane in planes]
     layer.metadata[KEY] = {**note(layer), NAMES: names}
     return names
