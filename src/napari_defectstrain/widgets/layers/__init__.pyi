@@ -38,6 +38,7 @@ from .corrections import correct_sites as correct_sites
 from .detected import Detected as Detected
 from .detected import detected_images as detected_images
 from .detected import detected_with as detected_with
+from .detected import newest_by_image as newest_by_image
 from .edit_history import EditHistory as EditHistory
 from .edit_history import history_of as history_of
 from .editing import POINTS as POINTS
@@ -80,6 +81,7 @@ from .regions import region_features as region_features
 from .regions import regions_of as regions_of
 from .regions import usable_nm2 as usable_nm2
 from .sites import AWAITING as AWAITING
+from .sites import BY_LATTICE_PM as BY_LATTICE_PM
 from .sites import CALIBRATION as CALIBRATION
 from .sites import HIDDEN as HIDDEN
 from .sites import KEY as KEY
