@@ -1,6 +1,7 @@
 """``defectstrain audit`` draws, takes up labels, and asks truth."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from audit_stage import judged
 
 from napari_defectstrain.cli.main import main
+from napari_defectstrain.evaluation import read_audited
 from napari_defectstrain.evaluation.audit import read_audit
 from napari_defectstrain.io.files import sites_table
 
@@ -73,3 +75,42 @@ def test_mistakes_end_in_one_line(results, tmp_path, capsys):
         assert main(words) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert np.isin("audit.json", [path.name for path in (study / "results").iterdir()])
+
+
+def test_an_audit_of_other_classes_is_said(results, capsys):
+    folder, _ = results
+    assert main(["audit", str(folder), "--columns", "60", "--seed", "3"]) == 0
+    table = pd.read_csv(folder / "audit.csv", keep_default_na=False)
+    table["label"] = table["found"]
+    table.to_csv(folder / "audit.csv", index=False)
+    capsys.readouterr()
+    assert main(["audit", str(folder)]) == 0
+    assert capsys.readouterr().err == ""
+    audited = read_audited(folder)
+    image = audited.images[0]
+    sites = image.sites
+
+    def said(**changes) -> list[str]:
+        changed = replace(image, sites=replace(sites, **changes))
+        sites_table(changed.sites, image.pixel_size_pm).to_csv(
+            folder / "one.sites.csv", index=False
+        )
+        assert main(["audit", str(folder)]) == 0
+        return capsys.readouterr().err.splitlines()
+
+    # a column that was drawn
+    index = sites.class_index.copy()
+    drawn = int(table["column"].iloc[0])
+    index[drawn] = index[drawn] % 5 + 1
+    (line,) = said(class_index=index)
+    assert "one: 1 of the 60 columns drawn are of another class" in line
+    # other weights, the same places
+    (line,) = said(probabilities=0.9 * sites.probabilities + 0.1 / 7)
+    assert "columns drawn are of another probability" in line
+    # columns that weren't drawn
+    index = sites.class_index.copy()
+    other = np.setdiff1d(image.audited, table["column"])[:3]
+    index[other] = index[other] % 5 + 1
+    assert any(
+        "when the audit was drawn: it judges those of before" in x for x in said(class_index=index)
+    )

@@ -90,3 +90,21 @@ def test_the_loss_of_a_series(run, capsys):
 def test_what_is_missing_is_said(run, capsys, options, message):
     assert main(["plan", str(run), *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_plan_replaces_nothing_but_a_plan(run, tmp_path, capsys):
+    options = ["--class", "SV", "--loss-nm2", "1e-9", "--counting-share", "1", "--out"]
+    (tmp_path / "image.tif").write_bytes(b"mine")
+    (tmp_path / "folder").mkdir()
+    for out in (
+        run / "spacings.csv",
+        run / "run.json",
+        tmp_path / "image.tif",
+        tmp_path / "folder",
+    ):
+        before = out.read_bytes() if out.is_file() else None
+        assert main(["plan", str(run), *options, str(out)]) == 2
+        assert "is there and is no plan" in capsys.readouterr().err
+        assert before is None or out.read_bytes() == before
+    for _ in range(2):
+        assert main(["plan", str(run), *options, str(tmp_path / "plan.csv")]) == 0

@@ -325,3 +325,24 @@ def killed_and_resumed(work: Path, kills: int) -> None:
 @pytest.mark.slow
 def test_a_run_killed_anywhere_goes_on_to_the_same_bytes(work):
     killed_and_resumed(work, int(os.environ.get("DEFECTSTRAIN_KILLS", "3")))
+
+
+def test_nothing_to_do_names_what_is_broken_now(work, call):
+    """Not what was broken then: files come and go beside results that are up to date."""
+    assert call("detect", STEMS[:1], "--resume")[0] == 0
+    (work / "torn.tif").write_bytes(b"II*\x00 torn")
+    code, said = call("detect", ("one", "torn"), "--resume")
+    assert code == 3
+    assert "nothing to do" in said and "torn.tif: no image" in said
+    code, said = call("detect", ("one", "torn"), "--resume", "--force", "--figures", "pdf")
+    assert code == 3 and "nothing to do" not in said
+    code, said = call("detect", STEMS[:1], "--resume", "--figures", "pdf")
+    assert code == 0
+    assert "nothing to do" in said and "torn" not in said
+    # figures of another width are other figures
+    code, said = call("detect", STEMS[:1], "--resume", "--figures", "pdf", "--figure-width", "7")
+    assert code == 0 and "nothing to do" not in said
+    # and a report of before is said to be one
+    (work / "out" / "report.html").write_text("old")
+    os.utime(work / "out" / "report.html", (0, 0))
+    assert "report.html is of results of before" in call("detect", STEMS[:1], "--resume")[1]

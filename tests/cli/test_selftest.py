@@ -50,3 +50,12 @@ def test_mistakes_are_said_before_any_work(tmp_path, capsys, options, message):
     out = ["--out", str(tmp_path / "out")]
     assert main(["selftest", "image.tif", *out, *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_two_runs_are_not_taken_for_one(tmp_path, capsys):
+    for more in ([str(tmp_path / "b")], ["--results", str(tmp_path / "b")]):
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir(exist_ok=True)
+        words = ["selftest", str(tmp_path / "a"), *more, "--out", str(tmp_path / "out")]
+        assert main(words) == 2
+        assert "selftest: got 2 folders" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from study_stage import small_study
 
 from napari_defectstrain import teaching
 from napari_defectstrain.cli.main import _run_config, build_parser, main
-from napari_defectstrain.io.files import write_tiff
+from napari_defectstrain.io.files import write_json, write_tiff
 from napari_defectstrain.judge import JudgeConfig, LearntClasses
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.teaching import (
@@ -129,3 +129,16 @@ def test_a_study_is_named_without_its_suffix(tmp_path, monkeypatch, capsys):
     assert "got no study" not in capsys.readouterr().err
     assert main(["teach", "small", "--minutes", "3"]) == 2
     assert "--minutes: got no --network" in capsys.readouterr().err
+
+
+def test_no_other_network_comes_beside_what_was_taught(labelled, tmp_path, capsys):
+    assert main(["teach", *labelled, "-o", "own"]) == 0  # with the package's own network
+    capsys.readouterr()
+    given = ["a.tif", "--out", str(tmp_path / "o"), "--taught", "own", "--weights", "x"]
+    assert main(["run", *given]) == 2
+    assert "--taught own: got --weights, too" in capsys.readouterr().err
+    assert main(["teach", *labelled, "--taught", "own", "--weights", "x"]) == 2
+    assert "--taught own: got --weights, too" in capsys.readouterr().err
+    write_json(tmp_path / "other.json", {"detect": {"weights": "other.safetensors"}})
+    options = options_of(*["run", *given[:5], "--config", str(tmp_path / "other.json")])
+    assert _run_config(options).detect.weights is None

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_defectstrain.cli.main import main
 from napari_defectstrain.io import write_json, write_tiff
+from napari_defectstrain.io.out_folder import file_sha256
 from napari_defectstrain.output import export_results
 from napari_defectstrain.types import DefectStrainError
 
@@ -114,3 +116,15 @@ def test_what_can_not_be_exported_is_named(results, tmp_path):
     (results / "columns.csv").unlink()
     with pytest.raises(DefectStrainError, match="got a folder without measurements"):
         export_results(results, tmp_path / "out")
+
+
+def test_what_a_hand_changed_is_exported_and_said(results, tmp_path, capsys):
+    table = results / "columns.csv"
+    about = {"parameters": {"material": "WSe2"}, "files": ["columns.csv"]}
+    write_json(results / "run.json", {**about, "sha256": {"columns.csv": file_sha256(table)}})
+    options = ["export", str(results), "--out", str(tmp_path / "out"), "--formats", "extxyz"]
+    assert main(options) == 0
+    assert capsys.readouterr().err == ""
+    table.write_text(table.read_text().replace("0.25", "0.26"))
+    assert main(options) == 0
+    assert "exported as changed by hand after the run: columns.csv" in capsys.readouterr().err

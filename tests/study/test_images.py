@@ -5,7 +5,8 @@ import pytest
 from study_stage import columns, moved, picture, small_study
 
 from napari_defectstrain import CalibratedImage, create_study, open_study
-from napari_defectstrain.io import write_tiff
+from napari_defectstrain.io import companion_file, write_tiff
+from napari_defectstrain.study import folder
 from napari_defectstrain.types import DefectStrainError
 
 
@@ -146,3 +147,24 @@ def test_another_image_of_the_same_name_has_no_past(tmp_path):
     with open_study(study.path) as third:
         assert len(third.sites("image_0")) == 9
         assert len(third.history("image_0")) == 4  # the whole past is in the history
+
+
+def test_a_copy_brings_the_file_of_its_metadata(tmp_path, monkeypatch):
+    """An .emi names its .ser: both keep their names, or beam energy and dwell time are gone."""
+    (tmp_path / "scan_1.ser").write_bytes(b"pixels")
+    (tmp_path / "scan.emi").write_bytes(b"scan_1.ser: 80 kV")
+    read = []
+
+    def load(paths, *_):
+        read.extend(paths)
+        return [CalibratedImage(np.ones((8, 8)), 12.0, "scan_1")], ()
+
+    monkeypatch.setattr(folder, "load_images", load)
+    with create_study(tmp_path / "s", images=tmp_path / "scan_1.ser", copy=True) as study:
+        (tmp_path / "scan_1.ser").unlink()
+        study.load_images()
+    copied = study.path / "images" / "scan_1" / "scan_1.ser"
+    assert read[-1] == copied
+    assert companion_file(copied).read_bytes() == b"scan_1.ser: 80 kV"
+    with open_study(study.path) as study:
+        assert study.files[0].copy == "scan_1/scan_1.ser"

@@ -20,7 +20,12 @@ from napari_defectstrain.teaching import (
     fine_tuning,
     teach_network,
 )
-from napari_defectstrain.teaching.fine_tuning import TuneConfig, split, standard_lessons
+from napari_defectstrain.teaching.fine_tuning import (
+    TuneConfig,
+    seen_by,
+    split,
+    standard_lessons,
+)
 from napari_defectstrain.types import DefectStrainError
 
 GAINS = Verdict(Gain(0.8, 0.9, 0.05, 0.15, 100), (), 1, 0.0, 0)
@@ -74,7 +79,7 @@ def test_the_standard_set_is_judged_as_for_any_microscope(monkeypatch):
 
     monkeypatch.setattr(fine_tuning, "judged_counts", judged_counts)
     taught = JudgeConfig(network_say=(0.0, 0.0), learnt=LearntClasses(mean=(0.7,) * 5))
-    fine_tuning._standard_f1([], RunConfig(judge=taught), WSE2)
+    fine_tuning.standard_f1([], RunConfig(judge=taught), WSE2)
     assert asked == [JudgeConfig()]
 
 
@@ -83,6 +88,39 @@ def test_of_one_or_two_images_the_network_learns_nothing(tmp_path):
     assert not step.taken and "needs 4 images" in step.note
     with pytest.raises(DefectStrainError, match="expected 4 or more"):
         fine_tuning.compare_hand_labelled([seen("a")], RunConfig(), tmp_path)
+
+
+def test_a_network_that_finds_nothing_has_answered(monkeypatch):
+    def nothing(lessons, config):
+        raise DefectStrainError("b: no columns found")
+
+    monkeypatch.setattr(fine_tuning, "seen_lessons", nothing)
+    held = [seen("b"), seen("d")]
+    again = seen_by(held, RunConfig())
+    assert [len(one.found) for one in again] == [0, 0]
+    assert [one.lesson for one in again] == [one.lesson for one in held]
+    # and its columns count as missed
+    judged = fine_tuning.judged_counts(again, RunConfig(), WSE2)
+    assert fine_tuning.mean_f1(np.sum(judged, axis=(0, 1))) == 0.0
+
+
+def test_a_comparison_names_the_classes_that_there_are(monkeypatch, tmp_path):
+    def without_xy(name):
+        one = seen(name)
+        index = np.where(one.lesson.class_index == 2, 1, one.lesson.class_index)
+        return replace(one, lesson=replace(one.lesson, class_index=index))
+
+    def nothing(held, config):
+        return [replace(one, found=one.found.subset(one.found.class_index < 0)) for one in held]
+
+    monkeypatch.setattr(fine_tuning, "tune", lambda *_: "")
+    monkeypatch.setattr(fine_tuning, "seen_by", nothing)
+    images = [without_xy(name) for name in "abcd"]
+    text = fine_tuning.compare_hand_labelled(images, RunConfig(), tmp_path)
+    first, simulated, by_hand = text.splitlines()
+    assert "2 images" in first and "SeTe" not in text
+    assert "2Te" in simulated and "0.000" not in simulated
+    assert by_hand.startswith("trained on 2 labelled images: mean F1 0.000 (2Te 0.000, SV 0.000")
 
 
 def test_the_standard_set_is_the_same_whenever_it_is_made():
@@ -123,7 +161,7 @@ def test_weights_that_are_no_better_are_not_taken(quick):
 def test_weights_that_forget_are_refused(quick, monkeypatch, lost, taken):
     monkeypatch.setattr(fine_tuning, "compared", lambda *_: GAINS)
     scores = iter([0.99, 0.99 - lost])
-    monkeypatch.setattr(fine_tuning, "_standard_f1", lambda *_: next(scores))
+    monkeypatch.setattr(fine_tuning, "standard_f1", lambda *_: next(scores))
     step = teach_network([seen(name) for name in "abcd"], RunConfig(), quick)
     assert step.taken is taken
     assert bool(step.refused) is not taken

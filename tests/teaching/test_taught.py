@@ -169,3 +169,17 @@ def test_unknown_names_say_which_there_are():
     write_taught("yours", COURSE, "WSe2", IMAGES)
     with pytest.raises(DefectStrainError, match="expected one of yours"):
         read_taught("mine")
+
+
+def test_another_network_of_the_package_is_said(tmp_path, monkeypatch):
+    weights = tmp_path / "new.safetensors"
+    weights.write_bytes(b"tensors")
+    write_taught("mine", COURSE, "WSe2", IMAGES)
+    write_taught("brings its own", COURSE, "WSe2", IMAGES, weights=weights)
+    assert read_taught("mine").notes == []
+    other = RunConfig(detect=RunConfig().detect.replace(weights="x.safetensors"))
+    assert read_taught("mine").applied_to(other).detect.weights is None
+    monkeypatch.setattr(taught_module, "_own_network", lambda material: "b" * 64)
+    (said,) = read_taught("mine").notes
+    assert "was taught with an earlier network of the package" in said
+    assert read_taught("brings its own").notes == []

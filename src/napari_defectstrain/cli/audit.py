@@ -13,8 +13,8 @@ from ..evaluation.audit import (
     AuditConfig,
     draw_audit,
     has_audit,
+    judged_otherwise,
     read_audit,
-    same_columns,
     write_audit,
 )
 from ..evaluation.audit_folders import (
@@ -26,7 +26,7 @@ from ..evaluation.audit_folders import (
     true_scores,
 )
 from ..evaluation.audit_scores import score_audit, scores_text
-from ..study import named_folder
+from ..study import named_folder, said_of_results
 from ..types import DefectStrainError, Progress
 from .evaluate import class_map_of
 from .main import say, say_warnings, without_none
@@ -66,6 +66,7 @@ def run_audit(options: argparse.Namespace, progress: Progress) -> int:
     """Draw an audit where there is none, else say what its labels tell; or ask truth."""
     config = AuditConfig(**without_none({"columns": options.columns, "seed": options.seed}))
     audited = read_audited(named_folder(options.results))
+    say_warnings(said_of_results(audited.folder))
     if options.truth is not None:
         return _by_truth(options, audited, config, progress)
     if options.repeat != 1 or options.class_map:
@@ -78,11 +79,8 @@ def run_audit(options: argparse.Namespace, progress: Progress) -> int:
                 "forgets its labels"
             )
         audit = read_audit(folder)
-        if changed := same_columns(audit, audited.images):
-            say_warnings(
-                [f"{', '.join(changed)}: other columns than when the audit was drawn: it judges "
-                 "those"]
-            )  # fmt: skip
+        said = judged_otherwise(audit, audited.images)
+        say_warnings([f"{line}: it judges those of before" for line in said])
     else:
         audit = draw_audit(audited.images, config)
     scores = score_audit(audit) if audit.labelled else None

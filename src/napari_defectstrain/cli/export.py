@@ -6,7 +6,10 @@ import argparse
 from pathlib import Path
 
 from ..types import Progress
-from .main import say
+from .main import say, say_warnings
+
+EXPORTED_TABLES = ("columns.csv", "displacement.csv")
+"""Tables that an export is made from, beside the averages."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,12 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_export(options: argparse.Namespace, progress: Progress) -> int:
     """Write columns and averages in formats of other programs."""
+    from ..io.out_folder import changed_by_hand
     from ..output.exports import export_results
     from ..study.layout import RESULTS, is_study, named_folder
+    from ..study.status import said_of_results
 
     results = named_folder(options.results)
+    say_warnings(said_of_results(results))
     if is_study(results):
         results = results / RESULTS
+    changed = changed_by_hand(results, "run.json")
+    wanted = [n for n in changed if n in EXPORTED_TABLES or n.startswith("average_")]
+    if wanted:
+        say_warnings([f"{results}: exported as changed by hand after the run: {', '.join(wanted)}"])
     formats = [name.strip().lower() for name in options.formats.split(",")]
     for path in export_results(results, options.out, formats):
         say(str(path))

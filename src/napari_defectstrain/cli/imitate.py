@@ -6,20 +6,14 @@ import argparse
 from pathlib import Path
 
 from ..types import DefectStrainError, Progress
-from .main import add_run, found_columns, say, say_done, say_warnings, without_none
-from .selftest import take_results
+from .main import found_columns, say, say_done, say_warnings, without_none
+from .selftest import add_run_or_results, take_named_results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``imitate``: those of ``run``, and how many images of what size."""
-    add_run(parser)
+    add_run_or_results(parser)
     add = parser.add_argument
-    add(
-        "--results",
-        type=Path,
-        metavar="DIR",
-        help="folder of a run on these images: its settings, columns and regions",
-    )
     add("-n", "--simulated", type=int, metavar="N", help="how many images are simulated (3)")
     add("--size", type=int, metavar="N", help="their largest side [px] (that of the images)")
     add(
@@ -50,18 +44,7 @@ def run_imitate(options: argparse.Namespace, progress: Progress) -> int:
                 "is there stays"
             )
         check_writable(training.parent)
-    folders = [path for path in options.images if path.is_dir()]
-    if len(folders) + (options.results is not None) > 1:
-        named = [*folders, *([] if options.results is None else [options.results])]
-        raise DefectStrainError(
-            f"imitate: got {len(named)} folders ({', '.join(map(str, named))}), expected that of "
-            "one run: its images have one look"
-        )
-    if folders:
-        options.results = folders[0]
-        options.images = [path for path in options.images if path not in folders]
-    if options.results is not None:
-        take_results(options)
+    take_named_results(options)
     found = found_columns(options, subprogress(progress, 0.0, 0.3), IMITATION_FILE)
     made = imitate(found, config, subprogress(progress, 0.3, 0.95))
     say_warnings(write_imitation(made, found, config, options.out, formats))

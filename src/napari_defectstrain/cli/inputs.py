@@ -22,6 +22,7 @@ from ..types import CalibratedImage, Progress, Sites
 from . import resuming
 from .main import _run_config, read_tables, say_warnings
 from .references import reference_paths
+from .teaching import say_taught
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def read_inputs(
         With a store: see whether the folder holds the results already.
     """
     config = _run_config(options)
+    say_taught(options)
     if options.sites is None:
         pipeline.check_weights(config)
     paths = in_one_order(options.images)

@@ -370,9 +370,11 @@ def _nothing_to_do(options: argparse.Namespace, inputs: Inputs) -> int:
     from ..io.unfinished import json_object
     from ..output.results import RUN_FILE
 
-    known = json_object(options.out / RUN_FILE).get("failed", [])
+    names = {image.name for image in inputs.images}
+    before = json_object(options.out / RUN_FILE).get("failed", [])
+    known = [Failure(str(f["name"]), str(f["reason"])) for f in before if f["name"] in names]
     say(f"nothing to do: the results of {len(inputs.images)} images are up to date")
-    return say_done(options.out, [Failure(str(f["name"]), str(f["reason"])) for f in known])
+    return say_done(options.out, list(dict.fromkeys([*inputs.failures.found, *known])))
 
 
 def _writing(options: argparse.Namespace) -> AbstractContextManager[OutFolder]:
@@ -416,6 +418,9 @@ def _run_config(options: argparse.Namespace, base: RunConfig | None = None) -> R
         config = RunConfig.from_dict(parameters, f"{options.config}: ")
     if options.taught is not None:
         from ..teaching import read_taught
+        from .teaching import refuse_both
+
+        refuse_both(options)
 
         config = read_taught(options.taught).applied_to(
             config.replace(material=options.material or config.material)
@@ -533,8 +538,11 @@ def say_warnings(texts: Sequence[str]) -> None:
 
 def say_done(out: Path | None, failed: Sequence[Failure]) -> int:
     """Say where the results are and what is not among them; returns the exit code."""
+    from .resuming import older_reports
+
     if out is not None:
         say(f"results in {out}")
+        say_warnings(older_reports(out))
     say_warnings([f"left out: {failure}" for failure in failed])
     return EXIT_LEFT_OUT if failed else 0
 

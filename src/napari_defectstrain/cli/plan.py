@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ..units import BARN_PER_NM2
 from .main import say
 
 _PER_CENT = 0.01
+_PLANNED = {"dose_e_per_nm2", "images", "windows", "sigma_strain_%"}
+"""Columns by which a plan is known."""
 _LOSS = ("cross_section_barn", "sigma_barn")
 
 
@@ -44,6 +47,7 @@ def run_plan(options: argparse.Namespace, progress: Progress) -> int:
     from ..pipeline.planning import Test, plan_images
     from ..pipeline.runs import RunConfig
 
+    _check_out(options.out)
     manifest = options.results / "run.json"
     tables = [options.results / name for name in ("spacings.csv", "populations.csv")]
     if not manifest.is_file() or not all(path.is_file() for path in tables):
@@ -80,6 +84,24 @@ def run_plan(options: argparse.Namespace, progress: Progress) -> int:
         write_table(options.out, plan)
         say(f"plan in {options.out}")
     return 0
+
+
+def _check_out(path: Path | None) -> None:
+    """See, before the work, that a plan replaces nothing but another plan.
+
+    Raises
+    ------
+    DefectStrainError
+        If there is another file, or something that is none.
+    """
+    if path is None or not (path.exists() or path.is_symlink()):
+        return
+    with suppress(OSError, ValueError, pd.errors.ParserError):
+        if path.is_file() and set(pd.read_csv(path, nrows=1)) >= _PLANNED:
+            return
+    raise DefectStrainError(
+        f"--out {path}: got something that is there and is no plan, expected another name"
+    )
 
 
 def _row(table: pd.DataFrame, name: str) -> pd.Series:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..progress import subprogress
 from ..types import Progress
-from .main import say
+from .main import say, say_warnings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_report(options: argparse.Namespace, progress: Progress) -> int:
     """Read the folder and write each report that is asked for."""
     from ..output import write_report
-    from ..study import named_folder
+    from ..study import named_folder, said_of_results
 
     folder = named_folder(options.results)
+    say_warnings(said_of_results(folder))
     wanted = options.out or [None]
     for k, path in enumerate(wanted):
         part = subprogress(progress, k / len(wanted), (k + 1) / len(wanted))

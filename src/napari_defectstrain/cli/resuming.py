@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +136,8 @@ def inputs_key(
     from .references import reference_paths
 
     references = []
+    width = getattr(options, "figure_width", None)
+    widths = [] if width is None else [("figure_width", width)]
     for text in options.references:
         references += [text, *(file_sha256(path) for path in reference_paths(text)[1:])]
     return content_key(
@@ -148,6 +150,7 @@ def inputs_key(
         regions,
         () if sites is not None else weights_in_use(config),
         references,
+        *widths,
     )
 
 
@@ -194,4 +197,14 @@ def work_in_words(work: Work) -> list[str]:
     said = [f"stages: {done} done, {taken} taken from {work.store.folder}"]
     if work.store.damaged:
         said.append(f"{len(work.store.damaged)} damaged entries of the store were done again")
+    return said
+
+
+def older_reports(out: Path) -> list[str]:
+    """What is to be said of reports in a folder that were written before the results in it."""
+    said = []
+    for path in (out / "report.html", out / "report.pdf"):
+        with suppress(OSError):  # most folders have none
+            if path.stat().st_mtime_ns < (out / "run.json").stat().st_mtime_ns:
+                said.append(f"{path} is of results of before: write it again (defectstrain report)")
     return said

@@ -15,14 +15,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``selftest``: those of ``run``, and what is built in."""
-    add_run(parser)
+    add_run_or_results(parser)
     add = parser.add_argument
-    add(
-        "--results",
-        type=Path,
-        metavar="DIR",
-        help="folder of a run on these images: its settings, columns and regions",
-    )
     add("--trial", choices=("shifted", "simulated"), help="one of the two alone (both)")
     add("--strains", metavar="S,...", help="built-in strains of the spacing in %% (0,0.6,-4.8)")
     add("--windows", type=int, metavar="N", help="windows of each strain that are aimed at (12)")
@@ -37,12 +31,7 @@ def run_selftest(options: argparse.Namespace, progress: Progress) -> int:
 
     formats = figure_formats(options.figures)
     config = _config(options)
-    folders = [path for path in options.images if path.is_dir()]
-    if folders:
-        options.results = folders[0]
-        options.images = [path for path in options.images if path not in folders]
-    if options.results is not None:
-        take_results(options)
+    take_named_results(options)
     found = found_columns(options, subprogress(progress, 0.0, 0.2), SELFTEST_FILE)
     made = self_test(found, config, subprogress(progress, 0.2, 1.0))
     say_warnings(made.warnings)
@@ -50,6 +39,38 @@ def run_selftest(options: argparse.Namespace, progress: Progress) -> int:
     say_warnings(notes)
     say(selftest_text(made))
     return say_done(options.out, found.failed)
+
+
+def add_run_or_results(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``run``, and the folder of a run that has been made already."""
+    add_run(parser)
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="folder of a run on these images: its settings, columns and regions",
+    )
+
+
+def take_named_results(options: argparse.Namespace) -> None:
+    """`take_results` of the folder of a run, where one is named: by its option, or as an image.
+
+    Raises
+    ------
+    DefectStrainError
+        If more than one is named; as `take_results`.
+    """
+    folders = [path for path in options.images if path.is_dir()]
+    named = [*folders, *([] if options.results is None else [options.results])]
+    if len(named) > 1:
+        raise DefectStrainError(
+            f"{options.command}: got {len(named)} folders ({', '.join(map(str, named))}), expected "
+            "that of one run"
+        )
+    options.images = [path for path in options.images if path not in folders]
+    if named:
+        options.results = named[0]
+        take_results(options)
 
 
 def take_results(options: argparse.Namespace) -> None:
@@ -67,12 +88,14 @@ def take_results(options: argparse.Namespace) -> None:
     """
     from ..io.files import read_settings
     from ..pipeline.loading import PATH
+    from ..study import said_of_results
 
     manifest = options.results / "run.json"
     if not manifest.is_file():
         raise DefectStrainError(
             f"{options.results}: got no run.json there, expected the folder of a run"
         )
+    say_warnings(said_of_results(options.results))
     options.config = options.config or manifest
     options.sites = options.sites or options.results
     options.regions = options.regions or options.results

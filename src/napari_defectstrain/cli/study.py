@@ -78,6 +78,7 @@ def _into_study(options: argparse.Namespace, progress: Progress) -> int:
     from ..progress import subprogress
     from .references import read_references
     from .resuming import work_in_words, working
+    from .teaching import say_taught
 
     if options.out is not None:
         raise DefectStrainError(
@@ -85,6 +86,7 @@ def _into_study(options: argparse.Namespace, progress: Progress) -> int:
             "a study lie in its folder results"
         )
     formats = figure_formats(options.figures)
+    say_taught(options)
     failures = Failures(options.strict)
     _check_folders(options)
     study, is_new = _opened(options, failures, subprogress(progress, 0.0, 0.05))

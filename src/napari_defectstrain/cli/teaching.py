@@ -195,11 +195,29 @@ def _of_tables(options: argparse.Namespace) -> _Given:
     return _Given(lessons, *_settings(options, config))
 
 
+def say_taught(options: argparse.Namespace) -> None:
+    """What is to be said of what ``--taught`` names."""
+    from ..teaching import read_taught
+
+    if options.taught is not None:
+        say_warnings(read_taught(options.taught).notes)
+
+
+def refuse_both(options: argparse.Namespace) -> None:
+    """What was taught holds with the network it was taught with: no other one beside it."""
+    if options.taught is not None and options.weights is not None:
+        raise DefectStrainError(
+            f"--taught {options.taught}: got --weights, too, expected one of them: what was taught "
+            "brings the network that it was taught with"
+        )
+
+
 def _settings(options: argparse.Namespace, config: RunConfig) -> tuple[RunConfig, str]:
     """Settings with what the command line changes, and the name of what was taught before."""
     from ..teaching import read_taught
 
     parent = ""
+    refuse_both(options)
     if options.taught is not None:
         taught = read_taught(options.taught)
         config, parent = taught.applied_to(config), taught.name

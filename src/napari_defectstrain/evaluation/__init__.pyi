@@ -6,6 +6,7 @@ from .audit import AuditConfig as AuditConfig
 from .audit import AuditedImage as AuditedImage
 from .audit import draw_audit as draw_audit
 from .audit import has_audit as has_audit
+from .audit import judged_otherwise as judged_otherwise
 from .audit import read_audit as read_audit
 from .audit import same_columns as same_columns
 from .audit import write_audit as write_audit

@@ -41,6 +41,10 @@ AUDIT_COLUMNS = (
 )
 
 
+_SAME_PROBABILITY = 1e-3
+"""Tables round probabilities."""
+
+
 @dataclass(frozen=True)
 class AuditConfig(Config):
     """How columns are drawn.
@@ -386,6 +390,43 @@ def _read_table(path: Path) -> pd.DataFrame:
     if lacking := [name for name in AUDIT_COLUMNS if name not in table]:
         raise DefectStrainError(f"{path}: lacks the column(s) {', '.join(lacking)}")
     return table[[*AUDIT_COLUMNS]].sort_values("number", kind="stable").reset_index(drop=True)
+
+
+def judged_otherwise(audit: Audit, images: Sequence[AuditedImage]) -> list[str]:
+    """Why an audit says nothing of the columns that are there; empty where it holds.
+
+    Parameters
+    ----------
+    audit : Audit
+    images : sequence of AuditedImage
+
+    Returns
+    -------
+    list of str
+        A line each: places, classes and probabilities of what was drawn, and how many columns each
+        class has.
+    """
+    if changed := same_columns(audit, images):
+        return [f"{', '.join(changed)}: other columns than when the audit was drawn"]
+    said = []
+    there = {image.name: image.sites for image in images}
+    for name, rows in audit.table.groupby("image", sort=True):
+        sites, column = there[str(name)], rows["column"].to_numpy()
+        other = sites.class_name[column] != rows["found"].to_numpy()
+        given = rows["probability"].to_numpy(dtype=float)
+        doubts = np.abs(np.asarray(sites.probability)[column] - given) > _SAME_PROBABILITY
+        for count, what in ((other, "class"), (doubts & ~other, "probability")):
+            if count.any():
+                said.append(
+                    f"{name}: {count.sum()} of the {len(rows)} columns drawn are of another {what} "
+                    "than when the audit was drawn"
+                )
+    now = _frame(images)["found"].value_counts() if images else {}
+    for found in dict.fromkeys(stratum.found for stratum in audit.strata):
+        was = sum(stratum.columns for stratum in audit.strata if stratum.found == found)
+        if (count := int(now.get(found, 0))) != was and not said:
+            said.append(f"{found}: {count} columns, {was} when the audit was drawn")
+    return said
 
 
 def same_columns(audit: Audit, images: Sequence[AuditedImage]) -> list[str]:

@@ -23,6 +23,7 @@ from .files import validate_image as validate_image
 from .files import write_json as write_json
 from .files import write_table as write_table
 from .files import write_tiff as write_tiff
+from .formats import companion_file as companion_file
 from .formats import quiet as quiet
 from .large_arrays import in_parts as in_parts
 from .large_arrays import is_large as is_large

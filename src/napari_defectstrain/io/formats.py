@@ -217,10 +217,16 @@ def _not_an_image(ndim: int, units: Sequence[str]) -> str:
     return ""
 
 
+def companion_file(path: Path) -> Path | None:
+    """The file beside an image that holds its metadata (the .emi of a .ser); None without one."""
+    emi = path.with_name(re.sub(r"_\d+$", "", path.stem) + ".emi")
+    return emi if path.suffix.lower() == ".ser" and emi.is_file() else None
+
+
 def _emi_metadata(path: Path) -> Mapping[str, Any]:
     """Metadata of a .ser file: they lie in the .emi file beside it, if that came along."""
-    emi = path.with_name(re.sub(r"_\d+$", "", path.stem) + ".emi")
-    if not emi.is_file():
+    emi = companion_file(path)
+    if emi is None:
         return {}
     reader = importlib.import_module("rsciio.tia").file_reader
     try:

@@ -531,9 +531,9 @@ def _every_defect(
     return dict(found.crowded_stacks), dict(found.crowded), found.warnings
 
 
-AVERAGE = Stage("average", 1, _averaged)
-MEASURE = Stage("measure", 1, _measured)
-EVERY_DEFECT = Stage("every defect", 1, _every_defect)
+AVERAGE = Stage("average", 2, _averaged)
+MEASURE = Stage("measure", 2, _measured)
+EVERY_DEFECT = Stage("every defect", 2, _every_defect)
 
 
 class _Clock:

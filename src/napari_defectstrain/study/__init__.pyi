@@ -29,6 +29,7 @@ from .snippets import study_script as study_script
 from .snippets import train_command as train_command
 from .snippets import train_script as train_script
 from .status import StudyStatus as StudyStatus
+from .status import said_of_results as said_of_results
 from .status import status_of as status_of
 from .status import status_text as status_text
 from .weights import answer_key as answer_key

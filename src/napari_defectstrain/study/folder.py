@@ -13,6 +13,7 @@ from .. import __version__
 from ..failures import Failures
 from ..io.file_names import as_paths, output_stems
 from ..io.files import atomic_path, write_tiff
+from ..io.formats import companion_file
 from ..io.own_metadata import checked_metadata
 from ..io.writing import remove_left_over
 from ..pipeline.loading import load_images
@@ -520,9 +521,15 @@ class StudyFolder:
         names = self._new_names([image.name for image in found])
         if copied is not None:
             target = self._copies() / f"{names[0]}{copied.suffix}"
+            beside = companion_file(copied)
+            if beside is not None:  # it names the image: both keep their names
+                target = self._copies() / names[0] / copied.name
+                target.parent.mkdir(exist_ok=True)
+                with atomic_path(target.with_name(beside.name)) as part:
+                    shutil.copy2(beside, part)
             with atomic_path(target) as part:
                 shutil.copy2(copied, part)
-            record = replace(record, copy=target.name)
+            record = replace(record, copy=target.relative_to(self._copies()).as_posix())
         named = [replace(image, name=name) for image, name in zip(found, names, strict=True)]
         records = tuple(_image_record(image.name, image) for image in named)
         if not self._files:  # how frames are taken holds for all that follow

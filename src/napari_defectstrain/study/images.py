@@ -61,7 +61,8 @@ class FileRecord(Config):
     modified_ns : int
         When it was last changed [ns since the epoch].
     copy : str
-        Name of the copy in the study's folder ``images``; empty without one.
+        Name of the copy in the study's folder ``images``, with the folder of its own where another
+        file came along; empty without one.
     images : tuple of ImageRecord
         Those that the study holds, in the order of the file.
     """

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from ..io.unfinished import json_object, read_mark
+from ..types import DefectStrainError
 from .images import MISSING, THERE
 from .journal import COLUMNS, MANUAL, REGIONS, WINDOWS
-from .opening import RUN_FILE, Study
+from .layout import RESULTS, is_study, named_folder
+from .opening import RUN_FILE, Study, open_study
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,31 @@ def _about(study: Study) -> tuple[tuple[str, str], ...]:
         ("windows", f"{len(out)} left out, {len(back)} put back by hand"),
         ("results", _results(study)),
     )
+
+
+def said_of_results(folder: Path) -> list[str]:
+    """That results are older than the corrections of their study; empty where they aren't.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a study, or of its results; of any other nothing is said.
+    """
+    folder = named_folder(folder)
+    path = folder.parent if folder.name == RESULTS and is_study(folder.parent) else folder
+    if not is_study(path):
+        return []
+    try:
+        with open_study(path, read_only=True) as study:
+            since = study.edits_since_measured()
+    except DefectStrainError:  # what is wrong with the study is no matter of its results
+        return []
+    if not since:
+        return []
+    return [
+        f"{path}: {since} edit{'s' * (since > 1)} since these results were written, which they "
+        f"don't know of: run it again (defectstrain run --study {path})"
+    ]
 
 
 def _results(study: Study) -> str:

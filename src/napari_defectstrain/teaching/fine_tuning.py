@@ -27,7 +27,7 @@ from ..simulate import Conditions, paper_like, simulate_image
 from ..trials import learn_look, look_conditions
 from ..types import DefectStrainError, IntArray, Progress, no_progress
 from .course import NETWORK, Step, teach_judge
-from .holding_out import compared, counts_by_tile, mean_f1
+from .holding_out import compared, counts_by_tile, mean_f1, true_columns
 from .lessons import Lesson, Seen, seen_lessons
 
 if TYPE_CHECKING:
@@ -112,13 +112,13 @@ def teach_network(
     progress(0.8, "trying held-out images")
     tuned = config.replace(detect=config.detect.replace(weights=str(out)))
     before = judged_counts(held, config, material)
-    after = judged_counts(seen_lessons([s.lesson for s in held], tuned), tuned, material)
+    after = judged_counts(seen_by(held, tuned), tuned, material)
     verdict = compared(before, after, np.random.default_rng(_SEED))
     refused = ""
     if verdict.helps:
         progress(0.9, "trying the standard set")
         lessons = standard_lessons(material)
-        lost = _standard_f1(lessons, config, material) - _standard_f1(lessons, tuned, material)
+        lost = standard_f1(lessons, config, material) - standard_f1(lessons, tuned, material)
         if lost > MOST_LOST:
             refused = f"the standard set loses {lost:.3f} of its mean F1, more than {MOST_LOST:g}"
     progress(1.0, "network tried")
@@ -230,6 +230,28 @@ def _judged(seen: Sequence[Seen], config: RunConfig, material: Material) -> list
     )
 
 
+def seen_by(held: Sequence[Seen], config: RunConfig) -> list[Seen]:
+    """The same lessons with what another network finds in their images.
+
+    A network of few labels or minutes may find too little for an answer: that is its answer, and
+    no reason to lose what was taught before.
+
+    Parameters
+    ----------
+    held : sequence of Seen
+    config : RunConfig
+        With the other network's weights.
+    """
+    again = []
+    for one in held:
+        try:
+            again += seen_lessons([one.lesson], config)
+        except DefectStrainError:
+            nothing = one.found.subset(np.zeros(len(one.found), dtype=bool))
+            again.append(replace(one, found=nothing))
+    return again
+
+
 def judged_counts(seen: Sequence[Seen], config: RunConfig, material: Material) -> list[IntArray]:
     """Counts of each image by tile, judged as one run; see `holding_out.counts_by_tile`."""
     judged = _judged(seen, config, material)
@@ -256,8 +278,17 @@ def standard_lessons(material: Material, count: int = _STANDARD_IMAGES) -> list[
     return lessons
 
 
-def _standard_f1(lessons: Sequence[Lesson], config: RunConfig, material: Material) -> float:
-    """By the judge as it comes: the set shows no particular microscope."""
+def standard_f1(lessons: Sequence[Lesson], config: RunConfig, material: Material) -> float:
+    """Mean F1 by the judge as it comes: the set shows no particular microscope.
+
+    Parameters
+    ----------
+    lessons : sequence of Lesson
+        As `standard_lessons` makes them.
+    config : RunConfig
+        With the weights that are tried.
+    material : Material
+    """
     usual = config.judge.replace(learnt=None, network_say=JudgeConfig().network_say)
     plain = config.replace(judge=usual)
     counts = judged_counts(seen_lessons(lessons, plain), plain, material)
@@ -313,8 +344,7 @@ def compare_hand_labelled(
     out = folder / "hand_labelled.safetensors"
     tune(learnt, config, out, tuning, None, subprogress(progress, 0.0, 0.9))
     other = config.replace(detect=config.detect.replace(weights=str(out)))
-    lessons = [one.lesson for one in held]
-    by_hand = seen_lessons(lessons, other)
+    by_hand = seen_by(held, other)
     lines = [f"columns of {len(held)} images that neither network has seen, by the network alone"]
     names = get_material(config.material).host.defect_names
     for who, found in (
@@ -324,6 +354,7 @@ def compare_hand_labelled(
         counts = [counts_by_tile(s.lesson, s.found, s.pixel_size_pm) for s in found]
         total = np.sum(counts, axis=(0, 1))
         f1 = f1_by_role(total)
-        each = ", ".join(f"{n} {v:.3f}" for n, v in zip(names, f1, strict=True) if np.isfinite(v))
+        there = true_columns(total) > 0
+        each = ", ".join(f"{n} {v:.3f}" for n, v, t in zip(names, f1, there, strict=True) if t)
         lines.append(f"{who}: mean F1 {float(mean_f1(total)):.3f} ({each})")
     return "\n".join(lines)

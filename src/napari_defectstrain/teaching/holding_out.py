@@ -191,7 +191,7 @@ def compared(
         differences[k] = its[1] - its[0]
     low, high = (_quantiles(differences, q) for q in _LIMITS)
     first, last = _scores(counts.sum(axis=(1, 2)))
-    columns = _true_columns(counts[0].sum(axis=(0, 1)))
+    columns = true_columns(counts[0].sum(axis=(0, 1)))
     gains = [
         Gain(float(b), float(a), float(lower), float(upper), int(n))
         for b, a, lower, upper, n in zip(
@@ -215,20 +215,20 @@ def mean_f1(counts: FloatArray | IntArray) -> FloatArray:
     counts : array, `(..., 8, 8)`
         Confusion matrices.
     """
-    there = _true_columns(counts) > 0
+    there = true_columns(counts) > 0
     total = np.where(there, f1_by_role(counts), 0.0).sum(axis=-1)
     return np.asarray(total / np.maximum(there.sum(axis=-1), 1))
 
 
-def _true_columns(counts: FloatArray | IntArray) -> IntArray:
-    """Of the classes of defects, `(..., 4)`."""
+def true_columns(counts: FloatArray | IntArray) -> IntArray:
+    """How many there are of each class of defects, `(..., 4)`."""
     rows = [ROLES.index(role) for role in DEFECT_ROLES]
     return np.asarray(counts.sum(axis=-1)[..., rows])
 
 
 def _scores(counts: IntArray) -> FloatArray:
     """F1 of each class that there is, and their mean, `(..., 5)`."""
-    each = np.where(_true_columns(counts) > 0, f1_by_role(counts), np.nan)
+    each = np.where(true_columns(counts) > 0, f1_by_role(counts), np.nan)
     return np.concatenate([each, mean_f1(counts)[..., None]], axis=-1)
 
 

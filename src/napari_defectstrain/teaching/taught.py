@@ -77,6 +77,9 @@ class Taught:
         With what held-out columns said of each.
     total : Verdict or None
     by_tiles : bool
+    network_sha256 : str
+        Hash of the package's own network that it was taught with; empty where it brings weights,
+        and where an earlier version wrote it.
     """
 
     path: Path
@@ -90,6 +93,7 @@ class Taught:
     steps: tuple[Step, ...]
     total: Verdict | None
     by_tiles: bool
+    network_sha256: str = ""
 
     @property
     def name(self) -> str:
@@ -101,8 +105,18 @@ class Taught:
         """File of the network's weights; None for the package's own."""
         return self.path / WEIGHTS_FILE if self.weights_sha256 else None
 
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said before it is used: the package has another network by now."""
+        if not self.network_sha256 or self.network_sha256 == _own_network(self.material):
+            return []
+        return [
+            f"taught {self.name}: was taught with an earlier network of the package "
+            f"({self.version}), whose errors it knows; teach again with this one ({__version__})"
+        ]
+
     def applied_to(self, config: RunConfig) -> RunConfig:
-        """Settings of a run with what was taught.
+        """Settings of a run with what was taught, and the network that it was taught with.
 
         Raises
         ------
@@ -115,8 +129,8 @@ class Taught:
                 f"{self.material}, by whose columns it was taught"
             )
         judge = config.judge.replace(learnt=self.judge.learnt, network_say=self.judge.network_say)
-        if self.weights is None:
-            return config.replace(judge=judge)
+        if self.weights is None:  # it holds with the package's own network, whatever was in use
+            return config.replace(judge=judge, detect=config.detect.replace(weights=None))
         if not self.weights.is_file() or file_sha256(self.weights) != self.weights_sha256:
             raise DefectStrainError(
                 f"{self.weights}: got another file, or none, expected the weights that were "
@@ -124,6 +138,16 @@ class Taught:
             )
         detect = config.detect.replace(weights=str(self.weights))
         return config.replace(judge=judge, detect=detect)
+
+
+def _own_network(material: str) -> str:
+    """Hash of the package's own network for a material; empty where it has none."""
+    from ..detect import bundled_weights
+
+    try:
+        return file_sha256(bundled_weights(material))
+    except (DefectStrainError, OSError):
+        return ""
 
 
 def taught_folder() -> Path:
@@ -206,6 +230,7 @@ def write_taught(
         made = Taught(
             path, when, __version__, material, course.judge, sha256, parent, tuple(images),
             course.steps, course.total, course.by_tiles,
+            _own_network(material) if weights is None else "",
         )  # fmt: skip
         write_json(part / TAUGHT_FILE, _values(made))
         part.rename(path)
@@ -261,6 +286,7 @@ def read_taught(name: str | Path) -> Taught:
             ),
             _verdict(values["total"]),
             bool(values["by_tiles"]),
+            str(values.get("network_sha256", "")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DefectStrainError(
@@ -270,7 +296,10 @@ def read_taught(name: str | Path) -> Taught:
 
 
 def _values(taught: Taught) -> dict[str, Any]:
-    names = ("created", "version", "material", "weights_sha256", "parent", "by_tiles")
+    names = (
+        *("created", "version", "material", "weights_sha256", "network_sha256", "parent"),
+        "by_tiles",
+    )
     return {
         "kind": KIND,
         "schema": SCHEMA,

@@ -1,11 +1,18 @@
 """The reviewer's checklist: value, verdict and why; what isn't known is said to be unknown."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
+from audit_stage import judged
 from report_stage import results_folder
+from study_stage import reclassed, small_study
 
+from napari_defectstrain.cli.main import main
+from napari_defectstrain.evaluation import draw_audit, read_audited, write_audit
+from napari_defectstrain.io.files import sites_table, write_json, write_table
 from napari_defectstrain.output.report import make_report
 from napari_defectstrain.output.report.checklist import reviewer_checks
 from napari_defectstrain.output.report.folder import read_results
@@ -124,3 +131,37 @@ def test_a_detection_alone_has_no_verdict_on_averages(folder):
         (folder / name).unlink()
     assert "Purity" not in checks(folder)
     assert checks(folder)["Dose"].verdict == "met"
+
+
+def test_an_audit_of_other_classes_is_in_doubt(tmp_path):
+    image, _ = judged(8, "one")
+    write_table(tmp_path / "one.sites.csv", sites_table(image.sites, image.pixel_size_pm))
+    record = {"name": "one", "shape": image.shape, "pixel_size_pm": image.pixel_size_pm}
+    write_json(tmp_path / "run.json", {"parameters": {"material": "WSe2"}, "images": [record]})
+    audit = draw_audit(read_audited(tmp_path).images)
+    labelled = audit.table.assign(label=audit.table["found"])
+    write_audit(replace(audit, table=labelled), tmp_path)
+    assert checks(tmp_path)["Audit by a person"].verdict == "met"
+    index = np.where(image.sites.class_index == 4, 1, image.sites.class_index)
+    other = replace(image.sites, class_index=index)
+    write_table(tmp_path / "one.sites.csv", sites_table(other, image.pixel_size_pm))
+    check = checks(tmp_path)["Audit by a person"]
+    assert check.verdict == "in doubt"
+    assert "it judges columns of before (one:" in check.reason
+
+
+def test_results_that_corrections_left_behind_are_in_doubt(tmp_path, capsys):
+    with small_study(tmp_path, 1) as study:
+        study.results.mkdir()
+        results_folder(study.results)
+        study.note_measured(study.images)
+        assert read_results(study.path).notes == ()
+        assert checks(study.path)["Files as written"].verdict == "met"
+        study.record("image_0", reclassed(study.sites("image_0"), 2, "DV"))
+    (said,) = read_results(study.path).notes
+    assert "1 edit since these results were written" in said
+    check = checks(study.path)["Files as written"]
+    assert (check.verdict, check.reason) == ("in doubt", "the study was edited since: run it again")
+    for command in ("report", "export"):
+        main([command, str(study.path), "--out", str(tmp_path / "page.html")])
+        assert "1 edit since these results were written" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...evaluation import has_audit, judged_otherwise, read_audit, read_audited
 from ...pipeline.loading import CALIBRATION_TOLERANCE
 from ...types import DefectStrainError
 from ..results import EDITS_FILE
@@ -320,7 +321,20 @@ def _audit(results: Results) -> Check:
     value = f"{labelled} of {columns} columns labelled blind"
     if labelled < columns:
         return Check(subject, value, DOUBT, "not complete: intervals are wider than they will be")
+    if said := _audit_doubts(results):
+        reason = f"it judges columns of before ({said[0]}): draw another (audit --force)"
+        return Check(subject, value, DOUBT, reason)
     return Check(subject, value, MET, "precision and recall with their intervals stand below")
+
+
+def _audit_doubts(results: Results) -> list[str]:
+    """Why the audit of a folder says nothing of the columns in it."""
+    if not has_audit(results.path):
+        return []
+    try:
+        return judged_otherwise(read_audit(results.path), read_audited(results.path).images)
+    except DefectStrainError as error:
+        return [str(error)]
 
 
 def _images(results: Results) -> Check:
@@ -341,6 +355,9 @@ def _unchanged(results: Results) -> Check:
         shown = ", ".join(changed[:5]) + (" …" if len(changed) > 5 else "")
         value = f"{len(changed)} of {files} differ or are gone"
         return Check("Files as written", value, DOUBT, f"changed since the run: {shown}")
+    if results.is_older:
+        reason = "the study was edited since: run it again"
+        return Check("Files as written", f"all {files}", DOUBT, reason)
     return Check("Files as written", f"all {files}", MET, "hashes are those of the run")
 
 

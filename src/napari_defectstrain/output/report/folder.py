@@ -19,6 +19,7 @@ from ...io.files import read_settings
 from ...io.out_folder import file_sha256
 from ...io.unfinished import check_whole
 from ...materials import Material, get_material
+from ...study import said_of_results
 from ...types import DefectStrainError, FloatArray
 from ..results import FIGURES, RUN_FILE
 
@@ -42,12 +43,15 @@ class Results:
     material : Material
     notes : tuple of str
         What is wrong with the folder itself.
+    is_older : bool
+        Its study was edited since.
     """
 
     path: Path
     about: Mapping[str, Any]
     material: Material
     notes: tuple[str, ...] = ()
+    is_older: bool = False
 
     @property
     def images(self) -> list[dict[str, Any]]:
@@ -166,7 +170,8 @@ def read_results(folder: Path | str) -> Results:
     about = read_settings(path / RUN_FILE)
     parameters = about.get("parameters")
     name = parameters.get("material", "WSe2") if isinstance(parameters, Mapping) else "WSe2"
-    return Results(path, about, get_material(str(name)), tuple(notes))
+    older = said_of_results(path)
+    return Results(path, about, get_material(str(name)), (*notes, *older), bool(older))
 
 
 def read_maps(path: Path) -> tuple[dict[str, FloatArray], FloatArray, FloatArray]:

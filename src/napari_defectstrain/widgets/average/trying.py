@@ -6,14 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QFileDialog,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
@@ -208,10 +204,7 @@ class TrialTable(QWidget):
         row.addWidget(self.text, 1)
         row.addWidget(self.save)
         column.addLayout(row)
-        self.rows = QTableWidget(0, 0)
-        self.rows.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.rows.verticalHeader().setVisible(False)
-        self.rows.setToolTip(
+        self.rows = forms.read_only_table(
             tr(
                 "Pull: found less built in, over the total error. About two in three lie "
                 "within ±1 where the errors are right"
@@ -227,15 +220,12 @@ class TrialTable(QWidget):
             table = table.drop(columns="trial")
         self.text.setText("\n".join([pulls_text(made.table), *made.warnings]))
         self.save.setEnabled(True)
-        self.rows.setRowCount(len(table))
-        self.rows.setColumnCount(len(table.columns))
-        self.rows.setHorizontalHeaderLabels([str(c).replace("_", " ") for c in table.columns])
-        for i, values in enumerate(table.itertuples(index=False)):
-            for j, value in enumerate(values):
-                text = f"{value:.2f}" if isinstance(value, float) else str(value)
-                self.rows.setItem(i, j, QTableWidgetItem(text))
-        header = self.rows.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        heads = [str(c).replace("_", " ") for c in table.columns]
+        rows = [
+            [f"{value:.2f}" if isinstance(value, float) else str(value) for value in values]
+            for values in table.itertuples(index=False)
+        ]
+        forms.fill_table(self.rows, heads, rows)
 
     def save_table(self) -> None:
         """Ask where, and write."""

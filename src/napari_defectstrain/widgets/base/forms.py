@@ -8,6 +8,7 @@ from napari.layers import Layer
 from qtpy.QtCore import QEvent, Qt, QTimer, Signal
 from qtpy.QtGui import QKeyEvent, QShowEvent, QWheelEvent
 from qtpy.QtWidgets import (
+    QAbstractItemView,
     QCheckBox,
     QComboBox,
     QFileDialog,
@@ -15,9 +16,12 @@ from qtpy.QtWidgets import (
     QFrame,
     QGroupBox,
     QHBoxLayout,
+    QHeaderView,
     QLabel,
     QMessageBox,
     QScrollArea,
+    QTableWidget,
+    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
@@ -352,6 +356,26 @@ def checkbox(label: str, checked: bool = False) -> QCheckBox:
     box = QCheckBox(label)
     box.setChecked(checked)
     return box
+
+
+def read_only_table(tool_tip: str) -> QTableWidget:
+    """An empty table to look at."""
+    table = QTableWidget(0, 0)
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.verticalHeader().setVisible(False)
+    table.setToolTip(tool_tip)
+    return table
+
+
+def fill_table(table: QTableWidget, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Show texts, each column as wide as they are."""
+    table.setRowCount(len(rows))
+    table.setColumnCount(len(heads))
+    table.setHorizontalHeaderLabels(list(heads))
+    for i, texts in enumerate(rows):
+        for j, text in enumerate(texts):
+            table.setItem(i, j, QTableWidgetItem(text))
+    table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
 
 
 def choice(items: list[str]) -> ChoiceBox:

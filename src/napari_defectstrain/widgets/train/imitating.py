@@ -4,13 +4,9 @@ import numpy as np
 from napari.layers import Image
 from napari.utils.notifications import show_info
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
@@ -218,10 +214,7 @@ class Differences(QWidget):
         row.addWidget(self.use)
         row.addWidget(self.save)
         self.canvas = DifferencesCanvas(theme)
-        self.rows = QTableWidget(0, 0)
-        self.rows.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.rows.verticalHeader().setVisible(False)
-        self.rows.setToolTip(
+        self.rows = forms.read_only_table(
             tr(
                 "By chance: the largest difference that two images of one look have in 95 "
                 "of 100, by the simulated images among each other"
@@ -244,18 +237,14 @@ class Differences(QWidget):
         for button in (self.use, self.save):
             button.setEnabled(True)
         heads = ["", "real", "simulated", "difference", "by chance", "alike"]
-        self.rows.setRowCount(len(made.table))
-        self.rows.setColumnCount(len(heads))
-        self.rows.setHorizontalHeaderLabels(heads)
-        for i, row in enumerate(made.table.itertuples()):
+        rows = []
+        for row in made.table.itertuples():
             name = short_quantity(str(row.quantity), str(row.unit))
             numbers = (row.real, row.simulated, row.difference, row.by_chance)
             texts = [name, *("" if np.isnan(v) else f"{v:.3g}" for v in numbers)]
             texts.append({True: "yes", False: "no"}.get(row.within, ""))
-            for j, text in enumerate(texts):
-                self.rows.setItem(i, j, QTableWidgetItem(text))
-        header = self.rows.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            rows.append(texts)
+        forms.fill_table(self.rows, heads, rows)
 
 
 class DifferencesCanvas(ThemedCanvas):
