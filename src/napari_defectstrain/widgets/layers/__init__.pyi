@@ -35,6 +35,7 @@ from .column_shapes import triangle_corners as triangle_corners
 from .copies import watch_copies as watch_copies
 from .corrections import X2 as X2
 from .corrections import correct_sites as correct_sites
+from .corrections import with_hidden as with_hidden
 from .detected import Detected as Detected
 from .detected import detected_images as detected_images
 from .detected import detected_with as detected_with
@@ -93,6 +94,7 @@ from .sites import colours as colours
 from .sites import defect_points as defect_points
 from .sites import found_sites as found_sites
 from .sites import free_name as free_name
+from .sites import hidden_on as hidden_on
 from .sites import image_planes as image_planes
 from .sites import kind as kind
 from .sites import layer_by_id as layer_by_id
@@ -108,7 +110,6 @@ from .sites import site_positions as site_positions
 from .sites import site_table as site_table
 from .sites import symbols as symbols
 from .sites import then_shown as then_shown
-from .sites import with_hidden as with_hidden
 from .symmetric import room_pm as room_pm
 from .symmetric import symmetric_in_steps as symmetric_in_steps
 from .view_buttons import ViewButtons as ViewButtons

@@ -21,7 +21,7 @@ from ...materials import get_material
 from ...styles import class_styles, over_image
 from ...types import CalibratedImage, DefectStrainError, Sites
 from ..base.pacing import Steps, at_once
-from .corrections import X2, correct_sites
+from .corrections import X2, correct_sites, with_hidden
 
 KEY = "napari-defectstrain"
 ID = "id"
@@ -542,43 +542,15 @@ def _read(sites_layer: Points, defects: Points, plane: int | None) -> Callable[[
         )
     position = np.array(defects.data, dtype=float)[here, -2:]
     by_hand = (points["source"] == "manual").to_numpy(dtype=bool)
-    its = with_hidden(sites_layer, plane, position, codes, by_hand)
-    return partial(correct_sites, sites, *its)
+    hidden = hidden_on(sites_layer, plane)
+    return partial(correct_sites, sites, *with_hidden(sites, hidden, position, codes, by_hand))
 
 
-def with_hidden(
-    sites_layer: Points, plane: int | None, position: np.ndarray, codes: np.ndarray, by: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points of defects, and those of columns that got none for where they lie, as they were found.
-
-    Parameters
-    ----------
-    sites_layer : Points
-        All columns, in whose note `HIDDEN` are.
-    plane : int or None
-        Of a stack.
-    position : array, `(M, 2)`
-        Of the points (y, x) [px].
-    codes : array of int, `(M,)`
-        Their classes.
-    by : array of bool, `(M,)`
-        Those made by hand.
-
-    Returns
-    -------
-    (position, codes, by)
-        For `correct_sites`.
-    """
+def hidden_on(sites_layer: Points, plane: int | None) -> np.ndarray:
+    """Which columns of a plane are `HIDDEN`, `(N,)`."""
     rows = np.zeros(len(sites_layer.data), dtype=bool)
     rows[np.asarray(note(sites_layer).get(HIDDEN, []), dtype=int)] = True
-    rows &= on_plane(sites_layer, plane)
-    found = np.asarray(sites_layer.data, dtype=float)[rows, -2:]
-    classes = _codes(sites_layer.features["class"][rows], tuple(note(sites_layer)["class_names"]))
-    return (
-        np.concatenate([position, found]),
-        np.concatenate([codes, classes]),
-        np.concatenate([by, np.zeros(len(found), dtype=bool)]),
-    )
+    return rows[on_plane(sites_layer, plane)]
 
 
 def corrected_planes(viewer: ViewerModel, defects: Points) -> list[Sites]:
