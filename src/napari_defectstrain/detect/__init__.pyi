@@ -1,5 +1,5 @@
+from .finding.found import Detection as Detection
 from .finding.model import find_model as find_model
-from .finding.predict import Detection as Detection
 from .finding.predict import detect_columns as detect_columns
 from .finding.prepare import normalise as normalise
 from .finding.prepare import resample as resample

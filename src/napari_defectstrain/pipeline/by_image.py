@@ -34,7 +34,7 @@ from .runs import RunConfig
 from .work import Stage, Work
 
 if TYPE_CHECKING:  # torch comes along only when something is detected
-    from ..detect.finding.predict import Detection
+    from ..detect.finding.found import Detection
     from ..detect.network.config import DetectConfig
 
 _FINDING_SHARE = 0.4

@@ -64,7 +64,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # torch comes along only when something is detected
-    from ..detect.finding.predict import Detection
+    from ..detect.finding.found import Detection
 
 
 def check_weights(config: RunConfig) -> None:

@@ -144,7 +144,10 @@ def _measure_family(
             budget=budgets[name],
             makeup=_makeup(name, columns, stacks, averages, config, makeups, part),
         )
-    return measured
+    return {
+        name: replace(one, columns=columns[name].without_operators_of_parts())
+        for name, one in measured.items()
+    }
 
 
 def _makeup(

@@ -105,3 +105,10 @@ def test_influence_is_in_the_order_of_the_windows() -> None:
     # averages summed in another order: rounding, through the fit's tolerance
     np.testing.assert_allclose(second.influence_pm, first.influence_pm[order], atol=1e-2)
     np.testing.assert_allclose(second.fits.position_pm, first.fits.position_pm, atol=1e-3)
+    lighter = second.without_operators_of_parts()
+    assert len(lighter.parts) == 2
+    for model in (lighter.model, *(fit for _, fit in lighter.parts)):
+        assert model.operator.shape == (second.model.operator.shape[0], 0)
+        assert model.structure is not None
+    alone = replace(second, parts=())
+    assert alone.without_operators_of_parts() is alone

@@ -19,6 +19,7 @@ from napari_defectstrain.pipeline.runs import RunConfig
 from napari_defectstrain.precision import foresee_spacing
 from napari_defectstrain.study import open_study
 from napari_defectstrain.styles import CLASS_STYLE
+from napari_defectstrain.widgets.base.docking import BottomPanel
 from napari_defectstrain.widgets.base.settings import SETTINGS_VARIABLE
 from napari_defectstrain.widgets.gallery import GalleryPanel, gallery_of
 from napari_defectstrain.widgets.gallery import panel as panel_module
@@ -570,6 +571,22 @@ def test_letters_choose_an_entry_while_the_keyboard_is_in_a_list(shown):
     undo.ignore()
     panel.which.sort.event(undo)
     assert not undo.isAccepted()
+
+
+def test_nothing_is_cut_below_a_narrow_canvas(shown, qtbot):
+    panel = shown[3]
+    around = BottomPanel(panel)
+    qtbot.addWidget(around)
+    around.resize(530, 290)  # what a window of 1366 x 768 leaves beside the docks
+    around.show()
+    qtbot.waitUntil(lambda: panel.width() <= around.viewport().width())
+    assert panel.height() <= around.viewport().height()
+    assert panel.side.isVisible()
+    chip = panel.which.chips["SV"]
+    assert (chip.text(), chip.accessibleName()) == ("", "SV")
+    around.resize(1000, 290)
+    qtbot.waitUntil(lambda: chip.text() == "SV")
+    around.takeWidget()  # the fixture's own
 
 
 def test_a_viewer_has_one_gallery(qapp):

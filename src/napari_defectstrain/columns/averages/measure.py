@@ -222,15 +222,7 @@ def _influences(
 
 def _without_operators(models: Mapping[str, ColumnFitModel]) -> dict[str, ColumnFitModel]:
     """Fits whose windows have told: operators take twenty megabytes a class and model."""
-    return {
-        name: replace(
-            model,
-            operator=np.zeros((len(model.operator), 0)),
-            profile_operator=np.zeros((len(model.profile_operator), 0)),
-            centre_operator=None,
-        )
-        for name, model in models.items()
-    }
+    return {name: model.without_operators() for name, model in models.items()}
 
 
 def _fit(

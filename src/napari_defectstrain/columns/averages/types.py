@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import numpy as np
@@ -133,6 +133,15 @@ class ColumnFitModel:
     noise: NoiseModel | None = None
     centre_operator: FloatArray | None = None
 
+    def without_operators(self) -> ColumnFitModel:
+        """The same, without what pixels do to it; the arrays of operators have no pixels."""
+        return replace(
+            self,
+            operator=np.zeros((len(self.operator), 0)),
+            profile_operator=np.zeros((len(self.profile_operator), 0)),
+            centre_operator=None,
+        )
+
 
 @dataclass(frozen=True)
 class Alternative:
@@ -208,6 +217,18 @@ class ColumnMeasurement:
     def fitted_parts(self) -> tuple[tuple[BoolArray, ColumnFitModel], ...]:
         """Windows of each fit, and the fit: one pair where all were fitted together."""
         return self.parts or ((np.ones(len(self.influence_pm), dtype=bool), self.model),)
+
+    def without_operators_of_parts(self) -> ColumnMeasurement:
+        """The same, no longer knowing what single pixels do to the fits of its parts.
+
+        The windows have told by then, and operators take twenty megabytes a fit. Where all windows
+        were fitted together nothing changes: what an average of other windows would have can be
+        foreseen by its operator.
+        """
+        if not self.parts:
+            return self
+        parts = tuple((which, model.without_operators()) for which, model in self.parts)
+        return replace(self, model=self.model.without_operators(), parts=parts)
 
 
 def check_averages(averages: Mapping[str, ClassAverage], config: ColumnConfig) -> None:

@@ -1,9 +1,9 @@
+from .found import Detection as Detection
 from .locate import assign_classes as assign_classes
 from .locate import find_columns as find_columns
 from .locate import merge_columns as merge_columns
 from .locate import settle_sublattices as settle_sublattices
 from .model import find_model as find_model
-from .predict import Detection as Detection
 from .predict import detect_columns as detect_columns
 from .prepare import CONTRAST_PX as CONTRAST_PX
 from .prepare import normalise as normalise

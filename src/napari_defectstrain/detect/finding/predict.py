@@ -8,11 +8,12 @@ import numpy as np
 
 from ...crystal.calibration import contradicting_estimate, estimate_pixel_size, shear_warning
 from ...io.rasters import validate_image
-from ...materials import Material, OpenClass, get_material
+from ...materials import Material, get_material
 from ...progress import subprogress
 from ...types import CalibratedImage, DefectStrainError, Progress, Sites, no_progress
 from ..network.config import CANONICAL_PIXEL_PM, DetectConfig
 from .doubts import doubts
+from .found import Detection
 from .locate import assign_classes, settle_sublattices
 from .model import find_model
 from .prepare import normalise, resample, to_resampled
@@ -25,34 +26,6 @@ _MIN_COLUMNS = 30
 _BORDER_PX = 1.25
 """Columns whose centre lies nearer to the border than 50 pm, cut by it, are not reported [px of
 the network]: neither their place nor their class can be told."""
-
-
-@dataclass(frozen=True)
-class Detection:
-    """Columns found in one image.
-
-    Parameters
-    ----------
-    sites : Sites
-    pixel_size_pm : float
-        Pixel size that the network was given: that of the lattice where one was found [pm].
-    weights_sha256 : str
-    material : str
-    warnings : tuple of str
-    overconfidence : tuple of float
-        By role, see `calibration.Calibration`; empty where it isn't known.
-    open_classes : tuple of OpenClass
-        What the judge found beside the material's classes in the images of the run, see
-        `judge.open_classes`.
-    """
-
-    sites: Sites
-    pixel_size_pm: float
-    weights_sha256: str
-    material: str
-    warnings: tuple[str, ...]
-    overconfidence: tuple[float, ...] = ()
-    open_classes: tuple[OpenClass, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ CHIP = (
     "QPushButton:focus {border: 2px dashed palette(text);}"
 )
 """Look of a switch: framed where it is on."""
+NARROW = "QPushButton {padding: 2px 4px;}"
+"""Look of buttons that stand in a long row."""
 
 
 def nothing() -> str:
@@ -81,6 +83,7 @@ class WhichRow(QWidget):
         self._row.setContentsMargins(0, 0, 0, 0)
         self._row.setSpacing(3)
         self.chips: dict[str, QPushButton] = {}
+        self._named = True
         self._row.addStretch(1)
         self.filter = forms.choice(list(FILTERS))
         self.filter.setToolTip(
@@ -106,6 +109,8 @@ class WhichRow(QWidget):
         self.filter.setAccessibleName(tr("Which detections are shown"))
         self.sort.setAccessibleName(tr("What they are sorted by"))
         for box in (self.filter, self.sort):
+            box.setSizeAdjustPolicy(box.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            box.setMinimumContentsLength(7)
             box.currentTextChanged.connect(lambda _: self.changed.emit())
         by = QLabel(tr("by"))
         by.setBuddy(self.sort)
@@ -125,7 +130,8 @@ class WhichRow(QWidget):
         self.chips = {}
         styles = class_styles(class_names) if class_names else {}
         for i, name in enumerate(class_names[1:]):
-            chip = QPushButton(symbol_icon(styles[name]), name)
+            chip = QPushButton(symbol_icon(styles[name]), name if self._named else "")
+            chip.setAccessibleName(name)
             chip.setStyleSheet(CHIP)
             chip.setCheckable(True)
             chip.setChecked(name not in off)
@@ -134,6 +140,12 @@ class WhichRow(QWidget):
             chip.toggled.connect(lambda _: self.changed.emit())
             self.chips[name] = chip
             self._row.insertWidget(i, chip)
+
+    def spell_out(self, room: bool) -> None:
+        """Name the classes on their switches, or show their symbols alone where room is scarce."""
+        self._named = room
+        for name, chip in self.chips.items():
+            chip.setText(name if room else "")
 
     def restyle(self) -> None:
         """Show the switches in the colours of now."""
@@ -192,6 +204,10 @@ class Foot(QWidget):
         row.addWidget(self.walk_button)
         row.addWidget(help_button("widgets.md#the-gallery"))
 
+    def hasHeightForWidth(self) -> bool:
+        """No: else what scrolls around the panel would never let it be lower than it likes."""
+        return False
+
 
 class ScatterSide(QWidget):
     """The scatter plot, and what is plotted.
@@ -220,7 +236,7 @@ class ScatterSide(QWidget):
         ):
             box.setToolTip(tip)
             box.setSizeAdjustPolicy(box.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            box.setMinimumContentsLength(8)
+            box.setMinimumContentsLength(4)
             settings.remember(key, box)
             box.currentTextChanged.connect(lambda _: self.changed.emit())
         row.addWidget(self.x, 1)

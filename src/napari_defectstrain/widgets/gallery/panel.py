@@ -39,8 +39,10 @@ from .walking import Walk
 
 WAIT_MS = 250
 """After the last change of layers or points until everything is gathered anew."""
-BOTH_PX = 560
+BOTH_PX = 430
 """Width from which there is room for the scatter plot, too [px of the screen]."""
+NAMES_PX = 760
+"""Width from which there is room for names of classes and all buttons above the thumbnails."""
 _STATE = {
     controls.AVERAGED: edits.AVERAGED,
     controls.LEFT_OUT: edits.LEFT_OUT,
@@ -107,6 +109,7 @@ class GalleryPanel(QWidget):
             tr("Give the selected detections the class {name} (key {key})"),
             one_row=True,
         )
+        self.keys.setStyleSheet(controls.NARROW)
         self.keys.labelled.connect(self.label_class)
         self.keys.skipped.connect(self.skip)
         self.keys.taken_back.connect(self.walk_back)
@@ -115,6 +118,7 @@ class GalleryPanel(QWidget):
         actions = (self.leave_out, self.put_back, self.undo, self.redo)
         for (name, (text, tip)), action in zip(controls.edit_texts().items(), actions, strict=True):
             button = QPushButton(text)
+            button.setStyleSheet(controls.NARROW)
             button.setToolTip(tip)
             button.clicked.connect(action)
             self.buttons[name] = button
@@ -170,6 +174,10 @@ class GalleryPanel(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Without room for the plot, the thumbnails take it all."""
         super().resizeEvent(event)
+        room = event.size().width() >= NAMES_PX
+        self.which.spell_out(room)
+        for name in ("Undo", "Redo"):  # they have keys, and the dock has such buttons
+            self.buttons[name].setVisible(room)
         self.side.setVisible(event.size().width() >= BOTH_PX)
 
     # ------------------------------------------------------------------ what there is

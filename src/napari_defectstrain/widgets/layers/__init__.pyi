@@ -81,6 +81,8 @@ from .regions import edited as edited
 from .regions import region_features as region_features
 from .regions import regions_of as regions_of
 from .regions import usable_nm2 as usable_nm2
+from .showing import added_in_steps as added_in_steps
+from .showing import then_shown as then_shown
 from .sites import AWAITING as AWAITING
 from .sites import BY_LATTICE_PM as BY_LATTICE_PM
 from .sites import CALIBRATION as CALIBRATION
@@ -88,7 +90,6 @@ from .sites import HIDDEN as HIDDEN
 from .sites import KEY as KEY
 from .sites import MARKER_PX as MARKER_PX
 from .sites import add_detection as add_detection
-from .sites import added_in_steps as added_in_steps
 from .sites import calibrate as calibrate
 from .sites import colours as colours
 from .sites import defect_points as defect_points
@@ -109,7 +110,6 @@ from .sites import show_only as show_only
 from .sites import site_positions as site_positions
 from .sites import site_table as site_table
 from .sites import symbols as symbols
-from .sites import then_shown as then_shown
 from .symmetric import room_pm as room_pm
 from .symmetric import symmetric_in_steps as symmetric_in_steps
 from .view_buttons import ViewButtons as ViewButtons

@@ -11,7 +11,8 @@ from ...averages.average import average_stack
 from ...averages.choice import changed_by_hand
 from ...types import ClassAverage, ClassStack
 from ..base.pacing import Steps, at_once
-from .sites import KEY, added_in_steps, free_name, kind, note, then_shown
+from .showing import added_in_steps, then_shown
+from .sites import KEY, free_name, kind, note
 
 STACK = "defectstrain_stack"
 """Key of an average layer's metadata: the `ClassStack` that it is the mean of."""

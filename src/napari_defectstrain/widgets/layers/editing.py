@@ -20,7 +20,8 @@ from psygnal import Signal
 from ...types import ON_METAL, OTHER, DefectStrainError
 from ..base.keys import declare
 from .corrections import reach_px, snapped
-from .sites import drawn_once, layer_by_id, note, on_plane, restyle, set_points, symbols
+from .showing import drawn_once
+from .sites import layer_by_id, note, on_plane, restyle, set_points, symbols
 
 UNDO_STEPS = 100
 DONE, UNDONE, REDONE, FORGOTTEN = "done", "undone", "redone", "forgotten"

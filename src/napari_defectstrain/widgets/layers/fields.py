@@ -12,7 +12,8 @@ from ...types import DisplacementField, StrainField
 from ...units import shown_strain_unit
 from ..base.pacing import Steps, at_once
 from .averages import AXES, GAP, HEADER, UNITS, labels_in_steps, translate_of, write_labels
-from .sites import KEY, added_in_steps, free_name, layer_id, then_shown
+from .showing import added_in_steps, then_shown
+from .sites import KEY, free_name, layer_id
 
 COMPONENTS = {
     "dilation": "local change of area, exx + eyy (%)",

@@ -28,6 +28,7 @@ from ...types import CalibratedImage, DefectStrainError, Sites
 from ...units import PM_PER_NM
 from ..base.pacing import Steps
 from .editing import editor_of
+from .showing import then_shown
 from .sites import (
     AWAITING,
     HIDDEN,
@@ -49,7 +50,6 @@ from .sites import (
     set_points,
     site_positions,
     site_table,
-    then_shown,
 )
 
 OPACITY = 0.35

@@ -5,8 +5,7 @@ layers it comes from, and its provenance (software version, weights, all paramet
 values. Image layers that our reader opened have under the same key what their file says.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +21,7 @@ from ...styles import class_styles, over_image
 from ...types import CalibratedImage, DefectStrainError, Sites
 from ..base.pacing import Steps, at_once
 from .corrections import X2, correct_sites, with_hidden
+from .showing import drawn_once, then_shown
 
 KEY = "napari-defectstrain"
 ID = "id"
@@ -415,51 +415,6 @@ def set_points(layer: Points, position: np.ndarray, features: pd.DataFrame) -> N
     with drawn_once(layer):
         layer.features = features
         restyle(layer)
-
-
-@contextmanager
-def drawn_once(layer: Points) -> Iterator[None]:
-    """Change features, symbols and colours with one drawing at the end.
-
-    napari would make the picture of all points anew after each of them.
-    """
-    looks = [layer.events.symbol, layer.events.border_color, layer.events.face_color]
-    for part in ("_border", "_face"):  # napari's own, which its picture listens to as well
-        events = getattr(getattr(layer, part, None), "events", None)
-        names = ("colors", "color_properties")
-        looks += [getattr(events, name) for name in names if hasattr(events, name)]
-    with ExitStack() as held:
-        for look in looks:
-            held.enter_context(look.blocker())
-        yield
-    layer.events.symbol()
-
-
-def added_in_steps(viewer: ViewerModel, layer: Layer) -> Steps[None]:
-    """Add a hidden layer and show it: room for it first, then it, then its picture, one a step.
-
-    Where the world grows, napari slices all layers anew, which is a stall of its own.
-    """
-    if len(viewer.layers):
-        extent = viewer.layers.get_extent([*viewer.layers, layer])
-        ranges = tuple(zip(*extent.world.tolist(), extent.step.tolist(), strict=True))
-        if len(ranges) == viewer.dims.ndim and ranges != tuple(map(tuple, viewer.dims.range)):
-            viewer.dims.range = ranges
-            yield
-    viewer.add_layer(layer)
-    yield from then_shown(layer)
-
-
-def then_shown(layer: Layer, visible: bool = True) -> Steps[None]:
-    """Show a layer that was added hidden, in a step of its own.
-
-    Adding a layer, napari makes its picture and its controls; showing it, the programs of the
-    graphics card, letters and thumbnails. Both at once is a stall that a person feels.
-    """
-    yield
-    if visible:
-        layer.visible = True
-        yield
 
 
 def show_only(layer: Points, which: np.ndarray) -> None:

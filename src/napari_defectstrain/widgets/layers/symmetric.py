@@ -11,7 +11,8 @@ from ...averages.symmetry import SymmetricAverage
 from ..base.pacing import Steps
 from .averages import AXES, GAP, HEADER, LABEL, UNITS, labels_in_steps, layers_of_run, translate_of
 from .fields import diverging
-from .sites import KEY, free_name, note, then_shown
+from .showing import then_shown
+from .sites import KEY, free_name, note
 
 ROWS = 2
 LIMIT_PERCENTILE = 99.5

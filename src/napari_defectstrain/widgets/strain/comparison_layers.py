@@ -27,7 +27,8 @@ from ..layers.fields import (
     shown_limit,
     shown_values,
 )
-from ..layers.sites import KEY, added_in_steps, free_name, note, then_shown
+from ..layers.showing import added_in_steps, then_shown
+from ..layers.sites import KEY, free_name, note
 from .comparing import Answer, Line
 from .comparison_text import bar_labels, panel_titles
 from .profile_line import add_line, line_in_frame
