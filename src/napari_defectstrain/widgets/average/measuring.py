@@ -135,10 +135,10 @@ class Measuring(QObject):
             return None
         active = self._viewer.layers.selection.active
         by_class = {note(la)["class"]: la for la in layers}
-        for name, layer in by_class.items() if measured or complaint else ():
+        for name, layer in by_class.items() if measured else ():
             if name in measured:
                 layer.metadata[MEASUREMENT] = measured[name]
-            else:  # of too few windows now, or it failed: what was measured is of others
+            else:  # of too few windows now: what was measured is of others
                 layer.metadata.pop(MEASUREMENT, None)
         material = get_material(note(layers[0])["parameters"]["material"])
         if measured:
