@@ -20,7 +20,7 @@ from napari_defectstrain.teaching import (
 from napari_defectstrain.types import DefectStrainError, no_progress
 from napari_defectstrain.widgets.detect import teach_panel
 from napari_defectstrain.widgets.detect.teach_panel import NO_STUDY, NOTHING_TAUGHT, OF_STUDY
-from napari_defectstrain.widgets.detect.widget import DetectWidget
+from napari_defectstrain.widgets.detect.widget import FROM_FILE, DetectWidget
 from napari_defectstrain.widgets.study.keeper import keeper_of
 
 LEARNT = LearntClasses(mean=(0.7, 1.1, 1.4, 0.3, 0.0), spread=(0.02,) * 5)
@@ -165,3 +165,15 @@ def test_another_material_than_the_study_s_is_refused(widget, tmp_path):
     path = keeper_of(widget.viewer).study.path
     with pytest.raises(DefectStrainError, match="got the material MoS2, expected WSe2"):
         teach_panel._taught_by(path, [], RunConfig(material="MoS2"), no_progress)
+
+
+def test_other_weights_beside_what_was_taught_are_refused(qtbot):
+    widget = DetectWidget(ViewerModel())
+    qtbot.addWidget(widget)
+    write_taught("mine", HELPS, "WSe2", [])
+    widget.taught.refresh("mine")
+    assert widget.config().detect.weights is None
+    widget.model.setCurrentText(FROM_FILE)
+    widget.weights.setText("chosen.safetensors")
+    with pytest.raises(DefectStrainError, match="taught mine: got the weights chosen"):
+        widget.config()

@@ -129,7 +129,7 @@ class TaughtChoice(QComboBox):
         Raises
         ------
         DefectStrainError
-            If it is for another material, or gone.
+            If it is for another material, or gone, or other weights are asked for beside it.
         """
         study = study_of(self.viewer)
         judge = config.judge if study is None else study.config.judge
@@ -140,7 +140,15 @@ class TaughtChoice(QComboBox):
         if judge.learnt is not None:
             judge = judge.replace(learnt=None, network_say=JudgeConfig().network_say)
         config = config.replace(judge=judge)
-        return read_taught(self.name).applied_to(config) if self.name else config
+        if not self.name:
+            return config
+        taught, asked = read_taught(self.name), config.detect.weights
+        if asked is not None and asked != str(taught.weights):
+            raise DefectStrainError(
+                f"taught {self.name}: got the weights {asked}, too, expected one of them: take the "
+                "bundled model, as what was taught brings its network"
+            )
+        return taught.applied_to(config)
 
 
 def study_of(viewer: ViewerModel) -> Study | None:
