@@ -323,8 +323,9 @@ def test_the_lattice_is_believed_before_the_file() -> None:
     absurd = CalibratedImage(counts, 20.74 * 1.3, "absurd")
     with pytest.raises(DefectStrainError, match="check the calibration"):
         find_sampling(absurd, WSE2)
-    kept = find_sampling(replace(absurd, metadata={"calibration": "kept"}), WSE2)
-    assert kept.pixel_pm == pytest.approx(20.74, rel=5e-3) and "gives 20." in kept.warnings[0]
+    for how in ("kept", "hand"):
+        kept = find_sampling(replace(absurd, metadata={"calibration": how}), WSE2)
+        assert kept.pixel_pm == pytest.approx(20.74, rel=5e-3) and "gives 20." in kept.warnings[0]
     noise = CalibratedImage(np.random.default_rng(0).normal(size=(256, 256)), 25.0, "noise")
     sampling = find_sampling(noise, WSE2)
     assert sampling.pixel_pm == 25 and "no lattice seen" in sampling.warnings[0]

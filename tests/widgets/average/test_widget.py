@@ -332,3 +332,11 @@ def test_from_the_sample_to_strain_with_an_edit_by_hand(make_napari_viewer, qtbo
     assert strain.profile.profile.low is not None
     # the sample's vacancies contract by 4.8 %
     assert float(strain.table.item(3, 4).text().split(" ")[0]) == pytest.approx(-4.8, abs=2.0)
+
+
+def test_averages_that_were_removed_are_not_looked_at(qtbot):
+    viewer = ViewerModel()
+    widget = AverageWidget(viewer)
+    qtbot.addWidget(widget)
+    widget._look_at_averages()  # a job that ends may find them gone
+    assert len(viewer.layers) == 0

@@ -26,6 +26,7 @@ from widget_stage import (
     use_truth,
 )
 
+from napari_defectstrain.crystal.regions import Regions
 from napari_defectstrain.io.files import read_sites
 from napari_defectstrain.judge.identity import DOUBTFUL, REFUSED, Identity, ImageVerdict
 from napari_defectstrain.materials import get_material
@@ -33,9 +34,10 @@ from napari_defectstrain.types import Cancelled, DefectStrainError
 from napari_defectstrain.widgets.average import widget as average_module
 from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.base import forms
+from napari_defectstrain.widgets.base.pacing import at_once
 from napari_defectstrain.widgets.detect import edit_panel, population_files
 from napari_defectstrain.widgets.detect import widget as detect_module
-from napari_defectstrain.widgets.detect.calibrator import KEEP_PRESENT, USE_LATTICE
+from napari_defectstrain.widgets.detect.calibrator import KEEP_PRESENT, USE_LATTICE, Calibrator
 from napari_defectstrain.widgets.detect.widget import (
     FRAMES,
     FROM_FILE,
@@ -44,11 +46,15 @@ from napari_defectstrain.widgets.detect.widget import (
     REPLACE,
     DetectWidget,
 )
+from napari_defectstrain.widgets.layers import detected as detected_module
+from napari_defectstrain.widgets.layers.regions import detection_put_in_steps
 from napari_defectstrain.widgets.layers.sites import (
+    calibrate,
     corrected_planes,
     material_of,
     note,
     pixel_size_pm,
+    provenance,
 )
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 
@@ -761,3 +767,52 @@ def _central(made, class_index):
     position = made.position_px[made.class_index == class_index]
     middle = np.array(made.image.data.shape) / 2
     return position[np.hypot(*(position - middle).T).argmin()]
+
+
+def put(viewer, image, material, previous=None):
+    """A detection of an image as that of a material: what is there is read off the first one."""
+    first = corrected_planes(viewer, viewer.layers["region · defects"])[0]
+    sites = replace(first, class_names=get_material(material).all_class_names)
+    whole = [Regions(np.ones(image.data.shape, dtype=np.int16), ())]
+    about = provenance("defects", {"material": material}), provenance("regions", {})
+    return at_once(detection_put_in_steps(viewer, image, previous, [sites], whole, *about))
+
+
+def test_the_panel_follows_another_material_in_the_same_layers(stage):
+    viewer, widget, _, image = stage
+    defects = viewer.layers["region · defects"]
+    put(viewer, image, "MoS2", defects)
+    names = get_material("MoS2").all_class_names[1:]
+    assert widget.edit.class_names == names
+    assert widget.edit.name_labels[1].text() == names[1]
+    defects.selected_data = {0}
+    widget.edit.relabel(1)
+    assert str(defects.features["class"].iloc[0]) == names[1]
+    widget.edit.update_counts()
+
+
+def test_populations_count_an_image_once_and_materials_apart(stage):
+    viewer, widget, made, image = stage
+    like = detected_module.newest_by_image
+    first = viewer.layers["region · defects"]
+    second = put(viewer, image, "WSe2")
+    assert list(like(viewer).values()) == [second]
+    other = viewer.add_image(image.data, name="other", scale=(PIXEL_PM,) * 2, units=("pm",) * 2)
+    put(viewer, other, "MoSe2")
+    alike = population_files.detections_like(viewer, first)
+    assert alike == [second]
+    table = population_files.populations(viewer, alike).query("image == 'all'")
+    assert table.set_index("class").loc["SV", "columns"] == (made.class_index == 4).sum()
+    found = detected_module.detected_images(viewer, first)
+    assert [one.layer for one in found] == [image]
+
+
+def test_a_pixel_size_by_the_lattice_of_another_material_is_asked_about_again(stage, monkeypatch):
+    viewer, widget, _, image = stage
+    asked, gone_on = [], []
+    monkeypatch.setattr(Calibrator, "_start", lambda *a: asked.append(a[3]))
+    calibrator = Calibrator(widget, lambda: None)
+    calibrate(viewer, image, 20.0, "lattice", get_material("WSe2").lattice_pm)
+    for material in ("WSe2", "MoS2"):
+        calibrator.ensure(image, [], material, lambda m=material: gone_on.append(m))
+    assert (gone_on, asked) == (["WSe2"], ["MoS2"])

@@ -6,6 +6,7 @@ from small_alloy import true_sites
 from strain_stage import show_averages
 from widget_stage import add_region
 
+from napari_defectstrain.widgets.layers import edit_history
 from napari_defectstrain.widgets.layers.averages import STACK
 from napari_defectstrain.widgets.layers.edit_history import history_of
 from napari_defectstrain.widgets.layers.editing import editor_of
@@ -68,3 +69,30 @@ def test_after_a_new_choice_of_windows_no_point_is_changed_again(viewer, defects
     assert not editor.can_redo
     assert not editor.redo()
     assert class_of(defects) == before
+
+
+def test_a_part_of_a_deed_is_not_taken_back_below_later_edits(viewer, defects, monkeypatch):
+    said = []
+    monkeypatch.setattr(edit_history, "show_info", said.append)
+    made, image = add_region(viewer, size=256, name="other")
+    others = add_detection(viewer, image, [true_sites(made)], provenance("defects", {}))[1]
+    history, one, two = history_of(viewer), editor_of(defects), editor_of(others)
+    for editor in (one, two):
+        history.watch(editor)
+    as_found = class_of(defects), class_of(others), class_of(others, 1)
+    with history.together():
+        one.relabel("other", [0])
+        two.relabel("other", [0])
+    two.relabel("other", [1])
+    one.undo()  # as Ctrl+Z on its layer
+    now = class_of(defects), class_of(others), class_of(others, 1)
+    assert now == ("other", "other", "other")
+    assert len(said) == 1
+    assert "there" in said[0]
+    two.undo()
+    assert (class_of(defects), class_of(others, 1)) == ("other", as_found[2])
+    one.undo()
+    assert (class_of(defects), class_of(others), class_of(others, 1)) == as_found
+    two.redo()
+    assert (class_of(defects), class_of(others)) == ("other", "other")
+    assert len(said) == 1

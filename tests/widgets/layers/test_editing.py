@@ -7,9 +7,12 @@ import pytest
 from napari.components import ViewerModel
 from numpy.testing import assert_allclose, assert_array_equal
 
+from napari_defectstrain.crystal.regions import Regions
 from napari_defectstrain.types import DefectStrainError, Sites
+from napari_defectstrain.widgets.base.pacing import at_once
 from napari_defectstrain.widgets.layers import editing
 from napari_defectstrain.widgets.layers.editing import column_near, editor_of
+from napari_defectstrain.widgets.layers.regions import detection_put_in_steps
 from napari_defectstrain.widgets.layers.sites import (
     add_detection,
     calibrate,
@@ -486,3 +489,55 @@ def test_whatever_is_deleted_goes(viewer, layers):
     viewer.layers.select_all()
     viewer.layers.remove_selected()
     assert len(viewer.layers) == 0
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Mo", "2S", "SSe", "2Se", "SV", "DV", "other"),
+        (*NAMES, "SSe"),
+    ],
+)
+def test_another_detection_in_the_same_layers_may_bring_other_classes(viewer, complaints, names):
+    image = viewer.add_image(np.zeros((30, 30)), name="raw")
+    about = provenance("defects", {}), provenance("regions", {})
+    whole = [Regions(np.ones((30, 30), dtype=np.int16), ())]
+    first = detection_put_in_steps(viewer, image, None, [a_grid([0, 4, 2, 1])], whole, *about)
+    defects = at_once(first)
+    editor = editor_of(defects)
+    editor.choose_class("SeTe")
+    sites = a_grid([0, 4, 2, 1])
+    more = np.zeros((4, len(names) - 7))
+    sites = replace(
+        sites, class_names=names, probabilities=np.concatenate([sites.probabilities, more], axis=1)
+    )
+    at_once(detection_put_in_steps(viewer, image, defects, [sites], whole, *about))
+    assert editor.class_names == names[1:]
+    assert editor.check()
+    assert classes(defects) == [names[4], names[2]]
+    assert editor.new_class in names
+    editor.relabel(names[-1], [0])
+    assert classes(defects) == [names[-1], names[2]]
+    (columns,) = corrected_planes(viewer, defects)
+    assert columns.class_name[1] == names[-1]
+    assert complaints == []
+    assert len({tuple(colour) for colour in defects.border_color}) == 2
+
+
+def test_a_layer_in_nm_keeps_its_place_when_it_is_calibrated(viewer):
+    image = viewer.add_image(
+        np.zeros((8, 8)), scale=(0.02, 0.02), translate=(0.0, 5.0), units=("nm", "nm")
+    )
+    calibrate(viewer, image, 21.0, "lattice", 328.0)
+    assert_allclose(image.translate, (0.0, 5000.0))
+    calibrate(viewer, image, 22.0, "hand")
+    assert_allclose(image.translate, (0.0, 5000.0))
+    raw = viewer.add_image(np.zeros((8, 8)), translate=(0.0, 10.0))  # in pixels
+    calibrate(viewer, raw, 22.0, "hand")
+    assert_allclose(raw.translate, (0.0, 220.0))
+
+
+def test_pixels_that_are_not_square_become_so_when_a_size_is_typed(viewer):
+    image = viewer.add_image(np.zeros((8, 8)), scale=(20.0, 25.0), units=("pm", "pm"))
+    calibrate(viewer, image, 22.0, "hand")
+    assert pixel_size_pm(image) == 22.0

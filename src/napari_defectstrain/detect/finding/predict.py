@@ -19,7 +19,7 @@ from .model import find_model
 from .prepare import normalise, resample, to_resampled
 from .tiles import columns_by_tiles
 
-BY_USER = ("given", "kept")
+BY_USER = ("given", "kept", "hand")
 """Values of an image's metadata ``calibration`` where the user chose its pixel size."""
 _RESOLVED_PM = 60.0
 _MIN_COLUMNS = 30

@@ -97,7 +97,7 @@ class EveryDefect(QObject):
         isolated = runs(self._viewer).get(run, [])
         averages = {name: m.average for name, m in result.crowded.items()}
         about = {**asked.metadata[KEY], "run": uuid4().hex, "crowded": True, "isolated_run": run}
-        corner = free_corner(self._viewer, sources or isolated)
+        corner = free_corner(self._viewer, sources or isolated or asked.sources)
         about["corner_pm"] = list(corner)
         active = self._viewer.layers.selection.active
         layers = yield from averages_in_steps(

@@ -439,9 +439,12 @@ class AverageWidget(forms.Panel):
     def _look_at_averages(self) -> None:
         """All averages in view, with the room above them that averages over C3v will take."""
         layers = [la for la in self.viewer.layers if kind(la) in ("average", "average labels")]
+        tops = [_top_pm(la) for la in layers if kind(la) == "average"]
+        if not tops:  # they were removed meanwhile
+            return
         boxes = [world_box_pm(la) for la in layers]
         low, high = np.min(boxes, axis=0)[0], np.max(boxes, axis=0)[1]
-        low[0] = min(low[0], *(_top_pm(la) for la in layers if kind(la) == "average"))
+        low[0] = min(low[0], *tops)
         look_at_box(self.viewer, low, high)
 
     def _sources(self, layers: list[Points]) -> list[Image]:

@@ -13,7 +13,7 @@ from ...styles import with_error
 from ...types import CalibratedImage, DefectStrainError, Progress
 from ..base import forms, tr
 from ..base.worker import Part
-from ..layers.sites import CALIBRATION, calibrate, pixel_size_pm
+from ..layers.sites import BY_LATTICE_PM, CALIBRATION, calibrate, pixel_size_pm
 
 USE_LATTICE = "Use the lattice"
 KEEP_PRESENT = "Keep the present calibration"
@@ -46,9 +46,14 @@ class Calibrator:
     ) -> None:
         """Go on with `then` once the image has a pixel size that the user knows the truth about.
 
-        Asks where the image has none, or where it differs from the lattice's by more than 2 %.
+        Asks where the image has none, or where it differs from the lattice's by more than 2 %: also
+        where it was told by the lattice of another material.
         """
-        if layer.metadata.get(CALIBRATION) in (CALIBRATED_BY_LATTICE, KEPT):
+        told_by = layer.metadata.get(BY_LATTICE_PM)
+        if layer.metadata.get(CALIBRATION) == KEPT or (
+            layer.metadata.get(CALIBRATION) == CALIBRATED_BY_LATTICE
+            and told_by in (None, get_material(material).lattice_pm)
+        ):
             then()
             return
         self._start(layer, planes, material, then, part)
@@ -118,7 +123,9 @@ class Calibrator:
             answers.append(KEEP_PRESENT)
         answer = forms.ask(self.panel, tr("Calibration"), text, answers)
         if answer == USE_LATTICE:
-            calibrate(self.panel.viewer, layer, found.pixel_size_pm, CALIBRATED_BY_LATTICE)
+            a_pm = get_material(material).lattice_pm
+            size_pm = found.pixel_size_pm
+            calibrate(self.panel.viewer, layer, size_pm, CALIBRATED_BY_LATTICE, a_pm)
             self.panel.viewer.reset_view()
         elif answer == KEEP_PRESENT:
             layer.metadata[CALIBRATION] = KEPT

@@ -220,7 +220,8 @@ class EditPanel(QWidget):
 
     def show_layer(self, layer: Layer | None) -> None:
         """Show and edit this defects layer; None for no layer."""
-        if layer is self.layer and layer is not None:
+        classes = None if self.editor is None else self.editor.class_names
+        if layer is self.layer and layer is not None and classes == self.class_names:
             self._timer.start()  # layers come one after another: once is enough
             return
         self._forget_editor()
@@ -269,6 +270,8 @@ class EditPanel(QWidget):
             made.setEnabled(self.viewer.layers.selection.active is self.layer)
 
     def _changed(self) -> None:
+        if self.editor is not None and self.editor.class_names != self.class_names:
+            self.show_layer(self.layer)  # another detection was put into it, of other classes
         self._timer.start()
 
     def show_counted(self, layer: Layer) -> None:
@@ -382,7 +385,7 @@ class EditPanel(QWidget):
 
     def export(self) -> None:
         """Write the population table where the user says."""
-        export_populations(self, self.viewer, self.class_names)
+        export_populations(self, self.viewer, self.layer)
 
     def export_columns(self) -> None:
         """Write the corrected columns where the user says, a file for each plane of a stack."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 from napari.components import ViewerModel
-from napari.layers import Layer
+from napari.layers import Layer, Points
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtWidgets import QWidget
 
@@ -16,8 +16,9 @@ from ...judge.identity import AGREES, DOUBTFUL
 from ...pipeline.fitness import IDENTITY
 from ...types import DefectStrainError, Sites
 from ..base import forms, tr
+from ..layers.detected import newest_by_image
 from ..layers.regions import divided_planes, usable_nm2
-from ..layers.sites import image_planes, kind, layer_by_id, note, pixel_size_pm
+from ..layers.sites import image_planes, kind, layer_by_id, material_of, note, pixel_size_pm
 
 
 def populations(viewer: ViewerModel, layers: Sequence[Layer | None]) -> pd.DataFrame | None:
@@ -52,14 +53,21 @@ def populations(viewer: ViewerModel, layers: Sequence[Layer | None]) -> pd.DataF
     )
 
 
-def export_populations(parent: QWidget, viewer: ViewerModel, class_names: Sequence[str]) -> None:
-    """Write the population table of all detections with these classes where the user says."""
-    alike = [
+def detections_like(viewer: ViewerModel, layer: Layer | None) -> list[Points]:
+    """The newest detection of each image, of those of the same material and the same classes."""
+    if layer is None:
+        return []
+    wanted = material_of(layer), list(note(layer)["class_names"])
+    return [
         la
-        for la in viewer.layers
-        if kind(la) == "defects" and tuple(note(la)["class_names"])[1:] == tuple(class_names)
+        for la in newest_by_image(viewer).values()
+        if (material_of(la), list(note(la)["class_names"])) == wanted
     ]
-    table = populations(viewer, alike)
+
+
+def export_populations(parent: QWidget, viewer: ViewerModel, layer: Layer | None) -> None:
+    """Write the populations of all images searched like that of a layer where the user says."""
+    table = populations(viewer, detections_like(viewer, layer))
     if table is None:
         show_warning(tr("There are no populations to write yet: detect first"))
         return

@@ -35,9 +35,11 @@ from .column_shapes import triangle_corners as triangle_corners
 from .copies import watch_copies as watch_copies
 from .corrections import X2 as X2
 from .corrections import correct_sites as correct_sites
+from .corrections import with_hidden as with_hidden
 from .detected import Detected as Detected
 from .detected import detected_images as detected_images
 from .detected import detected_with as detected_with
+from .detected import newest_by_image as newest_by_image
 from .edit_history import EditHistory as EditHistory
 from .edit_history import history_of as history_of
 from .editing import POINTS as POINTS
@@ -82,6 +84,7 @@ from .regions import usable_nm2 as usable_nm2
 from .showing import added_in_steps as added_in_steps
 from .showing import then_shown as then_shown
 from .sites import AWAITING as AWAITING
+from .sites import BY_LATTICE_PM as BY_LATTICE_PM
 from .sites import CALIBRATION as CALIBRATION
 from .sites import HIDDEN as HIDDEN
 from .sites import KEY as KEY
@@ -92,6 +95,7 @@ from .sites import colours as colours
 from .sites import defect_points as defect_points
 from .sites import found_sites as found_sites
 from .sites import free_name as free_name
+from .sites import hidden_on as hidden_on
 from .sites import image_planes as image_planes
 from .sites import kind as kind
 from .sites import layer_by_id as layer_by_id
@@ -106,7 +110,6 @@ from .sites import show_only as show_only
 from .sites import site_positions as site_positions
 from .sites import site_table as site_table
 from .sites import symbols as symbols
-from .sites import with_hidden as with_hidden
 from .symmetric import room_pm as room_pm
 from .symmetric import symmetric_in_steps as symmetric_in_steps
 from .view_buttons import ViewButtons as ViewButtons

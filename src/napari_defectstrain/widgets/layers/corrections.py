@@ -84,6 +84,36 @@ def correct_sites(
     )
 
 
+def with_hidden(
+    sites: Sites,
+    hidden: BoolArray,
+    position_px: FloatArray,
+    class_index: IntArray,
+    manual: BoolArray,
+) -> tuple[FloatArray, IntArray, BoolArray]:
+    """Points of defects with those of columns that got none for where they lie, as they were found.
+
+    Parameters
+    ----------
+    sites : Sites
+        The columns as found.
+    hidden : array of bool, `(N,)`
+        Those that got no point.
+    position_px, class_index, manual : arrays, `(M, 2)`, `(M,)`, `(M,)`
+        Of the points there are, as `correct_sites` takes them.
+
+    Returns
+    -------
+    (position_px, class_index, manual)
+        For `correct_sites`.
+    """
+    return (
+        np.concatenate([position_px, sites.position_px[hidden]]),
+        np.concatenate([class_index, sites.class_index[hidden]]),
+        np.concatenate([manual, np.zeros(int(hidden.sum()), dtype=bool)]),
+    )
+
+
 def reach_px(position_px: FloatArray) -> float:
     """Half the median distance of nearest neighbours [px]; 0 where there are none."""
     if len(position_px) < 2:

@@ -14,7 +14,7 @@ from ...io.file_names import output_stems
 from ...judge.judging import JudgeConfig
 from ...types import CalibratedImage, DefectStrainError, Sites
 from .regions import divided_planes
-from .sites import image_planes, kind, layer_by_id, note
+from .sites import image_planes, kind, layer_by_id, material_of, note
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,15 @@ class Detected:
     regions: Regions | None
 
 
+def newest_by_image(viewer: ViewerModel) -> dict[str, Points]:
+    """The detection that counts for each image, by the image's id: that on top of the others."""
+    return {
+        note(layer)["image"]: layer
+        for layer in viewer.layers
+        if isinstance(layer, Points) and kind(layer) == "defects"
+    }
+
+
 def detected_images(viewer: ViewerModel, alike: Points | None = None) -> list[Detected]:
     """The images that were searched, by the newest detection of each.
 
@@ -51,18 +60,17 @@ def detected_images(viewer: ViewerModel, alike: Points | None = None) -> list[De
     alike : Points, optional
         Defects layer whose classes the others must have; default the newest.
     """
-    newest = {
-        note(layer)["image"]: layer
-        for layer in viewer.layers
-        if isinstance(layer, Points) and kind(layer) == "defects"
-    }
+    newest = newest_by_image(viewer)
     if not newest:
         return []
-    names = note(alike if alike is not None else list(newest.values())[-1])["class_names"]
+    like = alike if alike is not None else list(newest.values())[-1]
+    wanted = material_of(like), list(note(like)["class_names"])
     found = []
     for image_id, layer in newest.items():
         source = layer_by_id(viewer, image_id)
-        if list(note(layer)["class_names"]) != list(names) or not isinstance(source, Image):
+        if (material_of(layer), list(note(layer)["class_names"])) != wanted:
+            continue
+        if not isinstance(source, Image):
             continue
         try:
             planes, regions = divided_planes(viewer, layer)

@@ -10,12 +10,18 @@ from contextlib import contextmanager
 from weakref import WeakValueDictionary
 
 from napari.components import ViewerModel
+from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, Signal
 
+from ..base import tr
 from .editing import DONE, FORGOTTEN, REDONE, DefectEditor
 from .window_edits import WindowEdits, window_edits_of
 
 MOST_STEPS = 100
+FIRST_THERE = (
+    "Nothing was undone here: this was changed together with points of other images or windows, "
+    "which were changed again since. Undo that first, there"
+)
 _HISTORIES: "WeakValueDictionary[int, EditHistory]" = WeakValueDictionary()
 
 
@@ -155,7 +161,12 @@ class EditHistory(QObject):
                 self._push([source])
             return
         here, there = (self._undone, self._done) if what == REDONE else (self._done, self._undone)
-        step = next((s for s in reversed(here) if source in s), None)
+        step = _next_of(source, here)
+        if step is not None and not all(_next_of(other, here) is step for other in step):
+            self._take([source], "undo" if what == REDONE else "redo")
+            show_info(tr(FIRST_THERE))
+            self.changed.emit()
+            return
         if step is None:  # of before anybody watched: it was of this alone
             step = [source]
         else:
@@ -164,6 +175,11 @@ class EditHistory(QObject):
         rest = [other for other in step if other is not source]
         self._take(rest if what == REDONE else reversed(rest), "redo" if what == REDONE else "undo")
         self.changed.emit()
+
+
+def _next_of(source: _Source, steps: list[_Step]) -> _Step | None:
+    """The step that a source itself would take next."""
+    return next((step for step in reversed(steps) if source in step), None)
 
 
 def history_of(viewer: ViewerModel) -> EditHistory:

@@ -56,7 +56,6 @@ class DefectEditor:
 
     def __init__(self, layer: Points) -> None:
         self.layer = layer
-        self.class_names: tuple[str, ...] = tuple(note(layer)["class_names"])[1:]
         self.new_class = self.class_names[3]
         self._undo: list[_Step] = []
         self._redo: list[_Step] = []
@@ -68,6 +67,11 @@ class DefectEditor:
         layer.bind_key(UNDO.for_napari, self._undo_key, overwrite=True)
         layer.bind_key(REDO.for_napari, self._redo_key, overwrite=True)
         self.choose_class(self.new_class)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes that points may have: another detection in the same layer may bring others."""
+        return tuple(note(self.layer)["class_names"])[1:]
 
     @property
     def edited(self) -> int:
@@ -172,6 +176,8 @@ class DefectEditor:
         self._undo.clear()
         self._redo.clear()
         self._state = self._snapshot()
+        if self.new_class not in self.class_names:
+            self.new_class = self.class_names[3]
         self.choose_class(self.new_class)
         self.changed.emit()
         self.stepped.emit(FORGOTTEN)

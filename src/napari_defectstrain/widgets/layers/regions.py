@@ -33,6 +33,7 @@ from .sites import (
     AWAITING,
     HIDDEN,
     KEY,
+    colours,
     columns_added,
     defect_points,
     detection_in_steps,
@@ -291,25 +292,45 @@ def detection_put_in_steps(
         everything, defects = yield from steps
     elif everything is None:
         # points that were opened without the other columns stay as they are: they correct them
-        defects = previous
+        defects, names = previous, sites[0].class_names
+        _refuse_unknown(defects, names)
         everything = columns_added(viewer, source, sites, metadata, foreign)
-        note(defects).update(sites=layer_id(everything), class_names=list(sites[0].class_names))
+        note(defects).update(sites=layer_id(everything), class_names=list(names))
         note(defects)[AWAITING] = False
-        editor_of(defects).reset()
+        classes = pd.Categorical(defects.features["class"].astype(str), names[1:])
+        points = np.array(defects.data), defects.features.assign(**{"class": classes})
+        _refill(defects, points, names)
         yield
     else:
-        defects, editor, names = previous, editor_of(previous), sites[0].class_names
-        for old in (everything, defects):
-            replace_metadata(old, metadata, class_names=list(names))
+        defects, names = previous, sites[0].class_names
+        replace_metadata(everything, metadata, class_names=list(names))
         note(everything)[HIDDEN] = hidden_rows(sites, foreign)
         whole, table = site_positions(sites, source.ndim), site_table(sites)
         set_points(everything, whole, table)
         yield
-        editor.replace(*defect_points(whole, table, names, foreign))
-        editor.reset()
+        replace_metadata(defects, metadata, class_names=list(names))
+        _refill(defects, defect_points(whole, table, names, foreign), names)
         yield
     yield from regions_in_steps(viewer, source, everything, regions, region_metadata)
     return defects
+
+
+def _refuse_unknown(defects: Points, names: Sequence[str]) -> None:
+    """Refuse points that were opened, and are of classes that the columns found don't have."""
+    unknown = sorted(set(defects.features["class"].astype(str)) - set(names[1:]))
+    if unknown:
+        raise DefectStrainError(
+            f"{defects.name}: got points of {', '.join(unknown)}, expected {', '.join(names[1:])}; "
+            "choose the material and the classes that they were made for"
+        )
+
+
+def _refill(defects: Points, points: tuple[np.ndarray, pd.DataFrame], names: Sequence[str]) -> None:
+    """Put the points of a new detection, which may be of other classes, into a layer."""
+    editor = editor_of(defects)
+    defects.border_color_cycle = colours(names)
+    editor.replace(*points)
+    editor.reset()
 
 
 def usable_nm2(image: CalibratedImage, regions: Regions | None) -> float:

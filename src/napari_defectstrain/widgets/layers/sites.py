@@ -20,7 +20,7 @@ from ...materials import get_material
 from ...styles import class_styles, over_image
 from ...types import CalibratedImage, DefectStrainError, Sites
 from ..base.pacing import Steps, at_once
-from .corrections import X2, correct_sites
+from .corrections import X2, correct_sites, with_hidden
 from .showing import drawn_once, then_shown
 
 KEY = "napari-defectstrain"
@@ -33,6 +33,8 @@ HIDDEN = "hidden"
 they lay where the crystal isn't 2H. That they have none doesn't mean that a hand deleted them."""
 CALIBRATION = "calibration"
 """Key of an image's metadata: ``file``, ``lattice`` or ``hand``, whence its pixel size."""
+BY_LATTICE_PM = "calibration_lattice_pm"
+"""Key of an image's metadata: the lattice constant by which its pixel size was told [pm]."""
 PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 MARKER_PM = 190.0
 """Size of the markers: about the distance of neighbouring columns [pm]."""
@@ -137,10 +139,17 @@ def pixel_size_pm(layer: Layer) -> float | None:
     return sides[1]
 
 
-def calibrate(viewer: ViewerModel, image: Image, size_pm: float, origin: str) -> None:
+def calibrate(
+    viewer: ViewerModel,
+    image: Image,
+    size_pm: float,
+    origin: str,
+    lattice_pm: float | None = None,
+) -> None:
     """Set the pixel size of an image layer and of the layers that lie on it.
 
-    Images that were laid out side by side keep their places, counted in pixels.
+    Images that were laid out side by side, or lay in pixels, keep their places counted in pixels;
+    others theirs in the world.
 
     Parameters
     ----------
@@ -150,16 +159,27 @@ def calibrate(viewer: ViewerModel, image: Image, size_pm: float, origin: str) ->
         Side of a pixel [pm].
     origin : str
         ``lattice``, ``file`` or ``hand``.
+    lattice_pm : float, optional
+        Lattice constant by which it was told [pm].
     """
     image.metadata[CALIBRATION] = origin
-    before = pixel_size_pm(image) or float(image.scale[-1])
-    ratio = size_pm / before if note(image).get("placed") else 1.0
+    image.metadata.pop(BY_LATTICE_PM, None)
+    if lattice_pm is not None:
+        image.metadata[BY_LATTICE_PM] = lattice_pm
+    unit, side = image.units[-1], abs(float(image.scale[-1]))
+    in_pixels = not unit.is_compatible_with("pm")
+    to_pm = 1.0 if in_pixels else float((1 * unit).to("pm").magnitude)
+    ratio = size_pm / side if in_pixels or note(image).get("placed") else to_pm
     companions = [la for la in viewer.layers if note(la).get("image") == layer_id(image)]
     for layer in (image, *companions):
         keep = layer.ndim - 2
         layer.scale = (*layer.scale[:keep], size_pm, size_pm)
         layer.units = (*layer.units[:keep], "pm", "pm")
         layer.translate = (*layer.translate[:keep], *(ratio * layer.translate[keep:]))
+        moved = np.array(layer.affine.affine_matrix)
+        if moved[keep:-1, -1].any():
+            moved[keep:-1, -1] *= ratio
+            layer.affine = moved
         if isinstance(layer, Points):
             layer.size = marker_size(layer)
 
@@ -477,43 +497,15 @@ def _read(sites_layer: Points, defects: Points, plane: int | None) -> Callable[[
         )
     position = np.array(defects.data, dtype=float)[here, -2:]
     by_hand = (points["source"] == "manual").to_numpy(dtype=bool)
-    its = with_hidden(sites_layer, plane, position, codes, by_hand)
-    return partial(correct_sites, sites, *its)
+    hidden = hidden_on(sites_layer, plane)
+    return partial(correct_sites, sites, *with_hidden(sites, hidden, position, codes, by_hand))
 
 
-def with_hidden(
-    sites_layer: Points, plane: int | None, position: np.ndarray, codes: np.ndarray, by: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points of defects, and those of columns that got none for where they lie, as they were found.
-
-    Parameters
-    ----------
-    sites_layer : Points
-        All columns, in whose note `HIDDEN` are.
-    plane : int or None
-        Of a stack.
-    position : array, `(M, 2)`
-        Of the points (y, x) [px].
-    codes : array of int, `(M,)`
-        Their classes.
-    by : array of bool, `(M,)`
-        Those made by hand.
-
-    Returns
-    -------
-    (position, codes, by)
-        For `correct_sites`.
-    """
+def hidden_on(sites_layer: Points, plane: int | None) -> np.ndarray:
+    """Which columns of a plane are `HIDDEN`, `(N,)`."""
     rows = np.zeros(len(sites_layer.data), dtype=bool)
     rows[np.asarray(note(sites_layer).get(HIDDEN, []), dtype=int)] = True
-    rows &= on_plane(sites_layer, plane)
-    found = np.asarray(sites_layer.data, dtype=float)[rows, -2:]
-    classes = _codes(sites_layer.features["class"][rows], tuple(note(sites_layer)["class_names"]))
-    return (
-        np.concatenate([position, found]),
-        np.concatenate([codes, classes]),
-        np.concatenate([by, np.zeros(len(found), dtype=bool)]),
-    )
+    return rows[on_plane(sites_layer, plane)]
 
 
 def corrected_planes(viewer: ViewerModel, defects: Points) -> list[Sites]:

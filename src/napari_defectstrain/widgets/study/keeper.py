@@ -17,18 +17,18 @@ from ...types import ClassStack, DefectStrainError, Sites
 from ..base.lifetime import when_destroyed
 from ..layers.averages import CUT, STACK
 from ..layers.copies import watch_copies
-from ..layers.corrections import correct_sites
+from ..layers.corrections import X2, correct_sites, with_hidden
 from ..layers.editing import editor_of
 from ..layers.regions import edited, regions_of
 from ..layers.sites import (
     HIDDEN,
     found_sites,
+    hidden_on,
     kind,
     layer_by_id,
     layer_id,
     note,
     on_plane,
-    with_hidden,
 )
 from . import arrangement
 from .ties import (
@@ -301,14 +301,12 @@ class StudyKeeper(QObject):
                 f"{defects.name}: got points of classes that its columns don't have "
                 f"({', '.join(model.class_names)}); undo, or detect again"
             )
+        found, hidden = model, np.zeros(len(model), dtype=bool)
         if HIDDEN in note(columns):
-            position, codes, manual = with_hidden(columns, plane, position, codes, manual)
+            found, hidden = found_sites(columns, plane), hidden_on(columns, plane)
         elif whole is not None:  # layers of before that was kept
-            hidden = (whole.label_at(model.position_px) == NOT_2H) & (model.class_index > 1)
-            position = np.concatenate([position, model.position_px[hidden]])
-            codes = np.concatenate([codes, model.class_index[hidden]])
-            manual = np.concatenate([manual, np.zeros(int(hidden.sum()), dtype=bool)])
-        return correct_sites(model, position, codes, manual)
+            hidden = (whole.label_at(model.position_px) == NOT_2H) & (model.class_index > X2)
+        return correct_sites(model, *with_hidden(found, hidden, position, codes, manual))
 
     def _model(self, name: str) -> Sites:
         if name not in self._models:
