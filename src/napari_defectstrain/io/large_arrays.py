@@ -90,6 +90,8 @@ def in_parts(array: FloatArray, index: IntArray, size: int) -> Iterator[FloatArr
     array, `(size, ...)`
         Copies; the last holds what is left. None for an empty `index`.
 
+    Examples
+    --------
     >>> [part.tolist() for part in in_parts(np.arange(6.0), np.array([0, 2, 5]), 2)]
     [[0.0, 2.0], [5.0]]
     """
