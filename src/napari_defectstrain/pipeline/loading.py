@@ -229,6 +229,8 @@ def calibrate(
     expected, origin = image.pixel_size_pm, "file"
     if image.metadata.get("calibration") == CALIBRATED_BY_LATTICE:
         origin = CALIBRATED_BY_LATTICE
+    elif image.metadata.get("calibration") == "given":
+        origin = "given"
     if pixel_size_pm is not None:
         expected, origin = pixel_size_pm, "given"
     try:

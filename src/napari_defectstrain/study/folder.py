@@ -381,7 +381,7 @@ class StudyFolder:
                     )
                 notes += said
                 images += [
-                    replace(image, name=record.name)
+                    record.calibrated(image)
                     for image, record in zip(found, file.images, strict=True)
                     if record.name in wanted
                 ]

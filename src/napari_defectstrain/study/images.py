@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from ..config import Between, Config
 from ..io.out_folder import file_sha256
-from ..types import DefectStrainError
+from ..types import CalibratedImage, DefectStrainError
 from .layout import IMAGES
 
 THERE, CHANGED, MISSING = "there", "changed", "missing"
@@ -36,12 +36,30 @@ class ImageRecord(Config):
         [px]
     pixel_size_pm : float or None
         That the file states [pm].
+    given_pm : float or None
+        Set since, which counts instead [pm].
+    given_by : str
+        How: ``given`` by hand, or ``lattice``.
     """
 
     name: str = ""
     height: Annotated[int, Between(0, 10**6)] = 0
     width: Annotated[int, Between(0, 10**6)] = 0
     pixel_size_pm: Annotated[float | None, Between(1e-3, 1e6)] = None
+    given_pm: Annotated[float | None, Between(1e-3, 1e6)] = None
+    given_by: str = ""
+
+    @property
+    def size_pm(self) -> float | None:
+        """The pixel size that counts [pm]."""
+        return self.pixel_size_pm if self.given_pm is None else self.given_pm
+
+    def calibrated(self, image: CalibratedImage) -> CalibratedImage:
+        """What was read of the file, under its name here, and with the pixel size that counts."""
+        if self.given_pm is None:
+            return replace(image, name=self.name)
+        metadata = {**image.metadata, "calibration": self.given_by}
+        return replace(image, name=self.name, pixel_size_pm=self.given_pm, metadata=metadata)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from .windows import WindowChoice, with_choices
 
 RUN_FILE = "run.json"
 """What says that a folder of results is whole."""
+SAME_SIZE = 1e-6
+"""Pixel sizes are the same up to this share."""
 
 
 class Study(StudyFolder):
@@ -68,7 +71,7 @@ class Study(StudyFolder):
         """
         self.check_writable()
         self.keep_config()
-        pixel = self._find(name)[1].pixel_size_pm
+        pixel = self._find(name)[1].size_pm
         about = about or Answer()
         if self.weights is None and about.by == MODEL and about.weights_sha256:
             self.set_weights(WeightsRecord(weights_name(self.config), about.weights_sha256))
@@ -120,6 +123,30 @@ class Study(StudyFolder):
         """
         return self._corrections.corrected_before(self._find(name)[1].name, number)
 
+    def set_pixel_size(self, name: str, size_pm: float, by: str = "given") -> None:
+        """Let another pixel size count for an image than its file states; nothing where it does.
+
+        Parameters
+        ----------
+        name : str
+            Of the image.
+        size_pm : float
+            Side of a pixel [pm].
+        by : str
+            ``given`` by hand, or ``lattice``.
+        """
+        self.check_writable()
+        file, image = self._find(name)
+        if image.size_pm is not None and abs(size_pm / image.size_pm - 1) < SAME_SIZE:
+            return
+        stated = image.pixel_size_pm
+        as_file = stated is not None and abs(size_pm / stated - 1) < SAME_SIZE
+        given = replace(image, given_pm=None, given_by="") if as_file else None
+        new = given or replace(image, given_pm=size_pm, given_by=by)
+        images = tuple(new if one is image else one for one in file.images)
+        self._replace_file(file, replace(file, images=images))
+        self._note("pixel size", {"from": image.size_pm, "to": size_pm, "by": by}, name)
+
     def has_regions(self, name: str) -> bool:
         """Whether the regions of an image are known."""
         return self._corrections.has_regions(name)
@@ -137,7 +164,7 @@ class Study(StudyFolder):
     ) -> Edit | None:
         """Take regions of an image; those before are kept. None where nothing differs."""
         self.check_writable()
-        pixel = self._find(name)[1].pixel_size_pm
+        pixel = self._find(name)[1].size_pm
         return self._corrections.set_regions(name, regions, by, pixel, user)
 
     @property

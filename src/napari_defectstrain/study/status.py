@@ -63,7 +63,7 @@ def status_of(study: Study, trust_times: bool = True) -> StudyStatus:
                     "image": image.name,
                     "file": state,
                     "size_px": f"{image.height} x {image.width}",
-                    "pixel_size_pm": image.pixel_size_pm,
+                    "pixel_size_pm": image.size_pm,
                     "columns": len(study.sites(image.name)) if known else None,
                     "found_by": study.answer_of(image.name).by if known else "",
                     "edited": study.edited_columns(image.name) if known else None,

@@ -1,5 +1,7 @@
 """What a class is made of, in the panel of averages; its parts become classes at a click."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from makeup_stage import CONFIG, PASSIVATED, stacks
@@ -7,6 +9,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
 from napari_defectstrain.averages import average_stack
+from napari_defectstrain.materials import WSE2
 from napari_defectstrain.pipeline import measure_spacings
 from napari_defectstrain.widgets.average import measuring
 from napari_defectstrain.widgets.average.results_panel import MEASUREMENT
@@ -76,3 +79,15 @@ def test_parts_become_classes_at_a_click(panel, qtbot):
     names = [widget.table.item(i, 0).text() for i in range(widget.table.rowCount())]
     assert names == list(row)
     assert [note(la)["class"] for la in found["a"]] == ["2Se", "SeTe", "SV"]  # as they were
+
+
+def test_averages_of_unknown_makeup_leave_nothing_of_others_on_the_screen(panel, measured):
+    view = panel[1].results.makeup
+    assert view.words.text() and len(view.canvas.figure.axes) == 4
+    without = {name: replace(m, makeup=None) for name, m in measured[1].items()}
+    view.show_measurements(without, WSE2)
+    assert view.words.text() == "" and not view.split.isEnabled()
+    assert view.class_box.count() == 0
+    assert "can't be told" in view.canvas._message and not view.canvas.figure.axes
+    view.show_measurements(measured[1], WSE2)
+    assert len(view.canvas.figure.axes) == 4

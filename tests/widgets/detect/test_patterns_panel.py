@@ -11,9 +11,12 @@ from napari_defectstrain.widgets.detect.patterns_panel import (
     CLUSTERS,
     NOTHING,
     PAIRS,
+    STALE,
     TABLES,
+    WRITE_OLD,
 )
 from napari_defectstrain.widgets.detect.widget import DetectWidget
+from napari_defectstrain.widgets.layers.editing import editor_of
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +82,27 @@ def test_without_a_detection_it_says_what_to_do(qtbot, monkeypatch):
     qtbot.addWidget(widget)
     widget.patterns_panel.run()
     assert NOTHING in (*said, widget.patterns_panel.bar.status.text())
+
+
+def test_what_was_compared_before_a_correction_is_told_and_written_only_if_asked_for(
+    qtbot, detected, tmp_path, monkeypatch
+):
+    viewer, _, panel = detected
+    monkeypatch.setattr(panel_module, "ask_folder", lambda *_: tmp_path)
+    panel.run()
+    finish(qtbot, BarOf(panel))
+    assert panel.current and panel.bar.status.text() != STALE
+    defects = viewer.layers["second · defects"]
+    editor = editor_of(defects)
+    defects.selected_data = {0}
+    old = defects.features["class"].iloc[0]
+    assert editor.relabel("DV" if old != "DV" else "SV") == 1
+    assert panel.bar.status.text() == STALE and not panel.current
+    asked = answers(monkeypatch, None, WRITE_OLD)
+    panel.export()
+    assert len(asked) == 1 and not list(tmp_path.iterdir())
+    panel.export()
+    assert len(list(tmp_path.iterdir())) == len(TABLES)
+    panel.run()
+    finish(qtbot, BarOf(panel))
+    assert panel.current and panel.bar.status.text() != STALE

@@ -31,10 +31,12 @@ from napari_defectstrain.widgets.layers.editing import editor_of
 from napari_defectstrain.widgets.layers.regions import detection_put_in_steps, regions_of
 from napari_defectstrain.widgets.layers.sites import (
     KEY,
+    calibrate,
     corrected_planes,
     kind,
     layer_id,
     note,
+    pixel_size_pm,
     provenance,
 )
 from napari_defectstrain.widgets.study import keeper as keeper_module
@@ -522,6 +524,36 @@ def test_an_area_painted_as_crystal_is_no_edit_of_its_columns(made, tmp_path):
     same_columns(keeper.study.sites("alloy"), true_sites(made))
     same_columns(corrected_planes(viewer, defects)[0], true_sites(made))
     assert [e for e in by_hand(keeper.study) if e.what == "columns"] == []
+    keeper.close()
+
+
+def test_a_pixel_size_that_is_set_is_the_studys(window, made, tmp_path):
+    keeper = save_as(window, tmp_path / "mine", RunConfig())
+    study, stated = keeper.study, made.image.pixel_size_pm
+    keeper.sync()
+    assert study.files[0].images[0].given_pm is None
+    calibrate(window, window.layers["alloy"], 21.0, "hand")
+    assert keeper._soon.isActive()  # it will be written soon
+    keeper.sync()
+    (image,), _ = study.load_images()
+    assert (image.pixel_size_pm, image.metadata["calibration"]) == (21.0, "given")
+    copy = tmp_path / "as after a crash.defectstrain"  # its layers are those of before
+    shutil.copytree(study.path, copy, ignore=lambda *_: ["lock.json"])
+    again, other, _ = reopened(copy)
+    for layer in (again.layers["alloy"], of_kind(again, "defects")[0]):
+        assert pixel_size_pm(layer) == pytest.approx(21.0)
+    edits = len(other.study.history())
+    other.sync()
+    assert len(other.study.history()) == edits
+    calibrate(again, again.layers["alloy"], 20.5, "lattice", 328.0)
+    other.sync()
+    (image,), _ = other.study.load_images()
+    assert (image.pixel_size_pm, image.metadata["calibration"]) == (20.5, "lattice")
+    calibrate(again, again.layers["alloy"], stated, "hand")
+    other.sync()
+    assert other.study.files[0].images[0].given_pm is None
+    assert other.study.load_images()[0][0].pixel_size_pm == pytest.approx(stated)
+    other.close()
     keeper.close()
 
 

@@ -71,6 +71,9 @@ class MakeupView(QWidget):
         found = {name: m.makeup for name, m in measurements.items()}
         self._makeups = {name: makeup for name, makeup in found.items() if makeup is not None}
         self._material = material
+        if not self._makeups:
+            self.show_message(tr("What these averages are made of can't be told: too few windows"))
+            return
         chosen = self.class_box.currentText()
         two = [n for n, m in self._makeups.items() if m.populations and m.populations.two]
         asked = [n for n, m in self._makeups.items() if m.populations]

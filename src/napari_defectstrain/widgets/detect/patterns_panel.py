@@ -1,7 +1,9 @@
 """Populations of all images below the viewer, and whether their defects lie at random."""
 
 from collections.abc import Callable
+from uuid import UUID
 
+import numpy as np
 import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Points
@@ -11,19 +13,20 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from ...crystal.defect_patterns import DefectPatterns, find_patterns
 from ...crystal.pattern_counts import ANY_SUBSTITUENT, ANY_VACANCY
 from ...crystal.populations import ALL_IMAGES, population_table
-from ...crystal.regions import usable_sites
+from ...crystal.regions import Regions, usable_sites
 from ...io.files import write_table
 from ...materials import get_material
 from ...output.figures.files import figure_settings
 from ...output.figures.populations import draw_clusters, draw_pairs, draw_populations
-from ...types import Progress
+from ...types import Progress, Sites
 from ..base import forms, tr
 from ..base.lifetime import connect
 from ..base.saving import ask_folder, may_replace
 from ..base.spacing_plots import MeasurementCanvas
 from ..base.worker import RunBar
 from ..layers.detected import detected_images
-from ..layers.sites import material_of
+from ..layers.editing import editor_of
+from ..layers.sites import kind, material_of
 
 DOCK = "Detect: populations"
 HEIGHT = 300
@@ -31,6 +34,8 @@ POPULATIONS, PAIRS, CLASS_PAIRS, CLUSTERS = "populations", "pairs", "pairs by cl
 CONTROLS_PX = 200
 EVERY = "all images"
 TABLES = ("populations", "pair_correlation", "clusters", "nearest_defects")
+WRITE_OLD = "Write them as they were"
+STALE = "Columns, regions or images changed since: plots and tables are of before, compare again"
 NOTHING = "No detection yet: detect the columns of an image first"
 WELCOME = (
     "Press Compare with chance: the defects of each image are put on its own sites at random,\n"
@@ -83,6 +88,9 @@ class PatternsPanel(QWidget):
         self.populations: pd.DataFrame | None = None
         self.found: DefectPatterns | None = None
         self.class_names: tuple[str, ...] = ()
+        self._compared: list[tuple[str, Sites, Regions | None]] = []
+        self._watched: set[UUID] = set()
+        self._edited = False
         self.canvas = PatternsCanvas(viewer.theme)
         self.canvas.setToolTip(
             tr(
@@ -146,6 +154,8 @@ class PatternsPanel(QWidget):
         sites, regions = [one.sites for one in found], [one.regions for one in found]
         a_pm = get_material(material_of(layer)).lattice_pm
         class_names = sites[0].class_names
+        self._compared, self._edited = list(zip(names, sites, regions, strict=True)), False
+        self._watch_edits()
 
         def compute(progress: Progress) -> tuple[pd.DataFrame, DefectPatterns]:
             usable = [usable_sites(s, r) for s, r in zip(sites, regions, strict=True)]
@@ -173,8 +183,34 @@ class PatternsPanel(QWidget):
         self.image.setCurrentText(chosen if chosen in names else EVERY)
         self.image.blockSignals(False)
         self.export_button.setEnabled(True)
-        self.bar.status.setText(summary(found))
+        self.bar.status.setText(STALE if self._edited else summary(found))
         self._draw()
+
+    def _watch_edits(self) -> None:
+        """Learn of corrections by hand of any image."""
+        for layer in self.viewer.layers:
+            if kind(layer) == "defects" and layer.unique_id not in self._watched:
+                self._watched.add(layer.unique_id)
+                connect(self, editor_of(layer).changed, self._correct)
+
+    def _correct(self, *_: object) -> None:
+        """A column was corrected: what is shown is of before."""
+        self._edited = True
+        if self.found is not None and not self.bar.running:
+            self.bar.status.setText(STALE)
+
+    @property
+    def current(self) -> bool:
+        """Whether columns and regions are as they were compared."""
+        layer = self._shown_layer()
+        now = [] if layer is None else detected_images(self.viewer, layer)
+        return len(now) == len(self._compared) and all(
+            one.name == name
+            and np.array_equal(one.sites.class_index, sites.class_index)
+            and np.array_equal(one.sites.position_px, sites.position_px)
+            and np.array_equal(_labels(one.regions), _labels(regions))
+            for one, (name, sites, regions) in zip(now, self._compared, strict=True)
+        )
 
     def _draw(self, *_: object) -> None:
         if self.found is None or self.populations is None:
@@ -198,8 +234,15 @@ class PatternsPanel(QWidget):
 
     def export(self) -> None:
         """Write the tables into a folder that the user chooses."""
+        if self.found is None or self.populations is None:
+            return
+        if not self.current:
+            self.bar.status.setText(STALE)
+            answer = forms.ask(self, tr("Columns changed"), f"{STALE}.", [WRITE_OLD])
+            if answer != WRITE_OLD:
+                return
         folder = ask_folder(self, tr("Export tables"))
-        if folder is None or self.found is None or self.populations is None:
+        if folder is None:
             return
         tables = (
             *(self.populations, self.found.pair_correlation),
@@ -215,6 +258,10 @@ class PatternsPanel(QWidget):
 
     def _follow_theme(self, *_: object) -> None:
         self.canvas.set_theme(self.viewer.theme)
+
+
+def _labels(regions: Regions | None) -> np.ndarray:
+    return np.zeros(0) if regions is None else regions.labels
 
 
 def summary(found: DefectPatterns) -> str:

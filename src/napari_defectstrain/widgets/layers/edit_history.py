@@ -18,10 +18,6 @@ from .editing import DONE, FORGOTTEN, REDONE, DefectEditor
 from .window_edits import WindowEdits, window_edits_of
 
 MOST_STEPS = 100
-FIRST_THERE = (
-    "Nothing was undone here: this was changed together with points of other images or windows, "
-    "which were changed again since. Undo that first, there"
-)
 _HISTORIES: "WeakValueDictionary[int, EditHistory]" = WeakValueDictionary()
 
 
@@ -164,7 +160,12 @@ class EditHistory(QObject):
         step = _next_of(source, here)
         if step is not None and not all(_next_of(other, here) is step for other in step):
             self._take([source], "undo" if what == REDONE else "redo")
-            show_info(tr(FIRST_THERE))
+            show_info(
+                tr(
+                    "Nothing was undone here: this was changed together with points of other "
+                    "images or windows, which were changed again since. Undo that first, there"
+                )
+            )
             self.changed.emit()
             return
         if step is None:  # of before anybody watched: it was of this alone

@@ -21,6 +21,7 @@ from ..layers.corrections import X2, correct_sites, with_hidden
 from ..layers.editing import editor_of
 from ..layers.regions import edited, regions_of
 from ..layers.sites import (
+    CALIBRATION,
     HIDDEN,
     found_sites,
     hidden_on,
@@ -29,6 +30,7 @@ from ..layers.sites import (
     layer_id,
     note,
     on_plane,
+    pixel_size_pm,
 )
 from . import arrangement
 from .ties import (
@@ -244,6 +246,8 @@ class StudyKeeper(QObject):
             layer = layer_by_id(self.viewer, image)
             if isinstance(layer, Image):
                 self._write_detection(layer, defects)
+        for image in source_images(self.viewer):
+            self._write_pixel_size(image)
         for average in self._averages():
             self._write_windows(average)
 
@@ -272,6 +276,16 @@ class StudyKeeper(QObject):
         self._taken[layer_id(columns)] = total
         if layer is not None:
             self._taken[layer_id(layer)] = _labels_sum(layer)
+
+    def _write_pixel_size(self, image: Image) -> None:
+        try:
+            size_pm = pixel_size_pm(image)
+        except DefectStrainError:  # pixels that aren't square: refused where they are measured
+            return
+        by = "lattice" if image.metadata.get(CALIBRATION) == "lattice" else "given"
+        for name in names_of(image):
+            if size_pm is not None and name in self.study.images:
+                self.study.set_pixel_size(name, size_pm, by)
 
     def _take_in(self, image: Image) -> list[str]:
         """Names of a layer's planes in the study; other pixels than before are another image."""
@@ -374,6 +388,8 @@ class StudyKeeper(QObject):
                 event = getattr(layer.events, name, None)
                 if event is not None:
                     self._watch(event, self._view_changed)
+            if isinstance(layer, Image) and kind(layer) in ("", "sum"):
+                self._watch(layer.events.scale, self._layers_changed)
             if kind(layer) == "defects" and isinstance(layer, Points):
                 self._watch(editor_of(layer).changed, self._edited)
             elif kind(layer) == "regions" and isinstance(layer, Labels):

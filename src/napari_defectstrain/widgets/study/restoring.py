@@ -26,18 +26,20 @@ from ..layers.regions import detection_put_in_steps, region_features
 from ..layers.sites import (
     HIDDEN,
     KEY,
+    calibrate,
     defect_points,
     kind,
     layer_by_id,
     layer_id,
     note,
+    pixel_size_pm,
     provenance,
     site_positions,
     site_table,
     symbols,
 )
 from .arrangement import images_of_windows, saved_records
-from .ties import NAMES, PATH, names_of, newest_detections
+from .ties import NAMES, PATH, names_of, newest_detections, source_images
 
 SAME_PX = 1e-3
 """Places of columns are the same up to this [px]: tables are rounded."""
@@ -68,6 +70,7 @@ def restore(study: Study, viewer: ViewerModel) -> list[str]:
         except DefectStrainError as error:
             notes.append(str(error))
     settle_all(viewer, records)
+    _take_pixel_sizes(study, viewer, added)
     _take_windows(study, viewer)
     for image, defects in newest_detections(viewer).items():
         layer = layer_by_id(viewer, image)
@@ -217,7 +220,7 @@ def _unseen(
                     notes.append(str(error))
                 continue
             about = {"source": file.file_name, PATH: str(study.path_of(file).resolve())}
-            entry = ImageFile(data, image.pixel_size_pm, image.name, about)
+            entry = ImageFile(data, image.size_pm, image.name, about)
             place = layout.place(data.shape, entry.pixel_size_pm or 1.0)
             scratch.add_layer(Layer.create(*layer_data(entry, translate=place)))
     images = {n: la for la in scratch.layers for n in _names_in(la, before, scratch)}
@@ -259,6 +262,19 @@ def _put_detection(study: Study, name: str, image: Image, scratch: ViewerModel) 
     note(columns)[HIDDEN] = _hidden(study, [model], corrected, [name])
     position, features = _defects(study, [model], corrected, [name], 2)
     editor_of(defects).replace(position, features)
+
+
+def _take_pixel_sizes(study: Study, viewer: ViewerModel, added: Sequence[Layer]) -> None:
+    """Give images the pixel size that counts, where the layers were saved before it was set."""
+    given = {image.name: image for file in study.files for image in file.images if image.given_pm}
+    for layer in source_images(viewer):
+        names = [name for name in names_of(layer) if name in given]
+        if not names or not any(layer is one for one in added):
+            continue
+        size_pm = given[names[0]].given_pm
+        if size_pm and not np.isclose(pixel_size_pm(layer) or 0.0, size_pm, rtol=1e-6):
+            by = given[names[0]].given_by
+            calibrate(viewer, layer, size_pm, "hand" if by == "given" else by)
 
 
 def _take_steps(study: Study, names: Sequence[str], defects: Points) -> None:
