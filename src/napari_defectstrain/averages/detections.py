@@ -224,6 +224,8 @@ def inside_polygon(point: FloatArray, corner: FloatArray) -> BoolArray:
     point, corner : arrays, `(N, 2)` and `(K, 2)`
         NaN lies nowhere.
 
+    Examples
+    --------
     >>> square = np.array([[0.0, 0.0], [2.0, 0.0], [2.0, 2.0], [0.0, 2.0]])
     >>> inside_polygon(np.array([[1.0, 1.0], [3.0, 1.0], [np.nan, 1.0]]), square).tolist()
     [True, False, False]

@@ -21,6 +21,8 @@ def reference_paths(text: str) -> tuple[str, Path, Path]:
     DefectStrainError
         If it is not of this form.
 
+    Examples
+    --------
     >>> reference_paths("SV=CONTCAR_SV,CONTCAR")[0]
     'SV'
     """
@@ -67,6 +69,8 @@ def with_elastic(config: TheoryConfig, text: str) -> TheoryConfig:
     DefectStrainError
         If they are not two numbers, or those of no stable sheet.
 
+    Examples
+    --------
     >>> with_elastic(TheoryConfig(), "119, 23").c12_n_per_m
     23.0
     """

@@ -29,6 +29,8 @@ def pixels_sha256(data: FloatArray) -> str:
     ----------
     data : array, `(H, W)`
 
+    Examples
+    --------
     >>> import numpy as np
     >>> counts = np.arange(6).reshape(2, 3)
     >>> pixels_sha256(counts.astype("uint16")) == pixels_sha256(counts.astype("float32"))

@@ -37,6 +37,8 @@ def to_plain(value: Any) -> tuple[Any, Arrays]:
     TypeError
         On anything else.
 
+    Examples
+    --------
     >>> tree, arrays = to_plain({"a": (1, None)})
     >>> tree
     {'$mapping': [['a', {'$tuple': [1, None]}]]}

@@ -128,6 +128,8 @@ def figure_formats(text: str) -> tuple[str, ...]:
     DefectStrainError
         If there is none, or one that figures are not written in.
 
+    Examples
+    --------
     >>> figure_formats("PDF, svg")
     ('pdf', 'svg')
     """

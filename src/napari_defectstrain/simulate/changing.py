@@ -156,6 +156,8 @@ def chances(rates: Mapping[tuple[str, str], float], dose: float) -> dict[tuple[s
     dose : float
         Of a frame.
 
+    Examples
+    --------
     >>> chances({("X2", "V1"): 0.1, ("X2", "V2"): 0.3}, 2.0)[("X2", "V1")]  # a quarter of all
     0.1376677589706...
     """
