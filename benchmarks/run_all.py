@@ -32,9 +32,13 @@ BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {
 
 
 def tables_in(output: str) -> str:
-    """The tables that a benchmark printed, an empty line between them."""
-    lines = [line.rstrip() if line.startswith("|") else "" for line in output.splitlines()]
-    return re.sub(r"\n{2,}", "\n\n", "\n".join(lines)).strip("\n")
+    """The tables that a benchmark printed, an empty line before each; what came between is left."""
+    rows = [line.rstrip() for line in output.splitlines() if line.startswith("|")]
+    found: list[str] = []
+    for i, row in enumerate(rows):
+        begins = i + 1 < len(rows) and rows[i + 1].startswith("| ---")
+        found += ["", row] if begins and found else [row]
+    return "\n".join(found)
 
 
 def with_section(document: str, name: str, text: str) -> str:

@@ -30,6 +30,8 @@ def test_every_benchmark_is_there_with_its_place_in_the_document(run_all) -> Non
 def test_tables_are_taken_out_of_what_is_printed(run_all) -> None:
     printed = "a line\n| a | b |\n| --- | --- |\n| 1 | 2 |  \n\nmore\n\n| c |\n| --- |\n"
     assert run_all.tables_in(printed) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n\n| c |\n| --- |"
+    between = "| a |\n| --- |\n| 1 |\n    where time went\n| 2 |\n"
+    assert run_all.tables_in(between) == "| a |\n| --- |\n| 1 |\n| 2 |"
 
 
 def test_a_section_that_is_missing_is_said(run_all) -> None:
