@@ -17,7 +17,9 @@ oracle, which is what could be known at best. The time is that of teaching, with
 
 The gain and its interval come from images that nobody corrected; after is before where
 nothing helps. With ``--network M`` the network is fine-tuned instead by the corrected images (every
-other one of four or five, a third of more held out), and one is trained by these labels alone.
+other one of four or five, a third of more held out). With ``--by-hand M`` two networks are trained
+from nothing, on simulations for M minutes and on these labels alone for as many steps;
+``--folder DIR`` keeps both, and goes on from what is there.
 """
 
 from __future__ import annotations
@@ -195,7 +197,7 @@ def try_course(
 
 
 def try_network(cases: list[Case], material: Material, minutes: float) -> None:
-    """Fine-tune, ask the guard, whatever comes of it, and make the paper's comparison."""
+    """Fine-tune, and ask the guard, whatever comes of it."""
     config = RunConfig(material=material.label)
     seen = seen_lessons([case.lesson for case in cases], config)
     tuning = TuneConfig(minutes=minutes, device="cpu")
@@ -214,7 +216,22 @@ def try_network(cases: list[Case], material: Material, minutes: float) -> None:
         lessons = standard_lessons(material)
         for who, run in (("before", config), ("after", tuned)):
             print(f"standard set, {who}: {standard_f1(lessons, run, material):.4f}", flush=True)
-        print(compare_hand_labelled(seen, config, Path(folder), tuning), flush=True)
+
+
+def try_by_hand(
+    cases: list[Case], material: Material, minutes: float, keep: Path | None, name: str
+) -> None:
+    """The paper's comparison."""
+    config = RunConfig(material=material.label)
+    seen = seen_lessons([case.lesson for case in cases], config)
+    tuning = TuneConfig(minutes=minutes, device="cpu")
+    start, cpu = time.perf_counter(), time.process_time()
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch) if keep is None else keep / name
+        folder.mkdir(parents=True, exist_ok=True)
+        print(compare_hand_labelled(seen, config, folder, tuning, resume=keep is not None))
+    took = time.perf_counter() - start, time.process_time() - cpu
+    print(f"both trained and tried in {took[0]:.0f} s, {took[1]:.0f} s of CPU", flush=True)
 
 
 def _steps(weights: Path) -> int:
@@ -233,16 +250,21 @@ def main() -> None:
     add("--held-out", type=int, default=20, help="images that tell what it was worth")
     add("--seed", type=int, default=501)
     add("--no-oracle", action="store_true")
-    add("--network", type=float, metavar="M", help="only fine-tune, and train by hand, M min each")
+    add("--network", type=float, metavar="M", help="only fine-tune the network, M min")
+    add("--by-hand", type=float, metavar="M", help="only the paper's comparison, M min each")
+    add("--folder", type=Path, metavar="DIR", help="of the networks of --by-hand (temporary)")
     options = parser.parse_args()
     tables = np.load(options.profiles)
     for name in options.looks:
         material = get_material(LOOKS[name].recipe.material)
         count = options.corrected + options.held_out
-        if options.network is not None:
+        if options.network is not None or options.by_hand is not None:
             print(f"\n{name}: the network")
             cases = list(cases_of(name, tables, options.seed, options.corrected))
-            try_network(cases, material, options.network)
+            if options.network is not None:
+                try_network(cases, material, options.network)
+            if options.by_hand is not None:
+                try_by_hand(cases, material, options.by_hand, options.folder, name)
             continue
         cases = list(cases_of(name, tables, options.seed, count))
         seen = [seen_by_network(case, material) for case in cases]

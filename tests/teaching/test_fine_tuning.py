@@ -7,6 +7,7 @@ import judge_stage
 import numpy as np
 import pytest
 
+from napari_defectstrain import detect
 from napari_defectstrain.detect import bundled_weights
 from napari_defectstrain.judge import JudgeConfig, LearntClasses
 from napari_defectstrain.materials import WSE2
@@ -113,14 +114,41 @@ def test_a_comparison_names_the_classes_that_there_are(monkeypatch, tmp_path):
     def nothing(held, config):
         return [replace(one, found=one.found.subset(one.found.class_index < 0)) for one in held]
 
-    monkeypatch.setattr(fine_tuning, "tune", lambda *_: "")
+    asked = []
+
+    def tune(learnt, config, out, tuning, start, *_):
+        asked.append((out.name, tuning.share, tuning.steps, tuning.minutes, start))
+        return "of common images" if tuning.share == 0.0 else ""
+
+    monkeypatch.setattr(fine_tuning, "tune", tune)
+    monkeypatch.setattr(fine_tuning, "_steps_of", lambda weights: 40)
     monkeypatch.setattr(fine_tuning, "seen_by", nothing)
     images = [without_xy(name) for name in "abcd"]
-    text = fine_tuning.compare_hand_labelled(images, RunConfig(), tmp_path)
-    first, simulated, by_hand = text.splitlines()
+    tuning = TuneConfig(minutes=3.0)
+    text = fine_tuning.compare_hand_labelled(images, RunConfig(), tmp_path, tuning)
+    first, note, used, simulated, by_hand = text.splitlines()
     assert "2 images" in first and "SeTe" not in text
-    assert "2Te" in simulated and "0.000" not in simulated
-    assert by_hand.startswith("trained on 2 labelled images: mean F1 0.000 (2Te 0.000, SV 0.000")
+    assert note == "of common images"
+    assert used.startswith("the network in use") and "2Te" in used and "0.000" not in used
+    assert simulated.startswith("40 steps on simulations: mean F1 0.000 (2Te 0.000, SV 0.000")
+    assert by_hand.startswith("40 steps on 2 labelled images: mean F1 0.000 (2Te 0.000, SV 0.000")
+    # both from nothing, one by simulations alone, the other by labels alone for as many steps
+    (_, without, steps, minutes, nothing_yet), (_, alone, as_many, ever, nothing_either) = asked
+    assert (without, alone) == (0.0, 1.0)
+    assert minutes == 3.0 and steps > 10**5
+    assert as_many == 40 and ever > 10**4
+    assert nothing_yet is None and nothing_either is None
+
+
+@pytest.mark.parametrize(("share", "mixed"), [(0.0, False), (1.0, True)])
+def test_of_simulations_alone_no_label_is_seen(monkeypatch, tmp_path, share, mixed):
+    asked = []
+    monkeypatch.setattr(detect, "train", lambda *_, **given: asked.append(given))
+    monkeypatch.setattr(fine_tuning, "_train_settings", lambda *_: ("settings", ""))
+    fine_tuning.tune([seen("a")], RunConfig(), tmp_path, TuneConfig(share=share), None, resume=True)
+    (given,) = asked
+    assert ("source" in given) is mixed  # by default all batches are simulated
+    assert given["resume"]
 
 
 def test_the_standard_set_is_the_same_whenever_it_is_made():

@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--compare-hand-labelled",
         action="store_true",
-        help="the paper's comparison: a network of simulations against one of the labels alone",
+        help="the paper's comparison: two networks from nothing, one of simulations and one of the "
+        "labels alone; takes twice --minutes",
     )
     add("--minutes", type=float, metavar="M", help="to train a network for (5)")
     add("--material", help=material_help(or_else="--labels"))

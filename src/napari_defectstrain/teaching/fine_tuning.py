@@ -37,6 +37,9 @@ LEAST_IMAGES = 4
 """Looked at as a whole: two are held out, for of one nothing can be said of others."""
 MOST_LOST = 0.005
 """Of the mean F1 on the standard set."""
+_FROM_NOTHING = 2e-3
+"""Learning rate of a training that begins from nothing."""
+_NO_END = 1e5  # min: its steps end it
 _HELD_EVERY = 3
 _STANDARD_IMAGES, _STANDARD_PX, _STANDARD_SEED = 6, 384, 2026
 _SEED = 0
@@ -62,7 +65,7 @@ class TuneConfig(Config):
     minutes: Annotated[float, Between(0.0, 1e5)] = 5.0
     steps: Annotated[int, Between(1, 10**7)] = 10**6
     learning_rate: Annotated[float, Between(1e-9, 1.0)] = 2e-4
-    share: Annotated[float, Between(0.05, 1.0)] = 0.5
+    share: Annotated[float, Between(0.0, 1.0)] = 0.5
     device: str = "auto"
 
 
@@ -132,6 +135,7 @@ def tune(
     tuning: TuneConfig,
     start: Path | None,
     progress: Progress = no_progress,
+    resume: bool = False,
 ) -> str:
     """Train on windows of labelled images, and on simulated ones that look alike.
 
@@ -143,10 +147,13 @@ def tune(
     out : Path
         File of the weights.
     tuning : TuneConfig
-        With a share of 1 nothing is simulated, as where a network learns from labels alone.
+        With a share of 1 nothing is simulated, as where a network learns from labels alone; with 0
+        everything is.
     start : Path, optional
         Weights to begin with; without them training begins from nothing.
     progress : Progress
+    resume : bool
+        Go on from a checkpoint beside `out` where there is one.
 
     Returns
     -------
@@ -156,6 +163,10 @@ def tune(
     from ..detect import labelled_image, mixed_batches, train  # imports torch
 
     material = get_material(config.material).host
+    settings, note = _train_settings(learnt, config, tuning, start, material)
+    if tuning.share == 0.0:
+        train(settings, out, resume=resume, progress=progress, start=start)
+        return note
     images = [
         labelled_image(
             one.lesson.image,
@@ -167,15 +178,8 @@ def tune(
         )
         for one in learnt
     ]
-    settings, note = _train_settings(learnt, config, tuning, start, material)
-    train(
-        settings,
-        out,
-        resume=False,
-        progress=progress,
-        start=start,
-        source=mixed_batches(images, tuning.share),
-    )
+    source = mixed_batches(images, tuning.share)
+    train(settings, out, resume=resume, progress=progress, start=start, source=source)
     return note
 
 
@@ -317,10 +321,14 @@ def compare_hand_labelled(
     folder: Path,
     tuning: TuneConfig | None = None,
     progress: Progress = no_progress,
+    resume: bool = False,
 ) -> str:
     """The paper's comparison: a network trained on simulations against one of labels alone.
 
-    Both find the columns of images that neither has seen; no judge helps either.
+    Two networks of one shape begin from nothing: one sees simulated windows with the look of the
+    images, the other, for as many steps, windows of the labelled images themselves. Both find the
+    columns of images that neither has seen, and so does the network in use, which had far more
+    steps; no judge helps any.
 
     Parameters
     ----------
@@ -328,10 +336,12 @@ def compare_hand_labelled(
         With what the network in use, trained on simulations, finds.
     config : RunConfig
     folder : Path
-        For the other network's weights.
+        For the weights of both networks.
     tuning : TuneConfig, optional
-        How long the other network is trained, from nothing.
+        How long the network of simulations is trained; the other one's steps take no longer.
     progress : Progress
+    resume : bool
+        Go on from what an earlier call left in `folder`.
 
     Raises
     ------
@@ -340,17 +350,22 @@ def compare_hand_labelled(
     """
     check_comparable([one.lesson for one in seen])
     learnt, held = split(seen)
-    tuning = (tuning or TuneConfig()).replace(share=1.0, learning_rate=2e-3)
-    out = folder / "hand_labelled.safetensors"
-    tune(learnt, config, out, tuning, None, subprogress(progress, 0.0, 0.9))
-    other = config.replace(detect=config.detect.replace(weights=str(out)))
-    by_hand = seen_by(held, other)
-    lines = [f"columns of {len(held)} images that neither network has seen, by the network alone"]
+    tuning = (tuning or TuneConfig()).replace(share=0.0, learning_rate=_FROM_NOTHING)
+    simulated, labelled = (folder / f"{name}.safetensors" for name in ("simulated", "by_hand"))
+    part = subprogress(progress, 0.0, 0.5)
+    note = tune(learnt, config, simulated, tuning, None, part, resume)
+    steps = _steps_of(simulated)
+    tuning = tuning.replace(share=1.0, steps=steps, minutes=_NO_END)
+    tune(learnt, config, labelled, tuning, None, subprogress(progress, 0.5, 0.95), resume)
+    rows = [
+        ("the network in use", held),
+        (f"{steps} steps on simulations", _seen_with(simulated, held, config)),
+        (f"{steps} steps on {len(learnt)} labelled images", _seen_with(labelled, held, config)),
+    ]
+    lines = [f"columns of {len(held)} images that no network has seen, without the judge"]
+    lines += [note] if note else []
     names = get_material(config.material).host.defect_names
-    for who, found in (
-        ("trained on simulations", held),
-        (f"trained on {len(learnt)} labelled images", by_hand),
-    ):
+    for who, found in rows:
         counts = [counts_by_tile(s.lesson, s.found, s.pixel_size_pm) for s in found]
         total = np.sum(counts, axis=(0, 1))
         f1 = f1_by_role(total)
@@ -358,3 +373,14 @@ def compare_hand_labelled(
         each = ", ".join(f"{n} {v:.3f}" for n, v, t in zip(names, f1, there, strict=True) if t)
         lines.append(f"{who}: mean F1 {float(mean_f1(total)):.3f} ({each})")
     return "\n".join(lines)
+
+
+def _steps_of(weights: Path) -> int:
+    """Of the training that made them."""
+    from ..detect import load_weights
+
+    return int(load_weights(weights).record[-1]["step"])
+
+
+def _seen_with(weights: Path, held: Sequence[Seen], config: RunConfig) -> list[Seen]:
+    return seen_by(held, config.replace(detect=config.detect.replace(weights=str(weights))))
