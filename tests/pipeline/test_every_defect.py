@@ -90,6 +90,16 @@ def test_without_being_asked_nothing_is_added():
     assert spacings_table(result)[list(CROWDED_COLUMNS)].isna().all().all()
 
 
+def test_of_an_alloy_every_defect_is_measured_of_the_classes_asked_for_alone():
+    image = simulated(8, size=480, fractions=(0.04, 0.02, 0.04, 0.005))
+    found = detect([image.image], CROWDED_RUN, [true_sites(image)])
+    alloy = SimpleNamespace(alloy=0.4, forced=False)
+    measured = measure(replace(found, identity=alloy))
+    assert set(measured.crowded) == set(measured.crowded_stacks) == {"2Se"}
+    said = [line for line in measured.warnings if "not measured in an alloy" in line]
+    assert said and len(set(said)) == len(said)
+
+
 def test_small_image_is_measured_as_before():
     result = run_of(330, CROWDED_RUN.replace(average=AverageConfig(2, 1.6, crowded=True)))
     assert result.measurements and not result.crowded

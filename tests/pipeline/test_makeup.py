@@ -58,6 +58,12 @@ def test_undistorted_vacancies_are_told_from_the_others(measured):
     assert makeup.in_words.startswith("30 ± 5 % undistorted (p < 0.008), the rest -4.")
 
 
+def test_strains_of_parts_are_said_to_be_chosen_by_what_is_measured(result):
+    said = [note for note in result.warnings if note.startswith("SV: windows were given")]
+    assert len(said) == 1 and "undistorted (p < 0.008)" in said[0]
+    assert not any(note.startswith("SeTe: windows") for note in result.warnings)  # not split
+
+
 def test_the_way_to_the_undistorted_is_how_the_windows_vary(measured):
     makeup = measured[1]["SV"].makeup
     first, second = makeup.components

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from napari_defectstrain.averages import find_patches
 from napari_defectstrain.columns import Aberrations
@@ -13,6 +14,7 @@ from napari_defectstrain.precision.class_fields import (
     fit_class_fields,
     superposed_fields,
 )
+from napari_defectstrain.precision.field_equations import FieldEquations, solve
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig
@@ -238,3 +240,30 @@ def test_bands_without_columns_are_counted():
     assert len(influence) == 13 > 1 + band.max()
     assert not influence[-1].any()
     assert np.allclose(influence.T @ influence, found.fields["SV"].covariance_pm2)
+
+
+def test_domains_of_an_image_share_the_error_of_its_profile() -> None:
+    """The same columns as one domain and as two halves: halves of other images err less."""
+    rng = np.random.default_rng(4)
+    n = 60
+    design = csr_array(rng.standard_normal((2 * n, 3)))
+    u, moved = rng.standard_normal((n, 2)), np.ones((n, 2, 2))
+    moved[:, :, 0] = 0.3 * (design @ np.array([1.0, 2.0, -1.0])).reshape(-1, 2)
+    empty, role = np.zeros((n, 0)), np.zeros(n, dtype=int)
+
+    def of(mine: slice, image: int | None) -> FieldEquations:
+        rows = slice(2 * mine.start, 2 * mine.stop)
+        count = mine.stop - mine.start
+        return FieldEquations(
+            design[rows], u[mine], empty[mine], role[mine], role[mine], np.ones(count),
+            moved[mine], image,
+        )  # fmt: skip
+
+    def own(*parts: FieldEquations) -> float:
+        return float((solve(parts).profile_shift[:-1] ** 2).sum())
+
+    first, second = slice(0, n // 2), slice(n // 2, n)
+    whole = own(of(slice(0, n), 0))
+    assert own(of(first, 0), of(second, 0)) == pytest.approx(whole)
+    assert own(of(first, 0), of(second, 1)) < 0.7 * whole
+    assert own(of(first, None), of(second, None)) < 0.7 * whole

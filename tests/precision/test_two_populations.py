@@ -139,3 +139,22 @@ def test_each_step_raises_the_likelihood():
 def test_too_few_windows_are_not_asked():
     rng = np.random.default_rng(8)
     assert ask_populations(sample(windows(0.0, 19, rng)[0], rng), CONFIG, rng) is None
+
+
+def test_few_defect_free_windows_hardly_blur_where_populations_lie():
+    """The noise that whitens is known less well from 30 windows, but the way back knows it."""
+    rng = np.random.default_rng(8)
+    value, _ = windows(0.3, 120, rng)
+    errors = []
+    for count in (30, 3000):
+        noise = rng.standard_normal((count, 2)) @ NOISE.T
+        # the same noise in both, known from fewer windows or more
+        spread = np.linalg.cholesky(np.cov(noise.T, bias=True))
+        noise = (noise - noise.mean(axis=0)) @ np.linalg.inv(spread).T @ NOISE.T
+        given = WindowSample(
+            value, noise, np.ones(count), 1.0, 0.03, undistorted=AWAY, selection=Selection()
+        )
+        found = ask_populations(given, MakeupConfig(samples=150, errors=200), rng)
+        assert found.two
+        errors.append([p.value_std for p in found.populations])
+    assert np.allclose(errors[0], errors[1], rtol=0.25)

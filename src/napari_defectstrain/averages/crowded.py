@@ -271,9 +271,9 @@ def crowded_stacks(
     if overconfidence is not None:
         wrong[: len(overconfidence)] = overconfidence
     stacks = _stacks(solved, frame, window, expected, names, wrong) if solved else {}
-    pairs = next(iter(solved.values())).pairs if solved else ()
-    crossed = [p for p in pairs if p.left_out]
-    return CrowdedStacks(stacks, pairs, (*notes, *map(_pair_text, crossed)), _bands_of(solved))
+    pairs = tuple(pair for one in solved.values() for pair in one.pairs)
+    crossed = dict.fromkeys(_pair_text(p) for p in pairs if p.left_out)
+    return CrowdedStacks(stacks, pairs, (*notes, *crossed), _bands_of(solved))
 
 
 def _bands_of(solved: Mapping[int, _Solved]) -> Bands | None:

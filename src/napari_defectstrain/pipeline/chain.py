@@ -427,8 +427,10 @@ def measure(
                 measurements,
                 progress=part,
             )
+        crowded_stacks, said = asked_of_an_alloy(crowded_stacks, found)
+        crowded = {name: one for name, one in crowded.items() if name in crowded_stacks}
         found = replace(found, crowded_stacks=crowded_stacks, crowded=crowded)
-        notes += more
+        notes += [*more, *(line for line in said if line not in notes)]
     if not (measurements or found.crowded):
         raise DefectStrainError("; ".join(notes))
     return replace(

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..averages.average import NoReferenceError, average_stack
-from ..averages.parts import split_stack
+from ..averages.parts import part_names, split_stack
 from ..columns.averages.measure import ColumnMeasurement, measure_columns
 from ..materials import get_material, whole_class
 from ..precision.bootstrap import bootstrap_classes
@@ -326,7 +326,8 @@ def measure_in_parts(
     stacks, measured : dicts by class
         What is whole stays as it was measured.
     notes : tuple of str
-        Which classes aren't split because two populations aren't seen.
+        Which classes aren't split because two populations aren't seen, and how far the strains of
+        parts may be trusted.
     """
     notes = []
     found = dict(stacks)
@@ -338,4 +339,12 @@ def measure_in_parts(
     if len(found) == len(stacks):
         return found, dict(measured), tuple(notes)
     again = measure_classes(found, config)
+    for name in config.split:
+        makeup = measured[name].makeup if name in measured else None
+        if makeup is not None and part_names(name, 1)[0] in found:
+            notes.append(
+                f"{name}: windows were given to its parts by the triangle that is measured, which "
+                "drives their strains apart beyond the stated errors; without that choice: "
+                f"{makeup.in_words}"
+            )
     return found, {name: measured.get(name, one) for name, one in again.items()}, tuple(notes)

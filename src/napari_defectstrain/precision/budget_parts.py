@@ -30,7 +30,7 @@ class Pair:
     fits, base : ColumnFits
         Columns of the class and of the reference.
     statistical_pm, u_pm : arrays, `(M, 2)`
-        Displacement and its standard error [pm].
+        Standard error of the displacement, and the displacement [pm].
     """
 
     fits: ColumnFits

@@ -158,7 +158,11 @@ def superposed_fields(
         pixel = 1.0 / float(np.sqrt(np.linalg.det(patch.lattice.matrix)))
         share = np.where((role == METAL)[:, None], 0.0, columns.probabilities[patch.member])
         of_band = None if band is None else band[patch.image_index][patch.member]
-        parts.append(ColumnDisplacements(start, site, u, role, pixel, share, of_band, moved))
+        parts.append(
+            ColumnDisplacements(
+                start, site, u, role, pixel, share, of_band, moved, patch.image_index
+            )
+        )
     names = sites[0].class_names if sites else ROLES
     if band is not None and bands is None:
         bands = 1 + max(int(b.max(initial=-1)) for b in band)

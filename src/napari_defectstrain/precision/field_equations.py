@@ -52,6 +52,8 @@ class ColumnDisplacements:
     by_profile_pm : array, `(N, 2, 2)`, optional
         What one-sigma errors of profiles do to `u_pm`: of this image's own, and of one that all
         images share [pm].
+    image : int, optional
+        Whose profile that is: domains of one image share it. None: no other domain does.
     """
 
     position_px: FloatArray
@@ -62,6 +64,7 @@ class ColumnDisplacements:
     probability: FloatArray | None = None
     band: IntArray | None = None
     by_profile_pm: FloatArray | None = None
+    image: int | None = None
 
     def share(self, role: int) -> FloatArray:
         """How much of each column is of a class, `(N,)`."""
@@ -89,6 +92,8 @@ class FieldEquations:
         What rows are multiplied with [1/pm].
     by_profile_pm : array, `(n, 2, 2)`
         `ColumnDisplacements.by_profile_pm`; zeros where there is none.
+    image : int or None
+        `ColumnDisplacements.image`.
     """
 
     design: csr_array
@@ -98,6 +103,7 @@ class FieldEquations:
     band: IntArray
     weight: FloatArray
     by_profile_pm: FloatArray
+    image: int | None = None
 
     @classmethod
     def of(
@@ -141,6 +147,7 @@ class FieldEquations:
             band if part.band is None else part.band[use],
             np.ones(len(use)),
             np.zeros((len(use), 2, 2)) if by_profile is None else by_profile[use],
+            part.image,
         )
 
     def weighted(self, scatter: FloatArray) -> FieldEquations:
@@ -298,7 +305,11 @@ def solve(equations: Sequence[FieldEquations], bands: int | None = None) -> Fiel
     n_bands = int((every != 0).any(axis=1).sum())
     factor = n_rows / max(n_rows - n_fitted, 1) * n_bands / max(n_bands - 1, 1)
     own, shared = np.moveaxis(np.array(by_profile), 2, 0)  # (domains, P) each
-    shift = np.concatenate([own, shared.sum(axis=0, keepdims=True)]) @ inverse
+    whose = [-1 - k if e.image is None else e.image for k, e in enumerate(equations)]
+    kinds, of = np.unique(whose, return_inverse=True)
+    by_image = np.zeros((len(kinds), n_unknown))
+    np.add.at(by_image, of, own)  # the domains of an image err together
+    shift = np.concatenate([by_image, shared.sum(axis=0, keepdims=True)]) @ inverse
     return FieldSolution(solution, np.sqrt(factor) * every @ inverse, shift, left)
 
 

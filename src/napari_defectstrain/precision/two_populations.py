@@ -346,8 +346,11 @@ class _Draw:
 
     def stacks(
         self, fit: Mixture, count: int, n: int, rng: np.random.Generator
-    ) -> tuple[FloatArray, Known]:
-        """Windows `(B, N, 2)` whitened by a noise drawn anew, and what is known of them."""
+    ) -> tuple[FloatArray, Known, FloatArray]:
+        """Windows `(B, N, 2)` whitened by a noise drawn anew, what is known of them, the way back.
+
+        The last, `(B, 2, 2)`, turns them into the coordinates of this stack's own whitening.
+        """
         known, scale = self.known, float(fit.scale[0])
         shares = np.concatenate([fit.chosen_share(known)[0], known.other_share])
         means = np.concatenate([fit.mean[0], known.other_mean])
@@ -357,10 +360,10 @@ class _Draw:
         noise = self.noise((count, len(self.sample.noise)), rng)
         noise = noise - noise.mean(axis=1, keepdims=True)
         covariance = np.einsum("bri,brj->bij", noise, noise) / noise.shape[1]
-        inverse = np.linalg.inv(np.linalg.cholesky(covariance))
-        value = np.einsum("bij,bnj->bni", inverse, value)
+        back = np.linalg.cholesky(covariance)
+        value = np.einsum("bij,bnj->bni", np.linalg.inv(back), value)
         wobble = known.log_scale_sigma * rng.standard_normal(count)
-        return value, replace(known, log_scale=np.log(scale) + wobble)
+        return value, replace(known, log_scale=np.log(scale) + wobble), back
 
     def _chosen(
         self, means: FloatArray, which: IntArray, scale: float, rng: np.random.Generator
@@ -391,7 +394,7 @@ def _null_ratios(
     while done < config.samples and above < ENOUGH_ABOVE:
         progress(0.9 * done / config.samples, "simulating stacks of one population")
         count = min(BATCH, config.samples - done)
-        value, known = draw.stacks(one, count, len(draw.sample.value), rng)
+        value, known, _ = draw.stacks(one, count, len(draw.sample.value), rng)
         alone, pair = _one(value, known), _two(value, known, draw.goal)
         found.append(2.0 * (pair.log_likelihood - alone.log_likelihood))
         done += count
@@ -418,12 +421,13 @@ def _populations(
     """The populations, the larger first, with errors by stacks drawn from the fit."""
     fit, known, back = (two if is_two else one), draw.known, draw.whiten.back
     n = value.shape[1]
-    drawn, told = draw.stacks(fit, config.errors, n, rng)
+    drawn, told, unwhiten = draw.stacks(fit, config.errors, n, rng)
     again = fit_mixture(drawn, _repeated(fit, config.errors), told, NEAR_STEPS)
     share = fit.chosen_share(known)[0]
     share_std = again.chosen_share(told).std(axis=0)
     mean = fit.mean[0] @ back.T
-    mean_std = (again.mean @ back.T).std(axis=0)
+    # each stack was whitened by a noise of its own, which its populations' places don't know
+    mean_std = (np.einsum("bij,bkj->bki", unwhiten, again.mean) @ back.T).std(axis=0)
     intervals = [(known.own, known.own)]
     if is_two:
         low, high = _share_interval(value, known, two)
