@@ -13,6 +13,7 @@ from napari_defectstrain.widgets.layers.regions import detection_put_in_steps, r
 from napari_defectstrain.widgets.layers.sites import (
     ID,
     KEY,
+    inherited,
     kind,
     layer_by_id,
     layer_id,
@@ -69,3 +70,14 @@ def test_moved_layers_and_those_of_others_are_no_copies(viewer):
     viewer.add_points(np.zeros((1, 2)))
     assert [note(la) for la in sorted(viewer.layers, key=lambda la: la.name)[:2]] == [{}, {}]
     assert sorted(map(str, before)) == sorted(str(note(la)) for la in viewer.layers if note(la))
+
+
+def test_what_a_layer_hands_on_does_not_make_another_its_copy(viewer):
+    watch_copies(viewer)
+    opened = viewer.add_image(
+        np.zeros((4, 4)), metadata={KEY: {"kind": "displacement", "run": "one", ID: "of a study"}}
+    )
+    about = {**inherited(opened), "kind": "comparison map"}
+    made = [viewer.add_image(np.ones((4, 4)), metadata={KEY: dict(about)}) for _ in range(2)]
+    assert [kind(layer) for layer in made] == ["comparison map"] * 2
+    assert note(opened)[ID] == "of a study"

@@ -97,6 +97,7 @@ from .sites import found_sites as found_sites
 from .sites import free_name as free_name
 from .sites import hidden_on as hidden_on
 from .sites import image_planes as image_planes
+from .sites import inherited as inherited
 from .sites import kind as kind
 from .sites import layer_by_id as layer_by_id
 from .sites import layer_id as layer_id

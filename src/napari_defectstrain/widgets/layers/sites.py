@@ -50,6 +50,15 @@ def note(layer: Layer) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def inherited(layer: Layer) -> dict[str, Any]:
+    """What another layer may take over from a layer's note: all but whose the layer is.
+
+    A layer that was opened from a study carries its id, which must stay with it alone: another
+    one with the same would be taken for its copy (`copies`).
+    """
+    return {key: value for key, value in note(layer).items() if key != ID}
+
+
 def kind(layer: Layer) -> str:
     """Kind of a layer of ours (``defects``, ``sites``, ``average``, ...), else empty."""
     return str(note(layer).get("kind", ""))

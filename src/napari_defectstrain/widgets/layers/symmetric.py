@@ -12,7 +12,7 @@ from ..base.pacing import Steps
 from .averages import AXES, GAP, HEADER, LABEL, UNITS, labels_in_steps, layers_of_run, translate_of
 from .fields import diverging
 from .showing import then_shown
-from .sites import KEY, free_name, note
+from .sites import KEY, free_name, inherited, note
 
 ROWS = 2
 LIMIT_PERCENTILE = 99.5
@@ -79,7 +79,7 @@ def _add(
     reach: float,
 ) -> Image:
     about: dict[str, Any] = {
-        **note(average),
+        **inherited(average),
         "kind": "symmetric",
         "hidden": hidden,
         "centre_pm": list(centre),

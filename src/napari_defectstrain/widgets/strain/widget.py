@@ -41,7 +41,7 @@ from ..layers.averages import (
 )
 from ..layers.detected import detected_with
 from ..layers.fields import displacement_in_steps
-from ..layers.sites import KEY, kind, layer_by_id, note, provenance
+from ..layers.sites import KEY, inherited, kind, layer_by_id, note, provenance
 from ..layers.view_buttons import ViewButtons
 from ..layers.window_edits import window_edits_of
 from ..study import CopyButtons
@@ -466,7 +466,7 @@ def recalled(viewer: ViewerModel, run: str) -> Measured | None:
         return None
     result: RunResult = last.metadata[WHOLE]
     about = {
-        name: {KEY: {**note(last), "class": name, "n": m.spacing.n}}
+        name: {KEY: {**inherited(last), "class": name, "n": m.spacing.n}}
         for name, m in result.measurements.items()
     }
     return measured_of(result, averages, viewer, note(last)["measurement"], about)
