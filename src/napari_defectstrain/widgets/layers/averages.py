@@ -11,7 +11,7 @@ from ...averages.average import average_stack
 from ...averages.choice import changed_by_hand
 from ...types import ClassAverage, ClassStack
 from ..base.pacing import Steps, at_once
-from .showing import added_in_steps, then_shown
+from .showing import added_in_steps
 from .sites import KEY, free_name, kind, note
 
 STACK = "defectstrain_stack"
@@ -371,7 +371,7 @@ def labels_in_steps(
     A few texts a step: each letter is drawn when it is first used, which takes its time.
     """
     first = [text if i < TEXTS_AT_ONCE else "" for i, text in enumerate(texts)]
-    layer = viewer.add_points(
+    layer = Points(
         np.array(centres, dtype=float),
         name=free_name(viewer, name),
         features={"text": first},
@@ -390,7 +390,8 @@ def labels_in_steps(
         visible=False,
         metadata=metadata,
     )
-    yield from then_shown(layer)
+    yield
+    yield from added_in_steps(viewer, layer)
     for end in range(2 * TEXTS_AT_ONCE, len(texts) + TEXTS_AT_ONCE, TEXTS_AT_ONCE):
         if layer in viewer.layers:  # it may be gone already
             write_labels(layer, [text if i < end else "" for i, text in enumerate(texts)])

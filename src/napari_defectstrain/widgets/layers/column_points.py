@@ -12,6 +12,7 @@ from ...materials import Material
 from ...pipeline.runs import ClassMeasurement
 from ..base.pacing import Steps
 from .averages import AXES, UNITS, layers_of_run
+from .showing import added_in_steps
 from .sites import KEY, free_name, note
 
 SIZE_PM = 90.0
@@ -85,7 +86,10 @@ def columns_in_steps(
             _renew(known[name], data, tables[name], limits)
             layers.append(known[name])
         else:
-            layers.append(_add(viewer, average, data, tables[name], limits))
+            layers.append(_made(viewer, average, data, tables[name], limits))
+            yield
+            yield from added_in_steps(viewer, layers[-1], visible=False)
+            layers[-1].editable = False
         note(layers[-1])["n"] = note(average)["n"]
         yield
     return layers
@@ -109,17 +113,18 @@ def _in_world(table: pd.DataFrame, centre: Sequence[float]) -> np.ndarray:
     return np.asarray(centre) + np.stack([-table["y_pm"], table["x_pm"]], axis=1)
 
 
-def _add(
+def _made(
     viewer: ViewerModel,
     average: Image,
     data: np.ndarray,
     table: pd.DataFrame,
     limits: tuple[float, float],
 ) -> Points:
+    """The hidden layer of an average's columns, not yet in the viewer."""
     about: dict[str, Any] = {
         k: v for k, v in note(average).items() if k not in ("windows_by_hand", "kind")
     }
-    layer = viewer.add_points(
+    return Points(
         data,
         name=free_name(viewer, f"{about['class']} · columns"),
         features=table,
@@ -135,8 +140,6 @@ def _add(
         axis_labels=AXES,
         metadata={KEY: {**about, "kind": "columns"}},
     )
-    layer.editable = False
-    return layer
 
 
 def _renew(

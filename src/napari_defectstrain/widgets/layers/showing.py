@@ -33,10 +33,11 @@ def drawn_once(layer: Points) -> Iterator[None]:
     layer.events.symbol()
 
 
-def added_in_steps(viewer: ViewerModel, layer: Layer) -> Steps[None]:
+def added_in_steps(viewer: ViewerModel, layer: Layer, visible: bool = True) -> Steps[None]:
     """Add a hidden layer and show it: room for it first, then it, then its picture, one a step.
 
-    Where the world grows, napari slices all layers anew, which is a stall of its own.
+    It stays hidden where `visible` is false. Where the world grows, napari slices all layers anew,
+    which is a stall of its own.
     """
     if len(viewer.layers):
         extent = viewer.layers.get_extent([*viewer.layers, layer])
@@ -45,7 +46,7 @@ def added_in_steps(viewer: ViewerModel, layer: Layer) -> Steps[None]:
             viewer.dims.range = ranges
             yield
     viewer.add_layer(layer)
-    yield from then_shown(layer)
+    yield from then_shown(layer, visible)
 
 
 def then_shown(layer: Layer, visible: bool = True) -> Steps[None]:
