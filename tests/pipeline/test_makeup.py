@@ -198,7 +198,8 @@ def test_the_error_of_a_population_follows_the_slope_of_the_response(measured):
     seen = makeup.quantities.response_pm[1]
     plain, half = (
         replace(
-            makeup, quantities=replace(makeup.quantities, response_pm=np.stack([factor * seen, seen]))
+            makeup,
+            quantities=replace(makeup.quantities, response_pm=np.stack([factor * seen, seen])),
         )
         for factor in (1.0, 2.0)
     )
@@ -207,7 +208,11 @@ def test_the_error_of_a_population_follows_the_slope_of_the_response(measured):
 
 def test_few_windows_have_one_statistical_error(measured):
     """The bootstrap's standard deviation is smaller: it takes their scatter for known."""
-    few = {n: replace(s, included=s.included & (np.arange(len(s.included)) >= 93)) for n, s in measured[0].items() if n == "SV"}
+    few = {
+        n: replace(s, included=s.included & (np.arange(len(s.included)) >= 93))
+        for n, s in measured[0].items()
+        if n == "SV"
+    }
     few["2Se"] = measured[0]["2Se"]
     found = measure_spacings(few, CONFIG)["SV"]
     assert found.spacing.n == 7

@@ -97,6 +97,40 @@ def test_closing_shows_the_rest_of_a_result_at_once(qtbot, bar):
     assert seen == list(range(50)) and not bar.running
 
 
+def test_the_bar_goes_on_while_a_result_is_shown(qtbot, bar):
+    told, values = [], []
+    bar.progressed.connect(lambda whole, text: told.append((whole, text)))
+
+    def show(_result):
+        for _ in range(20):
+            values.append(bar.bar.value())
+            yield
+
+    bar.start(lambda progress: None, show, "working", Part(low=0.5, shown=0.5))
+    idle(qtbot, bar)
+    shown = [whole for whole, text in told if text == "Showing the results…"]
+    assert len(shown) == 21 and shown == sorted(set(shown))
+    assert shown[0] == 0.75 and 0.9 < shown[-1] < 1.0
+    assert values == [round(PROGRESS_STEPS * whole) for whole in shown[:20]]
+
+
+def test_a_job_that_tells_the_time_left_itself_is_not_joined(qtbot, bar, monkeypatch):
+    monkeypatch.setattr(TimeLeft, "text", lambda self: "about 6 min left")
+    held = threading.Event()
+
+    def compute(progress):
+        progress(0.5, "epoch 1; about 5 min left")
+        held.wait(20)
+
+    for timed, lines in ((False, 1), (True, 2)):
+        held.clear()
+        bar.start(compute, lambda _: None, "Starting…", timed=timed)
+        qtbot.waitUntil(lambda: "epoch" in bar.status.text())
+        assert len(bar.status.text().splitlines()) == lines
+        held.set()
+        idle(qtbot, bar)
+
+
 def test_a_series_of_jobs_fills_one_bar_once(qtbot, bar):
     values, texts = [], []
 
@@ -272,6 +306,7 @@ def test_a_plot_is_laid_out_and_drawn_in_two_turns_when_it_is_seen(qtbot, bar, t
         monkeypatch.setattr(f"{name}.{what}", noted)
     canvas = ThemedCanvas("dark", 100)
     qtbot.addWidget(canvas)
+    canvas.figure.add_subplot()
     canvas.draw_idle()
     qtbot.wait(20)
     assert done == []

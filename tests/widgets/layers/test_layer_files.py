@@ -112,6 +112,16 @@ def test_a_detection_comes_back_as_it_was(viewer, tmp_path):
     assert layer_by_id(again, note(back)["image"]).colormap.name == "magma"
 
 
+def test_hidden_regions_come_back_outlined_once_they_are_shown(viewer, tmp_path):
+    regions = next(la for la in viewer.layers if kind(la) == "regions")
+    regions.visible, regions.contour = False, 0  # as where nothing but one domain was found
+    back = next(
+        la for la in reopened(viewer, tmp_path / "all.layers.zip").layers if kind(la) == "regions"
+    )
+    back.visible = True
+    assert back.contour > 0
+
+
 def test_colours_of_ones_own_come_back(tmp_path):
     viewer = ViewerModel()
     viewer.add_labels(np.arange(30).reshape(5, 6), name="plain")

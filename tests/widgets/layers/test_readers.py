@@ -13,7 +13,7 @@ from qtpy.QtCore import QEventLoop, QTimer
 from napari_defectstrain.io.files import write_tiff
 from napari_defectstrain.simulate.samples import sample_image
 from napari_defectstrain.types import DefectStrainError
-from napari_defectstrain.widgets.layers import samples
+from napari_defectstrain.widgets.layers import readers, samples
 from napari_defectstrain.widgets.layers.readers import KEY, get_reader, read_layers
 
 PLUGIN = "napari-defectstrain"
@@ -205,6 +205,31 @@ def test_the_window_is_drawn_between_the_layers_of_a_sample(viewer, qtbot, monke
     assert [layer.name for layer in viewer.layers] == [f"nine_regions_{i + 1}" for i in range(9)]
     assert len({tuple(layer.translate) for layer in viewer.layers}) == 9
     assert all(layer.source.sample == (PLUGIN, "nine_regions") for layer in viewer.layers)
+    qtbot.wait(50)
+    assert_all_in_sight(viewer)
+
+
+def test_files_that_are_dropped_together_are_all_in_sight(
+    viewer, tmp_path, frames, qtbot, monkeypatch
+):
+    monkeypatch.setattr(readers, "present_viewer", lambda: viewer)
+    for i in range(4):
+        write_tiff(tmp_path / f"{i}.tif", frames[0], 20.0)
+    viewer.open(sorted(tmp_path.glob("*.tif")), stack=False, plugin=PLUGIN)
+    qtbot.wait(50)
+    assert_all_in_sight(viewer)
+    viewer.scene.camera.zoom *= 5  # somebody looks closer: what is opened then leaves that alone
+    zoom = viewer.scene.camera.zoom
+    viewer.open(tmp_path / "0.tif", plugin=PLUGIN)
+    qtbot.wait(50)
+    assert viewer.scene.camera.zoom == zoom
+
+
+def assert_all_in_sight(viewer):
+    camera = viewer.scene.camera
+    seen = (*camera.center, camera.zoom)
+    viewer.reset_view()
+    assert seen == pytest.approx((*camera.center, camera.zoom))
 
 
 def test_a_sample_that_cannot_be_made_says_why(monkeypatch):

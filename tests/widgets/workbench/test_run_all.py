@@ -129,4 +129,4 @@ def test_more_images_take_longer_to_search_than_to_average():
     shares = [[expected_s(step, s) for step in (DETECT, AVERAGE, STRAIN)] for s in (one, nine)]
     assert shares[1][0] == 9 * shares[0][0]
     assert shares[0][1] < shares[1][1] < 9 * shares[0][1]
-    assert shares[0][2] == shares[1][2]
+    assert shares[0][2] < shares[1][2] < 2 * shares[0][2]

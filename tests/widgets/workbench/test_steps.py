@@ -47,6 +47,12 @@ def test_an_empty_viewer_offers_the_sample(viewer):
     assert state_of(viewer).remaining == ()
 
 
+def test_a_picture_in_colours_is_something_to_detect_in(viewer):
+    """Which says what to do with it; nothing open yet would be untrue."""
+    viewer.add_image(np.zeros((64, 64, 3), np.uint8), rgb=True)
+    assert states(viewer) == [READY, WAITS, WAITS, WAITS]
+
+
 def test_from_an_image_to_its_strain(viewer):
     made, layer = add_region(viewer, size=256)
     assert states(viewer) == [READY, WAITS, WAITS, WAITS]

@@ -57,7 +57,7 @@ from .trying import Trying, run_of
 
 OWN_SETTINGS = ("material", "average", "seed")
 """Those of a run that this widget sets."""
-AVERAGING, BEFORE_ALL = 0.15, 0.5
+AVERAGING, BEFORE_ALL = 0.3, 0.5
 """What averaging takes of the whole time, before its columns are measured; and both of them where
 averages of every defect come last."""
 

@@ -29,8 +29,8 @@ class LayoutBefore(ConstrainedLayoutEngine):
         """Whether the next drawing finds everything in its place."""
 
     def execute(self, fig: Figure) -> None:
-        """Put everything in its place, if it isn't there."""
-        if not self.done:
+        """Put everything in its place, if it isn't there and there is anything."""
+        if fig.axes and not self.done:
             super().execute(fig)
 
 

@@ -29,7 +29,7 @@ from qtpy.QtWidgets import (
 from .docking import BottomDock, bring_to_front, dock_of, join_tabs, whole
 from .focus import FOCUS, put_in_tab_order
 from .help import help_button
-from .lifetime import connect, when_destroyed
+from .lifetime import connect, keep_smooth, when_destroyed
 from .numbers import CountBox, NumberBox, PowerBox, settle_numbers
 from .preferences import apply_preferences
 from .settings import Settings
@@ -58,6 +58,7 @@ class Docked(QWidget):
         self._raising.setSingleShot(True)
         self._raising.timeout.connect(lambda: bring_to_front(self))
         self.setStyleSheet(FOCUS)
+        keep_smooth(self, self.viewer)
 
     def event(self, event: QEvent) -> bool:
         """Join the plugin's other widgets when docked; take leave when the dock is closed.

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from ...types import Cancelled, DefectStrainError, Progress
-from .lifetime import when_destroyed
+from .lifetime import settle, when_destroyed
 from .pacing import Steps, TimeLeft, duration
 from .texts import tr
 
@@ -34,6 +34,9 @@ STEP_MS = 10
 
 With less, the next step is due as soon as the drawing ends, before anything that came meanwhile.
 """
+
+FEW_STEPS = 12
+"""Of showing a result, after which the bar says that half of it is shown."""
 
 
 def _showing() -> str:
@@ -78,6 +81,8 @@ class Part:
         Where in it the job begins and ends (0-1).
     what : str
         What is counted.
+    shown : float
+        What showing the result takes of the job itself (0-1).
     """
 
     number: int = 1
@@ -85,15 +90,27 @@ class Part:
     low: float = 0.0
     high: float = 1.0
     what: str = "images"
+    shown: float = 0.1
 
     def whole(self, fraction: float) -> float:
         """Fraction of the longer job.
 
-        >>> Part(2, 4).whole(0.5)
+        >>> Part(2, 4, shown=0.0).whole(0.5)
         0.375
         """
-        inside = min(max(fraction, 0.0), 1.0) * (self.high - self.low)
-        return (self.number - 1 + self.low + inside) / self.count
+        return self._whole(min(max(fraction, 0.0), 1.0) * (1.0 - self.shown))
+
+    def whole_shown(self, steps: int) -> float:
+        """Fraction of the longer job after so many steps of showing: how many come isn't known.
+
+        >>> part = Part(2, 4, shown=0.5)
+        >>> part.whole_shown(0), part.whole_shown(FEW_STEPS), round(part.whole_shown(10_000), 2)
+        (0.375, 0.4375, 0.5)
+        """
+        return self._whole(1.0 - self.shown * FEW_STEPS / (FEW_STEPS + steps))
+
+    def _whole(self, inside: float) -> float:
+        return (self.number - 1 + self.low + inside * (self.high - self.low)) / self.count
 
     @property
     def text(self) -> str:
@@ -222,8 +239,9 @@ class RunBar(QWidget):
         self._worker: FunctionWorker | None = None
         self._done: Callable[[Any], Any] | None = None
         self._steps: Steps[Any] | None = None
+        self._steps_taken = 0
         self._part = Part()
-        self._what = ""
+        self._what, self._timed = "", True
         self._left: TimeLeft | None = None
         self.quiet = False
         """Whether somebody else tells of the end of a long job."""
@@ -265,6 +283,7 @@ class RunBar(QWidget):
         message: str,
         part: Part | None = None,
         what: str = "",
+        timed: bool = True,
     ) -> None:
         """Run ``compute(progress)`` in a thread, then ``done(result)`` in the GUI's.
 
@@ -281,6 +300,8 @@ class RunBar(QWidget):
             Of a longer job, if it is started as the one before it ends: the bar goes on from there.
         what : str
             What is told to be done at its end; default what the run button says.
+        timed : bool
+            Whether the time left is told; else the job's own messages do that.
         """
         if self.running:
             show_info(tr("A job is running already: wait for it, or cancel it"))
@@ -288,7 +309,7 @@ class RunBar(QWidget):
         self._stop.asked = False
         self.failure = self.refusal = ""
         self._part = part or Part()
-        self._what = what or self.run_button.text()
+        self._what, self._timed = what or self.run_button.text(), timed
         if self._left is None:
             self._left = TimeLeft()
         self._left.go_on()
@@ -296,6 +317,7 @@ class RunBar(QWidget):
         worker = create_worker(_attempt, compute, reporter, _start_thread=False)
         worker.returned.connect(self._finish)
         worker.errored.connect(self._fail)
+        settle()
         self._reporter, self._worker, self._done = reporter, worker, done
         self.run_button.setEnabled(False)
         self.cancel_button.setEnabled(True)
@@ -323,7 +345,8 @@ class RunBar(QWidget):
         self.bar.setValue(round(PROGRESS_STEPS * whole))
         self.progressed.emit(whole, ", ".join(t for t in (self._part.text, message) if t))
         if not self._stop.asked:
-            more = ", ".join(text for text in (self._part.text, self._left.text()) if text)
+            left = self._left.text() if self._timed else ""
+            more = ", ".join(text for text in (self._part.text, left) if text)
             self.status.setText(f"{message}\n{more}" if more else message)
 
     def _end_job(self) -> None:
@@ -349,6 +372,7 @@ class RunBar(QWidget):
     def _finish(self, outcome: tuple[str, Any]) -> None:
         kind, result = outcome
         done = self._done
+        settle()
         self._reset()
         if kind == "cancelled":
             self.failure = tr("Cancelled: nothing was changed")
@@ -365,10 +389,18 @@ class RunBar(QWidget):
         """Go on in steps where that is what the job's end gave."""
         if isinstance(shown, Generator):
             self._steps = shown
+            self._steps_taken = 0
             self.run_button.setEnabled(False)
-            self.bar.setValue(round(PROGRESS_STEPS * self._part.whole(1.0)))
+            self._tell_shown()
             self.status.setText(_showing())
             self._stepping.start()
+
+    def _tell_shown(self) -> None:
+        whole = self._part.whole_shown(self._steps_taken)
+        if self._left is not None:
+            self._left.note(whole)
+        self.bar.setValue(round(PROGRESS_STEPS * whole))
+        self.progressed.emit(whole, ", ".join(t for t in (self._part.text, _showing()) if t))
 
     def _take_step(self) -> None:
         steps = self._steps
@@ -385,6 +417,8 @@ class RunBar(QWidget):
             self._end_steps(None)
             raise
         else:
+            self._steps_taken += 1
+            self._tell_shown()
             self._stepping.start()
             return
         self._end_steps(then)

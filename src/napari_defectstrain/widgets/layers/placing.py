@@ -7,6 +7,8 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from pint import get_application_registry
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
 
 from .sites import note
 
@@ -104,6 +106,15 @@ def know_units() -> None:
     It is read once, when it is first asked for, which takes as long as adding an image.
     """
     get_application_registry().parse_units("pm")
+
+
+def fit_when_added(viewer: ViewerModel | None) -> None:
+    """Bring all that is being opened into sight once it is there.
+
+    Napari zooms to the first layer alone.
+    """
+    if viewer is not None and QApplication.instance() is not None:
+        QTimer.singleShot(0, viewer.reset_view)
 
 
 def show_scale_bar(viewer: ViewerModel | None) -> None:

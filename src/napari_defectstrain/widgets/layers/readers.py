@@ -14,7 +14,7 @@ from ...io.point_files import POINT_SUFFIXES, read_points
 from ...types import DefectStrainError
 from .layer_files import SUFFIX, is_layer_file, read_records
 from .opening import bound, open_points, open_regions
-from .placing import PLACED, Layout, present_viewer, show_scale_bar
+from .placing import PLACED, Layout, fit_when_added, present_viewer, show_scale_bar
 from .records import LayerData, settle_when_added, tuple_of, with_new_ids
 
 KEY = "napari-defectstrain"
@@ -101,6 +101,8 @@ def laid_out(entries: Sequence[ImageFile]) -> list[LayerData]:
     layout = Layout(viewer)
     if layout.empty and any(entry.pixel_size_pm is not None for entry in entries):
         show_scale_bar(viewer)
+    if viewer is not None and not viewer.layers:
+        fit_when_added(viewer)  # after the other files of this drop, too
     layers = []
     for entry in entries:
         place = layout.place(entry.data.shape[-2:], entry.pixel_size_pm or 1.0)

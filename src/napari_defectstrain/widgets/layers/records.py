@@ -22,6 +22,7 @@ from napari.utils.colormaps import (
 
 from ...types import DefectStrainError
 from .placing import PLACED
+from .regions import outline_when_shown
 from .sites import ID, KEY, layer_id, note
 
 LayerData = tuple[Any, ...]
@@ -183,6 +184,8 @@ def settle(layer: Layer, record: Record) -> None:
         target = getattr(layer, owner, None) if owner else layer
         if target is not None and getattr(target, name, value) != value:
             setattr(target, name, value)
+    if note(layer).get("kind") == "regions" and not layer.visible and not layer.contour:
+        outline_when_shown(layer)
 
 
 def settle_all(viewer: ViewerModel, records: Sequence[Record]) -> None:

@@ -144,8 +144,8 @@ def regions_in_steps(
         several = bool((data != data.flat[0]).any())
         if outlined and several:
             layer.contour = LINE_PX
-        elif outlined:  # napari would look for the outlines of a hidden layer again and again
-            layer.events.visible.connect(_outline)
+        elif outlined:
+            outline_when_shown(layer)
         layer.metadata[KEY][DIGEST] = _digest(layer)
         yield
         # at its place at once: each move would make napari go through all layers again
@@ -160,8 +160,15 @@ def regions_in_steps(
     return layer
 
 
+def outline_when_shown(layer: Labels) -> None:
+    """Outline the areas of a hidden layer once somebody shows it.
+
+    Napari would look for the outlines of a hidden layer again and again.
+    """
+    layer.events.visible.connect(_outline)
+
+
 def _outline(event: Any) -> None:
-    """Show a layer that was hidden with its areas outlined."""
     layer = event.source
     if layer.visible:
         layer.contour = LINE_PX

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QApplication
 
 from ...io.files import ImageFile, read_file
 from ...simulate.samples import sample_image
-from .placing import present_viewer, show_scale_bar
+from .placing import fit_when_added, present_viewer, show_scale_bar
 from .readers import KEY, LayerData, laid_out
 
 _TURN_S = 0.02
@@ -70,6 +70,7 @@ def _samples(*stems: str) -> list[LayerData]:
         _draw()
         layer.visible = True
         _draw()
+    fit_when_added(viewer)
     return layers[-1:]
 
 

@@ -58,7 +58,7 @@ RESULT = "defectstrain_result"
 """Key of a displacement layer's metadata: its `ClassMeasurement`."""
 OWN_SETTINGS = ("material", "average", "strain", "bootstrap", "seed")
 """Those of a run that this widget sets, or that its averages were made with."""
-MEASURING = 0.85
+MEASURING = 0.3
 """What measuring takes of the whole time, before theory."""
 BARS_MS = 150
 """How long a selection stays before the colour bar of its map is shown."""
@@ -312,7 +312,7 @@ class StrainWidget(forms.Panel):
             ),
             lambda result: self._show(layers, result),
             tr("Fitting columns…"),
-            Part(high=MEASURING),
+            Part(high=MEASURING, shown=0.5),
         )
 
     def _show(self, averages: list[Image], result: RunResult) -> Steps[Callable[[], None] | None]:
@@ -356,7 +356,9 @@ class StrainWidget(forms.Panel):
     def _compare(self, measured: Measured) -> None:
         """Go on to theory, unless other averages were chosen meanwhile."""
         if measured is self.measured:
-            self.view.show(measured, lambda: self._look(measured.run), Part(low=MEASURING))
+            self.view.show(
+                measured, lambda: self._look(measured.run), Part(low=MEASURING, shown=0.8)
+            )
 
     def _look(self, run: str) -> None:
         kinds = ("average", "average labels", *KINDS, *OF_COMPARISON)

@@ -226,7 +226,7 @@ class TrainWidget(forms.Panel):
         job.epoch_passed.connect(self._epoch_passed)
         self._show_record(record)
         self.use_button.setEnabled(job.resume and job.out.is_file())
-        self.run_bar.start(job, self._finished, tr("Starting…"))
+        self.run_bar.start(job, self._finished, tr("Starting…"), timed=False)
         self.pause_button.setEnabled(True)
         self.findChild(QScrollArea).ensureWidgetVisible(self.use_button)
 

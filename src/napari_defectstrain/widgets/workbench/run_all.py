@@ -22,11 +22,12 @@ def expected_s(step: int, state: State) -> float:
     """About how long a step takes on two cores [s]: only the shares matter, on any machine.
 
     Measured on the samples of one and of nine images: the network looks at each image, an average
-    is cut from each and fitted once, strain is of the averages alone.
+    is cut from each and fitted once, strain is of the averages alone, and most of it is showing the
+    maps.
     """
     if step == DETECT:
         return 6.0 * max(len(state.unsearched), 1)
-    return 12.0 + 5.0 * state.images if step == AVERAGE else 7.0
+    return 14.0 + 6.5 * state.images if step == AVERAGE else 10.0 + 0.6 * state.images
 
 
 class RunAll(QObject):

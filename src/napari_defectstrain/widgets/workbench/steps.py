@@ -113,8 +113,11 @@ def state_of(viewer: ViewerModel, written: bool = False) -> State:
 
 
 def is_source(layer: Layer) -> bool:
-    """Whether columns can be looked for in a layer: an image, or a sum of frames."""
-    return isinstance(layer, Image) and kind(layer) in ("", "sum") and not layer.rgb
+    """Whether columns can be looked for in a layer: an image, or a sum of frames.
+
+    A picture in colours counts: looking for its columns says what to do with it.
+    """
+    return isinstance(layer, Image) and kind(layer) in ("", "sum")
 
 
 def advice(state: State, step: int) -> Advice:
