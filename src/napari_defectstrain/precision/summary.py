@@ -81,8 +81,8 @@ def summarise_spacings(
 
     ``strain = spacing / spacing of the reference - 1``: relative to the defect-free average of the
     same images, which is all that they can tell. `strain_std` and `strain_total_std` are the
-    budget's, statistical alone and with what is systematic. `precision_pm` is the paper's: the bootstrap's
-    standard deviation of the spacing, which takes the scatter of few windows for known.
+    budget's, statistical alone and with what is systematic. `precision_pm` is the paper's: the
+    bootstrap's standard deviation of the spacing, which takes the scatter of few windows for known.
 
     Parameters
     ----------
