@@ -3,7 +3,8 @@
 ``python benchmarks/bench_identity.py PROFILES.npz`` makes images by both simulators (every second
 one processed as people do), tests each by itself as the material that is asked for, and prints how
 many are refused, doubted and passed; then alloys of chalcogens and of metals by the package's own
-simulator, and how many pass with the sublattices the other way than brightness says. PROFILES.npz is that of ``other_simulator.py profiles``.
+simulator, by whether their sublattices are the other way than brightness says. PROFILES.npz is
+that of ``other_simulator.py profiles``.
 """
 
 from __future__ import annotations
