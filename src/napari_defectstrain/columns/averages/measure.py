@@ -37,7 +37,7 @@ CHECK_PRIOR = 5.0
 START_TOLERANCE_PM = 0.3
 CHUNK = 256  # windows looked at at a time
 _Response = tuple[FloatArray, FloatArray]
-"""Influence of each window on the positions of its class, `(N, 2M)`, and on the profile, `(N, g)`."""
+"""Influence of each window on the positions of its class, `(N, 2M)`, and the profile, `(N, g)`."""
 
 
 def fit_columns(
