@@ -167,8 +167,8 @@ def class_makeups(
     for done, (name, one) in enumerate(found.items()):
         if one.quantities is None:
             continue
-        share = [0.5 + 0.5 * k / len(found) for k in (done, done + 1)]
-        part = subprogress(progress, *share, f"populations of {name}: ")
+        first, last = (0.5 + 0.5 * k / len(found) for k in (done, done + 1))
+        part = subprogress(progress, first, last, f"populations of {name}: ")
         populations = ask_populations(one.quantities.sample, config, rng, part)
         found[name] = replace(one, populations=populations)
     return found
