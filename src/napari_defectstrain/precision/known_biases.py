@@ -8,17 +8,22 @@ from functools import partial
 
 import numpy as np
 
+from ..averages.choice import BY_HAND, PUT_BACK
 from ..averages.purity import Unmixing, unmix_positions
 from ..averages.symmetry import symmetrise_displacement
 from ..averages.windows import CORE_RADIUS
 from ..columns.averages.measure import ColumnMeasurement, influence, windows_covariance
+from ..crystal.robust import robust_sigma
 from ..progress import shared_out
 from ..strain.displacement import displacement_field
-from ..types import ClassAverage, ClassStack, DisplacementField, FloatArray
+from ..types import BoolArray, ClassAverage, ClassStack, DisplacementField, FloatArray
 from .superposition import neighbour_contribution, tail_strength, window_displacements
 
 IMPROBABLE = "probability"
 """How the reason of a window left out as improbable begins."""
+
+OUTLYING = 5.0
+"""Robust sigmas beyond which a window that was left out by hand is an outlier by any rule."""
 
 LEAST_SHARE = 0.05
 """Errors by a share over that of the class itself are of no meaning below this purity."""
@@ -105,7 +110,7 @@ def without_known_biases(
         errors = [
             *(gain * error for error in wrong),  # the system's solution enlarges them, too
             *_uncorrected(name, position, unmixing, reference),
-            gain * _selection(stacks[name], columns[name]),
+            *(gain * shift for shift in _selections(stacks[name], columns[name])),
         ]
         unlike = _unlike_neighbours(name, stacks, fields, c, reference)
         known[name] = KnownBias(
@@ -339,29 +344,70 @@ def _uncorrected(
     return shifts
 
 
-def _selection(stack: ClassStack, measurement: ColumnMeasurement) -> FloatArray:
-    """How the average would shift with the windows that were left out as improbable, `(M, 2)` [pm].
+def _selections(stack: ClassStack, measurement: ColumnMeasurement) -> list[FloatArray]:
+    """How the average would shift with other windows, `(M, 2)` each [pm].
+
+    With those left out as improbable, and as if nobody had chosen by hand.
 
     Where a detector tells classes by where the columns around are, among other things, the noise of
     a window has a say in whether it counts: those kept are then too much like their class. All that
-    are more probably of this class than not would tell. Fewer windows alone shift an average, too:
-    the variance expected of that is taken out, over all columns. Of images of several probe widths
-    the windows of the commonest tell, for which the fit's operator holds.
+    are more probably of this class than not would tell. A person who looks at windows, or sorts
+    them, may choose by what is measured as well; but what is an outlier by any rule is no matter of
+    choice.
     """
-    improbable = np.char.startswith(stack.reason.astype(str), IMPROBABLE) & ~stack.included
-    improbable &= stack.probability > 0.5
-    counted = stack.included | improbable
+    reason = stack.reason.astype(str)
+    likely = ~stack.included & (stack.probability > 0.5)
+    improbable = likely & np.char.startswith(reason, IMPROBABLE)
+    left_out = likely & (reason == BY_HAND)
+    put_back = stack.included & np.char.startswith(reason, PUT_BACK)
+    return [
+        _shift_by(stack, measurement, improbable, np.zeros_like(improbable)),
+        _shift_by(stack, measurement, left_out, put_back, by_hand=True),
+    ]
+
+
+def _shift_by(
+    stack: ClassStack,
+    measurement: ColumnMeasurement,
+    more: BoolArray,
+    fewer: BoolArray,
+    by_hand: bool = False,
+) -> FloatArray:
+    """How the average would shift with more windows, and without some, `(M, 2)` [pm].
+
+    Other windows alone shift an average, too: the variance expected of that is taken out, over all
+    columns; of those chosen by hand, which may be by a few columns, over each. Of the latter only
+    those count that are no outliers. Of images of several probe widths the windows of the commonest
+    tell, for which the fit's operator holds.
+    """
+    shape = measurement.fits.position_pm.shape
+    counted = stack.included | more
     if stack.group is not None:
         kind, size = np.unique(stack.group[stack.included], return_counts=True)
         counted &= stack.group == kind[np.argmax(size)]
-    shape = measurement.fits.position_pm.shape
-    n, n_kept = int(counted.sum()), int((counted & stack.included).sum())
-    if n == n_kept or n_kept < 2:
+    if not (counted & (more | fewer)).any():
         return np.zeros(shape)
     response = np.nan_to_num(influence(measurement.model, replace(stack, included=counted)))
-    # of mean zero over all together: less the mean of those kept
-    kept = response[stack.included[counted]]
-    shift = -kept.mean(axis=0)
-    chance = float(np.sum(kept.var(axis=0, ddof=1))) * (1.0 / n_kept - 1.0 / n)
-    share = max(1.0 - chance / max(float(shift @ shift), 1e-30), 0.0)
+    kept = stack.included[counted]
+    added = more[counted] & (_alike(response, kept) if by_hand else True)
+    other = (kept & ~fewer[counted]) | added
+    n_kept, n = int(kept.sum()), int(other.sum())
+    if n_kept < 2 or n < 2 or (kept == other).all():
+        return np.zeros(shape)
+    shift = response[other].mean(axis=0) - response[kept].mean(axis=0)
+    both = int((kept & other).sum())
+    chance = response[kept].var(axis=0, ddof=1).reshape(shape)
+    chance *= 1.0 / n_kept + 1.0 / n - 2.0 * both / (n_kept * n)
+    axis = 1 if by_hand else None
+    square = np.sum(shift.reshape(shape) ** 2, axis=axis, keepdims=True)
+    by_chance = np.sum(chance, axis=axis, keepdims=True)
+    share = np.maximum(1.0 - by_chance / np.maximum(square, 1e-30), 0.0)
     return np.asarray(np.sqrt(share) * shift.reshape(shape))
+
+
+def _alike(response: FloatArray, kept: BoolArray) -> BoolArray:
+    """Windows that are no outliers among those kept, by the size of their response, `(N,)`."""
+    middle = np.median(response[kept], axis=0)
+    size = np.sqrt(np.mean((response - middle) ** 2, axis=1))
+    typical = float(np.median(size[kept]))
+    return np.asarray(size <= typical + OUTLYING * robust_sigma(size[kept]))
