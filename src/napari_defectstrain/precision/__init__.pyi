@@ -22,7 +22,7 @@ from .known_biases import KnownBias as KnownBias
 from .known_biases import without_known_biases as without_known_biases
 from .makeup import ClassMakeup as ClassMakeup
 from .makeup import Scatter as Scatter
-from .makeup import class_makeup as class_makeup
+from .makeup import class_makeups as class_makeups
 from .mixture_fit import Selection as Selection
 from .single_windows import QUANTITIES as QUANTITIES
 from .single_windows import WindowQuantities as WindowQuantities

@@ -14,6 +14,7 @@ from ..averages.symmetry import symmetrise_displacement
 from ..averages.windows import CORE_RADIUS
 from ..columns.averages.measure import ColumnMeasurement, influence, windows_covariance
 from ..crystal.robust import robust_sigma
+from ..progress import shared_out
 from ..strain.displacement import displacement_field
 from ..types import BoolArray, ClassAverage, ClassStack, DisplacementField, FloatArray
 from .superposition import neighbour_contribution, tail_strength, window_displacements
@@ -100,7 +101,7 @@ def without_known_biases(
             for name, c in pure.items()
             if name != reference
         }
-        added = {name: _neighbours(name, stacks, fields, pure[name], reference) for name in pure}
+        added = _neighbours_of_all(stacks, fields, pure, reference)
     corrected, known = {}, {}
     place = {name: c.fits.position_pm for name, c in pure.items()}
     for name, c in pure.items():
@@ -204,6 +205,19 @@ def _moved(measurement: ColumnMeasurement, bias_pm: FloatArray) -> ColumnMeasure
             for name, other in measurement.alternatives.items()
         },
     )
+
+
+def _neighbours_of_all(
+    stacks: Mapping[str, ClassStack],
+    fields: Mapping[str, DisplacementField],
+    columns: Mapping[str, ColumnMeasurement],
+    reference: str,
+) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """`_neighbours` of every class."""
+    found = shared_out(
+        lambda name: _neighbours(name, stacks, fields, columns[name], reference), columns
+    )
+    return dict(zip(columns, found, strict=True))
 
 
 def _neighbours(
