@@ -6,6 +6,7 @@ Both are Dask's: its local scheduler over a pool of processes or threads, or a s
 
 from __future__ import annotations
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -288,6 +289,7 @@ def _begin_work(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    gc.freeze()  # what was imported stays, and needn't be looked at again and again
 
 
 def _end_with(parent: int) -> None:
