@@ -1,5 +1,7 @@
 """Stages are done once, whoever does them, and one image's failure is its own."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -147,6 +149,27 @@ def compared(workers) -> None:
 def test_threads_give_the_same():
     with LocalWorkers(2, threads=True) as workers:
         compared(workers)
+
+
+def _held(started, last, progress):
+    """Ends once the last of all calls has begun, if there is somebody to begin it."""
+    started.append(1)
+    if not last:
+        return len(started)
+    end = time.monotonic() + 20
+    while len(started) < last and time.monotonic() < end:
+        time.sleep(0.01)
+    return len(started)
+
+
+def test_nobody_waits_for_the_slowest():
+    """A worker goes on with the next call as long as there are any, whatever another one is at."""
+    started = []
+    calls = {i: (started, 40 if i == 0 else 0) for i in range(40)}
+    with LocalWorkers(2, threads=True) as workers:
+        found = dict(workers.outcomes(_held, calls))
+    assert found[0].value == 40
+    assert sorted(found) == list(range(40))
 
 
 @pytest.mark.slow

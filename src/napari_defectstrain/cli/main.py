@@ -285,14 +285,15 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, progress: Progress) -> int:
     """From images to strain maps."""
-    from ..output.results import figure_formats
-    from .inputs import read_inputs
-    from .references import read_references
     from .resuming import working
 
-    figure_formats(options.figures)
-    read_references(options.references, _run_config(options).material)
-    with working(options) as work:
+    with working(options) as work:  # its processes import while this one does
+        from ..output.results import figure_formats
+        from .inputs import read_inputs
+        from .references import read_references
+
+        figure_formats(options.figures)
+        read_references(options.references, _run_config(options).material)
         return run_on(options, read_inputs(options, work=work), progress, work)
 
 
@@ -338,12 +339,13 @@ def run_on(options: argparse.Namespace, inputs: Inputs, progress: Progress, work
 
 def detect(options: argparse.Namespace, progress: Progress) -> int:
     """Find and count the defects."""
-    from ..output.results import figure_formats
-    from .inputs import read_inputs
     from .resuming import working
 
-    figure_formats(options.figures)
-    with working(options) as work:
+    with working(options) as work:  # its processes import while this one does
+        from ..output.results import figure_formats
+        from .inputs import read_inputs
+
+        figure_formats(options.figures)
         return detect_on(options, read_inputs(options, work=work), progress, work)
 
 

@@ -7,6 +7,7 @@ from .calibration import lattice_spots as lattice_spots
 from .calibration import shear_warning as shear_warning
 from .defect_patterns import DefectPatterns as DefectPatterns
 from .defect_patterns import find_patterns as find_patterns
+from .defect_patterns import patterns_by_counts as patterns_by_counts
 from .dispersion import Dispersion as Dispersion
 from .dispersion import dispersion_of as dispersion_of
 from .dispersion import wilson as wilson
@@ -36,6 +37,8 @@ from .pattern_counts import ANY_SUBSTITUENT as ANY_SUBSTITUENT
 from .pattern_counts import ANY_VACANCY as ANY_VACANCY
 from .pattern_counts import SAME as SAME
 from .pattern_counts import PatternConfig as PatternConfig
+from .pattern_counts import PatternCounts as PatternCounts
+from .pattern_counts import count_patterns as count_patterns
 from .populations import ALL_IMAGES as ALL_IMAGES
 from .populations import SUBSTITUTION as SUBSTITUTION
 from .populations import VACANCIES as VACANCIES

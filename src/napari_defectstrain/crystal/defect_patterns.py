@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..progress import subprogress
 from ..types import Progress, Sites, no_progress
-from .pattern_counts import Groups, PatternConfig, count_patterns
+from .pattern_counts import Groups, PatternConfig, PatternCounts, count_patterns
 from .pattern_tables import tabulate_patterns
 from .regions import Regions
 
@@ -63,8 +63,19 @@ def find_patterns(
     for i, (sites, regions) in enumerate(zip(sites_list, regions_list, strict=True)):
         step(i / len(sites_list), f"defects placed at random: {names[i]}")
         counted.append(count_patterns(sites, regions, config, seed))
-    groups = Groups.of(sites_list[0].class_names)
-    whole = reduce(lambda a, b: a + b, counted)
-    tables = tabulate_patterns([*names], counted, whole, groups, a_pm, config.level)
     progress(1.0, "patterns of defects found")
+    return patterns_by_counts(names, counted, sites_list[0].class_names, a_pm, config)
+
+
+def patterns_by_counts(
+    names: Sequence[str],
+    counted: Sequence[PatternCounts],
+    class_names: Sequence[str],
+    a_pm: float,
+    config: PatternConfig,
+) -> DefectPatterns:
+    """The last part of `find_patterns`: what was counted in each image, and in all together."""
+    whole = reduce(lambda a, b: a + b, counted)
+    groups = Groups.of(class_names)
+    tables = tabulate_patterns([*names], counted, whole, groups, a_pm, config.level)
     return DefectPatterns(*tables, left_out=whole.left_out)

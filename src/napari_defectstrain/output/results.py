@@ -29,6 +29,7 @@ from ..pipeline.comparison import MEASURED, Comparison
 from ..pipeline.fitness import patterns_of
 from ..pipeline.loading import FILE_SHA256
 from ..pipeline.ranges import conditions_of
+from ..pipeline.work import Work
 from ..types import STRAIN_COMPONENTS, ClassAverage, DefectStrainError, StrainField
 from .makeup import halves_table, makeups, parts_table, variability_table
 from .tables import (
@@ -210,12 +211,14 @@ def detections_written(
     """`write_detections`, whose figures `workers` draw while a block goes on with the columns."""
     from .figures.drawing import drawn_meanwhile
 
-    drawings = _detection_figures(result, folder)
+    drawings = _detection_figures(result, folder, workers)
     with drawn_meanwhile(drawings, folder, formats, FIGURES, workers):
         yield
 
 
-def _detection_figures(result: RunResult, folder: OutFolder) -> list[Drawing]:
+def _detection_figures(
+    result: RunResult, folder: OutFolder, workers: Workers | None
+) -> list[Drawing]:
     """Tables of the detected columns are written, their figures to be drawn."""
     from .figures import maps as figures  # matplotlib: only where something is drawn
     from .figures import precision as figures_precision
@@ -233,7 +236,7 @@ def _detection_figures(result: RunResult, folder: OutFolder) -> list[Drawing]:
     for image, regions in zip(result.images, result.regions, strict=False):
         write_regions(regions, folder.place, image.name, image.pixel_size_pm)
     write_table(folder.place("populations.csv"), result.populations)
-    drawings += _patterns(result, folder)
+    drawings += _patterns(result, folder, workers)
     histograms = weight_histograms(result.sites)
     if histograms is not None:
         weights = figures_weights.weights_figure
@@ -244,7 +247,7 @@ def _detection_figures(result: RunResult, folder: OutFolder) -> list[Drawing]:
     return drawings
 
 
-def _patterns(result: RunResult, folder: OutFolder) -> list[Drawing]:
+def _patterns(result: RunResult, folder: OutFolder, workers: Workers | None) -> list[Drawing]:
     """Whether defects lie at random: tables; and figures of that and of the populations."""
     from .figures import populations as figures
     from .figures.drawing import Drawing
@@ -252,7 +255,7 @@ def _patterns(result: RunResult, folder: OutFolder) -> list[Drawing]:
     names = result.material.all_class_names
     own = figures.populations_figure
     drawings = [Drawing.of("populations", own, result.populations, names)]
-    found = patterns_of(result)
+    found = patterns_of(result, work=Work(workers=workers))
     for name, table in (
         ("pair_correlation", found.pair_correlation),
         ("clusters", found.clusters),

@@ -10,8 +10,9 @@ import pandas as pd
 
 from ..averages.patches import check_measurable
 from ..crystal.calibration import CALIBRATED_BY_LATTICE
-from ..crystal.defect_patterns import DefectPatterns, find_patterns
+from ..crystal.defect_patterns import DefectPatterns, patterns_by_counts
 from ..crystal.overlaps import Overlap, counted_regions, find_overlaps, overlap_warnings
+from ..crystal.pattern_counts import PatternConfig, PatternCounts, count_patterns
 from ..crystal.populations import usable_populations
 from ..crystal.regions import Regions
 from ..failures import Failures
@@ -158,7 +159,22 @@ def counted_once(
     return overlaps, populations, list(overlap_warnings(images, overlaps))
 
 
-def patterns_of(found: RunResult, progress: Progress = no_progress) -> DefectPatterns:
+def _counted(
+    sites: Sites,
+    regions: Regions | None,
+    config: PatternConfig,
+    seed: int,
+    progress: Progress,
+) -> PatternCounts:
+    return count_patterns(sites, regions, config, seed)
+
+
+COUNT = Stage("patterns", 1, _counted)
+
+
+def patterns_of(
+    found: RunResult, progress: Progress = no_progress, work: Work | None = None
+) -> DefectPatterns:
     """Whether the defects of a run lie at random on its images, as its settings ask.
 
     Parameters
@@ -166,19 +182,25 @@ def patterns_of(found: RunResult, progress: Progress = no_progress) -> DefectPat
     found : RunResult
         What `detect` returned. What two images show counts in the first of them.
     progress : Progress
+    work : Work, optional
+        Who counts; default: this process.
     """
     regions: Sequence[Regions | None] = found.regions or [None] * len(found.images)
     if found.overlaps:
         regions = counted_regions(found.images, found.sites, found.regions, found.overlaps)
-    return find_patterns(
-        [image.name for image in found.images],
-        found.sites,
-        regions,
-        found.material.lattice_pm,
-        found.config.patterns,
-        found.config.seed,
-        progress,
+    names = [image.name for image in found.images]
+    if not names:
+        return DefectPatterns()
+    config = found.config.patterns
+    calls = {
+        i: (sites, known, config, found.config.seed)
+        for i, (sites, known) in enumerate(zip(found.sites, regions, strict=True))
+    }
+    counted = (work or Work()).each(
+        COUNT, calls, dict(enumerate(names)), Failures(strict=True), progress
     )
+    classes, a_pm = found.sites[0].class_names, found.material.lattice_pm
+    return patterns_by_counts(names, list(counted.values()), classes, a_pm, config)
 
 
 def _measurable(

@@ -1,6 +1,6 @@
 """Who does the stages that are independent by image: processes of this machine, or a cluster.
 
-Both are Dask's: its local scheduler over a pool of processes or threads, or a scheduler of
+Here they are a pool of Python's own, which needs no scheduler; elsewhere a scheduler of
 ``dask.distributed`` that runs already, started by any of Dask's own launchers (docs/cluster.md).
 """
 
@@ -15,7 +15,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -26,7 +33,8 @@ from .work import Outcome, Workers, outcome_of
 _COPIED = sys.platform == "linux"
 """Whether a process may be copied once it has imported: elsewhere the system's libraries forbid."""
 _AHEAD = 4
-"""Calls that a worker is given at a time: what they found is kept before the next are given out."""
+"""Calls that a worker has waiting: enough that it never waits itself, and few enough that what they
+are given fits into memory."""
 
 _THREADS_OF = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _NEEDED = (
@@ -52,7 +60,7 @@ def _cores() -> int:
 
 
 class LocalWorkers:
-    """Processes or threads of this machine, by Dask's local scheduler.
+    """Processes or threads of this machine.
 
     Parameters
     ----------
@@ -100,21 +108,22 @@ class LocalWorkers:
     def outcomes(
         self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
     ) -> Iterator[tuple[int, Outcome]]:
-        """See `work.Workers`."""
-        import dask
-        import dask.multiprocessing
-        import dask.threaded
-
-        schedule = dask.threaded.get if self._threads else dask.multiprocessing.get
+        """See `work.Workers`; no more is sent than is soon done."""
         if self._pool is None:
             self._pool = self._started()
-        numbers = list(calls)
-        for start in range(0, len(numbers), _AHEAD * self.jobs):
-            some = numbers[start : start + _AHEAD * self.jobs]
-            tasks = {f"image-{i}": (outcome_of, function, _Given(calls[i])) for i in some}
-            keys = [f"image-{i}" for i in some]
-            found = schedule(tasks, keys, pool=self._pool, num_workers=self.jobs, chunksize=1)
-            yield from zip(some, found, strict=True)
+        pool, waiting = self._pool, iter(calls.items())
+        number: dict[Future[Outcome], int] = {}
+
+        def send(count: int) -> None:
+            for i, given in itertools.islice(waiting, count):
+                number[pool.submit(outcome_of, function, given)] = i
+
+        send(_AHEAD * self.jobs)
+        while number:
+            ended, _ = wait(number, return_when=FIRST_COMPLETED)
+            send(len(ended))
+            for future in sorted(ended, key=number.__getitem__):
+                yield number.pop(future), future.result()
 
     def _started(self) -> Executor:
         if self._threads:
@@ -255,16 +264,6 @@ def workers_for(
         return
     with LocalWorkers(jobs, threads) as local:
         yield local
-
-
-class _Given:
-    """Arguments that Dask must not look into for tasks."""
-
-    def __init__(self, values: tuple[Any, ...]) -> None:
-        self._values = values
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._values)
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from class_stage import stack_of as stack
 from scipy.ndimage import gaussian_filter
 
 from napari_defectstrain.columns.averages.crowded import (
+    NormalEquations,
     jacobian,
     predict,
     profile_jacobian,
-    solve_normal,
 )
 from napari_defectstrain.columns.averages.joint import (
     FULL_BLUR,
@@ -288,11 +288,11 @@ def test_a_column_that_has_left_the_pixels_is_dropped() -> None:
     rows = jacobian(geometry, replace(truth, position_pm=position), profile, FULL_BLUR)
     lost = ~rows.any(axis=1)
     assert lost.sum() == 3  # x, y and weight
-    inverse = solve_normal(rows @ rows.T, np.eye(len(rows)))
+    inverse = NormalEquations.of(rows @ rows.T).inverse()
     assert np.isfinite(inverse).all()
     assert not inverse[lost].any()
     kept = rows[~lost]
-    alone = solve_normal(kept @ kept.T, np.eye(len(kept)))
+    alone = NormalEquations.of(kept @ kept.T).inverse()
     np.testing.assert_allclose(inverse[np.ix_(~lost, ~lost)], alone, rtol=1e-9, atol=0)
     fit = fit_jointly(
         geometry,
@@ -315,7 +315,9 @@ def test_columns_that_have_merged_share_what_is_there(rounding: float) -> None:
     normal = rows @ rows.T
     normal[[2, 3], [3, 2]] *= 1.0 + rounding
     data = rows[0] + 2.0 * rows[2]
-    assert np.allclose(solve_normal(normal, rows @ data) @ rows, data, rtol=0, atol=1e-6)
+    assert np.allclose(
+        NormalEquations.of(normal).solve(rows @ data) @ rows, data, rtol=0, atol=1e-6
+    )
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import numpy as np
 from ...types import DefectStrainError, FloatArray
 from ..noise import NoiseModel
 from ..profiles import ColumnProfile, FourierWindow
-from .crowded import Structure, block_jacobian, predict, profile_jacobian, solve_normal
+from .crowded import NormalEquations, Structure, block_jacobian, predict, profile_jacobian
 from .types import ColumnFitModel
 
 LEAST_MEAN = 1e-6
@@ -71,7 +71,7 @@ def average_bounds(
         normal: FloatArray = np.zeros((size, size))
         for i in information.values():
             normal += i.shared_shared + i.gain.T @ i.own_shared
-        covariance = solve_normal(normal, np.eye(size))
+        covariance = NormalEquations.of(normal).inverse()
     bounds = {}
     for name, i in information.items():
         variance = np.diag(i.inverse).copy()
@@ -95,7 +95,7 @@ class _Information:
         own = block_jacobian(geometry, state, profile, structure.blur_basis, root)
         shared = profile_jacobian(geometry, state, profile, structure.free) * root
         self.structure = structure
-        self.inverse = solve_normal(own.normal(), np.eye(own.n_rows))
+        self.inverse = NormalEquations.of(own.normal()).inverse()
         self.own_shared = own.times(shared)
         self.shared_shared = shared @ shared.T
         self.gain = -self.inverse @ self.own_shared
@@ -181,7 +181,7 @@ def isolated_bound(
     if background_counts == 0.0:
         rows = rows[:3]  # known to be nothing: counts can't be negative
     return np.asarray(
-        np.sqrt(np.diag(solve_normal((rows / variance) @ rows.T, np.eye(len(rows)))))[:2]
+        np.sqrt(np.diag(NormalEquations.of((rows / variance) @ rows.T).inverse()))[:2]
     )
 
 

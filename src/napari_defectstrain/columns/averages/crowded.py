@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_solve, cholesky
+from scipy.linalg.lapack import dpotri
 
 from ...crystal.lattice import ideal_sites
 from ...types import BoolArray, FloatArray, IntArray
@@ -227,11 +228,10 @@ class LinearStart:
     @classmethod
     def of(cls, geometry: Geometry, profile: ColumnProfile) -> LinearStart:
         """With this profile for all columns."""
-        m = len(geometry.site_pm)
         zero = _nothing(geometry, profile.blur_pm2)
         rows = block_jacobian(geometry, zero, profile, np.zeros((3, 0)))
-        n = m + 2 + len(geometry.background)
-        return cls(geometry, profile.blur_pm2, rows, solve_normal(rows.normal(), np.eye(n)))
+        inverse = NormalEquations.of(rows.normal()).inverse()
+        return cls(geometry, profile.blur_pm2, rows, inverse)
 
     def state(self, data: FloatArray, least: float) -> State:
         """The best weights and background for the pixels `(P,)`.
@@ -332,19 +332,52 @@ def _factor(geometry: Geometry, state: State) -> ComplexArray:
     return np.asarray(inner + np.tensordot(state.outer, geometry.outer_factor, axes=1))
 
 
-def solve_normal(normal: FloatArray, right: FloatArray) -> FloatArray:
-    """Solution of the normal equations, scaled to a unit diagonal for the mix of units.
+@dataclass(frozen=True)
+class NormalEquations:
+    """Normal equations, factorised for any number of right-hand sides.
 
-    A parameter that no pixel follows, such as the position of a column that has left them, is
-    dropped: its rows and columns of the solution are zero.
+    They are scaled to a unit diagonal for the mix of units. A parameter that no pixel follows, such
+    as the position of a column that has left them, is dropped: its rows and columns of the solution
+    are zero.
+
+    Parameters
+    ----------
+    scale : array, `(n,)`
+        Of the parameters; zero where one is dropped.
+    factor : array, `(n, n)`, or None
+        Cholesky's, upper; None where `inverse_scaled` is known.
+    inverse_scaled : array, `(n, n)`, or None
     """
-    diagonal = np.diag(normal)
-    followed = diagonal > _UNFOLLOWED * np.max(diagonal, initial=0.0)
-    scale = np.where(followed, 1.0 / np.sqrt(np.where(followed, diagonal, 1.0)), 0.0)
-    right_scaled = (right.T * scale).T
-    scaled = normal * np.outer(scale, scale) + np.diag(np.where(followed, 1e-14, 1.0))
-    try:
-        solution = cho_solve(cho_factor(scaled), right_scaled)
-    except LinAlgError:  # two columns in one place: what only their difference says is dropped
-        solution = np.linalg.pinv(scaled, rcond=1e-12, hermitian=True) @ right_scaled
-    return np.asarray((solution.T * scale).T)
+
+    scale: FloatArray
+    factor: FloatArray | None
+    inverse_scaled: FloatArray | None = None
+
+    @classmethod
+    def of(cls, normal: FloatArray) -> NormalEquations:
+        """Of a symmetric matrix `(n, n)`."""
+        diagonal = np.diag(normal)
+        followed = diagonal > _UNFOLLOWED * np.max(diagonal, initial=0.0)
+        scale = np.where(followed, 1.0 / np.sqrt(np.where(followed, diagonal, 1.0)), 0.0)
+        scaled = normal * np.outer(scale, scale) + np.diag(np.where(followed, 1e-14, 1.0))
+        try:
+            return cls(scale, cholesky(scaled))
+        except LinAlgError:  # two columns in one place: what only their difference says is dropped
+            return cls(scale, None, np.linalg.pinv(scaled, rcond=1e-12, hermitian=True))
+
+    def solve(self, right: FloatArray) -> FloatArray:
+        """Solution for a right-hand side `(n,)`, or several `(n, k)`."""
+        scaled = (right.T * self.scale).T
+        if self.inverse_scaled is not None:
+            solution = self.inverse_scaled @ scaled
+        else:
+            solution = cho_solve((self.factor, False), scaled)
+        return np.asarray((solution.T * self.scale).T)
+
+    def inverse(self) -> FloatArray:
+        """``(n, n)``: a third of the work of solving for all unit vectors."""
+        inverse = self.inverse_scaled
+        if inverse is None:
+            upper, _ = dpotri(self.factor)
+            inverse = upper + np.triu(upper, 1).T
+        return np.asarray(inverse * np.outer(self.scale, self.scale))

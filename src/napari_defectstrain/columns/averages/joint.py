@@ -16,7 +16,14 @@ from ...progress import shared_out
 from ...types import ClassAverage, FloatArray, IntArray
 from ..profiles import ColumnProfile
 from .blocks import BlockJacobian
-from .crowded import Geometry, State, block_jacobian, predict, profile_jacobian, solve_normal
+from .crowded import (
+    Geometry,
+    NormalEquations,
+    State,
+    block_jacobian,
+    predict,
+    profile_jacobian,
+)
 
 FULL_BLUR = np.eye(3)
 TRACELESS_BLUR = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
@@ -55,7 +62,7 @@ class Linearised:
 class _Solution:
     """The normal equations of one class solved: `Linearised` without what has pixels."""
 
-    inverse: FloatArray
+    equations: NormalEquations
     gain: FloatArray
 
 
@@ -202,7 +209,8 @@ def fit_jointly(
     for name, part in solved.items():
         p = products[name]
         projected = (p.shared + p.own.combined(part.gain.T)) * root[name]
-        parts[name] = Linearised(p.own.weighted(root[name]), part.inverse, part.gain, projected)
+        own, own_inverse = p.own.weighted(root[name]), part.equations.inverse()
+        parts[name] = Linearised(own, own_inverse, part.gain, projected)
     return JointFit(now.states, now.profile, parts, inverse, residual, converged)
 
 
@@ -252,9 +260,9 @@ class _Descent:
         normal = np.diag(self.prior)
         for name, p in products.items():
             damped = p.own_own + damping * np.diag(np.diag(p.own_own))
-            inverse = solve_normal(damped, np.eye(len(damped)))
-            gain = -inverse @ p.own_shared
-            parts[name] = _Solution(inverse, gain)
+            equations = NormalEquations.of(damped)
+            gain = -equations.solve(p.own_shared)
+            parts[name] = _Solution(equations, gain)
             # p.shared projected on itself, without forming it anew from the pixels
             normal += self.targets[name].n * (p.shared_shared + gain.T @ p.own_shared)
         normal = 0.5 * (normal + normal.T)
@@ -319,7 +327,7 @@ class _Descent:
         moved = 0.0
         states = {}
         for name, part in parts.items():
-            step = part.inverse @ followed[name] + part.gain @ by_profile
+            step = part.equations.solve(followed[name]) + part.gain @ by_profile
             n_position = 2 * int((~now.states[name].empty).sum())
             moved = max(moved, float(np.max(np.abs(step[:n_position]), initial=0.0)))
             states[name] = now.states[name].moved(step, self.targets[name].blur_basis)

@@ -70,9 +70,20 @@ def fit_columns(
     config = config or ColumnConfig()
     check_averages(averages, config)
     if config.model == "gaussian":
-        return fit_singles(averages, config)
-    start = fit_start(averages, config, subprogress(progress, 0.0, 0.4))
-    return fit_together(averages, config, start, subprogress(progress, 0.4, 1.0), respond)
+        models = fit_singles(averages, config)
+    else:
+        start = fit_start(averages, config, subprogress(progress, 0.0, 0.4))
+        rest = subprogress(progress, 0.4, 1.0)
+        models = fit_together(averages, config, start, rest, respond)
+    return {name: _with_covariance(model, averages[name]) for name, model in models.items()}
+
+
+def _with_covariance(model: ColumnFitModel, average: ClassAverage) -> ColumnFitModel:
+    """A fit with the covariance that independent pixels of the average would give it."""
+    error = np.nan_to_num(average.sem[model.pixel])[: model.operator.shape[1]]
+    scattered = model.operator * error
+    covariance = scattered @ scattered.T  # a product with itself takes half the work
+    return replace(model, fits=replace(model.fits, covariance_pm2=covariance))
 
 
 def influence(model: ColumnFitModel, stack: ClassStack) -> FloatArray:
@@ -193,13 +204,14 @@ def _measure_together(
         if bias is not None:
             model, check_pm = corrected(model, bias), check_pm - bias
         shifts = response[config.model][name]
+        fits = replace(model.fits, covariance_pm2=windows_covariance(shifts))
         measured[name] = ColumnMeasurement(
-            fits=replace(model.fits, covariance_pm2=windows_covariance(shifts)),
+            fits=fits,
             influence_pm=shifts,
             profile_shift_pm=model.profile_gain @ root,
             check_position_pm=check_pm,
             check_shift_pm=by_check[name],
-            model=model,
+            model=replace(model, fits=fits),
             alternatives={
                 m: Alternative(by[name].fits.position_pm, biases[m][name], response[m][name])
                 for m, by in fitted.items()

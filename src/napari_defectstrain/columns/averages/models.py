@@ -301,14 +301,13 @@ def _report(
     flag = _flags(state, geometry, shown, joint.converged, config)
     lost = np.isnan(operator).any(axis=1).reshape(-1, 2).any(axis=1) & ~state.empty[shown]
     flag |= np.where(lost, FLAGS["outside"], 0)
-    sem = np.nan_to_num(average.sem[geometry.pixel][: operator.shape[1]])
     metal = float(np.mean(state.weight[shown & _metals(geometry, average)]))
     fits = ColumnFits(
         class_name=name,
         site_pm=geometry.site_pm[shown],
         is_metal=geometry.is_metal[shown],
         position_pm=_positions(state.position_pm[shown], flag),
-        covariance_pm2=_of_independent_pixels(operator, sem),
+        covariance_pm2=np.zeros((len(operator),) * 2),
         weight=state.weight[shown] / metal,
         flag=flag,
         on_metal=average.on_metal,
@@ -364,12 +363,6 @@ def _response(
     inverse = np.where(empty[:, None], np.nan, part.inverse[rows])
     gain = np.where(empty[:, None], np.nan, part.gain[rows])
     return part.jacobian.combined(inverse), gain, joint.profile_inverse @ part.projected
-
-
-def _of_independent_pixels(operator: FloatArray, sem: FloatArray) -> FloatArray:
-    """Covariance of what an operator `(2M, P)` makes of pixels of these errors."""
-    scattered = operator * sem
-    return np.asarray(scattered @ scattered.T)  # a product with itself takes half the work
 
 
 def _shown(site_pm: FloatArray, radius_pm: float) -> BoolArray:
@@ -434,14 +427,13 @@ def _fit_single(
     flag |= np.where(_crowded(single.position_pm, converged, config), FLAGS["overlapping"], 0)
     position = _positions(single.position_pm, flag)
     operator = np.where(np.isnan(position.ravel())[:, None], np.nan, single.operator)
-    sem = np.nan_to_num(average.sem[single.pixel])
     return ColumnFitModel(
         fits=ColumnFits(
             class_name=average.class_name,
             site_pm=site,
             is_metal=is_metal,
             position_pm=position,
-            covariance_pm2=_of_independent_pixels(operator, sem),
+            covariance_pm2=np.zeros((len(operator),) * 2),
             weight=weight,
             flag=flag,
             on_metal=average.on_metal,

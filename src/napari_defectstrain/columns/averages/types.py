@@ -99,8 +99,9 @@ class ColumnFitModel:
     Parameters
     ----------
     fits : ColumnFits
-        The reported columns. Their covariance here is that of independent pixels of the average's
-        standard error, which resampling and jitter make too small: `measure_columns` replaces it.
+        The reported columns. `fit_columns` gives them the covariance of independent pixels of the
+        average's standard error, which resampling and jitter make too small; `measure_columns`
+        that of the windows' scatter. Zero before, and without operators.
     profile : ColumnProfile or None
         The learnt profile with this class's blur; None for single Gaussians.
     operator : array, `(2M, P)`
