@@ -1,12 +1,10 @@
 """Ticks are made late and placed once, and nothing that is drawn changes."""
 
 import gc
-from collections.abc import Callable
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
@@ -14,19 +12,15 @@ from napari_defectstrain.output.figures import drawing, files, ticks
 from napari_defectstrain.types import no_progress
 
 
-def bare(axes: Axes) -> None:
-    """As matplotlib says it, `ticks.without_ticks` in its place."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-
-
-def panels(bare: Callable[[Axes], None] = bare) -> Figure:
+def panels() -> Figure:
     """Maps without ticks, plots with grids, turned and inner ticks, a colour bar, a second axis."""
     made = Figure(figsize=(5, 2.5), layout="constrained")
     grid = made.subplots(2, 3, sharex="row")
     for axes in grid[0, :2]:
-        bare(axes)
+        axes.set_xticks([])
+        axes.set_yticks([])
         axes.set_title("map")
+        axes.set_ylabel("row")
     made.colorbar(grid[0, 0].imshow(np.eye(4)), ax=list(grid[0, :2]), location="bottom")
     grid[0, 2].loglog([1, 3e4], [2e-3, 7.0])
     grid[0, 2].tick_params(axis="x", rotation=40, labelcolor="red")
@@ -42,7 +36,7 @@ def panels(bare: Callable[[Axes], None] = bare) -> Figure:
 def test_nothing_that_is_drawn_changes():
     with files.figure_settings(files.STYLE):
         plain = panels()
-    late = files.for_print(panels)(ticks.without_ticks)
+    late = files.for_print(panels)()
     assert files.figure_bytes(late, "png") == files.figure_bytes(plain, "png")
     for figure in (late, plain):
         figure.set_layout_engine("none")
@@ -52,7 +46,6 @@ def test_nothing_that_is_drawn_changes():
 def test_axes_begin_without_ticks_and_only_within_the_block(monkeypatch):
     with ticks.made_late():
         axes = Figure().subplots()
-        ticks.without_ticks(axes)
     assert not {"majorTicks", "minorTicks"} & set(vars(axes.xaxis))
     before = Axis.set_clip_path, Axis.set_tick_params
     with pytest.raises(ZeroDivisionError), ticks.made_late():

@@ -27,7 +27,6 @@ from ...styles import chosen_width_inch, panels_across
 from ...types import ClassAverage, DisplacementField, FloatArray, StrainField
 from ...units import PM_PER_NM, shown_strain_unit
 from .files import COLUMN_INCH, PAGE_INCH
-from .ticks import without_ticks
 
 COMPONENT_LABEL = {
     "exx": r"$\varepsilon_{xx}$",
@@ -205,7 +204,8 @@ def row_labels(panels: np.ndarray, names: Sequence[str], is_turned: bool = False
 
 def bare(axes: Axes) -> None:
     """No ticks: the scale bar tells lengths."""
-    without_ticks(axes)
+    axes.set_xticks([])
+    axes.set_yticks([])
 
 
 def show_average(axes: Axes, average: ClassAverage) -> None:

@@ -12,10 +12,8 @@ from contextlib import contextmanager
 from functools import partial, wraps
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.axis import Axis, Tick
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 _LISTS = ("majorTicks", "minorTicks")
 """Attributes of an axis that are made when they are first asked for."""
@@ -38,13 +36,6 @@ def made_late() -> Iterator[None]:
     finally:
         for name, method in before.items():
             setattr(Axis, name, method)
-
-
-def without_ticks(axes: Axes) -> None:
-    """No ticks, and none made: matplotlib keeps one of each kind where they are an empty list."""
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(NullLocator())
-        axis.set_minor_locator(NullLocator())
 
 
 def _for_ticks_that_are_there(method: Any) -> Callable[..., Any]:
