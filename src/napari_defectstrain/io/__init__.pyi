@@ -13,6 +13,7 @@ from .file_names import printable as printable
 from .file_names import safe_stem as safe_stem
 from .files import SUFFIXES as SUFFIXES
 from .files import ImageFile as ImageFile
+from .writing import atomic_folder as atomic_folder
 from .files import atomic_path as atomic_path
 from .files import read_datasets as read_datasets
 from .files import read_file as read_file
