@@ -257,7 +257,8 @@ class ClassStack:
     included : array of bool, `(N,)`
         False for windows left out.
     reason : array of str, `(N,)`
-        Why a window is left out; empty where it is included.
+        Why a window is left out; empty where it is included, but for what a person put back
+        (`averages.choice.PUT_BACK`).
     probabilities : array, `(N, K)`, optional
         Probability of every class at the window's centre.
     class_names : tuple of str

@@ -10,6 +10,7 @@ from small_alloy import QUICK, relabelled, simulated, true_sites
 from napari_defectstrain.averages.average import average_stack
 from napari_defectstrain.averages.choice import (
     BY_HAND,
+    PUT_BACK,
     changed_by_hand,
     deviation,
     leave_out,
@@ -146,7 +147,9 @@ def test_windows_are_left_out_and_put_back_without_touching_the_stack():
     assert less.windows is stack.windows
     more = put_back(less, [1])
     assert more.n == 5
-    assert more.reason[1] == ""
+    assert more.reason[1] == f"{PUT_BACK}outlier"  # the error budget asks who chose
+    again = leave_out(more, [1])
+    assert again.reason[1] == "outlier" and put_back(less, [0]).reason[0] == ""
     assert list(changed_by_hand(more, stack)) == [0, 1]
     assert_array_equal(stack.included, before[0])
     assert_array_equal(stack.reason, before[1])

@@ -182,3 +182,19 @@ def test_every_image_needs_its_table(folder, tmp_path, capsys):
     arguments = ["columns", str(folder / "region.tif"), "--out", str(tmp_path / "out")]
     assert main([*arguments, "--sites", str(tmp_path / "empty")]) == 2
     assert "lacks region.sites.csv" in capsys.readouterr().err
+
+
+def test_classes_of_images_are_joined_by_name():
+    """Images of unlike materials, or with other named classes, number them otherwise."""
+    image, sites, fit = crystal()
+    names = list(WSE2.class_names)
+    v1, v2 = ROLES.index("V1"), ROLES.index("V2")
+    names[v1], names[v2] = "V-S", "V-S2"
+    other = replace(sites, class_names=tuple(names))
+    found = single_image_spacings([image, image], [sites, other], [fit, fit], A_PM)
+    assert {name: spacings.n for name, spacings in found.items() if name != "2Se"} == {
+        "SV": 1,
+        "V-S": 1,
+    }
+    assert found["V-S"].image_index.tolist() == [1]
+    assert found["2Se"].n == 2 * single_image_spacings([image], [sites], [fit], A_PM)["2Se"].n

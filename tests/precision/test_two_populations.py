@@ -9,6 +9,7 @@ from napari_defectstrain.precision import (
     WindowSample,
     ask_populations,
 )
+from napari_defectstrain.precision.membership import membership_of
 from napari_defectstrain.precision.mixture_fit import (
     Known,
     belonging,
@@ -158,3 +159,22 @@ def test_few_defect_free_windows_hardly_blur_where_populations_lie():
         assert found.two
         errors.append([p.value_std for p in found.populations])
     assert np.allclose(errors[0], errors[1], rtol=0.25)
+
+
+def test_the_fit_says_what_each_window_did_to_it():
+    """Means of the populations scatter from stack to stack as the windows' influence says."""
+    rng = np.random.default_rng(9)
+    means, stated = [], []
+    known = Known(log_scale_sigma=0.03)
+    for _ in range(60):
+        second = rng.random(300) < 0.3
+        value = rng.standard_normal((1, 300, 2)) + second[None, :, None] * np.array([0.0, 2.5])
+        start = start_at(np.array([[[0.0, 0.0], [0.0, 2.5]]]), np.array([[0.7, 0.3]]), known)
+        fit = settled(value, fit_mixture(value, start, known, 200), known)
+        told = membership_of(value, fit, known, ())
+        assert told.influence.sum(axis=0) == pytest.approx(0.0, abs=0.05)
+        assert told.chance.sum(axis=1) == pytest.approx(1.0)
+        means.append(fit.mean[0].ravel())
+        stated.append((told.influence[:, :4] ** 2).sum(axis=0))
+    ratio = np.std(means, axis=0, ddof=1) / np.sqrt(np.mean(stated, axis=0))
+    assert np.all(np.abs(ratio - 1.0) < 0.3)  # three errors of a scatter of 60

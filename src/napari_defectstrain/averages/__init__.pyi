@@ -5,6 +5,8 @@ from .average import average_stack as average_stack
 from .average import stack_classes as stack_classes
 from .candidates import find_candidates as find_candidates
 from .choice import BY_HAND as BY_HAND
+from .choice import PUT_BACK as PUT_BACK
+from .choice import RELABELLED as RELABELLED
 from .choice import changed_by_hand as changed_by_hand
 from .choice import deviation as deviation
 from .choice import leave_out as leave_out
@@ -37,6 +39,7 @@ from .looks import looks_in_steps as looks_in_steps
 from .looks import same_rows as same_rows
 from .looks import sort_values as sort_values
 from .looks import sorted_rows as sorted_rows
+from .parts import Membership as Membership
 from .parts import part_names as part_names
 from .parts import split_stack as split_stack
 from .patches import Patch as Patch
@@ -48,7 +51,6 @@ from .purity import Unmixing as Unmixing
 from .purity import expected_purity as expected_purity
 from .purity import purity_text as purity_text
 from .purity import unmix_positions as unmix_positions
-from .relabel import RELABELLED as RELABELLED
 from .relabel import Relabelled as Relabelled
 from .relabel import find_windows as find_windows
 from .relabel import relabel_windows as relabel_windows

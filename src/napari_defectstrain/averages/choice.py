@@ -8,10 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from ..io.large_arrays import let_go
-from ..types import ClassStack, DefectStrainError, FloatArray, IntArray
+from ..types import ClassStack, DefectStrainError, FloatArray, IntArray, StrArray
 
 BY_HAND = "by hand"
 """Reason of windows that a person left out."""
+PUT_BACK = "put back by hand: "
+"""Before the reason of windows that were left out, and that a person put back."""
+RELABELLED = "relabelled"
+"""Begins the reason of windows that a person gave another class."""
 CHUNK = 256  # windows compared at a time: 35 MB of 131^2 px
 
 
@@ -39,25 +43,34 @@ def leave_out(
     """
     chosen = _checked(stack, index)
     chosen = chosen[stack.included[chosen]]
-    included, reasons = stack.included.copy(), stack.reason.astype("<U64")
-    included[chosen], reasons[chosen] = False, reason
+    included, reasons = stack.included.copy(), stack.reason.tolist()
+    included[chosen] = False
+    for i in chosen:
+        # what was put back by hand is out for what it was out for before
+        known = reason == BY_HAND and reasons[i].startswith(PUT_BACK)
+        reasons[i] = reasons[i].removeprefix(PUT_BACK) if known else reason
     if not included.any():
         raise DefectStrainError(
             f"{stack.class_name}: leaving out {len(chosen)} more windows would leave none, "
             "expected at least one; put another back first"
         )
-    return replace(stack, included=included, reason=reasons)
+    return replace(stack, included=included, reason=_as_array(reasons))
 
 
 def put_back(stack: ClassStack, index: Sequence[int] | IntArray) -> ClassStack:
     """The stack with some of the windows that were left out.
 
-    Parameters and errors as `leave_out`; what is included stays so.
+    Parameters and errors as `leave_out`; what is included stays so. Windows that nobody had left
+    out by hand keep their reason behind `PUT_BACK`: a choice by hand is in the error budget.
     """
     chosen = _checked(stack, index)
-    included, reasons = stack.included.copy(), stack.reason.copy()
-    included[chosen], reasons[chosen] = True, ""
-    return replace(stack, included=included, reason=reasons)
+    chosen = chosen[~stack.included[chosen]]
+    included, reasons = stack.included.copy(), stack.reason.tolist()
+    included[chosen] = True
+    for i in chosen:
+        by_person = reasons[i] == BY_HAND or reasons[i].startswith(RELABELLED)
+        reasons[i] = "" if by_person or not reasons[i] else PUT_BACK + reasons[i]
+    return replace(stack, included=included, reason=_as_array(reasons))
 
 
 def deviation(stack: ClassStack) -> FloatArray:
@@ -97,6 +110,10 @@ def deviation(stack: ClassStack) -> FloatArray:
 def changed_by_hand(stack: ClassStack, original: ClassStack) -> IntArray:
     """Windows that are included now and were not in the original, or the other way round."""
     return np.asarray(np.flatnonzero(stack.included != original.included))
+
+
+def _as_array(reasons: list[str]) -> StrArray:
+    return np.array(reasons, dtype=f"<U{max(64, *map(len, reasons))}")
 
 
 def _checked(stack: ClassStack, index: Sequence[int] | IntArray) -> IntArray:

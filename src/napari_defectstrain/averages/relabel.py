@@ -10,11 +10,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..types import BoolArray, ClassStack, DefectStrainError, FloatArray, IntArray, Neighbours
-from .choice import BY_HAND, leave_out, put_back
+from .choice import BY_HAND, RELABELLED, leave_out, put_back
 from .outliers import LOST
 
-RELABELLED = "relabelled"
-"""Begins the reason of windows that a person gave another class."""
 _BEFORE = "; before: "
 """In that reason, before the one for which they had been left out already."""
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..averages.average import NoReferenceError, average_stack
-from ..averages.parts import part_names, split_stack
+from ..averages.parts import split_stack
 from ..columns.averages.measure import ColumnMeasurement, measure_columns
 from ..materials import get_material, whole_class
 from ..precision.bootstrap import bootstrap_classes
@@ -222,25 +222,26 @@ def split_classes(
     Returns
     -------
     dict of class to ClassStack
-        ``SV.1`` and ``SV.2`` beside ``SV``: to be measured like any other. They hold windows of it
-        again, so that the column profile is learnt from these twice.
+        ``SV.1`` and ``SV.2`` beside ``SV``: to be measured like any other (`averages.parts`). They
+        are made of its windows, so that the column profile is learnt from these twice.
 
     Raises
     ------
     DefectStrainError
-        If two populations aren't seen in one of them.
+        If two populations aren't seen in one of them, or are too near to be averaged apart.
     """
     found = dict(stacks)
     for name in names:
         makeup = measured[name].makeup if name in measured else None
         populations = None if makeup is None else makeup.populations
-        if populations is None or not populations.two:
+        if populations is None or populations.membership is None:
             said = "it is not measured" if makeup is None else makeup.in_words or "too few windows"
             raise DefectStrainError(
                 f"split {name}: got no two populations ({said}), expected a class in which two are "
                 "seen"
             )
-        found |= split_stack(stacks[name], populations.belonging)
+        others = {n: measured[n].average.mean for n in populations.membership.others}
+        found |= split_stack(stacks[name], populations.membership, others)
     return found
 
 
@@ -326,8 +327,7 @@ def measure_in_parts(
     stacks, measured : dicts by class
         What is whole stays as it was measured.
     notes : tuple of str
-        Which classes aren't split because two populations aren't seen, and how far the strains of
-        parts may be trusted.
+        Which classes aren't split, as two populations aren't seen or are too near.
     """
     notes = []
     found = dict(stacks)
@@ -339,12 +339,4 @@ def measure_in_parts(
     if len(found) == len(stacks):
         return found, dict(measured), tuple(notes)
     again = measure_classes(found, config)
-    for name in config.split:
-        makeup = measured[name].makeup if name in measured else None
-        if makeup is not None and part_names(name, 1)[0] in found:
-            notes.append(
-                f"{name}: windows were given to its parts by the triangle that is measured, which "
-                "drives their strains apart beyond the stated errors; without that choice: "
-                f"{makeup.in_words}"
-            )
     return found, {name: measured.get(name, one) for name, one in again.items()}, tuple(notes)

@@ -12,6 +12,7 @@ from .class_fields import superposed_fields as superposed_fields
 from .curve import PrecisionAgainstN as PrecisionAgainstN
 from .curve import precision_against_n as precision_against_n
 from .curve import spacing_bound_pm as spacing_bound_pm
+from .field_equations import LEAST_SHARE as LEAST_SHARE
 from .foreseen import ForeseenSpacing as ForeseenSpacing
 from .foreseen import foresee_spacing as foresee_spacing
 from .half_sets import HalfSets as HalfSets

@@ -190,7 +190,7 @@ def error_budget(
       scattering from the metals' plane times the tilt; assumed, independent between images.
     * ``impurity`` and ``neighbours``: the errors of what is known of them, with what classes that
       weren't measured may do; all of it where it is not corrected. With the impurity counts what
-      the windows left out as improbable would change.
+      the windows left out as improbable would change, and what choosing windows by hand changed.
 
     Columns of one sublattice at like distances suffer alike from model, registration and scan:
     their squares are averaged, for a single column's is too noisy to tell.

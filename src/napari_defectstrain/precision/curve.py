@@ -100,8 +100,8 @@ class PrecisionAgainstN:
     n : array of int, `(K,)`
         Windows averaged.
     precision_pm : array, `(K,)`
-        Standard deviation of all nearest metal spacings within an average: root mean square over
-        the subsets.
+        Standard deviation of all nearest metal spacings within an average (in windows around metal
+        sites: of chalcogens): root mean square over the subsets.
     precision_std_pm : array, `(K,)`
         Its scatter over the subsets. Subsets of nearly all windows hold the same ones: there the
         scatter says nothing of the error, which `fit` has from the windows.
@@ -140,7 +140,8 @@ def precision_against_n(
 ) -> PrecisionAgainstN:
     """Precision and SNR of averages of 1 to N windows (SI 3.2, doi:10.1021/acs.nanolett.0c00269).
 
-    Signal is the mean of the 3 x 3 px around each metal column; noise is the standard deviation of
+    Signal is the mean of the 3 x 3 px around each metal column (in windows around metal sites: each
+    chalcogen column); noise is the standard deviation of
     the pixels of a background, the darkest fraction of the full average: chosen once there, and
     used for every N. Windows are drawn without replacement, so that every average is one of n
     different windows; positions by the windows' linear influence.
@@ -284,6 +285,8 @@ def _fit(
 def spacing_bound_pm(model: ColumnFitModel) -> float:
     """Cramér-Rao bound of the spacing of two metal columns in a single window [pm].
 
+    Of chalcogen columns in windows around metal sites.
+
     For independent pixels with the noise that the windows' scatter shows, all columns, weights and
     the background free, the profile known. Resampling correlates pixels and makes their variance
     too small: what is reached can lie above this bound without any fault of the fit.
@@ -350,7 +353,7 @@ class _SignalToNoise:
 
 
 def _signal_pixels(fits: ColumnFits, size: int, step_pm: float) -> BoolArray:
-    """The 3 x 3 px around each metal column, `(size, size)`."""
+    """The 3 x 3 px around each metal column, or chalcogen around metal sites, `(size, size)`."""
     centre = fits.position_pm[fits.is_metal & np.isfinite(fits.position_pm[:, 0])]
     column, row = (np.rint(centre * [1, -1] / step_pm).astype(int) + size // 2).T
     mask = np.zeros((size, size), dtype=bool)

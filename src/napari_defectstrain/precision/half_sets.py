@@ -44,7 +44,8 @@ class HalfSets:
         Difference of the two strains over its error: windows that both are against have no part
         in it.
     pull_rms : float
-        Root mean square of the same for the coordinates of all metal columns: 1 where the windows'
+        Root mean square of the same for the coordinates of all metal columns (chalcogens
+        around metal sites): 1 where the windows'
         scatter says all.
     """
 

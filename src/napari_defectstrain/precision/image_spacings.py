@@ -18,7 +18,7 @@ from ..averages.patches import Patch, find_patches
 from ..columns.images.types import ImageColumns
 from ..crystal.lattice import isolated
 from ..crystal.regions import Regions
-from ..types import OTHER, CalibratedImage, DefectStrainError, FloatArray, IntArray, Sites
+from ..types import OTHER, CalibratedImage, DefectStrainError, FloatArray, IntArray, Sites, StrArray
 
 NEAR = 0.3
 """Largest departure of the three metal columns from their ideal places, in lattice constants."""
@@ -107,22 +107,27 @@ def single_image_spacings(
         and an image has none.
     """
     _check(images, sites, fits, scale)
-    parts: list[tuple[IntArray, SingleSpacings]] = []
+    parts: list[tuple[StrArray, SingleSpacings]] = []
     for patch in find_patches(images, sites, a_pm, regions):
         i = patch.image_index
         parts.append(_of_patch(patch, images[i], sites[i], fits[i], scale, shells))
     result = {}
-    most = max((len(s.class_names) for s in sites), default=0)
-    for role in (r for r in range(1, most) if r != OTHER):
-        chosen = [(part, role_of == role) for role_of, part in parts]
-        names = [s.class_names[role] for s in sites if len(s.class_names) > role]
-        if not names or not any(which.any() for _, which in chosen):
+    # by name: images of unlike materials, or tables of few classes, count them otherwise
+    roles = {
+        name: role
+        for s in reversed(sites)
+        for role, name in enumerate(s.class_names)
+        if 0 < role != OTHER
+    }
+    for class_name in sorted(roles, key=lambda name: roles[name]):
+        chosen = [(part, name_of == class_name) for name_of, part in parts]
+        if not any(which.any() for _, which in chosen):
             continue
         gathered = {
             name: np.concatenate([getattr(part, name)[which] for part, which in chosen])
             for name in ("spacing_pm", "sigma_pm", "image_index", "site_index")
         }
-        result[names[0]] = SingleSpacings(class_name=names[0], scale=scale, **gathered)
+        result[class_name] = SingleSpacings(class_name=class_name, scale=scale, **gathered)
     return result
 
 
@@ -179,8 +184,8 @@ def _of_patch(
     fit: ImageColumns,
     scale: str,
     shells: int,
-) -> tuple[IntArray, SingleSpacings]:
-    """Role of each measured column of a domain, and its spacings."""
+) -> tuple[StrArray, SingleSpacings]:
+    """Class of each measured column of a domain by its name, and its spacings."""
     lattice = patch.lattice
     place = lattice.to_pm(np.asarray(sites.position_px, dtype=float))
     metal = np.flatnonzero(patch.member & sites.is_metal & fit.measured)
@@ -200,7 +205,7 @@ def _of_patch(
         corner, centre = metal[index[whole]], centre[whole]
     spacing, sigma = _spacings(fit, corner, _to_pm(patch, image, scale))
     n = len(centre)
-    return sites.class_index[centre], SingleSpacings(
+    return np.array(sites.class_names)[sites.class_index[centre]], SingleSpacings(
         "", spacing, sigma, np.full(n, patch.image_index), centre, scale
     )
 

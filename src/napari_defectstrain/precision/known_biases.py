@@ -8,16 +8,21 @@ from functools import partial
 
 import numpy as np
 
+from ..averages.choice import BY_HAND, PUT_BACK
 from ..averages.purity import Unmixing, unmix_positions
 from ..averages.symmetry import symmetrise_displacement
 from ..averages.windows import CORE_RADIUS
 from ..columns.averages.measure import ColumnMeasurement, influence, windows_covariance
+from ..crystal.robust import robust_sigma
 from ..strain.displacement import displacement_field
-from ..types import ClassAverage, ClassStack, DisplacementField, FloatArray
+from ..types import BoolArray, ClassAverage, ClassStack, DisplacementField, FloatArray
 from .superposition import neighbour_contribution, tail_strength, window_displacements
 
 IMPROBABLE = "probability"
 """How the reason of a window left out as improbable begins."""
+
+OUTLYING = 5.0
+"""Robust sigmas beyond which a window that was left out by hand is an outlier by any rule."""
 
 LEAST_SHARE = 0.05
 """Errors by a share over that of the class itself are of no meaning below this purity."""
@@ -81,7 +86,7 @@ def without_known_biases(
     base = columns[reference]
     position = {name: c.fits.position_pm for name, c in columns.items()}
     weight = {name: c.fits.weight for name, c in columns.items()}
-    shares = {name: dict(average.contaminants) for name, average in averages.items()}
+    shares = {name: _still_in(average, stacks[name]) for name, average in averages.items()}
     mixed, unmixing = unmix_positions(position, weight, shares)
     pure = _pure(columns, mixed, unmixing)
     nothing = np.zeros_like(base.fits.site_pm)
@@ -100,11 +105,13 @@ def without_known_biases(
     place = {name: c.fits.position_pm for name, c in pure.items()}
     for name, c in pure.items():
         gain = unmixing.amplification(name)[:, None] if correct else np.ones((1, 1))
-        wrong = _impurity_errors(name, averages, place, unmixing, reference, share_error)
+        wrong = _impurity_errors(
+            averages[name], stacks[name], place, unmixing, reference, share_error
+        )
         errors = [
             *(gain * error for error in wrong),  # the system's solution enlarges them, too
             *_uncorrected(name, position, unmixing, reference),
-            gain * _selection(stacks[name], columns[name]),
+            *(gain * shift for shift in _selections(stacks[name], columns[name])),
         ]
         unlike = _unlike_neighbours(name, stacks, fields, c, reference)
         known[name] = KnownBias(
@@ -120,6 +127,16 @@ def without_known_biases(
             moved = _moved(c, added[name][0])
             corrected[name] = _without_scatter_by_neighbours(moved, stacks[name], fields, gain)
     return corrected, known
+
+
+def _still_in(average: ClassAverage, stack: ClassStack) -> dict[str, float]:
+    """Share of each other class that the positions of an average still hold.
+
+    Where columns count for each class by its probability, only what these probabilities are known
+    to fall short of: that has been taken out by counting so.
+    """
+    left = 1.0 if stack.n_columns is None else 1.0 - 1.0 / max(stack.overconfidence, 1.0)
+    return {name: left * share for name, share in average.contaminants.items()}
 
 
 def _pure(
@@ -269,8 +286,8 @@ def _without_scatter_by_neighbours(
 
 
 def _impurity_errors(
-    name: str,
-    averages: Mapping[str, ClassAverage],
+    average: ClassAverage,
+    stack: ClassStack,
     pure_pm: Mapping[str, FloatArray],
     unmixing: Unmixing,
     reference: str,
@@ -278,20 +295,22 @@ def _impurity_errors(
 ) -> list[FloatArray]:
     """Errors of the shift by windows of other classes, one a class, `(M, 2)` each [pm].
 
-    How many there are scatters by sqrt(share / N), and the share itself is uncertain. Where a class
+    How many there are scatters by sqrt(share / N), and the share itself is uncertain; where columns
+    count by their probabilities, that scatter is in what the fit leaves. Where a class
     isn't measured, or only the purity is known and not the contaminants, the shift is anything up
     to that by defect-free windows or as much the other way: a rectangular distribution (JCGM
     100:2008, 4.3.7). Defect-free windows among which there are such take the measured class that
     differs most. Columns that aren't corrected have none of this: see `_uncorrected`.
     """
-    average, own = averages[name], pure_pm[name]
+    name, own = average.class_name, pure_pm[average.class_name]
+    by_chance = 0.0 if stack.n_columns is not None else 1.0 / average.n
     difference = {n: np.nan_to_num(place - own) for n, place in pure_pm.items()}
     here = unmixing.corrected[unmixing.names.index(name)][:, None]
     errors = []
     unseen = 0.0 if average.contaminants else max(1.0 - average.purity, 0.0)
     for other, share in average.contaminants.items():
         if other in pure_pm:
-            sigma = np.hypot(np.sqrt(share / average.n), share_error * share)
+            sigma = np.hypot(np.sqrt(share * by_chance), share_error * share)
             errors.append(np.where(here, sigma * difference[other], 0.0))
         else:
             unseen += share
@@ -325,29 +344,70 @@ def _uncorrected(
     return shifts
 
 
-def _selection(stack: ClassStack, measurement: ColumnMeasurement) -> FloatArray:
-    """How the average would shift with the windows that were left out as improbable, `(M, 2)` [pm].
+def _selections(stack: ClassStack, measurement: ColumnMeasurement) -> list[FloatArray]:
+    """How the average would shift with other windows, `(M, 2)` each [pm].
+
+    With those left out as improbable, and as if nobody had chosen by hand.
 
     Where a detector tells classes by where the columns around are, among other things, the noise of
     a window has a say in whether it counts: those kept are then too much like their class. All that
-    are more probably of this class than not would tell. Fewer windows alone shift an average, too:
-    the variance expected of that is taken out, over all columns. Of images of several probe widths
-    the windows of the commonest tell, for which the fit's operator holds.
+    are more probably of this class than not would tell. A person who looks at windows, or sorts
+    them, may choose by what is measured as well; but what is an outlier by any rule is no matter of
+    choice.
     """
-    improbable = np.char.startswith(stack.reason.astype(str), IMPROBABLE) & ~stack.included
-    improbable &= stack.probability > 0.5
-    counted = stack.included | improbable
+    reason = stack.reason.astype(str)
+    likely = ~stack.included & (stack.probability > 0.5)
+    improbable = likely & np.char.startswith(reason, IMPROBABLE)
+    left_out = likely & (reason == BY_HAND)
+    put_back = stack.included & np.char.startswith(reason, PUT_BACK)
+    return [
+        _shift_by(stack, measurement, improbable, np.zeros_like(improbable)),
+        _shift_by(stack, measurement, left_out, put_back, by_hand=True),
+    ]
+
+
+def _shift_by(
+    stack: ClassStack,
+    measurement: ColumnMeasurement,
+    more: BoolArray,
+    fewer: BoolArray,
+    by_hand: bool = False,
+) -> FloatArray:
+    """How the average would shift with more windows, and without some, `(M, 2)` [pm].
+
+    Other windows alone shift an average, too: the variance expected of that is taken out, over all
+    columns; of those chosen by hand, which may be by a few columns, over each. Of the latter only
+    those count that are no outliers. Of images of several probe widths the windows of the commonest
+    tell, for which the fit's operator holds.
+    """
+    shape = measurement.fits.position_pm.shape
+    counted = stack.included | more
     if stack.group is not None:
         kind, size = np.unique(stack.group[stack.included], return_counts=True)
         counted &= stack.group == kind[np.argmax(size)]
-    shape = measurement.fits.position_pm.shape
-    n, n_kept = int(counted.sum()), int((counted & stack.included).sum())
-    if n == n_kept or n_kept < 2:
+    if not (counted & (more | fewer)).any():
         return np.zeros(shape)
     response = np.nan_to_num(influence(measurement.model, replace(stack, included=counted)))
-    # of mean zero over all together: less the mean of those kept
-    kept = response[stack.included[counted]]
-    shift = -kept.mean(axis=0)
-    chance = float(np.sum(kept.var(axis=0, ddof=1))) * (1.0 / n_kept - 1.0 / n)
-    share = max(1.0 - chance / max(float(shift @ shift), 1e-30), 0.0)
+    kept = stack.included[counted]
+    added = more[counted] & (_alike(response, kept) if by_hand else True)
+    other = (kept & ~fewer[counted]) | added
+    n_kept, n = int(kept.sum()), int(other.sum())
+    if n_kept < 2 or n < 2 or (kept == other).all():
+        return np.zeros(shape)
+    shift = response[other].mean(axis=0) - response[kept].mean(axis=0)
+    both = int((kept & other).sum())
+    chance = response[kept].var(axis=0, ddof=1).reshape(shape)
+    chance *= 1.0 / n_kept + 1.0 / n - 2.0 * both / (n_kept * n)
+    axis = 1 if by_hand else None
+    square = np.sum(shift.reshape(shape) ** 2, axis=axis, keepdims=True)
+    by_chance = np.sum(chance, axis=axis, keepdims=True)
+    share = np.maximum(1.0 - by_chance / np.maximum(square, 1e-30), 0.0)
     return np.asarray(np.sqrt(share) * shift.reshape(shape))
+
+
+def _alike(response: FloatArray, kept: BoolArray) -> BoolArray:
+    """Windows that are no outliers among those kept, by the size of their response, `(N,)`."""
+    middle = np.median(response[kept], axis=0)
+    size = np.sqrt(np.mean((response - middle) ** 2, axis=1))
+    typical = float(np.median(size[kept]))
+    return np.asarray(size <= typical + OUTLYING * robust_sigma(size[kept]))

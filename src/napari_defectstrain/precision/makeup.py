@@ -81,12 +81,16 @@ class ClassMakeup:
     halves: HalfSets | None
 
     def strain_of(self, population: Population) -> tuple[float, float]:
-        """Strain of a population's triangle against the defect-free average, and its error."""
+        """Strain of a population's triangle against the defect-free average, and its error.
+
+        Errors are those of what the linear response sees, times the slope of what that stands for.
+        """
         q = self.quantities
         assert q is not None  # there are no populations without
         noise = q.noise[:, 1].std() / np.sqrt(len(q.noise))
-        error = float(np.hypot(population.value_std[1], noise)) / q.reference_pm
-        return q.strain(float(population.value[1])), error
+        seen = float(population.value[1])
+        error = q.slope(seen) * float(np.hypot(population.value_std[1], noise)) / q.reference_pm
+        return q.strain(seen), error
 
     @property
     def in_words(self) -> str:

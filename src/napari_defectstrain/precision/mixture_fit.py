@@ -121,6 +121,10 @@ class Mixture:
             self.mean[index], self.share[index], self.scale[index], self.log_likelihood[index]
         )
 
+    def sorted_by(self, order: IntArray) -> Mixture:
+        """The fits with their populations in another order."""
+        return replace(self, mean=self.mean[:, order], share=self.share[:, order])
+
     def chosen_share(self, known: Known) -> FloatArray:
         """Share of each population among all windows, those of other classes too, `(B, K)`."""
         chance = known.selection.moments(self.mean[..., 0], self.scale[:, None])[0]
@@ -219,6 +223,13 @@ def _step(features: FloatArray, now: Mixture, known: Known, held: Held) -> Mixtu
 
 def _expect(features: FloatArray, now: Mixture, known: Known) -> tuple[FloatArray, FloatArray]:
     """Who belongs where `(B, K + J, N)`, and the log-likelihood `(B,)`."""
+    responsibility, log_likelihood = _chances(features, now, known)
+    tension = (np.log(now.scale) - known.log_scale) / known.log_scale_sigma
+    return responsibility, log_likelihood.sum(axis=1) - 0.5 * tension**2
+
+
+def _chances(features: FloatArray, now: Mixture, known: Known) -> tuple[FloatArray, FloatArray]:
+    """Who belongs where `(B, K + J, N)`, and the log-likelihood of each window `(B, N)`."""
     b, k = now.share.shape
     j = len(known.other_share)
     mean = np.concatenate([now.mean, np.broadcast_to(known.other_mean, (b, j, 2))], axis=1)
@@ -240,10 +251,8 @@ def _expect(features: FloatArray, now: Mixture, known: Known) -> tuple[FloatArra
     responsibility = np.exp(log_term, out=log_term)
     total = responsibility.sum(axis=1, keepdims=True)
     responsibility /= total
-    log_likelihood = (np.log(total) + top).sum(axis=(1, 2))
-    log_likelihood -= 2.0 * features.shape[2] * np.log(now.scale)
-    tension = (np.log(now.scale) - known.log_scale) / known.log_scale_sigma
-    return responsibility, log_likelihood - 0.5 * tension**2
+    by_window = (np.log(total) + top)[:, 0] - 2.0 * np.log(now.scale)[:, None]
+    return responsibility, by_window
 
 
 def _missing(
@@ -277,6 +286,26 @@ def _scale(
     return np.asarray(np.exp(x))
 
 
+def by_window(value: FloatArray, fit: Mixture, known: Known) -> tuple[FloatArray, FloatArray]:
+    """Chance of each population, then of each other class, and the log-likelihood, by window.
+
+    Parameters
+    ----------
+    value : array, `(1, N, 2)`
+        One sample.
+    fit : Mixture
+        Of one sample.
+    known : Known
+
+    Returns
+    -------
+    arrays, `(K + J, N)` and `(N,)`
+        Their sum is the log-likelihood but for what is known of the scale.
+    """
+    chance, log_likelihood = _chances(_features(value), fit, known)
+    return chance[0], log_likelihood[0]
+
+
 def settled(value: FloatArray, fit: Mixture, known: Known) -> Mixture:
     """The fit with the log-likelihood of its own parameters."""
     return replace(fit, log_likelihood=_expect(_features(value), fit, known)[1])
@@ -284,4 +313,4 @@ def settled(value: FloatArray, fit: Mixture, known: Known) -> Mixture:
 
 def belonging(value: FloatArray, fit: Mixture, known: Known) -> FloatArray:
     """Chance of each population, then of each other class, for each window, `(K + J, N)`."""
-    return np.asarray(_expect(_features(value), fit, known)[0][0])
+    return by_window(value, fit, known)[0]

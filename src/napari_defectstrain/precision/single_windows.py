@@ -106,6 +106,15 @@ class WindowQuantities:
         order = np.argsort(seen)
         return self.spacing_pm + float(np.interp(linear_pm, seen[order], true[order]))
 
+    def slope(self, linear_pm: float) -> float:
+        """Change of the triangle's size by what the linear response takes for it, there."""
+        seen = self.response_pm[1]
+        step = 0.25 * float(seen.max() - seen.min()) / (seen.size - 1)
+        if not step > 0.0:
+            return 1.0
+        ends = [self.triangle_pm(linear_pm + sign * step) for sign in (-1.0, 1.0)]
+        return float(abs(ends[1] - ends[0]) / (2.0 * step))
+
     def strain(self, linear_pm: float) -> float:
         """Its strain against the defect-free average."""
         return self.triangle_pm(linear_pm) / self.reference_pm - 1.0

@@ -1,4 +1,8 @@
-"""The triangle of metal columns around a defect, and what is said of its sides."""
+"""The triangle of metal columns around a defect, and what is said of its sides.
+
+Around metal sites, whose windows are turned by 180 degrees, the same columns are chalcogens: there
+"metal" and `is_metal` mean the sublattice that the defect is not on (`ColumnFits.sublattice`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from ..types import BoolArray, ColumnFits, DefectStrainError, FloatArray, IntArr
 
 @dataclass(frozen=True)
 class SpacingResult:
-    """Spacing of the three metal columns nearest to the defect.
+    """Spacing of the three metal columns nearest to the defect, or chalcogens around a metal site.
 
     Parameters
     ----------
@@ -22,8 +26,10 @@ class SpacingResult:
     spacing_pm, precision_pm : float
         Mean of the three spacings and its bootstrap standard deviation [pm].
     strain, strain_std, strain_total_std : float
-        Relative change against the defect-free average; its bootstrap standard deviation; the
-        same with what is known of systematic errors (fractions).
+        Relative change against the defect-free average; its statistical error, the budget's
+        `sigma_stat`, which counts how little few windows tell of their scatter (without a budget
+        the bootstrap's standard deviation); the same with what is known of systematic errors
+        (fractions).
     purity : float
         Expected fraction of the windows averaged that are of this class.
     samples_pm : array, `(B,)`

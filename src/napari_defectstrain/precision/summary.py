@@ -80,9 +80,9 @@ def summarise_spacings(
     """Spacing of the three nearest metal columns of each class, and its strain.
 
     ``strain = spacing / spacing of the reference - 1``: relative to the defect-free average of the
-    same images, which is all that they can tell. `strain_std` is the bootstrap's standard
-    deviation of that ratio, windows of both classes drawn anew. `strain_total_std` is the budget's,
-    statistical and systematic.
+    same images, which is all that they can tell. `strain_std` and `strain_total_std` are the
+    budget's, statistical alone and with what is systematic. `precision_pm` is the paper's: the
+    bootstrap's standard deviation of the spacing, which takes the scatter of few windows for known.
 
     Parameters
     ----------
@@ -93,7 +93,8 @@ def summarise_spacings(
         The defect-free class.
     bootstraps : mapping of class to ClassBootstrap
     budgets : mapping of class to ErrorBudget, optional
-        Without, the total error is that of the bootstrap alone.
+        Without, both errors of the strain are the bootstrap's standard deviation of the ratio,
+        windows of both classes drawn anew.
 
     Returns
     -------
@@ -115,7 +116,9 @@ def summarise_spacings(
         known = len(measurement.influence_pm) > 1
         both = known and len(measurements[reference].influence_pm) > 1
         strain_std = float(np.std(samples / bootstraps[reference].spacing_pm)) if both else np.nan
-        total = strain_std if budgets is None else budgets[name].sigma_total
+        total = strain_std
+        if budgets is not None:
+            strain_std, total = budgets[name].sigma_stat, budgets[name].sigma_total
         is_reference = name == reference
         results[name] = SpacingResult(
             class_name=name,

@@ -18,14 +18,15 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import beta, chi2, gamma, norm
 
+from ..averages import Membership
 from ..config import Between, Config
 from ..types import FloatArray, IntArray, Progress, no_progress
+from .membership import membership_of
 from .mixture_fit import (
     Held,
     Known,
     Mixture,
     Selection,
-    belonging,
     fit_mixture,
     settled,
     start_at,
@@ -162,6 +163,8 @@ class TwoPopulations:
         ten; NaN where not even a half would.
     noise_scale : float
         Noise of the class's windows over that of the defect-free ones, fitted.
+    membership : Membership or None
+        What parts are told apart by; None for one population.
     """
 
     n: int
@@ -175,6 +178,7 @@ class TwoPopulations:
     expected_other: float
     seen_from: float
     noise_scale: float
+    membership: Membership | None = None
 
     @property
     def two(self) -> bool:
@@ -231,10 +235,9 @@ def ask_populations(
     two = settled(value, fit_mixture(value, two, known, 3 * LAST_STEPS), known)
     populations = _populations(draw, value, one, two, is_two, config, rng)
     fit = two if is_two else one
-    k = fit.mean.shape[1]
-    member = belonging(value, fit, known)[:k].T
-    member = member / np.maximum(member.sum(axis=1, keepdims=True), 1e-12)
     order = np.argsort(-fit.chosen_share(known)[0])
+    told = membership_of(value, fit.sorted_by(order), known, [name for name, _, _ in sample.others])
+    member = told.chance / np.maximum(told.chance.sum(axis=1, keepdims=True), 1e-12)
     progress(1.0, "populations asked")
     return TwoPopulations(
         n=len(sample.value),
@@ -243,11 +246,12 @@ def ask_populations(
         simulated=len(null),
         level=config.level,
         populations=populations,
-        belonging=member[:, order],
+        belonging=member,
         undistorted_95=_undistorted(value, known, whiten, goal, one),
         expected_other=1.0 - known.own,
         seen_from=_seen_from(draw, fit, critical, rng),
         noise_scale=float(one.scale[0] if not is_two else two.scale[0]),
+        membership=told if is_two else None,
     )
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..averages.choice import BY_HAND, leave_out, put_back
-from ..averages.relabel import RELABELLED
+from ..averages.choice import BY_HAND, RELABELLED, leave_out, put_back
 from ..types import ClassStack, DefectStrainError
 from .journal import WINDOWS, Edit
 

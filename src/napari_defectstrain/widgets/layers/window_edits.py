@@ -14,8 +14,8 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
-from ...averages.choice import leave_out, put_back
-from ...averages.relabel import RELABELLED, Relabelled, relabel_windows, with_joined
+from ...averages.choice import RELABELLED, leave_out, put_back
+from ...averages.relabel import Relabelled, relabel_windows, with_joined
 from ...types import ClassStack
 from .averages import CUT, OUTDATED, STACK, layers_of_run, of_every_defect, runs, update_average
 from .copies import watch_copies

@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points
 from scipy.spatial import cKDTree
 
-from ...averages.relabel import RELABELLED
+from ...averages.choice import RELABELLED
 from ...crystal.regions import NOT_2H, Regions
 from ...io.files import ImageFile, read_datasets
 from ...study import Study
