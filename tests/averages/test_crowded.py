@@ -1,14 +1,17 @@
 """Averages of every defect: exact where differences add, honest where they don't."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 from small_alloy import SHARED_PROFILE, SPACING_CHANGE, simulated, true_sites
 
 from napari_defectstrain.averages import WindowFrame, crowded_stacks
+from napari_defectstrain.averages.additivity import PAIR_SHELLS
 from napari_defectstrain.averages.average import average_stack
 from napari_defectstrain.averages.cells import DOUBTFUL, CellFrame, PatchCells
-from napari_defectstrain.averages.crowded import PAIR_SHELLS, _solved
+from napari_defectstrain.averages.crowded import Bands, _bands, _joined, _solved
 from napari_defectstrain.pipeline import measure_classes
 
 FRAME = CellFrame(330.0)
@@ -71,6 +74,44 @@ def test_influences_sum_to_nothing():
     size = np.abs(found.on_difference).max()
     assert np.abs(found.on_difference.sum(axis=0)).max() < 1e-3 * size
     assert np.abs(found.on_mean.sum(axis=0)).max() < 1e-3 * np.abs(found.on_mean).max()
+
+
+def test_domains_of_an_image_share_its_bands():
+    """They share the jitter of its lines: with a band for each, many islands would look precise."""
+    cells, *_ = lattice_cells(1)
+    left = cells.place_nm[:, 1] < np.median(cells.place_nm[:, 1])
+    islands = [cells.without(left), cells.without(~left)]
+    (whole,) = _bands([cells])
+    parts = _bands(islands)
+    assert [*map(len, parts)] == [*map(len, islands)]
+    np.testing.assert_array_equal(np.unique(np.concatenate(parts)), np.unique(whole))
+    assert set(parts[0]) & set(parts[1])
+    other = _bands([islands[0], replace(islands[1], image_index=1)])
+    assert not set(other[0]) & set(other[1])
+    one, two = _solved([cells], FRAME, ROLES), _solved(islands, FRAME, ROLES)
+    assert len(two.image_index) == len(one.image_index)
+    assert np.abs(two.on_mean.sum(axis=0)).max() < 1e-3 * np.abs(two.on_mean).max()
+
+
+def test_the_nearest_band_of_an_image():
+    rng = np.random.default_rng(3)
+    bands = Bands(rng.integers(0, 3, 40), np.zeros(40, int), rng.uniform(0, 1000, 40))
+    lines = rng.uniform(-50, 1050, 200)
+    away = np.abs(lines[:, None] - np.where(bands.image_index == 1, bands.line_px, np.inf))
+    np.testing.assert_array_equal(bands.nearest(1, lines), away.argmin(axis=1))
+    np.testing.assert_array_equal(bands.nearest(5, lines), -1)
+
+
+def test_groups_count_by_what_they_are_worth():
+    """However many bands their images have: the error is that of the weighted mean."""
+    rng = np.random.default_rng(4)
+    groups = [rng.normal(mean, 1.0, (n, 3, 3)) for mean, n in ((0.0, 30), (10.0, 10))]
+    joined = _joined(groups, [1.0, 3.0])
+    means = [group.mean(axis=0) for group in groups]
+    np.testing.assert_allclose(joined.mean(axis=0), 0.25 * means[0] + 0.75 * means[1], atol=1e-5)
+    squares = [((g - m) ** 2).sum(axis=0) / len(g) ** 2 for g, m in zip(groups, means, strict=True)]
+    expected = 0.25**2 * squares[0] + 0.75**2 * squares[1]
+    np.testing.assert_allclose(joined.var(axis=0) / len(joined), expected, rtol=1e-4)
 
 
 def test_as_many_windows_as_effective_would_tell_as_much():

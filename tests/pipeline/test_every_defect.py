@@ -130,3 +130,34 @@ def test_columns_lie_in_the_bands_of_their_cells_whatever_size_of_pixels_is_stat
     found = SimpleNamespace(images=[image], sites=[sites])
     (band,) = _bands_of_columns(found, bands, None)
     assert np.array_equal(band, (sites.position_px[:, 0] > 120.0).astype(int))
+
+
+def doubted(sites, share):
+    """Columns of which the model says that they may be of another class, as often as it is so."""
+    probabilities = sites.probabilities * (1.0 - share)
+    sv, se = (list(sites.class_names).index(name) for name in ("SV", "2Se"))
+    defect = sites.class_index == sv
+    probabilities[:, se] += np.where(defect, share, 0.0)
+    probabilities[~defect] = sites.probabilities[~defect]
+    return replace(sites, probabilities=probabilities)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overconfidence", [1.0, 3.0])
+def test_doubtful_columns_have_an_error_of_impurity(overconfidence):
+    """A share of other columns that is uncertain makes the strain uncertain by as much."""
+    share = 0.04
+    image = simulated(8, size=640, fractions=(0.04, 0.02, 0.04, 0.005))
+    found = detect([image.image], CROWDED_RUN, [true_sites(image)])
+    sure = measure(found).crowded["SV"]
+    factors = tuple(overconfidence for _ in found.sites[0].class_names)
+    doubtful = replace(found, sites=(doubted(found.sites[0], share),), overconfidence=factors)
+    unsure = measure(doubtful).crowded["SV"]
+    assert sure.budget.strain_parts["impurity"] < 1e-6
+    strain = abs(sure.spacing.strain)
+    expected = CROWDED_RUN.budget.share_error * share * overconfidence * strain
+    # taking out what is known enlarges what isn't
+    assert 0.9 < unsure.budget.strain_parts["impurity"] / expected < 1.4
+    # what the probabilities fall short of is taken out, the rest was by counting so
+    gained = abs(unsure.spacing.strain) / strain
+    assert gained == pytest.approx(1.0 / (1.0 - share * overconfidence), rel=0.03)

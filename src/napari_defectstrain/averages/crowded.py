@@ -26,7 +26,6 @@ import numpy as np
 from scipy.interpolate import NdBSpline
 from scipy.ndimage import spline_filter1d
 from scipy.sparse import csr_array
-from scipy.spatial import cKDTree
 
 from ..crystal.regions import Regions
 from ..crystal.robust import robust_sigma
@@ -40,6 +39,7 @@ from ..types import (
     Sites,
     no_progress,
 )
+from .additivity import PAIR_SHELLS, PairCheck, near_pairs, pair_check, pair_text
 from .average import stacked_classes
 from .cells import DOUBTFUL, SAMPLES, CellFrame, PatchCells, cut_cells
 from .patches import find_patches
@@ -48,11 +48,6 @@ from .windows import SPLINE_ORDER, WindowFrame
 LEAST_DEFECTS = 3
 """Defects that a class needs for a crowded average."""
 
-PAIR_SHELLS = (1.0, float(np.sqrt(3.0)), 2.0)
-"""Distances of pairs of defects that are looked at [a]."""
-
-PAIR_SIGMA = 3.0
-_PAIR_EXCESS = 0.05
 _NEAREST = 7  # a defect's own cell and those beside it
 _CELLS_PER_UNKNOWN = 1.5
 _MOST_BANDS = 300
@@ -62,31 +57,6 @@ _OUTLIER_SIGMA = 6.0
 _MOST_ROUNDS = 4
 _MOST_OUTLIERS = 0.02  # of the cells, in every round: what is more common isn't strange
 _WIDEST = 0.5
-
-
-@dataclass(frozen=True)
-class PairCheck:
-    """Whether defects that lie close to one another still add.
-
-    Parameters
-    ----------
-    distance : float
-        Of the pairs [a].
-    share : float
-        Fraction of all defects with such a neighbour.
-    excess, sigma : float
-        How much larger the squares are that the solution leaves at such defects than at the others
-        of their class, as a fraction, and its standard error by bands. Where most defects have such
-        a neighbour, the solution is theirs, and more is left at the others: it is negative.
-    left_out : bool
-        Whether these pairs were left out.
-    """
-
-    distance: float
-    share: float
-    excess: float
-    sigma: float
-    left_out: bool = False
 
 
 class Bands(NamedTuple):
@@ -110,8 +80,9 @@ class Bands(NamedTuple):
         mine = np.flatnonzero(self.image_index == image_index)
         if len(mine) == 0:
             return np.full(len(line_px), -1)
-        away = np.abs(np.asarray(line_px)[:, None] - self.line_px[mine])
-        return np.asarray(mine[np.argmin(away, axis=1)])
+        mine = mine[np.argsort(self.line_px[mine], kind="stable")]
+        between = (self.line_px[mine[1:]] + self.line_px[mine[:-1]]) / 2
+        return np.asarray(mine[np.searchsorted(between, line_px)])
 
 
 @dataclass(frozen=True)
@@ -166,12 +137,12 @@ class _Solved:
     Parameters
     ----------
     solution : _Solution
-    image_index, domain : arrays of int, `(T,)`
+    image_index : array of int, `(T,)`
         Of each band.
     line_px : array, `(T,)`
         Mean height of each band's cells in the image [px].
-    on_mean, on_difference : arrays, `(T, P)` and `(T, K D, P)`
-        Influence of each band on the mean of its domain's cells, and on the differences; float32.
+    on_mean, on_difference : arrays, `(T, C, P)` and `(T, K D, P)`
+        Influence of each band on the mean of each domain's cells, and on the differences; float32.
     count : array, `(C, 1 + K)`
         Cells of each domain, and its defects of each class.
     effective : array, `(1 + K,)`
@@ -181,7 +152,6 @@ class _Solved:
 
     solution: _Solution
     image_index: IntArray
-    domain: IntArray
     line_px: FloatArray
     on_mean: FloatArray
     on_difference: FloatArray
@@ -197,7 +167,7 @@ class _Solved:
         """
         share = self.count[:, k] / max(int(self.count[:, k].sum()), 1)
         shift = np.tensordot(share @ self.solution.around_mean, self.on_difference[part], (0, 1))
-        influence = share[self.domain[part], None] * self.on_mean[part] - shift
+        influence = np.tensordot(self.on_mean[part], share, (1, 0)) - shift
         return share @ self.solution.mean, influence
 
 
@@ -272,7 +242,7 @@ def crowded_stacks(
         wrong[: len(overconfidence)] = overconfidence
     stacks = _stacks(solved, frame, window, expected, names, wrong) if solved else {}
     pairs = tuple(pair for one in solved.values() for pair in one.pairs)
-    crossed = dict.fromkeys(_pair_text(p) for p in pairs if p.left_out)
+    crossed = dict.fromkeys(pair_text(p) for p in pairs if p.left_out)
     return CrowdedStacks(stacks, pairs, (*notes, *crossed), _bands_of(solved))
 
 
@@ -300,15 +270,15 @@ def _solved(cells: Sequence[PatchCells], frame: CellFrame, roles: IntArray) -> _
     else:
         solution = _solve(cells)
     bands = _bands(cells)
-    pairs = [_pair_check(cells, solution.left, bands, frame, d) for d in PAIR_SHELLS]
+    pairs = [pair_check(cells, solution.left, bands, frame, d) for d in PAIR_SHELLS]
     crossed = [p.distance for p in pairs if p.left_out]
     if crossed:
-        fewer = [c.without(_near_pairs(c, frame, crossed)) for c in cells]
+        fewer = [c.without(near_pairs(c, frame, crossed)) for c in cells]
         if _enough(fewer):
             cells, solution, bands = fewer, _solve(fewer), _bands(fewer)
         else:
             pairs = [replace(p, left_out=False) for p in pairs]
-    image, domain, on_mean, on_difference = _influences(cells, solution, bands)
+    image, on_mean, on_difference = _influences(cells, solution, bands)
     every = np.concatenate(bands)
     line = np.concatenate([c.place_nm[:, 0] / c.pixel_nm for c in cells])
     line = np.bincount(every, line) / np.maximum(np.bincount(every), 1)
@@ -318,7 +288,6 @@ def _solved(cells: Sequence[PatchCells], frame: CellFrame, roles: IntArray) -> _
     return _Solved(
         solution,
         image,
-        domain,
         line,
         on_mean,
         on_difference,
@@ -375,112 +344,47 @@ def _outliers(left: Sequence[FloatArray]) -> list[BoolArray]:
 
 
 def _bands(cells: Sequence[PatchCells]) -> list[IntArray]:
-    """Which band of scan lines each cell lies in, numbered over all domains.
+    """Which band of scan lines each cell lies in, numbered over all images.
 
-    Bands go right across a domain, as its columns share the jitter of their lines, and are so high
+    Bands go right across an image, whose domains share the jitter of their lines, and are so high
     that what disturbs one hardly disturbs the next; higher where there are many images, and lower
     where one small image must do.
     """
-    height = sum(float(np.ptp(c.place_nm[:, 0])) for c in cells)
+    image = np.concatenate([np.full(len(c), c.image_index) for c in cells])
+    line_nm = np.concatenate([c.place_nm[:, 0] for c in cells])
+    height = sum(float(np.ptp(line_nm[image == i])) for i in np.unique(image))
     side = float(np.clip(height / _LEAST_BANDS, _BAND_NM / 2, _BAND_NM))
     side = max(side, height / _MOST_BANDS)
-    result: list[IntArray] = []
-    start = 0
-    for c in cells:
-        _, band = np.unique((c.place_nm[:, 0] / side).astype(int), return_inverse=True)
-        result.append(band + start)
-        start += int(band.max()) + 1
-    return result
+    slab = np.stack([image, (line_nm / side).astype(int)], axis=1)
+    _, band = np.unique(slab, axis=0, return_inverse=True)
+    return np.split(band.reshape(-1), np.cumsum([len(c) for c in cells])[:-1])
 
 
 def _influences(
     cells: Sequence[PatchCells], solution: _Solution, bands: Sequence[IntArray]
-) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
-    """Image and domain of each band, and its influence on the cells' mean and on the differences.
+) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Image of each band, and its influence on each domain's mean cell and on the differences.
 
     Scaled up by what the fit has taken of the noise: rows over rows less unknowns.
     """
     n = sum(map(len, cells))
     fitted = int((np.diag(solution.inverse) > 0).sum()) + sum(c.slow.shape[1] for c in cells)
     factor = np.sqrt(n / max(n - fitted, 1))
-    image, domain, on_mean, on_difference = [], [], [], []
+    count, pixels = 1 + max(int(band.max()) for band in bands), cells[0].value.shape[1]
+    image = np.zeros(count, dtype=int)
+    on_mean = np.zeros((count, len(cells), pixels), dtype=np.float32)
+    on_difference = np.zeros((count, *solution.difference.shape), dtype=np.float32)
     for i, (c, rest, band) in enumerate(zip(cells, solution.left, bands, strict=True)):
         slow = (c.around.T @ c.slow).T
-        first = int(band.min())
         order = np.argsort(band, kind="stable")
-        starts = np.searchsorted(band[order], np.arange(first + 1, int(band.max()) + 1))
-        for mine in np.split(order, starts):
+        there, starts = np.unique(band[order], return_index=True)
+        for t, mine in zip(there, np.split(order, starts[1:]), strict=True):
             part = rest[mine]
             score = c.around[mine].T @ part - slow.T @ (c.slow[mine].T @ part)
-            step = factor * (solution.inverse @ score)
-            image.append(c.image_index)
-            domain.append(i)
-            on_difference.append(step.astype(np.float32))
-            on_mean.append(factor * part.sum(axis=0, dtype=float) / len(c))
-    influences = np.array(on_mean, dtype=np.float32), np.array(on_difference)
-    return np.array(image), np.array(domain), *influences
-
-
-def _pair_check(
-    cells: Sequence[PatchCells],
-    left: Sequence[FloatArray],
-    bands: Sequence[IntArray],
-    frame: CellFrame,
-    distance: float,
-) -> PairCheck:
-    """What is left at defects with another at a distance, against the others of their class."""
-    members, squares = [], []
-    for c, rest in zip(cells, left, strict=True):
-        members.append(_has_neighbour(c, frame, distance))
-        squares.append((rest**2).mean(axis=1))
-    role = np.concatenate([c.role for c in cells])
-    near, square, band = map(np.concatenate, (members, squares, bands))
-    defect = role > 1
-    relative = np.ones(len(role))
-    for kind in np.unique(role[defect]):
-        alone = (role == kind) & ~near
-        if alone.any():
-            relative[role == kind] = square[role == kind] / max(float(square[alone].mean()), 1e-30)
-    paired = defect & near
-    share = float(near[defect].mean()) if defect.any() else 0.0
-    if paired.sum() < 10:
-        return PairCheck(distance, share, 0.0, np.nan)
-    sums, counts = (
-        np.bincount(band[paired], w, minlength=int(band.max()) + 1)
-        for w in (relative[paired] - 1.0, None)
-    )
-    excess = float(sums.sum() / counts.sum())
-    sigma = float(np.sqrt(((sums - excess * counts) ** 2).sum()) / counts.sum())
-    beyond = abs(excess) > PAIR_SIGMA * sigma and abs(excess) > _PAIR_EXCESS
-    return PairCheck(distance, share, excess, sigma, bool(beyond))
-
-
-def _has_neighbour(cells: PatchCells, frame: CellFrame, distance: float) -> BoolArray:
-    """Defects with another one at a distance [a], `(n,)`; False for other cells."""
-    radius = np.hypot(*(frame.offset @ frame.basis.T).T) / frame.a_pm
-    there = np.tile(np.abs(radius - distance) < 0.1, cells.around.shape[1] // len(radius)).astype(
-        float
-    )
-    return np.asarray((cells.around @ there > 0) & (cells.role > 1))
-
-
-def _near_pairs(cells: PatchCells, frame: CellFrame, distances: Sequence[float]) -> BoolArray:
-    """Cells of and beside defects that have a neighbour at one of these distances, `(n,)`."""
-    paired = np.zeros(len(cells), dtype=bool)
-    for distance in distances:
-        paired |= _has_neighbour(cells, frame, distance)
-    if not paired.any():
-        return paired
-    place = cells.cell @ frame.basis.T
-    return np.asarray(cKDTree(place[paired]).query(place)[0] < 1.1 * frame.a_pm)
-
-
-def _pair_text(pair: PairCheck) -> str:
-    verdict = "left out: they don't add" if pair.left_out else "kept: they add within the noise"
-    return (
-        f"crowded averages: {pair.share:.0%} of the defects have another at {pair.distance:.2f} a; "
-        f"{verdict}"
-    )
+            image[t] = c.image_index
+            on_difference[t] += factor * (solution.inverse @ score)
+            on_mean[t, i] = factor * part.sum(axis=0, dtype=float) / len(c)
+    return image, on_mean, on_difference
 
 
 def _stacks(
@@ -501,7 +405,8 @@ def _stacks(
         }
         if not parts:
             continue
-        windows = np.concatenate([drawing.windows(one, k) for one in parts.values()])
+        worth = [one.effective[k] for one in parts.values()]
+        windows = _joined([drawing.windows(one, k) for one in parts.values()], worth)
         n = len(windows)
         stacks[names[role]] = ClassStack(
             class_name=names[role],
@@ -523,6 +428,24 @@ def _stacks(
             effective_n=float(sum(one.effective[k] for one in parts.values())),
         )
     return stacks
+
+
+def _joined(windows: Sequence[FloatArray], worth: Sequence[float]) -> FloatArray:
+    """Windows of groups of images whose mean is that of the groups' averages by what each is worth.
+
+    A group has as many windows as its images have bands, however few defects of the class.
+    """
+    if len(windows) == 1:
+        return windows[0]
+    means = [w.mean(axis=0, dtype=float) for w in windows]
+    share = np.asarray(worth) / np.sum(worth)
+    whole = np.tensordot(share, np.stack(means), (0, 0))
+    n = sum(map(len, windows))
+    parts = [
+        whole + (s * n / len(w)) * (w - mean)
+        for s, w, mean in zip(share, windows, means, strict=True)
+    ]
+    return np.concatenate(parts).astype(np.float32)
 
 
 def _expected(

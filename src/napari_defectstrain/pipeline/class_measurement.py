@@ -16,7 +16,7 @@ from ..precision.bootstrap import bootstrap_classes
 from ..precision.budget import ErrorBudget, error_budget
 from ..precision.curve import precision_against_n, spacing_bound_pm
 from ..precision.known_biases import KnownBias, without_known_biases
-from ..precision.makeup import ClassMakeup, class_makeup
+from ..precision.makeup import ClassMakeup, class_makeups
 from ..precision.summary import single_window_spacings, summarise_spacings
 from ..progress import subprogress
 from ..strain.displacement import displacement_field
@@ -118,9 +118,10 @@ def _measure_family(
     spacings = summarise_spacings(columns, averages, reference, drawn, budgets)
     measured = {}
     bound = spacing_bound_pm(columns[reference].model)
+    part = subprogress(progress, 0.85, 0.95)
+    made = _makeups(columns, stacks, averages, reference, config, makeups, part)
     for done, (name, average) in enumerate(averages.items()):
-        start, step = 0.85 + 0.15 * done / len(averages), 0.15 / len(averages)
-        part = subprogress(progress, start + 0.5 * step, start + step)
+        start, step = 0.95 + 0.05 * done / len(averages), 0.05 / len(averages)
         curve = None
         if stacks[name].n_columns is None:  # bands of an image are no windows to count
             curve = precision_against_n(
@@ -129,7 +130,7 @@ def _measure_family(
                 columns[name].influence_pm,
                 subsets,
                 own_structure=name != reference,
-                progress=subprogress(progress, start, start + 0.5 * step),
+                progress=subprogress(progress, start, start + step),
             )
             if name == reference:
                 curve = replace(curve, bound_p1_pm=bound)
@@ -142,7 +143,7 @@ def _measure_family(
             columns=columns[name],
             bootstrap=drawn[name],
             budget=budgets[name],
-            makeup=_makeup(name, columns, stacks, averages, config, makeups, part),
+            makeup=made.get(name),
         )
     return {
         name: replace(one, columns=columns[name].without_operators_of_parts())
@@ -150,20 +151,20 @@ def _measure_family(
     }
 
 
-def _makeup(
-    name: str,
+def _makeups(
     columns: Mapping[str, ColumnMeasurement],
     stacks: Mapping[str, ClassStack],
     averages: Mapping[str, ClassAverage],
+    reference: str,
     config: RunConfig,
     rng: np.random.Generator,
     progress: Progress,
-) -> ClassMakeup | None:
-    """What a class is made of; not asked of parts of classes, nor of averages of every defect."""
-    if not config.makeup.enabled or name != whole_class(name) or stacks[name].n_columns is not None:
-        return None
-    reference = get_material(config.material).reference_of(name)
-    return class_makeup(name, columns, stacks, averages, reference, config.makeup, rng, progress)
+) -> dict[str, ClassMakeup]:
+    """What classes are made of; not asked of parts of classes, nor of averages of every defect."""
+    if not config.makeup.enabled:
+        return {}
+    asked = [n for n in averages if n == whole_class(n) and stacks[n].n_columns is None]
+    return class_makeups(asked, columns, stacks, averages, reference, config.makeup, rng, progress)
 
 
 def _budget(

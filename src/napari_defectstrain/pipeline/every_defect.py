@@ -22,15 +22,18 @@ from ..columns.averages.measure import ColumnMeasurement
 from ..crystal.overlaps import counted_columns
 from ..io.content import in_content_order
 from ..materials import Material
+from ..precision import LEAST_SHARE
 from ..precision.class_fields import SuperposedFields, superposed_fields
 from ..progress import subprogress
 from ..types import (
+    METAL,
     BoolArray,
     ClassStack,
     DefectStrainError,
     FloatArray,
     IntArray,
     Progress,
+    Sites,
     no_progress,
 )
 from .class_measurement import measure_classes
@@ -82,7 +85,10 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
         _groups(base, len(found.images)),
         subprogress(progress, 0.0, 0.3),
     )
-    stacks = {name: _certain(stack) for name, stack in solved.stacks.items()}
+    stacks = {
+        name: _counted_by_shares(stack, found.sites, counted)
+        for name, stack in solved.stacks.items()
+    }
     if reference not in stacks or stacks[reference].n < MIN_MEASURED or solved.bands is None:
         return replace(given, warnings=given.warnings + solved.warnings)
     bands = solved.bands
@@ -124,10 +130,25 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
     return found.reordered(np.argsort(order).tolist())
 
 
-def _certain(stack: ClassStack) -> ClassStack:
-    """The stack of a class that nothing else is mixed into: columns counted by their shares."""
+def _counted_by_shares(
+    stack: ClassStack, sites: Sequence[Sites], counted: Sequence[BoolArray] | None
+) -> ClassStack:
+    """The stack of a class with what else the columns may be that its places are of.
+
+    Each column counts by its probability of the class: one of which nothing is sure counts little
+    for each of its classes.
+    """
     role = list(stack.class_names).index(stack.class_name)
-    return replace(stack, probabilities=np.tile(np.eye(len(stack.class_names))[role], (stack.n, 1)))
+    mixture = np.zeros(len(stack.class_names))
+    for i, one in enumerate(sites):
+        share = np.where(one.role == METAL, 0.0, one.probabilities[:, role])
+        use = share > LEAST_SHARE
+        if counted is not None:
+            use &= counted[i]
+        mixture += share[use] @ one.probabilities[use]
+    if mixture.sum() <= 0:
+        mixture[role] = 1.0
+    return replace(stack, probabilities=np.tile(mixture / mixture.sum(), (stack.n, 1)))
 
 
 def _bands_of_columns(
@@ -152,7 +173,7 @@ def _placed(
     fits = one.fits
     m = len(fits.site_pm)
     assert stack.group is not None
-    mine = np.isin(bands.group, stack.group)
+    mine = np.isin(bands.group, stack.group)  # those that have a window of the class
     shifts = next(iter(fields.profile_shift_pm.values()))
     position: FloatArray = fits.site_pm.copy()
     influence: FloatArray = np.zeros((int(mine.sum()), 2 * m))
@@ -164,7 +185,10 @@ def _placed(
         u = np.where(away[:, None] < SAME_SITE_PM, field.u_pm[index], np.nan)
         position = np.asarray(fits.site_pm + u)
         rows = (2 * index[:, None] + [0, 1]).ravel()
-        on_field = fields.influence_pm[fits.class_name][np.ix_(mine, rows)]
+        every = fields.influence_pm[fits.class_name][:, rows]
+        square, all_square = (every[mine] ** 2).sum(axis=0), (every**2).sum(axis=0)
+        # the bands of groups without the class have a say in where its columns are, too
+        on_field = every[mine] * np.sqrt(all_square / np.where(square > 0, square, np.inf))
         covariance = on_field.T @ on_field
         # that of windows is their squares' sum over n (n - 1), whoever works it out again
         n = len(influence)

@@ -12,6 +12,7 @@ from .class_fields import superposed_fields as superposed_fields
 from .curve import PrecisionAgainstN as PrecisionAgainstN
 from .curve import precision_against_n as precision_against_n
 from .curve import spacing_bound_pm as spacing_bound_pm
+from .field_equations import LEAST_SHARE as LEAST_SHARE
 from .foreseen import ForeseenSpacing as ForeseenSpacing
 from .foreseen import foresee_spacing as foresee_spacing
 from .half_sets import HalfSets as HalfSets
@@ -21,7 +22,7 @@ from .known_biases import KnownBias as KnownBias
 from .known_biases import without_known_biases as without_known_biases
 from .makeup import ClassMakeup as ClassMakeup
 from .makeup import Scatter as Scatter
-from .makeup import class_makeup as class_makeup
+from .makeup import class_makeups as class_makeups
 from .mixture_fit import Selection as Selection
 from .single_windows import QUANTITIES as QUANTITIES
 from .single_windows import WindowQuantities as WindowQuantities

@@ -14,6 +14,7 @@ from ..averages.symmetry import symmetrise_displacement
 from ..averages.windows import CORE_RADIUS
 from ..columns.averages.measure import ColumnMeasurement, influence, windows_covariance
 from ..crystal.robust import robust_sigma
+from ..progress import shared_out
 from ..strain.displacement import displacement_field
 from ..types import BoolArray, ClassAverage, ClassStack, DisplacementField, FloatArray
 from .superposition import neighbour_contribution, tail_strength, window_displacements
@@ -86,7 +87,7 @@ def without_known_biases(
     base = columns[reference]
     position = {name: c.fits.position_pm for name, c in columns.items()}
     weight = {name: c.fits.weight for name, c in columns.items()}
-    shares = {name: dict(average.contaminants) for name, average in averages.items()}
+    shares = {name: _still_in(average, stacks[name]) for name, average in averages.items()}
     mixed, unmixing = unmix_positions(position, weight, shares)
     pure = _pure(columns, mixed, unmixing)
     nothing = np.zeros_like(base.fits.site_pm)
@@ -100,12 +101,14 @@ def without_known_biases(
             for name, c in pure.items()
             if name != reference
         }
-        added = {name: _neighbours(name, stacks, fields, pure[name], reference) for name in pure}
+        added = _neighbours_of_all(stacks, fields, pure, reference)
     corrected, known = {}, {}
     place = {name: c.fits.position_pm for name, c in pure.items()}
     for name, c in pure.items():
         gain = unmixing.amplification(name)[:, None] if correct else np.ones((1, 1))
-        wrong = _impurity_errors(name, averages, place, unmixing, reference, share_error)
+        wrong = _impurity_errors(
+            averages[name], stacks[name], place, unmixing, reference, share_error
+        )
         errors = [
             *(gain * error for error in wrong),  # the system's solution enlarges them, too
             *_uncorrected(name, position, unmixing, reference),
@@ -125,6 +128,16 @@ def without_known_biases(
             moved = _moved(c, added[name][0])
             corrected[name] = _without_scatter_by_neighbours(moved, stacks[name], fields, gain)
     return corrected, known
+
+
+def _still_in(average: ClassAverage, stack: ClassStack) -> dict[str, float]:
+    """Share of each other class that the positions of an average still hold.
+
+    Where columns count for each class by its probability, only what these probabilities are known
+    to fall short of: that has been taken out by counting so.
+    """
+    left = 1.0 if stack.n_columns is None else 1.0 - 1.0 / max(stack.overconfidence, 1.0)
+    return {name: left * share for name, share in average.contaminants.items()}
 
 
 def _pure(
@@ -192,6 +205,19 @@ def _moved(measurement: ColumnMeasurement, bias_pm: FloatArray) -> ColumnMeasure
             for name, other in measurement.alternatives.items()
         },
     )
+
+
+def _neighbours_of_all(
+    stacks: Mapping[str, ClassStack],
+    fields: Mapping[str, DisplacementField],
+    columns: Mapping[str, ColumnMeasurement],
+    reference: str,
+) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """`_neighbours` of every class."""
+    found = shared_out(
+        lambda name: _neighbours(name, stacks, fields, columns[name], reference), columns
+    )
+    return dict(zip(columns, found, strict=True))
 
 
 def _neighbours(
@@ -274,8 +300,8 @@ def _without_scatter_by_neighbours(
 
 
 def _impurity_errors(
-    name: str,
-    averages: Mapping[str, ClassAverage],
+    average: ClassAverage,
+    stack: ClassStack,
     pure_pm: Mapping[str, FloatArray],
     unmixing: Unmixing,
     reference: str,
@@ -283,20 +309,22 @@ def _impurity_errors(
 ) -> list[FloatArray]:
     """Errors of the shift by windows of other classes, one a class, `(M, 2)` each [pm].
 
-    How many there are scatters by sqrt(share / N), and the share itself is uncertain. Where a class
+    How many there are scatters by sqrt(share / N), and the share itself is uncertain; where columns
+    count by their probabilities, that scatter is in what the fit leaves. Where a class
     isn't measured, or only the purity is known and not the contaminants, the shift is anything up
     to that by defect-free windows or as much the other way: a rectangular distribution (JCGM
     100:2008, 4.3.7). Defect-free windows among which there are such take the measured class that
     differs most. Columns that aren't corrected have none of this: see `_uncorrected`.
     """
-    average, own = averages[name], pure_pm[name]
+    name, own = average.class_name, pure_pm[average.class_name]
+    by_chance = 0.0 if stack.n_columns is not None else 1.0 / average.n
     difference = {n: np.nan_to_num(place - own) for n, place in pure_pm.items()}
     here = unmixing.corrected[unmixing.names.index(name)][:, None]
     errors = []
     unseen = 0.0 if average.contaminants else max(1.0 - average.purity, 0.0)
     for other, share in average.contaminants.items():
         if other in pure_pm:
-            sigma = np.hypot(np.sqrt(share / average.n), share_error * share)
+            sigma = np.hypot(np.sqrt(share * by_chance), share_error * share)
             errors.append(np.where(here, sigma * difference[other], 0.0))
         else:
             unseen += share

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..columns.averages.measure import ColumnMeasurement
 from ..io.large_arrays import in_parts
-from ..progress import subprogress
+from ..progress import shared_out, subprogress
 from ..styles import with_error
 from ..types import ClassAverage, ClassStack, Progress, no_progress
 from .half_sets import HalfSets, half_sets, split_by_image
@@ -126,8 +126,8 @@ class ClassMakeup:
         return text
 
 
-def class_makeup(
-    name: str,
+def class_makeups(
+    names: Sequence[str],
     columns: Mapping[str, ColumnMeasurement],
     stacks: Mapping[str, ClassStack],
     averages: Mapping[str, ClassAverage],
@@ -135,31 +135,47 @@ def class_makeup(
     config: MakeupConfig,
     rng: np.random.Generator,
     progress: Progress = no_progress,
-) -> ClassMakeup:
-    """What one class is made of.
+) -> dict[str, ClassMakeup]:
+    """What classes are made of.
 
     Parameters
     ----------
-    name : str
+    names : sequence of str
+        The classes that are asked for.
     columns, stacks, averages : mappings by class
     reference : str
         The defect-free class, whose windows tell the noise.
     config : MakeupConfig
     rng : numpy Generator
-        Draws the simulated stacks.
+        Draws the simulated stacks, of one class after the other.
     progress : Progress
+
+    Returns
+    -------
+    dict of class to ClassMakeup
+        In the order of `names`.
     """
-    halves = _halves(name, columns, stacks, reference)
-    quantities = None
-    if name != reference and stacks[name].n > 1 and stacks[reference].n > 1:
-        quantities = window_quantities(name, columns, stacks, averages, reference)
-    if quantities is None:
-        return ClassMakeup(None, None, (), (), halves)
-    part = subprogress(progress, 0.0, 0.9, f"populations of {name}: ")
-    populations = ask_populations(quantities.sample, config, rng, part)
-    progress(0.9, f"how {name} varies")
-    components = _components(name, columns, stacks, reference, quantities, config.components)
-    return ClassMakeup(quantities, populations, _scatter(quantities), components, halves)
+
+    def without_populations(name: str) -> ClassMakeup:
+        halves = _halves(name, columns, stacks, reference)
+        quantities = None
+        if name != reference and stacks[name].n > 1 and stacks[reference].n > 1:
+            quantities = window_quantities(name, columns, stacks, averages, reference)
+        if quantities is None:
+            return ClassMakeup(None, None, (), (), halves)
+        components = _components(name, columns, stacks, reference, quantities, config.components)
+        return ClassMakeup(quantities, None, _scatter(quantities), components, halves)
+
+    progress(0.0, "how windows vary")
+    found = dict(zip(names, shared_out(without_populations, names), strict=True))
+    for done, (name, one) in enumerate(found.items()):
+        if one.quantities is None:
+            continue
+        first, last = (0.5 + 0.5 * k / len(found) for k in (done, done + 1))
+        part = subprogress(progress, first, last, f"populations of {name}: ")
+        populations = ask_populations(one.quantities.sample, config, rng, part)
+        found[name] = replace(one, populations=populations)
+    return found
 
 
 def _halves(

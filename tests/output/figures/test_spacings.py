@@ -118,3 +118,12 @@ def test_everything_is_drawn_in_the_colours_asked_for():
     figure.draw_without_rendering()
     assert {text.get_color() for text in left.texts} == {"#123456"}
     assert right.xaxis.label.get_color() == "#123456"
+
+
+def test_the_legend_of_precision_lies_over_no_curve():
+    figure = precision_rows_figure(measured(), WSE2)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    legend = axes.get_legend().get_window_extent()
+    assert legend.y0 >= axes.get_window_extent().y1
+    assert legend.x1 <= figure.bbox.x1 and legend.y1 <= figure.bbox.y1

@@ -11,7 +11,7 @@ from napari_defectstrain.averages.average import NoReferenceError
 from napari_defectstrain.pipeline.every_defect import measure_every_defect
 from napari_defectstrain.widgets.average import every_defect
 from napari_defectstrain.widgets.average import widget as average_module
-from napari_defectstrain.widgets.average.controls import EVERY
+from napari_defectstrain.widgets.average.controls import EVERY, AveragesTable
 from napari_defectstrain.widgets.average.results_panel import MEASUREMENT
 from napari_defectstrain.widgets.average.widget import AverageWidget
 from napari_defectstrain.widgets.detect.widget import DetectWidget
@@ -124,3 +124,22 @@ def test_what_differs_is_said(stage, qtbot, monkeypatch):
     assert any("SV: crowded and isolated averages differ" in text for text in said)
     assert "Every defect: SeTe" in widget.run_bar.status.text()
     assert np.isfinite(widget.run_bar.bar.value())
+
+
+def test_no_column_of_the_table_is_cut_in_a_narrow_dock(qtbot):
+    table = AveragesTable()
+    qtbot.addWidget(table)
+    table.resize(322, 200)  # of the dock at 1366 x 768
+    table.setRowCount(1)
+    table.show_row(0, "SeTe", 226, 7, "0.994 (2Se 0.004, DV 0.001)")
+    table.show()
+    for hidden in (True, False):
+        table.setColumnHidden(EVERY, hidden)
+        qtbot.wait(50)
+        header = table.horizontalHeader()
+        shown = [c for c in range(table.columnCount()) if not table.isColumnHidden(c)]
+        assert sum(table.columnWidth(c) for c in shown) <= table.viewport().width() + 1
+        for column in shown:
+            text = table.horizontalHeaderItem(column).text()
+            need = max(header.fontMetrics().horizontalAdvance(line) for line in text.split("\n"))
+            assert table.columnWidth(column) >= need

@@ -149,9 +149,8 @@ def assemble(
         near = np.flatnonzero(
             _meets(first[0], side, pixels.row) & _meets(first[1], side, pixels.column)
         )
-        down = np.clip(pixels.row - first[0][near, None] + 1, 0, side + 1)
-        across = np.clip(pixels.column - first[1][near, None] + 1, 0, side + 1)
-        place = (near[:, None] * (side + 2) + down) * (side + 2) + across
+        place = _places(pixels, (first[0][near], first[1][near]), side)
+        place += near[:, None] * (side + 2) ** 2
         asked = [number[near] >= 0 for number in rows]
         row = [number[near][which] for number, which in zip(rows, asked, strict=True)]
         row.append(everywhere[0])
@@ -171,3 +170,16 @@ def assemble(
 def _meets(first: IntArray, side: int, place: IntArray) -> BoolArray:
     """Which patches reach some of the places along one direction, `(M,)`."""
     return np.asarray((first <= place.max()) & (first + side > place.min()))
+
+
+def _places(pixels: PixelBlock, first: tuple[IntArray, IntArray], side: int) -> IntArray:
+    """Where pixels lie in each of some patches with a rim, flattened, `(m, p)`."""
+    top, left = int(pixels.row.min()), int(pixels.column.min())
+    rows, columns = np.arange(top, pixels.row.max() + 1), np.arange(left, pixels.column.max() + 1)
+    down = np.clip(rows - first[0][:, None] + 1, 0, side + 1) * (side + 2)
+    across = np.clip(columns - first[1][:, None] + 1, 0, side + 1)
+    square = (down[:, :, None] + across[:, None, :]).reshape(len(down), -1)
+    if square.shape[1] == len(pixels.row):
+        return square
+    inside = (pixels.row - top) * len(columns) + pixels.column - left
+    return np.asarray(square[:, inside])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,6 +36,8 @@ __all__ = [
 CHECK_PRIOR = 5.0
 START_TOLERANCE_PM = 0.3
 CHUNK = 256  # windows looked at at a time
+_Response = tuple[FloatArray, FloatArray]
+"""Influence of each window on the positions of its class, `(N, 2M)`, and the profile, `(N, g)`."""
 
 
 def fit_columns(
@@ -105,7 +107,7 @@ def influence(model: ColumnFitModel, stack: ClassStack) -> FloatArray:
     array, `(N, 2M)`
         Columns as ``position_pm.ravel()``; NaN where there is no position.
     """
-    return _project(model.operator, model, stack)
+    return _project([model.operator], model, stack)[0]
 
 
 def measure_columns(
@@ -170,17 +172,19 @@ def _measure_together(
     """Windows of one probe width: the model, its check, and the other models beside it."""
     start = fit_start(averages, config, subprogress(progress, 0.0, 0.2))
     models = checks = _fit(averages, config, start, subprogress(progress, 0.2, 0.4))
-    response = {config.model: _influences(models, stacks)}
+    by_models = by_checks = _responses(models, stacks)
+    response = {config.model: {name: own for name, (own, _) in by_models.items()}}
     if check and config.model == "profile":
         loose = CHECK_PRIOR * config.prior_sigma
         other = config.replace(n_coefficients=config.check_coefficients, prior_sigma=loose)
         checks = fit_together(averages, other, start, subprogress(progress, 0.4, 0.6))
-    by_check = _check_shifts(models, checks, stacks, response[config.model])
-    checks = _without_operators(checks)
+        by_checks = _responses(checks, stacks)
+        checks = _without_operators(checks)
+    by_check = _check_shifts(models, checks, by_models, by_checks)
     fitted = {config.model: models}
 
     def add(name: str, by: dict[str, ColumnFitModel]) -> None:
-        response[name] = _influences(by, stacks)
+        response[name] = {n: own for n, (own, _) in _responses(by, stacks).items()}
         fitted[name] = _without_operators(by)
 
     for m in [m for m in MODELS if config.compare and m != config.model]:
@@ -192,11 +196,8 @@ def _measure_together(
         add("asymmetric", fit_together(averages, free, start, part))
         # the profile is a special case: what it would find on its own simulation is itself
         biases["asymmetric"] = {n: np.zeros_like(m.fits.position_pm) for n, m in models.items()}
-    covariance = np.zeros((len(next(iter(models.values())).profile_operator),) * 2)
-    for name, model in models.items():
-        by_window = _project(model.profile_operator, model, stacks[name])
-        covariance += by_window.T @ by_window
-    root = _square_root(covariance)
+    covariance = sum(by_profile.T @ by_profile for _, by_profile in by_models.values())
+    root = _square_root(np.asarray(covariance))
     measured = {}
     for name, model in models.items():
         check_pm = checks[name].fits.position_pm
@@ -224,12 +225,17 @@ def _measure_together(
     return measured
 
 
-def _influences(
+def _responses(
     models: Mapping[str, ColumnFitModel], stacks: Mapping[str, ClassStack]
-) -> dict[str, FloatArray]:
-    """`influence` of the windows of all classes."""
-    shifts = shared_out(lambda name: influence(models[name], stacks[name]), models)
-    return dict(zip(models, shifts, strict=True))
+) -> dict[str, _Response]:
+    """What the windows of all classes do."""
+
+    def of_class(name: str) -> _Response:
+        model = models[name]
+        own, by_profile = _project([model.operator, model.profile_operator], model, stacks[name])
+        return own, by_profile
+
+    return dict(zip(models, shared_out(of_class, models), strict=True))
 
 
 def _without_operators(models: Mapping[str, ColumnFitModel]) -> dict[str, ColumnFitModel]:
@@ -267,44 +273,41 @@ def _biases(
     return biases
 
 
-def _project(operator: FloatArray, model: ColumnFitModel, stack: ClassStack) -> FloatArray:
-    index = np.flatnonzero(stack.included)
-    response = np.concatenate(
-        [
-            (part[:, model.pixel] - model.model) @ operator.T
-            for part in in_parts(stack.windows, index, CHUNK)
-        ]
-    )
-    return np.asarray(response - response.mean(axis=0))
+def _project(
+    operators: Sequence[FloatArray], model: ColumnFitModel, stack: ClassStack
+) -> list[FloatArray]:
+    """What each operator `(k, P)` makes of the windows, less the mean over them, `(N, k)`."""
+    found: list[list[FloatArray]] = [[] for _ in operators]
+    for part in in_parts(stack.windows, np.flatnonzero(stack.included), CHUNK):
+        values = part[:, model.pixel].astype(float)
+        for operator, parts in zip(operators, found, strict=True):
+            parts.append(values @ operator.T)
+    every = [np.concatenate(parts) for parts in found]
+    return [np.asarray(one - one.mean(axis=0)) for one in every]
 
 
 def _check_shifts(
     models: Mapping[str, ColumnFitModel],
     checks: Mapping[str, ColumnFitModel],
-    stacks: Mapping[str, ClassStack],
-    by_models: Mapping[str, FloatArray],
+    by_models: Mapping[str, _Response],
+    by_checks: Mapping[str, _Response],
 ) -> dict[str, FloatArray]:
     """What the windows' noise makes of all positions by the check less those by the model.
 
     A window acts on the columns of its own class, and by the learnt profile on those of all.
-    `by_models` is what `influence` says of the models.
     """
     if checks is models:
         return {name: np.zeros((model.fits.site_pm.size, 0)) for name, model in models.items()}
     rows = []
     for of_window in models:
-        stack, difference = stacks[of_window], []
-        parts = []
-        for sign, fitted in ((1.0, checks), (-1.0, models)):
-            own = influence(fitted[of_window], stack) if sign > 0 else by_models[of_window]
-            by_profile = _project(fitted[of_window].profile_operator, fitted[of_window], stack)
-            parts.append((fitted, sign * by_profile, sign * own / len(own)))
+        difference = []
         for name in models:
             change: FloatArray = np.zeros(models[name].fits.site_pm.size)
-            for fitted, by_profile, own in parts:
-                change = change + by_profile @ fitted[name].profile_gain.T
+            for sign, fitted, by in ((1.0, checks, by_checks), (-1.0, models, by_models)):
+                own, by_profile = by[of_window]
+                change = change + sign * by_profile @ fitted[name].profile_gain.T
                 if name == of_window:
-                    change = change + own
+                    change = change + sign * own / len(own)
             difference.append(np.nan_to_num(change))
         n = len(difference[0])
         rows.append(np.sqrt(n / max(n - 1, 1)) * np.hstack(difference))

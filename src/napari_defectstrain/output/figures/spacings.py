@@ -31,6 +31,8 @@ from .files import COLUMN_INCH, PAGE_INCH, for_print
 
 TARGET_PM = 0.3
 """The precision that the number of windows is told for [pm]."""
+LEGEND_INCH = 3.1
+"""Width of axes that hold a legend of two columns."""
 _ROW = 0.8
 """Height of a histogram in its row."""
 
@@ -193,8 +195,15 @@ def draw_precision(
         axis.set_major_formatter(plain)
         axis.set_minor_formatter(NullFormatter())
     if curves:
+        inches = axes.get_position().width * axes.figure.bbox.width / axes.figure.dpi
         axes.legend(
-            loc="upper right",
+            # above the plot: within, it lies over the curves of one class or another
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            borderaxespad=0.2,
+            ncols=2 if inches >= LEGEND_INCH else 1,
+            columnspacing=1.2,
+            labelspacing=0.3,
             fontsize=7.5,
             frameon=False,
             handlelength=1.0,

@@ -36,8 +36,8 @@ SHELLS = {
 }
 ROW_PX, LEAST_ROWS, MOST_ROWS = 20, 2, 9
 """Of the list of images: height of a row [px of the screen], and how many are in sight."""
-COLUMNS = ("Class", "Windows", "Left out", "Expected purity", "Every defect")
-EVERY = COLUMNS.index("Every defect")
+COLUMNS = ("Class", "Windows", "Left\nout", "Expected\npurity", "Every\ndefect")
+EVERY = COLUMNS.index("Every\ndefect")
 
 
 class ImageList(QListWidget):
@@ -279,12 +279,17 @@ class AveragesTable(QTableWidget):
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setStretchLastSection(True)
+        # what is long shares the rest of the width, in several lines: the dock is narrow
+        for column in (EVERY - 1, EVERY):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
+        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.setColumnHidden(EVERY, True)
         self.setMinimumHeight(178)
 
     def show_averages(self, averages: Mapping[str, ClassAverage]) -> None:
         """A row a class."""
         self.setRowCount(0)
+        self.setColumnHidden(EVERY, True)
         self.setRowCount(len(averages))
         for row, average in enumerate(averages.values()):
             self.show_average(row, average)
@@ -312,6 +317,7 @@ class AveragesTable(QTableWidget):
         result : RunResult
             With `crowded`.
         """
+        self.setColumnHidden(EVERY, False)
         rows = {self.item(row, 0).text(): row for row in range(self.rowCount())}
         for name in result.crowded:
             if name not in rows:
