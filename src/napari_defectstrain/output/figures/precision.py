@@ -20,7 +20,7 @@ from ...precision.spacings import SpacingResult
 from ...styles import chosen_width_inch, class_styles, with_error
 from ...types import FloatArray
 from .files import COLUMN_INCH, PAGE_INCH, for_print
-from .panels import grid_of
+from .panels import grid_of, in_lines, spacing_label
 
 _BLUE, _RED = "#0072B2", "#D55E00"
 _PART_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
@@ -34,7 +34,7 @@ def spacing_figure(
     spacings: Mapping[str, SpacingResult],
     material: Material,
 ) -> Figure:
-    """Histograms of the spacing of the three metal columns nearest the defect (Fig. 3a, b, d).
+    """Histograms of the spacing of the three columns nearest the defect (Fig. 3a, b, d).
 
     Parameters
     ----------
@@ -64,11 +64,11 @@ def spacing_figure(
     for name, spacing in spacings.items():
         _bootstrap(every, spacing, colours[name], _in_words(spacing))
     _name_peaks(every, {name: spacing.spacing_pm for name, spacing in spacings.items()})
-    metal = material.metal
     titles = ("single windows", "class averages, bootstrap", "all classes, bootstrap")
     for axes, letter, title in zip((single, average, every), "abc", titles, strict=True):
         axes.set_title(f"({letter}) {title}", loc="left")
-        axes.set_xlabel(f"{metal}–{metal} spacing [pm]")
+        shown = spacings if axes is every else pair
+        axes.set_xlabel(in_lines(spacing_label(shown, material), size[0] / columns))
         axes.set_yticks([])
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylim(0.0, 1.45)  # room for legend and names above the peaks
@@ -164,7 +164,7 @@ def budget_figure(budgets: Mapping[str, ErrorBudget], material: Material) -> Fig
     for axes, rows, label in zip((left, right), (strain, columns), labels, strict=True):
         _bars(axes, np.array(rows).reshape(len(names), len(PARTS) + 2), names)
         axes.set_ylabel(label)
-    left.set_title("(a) spacing of the three nearest metals", loc="left")
+    left.set_title("(a) spacing of the three columns nearest the site", loc="left")
     right.set_title("(b) displacements of the columns", loc="left")
     if names:
         figure.legend(

@@ -28,6 +28,7 @@ from ...styles import (
 )
 from ...types import FloatArray
 from .files import COLUMN_INCH, PAGE_INCH, for_print
+from .panels import spacing_label
 
 TARGET_PM = 0.3
 """The precision that the number of windows is told for [pm]."""
@@ -87,7 +88,7 @@ def draw_spacings(
     axes.set_yticks([len(names) - 1 - i + 0.5 * _ROW for i in range(len(names))], names)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.12, len(names) - 0.05)
-    axes.set_xlabel(f"{material.metal}–{material.metal} spacing [pm]")
+    axes.set_xlabel(spacing_label(names, material))
     axes.set_xlim(*_span(measurements))
     grey = CLASS_STYLE["X2"].colour
     axes.figure.legend(
@@ -169,7 +170,7 @@ def draw_precision(
 ) -> None:
     """Precision of each class against the number of windows, log-log, with the fits.
 
-    Points: scatter of the nearest metal spacings within averages of N windows. Lines:
+    Points: scatter of the spacings nearest the site within averages of N windows. Lines:
     ``sqrt(p1^2/N + floor^2)``; dashed the floor. Dotted: 0.3 pm, and in words how many windows
     it takes.
 
