@@ -94,6 +94,10 @@ def test_a_figure_is_cleared_away_when_it_is_written():
 
     gc.collect()
     before, on = left(), gc.isenabled()
-    drawing.drawn_files(panels, (), ("png",), None, no_progress)
+    for frozen in (False, True):
+        if frozen:
+            gc.freeze()
+        drawing.drawn_files(panels, (), ("png",), None, no_progress)
+        assert gc.isenabled() == on and (gc.get_freeze_count() > 0) == frozen
+    gc.unfreeze()
     assert left() == before
-    assert gc.isenabled() == on and gc.get_freeze_count() == 0

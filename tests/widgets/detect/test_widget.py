@@ -33,7 +33,7 @@ from napari_defectstrain.materials import get_material
 from napari_defectstrain.types import Cancelled, DefectStrainError
 from napari_defectstrain.widgets.average import widget as average_module
 from napari_defectstrain.widgets.average.widget import AverageWidget
-from napari_defectstrain.widgets.base import forms
+from napari_defectstrain.widgets.base import forms, saving
 from napari_defectstrain.widgets.base.pacing import at_once
 from napari_defectstrain.widgets.detect import edit_panel, population_files
 from napari_defectstrain.widgets.detect import widget as detect_module
@@ -469,7 +469,7 @@ def test_a_calibration_that_the_lattice_contradicts_is_the_users_choice(
     assert len(asked) == 1
 
 
-def test_a_stack_of_separate_images(qtbot, monkeypatch):
+def test_a_stack_of_separate_images(qtbot, tmp_path, monkeypatch):
     viewer = ViewerModel()
     made = [add_region(viewer, seed)[0] for seed in (1, 2)]
     viewer.layers.clear()
@@ -489,6 +489,17 @@ def test_a_stack_of_separate_images(qtbot, monkeypatch):
     defects = viewer.layers["two · defects"]
     for i, sites in enumerate(corrected_planes(viewer, defects)):
         assert_array_equal(sites.class_index, made[i].class_index)
+    # the dialog asks about the name that was given, which isn't that of a file
+    monkeypatch.setattr(forms, "ask_save_path", lambda *_: str(tmp_path / "mine.csv"))
+    (tmp_path / "mine_2.sites.csv").write_text("by hand")
+    asked = answers(monkeypatch, None, saving.REPLACE)
+    widget.edit.columns_button.click()
+    assert len(asked) == 1 and "mine_2.sites.csv" in asked[0][1]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine_2.sites.csv"]
+    widget.edit.columns_button.click()
+    for i in range(2):
+        table = read_sites(tmp_path / f"mine_{i + 1}.sites.csv", NAMES)
+        assert_array_equal(table.class_index, made[i].class_index)
 
 
 def test_a_stack_of_frames_is_registered_and_summed(qtbot, monkeypatch):

@@ -205,14 +205,16 @@ def _cleared_away() -> Iterator[None]:
     collector looks at all of a process again and again while figures grow, and late enough for
     several to lie about.
     """
-    on = gc.isenabled()
-    gc.freeze()  # what was there before needn't be looked at
+    on, frozen = gc.isenabled(), gc.get_freeze_count() > 0
+    if not frozen:  # else whoever did it has chosen what is passed over
+        gc.freeze()
     gc.disable()
     try:
         yield
     finally:
         gc.collect()
-        gc.unfreeze()
+        if not frozen:
+            gc.unfreeze()
         if on:
             gc.enable()
 
