@@ -2,7 +2,9 @@
 
 ``python benchmarks/bench_identity.py PROFILES.npz`` makes images by both simulators (every second
 one processed as people do), tests each by itself as the material that is asked for, and prints how
-many are refused, doubted and passed. PROFILES.npz is that of ``other_simulator.py profiles``.
+many are refused, doubted and passed; then alloys of chalcogens and of metals by the package's own
+simulator, by whether their sublattices are the other way than brightness says. PROFILES.npz is
+that of ``other_simulator.py profiles``.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from napari_defectstrain.pipeline.fitness import identify_images
 from napari_defectstrain.pipeline.loading import calibrate
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
+from napari_defectstrain.simulate.lookalikes import ALLOYED, LOOKALIKES
+from napari_defectstrain.simulate.scattering import nominal_weights
 from napari_defectstrain.simulate.structure import CrystalConfig
 from napari_defectstrain.types import CalibratedImage, DefectStrainError
 
@@ -41,6 +45,7 @@ ASKED: dict[tuple[str, str], tuple[tuple[str, bool], ...]] = {
     ("AB", "WS2"): (("WS2", True), ("WS2", False)),
 }
 """What images show and are made of; what they are asked for as, and whether they state a scale."""
+SHARES = (0.6, 0.7, 0.8, 0.9, 0.95)
 VERDICTS = ("refused", "doubtful", "agrees")
 
 
@@ -55,11 +60,19 @@ def verdict(data: np.ndarray, pixel_pm: float | None, asked: str) -> tuple[str, 
     return found.verdict, found.line
 
 
-def own(material: str, rng: np.random.Generator, side_px: int) -> tuple[np.ndarray, float]:
-    """A monolayer by the package's own simulator."""
+def own(
+    material: str,
+    rng: np.random.Generator,
+    side_px: int,
+    fractions: tuple[float, float, float, float] = (0.02, 0.01, 0.04, 0.004),
+    metals: float = 0.0,
+) -> tuple[np.ndarray, float]:
+    """A monolayer by the package's own simulator, a share of its metals the other metal."""
     pixel = float(rng.uniform(15, 26))
+    looks = tuple(metals if k == ALLOYED else 0.0 for k in range(len(LOOKALIKES)))
+    crystal = CrystalConfig(material=material, fractions=fractions, lookalikes=looks)
     config = SimulationConfig(
-        crystal=CrystalConfig(material=material, fractions=(0.02, 0.01, 0.04, 0.004)),
+        crystal=crystal,
         scan=ScanConfig(
             shape=(side_px, side_px), pixel_size_pm=pixel, rotation_deg=float(rng.uniform(0, 60)),
             dose_e_per_nm2=1.2e7, jitter_px=0.8, read_noise=0.1, contamination=0.1,
@@ -68,13 +81,51 @@ def own(material: str, rng: np.random.Generator, side_px: int) -> tuple[np.ndarr
     return simulate_image(config, rng).image.data.astype(float), pixel
 
 
+def alloys(seed: int, side_px: int) -> None:
+    """Alloys asked for as what they are least of, raw and processed."""
+    print("alloys: kind, of, share, exchanged by brightness:", *VERDICTS)
+    total: Counter[tuple[bool, str]] = Counter()
+    for kind, materials in (("chalcogens", MATERIALS), ("metals", ("WSe2", "MoSe2"))):
+        for material in materials:
+            weight = nominal_weights(get_material(material))
+            for x in SHARES:
+                rest = (0.03, 0.003)
+                mixed = (1.93 * x * (1 - x), 0.965 * x * x, *rest)
+                if kind == "metals":
+                    mixed = (0.02, 0.01, *rest)
+                metal = 1.0
+                if kind == "metals":
+                    metal = 1 + x * (0.49 if material.startswith("W") else 2.04) - x
+                mean = float(np.dot(mixed, weight[2:6]) + (1 - sum(mixed)) * weight[1])
+                exchanged = (mean > metal) != (weight[1] > 1)
+                count: Counter[str] = Counter()
+                for k in range(2):
+                    rng = np.random.default_rng([seed, k, int(100 * x), *map(ord, kind + material)])
+                    image, pixel = own(
+                        material, rng, side_px, mixed, x if kind == "metals" else 0.0
+                    )
+                    image = processed(image, pixel, rng) if k else image
+                    count[verdict(image, pixel, material)[0]] += 1
+                print(
+                    "   ", kind, material, x, exchanged, *(count[v] for v in VERDICTS), flush=True
+                )
+                total.update({(exchanged, v): n for v, n in count.items()})
+    for exchanged in (True, False):
+        print("alloys, exchanged by brightness" if exchanged else "alloys, not exchanged", end=" ")
+        print(*(total[exchanged, v] for v in VERDICTS))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("profiles", type=Path)
     parser.add_argument("--images", type=int, default=20, help="of each kind")
     parser.add_argument("--seed", type=int, default=404)
     parser.add_argument("--side", type=int, default=224)
+    parser.add_argument("--alloys-only", action="store_true")
     options = parser.parse_args()
+    if options.alloys_only:
+        alloys(options.seed, options.side)
+        return
     tables = np.load(options.profiles)
     print("kind, of, asked as, with scale:", *VERDICTS)
     for (kind, made_of), questions in ASKED.items():
@@ -100,6 +151,7 @@ def main() -> None:
         if found != "agrees":
             print("   ", k, line)
     print("own simulator, all materials", *(total[v] for v in VERDICTS))
+    alloys(options.seed, options.side)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What is exported is read back by the programs that it is for."""
 
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,9 @@ import pytest
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.io import write_json, write_tiff
 from napari_defectstrain.io.out_folder import file_sha256
+from napari_defectstrain.io.writing import atomic_folder
 from napari_defectstrain.output import export_results
+from napari_defectstrain.output.exports import EXPORT_FORMATS
 from napari_defectstrain.types import DefectStrainError
 
 STEP_PM = 8.0
@@ -90,7 +94,7 @@ def test_averages_are_read_by_rosettasciio(results, tmp_path):
 def test_averages_are_read_as_ome_zarr(results, tmp_path):
     zarr = pytest.importorskip("zarr", minversion="3")
     for _ in range(2):  # a second time over the first
-        written = export_results(results, tmp_path / "out", ["ome-zarr"])
+        written = export_results(results, tmp_path / "out", ["ome-zarr"], force=True)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "average_2Se.ome.zarr",
         "average_DV.ome.zarr",
@@ -126,5 +130,52 @@ def test_what_a_hand_changed_is_exported_and_said(results, tmp_path, capsys):
     assert main(options) == 0
     assert capsys.readouterr().err == ""
     table.write_text(table.read_text().replace("0.25", "0.26"))
-    assert main(options) == 0
+    assert main([*options, "--force"]) == 0
     assert "exported as changed by hand after the run: columns.csv" in capsys.readouterr().err
+
+
+def contents(folder):
+    """Every file below a folder, with its bytes."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", EXPORT_FORMATS)
+def test_nothing_that_is_there_is_replaced_unasked(results, tmp_path, capsys, kind):
+    out = tmp_path / "out"
+    options = ["export", str(results), "--out", str(out), "--formats", f"extxyz,{kind}"]
+    written = export_results(results, out, [kind])
+    own = written[-1] / "by hand.txt" if written[-1].is_dir() else written[-1]
+    own.write_text("mine")
+    before = contents(out)
+    assert main(options) == 2
+    said = capsys.readouterr().err
+    assert f"{written[0].name}, {written[1].name} would be replaced; choose another folder" in said
+    assert "--force" in said and said.count("\n") == 1
+    assert contents(out) == before  # nor is anything written beside it
+    assert main([*options, "--force"]) == 0
+    assert not own.exists() or own.read_bytes() != b"mine"
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_a_folder_that_can_not_take_its_place_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "average.ome.zarr"
+    path.mkdir()
+    (path / "mine").write_text("kept")
+    rename = Path.rename
+
+    def full(self, target):
+        if self.name.endswith(path.name) and (self / "new").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(DefectStrainError, match="free some space"), atomic_folder(path) as part:
+        part.mkdir()
+        (part / "new").touch()
+    assert [p.name for p in tmp_path.iterdir() if p.name.endswith("zarr")] == [path.name]
+    assert (path / "mine").read_text() == "kept"
+    monkeypatch.undo()
+    with atomic_folder(path) as part:
+        part.mkdir()
+        (part / "new").touch()
+    assert [p.name for p in path.iterdir()] == ["new"]

@@ -15,6 +15,7 @@ from napari_defectstrain.simulate.acquisition import (
     expose,
     jitter_lines,
     random_field,
+    whole_counts,
 )
 from napari_defectstrain.simulate.conditions import Conditions
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image, simulate_series
@@ -105,6 +106,19 @@ def test_counts_have_the_variance_of_their_mean() -> None:
     n = counts.size
     assert counts.mean() == pytest.approx(expected, abs=4 * np.sqrt(expected / n))
     assert counts.var() == pytest.approx(expected, abs=5 * expected * np.sqrt(2 / n))
+
+
+def test_counts_beyond_sixteen_bits_are_kept() -> None:
+    """They were cut off at 65535 without a word."""
+    scan = ScanConfig(shape=(64, 64), jitter_px=0, dose_e_per_nm2=1.24e10)
+    counts = expose(np.full((64, 64), 1.0), scan, np.random.default_rng(0))
+    expected = 1.24e10 * 0.02074**2 * 0.025 + 100
+    assert expected > 65535 and counts.dtype == np.uint32
+    assert counts.mean() == pytest.approx(expected, rel=0.01)
+    assert whole_counts(np.array([-3.0, 65535.4])).tolist() == [0, 65535]
+    assert whole_counts(np.array([65535.4])).dtype == np.uint16
+    with pytest.raises(DefectStrainError, match="choose a lower dose or gain"):
+        expose(np.ones((64, 64)), scan.replace(gain=1e5), np.random.default_rng(0))
 
 
 def test_jitter_shifts_lines_by_what_was_drawn() -> None:

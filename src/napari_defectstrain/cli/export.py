@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F,...",
         help="some of extxyz, hspy, ome-zarr (extxyz,hspy)",
     )
+    add("--force", action="store_true", help="replace files of the same names in the folder")
 
 
 def run_export(options: argparse.Namespace, progress: Progress) -> int:
@@ -41,6 +42,6 @@ def run_export(options: argparse.Namespace, progress: Progress) -> int:
     if wanted:
         say_warnings([f"{results}: exported as changed by hand after the run: {', '.join(wanted)}"])
     formats = [name.strip().lower() for name in options.formats.split(",")]
-    for path in export_results(results, options.out, formats):
+    for path in export_results(results, options.out, formats, options.force):
         say(str(path))
     return 0

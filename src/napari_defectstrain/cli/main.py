@@ -8,6 +8,7 @@ their number. Nothing heavy is imported along with this module, nor for ``--help
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -34,6 +35,8 @@ Command = Callable[[argparse.Namespace, "Progress"], int]
 
 EXIT_ERROR = 2
 EXIT_LEFT_OUT = 3
+COLLECT_AFTER = (20_000, 20, 50)
+"""Objects and rounds: seldom, as imports leave a million that refer to each other and stay."""
 
 COMMANDS = {
     "run": ("from images to strain maps", "study", "add_run_or_study", "run_or_study"),
@@ -108,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Before numpy is imported: threads of our own share the work of classes, and results are
         # the same to the last bit
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        gc.set_threshold(*COLLECT_AFTER)
     given = sys.argv[1:] if arguments is None else arguments
     with Interruptions(_say_error, forever=of_process) as interruptions:
         try:
@@ -322,9 +326,10 @@ def run_on(options: argparse.Namespace, inputs: Inputs, progress: Progress, work
             raise DefectStrainError(
                 f"{mistake} (the detected columns are in {options.out})"
             ) from mistake
-        result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
+        with results.measurements_written(result, folder, formats, work.workers):
+            result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
         progress(0.95, "writing results")
-        results.write_measurements(result, folder, formats, work.workers)
+        results.write_comparisons(result, folder, formats, work.workers)
         results.write_run(result, folder, inputs.key)
     say_warnings([*result.warnings[len(found.warnings) :], *folder.notes])
     say(results.summary(result))

@@ -59,6 +59,7 @@ from .unfinished import check_whole as check_whole
 from .unfinished import json_object as json_object
 from .unfinished import mark_path as mark_path
 from .unfinished import read_mark as read_mark
+from .writing import atomic_folder as atomic_folder
 from .writing import check_writable as check_writable
 from .writing import host_id as host_id
 from .writing import is_alive as is_alive

@@ -53,9 +53,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     with put_in_order():
-        # The suffix stays last: writers of pictures choose their format by it.
-        name = f".{host_id()}-{os.getpid()}-{secrets.token_hex(4)}.part.{path.name}"
-        temporary = path.with_name(name)
+        temporary = _temporary(path)
         try:
             yield temporary
             temporary.replace(path)
@@ -72,6 +70,51 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             # Also on Ctrl-C. After the move, or in a folder that isn't there, nothing is left over.
             with suppress(OSError, ValueError):
                 temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """As `atomic_path`, for a folder: what has the name is put aside until the new one has it.
+
+    Raises
+    ------
+    DefectStrainError
+        If it can't be written; what was there is there again.
+    """
+    with put_in_order():
+        temporary, aside = _temporary(path), _temporary(path)
+        try:
+            yield temporary
+            there = path.exists() or path.is_symlink()
+            if there:
+                path.rename(aside)
+            try:
+                temporary.rename(path)
+            except BaseException:
+                if there:
+                    aside.rename(path)
+                raise
+            _remove(aside)
+        except OSError as error:
+            raise DefectStrainError(
+                f"{path}: can't be written: {error.strerror or error}; {_advice(error)}"
+            ) from error
+        finally:
+            _remove(temporary)
+
+
+def _temporary(path: Path) -> Path:
+    """A free name beside a file; with its suffix, by which writers of pictures choose formats."""
+    return path.with_name(f".{host_id()}-{os.getpid()}-{secrets.token_hex(4)}.part.{path.name}")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder, if it is there and can be."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError, ValueError):
+        path.unlink()
 
 
 _BAD_NAME = "choose another name"
@@ -175,7 +218,7 @@ def _is_alive_windows(pid: int) -> bool:
 
 
 def is_left_over(path: Path) -> bool:
-    """Whether a file is a temporary one of ours whose writer is gone.
+    """Whether a file, or folder, is a temporary one of ours whose writer is gone.
 
     Of another machine's writers nothing is known: their files are left over after a day.
     """
@@ -201,8 +244,7 @@ def remove_left_over(folder: Path) -> list[Path]:
     except OSError:
         return []
     for path in found:
-        with suppress(OSError):
-            path.unlink()
+        _remove(path)
     return found
 
 

@@ -19,6 +19,8 @@ from .cell import SITE, TileCell
 _SMOOTH = 1.1  # lattice constants of the background
 _REACH = 0.33  # of a tile's side from its middle: neighbouring tiles share nothing
 _HALF = (0.36, 0.64)
+_FAINTER = (0.08, 0.36)
+"""Weights that columns beside holes have as often as half of that of the others."""
 _SECOND = ((0.36, 0.66), (1.5, 2.7))
 _RESOLVED = 0.14
 """Scatter of a sublattice's columns, of their mean, up to which half of it is told from all."""
@@ -46,6 +48,8 @@ class Sublattice:
         Relative weight of a second kind of column; nan where there is none.
     share : float
         Share of that second kind.
+    fainter : float
+        Share of columns of less than half the weight that aren't empty, as beside holes.
     """
 
     n: int
@@ -54,6 +58,7 @@ class Sublattice:
     half: float
     second: float
     share: float
+    fainter: float = 0.0
 
 
 def tile_weights(tile: FloatArray, cell: TileCell, corner: FloatArray) -> list[FloatArray]:
@@ -139,7 +144,8 @@ def sublattice_of(weight: FloatArray) -> Sublattice:
     if scatter < _RESOLVED:
         seen = (u > low) & (u < high) & (u < 1 - _OUTER * min(scatter, 0.13))
         chance = float(seen.mean())
-    return Sublattice(n, level, scatter, chance, second, share)
+    fainter = float(((u > _FAINTER[0]) & (u < _FAINTER[1])).mean())
+    return Sublattice(n, level, scatter, chance, second, share, fainter)
 
 
 def _two_kinds(weight: FloatArray) -> tuple[float, float, float]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..crystal.other_lattices import HEXAGONAL, seen_lattice
-from ..types import FloatArray
+from ..types import FloatArray, IntArray
+from .assignment import metal_brighter
 from .cell import TileCell, find_tiles
 from .cell_columns import Sublattice, sublattice_of, tile_weights
 
@@ -17,6 +19,8 @@ FILLED = 0.14
 FOREIGN = 1.0
 """Power of waves that are none of the lattice's, over its own, from which on it isn't one."""
 _SURE = (1.2, 3.0)  # standard errors: of a tile, and of all that are filled together
+ASSIGNED = 0.1
+"""Nats a column from which on weights alone tell which sublattice is the metal's."""
 _BOTH_SUM = 0.65
 """The two dimmer sites of an AB bilayer add up to the brightest, those of 1T stay below."""
 
@@ -50,6 +54,14 @@ class CellEvidence:
     other_lattice : str
         Name and spacing of a lattice that the picture shows and that isn't hexagonal; empty where
         it shows none.
+    mean_ratio : float
+        Mean brightness of the sublattice that is dimmer in the mean over the other's: an alloy's
+        chalcogens may be dimmer than the metal by most columns and brighter by their mean.
+    metal_brighter : float
+        Nats a column by which the one that is brighter in the mean is the metal's, by what its
+        columns are like (`assignment`); negative where the dimmer one is.
+    metal : Sublattice or None
+        Columns of the metal's sublattice where weights alone tell it (`ASSIGNED`).
     """
 
     name: str
@@ -66,6 +78,14 @@ class CellEvidence:
     dim: Sublattice
     measured_a_pm: float | None
     other_lattice: str = ""
+    mean_ratio: float = float("nan")
+    metal_brighter: float = 0.0
+    metal: Sublattice | None = None
+
+    @property
+    def weighed(self) -> int:
+        """Columns of both sublattices that were weighed."""
+        return self.bright.n + self.dim.n
 
     def to_dict(self) -> dict[str, Any]:
         """What ``run.json`` says of it."""
@@ -79,6 +99,7 @@ class CellEvidence:
             "other_phase_share": _number(self.other_phase),
             "half_bright": _number(self.bright.half),
             "half_dim": _number(self.dim.half),
+            "metal_brighter": _number(self.metal_brighter),
             "a_pm": _number(self.measured_a_pm),
             "other_lattice": self.other_lattice,
         }
@@ -111,14 +132,12 @@ def cell_evidence(
             name, 0, looked_at, nan, nan, 0.0, 0.0, nan, nan, nan, none, none, measured_a_pm, other
         )
     weights = [tile_weights(tile.data, tile.cell, tile.corner) for tile in tiles]
-    columns: list[list[FloatArray]] = [[], []]
-    for tile, kinds in zip(tiles, weights, strict=True):
-        scale = float(tile.cell.weight.sum())
-        order = _by_brightness(tile.cell, kinds)
-        for k in range(2):
-            columns[k].append(kinds[order[k]] / (scale or 1.0))
-    bright, dim = (sublattice_of(np.concatenate(c)) for c in columns)
     cells = [tile.cell for tile in tiles]
+    by_kind = [_by_brightness(cell, kinds) for cell, kinds in zip(cells, weights, strict=True)]
+    bright, dim = (sublattice_of(c) for c in _two_brightest(cells, weights, by_kind))
+    in_the_mean = _two_brightest(cells, weights, [np.argsort(-cell.weight) for cell in cells])
+    told = metal_brighter(*in_the_mean)
+    metal = sublattice_of(in_the_mean[0 if told > 0 else 1]) if abs(told) > ASSIGNED else None
     sorted_ = np.array([np.sort(cell.weight)[::-1] for cell in cells])
     top = np.maximum(np.abs(sorted_).max(axis=1), 1e-30)
     middle, centre = sorted_[:, 1] / top, sorted_[:, 2] / top
@@ -151,7 +170,24 @@ def cell_evidence(
         dim=dim,
         measured_a_pm=measured_a_pm,
         other_lattice=_other_lattice(data) if foreign > FOREIGN else "",
+        mean_ratio=float(np.median(middle)),
+        metal_brighter=told,
+        metal=metal,
     )
+
+
+def _two_brightest(
+    cells: Sequence[TileCell],
+    weights: Sequence[list[FloatArray]],
+    order: Sequence[IntArray],
+) -> tuple[FloatArray, FloatArray]:
+    """Weights of the columns of the first two sites of every tile, in units of the cell's sum."""
+    scale = [float(cell.weight.sum()) or 1.0 for cell in cells]
+    first, second = (
+        np.concatenate([w[o[k]] / s for w, o, s in zip(weights, order, scale, strict=True)])
+        for k in range(2)
+    )
+    return first, second
 
 
 def _other_lattice(data: FloatArray) -> str:
@@ -172,8 +208,8 @@ def _share(which: FloatArray) -> float:
     return 0.0 if count == 1 and len(which) > 3 else count / len(which)
 
 
-def _by_brightness(cell: TileCell, kinds: list[FloatArray]) -> list[int]:
+def _by_brightness(cell: TileCell, kinds: list[FloatArray]) -> IntArray:
     """Sites from bright to dim by their brighter columns: of two kinds of metal by the heavier."""
     top = [float(np.quantile(k, 0.75)) if len(k) else float(w) for k, w in
            zip(kinds, cell.weight, strict=True)]  # fmt: skip
-    return [int(i) for i in np.argsort(top)[::-1]]
+    return np.asarray(np.argsort(top)[::-1])

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..materials import Material
-from .evidence import FOREIGN, CellEvidence
-from .readings import EQUAL, RunEvidence, all_readings, pooled_evidence, reading_of
+from ..materials import MATERIALS, Material
+from .evidence import ASSIGNED, FOREIGN, CellEvidence
+from .readings import EQUAL, Reading, RunEvidence, all_readings, pooled_evidence, reading_of
 
 PREFIX = "Identity: "
 """What every line begins with that says a doubt."""
@@ -31,6 +31,21 @@ _CLOSE = -0.3
 """Where the ratio alone speaks, readings look alike that misfit by so much less [nats]."""
 _SPACING = (0.1, 0.17)
 """Relative differences of the spacing that are doubted, and refused where another reading fits."""
+_EXCHANGED = 0.05
+"""Nats a column from which on it is doubtful whether the sublattices are what they are taken for;
+from `ASSIGNED` on they are not."""
+_LEAST_NATS = 12.0
+_SUPPORTED = 0.03
+"""Nats a column that speak for the asked assignment, whatever else the columns look like."""
+_FAINT, _ALIKE = 0.33, 0.9
+"""Ratios of the mean brightness: below the first no metal is the dimmer one, above the second
+brightness doesn't tell the sublattices apart."""
+_BEYOND = 0.8
+"""Of the ratio at the far end of an alloy: a dimmer sublattice that is dimmer still is no part of
+one."""
+_STRANGE_HALF = (0.012, 8)
+"""Share and number of columns of half the brightness on the sublattice of a metal beside which
+there is no lighter one."""
 _APART = 0.3
 """Difference of the logarithm of the ratio from which on an image isn't like the others."""
 _APART_OF_TWO = 0.1  # from their mean
@@ -108,7 +123,10 @@ class Identity:
 
 
 def judge_identity(
-    evidence: Sequence[CellEvidence], material: Material, forced: bool = False
+    evidence: Sequence[CellEvidence],
+    material: Material,
+    forced: bool = False,
+    sublattices_told: bool = False,
 ) -> Identity:
     """Test what images are said to show against what else they may show.
 
@@ -121,6 +139,9 @@ def judge_identity(
         What they are said to be.
     forced : bool
         Refuse nothing: what would be refused is doubtful.
+    sublattices_told : bool
+        Whether metals are told from chalcogens by what was learnt of them, so that it does no harm
+        where an alloy's chalcogens outshine its metal.
     """
     usable = [
         e for e in evidence if e.tiles and np.isfinite(e.ratio) and _structure(e)[0] == AGREES
@@ -130,7 +151,7 @@ def judge_identity(
     verdicts = []
     for e in evidence:
         own = together if e in alike else (pooled_evidence([e]) if e in usable else None)
-        verdict = _verdict(e, own, material)
+        verdict = _verdict(e, own, material, sublattices_told)
         if verdict.verdict == AGREES and together is not None and e in usable and e not in alike:
             verdict = _differs(e, together)
         if forced and verdict.verdict == REFUSED:
@@ -169,8 +190,11 @@ def _differs(e: CellEvidence, together: RunEvidence) -> ImageVerdict:
     return ImageVerdict(e.name, DOUBTFUL, line)
 
 
-def _verdict(e: CellEvidence, found: RunEvidence | None, material: Material) -> ImageVerdict:
-    for verdict, why in (_structure(e), _alloy(e, material)):
+def _verdict(
+    e: CellEvidence, found: RunEvidence | None, material: Material, told: bool
+) -> ImageVerdict:
+    assigned = _assignment(found, material) if found is not None and not told else (AGREES, "")
+    for verdict, why in (_structure(e), assigned, _alloy(e, material)):
         if verdict != AGREES:
             return _said(e, verdict, why, material)
     if found is None:
@@ -232,8 +256,46 @@ def _second_metal(e: CellEvidence, material: Material) -> tuple[float, float]:
     """Relative weight of a second kind of column on the metal's sublattice, and its share."""
     asked = reading_of(material)
     dim = asked is not None and asked.dim_is_chalcogen is False
-    mine = e.dim if dim else e.bright
+    mine = e.metal or (e.dim if dim else e.bright)
     return (mine.second, mine.share) if np.isfinite(mine.second) else (float("nan"), 0.0)
+
+
+def _assignment(found: RunEvidence, material: Material) -> tuple[str, str]:
+    """Whether the sublattices are those that the material's brightness makes of them."""
+    asked = reading_of(material)
+    if asked is None or asked.dim_is_chalcogen is None or not found.mean_ratio > _FAINT:
+        return AGREES, ""
+    kinds = "columns of several kinds, as chalcogens of an alloy are"
+    if found.mean_ratio > _ALIKE:
+        if abs(found.metal_brighter) < ASSIGNED:
+            return AGREES, ""
+        return DOUBTFUL, (
+            f"both sublattices are about equally bright ({found.mean_ratio:.2f}), and one of them "
+            f"holds {kinds}: by brightness it isn't told which is the metal's; columns that "
+            "somebody labelled would settle it"
+        )
+    against = -found.metal_brighter if asked.dim_is_chalcogen else found.metal_brighter
+    if against < _EXCHANGED or against * found.weighed < _LEAST_NATS:
+        return AGREES, ""
+    other = _other_end(material, asked)
+    if other is not None and found.mean_ratio < _BEYOND * np.exp(other.log_ratio):
+        return AGREES, ""  # too far from what the alloy could be
+    which = "brighter" if asked.dim_is_chalcogen else "dimmer"
+    why = (
+        f"the {which} sublattice holds {kinds}, the other one alike ones, as metals are: metals "
+        f"and chalcogens of {material.name} would be taken for one another; "
+        f"{f'ask for {other.name}, or' if other is not None else 'to tell them apart,'} teach it "
+        "with columns that somebody labelled"
+    )
+    return (REFUSED if against > ASSIGNED else DOUBTFUL), why
+
+
+def _other_end(material: Material, asked: Reading) -> Reading | None:
+    """The bundled material with the substituent alone, if its sublattices are the other way."""
+    other = MATERIALS.get(f"{material.metal}{material.substituent}2")
+    reading = reading_of(other) if other is not None else None
+    exchanged = reading is not None and reading.dim_is_chalcogen != asked.dim_is_chalcogen
+    return reading if exchanged else None
 
 
 def _alloy(e: CellEvidence, material: Material) -> tuple[str, str]:
@@ -260,6 +322,9 @@ def _by_likelihood(e: CellEvidence, found: RunEvidence, material: Material) -> t
     if asked is None:
         return AGREES, ""
     expected = f"{seen}, expected {np.exp(asked.log_ratio):.2f} for {material.name}"
+    rival = _other_metal(e, found, asked, material)
+    if rival:
+        return DOUBTFUL, rival
     others = sorted(all_readings(material), key=lambda r: r.misfit(found))
     best, mine = others[0], asked.misfit(found)
     better = mine - best.misfit(found)
@@ -284,6 +349,34 @@ def _by_likelihood(e: CellEvidence, found: RunEvidence, material: Material) -> t
             "stacking; a pixel size, vacancies that show, or vacuum in view would settle it"
         )
     return AGREES, ""
+
+
+def _other_metal(e: CellEvidence, found: RunEvidence, asked: Reading, material: Material) -> str:
+    """What speaks for mostly another metal, with which the sublattices would be exchanged."""
+    other = {"Mo": "W", "W": "Mo"}.get(material.metal)
+    rival = MATERIALS.get(f"{other}{material.chalcogen}2")
+    reading = reading_of(rival) if rival is not None else None
+    if reading is None or reading.dim_is_chalcogen == asked.dim_is_chalcogen:
+        return ""
+    would = f"{other} that holds {material.metal} would look like that, its sublattices exchanged"
+    for_it = found.metal_brighter if asked.dim_is_chalcogen else -found.metal_brighter
+    if for_it > _SUPPORTED:
+        return ""
+    metal, chalcogen = (0, 1) if asked.dim_is_chalcogen else (1, 0)
+    seen = (e.bright, e.dim)[chalcogen]
+    if seen.share >= ALLOY and (seen.second < 1) == (material.metal == "Mo"):
+        return (
+            f"{100 * seen.share:.0f} % of the columns taken for chalcogens weigh {seen.second:.2f} "
+            f"of the others; {would}"
+        )
+    least, count = _STRANGE_HALF
+    half, of = found.half[metal], max(found.columns[metal], 1)
+    if material.metal == "Mo" and half > count and half > least * of:
+        return (
+            f"{100 * half / of:.0f} % of the columns taken for {material.metal} are of half the "
+            f"brightness; {would}"
+        )
+    return ""
 
 
 def _why(found: RunEvidence, expected: str, material: Material, exchanged: bool) -> str:

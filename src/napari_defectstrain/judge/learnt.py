@@ -17,6 +17,9 @@ from ..config import Between, Config, Length
 from .mixture import OTHER, V1, V2, X2, XY, Y2, ClassPrior, FurtherClass
 
 DECILES = (0.1, 0.9)
+_TELLING = 0.25
+"""Weights between the outer tenths of the chalcogen columns, in the metal's, from which on they
+tell the sublattices apart: of metals it is 0.1 to 0.2, by neighbours' tails and noise."""
 _WEIGHT = Between(-0.5, 5.0)
 _SPREAD = Between(0.001, 5.0)
 _SHARE = Between(0.0, 1.0)
@@ -87,6 +90,11 @@ class LearntClasses(Config):
         below = np.cumsum(np.array(self.share[:OTHER])[order])
         first, last = np.searchsorted(below / below[-1], DECILES)
         return float(self.mean[order[last]] - self.mean[order[first]])
+
+    @property
+    def tells_sublattices(self) -> bool:
+        """Whether it tells metals from chalcogens that outshine them."""
+        return self.reach >= _TELLING
 
     def prior(self, known: ClassPrior) -> ClassPrior:
         """What is known of the classes, with what was learnt in the place of what is usual.

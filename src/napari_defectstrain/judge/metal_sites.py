@@ -17,9 +17,6 @@ from ..types import METAL, BoolArray, CalibratedImage, DefectStrainError, FloatA
 from .learnt import DECILES, LearntClasses
 from .places import column_domains, lattice_places
 
-_TELLING = 0.25
-"""Weights between the outer tenths of the chalcogen columns, in the metal's, from which on they
-tell the sublattices apart: of metals it is 0.1 to 0.2, by neighbours' tails and noise."""
 _CLEARLY = 1.5
 """How many times farther the chalcogen's sublattice reaches."""
 _WIDTH, _AROUND = 0.1, 1.5
@@ -45,7 +42,7 @@ def with_metals_told(
     learnt : LearntClasses or None
         Without weights and shares nothing is exchanged.
     """
-    if learnt is None or learnt.reach < _TELLING:
+    if learnt is None or not learnt.tells_sublattices:
         return sites
     try:
         places = lattice_places(sites, a_pm)

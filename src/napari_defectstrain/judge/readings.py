@@ -9,6 +9,7 @@ import numpy as np
 
 from ..materials import MATERIALS, Material
 from ..simulate import ELEMENTS, nominal_weights
+from .cell_columns import Sublattice
 from .evidence import CellEvidence
 
 _RATIO_SPREAD = 0.17
@@ -86,11 +87,28 @@ class RunEvidence:
     vacancies_dim : bool or None
         Whether columns of half the brightness lie on the dim sublattice; None where there are too
         few of them to say.
+    mean_ratio : float
+        Of the mean brightness of the sublattices.
+    metal_brighter : float
+        Nats a column by which the one that is brighter in the mean is the metal's, by what its
+        columns are like.
+    weighed : int
+        Columns that say so.
+    half : tuple of float
+        How many columns of half the brightness lie on the bright and on the dim sublattice, less
+        those that holes make.
+    columns : tuple of int
+        How many were weighed on each.
     """
 
     ratio: float
     a_pm: float | None
     vacancies_dim: bool | None
+    mean_ratio: float = float("nan")
+    metal_brighter: float = 0.0
+    weighed: int = 0
+    half: tuple[float, float] = (0.0, 0.0)
+    columns: tuple[int, int] = (0, 0)
 
 
 def pooled_evidence(found: Sequence[CellEvidence]) -> RunEvidence:
@@ -104,7 +122,22 @@ def pooled_evidence(found: Sequence[CellEvidence]) -> RunEvidence:
     for mine, other, verdict in ((1, 0, True), (0, 1, False)):
         if half[mine] > max(_SEEN, 3 * half[other]) and count[mine] >= 5:
             dim = verdict
-    return RunEvidence(ratio, float(np.median(stated)) if stated else None, dim)
+    weighed = sum(e.weighed for e in found)
+    return RunEvidence(
+        ratio,
+        float(np.median(stated)) if stated else None,
+        dim,
+        float(np.median([e.mean_ratio for e in found])),
+        sum(e.weighed * e.metal_brighter for e in found) / max(weighed, 1),
+        weighed,
+        (_peaked(sides[0]), _peaked(sides[1])),
+        (sum(e.bright.n for e in found), sum(e.dim.n for e in found)),
+    )
+
+
+def _peaked(side: Sequence[Sublattice]) -> float:
+    """Columns of half the weight, less as many as are fainter still."""
+    return float(sum((s.half - s.fainter) * s.n for s in side))
 
 
 def reading_of(material: Material) -> Reading | None:

@@ -42,6 +42,7 @@ from .imitations import write_imitation as write_imitation
 from .imitations import write_training as write_training
 from .report.contents import make_report as make_report
 from .report.document import REPORT_SUFFIXES as REPORT_SUFFIXES
+from .report.document import is_report as is_report
 from .report.document import report_path as report_path
 from .report.document import write_report as write_report
 from .report.page import report_html as report_html

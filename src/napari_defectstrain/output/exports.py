@@ -5,7 +5,6 @@ Made from the files of a folder of results, so that old ones, and those of a stu
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from .. import __version__
 from ..io.file_names import safe_stem
 from ..io.files import atomic_path, read_file, read_settings
 from ..io.unfinished import check_whole
+from ..io.writing import atomic_folder
 from ..materials import Material, get_material
 from ..types import DefectStrainError
 from ..units import PM_PER_ANGSTROM
@@ -35,7 +35,10 @@ _FRAME_OF_AVERAGE = "rows run down: y of the lattice frame is minus that of the 
 
 
 def export_results(
-    results: str | Path, out_dir: str | Path, formats: Sequence[str] = EXPORT_FORMATS
+    results: str | Path,
+    out_dir: str | Path,
+    formats: Sequence[str] = EXPORT_FORMATS,
+    force: bool = False,
 ) -> list[Path]:
     """Write the results of a folder in formats of other programs.
 
@@ -48,9 +51,11 @@ def export_results(
     results : path
         Folder of a run, or ``results`` of a study.
     out_dir : path
-        Made where it doesn't exist; files of these names are replaced.
+        Made where it doesn't exist.
     formats : sequence of str
         Some of `EXPORT_FORMATS`.
+    force : bool
+        Replace what has these names; without, nothing is written where something has one of them.
 
     Returns
     -------
@@ -60,7 +65,8 @@ def export_results(
     Raises
     ------
     DefectStrainError
-        If there are no measurements, a format is unknown, or a library for it isn't installed.
+        If there are no measurements, a format is unknown, a library for it isn't installed, or
+        something would be replaced.
     """
     results, out_dir = Path(results), Path(out_dir)
     writers: Mapping[str, Callable[[Path, Path], list[Path]]] = {
@@ -79,8 +85,45 @@ def export_results(
             f"{results}: got a folder without measurements, expected one that defectstrain run "
             "wrote, or the folder results of a study"
         )
-    out_dir.mkdir(parents=True, exist_ok=True)
+    if not force:
+        _check_free(results, out_dir, formats)
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DefectStrainError(
+            f"{out_dir}: can't be created: {error.strerror or error}; choose another folder"
+        ) from error
     return [path for name in dict.fromkeys(formats) for path in writers[name](results, out_dir)]
+
+
+def _check_free(results: Path, out_dir: Path, formats: Sequence[str]) -> None:
+    """See, before anything is written, that all names are free.
+
+    Raises
+    ------
+    DefectStrainError
+        If something has one of them.
+    """
+    stems = [path.stem for path in _average_files(results)]
+    names = [f"{stem}.{kind}" for kind in (HSPY, "ome.zarr") for stem in stems]
+    if EXTXYZ in formats:
+        columns = pd.read_csv(results / "columns.csv", usecols=["class"], dtype=str)
+        names += [_columns_name(name) for name in columns["class"].dropna().unique()]
+    ending = tuple("." + kind.replace("-", ".") for kind in formats)
+    there = [
+        name
+        for name in names
+        if name.endswith(ending) and ((out_dir / name).exists() or (out_dir / name).is_symlink())
+    ]
+    if there:
+        named = ", ".join(there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
+        raise DefectStrainError(
+            f"{out_dir}: {named} would be replaced; choose another folder, or replace with --force"
+        )
+
+
+def _columns_name(class_name: str) -> str:
+    return f"columns_{safe_stem(class_name)}.{EXTXYZ}"
 
 
 def _material(results: Path) -> Material:
@@ -102,7 +145,7 @@ def _write_extxyz(results: Path, out_dir: Path) -> list[Path]:
     table = columns.merge(displacement, how="left", on=keys, suffixes=("", "_u"))
     written = []
     for name, own in table.groupby("class", sort=False):
-        path = out_dir / f"columns_{safe_stem(str(name))}.extxyz"
+        path = out_dir / _columns_name(str(name))
         with atomic_path(path) as part:
             write(part, _atoms(str(name), own, material), format="extxyz")
         written.append(path)
@@ -146,10 +189,14 @@ def _plane(table: pd.DataFrame, x: str, y: str) -> Any:
 # ------------------------------------------------------------------ class averages
 
 
+def _average_files(results: Path) -> list[Path]:
+    return sorted(results.glob(f"{_AVERAGE}*.tif"))
+
+
 def _averages(results: Path) -> dict[str, tuple[Any, float, Mapping[str, Any]]]:
     """Every class average of a folder: pixels, their side [pm], what the file says."""
     found: dict[str, tuple[Any, float, Mapping[str, Any]]] = {}
-    for path in sorted(results.glob(f"{_AVERAGE}*.tif")):
+    for path in _average_files(results):
         file = read_file(path)
         step = file.pixel_size_pm or float(file.metadata["step_pm"])
         known = {k: v for k, v in file.metadata.items() if k not in ("parameters", "source")}
@@ -209,8 +256,6 @@ def _write_ome_zarr(results: Path, out_dir: Path) -> list[Path]:
     written = []
     for stem, (data, step, about) in _averages(results).items():
         path = out_dir / f"{stem}.ome.zarr"
-        part = out_dir / f".{stem}.ome.zarr.part"
-        shutil.rmtree(part, ignore_errors=True)
         centre = [-step * (size - 1) / 2 for size in data.shape]
         moved: list[dict[str, Any]] = [{"type": "scale", "scale": [step, step]}]
         moved.append({"type": "translation", "translation": centre})
@@ -221,17 +266,10 @@ def _write_ome_zarr(results: Path, out_dir: Path) -> list[Path]:
             "datasets": [{"path": "0", "coordinateTransformations": moved}],
             "metadata": {**_texts(about), "frame_of_axes": _FRAME_OF_AVERAGE},
         }
-        try:
+        with atomic_folder(path) as part:
             group = zarr.open_group(part, mode="w", zarr_format=3)
             group.create_array("0", data=data, dimension_names=("y", "x"))
             group.attrs["ome"] = {"version": "0.5", "multiscales": [scales]}
-            shutil.rmtree(path, ignore_errors=True)
-            part.rename(path)
-        except OSError as error:
-            shutil.rmtree(part, ignore_errors=True)
-            raise DefectStrainError(
-                f"{path}: can't be written: {error.strerror or error}; choose another folder"
-            ) from error
         written.append(path)
     return written
 

@@ -55,10 +55,12 @@ __all__ = [
     "detections_written",
     "displacement_table",
     "figure_formats",
+    "measurements_written",
     "planned_files",
     "provenance",
     "spacings_table",
     "summary",
+    "write_comparisons",
     "write_detections",
     "write_measurements",
     "write_results",
@@ -275,13 +277,27 @@ def write_measurements(
     formats: Sequence[str] = FIGURE_FORMATS[:1],
     workers: Workers | None = None,
 ) -> None:
-    """Write spacings, columns, displacements, averages, strain and their figures.
+    """Write spacings, columns, displacements, averages, strain, theory and their figures.
 
     `workers` draw those that are soon sent to them.
     """
-    from .figures.drawing import write_drawings
+    with measurements_written(result, folder, formats, workers):
+        pass
+    write_comparisons(result, folder, formats, workers)
+
+
+@contextmanager
+def measurements_written(
+    result: RunResult,
+    folder: OutFolder,
+    formats: Sequence[str] = FIGURE_FORMATS[:1],
+    workers: Workers | None = None,
+) -> Iterator[None]:
+    """`write_measurements` but for theory, which a block goes on with while `workers` draw."""
+    from .figures.drawing import drawn_meanwhile
 
     if not (result.measurements or result.crowded):
+        yield
         return
     drawings: list[Drawing] = []
     tables = {
@@ -301,8 +317,20 @@ def write_measurements(
     if result.crowded:
         every = replace(result, stacks=result.crowded_stacks, measurements=result.crowded)
         drawings += _write_averages(every, folder, CROWDED)
-    drawings += _write_theory(result, folder)
-    write_drawings(drawings, folder, formats, FIGURES, workers)
+    with drawn_meanwhile(drawings, folder, formats, FIGURES, workers):
+        yield
+
+
+def write_comparisons(
+    result: RunResult,
+    folder: OutFolder,
+    formats: Sequence[str] = FIGURE_FORMATS[:1],
+    workers: Workers | None = None,
+) -> None:
+    """Write what there is of comparisons with theories, which `workers` draw."""
+    from .figures.drawing import write_drawings
+
+    write_drawings(_write_theory(result, folder), folder, formats, FIGURES, workers)
 
 
 def _write_components(result: RunResult, folder: OutFolder) -> None:
@@ -519,7 +547,8 @@ def _measurement_figures(result: RunResult) -> list[Drawing]:
         histograms = figures_precision.spacing_figure
         drawn.append(Drawing.of("spacings", histograms, single, spacings, material))
         by_class = figures_spacings.precision_rows_figure
-        drawn.append(Drawing("precision_by_class", by_class, (measured, material), False))
+        slim = {n: replace(m, columns=None, strain=None) for n, m in measured.items()}
+        drawn.append(Drawing.of("precision_by_class", by_class, slim, material))
     reference = material.class_names[1]
     curve = measured[reference].precision
     if curve is not None:

@@ -33,8 +33,9 @@ from .results import (
     EDITS_FILE,
     RUN_FILE,
     detections_written,
+    measurements_written,
+    write_comparisons,
     write_detections,
-    write_measurements,
     write_run,
 )
 
@@ -116,9 +117,10 @@ def run_study(
         if mistake is not None:
             write_run(found, folder)
             raise mistake
-        result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
+        with measurements_written(result, folder, formats, work.workers):
+            result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
         progress(0.95, "writing results")
-        write_measurements(result, folder, formats, work.workers)
+        write_comparisons(result, folder, formats, work.workers)
         write_run(result, folder)
     study.note_measured([image.name for image in result.images])
     return replace(result, warnings=(*result.warnings, *folder.notes))

@@ -238,20 +238,20 @@ def detect(
     material = get_material(config.material)
     if sites is None:
         check_weights(config)
-    failures = failures or Failures(strict=True)
+    failures, work = failures or Failures(strict=True), work or Work()
     _check_counts(len(images), sites, regions)
     names = output_stems([image.name for image in images])
     named = [replace(image, name=name) for image, name in zip(images, names, strict=True)]
     warnings: list[str] = []
-    work = work or Work()
     with clock.stage("calibrate"):
         given = {i: named[i] for i in _usable(named, regions, failures)}
         calibrated, notes = calibrated_images(given, config, failures, work)
         warnings += notes
     with clock.stage("identify"):
         forced = config.force_material or sites is not None  # columns corrected by hand: she knows
+        part = subprogress(progress, 0.0, 0.02)
         calibrated, identity = without_refused(
-            calibrated, material, forced, failures, subprogress(progress, 0.0, 0.02), work
+            calibrated, material, forced, failures, part, work, config.judge.learnt
         )
         warnings += identity.lines
     failures.check_any_left(calibrated)

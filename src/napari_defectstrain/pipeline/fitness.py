@@ -19,6 +19,7 @@ from ..failures import Failures
 from ..io.content import in_content_order
 from ..judge.evidence import CellEvidence, cell_evidence
 from ..judge.identity import AGREES, ALLOY, DOUBTFUL, REFUSED, Identity, judge_identity
+from ..judge.learnt import LearntClasses
 from ..materials import Material
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
 from .loading import PIXEL_SIZE_BY_LATTICE, calibrate
@@ -35,6 +36,7 @@ def identify_images(
     forced: bool = False,
     progress: Progress = no_progress,
     work: Work | None = None,
+    learnt: LearntClasses | None = None,
 ) -> Identity:
     """Test whether calibrated images show the material that they are said to show.
 
@@ -48,13 +50,16 @@ def identify_images(
     progress : Progress
     work : Work, optional
         Who does it, and what is kept; default: this process, nothing.
+    learnt : LearntClasses, optional
+        What labels said of the classes: it may tell metals from chalcogens that outshine them.
     """
     calls = {i: (image, material) for i, image in enumerate(images)}
     names = {i: image.name for i, image in enumerate(images)}
     found = (work or Work()).each(IDENTIFY, calls, names, Failures(strict=True), progress)
     evidence: list[CellEvidence] = list(found.values())
     order = in_content_order(images)  # in which what they say together is added up
-    judged = judge_identity([evidence[i] for i in order], material, forced)
+    told = learnt is not None and learnt.tells_sublattices
+    judged = judge_identity([evidence[i] for i in order], material, forced, told)
     place = sorted(range(len(order)), key=order.__getitem__)
     return replace(judged, images=tuple(judged.images[k] for k in place), evidence=tuple(evidence))
 
@@ -69,7 +74,7 @@ def _evidence(image: CalibratedImage, material: Material, progress: Progress) ->
     return cell_evidence(image.name, image.data, a_px, stated)
 
 
-IDENTIFY = Stage("identify", 1, _evidence)
+IDENTIFY = Stage("identify", 2, _evidence)
 
 
 def check_identity(
@@ -77,6 +82,7 @@ def check_identity(
     material: Material,
     forced: bool = False,
     progress: Progress = no_progress,
+    learnt: LearntClasses | None = None,
 ) -> Identity:
     """The identity of images that may lack a pixel size; those without a lattice have none.
 
@@ -89,7 +95,7 @@ def check_identity(
     for image in images:
         with suppress(DefectStrainError):  # an image without a lattice is for the detector to judge
             calibrated.append(calibrate(image, material)[0])
-    identity = identify_images(calibrated, material, forced, progress)
+    identity = identify_images(calibrated, material, forced, progress, learnt=learnt)
     for found in identity.images:
         if found.verdict == REFUSED:
             raise DefectStrainError(found.line)
@@ -103,6 +109,7 @@ def without_refused(
     failures: Failures,
     progress: Progress = no_progress,
     work: Work | None = None,
+    learnt: LearntClasses | None = None,
 ) -> tuple[dict[int, CalibratedImage], Identity]:
     """The images that may be counted as the material, and what is to be thought of these.
 
@@ -118,8 +125,10 @@ def without_refused(
     progress : Progress
     work : Work, optional
         Who does it, and what is kept; default: this process, nothing.
+    learnt : LearntClasses, optional
+        As `identify_images` takes it.
     """
-    identity = identify_images(list(images.values()), material, forced, progress, work)
+    identity = identify_images(list(images.values()), material, forced, progress, work, learnt)
     kept = {}
     for (i, image), found in zip(images.items(), identity.images, strict=True):
         with failures.left_out(image.name):

@@ -6,6 +6,7 @@ Here they are a pool of Python's own, which needs no scheduler; elsewhere a sche
 
 from __future__ import annotations
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -287,6 +288,7 @@ def _begin_work(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    gc.freeze()  # what was imported stays, and needn't be looked at again and again
 
 
 def _end_with(parent: int) -> None:

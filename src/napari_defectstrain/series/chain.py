@@ -296,7 +296,8 @@ def follow_sites(
     """
     material = get_material(run.material)
     axis = series_axis(registered.frames[0], config)
-    identity = check_identity([registered.total], material, run.force_material)
+    total, learnt = registered.total, run.judge.learnt
+    identity = check_identity([total], material, run.force_material, learnt=learnt)
     good = ~registered.found.bad
     frames, found, name = registered.frames, registered.found, registered.name
     calibrated = registered.total.metadata

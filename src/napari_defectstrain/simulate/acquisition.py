@@ -9,7 +9,7 @@ import numpy as np
 import scipy.fft
 
 from ..config import PIXEL_SIZE_PM, Between, Config, Length
-from ..types import FloatArray, IntArray
+from ..types import DefectStrainError, FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,12 @@ def expose(image: FloatArray, config: ScanConfig, rng: np.random.Generator) -> I
     """Counts of a noise-free image in units of a metal column's height.
 
     Scan-line jitter of every frame, Poisson statistics of the dose, read noise and dark level;
-    rounded to whole counts, `(H, W)` uint16.
+    rounded to whole counts, `(H, W)`, as `whole_counts` holds them.
+
+    Raises
+    ------
+    DefectStrainError
+        If there are more than any file can hold.
     """
     blurred = image
     if config.jitter_px:
@@ -170,4 +175,26 @@ def expose(image: FloatArray, config: ScanConfig, rng: np.random.Generator) -> I
             noise = rng.standard_normal(image.shape)
         counts += noise * (config.read_noise * height)
     counts *= config.gain
-    return np.clip(np.round(counts + config.offset_counts), 0, 65535).astype(np.uint16)
+    return whole_counts(counts + config.offset_counts)
+
+
+def whole_counts(counts: FloatArray) -> IntArray:
+    """Counts as a file holds them: none below zero; uint16, or uint32 where they are more.
+
+    Parameters
+    ----------
+    counts : array
+
+    Raises
+    ------
+    DefectStrainError
+        If there are more than 32 bits can tell.
+    """
+    whole = np.clip(np.round(counts), 0, None)
+    most = float(whole.max(initial=0.0))
+    if not most <= np.iinfo(np.uint32).max:
+        raise DefectStrainError(
+            f"simulation: got {most:.3g} counts in a pixel, expected at most "
+            f"{np.iinfo(np.uint32).max:.3g}; choose a lower dose or gain"
+        )
+    return whole.astype(np.uint16 if most <= np.iinfo(np.uint16).max else np.uint32)

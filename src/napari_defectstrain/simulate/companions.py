@@ -15,6 +15,7 @@ import numpy as np
 from ..config import Between, Config, Length
 from ..materials import ROLES
 from ..types import FloatArray, IntArray
+from .acquisition import whole_counts
 from .dataset import SimulatedImage
 from .image import render_columns
 
@@ -82,7 +83,7 @@ def expected_spectra(made: SimulatedImage, config: SpectrumConfig) -> FloatArray
 def simulate_spectra(
     made: SimulatedImage, config: SpectrumConfig, rng: np.random.Generator
 ) -> IntArray:
-    """The spectrum image of a simulated image: counts, `(h, w, channels)` uint16.
+    """The spectrum image of a simulated image, `(h, w, channels)`: `acquisition.whole_counts`.
 
     Parameters
     ----------
@@ -90,4 +91,4 @@ def simulate_spectra(
     config : SpectrumConfig
     rng : numpy.random.Generator
     """
-    return rng.poisson(expected_spectra(made, config)).clip(0, 65535).astype(np.uint16)
+    return whole_counts(rng.poisson(expected_spectra(made, config)).astype(float))

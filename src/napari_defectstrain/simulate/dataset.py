@@ -72,7 +72,7 @@ class SimulatedImage:
     ----------
     name : str
     counts : array, `(H, W)` or `(T, H, W)`
-        The image or the frames of a series, uint16.
+        The image or the frames of a series, uint16; uint32 where counts are more.
     position_px : array, `(N, 2)`
         True (y, x) of each column in the image [px].
     class_index : array, `(N,)`
@@ -235,7 +235,9 @@ def simulate_image(
 
 
 def recorded(image: FloatArray, config: SimulationConfig, rng: np.random.Generator) -> IntArray:
-    """What lies in the file: counts of a noise-free image, worked on as the settings say, uint16.
+    """What lies in the file: counts of a noise-free image, worked on as the settings say.
+
+    As `acquisition.whole_counts` holds them; grey values as uint16.
 
     Parameters
     ----------

@@ -239,9 +239,11 @@ def test_ticks_are_placed_once_and_where_matplotlib_places_them(monkeypatch):
     worked_out = Mock(wraps=drawn.axes[0].xaxis.get_major_ticks)
     monkeypatch.setattr(drawn.axes[0].xaxis, "get_major_ticks", worked_out)
     picture = figures_files.figure_bytes(drawn, "png")
-    monkeypatch.setattr(figures_files, "_ticks_placed_once", lambda figure: nullcontext())
+    monkeypatch.setattr(figures_files, "placed_once", lambda figure: nullcontext())
     assert picture == figures_files.figure_bytes(plain, "png")
-    assert not {"_update_ticks", "_get_ticklabel_bboxes"} & set(vars(drawn.axes[0].xaxis))
+    assert not {"_update_ticks", "_get_ticklabel_bboxes", "_update_label_position"} & set(
+        vars(drawn.axes[0].xaxis)
+    )
     again = Mock(wraps=plain.axes[0].xaxis.get_major_ticks)
     monkeypatch.setattr(plain.axes[0].xaxis, "get_major_ticks", again)
     figures_files.figure_bytes(plain, "png")

@@ -11,6 +11,7 @@ from napari_defectstrain.cli.main import main
 from napari_defectstrain.output.figures.leaves import Leaves
 from napari_defectstrain.output.report import make_report, write_document, write_report
 from napari_defectstrain.output.report.blocks import Report, Section
+from napari_defectstrain.output.report.document import is_report
 from napari_defectstrain.types import DefectStrainError
 
 
@@ -144,3 +145,14 @@ def test_the_same_blocks_give_the_same_document(tmp_path):
             leaves.text("text")
             leaves.picture(png(), "caption", (1.0, 1.0))
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["thesis.html", "thesis.pdf"])
+def test_only_reports_are_replaced(tmp_path, capsys, name):
+    """Before the work."""
+    path = tmp_path / name
+    path.write_text("three years")
+    assert main(["report", str(tmp_path), f"--out={path}"]) == 2
+    assert "is there and is no report, expected another name" in capsys.readouterr().err
+    assert path.read_text() == "three years"
+    assert not is_report(tmp_path)

@@ -656,7 +656,7 @@ def test_another_crystal_is_refused_unless_forced(qtbot, monkeypatch):
     refused = Identity("WSe2", (ImageVerdict("region", REFUSED, line),))
     doubtful = Identity("WSe2", (ImageVerdict("region", DOUBTFUL, line),))
 
-    def check_identity(images, material, forced, progress):
+    def check_identity(images, material, forced, progress, learnt=None):
         if not forced:
             raise DefectStrainError(refused.lines[0])
         return doubtful

@@ -7,6 +7,7 @@ on with its work meanwhile.
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -185,13 +186,35 @@ def drawn_files(
     progress : Progress
     """
     progress(0.0, "drawing")
-    with figure_width(width_inch):
+    with figure_width(width_inch), _cleared_away():
         figure = draw(*given)
         content = {}
         for kind in formats:
             content[kind] = figure_bytes(figure, kind)
             figure.set_layout_engine("none")  # laid out once: all formats alike, and sooner
-    return DrawnFiles(content, drawn_data(figure))
+        drawn = DrawnFiles(content, drawn_data(figure))
+        del figure
+    return drawn
+
+
+@contextmanager
+def _cleared_away() -> Iterator[None]:
+    """What refers to itself is collected when the block ends, and looked at then only.
+
+    A figure is a hundred thousand of objects that do, and holds images: left to itself, the
+    collector looks at all of a process again and again while figures grow, and late enough for
+    several to lie about.
+    """
+    on = gc.isenabled()
+    gc.freeze()  # what was there before needn't be looked at
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.unfreeze()
+        if on:
+            gc.enable()
 
 
 def _write(drawn: DrawnFiles, folder: OutFolder, name: str) -> None:

@@ -22,11 +22,11 @@ import imagecodecs
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ...io.files import atomic_path
+from .ticks import made_late, placed_once
 
 COLUMN_INCH, PAGE_INCH = 3.3, 7.0
 """Widths of figures: one column, and both."""
@@ -89,7 +89,7 @@ def for_print(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with figure_settings(STYLE):
+        with figure_settings(STYLE), made_late():
             return draw(*args, **kwargs)
 
     return drawn
@@ -136,7 +136,7 @@ def _pixels(figure: Figure) -> npt.NDArray[np.uint8]:
         printed: Any = FigureCanvasAgg(figure)
         figure.set_dpi(DPI)
         figure.set_facecolor(STYLE["savefig.facecolor"])
-        with _ticks_placed_once(figure):
+        with placed_once(figure):
             printed.draw()
         pixels = np.asarray(printed.buffer_rgba())
     finally:
@@ -149,41 +149,6 @@ def _pixels(figure: Figure) -> npt.NDArray[np.uint8]:
     # of 17 MB would lie about.
     printed.renderer.__init__(1, 1, DPI)
     return copied
-
-
-@contextmanager
-def _ticks_placed_once(figure: Figure) -> Iterator[None]:
-    """Axes whose size and limits stay the same don't place their ticks anew.
-
-    While it lays a figure out and draws it, matplotlib asks each axis some fifteen times for its
-    ticks and where their labels are, and works both out each time. Where it does so otherwise one
-    day, nothing is remembered.
-    """
-    remembered = []
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            for name in ("_update_ticks", "_get_ticklabel_bboxes"):
-                if hasattr(axis, name):
-                    setattr(axis, name, _remembering(axis, getattr(axis, name)))
-                    remembered.append((axis, name))
-    try:
-        yield
-    finally:
-        for axis, name in remembered:
-            delattr(axis, name)
-
-
-def _remembering(axis: Axis, work_out: Callable[..., Any]) -> Callable[..., Any]:
-    """What is worked out for an axis, as long as its limits and its place in the figure stay."""
-    known: list[Any] = [None, None]
-
-    def answer(*args: Any) -> Any:
-        now = (*axis.get_view_interval(), *axis.axes.bbox.bounds)
-        if known[0] != now:
-            known[:] = now, work_out(*args)
-        return known[1]
-
-    return answer
 
 
 def _as_png(pixels: npt.NDArray[np.uint8]) -> bytes:

@@ -22,11 +22,21 @@ _MOST_ROWS = 30
 """Of long tables in print; the page and the files have all rows."""
 _LONG_CELL = 64
 _SVG = "image/svg+xml"
+_MADE_BY = b"napari-defectstrain"
+"""Said by every report: as the generator of a page, as the creator of a document."""
 
 
 def report_path(folder: Path | str) -> Path:
     """Where the report of a folder is written, unless said otherwise: ``report.html`` in it."""
     return results_path(Path(folder)) / f"report{REPORT_SUFFIXES[0]}"
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report that was written by us."""
+    try:
+        return _MADE_BY in path.read_bytes()
+    except OSError:
+        return False
 
 
 def write_report(

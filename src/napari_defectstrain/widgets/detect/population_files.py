@@ -16,6 +16,7 @@ from ...judge.identity import AGREES, DOUBTFUL
 from ...pipeline.fitness import IDENTITY
 from ...types import DefectStrainError, Sites
 from ..base import forms, tr
+from ..base.saving import may_replace
 from ..layers.detected import newest_by_image
 from ..layers.regions import divided_planes, usable_nm2
 from ..layers.sites import image_planes, kind, layer_by_id, material_of, note, pixel_size_pm
@@ -88,10 +89,13 @@ def export_columns(parent: QWidget, viewer: ViewerModel, layer: Layer | None) ->
     if not given:
         return
     size = pixel_size_pm(layer)
-    for i, sites in enumerate(planes):
-        path = Path(given)
-        if len(planes) > 1:
-            stem = path.name.removesuffix(".csv").removesuffix(".sites")
-            path = path.with_name(f"{stem}_{i + 1}.sites.csv")
+    paths = [Path(given)]
+    if len(planes) > 1:
+        stem = paths[0].name.removesuffix(".csv").removesuffix(".sites")
+        paths = [paths[0].with_name(f"{stem}_{i + 1}.sites.csv") for i in range(len(planes))]
+        there = [path for path in paths if path.exists()]
+        if there and not may_replace(parent, there):
+            return
+    for path, sites in zip(paths, planes, strict=True):
         write_table(path, sites_table(sites, size))
     show_info(f"Wrote {given}" + (f" and {len(planes) - 1} more" if len(planes) > 1 else ""))

@@ -574,7 +574,7 @@ def _detect_all(
     planes = [plane for plane, _ in checked]
     material = get_material(config.material)
     part = subprogress(progress, 0.05, 0.08)
-    identity = check_identity(planes, material, config.force_material, part)
+    identity = check_identity(planes, material, config.force_material, part, config.judge.learnt)
     detections = detect_images(planes, config, subprogress(progress, 0.08, 0.9))
     lattice_pm = material.lattice_pm
     a_px = [lattice_pm / d.pixel_size_pm for d in detections]

@@ -1,0 +1,99 @@
+"""Ticks are made late and placed once, and nothing that is drawn changes."""
+
+import gc
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+
+from napari_defectstrain.output.figures import drawing, files, ticks
+from napari_defectstrain.types import no_progress
+
+
+def panels() -> Figure:
+    """Maps without ticks, plots with grids, turned and inner ticks, a colour bar, a second axis."""
+    made = Figure(figsize=(5, 2.5), layout="constrained")
+    grid = made.subplots(2, 3, sharex="row")
+    for axes in grid[0, :2]:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_title("map")
+        axes.set_ylabel("row")
+    made.colorbar(grid[0, 0].imshow(np.eye(4)), ax=list(grid[0, :2]), location="bottom")
+    grid[0, 2].loglog([1, 3e4], [2e-3, 7.0])
+    grid[0, 2].tick_params(axis="x", rotation=40, labelcolor="red")
+    grid[1, 0].plot([1e7, 1.00004e7], [0, 1])
+    grid[1, 0].grid(alpha=0.3, linewidth=4.0)
+    grid[1, 0].twinx().set_ylabel("again")
+    grid[1, 1].tick_params(direction="in", which="both", top=True, labeltop=True)
+    grid[1, 1].minorticks_on()
+    grid[1, 2].axis("off")
+    return made
+
+
+def test_nothing_that_is_drawn_changes():
+    with files.figure_settings(files.STYLE):
+        plain = panels()
+    late = files.for_print(panels)()
+    assert files.figure_bytes(late, "png") == files.figure_bytes(plain, "png")
+    for figure in (late, plain):
+        figure.set_layout_engine("none")
+    assert files.figure_bytes(late, "svg") == files.figure_bytes(plain, "svg")
+
+
+def test_axes_begin_without_ticks_and_only_within_the_block(monkeypatch):
+    with ticks.made_late():
+        axes = Figure().subplots()
+    assert not {"majorTicks", "minorTicks"} & set(vars(axes.xaxis))
+    before = Axis.set_clip_path, Axis.set_tick_params
+    with pytest.raises(ZeroDivisionError), ticks.made_late():
+        _ = 1 / 0
+    assert (Axis.set_clip_path, Axis.set_tick_params) == before
+    made = Mock(wraps=Axis._get_tick)
+    monkeypatch.setattr(Axis, "_get_tick", lambda axis, major: made(axis, major))
+    Figure().subplots()
+    assert made.called  # as matplotlib does it
+
+
+def test_another_matplotlib_does_as_it_likes(monkeypatch):
+    monkeypatch.delattr(Axis, "majorTicks")
+    before = Axis.set_clip_path
+    with ticks.made_late():
+        assert Axis.set_clip_path is before
+
+
+def test_labels_that_are_aligned_are_placed_anew():
+    def figure() -> Figure:
+        made = Figure(figsize=(4, 2), layout="constrained")
+        left, right = made.subplots(1, 2)
+        left.plot([0, 1], [0, 1])
+        right.plot([0, 1], [0, 1])
+        right.set_xticks([0, 1], ["a\nb", "c\nd"])
+        left.set_xlabel("left")
+        right.set_xlabel("right")
+        made.align_xlabels()
+        return made
+
+    with files.figure_settings(files.STYLE):
+        drawn, plain = figure(), figure()
+    picture = files.figure_bytes(drawn, "svg")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ticks, "_remembering", lambda axis, work_out: work_out)
+        assert picture == files.figure_bytes(plain, "svg")
+    labels = [axes.xaxis.label.get_position()[1] for axes in drawn.axes]
+    assert labels[0] == labels[1]
+
+
+def test_a_figure_is_cleared_away_when_it_is_written():
+    """And the collector is left as it was found."""
+
+    def left() -> int:
+        return sum(isinstance(one, Figure) for one in gc.get_objects())
+
+    gc.collect()
+    before, on = left(), gc.isenabled()
+    drawing.drawn_files(panels, (), ("png",), None, no_progress)
+    assert left() == before
+    assert gc.isenabled() == on and gc.get_freeze_count() == 0
