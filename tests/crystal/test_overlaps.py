@@ -10,9 +10,11 @@ from synthetic_lattice import frame_matrix, make_crystal
 
 from napari_defectstrain.crystal.overlaps import (
     counted_columns,
+    counted_regions,
     find_overlaps,
     overlap_warnings,
 )
+from napari_defectstrain.crystal.regions import CONTAMINATED, ERASED, label_regions
 from napari_defectstrain.io.content import in_content_order
 from napari_defectstrain.pipeline import chain
 from napari_defectstrain.types import CalibratedImage, Sites
@@ -134,6 +136,34 @@ def test_copies_of_images_without_defects_are_found_by_their_noise():
     copies = {"scaled", "rounded", "turned", "flipped", "cropped"}
     assert set.union(*(pair for pair in pairs if "one" in pair)) == {"one", *copies}
     assert not any("other" in pair for pair in pairs)
+
+
+def test_what_is_dirty_in_the_first_counts_in_the_second():
+    """Of the common field, the first counts its crystal, and the second what is none there."""
+    fields = [field(crystal(1)), field(crystal(1), (100, 200), seed=1)]
+    images = by_content(image("a", 1), image("b", 2))
+    (found,) = find_overlaps(images, fields)
+    labels = np.ones(SHAPE, dtype=np.uint8)
+    labels[250:, 300:] = CONTAMINATED
+    labels[:130, 250:] = ERASED
+    regions = [label_regions(labels, fields[0]), label_regions(np.ones_like(labels), fields[1])]
+    counted = counted_columns(images, fields, [found], regions)
+    assert counted[0].all()  # those outside of its domains have windows nowhere
+    there = np.rint(fields[1].position_px + [100, 200]).astype(int)
+    shared = found.shared(fields[1].position_px, SHAPE)
+    at = np.clip(there, 0, 511)
+    dirty = shared & (labels[at[:, 0], at[:, 1]] != 1)
+    assert 0.1 < dirty.mean() < 0.4
+    assert np.mean(counted[1] == (~shared | dirty)) > 0.99  # to a pixel at the borders
+    areas = counted_regions(images, fields, regions, [found])
+    kept = areas[1].usable
+    assert areas[0].usable_px == regions[0].usable_px
+    assert kept[200:300, 150:300].all() and not kept[40:140, :290].any()
+    # every place counts once, wherever it is crystal; dirt that one alone shows counts nowhere
+    both = 512**2 + 512**2 - 412 * 312 - 100 * 262
+    assert areas[0].usable_px + areas[1].usable_px == pytest.approx(both, rel=0.01)
+    without = counted_columns(images, fields, [found], [None, regions[1]])
+    assert np.array_equal(without[1], ~shared)
 
 
 def test_the_same_pairs_are_found_whatever_the_order():

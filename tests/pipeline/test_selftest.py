@@ -7,10 +7,12 @@ from small_alloy import SHARED_PROFILE, simulated, true_sites
 from napari_defectstrain.averages.average import AverageConfig
 from napari_defectstrain.averages.patches import find_patches
 from napari_defectstrain.crystal.overlaps import Overlap
-from napari_defectstrain.pipeline import chain
+from napari_defectstrain.pipeline import chain, selftest
+from napari_defectstrain.pipeline.class_measurement import measure_classes
 from napari_defectstrain.pipeline.selftest import (
     SHIFTED,
     SelfTestConfig,
+    _of_originals,
     _overlaps_among,
     pulls_text,
     self_test,
@@ -64,9 +66,18 @@ def test_the_metals_change_their_spacing_by_the_strain():
 
 
 @pytest.mark.slow
-def test_what_is_built_in_is_found(found):
+def test_what_is_built_in_is_found(found, monkeypatch):
+    measured = {}
+
+    def measure(stacks, *rest):
+        measured.update(stacks)
+        return measure_classes(stacks, *rest)
+
+    monkeypatch.setattr(selftest, "measure_classes", measure)
     config = SelfTestConfig(trials=(SHIFTED,), strains=(0.0, -0.048), windows=8, rounds=2)
     made = self_test(found, config)
+    # copies have the noise of the one image, which is all that there is
+    assert all((stack.image_index == 0).all() for stack in measured.values())
     strains = made.table[made.table["unit"] == "%"].set_index("class")
     assert list(strains["built_in"]) == [0.0, -4.8]
     assert (strains["n"] >= 3).all()
@@ -85,6 +96,13 @@ def test_too_few_places_are_said(found):
     small = chain.replace(found, config=wide)
     with pytest.raises(DefectStrainError, match="expected 3 for each"):
         self_test(small, SelfTestConfig(trials=(SHIFTED,)))
+
+
+def test_windows_of_copies_are_of_the_image_that_was_copied(found):
+    stack = chain.average_classes(found.images, found.sites, found.config)["2Se"]
+    stack = chain.replace(stack, image_index=np.arange(stack.n) % 5)
+    again = _of_originals(stack, [0, 1, 0, 1, 0])
+    assert np.array_equal(again.image_index, stack.image_index % 5 % 2)
 
 
 def test_overlaps_of_twins_name_the_images_that_have_one():

@@ -1,5 +1,7 @@
 """Fields of the classes from whole alloys: recovered within their errors, however crowded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -204,6 +206,32 @@ def test_images_are_fitted_at_a_time_or_one_after_the_other(monkeypatch):
     for one, other in zip(found[1], found[2], strict=True):
         assert np.array_equal(one.position_px, other.position_px, equal_nan=True)
         assert np.array_equal(one.covariance_px2, other.covariance_px2, equal_nan=True)
+
+
+def test_what_columns_may_be_is_fitted_and_counted() -> None:
+    """Classes by the shares that enter the equations, not by what columns are called."""
+    part = alloy(5, 9000, (0.0, 0.0, 0.08, 0.0), noise_pm=1.0)
+    vacancy = np.flatnonzero(part.class_index == 4)
+    probability = np.eye(7)[part.class_index]
+    # every vacancy may be a double one, and is none by its name
+    probability[vacancy] = [0.0, 0.0, 0.0, 0.0, 0.6, 0.4, 0.0]
+    shared = replace(part, probability=probability)
+    found = fit_class_fields([shared], NAMES, A_PM, radius_pm=700.0)
+    assert set(found.fields) == {"SV", "DV"}
+    assert found.n_defects["SV"] == pytest.approx(0.6 * len(vacancy))
+    assert found.n_defects["DV"] == pytest.approx(0.4 * len(vacancy))
+    # a band of none leaves columns out: what is far from all others has no say, nor a field
+    far = np.flatnonzero(part.site_pm[:, 0] < -2500)
+    kind = part.class_index.copy()
+    kind[far[part.class_index[far] == 4]] = 3
+    lone = int((kind == 3).sum())
+    assert lone > 5
+    band = np.where(part.site_pm[:, 0] < -1700, -1, (part.position_px[:, 0] / 30).astype(int))
+    left_out = replace(part, class_index=kind, band=band)
+    found = fit_class_fields([left_out], NAMES, A_PM, radius_pm=700.0, bands=int(band.max()) + 1)
+    assert set(found.n_defects) == {"SV"}
+    near = part.site_pm[:, 0] > -1700 - 700
+    assert found.n_defects["SV"] <= ((kind == 4) & near).sum()
 
 
 def test_what_one_image_says_of_its_probe_is_drawn_to_what_all_say() -> None:

@@ -117,7 +117,7 @@ class WindowCounter:
         total = sum(np.bincount(s.class_index, minlength=len(names)) for s in sites)
         none = np.zeros(len(names), dtype=int)
         overlaps = find_overlaps(images, sites)
-        counted = counted_columns(images, sites, overlaps) if overlaps else None
+        counted = counted_columns(images, sites, overlaps, given) if overlaps else None
         n, improbable = none, none.copy()
         if patches:
             n, improbable = _isolated(images, sites, patches, config, a_pm, seed, counted)

@@ -21,7 +21,7 @@ from ..io.content import in_content_order
 from ..types import BoolArray, CalibratedImage, DefectStrainError, FloatArray, IntArray, Sites
 from .honeycomb import basis_pm
 from .lattice import coarse_basis
-from .regions import ERASED, Regions, label_regions
+from .regions import ERASED, MAX_DOMAINS, Regions, label_regions
 
 MIN_DEFECTS = 12
 """Images of fewer defects are compared by their pixels."""
@@ -65,7 +65,8 @@ class Overlap:
     Parameters
     ----------
     first, second : int
-        The images; what both show counts in the first: that whose pixels have the smaller hash.
+        The images; what both show counts in the first, that whose pixels have the smaller hash,
+        except where only the second shows crystal.
     matrix : array, `(2, 3)`
         Place (y, x) [px] in the first by ``(y, x, 1)`` in the second.
     share : float
@@ -81,6 +82,21 @@ class Overlap:
         """Whether places (y, x) of the second image lie in the first, of that shape, `(N,)`."""
         there = position_px @ self.matrix[:, :2].T + self.matrix[:, 2]
         return np.asarray(((there > -0.5) & (there < np.array(shape) - 0.5)).all(axis=1))
+
+    def counted_first(
+        self, position_px: FloatArray, shape: tuple[int, ...], regions: Regions | None
+    ) -> BoolArray:
+        """Whether places (y, x) of the second image count in the first, `(N,)`.
+
+        They do where the first, of that shape and with those regions, shows them in a domain: what
+        is dirty or erased there counts in the second.
+        """
+        there = self.shared(position_px, shape)
+        if regions is not None:
+            place = position_px[there] @ self.matrix[:, :2].T + self.matrix[:, 2]
+            label = regions.label_at(place)
+            there[there] = (label != ERASED) & (label <= MAX_DOMAINS)
+        return there
 
 
 @dataclass(frozen=True)
@@ -135,13 +151,25 @@ def find_overlaps(images: Sequence[CalibratedImage], sites: Sequence[Sites]) -> 
 
 
 def counted_columns(
-    images: Sequence[CalibratedImage], sites: Sequence[Sites], overlaps: Sequence[Overlap]
+    images: Sequence[CalibratedImage],
+    sites: Sequence[Sites],
+    overlaps: Sequence[Overlap],
+    regions: Sequence[Regions | None] | None = None,
 ) -> list[BoolArray]:
-    """The columns of each image that aren't counted in another one, `(N,)` each."""
+    """The columns of each image that aren't counted in another one, `(N,)` each.
+
+    Parameters
+    ----------
+    images, sites : sequences of equal length
+    overlaps : sequence of Overlap
+    regions : sequence of Regions or None, optional
+        Of each image. Without them an image is taken as crystal all over.
+    """
     counted = [np.ones(len(columns), dtype=bool) for columns in sites]
     for o in overlaps:
         shape = images[o.first].data.shape
-        counted[o.second] &= ~o.shared(sites[o.second].position_px, shape)
+        known = regions[o.first] if regions else None
+        counted[o.second] &= ~o.counted_first(sites[o.second].position_px, shape, known)
     return counted
 
 
@@ -158,7 +186,8 @@ def counted_regions(
         columns = np.arange(labels.shape[1])
         for y in range(labels.shape[0]):  # a line at a time: all places take 16 times the memory
             place = np.stack([np.full(len(columns), y), columns], axis=1)
-            labels[y, o.shared(place, images[o.first].data.shape)] = ERASED
+            shape = images[o.first].data.shape
+            labels[y, o.counted_first(place, shape, regions[o.first])] = ERASED
         result[o.second] = label_regions(labels, sites[o.second])
     return result
 

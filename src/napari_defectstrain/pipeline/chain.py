@@ -178,7 +178,7 @@ def average_classes(
     rng, _ = np.random.default_rng(config.seed).spawn(2)
     if overlaps is None:
         overlaps = find_overlaps(images, sites)
-    counted = counted_columns(images, sites, overlaps) if overlaps else None
+    counted = counted_columns(images, sites, overlaps, regions) if overlaps else None
     keys = tuple(pixels_sha256(image.data) for image in images)
     order = sorted(range(len(keys)), key=lambda i: (keys[i], i))
     stacks = stack_classes(

@@ -73,7 +73,7 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
         else base.a_pm
     )
     window = WindowFrame(a_pm, average.step_pm, average.window_nm)
-    counted = counted_columns(found.images, found.sites, found.overlaps) or None
+    counted = counted_columns(found.images, found.sites, found.overlaps, regions) or None
     solved = crowded_stacks(
         found.images,
         found.sites,

@@ -28,6 +28,7 @@ from ..trials.known_fields import Places, choose_places, known_displacement, lef
 from ..trials.moving import move_columns
 from ..trials.twins import make_twin
 from ..types import (
+    BoolArray,
     CalibratedImage,
     ClassStack,
     DefectStrainError,
@@ -179,8 +180,8 @@ def _shifted(
     weight = 0.7
     label = with_classes(host.material, [f"{name}={weight}" for name in names])
     material = get_material(label)
-    marked, counted, lost = [], [], 0
-    once = counted_columns(found.images, found.sites, found.overlaps) if found.overlaps else None
+    marked, counted, whose, lost = [], [], [], 0
+    once = _counted_once(found)
     for image, sites, mine, i in _aligned(again, images, placed, origin):
         one, missing = _marked(sites, mine, material, _a_px(patches, i), found.config)
         lost += missing
@@ -192,6 +193,7 @@ def _shifted(
             free &= once[i][near]
         marked.append(one)
         counted.append(free)
+        whose.append(i)
     run = host.replace(material=label)
     stacks = stack_classes(
         again.images,
@@ -204,12 +206,29 @@ def _shifted(
         None,
         counted,
     )
-    kept = {n: s for n, s in stacks.items() if n in names or n == material.class_names[1]}
+    wanted = (*names, material.class_names[1])
+    kept = {n: _of_originals(s, whose) for n, s in stacks.items() if n in wanted}
     measured = measure_classes(kept, run, subprogress(progress, 0.65, 1.0))
     built = dict(zip(names, config.strains, strict=True))
     total = sum(len(places.site_index) for places in placed)
     said = f"{lost} of {total} moved columns weren't found again as defect-free ones"
     return _table(SHIFTED, measured, kept, built, material, soft=True), [said] if lost else []
+
+
+def _counted_once(found: RunResult) -> list[BoolArray] | None:
+    """Columns of each image that count in no other one; None where no two show the same place."""
+    if not found.overlaps:
+        return None
+    return counted_columns(found.images, found.sites, found.overlaps, found.regions or None)
+
+
+def _of_originals(stack: ClassStack, origin: Sequence[int]) -> ClassStack:
+    """A stack whose windows are of the images that the copies they lie in were made of.
+
+    A copy has its image's noise, probe and scan: no image of its own, of which the scatter between
+    images could be told.
+    """
+    return replace(stack, image_index=np.asarray(origin)[stack.image_index])
 
 
 def _aligned(
@@ -235,8 +254,7 @@ def _rounds(
 ) -> list[list[Places]]:
     """Places in the images, and in copies of them until there are enough; none is taken twice."""
     free = [np.ones(len(sites), dtype=bool) for sites in found.sites]
-    if found.overlaps:
-        free = list(counted_columns(found.images, found.sites, found.overlaps))
+    free = _counted_once(found) or free
     rounds: list[list[Places]] = []
     count = np.zeros(len(config.strains), dtype=int)
     for _ in range(config.rounds):

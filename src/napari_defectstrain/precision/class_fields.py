@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from ..averages.patches import Patch, find_patches
 from ..averages.symmetry import symmetric_basis
@@ -39,12 +40,21 @@ from ..types import (
     Sites,
     no_progress,
 )
-from .field_equations import ColumnDisplacements, FieldEquations, scatter_of, solve
+from .field_equations import (
+    ColumnDisplacements,
+    FieldEquations,
+    scatter_of,
+    solve,
+    usable_columns,
+)
 from .foreseen_columns import ForeseenColumns
 
 RADIUS_PM = 1200.0
 DISTORTION_NM = 4.0
 PASSES = 3
+LEAST_DEFECT = 0.5
+"""Defects of a class, by their shares, from which it has a field of its own."""
+
 _AT_A_TIME = 4
 _MOST_PIXELS = 1 << 23  # of the images that are fitted at a time
 OWN_ERROR = 0.4
@@ -62,8 +72,8 @@ class SuperposedFields:
     ----------
     fields : mapping of class to DisplacementField
         With covariance; NaN at sites where no column was near any defect of the class.
-    n_defects : mapping of class to int
-        All that had a say.
+    n_defects : mapping of class to float
+        All that had a say: each column counts by its share.
     tail_pm2 : mapping of class to float
         B of the elastic tail beyond the sites [pm^2].
     residual_pm : mapping of class to float
@@ -78,7 +88,7 @@ class SuperposedFields:
     """
 
     fields: Mapping[str, DisplacementField]
-    n_defects: Mapping[str, int]
+    n_defects: Mapping[str, float]
     tail_pm2: Mapping[str, float]
     residual_pm: Mapping[str, float]
     n_columns: int
@@ -261,12 +271,10 @@ def fit_class_fields(
     DefectStrainError
         If there is no defect, or fewer columns than unknowns.
     """
-    known = [part.class_index for part in parts]
-    count = np.bincount(
-        np.concatenate([*known, np.zeros(0, dtype=int)]), minlength=len(class_names)
-    )
-    roles = [role for role in range(2, len(count)) if role != OTHER and count[role]]
-    if not roles:
+    use = [np.flatnonzero(usable_columns(part, a_pm)) for part in parts]
+    count = _defects_with_a_say(parts, use, len(class_names), radius_pm)
+    roles = np.flatnonzero(count >= LEAST_DEFECT).tolist()
+    if not roles and any(len(rows) for rows in use):
         raise DefectStrainError(
             "superposition: got no defect in any domain, expected some of "
             f"{', '.join(class_names[2:OTHER])}; check the classes of the columns"
@@ -274,8 +282,8 @@ def fit_class_fields(
     site, is_metal = ideal_sites(a_pm, radius_pm)
     basis = symmetric_basis(site) if symmetric else np.eye(2 * len(site))
     every = [
-        FieldEquations.of(part, roles, site, basis, radius_pm, a_pm, distortion_nm)
-        for part in parts
+        FieldEquations.of(part, roles, site, basis, radius_pm, a_pm, distortion_nm, rows)
+        for part, rows in zip(parts, use, strict=True)
     ]
     equations = [e for e in every if len(e.role)]
     if not equations:
@@ -312,10 +320,29 @@ def fit_class_fields(
         by_profile[name] = solved.profile_shift[:, own] @ basis.T
     return SuperposedFields(
         fields,
-        {class_names[role]: int(count[role]) for role in roles},
+        {class_names[role]: float(count[role]) for role in roles},
         tail,
         {class_names[r]: float(s) for r, s in enumerate(scatter) if np.isfinite(s)},
         sum(len(e.role) for e in equations),
         influence,
         by_profile,
     )
+
+
+def _defects_with_a_say(
+    parts: Sequence[ColumnDisplacements], use: Sequence[IntArray], n_classes: int, radius_pm: float
+) -> FloatArray:
+    """Defects of each class with a usable column in reach, each by its share, `(n_classes,)`.
+
+    What nothing is told of has none, whatever it is called; a class that no column is most likely
+    of has some where several may be of it.
+    """
+    count: FloatArray = np.zeros(n_classes)
+    for part, rows in zip(parts, use, strict=True):
+        if len(rows) == 0:
+            continue
+        near = cKDTree(part.site_pm[rows]).query(part.site_pm)[0] < radius_pm
+        for role in range(2, n_classes):
+            if role != OTHER:
+                count[role] += part.share(role)[near].sum()
+    return count

@@ -115,6 +115,7 @@ class FieldEquations:
         radius_pm: float,
         a_pm: float,
         distortion_nm: float,
+        use: IntArray | None = None,
     ) -> FieldEquations:
         """Equations of the usable columns of a domain.
 
@@ -133,8 +134,11 @@ class FieldEquations:
             Lattice constant [pm].
         distortion_nm : float
             Shortest half-wave of slow distortion [nm].
+        use : array of int, optional
+            Which columns are usable, where that is known (`usable_columns`).
         """
-        use = np.flatnonzero(usable_columns(part, a_pm))
+        if use is None:
+            use = np.flatnonzero(usable_columns(part, a_pm))
         blocks = [_class_design(part, use, role, site_pm, basis, radius_pm) for role in roles]
         line_pm = part.position_px[use, 0] * part.pixel_size_pm
         band = ((line_pm - line_pm.min(initial=0.0)) / BAND_PM).astype(int)
