@@ -7,8 +7,8 @@ import pytest
 from scipy.sparse import csr_array
 from small_alloy import SHARED_PROFILE, SPACING_CHANGE, simulated, true_sites
 
-from napari_defectstrain.averages import WindowFrame, crowded_stacks
-from napari_defectstrain.averages.additivity import PAIR_SHELLS
+from napari_defectstrain.averages import WindowFrame, crowded, crowded_stacks
+from napari_defectstrain.averages.additivity import PAIR_SHELLS, PairCheck
 from napari_defectstrain.averages.average import average_stack
 from napari_defectstrain.averages.cells import DOUBTFUL, CellFrame, PatchCells
 from napari_defectstrain.averages.crowded import Bands, _bands, _joined, _solved
@@ -168,3 +168,20 @@ def test_every_defect_tells_more_than_isolated_ones():
         away = spacing.strain - SPACING_CHANGE[name]
         assert abs(away) < 4 * spacing.strain_total_std, name
     assert measured["SV"].spacing.strain_std < 0.0015
+
+
+def test_no_class_is_lost_with_pairs_that_do_not_add(monkeypatch):
+    """Where hardly a defect is without such a neighbour, pairs stay, and it is said."""
+    made = simulated(8, size=480, fractions=(0.06, 0.03, 0.06, 0.01))
+
+    def crossed(cells, left, bands, frame, distance):
+        return PairCheck(distance, 0.6, -0.2, 0.01, True)
+
+    window, sites = WindowFrame(330.0, 20.0, 2.0), [true_sites(made)]
+    usual = crowded_stacks([made.image], sites, window, 0.9)
+    monkeypatch.setattr(crowded, "pair_check", crossed)
+    found = crowded_stacks([made.image], sites, window, 0.9)
+    assert {"SeTe", "SV"} <= set(found.stacks) == set(usual.stacks)
+    assert found.stacks["SV"].n_columns == usual.stacks["SV"].n_columns
+    assert all(p.needed and not p.left_out for p in found.pairs)
+    assert sum("kept, though they don't add" in text for text in found.warnings) == 3

@@ -34,6 +34,9 @@ class PairCheck:
         a neighbour, the solution is theirs, and more is left at the others: it is negative.
     left_out : bool
         Whether these pairs were left out.
+    needed : bool
+        Whether they should be, but without them a class would have too few defects, or the
+        solution too few cells.
     """
 
     distance: float
@@ -41,6 +44,7 @@ class PairCheck:
     excess: float
     sigma: float
     left_out: bool = False
+    needed: bool = False
 
 
 def pair_check(
@@ -100,6 +104,8 @@ def near_pairs(cells: PatchCells, frame: CellFrame, distances: Sequence[float]) 
 def pair_text(pair: PairCheck) -> str:
     """What is said of such pairs, for people."""
     verdict = "left out: they don't add" if pair.left_out else "kept: they add within the noise"
+    if pair.needed:
+        verdict = "kept, though they don't add: too few would be left without them"
     return (
         f"crowded averages: {pair.share:.0%} of the defects have another at {pair.distance:.2f} a; "
         f"{verdict}"

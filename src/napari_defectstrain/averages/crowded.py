@@ -242,7 +242,7 @@ def crowded_stacks(
         wrong[: len(overconfidence)] = overconfidence
     stacks = _stacks(solved, frame, window, expected, names, wrong) if solved else {}
     pairs = tuple(pair for one in solved.values() for pair in one.pairs)
-    crossed = dict.fromkeys(pair_text(p) for p in pairs if p.left_out)
+    crossed = dict.fromkeys(pair_text(p) for p in pairs if p.left_out or p.needed)
     return CrowdedStacks(stacks, pairs, (*notes, *crossed), _bands_of(solved))
 
 
@@ -274,10 +274,10 @@ def _solved(cells: Sequence[PatchCells], frame: CellFrame, roles: IntArray) -> _
     crossed = [p.distance for p in pairs if p.left_out]
     if crossed:
         fewer = [c.without(near_pairs(c, frame, crossed)) for c in cells]
-        if _enough(fewer):
+        if _enough(fewer) and not _lost(cells, fewer, roles):
             cells, solution, bands = fewer, _solve(fewer), _bands(fewer)
         else:
-            pairs = [replace(p, left_out=False) for p in pairs]
+            pairs = [replace(p, left_out=False, needed=p.left_out) for p in pairs]
     image, on_mean, on_difference = _influences(cells, solution, bands)
     every = np.concatenate(bands)
     line = np.concatenate([c.place_nm[:, 0] / c.pixel_nm for c in cells])
@@ -295,6 +295,15 @@ def _solved(cells: Sequence[PatchCells], frame: CellFrame, roles: IntArray) -> _
         np.append(float(count[:, 0].sum()), worth),
         tuple(pairs),
     )
+
+
+def _lost(cells: Sequence[PatchCells], fewer: Sequence[PatchCells], roles: IntArray) -> bool:
+    """Whether a class that has enough defects among some cells has too few among fewer."""
+
+    def count(some: Sequence[PatchCells]) -> IntArray:
+        return np.array([sum(int((c.role == role).sum()) for c in some) for role in roles[:-1]])
+
+    return bool(((count(cells) >= LEAST_DEFECTS) & (count(fewer) < LEAST_DEFECTS)).any())
 
 
 def _enough(cells: Sequence[PatchCells]) -> bool:
