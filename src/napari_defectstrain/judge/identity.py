@@ -43,7 +43,7 @@ brightness doesn't tell the sublattices apart."""
 _BEYOND = 0.8
 """Of the ratio at the far end of an alloy: a dimmer sublattice that is dimmer still is no part of
 one."""
-_STRANGE_HALF = (0.012, 8)
+_STRANGE_HALF = (0.012, 5)
 """Share and number of columns of half the brightness on the sublattice of a metal beside which
 there is no lighter one."""
 _APART = 0.3
@@ -322,9 +322,6 @@ def _by_likelihood(e: CellEvidence, found: RunEvidence, material: Material) -> t
     if asked is None:
         return AGREES, ""
     expected = f"{seen}, expected {np.exp(asked.log_ratio):.2f} for {material.name}"
-    rival = _other_metal(e, found, asked, material)
-    if rival:
-        return DOUBTFUL, rival
     others = sorted(all_readings(material), key=lambda r: r.misfit(found))
     best, mine = others[0], asked.misfit(found)
     better = mine - best.misfit(found)
@@ -333,6 +330,9 @@ def _by_likelihood(e: CellEvidence, found: RunEvidence, material: Material) -> t
         return REFUSED, f"{why}; {best.name} is more likely"
     if better > _DOUBT[0] and mine > _DOUBT[1]:
         return DOUBTFUL, f"{why}; {best.name} fits better"
+    rival = _other_metal(e, found, asked, material)
+    if rival:
+        return DOUBTFUL, rival
     if found.a_pm is not None:
         off = found.a_pm / material.lattice_pm - 1
         if abs(off) > _SPACING[0]:

@@ -408,6 +408,8 @@ def _far_power(fits: ColumnFits, shift_pm: FloatArray, a_pm: float) -> FloatArra
     pairs = neighbouring_metals(fits, a_pm)
     distance = np.hypot(*fits.site_pm.T)
     pairs = pairs[(distance[pairs] > FAR * a_pm).all(axis=1)]
+    if not len(pairs):  # small windows: nothing says how noisy they are
+        return np.full(len(shift_pm), np.nan)
     moved = shift_pm.reshape(len(shift_pm), -1, 2)
     along = fits.site_pm[pairs[:, 1]] - fits.site_pm[pairs[:, 0]]
     along = along / np.linalg.norm(along, axis=1, keepdims=True)

@@ -371,7 +371,8 @@ class NormalEquations:
         if self.inverse_scaled is not None:
             solution = self.inverse_scaled @ scaled
         else:
-            solution = cho_solve((self.factor, False), scaled)
+            # a wild step of few windows has overflowed: so does what follows from it
+            solution = cho_solve((self.factor, False), scaled, check_finite=False)
         return np.asarray((solution.T * self.scale).T)
 
     def inverse(self) -> FloatArray:
