@@ -174,7 +174,7 @@ def test_no_class_is_lost_with_pairs_that_do_not_add(monkeypatch):
     """Where hardly a defect is without such a neighbour, pairs stay, and it is said."""
     made = simulated(8, size=480, fractions=(0.06, 0.03, 0.06, 0.01))
 
-    def crossed(cells, left, bands, frame, distance):
+    def crossed(cells, square, bands, frame, distance):
         return PairCheck(distance, 0.6, -0.2, 0.01, True)
 
     window, sites = WindowFrame(330.0, 20.0, 2.0), [true_sites(made)]
@@ -185,3 +185,12 @@ def test_no_class_is_lost_with_pairs_that_do_not_add(monkeypatch):
     assert found.stacks["SV"].n_columns == usual.stacks["SV"].n_columns
     assert all(p.needed and not p.left_out for p in found.pairs)
     assert sum("kept, though they don't add" in text for text in found.warnings) == 3
+
+
+@pytest.mark.parametrize("seed", [302, 303, 306])
+def test_pairs_that_add_are_kept_in_small_images(seed):
+    """A defect alone has more say in what is fitted, so that less is left: no sign of pairs."""
+    made = simulated(seed, size=480, fractions=(0.06, 0.03, 0.06, 0.01))
+    found = crowded_stacks([made.image], [true_sites(made)], WindowFrame(330.0, 20.0, 2.0), 0.9)
+    assert not any(p.left_out or p.needed for p in found.pairs)
+    assert all(abs(p.excess) < 0.05 for p in found.pairs)

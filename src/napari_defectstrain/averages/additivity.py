@@ -49,24 +49,24 @@ class PairCheck:
 
 def pair_check(
     cells: Sequence[PatchCells],
-    left: Sequence[FloatArray],
+    square: Sequence[FloatArray],
     bands: Sequence[IntArray],
     frame: CellFrame,
     distance: float,
 ) -> PairCheck:
-    """What is left at defects with another at a distance, against the others of their class."""
-    members, squares = [], []
-    for c, rest in zip(cells, left, strict=True):
-        members.append(_has_neighbour(c, frame, distance))
-        squares.append((rest**2).mean(axis=1))
+    """What is left at defects with another at a distance, against the others of their class.
+
+    `square` is the mean square that is left of each cell of each domain, `(n,)`.
+    """
+    members = [_has_neighbour(c, frame, distance) for c in cells]
     role = np.concatenate([c.role for c in cells])
-    near, square, band = map(np.concatenate, (members, squares, bands))
+    near, left, band = np.concatenate(members), np.concatenate(square), np.concatenate(bands)
     defect = role > 1
     relative = np.ones(len(role))
     for kind in np.unique(role[defect]):
         alone = (role == kind) & ~near
         if alone.any():
-            relative[role == kind] = square[role == kind] / max(float(square[alone].mean()), 1e-30)
+            relative[role == kind] = left[role == kind] / max(float(left[alone].mean()), 1e-30)
     paired = defect & near
     share = float(near[defect].mean()) if defect.any() else 0.0
     if paired.sum() < 10:

@@ -57,6 +57,7 @@ _OUTLIER_SIGMA = 6.0
 _MOST_ROUNDS = 4
 _MOST_OUTLIERS = 0.02  # of the cells, in every round: what is more common isn't strange
 _WIDEST = 0.5
+_LEAST_SPARE = 0.05  # of a cell's noise, that a fit has left
 
 
 class Bands(NamedTuple):
@@ -270,7 +271,8 @@ def _solved(cells: Sequence[PatchCells], frame: CellFrame, roles: IntArray) -> _
     else:
         solution = _solve(cells)
     bands = _bands(cells)
-    pairs = [pair_check(cells, solution.left, bands, frame, d) for d in PAIR_SHELLS]
+    square = [_square_left(c, r, solution) for c, r in zip(cells, solution.left, strict=True)]
+    pairs = [pair_check(cells, square, bands, frame, d) for d in PAIR_SHELLS]
     crossed = [p.distance for p in pairs if p.left_out]
     if crossed:
         fewer = [c.without(near_pairs(c, frame, crossed)) for c in cells]
@@ -350,6 +352,21 @@ def _outliers(left: Sequence[FloatArray]) -> list[BoolArray]:
         most = float(np.quantile(size, 1.0 - _MOST_OUTLIERS))
         result.append(np.asarray(size > max(middle + _OUTLIER_SIGMA * spread, most)))
     return result
+
+
+def _square_left(cells: PatchCells, left: FloatArray, solution: _Solution) -> FloatArray:
+    """Mean square left of each cell, at defects without what the fit took of its noise, `(n,)`.
+
+    A defect with few like it around has more say in what is fitted there, so that less is left.
+    """
+    square = np.asarray((left**2).mean(axis=1, dtype=float))
+    mine = np.flatnonzero(cells.role > 1)
+    slow = (cells.around.T @ cells.slow).T
+    design = cells.around[mine].toarray() - cells.slow[mine] @ slow
+    leverage = (design @ solution.inverse * design).sum(axis=1)
+    leverage += (cells.slow[mine] ** 2).sum(axis=1)
+    square[mine] /= np.maximum(1.0 - leverage, _LEAST_SPARE)
+    return square
 
 
 def _bands(cells: Sequence[PatchCells]) -> list[IntArray]:
