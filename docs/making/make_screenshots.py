@@ -207,7 +207,7 @@ def averages(out: Path) -> None:
 def measurement(out: Path) -> None:
     """Nine regions and their defects; `make_strain_screenshots` shows their strain."""
     viewer, *_ = nine_regions()
-    shoot(viewer, out / "nine_regions.png")
+    shoot(viewer, out / "nine_regions.png", small=True)
     viewer.close()
 
 
@@ -221,7 +221,7 @@ def training(out: Path) -> None:
         button.click()
         finish(panel)
     panel.examples.marks.click()
-    shoot(viewer, out / "train.png")
+    shoot(viewer, out / "train.png", small=True)
     # Small windows, few of them: a picture of a curve, not weights to use.
     panel.base = panel.base.replace(window_px=96, batch=4, calibration_windows=8)
     panel.steps.setValue(1000)
@@ -231,7 +231,7 @@ def training(out: Path) -> None:
         panel.run_bar.run_button.click()
         while len(panel.log.record) < 15:
             pump(1.0)
-        shoot(viewer, out / "training.png")
+        shoot(viewer, out / "training.png", small=True)
         panel.run_bar.cancel()
         finish(panel)
     viewer.close()

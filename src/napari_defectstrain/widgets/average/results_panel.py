@@ -26,6 +26,8 @@ HEIGHT = 300
 BESIDE = "Spacings and precision"
 BESIDE_PX = 720
 """Width from which the two plots lie side by side [px of the screen]."""
+SHARES = (3, 2)
+"""Of that width."""
 DOCK = "Averages: spacings and windows"
 
 
@@ -84,8 +86,8 @@ class ResultsPanel(QWidget):
         self._plots = QSplitter(Qt.Orientation.Horizontal)
         self._plots.addWidget(self.spacings)
         self._plots.addWidget(self.precision)
-        self._plots.setStretchFactor(0, 3)
-        self._plots.setStretchFactor(1, 2)
+        for i, share in enumerate(SHARES):
+            self._plots.setStretchFactor(i, share)
         self.tabs.addTab(self._plots, BESIDE)
         self.windows = WindowsView(viewer, edits, settings)
         self.tabs.addTab(self.windows, tr("Windows"))
@@ -113,6 +115,8 @@ class ResultsPanel(QWidget):
             self.tabs.removeTab(self.tabs.indexOf(self.precision))
             self._plots.addWidget(self.precision)
             self.precision.show()
+            # what comes into a splitter later gets its least width, whatever the stretches say
+            self._plots.setSizes([share * event.size().width() for share in SHARES])
         else:
             self.tabs.addTab(self.precision, tr("Precision"))
         self.tabs.setTabText(PLOTS, BESIDE if room else "Spacings")
