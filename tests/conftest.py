@@ -1,7 +1,9 @@
 """Fixtures that many tests share."""
 
 import os
+import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,6 +22,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.gui)
         if "real_images" in fixtures:
             item.add_marker(pytest.mark.real)
+
+
+@pytest.fixture(autouse=True)
+def nothing_settles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of one test that nobody closed would keep the garbage of all others alive."""
+    lifetime = sys.modules.get("napari_defectstrain.widgets.base.lifetime")
+    if lifetime is not None:
+        monkeypatch.setattr(lifetime, "_staying", Mock())
 
 
 @pytest.fixture

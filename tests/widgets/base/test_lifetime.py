@@ -2,12 +2,15 @@
 
 import gc
 import weakref
+from types import SimpleNamespace
 
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Points
+from qtpy.compat import isalive
 from qtpy.QtWidgets import QWidget
 
+from napari_defectstrain.widgets.base import lifetime
 from napari_defectstrain.widgets.base.lifetime import keep_smooth, settle
 
 
@@ -19,10 +22,17 @@ class Ring:
 
 
 @pytest.fixture
-def docked(qtbot):
-    viewer, widget = ViewerModel(), QWidget()
+def staying(nothing_settles, monkeypatch):
+    monkeypatch.setattr(lifetime, "_staying", lifetime._Staying())
+
+
+@pytest.fixture
+def docked(qtbot, staying):
+    viewer, widget = SimpleNamespace(layers=ViewerModel().layers, window="a window"), QWidget()
     keep_smooth(widget, viewer)
     yield viewer, widget
+    if isalive(widget):
+        closed(qtbot, widget)
     gc.unfreeze()
 
 
@@ -47,7 +57,8 @@ def test_garbage_is_collected_before_the_rest_settles(docked):
 
 def test_what_goes_with_a_layer_is_collected(docked):
     viewer, _ = docked
-    layer = viewer.add_layer(Points(ndim=2))
+    layer = Points(ndim=2)
+    viewer.layers.append(layer)
     ring = Ring()
     settle()
     gone = weakref.ref(ring)
@@ -65,9 +76,9 @@ def test_nothing_is_passed_over_once_the_last_dock_is_closed(docked, qtbot):
     viewer, widget = docked
     other = QWidget()
     keep_smooth(other, viewer)
-    closed(qtbot, widget)
-    assert gc.get_freeze_count() > 0
     closed(qtbot, other)
+    assert gc.get_freeze_count() > 0
+    closed(qtbot, widget)
     assert gc.get_freeze_count() == 0
     callbacks = len(gc.callbacks)
     viewer.layers.append(Points(ndim=2))
@@ -76,7 +87,11 @@ def test_nothing_is_passed_over_once_the_last_dock_is_closed(docked, qtbot):
     assert gc.get_freeze_count() == 0 and len(gc.callbacks) == callbacks
 
 
-def test_without_a_dock_nothing_settles():
+def test_without_a_dock_in_a_window_nothing_settles(qtbot, staying):
     before = gc.get_freeze_count()
+    settle()
+    widget = QWidget()
+    qtbot.addWidget(widget)
+    keep_smooth(widget, ViewerModel())  # of a script
     settle()
     assert gc.get_freeze_count() == before

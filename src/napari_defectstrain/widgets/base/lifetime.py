@@ -93,7 +93,9 @@ _staying = _Staying()
 
 
 def keep_smooth(widget: QWidget, viewer: ViewerModel) -> None:
-    """Spare the window long collections as long as a widget exists."""
+    """Spare the window long collections as long as a widget exists; without one, do nothing."""
+    if getattr(viewer, "window", None) is None:
+        return
     _staying.enter()
     when_destroyed(widget, _staying.leave)
     connect(widget, viewer.layers.events.removed, lambda _event: _staying.loosen())
