@@ -34,12 +34,13 @@ def blank_area(data: FloatArray, a_px: float) -> BoolArray | None:
     blank = np.zeros(data.shape, dtype=bool)
     for value in _border_values(data):
         same = np.asarray(data == value)
-        core = minimum_filter(same, side, mode="nearest") | _whole_lines(same)
+        core = _whole_lines(same)
+        core |= minimum_filter(same.astype(np.uint8), side, mode="nearest") > 0
         at_border = core.copy()
         at_border[1:-1, 1:-1] = False
         if at_border.any():
             reached = binary_propagation(at_border, mask=core)
-            wider = maximum_filter(reached, side, mode="nearest") & same
+            wider = same & (maximum_filter(reached.astype(np.uint8), side, mode="nearest") > 0)
             blank |= reached | binary_opening(wider, np.ones((3, 3)))  # not by chance
     if not blank.any() or blank.all():
         return None
@@ -61,10 +62,10 @@ def _whole_lines(same: BoolArray) -> BoolArray:
     """Rows and columns from the border inwards that are of one value."""
     lines = np.zeros(same.shape, dtype=bool)
     for axis in (0, 1):
-        whole = same.all(axis=1 - axis)
+        whole: BoolArray = np.asarray(same.all(axis=1 - axis))
         view = lines if axis == 0 else lines.T
-        view[np.logical_and.accumulate(whole)] = True
-        view[::-1][np.logical_and.accumulate(whole[::-1])] = True
+        view[np.minimum.accumulate(whole)] = True
+        view[::-1][np.minimum.accumulate(whole[::-1])] = True
     return lines
 
 
@@ -81,11 +82,11 @@ def distance_to_data_end(position_px: FloatArray, data: FloatArray, a_px: float)
     """
     place = np.asarray(position_px, dtype=float)
     last = np.array(data.shape) - 1.0
-    distance = np.minimum(place, last - place).min(axis=1, initial=np.inf)
+    distance = np.asarray(np.minimum(place, last - place).min(axis=1, initial=np.inf))
     blank = blank_area(data, a_px)
     if blank is None or len(place) == 0:
-        return np.asarray(distance)
+        return distance
     signed = distance_transform_edt(~blank) - distance_transform_edt(blank)
     row, column = np.clip(np.rint(place), 0, last).astype(int).T
     # the first pixel with data lies 1 px from the last without
-    return np.minimum(distance, signed[row, column] - 1.0)
+    return np.asarray(np.minimum(distance, signed[row, column] - 1.0))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..crystal.blank import distance_to_data_end
+from ..crystal import distance_to_data_end
 from ..types import BoolArray, FloatArray
 from .picture import WeightEquations
 
