@@ -212,15 +212,7 @@ class ImageFitter:
                 pairs = self.pairs[: 0 if first else None]
                 found = information(patches, inverse, pairs, self.surface)
                 state = self.without_empty(state, found)
-                cells = self.surface.gather(inverse)
-                equations = NormalEquations(
-                    found,
-                    self.surface,
-                    cells,
-                    state.position,
-                    state.empty,
-                    damping * self.damping(state),
-                )
+                equations = self.equations(found, inverse, state, damping)
                 learn = len(state.shape.amount) > 0 and i > 0
                 last_shape = None if free is None else free.found
                 free = None
@@ -267,6 +259,19 @@ class ImageFitter:
         patches = Patches.of(separable, state.position, state.weight)
         inverse = self.pixels.good / noise.variance(model)
         return information(patches, inverse, self.pairs, self.surface)
+
+    def equations(
+        self, found: Information, inverse: FloatArray, state: ImageState, damping: float = 1.0
+    ) -> NormalEquations:
+        """Normal equations of columns and background; `inverse` is one over each variance."""
+        return NormalEquations(
+            found,
+            self.surface,
+            self.surface.gather(inverse),
+            state.position,
+            state.empty,
+            damping * self.damping(state),
+        )
 
     def damping(self, state: ImageState) -> FloatArray:
         """Information of weight, y and x, `(N, 3)`, that shortens steps of what hardly has any.

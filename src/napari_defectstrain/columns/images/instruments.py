@@ -23,7 +23,6 @@ from ...types import FloatArray
 from .derivatives import Patches, SeparableProfile
 from .fit import ImageFit, ImageFitter, ImageState
 from .steps import shape_by_instruments
-from .system import NormalEquations
 
 Foresight = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 """From fitted places `(N, 2)` (y, x) [px] and weights `(N,)` to those foreseen; NaN where none."""
@@ -58,14 +57,7 @@ def freed_of_noise(fitter: ImageFitter, fit: ImageFit, foresee: Foresight) -> Im
     pull = (fitter.pixels.data - model) * inverse
     separable = SeparableProfile(state.shape.profile, fitter.sigma, model.dtype)
     patches = Patches.of(separable, state.position, state.weight)
-    equations = NormalEquations(
-        fit.information,
-        fitter.surface,
-        fitter.surface.gather(inverse),
-        state.position,
-        state.empty,
-        fitter.damping(state),
-    )
+    equations = fitter.equations(fit.information, inverse, state)
     own = fitter.free_shape(state, patches, inverse, points, equations, None, fit.by_shape)
     told = fitter.free_shape(state, patches, inverse, points, equations, foreseen, own.found)
     step, errors = shape_by_instruments(own, told, pull * fitter.inner)
