@@ -208,15 +208,14 @@ def window_quantities(
             for kind, place in others.items()
             if expected[kind] > LEAST_EXPECTED
         ),
-        spacing_pm=float(
-            nearest_metal_spacings(fits.position_pm, fits.site_pm, fits.is_metal).mean()
-        ),
-        reference_pm=float(
-            nearest_metal_spacings(
-                base.fits.position_pm, base.fits.site_pm, base.fits.is_metal
-            ).mean()
-        ),
+        spacing_pm=_triangle_pm(fits),
+        reference_pm=_triangle_pm(base.fits),
     )
+
+
+def _triangle_pm(fits: ColumnFits) -> float:
+    """Mean spacing of the nearest metals of an average [pm]."""
+    return float(nearest_metal_spacings(fits.position_pm, fits.site_pm, fits.is_metal).mean())
 
 
 def _fits(measured: ColumnMeasurement) -> tuple[tuple[BoolArray, ColumnFitModel], ...]:
