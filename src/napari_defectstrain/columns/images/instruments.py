@@ -28,7 +28,6 @@ from ...types import FloatArray
 from .derivatives import Patches, SeparableProfile
 from .fit import ImageFit, ImageFitter, ImageState
 from .steps import ShapeErrors, shape_by_instruments
-from .system import NormalEquations, marginal_covariance
 
 Foresight = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 """From fitted places `(N, 2)` (y, x) [px] and weights `(N,)` to those foreseen; NaN where none."""
@@ -92,7 +91,7 @@ def freed_of_noise(fitter: ImageFitter, fit: ImageFit, foresee: Foresight) -> Im
         if settled or last:
             columns, background = columns + asked.by_spread[0], background + asked.by_spread[1]
         moved, _ = fitter.moved(state, columns, background, step)
-        fit = replace(fit, state=moved, shape_errors=asked.errors)
+        fit = replace(fit, state=moved, shape_errors=asked.errors, by_shape=asked.following)
         if settled or last:
             break
         before = asked.step
@@ -124,26 +123,17 @@ def _asked(fitter: ImageFitter, fit: ImageFit, foresee: Foresight) -> _Asked | N
     pull = (fitter.pixels.data - model) * inverse
     separable = SeparableProfile(state.shape.profile, fitter.sigma, model.dtype)
     patches = Patches.of(separable, state.position, state.weight)
-    equations = NormalEquations(
-        fit.information,
-        fitter.surface,
-        fitter.surface.gather(inverse),
-        state.position,
-        state.empty,
-        fitter.damping(state),
-    )
-    own, told = (
-        fitter.free_shape(state, patches, inverse, points, equations, columns)
-        for columns in (state, foreseen)
-    )
-    errors = np.nan_to_num(marginal_covariance(fit.information, state.empty)[:, 1:, 1:])
+    equations = fitter.equations(fit.information, inverse, state)
+    own = fitter.free_shape(state, patches, inverse, points, equations, None, fit.by_shape)
+    told = fitter.free_shape(state, patches, inverse, points, equations, foreseen, own.found)
+    errors = np.nan_to_num(fit.covariance[:, 1:, 1:])
     errors[state.empty] = 0.0
     wider = fitter.spread(state, errors) * inverse
     step, shape_errors = shape_by_instruments(own, told, (pull + wider) * fitter.inner)
     return _Asked(
         step,
         shape_errors,
-        (own.columns, own.background),
+        own.found,
         fitter.step(equations, patches, wider),
     )
 
