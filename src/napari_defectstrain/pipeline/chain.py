@@ -37,7 +37,14 @@ from .class_measurement import (
     split_classes,
 )
 from .every_defect import measure_every_defect
-from .fitness import asked_of_an_alloy, counted_once, marked, measurable, without_refused
+from .fitness import (
+    asked_of_an_alloy,
+    counted_once,
+    marked,
+    measurable,
+    without_other_phases,
+    without_refused,
+)
 from .isolated import missing_classes, unknown_errors, unless_crowded
 from .loading import CALIBRATION_TOLERANCE, load_images
 from .ranges import out_of_range, trained_for
@@ -254,6 +261,7 @@ def detect(
             calibrated, material, forced, failures, part, work, config.judge.learnt
         )
         warnings += identity.lines
+        told = dict(zip(calibrated, identity.images, strict=True))
     failures.check_any_left(calibrated)
     detections: dict[int, Detection] = {}
     columns: dict[int, Sites] = {}
@@ -273,6 +281,8 @@ def detect(
         )
         warnings += said
     failures.check_any_left(known)
+    for i in set(detections) & set(known):
+        columns[i] = without_other_phases(columns[i], known[i], told[i].left_out)
     left, tables, divided = _in_order(known, calibrated, columns)
     with clock.stage("overlaps"):
         overlaps, populations, more = counted_once(left, tables, divided, material)
