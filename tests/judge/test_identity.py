@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, rotate
 
 from napari_defectstrain.crystal.regions import NOT_2H, label_regions
 from napari_defectstrain.failures import Failures
@@ -368,3 +368,21 @@ def test_few_odd_columns_count_where_the_ratio_is_another_metals():
     assert found.verdict == DOUBTFUL and "W that holds Mo" in found.line
     for usual in ({"ratio": 0.66}, {"metal_brighter": -0.01}, {"dim": replace(few.dim, half=0.0)}):
         assert judge_identity([replace(few, **usual)], get_material("MoSe2")).verdict == AGREES
+
+
+@pytest.mark.parametrize("material", ["MoSe2", "WSe2"])
+def test_where_mirror_twins_meet_hexagons_are_empty(material):
+    """Tiles that hold both show the chalcogens of both: once refused as a bilayer."""
+    metal, pair, _ = nominal(material)
+    data = side_by_side((metal, pair, 0.0), (metal, 0.0, pair))
+    found, line = verdict(data, material, get_material(material).lattice_pm)
+    assert found == AGREES, line
+
+
+def test_tiles_of_another_grain_are_no_other_lattice():
+    material = get_material("WSe2")
+    one = crystal(nominal("WSe2"), (0.0, 0.04, 0.0))
+    turned = rotate(one, 25.0, reshape=False, mode="reflect", order=1)
+    seen = of(np.concatenate([one, one, turned], axis=1))
+    assert seen.foreign < 1 and seen.tiles < seen.looked_at
+    assert judge_identity([seen], material).verdict != REFUSED

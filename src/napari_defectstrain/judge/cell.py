@@ -15,7 +15,7 @@ background or where the network sees which column.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,9 @@ _RINGS: dict[int, tuple[tuple[int, int], ...]] = {
 """Half of the spots of each squared length, in units of two {100} vectors 60 degrees apart."""
 _HIGHEST = 0.46  # 1/px
 _MOST_TILES = 5  # a side
+_CLEAR = 6.0  # power of the weakest {100} spot over the noise
+_PART, _PARTS = 0.42, 3
+"""Side of a small part of a tile, of the tile's, and how many there are a side."""
 _MOST_MISS = 1.5  # frequency steps that a tile's spots may lie off
 
 
@@ -99,12 +102,34 @@ class Tile:
         In joined pixels.
     box : tuple of int
         First row and column of it, and those behind its last ones [px of the image].
+    transfer : Transfer
+        Of all tiles of the image.
     """
 
     data: FloatArray
     corner: FloatArray
     cell: TileCell
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
+    transfer: Transfer = field(default_factory=lambda: Transfer(0.0, 0.0))
+
+    def parts(self) -> FloatArray:
+        """Weights of the three sites in small parts of the tile, `(P, 3)`, each part's own order.
+
+        Where two mirror twins meet, a tile shows the chalcogens of both and so no empty site; most
+        of its parts hold one of them.
+        """
+        side = [min(n, round(_PART * n)) for n in self.data.shape]
+        starts = [np.linspace(0, n - s, _PARTS).astype(int) for n, s in zip(
+            self.data.shape, side, strict=True)]  # fmt: skip
+        basis = np.linalg.inv(self.cell.basis_px).T
+        found = []
+        for y in starts[0]:
+            for x in starts[1]:
+                part = self.data[y : y + side[0], x : x + side[1]]
+                spectrum = _spectrum_at(*_windowed(part), basis)
+                if spectrum is not None:
+                    found.append(spectrum.cell(self.transfer).weight)
+        return np.array(found).reshape(-1, 3)
 
 
 @dataclass(frozen=True)
@@ -206,7 +231,8 @@ def find_tiles(data: FloatArray, a_px: float) -> tuple[list[Tile], int]:
         first = joined * corner
         last = first + joined * np.array(tile.shape)
         box = (int(first[0]), int(first[1]), int(last[0]), int(last[1]))
-        tiles.append(Tile(tile, corner, replace(cell, origin_px=cell.origin_px + corner), box))
+        cell = replace(cell, origin_px=cell.origin_px + corner)
+        tiles.append(Tile(tile, corner, cell, box, transfer))
     return tiles, len(corners)
 
 
@@ -221,21 +247,28 @@ def _joined(image: FloatArray, count: int) -> FloatArray:
 
 
 def _tile_spectrum(tile: FloatArray, spots: FloatArray) -> _TileSpectrum | None:
-    window = np.hanning(tile.shape[0] + 2)[1:-1, None] * np.hanning(tile.shape[1] + 2)[None, 1:-1]
-    z = (tile - (tile * window).sum() / window.sum()) * window
+    z, norm = _windowed(tile)
     basis = _refined(z, spots)
     if basis is None:
         return None
+    spectrum = _spectrum_at(z, norm, basis)
+    return None if spectrum is None or spectrum.clear < _CLEAR else spectrum
+
+
+def _windowed(tile: FloatArray) -> tuple[FloatArray, float]:
+    """A tile without its mean, faded out at its rim, and the sum of the window."""
+    window = np.hanning(tile.shape[0] + 2)[1:-1, None] * np.hanning(tile.shape[1] + 2)[None, 1:-1]
+    return (tile - (tile * window).sum() / window.sum()) * window, float(window.sum())
+
+
+def _spectrum_at(z: FloatArray, norm: float, basis: FloatArray) -> _TileSpectrum | None:
     rings = {k: np.array(h, dtype=float) @ basis.T for k, h in _RINGS.items()}
     rings = {k: g for k, g in rings.items() if np.hypot(*g.T).max() < _HIGHEST}
     if 4 not in rings:
         return None
-    norm = float(window.sum())
     value = {k: _fourier(z, g) / norm for k, g in rings.items()}
     noise = {k: _noise(z, g, basis) / norm for k, g in rings.items()}
     clear = float(np.abs(value[1]).min() / noise[1]) ** 2
-    if clear < 6.0 or 3 not in value:
-        return None
     foreign = _foreign(z, basis, value[1] * norm)
     return _TileSpectrum.of(value, noise, basis, clear, foreign)
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..crystal.other_lattices import HEXAGONAL, seen_lattice
 from ..types import BoolArray, FloatArray, IntArray
 from .assignment import metal_brighter
-from .cell import TileCell, find_tiles
+from .cell import Tile, TileCell, find_tiles
 from .cell_columns import Sublattice, sublattice_of, tile_weights
 
 FILLED = 0.14
@@ -19,6 +19,7 @@ FILLED = 0.14
 FOREIGN = 1.0
 """Power of waves that are none of the lattice's, over its own, from which on it isn't one."""
 _SURE = (1.2, 3.0)  # standard errors: of a tile, and of all that are filled together
+_LEAST_PARTS = 5
 ASSIGNED = 0.1
 """Nats a column from which on weights alone tell which sublattice is the metal's."""
 
@@ -135,8 +136,12 @@ def cell_evidence(
         return CellEvidence(
             name, 0, looked_at, nan, nan, 0.0, nan, nan, nan, none, none, measured_a_pm, other
         )
+    foreign = np.array([tile.cell.foreign for tile in tiles])
+    of_another = float(np.sort(foreign)[(len(foreign) - 1) // 2])
+    if of_another <= FOREIGN:  # other grains may lie in some of the tiles
+        tiles = [tile for tile, its in zip(tiles, foreign, strict=True) if its <= FOREIGN]
     cells = [tile.cell for tile in tiles]
-    sorted_ = np.array([np.sort(cell.weight)[::-1] for cell in cells])
+    sorted_ = np.array([_sites_of(tile) for tile in tiles])
     top = np.maximum(np.abs(sorted_).max(axis=1), 1e-30)
     middle, centre = sorted_[:, 1] / top, sorted_[:, 2] / top
     sigma = np.array([cell.sigma[0] for cell in cells]) / top
@@ -161,7 +166,6 @@ def cell_evidence(
     value = float(np.median(its))
     if np.isfinite(bright.second) or np.isfinite(dim.second):  # by the more frequent kind alone
         value = float(min(dim.level, bright.level) / max(dim.level, bright.level))
-    foreign = float(np.median([cell.foreign for cell in cells]))
     return CellEvidence(
         name=name,
         tiles=len(tiles),
@@ -171,17 +175,34 @@ def cell_evidence(
         filled=_share(filled),
         centre=float(np.median(centre)),
         sign=float(np.median([cell.sign for cell in cells])),
-        foreign=foreign,
+        foreign=of_another,
         bright=bright,
         dim=dim,
         measured_a_pm=measured_a_pm,
-        other_lattice=_other_lattice(data) if foreign > FOREIGN else "",
+        other_lattice=_other_lattice(data) if of_another > FOREIGN else "",
         mean_ratio=float(np.median(middle[empty])),
         metal_brighter=told,
         metal=metal,
         filled_ratio=float(np.median((centre / middle)[filled])) if filled.any() else float("nan"),
         filled_boxes=tuple(tile.box for tile, it in zip(tiles, filled, strict=True) if it),
     )
+
+
+def _sites_of(tile: Tile) -> FloatArray:
+    """Weights of the three sites from bright to dim, `(3,)`; of most parts where these differ.
+
+    Where two mirror twins meet, a tile holds the chalcogens of both: none of its sites is empty,
+    but in most of its parts one is.
+    """
+    whole = np.sort(tile.cell.weight)[::-1]
+    if whole[2] < FILLED / 2 * whole[0]:
+        return whole
+    weight = np.sort(tile.parts(), axis=1)[:, ::-1]
+    weight = weight[weight[:, 0] > 0]
+    if len(weight) < _LEAST_PARTS:
+        return whole
+    relative = np.median(weight / weight[:, :1], axis=0)
+    return whole if relative[2] > FILLED else np.asarray(relative * whole[0])
 
 
 def _two_brightest(
