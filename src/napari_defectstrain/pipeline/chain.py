@@ -40,9 +40,9 @@ from .every_defect import measure_every_defect
 from .fitness import (
     asked_of_an_alloy,
     counted_once,
+    leave_out_phases,
     marked,
     measurable,
-    without_other_phases,
     without_refused,
 )
 from .isolated import missing_classes, unknown_errors, unless_crowded
@@ -261,7 +261,6 @@ def detect(
             calibrated, material, forced, failures, part, work, config.judge.learnt
         )
         warnings += identity.lines
-        told = dict(zip(calibrated, identity.images, strict=True))
     failures.check_any_left(calibrated)
     detections: dict[int, Detection] = {}
     columns: dict[int, Sites] = {}
@@ -281,8 +280,7 @@ def detect(
         )
         warnings += said
     failures.check_any_left(known)
-    for i in set(detections) & set(known):
-        columns[i] = without_other_phases(columns[i], known[i], told[i].left_out)
+    leave_out_phases(columns, {i: known[i] for i in known if i in detections}, identity, calibrated)
     left, tables, divided = _in_order(known, calibrated, columns)
     with clock.stage("overlaps"):
         overlaps, populations, more = counted_once(left, tables, divided, material)
