@@ -386,3 +386,11 @@ def test_tiles_of_another_grain_are_no_other_lattice():
     seen = of(np.concatenate([one, one, turned], axis=1))
     assert seen.foreign < 1 and seen.tiles < seen.looked_at
     assert judge_identity([seen], material).verdict != REFUSED
+
+
+def test_what_bent_grey_values_leave_open_is_said():
+    seen = replace(of(crystal(nominal("MoS2"), (0.0, 0.04, 0.0))), centre=0.06)
+    asked = get_material("MoS2")
+    assert judge_identity([replace(seen, centre_sigma=0.05)], asked).verdict == AGREES
+    found = judge_identity([replace(seen, centre_sigma=0.15)], asked).images[0]
+    assert found.verdict == DOUBTFUL and "the picture as it was taken" in found.line

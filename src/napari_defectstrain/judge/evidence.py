@@ -45,6 +45,8 @@ class CellEvidence:
         chalcogen each in 1T, and metal and chalcogens in an AB bilayer; nan where there are none.
     filled_boxes : tuple of tuple of int
         Where these tiles lie: first row and column, and those behind the last ones [px].
+    centre_sigma : float
+        Standard error of `centre` by the transfer where grey values are bent; 0 where they aren't.
     centre : float
         Typical weight of the hexagon centre, of the brightest column.
     sign : float
@@ -86,6 +88,7 @@ class CellEvidence:
     metal: Sublattice | None = None
     filled_ratio: float = float("nan")
     filled_boxes: tuple[tuple[int, int, int, int], ...] = ()
+    centre_sigma: float = 0.0
 
     @property
     def weighed(self) -> int:
@@ -184,6 +187,7 @@ def cell_evidence(
         metal_brighter=told,
         metal=metal,
         filled_ratio=float(np.median((centre / middle)[filled])) if filled.any() else float("nan"),
+        centre_sigma=float(np.median(shared)) if tiles[0].transfer.bend != (0.0, 0.0) else 0.0,
         filled_boxes=tuple(tile.box for tile, it in zip(tiles, filled, strict=True) if it),
     )
 

@@ -24,6 +24,8 @@ _USUAL = -0.3
 """Logarithm of a usual ratio of brightness, where nothing is known of the elements."""
 _NOT_EMPTY = 0.11
 """Typical weight of the hexagon centre from which on it is doubtful whether it is empty."""
+_MAY_BE_FILLED = 0.16
+"""The same with its standard error, where that is what bent grey values leave open."""
 _DARK = -0.5
 _LEAST_TILES = 0.25
 _EQUAL_FROM = (0.88, 0.93)
@@ -291,6 +293,12 @@ def _structure(e: CellEvidence, material: Material) -> tuple[str, str]:
         return DOUBTFUL, (
             f"hexagon centres are not empty ({e.centre:.2f} of the brightest column), as in an AB "
             "(3R) bilayer; a larger field or less noise would settle it"
+        )
+    if e.centre + e.centre_sigma > _MAY_BE_FILLED and e.filled < _BILAYER:
+        return DOUBTFUL, (
+            f"grey values are bent so much that hexagon centres may be filled ({e.centre:.2f} +- "
+            f"{e.centre_sigma:.2f} of the brightest column), as in an AB (3R) bilayer; the picture "
+            "as it was taken would settle it"
         )
     return AGREES, ""
 

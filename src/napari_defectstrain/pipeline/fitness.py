@@ -166,28 +166,6 @@ def without_other_phases(
     return sites.subset(~there) if there.any() else sites
 
 
-def leave_out_phases(
-    columns: dict[int, Sites],
-    regions: Mapping[int, Regions],
-    identity: Identity,
-    images: Mapping[int, CalibratedImage],
-) -> None:
-    """Take what lies in another phase from the columns of the images that have regions here.
-
-    Parameters
-    ----------
-    columns : dict of int to Sites
-        Changed in place.
-    regions : mapping of int to Regions
-    identity : Identity
-        Of `images`, in their order.
-    images : mapping of int to CalibratedImage
-    """
-    for i, told in zip(images, identity.images, strict=True):
-        if i in regions:
-            columns[i] = without_other_phases(columns[i], regions[i], told.left_out)
-
-
 def marked(populations: pd.DataFrame, identity: Identity | None) -> pd.DataFrame:
     """Populations with a column that says of which images it is doubtful what they show.
 
