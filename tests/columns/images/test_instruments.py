@@ -1,10 +1,26 @@
 """The shape of columns by what can be foreseen of them: instruments against correlated noise."""
 
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import replace
 
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from napari_defectstrain.averages import find_patches
+from napari_defectstrain.columns.images.background import SplineSurface
+from napari_defectstrain.columns.images.fit import ImageFitter, ImageState
 from napari_defectstrain.columns.images.measure import fit_image_columns
+from napari_defectstrain.columns.images.rendering import Shape
+from napari_defectstrain.columns.images.start import pixels_of
 from napari_defectstrain.columns.images.steps import FreeShape, shape_by_instruments
+from napari_defectstrain.columns.images.types import Aberrations, ImageColumnConfig
+from napari_defectstrain.columns.profiles import gaussian_profile
+from napari_defectstrain.precision.foreseen_columns import ForeseenColumns
+from napari_defectstrain.simulate.acquisition import ScanConfig
+from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
+from napari_defectstrain.simulate.structure import CrystalConfig
+from napari_defectstrain.types import Sites
 
 SIDE, SPACING, SIGMA, PIXEL_PM = 200, 9.0, 2.6, 20.0
 
@@ -69,3 +85,70 @@ def test_what_is_foreseen_of_a_clear_image_changes_little_and_nothing_foreseen_n
     assert plain.aberrations is not None and told.aberrations is not None
     assert abs(told.aberrations.amount - plain.aberrations.amount) < 0.1
     assert np.nanmax(np.abs(told.position_px - plain.position_px)) < 0.02
+
+
+@pytest.mark.slow
+def test_dirt_does_not_pass_for_another_probe() -> None:
+    """One step of a fit that dirt had led astray left most of the error."""
+    side = 400
+    names = ("W", "2Se", "SeTe", "2Te", "SV", "DV", "other")
+    scan = ScanConfig(shape=(side, side), rotation_deg=17.0, jitter_px=0.0, contamination=0.0)
+    crystal = CrystalConfig(fractions=(0.03, 0.02, 0.03, 0.02))
+    simulated = simulate_image(
+        SimulationConfig(crystal=crystal, scan=scan), np.random.default_rng(2)
+    )
+    place = simulated.position_px
+    inside = ((place > 0) & (place < side - 1)).all(axis=1)
+    role = np.asarray(simulated.class_index)[inside]
+    source = np.full(len(role), "truth")
+    sites = Sites(place[inside], np.eye(7)[role], role, names, source)
+    data = simulated.image.data.astype(float)
+    rng = np.random.default_rng(2)
+    thickness, grain = (
+        gaussian_filter(rng.normal(size=data.shape), w, mode="wrap") for w in (18, 4)
+    )
+    thickness = np.maximum(thickness / thickness.std(), 0.0)
+    height = float(np.ptp(np.percentile(data, [5, 99])))
+    dirt = 0.08 * height * np.maximum(thickness * (1.0 + 0.25 * grain / grain.std()), 0.0)
+
+    def aberrations(counts: NDArray[np.float64], told: bool) -> Aberrations:
+        image = replace(simulated.image, data=counts.astype(np.float32))
+        patches = find_patches([image], [sites], 328.0, None)
+        foresee = ForeseenColumns(sites, patches, 328.0) if told else None
+        found = fit_image_columns(image, sites.position_px, foresee=foresee).aberrations
+        assert found is not None
+        return found
+
+    clean, dirty = aberrations(data, told=True), aberrations(data + dirt, told=True)
+    assert aberrations(data + dirt, told=False).amount > clean.amount + 2.0
+    assert abs(dirty.amount - clean.amount) < 4 * np.hypot(clean.sigma, dirty.sigma)
+    assert dirty.sigma < 0.3
+
+
+def test_errors_of_places_widen_the_expected_image_as_said() -> None:
+    rng = np.random.default_rng(0)
+    place = np.stack(np.meshgrid([30.0, 45.0], [30.0, 45.0], indexing="ij"), -1).reshape(-1, 2)
+    shape = (76, 76)
+    start = Shape.starting(gaussian_profile(SIGMA), np.zeros((5, 0)), np.eye(3))
+    surface = SplineSurface(shape, 100.0, np.float64)
+    config = ImageColumnConfig(double_precision=True)
+    pixels = pixels_of(np.ones(shape), config)
+    fitter = ImageFitter(pixels, place, SIGMA, start.profile.cutoff_per_pm, surface, config)
+    weight = np.array([100.0, 60.0, 30.0, 80.0])
+    state = ImageState(place, weight, np.zeros(surface.size), start, np.zeros(4, dtype=bool))
+    covariance = (
+        np.array([[0.04, 0.01], [0.01, 0.02]]) * np.array([1.0, 2.0, 3.0, 0.0])[:, None, None]
+    )
+    root = np.array([np.linalg.cholesky(c + 1e-12 * np.eye(2)) for c in covariance])
+
+    def image(moved: NDArray[np.float64]) -> NDArray[np.float64]:
+        points = fitter.renderer.spread(moved)
+        factor = fitter.renderer.structure_factor(points, weight)
+        return fitter.model(replace(state, position=moved), factor)
+
+    total = np.zeros(shape)
+    for _ in range(300):
+        move = np.einsum("nab,nb->na", root, rng.normal(size=(4, 2)))
+        total += image(place + move) + image(place - move) - 2.0 * image(place)
+    found = fitter.spread(state, covariance)
+    assert np.abs(total / 600 - found).max() < 0.1 * np.abs(found).max()

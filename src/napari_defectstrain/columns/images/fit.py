@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from ...types import BoolArray, FloatArray, IntArray, Progress
+from ...types import BoolArray, FloatArray, IntArray, Progress, no_progress
 from .background import SplineSurface
 from .derivatives import PAIR_REACH_SIGMA, Information, Patches, SeparableProfile, information
 from .noise import SAMPLE, STEP_SAMPLE, estimate_noise
@@ -111,6 +111,13 @@ class ImageFit:
     def covariance(self) -> FloatArray:
         """Of each column's weight, y and x, `(N, 3, 3)`, whatever its neighbours' are."""
         return marginal_covariance(self.information, self.state.empty)
+
+    def with_modes(self, modes: FloatArray) -> ImageFit:
+        """The same with modes of the profile `(C, F)` to fit, of which there is nothing yet."""
+        shape = self.state.shape
+        amount = np.concatenate([np.zeros(modes.shape[1]), shape.amount[shape.n_modes :]])
+        state = replace(self.state, shape=replace(shape, modes=modes, amount=amount))
+        return replace(self, state=state, by_shape=None)
 
 
 def _inner(shape: tuple[int, ...], rim: float, dtype: npt.DTypeLike) -> FloatArray:
@@ -220,7 +227,7 @@ class ImageFitter:
                     free = self.free_shape(
                         state, patches, inverse, points, equations, near=last_shape
                     )
-            columns, background = self._step(equations, patches, pull)
+            columns, background = self.step(equations, patches, pull)
             if i >= SWIFT_STEPS:
                 columns, background = steadied(columns, background)
             by_shape: FloatArray = np.zeros(len(state.shape.amount))
@@ -244,7 +251,7 @@ class ImageFitter:
             found = self._information(state, noise, model)
         return ImageFit(state, found, noise, moved, errors, None if free is None else free.found)
 
-    def _step(
+    def step(
         self, equations: NormalEquations, patches: Patches, pull: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Step of the columns, `(N, 3)`, and of the background that a weighted misfit asks for."""
@@ -252,6 +259,30 @@ class ImageFitter:
             patches.project(pull)[..., None], self.surface.adjoint(pull)[..., None], SOLVE_TOLERANCE
         )
         return columns[..., 0], background[..., 0]
+
+    def refitted(self, fit: ImageFit, tolerance_px: float) -> ImageFit:
+        """The fit with its columns and background where its shape, held, lets them settle."""
+        shape = fit.state.shape
+        start = replace(fit.state, shape=shape.fixed())
+        found = self.run(start, fit.noise, tolerance_px, no_progress, near=True)
+        state = replace(found.state, shape=shape)
+        return replace(found, state=state, shape_errors=fit.shape_errors, by_shape=fit.by_shape)
+
+    def spread(self, state: ImageState, covariance: FloatArray) -> FloatArray:
+        """By how much errors of the places make the expected image wider, `(H, W)`.
+
+        Half the second derivatives of the columns by their places times `covariance`,
+        `(N, 2, 2)` (y, x) [px^2].
+        """
+        points, renderer = self.renderer.spread(state.position), self.renderer
+        ky, kx = renderer.ky, renderer.kx
+        terms = ((0, 0, ky * ky), (0, 1, 2.0 * ky * kx), (1, 1, kx * kx))
+        second = sum(
+            renderer.structure_factor(points, state.weight * covariance[:, a, b])
+            * (-2.0 * np.pi**2 * k).astype(renderer.dtype)
+            for a, b, k in terms
+        )
+        return renderer.image(second * renderer.transfer(state.shape.profile))
 
     def _information(self, state: ImageState, noise: NoiseModel, model: FloatArray) -> Information:
         """Of the columns where a fit ended."""
@@ -357,12 +388,12 @@ class ImageFitter:
         inside = inverse * self.inner
         return FreeShape(columns, background, np.stack(images), inside, self.prior(state.shape))
 
-    def limited(self, shape: Shape, step: FloatArray) -> FloatArray:
+    def limited(self, shape: Shape, step: FloatArray, most: float = MAX_SHAPE_STEP) -> FloatArray:
         """A step of the shape, no longer than what a straight line may follow."""
         scale = np.ones(len(step))
         scale[shape.n_modes :] = self.sigma**2
         largest = float(np.max(np.abs(step) / scale))
-        return np.asarray(step * min(1.0, MAX_SHAPE_STEP / max(largest, 1e-300)))
+        return np.asarray(step * min(1.0, most / max(largest, 1e-300)))
 
     def moved(
         self,

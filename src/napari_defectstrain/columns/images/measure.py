@@ -83,12 +83,12 @@ def fit_image_columns(
     usable, duplicate = usable_columns(start, pixels, sigma)
     if config.model == "gaussian":
         return _each(pixels, start, usable, duplicate, sigma, config, pixel_size_pm)
-    fit, fitter = _together(pixels, start[usable], sigma, spacing, config, pixel_size_pm, progress)
-    freed = fit
-    if foresee is not None and fit.state.shape.n_modes:
-        freed = freed_of_noise(fitter, fit, _of_usable(foresee, usable))
+    told = None if foresee is None else _of_usable(foresee, usable)
+    fit, fitter = _together(
+        pixels, start[usable], sigma, spacing, config, pixel_size_pm, progress, told
+    )
     progress(1.0, "Fitted all columns")
-    return _report(start, usable, duplicate, freed, fit.covariance, fitter, config, pixel_size_pm)
+    return _report(start, usable, duplicate, fit, fitter, config, pixel_size_pm)
 
 
 def _of_usable(foresee: Foresight, usable: BoolArray) -> Foresight:
@@ -111,6 +111,7 @@ def _together(
     config: ImageColumnConfig,
     pixel_size_pm: float | None,
     progress: Progress,
+    foresee: Foresight | None,
 ) -> tuple[ImageFit, ImageFitter]:
     surface = SplineSurface(
         pixels.data.shape, config.background_spacing * spacing, pixels.data.dtype
@@ -134,7 +135,7 @@ def _together(
     fit = fitter.run(state, noise, loose, progress, last=alone)
     if alone:
         return fit, fitter
-    return _learn(fit, fitter, config, pixel_size_pm, progress)
+    return _learn(fit, fitter, config, pixel_size_pm, progress, foresee)
 
 
 def _learn(
@@ -143,8 +144,13 @@ def _learn(
     config: ImageColumnConfig,
     pixel_size_pm: float | None,
     progress: Progress,
+    foresee: Foresight | None,
 ) -> tuple[ImageFit, ImageFitter]:
-    """From one Gaussian to a learnt profile."""
+    """From one Gaussian to a learnt profile.
+
+    Where columns can be foreseen, from the mean of the family of probes: what noise would
+    make of the profile may be too far off to come back from.
+    """
     blur = fit.state.shape.profile.blur_pm2
     sigma = float(np.sqrt(max(0.5 * (blur[0] + blur[2]), 0.25)))
     spot = SPOT_SIGMA / sigma
@@ -154,12 +160,17 @@ def _learn(
     profile = spline_profile(sigma, config.n_coefficients, config.cutoff_sigma, limit, spot)
     profile, mode = _of_family(profile, limit, spot)
     profile = profile.with_blur(blur - np.array([sigma**2, 0.0, sigma**2]))
-    state = replace(
-        fit.state, shape=Shape.starting(profile, mode[:, : int(config.aberrations)], np.eye(3))
-    )
+    shape = Shape.starting(profile, mode[:, : int(config.aberrations)], np.eye(3))
+    state = replace(fit.state, shape=shape)
     learner = ImageFitter(
         fitter.pixels, fitter.start, sigma, profile.cutoff_per_pm, fitter.surface, config
     )
+    if foresee is not None and shape.n_modes:
+        mean = replace(state, shape=Shape.starting(profile, mode[:, :0], np.eye(3)))
+        by_mean = learner.run(mean, fit.noise, config.tolerance_px, progress, near=True)
+        freed = freed_of_noise(learner, by_mean.with_modes(shape.modes), foresee)
+        if freed is not None:
+            return freed, learner
     return learner.run(state, fit.noise, config.tolerance_px, progress, near=True), learner
 
 
@@ -189,14 +200,13 @@ def _report(
     usable: BoolArray,
     duplicate: BoolArray,
     fit: ImageFit,
-    own_covariance: FloatArray,
     fitter: ImageFitter,
     config: ImageColumnConfig,
     pixel_size_pm: float | None,
 ) -> ImageColumns:
     state, n = fit.state, len(start)
     covariance = np.full((n, 2, 2), np.nan)
-    covariance[usable] = own_covariance[:, 1:, 1:]
+    covariance[usable] = fit.covariance[:, 1:, 1:]
     position = np.full((n, 2), np.nan)
     position[usable] = state.position
     weight = np.full(n, np.nan)
