@@ -369,9 +369,12 @@ def _look(
         picture.fit_lines()
         picture.explain()
         picture.fit_noise()
+        picture.fit_profile(share)
+        picture.explain()
         picture.settle(share)
         picture.fit_profile()
         picture.explain()
+        around = picture.surroundings()
         place_px = picture.sampling.to_image(picture.position)
         equations = level_rim(picture.equations(), picture.weight, distance, told.metal)
         evidence = ImageEvidence(
@@ -382,6 +385,7 @@ def _look(
             told.guess,
             told.doubt,
             place_px,
+            around=around,
         )
         if i == 0 and told.labels and told.contradicted(solve_classes(evidence, prior)):
             return None

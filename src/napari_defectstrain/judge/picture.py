@@ -27,6 +27,7 @@ from .local_noise import LocalNoise, learn_noise
 from .places import LatticePlaces
 from .profile import ProfileLearner
 from .relaxation import Relaxation
+from .surroundings import Surroundings, of_metals, surroundings_of
 from .working import (
     LowPass,
     Sampling,
@@ -45,6 +46,7 @@ _PAIR_REACH = 2.2
 _STEP_PM = 4.0
 _LEAST_WEIGHT = 0.25  # fainter columns say nothing of their place
 _RIM_A = 1.2
+_HEAVIER, _MOVED_PM = 0.1, 15.0
 _MISFIT = 0.01
 """Relative error of the columns' image, by what their model leaves out."""
 
@@ -179,7 +181,7 @@ class Picture:
         self.background = self.smooth(rest)
         self.residual = rest - self.background
 
-    def fit_profile(self) -> None:
+    def fit_profile(self, share: FloatArray | None = None) -> None:
         """Profile by the waves of the image and of its columns; the metals' weight is the unit.
 
         Both are compared without their local mean and under the same window: of a background
@@ -191,7 +193,42 @@ class Picture:
         # strong waves can't be better than the model of the columns is
         model = (_MISFIT * np.abs(self.transfer * factor)) ** 2
         power = self.noise_power * float((self.mask**2).sum())
-        self.transfer = self.learner.fit(self._contrast, factor, 1.0 / (power + model))
+        importance = 1.0 / (power + model)
+        if share is None:
+            self.transfer = self.learner.fit(self._contrast, factor, importance)[0]
+            return
+        fields = self.relaxation.grouped(share)
+        beside, doubt = self._changes(share, fields, count)
+        self.transfer, change = self.learner.fit(
+            self._contrast, factor, importance, beside, doubt, self.transfer
+        )
+        self.change = change
+        self.place_at(self.position + fields @ change[share.shape[1] :])
+
+    def _changes(
+        self, share: FloatArray, fields: FloatArray, count: FloatArray
+    ) -> tuple[ComplexArray, FloatArray]:
+        """Waves of what classes of defects may weigh more and move their surroundings by.
+
+        Returns
+        -------
+        waves : array, `(C + K, ky, kx)`
+            For a unit of each.
+        doubt : array, `(C + K,)`
+            Standard deviation of each beforehand.
+        """
+        r = self.grid.renderer
+        seen = self.transfer * self.sharp
+        lit = self.weight * count
+        waves = [self.grid.waves(self.points, one * count) * seen for one in share.T]
+        y, x = ((-2j * np.pi * k * seen).astype(np.complex64) for k in (r.ky, r.kx))
+        for k in range(fields.shape[2]):
+            by = [self.grid.waves(self.points, lit * fields[:, i, k]) for i in (0, 1)]
+            waves.append(by[0] * y + by[1] * x)
+        classes = share.shape[1]
+        doubt = np.full(len(waves), _MOVED_PM / self.sampling.pixel_pm)
+        doubt[:classes] = _HEAVIER
+        return np.stack(waves), doubt
 
     def _density(self) -> FloatArray:
         """Weight of the columns in every pixel."""
@@ -335,7 +372,7 @@ class Picture:
         by_defects: FloatArray = np.zeros_like(raw)
         for _ in range(2):
             smooth = self.places.smooth(raw - by_defects, count)
-            by_defects = self.relaxation.fitted(fields, raw - smooth, variance)
+            by_defects, amount = self.relaxation.fitted(fields, raw - smooth, variance)
         expected = smooth + by_defects
         rest = raw - expected
         sure = known & self.places.is_metal & self.places.on_lattice
@@ -345,6 +382,48 @@ class Picture:
         part = np.where(known[:, None], own2 / (own2 + variance), 0.0)
         place = np.where(self.places.on_lattice[:, None], expected + part * rest, raw)
         self.place_at(self.ideal + place)
+        self.settled = _Settled(self.ideal + expected, np.append(0.0, amount[: share.shape[1]]), share, own2)
+
+    def surroundings(self) -> Surroundings:
+        """What the metals around each column say of its class."""
+        settled = self.settled
+        y, x, count = of_metals(self.relaxation.first_metals)
+        step, variance = self.displacements()
+        known = np.isfinite(variance[:, 0])[:, None] & self.places.is_metal[:, None]
+        stiff = np.where(known, 1.0 / variance, 0.0)
+        push = np.where(known, step / variance, 0.0)
+        y2, x2 = y.multiply(y), x.multiply(x)
+        stiffness = y2 @ stiff[:, 0] + x2 @ stiff[:, 1]
+        pull = y @ push[:, 0] + x @ push[:, 1]
+        moved = self.position - settled.expected
+        mean = 1.0 / np.maximum(count, 1.0)
+        present = mean * (y @ moved[:, 0] + x @ moved[:, 1])
+        present += settled.share @ settled.by_class[1:]
+        own2 = mean**2 * (y2 @ np.full(len(mean), settled.own2[0]) + x2 @ np.full(len(mean), settled.own2[1]))
+        own2 = np.where((count > 0) & ~self.places.is_metal & self.places.on_lattice, own2, np.inf)
+        step_px = _STEP_PM / self.sampling.pixel_pm
+        power = (np.abs(self.transfer) * self.sharp) ** 2 / self.noise_power * self.grid.inside
+        table = self.grid.lags(power, self.a_px, step_px)
+        centre, metal = y.nonzero()
+        way = self.position[metal] - self.position[centre]
+        slope = np.stack(np.gradient(table, step_px), axis=-1)
+        at = _read_table(slope, way / step_px)
+        ey, ex = (np.asarray(m[centre, metal]).ravel() for m in (y, x))
+        along = (at[:, 0] * ey + at[:, 1] * ex) * self.weight[metal]
+        middle = len(table) // 2
+        lean = np.bincount(centre, along, minlength=len(mean)) / self.relative_loudness
+        information = table[middle, middle] / self.relative_loudness
+        return surroundings_of(self.weight, information, pull, lean, stiffness, present, settled.by_class, own2)
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """Where columns were expected, how far each class moves its metals, and by what."""
+
+    expected: FloatArray
+    by_class: FloatArray
+    share: FloatArray
+    own2: FloatArray
 
 
 def _read_table(table: FloatArray, place: FloatArray) -> FloatArray:

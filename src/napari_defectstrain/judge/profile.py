@@ -182,32 +182,37 @@ class ProfileLearner:
         k, azimuth = (v.ravel()[self._chosen] for v in (self.grid.k, self.grid.azimuth))
         self._waves = self.basis.waves(k, azimuth)
 
-    def fit(self, data: ComplexArray, factor: ComplexArray, importance: FloatArray) -> ComplexArray:
-        """Transfer function of a column of weight 1, `(ky, kx)`.
-
-        Parameters
-        ----------
-        data, factor : arrays, `(ky, kx)`
-            Waves of the image and structure factor of its columns, under the same window.
-        importance : array, `(ky, kx)`
-            One over the noise of each wave.
-        """
+    def fit(
+        self,
+        data: ComplexArray,
+        factor: ComplexArray,
+        importance: FloatArray,
+        beside: ComplexArray | None = None,
+        doubt: FloatArray | None = None,
+        before: ComplexArray | None = None,
+    ) -> tuple[ComplexArray, FloatArray]:
         if self._chosen is None:
             self._choose(factor)
         chosen = self._chosen
         heavy = np.sqrt((importance * self.grid.count).ravel()[chosen] * self._count)
         heavy = heavy.astype(np.float32)
         waves = (factor.ravel()[chosen] * heavy)[:, None] * self._waves
+        n = waves.shape[1]
+        if beside is not None:
+            more = beside.reshape(len(beside), -1)[:, chosen].T * heavy[:, None]
+            waves = np.concatenate([waves, more], axis=1)
         matrix = _parts(waves)
         gram = (matrix.T @ matrix).astype(float)
         right = (matrix.T @ _parts(data.ravel()[chosen, None] * heavy[:, None])[:, 0]).astype(float)
+        if doubt is not None:
+            gram[np.arange(n, len(gram)), np.arange(n, len(gram))] += doubt**-2.0
         scale = np.sqrt(np.maximum(np.diag(gram), 1e-30))
         gram = gram / np.outer(scale, scale)
         gram[np.diag_indices_from(gram)] += _RIDGE
         coefficient = np.linalg.solve(gram, right / scale) / scale
         transfer = np.zeros(self.grid.k.shape, dtype=np.complex64)
-        transfer.ravel()[self._inside] = self.basis.transfer(self._place, self._turn, coefficient)
-        return transfer
+        transfer.ravel()[self._inside] = self.basis.transfer(self._place, self._turn, coefficient[:n])
+        return transfer, coefficient[n:]
 
 
 def _parts(waves: ComplexArray) -> FloatArray:

@@ -29,6 +29,7 @@ from .mixture import (
     without_other,
 )
 from .picture import WeightEquations
+from .surroundings import Surroundings
 
 _FREE_ROUNDS = 5
 _ROUNDS = 7
@@ -80,6 +81,21 @@ class ImageEvidence:
     doubt: FloatArray
     place_px: FloatArray | None = None
     labels: IntArray | None = None
+    around: Surroundings | None = None
+
+    def by_class(
+        self, weight: FloatArray, sigma: FloatArray, further: int
+    ) -> tuple[FloatArray, FloatArray, FloatArray | float]:
+        """Weights of the chalcogen columns in each class, their errors, factors of the shares."""
+        rows = self.is_chalcogen
+        its, error = weight[rows], sigma[rows]
+        if self.around is None:
+            return its, error, 1.0
+        return (
+            self.around.weights(its, rows, further),
+            error * np.sqrt(self.around.gain[rows]),
+            self.around.factors(its, rows, further),
+        )
 
     def labelled(self, further: int = 0) -> FloatArray:
         """Factors of the shares by the labels, `(n, 6 + K)`; *other* may be any further class."""
@@ -192,7 +208,8 @@ def solve_classes(
     weight, sigma = evidence.equations.estimates(mean, variance)
     if start is not None and len(start.mean) != 5 + more:
         start = None
-    model = start or best_model(weight[chalcogen], sigma[chalcogen], prior, knowledge)
+    its, error, factor = evidence.by_class(weight, sigma, more)
+    model = start or best_model(its, error, prior, knowledge * factor)
     typical = float(np.median(sigma[chalcogen])) if chalcogen.any() else 0.0
     steps = min(model.mean[X2] - model.mean[V1], model.mean[V1] - model.mean[V2])
     apart = float(steps) / max(typical * float(model.width[X2]), 1e-9)
@@ -200,17 +217,18 @@ def solve_classes(
         knowledge = knowledge * evidence.where_blind(apart, more)
     for _ in range(_ROUNDS):
         weight, sigma = evidence.equations.estimates(mean, variance)
-        its, error = weight[chalcogen], sigma[chalcogen]
+        its, error, factor = evidence.by_class(weight, sigma, more)
         width = _metal_width(weight[metal], sigma[metal])
         model = replace(model, skew=metal_skew(weight[metal], sigma[metal]))
-        model = improve(model, its, error, prior, knowledge, rounds=4)
-        chance = model.posterior(its, error, knowledge)
+        model = improve(model, its, error, prior, knowledge * factor, rounds=4)
+        chance = model.posterior(its, error, knowledge * factor)
         metals, metal_mean, metal_variance = _metals(
             weight[metal], sigma[metal] * width, prior.on_metal
         )
         new, doubt = _strangers(evidence, weight, sigma)
         new[metal], doubt[metal] = metal_mean, metal_variance
-        each = np.insert(_within_class(model, its), OTHER, its, axis=1)
+        alone = its if its.ndim == 1 else its[X2]
+        each = np.insert(_within_class(model, its), OTHER, alone, axis=1)
         new[chalcogen] = (chance * each).sum(axis=1)
         doubt[chalcogen] = (
             (chance * each**2).sum(axis=1) - new[chalcogen] ** 2 + chance[:, OTHER] * error**2
@@ -226,6 +244,11 @@ def solve_classes(
         without_other(chance) @ model.scatter + chance[:, OTHER] * model.scatter[X2]
     )
     place = evidence.place_px
+    if its.ndim == 2:
+        weight = weight.copy()
+        sigma = sigma.copy()
+        weight[chalcogen] = (without_other(chance) * its.T).sum(axis=1) + chance[:, OTHER] * alone
+        sigma[chalcogen] = error
     return ImageClasses(weight, sigma * scatter, every, on_metal, mean, sigma * usual, model, place)
 
 
@@ -270,7 +293,8 @@ def _within_class(model: ClassModel, weight: FloatArray) -> FloatArray:
     """
     own = np.clip(1.0 - (model.width[X2] / model.width) ** 2, 0.0, 1.0)
     own[model.width < _ANCHOR_WIDTH * model.width[X2]] = 0.0
-    return np.asarray(model.mean + own * (weight[:, None] - model.mean))
+    weight = weight[:, None] if weight.ndim == 1 else weight.T
+    return np.asarray(model.mean + own * (weight - model.mean))
 
 
 def _free_weights(evidence: ImageEvidence) -> tuple[FloatArray, FloatArray]:
