@@ -133,7 +133,9 @@ class ClassModel:
         terms = np.empty((len(self.share), len(sigma)))
         terms[:OTHER] = density[:OTHER] * self.share[:OTHER, None]
         # nothing is lighter than an empty site: what seems to be is one, its neighbours misplaced
-        terms[OTHER] = np.where(_of(weight, V2) > self.mean[V2], self.share[OTHER] / _OTHER_RANGE, 0.0)
+        terms[OTHER] = np.where(
+            _of(weight, V2) > self.mean[V2], self.share[OTHER] / _OTHER_RANGE, 0.0
+        )
         terms[OTHER + 1 :] = density[OTHER:] * self.share[OTHER + 1 :, None]
         if prior is not None:
             terms *= np.maximum(prior.T, _LEAST_FACTOR)

@@ -25,15 +25,16 @@ from ..columns.images.rendering import ComplexArray, SpreadPoints
 from ..types import FloatArray, IntArray
 from .local_noise import LocalNoise, learn_noise
 from .places import LatticePlaces
-from .profile import ProfileLearner
+from .profile import Beside, ProfileLearner
 from .relaxation import Relaxation
-from .surroundings import Surroundings, of_metals, surroundings_of
+from .surroundings import MetalsAround, Settled, Surroundings, surroundings_of
 from .working import (
     LowPass,
     Sampling,
     WaveGrid,
     line_shifts,
     margin_mask,
+    read_table,
     sampling_for,
     shift_lines,
 )
@@ -47,6 +48,8 @@ _STEP_PM = 4.0
 _LEAST_WEIGHT = 0.25  # fainter columns say nothing of their place
 _RIM_A = 1.2
 _HEAVIER, _MOVED_PM = 0.1, 15.0
+"""How far a class may weigh from what it is thought to, and move a shell, while the profile is
+found."""
 _MISFIT = 0.01
 """Relative error of the columns' image, by what their model leaves out."""
 
@@ -186,6 +189,16 @@ class Picture:
 
         Both are compared without their local mean and under the same window: of a background
         nothing is left, and the mean of the columns isn't asked for in an image that has lost it.
+
+        Light between a defect and its metals may be the profile's or metals that have moved.
+        Profiles found with the metals held, and metals with the profile held, creep towards what
+        both together say and stop halfway: given the `share`, both are found at once, and columns
+        moved by what their classes move them.
+
+        Parameters
+        ----------
+        share : array, `(N, C)`, optional
+            How far each column is of each class of defects.
         """
         count = map_coordinates(self.mask, self.position.T, order=1, mode="nearest")
         mean = self.grid.transform(self.mask * self.smooth(self._density()))
@@ -198,25 +211,12 @@ class Picture:
             self.transfer = self.learner.fit(self._contrast, factor, importance)[0]
             return
         fields = self.relaxation.grouped(share)
-        beside, doubt = self._changes(share, fields, count)
-        self.transfer, change = self.learner.fit(
-            self._contrast, factor, importance, beside, doubt, self.transfer
-        )
-        self.change = change
+        beside = self._changes(share, fields, count)
+        self.transfer, change = self.learner.fit(self._contrast, factor, importance, beside)
         self.place_at(self.position + fields @ change[share.shape[1] :])
 
-    def _changes(
-        self, share: FloatArray, fields: FloatArray, count: FloatArray
-    ) -> tuple[ComplexArray, FloatArray]:
-        """Waves of what classes of defects may weigh more and move their surroundings by.
-
-        Returns
-        -------
-        waves : array, `(C + K, ky, kx)`
-            For a unit of each.
-        doubt : array, `(C + K,)`
-            Standard deviation of each beforehand.
-        """
+    def _changes(self, share: FloatArray, fields: FloatArray, count: FloatArray) -> Beside:
+        """What classes of defects may weigh more and move their surroundings by."""
         r = self.grid.renderer
         seen = self.transfer * self.sharp
         lit = self.weight * count
@@ -228,7 +228,7 @@ class Picture:
         classes = share.shape[1]
         doubt = np.full(len(waves), _MOVED_PM / self.sampling.pixel_pm)
         doubt[:classes] = _HEAVIER
-        return np.stack(waves), doubt
+        return Beside(np.stack(waves), doubt)
 
     def _density(self) -> FloatArray:
         """Weight of the columns in every pixel."""
@@ -303,7 +303,7 @@ class Picture:
         n = len(self.position)
         first, second = self._pairs
         table = np.stack(tables, axis=-1)
-        near = _read_table(table, (self.position[second] - self.position[first]) / step)
+        near = read_table(table, (self.position[second] - self.position[first]) / step)
         own = table[len(table) // 2, len(table) // 2]
         weight = np.zeros((n, _LEVELS), dtype=np.float32)  # of the levels at every column
         weight[np.arange(n), lower], weight[np.arange(n), lower + 1] = 1 - part, part
@@ -382,61 +382,37 @@ class Picture:
         part = np.where(known[:, None], own2 / (own2 + variance), 0.0)
         place = np.where(self.places.on_lattice[:, None], expected + part * rest, raw)
         self.place_at(self.ideal + place)
-        self.settled = _Settled(self.ideal + expected, np.append(0.0, amount[: share.shape[1]]), share, own2)
+        by_class = np.append(0.0, amount[: share.shape[1]])
+        self.settled = Settled(self.ideal + expected, own2, by_class, share)
 
     def surroundings(self) -> Surroundings:
-        """What the metals around each column say of its class."""
-        settled = self.settled
-        y, x, count = of_metals(self.relaxation.first_metals)
+        """What the metals around each column say of its class, once they are settled."""
         step, variance = self.displacements()
-        known = np.isfinite(variance[:, 0])[:, None] & self.places.is_metal[:, None]
-        stiff = np.where(known, 1.0 / variance, 0.0)
-        push = np.where(known, step / variance, 0.0)
-        y2, x2 = y.multiply(y), x.multiply(x)
-        stiffness = y2 @ stiff[:, 0] + x2 @ stiff[:, 1]
-        pull = y @ push[:, 0] + x @ push[:, 1]
-        moved = self.position - settled.expected
-        mean = 1.0 / np.maximum(count, 1.0)
-        present = mean * (y @ moved[:, 0] + x @ moved[:, 1])
-        present += settled.share @ settled.by_class[1:]
-        own2 = mean**2 * (y2 @ np.full(len(mean), settled.own2[0]) + x2 @ np.full(len(mean), settled.own2[1]))
-        own2 = np.where((count > 0) & ~self.places.is_metal & self.places.on_lattice, own2, np.inf)
-        step_px = _STEP_PM / self.sampling.pixel_pm
-        power = (np.abs(self.transfer) * self.sharp) ** 2 / self.noise_power * self.grid.inside
-        table = self.grid.lags(power, self.a_px, step_px)
-        centre, metal = y.nonzero()
-        way = self.position[metal] - self.position[centre]
-        slope = np.stack(np.gradient(table, step_px), axis=-1)
-        at = _read_table(slope, way / step_px)
-        ey, ex = (np.asarray(m[centre, metal]).ravel() for m in (y, x))
-        along = (at[:, 0] * ey + at[:, 1] * ex) * self.weight[metal]
+        known = np.isfinite(variance[:, :1]) & self.places.is_metal[:, None]
+        metals = MetalsAround.of(
+            self.relaxation.first_metals, self.places.on_lattice & ~self.places.is_metal
+        )
+        table, step_px = self._correlation(1.0)
         middle = len(table) // 2
-        lean = np.bincount(centre, along, minlength=len(mean)) / self.relative_loudness
-        information = table[middle, middle] / self.relative_loudness
-        return surroundings_of(self.weight, information, pull, lean, stiffness, present, settled.by_class, own2)
+        way = self.position[metals.metal] - self.position[metals.centre]
+        slope = read_table(np.stack(list(np.gradient(table, step_px)), axis=-1), way / step_px)
+        return surroundings_of(
+            metals,
+            self.settled,
+            weight=self.weight,
+            information=table[middle, middle] / self.relative_loudness,
+            position=self.position,
+            push=np.where(known, step / variance, 0.0),
+            stiffness=np.where(known, 1.0 / variance, 0.0),
+            slope=slope * self.weight[metals.metal, None],
+            loudness=self.relative_loudness,
+        )
 
-
-@dataclass(frozen=True)
-class _Settled:
-    """Where columns were expected, how far each class moves its metals, and by what."""
-
-    expected: FloatArray
-    by_class: FloatArray
-    share: FloatArray
-    own2: FloatArray
-
-
-def _read_table(table: FloatArray, place: FloatArray) -> FloatArray:
-    """Values of a table `(2 n + 1, 2 n + 1, L)` at places (y, x) from its middle, `(P, L)`."""
-    size = len(table)
-    place = np.clip(place + (size - 1) / 2, 0, size - 1.001)
-    low = place.astype(int)
-    part = (place - low).astype(np.float32)
-    y, x = part[:, :1], part[:, 1:]
-    flat = table.reshape(size * size, -1)
-    at = low[:, 0] * size + low[:, 1]
-    upper = flat[at] * (1 - x) + flat[at + 1] * x
-    return np.asarray(upper * (1 - y) + (flat[at + size] * (1 - x) + flat[at + size + 1] * x) * y)
+    def _correlation(self, reach_a: float) -> tuple[FloatArray, float]:
+        """``P' C^-1 P`` of two columns by the way between them, and the table's step [px]."""
+        power = (np.abs(self.transfer) * self.sharp) ** 2 / self.noise_power * self.grid.inside
+        step = _STEP_PM / self.sampling.pixel_pm
+        return self.grid.lags(power, reach_a * self.a_px, step), step
 
 
 def _on_waves(spectrum: FloatArray, tile: int, grid: WaveGrid) -> FloatArray:

@@ -12,6 +12,7 @@ from .places import LatticePlaces
 _SHELLS = ((0.577, True), (1.0, False), (1.155, True), (1.528, True))
 """Distance in lattice constants and sublattice (metal) of the shells that move."""
 _BEYOND = (0.65, 0.5, 0.2)
+"""How far the outer shells move beside the first, about, where they are taken as one."""
 _TOLERANCE = 0.08
 _RIDGE = 4.0
 """Columns that a class must have before it is believed to move anything."""
@@ -67,8 +68,8 @@ class Relaxation:
     def grouped(self, share: FloatArray) -> FloatArray:
         """As `fields`, the farther shells as one, `(N, 2, 2 C)`."""
         first, *rest = (np.stack([y @ share, x @ share], axis=1) for y, x in self._ways)
-        beyond = sum(part * far for part, far in zip(_BEYOND, rest, strict=True))
-        return np.concatenate([first, np.asarray(beyond)], axis=2)
+        beyond = np.tensordot(np.array(_BEYOND), np.stack(rest), axes=1)
+        return np.concatenate([first, beyond], axis=2)
 
     @staticmethod
     def fitted(

@@ -71,6 +71,8 @@ class ImageEvidence:
     labels : array of int, `(N,)`, optional
         Class that somebody gave to a column, in the order X2, XY, Y2, V1, V2, other; -1 where
         nobody did. They hold against anything but a weight that is out of the question.
+    around : Surroundings, optional
+        What the metals around each column say of its class.
     """
 
     equations: WeightEquations
@@ -84,13 +86,28 @@ class ImageEvidence:
     around: Surroundings | None = None
 
     def by_class(
-        self, weight: FloatArray, sigma: FloatArray, further: int
-    ) -> tuple[FloatArray, FloatArray, FloatArray | float]:
-        """Weights of the chalcogen columns in each class, their errors, factors of the shares."""
+        self, weight: FloatArray, sigma: FloatArray, further: int = 0
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Chalcogen columns with their metals where each class would put them.
+
+        Parameters
+        ----------
+        weight, sigma : arrays, `(N,)`
+            Of all columns, metals where they are taken to be.
+        further : int
+            How many classes there are beside X2, XY, Y2, V1, V2.
+
+        Returns
+        -------
+        weight : array, `(5 + K, n)`
+        sigma : array, `(n,)`
+        factor : array, `(n, 6 + K)`
+            Of the shares, by where the metals are.
+        """
         rows = self.is_chalcogen
         its, error = weight[rows], sigma[rows]
         if self.around is None:
-            return its, error, 1.0
+            return np.tile(its, (5 + further, 1)), error, np.ones((len(its), 6 + further))
         return (
             self.around.weights(its, rows, further),
             error * np.sqrt(self.around.gain[rows]),
@@ -227,8 +244,7 @@ def solve_classes(
         )
         new, doubt = _strangers(evidence, weight, sigma)
         new[metal], doubt[metal] = metal_mean, metal_variance
-        alone = its if its.ndim == 1 else its[X2]
-        each = np.insert(_within_class(model, its), OTHER, alone, axis=1)
+        each = np.insert(_within_class(model, its), OTHER, its[X2], axis=1)
         new[chalcogen] = (chance * each).sum(axis=1)
         doubt[chalcogen] = (
             (chance * each**2).sum(axis=1) - new[chalcogen] ** 2 + chance[:, OTHER] * error**2
@@ -244,11 +260,8 @@ def solve_classes(
         without_other(chance) @ model.scatter + chance[:, OTHER] * model.scatter[X2]
     )
     place = evidence.place_px
-    if its.ndim == 2:
-        weight = weight.copy()
-        sigma = sigma.copy()
-        weight[chalcogen] = (without_other(chance) * its.T).sum(axis=1) + chance[:, OTHER] * alone
-        sigma[chalcogen] = error
+    weight[chalcogen] = (without_other(chance) * its.T).sum(axis=1) + chance[:, OTHER] * its[X2]
+    sigma[chalcogen] = error
     return ImageClasses(weight, sigma * scatter, every, on_metal, mean, sigma * usual, model, place)
 
 
@@ -293,8 +306,7 @@ def _within_class(model: ClassModel, weight: FloatArray) -> FloatArray:
     """
     own = np.clip(1.0 - (model.width[X2] / model.width) ** 2, 0.0, 1.0)
     own[model.width < _ANCHOR_WIDTH * model.width[X2]] = 0.0
-    weight = weight[:, None] if weight.ndim == 1 else weight.T
-    return np.asarray(model.mean + own * (weight - model.mean))
+    return np.asarray(model.mean + own * (weight.T - model.mean))
 
 
 def _free_weights(evidence: ImageEvidence) -> tuple[FloatArray, FloatArray]:

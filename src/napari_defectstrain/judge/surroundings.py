@@ -1,12 +1,13 @@
 """What the metals around a chalcogen column say of its class, and its class of where they are.
 
-A vacancy draws its metals in, a heavier substituent pushes them out. Where the metals are taken to
-be, a column's weight depends on; and they are taken to be where the class says that the column was
-thought to have. So each class is weighed with the metals where it would put them. Let
-``z = (w, r)`` be a column's weight and the common displacement of its metals away from it. The
-image says of both ``K z = q``; before, r is known as ``N(m_c, s^2)`` of class c. Then r by the
-image alone scatters about ``m_c``, and for given r the weight about that of the class: two factors
-of the likelihood of a Gaussian (Kay, *Fundamentals of Statistical Signal Processing* I, ch. 10).
+A vacancy draws its metals in, a heavier substituent pushes them out. A column's weight depends on
+where its metals are taken to be; and they are taken to be where the class puts them that the column
+is thought to have, so that a wrong class keeps itself alive. Here each class is weighed with the
+metals where it would put them. Let ``z = (w, r)`` be a column's weight and the common displacement
+of its metals away from it. The image says of both ``K z = q``; before, r is known as
+``N(m_c, s^2)`` of class c. Then r by the image alone scatters about ``m_c``, and for given r the
+weight about that of the class: two factors of the likelihood of a Gaussian (Kay, *Fundamentals of
+Statistical Signal Processing* I, ch. 10).
 """
 
 from __future__ import annotations
@@ -16,17 +17,20 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from ..types import FloatArray
+from ..types import BoolArray, FloatArray, IntArray
 
 _TAILS = 16.0
+"""Degrees of freedom of Student's t that places follow, as weights do (`mixture`)."""
 _LEAST_METALS = 2
+"""Of three, that a column needs around it: at edges there are fewer."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """How weights depend on classes by the metals around; plain data.
+    """How the weights of columns depend on their classes, by the metals around; plain data.
 
-    Classes are X2, XY, Y2, V1, V2.
+    Classes are X2, XY, Y2, V1, V2. Columns with too few metals around have no `offset` and an
+    infinite `spread`.
 
     Parameters
     ----------
@@ -37,14 +41,14 @@ class Surroundings:
     offset : array, `(N, 5)`
         What a column weighs more if it is of a class.
     away : array, `(N,)`
-        How far the metals lie from where a perfect crystal has them, by the image alone [px], for
-        a column of `weight`.
+        How far the metals lie from where they are taken to be, by the image alone [px], for a
+        column of `weight`.
     lean : array, `(N,)`
-        How much farther for each unit of weight less.
+        How much farther they do for a unit of weight less [px].
     expected : array, `(N, 5)`
-        `away` by class.
+        `away` by class [px].
     spread : array, `(N,)`
-        Scatter of `away` about that; inf where there are too few metals.
+        Scatter of `away` about that [px].
     """
 
     weight: FloatArray
@@ -55,13 +59,13 @@ class Surroundings:
     expected: FloatArray
     spread: FloatArray
 
-    def weights(self, weight: FloatArray, rows: FloatArray, further: int = 0) -> FloatArray:
+    def weights(self, weight: FloatArray, rows: BoolArray, further: int = 0) -> FloatArray:
         """Weights as they are in each class, `(5 + K, n)`; further classes move nothing.
 
         Parameters
         ----------
         weight : array, `(n,)`
-            With the metals at the present places.
+            With the metals where they are taken to be.
         rows : array of bool, `(N,)`
             Which columns these are.
         further : int
@@ -70,8 +74,11 @@ class Surroundings:
         by_class = own + (weight - own) * self.gain[rows] + self.offset[rows].T
         return np.concatenate([by_class, np.repeat(by_class[:1], further, axis=0)])
 
-    def factors(self, weight: FloatArray, rows: FloatArray, further: int = 0) -> FloatArray:
-        """Likelihood of where the metals are, `(n, 6 + K)`; *other* may put them anywhere."""
+    def factors(self, weight: FloatArray, rows: BoolArray, further: int = 0) -> FloatArray:
+        """How likely each class has its metals there, over the likeliest, `(n, 6 + K)`.
+
+        *Other* and further classes may have them anywhere. Arguments as in `weights`.
+        """
         away = self.away[rows] - self.lean[rows] * (weight - self.weight[rows])
         pull = (away[:, None] - self.expected[rows]) / self.spread[rows][:, None]
         log = -(_TAILS + 1) / 2 * np.log1p(pull**2 / _TAILS)
@@ -79,55 +86,114 @@ class Surroundings:
         return np.concatenate([np.exp(log), np.ones((len(log), 1 + further))], axis=1)
 
 
-def surroundings_of(
-    weight: FloatArray,
-    information: FloatArray,
-    pull: FloatArray,
-    lean: FloatArray,
-    stiffness: FloatArray,
-    present: FloatArray,
-    by_class: FloatArray,
-    own2: FloatArray,
-) -> Surroundings:
-    """See `Surroundings`; all arrays `(N,)`.
+@dataclass(frozen=True)
+class Settled:
+    """What columns' places were settled by.
 
     Parameters
     ----------
-    weight, information : arrays
-        Of each column, and one over its variance.
-    pull, stiffness : arrays
-        ``q_r`` and ``K_rr``.
-    lean : array
-        ``K_wr``.
-    present : array
-        Where the metals are taken to be.
+    expected : array, `(N, 2)`
+        Where the lattice and the defects around put each column [px].
+    own2 : array, `(2,)`
+        Variance of the places about that (y, x) [px^2].
     by_class : array, `(5,)`
-        Where each class puts them.
-    own2 : array
-        Variance about that; inf where there are too few metals.
+        How far away X2, XY, Y2, V1 and V2 move their metals [px].
+    share : array, `(N, 4)`
+        How far each column was of the last four.
     """
-    known = np.isfinite(own2) & (stiffness > 0)
-    s2 = np.where(known, own2, 1.0)
-    stiff, b, q = (np.where(known, v, 0.0) for v in (stiffness, lean, pull))
-    stiff = np.where(known, stiff, 1.0)
+
+    expected: FloatArray
+    own2: FloatArray
+    by_class: FloatArray
+    share: FloatArray
+
+
+@dataclass(frozen=True)
+class MetalsAround:
+    """Pairs of a chalcogen column and one of its metals.
+
+    Parameters
+    ----------
+    centre, metal : arrays of int, `(P,)`
+        Rows of both.
+    way : array, `(P, 2)`
+        Unit vectors from one to the other.
+    enough : array of bool, `(N,)`
+        Columns with metals around.
+    """
+
+    centre: IntArray
+    metal: IntArray
+    way: FloatArray
+    enough: BoolArray
+
+    @classmethod
+    def of(cls, ways: tuple[csr_array, csr_array], chalcogen: BoolArray) -> MetalsAround:
+        """From directions to chalcogen columns' metals, see `Relaxation.first_metals`."""
+        y, x = (way.tocoo() for way in ways)
+        metal, centre = y.coords
+        way = np.stack([y.data, x.data], axis=1)
+        count = np.bincount(centre, minlength=len(chalcogen))
+        return cls(centre, metal, way, chalcogen & (count >= _LEAST_METALS))
+
+    def sum(self, value: FloatArray) -> FloatArray:
+        """Of the pairs' values `(P,)`, `(N,)`."""
+        return np.bincount(self.centre, value, minlength=len(self.enough)).astype(float)
+
+    def mean(self, value: FloatArray, power: int = 1) -> FloatArray:
+        """Sum over the number of pairs to a power, `(N,)`."""
+        count = np.bincount(self.centre, minlength=len(self.enough))
+        return np.asarray(self.sum(value) / np.maximum(count, 1.0) ** power)
+
+
+def surroundings_of(
+    metals: MetalsAround,
+    settled: Settled,
+    *,
+    weight: FloatArray,
+    information: FloatArray,
+    position: FloatArray,
+    push: FloatArray,
+    stiffness: FloatArray,
+    slope: FloatArray,
+    loudness: FloatArray,
+) -> Surroundings:
+    """What metals say of the classes of the columns between them.
+
+    Parameters
+    ----------
+    metals : MetalsAround
+    settled : Settled
+    weight, information : arrays, `(N,)`
+        Of each column, and one over the variance of its weight.
+    position, push, stiffness : arrays, `(N, 2)`
+        Where columns are taken to be [px]; what the image says of their places, as a gradient, and
+        as one over their variance: 0 where nothing.
+    slope : array, `(P, 2)`
+        Light that a pair's column gets from its metal, by the metal's place.
+    loudness : array, `(N,)`
+        Power of the noise around each column over that of `slope`.
+    """
+    way, metal = metals.way, metals.metal
     a = np.maximum(information, 1e-12)
-    less = 1.0 - b**2 / (a * (stiff + 1.0 / s2))
-    expected = np.where(known[:, None], by_class - present[:, None], 0.0)
-    offset = -(b / ((stiff + 1.0 / s2) * a * less))[:, None] * (q[:, None] + expected / s2[:, None])
+    b = metals.sum((slope * way).sum(axis=1)) / loudness
+    stiff = metals.sum((stiffness[metal] * way**2).sum(axis=1))
+    q = metals.sum((push[metal] * way).sum(axis=1))
+    known = metals.enough & (stiff * a > b**2)
+    present = metals.mean(((position - settled.expected)[metal] * way).sum(axis=1))
+    present += settled.share @ settled.by_class[1:]
+    s2 = np.where(known, metals.mean((settled.own2 * way**2).sum(axis=1), 2), 1.0)
+    b, q, stiff = np.where(known, b, 0.0), np.where(known, q, 0.0), np.where(known, stiff, 1.0)
+    expected = np.where(known[:, None], settled.by_class - present[:, None], 0.0)
+    both = stiff + 1.0 / s2
+    less = 1.0 - b**2 / (a * both)
     determinant = a * stiff - b**2
     return Surroundings(
-        weight.copy(),
-        1.0 / less,
-        np.where(known[:, None], offset, 0.0),
-        a * q / determinant,
-        b * a / determinant,
-        expected,
-        np.where(known, np.sqrt(s2 + a / determinant), np.inf),
+        weight=weight.copy(),
+        gain=1.0 / less,
+        offset=-(b / (both * a * less))[:, None] * (q[:, None] + expected / s2[:, None]),
+        away=a * q / determinant,
+        lean=b * a / determinant,
+        expected=expected,
+        spread=np.where(known, np.sqrt(s2 + a / determinant), np.inf),
     )
-
-
-def of_metals(ways: tuple[csr_array, csr_array]) -> tuple[csr_array, csr_array, FloatArray]:
-    """Sums over the first metals around each column, `(N, N)` for y and x, and their number."""
-    y, x = (w.T.tocsr() for w in ways)
-    count = np.asarray((y.multiply(y) + x.multiply(x)).sum(axis=1)).ravel()
-    return y, x, np.where(count >= _LEAST_METALS, count, 0.0)
