@@ -44,12 +44,12 @@ def one_column(b: float, stiff: float, s2: float):
     metals = MetalsAround(
         np.zeros(3, int), np.arange(1, 4), way, np.array([True, False, False, False])
     )
-    by_class = np.array([0.0, 0.04, 0.07, -0.1, -0.3])
+    by_class = np.array([0.0, 0.04, 0.07, -0.1, -0.3, 0.0])
     settled = Settled(
         expected=np.zeros((4, 2)),
         own2=np.full(2, 3 * s2),
         by_class=by_class,
-        share=np.array([[0.1, 0.0, 0.3, 0.0], *np.zeros((3, 4))]),
+        share=np.array([[0.1, 0.0, 0.3, 0.0, 0.0], *np.zeros((3, 5))]),
     )
     push = np.zeros((4, 2))
     push[1:] = way * 3.0  # q_r is nine
@@ -78,14 +78,14 @@ def test_both_factors_are_the_likelihood_of_weight_and_place_together(b):
     mean = np.array([0.72, 1.05, 1.4, 0.36, 0.0])
     r = np.linspace(-3.0, 3.0, 40_001)
     exact = []
-    for m, d in zip(expected, mean - 0.5, strict=True):
+    for m, d in zip(expected[:5], mean - 0.5, strict=True):
         both = q_w * d + q_r * r - (a * d**2 + 2 * b * d * r + stiff * r**2) / 2
         exact.append(np.log(np.exp(both - (r - m) ** 2 / (2 * s2)).sum()))
     weight = np.array([0.5 + q_w / a])
     row = np.array([True, False, False, False])
-    pull = (around.weights(weight, row)[:, 0] - mean) * np.sqrt(a / around.gain[0])
+    pull = (around.weights(weight, row)[:5, 0] - mean) * np.sqrt(a / around.gain[0, :5])
     away = around.away[0] - around.lean[0] * (weight - 0.5)
-    place = (away - around.expected[0]) / around.spread[0]
+    place = (away - around.expected[0, :5]) / around.spread[0, :5]
     given = -(pull**2 + place**2) / 2
     np.testing.assert_allclose(given - given[0], np.array(exact) - exact[0], atol=1e-6)
 
@@ -94,7 +94,7 @@ def test_a_column_without_metals_is_weighed_as_it_was():
     around, _ = one_column(-5.0, 90.0, 0.02)
     row = np.array([False, True, False, False])
     weight = np.array([0.9])
-    np.testing.assert_allclose(around.weights(weight, row, 1), np.full((6, 1), 0.9))
+    np.testing.assert_allclose(around.weights(weight, row, 1), np.full((7, 1), 0.9))
     np.testing.assert_array_equal(around.factors(weight, row, 1), np.ones((1, 7)))
 
 

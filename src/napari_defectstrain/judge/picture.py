@@ -47,7 +47,7 @@ _PAIR_REACH = 2.2
 _STEP_PM = 4.0
 _LEAST_WEIGHT = 0.25  # fainter columns say nothing of their place
 _RIM_A = 1.2
-_HEAVIER, _MOVED_PM = 0.1, 15.0
+_HEAVIER, _OTHER_WEIGHT, _MOVED_PM = 0.1, 0.5, 15.0
 """How far a class may weigh from what it is thought to, and move a shell, while the profile is
 found."""
 _MISFIT = 0.01
@@ -228,6 +228,7 @@ class Picture:
         classes = share.shape[1]
         doubt = np.full(len(waves), _MOVED_PM / self.sampling.pixel_pm)
         doubt[:classes] = _HEAVIER
+        doubt[classes - 1] = _OTHER_WEIGHT  # of others nothing is known
         return Beside(np.stack(waves), doubt)
 
     def _density(self) -> FloatArray:

@@ -99,7 +99,8 @@ class ImageEvidence:
 
         Returns
         -------
-        weight : array, `(5 + K, n)`
+        weight : array, `(6 + K, n)`
+            In the order of the shares.
         sigma : array, `(n,)`
         factor : array, `(n, 6 + K)`
             Of the shares, by where the metals are.
@@ -107,10 +108,10 @@ class ImageEvidence:
         rows = self.is_chalcogen
         its, error = weight[rows], sigma[rows]
         if self.around is None:
-            return np.tile(its, (5 + further, 1)), error, np.ones((len(its), 6 + further))
+            return np.tile(its, (6 + further, 1)), error, np.ones((len(its), 6 + further))
         return (
             self.around.weights(its, rows, further),
-            error * np.sqrt(self.around.gain[rows]),
+            error * np.sqrt(self.around.gain[rows, X2]),
             self.around.factors(its, rows, further),
         )
 
@@ -225,7 +226,8 @@ def solve_classes(
     weight, sigma = evidence.equations.estimates(mean, variance)
     if start is not None and len(start.mean) != 5 + more:
         start = None
-    its, error, factor = evidence.by_class(weight, sigma, more)
+    each, error, factor = evidence.by_class(weight, sigma, more)
+    its = without_other(each.T).T
     model = start or best_model(its, error, prior, knowledge * factor)
     typical = float(np.median(sigma[chalcogen])) if chalcogen.any() else 0.0
     steps = min(model.mean[X2] - model.mean[V1], model.mean[V1] - model.mean[V2])
@@ -234,7 +236,8 @@ def solve_classes(
         knowledge = knowledge * evidence.where_blind(apart, more)
     for _ in range(_ROUNDS):
         weight, sigma = evidence.equations.estimates(mean, variance)
-        its, error, factor = evidence.by_class(weight, sigma, more)
+        each, error, factor = evidence.by_class(weight, sigma, more)
+        its = without_other(each.T).T
         width = _metal_width(weight[metal], sigma[metal])
         model = replace(model, skew=metal_skew(weight[metal], sigma[metal]))
         model = improve(model, its, error, prior, knowledge * factor, rounds=4)
@@ -244,10 +247,10 @@ def solve_classes(
         )
         new, doubt = _strangers(evidence, weight, sigma)
         new[metal], doubt[metal] = metal_mean, metal_variance
-        each = np.insert(_within_class(model, its), OTHER, its[X2], axis=1)
-        new[chalcogen] = (chance * each).sum(axis=1)
+        within = np.insert(_within_class(model, its), OTHER, each[OTHER], axis=1)
+        new[chalcogen] = (chance * within).sum(axis=1)
         doubt[chalcogen] = (
-            (chance * each**2).sum(axis=1) - new[chalcogen] ** 2 + chance[:, OTHER] * error**2
+            (chance * within**2).sum(axis=1) - new[chalcogen] ** 2 + chance[:, OTHER] * error**2
         )
         mean = mean + _DAMPING * (new - mean)
         variance = np.maximum(doubt, 0.0)
@@ -260,7 +263,7 @@ def solve_classes(
         without_other(chance) @ model.scatter + chance[:, OTHER] * model.scatter[X2]
     )
     place = evidence.place_px
-    weight[chalcogen] = (without_other(chance) * its.T).sum(axis=1) + chance[:, OTHER] * its[X2]
+    weight[chalcogen] = (chance * each.T).sum(axis=1)
     sigma[chalcogen] = error
     return ImageClasses(weight, sigma * scatter, every, on_metal, mean, sigma * usual, model, place)
 

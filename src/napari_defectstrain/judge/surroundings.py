@@ -36,18 +36,19 @@ class Surroundings:
     ----------
     weight : array, `(N,)`
         That the equations were taken at.
-    gain : array, `(N,)`
-        Variance of a weight whose metals aren't known over that of one whose are.
-    offset : array, `(N, 5)`
-        What a column weighs more if it is of a class.
+    gain : array, `(N, 6)`
+        Variance of a weight whose metals aren't known over that of one whose are, by class; the
+        last is of columns of no class, whose metals may lie as far away as those of any.
+    offset : array, `(N, 6)`
+        What a column weighs more if it is of a class, or of none.
     away : array, `(N,)`
         How far the metals lie from where they are taken to be, by the image alone [px], for a
         column of `weight`.
     lean : array, `(N,)`
         How much farther they do for a unit of weight less [px].
-    expected : array, `(N, 5)`
-        `away` by class [px].
-    spread : array, `(N,)`
+    expected : array, `(N, 6)`
+        `away` by class, and of none [px].
+    spread : array, `(N, 6)`
         Scatter of `away` about that [px].
     """
 
@@ -60,7 +61,7 @@ class Surroundings:
     spread: FloatArray
 
     def weights(self, weight: FloatArray, rows: BoolArray, further: int = 0) -> FloatArray:
-        """Weights as they are in each class, `(5 + K, n)`; further classes move nothing.
+        """Weights as they are in each class, `(6 + K, n)`, in the order of the shares.
 
         Parameters
         ----------
@@ -69,21 +70,26 @@ class Surroundings:
         rows : array of bool, `(N,)`
             Which columns these are.
         further : int
+            Classes of which nobody knows how they move metals, as of *other*.
         """
         own = self.weight[rows]
-        by_class = own + (weight - own) * self.gain[rows] + self.offset[rows].T
-        return np.concatenate([by_class, np.repeat(by_class[:1], further, axis=0)])
+        by_class = own + (weight - own) * self.gain[rows].T + self.offset[rows].T
+        return np.concatenate([by_class, np.repeat(by_class[-1:], further, axis=0)])
 
     def factors(self, weight: FloatArray, rows: BoolArray, further: int = 0) -> FloatArray:
         """How likely each class has its metals there, over the likeliest, `(n, 6 + K)`.
 
-        *Other* and further classes may have them anywhere. Arguments as in `weights`.
+        Arguments as in `weights`.
         """
+        spread = self.spread[rows]
         away = self.away[rows] - self.lean[rows] * (weight - self.weight[rows])
-        pull = (away[:, None] - self.expected[rows]) / self.spread[rows][:, None]
+        pull = (away[:, None] - self.expected[rows]) / spread
+        known = np.isfinite(spread)
         log = -(_TAILS + 1) / 2 * np.log1p(pull**2 / _TAILS)
+        log -= np.log(np.where(known, spread, 1.0))
         log -= log.max(axis=1, keepdims=True)
-        return np.concatenate([np.exp(log), np.ones((len(log), 1 + further))], axis=1)
+        factor = np.exp(log)
+        return np.concatenate([factor, np.repeat(factor[:, -1:], further, axis=1)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -96,10 +102,10 @@ class Settled:
         Where the lattice and the defects around put each column [px].
     own2 : array, `(2,)`
         Variance of the places about that (y, x) [px^2].
-    by_class : array, `(5,)`
-        How far away X2, XY, Y2, V1 and V2 move their metals [px].
-    share : array, `(N, 4)`
-        How far each column was of the last four.
+    by_class : array, `(6,)`
+        How far away X2, XY, Y2, V1, V2 and others move their metals [px].
+    share : array, `(N, 5)`
+        How far each column was of the last five.
     """
 
     expected: FloatArray
@@ -183,17 +189,19 @@ def surroundings_of(
     present = metals.mean(((position - settled.expected)[metal] * way).sum(axis=1))
     present += settled.share @ settled.by_class[1:]
     s2 = np.where(known, metals.mean((settled.own2 * way**2).sum(axis=1), 2), 1.0)
+    # columns of no class may be of several kinds: metals as far away as those of any class
+    s2 = s2[:, None] + np.append(np.zeros(5), (settled.by_class[1:] ** 2).mean())
     b, q, stiff = np.where(known, b, 0.0), np.where(known, q, 0.0), np.where(known, stiff, 1.0)
     expected = np.where(known[:, None], settled.by_class - present[:, None], 0.0)
-    both = stiff + 1.0 / s2
-    less = 1.0 - b**2 / (a * both)
+    both = stiff[:, None] + 1.0 / s2
+    less = 1.0 - (b**2 / a)[:, None] / both
     determinant = a * stiff - b**2
     return Surroundings(
         weight=weight.copy(),
         gain=1.0 / less,
-        offset=-(b / (both * a * less))[:, None] * (q[:, None] + expected / s2[:, None]),
+        offset=-(b / a)[:, None] / (both * less) * (q[:, None] + expected / s2),
         away=a * q / determinant,
         lean=b * a / determinant,
         expected=expected,
-        spread=np.where(known, np.sqrt(s2 + a / determinant), np.inf),
+        spread=np.where(known[:, None], np.sqrt(s2 + (a / determinant)[:, None]), np.inf),
     )
