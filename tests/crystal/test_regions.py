@@ -135,6 +135,15 @@ def test_an_alloy_is_one_domain_to_the_rim(angle):
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.parametrize("exponent", [-60, -40, 40])
+def test_regions_do_not_depend_on_the_unit_of_the_grey_values(exponent):
+    hole = disc(150, 150, 60)
+    image, sites = made((7.0, outside(hole)))
+    labels = find_regions(image, sites, A_PX).labels
+    assert (labels == HOLE).any() and (labels == 1).any()
+    np.testing.assert_array_equal(find_regions(image * 2.0**exponent, sites, A_PX).labels, labels)
+
+
 def test_shear_of_the_scan_turns_a_domain_by_its_antisymmetric_part():
     shear = np.array([[0.02, 0.04], [-0.02, -0.01]])  # of (x, y): rotation (-0.02 - 0.04)/2 rad
     rng = np.random.default_rng(1)

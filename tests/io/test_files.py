@@ -133,6 +133,19 @@ def test_ome_tiff(tmp_path, frames):
     assert found.pixel_size_pm == pytest.approx(20.74)
 
 
+def test_each_side_of_ome_tiff_has_its_own_unit(tmp_path, frame):
+    path = tmp_path / "a.ome.tif"
+    size = {"PhysicalSizeX": 0.02074, "PhysicalSizeXUnit": "nm"}
+    size |= {"PhysicalSizeY": 0.2074, "PhysicalSizeYUnit": "Å"}
+    tifffile.imwrite(path, frame, ome=True, metadata={"axes": "YX", **size})
+    assert read_file(path).pixel_size_pm == pytest.approx(20.74)
+    size |= {"PhysicalSizeY": 1.0, "PhysicalSizeYUnit": "pixel"}
+    tifffile.imwrite(path, frame, ome=True, metadata={"axes": "YX", **size})
+    found = read_file(path)
+    assert found.pixel_size_pm is None
+    assert "different units down (pixel)" in found.metadata["warnings"][0]
+
+
 def test_tiff_saved_by_digital_micrograph(tmp_path, frame):
     # DM's private tags: 65003-65004 units, 65009-65010 scales, as a string and a double.
     tags = [(code, 2, 3, "nm", True) for code in (65003, 65004)]
@@ -722,11 +735,29 @@ P = "y_px,x_px,class,p_W,p_2Se,p_SeTe,p_2Te,p_SV,p_DV"
         (f"{P},p_other\n1,2,W,1,0,0,0,0,0,\n", "line 2: got a probability outside 0-1 or an empty"),
         (f"{P}\n1,2,W,0.9,0,0,0,0.9,0\n", r"line 2: got probabilities that sum to 1\.800"),
         ("y_px,x_px,class,source\n1,2,W,me\n", "line 2: got the source 'me'"),
+        (
+            f"{P},probability\n1,2,W,1,0,0,0,0,0,1\n3,4,SeTe,0,0,.01,0,.99,0,.99\n",
+            "line 3: got the class SeTe with p_SV = 0.99; where you changed a class, empty all p_",
+        ),
+        (f"{P},probability\n1,2,SeTe,0,0,0,0,1,0,\n", "line 2: got the class SeTe with p_SV = 1"),
     ],
 )
 def test_bad_table(tmp_path, text, match):
     with pytest.raises(DefectStrainError, match=match):
         read_sites(write(tmp_path / "a.csv", text), NAMES)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "1,2,2Se,0,.4,0,0,.6,0,.4",  # below a threshold
+        "1,2,SeTe,0,0,1,0,0,0,.97",  # relabelled, and its probabilities set
+        "1,2,SeTe,,,,,,,.97",
+    ],
+)
+def test_a_class_that_is_not_the_most_probable_one_for_a_reason(tmp_path, row):
+    sites = read_sites(write(tmp_path / "a.csv", f"{P},probability\n{row}\n"), NAMES)
+    assert sites.class_names[sites.class_index[0]] == row.split(",")[2]
 
 
 def test_missing_table(tmp_path):

@@ -1,11 +1,17 @@
 """Places that the network overlooked are found by the crystal around them, and judged."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_alloy import simulated, true_sites
 
 from napari_defectstrain.judge import judge_images
-from napari_defectstrain.judge.empty_places import empty_places, with_empty_places
+from napari_defectstrain.judge.empty_places import (
+    empty_places,
+    with_empty_places,
+    with_places_beyond,
+)
 from napari_defectstrain.materials import WSE2
 
 A_PX = 330.0 / 20.74
@@ -68,3 +74,31 @@ def test_overlooked_columns_get_their_classes(alloy):
     near = np.hypot(*(added[:, None] - sites.position_px[lost]).transpose(2, 0, 1)).argmin(axis=1)
     expected = sites.class_index[lost][near]
     assert np.array_equal(found.class_index[len(sites) - len(lost) :], expected)
+
+
+def test_places_beyond_the_border_go_on_with_the_lattice(alloy):
+    image, sites = alloy
+    place = sites.position_px
+    shown = np.minimum(place, 511 - place).min(axis=1) > 40
+    window = sites.subset(shown)
+    window = replace(window, position_px=window.position_px - 38)  # an image cut out of the first
+    shape = (512 - 76,) * 2
+    more = with_places_beyond(window, shape, A_PX)
+    new = more.subset(np.arange(len(more)) >= len(window))
+    assert np.array_equal(more.position_px[: len(window)], window.position_px)
+    inside = np.minimum(new.position_px, np.array(shape) - 1 - new.position_px).min(axis=1) / A_PX
+    assert inside.max() < 0.3 and inside.min() > -0.8
+    away = np.hypot(*(new.position_px[:, None] + 38 - place).transpose(2, 0, 1))
+    assert away.min(axis=1).max() < 0.1 * A_PX
+    assert np.array_equal(new.is_metal, sites.is_metal[away.argmin(axis=1)])
+    hidden = np.minimum(place - 38, 512 - 77 - place + 38).min(axis=1) / A_PX
+    assert len(new) > 0.9 * ((hidden > -0.4) & (hidden < 2 / A_PX)).sum()
+
+
+def test_no_places_beyond_the_border_of_a_flake_that_ends_before_it(alloy):
+    _, sites = alloy
+    flake = sites.subset(inner(sites))
+    assert with_places_beyond(flake, (512, 512), A_PX) is flake
+    assert (
+        with_places_beyond(sites.subset(np.zeros(len(sites), bool)), (512, 512), A_PX) is not None
+    )

@@ -160,7 +160,7 @@ class Evidence:
         gaps = (smooth(metals, _ORDER_SIGMA) > 0.3 / UNIT_CELL) & is_2h & covered
         level = np.where(gaps, floor - clean, smooth(mean, _ORDER_SIGMA, "nearest") - crystal)
         height = float(np.median((_at(data, metal) - gap)[ordered]))
-        dirt = np.asarray(level / max(height, 1e-9))
+        dirt = np.asarray(level / max(height, _almost_nothing(level)))
         # at the image's rim columns go missing: what looks like crystal belongs to it as far again
         plain = ~dark & (dirt <= config.contamination)
         if not covered.all():
@@ -192,7 +192,12 @@ def _contrast(grid: Grid, metal_px: FloatArray, height: FloatArray, step: FloatA
     """Chalcogen sites over metals, both above hexagon centres, averaged over some cells."""
     whole = smooth(grid.sums(metal_px, height), _CONTRAST_SIGMA)
     part = smooth(grid.sums(metal_px, step), _CONTRAST_SIGMA)
-    return np.asarray(part / np.maximum(whole, 1e-9))
+    return np.asarray(part / np.maximum(whole, _almost_nothing(whole)))
+
+
+def _almost_nothing(value: FloatArray) -> float:
+    """Far below all that is there, whatever the unit of the grey values."""
+    return max(1e-9 * float(np.abs(value).max(initial=0.0)), float(np.finfo(np.float32).tiny))
 
 
 def _levels(

@@ -23,7 +23,7 @@ from ..types import (
     Sites,
     no_progress,
 )
-from .empty_places import with_empty_places
+from .empty_places import with_empty_places, with_places_beyond
 from .learnt import LearntClasses
 from .metal_sites import with_metals_told
 from .mixture import OTHER, ClassPrior, FurtherClass
@@ -191,7 +191,9 @@ def weigh_image(
     """The part of `judge_images` that one image answers for; arguments as in `weigh_columns`."""
     if config is not None:
         sites = with_metals_told(image, sites, pixel_pm, material.lattice_pm, config.learnt)
-    every = with_empty_places(sites, material.lattice_pm / pixel_pm)
+    a_px = material.lattice_pm / pixel_pm
+    every = with_empty_places(sites, a_px)
+    every = with_places_beyond(every, image.data.shape, a_px)
     try:
         return Weighed(every, weigh_columns(image, every, pixel_pm, material, config, progress))
     except DefectStrainError as error:
@@ -274,7 +276,7 @@ def weigh_columns(
     config = config or JudgeConfig()
     a_pm = material.lattice_pm
     places = lattice_places(sites, a_pm)
-    distance = border_distance(sites.position_px, image.data.shape, a_pm / pixel_pm)
+    distance = border_distance(sites.position_px, image.data, a_pm / pixel_pm)
     judged = places.on_lattice & (distance >= _RIM)
     metal, chalcogen = judged & places.is_metal, judged & ~places.is_metal
     if min(metal.sum(), chalcogen.sum()) < _LEAST_CHALCOGEN:

@@ -50,6 +50,7 @@ _RIM_A = 1.2
 _HEAVIER, _OTHER_WEIGHT, _MOVED_PM = 0.1, 0.5, 15.0
 """How far a class may weigh from what it is thought to, and move a shell, while the profile is
 found."""
+_CUT_A = 0.15  # nearer to the border, too little of a column is seen to say where it is
 _MISFIT = 0.01
 """Relative error of the columns' image, by what their model leaves out."""
 
@@ -161,6 +162,9 @@ class Picture:
         self.noise: LocalNoise | None = None
         self.background = np.zeros_like(self.data)
         self.ideal = self.sampling.to_working(places.ideal_px)
+        edge = np.array(self.sampling.working) - 1.0
+        beside = np.minimum(self.ideal, edge - self.ideal).min(axis=1)
+        self.cut = beside < _CUT_A * self.a_px
         self.relaxation = Relaxation(places, self.ideal, self.a_px)
         self.weight = np.array(weight, dtype=float)
         self.position = self.sampling.to_working(position_px)
@@ -335,7 +339,7 @@ class Picture:
         step : array, `(N, 2)`
             (y, x) [working px].
         variance : array, `(N, 2)`
-            [px^2]; inf for columns too faint.
+            [px^2]; inf for columns too faint, or cut by the border.
         """
         r = self.grid.renderer
         waves = self.grid.transform(self.residual)
@@ -349,7 +353,7 @@ class Picture:
             gradient = self.grid.at(self.points, filtered * (2j * np.pi * k).astype(np.complex64))
             information = float(((2 * np.pi * k) ** 2 * power).sum() / self.grid.pixels)
             steps.append(np.nan_to_num(gradient) / (heavy * information))
-            faint = self.weight < _LEAST_WEIGHT
+            faint = (self.weight < _LEAST_WEIGHT) | self.cut
             variance = self.relative_loudness / (heavy**2 * information)
             variances.append(np.where(faint, np.inf, variance * np.ones(len(heavy))))
         return np.stack(steps, axis=1), np.stack(variances, axis=1)

@@ -133,7 +133,7 @@ def _weighed(
     return weigh_image(image, sites, pixel_pm, material, config, progress)
 
 
-WEIGH = Stage("weigh", 1, _weighed)
+WEIGH = Stage("weigh", 2, _weighed)
 
 
 def find_columns(
@@ -280,7 +280,7 @@ def _regions(
     return kept, found
 
 
-DIVIDE = Stage("divide", 1, _regions)
+DIVIDE = Stage("divide", 2, _regions)
 
 
 def divided_images(

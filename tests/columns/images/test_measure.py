@@ -284,6 +284,15 @@ def test_gain_and_offset_of_a_detector_are_found(crowd):
     assert np.allclose(fits[0].position_px, fits[1].position_px, atol=2e-3)
 
 
+def test_noise_is_known_where_a_model_misses_all_pixels_of_a_kind():
+    # at high dose what a model lacks is more than the noise: no pixel was left, and no variance
+    rng = np.random.default_rng(0)
+    model = np.linspace(0.0, 1.0, 200 * 200).reshape(200, 200)
+    data = model + 0.2 + rng.normal(0, 0.02, model.shape)
+    found = estimate_noise(data, model, np.ones(model.shape, dtype=bool), 10)
+    assert found.variance(model).mean() == pytest.approx(0.2**2, rel=0.1)
+
+
 def test_constant_noise_is_constant():
     rng = np.random.default_rng(4)
     model = np.linspace(10, 200, 40_000).reshape(200, 200)

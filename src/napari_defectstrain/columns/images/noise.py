@@ -52,7 +52,10 @@ def estimate_noise(
     for part in np.array_split(order, min(BINS, max(len(order) // 50, 1))):
         r = residual[part]
         spread = robust_sigma(r)
-        kept = np.abs(r) <= CLIP_SIGMA * max(spread, 1e-300) if spread > 0 else r == r
+        # a model that misses all pixels of a kind by more than their noise must not lose them all
+        middle = float(np.median(r)) if len(r) else 0.0
+        middle = middle if abs(middle) > spread else 0.0
+        kept = np.abs(r - middle) <= CLIP_SIGMA * max(spread, 1e-300) if spread > 0 else r == r
         variance = float(np.mean(r[kept] ** 2)) * inflate
         means.append(float(level[part].mean()))
         variances.append(variance)
