@@ -240,6 +240,23 @@ class Material:
         on_metal = whole == self.metal or whole.endswith(ON_METAL)
         return self.metal if on_metal else self.class_names[1]
 
+    def spacing_between(self, class_names: Iterable[str]) -> str:
+        """What spacings of these classes are between: the columns that are nearest to their site.
+
+        >>> material = get_material("WSe2 + Mo=0.4@metal")
+        >>> [material.spacing_between(n) for n in (["2Se", "SV"], ["W", "Mo@metal"])]
+        ['W–W spacing', 'spacing of the nearest 2Se columns']
+        >>> material.spacing_between(["SV", "Mo@metal"])
+        'W–W spacing, around metal sites that of 2Se'
+        """
+        metal, chalcogen = self.metal, self.class_names[1]
+        own = {self.reference_of(name) for name in class_names}
+        if own <= {chalcogen}:
+            return f"{metal}–{metal} spacing"
+        if own == {metal}:
+            return f"spacing of the nearest {chalcogen} columns"
+        return f"{metal}–{metal} spacing, around metal sites that of {chalcogen}"
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes in the order of `ROLES`.

@@ -18,7 +18,13 @@ from small_alloy import QUICK, SHARED_PROFILE, SPACING_CHANGE, simulated, true_s
 from napari_defectstrain import __version__
 from napari_defectstrain.cli.main import main
 from napari_defectstrain.detect.network import bundled
-from napari_defectstrain.io.files import read_images, sites_table, write_json, write_table
+from napari_defectstrain.io.files import (
+    read_file,
+    read_images,
+    sites_table,
+    write_json,
+    write_table,
+)
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.output.figures import files as figure_files
 from napari_defectstrain.simulate.samples import write_simulated
@@ -197,6 +203,14 @@ def test_total_errors_are_no_less_than_statistical_ones(out):
         rows = moved[known]
         assert known.any()
         assert (rows[f"sigma_total_{axis}_pm"] >= rows[f"sigma_stat_{axis}_pm"] - 1e-6).all()
+
+
+def test_pictures_and_maps_say_how_many_windows_they_are_of(out):
+    number = pd.read_csv(out / "spacings.csv").set_index("class")["n"]
+    for name in MEASURED:
+        for kind in (f"average_{name}", f"strain_{name}", f"strain_{name}.sigma"):
+            assert read_file(out / f"{kind}.tif").metadata["n"] == number[name]
+        assert read_file(out / f"window_{name}.tif").metadata["n"] == 1
 
 
 def test_maps_open_calibrated_and_say_how_they_were_made(out):

@@ -164,6 +164,21 @@ def test_probabilities_correct_what_the_classes_given_overlook():
     assert rows(certain, shell=1)["corrected_std"].item() == pytest.approx(0.0, abs=1e-9)
 
 
+def test_one_draw_without_a_rare_class_does_not_take_the_scatter_away():
+    sites = alloy_sites(31, radius_pm=3000.0)
+    sites = relabelled(
+        sites, dict.fromkeys(row_of(sites, 4)[1:], "SV") | {row_of(sites, 1)[0]: "DV"}
+    )
+    rare = sites.class_index == WSE2.class_names.index("DV")
+    probabilities = sites.probabilities.copy()
+    probabilities[rare] = 0.9 * np.eye(7)[5] + 0.1 * np.eye(7)[4]
+    doubtful = replace(sites, probabilities=probabilities)
+    table = rows(patterns(doubtful).pair_correlation, image="all", class_a="SV", class_b="DV")
+    asked = table[table["expected"] > 0]
+    assert np.isfinite(asked["corrected_std"]).all()
+    assert (asked["corrected_std"] > 0).any()
+
+
 def test_domains_and_places_without_columns_are_no_neighbours():
     sites = alloy_sites(41, radius_pm=3000.0)
     labels = np.ones((301, 301), dtype=np.uint8)

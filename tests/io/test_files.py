@@ -722,11 +722,29 @@ P = "y_px,x_px,class,p_W,p_2Se,p_SeTe,p_2Te,p_SV,p_DV"
         (f"{P},p_other\n1,2,W,1,0,0,0,0,0,\n", "line 2: got a probability outside 0-1 or an empty"),
         (f"{P}\n1,2,W,0.9,0,0,0,0.9,0\n", r"line 2: got probabilities that sum to 1\.800"),
         ("y_px,x_px,class,source\n1,2,W,me\n", "line 2: got the source 'me'"),
+        (
+            f"{P},probability\n1,2,W,1,0,0,0,0,0,1\n3,4,SeTe,0,0,.01,0,.99,0,.99\n",
+            "line 3: got the class SeTe with p_SV = 0.99; where you changed a class, empty all p_",
+        ),
+        (f"{P},probability\n1,2,SeTe,0,0,0,0,1,0,\n", "line 2: got the class SeTe with p_SV = 1"),
     ],
 )
 def test_bad_table(tmp_path, text, match):
     with pytest.raises(DefectStrainError, match=match):
         read_sites(write(tmp_path / "a.csv", text), NAMES)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "1,2,2Se,0,.4,0,0,.6,0,.4",  # below a threshold
+        "1,2,SeTe,0,0,1,0,0,0,.97",  # relabelled, and its probabilities set
+        "1,2,SeTe,,,,,,,.97",
+    ],
+)
+def test_a_class_that_is_not_the_most_probable_one_for_a_reason(tmp_path, row):
+    sites = read_sites(write(tmp_path / "a.csv", f"{P},probability\n{row}\n"), NAMES)
+    assert sites.class_names[sites.class_index[0]] == row.split(",")[2]
 
 
 def test_missing_table(tmp_path):

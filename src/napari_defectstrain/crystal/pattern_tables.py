@@ -118,7 +118,7 @@ def _pairs(
             for n in (observed, found.low, found.high)
         )
         corrected = one.weighted[asked] / one.weighted_expected[asked]
-        scatter = (one.drawn[:, asked] / one.drawn_expected[:, asked]).std(axis=0)
+        scatter = _scatter(one.drawn[:, asked] / one.drawn_expected[:, asked])
         share = (one.members / max(one.sites, 1))[first][:, None]
         like = (first == second)[:, None]
         order = np.where(like, (g - 1) * share / (1 - share), 1 - g)
@@ -148,6 +148,19 @@ def _pairs(
             "p_all": found.p,
         }
     )
+
+
+def _scatter(drawn: FloatArray) -> FloatArray:
+    """Standard deviation over draws `(D, P, S)`, most of which must tell.
+
+    A rare class is missing from some draws, which then have no g.
+    """
+    some = np.isfinite(drawn)
+    count = some.sum(axis=0)
+    mean = np.where(some, drawn, 0.0).sum(axis=0) / count
+    variance = np.where(some, drawn - mean, 0.0)
+    variance = (variance**2).sum(axis=0) / count
+    return np.where(count < 0.5 * len(drawn), np.nan, np.sqrt(variance))
 
 
 def _clusters(

@@ -28,6 +28,7 @@ from ..types import (
     Sites,
     no_progress,
 )
+from .blank import blank_area
 from .region_evidence import CELLS, MIN_ORDER, UNIT_CELL, ComplexArray, Evidence, Grid, mean_near
 from .regions import (
     BOUNDARY,
@@ -46,6 +47,7 @@ from .regions import (
 # Lengths in lattice constants
 _EDGE_SIGMA = 0.6
 _BAND = 0.5  # of a domain along another region
+_CUT = 0.9  # beside areas without data
 _THICK = 1.0  # half the width of what is an area of its own, not a boundary
 
 _MIN_FIT = 0.35  # cosine of three times the angle between a column's surroundings and its domain's
@@ -124,7 +126,17 @@ def find_regions(
     progress(0.75, "filling regions")
     labels = _labelled(domain, fits, evidence, config)
     progress(0.95, "measuring regions")
-    return label_regions(grid.spread(_by_size(labels, config)), sites, turn)
+    every = _without_blank(grid.spread(_by_size(labels, config)), data, a_px)
+    return label_regions(every, sites, turn)
+
+
+def _without_blank(labels: LabelArray, data: FloatArray, a_px: float) -> LabelArray:
+    """Where there are no data is a hole, and beside it nothing is usable: columns there are cut."""
+    blank = blank_area(data, a_px)
+    if blank is None:
+        return labels
+    beside = (distance_transform_edt(~blank) <= _CUT * a_px) & (labels <= MAX_DOMAINS)
+    return np.where(blank, HOLE, np.where(beside, BOUNDARY, labels)).astype(np.uint8)
 
 
 def _domains(evidence: Evidence, config: RegionConfig) -> IntArray:

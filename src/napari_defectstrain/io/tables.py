@@ -17,7 +17,7 @@ SOURCE_DTYPE = np.dtype("<U6")  # wide enough for each of them
 DECIMALS = 6
 """Decimals of positions [px, nm] and probabilities in tables: 1e-3 pm, far below any error."""
 
-# Probabilities of a table are rounded, some by hand; beyond this they don't sum to one.
+# Probabilities of a table are rounded, some by hand; beyond this they differ, or don't sum to one.
 PROBABILITY_SUM_TOLERANCE = 0.01
 
 WEIGHT_COLUMNS = ("weight", "weight_sigma")
@@ -89,9 +89,11 @@ def sites_of(table: pd.DataFrame, class_names: Sequence[str], path: object) -> S
             f"{path}: {_rows(table, bad)}: got no finite number in y_px or x_px, expected a "
             "position in pixels"
         )
+    probabilities = _probabilities(table, tuple(class_names), class_index, path)
+    _check_agreement(table, class_names, class_index, probabilities, path)
     return Sites(
         position_px=position,
-        probabilities=_probabilities(table, tuple(class_names), class_index, path),
+        probabilities=probabilities,
         class_index=class_index,
         class_names=tuple(class_names),
         source=_source(table, path),
@@ -215,6 +217,34 @@ def _probabilities(
             "expected 1; empty all of them to take the class as certain"
         )
     return np.asarray(given)
+
+
+def _check_agreement(
+    table: pd.DataFrame,
+    class_names: Sequence[str],
+    class_index: IntArray,
+    probabilities: FloatArray,
+    path: object,
+) -> None:
+    """Whether a class was changed by hand and its probabilities were forgotten.
+
+    Tables that we write may give a class that isn't the most probable one (by thresholds, or the
+    neighbours' sublattice), and then its own probability beside it.
+    """
+    if "probability" not in table or len(table) == 0:
+        return
+    rows = np.arange(len(table))
+    own = probabilities[rows, class_index]
+    forgotten = ~(np.abs(_numbers(table, "probability", path) - own) <= PROBABILITY_SUM_TOLERANCE)
+    bad = np.asarray(forgotten & (own < probabilities.max(axis=1)))
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        likely = int(probabilities[row].argmax())
+        raise DefectStrainError(
+            f"{path}: {_rows(table, bad)}: got the class {class_names[class_index[row]]} with "
+            f"p_{class_names[likely]} = {probabilities[row, likely]:.3g}; where you changed a "
+            "class, empty all p_ cells to take it as certain, or set them"
+        )
 
 
 def _foreign(table: pd.DataFrame, class_names: tuple[str, ...]) -> dict[str, StrArray]:

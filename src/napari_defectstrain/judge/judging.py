@@ -276,7 +276,7 @@ def weigh_columns(
     config = config or JudgeConfig()
     a_pm = material.lattice_pm
     places = lattice_places(sites, a_pm)
-    distance = border_distance(sites.position_px, image.data.shape, a_pm / pixel_pm)
+    distance = border_distance(sites.position_px, image.data, a_pm / pixel_pm)
     judged = places.on_lattice & (distance >= _RIM)
     metal, chalcogen = judged & places.is_metal, judged & ~places.is_metal
     if min(metal.sum(), chalcogen.sum()) < _LEAST_CHALCOGEN:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..crystal import distance_to_data_end
 from ..types import BoolArray, FloatArray
 from .picture import WeightEquations
 
@@ -20,10 +21,9 @@ _BEFOREHAND = 5.0
 _MOST_BIAS, _MOST_SCATTER = 0.25, 3.0
 
 
-def border_distance(position_px: FloatArray, shape: tuple[int, ...], a_px: float) -> FloatArray:
-    """How far columns `(N, 2)` (y, x) lie from the nearest border [a], `(N,)`."""
-    last = np.array(shape) - 1.0
-    return np.asarray(np.minimum(position_px, last - position_px).min(axis=1) / a_px)
+def border_distance(position_px: FloatArray, data: FloatArray, a_px: float) -> FloatArray:
+    """How far columns `(N, 2)` (y, x) lie from where the data of an image end [a], `(N,)`."""
+    return distance_to_data_end(position_px, data, a_px) / a_px
 
 
 def level_rim(

@@ -31,7 +31,7 @@ _FRAME = (
     "lattice frame: x to the right along a zigzag row, y up, defect's ideal site at the origin; z "
     "isn't measured"
 )
-_FRAME_OF_AVERAGE = "rows run down: y of the lattice frame is minus that of the axis"
+_FRAME_OF_ZARR = "rows run down: y of the lattice frame is minus that of the axis"
 
 
 def export_results(
@@ -213,18 +213,18 @@ def _write_hspy(results: Path, out_dir: Path) -> list[Path]:
             {
                 "name": name,
                 "units": "pm",
-                "scale": step,
-                "offset": -step * (size - 1) / 2,
+                "scale": sense * step,  # row 0 is the largest y, as in companions
+                "offset": -sense * step * (size - 1) / 2,
                 "size": size,
                 "navigate": False,
             }
-            for name, size in zip("yx", data.shape, strict=True)
+            for name, sense, size in zip("yx", (-1.0, 1.0), data.shape, strict=True)
         ]
         signal = {
             "data": data,
             "axes": axes,
             "metadata": {
-                "General": {"title": stem, "notes": _FRAME_OF_AVERAGE},
+                "General": {"title": stem, "notes": str(about.get("frame", ""))},
                 "Signal": {"signal_type": "", "quantity": "mean height of a metal column"},
             },
             "original_metadata": _texts(about),
@@ -264,7 +264,7 @@ def _write_ome_zarr(results: Path, out_dir: Path) -> list[Path]:
             "name": stem,
             "axes": axes,
             "datasets": [{"path": "0", "coordinateTransformations": moved}],
-            "metadata": {**_texts(about), "frame_of_axes": _FRAME_OF_AVERAGE},
+            "metadata": {**_texts(about), "frame_of_axes": _FRAME_OF_ZARR},
         }
         with atomic_folder(path) as part:
             group = zarr.open_group(part, mode="w", zarr_format=3)

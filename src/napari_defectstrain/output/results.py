@@ -495,10 +495,9 @@ def _write_class(
     write_tiff(path, average.mean.astype(np.float32), average.step_pm, metadata)
     stack = result.stacks[name]
     if stack.n_columns is None:  # averages of every defect have no single windows
-        metadata = {**metadata, "n": 1}
         window = stack.windows[np.flatnonzero(stack.included)[0]]
         path = folder.place(f"window_{name}.tif")
-        write_tiff(path, window.astype(np.float32), average.step_pm, metadata)
+        write_tiff(path, window.astype(np.float32), average.step_pm, {**metadata, "n": 1})
     if strain is not None:
         _write_strain(strain, metadata, folder, prefix)
 

@@ -22,7 +22,6 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
-from ...materials import Material
 from ...strain.displacement import ErrorEllipses
 from ...styles import chosen_width_inch, panels_across
 from ...types import ClassAverage, DisplacementField, FloatArray, StrainField
@@ -91,24 +90,6 @@ def in_lines(text: str, figure_inch: float) -> str:
     """A title in as many lines as the figure's width asks for."""
     letters = round(_LETTERS_PER_INCH * figure_inch)
     return "\n".join(textwrap.wrap(text, letters))
-
-
-def spacing_label(names: Iterable[str], material: Material) -> str:
-    """What spacings of these classes are between: the columns that are nearest to their site.
-
-    >>> from napari_defectstrain.materials import get_material
-    >>> spacing_label(["2Se", "SV"], get_material("WSe2"))
-    'W–W spacing [pm]'
-    >>> spacing_label(["W", "Mo@metal"], get_material("WSe2 + Mo=0.4@metal"))
-    'spacing of the nearest 2Se columns [pm]'
-    """
-    metal, chalcogen = material.metal, material.class_names[1]
-    own = {material.reference_of(name) for name in names}
-    if own <= {chalcogen}:
-        return f"{metal}–{metal} spacing [pm]"
-    if own == {metal}:
-        return f"spacing of the nearest {chalcogen} columns [pm]"
-    return f"{metal}–{metal} spacing, around metal sites that of {chalcogen} [pm]"
 
 
 def map_unit(component: str) -> str:

@@ -20,7 +20,7 @@ from ...precision.spacings import SpacingResult
 from ...styles import chosen_width_inch, class_styles, with_error
 from ...types import FloatArray
 from .files import COLUMN_INCH, PAGE_INCH, for_print
-from .panels import grid_of, in_lines, spacing_label
+from .panels import grid_of, in_lines
 
 _BLUE, _RED = "#0072B2", "#D55E00"
 _PART_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
@@ -68,7 +68,8 @@ def spacing_figure(
     for axes, letter, title in zip((single, average, every), "abc", titles, strict=True):
         axes.set_title(f"({letter}) {title}", loc="left")
         shown = spacings if axes is every else pair
-        axes.set_xlabel(in_lines(spacing_label(shown, material), size[0] / columns))
+        label = f"{material.spacing_between(shown)} [pm]"
+        axes.set_xlabel(in_lines(label, size[0] / columns))
         axes.set_yticks([])
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylim(0.0, 1.45)  # room for legend and names above the peaks

@@ -28,7 +28,6 @@ from ...styles import (
 )
 from ...types import FloatArray
 from .files import COLUMN_INCH, PAGE_INCH, for_print
-from .panels import spacing_label
 
 TARGET_PM = 0.3
 """The precision that the number of windows is told for [pm]."""
@@ -88,7 +87,7 @@ def draw_spacings(
     axes.set_yticks([len(names) - 1 - i + 0.5 * _ROW for i in range(len(names))], names)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.12, len(names) - 0.05)
-    axes.set_xlabel(spacing_label(names, material))
+    axes.set_xlabel(f"{material.spacing_between(names)} [pm]")
     axes.set_xlim(*_span(measurements))
     grey = CLASS_STYLE["X2"].colour
     axes.figure.legend(

@@ -273,10 +273,10 @@ def _averages(results: Results) -> Words:
 
 
 def _spacings(results: Results) -> Words:
-    metal = results.material.metal
+    between = results.material.spacing_between(results.spacings().index.astype(str))
     caption = (
-        f"{metal}–{metal} spacing of the three nearest {metal} columns: (a) in single windows, (b) "
-        "in class averages over bootstrap samples, (c) the same of all classes."
+        f"{between[0].upper()}{between[1:]}, mean of three: (a) in single windows, (b) in class "
+        "averages over bootstrap samples, (c) the same of all classes."
     )
     values = "; ".join(
         f"{name} {with_error(float(row['spacing_pm']), float(row['precision_pm']))} pm"

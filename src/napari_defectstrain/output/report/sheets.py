@@ -71,7 +71,8 @@ def results_sheet(results: Results) -> Sheet | None:
     table = results.spacings()
     if not len(table):
         return None
-    metal = results.material.metal
+    material = results.material
+    between = material.spacing_between(table.index.astype(str))
     rows = []
     for name, row in table.iterrows():
         is_reference = name in results.material.references
@@ -87,13 +88,14 @@ def results_sheet(results: Results) -> Sheet | None:
                 *_crowded_cells(row, table),
             )
         )
-    head: tuple[str, ...] = ("class", "windows N", "images", f"{metal}–{metal} spacing [pm]")
+    head: tuple[str, ...] = ("class", "windows N", "images", f"{between} [pm]")
     head += ("strain ± statistical ± systematic", "expected purity")
     if _has_crowded(table):
         head += ("every defect: effective N", "strain")
     caption = (
-        f"Spacing of the three {metal} columns nearest the defect and its strain against the "
-        "defect-free average of the same images; errors are one standard deviation."
+        f"{between[0].upper()}{between[1:]}: of the three columns nearest the defect, and its "
+        "strain against the defect-free average of the same images; errors are one standard "
+        "deviation."
     )
     download = as_download("spacings.csv", results.content("spacings.csv"))
     return Sheet("results", caption, head, tuple(rows), (download,))
