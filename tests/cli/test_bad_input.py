@@ -379,6 +379,17 @@ def test_ctrl_c_leaves_whole_files(call, tmp_path, monkeypatch):
     assert call(*again, out="again")[0] == 0
 
 
+def test_a_table_of_defects_alone_is_refused(call, tmp_path):
+    arguments, _ = with_tables(tmp_path)
+    path = tmp_path / "tables" / "alloy.sites.csv"
+    header, *rows = path.read_text().splitlines()
+    alone = [row for row in rows if row.split(",")[4] not in ("W", "2Se")]
+    path.write_text("\n".join([header, *alone]) + "\n")
+    code, said = call("detect", *arguments)
+    assert code == 2
+    assert f"its table holds {len(alone)} columns and none of class W" in said
+
+
 def with_tables(
     tmp_path: Path,
     pixel_size_pm: float | None = 20.74,

@@ -133,6 +133,19 @@ def test_ome_tiff(tmp_path, frames):
     assert found.pixel_size_pm == pytest.approx(20.74)
 
 
+def test_each_side_of_ome_tiff_has_its_own_unit(tmp_path, frame):
+    path = tmp_path / "a.ome.tif"
+    size = {"PhysicalSizeX": 0.02074, "PhysicalSizeXUnit": "nm"}
+    size |= {"PhysicalSizeY": 0.2074, "PhysicalSizeYUnit": "Å"}
+    tifffile.imwrite(path, frame, ome=True, metadata={"axes": "YX", **size})
+    assert read_file(path).pixel_size_pm == pytest.approx(20.74)
+    size |= {"PhysicalSizeY": 1.0, "PhysicalSizeYUnit": "pixel"}
+    tifffile.imwrite(path, frame, ome=True, metadata={"axes": "YX", **size})
+    found = read_file(path)
+    assert found.pixel_size_pm is None
+    assert "different units down (pixel)" in found.metadata["warnings"][0]
+
+
 def test_tiff_saved_by_digital_micrograph(tmp_path, frame):
     # DM's private tags: 65003-65004 units, 65009-65010 scales, as a string and a double.
     tags = [(code, 2, 3, "nm", True) for code in (65003, 65004)]

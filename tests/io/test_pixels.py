@@ -133,6 +133,16 @@ def test_pictures_stretched_to_the_full_range_are_not_clipped(levels):
     assert (found.lowest, found.highest) == (0, 0)
 
 
+def test_a_thresholded_picture_says_so_and_sparse_counts_do_not(rng):
+    data = counts()
+    mask = CalibratedImage((data > np.median(data)).astype(float), 20.0, "mask")
+    _, warnings = check_pixels(mask)
+    assert any("thresholded" in text for text in warnings)
+    sparse = CalibratedImage(rng.poisson(0.05, data.shape).astype(float), 20.0, "sparse")
+    _, warnings = check_pixels(sparse)
+    assert not any("thresholded" in text for text in warnings)
+
+
 def test_black_borders_and_holes_are_not_clipped():
     data = counts(offset=40.0, read_noise=0.02)
     data[:30] = 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import nnls
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from ..types import DefectStrainError, FloatArray
 
@@ -112,7 +112,7 @@ def fit_noise(
         middle = np.array([np.mean(mean[i]) for i in order if len(i)])
         spread = np.array([np.median(variances[name][i]) for i in order if len(i)])
         rows.append(middle)
-        values.append(spread * (n[name] - 1) / chi2.median(n[name] - 1))
+        values.append(spread * (n[name] - 1) / chdtri(n[name] - 1, 0.5))
         weights.append(np.full(len(middle), np.sqrt(n[name] - 1.0)))
     if not rows or not np.max(np.concatenate(values)) > 0.0:
         return NoiseModel(0.0, 0.0, 0.0)

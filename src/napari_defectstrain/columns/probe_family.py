@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from ..types import FloatArray
 from .profiles import aperture_transfer
@@ -56,6 +55,8 @@ class Departure(NamedTuple):
 @lru_cache(maxsize=1)
 def family_members() -> FloatArray:
     """Radial means of the transfer functions of probes without a blur, `(MEMBERS, K)`."""
+    from scipy.stats import qmc  # a fifth of a second
+
     # a sequence that fills the space evenly: the mean of few members is that of many
     even = qmc.Sobol(7, seed=1).random(MEMBERS)
     drawn = ndtri(even[:, :6]) * [DEFOCUS, C3, C5, ASTIGMATISM, COMA, SPREAD / 2]

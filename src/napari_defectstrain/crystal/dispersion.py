@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from ..types import IntArray
 
@@ -98,7 +98,7 @@ def dispersion_of(count: IntArray, total: IntArray) -> Dispersion:
     correlation = max(chi2 - (images - 1), 0.0) / weight if weight > 0 else 0.0
     correlation = min(correlation, 1.0)
     effective = n**2 / float((total * (1 + (total - 1) * correlation)).sum())
-    sigmas = float(student_t.ppf(0.975, images - 1))  # few images tell their scatter badly
+    sigmas = float(stdtrit(images - 1, 0.975))  # few images tell their scatter badly
     return Dispersion(
         ratio=chi2 / (images - 1),
         p=(1 + beyond) / (_SAMPLES + 1),

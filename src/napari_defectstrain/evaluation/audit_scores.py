@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from ..types import FloatArray, IntArray
 from .audit import DOUBTS, UNSURE, Audit
@@ -147,8 +147,8 @@ def _stratum_limits(share: float, n: int, size: int) -> tuple[float, float]:
         return share, share
     n_like = n * (size - 1) / (size - n)
     k = share * n_like
-    low = float(beta.ppf(_TAIL, k, n_like - k + 1)) if share > 0 else 0.0
-    high = float(beta.ppf(1 - _TAIL, k + 1, n_like - k)) if share < 1 else 1.0
+    low = float(betaincinv(k, n_like - k + 1, _TAIL)) if share > 0 else 0.0
+    high = float(betaincinv(k + 1, n_like - k, 1 - _TAIL)) if share < 1 else 1.0
     return low, high
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy.ndimage import median_filter
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from ..crystal.robust import robust_sigma
 from ..types import BoolArray, FloatArray, IntArray
@@ -168,8 +168,8 @@ def _limit(metal: FloatArray, sites: int, count: int) -> float:
     longer in the tail than those of white noise would be, so is the limit.
     """
     steps = max(count - 1, 1)
-    limit = float(norm.isf(FALSE_ALARMS / sites / steps / 2))
-    expected = float(norm.isf((1 - _TAIL) / steps / 2))
+    limit = float(-ndtri(FALSE_ALARMS / sites / steps / 2))
+    expected = float(-ndtri((1 - _TAIL) / steps / 2))
     seen = float(np.quantile(np.abs(metal), _TAIL))
     return limit * max(1.0, seen / expected)
 

@@ -22,6 +22,10 @@ REPLACED = "replaced_pixels"
 CLIPPED = "clipped_pixels"
 """Key of the metadata for the numbers of pixels at the ``lowest`` and at the ``highest`` level."""
 
+_FEWEST_LEVELS = 4
+"""Grey levels below which a picture says no more of brightness than a mask."""
+_MASKED = 0.1  # share of the pixels at the highest of so few; sparse counts have fewer there
+
 MAX_CLIPPED = 1e-3
 """Share of the pixels at the last grey level that is worth a warning."""
 
@@ -101,13 +105,14 @@ def check_frames(
         Without the name of the file.
     """
     checked = []
-    replaced, lowest, highest, total = 0, 0, 0, 0
+    replaced, lowest, highest, total, masks = 0, 0, 0, 0, 0
     for i, frame in enumerate(frames):
         if frame.metadata.get(CHECKED) is True:
             checked.append(frame)
             continue
         validate_image(frame)
         clipped = find_clipped(frame.data)
+        masks += _is_mask(frame.data)
         data, where = without_hot_pixels(
             frame.data, subprogress(progress, i / len(frames), (i + 1) / len(frames))
         )
@@ -121,6 +126,11 @@ def check_frames(
     if replaced:
         pixels = "1 hot or dead pixel" if replaced == 1 else f"{replaced} hot or dead pixels"
         warnings.append(f"{pixels} left out (replaced by the median of those around)")
+    if masks:
+        warnings.append(
+            f"fewer than {_FEWEST_LEVELS} grey levels, as of a thresholded picture: brightness "
+            "can't tell the classes; export the data as recorded"
+        )
     for count, end, effect in (
         (highest, "highest", "bright columns are cut off, and brighter classes (2Te) look like "),
         (lowest, "lowest", "dark columns are cut off, and darker classes (DV) look like "),
@@ -284,6 +294,13 @@ def find_clipped(data: FloatArray) -> Clipping:
     borders and holes; zeros are none where the dark pixels' variance is that of counts.
     """
     return Clipping(_clipped_at(data, -1), _clipped_at(data, 1))
+
+
+def _is_mask(data: FloatArray) -> bool:
+    some = np.unique(data.ravel()[:: max(1, data.size // _SAMPLE)])
+    if len(some) >= _FEWEST_LEVELS:
+        return False
+    return bool((data == data.max()).mean() > _MASKED)
 
 
 def _clipped_at(data: FloatArray, end: int) -> int:

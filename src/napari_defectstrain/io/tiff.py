@@ -16,7 +16,7 @@ import numpy.typing as npt
 import tifffile
 
 from ..types import DefectStrainError
-from ..units import PM_PER_NM
+from ..units import PM_PER_NM, pm_per_unit
 from .own_metadata import checked_metadata
 from .rasters import DEFLATE_EXPANSION, DamagedFile, Dataset, check_array, check_size, grey_values
 
@@ -303,7 +303,20 @@ def _ome_scale(xml: str) -> Scale:
     side_x = float(pixels.attrib["PhysicalSizeX"])
     side_y = float(pixels.attrib.get("PhysicalSizeY", side_x))
     # The schema's default unit is the micrometre.
-    return (side_y, side_x), pixels.attrib.get("PhysicalSizeXUnit", "µm"), ""
+    unit = pixels.attrib.get("PhysicalSizeXUnit", "µm")
+    unit_y = pixels.attrib.get(
+        "PhysicalSizeYUnit", "µm" if "PhysicalSizeY" in pixels.attrib else unit
+    )
+    if unit_y != unit:
+        y_pm, x_pm = pm_per_unit(unit_y), pm_per_unit(unit)
+        if y_pm is None or x_pm is None:
+            return (
+                (1.0, 1.0),
+                "",
+                f"different units down ({unit_y}) and across ({unit}): no calibration",
+            )
+        side_y *= y_pm / x_pm
+    return (side_y, side_x), unit, ""
 
 
 def _ome_pixels(xml: str) -> ElementTree.Element | None:

@@ -28,7 +28,7 @@ from ..judge.judging import (
 )
 from ..materials import Material, get_material
 from ..progress import subprogress
-from ..types import CalibratedImage, Progress, Sites, no_progress
+from ..types import CalibratedImage, DefectStrainError, Progress, Sites, no_progress
 from .loading import PIXEL_SIZE_BY_LATTICE, calibrate
 from .placement import place_sites
 from .runs import RunConfig
@@ -251,9 +251,19 @@ def placed_columns(
     for i, image in images.items():
         with failures.left_out(image.name):
             a_px, brightness = lattice_px(image, material), column_brightness(material)
+            _refuse_defects_alone(image.name, sites[i], material)
             columns[i], notes = place_sites(image, sites[i], a_px, brightness)
             warnings += notes
     return columns, warnings
+
+
+def _refuse_defects_alone(name: str, sites: Sites, material: Material) -> None:
+    """Without the crystal around them defects are no crystal: nothing could be counted."""
+    if len(sites) and not sites.is_metal.any():
+        raise DefectStrainError(
+            f"{name}: its table holds {len(sites)} columns and none of class "
+            f"{material.class_names[0]}; expected every column of the image, not defects alone"
+        )
 
 
 def column_brightness(material: Material) -> tuple[float, ...]:

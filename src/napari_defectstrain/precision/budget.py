@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from ..columns.averages.measure import ColumnMeasurement
 from ..config import Between, Config
@@ -115,7 +115,7 @@ class ErrorBudget:
             return total
         with np.errstate(divide="ignore", over="ignore"):
             freedom = self.strain_freedom * (total / np.float64(self.strain_scatter)) ** 4
-        return float(student.ppf(0.5 + 0.5 * confidence, freedom)) * total
+        return float(stdtrit(freedom, 0.5 + 0.5 * confidence)) * total
 
     @property
     def systematic_pm(self) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array, hstack
@@ -207,12 +208,11 @@ def _class_design(
     share = part.share(role)
     centre, share = part.site_pm[share > 0], share[share > 0]
     target = part.site_pm[use]
-    near = cKDTree(target).query_ball_point(centre, TAIL_RADII * radius_pm)
-    defect = np.repeat(np.arange(len(centre)), [len(n) for n in near])
-    column = np.concatenate([*[np.asarray(n, dtype=int) for n in near], np.zeros(0, dtype=int)])
+    defect, column = _pairs_within(centre, target, TAIL_RADII * radius_pm)
     offset = target[column] - centre[defect]
-    distance, index = cKDTree(site_pm).query(offset)
-    inside = distance < SAME_SITE_PM
+    known = cKDTree(site_pm)
+    distance, index = known.query(offset, distance_upper_bound=SAME_SITE_PM)
+    inside = np.isfinite(distance)
     rows = (2 * column[inside, None] + [0, 1]).ravel()
     unknown = (2 * index[inside, None] + [0, 1]).ravel()
     shape = (2 * len(use), 2 * len(site_pm))
@@ -221,9 +221,19 @@ def _class_design(
     far = ~inside
     away = offset[far]
     tail = share[defect[far], None] * away / (away**2).sum(axis=1, keepdims=True)
-    summed = np.zeros((len(use), 2))
-    np.add.at(summed, column[far], tail)
+    summed = np.stack([np.bincount(column[far], t, minlength=len(use)) for t in tail.T], axis=1)
     return csr_array(hstack([full @ csr_array(basis), csr_array(summed.reshape(-1, 1))]))
+
+
+def _pairs_within(
+    centre: FloatArray, target: FloatArray, reach: float
+) -> tuple[IntArray, IntArray]:
+    """Which centre and which target lie within reach of each other, in the order of the centres."""
+    if not len(centre) or not len(target):
+        return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
+    near = cKDTree(target).query_ball_point(centre, reach, return_sorted=True)
+    defect = np.repeat(np.arange(len(centre)), [len(n) for n in near])
+    return defect, np.fromiter(chain.from_iterable(near), dtype=int, count=len(defect))
 
 
 def slow_shapes(part: ColumnDisplacements, use: IntArray, distortion_nm: float) -> FloatArray:

@@ -15,6 +15,7 @@ from ..types import ClassAverage, ClassStack, Progress, no_progress
 from .half_sets import HalfSets, half_sets, split_by_image
 from .single_windows import (
     QUANTITIES,
+    Known,
     WindowQuantities,
     noise_pixels,
     window_quantities,
@@ -155,12 +156,13 @@ def class_makeups(
     dict of class to ClassMakeup
         In the order of `names`.
     """
+    known: Known = {}
 
     def without_populations(name: str) -> ClassMakeup:
         halves = _halves(name, columns, stacks, reference)
         quantities = None
         if name != reference and stacks[name].n > 1 and stacks[reference].n > 1:
-            quantities = window_quantities(name, columns, stacks, averages, reference)
+            quantities = window_quantities(name, columns, stacks, averages, reference, known)
         if quantities is None:
             return ClassMakeup(None, None, (), (), halves)
         components = _components(name, columns, stacks, reference, quantities, config.components)

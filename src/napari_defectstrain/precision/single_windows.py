@@ -45,6 +45,10 @@ LIKELY = 1.0  # difference of log-likelihoods
 _NEAR_EDGE = 8.0  # noise widths from the class's mean within which an edge matters
 
 
+Known = dict[int, FloatArray]
+"""What the defects around defect-free windows did to their influence, by the fit (its `id`)."""
+
+
 @dataclass(frozen=True)
 class WindowQuantities:
     """The quantities of a class's windows, and their noise; all against the class's average.
@@ -126,6 +130,7 @@ def window_quantities(
     stacks: Mapping[str, ClassStack],
     averages: Mapping[str, ClassAverage],
     reference: str,
+    known: Known | None = None,
 ) -> WindowQuantities | None:
     """What the windows of a class say of its centre.
 
@@ -137,6 +142,8 @@ def window_quantities(
         Measured columns, windows, averages.
     reference : str
         The defect-free class.
+    known : Known, optional
+        What other classes have asked of the same defect-free windows.
 
     Returns
     -------
@@ -164,7 +171,14 @@ def window_quantities(
         value[member] = quiet.of_shifts(
             mine.influence_pm[member], without_images(_weights(stack, member, model), images)
         )
-        shifts, centre = _noise(model, other, stacks[reference], alike, base.influence_pm)
+        shifts, centre = _noise(
+            model,
+            other,
+            stacks[reference],
+            alike,
+            base.influence_pm,
+            {} if known is None else known,
+        )
         ref_images = stacks[reference].image_index[stacks[reference].included][alike]
         noises.append(quiet.of_shifts(shifts, without_images(centre, ref_images)))
         weights.append(_weight_by_image(images, ref_images))
@@ -194,15 +208,14 @@ def window_quantities(
             for kind, place in others.items()
             if expected[kind] > LEAST_EXPECTED
         ),
-        spacing_pm=float(
-            nearest_metal_spacings(fits.position_pm, fits.site_pm, fits.is_metal).mean()
-        ),
-        reference_pm=float(
-            nearest_metal_spacings(
-                base.fits.position_pm, base.fits.site_pm, base.fits.is_metal
-            ).mean()
-        ),
+        spacing_pm=_triangle_pm(fits),
+        reference_pm=_triangle_pm(base.fits),
     )
+
+
+def _triangle_pm(fits: ColumnFits) -> float:
+    """Mean spacing of the nearest metals of an average [pm]."""
+    return float(nearest_metal_spacings(fits.position_pm, fits.site_pm, fits.is_metal).mean())
 
 
 def _fits(measured: ColumnMeasurement) -> tuple[tuple[BoolArray, ColumnFitModel], ...]:
@@ -328,6 +341,7 @@ def _noise(
     stack: ClassStack,
     member: BoolArray,
     influence_pm: FloatArray,
+    known: Known,
 ) -> tuple[FloatArray, FloatArray]:
     """What a class's fit makes of defect-free windows: shifts `(R, 2M)` [pm], weights `(R,)`.
 
@@ -335,15 +349,19 @@ def _noise(
     (`known_biases`): it is taken off here, too.
     """
     factor = _brightness_factor(model, other)
-    shifts, weights = [], []
-    known = iter(np.split(influence_pm[member], range(CHUNK, int(member.sum()), CHUNK)))
+    taken_off = known.get(id(other))
+    shifts, weights, own = [], [], []
     for chunk in _chunks(stack, member):
         plain = chunk[:, other.pixel] - other.model
         noise = plain * factor
-        taken_off = plain @ other.operator.T - next(known)
-        shifts.append(noise @ model.operator.T - np.nan_to_num(taken_off))
+        shifts.append(noise @ model.operator.T)
         weights.append(noise @ _centre(model))
+        if taken_off is None:
+            own.append(plain @ other.operator.T)
     shift, weight = np.concatenate(shifts), np.concatenate(weights)
+    if taken_off is None:
+        taken_off = known[id(other)] = np.nan_to_num(np.concatenate(own) - influence_pm[member])
+    shift -= taken_off
     return shift - shift.mean(axis=0), weight - weight.mean()
 
 

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import beta, chi2, gamma, norm
+from scipy.special import betaincinv, chdtri, gammaincinv, ndtri
 
 from ..averages import Membership
 from ..config import Between, Config
@@ -49,7 +49,7 @@ UNDISTORTED_SIGMA = 3.0
 EDGE, GRID = 1e-4, 13
 POWER = 0.9
 POWER_DRAWS = 4000
-CHI2_95 = float(chi2.ppf(0.95, 1))
+CHI2_95 = float(chdtri(1, 0.05))
 
 
 @dataclass(frozen=True)
@@ -410,7 +410,7 @@ def _quantile(null: FloatArray, level: float) -> float:
     """Of the ratios of one population, by a gamma distribution of their mean and variance."""
     positive = np.maximum(null, 1e-3)
     mean, variance = float(positive.mean()), float(max(positive.var(), 1e-6))
-    return float(gamma.ppf(level, mean**2 / variance, scale=variance / mean))
+    return float(gammaincinv(mean**2 / variance, level) * variance / mean)
 
 
 def _populations(
@@ -548,5 +548,5 @@ def _seen_from(draw: _Draw, fit: Mixture, critical: float, rng: np.random.Genera
     root = np.sqrt(max(critical, 0.0))
     windows = np.ceil(least(root**2) * n)  # P(at least as many) by the beta distribution
     return float(
-        np.maximum(least((root + norm.ppf(POWER)) ** 2), beta.ppf(POWER, windows, n - windows + 1))
+        np.maximum(least((root + ndtri(POWER)) ** 2), betaincinv(windows, n - windows + 1, POWER))
     )

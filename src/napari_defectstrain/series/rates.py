@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import gamma
+from scipy.special import gammainccinv, gammaincinv
 
 from ..materials import Material
 from ..types import FloatArray
@@ -164,7 +164,7 @@ def _rate(
 ) -> Rate:
     """With the limits that the variance of the rate's logarithm gives; None: nothing was seen."""
     if variance is None or jumps <= 0:
-        high = float(gamma.isf(_TAIL, 1.0)) / exposure
+        high = float(gammainccinv(1.0, _TAIL)) / exposure
         return Rate(before, after, kind, 0.0, exposure, 0.0, np.nan, 0.0, high, atoms)
     rate = jumps / exposure
     low, high = _limits(variance)
@@ -176,8 +176,8 @@ def _limits(variance: float) -> tuple[float, float]:
     """Limits of 95 % of a rate relative to it, by the variance of its logarithm."""
     count = 1.0 / max(variance, 1e-12)
     return (
-        float(gamma.ppf(_TAIL, count)) / count,
-        float(gamma.isf(_TAIL, count + 1.0)) / count,
+        float(gammaincinv(count, _TAIL)) / count,
+        float(gammainccinv(count + 1.0, _TAIL)) / count,
     )
 
 
@@ -263,7 +263,7 @@ def changed_dose(
     leaving = rate.sum(axis=1)
     dose = _until(model.start, leaving, fraction)
     if not np.isfinite(dose):
-        least = float(gamma.isf(_TAIL, 1.0)) / max(float(errors.time.sum()), 1e-12)
+        least = float(gammainccinv(1.0, _TAIL)) / max(float(errors.time.sum()), 1e-12)
         low = _until(np.ones(1), np.array([least]), fraction)
         return ChangedDose(fraction, np.inf, low, np.inf, True)
     weight = model.start[kind[:, 0]] * rate[tuple(kind.T)]

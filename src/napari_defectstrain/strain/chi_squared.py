@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import chi2 as chi_squared
-from scipy.stats import f as fisher
+from scipy.special import chdtrc, fdtrc
 
 from ..types import DefectStrainError, DisplacementField, FloatArray
 
@@ -231,13 +230,11 @@ def agreement(
     if dof == 0:
         return Agreement(total, 0.0, np.nan, np.nan, rank, "full")
     if not np.isfinite(n):
-        p = float(chi_squared.sf(total, dof))
+        p = float(chdtrc(dof, total))
         return Agreement(total, float(dof), total / dof, p, rank, "full")
     left_over = n - dof + 1.0
     ratio = total * left_over / (n * dof)
-    return Agreement(
-        total, float(dof), ratio, float(fisher.sf(ratio, dof, left_over)), rank, "full"
-    )
+    return Agreement(total, float(dof), ratio, float(fdtrc(dof, left_over, ratio)), rank, "full")
 
 
 def _matched(total: float, weighting: Weighting, fitted: FloatArray) -> Agreement:
@@ -249,7 +246,7 @@ def _matched(total: float, weighting: Weighting, fitted: FloatArray) -> Agreemen
     # the square of an estimated correlation is too large by its own scatter
     spread = max(float(np.sum(left**2)) - mean**2 / weighting.windows, mean**2 / len(left))
     dof = mean**2 / spread
-    p = float(chi_squared.sf(total * dof / mean, dof))
+    p = float(chdtrc(dof, total * dof / mean))
     return Agreement(total, mean, total / mean, p, weighting.rank, "diagonal")
 
 

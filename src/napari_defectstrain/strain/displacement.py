@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtr, chdtri
 
 from ..types import (
     BoolArray,
@@ -294,7 +294,7 @@ def error_ellipses(
             raise DefectStrainError(
                 f"error ellipses: got a confidence of {confidence:g}, expected between 0 and 1"
             )
-        sigma = float(np.sqrt(chi2.ppf(confidence, 2)))
+        sigma = float(np.sqrt(chdtri(2, 1.0 - confidence)))
     if not 0.0 < sigma < np.inf:
         raise DefectStrainError(f"error ellipses: got {sigma:g} sigma, expected more than 0")
     m = len(field.u_pm)
@@ -306,7 +306,7 @@ def error_ellipses(
     major = vectors[:, :, 1]
     major = major * np.where(major[:, :1] < 0, -1.0, 1.0)
     angle[known] = np.arctan2(major[:, 1], major[:, 0])
-    return ErrorEllipses(axes, angle, float(chi2.cdf(sigma**2, 2)))
+    return ErrorEllipses(axes, angle, float(chdtr(2, sigma**2)))
 
 
 def _common_sites(fits: ColumnFits, reference: ColumnFits) -> tuple[BoolArray, IntArray]:

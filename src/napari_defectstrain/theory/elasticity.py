@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.stats import chi2 as chi_squared
+from scipy.special import chdtri
 
 from ..strain.chi_squared import Agreement, Weighting, agreement, estimation_factor, weighting
 from ..strain.displacement import like_measured, predicted_field
@@ -305,7 +305,7 @@ def _scan(
     near = excess <= inflation
     half = np.sqrt((inflation - excess[near]) / norms[near])
     span = np.max(strengths[near] + half) - np.min(strengths[near] - half)
-    allowed = excess <= inflation * chi_squared.ppf(confidence, 1)
+    allowed = excess <= inflation * chdtri(1, 1.0 - confidence)
     places = np.append(radii, radius)[allowed]
     low = 0.0 if allowed[0] else float(places.min())
     high = np.inf if allowed[len(radii) - 1] else float(places.max())

@@ -27,8 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import f as fisher
-from scipy.stats import t as student
+from scipy.special import fdtrc, stdtrit
 
 from ..strain.chi_squared import Agreement, Weighting, agreement, solve_weighted, weighting
 from ..types import DefectStrainError, DisplacementField, FloatArray
@@ -171,7 +170,7 @@ def fit_far_field(
         strength_pm2=first.strength,
         statistical_pm2=first.sigma,
         radius_effect_pm2=_radius_effect(table, first),
-        quantile=float(student.ppf(0.5 + CONFIDENCE / 2, dof) if np.isfinite(dof) else 1.959964),
+        quantile=float(stdtrit(dof, 0.5 + CONFIDENCE / 2) if np.isfinite(dof) else 1.959964),
         near_pm=float(inner[0]),
         reach_pm=float(shells[-1]),
         n_columns=first.n_columns,
@@ -313,7 +312,7 @@ class _Problem:
         squared = float(found @ np.linalg.solve(covariance, found))
         # Hotelling's T^2 of two numbers
         left = dof - 1.0 if np.isfinite(dof) else 1e9
-        p = float(fisher.sf(squared * left / (2.0 * (left + 1.0)), 2, left))
+        p = float(fdtrc(2, left, squared * left / (2.0 * (left + 1.0))))
         return _Anisotropy(factor * found, factor * np.sqrt(np.diag(covariance)), p)
 
     def _weighting(self, patterns: FloatArray) -> Weighting:

@@ -26,6 +26,7 @@ NODES_PER_SIGMA = 8
 RANK_TOLERANCE = 1e-3
 MAX_RANK = 5
 CHUNK = 128  # columns at a time: their patches stay in the cache
+PAIRS = 4096  # at a time: the derivatives of their columns take some 15 MB
 ALL = slice(None)
 PAIR_REACH_SIGMA = 6.0
 """Columns farther apart hardly share what pixels say: ``exp(-(6/2)^2) = 1e-4``."""
@@ -56,8 +57,8 @@ class SeparableProfile:
         rank = int(np.clip(np.sum(size > RANK_TOLERANCE * size[0]), 1, MAX_RANK))
         root = np.sqrt(size[:rank])
         self._tables = [
-            _tabulate(node, left[:, :rank] * root, self.half),
-            _tabulate(node, right[:rank].T * root, self.half),
+            _tabulate(node, left[:, :rank] * root, self.half).astype(self.dtype),
+            _tabulate(node, right[:rank].T * root, self.half).astype(self.dtype),
         ]
 
     def factors(self, position: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
@@ -77,16 +78,21 @@ class SeparableProfile:
         """
         centre = np.rint(position).astype(np.intp)
         offset = position - centre  # the column relative to the central pixel, [-0.5, 0.5]
-        parts = []
-        for axis in (0, 1):
+        shape = (len(position), 2, *self._tables[0].shape[2:])
+        parts = np.empty(shape, self.dtype), np.empty(shape, self.dtype)
+        for axis, part in enumerate(parts):
             place = offset[:, axis] * PHASES
             phase = np.rint(place).astype(np.intp)
-            t = ((place - phase) / PHASES)[:, None, None, None]
-            table = self._tables[axis][phase + PHASES // 2]  # (n, 4, k, p): derivatives 0 to 3
-            value = table[:, 0] + t[:, 0] * (table[:, 1] + t[:, 0] * 0.5 * table[:, 2])
-            by = table[:, 1] + t[:, 0] * (table[:, 2] + t[:, 0] * 0.5 * table[:, 3])
-            parts.append(np.stack([value, by], axis=1).astype(self.dtype))
-        return centre, parts[0], parts[1]
+            beyond = ((place - phase) / PHASES).astype(self.dtype)[:, None, None, None]
+            for start in range(0, len(position), CHUNK):
+                own = slice(start, start + CHUNK)
+                t = beyond[own]
+                table = self._tables[axis][phase[own] + PHASES // 2]  # (n, 4, k, p): derivatives
+                bend = table[:, 2:] * (0.5 * t)
+                bend += table[:, 1:3]
+                bend *= t
+                np.add(table[:, :2], bend, out=part[own])
+        return centre, *parts
 
 
 def _sampled(profile: ColumnProfile, node: FloatArray) -> FloatArray:
@@ -141,10 +147,10 @@ class Patches:
         """Number of products of functions of y and x."""
         return int(self.along_y.shape[2])
 
-    def cut(self, image: FloatArray) -> FloatArray:
+    def cut(self, image: FloatArray, which: slice = ALL) -> FloatArray:
         """The patches of an image, `(N, P, P)`; zero outside of it."""
         side = 2 * self.half + 1
-        corner = self.centre - self.half
+        corner = self.centre[which] - self.half
         last = np.array(image.shape) - side
         crossing = np.flatnonzero(((corner < 0) | (corner > last)).any(axis=1))
         if len(crossing) == len(corner):
@@ -166,17 +172,17 @@ class Patches:
 
     def project(self, image: FloatArray) -> FloatArray:
         """Sum of an image times each derivative, `(N, 3)`."""
-        return self.project_cut(self.cut(image))
-
-    def project_cut(self, cut: FloatArray) -> FloatArray:
-        """The same of patches that are cut already."""
         n, _, rank, side = self.along_y.shape
-        rows = self.along_y.reshape(n, 2 * rank, side) @ cut
-        both = rows @ self.along_x.reshape(n, 2 * rank, side).transpose(0, 2, 1)
-        both = both.reshape(n, 2, rank, 2, rank).diagonal(axis1=2, axis2=4).sum(axis=-1)
-        found = np.stack([both[:, 0, 0], both[:, 1, 0], both[:, 0, 1]], axis=1)
+        along_y = self.along_y.reshape(n, 2 * rank, side)
+        along_x = self.along_x.reshape(n, 2 * rank, side).transpose(0, 2, 1)
+        found = np.empty((n, 3))
+        for start in range(0, n, CHUNK):
+            own = slice(start, start + CHUNK)
+            both = along_y[own] @ self.cut(image, own) @ along_x[own]
+            both = both.reshape(len(both), 2, rank, 2, rank).diagonal(axis1=2, axis2=4).sum(axis=-1)
+            found[own] = np.stack([both[:, 0, 0], both[:, 1, 0], both[:, 0, 1]], axis=1)
         found[:, 1:] *= self.weight[:, None]
-        return np.asarray(found, dtype=float)
+        return found
 
     def derivatives(
         self, which: slice | IntArray, rows: slice = ALL, columns: slice = ALL
@@ -299,36 +305,53 @@ def _pair_blocks(
     pairs = np.where(swap[:, None], pairs[:, ::-1], pairs)
     shift = np.where(swap[:, None], -shift, shift)
     blocks = np.zeros((len(pairs), 3, 3))
+    touching = np.flatnonzero((shift[:, 0] < side) & (np.abs(shift[:, 1]) < side))
+    line = patches.centre[pairs[touching, 0], 0]
+    near = touching[np.argsort(line, kind="stable")]  # pairs of one band share columns
+    for start in range(0, len(near), PAIRS):
+        band = near[start : start + PAIRS]
+        blocks[band] = _band_of_pairs(patches, weight, pairs[band], shift[band])
+    return pairs, blocks
+
+
+def _band_of_pairs(
+    patches: Patches, weight: FloatArray, pairs: IntArray, shift: IntArray
+) -> FloatArray:
+    """Information that pairs of columns share, `(n, 3, 3)`; `shift` is between their pixels."""
+    side = weight.shape[1]
+    blocks = np.empty((len(pairs), 3, 3))
+    column, inverse = np.unique(pairs, return_inverse=True)
+    place = inverse.reshape(-1, 2)
+    every = patches.derivatives(column) if patches.rank > 1 else None
     key = shift[:, 0] * (4 * side) + shift[:, 1]
     order = np.argsort(key, kind="stable")
     starts = np.flatnonzero(np.diff(key[order], prepend=np.iinfo(int).min))
     for group in np.split(order, starts[1:]):
-        if len(group) == 0:
-            continue
         dy, dx = shift[group[0]]
-        if dy >= side or abs(dx) >= side:
-            continue
         here = np.s_[dy:], np.s_[max(dx, 0) : side + min(dx, 0)]
         there = np.s_[: side - dy], np.s_[max(-dx, 0) : side + min(-dx, 0)]
         shared = weight[:, *here][pairs[group, 0]]
-        blocks[group] = _overlap(patches, shared, pairs[group], here, there)
-    return pairs, blocks
+        if every is None:
+            blocks[group] = _separable_overlap(patches, shared, pairs[group], here, there)
+            continue
+        first, second = place[group].T
+        n = len(group)
+        one = (every[:, :, *here][first] * shared[:, None]).reshape(n, 3, -1)
+        two = every[:, :, *there][second].reshape(n, 3, -1)
+        blocks[group] = one @ two.swapaxes(1, 2)
+    return blocks
 
 
-def _overlap(
+def _separable_overlap(
     patches: Patches,
     weight: FloatArray,
     pairs: IntArray,
     here: tuple[slice, slice],
     there: tuple[slice, slice],
 ) -> FloatArray:
-    """Information that pairs of columns share, `(n, 3, 3)`, by the pixels in both patches."""
+    """The same for one product of functions of y and of x, by the pixels in both patches."""
     first, second = pairs.T
     n = len(pairs)
-    if patches.rank > 1:
-        one = patches.derivatives(first, *here) * weight[:, None]
-        two = patches.derivatives(second, *there)
-        return np.asarray(one.reshape(n, 3, -1) @ two.reshape(n, 3, -1).swapaxes(1, 2))
     by = []
     for along, mine, yours in zip((patches.along_y, patches.along_x), here, there, strict=True):
         one, two = along[:, :, 0, mine][first], along[:, :, 0, yours][second]

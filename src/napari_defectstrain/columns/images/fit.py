@@ -9,6 +9,7 @@ doi:10.1093/biomet/61.3.439).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from .derivatives import PAIR_REACH_SIGMA, Information, Patches, SeparableProfil
 from .noise import SAMPLE, STEP_SAMPLE, estimate_noise
 from .rendering import ColumnRenderer, ComplexArray, Shape, SpreadPoints
 from .steps import FreeShape, ShapeErrors, Steadying, typical_step
-from .system import NormalEquations
+from .system import NormalEquations, marginal_covariance
 from .types import ImageColumnConfig, NoiseModel
 
 MAX_STEP_SIGMA = 0.5
@@ -89,12 +90,14 @@ class ImageFit:
     ----------
     state : ImageState
     information : Information
-        Of the columns, at the end.
+        Of the columns, at the end; of a fit that another follows, where it was last formed.
     noise : NoiseModel
     moved : array, `(N,)`
         Last step of each column [px].
     shape_errors : ShapeErrors or None
         None where nothing of the shape was learnt.
+    by_shape : tuple of arrays or None
+        `FreeShape.columns` and `FreeShape.background` as they were formed last.
     """
 
     state: ImageState
@@ -102,6 +105,12 @@ class ImageFit:
     noise: NoiseModel
     moved: FloatArray
     shape_errors: ShapeErrors | None
+    by_shape: tuple[FloatArray, FloatArray] | None
+
+    @cached_property
+    def covariance(self) -> FloatArray:
+        """Of each column's weight, y and x, `(N, 3, 3)`, whatever its neighbours' are."""
+        return marginal_covariance(self.information, self.state.empty)
 
 
 def _inner(shape: tuple[int, ...], rim: float, dtype: npt.DTypeLike) -> FloatArray:
@@ -157,6 +166,7 @@ class ImageFitter:
         tolerance_px: float,
         progress: Progress,
         near: bool = False,
+        last: bool = True,
     ) -> ImageFit:
         """Fisher scoring from a start.
 
@@ -173,6 +183,8 @@ class ImageFitter:
         progress : Progress
         near : bool
             True where the start is the end of another fit.
+        last : bool
+            False where nothing but state and noise are asked for.
         """
         rebuild, first = True, not near
         free: FreeShape | None = None
@@ -200,19 +212,14 @@ class ImageFitter:
                 pairs = self.pairs[: 0 if first else None]
                 found = information(patches, inverse, pairs, self.surface)
                 state = self.without_empty(state, found)
-                cells = self.surface.gather(inverse)
-                equations = NormalEquations(
-                    found,
-                    self.surface,
-                    cells,
-                    state.position,
-                    state.empty,
-                    damping * self.damping(state),
-                )
+                equations = self.equations(found, inverse, state, damping)
                 learn = len(state.shape.amount) > 0 and i > 0
-                free = (
-                    self.free_shape(state, patches, inverse, points, equations) if learn else None
-                )
+                last_shape = None if free is None else free.found
+                free = None
+                if learn:
+                    free = self.free_shape(
+                        state, patches, inverse, points, equations, near=last_shape
+                    )
             columns, background = self._step(equations, patches, pull)
             if i >= SWIFT_STEPS:
                 columns, background = steadied(columns, background)
@@ -230,8 +237,12 @@ class ImageFitter:
             settled = max(typical, before) if near else typical
             if (stale or not rebuild) and settled < tolerance_px:
                 break
-        errors = None if free is None else free.errors(pull * self.inner)
-        return self._end(state, noise, model, moved, errors)
+        errors = free.errors(pull * self.inner) if last and free is not None else None
+        if self.config.noise != "poisson":
+            noise = self.noise(model)
+        if last:
+            found = self._information(state, noise, model)
+        return ImageFit(state, found, noise, moved, errors, None if free is None else free.found)
 
     def _step(
         self, equations: NormalEquations, patches: Patches, pull: FloatArray
@@ -242,22 +253,25 @@ class ImageFitter:
         )
         return columns[..., 0], background[..., 0]
 
-    def _end(
-        self,
-        state: ImageState,
-        noise: NoiseModel,
-        model: FloatArray,
-        moved: FloatArray,
-        errors: ShapeErrors | None,
-    ) -> ImageFit:
-        """The fit with the noise and the information at its end."""
-        if self.config.noise != "poisson":
-            noise = self.noise(model)
+    def _information(self, state: ImageState, noise: NoiseModel, model: FloatArray) -> Information:
+        """Of the columns where a fit ended."""
         separable = SeparableProfile(state.shape.profile, self.sigma, model.dtype)
         patches = Patches.of(separable, state.position, state.weight)
         inverse = self.pixels.good / noise.variance(model)
-        found = information(patches, inverse, self.pairs, self.surface)
-        return ImageFit(state, found, noise, moved, errors)
+        return information(patches, inverse, self.pairs, self.surface)
+
+    def equations(
+        self, found: Information, inverse: FloatArray, state: ImageState, damping: float = 1.0
+    ) -> NormalEquations:
+        """Normal equations of columns and background; `inverse` is one over each variance."""
+        return NormalEquations(
+            found,
+            self.surface,
+            self.surface.gather(inverse),
+            state.position,
+            state.empty,
+            damping * self.damping(state),
+        )
 
     def damping(self, state: ImageState) -> FloatArray:
         """Information of weight, y and x, `(N, 3)`, that shortens steps of what hardly has any.
@@ -310,13 +324,14 @@ class ImageFitter:
         points: SpreadPoints,
         equations: NormalEquations,
         derived: ImageState | None = None,
+        near: tuple[FloatArray, FloatArray] | None = None,
     ) -> FreeShape:
         """What of the shape's derivative images no weight and no background can imitate.
 
         Of the columns of `state`, or those of `derived` where they are given. A change of the
         profile's tails looks almost like a change of the background: what is left
         when that is taken out must be formed as an image, for a difference of two large sums of
-        products would drown in their errors.
+        products would drown in their errors. `near` is what was found at a state much like it.
         """
         seen = points if derived is None else self.renderer.spread(derived.position)
         weight = (derived or state).weight
@@ -328,7 +343,10 @@ class ImageFitter:
             right_columns.append(patches.project(weighted))
             right_background.append(self.surface.adjoint(weighted))
         columns, background = equations.solve(
-            np.stack(right_columns, axis=-1), np.stack(right_background, axis=-1), SHAPE_TOLERANCE
+            np.stack(right_columns, axis=-1),
+            np.stack(right_background, axis=-1),
+            SHAPE_TOLERANCE,
+            near,
         )
         transfer = self.renderer.transfer(state.shape.profile)
         images = []

@@ -23,7 +23,6 @@ from ...types import FloatArray
 from .derivatives import Patches, SeparableProfile
 from .fit import ImageFit, ImageFitter, ImageState
 from .steps import shape_by_instruments
-from .system import NormalEquations, marginal_covariance
 
 Foresight = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 """From fitted places `(N, 2)` (y, x) [px] and weights `(N,)` to those foreseen; NaN where none."""
@@ -58,18 +57,9 @@ def freed_of_noise(fitter: ImageFitter, fit: ImageFit, foresee: Foresight) -> Im
     pull = (fitter.pixels.data - model) * inverse
     separable = SeparableProfile(state.shape.profile, fitter.sigma, model.dtype)
     patches = Patches.of(separable, state.position, state.weight)
-    equations = NormalEquations(
-        fit.information,
-        fitter.surface,
-        fitter.surface.gather(inverse),
-        state.position,
-        state.empty,
-        fitter.damping(state),
-    )
-    own, told = (
-        fitter.free_shape(state, patches, inverse, points, equations, columns)
-        for columns in (state, foreseen)
-    )
+    equations = fitter.equations(fit.information, inverse, state)
+    own = fitter.free_shape(state, patches, inverse, points, equations, None, fit.by_shape)
+    told = fitter.free_shape(state, patches, inverse, points, equations, foreseen, own.found)
     step, errors = shape_by_instruments(own, told, pull * fitter.inner)
     step = fitter.limited(state.shape, step)
     moved, _ = fitter.moved(
@@ -87,7 +77,7 @@ def _foreseen(fit: ImageFit, foresee: Foresight) -> ImageState | None:
         return None
     fitted = np.column_stack([state.weight, state.position])
     away = fitted - np.column_stack([weight, position])
-    variance = np.einsum("nii->ni", marginal_covariance(fit.information, state.empty))
+    variance = np.einsum("nii->ni", fit.covariance)
     kept = np.ones(3)
     for k in range(3):
         spread = robust_sigma(away[known, k] / np.sqrt(np.maximum(variance[known, k], 1e-300)))

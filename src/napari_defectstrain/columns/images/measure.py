@@ -23,7 +23,6 @@ from .instruments import Foresight, freed_of_noise
 from .rendering import Shape
 from .single import fit_each
 from .start import checked_positions, pixels_of, starting_weights, starting_width, usable_columns
-from .system import marginal_covariance
 from .types import NO_POSITION, Aberrations, ImageColumnConfig, ImageColumns, NoiseModel
 
 __all__ = ["ImageColumnConfig", "ImageColumns", "fit_image_columns"]
@@ -85,10 +84,11 @@ def fit_image_columns(
     if config.model == "gaussian":
         return _each(pixels, start, usable, duplicate, sigma, config, pixel_size_pm)
     fit, fitter = _together(pixels, start[usable], sigma, spacing, config, pixel_size_pm, progress)
+    freed = fit
     if foresee is not None and fit.state.shape.n_modes:
-        fit = freed_of_noise(fitter, fit, _of_usable(foresee, usable))
+        freed = freed_of_noise(fitter, fit, _of_usable(foresee, usable))
     progress(1.0, "Fitted all columns")
-    return _report(start, usable, duplicate, fit, fitter, config, pixel_size_pm)
+    return _report(start, usable, duplicate, freed, fit.covariance, fitter, config, pixel_size_pm)
 
 
 def _of_usable(foresee: Foresight, usable: BoolArray) -> Foresight:
@@ -128,10 +128,11 @@ def _together(
         shape=Shape.starting(gaussian_profile(sigma), np.zeros((MIN_COEFFICIENTS, 0)), np.eye(3)),
         empty=np.zeros(len(start), dtype=bool),
     )
-    loose = config.tolerance_px if config.model == "gaussians" else LOOSE_PX
+    alone = config.model == "gaussians"
+    loose = config.tolerance_px if alone else LOOSE_PX
     fitter = ImageFitter(pixels, start, sigma, state.shape.profile.cutoff_per_pm, surface, config)
-    fit = fitter.run(state, noise, loose, progress)
-    if config.model == "gaussians":
+    fit = fitter.run(state, noise, loose, progress, last=alone)
+    if alone:
         return fit, fitter
     return _learn(fit, fitter, config, pixel_size_pm, progress)
 
@@ -188,13 +189,14 @@ def _report(
     usable: BoolArray,
     duplicate: BoolArray,
     fit: ImageFit,
+    own_covariance: FloatArray,
     fitter: ImageFitter,
     config: ImageColumnConfig,
     pixel_size_pm: float | None,
 ) -> ImageColumns:
     state, n = fit.state, len(start)
     covariance = np.full((n, 2, 2), np.nan)
-    covariance[usable] = marginal_covariance(fit.information, state.empty)[:, 1:, 1:]
+    covariance[usable] = own_covariance[:, 1:, 1:]
     position = np.full((n, 2), np.nan)
     position[usable] = state.position
     weight = np.full(n, np.nan)

@@ -78,6 +78,11 @@ class FreeShape:
             flat = rows.reshape(len(rows), -1)
             self.normal += (flat @ weighted.reshape(len(rows), -1).T).astype(float)
 
+    @property
+    def found(self) -> tuple[FloatArray, FloatArray]:
+        """How columns and background follow the shape."""
+        return self.columns, self.background
+
     def step(self, pull: FloatArray, prior_pull: FloatArray) -> FloatArray:
         """Step of the shape's parameters, `(S,)`.
 

@@ -61,6 +61,7 @@ class NormalEquations:
             ),
             shape=(3 * n, surface.size[0] * surface.size[1]),
         )
+        self._coupled = csr_array(self._coupling.T)
         self._background = self._ridged(surface.normal(cells))
         # what is left of the background's information when each column's own is eliminated
         level = coupling.sum(axis=2)  # the splines' sum is 1
@@ -80,7 +81,11 @@ class NormalEquations:
         return csc_array(matrix + ridge * eye_array(matrix.shape[0], format="csc"))
 
     def solve(
-        self, columns: FloatArray, background: FloatArray, tolerance: float
+        self,
+        columns: FloatArray,
+        background: FloatArray,
+        tolerance: float,
+        near: tuple[FloatArray, FloatArray] | None = None,
     ) -> tuple[FloatArray, FloatArray]:
         """Solutions for right-hand sides.
 
@@ -91,6 +96,8 @@ class NormalEquations:
         background : array, `(ny, nx, m)`
         tolerance : float
             Of the norm that the preconditioner defines.
+        near : tuple of arrays, optional
+            Solutions of equations much like these, to begin with.
 
         Returns
         -------
@@ -98,50 +105,63 @@ class NormalEquations:
             Of the same shapes; zero for positions that are held.
         """
         m = columns.shape[-1]
-        held = np.where(self.held[..., None], 0.0, columns)
-        right = np.concatenate([held.reshape(-1, m), background.reshape(-1, m)])
-        solution = self._solve(right, tolerance)
+        right = self._flat(columns, background)
+        solution = self._solve(right, tolerance, None if near is None else self._flat(*near))
         n = 3 * self.n
         return solution[:n].reshape(-1, 3, m), solution[n:].reshape(*self.surface.size, m)
 
-    def _times(self, vector: FloatArray) -> FloatArray:
-        """The normal matrix times vectors `(3N + B, m)`."""
+    def _flat(self, columns: FloatArray, background: FloatArray) -> FloatArray:
+        """Both as vectors, `(3N + B, m)`, with zeros for positions that are held."""
+        m = columns.shape[-1]
+        held = np.where(self.held[..., None], 0.0, columns)
+        return np.concatenate([held.reshape(-1, m), background.reshape(-1, m)])
+
+    def _times(self, vector: FloatArray, pulled: FloatArray) -> FloatArray:
+        """The normal matrix times vectors `(3N + B, m)`.
+
+        `pulled` is the coupling times their backgrounds, `(3N, m)`.
+        """
         columns, surface = vector[: 3 * self.n], vector[3 * self.n :]
         return np.concatenate(
-            [
-                self._matrix @ columns + self._coupling @ surface,
-                self._coupling.T @ columns + self._background @ surface,
-            ]
+            [self._matrix @ columns + pulled, self._coupled @ columns + self._background @ surface]
         )
 
-    def _precondition(self, vector: FloatArray) -> FloatArray:
-        """Solution without the coupling of columns to each other."""
+    def _precondition(self, vector: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Solution without the coupling of columns to each other; coupling times its background."""
         n, m = self.n, vector.shape[1]
         columns, surface = vector[: 3 * n], vector[3 * n :]
         alone = (self._inverse @ columns.reshape(n, 3, m)).reshape(3 * n, m)
-        surface = self._reduced.solve(surface - self._coupling.T @ alone)
-        pulled = (self._coupling @ surface).reshape(n, 3, m)
-        return np.concatenate([alone - (self._inverse @ pulled).reshape(3 * n, m), surface])
+        surface = self._reduced.solve(surface - self._coupled @ alone)
+        pulled = self._coupling @ surface
+        moved = alone - (self._inverse @ pulled.reshape(n, 3, m)).reshape(3 * n, m)
+        return np.concatenate([moved, surface]), pulled
 
-    def _solve(self, right: FloatArray, tolerance: float) -> FloatArray:
+    def _solve(self, right: FloatArray, tolerance: float, near: FloatArray | None) -> FloatArray:
         """Preconditioned conjugate gradients, all right-hand sides side by side."""
         solution = np.zeros_like(right)
         residual = right.copy()
-        towards = self._precondition(residual)
-        direction = towards.copy()
+        towards, pulled = self._precondition(residual)
         size = np.einsum("im,im->m", residual, towards)
         goal = tolerance**2 * size
+        if near is not None:
+            solution = near.copy()
+            residual -= self._times(near, self._coupling @ near[3 * self.n :])
+            towards, pulled = self._precondition(residual)
+            size = np.einsum("im,im->m", residual, towards)
+        direction = towards.copy()
         for _ in range(MAX_STEPS):
             if np.all(size <= goal):
                 break
-            image = self._times(direction)
+            image = self._times(direction, pulled)
             bend = np.einsum("im,im->m", direction, image)
             length = np.where(bend > 0, size / np.where(bend > 0, bend, 1.0), 0.0)
             solution += length * direction
             residual -= length * image
-            towards = self._precondition(residual)
+            towards, pulled_there = self._precondition(residual)
             new = np.einsum("im,im->m", residual, towards)
-            direction = towards + np.where(size > 0, new / np.maximum(size, 1e-300), 0) * direction
+            kept = np.where(size > 0, new / np.maximum(size, 1e-300), 0)
+            direction = towards + kept * direction
+            pulled = pulled_there + kept * pulled
             size = new
         return solution
 
