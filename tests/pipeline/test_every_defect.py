@@ -18,8 +18,7 @@ from napari_defectstrain.output.tables import (
     spacings_table,
     summary,
 )
-from napari_defectstrain.pipeline import detect, measure
-from napari_defectstrain.pipeline import every_defect
+from napari_defectstrain.pipeline import detect, every_defect, measure
 from napari_defectstrain.pipeline.every_defect import _bands_of_columns, _disagreements
 from napari_defectstrain.precision import few_windows_factor
 
