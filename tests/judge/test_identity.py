@@ -6,10 +6,11 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, rotate
 
+from napari_defectstrain.crystal.regions import NOT_2H, label_regions
 from napari_defectstrain.failures import Failures
-from napari_defectstrain.judge.cell import _TileSpectrum, _transfer, find_tiles
+from napari_defectstrain.judge.cell import find_tiles
 from napari_defectstrain.judge.evidence import CellEvidence, cell_evidence
 from napari_defectstrain.judge.identity import (
     AGREES,
@@ -18,14 +19,20 @@ from napari_defectstrain.judge.identity import (
     REFUSED,
     judge_identity,
 )
+from napari_defectstrain.judge.transfer import Transfer, _rings, fitted_transfer
 from napari_defectstrain.materials import get_material
-from napari_defectstrain.pipeline.fitness import identify_images, marked, without_refused
+from napari_defectstrain.pipeline.fitness import (
+    identify_images,
+    marked,
+    without_other_phases,
+    without_refused,
+)
 from napari_defectstrain.pipeline.loading import calibrate
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.simulate.scattering import nominal_weights
 from napari_defectstrain.simulate.structure import CrystalConfig
-from napari_defectstrain.types import CalibratedImage, DefectStrainError
+from napari_defectstrain.types import CalibratedImage, DefectStrainError, Sites
 
 SIDE, A_PX = 240, 14.0
 """As many lattice constants as fit four tiles."""
@@ -154,10 +161,8 @@ def test_faint_spots_do_not_make_the_transfer_fall_more_slowly():
                 k: complex((np.exp(slope * (k - 1)) + n) * phase)
                 for k, n in zip((1, 4, 7), noise, strict=False)
             }
-            spectra.append(
-                _TileSpectrum(first, 0.4, error, np.eye(2), np.zeros(2), 1.0, 100.0, 0.0)
-            )
-        found.append(_transfer(spectra).log3)
+            spectra.append(first)
+        found.append(fitted_transfer(spectra, [0.4] * 9, [error] * 9).log3)
     mean, sigma = np.mean(found), np.std(found) / np.sqrt(len(found))
     assert sigma < 0.03
     assert mean == pytest.approx(2 * slope, abs=3 * sigma + 0.02)
@@ -280,3 +285,112 @@ def test_a_bent_contrast_is_no_reason_to_see_filled_hexagons():
         seen, _ = calibrate(CalibratedImage(image**gamma, 25.0, "bent"), material)
         verdict = identify_images([seen], material).images[0]
         assert verdict.verdict != "refused", verdict.line
+
+
+@pytest.mark.parametrize("material", ["MoSe2", "WSe2", "WTe2"])
+@pytest.mark.parametrize(("sigma_px", "gamma", "cut"), [(2.0, 1.4, 0.02), (2.4, 1.3, 0.0)])
+def test_a_smoothed_picture_with_a_gamma_has_empty_hexagons(material, sigma_px, gamma, cut):
+    """Twice {100} lies at {200}, of which smoothing left nothing: once refused, or doubted."""
+    data = gaussian_filter(crystal(nominal(material), (0.0, 0.03, 0.0)), sigma_px)
+    low, high = np.quantile(data, [1.5 * cut, 1 - cut])
+    bent = ((np.clip(data, low, high) - low) / (high - low)) ** gamma
+    assert verdict(bent, material, get_material(material).lattice_pm) == (AGREES, "")
+    bilayer = gaussian_filter(crystal((1.0, 0.6, 0.4)), sigma_px)
+    low, high = np.quantile(bilayer, [1.5 * cut, 1 - cut])
+    bent = ((np.clip(bilayer, low, high) - low) / (high - low)) ** gamma
+    assert verdict(bent, "WSe2", get_material("WSe2").lattice_pm)[0] != AGREES
+
+
+def side_by_side(left: tuple[float, float, float], right: tuple[float, float, float]) -> np.ndarray:
+    share = 1 / (1 + np.exp(-(np.arange(SIDE) - SIDE / 2) / 3))
+    return crystal(left, (0.0, 0.04, 0.0)) * (1 - share) + crystal(right) * share
+
+
+@pytest.mark.parametrize("material", ["MoS2", "WSe2"])
+def test_a_part_of_another_phase_is_left_out(material):
+    """The rest is counted, and the part named: once passed in silence, or refused as a bilayer."""
+    metal, pair, _ = nominal(material)
+    seen = of(side_by_side((metal, pair, 0.0), (metal, pair / 2, pair / 2)))
+    found = judge_identity([seen], get_material(material)).images[0]
+    assert found.verdict == DOUBTFUL
+    assert "as in 1T, and that part is left out" in found.line
+    assert found.left_out and all(left > SIDE / 4 for _, left, _, _ in found.left_out)
+    assert seen.ratio == pytest.approx(min(pair, 1 / pair), abs=0.06)
+
+
+@pytest.mark.parametrize("material", ["MoS2", "MoSe2", "WS2"])
+@pytest.mark.parametrize("under", [True, False])
+def test_a_part_of_a_bilayer_is_no_other_phase(material, under):
+    metal, pair, _ = nominal(material)
+    both = metal + pair
+    other = (metal, pair, 0.0) if under else (both, both, 0.0)
+    found, line = verdict(side_by_side(other, (both, max(metal, pair), min(metal, pair))), material)
+    assert found == REFUSED and "bilayer" in line
+
+
+def test_columns_in_another_phase_are_left_out():
+    position = np.array([[5.0, 5.0], [5.0, 25.0], [15.0, 25.0], [25.0, 5.0]])
+    labels = np.ones((30, 30), dtype=np.uint8)
+    labels[:, 15:] = NOT_2H
+    labels[20:] = NOT_2H
+    sites = Sites(
+        position,
+        np.eye(7)[[0, 1, 1, 0]],
+        np.array([0, 1, 1, 0]),
+        tuple("abcdefg"),
+        np.full(4, "model"),
+    )
+    kept = without_other_phases(
+        sites, label_regions(labels, None), ((0, 10, 10, 30), (0, 0, 10, 10))
+    )
+    assert np.array_equal(kept.position_px, position[[0, 2, 3]])
+
+
+@pytest.mark.parametrize("bend", [(0.0, 0.0), (0.1, 0.0), (-0.08, 0.02)])
+def test_bend_and_transfer_are_told_apart(bend):
+    made = Transfer(-1.1, 0.0, bend, 2.5)
+    rings = _rings(0.8 + 0.6j, 3.2, made)
+    first = {k: rings[k] for k in (1, 4, 7)}
+    error = dict.fromkeys(rings, 0.001)
+    found = fitted_transfer([first] * 4, [rings[3].real] * 4, [error] * 4)
+    assert found.slope == pytest.approx(-1.1, abs=0.06)
+    assert found.bend == pytest.approx(bend, abs=0.03)
+    one, total = found.straightened(rings[1], rings[3].real)
+    assert (one.real, one.imag) == pytest.approx((0.8, 0.6), abs=0.05)
+    assert total == pytest.approx(3.2, rel=0.1)
+
+
+def test_few_odd_columns_count_where_the_ratio_is_another_metals():
+    """MoSe2 with 95 % of W: once passed in silence where few chalcogens were missing."""
+    seen = of(crystal((1.0, 0.78, 0.0), (0.07, 0.04, 0.0), noise=0.03, seed=5), 329.0)
+    few = replace(seen, metal_brighter=0.004, dim=replace(seen.dim, half=3.2 / seen.dim.n))
+    found = judge_identity([few], get_material("MoSe2")).images[0]
+    assert found.verdict == DOUBTFUL and "W that holds Mo" in found.line
+    for usual in ({"ratio": 0.66}, {"metal_brighter": -0.01}, {"dim": replace(few.dim, half=0.0)}):
+        assert judge_identity([replace(few, **usual)], get_material("MoSe2")).verdict == AGREES
+
+
+@pytest.mark.parametrize("material", ["MoSe2", "WSe2"])
+def test_where_mirror_twins_meet_hexagons_are_empty(material):
+    """Tiles that hold both show the chalcogens of both: once refused as a bilayer."""
+    metal, pair, _ = nominal(material)
+    data = side_by_side((metal, pair, 0.0), (metal, 0.0, pair))
+    found, line = verdict(data, material, get_material(material).lattice_pm)
+    assert found == AGREES, line
+
+
+def test_tiles_of_another_grain_are_no_other_lattice():
+    material = get_material("WSe2")
+    one = crystal(nominal("WSe2"), (0.0, 0.04, 0.0))
+    turned = rotate(one, 25.0, reshape=False, mode="reflect", order=1)
+    seen = of(np.concatenate([one, one, turned], axis=1))
+    assert seen.foreign < 1 and seen.tiles < seen.looked_at
+    assert judge_identity([seen], material).verdict != REFUSED
+
+
+def test_what_bent_grey_values_leave_open_is_said():
+    seen = replace(of(crystal(nominal("MoS2"), (0.0, 0.04, 0.0))), centre=0.06)
+    asked = get_material("MoS2")
+    assert judge_identity([replace(seen, centre_sigma=0.05)], asked).verdict == AGREES
+    found = judge_identity([replace(seen, centre_sigma=0.15)], asked).images[0]
+    assert found.verdict == DOUBTFUL and "the picture as it was taken" in found.line

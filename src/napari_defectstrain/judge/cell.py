@@ -15,14 +15,14 @@ background or where the network sees which column.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..crystal.calibration import lattice_spots
 from ..types import FloatArray, IntArray
+from .transfer import Transfer, fitted_transfer
 
 ComplexArray = npt.NDArray[np.complexfloating]
 
@@ -41,15 +41,10 @@ _RINGS: dict[int, tuple[tuple[int, int], ...]] = {
 }
 """Half of the spots of each squared length, in units of two {100} vectors 60 degrees apart."""
 _HIGHEST = 0.46  # 1/px
-_CURVE = (0.0, 0.01)
-"""Second derivative of ln T by k^2 where the outer spots don't tell it, and its uncertainty."""
-_SLOPE = (-0.8, 0.5)
-"""Slope of ln T by k^2 of usual pictures, smoothed ones too, and how far it is from that: a single
-noisy tile may tell little of it."""
-_MODEL_ERROR = 0.01
-"""How far amplitudes may lie from the curve that is fitted, relatively."""
-_ROUNDS = 12
 _MOST_TILES = 5  # a side
+_CLEAR = 6.0  # power of the weakest {100} spot over the noise
+_PART, _PARTS = 0.42, 3
+"""Side of a small part of a tile, of the tile's, and how many there are a side."""
 _MOST_MISS = 1.5  # frequency steps that a tile's spots may lie off
 
 
@@ -105,21 +100,36 @@ class Tile:
         (y, x) of the first of them [joined px].
     cell : TileCell
         In joined pixels.
+    box : tuple of int
+        First row and column of it, and those behind its last ones [px of the image].
+    transfer : Transfer
+        Of all tiles of the image.
     """
 
     data: FloatArray
     corner: FloatArray
     cell: TileCell
+    box: tuple[int, int, int, int] = (0, 0, 0, 0)
+    transfer: Transfer = field(default_factory=lambda: Transfer(0.0, 0.0))
 
+    def parts(self) -> FloatArray:
+        """Weights of the three sites in small parts of the tile, `(P, 3)`, each part's own order.
 
-@dataclass(frozen=True)
-class _Transfer:
-    """Slope and curve of ln T by k^2, ln of T(3) with T(1) = 1, and its standard error."""
-
-    slope: float
-    curve: float
-    log3: float
-    sigma3: float
+        Where two mirror twins meet, a tile shows the chalcogens of both and so no empty site; most
+        of its parts hold one of them.
+        """
+        side = [min(n, round(_PART * n)) for n in self.data.shape]
+        starts = [np.linspace(0, n - s, _PARTS).astype(int) for n, s in zip(
+            self.data.shape, side, strict=True)]  # fmt: skip
+        basis = np.linalg.inv(self.cell.basis_px).T
+        found = []
+        for y in starts[0]:
+            for x in starts[1]:
+                part = self.data[y : y + side[0], x : x + side[1]]
+                spectrum = _spectrum_at(*_windowed(part), basis)
+                if spectrum is not None:
+                    found.append(spectrum.cell(self.transfer).weight)
+        return np.array(found).reshape(-1, 3)
 
 
 @dataclass(frozen=True)
@@ -162,12 +172,11 @@ class _TileSpectrum:
         third = float(moved[3].real.mean())
         return cls(first, third, error, basis, origin, sign, clear, foreign)
 
-    def cell(self, transfer: _Transfer) -> TileCell:
+    def cell(self, transfer: Transfer) -> TileCell:
         """The weights of the three sites, at a transfer that all tiles share."""
-        total = self.third / np.exp(transfer.log3)
-        turn = self.first[1]
+        turn, total = transfer.straightened(self.first[1], self.third)
         weight = (total + 2 * (turn * np.exp(-2j * np.pi / 3 * np.arange(3))).real) / 3
-        shared = abs(total) * transfer.sigma3 / 3
+        shared = abs(total) * transfer.total_sigma / 3
         own2 = (self.error[3] / np.exp(transfer.log3)) ** 2 + 2 * self.error[1] ** 2
         sigma = np.sqrt(shared**2 + own2 / 9)
         lattice = np.linalg.inv(self.basis).T  # columns: vectors a_i with g_i . a_j = delta_ij
@@ -212,11 +221,18 @@ def find_tiles(data: FloatArray, a_px: float) -> tuple[list[Tile], int]:
             found.append((tile, corner, spectrum))
     if not found:
         return [], len(corners)
-    transfer = _transfer([spectrum for _, _, spectrum in found])
+    spectra = [spectrum for _, _, spectrum in found]
+    transfer = fitted_transfer(
+        [s.first for s in spectra], [s.third for s in spectra], [s.error for s in spectra]
+    )
     tiles = []
     for tile, corner, spectrum in found:
         cell = spectrum.cell(transfer)
-        tiles.append(Tile(tile, corner, replace(cell, origin_px=cell.origin_px + corner)))
+        first = joined * corner
+        last = first + joined * np.array(tile.shape)
+        box = (int(first[0]), int(first[1]), int(last[0]), int(last[1]))
+        cell = replace(cell, origin_px=cell.origin_px + corner)
+        tiles.append(Tile(tile, corner, cell, box, transfer))
     return tiles, len(corners)
 
 
@@ -231,21 +247,28 @@ def _joined(image: FloatArray, count: int) -> FloatArray:
 
 
 def _tile_spectrum(tile: FloatArray, spots: FloatArray) -> _TileSpectrum | None:
-    window = np.hanning(tile.shape[0] + 2)[1:-1, None] * np.hanning(tile.shape[1] + 2)[None, 1:-1]
-    z = (tile - (tile * window).sum() / window.sum()) * window
+    z, norm = _windowed(tile)
     basis = _refined(z, spots)
     if basis is None:
         return None
+    spectrum = _spectrum_at(z, norm, basis)
+    return None if spectrum is None or spectrum.clear < _CLEAR else spectrum
+
+
+def _windowed(tile: FloatArray) -> tuple[FloatArray, float]:
+    """A tile without its mean, faded out at its rim, and the sum of the window."""
+    window = np.hanning(tile.shape[0] + 2)[1:-1, None] * np.hanning(tile.shape[1] + 2)[None, 1:-1]
+    return (tile - (tile * window).sum() / window.sum()) * window, float(window.sum())
+
+
+def _spectrum_at(z: FloatArray, norm: float, basis: FloatArray) -> _TileSpectrum | None:
     rings = {k: np.array(h, dtype=float) @ basis.T for k, h in _RINGS.items()}
     rings = {k: g for k, g in rings.items() if np.hypot(*g.T).max() < _HIGHEST}
     if 4 not in rings:
         return None
-    norm = float(window.sum())
     value = {k: _fourier(z, g) / norm for k, g in rings.items()}
     noise = {k: _noise(z, g, basis) / norm for k, g in rings.items()}
     clear = float(np.abs(value[1]).min() / noise[1]) ** 2
-    if clear < 6.0 or 3 not in value:
-        return None
     foreign = _foreign(z, basis, value[1] * norm)
     return _TileSpectrum.of(value, noise, basis, clear, foreign)
 
@@ -331,40 +354,3 @@ def _first_kind(value: ComplexArray, index: tuple[tuple[int, int], ...]) -> comp
     """Mean structure factor of a ring, each spot turned to that of (1, 0)."""
     kind = np.array([(h - k) % 3 for h, k in index])
     return complex(np.where(kind == 1, value, np.conj(value)).mean())
-
-
-def _transfer(spectra: Sequence[_TileSpectrum]) -> _Transfer:
-    """How the transfer falls, by the spots of one structure factor in all tiles together.
-
-    The tiles share optics and scan. Amplitudes are fitted, not their logarithms, and each along
-    the phase that {100} has: the size of a faint spot is never less than the noise, which would
-    make the transfer seem to fall more slowly, and the hexagon centres emptier than they are.
-    """
-    value: dict[int, float] = {}
-    error2: dict[int, float] = {}
-    for spectrum in spectra:
-        along = np.conj(spectrum.first[1]) / max(abs(spectrum.first[1]), 1e-30)
-        for k, amplitude in spectrum.first.items():
-            value[k] = value.get(k, 0.0) + float((amplitude * along).real)
-            error2[k] = error2.get(k, 0.0) + spectrum.error[k] ** 2
-    rings = np.array(sorted(value), dtype=float)
-    seen = np.array([value[int(k)] for k in rings])
-    noise2 = np.array([error2[int(k)] for k in rings])
-    design = np.stack([np.ones_like(rings), rings - 1, (rings - 1) ** 2 / 2], axis=1)
-    expected = np.array([0.0, _SLOPE[0], _CURVE[0]])
-    prior = np.diag([0.0, _SLOPE[1] ** -2.0, _CURVE[1] ** -2.0])
-    fit = expected + [np.log(max(seen[0], 1e-30)), 0.0, 0.0]
-    for _ in range(_ROUNDS):
-        model = np.exp(design @ fit)
-        jacobian = model[:, None] * design
-        weight = 1.0 / (noise2 + (_MODEL_ERROR * model) ** 2)
-        normal = jacobian.T @ (weight[:, None] * jacobian) + prior
-        pull = jacobian.T @ (weight * (seen - model)) - prior @ (fit - expected)
-        fit = fit + np.clip(np.linalg.solve(normal, pull), -0.5, 0.5)
-    covariance = np.linalg.inv(normal)
-    at3 = np.array([0.0, 2.0, 2.0])
-    error = float(np.sqrt(at3 @ covariance @ at3))
-    # no probe and no smoothing bends ln T(k^2) by much: gamma and clipping do, and the spots of a
-    # picture so changed say as little of its hexagon centres as the bend is large
-    error = float(np.hypot(error, at3[2] * (fit[2] - expected[2])))
-    return _Transfer(float(fit[1]), float(fit[2]), float(at3 @ fit), error)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..crystal.other_lattices import HEXAGONAL, seen_lattice
-from ..types import FloatArray, IntArray
+from ..types import BoolArray, FloatArray, IntArray
 from .assignment import metal_brighter
-from .cell import TileCell, find_tiles
+from .cell import Tile, TileCell, find_tiles
 from .cell_columns import Sublattice, sublattice_of, tile_weights
 
 FILLED = 0.14
@@ -19,10 +19,9 @@ FILLED = 0.14
 FOREIGN = 1.0
 """Power of waves that are none of the lattice's, over its own, from which on it isn't one."""
 _SURE = (1.2, 3.0)  # standard errors: of a tile, and of all that are filled together
+_LEAST_PARTS = 5
 ASSIGNED = 0.1
 """Nats a column from which on weights alone tell which sublattice is the metal's."""
-_BOTH_SUM = 0.65
-"""The two dimmer sites of an AB bilayer add up to the brightest, those of 1T stay below."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,15 @@ class CellEvidence:
         Brightness of the dimmer sublattice over the brighter's, hexagon centres taken as empty.
     ratio_sigma : float
         Its standard error by the scatter of the tiles.
-    bilayer, other_phase : float
-        Shares of the tiles whose hexagon centres are filled, as in an AB bilayer or as in 1T.
+    filled : float
+        Share of the tiles whose hexagon centres are filled, as in an AB bilayer or in 1T.
+    filled_ratio : float
+        Typical weight of the dimmer of their two dim sites over that of the other: these hold one
+        chalcogen each in 1T, and metal and chalcogens in an AB bilayer; nan where there are none.
+    filled_boxes : tuple of tuple of int
+        Where these tiles lie: first row and column, and those behind the last ones [px].
+    centre_sigma : float
+        Standard error of `centre` by the transfer where grey values are bent; 0 where they aren't.
     centre : float
         Typical weight of the hexagon centre, of the brightest column.
     sign : float
@@ -69,8 +75,7 @@ class CellEvidence:
     looked_at: int
     ratio: float
     ratio_sigma: float
-    bilayer: float
-    other_phase: float
+    filled: float
     centre: float
     sign: float
     foreign: float
@@ -81,6 +86,9 @@ class CellEvidence:
     mean_ratio: float = float("nan")
     metal_brighter: float = 0.0
     metal: Sublattice | None = None
+    filled_ratio: float = float("nan")
+    filled_boxes: tuple[tuple[int, int, int, int], ...] = ()
+    centre_sigma: float = 0.0
 
     @property
     def weighed(self) -> int:
@@ -95,8 +103,8 @@ class CellEvidence:
             "ratio": _number(self.ratio),
             "ratio_sigma": _number(self.ratio_sigma),
             "hexagon_centre": _number(self.centre),
-            "bilayer_share": _number(self.bilayer),
-            "other_phase_share": _number(self.other_phase),
+            "filled_share": _number(self.filled),
+            "filled_ratio": _number(self.filled_ratio),
             "half_bright": _number(self.bright.half),
             "half_dim": _number(self.dim.half),
             "metal_brighter": _number(self.metal_brighter),
@@ -129,16 +137,14 @@ def cell_evidence(
         nan = float("nan")
         other = _other_lattice(data)
         return CellEvidence(
-            name, 0, looked_at, nan, nan, 0.0, 0.0, nan, nan, nan, none, none, measured_a_pm, other
+            name, 0, looked_at, nan, nan, 0.0, nan, nan, nan, none, none, measured_a_pm, other
         )
-    weights = [tile_weights(tile.data, tile.cell, tile.corner) for tile in tiles]
+    foreign = np.array([tile.cell.foreign for tile in tiles])
+    of_another = float(np.sort(foreign)[(len(foreign) - 1) // 2])
+    if of_another <= FOREIGN:  # other grains may lie in some of the tiles
+        tiles = [tile for tile, its in zip(tiles, foreign, strict=True) if its <= FOREIGN]
     cells = [tile.cell for tile in tiles]
-    by_kind = [_by_brightness(cell, kinds) for cell, kinds in zip(cells, weights, strict=True)]
-    bright, dim = (sublattice_of(c) for c in _two_brightest(cells, weights, by_kind))
-    in_the_mean = _two_brightest(cells, weights, [np.argsort(-cell.weight) for cell in cells])
-    told = metal_brighter(*in_the_mean)
-    metal = sublattice_of(in_the_mean[0 if told > 0 else 1]) if abs(told) > ASSIGNED else None
-    sorted_ = np.array([np.sort(cell.weight)[::-1] for cell in cells])
+    sorted_ = np.array([_sites_of(tile) for tile in tiles])
     top = np.maximum(np.abs(sorted_).max(axis=1), 1e-30)
     middle, centre = sorted_[:, 1] / top, sorted_[:, 2] / top
     sigma = np.array([cell.sigma[0] for cell in cells]) / top
@@ -146,34 +152,61 @@ def cell_evidence(
     shared = np.array([cell.shared_sigma for cell in cells]) / top
     if filled.any() and _together(centre[filled], sigma[filled], shared[filled]) < _SURE[1]:
         filled[:] = False
-    layered = filled & (middle + centre > _BOTH_SUM)
-    empty = ~filled
+    empty = ~filled if (~filled).any() else filled
+    its_tiles = [tile for tile, it in zip(tiles, empty, strict=True) if it]
+    its_cells = [tile.cell for tile in its_tiles]
+    weights = [tile_weights(tile.data, tile.cell, tile.corner) for tile in its_tiles]
+    by_kind = [_by_brightness(cell, kinds) for cell, kinds in zip(its_cells, weights, strict=True)]
+    bright, dim = (sublattice_of(c) for c in _two_brightest(its_cells, weights, by_kind))
+    in_the_mean = _two_brightest(
+        its_cells, weights, [np.argsort(-cell.weight) for cell in its_cells]
+    )
+    told = metal_brighter(*in_the_mean)
+    metal = sublattice_of(in_the_mean[0 if told > 0 else 1]) if abs(told) > ASSIGNED else None
     ratio = (middle - centre) / np.maximum(1.0 - centre, 1e-9)
-    its = ratio[empty] if empty.any() else ratio
+    its = ratio[empty]
     spread = 1.4826 * float(np.median(np.abs(its - np.median(its))))
     value = float(np.median(its))
     if np.isfinite(bright.second) or np.isfinite(dim.second):  # by the more frequent kind alone
         value = float(min(dim.level, bright.level) / max(dim.level, bright.level))
-    foreign = float(np.median([cell.foreign for cell in cells]))
     return CellEvidence(
         name=name,
         tiles=len(tiles),
         looked_at=looked_at,
         ratio=value,
         ratio_sigma=max(spread, float(np.median(sigma))) / float(np.sqrt(len(its))),
-        bilayer=_share(layered),
-        other_phase=_share(filled & ~layered),
+        filled=_share(filled),
         centre=float(np.median(centre)),
         sign=float(np.median([cell.sign for cell in cells])),
-        foreign=foreign,
+        foreign=of_another,
         bright=bright,
         dim=dim,
         measured_a_pm=measured_a_pm,
-        other_lattice=_other_lattice(data) if foreign > FOREIGN else "",
-        mean_ratio=float(np.median(middle)),
+        other_lattice=_other_lattice(data) if of_another > FOREIGN else "",
+        mean_ratio=float(np.median(middle[empty])),
         metal_brighter=told,
         metal=metal,
+        filled_ratio=float(np.median((centre / middle)[filled])) if filled.any() else float("nan"),
+        centre_sigma=float(np.median(shared)) if tiles[0].transfer.bend != (0.0, 0.0) else 0.0,
+        filled_boxes=tuple(tile.box for tile, it in zip(tiles, filled, strict=True) if it),
     )
+
+
+def _sites_of(tile: Tile) -> FloatArray:
+    """Weights of the three sites from bright to dim, `(3,)`; of most parts where these differ.
+
+    Where two mirror twins meet, a tile holds the chalcogens of both: none of its sites is empty,
+    but in most of its parts one is.
+    """
+    whole = np.sort(tile.cell.weight)[::-1]
+    if whole[2] < FILLED / 2 * whole[0]:
+        return whole
+    weight = np.sort(tile.parts(), axis=1)[:, ::-1]
+    weight = weight[weight[:, 0] > 0]
+    if len(weight) < _LEAST_PARTS:
+        return whole
+    relative = np.median(weight / weight[:, :1], axis=0)
+    return whole if relative[2] > FILLED else np.asarray(relative * whole[0])
 
 
 def _two_brightest(
@@ -202,7 +235,7 @@ def _together(value: FloatArray, sigma: FloatArray, shared: FloatArray) -> float
     return float(value.mean() / max(np.sqrt(own2 + (shared**2).mean()), 1e-12))
 
 
-def _share(which: FloatArray) -> float:
+def _share(which: BoolArray) -> float:
     """Share of the tiles; one alone of several is none."""
     count = int(np.sum(which))
     return 0.0 if count == 1 and len(which) > 3 else count / len(which)

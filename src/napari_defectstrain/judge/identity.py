@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,14 @@ AGREES, DOUBTFUL, REFUSED = "agrees", "doubtful", "refused"
 ALLOY = 0.2
 """Share of a second kind of metal from which on a crystal is an alloy of two."""
 _BILAYER = 0.2
-_OTHER_PHASE = 0.75
+_OTHER_PHASE = 0.85
+"""Share of tiles with filled hexagon centres up to which another phase is a part of the picture."""
+_USUAL = -0.3
+"""Logarithm of a usual ratio of brightness, where nothing is known of the elements."""
 _NOT_EMPTY = 0.11
 """Typical weight of the hexagon centre from which on it is doubtful whether it is empty."""
+_MAY_BE_FILLED = 0.16
+"""The same with its standard error, where that is what bent grey values leave open."""
 _DARK = -0.5
 _LEAST_TILES = 0.25
 _EQUAL_FROM = (0.88, 0.93)
@@ -46,6 +51,8 @@ one."""
 _STRANGE_HALF = (0.012, 5)
 """Share and number of columns of half the brightness on the sublattice of a metal beside which
 there is no lighter one."""
+_FEW_HALF = (0.006, 1.5)
+"""Fewer of them that count where the ratio is more like that with the other metal."""
 _APART = 0.3
 """Difference of the logarithm of the ratio from which on an image isn't like the others."""
 _APART_OF_TWO = 0.1  # from their mean
@@ -63,11 +70,15 @@ class ImageVerdict:
         ``agrees``, ``doubtful`` or ``refused``.
     line : str
         Why, in one line that begins with `PREFIX`; empty where it agrees.
+    left_out : tuple of tuple of int
+        Boxes of the picture that show another phase and aren't counted: first row and column, and
+        those behind the last ones [px].
     """
 
     name: str
     verdict: str
     line: str = ""
+    left_out: tuple[tuple[int, int, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,7 +155,9 @@ def judge_identity(
         where an alloy's chalcogens outshine its metal.
     """
     usable = [
-        e for e in evidence if e.tiles and np.isfinite(e.ratio) and _structure(e)[0] == AGREES
+        e
+        for e in evidence
+        if e.tiles and np.isfinite(e.ratio) and _structure(e, material)[0] == AGREES
     ]
     alike = [e for e in usable if _like(e, usable)] if len(usable) > 1 else usable
     together = pooled_evidence(alike) if alike else None
@@ -156,7 +169,7 @@ def judge_identity(
             verdict = _differs(e, together)
         if forced and verdict.verdict == REFUSED:
             why = verdict.line.removesuffix(_end(REFUSED, material))
-            verdict = ImageVerdict(e.name, DOUBTFUL, why + _end(DOUBTFUL, material))
+            verdict = replace(verdict, verdict=DOUBTFUL, line=why + _end(DOUBTFUL, material))
         verdicts.append(verdict)
     named: dict[str, float] = {}
     if together is not None:
@@ -194,16 +207,48 @@ def _verdict(
     e: CellEvidence, found: RunEvidence | None, material: Material, told: bool
 ) -> ImageVerdict:
     assigned = _assignment(found, material) if found is not None and not told else (AGREES, "")
-    for verdict, why in (_structure(e), assigned, _alloy(e, material)):
+    part = _another_phase(e, material)
+    for verdict, why in (_structure(e, material), assigned, _alloy(e, material)):
         if verdict != AGREES:
-            return _said(e, verdict, why, material)
+            return _with_part(_said(e, verdict, why, material), e, part, material)
     if found is None:
         why = (
             "no unit cell is clear enough to tell what the image shows; a larger field or less "
             "noise would settle it"
         )
         return _said(e, DOUBTFUL, why, material)
-    return _said(e, *_by_likelihood(e, found, material), material)
+    said = _said(e, *_by_likelihood(e, found, material, bool(part)), material)
+    return _with_part(said, e, part, material)
+
+
+def _another_phase(e: CellEvidence, material: Material) -> str:
+    """What is to be said of a part that shows another phase of the layer; empty without one."""
+    if not _BILAYER <= e.filled < _OTHER_PHASE or _layered(e, material):
+        return ""
+    return (
+        f"hexagon centres are filled in {100 * e.filled:.0f} % of the picture, as in 1T, and that "
+        "part is left out"
+    )
+
+
+def _layered(e: CellEvidence, material: Material) -> bool:
+    """Whether filled hexagon centres are those of two layers rather than of another phase.
+
+    In an AB bilayer one of the two dimmer sites holds the metal of one layer, the other one the
+    chalcogens of the other; in 1T both hold one chalcogen.
+    """
+    asked = reading_of(material)
+    of_layers = _USUAL if asked is None else asked.log_ratio
+    return bool(np.log(max(e.filled_ratio, 1e-3)) < of_layers / 2)
+
+
+def _with_part(said: ImageVerdict, e: CellEvidence, part: str, material: Material) -> ImageVerdict:
+    """A verdict on the rest of a picture of which a part is left out."""
+    if not part or said.verdict == REFUSED:
+        return said
+    rest = said.line.removeprefix(f"{PREFIX}{e.name}: ").removesuffix(_end(DOUBTFUL, material))
+    why = part if not rest else f"{part}; in the rest {rest}"
+    return replace(_said(e, DOUBTFUL, why, material), left_out=e.filled_boxes)
 
 
 def _said(e: CellEvidence, verdict: str, why: str, material: Material) -> ImageVerdict:
@@ -218,7 +263,7 @@ def _end(verdict: str, material: Material) -> str:
     return ": populations are doubtful"
 
 
-def _structure(e: CellEvidence) -> tuple[str, str]:
+def _structure(e: CellEvidence, material: Material) -> tuple[str, str]:
     """What can't be a 2H monolayer at all, by its geometry."""
     if e.tiles and e.sign < _DARK:
         return REFUSED, (
@@ -235,19 +280,25 @@ def _structure(e: CellEvidence) -> tuple[str, str]:
         return DOUBTFUL, (
             f"a hexagonal lattice shows in {e.tiles} of {e.looked_at} parts of the picture only"
         )
-    if e.bilayer >= _BILAYER:
+    if e.filled >= _BILAYER and _layered(e, material):
         return REFUSED, (
-            f"hexagon centres are filled in {100 * e.bilayer:.0f} % of the picture, as in an AB "
+            f"hexagon centres are filled in {100 * e.filled:.0f} % of the picture, as in an AB "
             "(3R) bilayer"
         )
-    if e.other_phase >= _OTHER_PHASE:
+    if e.filled >= _OTHER_PHASE:
         return REFUSED, (
-            f"hexagon centres are filled in {100 * e.other_phase:.0f} % of the picture, as in 1T"
+            f"hexagon centres are filled in {100 * e.filled:.0f} % of the picture, as in 1T"
         )
-    if e.centre > _NOT_EMPTY and e.other_phase < _BILAYER:
+    if e.centre > _NOT_EMPTY and e.filled < _BILAYER:
         return DOUBTFUL, (
             f"hexagon centres are not empty ({e.centre:.2f} of the brightest column), as in an AB "
             "(3R) bilayer; a larger field or less noise would settle it"
+        )
+    if e.centre + e.centre_sigma > _MAY_BE_FILLED and e.filled < _BILAYER:
+        return DOUBTFUL, (
+            f"grey values are bent so much that hexagon centres may be filled ({e.centre:.2f} +- "
+            f"{e.centre_sigma:.2f} of the brightest column), as in an AB (3R) bilayer; the picture "
+            "as it was taken would settle it"
         )
     return AGREES, ""
 
@@ -311,14 +362,18 @@ def _alloy(e: CellEvidence, material: Material) -> tuple[str, str]:
     )
 
 
-def _by_likelihood(e: CellEvidence, found: RunEvidence, material: Material) -> tuple[str, str]:
+def _by_likelihood(
+    e: CellEvidence, found: RunEvidence, material: Material, beside_another_phase: bool
+) -> tuple[str, str]:
     """Ratio of brightness, spacing and vacancies against those of other readings."""
     low, high = _EQUAL_FROM
     seen = f"the dim sublattice is {found.ratio:.2f} times as bright as the other"
     asked = reading_of(material)
     if e.ratio > low and (asked is None or asked.log_ratio < np.log(0.95)):
         equal = f"both sublattices are about equally bright ({e.ratio:.2f}), as in {EQUAL[0]}"
-        return (REFUSED if e.ratio > high else DOUBTFUL), equal
+        # what holds 1T in another place is a single layer: of an alloy, say
+        refused = e.ratio > high and not beside_another_phase
+        return (REFUSED if refused else DOUBTFUL), equal
     if asked is None:
         return AGREES, ""
     expected = f"{seen}, expected {np.exp(asked.log_ratio):.2f} for {material.name}"
@@ -371,7 +426,10 @@ def _other_metal(e: CellEvidence, found: RunEvidence, asked: Reading, material: 
         )
     least, count = _STRANGE_HALF
     half, of = found.half[metal], max(found.columns[metal], 1)
-    if material.metal == "Mo" and half > count and half > least * of:
+    strange = half > count and half > least * of
+    if half > _FEW_HALF[1] and half > _FEW_HALF[0] * of and for_it <= 0:
+        strange |= np.log(found.ratio) > (asked.log_ratio + reading.log_ratio) / 2
+    if material.metal == "Mo" and strange:
         return (
             f"{100 * half / of:.0f} % of the columns taken for {material.metal} are of half the "
             f"brightness; {would}"

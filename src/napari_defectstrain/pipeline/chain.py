@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from ..io.content import pixels_sha256
 from ..io.file_names import output_stems
 from ..io.files import validate_image
 from ..io.pixels import check_pixels
+from ..judge.identity import Identity
 from ..materials import get_material
 from ..progress import subprogress
 from ..theory.reference import Reference
@@ -37,7 +38,14 @@ from .class_measurement import (
     split_classes,
 )
 from .every_defect import measure_every_defect
-from .fitness import asked_of_an_alloy, counted_once, marked, measurable, without_refused
+from .fitness import (
+    asked_of_an_alloy,
+    counted_once,
+    marked,
+    measurable,
+    without_other_phases,
+    without_refused,
+)
 from .isolated import missing_classes, unknown_errors, unless_crowded
 from .loading import CALIBRATION_TOLERANCE, load_images
 from .ranges import out_of_range, trained_for
@@ -273,7 +281,7 @@ def detect(
         )
         warnings += said
     failures.check_any_left(known)
-    left, tables, divided = _in_order(known, calibrated, columns)
+    left, tables, divided = _in_order(known, calibrated, columns, identity, detections)
     with clock.stage("overlaps"):
         overlaps, populations, more = counted_once(left, tables, divided, material)
     any_found = next(iter(detections.values()), None)
@@ -319,9 +327,18 @@ def _in_order(
     known: Mapping[int, Regions],
     calibrated: Mapping[int, CalibratedImage],
     columns: Mapping[int, Sites],
+    identity: Identity,
+    detected: Collection[int],
 ) -> tuple[list[CalibratedImage], list[Sites], list[Regions]]:
-    """What is left of a batch, side by side."""
-    return [calibrated[i] for i in known], [columns[i] for i in known], list(known.values())
+    """What is left of a batch, side by side; no columns of `detected` in another phase."""
+    told = dict(zip(calibrated, identity.images, strict=True))
+    tables = [
+        without_other_phases(columns[i], known[i], told[i].left_out)
+        if i in detected
+        else columns[i]
+        for i in known
+    ]
+    return [calibrated[i] for i in known], tables, list(known.values())
 
 
 def _usable(

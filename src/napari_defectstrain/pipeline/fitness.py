@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from ..averages.patches import check_measurable
@@ -14,7 +15,7 @@ from ..crystal.defect_patterns import DefectPatterns, patterns_by_counts
 from ..crystal.overlaps import Overlap, counted_regions, find_overlaps, overlap_warnings
 from ..crystal.pattern_counts import PatternConfig, PatternCounts, count_patterns
 from ..crystal.populations import usable_populations
-from ..crystal.regions import Regions
+from ..crystal.regions import NOT_2H, Regions
 from ..failures import Failures
 from ..io.content import in_content_order
 from ..judge.evidence import CellEvidence, cell_evidence
@@ -141,6 +142,28 @@ def without_refused(
         images=tuple(v for v, left in zip(identity.images, there, strict=True) if left),
         evidence=tuple(e for e, left in zip(identity.evidence, there, strict=True) if left),
     )
+
+
+def without_other_phases(
+    sites: Sites, regions: Regions, boxes: Sequence[tuple[int, int, int, int]]
+) -> Sites:
+    """Columns without those that a network sees in a part that shows another phase.
+
+    Parameters
+    ----------
+    sites : Sites
+        Columns found in an image.
+    regions : Regions
+        Of the image.
+    boxes : sequence of tuple of int
+        `ImageVerdict.left_out` of it. What is not 2H in them is left out.
+    """
+    y, x = np.asarray(sites.position_px).T
+    there = np.zeros(len(sites), dtype=bool)
+    for top, left, bottom, right in boxes:
+        there |= (y >= top) & (y < bottom) & (x >= left) & (x < right)
+    there &= regions.label_at(sites.position_px) == NOT_2H
+    return sites.subset(~there) if there.any() else sites
 
 
 def marked(populations: pd.DataFrame, identity: Identity | None) -> pd.DataFrame:

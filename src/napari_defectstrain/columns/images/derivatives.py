@@ -147,10 +147,10 @@ class Patches:
         """Number of products of functions of y and x."""
         return int(self.along_y.shape[2])
 
-    def cut(self, image: FloatArray, which: slice = ALL) -> FloatArray:
+    def cut(self, image: FloatArray) -> FloatArray:
         """The patches of an image, `(N, P, P)`; zero outside of it."""
         side = 2 * self.half + 1
-        corner = self.centre[which] - self.half
+        corner = self.centre - self.half
         last = np.array(image.shape) - side
         crossing = np.flatnonzero(((corner < 0) | (corner > last)).any(axis=1))
         if len(crossing) == len(corner):
@@ -173,16 +173,12 @@ class Patches:
     def project(self, image: FloatArray) -> FloatArray:
         """Sum of an image times each derivative, `(N, 3)`."""
         n, _, rank, side = self.along_y.shape
-        along_y = self.along_y.reshape(n, 2 * rank, side)
-        along_x = self.along_x.reshape(n, 2 * rank, side).transpose(0, 2, 1)
-        found = np.empty((n, 3))
-        for start in range(0, n, CHUNK):
-            own = slice(start, start + CHUNK)
-            both = along_y[own] @ self.cut(image, own) @ along_x[own]
-            both = both.reshape(len(both), 2, rank, 2, rank).diagonal(axis1=2, axis2=4).sum(axis=-1)
-            found[own] = np.stack([both[:, 0, 0], both[:, 1, 0], both[:, 0, 1]], axis=1)
+        rows = self.along_y.reshape(n, 2 * rank, side) @ self.cut(image)
+        both = rows @ self.along_x.reshape(n, 2 * rank, side).transpose(0, 2, 1)
+        both = both.reshape(n, 2, rank, 2, rank).diagonal(axis1=2, axis2=4).sum(axis=-1)
+        found = np.stack([both[:, 0, 0], both[:, 1, 0], both[:, 0, 1]], axis=1)
         found[:, 1:] *= self.weight[:, None]
-        return found
+        return np.asarray(found, dtype=float)
 
     def derivatives(
         self, which: slice | IntArray, rows: slice = ALL, columns: slice = ALL

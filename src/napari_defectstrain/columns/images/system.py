@@ -61,7 +61,7 @@ class NormalEquations:
             ),
             shape=(3 * n, surface.size[0] * surface.size[1]),
         )
-        self._coupled = csr_array(self._coupling.T)
+        self._coupled = self._coupling.T
         self._background = self._ridged(surface.normal(cells))
         # what is left of the background's information when each column's own is eliminated
         level = coupling.sum(axis=2)  # the splines' sum is 1

@@ -24,7 +24,7 @@ from ...io.pixels import check_pixels
 from ...judge.identity import Identity
 from ...materials import DEFECT_ROLES, MATERIALS, get_material, with_classes
 from ...pipeline.chain import detect_images, divide_images
-from ...pipeline.fitness import check_identity
+from ...pipeline.fitness import check_identity, without_other_phases
 from ...pipeline.loading import sum_frames
 from ...pipeline.runs import RunConfig
 from ...progress import subprogress
@@ -580,8 +580,13 @@ def _detect_all(
     a_px = [lattice_pm / d.pixel_size_pm for d in detections]
     sites, part = [d.sites for d in detections], subprogress(progress, 0.9, 1.0)
     _, regions = divide_images(planes, sites, a_px, config.regions, progress=part)
+    left_out = {told.name: told.left_out for told in identity.images}
     detections = [
-        replace(found, warnings=notes + found.warnings)
-        for (_, notes), found in zip(checked, detections, strict=True)
+        replace(
+            found,
+            warnings=notes + found.warnings,
+            sites=without_other_phases(found.sites, its, left_out.get(plane.name, ())),
+        )
+        for plane, (_, notes), found, its in zip(planes, checked, detections, regions, strict=True)
     ]
     return detections, regions, identity
