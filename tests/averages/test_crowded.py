@@ -114,6 +114,17 @@ def test_groups_count_by_what_they_are_worth():
     np.testing.assert_allclose(joined.var(axis=0) / len(joined), expected, rtol=1e-4)
 
 
+def test_a_group_that_is_worth_nothing_changes_neither_average_nor_error():
+    rng = np.random.default_rng(5)
+    group = rng.normal(3.0, 1.0, (30, 3, 3))
+    joined = _joined([group, 10], [2.0, 0.0])
+    assert len(joined) == 40
+    np.testing.assert_allclose(joined.mean(axis=0), group.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(joined[30:], np.tile(group.mean(axis=0), (10, 1, 1)), atol=1e-5)
+    error = joined.var(axis=0) / len(joined)
+    np.testing.assert_allclose(error, group.var(axis=0) / len(group), rtol=1e-4)
+
+
 def test_as_many_windows_as_effective_would_tell_as_much():
     cells, *_ = lattice_cells(2)
     found = _solved([cells], FRAME, ROLES)

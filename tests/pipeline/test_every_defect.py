@@ -18,7 +18,7 @@ from napari_defectstrain.output.tables import (
     spacings_table,
     summary,
 )
-from napari_defectstrain.pipeline import detect, measure
+from napari_defectstrain.pipeline import detect, every_defect, measure
 from napari_defectstrain.pipeline.every_defect import _bands_of_columns, _disagreements
 from napari_defectstrain.precision import few_windows_factor
 
@@ -74,6 +74,40 @@ def test_errors_are_those_of_the_bands(result):
     factor = measured.budget.design_effect * few_windows_factor(n)
     total = np.hypot(np.sqrt(factor) * table["sigma_x_pm"], measured.budget.systematic_pm[:, 0])
     np.testing.assert_allclose(table["sigma_total_x_pm"], total)
+
+
+def test_bands_of_images_without_a_class_keep_their_covariance(monkeypatch):
+    """They tell of its field by what else is there; its variances alone were kept."""
+    both = [
+        simulated(seed, size=384, fractions=(0.04, 0.02, vacancies, 0.0))
+        for seed, vacancies in ((8, 0.06), (9, 0.0))
+    ]
+    plain = CROWDED_RUN.replace(average=AverageConfig(window_nm=2.0))
+    found = measure(detect([b.image for b in both], plain, [true_sites(b) for b in both]))
+    stacks = {
+        name: replace(stack, group=np.asarray(stack.image_index, dtype=int))
+        for name, stack in found.stacks.items()
+    }
+    seen = []
+    fields_of = every_defect.superposed_fields
+
+    def noted(*given, **named):
+        seen.append(fields_of(*given, **named))
+        return seen[-1]
+
+    monkeypatch.setattr(every_defect, "superposed_fields", noted)
+    crowded = every_defect.measure_every_defect(replace(found, stacks=stacks))
+    fits, stack = crowded.crowded["SV"].fits, crowded.crowded_stacks["SV"]
+    assert np.unique(stack.group).size == 1 and set(stack.image_index) == {0, 1}
+    influence = seen[0].influence_pm["SV"]
+    site = seen[0].fields["SV"].site_pm
+    index = [int(np.argmin(np.hypot(*(site - own).T))) for own in fits.site_pm]
+    own = influence.reshape(len(influence), -1, 2)[:, index].reshape(len(influence), -1)
+    assert len(own) == stack.n > 0
+    known = np.isfinite(fits.position_pm).ravel()
+    expected = (own.T @ own)[np.ix_(known, known)]
+    told = fits.covariance_pm2[np.ix_(known, known)]
+    np.testing.assert_allclose(told, expected, atol=1e-3 * expected.max())
 
 
 def test_all_files_are_planned(result, tmp_path):

@@ -66,8 +66,7 @@ class Bands(NamedTuple):
     Parameters
     ----------
     image_index, group : arrays of int, `(T,)`
-        The image of each, and its group of like probe width; a class that a group has not enough
-        of has no windows of that group's.
+        The image of each, and its group of like probe width.
     line_px : array, `(T,)`
         Mean height of its cells in the image [px].
     """
@@ -93,7 +92,9 @@ class CrowdedStacks:
     Parameters
     ----------
     stacks : mapping of class to ClassStack
-        One window for each band, see the module; the defect-free class comes first.
+        One window for each band, see the module; the defect-free class comes first. Bands of a
+        group of images with too few of a class add nothing to its average, but have windows, in
+        the group next to theirs: their columns may know of its field all the same.
     pairs : tuple of PairCheck
     warnings : tuple of str
     bands : Bands
@@ -431,15 +432,17 @@ def _stacks(
         }
         if not parts:
             continue
-        worth = [one.effective[k] for one in parts.values()]
-        windows = _joined([drawing.windows(one, k) for one in parts.values()], worth)
+        worth = [one.effective[k] if kind in parts else 0.0 for kind, one in solved.items()]
+        drawn = {kind: drawing.windows(one, k) for kind, one in parts.items()}
+        windows = _joined([drawn.get(g, len(o.image_index)) for g, o in solved.items()], worth)
+        group = [min(parts, key=lambda other: abs(other - kind)) for kind in solved]
         n = len(windows)
         stacks[names[role]] = ClassStack(
             class_name=names[role],
             windows=windows,
             step_pm=window.step_pm,
             a_pm=float(window.a_pm),
-            image_index=np.concatenate([one.image_index for one in parts.values()]),
+            image_index=np.concatenate([one.image_index for one in solved.values()]),
             site_index=np.full(n, -1),
             position_px=np.full((n, 2), np.nan),
             shift_pm=np.zeros((n, 2)),
@@ -449,29 +452,34 @@ def _stacks(
             probabilities=np.tile(expected[role], (n, 1)),
             class_names=tuple(names),
             overconfidence=float(overconfidence[role]),
-            group=np.concatenate([np.full(len(o.image_index), g) for g, o in parts.items()]),
+            group=np.repeat(group, [len(one.image_index) for one in solved.values()]),
             n_columns=int(sum(one.count[:, k].sum() for one in parts.values())),
             effective_n=float(sum(one.effective[k] for one in parts.values())),
         )
     return stacks
 
 
-def _joined(windows: Sequence[FloatArray], worth: Sequence[float]) -> FloatArray:
+def _joined(windows: Sequence[FloatArray | int], worth: Sequence[float]) -> FloatArray:
     """Windows of groups of images whose mean is that of the groups' averages by what each is worth.
 
-    A group has as many windows as its images have bands, however few defects of the class.
+    A group has as many windows as its images have bands, however few defects of the class. One that
+    is worth nothing is given by their number: its windows are the average.
     """
-    if len(windows) == 1:
-        return windows[0]
-    means = [w.mean(axis=0, dtype=float) for w in windows]
+    some = [w for w in windows if not isinstance(w, int)]
+    if len(some) == len(windows) == 1:
+        return some[0]
+    means = [0.0 if isinstance(w, int) else w.mean(axis=0, dtype=float) for w in windows]
     share = np.asarray(worth) / np.sum(worth)
-    whole = np.tensordot(share, np.stack(means), (0, 0))
-    n = sum(map(len, windows))
-    parts = [
-        whole + (s * n / len(w)) * (w - mean)
-        for s, w, mean in zip(share, windows, means, strict=True)
-    ]
-    return np.concatenate(parts).astype(np.float32)
+    whole = sum(s * mean for s, mean in zip(share, means, strict=True))
+    n = sum(w if isinstance(w, int) else len(w) for w in windows)
+    result = np.empty((n, *some[0].shape[1:]), dtype=np.float32)
+    start = 0
+    for s, w, mean in zip(share, windows, means, strict=True):
+        own = w if isinstance(w, int) else len(w)
+        part = result[start : start + own]
+        part[:] = whole if isinstance(w, int) else whole + (s * n / own) * (w - mean)
+        start += own
+    return result
 
 
 def _expected(

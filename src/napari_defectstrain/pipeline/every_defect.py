@@ -108,7 +108,7 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
 
     def placed(columns: dict[str, ColumnMeasurement]) -> dict[str, ColumnMeasurement]:
         return {
-            name: _placed(one, stacks[name], fields, bands, reference)
+            name: _placed(one, fields, len(bands.line_px), reference)
             for name, one in columns.items()
             if name == reference or name in fields.fields
         }
@@ -163,20 +163,14 @@ def _bands_of_columns(
 
 
 def _placed(
-    one: ColumnMeasurement,
-    stack: ClassStack,
-    fields: SuperposedFields,
-    bands: Bands,
-    reference: str,
+    one: ColumnMeasurement, fields: SuperposedFields, n_bands: int, reference: str
 ) -> ColumnMeasurement:
     """The columns of an average at the places that whole images tell, with their errors."""
     fits = one.fits
     m = len(fits.site_pm)
-    assert stack.group is not None
-    mine = np.isin(bands.group, stack.group)  # those that have a window of the class
     shifts = next(iter(fields.profile_shift_pm.values()))
     position: FloatArray = fits.site_pm.copy()
-    influence: FloatArray = np.zeros((int(mine.sum()), 2 * m))
+    influence: FloatArray = np.zeros((n_bands, 2 * m))
     by_profile: FloatArray = np.zeros((2 * m, len(shifts)))
     covariance: FloatArray = np.zeros((2 * m, 2 * m))
     if fits.class_name != reference:
@@ -185,14 +179,10 @@ def _placed(
         u = np.where(away[:, None] < SAME_SITE_PM, field.u_pm[index], np.nan)
         position = np.asarray(fits.site_pm + u)
         rows = (2 * index[:, None] + [0, 1]).ravel()
-        every = fields.influence_pm[fits.class_name][:, rows]
-        square, all_square = (every[mine] ** 2).sum(axis=0), (every**2).sum(axis=0)
-        # the bands of groups without the class have a say in where its columns are, too
-        on_field = every[mine] * np.sqrt(all_square / np.where(square > 0, square, np.inf))
+        on_field = fields.influence_pm[fits.class_name][:, rows]
         covariance = on_field.T @ on_field
         # that of windows is their squares' sum over n (n - 1), whoever works it out again
-        n = len(influence)
-        influence = np.sqrt(n * max(n - 1, 1)) * on_field
+        influence = np.sqrt(n_bands * max(n_bands - 1, 1)) * on_field
         by_profile = fields.profile_shift_pm[fits.class_name][:, rows].T
     position[np.isnan(fits.position_pm)] = np.nan  # an empty site has no place
     return replace(
