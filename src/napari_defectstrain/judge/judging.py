@@ -306,7 +306,7 @@ def weigh_columns(
         settings = config.replace(rounds=rounds)
         return _look(picture, told, share, distance, prior, settings, part)
 
-    by_labels = network[:, 2 : OTHER + 2] * chalcogen[:, None]
+    by_labels = network[:, 2:6] * chalcogen[:, None]
     evidence = look(told, by_labels, config.rounds, progress)
     if evidence is None:
         # what a network says that is mostly wrong must not even be where the search starts
@@ -364,8 +364,6 @@ def _look(
     progress: Progress,
 ) -> ImageEvidence | None:
     """What the picture says; None where it contradicts what the search started from."""
-    # classes that labels taught are those of metals as found with the profile held
-    together = config.learnt is None
     picture.fit_profile()
     picture.explain()
     for i in range(config.rounds):
@@ -373,13 +371,9 @@ def _look(
         picture.fit_lines()
         picture.explain()
         picture.fit_noise()
-        if together:
-            picture.fit_profile(share)
-            picture.explain()
         picture.settle(share)
         picture.fit_profile()
         picture.explain()
-        around = picture.surroundings() if together else None
         place_px = picture.sampling.to_image(picture.position)
         equations = level_rim(picture.equations(), picture.weight, distance, told.metal)
         evidence = ImageEvidence(
@@ -390,20 +384,14 @@ def _look(
             told.guess,
             told.doubt,
             place_px,
-            around=around,
         )
-        start = None
-        if i == 0 and told.labels:
-            found = solve_classes(evidence, prior)
-            if told.contradicted(found):
-                return None
-            start = found.model
+        if i == 0 and told.labels and told.contradicted(solve_classes(evidence, prior)):
+            return None
         if i + 1 < config.rounds:
-            found = solve_classes(evidence, prior, config.network_say, start)
+            found = solve_classes(evidence, prior, config.network_say)
             picture.weight = anchored_weights(found, prior, told.chalcogen)
             picture.explain()
-            share = found.chance[:, 1 : OTHER + 1].copy()
-            share[:, -1] += found.chance[:, OTHER + 1 :].sum(axis=1)
+            share = found.chance[:, 1:5]
     return evidence
 
 

@@ -25,16 +25,14 @@ from ..columns.images.rendering import ComplexArray, SpreadPoints
 from ..types import FloatArray, IntArray
 from .local_noise import LocalNoise, learn_noise
 from .places import LatticePlaces
-from .profile import Beside, ProfileLearner
+from .profile import ProfileLearner
 from .relaxation import Relaxation
-from .surroundings import MetalsAround, Settled, Surroundings, surroundings_of
 from .working import (
     LowPass,
     Sampling,
     WaveGrid,
     line_shifts,
     margin_mask,
-    read_table,
     sampling_for,
     shift_lines,
 )
@@ -47,9 +45,6 @@ _PAIR_REACH = 2.2
 _STEP_PM = 4.0
 _LEAST_WEIGHT = 0.25  # fainter columns say nothing of their place
 _RIM_A = 1.2
-_HEAVIER, _OTHER_WEIGHT, _MOVED_PM = 0.1, 0.5, 15.0
-"""How far a class may weigh from what it is thought to, and move a shell, while the profile is
-found."""
 _CUT_A = 0.15  # nearer to the border, too little of a column is seen to say where it is
 _MISFIT = 0.01
 """Relative error of the columns' image, by what their model leaves out."""
@@ -188,21 +183,11 @@ class Picture:
         self.background = self.smooth(rest)
         self.residual = rest - self.background
 
-    def fit_profile(self, share: FloatArray | None = None) -> None:
+    def fit_profile(self) -> None:
         """Profile by the waves of the image and of its columns; the metals' weight is the unit.
 
         Both are compared without their local mean and under the same window: of a background
         nothing is left, and the mean of the columns isn't asked for in an image that has lost it.
-
-        Light between a defect and its metals may be the profile's or metals that have moved.
-        Profiles found with the metals held, and metals with the profile held, creep towards what
-        both together say and stop halfway: given the `share`, both are found at once, and columns
-        moved by what their classes move them.
-
-        Parameters
-        ----------
-        share : array, `(N, C)`, optional
-            How far each column is of each class of defects.
         """
         count = map_coordinates(self.mask, self.position.T, order=1, mode="nearest")
         mean = self.grid.transform(self.mask * self.smooth(self._density()))
@@ -210,30 +195,7 @@ class Picture:
         # strong waves can't be better than the model of the columns is
         model = (_MISFIT * np.abs(self.transfer * factor)) ** 2
         power = self.noise_power * float((self.mask**2).sum())
-        importance = 1.0 / (power + model)
-        if share is None:
-            self.transfer = self.learner.fit(self._contrast, factor, importance)[0]
-            return
-        fields = self.relaxation.grouped(share)
-        beside = self._changes(share, fields, count)
-        self.transfer, change = self.learner.fit(self._contrast, factor, importance, beside)
-        self.place_at(self.position + fields @ change[share.shape[1] :])
-
-    def _changes(self, share: FloatArray, fields: FloatArray, count: FloatArray) -> Beside:
-        """What classes of defects may weigh more and move their surroundings by."""
-        r = self.grid.renderer
-        seen = self.transfer * self.sharp
-        lit = self.weight * count
-        waves = [self.grid.waves(self.points, one * count) * seen for one in share.T]
-        y, x = ((-2j * np.pi * k * seen).astype(np.complex64) for k in (r.ky, r.kx))
-        for k in range(fields.shape[2]):
-            by = [self.grid.waves(self.points, lit * fields[:, i, k]) for i in (0, 1)]
-            waves.append(by[0] * y + by[1] * x)
-        classes = share.shape[1]
-        doubt = np.full(len(waves), _MOVED_PM / self.sampling.pixel_pm)
-        doubt[:classes] = _HEAVIER
-        doubt[classes - 1] = _OTHER_WEIGHT  # of others nothing is known
-        return Beside(np.stack(waves), doubt)
+        self.transfer = self.learner.fit(self._contrast, factor, 1.0 / (power + model))
 
     def _density(self) -> FloatArray:
         """Weight of the columns in every pixel."""
@@ -308,7 +270,7 @@ class Picture:
         n = len(self.position)
         first, second = self._pairs
         table = np.stack(tables, axis=-1)
-        near = read_table(table, (self.position[second] - self.position[first]) / step)
+        near = _read_table(table, (self.position[second] - self.position[first]) / step)
         own = table[len(table) // 2, len(table) // 2]
         weight = np.zeros((n, _LEVELS), dtype=np.float32)  # of the levels at every column
         weight[np.arange(n), lower], weight[np.arange(n), lower + 1] = 1 - part, part
@@ -377,7 +339,7 @@ class Picture:
         by_defects: FloatArray = np.zeros_like(raw)
         for _ in range(2):
             smooth = self.places.smooth(raw - by_defects, count)
-            by_defects, amount = self.relaxation.fitted(fields, raw - smooth, variance)
+            by_defects = self.relaxation.fitted(fields, raw - smooth, variance)
         expected = smooth + by_defects
         rest = raw - expected
         sure = known & self.places.is_metal & self.places.on_lattice
@@ -387,37 +349,19 @@ class Picture:
         part = np.where(known[:, None], own2 / (own2 + variance), 0.0)
         place = np.where(self.places.on_lattice[:, None], expected + part * rest, raw)
         self.place_at(self.ideal + place)
-        by_class = np.append(0.0, amount[: share.shape[1]])
-        self.settled = Settled(self.ideal + expected, own2, by_class, share)
 
-    def surroundings(self) -> Surroundings:
-        """What the metals around each column say of its class, once they are settled."""
-        step, variance = self.displacements()
-        known = np.isfinite(variance[:, :1]) & self.places.is_metal[:, None]
-        metals = MetalsAround.of(
-            self.relaxation.first_metals, self.places.on_lattice & ~self.places.is_metal
-        )
-        table, step_px = self._correlation(1.0)
-        middle = len(table) // 2
-        way = self.position[metals.metal] - self.position[metals.centre]
-        slope = read_table(np.stack(list(np.gradient(table, step_px)), axis=-1), way / step_px)
-        return surroundings_of(
-            metals,
-            self.settled,
-            weight=self.weight,
-            information=table[middle, middle] / self.relative_loudness,
-            position=self.position,
-            push=np.where(known, step / variance, 0.0),
-            stiffness=np.where(known, 1.0 / variance, 0.0),
-            slope=slope * self.weight[metals.metal, None],
-            loudness=self.relative_loudness,
-        )
 
-    def _correlation(self, reach_a: float) -> tuple[FloatArray, float]:
-        """``P' C^-1 P`` of two columns by the way between them, and the table's step [px]."""
-        power = (np.abs(self.transfer) * self.sharp) ** 2 / self.noise_power * self.grid.inside
-        step = _STEP_PM / self.sampling.pixel_pm
-        return self.grid.lags(power, reach_a * self.a_px, step), step
+def _read_table(table: FloatArray, place: FloatArray) -> FloatArray:
+    """Values of a table `(2 n + 1, 2 n + 1, L)` at places (y, x) from its middle, `(P, L)`."""
+    size = len(table)
+    place = np.clip(place + (size - 1) / 2, 0, size - 1.001)
+    low = place.astype(int)
+    part = (place - low).astype(np.float32)
+    y, x = part[:, :1], part[:, 1:]
+    flat = table.reshape(size * size, -1)
+    at = low[:, 0] * size + low[:, 1]
+    upper = flat[at] * (1 - x) + flat[at + 1] * x
+    return np.asarray(upper * (1 - y) + (flat[at + size] * (1 - x) + flat[at + size + 1] * x) * y)
 
 
 def _on_waves(spectrum: FloatArray, tile: int, grid: WaveGrid) -> FloatArray:

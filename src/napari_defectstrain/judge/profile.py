@@ -148,22 +148,6 @@ def profile_basis(a_px: float, cutoff_per_px: float, harmonics: int = _HARMONICS
     )
 
 
-@dataclass(frozen=True)
-class Beside:
-    """What else an image may hold while its profile is found.
-
-    Parameters
-    ----------
-    waves : array, `(B, ky, kx)`
-        For a unit of each.
-    doubt : array, `(B,)`
-        Standard deviation of each about zero, beforehand.
-    """
-
-    waves: ComplexArray
-    doubt: FloatArray
-
-
 class ProfileLearner:
     """Least squares of an image's waves by structure factor times profile.
 
@@ -198,14 +182,8 @@ class ProfileLearner:
         k, azimuth = (v.ravel()[self._chosen] for v in (self.grid.k, self.grid.azimuth))
         self._waves = self.basis.waves(k, azimuth)
 
-    def fit(
-        self,
-        data: ComplexArray,
-        factor: ComplexArray,
-        importance: FloatArray,
-        beside: Beside | None = None,
-    ) -> tuple[ComplexArray, FloatArray]:
-        """Transfer function of a column of weight 1, and what is found beside it.
+    def fit(self, data: ComplexArray, factor: ComplexArray, importance: FloatArray) -> ComplexArray:
+        """Transfer function of a column of weight 1, `(ky, kx)`.
 
         Parameters
         ----------
@@ -213,13 +191,6 @@ class ProfileLearner:
             Waves of the image and structure factor of its columns, under the same window.
         importance : array, `(ky, kx)`
             One over the noise of each wave.
-        beside : Beside, optional
-
-        Returns
-        -------
-        transfer : array, `(ky, kx)`
-        amount : array, `(B,)`
-            Of each of `beside`; empty without.
         """
         if self._chosen is None:
             self._choose(factor)
@@ -227,24 +198,16 @@ class ProfileLearner:
         heavy = np.sqrt((importance * self.grid.count).ravel()[chosen] * self._count)
         heavy = heavy.astype(np.float32)
         waves = (factor.ravel()[chosen] * heavy)[:, None] * self._waves
-        n = waves.shape[1]
-        if beside is not None:
-            more = beside.waves.reshape(len(beside.waves), -1)[:, chosen].T * heavy[:, None]
-            waves = np.concatenate([waves, more], axis=1)
         matrix = _parts(waves)
         gram = (matrix.T @ matrix).astype(float)
         right = (matrix.T @ _parts(data.ravel()[chosen, None] * heavy[:, None])[:, 0]).astype(float)
-        if beside is not None:
-            own = np.arange(n, len(gram))
-            gram[own, own] += beside.doubt**-2.0
         scale = np.sqrt(np.maximum(np.diag(gram), 1e-30))
         gram = gram / np.outer(scale, scale)
         gram[np.diag_indices_from(gram)] += _RIDGE
         coefficient = np.linalg.solve(gram, right / scale) / scale
         transfer = np.zeros(self.grid.k.shape, dtype=np.complex64)
-        found = self.basis.transfer(self._place, self._turn, coefficient[:n])
-        transfer.ravel()[self._inside] = found
-        return transfer, coefficient[n:]
+        transfer.ravel()[self._inside] = self.basis.transfer(self._place, self._turn, coefficient)
+        return transfer
 
 
 def _parts(waves: ComplexArray) -> FloatArray:

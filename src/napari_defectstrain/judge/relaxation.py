@@ -11,8 +11,6 @@ from .places import LatticePlaces
 
 _SHELLS = ((0.577, True), (1.0, False), (1.155, True), (1.528, True))
 """Distance in lattice constants and sublattice (metal) of the shells that move."""
-_BEYOND = (0.65, 0.5, 0.2)
-"""How far the outer shells move beside the first, about, where they are taken as one."""
 _TOLERANCE = 0.08
 _RIDGE = 4.0
 """Columns that a class must have before it is believed to move anything."""
@@ -60,21 +58,8 @@ class Relaxation:
         parts = [np.stack([y @ share, x @ share], axis=1) for y, x in self._ways]
         return np.concatenate(parts, axis=2)
 
-    @property
-    def first_metals(self) -> tuple[csr_array, csr_array]:
-        """Directions (y, x) from each chalcogen column (columns) to its metals (rows)."""
-        return self._ways[0]
-
-    def grouped(self, share: FloatArray) -> FloatArray:
-        """As `fields`, the farther shells as one, `(N, 2, 2 C)`."""
-        first, *rest = (np.stack([y @ share, x @ share], axis=1) for y, x in self._ways)
-        beyond = np.tensordot(np.array(_BEYOND), np.stack(rest), axes=1)
-        return np.concatenate([first, beyond], axis=2)
-
     @staticmethod
-    def fitted(
-        fields: FloatArray, moved: FloatArray, variance: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+    def fitted(fields: FloatArray, moved: FloatArray, variance: FloatArray) -> FloatArray:
         """The displacement by all defects that fits what is measured, `(N, 2)`.
 
         Parameters
@@ -91,4 +76,4 @@ class Relaxation:
         gram = (matrix * information[:, None]).T @ matrix
         gram[np.diag_indices_from(gram)] += _RIDGE * np.median(information)
         amount = np.linalg.solve(gram, (matrix * information[:, None]).T @ moved[known])
-        return np.asarray(fields @ amount), amount
+        return np.asarray(fields @ amount)
