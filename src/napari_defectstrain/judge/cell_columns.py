@@ -17,11 +17,13 @@ from ..types import FloatArray, IntArray
 from .cell import SITE, TileCell
 
 _SMOOTH = 1.1  # lattice constants of the background
-_REACH = 0.33  # of a tile's side from its middle: neighbouring tiles share nothing
+_RIM = 1.0
+"""Lattice constants from a tile's rim within which columns aren't weighed."""
 _HALF = (0.36, 0.64)
 _FAINTER = (0.08, 0.36)
 """Weights that columns beside holes have as often as half of that of the others."""
-_SECOND = ((0.36, 0.66), (1.5, 2.7))
+_SECOND = ((0.3, 0.66), (1.5, 3.2))
+"""Mo beside W, W beside Mo, and what gamma makes of them."""
 _RESOLVED = 0.14
 """Scatter of a sublattice's columns, of their mean, up to which half of it is told from all."""
 _OUTER = 3.2
@@ -61,8 +63,10 @@ class Sublattice:
     fainter: float = 0.0
 
 
-def tile_weights(tile: FloatArray, cell: TileCell, corner: FloatArray) -> list[FloatArray]:
-    """Weights of the columns of a tile's middle, site by site, in the units of the cell's.
+def tile_weights(
+    tile: FloatArray, cell: TileCell, corner: FloatArray, others: FloatArray | None = None
+) -> list[FloatArray]:
+    """Weights of a tile's columns, site by site, in the units of the cell's.
 
     Parameters
     ----------
@@ -70,6 +74,9 @@ def tile_weights(tile: FloatArray, cell: TileCell, corner: FloatArray) -> list[F
     cell : TileCell
     corner : array, `(2,)`
         (y, x) of the tile's first pixel [px of the image].
+    others : array, `(T, 2)`, optional
+        Middles (y, x) of tiles that lie over this one [px of the image]: what is nearer to one of
+        them is theirs, so that no column counts twice.
     """
     lattice = cell.basis_px
     area = abs(float(np.linalg.det(lattice)))
@@ -88,7 +95,10 @@ def tile_weights(tile: FloatArray, cell: TileCell, corner: FloatArray) -> list[F
     pull = map_coordinates(matched, place.T, order=1, mode="nearest") * 2.0 / height
     change = _unmixed(pull, place, s2)
     middle = (np.array(tile.shape) - 1) / 2
-    inner = np.all(np.abs(place - middle) < _REACH * np.array(tile.shape), axis=1)
+    inner = np.all(np.abs(place - middle) < middle - _RIM * a, axis=1)
+    if others is not None and len(others):
+        away = np.hypot(*(place + corner - others[:, None]).transpose(2, 0, 1)).min(axis=0)
+        inner &= np.hypot(*(place - middle).T) <= away
     weight = cell.weight[kind] + change
     return [weight[inner & (kind == s)] for s in range(3)]
 

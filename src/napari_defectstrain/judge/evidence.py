@@ -155,7 +155,7 @@ def cell_evidence(
     empty = ~filled if (~filled).any() else filled
     its_tiles = [tile for tile, it in zip(tiles, empty, strict=True) if it]
     its_cells = [tile.cell for tile in its_tiles]
-    weights = [tile_weights(tile.data, tile.cell, tile.corner) for tile in its_tiles]
+    weights = _column_weights(its_tiles)
     by_kind = [_by_brightness(cell, kinds) for cell, kinds in zip(its_cells, weights, strict=True)]
     bright, dim = (sublattice_of(c) for c in _two_brightest(its_cells, weights, by_kind))
     in_the_mean = _two_brightest(
@@ -190,6 +190,15 @@ def cell_evidence(
         centre_sigma=float(np.median(shared)) if tiles[0].transfer.bend != (0.0, 0.0) else 0.0,
         filled_boxes=tuple(tile.box for tile, it in zip(tiles, filled, strict=True) if it),
     )
+
+
+def _column_weights(tiles: Sequence[Tile]) -> list[list[FloatArray]]:
+    """Weights of the columns of each tile, site by site; where tiles overlap, of one of them."""
+    middles = np.array([t.corner + (np.array(t.data.shape) - 1) / 2 for t in tiles])
+    return [
+        tile_weights(t.data, t.cell, t.corner, np.delete(middles, k, axis=0))
+        for k, t in enumerate(tiles)
+    ]
 
 
 def _sites_of(tile: Tile) -> FloatArray:
