@@ -45,7 +45,7 @@ _LEAST_NATS = 12.0
 _SUPPORTED = 0.03
 """Nats a column that speak for the asked assignment, whatever else the columns look like, if they
 are `_LEAST_NATS` in all."""
-_UNDECIDED = 0.015
+_UNDECIDED = 0.008
 """Nats a column that speak for no assignment."""
 _FAINT, _ALIKE = 0.33, 0.9
 """Ratios of the mean brightness: below the first no metal is the dimmer one, above the second
@@ -437,8 +437,7 @@ def _other_metal(e: CellEvidence, found: RunEvidence, asked: Reading, material: 
     least, count = _STRANGE_HALF
     half, of = found.half[metal], max(found.columns[metal], 1)
     strange = half > count and half > least * of
-    undecided = for_it <= _UNDECIDED or for_it * found.weighed < _LEAST_NATS
-    if half > _FEW_HALF[1] and half > _FEW_HALF[0] * of and undecided:
+    if half > _FEW_HALF[1] and half > _FEW_HALF[0] * of and for_it <= _UNDECIDED:
         strange |= np.log(found.ratio) > (asked.log_ratio + reading.log_ratio) / 2
     if material.metal == "Mo" and strange:
         return (

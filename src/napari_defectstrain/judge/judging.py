@@ -23,6 +23,7 @@ from ..types import (
     Sites,
     no_progress,
 )
+from .cell import brightness_of_sublattices
 from .empty_places import with_empty_places, with_places_beyond
 from .learnt import LearntClasses
 from .metal_sites import with_metals_told
@@ -52,6 +53,8 @@ _IMPOSSIBLE = 0.01
 _CONTRADICTED = 0.08
 """Share of the columns whose weight rules out the network's class from which on it isn't believed:
 good ones have 1 to 3 %, wrong ones are taken for right where classes overlap."""
+_BRIGHTER = (0.4, 2.5)
+"""How far the chalcogens' brightness may be from cross sections."""
 _DOUBTS = (0.03, 0.5)
 """How well the weight of a column that isn't judged is known, on the lattice and beside it."""
 
@@ -290,6 +293,11 @@ def weigh_columns(
     site = places.on_lattice & ~places.is_metal
     weight = network @ typical
     weight[places.on_lattice & places.is_metal] = 1.0
+    if config.learnt is None or not config.learnt.mean:
+        of_metals = sites.position_px[places.on_lattice & places.is_metal]
+        factor = _as_bright(image.data, a_pm / pixel_pm, of_metals, float(weight[site].mean()))
+        weight[site] *= factor
+        typical = typical * np.where(np.arange(len(typical)) == 0, 1.0, factor)
     doubt = np.where(places.on_lattice, *_DOUBTS)
     told = _Told(metal, chalcogen, site, network, weight, doubt)
 
@@ -314,6 +322,18 @@ def weigh_columns(
         evidence = look(free, np.zeros_like(by_labels), config.rounds + 1, progress)
     assert evidence is not None
     return evidence
+
+
+def _as_bright(data: FloatArray, a_px: float, metal_px: FloatArray, expected: float) -> float:
+    """How much brighter the chalcogens are than expected, by the lattice's waves alone.
+
+    Profile and weights are learnt from each other, and hardly leave a brightness that both start
+    from: a profile that dips where neighbours lie explains one that is wrong.
+    """
+    seen = brightness_of_sublattices(data, a_px, metal_px)
+    if seen is None or expected <= 0:
+        return 1.0
+    return float(np.clip(seen[0] / expected, *_BRIGHTER))
 
 
 @dataclass(frozen=True)
