@@ -22,7 +22,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from ..crystal.calibration import lattice_spots
-from ..types import FloatArray, IntArray
+from ..types import BoolArray, FloatArray, IntArray
 from .transfer import Transfer, fitted_transfer
 
 ComplexArray = npt.NDArray[np.complexfloating]
@@ -117,6 +117,12 @@ class Tile:
     cell: TileCell
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
     transfer: Transfer = field(default_factory=lambda: Transfer(0.0, 0.0))
+
+    def at_border(self, shape: tuple[int, ...]) -> BoolArray:
+        """Whether its first row and column are the image's, and its last ones, `(2, 2)`."""
+        joined = (self.box[2] - self.box[0]) // self.data.shape[0]
+        first, last = np.array(self.box[:2]), np.array(self.box[2:])
+        return np.stack([first <= 0, last > np.array(shape) - joined])
 
     def parts(self) -> FloatArray:
         """Weights of the three sites in small parts of the tile, `(P, 3)`, each part's own order.

@@ -20,6 +20,8 @@ ALLOY = 0.2
 _SHARE_SIGMAS = 1.5
 """Standard errors by counting that this share may lie above what is seen."""
 _BILAYER = 0.2
+_MOSTLY = 0.5
+"""Share of tiles from which on the typical hexagon centre of all of them is that of filled ones."""
 _OTHER_PHASE = 0.85
 """Share of tiles with filled hexagon centres up to which another phase is a part of the picture."""
 _USUAL = -0.3
@@ -53,7 +55,7 @@ brightness doesn't tell the sublattices apart."""
 _BEYOND = 0.8
 """Of the ratio at the far end of an alloy: a dimmer sublattice that is dimmer still is no part of
 one."""
-_STRANGE_HALF = (0.012, 5)
+_STRANGE_HALF = (0.012, 3.5)
 """Share and number of columns of half the brightness on the sublattice of a metal beside which
 there is no lighter one."""
 _FEW_HALF = (0.006, 1.5)
@@ -251,6 +253,15 @@ def _layered(e: CellEvidence, material: Material) -> bool:
     return bool(np.log(max(e.filled_ratio, 1e-3)) < of_layers / 2)
 
 
+def _less_than_a_layer(e: CellEvidence, material: Material) -> bool:
+    """Whether centres that seem filled hold less than half of what a second layer puts there."""
+    asked = reading_of(material)
+    if asked is None or e.filled < _MOSTLY:
+        return False
+    dim = float(np.exp(asked.log_ratio))  # over the bright one's: below it lies the other layer's
+    return e.centre < dim / (1.0 + dim) / 2
+
+
 def _with_part(said: ImageVerdict, e: CellEvidence, part: str, material: Material) -> ImageVerdict:
     """A verdict on the rest of a picture of which a part is left out."""
     if not part or said.verdict == REFUSED:
@@ -288,6 +299,12 @@ def _structure(e: CellEvidence, material: Material) -> tuple[str, str]:
     if e.looked_at and 0 < e.tiles < _LEAST_TILES * e.looked_at:
         return DOUBTFUL, (
             f"a hexagonal lattice shows in {e.tiles} of {e.looked_at} parts of the picture only"
+        )
+    if _less_than_a_layer(e, material):
+        return DOUBTFUL, (
+            f"hexagon centres are not empty ({e.centre:.2f} of the brightest column), but fainter "
+            f"than an AB (3R) bilayer of {material.name} has them; the picture as it was taken "
+            "would settle it"
         )
     if e.filled >= _BILAYER and _layered(e, material):
         return REFUSED, (
