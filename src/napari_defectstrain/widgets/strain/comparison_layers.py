@@ -46,7 +46,7 @@ ROUND_LIMITS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 TITLE = 2.9
 """Room for the titles above the maps, in lines of text."""
 TITLE_SIZE = 0.88
-"""Of their letters, as a fraction of those of the averages' titles; a line of 27 is as wide as a map."""
+"""Of their letters, as a fraction of those of the averages; 27 are as wide as a map."""
 ELLIPSE_COLOUR = "cyan"
 
 
