@@ -4,7 +4,8 @@ A companion that is flipped, transposed, of another part of the sample or of ano
 to nothing that looks wrong: a smooth map without a column. What it recorded at each position,
 summed over the signal, is a picture of the crystal of its own. It is correlated with the image at
 every shift and turned in every way. Within a lattice constant any shift is right, since nobody
-knows which columns a signal shines from; farther away, or turned, no picture may fit better.
+knows which columns a signal shines from; farther away, or turned, no picture may fit better. A
+signal that shows the lattice alone looks alike at every lattice vector: then only turns are told.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ _CELL_A = 0.7
 """Lattice constants within which all shifts are one: every site has a column of each kind there."""
 _SURE = 6.0
 """Standard errors of a correlation by chance, among the thousands that are looked at."""
-_BETTER = 1.2
+_BETTER = 1.1
 """How many times the correlation must be elsewhere."""
+_LEAST = 8  # positions along a side
 _COMPARED = 20
 """Images of a run up to which each companion is compared with all of them."""
 
@@ -86,38 +88,20 @@ def place_notes(
 def _note(picture: ScanPicture, images: Sequence[CalibratedImage], index: int, a_px: float) -> str:
     image = np.asarray(images[index].data, dtype=float)
     shape = tuple(min(n, m) for n, m in zip(image.shape, picture.total.shape, strict=True))
-    if min(shape) < 8:
+    if min(shape) < _LEAST:
         return f"got a companion of {picture.total.shape} positions: too few to see a field in"
     a = a_px * shape[0] / image.shape[0]
-    ours = _even(_binned(image, shape), a)
-    theirs = [_even(_binned(one, shape, picture.read), a) for one in _fields(picture)]
-    chance = _SURE / np.sqrt(np.prod(shape))
     radius = max(_CELL_A * a, 1.0)
+    ours = _even(_binned(image, shape), a)
+    theirs = [
+        _even(_binned(one, shape, picture.read), a) for one in (picture.total, picture.square)
+    ]
+    chance = _SURE / float(np.sqrt(np.prod(shape)))
     here = max(_best(ours, one, radius, True)[0] for one in theirs)
-    elsewhere = [(*_best(ours, one, radius, False), "") for one in theirs]
-    for name, (transposed, *flipped) in _TURNS.items():
-        for one in theirs:
-            if transposed and shape[0] != shape[1]:
-                continue
-            turned = one.T if transposed else one
-            turned = turned[:: -1 if flipped[0] else 1, :: -1 if flipped[1] else 1]
-            elsewhere.append((*_best(ours, turned, radius, True), name))
-            elsewhere.append((*_best(ours, turned, radius, False), name))
-    value = max(found[0] for found in elsewhere)
-    # where several are as likely, the one that needs no shift beside the turn
-    _, shift, how = max(elsewhere, key=lambda found: (found[0] > 0.9 * value, -np.hypot(*found[1])))
     likeness = f"its sum over the signal is like the image to {here:.2f} where it lies"
-    if value > _BETTER * here and value > here + chance:
-        moved = " and ".join(
-            f"{abs(s)} position(s) {word[s > 0]}"
-            for s, word in zip(shift, (("up", "down"), ("left", "right")), strict=True)
-            if s
-        )
-        way = f"when it is {how}" if how else f"moved by {moved}"
-        return (
-            f"the companion may not be of this field: {likeness}, and to {value:.2f} {way}; check "
-            "its axes and field, and that both were scanned together"
-        )
+    better = _better_elsewhere(ours, theirs, radius, chance)
+    if better:
+        return f"the companion may not be of this field: {likeness}, and more so {better}"
     for k in range(len(images) if len(images) <= _COMPARED else 0):
         other = np.asarray(images[k].data, dtype=float)
         if k == index or other.shape != image.shape:
@@ -132,8 +116,30 @@ def _note(picture: ScanPicture, images: Sequence[CalibratedImage], index: int, a
     )
 
 
-def _fields(picture: ScanPicture) -> list[FloatArray]:
-    return [picture.total, picture.square]
+def _better_elsewhere(
+    ours: FloatArray, theirs: Sequence[FloatArray], radius: float, chance: float
+) -> str:
+    """How a companion lies where it fits its image better; empty where it lies well."""
+    here = max(_best(ours, one, radius, True)[0] for one in theirs)
+    found = [(*_best(ours, one, radius, False), "") for one in theirs]
+    for name, (transposed, down, across) in _TURNS.items():
+        if transposed and ours.shape[0] != ours.shape[1]:
+            continue
+        for one in theirs:
+            turned = (one.T if transposed else one)[:: -1 if down else 1, :: -1 if across else 1]
+            found += [(*_best(ours, turned, radius, within), name) for within in (True, False)]
+    value = max(one[0] for one in found)
+    if value <= _BETTER * here or value <= here + chance:
+        return ""
+    # where several are as likely, the one that needs no shift beside the turn
+    _, shift, how = max(found, key=lambda one: (one[0] > 0.9 * value, -np.hypot(*one[1])))
+    moved = " and ".join(
+        f"{abs(s)} position(s) {word[s > 0]}"
+        for s, word in zip(shift, (("up", "down"), ("left", "right")), strict=True)
+        if s
+    )
+    way = f"when it is {how}" if how else f"moved by {moved}"
+    return f"{way} ({value / max(here, 1e-9):.1f} times); check its axes and field"
 
 
 def _binned(data: FloatArray, shape: tuple[int, ...], read: BoolArray | None = None) -> FloatArray:
