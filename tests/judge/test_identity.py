@@ -386,6 +386,16 @@ def test_few_columns_as_bright_as_another_metals_are_doubted():
         assert judge_identity([replace(few, **usual)], get_material("MoSe2")).verdict == AGREES
 
 
+def test_centres_too_faint_for_a_second_layer_are_doubted():
+    """A good monolayer's twins, smoothed and given a gamma: .17 of Se2 where two layers have .4."""
+    seen = of(crystal((0.66, 1.0, 0.17)), 329.0)
+    assert seen.filled == 1.0
+    found = judge_identity([seen], get_material("MoSe2")).images[0]
+    assert found.verdict == DOUBTFUL and "fainter" in found.line
+    layers = of(crystal((0.40, 1.0, 0.60)), 329.0)
+    assert judge_identity([layers], get_material("MoSe2")).images[0].verdict == REFUSED
+
+
 def test_an_alloy_is_doubted_where_counting_leaves_a_fifth_open():
     seen = of(crystal((1.0, 0.42, 0.0), heavy=0.4))
     mine = replace(seen.bright, share=0.18)

@@ -20,8 +20,6 @@ ALLOY = 0.2
 _SHARE_SIGMAS = 1.5
 """Standard errors by counting that this share may lie above what is seen."""
 _BILAYER = 0.2
-_MOSTLY = 0.5
-"""Share of tiles from which on the typical hexagon centre of all of them is that of filled ones."""
 _OTHER_PHASE = 0.85
 """Share of tiles with filled hexagon centres up to which another phase is a part of the picture."""
 _USUAL = -0.3
@@ -254,9 +252,9 @@ def _layered(e: CellEvidence, material: Material) -> bool:
 
 
 def _less_than_a_layer(e: CellEvidence, material: Material) -> bool:
-    """Whether centres that seem filled hold less than half of what a second layer puts there."""
+    """Whether centres that seem filled all over hold less than half of a second layer's."""
     asked = reading_of(material)
-    if asked is None or e.filled < _MOSTLY:
+    if asked is None or e.filled < _OTHER_PHASE:
         return False
     dim = float(np.exp(asked.log_ratio))  # over the bright one's: below it lies the other layer's
     return e.centre < dim / (1.0 + dim) / 2
