@@ -302,7 +302,7 @@ def weigh_columns(
     weight[places.on_lattice & places.is_metal] = 1.0
     doubt = np.where(places.on_lattice, *_DOUBTS)
     usual = network[chalcogen].mean(axis=0)
-    told = _Told(metal, chalcogen, site, network, weight, doubt, usual)
+    told = _Told(metal, chalcogen, site, network, weight, doubt, usual, weight)
 
     def look(told: _Told, share: FloatArray, part: Progress) -> ImageEvidence | None:
         picture = Picture(
@@ -342,6 +342,7 @@ class _Told:
     guess: FloatArray
     doubt: FloatArray
     usual: FloatArray
+    labelled: FloatArray
     labels: bool = True
 
     @property
@@ -372,14 +373,18 @@ class _Told:
         result[self.chalcogen] = chance < _IMPOSSIBLE
         return result
 
-    def heard(self, found: ImageClasses) -> _Told:
-        """The network without a say where weights rule out its class; nowhere if that is often."""
+    def heard(self, found: ImageClasses) -> tuple[_Told, BoolArray]:
+        """The network without a say where weights rule out its class; nowhere if that is often.
+
+        And the columns whose class stands, `(N,)`.
+        """
         wrong = self.ruled_out(found)
         silent = wrong
         usual = self.network[self.chalcogen & ~wrong].mean(axis=0) if not wrong.all() else None
         if wrong[self.chalcogen].mean() > _MOSTLY_WRONG:
             silent, usual = self.site, self.usual
-        return replace(self, network=np.where(silent[:, None], usual, self.network))
+        network = np.where(silent[:, None], usual, self.network)
+        return replace(self, network=network), self.chalcogen & ~silent
 
 
 def _look(
@@ -409,8 +414,11 @@ def _look(
     if not told.labels:
         picture.fit_noise()
         found = solve_classes(said(), prior)
-        told = told.heard(found)
+        told, believed = told.heard(found)
         share = believe(found)
+        picture.weight = np.where(believed, told.labelled, picture.weight)
+        picture.explain()
+        share = np.where(believed[:, None], told.network[:, _X2 + 1 : _OTHER], share)
     for i in range(config.rounds):
         progress(i / config.rounds, "judging columns")
         picture.fit_lines()
