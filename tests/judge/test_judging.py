@@ -54,7 +54,7 @@ HARD = replace(
             CrystalConfig(fractions=(0.06, 0.05, 0.06, 0.01)),
             (51, 52, 53, 54),
         ),
-        (HARD, CrystalConfig(), (41, 44, 61, 64)),
+        (HARD, CrystalConfig(), (41, 42, 43, 44, 61, 62, 63, 64)),
     ],
     ids=["as the paper's", "hard"],
 )
