@@ -28,7 +28,7 @@ from .learnt import LearntClasses
 from .metal_sites import with_metals_told
 from .mixture import OTHER, ClassPrior, FurtherClass
 from .picture import Picture
-from .places import lattice_places
+from .places import LatticePlaces, lattice_places
 from .pooling import classify_run
 from .rim import border_distance, level_rim
 from .solving import ImageClasses, ImageEvidence, anchored_weights, solve_classes
@@ -294,15 +294,9 @@ def weigh_columns(
             f"got {int(metal.sum())} metal and {int(chalcogen.sum())} chalcogen columns on the "
             f"lattice, expected at least {_LEAST_CHALCOGEN} of each"
         )
-    network = np.asarray(sites.probabilities, dtype=float)
     typical = _starting_weights(material, config.learnt)
     prior = class_prior(material, config.learnt)
-    site = places.on_lattice & ~places.is_metal
-    weight = network @ typical
-    weight[places.on_lattice & places.is_metal] = 1.0
-    doubt = np.where(places.on_lattice, *_DOUBTS)
-    usual = network[chalcogen].mean(axis=0)
-    told = _Told(metal, chalcogen, site, network, weight, doubt, usual, weight)
+    told = _beforehand(sites, places, judged, typical)
 
     def look(told: _Told, share: FloatArray, part: Progress) -> ImageEvidence | None:
         picture = Picture(
@@ -317,7 +311,7 @@ def weigh_columns(
         return _look(picture, told, share, distance, prior, config, part)
 
     evidence = None
-    share = network[:, 2:6] * chalcogen[:, None]
+    share = told.network[:, 2:6] * chalcogen[:, None]
     if known:
         evidence = look(told, share, progress)
     if evidence is None:
@@ -331,8 +325,8 @@ def weigh_columns(
 class _Told:
     """What is believed of an image's columns before it is looked at: see `ImageEvidence`.
 
-    `site` are the columns on chalcogen sites, judged or not, and `usual` a column of unknown class;
-    `labels` says whether the classes that columns were given are where the search starts.
+    `site` are the columns on chalcogen sites, judged or not, `usual` a column of unknown class, and
+    `labelled` weights by the classes that columns were given; `labels` says whether the classes that columns were given are where the search starts.
     """
 
     metal: BoolArray
@@ -385,6 +379,20 @@ class _Told:
             silent, usual = self.site, self.usual
         network = np.where(silent[:, None], usual, self.network)
         return replace(self, network=network), self.chalcogen & ~silent
+
+
+def _beforehand(
+    sites: Sites, places: LatticePlaces, judged: BoolArray, typical: FloatArray
+) -> _Told:
+    """What the columns found and their lattice say; `typical` weights of the roles."""
+    metal, chalcogen = judged & places.is_metal, judged & ~places.is_metal
+    network = np.asarray(sites.probabilities, dtype=float)
+    site = places.on_lattice & ~places.is_metal
+    weight = network @ typical
+    weight[places.on_lattice & places.is_metal] = 1.0
+    doubt = np.where(places.on_lattice, *_DOUBTS)
+    usual = network[chalcogen].mean(axis=0)
+    return _Told(metal, chalcogen, site, network, weight, doubt, usual, weight)
 
 
 def _look(
