@@ -326,7 +326,8 @@ class _Told:
     """What is believed of an image's columns before it is looked at: see `ImageEvidence`.
 
     `site` are the columns on chalcogen sites, judged or not, `usual` a column of unknown class, and
-    `labelled` weights by the classes that columns were given; `labels` says whether the classes that columns were given are where the search starts.
+    `labelled` weights by the classes that columns were given; `labels` says whether these classes
+    are where the search starts.
     """
 
     metal: BoolArray
