@@ -43,8 +43,10 @@ BAR_STEPS = 65
 BAR_WIDTH = 0.07
 """Of the colour bar, as a fraction of the averages' side."""
 ROUND_LIMITS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-TITLE = 2.2
+TITLE = 2.9
 """Room for the titles above the maps, in lines of text."""
+TITLE_SIZE = 0.88
+"""Of their letters, as a fraction of those of the averages; 27 are as wide as a map."""
 ELLIPSE_COLOUR = "cyan"
 
 
@@ -392,7 +394,7 @@ class ComparisonLayers:
         labels: Points | None = self._find("comparison labels")
         if labels is None:
             metadata = self._about("comparison labels", about, texts=texts)
-            name, small = "comparison · labels", 0.75 * self.side_pm
+            name, small = "comparison · labels", TITLE_SIZE * self.side_pm
             yield from labels_in_steps(self.viewer, name, texts, places, metadata, small)
             return
         labels.metadata.update(self._about("comparison labels", about, texts=texts))
