@@ -357,19 +357,9 @@ def follow_sites(
     )
     progress(1.0, "done")
     said = [note for one in detections for note in one.warnings]
-    within = changes_within(registered.changed, groups)
-    return histories, tuple(
-        dict.fromkeys(
-            (
-                *axis.notes,
-                *_unequal(found, axis),
-                *identity.lines,
-                *said,
-                *_doubts(histories, config),
-                *within,
-            )
-        )
-    )
+    doubts = [*_doubts(histories, config), *changes_within(registered.changed, groups)]
+    about = (*axis.notes, *_unequal(found, axis), *identity.lines)
+    return histories, tuple(dict.fromkeys((*about, *said, *doubts)))
 
 
 def _proposed(
