@@ -374,10 +374,10 @@ class _Told:
         And the columns whose class stands, `(N,)`.
         """
         wrong = self.ruled_out(found)
-        silent = wrong
-        usual = self.network[self.chalcogen & ~wrong].mean(axis=0) if not wrong.all() else None
         if wrong[self.chalcogen].mean() > _MOSTLY_WRONG:
             silent, usual = self.site, self.usual
+        else:
+            silent, usual = wrong, self.network[self.chalcogen & ~wrong].mean(axis=0)
         network = np.where(silent[:, None], usual, self.network)
         return replace(self, network=network), self.chalcogen & ~silent
 
