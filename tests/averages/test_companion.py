@@ -139,6 +139,80 @@ def test_a_second_image_is_a_companion_without_a_signal():
     )
 
 
+def test_the_users_array_stays_as_it_is():
+    made, found = run()
+    mine = made.counts.astype(float)
+    before = mine.copy()
+    first = average_companion(found, {0: mine}, BINS)
+    np.testing.assert_array_equal(mine, before)
+    again = average_companion(found, {0: mine}, BINS)
+    np.testing.assert_array_equal(first.averages["2Se"].mean, again.averages["2Se"].mean)
+
+
+def test_positions_without_a_number_are_left_out_and_said():
+    made, found = run()
+    whole = average_companion(found, {0: made.counts[..., None] * np.ones(2)}, BINS)
+    holes = made.counts[..., None] * np.ones(2)
+    lost = np.random.default_rng(3).random(made.counts.shape) < 0.02
+    holes[lost, 1] = np.nan  # of one channel alone
+    result = average_companion(found, {0: holes}, BINS)
+    one, truth = result.averages["2Se"], whole.averages["2Se"]
+    assert np.isfinite(one.mean).all()
+    np.testing.assert_array_equal(one.mean[..., 0], truth.mean[..., 0])
+    off = (one.mean - truth.mean)[..., 1] / truth.sigma[..., 1]
+    assert 0 < off.std() < 0.3
+    assert one.missing == pytest.approx(0.02 * one.count.sum(), rel=0.3)
+    assert f"{one.missing} in 2Se" in result.notes[-1]
+    assert whole.averages["2Se"].missing == 0 and not whole.notes
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda a: a[::-1], "when it is flipped up and down"),
+        (lambda a: a[:, ::-1], "when it is flipped left and right"),
+        (lambda a: np.swapaxes(a, 0, 1), "when it is transposed"),
+    ],
+)
+def test_a_companion_of_another_field_or_way_is_said(wrong, said):
+    made, found = run()
+    told = SPECTRUM.replace(
+        counts=(80.0, 20.0, 150.0)
+    )  # metals and chalcogens alike are a honeycomb
+    spectra = simulate_spectra(made, told, np.random.default_rng(2))
+    assert not average_companion(found, {0: spectra}, BINS).notes
+    (note,) = average_companion(found, {0: wrong(spectra)}, BINS).notes
+    assert "may not be of this field" in note and said in note
+    assert note.startswith(made.name)
+
+
+def test_a_companion_that_is_shifted_or_of_a_part_of_the_field_is_said():
+    made, found = run()
+    few = np.random.default_rng(5).binomial(made.counts.astype(int), 0.01)
+    assert not average_companion(found, {0: few}, BINS).notes
+    (note,) = average_companion(found, {0: np.roll(few, (40, 60), (0, 1))}, BINS).notes
+    assert "moved by 40 position(s) up and 60 position(s) left" in note
+    (note,) = average_companion(found, {0: few[30:-30, 30:-30]}, BINS).notes
+    assert "of this field" in note
+
+
+def test_a_companion_of_noise_alone_is_said_to_tell_nothing():
+    made, found = run()
+    noise = np.random.default_rng(0).poisson(1.0, (*made.counts.shape, 3))
+    (note,) = average_companion(found, {0: noise}, BINS).notes
+    assert "nothing tells" in note
+
+
+def test_a_sum_of_frames_asks_for_its_own_field():
+    made, found = run()
+    cut = replace(found.images[0], metadata={"region_px": [4, 404, 2, 402]})
+    summed = replace(found, images=(cut,))
+    average_companion(summed, {0: made.counts}, BINS)
+    average_companion(summed, {0: made.counts[::2, ::2]}, BINS)
+    with pytest.raises(DefectStrainError, match="cut to what all frames show"):
+        average_companion(summed, {0: np.zeros((412, 412))}, BINS)
+
+
 def test_what_does_not_fit_is_said():
     made, found = run()
     with pytest.raises(DefectStrainError, match="expected the same field"):
@@ -149,3 +223,10 @@ def test_what_does_not_fit_is_said():
         average_companions(
             {0: np.zeros((9, 9, 3)), 1: np.zeros((9, 9, 4))}, found.images * 2, [], found.stacks
         )
+    with pytest.raises(DefectStrainError, match="complex numbers, expected real ones"):
+        average_companion(found, {0: made.counts * 1j}, BINS)
+    colours = np.zeros(made.counts.shape, dtype=[("R", "u1"), ("G", "u1")])
+    with pytest.raises(DefectStrainError, match="expected real ones"):
+        average_companion(found, {0: colours}, BINS)
+    with pytest.raises(DefectStrainError, match=r"shapes \[\(0,\)\]"):
+        average_companion(found, {0: np.zeros((*made.counts.shape, 0))}, BINS)

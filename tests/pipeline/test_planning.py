@@ -74,3 +74,17 @@ def test_errors_of_the_loss_are_those_of_counts_that_add_up(frames, own):
 def test_what_makes_no_sense_is_said(make, message):
     with pytest.raises(DefectStrainError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [(np.nan, "a loss of at least 0"), (np.inf, "a loss of at least 0"), (9.0, "1 barn = 1e-10")],
+)
+def test_losses_that_no_test_outlives_are_said(loss, message):
+    with pytest.raises(DefectStrainError, match=message):
+        plan_images(SV, 0.001, loss)
+
+
+def test_a_dose_without_end_is_no_dose():
+    with pytest.raises(DefectStrainError, match="a dose above 0"):
+        Test("SV", 50, 1, 0.002, 0.0, 1.0, np.inf)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,9 +18,13 @@ from napari_defectstrain.series import (
     SeriesConfig,
     chain,
     changes_within,
+    records,
     register_series,
     series_text,
 )
+from napari_defectstrain.series.rates import DOSE as DOSE_AXIS
+from napari_defectstrain.series.rates import TIME, ChangedDose
+from napari_defectstrain.series.settings import SeriesAxis
 from napari_defectstrain.simulate import (
     SimulationConfig,
     knock_on,
@@ -168,3 +174,25 @@ def test_without_histories_the_text_is_short(made):
     result = chain.analyse_series(images, SeriesConfig(kind="frames"), run, "few")
     assert series_text(result) == "few: 3 frames, 0 left out"
     assert result.histories is None
+
+
+def test_frames_of_unlike_contrast_and_few_sums_are_said():
+    good = SimpleNamespace(gain=np.array([0.4, 1.0, 1.2, 0.1]), bad=np.array([False] * 3 + [True]))
+    (note,) = chain._unequal(good, SeriesAxis(DOSE_AXIS, 4.0, 4e6, None))
+    assert note.startswith("frame 2 has 3.0 times the contrast of frame 0")
+    assert "4e+06 e-/nm2 for each" in note
+    assert not chain._unequal(good, SeriesAxis(TIME, 2.0, 4e6, 2.0))
+    alike = SimpleNamespace(gain=np.array([0.9, 1.0, 1.2]), bad=np.zeros(3, dtype=bool))
+    assert not chain._unequal(alike, SeriesAxis(DOSE_AXIS, 4.0, 4e6, None))
+    sliding = [np.arange(k, k + 4) for k in range(0, 9, 2)]
+    assert chain._without_common_frames(sliding) == 3
+    assert chain._without_common_frames(sliding[::2]) == 3
+
+
+def test_a_fraction_that_never_changes_is_said_so():
+    one = ChangedDose(0.9, np.inf, 12.0, np.inf, True, 0.86)
+    found = SimpleNamespace(changed_dose=one, axis=SeriesAxis(DOSE_AXIS, 4.0, 4e6, None))
+    text = records._changed_text(found)
+    assert "never, by these rates: 86 %" in text and "more than 12 1e6 e-/nm2" in text
+    none = SimpleNamespace(changed_dose=replace(one, most=0.0), axis=found.axis)
+    assert "none changed" in records._changed_text(none)

@@ -91,6 +91,35 @@ def test_sums_that_share_frames_do_not_make_errors_too_small():
     assert np.median(sigmas) == pytest.approx(1 / np.sqrt(78), rel=0.3)
 
 
+@pytest.mark.parametrize("share", [3, 4])
+def test_sums_that_share_frames_give_the_rates_of_those_that_do_not(share):
+    # noise that neighbouring sums have in common is no change, and changes are no false detections
+    rates = {(0, 3): 0.007, (3, 4): 0.0035, (3, 0): 0.01}
+    found = []
+    for seed in range(200, 206):
+        _, seen = seen_sites(seed, rates, sums=14, sites=500, sigma=0.08, share=share)
+        model = fit_hidden(seen)
+        errors = rate_errors(seen, model)
+        (r,) = (k for k, pair in enumerate(errors.kind) if tuple(pair) == (0, 3))
+        assert abs(np.log(model.rate[0, 3] / 0.007)) < 3.5 * np.sqrt(errors.covariance[r, r])
+        found.append((model.rate[0, 3], model.rate[3, 0]))
+    assert np.mean(found, axis=0)[0] == pytest.approx(0.007, rel=0.15)
+    assert np.mean(found, axis=0)[1] == pytest.approx(0.01, rel=0.5)
+
+
+def test_chains_have_no_frame_in_common():
+    _, seen = seen_sites(7, RATES, sums=7, sites=30)
+    sums = np.arange(7)
+
+    def chains(share):
+        return [sums[one].tolist() for one in hidden.replace(seen, share=share).chains]
+
+    assert chains(1.0) == [sums.tolist()]
+    assert chains(0.4) == [[0, 3, 6], [1, 4], [2, 5]]  # of five frames, every other one
+    assert chains(1 / 3) == [[0, 3, 6], [1, 4], [2, 5]]
+    assert chains(0.01) == [[0, 6]]
+
+
 def test_expected_jumps_and_times_are_the_integrals():
     model = model_of({(0, 3): 0.3, (3, 4): 0.2, (3, 0): 0.1})
     within = hidden._within(model.generator, 2.0)

@@ -66,7 +66,12 @@ def test_dose_of_a_hundredth_changed():
     assert found.low < found.dose < found.high and not found.beyond
     assert changed_dose(model, ERRORS, 0.2, 30.0).beyond
     # more than ever can change: only the classes that lose atoms do
-    assert not np.isfinite(changed_dose(model, ERRORS, 0.95, 30.0).dose)
+    never = changed_dose(model, ERRORS, 0.95, 30.0)
+    assert not np.isfinite(never.dose)
+    assert never.most == pytest.approx(START[[0, 3]].sum())
+    # no limit lies beyond the dose by which nearly all that can change has changed
+    nearly = changed_dose(model, ERRORS, 0.99 * never.most, 30.0)
+    assert 0 < never.low < 2 * nearly.dose
 
 
 def test_without_changes_there_is_a_lower_limit_of_the_dose():

@@ -15,6 +15,8 @@ from .companion import CompanionAverage as CompanionAverage
 from .companion import CompanionConfig as CompanionConfig
 from .companion import Scanned as Scanned
 from .companion import average_companions as average_companions
+from .companion_places import ScanPicture as ScanPicture
+from .companion_places import place_notes as place_notes
 from .counts import WindowCount as WindowCount
 from .counts import WindowCounter as WindowCounter
 from .crowded import Bands as Bands

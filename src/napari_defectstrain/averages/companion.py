@@ -26,17 +26,23 @@ from ..types import (
     Progress,
     no_progress,
 )
+from .companion_places import ScanPicture
 from .patches import Patch
 from .windows import WindowFrame
 
 _BYTES = 8  # of the numbers that are summed
-_COPIES = 3
-"""Of a block in memory at a time: as it is read, as float64, and squared."""
+_COPIES = 4
+"""Of a block in memory at a time: as it is read, as float64, squared, and what isn't finite."""
+_SUMS = 3
+"""Kept for every bin and channel: values, squares, and how many are no numbers."""
 _ASPECT = 0.02  # relative difference of the two ratios of pixels that is still one field
 
 
 class Scanned(Protocol):
-    """What a companion must be: a shape, and blocks by slices (dask, HDF5, zarr, memory maps)."""
+    """What a companion must be: a shape, and blocks by slices (dask, HDF5, zarr, memory maps).
+
+    What it holds is never changed. Real numbers; those that aren't finite are left out.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -90,6 +96,7 @@ class CompanionAverage:
     count: IntArray
     n: int
     step_pm: float
+    missing: int = 0
 
     def minus(self, reference: CompanionAverage) -> CompanionAverage:
         """The difference to the perfect sites' average, with the errors of both."""
@@ -108,6 +115,7 @@ def average_companions(
     stacks: Mapping[str, ClassStack],
     config: CompanionConfig | None = None,
     progress: Progress = no_progress,
+    pictures: dict[int, ScanPicture] | None = None,
 ) -> dict[str, CompanionAverage]:
     """Average companions over the included windows of every class.
 
@@ -122,6 +130,8 @@ def average_companions(
     stacks : mapping of class to ClassStack
     config : CompanionConfig, optional
     progress : Progress
+    pictures : dict of image index to ScanPicture, optional
+        Filled with what each companion recorded at each position that was read.
 
     Returns
     -------
@@ -131,8 +141,8 @@ def average_companions(
     Raises
     ------
     DefectStrainError
-        If a companion doesn't cover the field of its image, companions record different
-        signals, or no window lies in an image that has one.
+        If a companion doesn't cover the field of its image or holds no real numbers, companions
+        record different signals, or no window lies in an image that has one.
     """
     config = config or CompanionConfig()
     signal = _checked(companions, images)
@@ -158,14 +168,18 @@ def average_companions(
         count += np.bincount(places[0], minlength=bins)
     mean = np.full((bins, *signal), np.nan, dtype=np.float32)
     sigma = mean.copy()
+    missing = np.zeros(bins, dtype=int)
+    seen = {} if pictures is None else pictures
+    seen |= {i: ScanPicture.empty(data.shape[:2]) for i, data in companions.items()}
     parts = list(_signal_blocks(signal, bins, config))
     for k, part in enumerate(parts):
         shape = tuple(len(range(n)[s]) for n, s in zip(signal, part, strict=True))
-        total, square = np.zeros((2, bins, int(np.prod(shape, dtype=int))))
+        sums = _Sums(np.zeros((bins, int(np.prod(shape, dtype=int)))))
         for i, data in companions.items():
             progress(k / len(parts), f"reading the companion of {images[i].name}")
-            _add(total, square, data, where[i], part, config)
-        found = _statistics(total, square, count)
+            _add(sums, data, where[i], part, config, seen[i])
+        missing += sums.missing.sum(axis=1)
+        found = _statistics(sums, count)
         for whole, one in zip((mean, sigma), found, strict=True):
             whole[(slice(None), *part)] = one.reshape(bins, *shape)
     progress(1.0, "averaged the companion")
@@ -179,6 +193,7 @@ def average_companions(
                 (stacks[name].included & np.isin(stacks[name].image_index, list(companions))).sum()
             ),
             config.step_pm,
+            int(missing.reshape(len(names), -1)[k].sum()),
         )
         for k, name in enumerate(names)
     }
@@ -189,19 +204,46 @@ def _checked(
 ) -> tuple[int, ...]:
     """The shape of the signal, the same for all."""
     shapes = {tuple(data.shape[2:]) for data in companions.values()}
-    if len(shapes) != 1:
+    if len(shapes) != 1 or 0 in next(iter(shapes)):
         raise DefectStrainError(
             f"companion: got signals of shapes {sorted(shapes)}, expected one, the same for all"
         )
     for i, data in companions.items():
+        kind = np.dtype(getattr(data, "dtype", float)).kind
+        if kind not in "biuf":
+            got = "complex numbers" if kind == "c" else f"values of the type {data.dtype}"  # type: ignore[attr-defined]
+            raise DefectStrainError(
+                f"{images[i].name}: got a companion of {got}, expected real ones: give a part of "
+                "them, or several as an axis of the signal (real and imaginary part, colours)"
+            )
         ratio = [n / m for n, m in zip(images[i].data.shape, data.shape[:2], strict=True)]
-        if abs(ratio[0] / ratio[1] - 1) > _ASPECT:
+        if not abs(ratio[0] / ratio[1] - 1) <= _ASPECT:
             raise DefectStrainError(
                 f"{images[i].name}: got a companion of {data.shape[0]} x {data.shape[1]} positions "
                 f"for an image of {images[i].data.shape[0]} x {images[i].data.shape[1]} px, "
                 "expected the same field: first axis lines, second positions in a line"
             )
+        _check_sum(images[i], data.shape[:2])
     return shapes.pop()
+
+
+def _check_sum(image: CalibratedImage, scan: tuple[int, ...]) -> None:
+    """See that a companion is of the field of a sum of frames, which is no frame's.
+
+    Raises
+    ------
+    DefectStrainError
+        If it isn't.
+    """
+    field = image.metadata.get("region_px")
+    if field is None or all(n % m == 0 for n, m in zip(image.data.shape, scan, strict=True)):
+        return
+    top, bottom, left, right = field
+    raise DefectStrainError(
+        f"{image.name}: got a companion of {scan[0]} x {scan[1]} positions for a sum of frames, "
+        f"which is cut to what all frames show (rows {top} to {bottom}, columns {left} to {right} "
+        "of the first); expected one that is registered and cut likewise"
+    )
 
 
 def _placed(
@@ -249,23 +291,34 @@ def _signal_blocks(
         yield ()
         return
     rest = int(np.prod(signal[1:], dtype=int))
-    room = config.memory_mb * 1e6 / 2 / (2 * _BYTES * bins * rest)
+    room = config.memory_mb * 1e6 / 2 / (_SUMS * _BYTES * bins * rest)
     step = max(1, min(int(room), signal[0]))
     for start in range(0, signal[0], step):
         yield (slice(start, start + step), *(slice(0, n) for n in signal[1:]))
 
 
+@dataclass
+class _Sums:
+    """What fell into each bin, by channel: values, squares, and how many were no numbers."""
+
+    total: FloatArray
+
+    def __post_init__(self) -> None:
+        self.square = np.zeros_like(self.total)
+        self.missing = np.zeros(self.total.shape, dtype=int)
+
+
 def _add(
-    total: FloatArray,
-    square: FloatArray,
+    to: _Sums,
     data: Scanned,
     places: tuple[IntArray, IntArray],
     part: tuple[slice, ...],
     config: CompanionConfig,
+    picture: ScanPicture,
 ) -> None:
     """Add up what a companion holds, and its squares, block by block."""
     bins, where = places
-    width, channels = data.shape[1], total.shape[1]
+    width, (rows, channels) = data.shape[1], to.total.shape
     room = int(config.memory_mb * 1e6 / 2 / (_COPIES * _BYTES * channels))
     lines = max(1, room // width)
     columns = max(1, min(width, room)) if lines == 1 else width
@@ -280,22 +333,31 @@ def _add(
             mine = (position >= left) & (position < right)
             if not mine.any():
                 continue
-            block = data[(slice(top, bottom), slice(left, right), *part)]
-            value = np.asarray(block, dtype=float).reshape(-1, channels)
+            here = slice(top, bottom), slice(left, right)
+            value = np.asarray(data[(*here, *part)], dtype=float).reshape(-1, channels)
             flat = line[mine] * (right - left) + position[mine] - left
             ones = np.ones(len(flat))
-            sums = csr_array((ones, (bins[first:last][mine], flat)), (len(total), len(value)))
-            total += sums @ value
-            square += sums @ np.square(value, out=value)
+            sums = csr_array((ones, (bins[first:last][mine], flat)), (rows, len(value)))
+            known = np.isfinite(value)
+            if not known.all():
+                value = np.where(known, value, 0.0)
+                to.missing += np.rint(sums @ (~known).astype(float)).astype(int)
+            squared = np.square(value)  # not in place: it may be the user's own array
+            to.total += sums @ value
+            to.square += sums @ squared
+            shape = (bottom - top, right - left)
+            picture.total[here] += value.sum(axis=1).reshape(shape)
+            picture.square[here] += squared.sum(axis=1).reshape(shape)
+            picture.read[here] = True
 
 
-def _statistics(
-    total: FloatArray, square: FloatArray, count: IntArray
-) -> tuple[FloatArray, FloatArray]:
+def _statistics(sums: _Sums, count: IntArray) -> tuple[FloatArray, FloatArray]:
     """Means and their standard errors; overwrites the sums."""
-    n = np.where(count > 0, count, np.nan)[:, None]
+    found = count[:, None] - sums.missing
+    n = np.where(found > 0, found, np.nan)
+    total, square = sums.total, sums.square
     total /= n
     square /= n
     square -= total**2
-    more = np.where(count > 1, count - 1, np.nan)[:, None]
+    more = np.where(found > 1, found - 1, np.nan)
     return total, np.sqrt(np.maximum(square, 0.0) / more)

@@ -52,7 +52,7 @@ def run_companion(options: argparse.Namespace, progress: Progress) -> int:
     notes = write_companion(
         result, found, companions[0], config, options.out, options.format, pairs
     )
-    say_warnings(notes)
+    say_warnings([*result.notes, *notes])
     say(result.table.to_string(index=False, float_format="%.1f"))
     return say_done(options.out, Failures().found)
 

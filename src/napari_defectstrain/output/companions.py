@@ -79,5 +79,6 @@ def write_companion(
             write(f"companion_{name}_difference", one.mean, more)
             write(f"companion_{name}_difference_sigma", one.sigma, more)
         write_table(folder.place("companion.csv"), result.table)
-        folder.finish({**about, "signal": companion.name, "classes": list(result.averages)})
+        about |= {"signal": companion.name, "classes": list(result.averages)}
+        folder.finish({**about, "warnings": list(result.notes)})
     return folder.notes

@@ -17,6 +17,7 @@ from ..averages.companion import (
     Scanned,
     average_companions,
 )
+from ..averages.companion_places import ScanPicture, place_notes
 from ..averages.patches import find_patches
 from ..progress import subprogress
 from ..types import ClassStack, DefectStrainError, Progress, no_progress
@@ -35,11 +36,14 @@ class CompanionResult:
         The perfect columns that a class is held against: of chalcogen or of metal sites.
     stacks : mapping of class to ClassStack
         The windows.
+    notes : tuple of str
+        What is doubtful about the companions.
     """
 
     averages: Mapping[str, CompanionAverage]
     reference: Mapping[str, str]
     stacks: Mapping[str, ClassStack] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def differences(self) -> dict[str, CompanionAverage]:
@@ -106,8 +110,19 @@ def average_companion(
     )
     a_pm = next(iter(stacks.values())).a_pm
     patches = find_patches(found.images, found.sites, a_pm, regions)
-    averages = average_companions(
-        companions, found.images, patches, stacks, config, subprogress(progress, 0.5, 1.0)
-    )
+    seen: dict[int, ScanPicture] = {}
+    part = subprogress(progress, 0.5, 1.0)
+    averages = average_companions(companions, found.images, patches, stacks, config, part, seen)
     reference = {name: found.material.reference_of(name) for name in averages}
-    return CompanionResult(averages, reference, stacks)
+    px_per_pm = np.sqrt(np.median([abs(np.linalg.det(p.lattice.matrix)) for p in patches]))
+    notes = [*place_notes(seen, found.images, float(a_pm * px_per_pm)), *_missing(averages)]
+    return CompanionResult(averages, reference, stacks, tuple(notes))
+
+
+def _missing(averages: Mapping[str, CompanionAverage]) -> list[str]:
+    """What to say of values that are no numbers."""
+    lost = {name: one.missing for name, one in averages.items() if one.missing}
+    if not lost:
+        return []
+    listed = ", ".join(f"{count} in {name}" for name, count in lost.items())
+    return [f"values that are no finite numbers were left out: {listed}"]

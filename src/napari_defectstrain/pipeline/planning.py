@@ -24,6 +24,8 @@ DOSES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Doses of a plan, in units of that of the test."""
 PER_CENT = 0.01
 _SLOPES = 2  # rounds: how far counts walk goes by the slope itself
+_INTACT = 1e-3
+"""Chance that a window outlives half of the test's dose, below which the test contradicts it."""
 _SIZES = 25  # of errors of single frames
 
 
@@ -67,7 +69,7 @@ class Test:
                 f"plan: got {self.n_windows} windows of {self.class_name} in {self.n_images} "
                 f"images with an error of {self.sigma_strain:g}, expected a measured class"
             )
-        if not 0 <= self.counting_share <= 1 or not self.dose_e_per_nm2 > 0:
+        if not 0 <= self.counting_share <= 1 or not 0 < self.dose_e_per_nm2 < np.inf:
             raise DefectStrainError(
                 f"plan: got a counting share of {self.counting_share:g} and a dose of "
                 f"{self.dose_e_per_nm2:g} e-/nm2, expected 0 to 1, and a dose above 0"
@@ -106,9 +108,10 @@ def plan_images(
     Raises
     ------
     DefectStrainError
-        If a number makes no sense.
+        If a number makes no sense, or the test's windows couldn't have outlived that loss.
     """
-    if not target > 0 or loss_nm2 < 0 or any(not d > 0 for d in doses):
+    told = np.array([target, loss_nm2, *doses])
+    if not (np.isfinite(told).all() and target > 0 and loss_nm2 >= 0 and min(doses) > 0):
         raise DefectStrainError(
             f"plan: got a target of {target:g}, a loss of {loss_nm2:g} nm2, doses {list(doses)}, "
             "expected a target above 0, a loss of at least 0, and doses above 0"
@@ -116,6 +119,12 @@ def plan_images(
     per_image = test.n_windows / test.n_images
     columns = 2 * SHELL_COLUMNS * shells + test.atoms
     intact = _survival(columns, loss_nm2, test.dose_e_per_nm2 / 2)
+    if intact < _INTACT:
+        raise DefectStrainError(
+            f"plan: got a loss of {loss_nm2:g} nm2 an atom, by which a dose of "
+            f"{test.dose_e_per_nm2:g} e-/nm2 would have left no isolated window in the test; check "
+            "the units of both (nm2, 1 barn = 1e-10 nm2; e-/nm2)"
+        )
     rows = []
     for factor in doses:
         dose = factor * test.dose_e_per_nm2

@@ -45,7 +45,7 @@ from .hidden import (
 )
 from .holes import Holes, find_holes
 from .linking import SeriesSites, link_sites
-from .rates import ChangedDose, Rate, changed_dose, rate_list
+from .rates import DOSE, ChangedDose, Rate, changed_dose, rate_list
 from .settings import SeriesAxis, SeriesConfig, series_axis
 from .sums import (
     SumPurity,
@@ -58,6 +58,10 @@ from .sums import (
 
 _REGISTERING, _PROPOSING, _FINDING = 0.3, 0.45, 0.9
 _NAMED_SUMS = 5
+_FEWEST_SUMS = 4
+"""Sums without a common frame below which a false detection is hardly told from a change."""
+_UNEQUAL = 1.5
+"""Ratio of the contrasts of two frames from which on their doses may differ."""
 
 
 @dataclass(frozen=True)
@@ -353,10 +357,9 @@ def follow_sites(
     )
     progress(1.0, "done")
     said = [note for one in detections for note in one.warnings]
-    within = changes_within(registered.changed, groups)
-    return histories, tuple(
-        dict.fromkeys((*axis.notes, *identity.lines, *said, *_doubts(histories, config), *within))
-    )
+    doubts = [*_doubts(histories, config), *changes_within(registered.changed, groups)]
+    about = (*axis.notes, *_unequal(found, axis), *identity.lines)
+    return histories, tuple(dict.fromkeys((*about, *said, *doubts)))
 
 
 def _proposed(
@@ -410,9 +413,37 @@ def changes_within(changed: ChangedColumns | None, groups: Sequence[IntArray]) -
     )
 
 
+def _without_common_frames(groups: Sequence[IntArray]) -> int:
+    """How many of the sums, one after the other, share no frame."""
+    count, last = 0, -1
+    for group in groups:
+        if int(group.min()) > last:
+            count, last = count + 1, int(group.max())
+    return count
+
+
+def _unequal(found: FrameRegistration, axis: SeriesAxis) -> list[str]:
+    """What to say where frames differ in contrast, and one dose is taken for all of them."""
+    gain = found.gain[~found.bad & (found.gain > 0)]
+    if axis.quantity != DOSE or not len(gain) or gain.max() < _UNEQUAL * gain.min():
+        return []
+    least, most = (int(np.flatnonzero(found.gain == g)[0]) for g in (gain.min(), gain.max()))
+    return [
+        f"frame {most} has {gain.max() / gain.min():.1f} times the contrast of frame {least}: if "
+        f"their doses differ, {axis.per_frame * 1e6:.3g} e-/nm2 for each of them is wrong, and so "
+        "are rates and cross sections"
+    ]
+
+
 def _doubts(histories: Histories, config: SeriesConfig) -> list[str]:
     """What is doubtful about the number of frames a sum, and the detection."""
     notes = []
+    apart = _without_common_frames(histories.groups)
+    if apart < _FEWEST_SUMS:
+        notes.append(
+            f"{apart} sums without a common frame: false detections can hardly be told from "
+            "changes, and rates may be too small; sum fewer frames (--per-sum)"
+        )
     tried = histories.tried
     if tried and max(one.least for one in tried) < config.purity:
         best = next(one for one in tried if one.per_sum == histories.per_sum)

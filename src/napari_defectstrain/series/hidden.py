@@ -5,11 +5,14 @@ says of a site is its calibrated probabilities, divided by how common each class
 of what was seen. A false detection says nothing of the site: what is seen then is drawn from all
 sites alike. Rates, false and missed detections are estimated by expectation and maximisation
 (Baum et al. 1970, doi:10.1214/aoms/1177697196), whose expected jumps and times between the sums
-come from one block matrix exponential (Van Loan 1978, doi:10.1109/TAC.1978.1101743).
+come from one block matrix exponential (Van Loan 1978, doi:10.1109/TAC.1978.1101743). Sums that
+slide share frames, and with them noise: rates are those of the chains of sums without a common
+frame, taken together (a composite likelihood, Varin et al. 2011, Statistica Sinica 21, 5).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -62,6 +65,14 @@ class Observations:
                 f"series: got {len(self.dose)} sums at doses {self.dose.tolist()[:5]}, expected "
                 "two or more, each after the other"
             )
+
+    @property
+    def chains(self) -> list[slice]:
+        """Sums that have no frame in common, two or more in each; all of them where none has."""
+        apart = max(1, int(np.ceil(1.0 / self.share - 1e-9)))
+        apart = min(apart, len(self.dose) - 1)
+        found = [slice(first, None, apart) for first in range(apart)]
+        return [one for one in found if len(self.dose[one]) > 1]
 
     def likelihood(self) -> FloatArray:
         """Of what was seen, relative to that on any site, `(G, N, K)`; 1 where nothing was."""
@@ -161,12 +172,11 @@ def fit_hidden(
         false=_FALSE,
         missed=np.full(classes, _MISSED),
     )
-    ratio = seen.likelihood()
     before: FloatArray = np.zeros((classes, classes))
     for k in range(_ROUNDS):
         progress(min(k / 40, 0.99), "estimating rates")
-        found = _Pass(seen, ratio, model)
-        jumps, times = found.jumps_and_times()
+        found = _passes(seen, model)
+        jumps, times = _jumps_and_times(found)
         model = _maximised(found, jumps, times, may)
         if k > 5 and np.abs(jumps - before).max() < _SETTLED:
             break
@@ -174,28 +184,53 @@ def fit_hidden(
     return model
 
 
-def _maximised(found: _Pass, jumps: FloatArray, times: FloatArray, may: BoolArray) -> HiddenModel:
-    """The model that fits what is expected of the sites best."""
-    posterior, seen = found.posterior, found.seen.seen
+def _maximised(
+    found: Sequence[_Pass], jumps: FloatArray, times: FloatArray, may: BoolArray
+) -> HiddenModel:
+    """The model that fits what is expected of the sites best, by the mean of the chains."""
     # as if one more column of each class had been watched throughout, and stayed as it is: without
     # it a class of hardly any column may flicker at whatever rate explains a doubtful detection
-    watched = float(found.seen.dose[-1] - found.seen.dose[0])
+    watched = float(np.mean([one.seen.dose[-1] - one.seen.dose[0] for one in found]))
     rate = np.where(may, jumps / (times[:, None] + watched), 0.0)
-    weight = np.where(seen[..., None], posterior, 0.0)
-    own = (1.0 - found.model.false) * found.ratio
-    doubt = found.model.false / np.maximum(own + found.model.false, _TINY)
-    number = max(float(seen.sum()), 1.0)
-    false = float((weight * doubt).sum()) / number
-    everywhere = posterior.sum(axis=(0, 1))
+    doubtful, number = 0.0, 0.0
+    everywhere, known = np.zeros((2, len(times)))
+    for one in found:
+        seen = one.seen.seen
+        weight = np.where(seen[..., None], one.posterior, 0.0)
+        own = (1.0 - one.model.false) * one.ratio
+        doubt = one.model.false / np.maximum(own + one.model.false, _TINY)
+        doubtful += float((weight * doubt).sum()) / len(found)
+        number += float(seen.sum()) / len(found)
+        everywhere += one.posterior.sum(axis=(0, 1)) / len(found)
+        known += weight.sum(axis=(0, 1)) / len(found)
     # half a column that was missed, of a hundred: no class is ever surely seen
-    lost = (posterior.sum(axis=(0, 1)) - weight.sum(axis=(0, 1)) + 0.5 * _MISSED) / (
-        everywhere + 0.5
-    )
+    lost = (everywhere - known + 0.5 * _MISSED) / (everywhere + 0.5)
     return HiddenModel(
         rate=rate,
-        start=posterior[0].mean(axis=0),
-        false=min(false, _MOST_FALSE),
+        start=found[0].posterior[0].mean(axis=0),
+        false=min(doubtful / max(number, 1.0), _MOST_FALSE),
         missed=np.clip(lost, 1e-6, 0.9),
+    )
+
+
+def _passes(seen: Observations, model: HiddenModel) -> list[_Pass]:
+    """Over the chains of sums without a common frame, which count whole."""
+    ratio, made = seen.likelihood(), []
+    for one in seen.chains:
+        own = Observations(seen.probability[one], seen.seen[one], seen.dose[one])
+        start = model.start
+        if own.dose[0] > seen.dose[0]:
+            start = start @ model.transition(float(own.dose[0] - seen.dose[0]))
+        made.append(_Pass(own, ratio[one], replace(model, start=start)))
+    return made
+
+
+def _jumps_and_times(found: Sequence[_Pass]) -> tuple[FloatArray, FloatArray]:
+    """Means over the chains, which all tell of the same series."""
+    both = [one.jumps_and_times() for one in found]
+    return (
+        np.mean([jumps for jumps, _ in both], axis=0),
+        np.mean([times for _, times in both], axis=0),
     )
 
 
@@ -397,26 +432,25 @@ def rate_errors(seen: Observations, model: HiddenModel) -> RateErrors:
     Parameters
     ----------
     seen : Observations
-        Where its sums share frames (`Observations.share`), the scores of a site are those of its
-        tempered likelihood, and the sandwich makes up for that.
+        Where its sums share frames (`Observations.share`), the scores of a site are those of the
+        chains without a common frame, and the sandwich says how alike these are.
     model : HiddenModel
         Of greatest likelihood.
     """
-    ratio = seen.likelihood()
-    found = _Pass(seen, ratio, model)
-    jumps, times = found.jumps_and_times()
+    found = _passes(seen, model)
+    jumps, times = _jumps_and_times(found)
     kind = np.argwhere(jumps >= LEAST_JUMPS)
     if len(kind) == 0:
         return RateErrors(kind, np.zeros(0), np.zeros((0, 0)), times)
-    scores = _scores(found, kind)  # (N, R)
+    scores = np.mean([_scores(one, kind) for one in found], axis=0)  # (N, R)
     curvature = np.empty((len(kind), len(kind)))
     for r, (i, j) in enumerate(kind):
         slopes = []
         for factor in (np.exp(0.05), np.exp(-0.05)):
             rate = model.rate.copy()
             rate[i, j] *= factor
-            moved = _Pass(seen, ratio, replace(model, rate=rate))
-            slopes.append(_total_score(moved, kind))
+            moved = replace(model, rate=rate)
+            slopes.append(np.mean([_total_score(m, kind) for m in _passes(seen, moved)], axis=0))
         curvature[r] = -(slopes[0] - slopes[1]) / 0.1
     curvature = (curvature + curvature.T) / 2
     inverse = np.linalg.pinv(curvature, hermitian=True)

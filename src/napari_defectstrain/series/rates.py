@@ -233,6 +233,8 @@ class ChangedDose:
         In the unit of the rates, with limits of 95 %; infinite where nothing changes.
     beyond : bool
         Beyond the series: by the rates, not seen.
+    most : float
+        Fraction that can change by these rates at all: of the classes that were seen to change.
     """
 
     fraction: float
@@ -240,6 +242,7 @@ class ChangedDose:
     low: float
     high: float
     beyond: bool
+    most: float = 1.0
 
 
 def changed_dose(
@@ -263,9 +266,9 @@ def changed_dose(
     leaving = rate.sum(axis=1)
     dose = _until(model.start, leaving, fraction)
     if not np.isfinite(dose):
-        least = float(gammainccinv(1.0, _TAIL)) / max(float(errors.time.sum()), 1e-12)
-        low = _until(np.ones(1), np.array([least]), fraction)
-        return ChangedDose(fraction, np.inf, low, np.inf, True)
+        low = _until(model.start, _at_most(model, errors, leaving), fraction)
+        most = float(model.start[leaving > 0].sum())
+        return ChangedDose(fraction, np.inf, low, np.inf, True, most)
     weight = model.start[kind[:, 0]] * rate[tuple(kind.T)]
     share = weight / max(float(weight.sum()), 1e-300)
     low, high = _limits(float(share @ errors.covariance @ share))
@@ -276,6 +279,23 @@ def changed_dose(
         _until(model.start, leaving * low, fraction),
         dose > span,
     )
+
+
+def _at_most(model: HiddenModel, errors: RateErrors, leaving: FloatArray) -> FloatArray:
+    """Upper limits of 95 % of the total rates of the classes; of those never seen to change, too.
+
+    Where none changed, they are told as one class, by all that was watched.
+    """
+    none = float(gammainccinv(1.0, _TAIL))
+    if not len(errors.kind):
+        return np.full(len(leaving), none / max(float(errors.time.sum()), 1e-12))
+    result = none / np.maximum(errors.time, 1e-12)
+    for k in np.flatnonzero(leaving > 0):
+        mine = errors.kind[:, 0] == k
+        share = np.array([model.rate[i, j] for i, j in errors.kind[mine]]) / leaving[k]
+        variance = float(share @ errors.covariance[np.ix_(mine, mine)] @ share)
+        result[k] = max(result[k], leaving[k] * _limits(variance)[1])
+    return np.where(model.start > 0, result, 0.0)
 
 
 def _until(start: FloatArray, leaving: FloatArray, fraction: float) -> float:

@@ -274,6 +274,11 @@ def _changed_text(found: Histories) -> str:
     one = found.changed_dose
     unit = found.axis.unit
     share = f"{100 * one.fraction:g} % of the columns have changed"
+    if not np.isfinite(one.dose) and one.most > 0:
+        return (
+            f"{share} never, by these rates: {100 * one.most:.0f} % are of classes that change; by "
+            f"the upper limits after more than {one.low:.3g} {unit}"
+        )
     if not np.isfinite(one.dose):
         return f"{share} after more than {one.low:.3g} {unit}, by the rates: none changed"
     beyond = " (beyond the series, by the rates)" if one.beyond else ""

@@ -133,7 +133,7 @@ class Trying:
         self._panel.run_bar.start(
             lambda progress: _companion(found, Path(text), folder, progress),
             lambda result: self._panel.run_bar.status.setText(
-                f"{', '.join(result.averages)} in {folder}"
+                "\n".join([f"{', '.join(result.averages)} in {folder}", *result.notes])
             ),
             tr("Averaging another signal…"),
         )
