@@ -132,6 +132,11 @@ def rows(
                 }
 
 
+def read(path: Path) -> pd.DataFrame:
+    """The rows of a table; *true* columns are a word there, no truth value."""
+    return pd.read_csv(path, dtype={"columns": str})
+
+
 def summary(table: pd.DataFrame) -> str:
     """Tables of all that was measured."""
     table = table.assign(away=table.value - table.truth)
@@ -180,7 +185,7 @@ def main() -> None:
         tables = dict(np.load(asked.profiles))
         for seed in range(asked.first, asked.first + asked.seeds):
             for size in asked.sizes:
-                done = pd.read_csv(path) if path.exists() else None
+                done = read(path) if path.exists() else None
                 key = (seed, size, asked.columns)
                 if done is not None and key in set(
                     zip(done.seed, done.images, done["columns"], strict=True)
@@ -191,7 +196,7 @@ def main() -> None:
                 found = pd.DataFrame(rows(seed, [image for image, _ in made], sites))
                 found.to_csv(path, mode="a", header=done is None, index=False)
                 print(seed, size, f"{found.seconds.iloc[0]:.0f} CPU s", flush=True)
-    print(summary(pd.read_csv(path)))
+    print(summary(read(path)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from napari_defectstrain.progress import Stages, shared_out, spare_cores
+from napari_defectstrain.progress import Stages, in_this_thread, shared_out, spare_cores
 
 
 @pytest.fixture
@@ -74,3 +74,37 @@ def test_stages_go_forward_by_their_weights():
 def test_stages_without_length_are_refused(weights):
     with pytest.raises(ValueError, match="expected some, all above 0"):
         Stages(weights)
+
+
+def test_work_shared_out_within_has_its_part_of_the_cores(four_cores, monkeypatch):
+    threads: dict[int, set[int]] = {0: set(), 1: set()}
+    together = threading.Barrier(4, timeout=20)
+
+    def outer(item):
+        def inner(_):
+            together.wait()  # two of each: all four cores
+            threads[item].add(threading.get_ident())
+            return item
+
+        return shared_out(inner, range(2))
+
+    assert shared_out(outer, range(2)) == [[0, 0], [1, 1]]
+    assert [len(some) for some in threads.values()] == [2, 2]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    within = shared_out(lambda _: shared_out(lambda _: threading.get_ident(), range(5)), range(2))
+    assert [len(set(some)) for some in within] == [1, 1]
+
+
+@pytest.mark.parametrize("cores", ["1", "2"])
+def test_whoever_asks_is_told(four_cores, monkeypatch, cores):
+    monkeypatch.setenv("OMP_NUM_THREADS", cores)
+    said, here = [], threading.get_ident()
+
+    def told(fraction, message):
+        assert threading.get_ident() == here
+        said.append((fraction, message))
+
+    own = in_this_thread(lambda fraction, message: said.append((fraction, message)))
+    shared_out(lambda item: own(item, "own"), range(2), progress=told, message="step")
+    assert [one for one in said if one[1] == "step"] == [(0.0, "step"), (0.5, "step")]
+    assert len(said) == (4 if cores == "1" else 2)  # words of other threads are dropped

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from .types import Progress
+from .types import Progress, no_progress
 
 _MOST_THREADS = 4
 """More wait for each other: Python itself runs in one at a time."""
 
 _ASKED: list[int] = []
 """Number of threads that the user wants; empty where all cores may be taken."""
+
+_WITHIN = threading.local()
+"""``among``: how many threads of ours, this one among them, share the cores."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,6 +30,17 @@ def subprogress(progress: Progress, start: float, stop: float, prefix: str = "")
         progress(start + fraction * (stop - start), prefix + message)
 
     return part
+
+
+def in_this_thread(progress: Progress) -> Progress:
+    """A progress callback for work that may go to other threads, whose words are dropped."""
+    asking = threading.get_ident()
+
+    def told(fraction: float, message: str) -> None:
+        if threading.get_ident() == asking:
+            progress(fraction, message)
+
+    return told
 
 
 class Stages:
@@ -57,26 +72,56 @@ class Stages:
         return self._furthest
 
 
-def shared_out(work: Callable[[T], R], items: Iterable[T], *, algebra: bool = True) -> list[R]:
+def shared_out(
+    work: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    algebra: bool = True,
+    progress: Progress = no_progress,
+    message: str = "",
+) -> list[R]:
     """What a function gives for each item, in their order, worked out on several cores.
 
     Parameters
     ----------
     work : callable
         Spends its time in numpy or scipy, which let other threads run meanwhile. What it gives
-        must not depend on the other items.
+        must not depend on the other items. Where it shares work out itself, it has its part of the
+        cores for that.
     items : iterable
     algebra : bool
         Whether that is linear algebra, which may have threads of its own.
+    progress : Progress
+        Told, by the thread that asks, before each item is waited for.
+    message : str
+        What it is told.
     """
     asked = list(items)
-    threads = min(spare_cores(algebra), len(asked), _MOST_THREADS)
+
+    def told(k: int) -> None:
+        if progress is not no_progress:
+            progress(k / len(asked), message)
+
+    among = getattr(_WITHIN, "among", 1)
+    threads = min(spare_cores(algebra) // among, len(asked), _MOST_THREADS)
     if threads < 2:
-        return [work(item) for item in asked]
-    with ThreadPoolExecutor(threads) as pool:
+        found = []
+        for k, item in enumerate(asked):
+            told(k)
+            found.append(work(item))
+        return found
+
+    def begin() -> None:
+        _WITHIN.among = among * threads
+
+    with ThreadPoolExecutor(threads, initializer=begin) as pool:
         futures = [pool.submit(work, item) for item in asked]
+        found = []
         try:
-            return [future.result() for future in futures]
+            for k, future in enumerate(futures):
+                told(k)
+                found.append(future.result())
+            return found
         except BaseException:  # an interruption too: nothing more is begun
             pool.shutdown(cancel_futures=True)
             raise

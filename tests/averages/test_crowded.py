@@ -95,7 +95,7 @@ def test_domains_of_an_image_share_its_bands():
 
 def test_the_nearest_band_of_an_image():
     rng = np.random.default_rng(3)
-    bands = Bands(rng.integers(0, 3, 40), np.zeros(40, int), rng.uniform(0, 1000, 40))
+    bands = Bands(rng.integers(0, 3, 40), rng.uniform(0, 1000, 40))
     lines = rng.uniform(-50, 1050, 200)
     away = np.abs(lines[:, None] - np.where(bands.image_index == 1, bands.line_px, np.inf))
     np.testing.assert_array_equal(bands.nearest(1, lines), away.argmin(axis=1))

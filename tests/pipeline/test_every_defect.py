@@ -160,7 +160,7 @@ def test_columns_lie_in_the_bands_of_their_cells_whatever_size_of_pixels_is_stat
     mine = np.flatnonzero(sites.role == names.index("SV"))
     away = np.abs(sites.position_px[mine, 0] - line_px[cells.role == 4][:, None]).min(axis=1)
     assert (away < 1.0).sum() == (cells.role == 4).sum()
-    bands = Bands(np.zeros(2, dtype=int), np.zeros(2, dtype=int), np.array([60.0, 180.0]))
+    bands = Bands(np.zeros(2, dtype=int), np.array([60.0, 180.0]))
     found = SimpleNamespace(images=[image], sites=[sites])
     (band,) = _bands_of_columns(found, bands, None)
     assert np.array_equal(band, (sites.position_px[:, 0] > 120.0).astype(int))

@@ -67,14 +67,13 @@ class Bands(NamedTuple):
 
     Parameters
     ----------
-    image_index, group : arrays of int, `(T,)`
-        The image of each, and its group of like probe width.
+    image_index : array of int, `(T,)`
+        The image of each.
     line_px : array, `(T,)`
         Mean height of its cells in the image [px].
     """
 
     image_index: IntArray
-    group: IntArray
     line_px: FloatArray
 
     def nearest(self, image_index: int, line_px: FloatArray) -> IntArray:
@@ -258,7 +257,6 @@ def _bands_of(solved: Mapping[int, _Solved]) -> Bands | None:
         return None
     return Bands(
         np.concatenate([one.image_index for one in solved.values()]),
-        np.concatenate([np.full(len(one.image_index), kind) for kind, one in solved.items()]),
         np.concatenate([one.line_px for one in solved.values()]),
     )
 

@@ -28,7 +28,7 @@ from .learnt import LearntClasses
 from .metal_sites import with_metals_told
 from .mixture import OTHER, ClassPrior, FurtherClass
 from .picture import Picture
-from .places import lattice_places
+from .places import LatticePlaces, lattice_places
 from .pooling import classify_run
 from .rim import border_distance, level_rim
 from .solving import ImageClasses, ImageEvidence, anchored_weights, solve_classes
@@ -36,6 +36,8 @@ from .solving import ImageClasses, ImageEvidence, anchored_weights, solve_classe
 _OTHER, _X2 = ROLES.index("other"), ROLES.index("X2")
 _NAMED_SHARE = 0.01
 """Fraction of the columns of its sites that a named class has, before the images are seen."""
+_TOLD_APART = 2.0
+"""Standard errors of a column's weight within which two classes are one to the eye."""
 _TYPICAL_WEIGHT = 0.72
 """Of X2, where the weights start if nothing is known of the elements."""
 _SIGMA = 0.18
@@ -49,9 +51,10 @@ columns outside, of which nothing is known."""
 _UNKNOWN = 0.2
 """How far a chalcogen column of unknown class may weigh from X2."""
 _IMPOSSIBLE = 0.01
-_CONTRADICTED = 0.08
-"""Share of the columns whose weight rules out the network's class from which on it isn't believed:
-good ones have 1 to 3 %, wrong ones are taken for right where classes overlap."""
+_CONTRADICTED, _MOSTLY_WRONG = 0.08, 0.35
+"""Shares of the columns whose weight rules out the class that they were given: from which on a
+person's labels aren't where the search starts, and a network has no say. Good ones have 1 to 3 %,
+wrong ones are taken for right where classes overlap."""
 _DOUBTS = (0.03, 0.5)
 """How well the weight of a column that isn't judged is known, on the lattice and beside it."""
 
@@ -187,6 +190,7 @@ def weigh_image(
     material: Material,
     config: JudgeConfig | None = None,
     progress: Progress = no_progress,
+    known: bool = False,
 ) -> Weighed:
     """The part of `judge_images` that one image answers for; arguments as in `weigh_columns`."""
     if config is not None:
@@ -195,7 +199,8 @@ def weigh_image(
     every = with_empty_places(sites, a_px)
     every = with_places_beyond(every, image.data.shape, a_px)
     try:
-        return Weighed(every, weigh_columns(image, every, pixel_pm, material, config, progress))
+        evidence = weigh_columns(image, every, pixel_pm, material, config, progress, known)
+        return Weighed(every, evidence)
     except DefectStrainError as error:
         return Weighed(every, None, (f"{image.name}: not judged by the image itself: {error}",))
 
@@ -221,15 +226,53 @@ def judge_weighed(
     evidences = [one.evidence for one in weighed]
     run = classify_run(evidences, class_prior(material, config.learnt), config.network_say)
     thresholds = () if config.learnt is None else config.learnt.thresholds
+    alike = alike_notes(run.images, material)
     return [
         Judgement(
             _told(columns, one.every, classes, material, thresholds),
-            one.notes,
+            (*one.notes, *alike),
             classes,
             run.open_classes,
         )
         for columns, one, classes in zip(sites, weighed, run.images, strict=True)
     ]
+
+
+def alike_notes(images: Sequence[ImageClasses | None], material: Material) -> tuple[str, ...]:
+    """Named classes whose weight is another class's: which is which is then shared out by chance.
+
+    Parameters
+    ----------
+    images : sequence of ImageClasses or None
+    material : Material
+    """
+    known = [one for one in images if one is not None]
+    if not known or not material.named:
+        return ()
+    first = OTHER
+    mean = np.median([one.model.mean[: first + len(material.named_chalcogens)] for one in known], 0)
+    names = (*material.class_names[1 : first + 1], *(c.name for c in material.named_chalcogens))
+    chalcogens = [one.error[one.chance.sum(axis=1) > 0] for one in known]
+    metals = [one.error[one.metal_chance.sum(axis=1) > 0] for one in known]
+    on_metal = (material.metal, *(c.class_name for c in material.named_metals))
+    weights = np.array([1.0, *(c.weight for c in material.named_metals)])
+    notes = []
+    for words, values, errors, start in (
+        (names, mean, chalcogens, first),
+        (on_metal, weights, metals, 1),
+    ):
+        found = np.concatenate(errors)
+        sigma = float(np.median(found[np.isfinite(found)])) if np.isfinite(found).any() else 0.0
+        for k in range(start, len(words)):
+            apart = np.abs(values[:k] - values[k])
+            j = int(apart.argmin())
+            if apart[j] < _TOLD_APART * sigma:
+                notes.append(
+                    f"class {words[k]} at {values[k]:.3f} of the metal can hardly be told from "
+                    f"{words[j]} at {values[j]:.3f}: single columns scatter by {sigma:.2g}; which "
+                    "of the two a column is counted as is chance"
+                )
+    return tuple(notes)
 
 
 def _told(
@@ -254,8 +297,12 @@ def weigh_columns(
     material: Material,
     config: JudgeConfig | None = None,
     progress: Progress = no_progress,
+    known: bool = False,
 ) -> ImageEvidence:
     """What an image says of the weights of its columns.
+
+    Weights and the column's image are learnt from one another, and stay a little on the scale that
+    they start from: so every column on a chalcogen site starts as the same, whatever its class.
 
     Parameters
     ----------
@@ -267,6 +314,9 @@ def weigh_columns(
     material : Material
     config : JudgeConfig, optional
     progress : Progress
+    known : bool
+        Whether the classes of the columns are known, for somebody labelled them: then the search
+        starts from these.
 
     Raises
     ------
@@ -284,16 +334,11 @@ def weigh_columns(
             f"got {int(metal.sum())} metal and {int(chalcogen.sum())} chalcogen columns on the "
             f"lattice, expected at least {_LEAST_CHALCOGEN} of each"
         )
-    network = np.asarray(sites.probabilities, dtype=float)
     typical = _starting_weights(material, config.learnt)
     prior = class_prior(material, config.learnt)
-    site = places.on_lattice & ~places.is_metal
-    weight = network @ typical
-    weight[places.on_lattice & places.is_metal] = 1.0
-    doubt = np.where(places.on_lattice, *_DOUBTS)
-    told = _Told(metal, chalcogen, site, network, weight, doubt)
+    told = _beforehand(sites, places, judged, typical)
 
-    def look(told: _Told, share: FloatArray, rounds: int, part: Progress) -> ImageEvidence | None:
+    def look(told: _Told, share: FloatArray, part: Progress) -> ImageEvidence | None:
         picture = Picture(
             np.asarray(image.data),
             pixel_pm,
@@ -303,15 +348,15 @@ def weigh_columns(
             sites.position_px,
             told.guess,
         )
-        settings = config.replace(rounds=rounds)
-        return _look(picture, told, share, distance, prior, settings, part)
+        return _look(picture, told, share, distance, prior, config, part)
 
-    by_labels = network[:, 2:6] * chalcogen[:, None]
-    evidence = look(told, by_labels, config.rounds, progress)
+    evidence = None
+    share = told.network[:, 2:6] * chalcogen[:, None]
+    if known:
+        evidence = look(told, share, progress)
     if evidence is None:
-        # what a network says that is mostly wrong must not even be where the search starts
         free = told.without_labels(float(typical[_X2]), config.learnt)
-        evidence = look(free, np.zeros_like(by_labels), config.rounds + 1, progress)
+        evidence = look(free, np.zeros_like(share), progress)
     assert evidence is not None
     return evidence
 
@@ -320,8 +365,9 @@ def weigh_columns(
 class _Told:
     """What is believed of an image's columns before it is looked at: see `ImageEvidence`.
 
-    `site` are the columns on chalcogen sites, judged or not; `labels` says whether the network's
-    classes have a part in it.
+    `site` are the columns on chalcogen sites, judged or not, `usual` a column of unknown class, and
+    `labelled` weights by the classes that columns were given; `labels` says whether these classes
+    are where the search starts.
     """
 
     metal: BoolArray
@@ -330,28 +376,64 @@ class _Told:
     network: FloatArray
     guess: FloatArray
     doubt: FloatArray
+    usual: FloatArray
+    labelled: FloatArray
     labels: bool = True
+
+    @property
+    def cut(self) -> BoolArray:
+        """Columns on chalcogen sites that lie too near the border to be judged, `(N,)`."""
+        return self.site & ~self.chalcogen
 
     def without_labels(self, typical: float, learnt: LearntClasses | None = None) -> _Told:
         """Every column on a chalcogen site may be of any class, as often as was learnt."""
-        usual = self.network[self.chalcogen].mean(axis=0)
+        usual = self.usual
         if learnt is not None and learnt.mean and learnt.share:
             usual = np.zeros_like(usual)
             usual[1 : OTHER + 2] = learnt.share
             typical = learnt.usual_weight
         return replace(
             self,
-            network=np.where(self.site[:, None], usual, self.network),
             guess=np.where(self.site, typical, self.guess),
             doubt=np.where(self.site, np.hypot(self.doubt, _UNKNOWN), self.doubt),
+            usual=usual,
             labels=False,
         )
 
-    def contradicted(self, found: ImageClasses) -> bool:
-        """Whether the weights rule out the network's class of too many columns."""
+    def ruled_out(self, found: ImageClasses) -> BoolArray:
+        """Columns whose weight rules out the class that they were given, `(N,)`."""
         claimed = self.network[self.chalcogen, 1 : OTHER + 2].argmax(axis=1)
         chance = found.chance[self.chalcogen][np.arange(len(claimed)), claimed]
-        return bool((chance < _IMPOSSIBLE).mean() > _CONTRADICTED)
+        result = np.zeros(len(self.network), dtype=bool)
+        result[self.chalcogen] = chance < _IMPOSSIBLE
+        return result
+
+    def heard(self, found: ImageClasses) -> tuple[_Told, BoolArray]:
+        """The network without a say where weights rule out its class; nowhere if that is often.
+
+        And the columns whose class stands, `(N,)`.
+        """
+        wrong = self.ruled_out(found)
+        if wrong[self.chalcogen].mean() > _MOSTLY_WRONG:
+            silent, usual = self.site, self.usual
+        else:
+            silent, usual = wrong, self.network[self.chalcogen & ~wrong].mean(axis=0)
+        network = np.where(silent[:, None], usual, self.network)
+        return replace(self, network=network), self.chalcogen & ~silent
+
+
+def _beforehand(
+    sites: Sites, places: LatticePlaces, judged: BoolArray, typical: FloatArray
+) -> _Told:
+    """What the columns found and their lattice say; `typical` weights of the roles."""
+    metal, chalcogen = judged & places.is_metal, judged & ~places.is_metal
+    network = np.asarray(sites.probabilities, dtype=float)
+    site = places.on_lattice & ~places.is_metal
+    weight = network @ typical
+    weight[places.on_lattice & places.is_metal] = 1.0
+    doubt = np.where(places.on_lattice, *_DOUBTS)
+    usual = network[chalcogen].mean(axis=0)
+    return _Told(metal, chalcogen, site, network, weight, doubt, usual, weight)
 
 
 def _look(
@@ -363,9 +445,29 @@ def _look(
     config: JudgeConfig,
     progress: Progress,
 ) -> ImageEvidence | None:
-    """What the picture says; None where it contradicts what the search started from."""
+    """What the picture says; None where it contradicts the labels that the search started from."""
+
+    def said() -> ImageEvidence:
+        equations = level_rim(picture.equations(), picture.weight, distance, told.metal)
+        columns = (told.metal, told.chalcogen, told.network, told.guess, told.doubt)
+        place_px = picture.sampling.to_image(picture.position)
+        return ImageEvidence(equations, *columns, place_px, cut=told.cut)
+
+    def believe(found: ImageClasses) -> FloatArray:
+        picture.weight = anchored_weights(found, prior, told.chalcogen)
+        picture.explain()
+        return found.chance[:, 1:5]
+
     picture.fit_profile()
     picture.explain()
+    if not told.labels:
+        picture.fit_noise()
+        found = solve_classes(said(), prior)
+        told, believed = told.heard(found)
+        share = believe(found)
+        picture.weight = np.where(believed, told.labelled, picture.weight)
+        picture.explain()
+        share = np.where(believed[:, None], told.network[:, _X2 + 1 : _OTHER], share)
     for i in range(config.rounds):
         progress(i / config.rounds, "judging columns")
         picture.fit_lines()
@@ -374,24 +476,13 @@ def _look(
         picture.settle(share)
         picture.fit_profile()
         picture.explain()
-        place_px = picture.sampling.to_image(picture.position)
-        equations = level_rim(picture.equations(), picture.weight, distance, told.metal)
-        evidence = ImageEvidence(
-            equations,
-            told.metal,
-            told.chalcogen,
-            told.network,
-            told.guess,
-            told.doubt,
-            place_px,
-        )
-        if i == 0 and told.labels and told.contradicted(solve_classes(evidence, prior)):
-            return None
+        evidence = said()
+        if i == 0 and told.labels:
+            wrong = told.ruled_out(solve_classes(evidence, prior))
+            if wrong[told.chalcogen].mean() > _CONTRADICTED:
+                return None
         if i + 1 < config.rounds:
-            found = solve_classes(evidence, prior, config.network_say)
-            picture.weight = anchored_weights(found, prior, told.chalcogen)
-            picture.explain()
-            share = found.chance[:, 1:5]
+            share = believe(solve_classes(evidence, prior, config.network_say))
     return evidence
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from ..precision.curve import precision_against_n, spacing_bound_pm
 from ..precision.known_biases import KnownBias, without_known_biases
 from ..precision.makeup import ClassMakeup, class_makeups
 from ..precision.summary import single_window_spacings, summarise_spacings
-from ..progress import subprogress
+from ..progress import in_this_thread, shared_out, subprogress
 from ..strain.displacement import displacement_field
 from ..strain.field import strain_field
 from ..types import ClassAverage, ClassStack, DefectStrainError, Progress, no_progress
@@ -107,28 +108,65 @@ def _measure_family(
         config.budget.share_error,
         config.budget.correct,
     )
-    rng, subsets, permutations, makeups = parent.spawn(4)
+    draws = dict(
+        zip(("samples", "subsets", "permutations", "makeups"), parent.spawn(4), strict=True)
+    )
+
+    told = in_this_thread(progress)
+
+    def with_errors() -> dict[str, ClassMeasurement]:
+        part = subprogress(told, 0.7, 0.85)
+        return _with_errors(columns, averages, stacks, known, reference, config, draws, part)
+
+    def made() -> dict[str, ClassMakeup]:
+        part = subprogress(told, 0.85, 1.0)
+        return _makeups(columns, stacks, averages, reference, config, draws["makeups"], part)
+
+    def both(job: str) -> Any:
+        return with_errors() if job == "errors" else made()
+
+    # neither asks the other: on two cores at once
+    measured, makeups = shared_out(both, ("errors", "makeups"))
+    return {
+        name: replace(
+            one,
+            columns=columns[name].without_operators_of_parts(),
+            makeup=makeups.get(name),
+        )
+        for name, one in measured.items()
+    }
+
+
+def _with_errors(
+    columns: Mapping[str, ColumnMeasurement],
+    averages: Mapping[str, ClassAverage],
+    stacks: Mapping[str, ClassStack],
+    known: Mapping[str, KnownBias],
+    reference: str,
+    config: RunConfig,
+    draws: Mapping[str, np.random.Generator],
+    progress: Progress,
+) -> dict[str, ClassMeasurement]:
+    """Measured columns with the errors of their spacings; not what classes are made of."""
     images = {name: stack.image_index[stack.included] for name, stack in stacks.items()}
-    part = subprogress(progress, 0.7, 0.8)
+    rng, part = draws["samples"], subprogress(progress, 0.0, 0.5)
     drawn = bootstrap_classes(columns, images, reference, rng, config.bootstrap, part)
-    budgets = {}
+    rng, budgets = draws["permutations"], {}
     for done, name in enumerate(columns):
-        progress(0.8 + 0.05 * done / len(columns), f"error budget of {name}")
-        budgets[name] = _budget(name, columns, stacks, known[name], reference, config, permutations)
+        progress(0.5 + 0.25 * done / len(columns), f"error budget of {name}")
+        budgets[name] = _budget(name, columns, stacks, known[name], reference, config, rng)
     spacings = summarise_spacings(columns, averages, reference, drawn, budgets)
     measured = {}
     bound = spacing_bound_pm(columns[reference].model)
-    part = subprogress(progress, 0.85, 0.95)
-    made = _makeups(columns, stacks, averages, reference, config, makeups, part)
     for done, (name, average) in enumerate(averages.items()):
-        start, step = 0.95 + 0.05 * done / len(averages), 0.05 / len(averages)
+        start, step = 0.75 + 0.25 * done / len(averages), 0.25 / len(averages)
         curve = None
         if stacks[name].n_columns is None:  # bands of an image are no windows to count
             curve = precision_against_n(
                 stacks[name],
                 columns[name].fits,
                 columns[name].influence_pm,
-                subsets,
+                draws["subsets"],
                 own_structure=name != reference,
                 progress=subprogress(progress, start, start + step),
             )
@@ -143,12 +181,8 @@ def _measure_family(
             columns=columns[name],
             bootstrap=drawn[name],
             budget=budgets[name],
-            makeup=made.get(name),
         )
-    return {
-        name: replace(one, columns=columns[name].without_operators_of_parts())
-        for name, one in measured.items()
-    }
+    return measured
 
 
 def _makeups(

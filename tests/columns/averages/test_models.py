@@ -83,3 +83,24 @@ def test_columns_that_hold_their_places_are_left_alone():
     start = fit_start(averages, CONFIG, no_progress)
     fitted = fit_together(averages, CONFIG, start, no_progress)
     assert not fitted["SV"].structure.state.empty[:20].any()
+
+
+def test_factors_do_what_operators_do():
+    rng = np.random.default_rng(4)
+    averages = {name: average_of(noisy(name, 20, rng, 0.02)) for name in ("2Se", "DV")}
+    start = fit_start(averages, CONFIG, no_progress)
+    whole = fit_together(averages, CONFIG, start, no_progress)
+    factors = fit_together(averages, CONFIG, start, no_progress, operators=False)
+    for name, model in whole.items():
+        pixels = rng.normal(size=(3, int(model.pixel.sum())))
+        alike = factors[name]
+        assert alike.operator.shape == (len(model.operator), 0) and alike.response is not None
+        own, by_profile = alike.response.of(pixels)
+        expected = pixels @ model.operator.T, pixels @ model.profile_operator.T
+        assert np.isnan(own).all(axis=0).sum() == (2 if name == "DV" else 0)  # no centre
+        for found, told in zip((own, by_profile), expected, strict=True):
+            scale = np.nanmax(np.abs(told))
+            np.testing.assert_allclose(found, told, atol=1e-11 * scale, rtol=0)
+        np.testing.assert_array_equal(alike.profile_gain, model.profile_gain)
+        np.testing.assert_array_equal(alike.fits.position_pm, model.fits.position_pm)
+        assert alike.without_operators().response is None

@@ -84,7 +84,12 @@ def test_what_is_foreseen_of_a_clear_image_changes_little_and_nothing_foreseen_n
     assert np.array_equal(plain.position_px, blind.position_px, equal_nan=True)
     assert plain.aberrations is not None and told.aberrations is not None
     assert abs(told.aberrations.amount - plain.aberrations.amount) < 0.1
-    assert np.nanmax(np.abs(told.position_px - plain.position_px)) < 0.02
+    away = np.abs(told.position_px - plain.position_px).max(axis=1)
+    inner = ((place > 13) & (place < SIDE - 14)).all(axis=1)
+    assert np.nanmax(away[inner]) < 0.02
+    # pixels of the rim count for less, and errors there say so
+    sigma = np.sqrt(np.einsum("nii->ni", told.covariance_px2)).max(axis=1)
+    assert np.nanmax(away[~inner] / sigma[~inner]) < 3.0
 
 
 @pytest.mark.slow
@@ -123,6 +128,33 @@ def test_dirt_does_not_pass_for_another_probe() -> None:
     assert aberrations(data + dirt, told=False).amount > clean.amount + 2.0
     assert abs(dirty.amount - clean.amount) < 4 * np.hypot(clean.sigma, dirty.sigma)
     assert dirty.sigma < 0.3
+
+
+def test_columns_beyond_the_border_do_not_ripple_through_weights() -> None:
+    """A lattice that goes on beyond the image: that light raised the background by turns.
+
+    From knot to knot it was too bright and too dark, the columns there too light and too heavy, far
+    into the image; the shape of the profile followed.
+    """
+    whole, place, heavy = crystal(0.0)
+    rng = np.random.default_rng(7)
+    cut = slice(6, SIDE - 6)  # through the columns of the rim
+    image = whole[cut, cut] + rng.normal(0, 0.02, whole[cut, cut].shape)
+    there = ((place > 6.5) & (place < SIDE - 7.5)).all(axis=1)
+    place, heavy = place[there] - 6.0, heavy[there]
+
+    def foresee(
+        position: NDArray[np.float64], weight: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return place, np.where(heavy, np.nanmedian(weight[heavy]), np.nanmedian(weight[~heavy]))
+
+    inner = ((place > 20) & (place < len(image) - 21)).all(axis=1)
+    scatter = []
+    for told in (None, foresee):
+        found = fit_image_columns(image, place, pixel_size_pm=PIXEL_PM, foresee=told)
+        parts = [found.weight[inner & kind] for kind in (heavy, ~heavy)]
+        scatter.append(max(np.ptp(w) / np.median(w) for w in parts))
+    assert scatter[1] < 0.3 * scatter[0]
 
 
 def test_errors_of_places_widen_the_expected_image_as_said() -> None:

@@ -101,3 +101,20 @@ def test_a_figure_is_cleared_away_when_it_is_written():
         assert gc.isenabled() == on and (gc.get_freeze_count() > 0) == frozen
     gc.unfreeze()
     assert left() == before
+
+
+def test_ticks_are_copies_of_the_first_but_share_nothing_that_changes():
+    with files.figure_settings(files.STYLE), ticks.made_late():
+        axes = Figure().subplots()
+        axes.set_xticks([0.0, 0.5, 1.0])
+        first, second, third = axes.xaxis.get_major_ticks(3)
+    second.label1.set_fontsize(20)
+    second.label1.set_color("red")
+    second.tick1line.set_markersize(9)
+    assert {one.label1.get_fontsize() for one in (first, third)} == {7.0}
+    assert third.label1.get_color() == "black" != second.label1.get_color()
+    assert third.tick1line.get_markersize() == 2.5
+    axes.tick_params(labelsize=5)  # settings for those to come, too
+    assert axes.xaxis.get_major_ticks(4)[3].label1.get_fontsize() == 5.0
+    axes.xaxis.reset_ticks()
+    assert axes.xaxis.get_major_ticks(2)[1].label1.get_fontsize() == 5.0

@@ -48,14 +48,18 @@ class Linearised:
         ``(J J^T)^-1``.
     gain : array, `(n, g)`
         Shift of its parameters by each coefficient of the profile.
-    projected : array, `(g, P)`
-        What its own parameters leave of the profile's Jacobian; weighted alike.
+    shared : array, `(g, P)`
+        The profile's Jacobian; weighted alike.
     """
 
     jacobian: BlockJacobian
     inverse: FloatArray
     gain: FloatArray
-    projected: FloatArray
+    shared: FloatArray
+
+    def projected(self) -> FloatArray:
+        """What its own parameters leave of the profile's Jacobian, `(g, P)`."""
+        return self.shared + self.jacobian.combined(self.gain.T)
 
 
 @dataclass(frozen=True)
@@ -207,10 +211,9 @@ def fit_jointly(
     solved, inverse = descent.linearise(products, 0.0)
     parts = {}
     for name, part in solved.items():
-        p = products[name]
-        projected = (p.shared + p.own.combined(part.gain.T)) * root[name]
-        own, own_inverse = p.own.weighted(root[name]), part.equations.inverse()
-        parts[name] = Linearised(own, own_inverse, part.gain, projected)
+        p = products.pop(name)  # twenty megabytes a class go as soon as they have served
+        own, shared = p.own.weighted(root[name]), p.shared * root[name]
+        parts[name] = Linearised(own, part.equations.inverse(), part.gain, shared)
     return JointFit(now.states, now.profile, parts, inverse, residual, converged)
 
 

@@ -19,6 +19,7 @@ from .types import (
     ColumnConfig,
     ColumnFitModel,
     ColumnMeasurement,
+    WindowResponse,
     check_averages,
 )
 
@@ -36,8 +37,10 @@ __all__ = [
 CHECK_PRIOR = 5.0
 START_TOLERANCE_PM = 0.3
 CHUNK = 256  # windows looked at at a time
+_CHECK, _ASYMMETRIC = "check", "asymmetric"
 _Response = tuple[FloatArray, FloatArray]
 """Influence of each window on the positions of its class, `(N, 2M)`, and the profile, `(N, g)`."""
+_Fitted = tuple[dict[str, ColumnFitModel], dict[str, _Response]]
 
 
 def fit_columns(
@@ -171,31 +174,26 @@ def _measure_together(
 ) -> dict[str, ColumnMeasurement]:
     """Windows of one probe width: the model, its check, and the other models beside it."""
     start = fit_start(averages, config, subprogress(progress, 0.0, 0.2))
-    models = checks = _fit(averages, config, start, subprogress(progress, 0.2, 0.4))
-    by_models = by_checks = _responses(models, stacks)
-    response = {config.model: {name: own for name, (own, _) in by_models.items()}}
-    if check and config.model == "profile":
-        loose = CHECK_PRIOR * config.prior_sigma
-        other = config.replace(n_coefficients=config.check_coefficients, prior_sigma=loose)
-        checks = fit_together(averages, other, start, subprogress(progress, 0.4, 0.6))
-        by_checks = _responses(checks, stacks)
-        checks = _without_operators(checks)
+    asked = _asked(config, check)
+
+    def by_model(name: str) -> _Fitted:
+        own = name == config.model
+        fitted = _fit(averages, asked[name], start, no_progress, operators=own)
+        response = _responses(fitted, stacks)
+        return fitted if own else _without_operators(fitted), response
+
+    part = subprogress(progress, 0.2, 0.8)
+    found = shared_out(by_model, asked, progress=part, message="Fitting all columns together")
+    every = dict(zip(asked, found, strict=True))
+    models, by_models = every[config.model]
+    checks, by_checks = every.pop(_CHECK, every[config.model])
     by_check = _check_shifts(models, checks, by_models, by_checks)
-    fitted = {config.model: models}
-
-    def add(name: str, by: dict[str, ColumnFitModel]) -> None:
-        response[name] = {n: own for n, (own, _) in _responses(by, stacks).items()}
-        fitted[name] = _without_operators(by)
-
-    for m in [m for m in MODELS if config.compare and m != config.model]:
-        add(m, _fit(averages, config.replace(model=m), start, subprogress(progress, 0.6, 0.8)))
-    biases = _biases(averages, config, start, fitted, subprogress(progress, 0.8, 0.95))
-    if config.model == "profile" and config.compare and not config.asymmetric:
-        free = config.replace(asymmetric=True)
-        part = subprogress(progress, 0.95, 1.0)
-        add("asymmetric", fit_together(averages, free, start, part))
-        # the profile is a special case: what it would find on its own simulation is itself
-        biases["asymmetric"] = {n: np.zeros_like(m.fits.position_pm) for n, m in models.items()}
+    fitted = {name: by for name, (by, _) in every.items()}
+    response = {name: {n: own for n, (own, _) in by.items()} for name, (_, by) in every.items()}
+    alike = {name: by for name, by in fitted.items() if name != _ASYMMETRIC}
+    biases = _biases(averages, config, start, alike, subprogress(progress, 0.8, 1.0))
+    # the profile is a special case: what it would find on its own simulation is itself
+    biases[_ASYMMETRIC] = {n: np.zeros_like(m.fits.position_pm) for n, m in models.items()}
     covariance = sum(by_profile.T @ by_profile for _, by_profile in by_models.values())
     root = _square_root(np.asarray(covariance))
     measured = {}
@@ -225,6 +223,19 @@ def _measure_together(
     return measured
 
 
+def _asked(config: ColumnConfig, check: bool) -> dict[str, ColumnConfig]:
+    """The models that are fitted, beside each other: none of them starts from another one."""
+    asked = {config.model: config}
+    if check and config.model == "profile":
+        loose = CHECK_PRIOR * config.prior_sigma
+        asked[_CHECK] = config.replace(n_coefficients=config.check_coefficients, prior_sigma=loose)
+    if config.compare:
+        asked |= {m: config.replace(model=m) for m in MODELS if m != config.model}
+        if config.model == "profile" and not config.asymmetric:
+            asked[_ASYMMETRIC] = config.replace(asymmetric=True)
+    return asked
+
+
 def _responses(
     models: Mapping[str, ColumnFitModel], stacks: Mapping[str, ClassStack]
 ) -> dict[str, _Response]:
@@ -232,6 +243,8 @@ def _responses(
 
     def of_class(name: str) -> _Response:
         model = models[name]
+        if model.response is not None:
+            return _projected(model.response, model, stacks[name])
         own, by_profile = _project([model.operator, model.profile_operator], model, stacks[name])
         return own, by_profile
 
@@ -244,11 +257,15 @@ def _without_operators(models: Mapping[str, ColumnFitModel]) -> dict[str, Column
 
 
 def _fit(
-    averages: Mapping[str, ClassAverage], config: ColumnConfig, start: Start, progress: Progress
+    averages: Mapping[str, ClassAverage],
+    config: ColumnConfig,
+    start: Start,
+    progress: Progress,
+    operators: bool,
 ) -> dict[str, ColumnFitModel]:
     if config.model == "gaussian":
         return fit_singles(averages, config)
-    return fit_together(averages, config, start, progress)
+    return fit_together(averages, config, start, progress, operators=operators)
 
 
 def _biases(
@@ -265,12 +282,13 @@ def _biases(
     learnt = config.replace(model="profile")
     structures = fitted.get("profile") or fit_together(averages, learnt, start, no_progress)
     simulated = simulate_averages(structures, averages)
-    biases = {}
-    for done, model in enumerate(asked):
-        progress(done / len(asked), "Fitting a simulation of the columns")
+
+    def bias(model: str) -> dict[str, FloatArray]:
         alike = config.replace(model=model)
-        biases[model] = column_bias(structures, simulated, fitted[model], alike, start)
-    return biases
+        return column_bias(structures, simulated, fitted[model], alike, start)
+
+    said = "Fitting a simulation of the columns"
+    return dict(zip(asked, shared_out(bias, asked, progress=progress, message=said), strict=True))
 
 
 def _project(
@@ -284,6 +302,16 @@ def _project(
             parts.append(values @ operator.T)
     every = [np.concatenate(parts) for parts in found]
     return [np.asarray(one - one.mean(axis=0)) for one in every]
+
+
+def _projected(response: WindowResponse, model: ColumnFitModel, stack: ClassStack) -> _Response:
+    """What the windows do to positions and profile, less the mean over them."""
+    found = [
+        response.of(part[:, model.pixel].astype(float))
+        for part in in_parts(stack.windows, np.flatnonzero(stack.included), CHUNK)
+    ]
+    own, by_profile = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return own - own.mean(axis=0), by_profile - by_profile.mean(axis=0)
 
 
 def _check_shifts(

@@ -25,7 +25,7 @@ from .joint import (
     target_of,
 )
 from .single import fit_single_gaussians
-from .types import ColumnConfig, ColumnFitModel, fit_radius_pm
+from .types import ColumnConfig, ColumnFitModel, WindowResponse, fit_radius_pm
 
 START_TOLERANCE_PM = 0.3
 _MOST_STRAYS = 4
@@ -179,6 +179,7 @@ def fit_together(
     start: Start,
     progress: Progress,
     respond: bool = True,
+    operators: bool = True,
 ) -> dict[str, ColumnFitModel]:
     """All columns of all classes: one learnt profile, or one Gaussian for each class.
 
@@ -191,6 +192,8 @@ def fit_together(
     progress : Progress
     respond : bool
         Whether operators and covariances are wanted; without them they have no pixels.
+    operators : bool
+        False: `ColumnFitModel.response` in their place.
     """
     plan = _plan(averages, config, start)
     noise = start.noise_variance
@@ -211,7 +214,7 @@ def fit_together(
             respond,
         )
         reported = shared_out(
-            lambda name: _report(plan, averages[name], joint, config, start.noise), group
+            lambda name: _report(plan, averages[name], joint, config, start.noise, operators), group
         )
         return dict(zip(group, reported, strict=True))
 
@@ -292,15 +295,25 @@ def _report(
     joint: JointFit,
     config: ColumnConfig,
     noise: NoiseModel,
+    operators: bool,
 ) -> ColumnFitModel:
     """The columns far enough from the rim, with their response to the pixels."""
     name, geometry = average.class_name, plan.geometry
     state = joint.states[name]
     shown = _shown(geometry.site_pm, geometry.radius_pm - config.rim_pm)
-    operator, gain, profile_operator = _response(state, shown, joint, name)
+    response = _response(state, shown, joint, name)
+    operator: FloatArray = np.zeros((2 * int(shown.sum()), 0))
+    gain = operator
+    profile_operator = np.zeros((0, 0))
     flag = _flags(state, geometry, shown, joint.converged, config)
-    lost = np.isnan(operator).any(axis=1).reshape(-1, 2).any(axis=1) & ~state.empty[shown]
-    flag |= np.where(lost, FLAGS["outside"], 0)
+    if response is not None:
+        part, unknown = joint.linearised[name], np.asarray(np.isnan(response.inverse).any(axis=1))
+        lost = unknown.reshape(-1, 2).any(axis=1) & ~state.empty[shown]
+        flag |= np.where(lost, FLAGS["outside"], 0)
+        gain = np.where(unknown[:, None], np.nan, part.gain[_rows(state, shown)])
+        if operators:
+            operator = part.jacobian.combined(response.inverse)
+            profile_operator = joint.profile_inverse @ part.projected()
     metal = float(np.mean(state.weight[shown & _metals(geometry, average)]))
     fits = ColumnFits(
         class_name=name,
@@ -324,7 +337,10 @@ def _report(
             geometry, state, joint.profile, plan.free, plan.blur_basis[name], shown
         ),
         noise=noise,
-        centre_operator=_centre_response(geometry, state, joint, name, metal),
+        centre_operator=_centre_response(geometry, state, joint, name, metal)
+        if operators
+        else None,
+        response=None if operators else response,
     )
 
 
@@ -347,22 +363,21 @@ def _centre_response(
     return part.jacobian.combined(part.inverse[row] / metal)
 
 
-def _response(
-    state: State, shown: BoolArray, joint: JointFit, name: str
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _rows(state: State, shown: BoolArray) -> IntArray:
+    """Rows of x and y of the reported columns, one column after the other, see `jacobian`."""
+    place, n_free = np.cumsum(~state.empty) - 1, int((~state.empty).sum())
+    return np.stack([place[shown], place[shown] + n_free], axis=1).ravel()
+
+
+def _response(state: State, shown: BoolArray, joint: JointFit, name: str) -> WindowResponse | None:
     """How the reported positions, and the profile, follow the pixels; NaN for empty columns."""
     if name not in joint.linearised:
-        return (np.zeros((2 * int(shown.sum()), 0)),) * 2 + (np.zeros((0, 0)),)
-    part = joint.linearised[name]
-    place = np.cumsum(~state.empty) - 1
-    n_free = int((~state.empty).sum())
-    rows = np.stack([place[shown], place[shown] + n_free], axis=1).ravel()
+        return None
+    part, rows = joint.linearised[name], _rows(state, shown)
     # a column that left the pixels follows none of them
-    lost = np.diag(part.inverse)[rows] == 0.0
-    empty = np.repeat(state.empty[shown], 2) | lost
-    inverse = np.where(empty[:, None], np.nan, part.inverse[rows])
-    gain = np.where(empty[:, None], np.nan, part.gain[rows])
-    return part.jacobian.combined(inverse), gain, joint.profile_inverse @ part.projected
+    lost = np.repeat(state.empty[shown], 2) | (np.diag(part.inverse)[rows] == 0.0)
+    inverse = np.where(lost[:, None], np.nan, part.inverse[rows])
+    return WindowResponse(part.jacobian, inverse, part.shared, part.gain, joint.profile_inverse)
 
 
 def _shown(site_pm: FloatArray, radius_pm: float) -> BoolArray:

@@ -14,6 +14,7 @@ from ..asymmetry import MIN_SPLINES
 from ..noise import NoiseModel
 from ..profiles import MIN_COEFFICIENTS, ColumnProfile
 from ..types import MODELS
+from .blocks import BlockJacobian
 from .crowded import Structure
 
 
@@ -93,6 +94,40 @@ class ColumnConfig(Config):
 
 
 @dataclass(frozen=True)
+class WindowResponse:
+    """How positions and profile follow the pixels, in factors.
+
+    What windows do is worked out with these in half the time that `ColumnFitModel.operator`, their
+    product, takes to be formed and used.
+
+    Parameters
+    ----------
+    jacobian : BlockJacobian
+        Of all parameters of the class by the pixels, weighted, `(n, P)`.
+    inverse : array, `(2M, n)`
+        Of the normal equations: the rows of the reported positions.
+    shared : array, `(g, P)`
+        The profile's Jacobian; weighted alike.
+    gain : array, `(n, g)`
+        Shift of the class's parameters by each coefficient of the profile.
+    profile_inverse : array, `(g, g)`
+        Of the profile's normal equations.
+    """
+
+    jacobian: BlockJacobian
+    inverse: FloatArray
+    shared: FloatArray
+    gain: FloatArray
+    profile_inverse: FloatArray
+
+    def of(self, pixels: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """What pixels `(N, P)` do to the positions `(N, 2M)` [pm], and the profile, `(N, g)`."""
+        followed = self.jacobian.times(pixels)
+        by_profile = self.profile_inverse @ (self.shared @ pixels.T + self.gain.T @ followed)
+        return np.asarray((self.inverse @ followed).T), np.asarray(by_profile.T)
+
+
+@dataclass(frozen=True)
 class ColumnFitModel:
     """One class average fitted, with its linear response to the windows.
 
@@ -121,6 +156,8 @@ class ColumnFitModel:
     centre_operator : array, `(P,)`, or None
         Derivative of the central column's weight, in units of a metal column's, by the pixels;
         None for single Gaussians.
+    response : WindowResponse or None
+        In the place of operators, where only windows are asked what they do.
     """
 
     fits: ColumnFits
@@ -133,6 +170,7 @@ class ColumnFitModel:
     structure: Structure | None = None
     noise: NoiseModel | None = None
     centre_operator: FloatArray | None = None
+    response: WindowResponse | None = None
 
     def without_operators(self) -> ColumnFitModel:
         """The same, without what pixels do to it; the arrays of operators have no pixels."""
@@ -141,6 +179,7 @@ class ColumnFitModel:
             operator=np.zeros((len(self.operator), 0)),
             profile_operator=np.zeros((len(self.profile_operator), 0)),
             centre_operator=None,
+            response=None,
         )
 
 

@@ -33,6 +33,7 @@ SHAPE_TOLERANCE = 1e-3
 SWIFT_STEPS = 3
 RIM_SIGMA = 5.0
 RIM_PART = 6
+LEAST_RIM = 0.01
 LEAST_SIGNIFICANCE = 3.0
 BRIGHT_PERCENTILE = 75.0
 MAX_SHAPE_STEP = 0.3
@@ -52,11 +53,21 @@ class Pixels:
     data : array, `(H, W)`
         Zero where it doesn't count.
     good : array, `(H, W)`
-        1 where a pixel counts, 0 elsewhere.
+        1 where a pixel counts, 0 elsewhere; between them it counts for less.
     """
 
     data: FloatArray
     good: FloatArray
+
+    def without_rim(self, width_px: float) -> Pixels:
+        """The same where pixels nearer to the border than a width count for less, down to 1 %.
+
+        Columns beyond the border, which no fit knows of, shed light on them.
+        """
+        y, x = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5 for n in self.good.shape)
+        share = np.clip(np.minimum(y[:, None], x) / max(width_px, 1e-9), 0.0, 1.0)
+        counts = LEAST_RIM + (1.0 - LEAST_RIM) * share**2
+        return replace(self, good=(self.good * counts).astype(self.good.dtype))
 
 
 @dataclass(frozen=True)
@@ -350,7 +361,7 @@ class ImageFitter:
     def noise(self, model: FloatArray, sample: int = SAMPLE) -> NoiseModel:
         """Noise by the residual, read from so many pixels."""
         parameters = 3 * len(self.start) + self.surface.size[0] * self.surface.size[1]
-        good = self.pixels.good > 0
+        good = self.pixels.good > 0.5
         found = estimate_noise(self.pixels.data, model, good, parameters, sample)
         if self.config.noise == "gaussian":
             level = float(np.mean(model[good]))

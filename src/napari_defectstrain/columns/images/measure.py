@@ -18,7 +18,7 @@ from ..probe_family import family_departure
 from ..profiles import MIN_COEFFICIENTS, ColumnProfile, gaussian_profile, spline_profile
 from ..types import FLAGS
 from .background import SplineSurface
-from .fit import BRIGHT_PERCENTILE, ImageFit, ImageFitter, ImageState, Pixels
+from .fit import BRIGHT_PERCENTILE, RIM_SIGMA, ImageFit, ImageFitter, ImageState, Pixels
 from .instruments import Foresight, freed_of_noise
 from .rendering import Shape
 from .single import fit_each
@@ -163,16 +163,22 @@ def _learn(
     profile = profile.with_blur(blur - np.array([sigma**2, 0.0, sigma**2]))
     shape = Shape.starting(profile, mode[:, : int(config.aberrations)], np.eye(3))
     state = replace(fit.state, shape=shape)
-    learner = ImageFitter(
-        fitter.pixels, fitter.start, sigma, profile.cutoff_per_pm, fitter.surface, config
-    )
+
+    def learning(pixels: Pixels) -> ImageFitter:
+        return ImageFitter(
+            pixels, fitter.start, sigma, profile.cutoff_per_pm, fitter.surface, config
+        )
+
     if foresee is not None and shape.n_modes:
+        # light of columns beyond the border ripples through background and weights
+        inner = learning(fitter.pixels.without_rim(RIM_SIGMA * sigma))
         mean = replace(state, shape=Shape.starting(profile, mode[:, :0], np.eye(3)))
-        by_mean = learner.run(mean, fit.noise, SETTLED_PX, progress, near=True, last=False)
+        by_mean = inner.run(mean, fit.noise, SETTLED_PX, progress, near=True, last=False)
         begun = by_mean.with_modes(shape.modes)
-        freed = freed_of_noise(learner, begun.state, begun.noise, foresee)
+        freed = freed_of_noise(inner, begun.state, begun.noise, foresee)
         if freed is not None:
-            return freed, learner
+            return freed, inner
+    learner = learning(fitter.pixels)
     return learner.run(state, fit.noise, config.tolerance_px, progress, near=True), learner
 
 

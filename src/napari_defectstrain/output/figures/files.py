@@ -26,7 +26,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ...io.files import atomic_path
-from .ticks import made_late, placed_once
+from .ticks import made_late, placed_once, settle_spines
 
 COLUMN_INCH, PAGE_INCH = 3.3, 7.0
 """Widths of figures: one column, and both."""
@@ -90,7 +90,9 @@ def for_print(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with figure_settings(STYLE), made_late():
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+            settle_spines(figure)
+            return figure
 
     return drawn
 

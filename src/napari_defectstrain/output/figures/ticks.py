@@ -7,18 +7,24 @@ it is left to do as it likes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial, wraps
+from functools import wraps
 from typing import Any
 
 from matplotlib.axis import Axis, Tick
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 _LISTS = ("majorTicks", "minorTicks")
 """Attributes of an axis that are made when they are first asked for."""
 _ASKING = ("set_clip_path", "set_tick_params")
 """What asks for them although it concerns only those that are there: later ones are told, too."""
+_PARTS = ("tick1line", "tick2line", "gridline", "label1", "label2")
+"""What a tick is made of."""
+_SIDES = ("left", "right", "top", "bottom")
+"""Kinds of spines that have a place; that of a colour bar has none."""
 
 
 @contextmanager
@@ -52,16 +58,61 @@ def _for_ticks_that_are_there(method: Any) -> Callable[..., Any]:
         finally:
             for name in _LISTS:
                 vars(axis).pop(name, None)  # gone already where it made them anew
-            # those that come later are clipped as they would have been
-            vars(axis)["_get_tick"] = partial(_clipped_tick, axis)
+            if "_get_tick" not in vars(axis):
+                vars(axis)["_get_tick"] = _TicksOf(axis)
 
     return called
 
 
-def _clipped_tick(axis: Axis, *args: Any, **kwargs: Any) -> Tick:
-    tick: Tick = type(axis)._get_tick(axis, *args, **kwargs)  # type: ignore[attr-defined]
-    tick.set_clip_path(axis.axes.patch)
-    return tick
+class _TicksOf:
+    """What makes the ticks of an axis: its first one, of which the others are copies.
+
+    Making a tick asks for some fifty settings and takes ten times as long as copying one. Those
+    that come late are clipped as they would have been.
+    """
+
+    def __init__(self, axis: Axis) -> None:
+        self._axis = axis
+        self._known: dict[bool, tuple[dict[str, Any], Tick]] = {}
+
+    def __call__(self, major: bool) -> Tick:
+        axis: Any = self._axis
+        settings = axis._major_tick_kw if major else axis._minor_tick_kw
+        if major in self._known and _same(self._known[major][0], settings):
+            return _copied(self._known[major][1])
+        tick: Tick = type(axis)._get_tick(axis, major)
+        tick.set_clip_path(axis.axes.patch)
+        if all(hasattr(tick, part) for part in _PARTS):
+            self._known[major] = dict(settings), _copied(tick)  # others may change the tick itself
+        return tick
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether settings are equal, as far as that is easily told."""
+    plain = (str, float, int, bool)
+    return one.keys() == other.keys() and all(
+        a is b or (isinstance(a, plain) and isinstance(b, plain) and a == b)
+        for a, b in zip(one.values(), other.values(), strict=True)
+    )
+
+
+def _copied(tick: Tick) -> Tick:
+    made = copy.copy(tick)
+    for name in _PARTS:
+        part = copy.copy(getattr(tick, name))
+        if isinstance(part, Text):
+            part.set_fontproperties(part.get_fontproperties().copy())
+        setattr(made, name, part)
+    return made
+
+
+def settle_spines(figure: Figure) -> None:
+    """Say where spines are, as drawing would, which then makes all ticks anew."""
+    for axes in figure.axes:
+        for spine in axes.spines.values():
+            settle = getattr(spine, "_ensure_position_is_set", None)
+            if settle is not None and spine.spine_type in _SIDES:
+                settle()
 
 
 @contextmanager
