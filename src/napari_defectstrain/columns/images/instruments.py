@@ -37,10 +37,10 @@ Foresight = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 
 LEAST_FORESEEN = 200  # columns; fewer tell nothing of what is noise
 ROUNDS = 10
-SETTLED_SIGMA = 0.2  # of what the image tells, or
-SETTLED = 0.02  # of the family's standard deviation
-SETTLED_BLUR = 0.003  # of a column's width, squared
-FOLLOWED = 4  # steps with the same instruments
+SETTLED_SIGMA = 0.1  # of what the image tells, or
+SETTLED = 0.01  # of the family's standard deviation
+SETTLED_BLUR = 0.001  # of a column's width, squared
+FOLLOWED = 6  # steps with the same instruments
 ENDING = 3  # steps of columns and background alone
 NEAR = 0.4  # of the family: so far instruments stay as they are, or
 STRAIGHT = 1.3  # times as far as they ask for at first
