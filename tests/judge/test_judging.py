@@ -112,6 +112,20 @@ def test_weights_err_as_much_as_they_say():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("factor", [0.85, 1.15])
+def test_how_bright_the_chalcogens_are_is_the_images_own(factor):
+    """At another detector: weights kept half of the difference to cross sections once, or more."""
+    usual = np.array(made().config.weights)
+    weights = (usual[0], *(factor * usual[1:]))
+    config = replace(made().config, weights=tuple(float(w) for w in weights))
+    image = simulate_image(config, np.random.default_rng(7), "image")
+    found = judge_images([image.image], [as_found(image, 0.0)], [SCAN.pixel_size_pm], WSE2)[0].sites
+    for role in (X2, V1):
+        mine = (np.asarray(image.class_index) == role) & np.isfinite(found.weight)
+        assert found.weight[mine].mean() == pytest.approx(weights[role], abs=0.03)
+
+
+@pytest.mark.slow
 def test_an_image_without_a_class_does_not_invent_it():
     sites = judged(0.3, (0.0, 0.0, 0.08, 0.0)).sites
     counts = np.bincount(sites.class_index[np.isfinite(sites.weight)], minlength=len(ROLES))

@@ -23,6 +23,7 @@ from ..types import (
     Sites,
     no_progress,
 )
+from .cell import brightness_of_sublattices
 from .empty_places import with_empty_places, with_places_beyond
 from .learnt import LearntClasses
 from .metal_sites import with_metals_told
@@ -51,6 +52,8 @@ columns outside, of which nothing is known."""
 _UNKNOWN = 0.2
 """How far a chalcogen column of unknown class may weigh from X2."""
 _IMPOSSIBLE = 0.01
+_BRIGHTER = (0.4, 2.5)
+"""How far the chalcogens' brightness may be from cross sections."""
 _CONTRADICTED, _MOSTLY_WRONG = 0.08, 0.35
 """Shares of the columns whose weight rules out the class that they were given: from which on a
 person's labels aren't where the search starts, and a network has no say. Good ones have 1 to 3 %,
@@ -337,6 +340,11 @@ def weigh_columns(
     typical = _starting_weights(material, config.learnt)
     prior = class_prior(material, config.learnt)
     told = _beforehand(sites, places, judged, typical)
+    usual = float(typical[_X2])
+    if config.learnt is None or not config.learnt.mean:
+        of_metals = sites.position_px[places.on_lattice & places.is_metal]
+        usual = _brightness(image.data, a_pm / pixel_pm, of_metals, usual)
+        told = told.as_bright(usual)
 
     def look(told: _Told, share: FloatArray, part: Progress) -> ImageEvidence | None:
         picture = Picture(
@@ -355,10 +363,20 @@ def weigh_columns(
     if known:
         evidence = look(told, share, progress)
     if evidence is None:
-        free = told.without_labels(float(typical[_X2]), config.learnt)
+        free = told.without_labels(usual, config.learnt)
         evidence = look(free, np.zeros_like(share), progress)
     assert evidence is not None
     return evidence
+
+
+def _brightness(data: FloatArray, a_px: float, metal_px: FloatArray, expected: float) -> float:
+    """Mean weight of the chalcogen columns by the lattice's waves alone.
+
+    Profile and weights are learnt from each other, and hardly leave a brightness that both start
+    from: a profile that dips where neighbours lie explains one that is wrong.
+    """
+    seen = brightness_of_sublattices(data, a_px, metal_px)
+    return expected * (1.0 if seen is None else float(np.clip(seen[0] / expected, *_BRIGHTER)))
 
 
 @dataclass(frozen=True)
@@ -384,6 +402,11 @@ class _Told:
     def cut(self) -> BoolArray:
         """Columns on chalcogen sites that lie too near the border to be judged, `(N,)`."""
         return self.site & ~self.chalcogen
+
+    def as_bright(self, mean: float) -> _Told:
+        """Columns on chalcogen sites of this mean weight."""
+        factor = np.where(self.site, mean / max(float(self.guess[self.site].mean()), 1e-6), 1.0)
+        return replace(self, guess=self.guess * factor, labelled=self.labelled * factor)
 
     def without_labels(self, typical: float, learnt: LearntClasses | None = None) -> _Told:
         """Every column on a chalcogen site may be of any class, as often as was learnt."""
