@@ -5,15 +5,22 @@ one processed as people do), tests each by itself as the material that is asked 
 many are refused, doubted and passed; then alloys of chalcogens and of metals by the package's own
 simulator, by whether their sublattices are the other way than brightness says. PROFILES.npz is
 that of ``other_simulator.py profiles``.
+
+``--panel``: the images of `identity_panel` instead, good monolayers, wrong crystals (``--images``
+of each) and hostile monolayers; those that are wrong and pass or good and don't are named one by
+one.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from identity_panel import good, hostile, mostly_tungsten, wrong
 from other_layers import make, processed
 
 from napari_defectstrain.materials import MATERIALS, get_material
@@ -115,6 +122,34 @@ def alloys(seed: int, side_px: int) -> None:
         print(*(total[exchanged, v] for v in VERDICTS))
 
 
+def panel(seed: int, good_count: int, count: int, tables: dict[str, np.ndarray]) -> None:
+    """Verdicts on good monolayers and wrong crystals, each image by itself."""
+    sets = chain(
+        good(seed, good_count, tables),
+        hostile(seed, 2 * count),
+        mostly_tungsten(seed, count),
+        wrong(seed, count, tables),
+    )
+    found: Counter[tuple[str, str]] = Counter()
+    seconds, judged = 0.0, 0
+    for k, shown in enumerate(sets):
+        is_good = shown.kind.startswith(("good", "hostile"))
+        start = time.process_time()
+        said, line = verdict(shown.image, shown.pixel_pm, shown.asked)
+        seconds, judged = seconds + time.process_time() - start, judged + 1
+        name = f"{shown.kind} {shown.made_of} as {shown.asked}"
+        if shown.kind == "good":
+            name = "good"
+            found["good, " + shown.treatment, said] += 1
+        found["hostile" if shown.kind.startswith("hostile") else name, said] += 1
+        if (said == "agrees") != is_good:
+            print(f"    {k} {name}, {shown.treatment}: {line or 'passed'}", flush=True)
+    print("what, asked as:", *VERDICTS)
+    for name in dict.fromkeys(n for n, _ in found):
+        print(name + ":", *(found[name, v] for v in VERDICTS))
+    print(f"{seconds / max(judged, 1):.2f} CPU s an image")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("profiles", type=Path)
@@ -122,11 +157,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=404)
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--alloys-only", action="store_true")
+    parser.add_argument("--panel", action="store_true")
+    parser.add_argument("--good", type=int, default=120, help="good monolayers of the panel")
     options = parser.parse_args()
     if options.alloys_only:
         alloys(options.seed, options.side)
         return
     tables = np.load(options.profiles)
+    if options.panel:
+        panel(options.seed, options.good, options.images, tables)
+        return
     print("kind, of, asked as, with scale:", *VERDICTS)
     for (kind, made_of), questions in ASKED.items():
         counts: dict[tuple[str, bool], Counter[str]] = {q: Counter() for q in questions}

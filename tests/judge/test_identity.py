@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter, rotate
 
 from napari_defectstrain.crystal.regions import NOT_2H, label_regions
 from napari_defectstrain.failures import Failures
-from napari_defectstrain.judge.cell import find_tiles
+from napari_defectstrain.judge.cell import brightness_of_sublattices, find_tiles
 from napari_defectstrain.judge.evidence import CellEvidence, cell_evidence
 from napari_defectstrain.judge.identity import (
     AGREES,
@@ -38,6 +38,17 @@ SIDE, A_PX = 240, 14.0
 """As many lattice constants as fit four tiles."""
 
 
+def places_of(site: int) -> np.ndarray:
+    """Of the columns of one of the three sites, (y, x) [px]."""
+    n = int(SIDE / A_PX) + 12
+    index = np.mgrid[-n : n + 1, -n : n + 1].reshape(2, -1).T
+    basis = A_PX * np.array([[0.0, np.sqrt(0.75)], [1.0, 0.5]])
+    turn = np.deg2rad(17.0)
+    basis = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ basis
+    place = (index + site * np.array([1 / 3, 1 / 3])) @ basis.T + SIDE / 2
+    return np.asarray(place[np.all((place > 3) & (place < SIDE - 4), axis=1)])
+
+
 @lru_cache
 def crystal(
     weights: tuple[float, float, float],
@@ -48,17 +59,11 @@ def crystal(
 ) -> np.ndarray:
     """Three sites of given weights; a share of each has half of it, of the first twice."""
     rng = np.random.default_rng(seed)
-    n = int(SIDE / A_PX) + 12
-    index = np.mgrid[-n : n + 1, -n : n + 1].reshape(2, -1).T
-    basis = A_PX * np.array([[0.0, np.sqrt(0.75)], [1.0, 0.5]])
-    turn = np.deg2rad(17.0)
-    basis = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ basis
     flat = np.zeros((SIDE, SIDE))
     image = np.fft.rfft2(flat) * 0
     fy, fx = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)
     for site in range(3):
-        place = (index + site * np.array([1 / 3, 1 / 3])) @ basis.T + SIDE / 2
-        place = place[np.all((place > 3) & (place < SIDE - 4), axis=1)]
+        place = places_of(site)
         weight = np.full(len(place), weights[site])
         draw = rng.random(len(place))
         weight[draw < vacancies[site]] *= 0.5
@@ -368,6 +373,55 @@ def test_few_odd_columns_count_where_the_ratio_is_another_metals():
     assert found.verdict == DOUBTFUL and "W that holds Mo" in found.line
     for usual in ({"ratio": 0.66}, {"metal_brighter": -0.01}, {"dim": replace(few.dim, half=0.0)}):
         assert judge_identity([replace(few, **usual)], get_material("MoSe2")).verdict == AGREES
+
+
+def test_few_columns_as_bright_as_another_metals_are_doubted():
+    """MoSe2 with 95 % of W, a field of 4 nm: no chalcogen happens to be missing."""
+    seen = of(crystal((1.0, 0.75, 0.0), (0.05, 0.0, 0.0), noise=0.03, seed=5), 329.0)
+    few = replace(seen, dim=replace(seen.dim, n=60), metal_brighter=-0.035, ratio=0.75)
+    few = replace(few, bright=replace(few.bright, n=60))
+    found = judge_identity([few], get_material("MoSe2")).images[0]
+    assert found.verdict == DOUBTFUL and "too few" in found.line
+    for usual in ({"ratio": 0.66}, {"dim": replace(seen.dim, n=300)}):
+        assert judge_identity([replace(few, **usual)], get_material("MoSe2")).verdict == AGREES
+
+
+def test_centres_too_faint_for_a_second_layer_are_doubted():
+    """A good monolayer's twins, smoothed and given a gamma: .17 of Se2 where two layers have .4."""
+    seen = of(crystal((0.66, 1.0, 0.17)), 329.0)
+    assert seen.filled == 1.0
+    found = judge_identity([seen], get_material("MoSe2")).images[0]
+    assert found.verdict == DOUBTFUL and "fainter" in found.line
+    layers = of(crystal((0.40, 1.0, 0.60)), 329.0)
+    assert judge_identity([layers], get_material("MoSe2")).images[0].verdict == REFUSED
+
+
+def test_an_alloy_is_doubted_where_counting_leaves_a_fifth_open():
+    seen = of(crystal((1.0, 0.42, 0.0), heavy=0.4))
+    mine = replace(seen.bright, share=0.18)
+    for n, expected in ((100, DOUBTFUL), (4000, AGREES)):
+        its = replace(seen, bright=replace(mine, n=n), metal=None)
+        assert judge_identity([its], get_material("MoS2")).verdict == expected
+
+
+def test_no_column_counts_twice_where_tiles_overlap():
+    cells = SIDE**2 / (A_PX**2 * np.sqrt(0.75))
+    seen = of(crystal((1.0, 0.6, 0.0)))
+    assert seen.tiles == 4
+    assert 0.6 * cells < seen.bright.n < cells
+
+
+@pytest.mark.parametrize("ratio", [0.45, 0.74, 1.5])
+def test_brightness_of_chalcogens_is_told_by_the_lattice(ratio):
+    """Whatever the blur and the background, and with metals missing or of another kind."""
+    # of a third of a heavier kind the light of neighbours hides some
+    for heavy, missing, off in ((0.0, 0.0, 0.04), (0.3, 0.0, 0.1), (0.0, 0.06, 0.04)):
+        data = gaussian_filter(crystal((1.0, ratio, 0.0), (missing, 0.0, 0.0), heavy), 1.5)
+        data = data + np.linspace(0, 3, SIDE)
+        metals = places_of(0)
+        seen = brightness_of_sublattices(data, A_PX, metals)
+        assert seen is not None
+        assert seen[0] == pytest.approx(ratio, rel=off)
 
 
 @pytest.mark.parametrize("material", ["MoSe2", "WSe2"])

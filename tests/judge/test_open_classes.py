@@ -74,6 +74,18 @@ def test_metals_of_another_weight_and_missing_ones_are_classes():
         assert one.columns == pytest.approx(9500 * one.share)
 
 
+@pytest.mark.slow
+def test_the_error_of_a_share_knows_what_a_neighbour_may_have_of_it():
+    """S beside Se, 1.5 sigma from a vacancy: shares of both are known together."""
+    pulls = []
+    for seed in range(6):
+        given = columns({**USUAL, 0.46: 0.05}, 3000, seed, sigma=0.06)
+        for one in find_open_classes(given, KNOWN, CHALCOGEN_SITES, np.random.default_rng(0)).found:
+            assert one.share > 2.5 * one.share_sigma
+            pulls.append((one.share - 0.05 / (sum(USUAL.values()) + 0.05)) / one.share_sigma)
+    assert np.abs(pulls).max(initial=0.0) < 2.5
+
+
 def test_a_handful_of_columns_is_no_class():
     given = columns({1.0: 0.999, 0.47: 0.0004}, 9500, 5)
     assert not find_open_classes(given, METAL, METAL_SITES, np.random.default_rng(0)).found

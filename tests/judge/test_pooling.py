@@ -9,7 +9,12 @@ from scipy.sparse import csr_array, diags_array
 from napari_defectstrain.judge.mixture import ClassPrior, FurtherClass, best_model, improve
 from napari_defectstrain.judge.open_classes import OpenMixture, WeighedColumns
 from napari_defectstrain.judge.picture import WeightEquations
-from napari_defectstrain.judge.pooling import _above_empty, _chalcogens, classify_run
+from napari_defectstrain.judge.pooling import (
+    _above_empty,
+    _chalcogens,
+    _with_scale,
+    classify_run,
+)
 from napari_defectstrain.judge.solving import ImageEvidence
 from napari_defectstrain.materials import CHALCOGEN_SITES, METAL_SITES, OpenClass
 
@@ -27,7 +32,19 @@ def test_an_empty_site_weighs_nothing_and_the_metal_one():
 
 def test_without_empty_sites_weights_stay():
     mixture = OpenMixture(np.array([1.0]), np.array([0.98]), found(METAL_SITES, 0.43))
-    assert _above_empty(mixture) == mixture.found
+    assert [one.weight for one in _above_empty(mixture)] == [0.43]
+
+
+def test_the_error_of_a_weight_is_the_scales_too():
+    """S beside Se at .53 of W was said to weigh .565 +- .002."""
+    means = np.array([0.73, 1.10, 1.45, 0.405, 0.01])
+    mixture = OpenMixture(means, np.full(5, 0.1), found(CHALCOGEN_SITES, 0.45, 0.95))
+    lighter, heavier = _with_scale(mixture, ClassPrior(heavier=1.95))
+    # half of 2Se would be .36: where SV seems .045 too heavy weights beside it may be, too
+    assert 0.035 < lighter.weight_sigma < 0.05
+    assert 0.01 < heavier.weight_sigma < 0.03
+    (mo,) = _above_empty(OpenMixture(np.array([1.0]), np.array([0.98]), found(METAL_SITES, 0.43)))
+    assert mo.weight_sigma == pytest.approx(np.hypot(0.01, 0.025 * 0.57))
 
 
 def drawn(means: list[float], shares: list[float], n: int = 5000) -> ImageEvidence:

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from ..crystal.calibration import lattice_spots
-from ..types import FloatArray, IntArray
+from ..types import BoolArray, FloatArray, IntArray
 from .transfer import Transfer, fitted_transfer
 
 ComplexArray = npt.NDArray[np.complexfloating]
@@ -43,6 +44,11 @@ _RINGS: dict[int, tuple[tuple[int, int], ...]] = {
 _HIGHEST = 0.46  # 1/px
 _MOST_TILES = 5  # a side
 _CLEAR = 6.0  # power of the weakest {100} spot over the noise
+_LEAST_METALS = 12
+_SMOOTH = 0.25
+"""Of the way from a column to a hexagon centre."""
+_OF_MOST = (0.4, 2.0)
+"""Mean brightness of the metals over that of most of them."""
 _PART, _PARTS = 0.42, 3
 """Side of a small part of a tile, of the tile's, and how many there are a side."""
 _MOST_MISS = 1.5  # frequency steps that a tile's spots may lie off
@@ -112,6 +118,12 @@ class Tile:
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
     transfer: Transfer = field(default_factory=lambda: Transfer(0.0, 0.0))
 
+    def at_border(self, shape: tuple[int, ...]) -> BoolArray:
+        """Whether its first row and column are the image's, and its last ones, `(2, 2)`."""
+        joined = (self.box[2] - self.box[0]) // self.data.shape[0]
+        first, last = np.array(self.box[:2]), np.array(self.box[2:])
+        return np.stack([first <= 0, last > np.array(shape) - joined])
+
     def parts(self) -> FloatArray:
         """Weights of the three sites in small parts of the tile, `(P, 3)`, each part's own order.
 
@@ -172,6 +184,17 @@ class _TileSpectrum:
         third = float(moved[3].real.mean())
         return cls(first, third, error, basis, origin, sign, clear, foreign)
 
+    @property
+    def lattice(self) -> FloatArray:
+        """Two lattice vectors, columns (y, x) [px]: a_i with g_i . a_j = delta_ij."""
+        return np.asarray(np.linalg.inv(self.basis).T)
+
+    def site_of(self, place: FloatArray) -> int:
+        """Which of the three sites most of the columns at places `(n, 2)` [px] lie on."""
+        u = place @ self.basis - self.origin
+        away = [np.hypot(*(self.lattice @ _wrapped(u - k * SITE).T)) for k in range(3)]
+        return int(np.bincount(np.argmin(away, axis=0), minlength=3).argmax())
+
     def cell(self, transfer: Transfer) -> TileCell:
         """The weights of the three sites, at a transfer that all tiles share."""
         turn, total = transfer.straightened(self.first[1], self.third)
@@ -179,12 +202,11 @@ class _TileSpectrum:
         shared = abs(total) * transfer.total_sigma / 3
         own2 = (self.error[3] / np.exp(transfer.log3)) ** 2 + 2 * self.error[1] ** 2
         sigma = np.sqrt(shared**2 + own2 / 9)
-        lattice = np.linalg.inv(self.basis).T  # columns: vectors a_i with g_i . a_j = delta_ij
         return TileCell(
             np.asarray(weight),
             np.full(3, sigma),
-            lattice @ self.origin,
-            lattice,
+            self.lattice @ self.origin,
+            self.lattice,
             transfer.slope,
             transfer.curve,
             self.sign,
@@ -204,23 +226,9 @@ def find_tiles(data: FloatArray, a_px: float) -> tuple[list[Tile], int]:
     a_px : float
         Lattice constant [px].
     """
-    joined = max(1, round(a_px / _JOIN_PX))
-    image = _joined(np.asarray(data, dtype=np.float32), joined)
-    spots = lattice_spots(image)
-    a = a_px / joined
-    side = [min(n, round(TILE * a)) for n in image.shape]
-    if spots is None or min(side) < _LEAST_PERIODS * a:
-        return [], 0
-    y, x = (_starts(n, s) for n, s in zip(image.shape, side, strict=True))
-    corners = [np.array([i, j]) for i in y for j in x]
-    found = []
-    for corner in corners:
-        tile = image[corner[0] : corner[0] + side[0], corner[1] : corner[1] + side[1]]
-        spectrum = _tile_spectrum(tile, spots)
-        if spectrum is not None:
-            found.append((tile, corner, spectrum))
+    found, looked_at, joined = _clear_tiles(data, a_px)
     if not found:
-        return [], len(corners)
+        return [], looked_at
     spectra = [spectrum for _, _, spectrum in found]
     transfer = fitted_transfer(
         [s.first for s in spectra], [s.third for s in spectra], [s.error for s in spectra]
@@ -232,13 +240,96 @@ def find_tiles(data: FloatArray, a_px: float) -> tuple[list[Tile], int]:
         last = first + joined * np.array(tile.shape)
         box = (int(first[0]), int(first[1]), int(last[0]), int(last[1]))
         cell = replace(cell, origin_px=cell.origin_px + corner)
-        tiles.append(Tile(tile, corner, cell, box, transfer))
-    return tiles, len(corners)
+        tiles.append(Tile(tile, corner.astype(float), cell, box, transfer))
+    return tiles, looked_at
+
+
+def _clear_tiles(
+    data: FloatArray, a_px: float
+) -> tuple[list[tuple[FloatArray, IntArray, _TileSpectrum]], int, int]:
+    """Tiles that show the lattice with their corners, how many were looked at, pixels joined."""
+    joined = max(1, round(a_px / _JOIN_PX))
+    image = _joined(np.asarray(data, dtype=np.float32), joined)
+    spots = lattice_spots(image)
+    a = a_px / joined
+    side = [min(n, round(TILE * a)) for n in image.shape]
+    if spots is None or min(side) < _LEAST_PERIODS * a:
+        return [], 0, joined
+    y, x = (_starts(n, s) for n, s in zip(image.shape, side, strict=True))
+    corners = [np.array([i, j]) for i in y for j in x]
+    found = []
+    for corner in corners:
+        tile = image[corner[0] : corner[0] + side[0], corner[1] : corner[1] + side[1]]
+        spectrum = _tile_spectrum(tile, spots)
+        if spectrum is not None:
+            found.append((tile, corner, spectrum))
+    return found, len(corners), joined
+
+
+def brightness_of_sublattices(
+    data: FloatArray, a_px: float, metal_px: FloatArray
+) -> tuple[float, float] | None:
+    """Mean brightness of the chalcogen columns over that of most metals, and the tiles' scatter.
+
+    By the phase of the {100} spots alone, which no blur, profile or background changes, where
+    hexagon centres are empty.
+
+    Parameters
+    ----------
+    data : array, `(H, W)`
+    a_px : float
+        Lattice constant [px].
+    metal_px : array, `(N, 2)`
+        Places (y, x) of metal columns [px].
+
+    Returns
+    -------
+    tuple of float or None
+        None where no tile tells.
+    """
+    found, _, joined = _clear_tiles(data, a_px)
+    ratio, heights = [], []
+    place = (np.asarray(metal_px) + 0.5) / joined - 0.5
+    for tile, corner, spectrum in found:
+        here = np.all((place >= corner) & (place < corner + np.array(tile.shape)), axis=1)
+        if here.sum() < _LEAST_METALS or spectrum.sign < 0 or spectrum.foreign > 1.0:
+            continue
+        metal = spectrum.site_of(place[here] - corner)
+        turn = spectrum.first[1] * np.exp(-2j * np.pi / 3 * (metal + np.arange(3)))
+        of_metal, others = turn.real[0], turn.real[1:]
+        centre = float(others.min())
+        if of_metal > centre:
+            ratio.append((float(others.max()) - centre) / (of_metal - centre))
+            step = (1 + int(others.argmin())) * SITE
+            heights.append(_heights(tile, place[here] - corner, spectrum.lattice @ _wrapped(step)))
+    if not ratio:
+        return None
+    middle = float(np.median(ratio))
+    scatter = 1.4826 * float(np.median(np.abs(np.array(ratio) - middle)))
+    mean = float(np.clip(np.concatenate(heights).mean(), *_OF_MOST))  # of two metals, or missing
+    return middle * mean, scatter * mean
+
+
+def _heights(tile: FloatArray, place: FloatArray, to_centre: FloatArray) -> FloatArray:
+    """Of columns above the hexagon centre beside each, in units of their median, `(n,)`."""
+    smooth = gaussian_filter(tile, _SMOOTH * float(np.hypot(*to_centre)))
+    beyond = place + 1.5 * to_centre
+    last = np.array(tile.shape) - 1
+    place = place[np.all((beyond > 0) & (beyond < last), axis=1)]
+    at, beside = (
+        map_coordinates(smooth, where.T, order=1, mode="nearest")
+        for where in (place, place + to_centre)
+    )
+    return np.asarray((at - beside) / max(float(np.median(at - beside)), 1e-30))
 
 
 def _starts(length: int, side: int) -> IntArray:
     count = int(np.ceil(1.6 * length / side - 0.6))
     return np.linspace(0, length - side, min(count, _MOST_TILES)).astype(int)
+
+
+def _wrapped(u: FloatArray) -> FloatArray:
+    return np.asarray(u - np.rint(u))
 
 
 def _joined(image: FloatArray, count: int) -> FloatArray:

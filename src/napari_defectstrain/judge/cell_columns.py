@@ -12,16 +12,24 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solveh_banded
 from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.spatial import cKDTree
 
-from ..types import FloatArray, IntArray
+from ..types import BoolArray, FloatArray, IntArray
 from .cell import SITE, TileCell
 
 _SMOOTH = 1.1  # lattice constants of the background
-_REACH = 0.33  # of a tile's side from its middle: neighbouring tiles share nothing
+_REACH = 0.33
+"""Of a tile's side, from its middle: beyond it another grain may begin."""
+_RIM = 1.0
+"""Lattice constants from the border of the image up to which columns are weighed."""
+_ODD, _ODD_SIGMA, _BESIDE = 0.4, 5.0, 0.75
+"""How far the weight of a hexagon centre is from that of the others, of the brightest site and in
+their scatter, from which on it is none, and how far that reaches in lattice constants."""
 _HALF = (0.36, 0.64)
 _FAINTER = (0.08, 0.36)
 """Weights that columns beside holes have as often as half of that of the others."""
-_SECOND = ((0.36, 0.66), (1.5, 2.7))
+_SECOND = ((0.3, 0.66), (1.5, 3.2))
+"""Mo beside W, W beside Mo, and what gamma makes of them."""
 _RESOLVED = 0.14
 """Scatter of a sublattice's columns, of their mean, up to which half of it is told from all."""
 _OUTER = 3.2
@@ -61,8 +69,14 @@ class Sublattice:
     fainter: float = 0.0
 
 
-def tile_weights(tile: FloatArray, cell: TileCell, corner: FloatArray) -> list[FloatArray]:
-    """Weights of the columns of a tile's middle, site by site, in the units of the cell's.
+def tile_weights(
+    tile: FloatArray,
+    cell: TileCell,
+    corner: FloatArray,
+    at_border: BoolArray,
+    others: FloatArray,
+) -> list[FloatArray]:
+    """Weights of a tile's columns, site by site, in the units of the cell's.
 
     Parameters
     ----------
@@ -70,6 +84,11 @@ def tile_weights(tile: FloatArray, cell: TileCell, corner: FloatArray) -> list[F
     cell : TileCell
     corner : array, `(2,)`
         (y, x) of the tile's first pixel [px of the image].
+    at_border : array of bool, `(2, 2)`
+        Whether its first row and column are the image's, and its last ones.
+    others : array, `(T, 2)`
+        Middles (y, x) of tiles that lie over this one [px of the image]: what is nearer to one of
+        them is theirs, so that no column counts twice.
     """
     lattice = cell.basis_px
     area = abs(float(np.linalg.det(lattice)))
@@ -88,9 +107,29 @@ def tile_weights(tile: FloatArray, cell: TileCell, corner: FloatArray) -> list[F
     pull = map_coordinates(matched, place.T, order=1, mode="nearest") * 2.0 / height
     change = _unmixed(pull, place, s2)
     middle = (np.array(tile.shape) - 1) / 2
-    inner = np.all(np.abs(place - middle) < _REACH * np.array(tile.shape), axis=1)
+    reach = np.where(at_border, middle - _RIM * a, _REACH * np.array(tile.shape))
+    away = place - middle
+    inner = np.all((away > -reach[0]) & (away < reach[1]), axis=1)
+    if len(others):
+        theirs = np.hypot(*(place + corner - others[:, None]).transpose(2, 0, 1)).min(axis=0)
+        inner &= np.hypot(*away.T) <= theirs
     weight = cell.weight[kind] + change
+    inner &= ~_at_a_boundary(weight, place, kind, cell, a)
     return [weight[inner & (kind == s)] for s in range(3)]
+
+
+def _at_a_boundary(
+    weight: FloatArray, place: FloatArray, kind: IntArray, cell: TileCell, a_px: float
+) -> BoolArray:
+    """Which sites `(n,)` lie beside a hexagon centre that is none, as between grains."""
+    centre = kind == int(np.argmin(cell.weight))
+    away = np.abs(weight - np.median(weight[centre]))
+    usual = 1.4826 * float(np.median(away[centre]))
+    odd = centre & (away > max(_ODD * float(cell.weight.max()), _ODD_SIGMA * usual))
+    if not odd.any():
+        return np.zeros(len(place), dtype=bool)
+    near, _ = cKDTree(place[odd]).query(place)
+    return np.asarray(~centre & (near < _BESIDE * a_px))
 
 
 def _unmixed(pull: FloatArray, place: FloatArray, s2: float) -> FloatArray:

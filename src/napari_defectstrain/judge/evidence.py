@@ -139,6 +139,7 @@ def cell_evidence(
         return CellEvidence(
             name, 0, looked_at, nan, nan, 0.0, nan, nan, nan, none, none, measured_a_pm, other
         )
+    all_tiles = tiles
     foreign = np.array([tile.cell.foreign for tile in tiles])
     of_another = float(np.sort(foreign)[(len(foreign) - 1) // 2])
     if of_another <= FOREIGN:  # other grains may lie in some of the tiles
@@ -155,7 +156,7 @@ def cell_evidence(
     empty = ~filled if (~filled).any() else filled
     its_tiles = [tile for tile, it in zip(tiles, empty, strict=True) if it]
     its_cells = [tile.cell for tile in its_tiles]
-    weights = [tile_weights(tile.data, tile.cell, tile.corner) for tile in its_tiles]
+    weights = _column_weights(its_tiles, all_tiles, data.shape)
     by_kind = [_by_brightness(cell, kinds) for cell, kinds in zip(its_cells, weights, strict=True)]
     bright, dim = (sublattice_of(c) for c in _two_brightest(its_cells, weights, by_kind))
     in_the_mean = _two_brightest(
@@ -190,6 +191,23 @@ def cell_evidence(
         centre_sigma=float(np.median(shared)) if tiles[0].transfer.bend != (0.0, 0.0) else 0.0,
         filled_boxes=tuple(tile.box for tile, it in zip(tiles, filled, strict=True) if it),
     )
+
+
+def _column_weights(
+    tiles: Sequence[Tile], all_tiles: Sequence[Tile], shape: tuple[int, ...]
+) -> list[list[FloatArray]]:
+    """Weights of the columns of tiles, site by site; where any tiles overlap, of one of them."""
+    middles = np.array([t.corner + (np.array(t.data.shape) - 1) / 2 for t in all_tiles])
+    return [
+        tile_weights(
+            tile.data,
+            tile.cell,
+            tile.corner,
+            tile.at_border(shape),
+            middles[[other is not tile for other in all_tiles]],
+        )
+        for tile in tiles
+    ]
 
 
 def _sites_of(tile: Tile) -> FloatArray:

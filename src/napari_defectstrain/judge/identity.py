@@ -17,6 +17,8 @@ PREFIX = "Identity: "
 AGREES, DOUBTFUL, REFUSED = "agrees", "doubtful", "refused"
 ALLOY = 0.2
 """Share of a second kind of metal from which on a crystal is an alloy of two."""
+_SHARE_SIGMAS = 1.5
+"""Standard errors by counting that this share may lie above what is seen."""
 _BILAYER = 0.2
 _OTHER_PHASE = 0.85
 """Share of tiles with filled hexagon centres up to which another phase is a part of the picture."""
@@ -41,18 +43,25 @@ _EXCHANGED = 0.05
 from `ASSIGNED` on they are not."""
 _LEAST_NATS = 12.0
 _SUPPORTED = 0.03
-"""Nats a column that speak for the asked assignment, whatever else the columns look like."""
+"""Nats a column that speak for the asked assignment, whatever else the columns look like, if they
+are `_LEAST_NATS` in all."""
+_UNDECIDED = 0.008
+"""Nats a column that speak for no assignment."""
 _FAINT, _ALIKE = 0.33, 0.9
 """Ratios of the mean brightness: below the first no metal is the dimmer one, above the second
 brightness doesn't tell the sublattices apart."""
 _BEYOND = 0.8
 """Of the ratio at the far end of an alloy: a dimmer sublattice that is dimmer still is no part of
 one."""
-_STRANGE_HALF = (0.012, 5)
+_STRANGE_HALF = (0.012, 3.5)
 """Share and number of columns of half the brightness on the sublattice of a metal beside which
 there is no lighter one."""
 _FEW_HALF = (0.006, 1.5)
 """Fewer of them that count where the ratio is more like that with the other metal."""
+_FEW = 100
+"""Columns of a sublattice among which a few percent of odd ones may be none by chance."""
+_AS_RIVAL = -0.02
+"""Logarithm of the ratio, less that of the rival, from which on it is as with the rival."""
 _APART = 0.3
 """Difference of the logarithm of the ratio from which on an image isn't like the others."""
 _APART_OF_TWO = 0.1  # from their mean
@@ -242,6 +251,15 @@ def _layered(e: CellEvidence, material: Material) -> bool:
     return bool(np.log(max(e.filled_ratio, 1e-3)) < of_layers / 2)
 
 
+def _less_than_a_layer(e: CellEvidence, material: Material) -> bool:
+    """Whether centres that seem filled all over hold less than half of a second layer's."""
+    asked = reading_of(material)
+    if asked is None or e.filled < _OTHER_PHASE:
+        return False
+    dim = float(np.exp(asked.log_ratio))  # over the bright one's: below it lies the other layer's
+    return e.centre < dim / (1.0 + dim) / 2
+
+
 def _with_part(said: ImageVerdict, e: CellEvidence, part: str, material: Material) -> ImageVerdict:
     """A verdict on the rest of a picture of which a part is left out."""
     if not part or said.verdict == REFUSED:
@@ -279,6 +297,12 @@ def _structure(e: CellEvidence, material: Material) -> tuple[str, str]:
     if e.looked_at and 0 < e.tiles < _LEAST_TILES * e.looked_at:
         return DOUBTFUL, (
             f"a hexagonal lattice shows in {e.tiles} of {e.looked_at} parts of the picture only"
+        )
+    if _less_than_a_layer(e, material):
+        return DOUBTFUL, (
+            f"hexagon centres are not empty ({e.centre:.2f} of the brightest column), but fainter "
+            f"than an AB (3R) bilayer of {material.name} has them; the picture as it was taken "
+            "would settle it"
         )
     if e.filled >= _BILAYER and _layered(e, material):
         return REFUSED, (
@@ -351,7 +375,8 @@ def _other_end(material: Material, asked: Reading) -> Reading | None:
 
 def _alloy(e: CellEvidence, material: Material) -> tuple[str, str]:
     weight, share = _second_metal(e, material)
-    if share < ALLOY:
+    columns = max((e.metal or e.bright).n, 1)
+    if share + _SHARE_SIGMAS * np.sqrt(share * (1 - share) / columns) < ALLOY:
         return AGREES, ""
     names = ""
     if material.metal in ("W", "Mo"):
@@ -411,11 +436,11 @@ def _other_metal(e: CellEvidence, found: RunEvidence, asked: Reading, material: 
     other = {"Mo": "W", "W": "Mo"}.get(material.metal)
     rival = MATERIALS.get(f"{other}{material.chalcogen}2")
     reading = reading_of(rival) if rival is not None else None
-    if reading is None or reading.dim_is_chalcogen == asked.dim_is_chalcogen:
+    if rival is None or reading is None or reading.dim_is_chalcogen == asked.dim_is_chalcogen:
         return ""
     would = f"{other} that holds {material.metal} would look like that, its sublattices exchanged"
     for_it = found.metal_brighter if asked.dim_is_chalcogen else -found.metal_brighter
-    if for_it > _SUPPORTED:
+    if for_it > _SUPPORTED and for_it * found.weighed > _LEAST_NATS:
         return ""
     metal, chalcogen = (0, 1) if asked.dim_is_chalcogen else (1, 0)
     seen = (e.bright, e.dim)[chalcogen]
@@ -427,12 +452,18 @@ def _other_metal(e: CellEvidence, found: RunEvidence, asked: Reading, material: 
     least, count = _STRANGE_HALF
     half, of = found.half[metal], max(found.columns[metal], 1)
     strange = half > count and half > least * of
-    if half > _FEW_HALF[1] and half > _FEW_HALF[0] * of and for_it <= 0:
+    if half > _FEW_HALF[1] and half > _FEW_HALF[0] * of and for_it <= _UNDECIDED:
         strange |= np.log(found.ratio) > (asked.log_ratio + reading.log_ratio) / 2
     if material.metal == "Mo" and strange:
         return (
             f"{100 * half / of:.0f} % of the columns taken for {material.metal} are of half the "
             f"brightness; {would}"
+        )
+    if material.metal == "Mo" and of < _FEW and np.log(found.ratio) > reading.log_ratio + _AS_RIVAL:
+        return (
+            f"the dim sublattice is {found.ratio:.2f} times as bright as the other, as in "
+            f"{rival.name}, and {of} columns are too few to tell the metals; {would}; a larger "
+            "field would settle it"
         )
     return ""
 

@@ -23,12 +23,13 @@ from ..types import (
     Sites,
     no_progress,
 )
+from .cell import brightness_of_sublattices
 from .empty_places import with_empty_places, with_places_beyond
 from .learnt import LearntClasses
 from .metal_sites import with_metals_told
 from .mixture import OTHER, ClassPrior, FurtherClass
 from .picture import Picture
-from .places import lattice_places
+from .places import LatticePlaces, lattice_places
 from .pooling import classify_run
 from .rim import border_distance, level_rim
 from .solving import ImageClasses, ImageEvidence, anchored_weights, solve_classes
@@ -51,9 +52,12 @@ columns outside, of which nothing is known."""
 _UNKNOWN = 0.2
 """How far a chalcogen column of unknown class may weigh from X2."""
 _IMPOSSIBLE = 0.01
-_CONTRADICTED = 0.08
-"""Share of the columns whose weight rules out the network's class from which on it isn't believed:
-good ones have 1 to 3 %, wrong ones are taken for right where classes overlap."""
+_BRIGHTER = (0.4, 2.5)
+"""How far the chalcogens' brightness may be from cross sections."""
+_CONTRADICTED, _MOSTLY_WRONG = 0.08, 0.35
+"""Shares of the columns whose weight rules out the class that they were given: from which on a
+person's labels aren't where the search starts, and a network has no say. Good ones have 1 to 3 %,
+wrong ones are taken for right where classes overlap."""
 _DOUBTS = (0.03, 0.5)
 """How well the weight of a column that isn't judged is known, on the lattice and beside it."""
 
@@ -189,6 +193,7 @@ def weigh_image(
     material: Material,
     config: JudgeConfig | None = None,
     progress: Progress = no_progress,
+    known: bool = False,
 ) -> Weighed:
     """The part of `judge_images` that one image answers for; arguments as in `weigh_columns`."""
     if config is not None:
@@ -197,7 +202,8 @@ def weigh_image(
     every = with_empty_places(sites, a_px)
     every = with_places_beyond(every, image.data.shape, a_px)
     try:
-        return Weighed(every, weigh_columns(image, every, pixel_pm, material, config, progress))
+        evidence = weigh_columns(image, every, pixel_pm, material, config, progress, known)
+        return Weighed(every, evidence)
     except DefectStrainError as error:
         return Weighed(every, None, (f"{image.name}: not judged by the image itself: {error}",))
 
@@ -294,8 +300,12 @@ def weigh_columns(
     material: Material,
     config: JudgeConfig | None = None,
     progress: Progress = no_progress,
+    known: bool = False,
 ) -> ImageEvidence:
     """What an image says of the weights of its columns.
+
+    Weights and the column's image are learnt from one another, and stay a little on the scale that
+    they start from: so every column on a chalcogen site starts as the same, whatever its class.
 
     Parameters
     ----------
@@ -307,6 +317,9 @@ def weigh_columns(
     material : Material
     config : JudgeConfig, optional
     progress : Progress
+    known : bool
+        Whether the classes of the columns are known, for somebody labelled them: then the search
+        starts from these.
 
     Raises
     ------
@@ -324,16 +337,16 @@ def weigh_columns(
             f"got {int(metal.sum())} metal and {int(chalcogen.sum())} chalcogen columns on the "
             f"lattice, expected at least {_LEAST_CHALCOGEN} of each"
         )
-    network = np.asarray(sites.probabilities, dtype=float)
     typical = _starting_weights(material, config.learnt)
     prior = class_prior(material, config.learnt)
-    site = places.on_lattice & ~places.is_metal
-    weight = network @ typical
-    weight[places.on_lattice & places.is_metal] = 1.0
-    doubt = np.where(places.on_lattice, *_DOUBTS)
-    told = _Told(metal, chalcogen, site, network, weight, doubt)
+    told = _beforehand(sites, places, judged, typical)
+    usual = float(typical[_X2])
+    if config.learnt is None or not config.learnt.mean:
+        of_metals = sites.position_px[places.on_lattice & places.is_metal]
+        usual = _brightness(image.data, a_pm / pixel_pm, of_metals, usual)
+        told = told.as_bright(usual)
 
-    def look(told: _Told, share: FloatArray, rounds: int, part: Progress) -> ImageEvidence | None:
+    def look(told: _Told, share: FloatArray, part: Progress) -> ImageEvidence | None:
         picture = Picture(
             np.asarray(image.data),
             pixel_pm,
@@ -343,25 +356,36 @@ def weigh_columns(
             sites.position_px,
             told.guess,
         )
-        settings = config.replace(rounds=rounds)
-        return _look(picture, told, share, distance, prior, settings, part)
+        return _look(picture, told, share, distance, prior, config, part)
 
-    by_labels = network[:, 2:6] * chalcogen[:, None]
-    evidence = look(told, by_labels, config.rounds, progress)
+    evidence = None
+    share = told.network[:, 2:6] * chalcogen[:, None]
+    if known:
+        evidence = look(told, share, progress)
     if evidence is None:
-        # what a network says that is mostly wrong must not even be where the search starts
-        free = told.without_labels(float(typical[_X2]), config.learnt)
-        evidence = look(free, np.zeros_like(by_labels), config.rounds + 1, progress)
+        free = told.without_labels(usual, config.learnt)
+        evidence = look(free, np.zeros_like(share), progress)
     assert evidence is not None
     return evidence
+
+
+def _brightness(data: FloatArray, a_px: float, metal_px: FloatArray, expected: float) -> float:
+    """Mean weight of the chalcogen columns by the lattice's waves alone.
+
+    Profile and weights are learnt from each other, and hardly leave a brightness that both start
+    from: a profile that dips where neighbours lie explains one that is wrong.
+    """
+    seen = brightness_of_sublattices(data, a_px, metal_px)
+    return expected * (1.0 if seen is None else float(np.clip(seen[0] / expected, *_BRIGHTER)))
 
 
 @dataclass(frozen=True)
 class _Told:
     """What is believed of an image's columns before it is looked at: see `ImageEvidence`.
 
-    `site` are the columns on chalcogen sites, judged or not; `labels` says whether the network's
-    classes have a part in it.
+    `site` are the columns on chalcogen sites, judged or not, `usual` a column of unknown class, and
+    `labelled` weights by the classes that columns were given; `labels` says whether these classes
+    are where the search starts.
     """
 
     metal: BoolArray
@@ -370,28 +394,69 @@ class _Told:
     network: FloatArray
     guess: FloatArray
     doubt: FloatArray
+    usual: FloatArray
+    labelled: FloatArray
     labels: bool = True
+
+    @property
+    def cut(self) -> BoolArray:
+        """Columns on chalcogen sites that lie too near the border to be judged, `(N,)`."""
+        return self.site & ~self.chalcogen
+
+    def as_bright(self, mean: float) -> _Told:
+        """Columns on chalcogen sites of this mean weight."""
+        factor = np.where(self.site, mean / max(float(self.guess[self.site].mean()), 1e-6), 1.0)
+        return replace(self, guess=self.guess * factor, labelled=self.labelled * factor)
 
     def without_labels(self, typical: float, learnt: LearntClasses | None = None) -> _Told:
         """Every column on a chalcogen site may be of any class, as often as was learnt."""
-        usual = self.network[self.chalcogen].mean(axis=0)
+        usual = self.usual
         if learnt is not None and learnt.mean and learnt.share:
             usual = np.zeros_like(usual)
             usual[1 : OTHER + 2] = learnt.share
             typical = learnt.usual_weight
         return replace(
             self,
-            network=np.where(self.site[:, None], usual, self.network),
             guess=np.where(self.site, typical, self.guess),
             doubt=np.where(self.site, np.hypot(self.doubt, _UNKNOWN), self.doubt),
+            usual=usual,
             labels=False,
         )
 
-    def contradicted(self, found: ImageClasses) -> bool:
-        """Whether the weights rule out the network's class of too many columns."""
+    def ruled_out(self, found: ImageClasses) -> BoolArray:
+        """Columns whose weight rules out the class that they were given, `(N,)`."""
         claimed = self.network[self.chalcogen, 1 : OTHER + 2].argmax(axis=1)
         chance = found.chance[self.chalcogen][np.arange(len(claimed)), claimed]
-        return bool((chance < _IMPOSSIBLE).mean() > _CONTRADICTED)
+        result = np.zeros(len(self.network), dtype=bool)
+        result[self.chalcogen] = chance < _IMPOSSIBLE
+        return result
+
+    def heard(self, found: ImageClasses) -> tuple[_Told, BoolArray]:
+        """The network without a say where weights rule out its class; nowhere if that is often.
+
+        And the columns whose class stands, `(N,)`.
+        """
+        wrong = self.ruled_out(found)
+        if wrong[self.chalcogen].mean() > _MOSTLY_WRONG:
+            silent, usual = self.site, self.usual
+        else:
+            silent, usual = wrong, self.network[self.chalcogen & ~wrong].mean(axis=0)
+        network = np.where(silent[:, None], usual, self.network)
+        return replace(self, network=network), self.chalcogen & ~silent
+
+
+def _beforehand(
+    sites: Sites, places: LatticePlaces, judged: BoolArray, typical: FloatArray
+) -> _Told:
+    """What the columns found and their lattice say; `typical` weights of the roles."""
+    metal, chalcogen = judged & places.is_metal, judged & ~places.is_metal
+    network = np.asarray(sites.probabilities, dtype=float)
+    site = places.on_lattice & ~places.is_metal
+    weight = network @ typical
+    weight[places.on_lattice & places.is_metal] = 1.0
+    doubt = np.where(places.on_lattice, *_DOUBTS)
+    usual = network[chalcogen].mean(axis=0)
+    return _Told(metal, chalcogen, site, network, weight, doubt, usual, weight)
 
 
 def _look(
@@ -403,9 +468,29 @@ def _look(
     config: JudgeConfig,
     progress: Progress,
 ) -> ImageEvidence | None:
-    """What the picture says; None where it contradicts what the search started from."""
+    """What the picture says; None where it contradicts the labels that the search started from."""
+
+    def said() -> ImageEvidence:
+        equations = level_rim(picture.equations(), picture.weight, distance, told.metal)
+        columns = (told.metal, told.chalcogen, told.network, told.guess, told.doubt)
+        place_px = picture.sampling.to_image(picture.position)
+        return ImageEvidence(equations, *columns, place_px, cut=told.cut)
+
+    def believe(found: ImageClasses) -> FloatArray:
+        picture.weight = anchored_weights(found, prior, told.chalcogen)
+        picture.explain()
+        return found.chance[:, 1:5]
+
     picture.fit_profile()
     picture.explain()
+    if not told.labels:
+        picture.fit_noise()
+        found = solve_classes(said(), prior)
+        told, believed = told.heard(found)
+        share = believe(found)
+        picture.weight = np.where(believed, told.labelled, picture.weight)
+        picture.explain()
+        share = np.where(believed[:, None], told.network[:, _X2 + 1 : _OTHER], share)
     for i in range(config.rounds):
         progress(i / config.rounds, "judging columns")
         picture.fit_lines()
@@ -414,24 +499,13 @@ def _look(
         picture.settle(share)
         picture.fit_profile()
         picture.explain()
-        place_px = picture.sampling.to_image(picture.position)
-        equations = level_rim(picture.equations(), picture.weight, distance, told.metal)
-        evidence = ImageEvidence(
-            equations,
-            told.metal,
-            told.chalcogen,
-            told.network,
-            told.guess,
-            told.doubt,
-            place_px,
-        )
-        if i == 0 and told.labels and told.contradicted(solve_classes(evidence, prior)):
-            return None
+        evidence = said()
+        if i == 0 and told.labels:
+            wrong = told.ruled_out(solve_classes(evidence, prior))
+            if wrong[told.chalcogen].mean() > _CONTRADICTED:
+                return None
         if i + 1 < config.rounds:
-            found = solve_classes(evidence, prior, config.network_say)
-            picture.weight = anchored_weights(found, prior, told.chalcogen)
-            picture.explain()
-            share = found.chance[:, 1:5]
+            share = believe(solve_classes(evidence, prior, config.network_say))
     return evidence
 
 

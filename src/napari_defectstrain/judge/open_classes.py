@@ -41,6 +41,8 @@ _LEAST_TAILS, _MOST_TAILS = 0.005, 0.2
 _WIDTH_PRIOR = 100.0
 """Columns that a class needs for its own scatter to count as much as the commonest one's."""
 _WIDTHS = (0.7, 1.5)
+_LEAST_SIGMAS = 2.5
+"""Standard errors that the share of a class must be above none."""
 _OTHER_COLUMNS = 1.0
 _HOPELESS = 8.0
 """Of log likelihood that one class more may lack after its first rounds."""
@@ -191,7 +193,7 @@ def find_open_classes(
         if better is None:
             break
         model = better
-    errors = _found_again(model, columns, priors, rng)
+    errors = _found_again(model, columns, priors, rng, tails)
     found = tuple(
         OpenClass(
             sites,
@@ -202,6 +204,7 @@ def find_open_classes(
             float(model.share[k] * columns.total),
         )
         for k, (weight_sigma, share_sigma) in errors.items()
+        if model.share[k] >= _LEAST_SIGMAS * share_sigma
     )
     return OpenMixture(model.mean[: len(known)], model.share[: len(known)], found)
 
@@ -318,9 +321,16 @@ def _is_class(model: _Mixture, columns: WeighedColumns, tails: float) -> bool:
     at = WeighedColumns(model.mean[k : k + 1], np.array([columns.typical_sigma]), np.ones(1))
     if model.chance(at)[0][0, k] < 0.5:
         return False
+    return bool(number[k] > _TAIL_TIMES * _of_wings(model, columns, tails, k) * columns.total)
+
+
+def _of_wings(model: _Mixture, columns: WeighedColumns, tails: float, k: int) -> float:
+    """Share of the columns that the wings of the other classes put within 1.5 sigma of class k."""
+    sigma = columns.typical_sigma * model.width
+    apart = np.delete(model.mean, k) - model.mean[k]
     wide = np.delete(sigma, k) * _TAIL_WIDTH
     within = 2 * 1.5 * sigma[k] * np.exp(-((apart / wide) ** 2) / 2) / (wide * np.sqrt(2 * np.pi))
-    return bool(number[k] > _TAIL_TIMES * tails * (np.delete(number, k) * within).sum())
+    return float(tails * (np.delete(model.share[:-1], k) * within).sum())
 
 
 def tail_share(columns: WeighedColumns, mean: float) -> float:
@@ -345,9 +355,18 @@ def tail_share(columns: WeighedColumns, mean: float) -> float:
 
 
 def _found_again(
-    model: _Mixture, columns: WeighedColumns, priors: FloatArray, rng: np.random.Generator
+    model: _Mixture,
+    columns: WeighedColumns,
+    priors: FloatArray,
+    rng: np.random.Generator,
+    tails: float,
 ) -> dict[int, tuple[float, float]]:
-    """Classes that samples of the columns find again: errors of weight and share of each."""
+    """Classes that samples of the columns find again: errors of weight and share of each.
+
+    Classes that overlap part slowly, and samples that start where they end scatter too little: the
+    curvature of the likelihood knows what is given up by one of them for the other. What wings of
+    the other classes may add counts in full.
+    """
     extra = range(len(priors), len(model.mean))
     if not extra:
         return {}
@@ -356,10 +375,42 @@ def _found_again(
     ]
     mean = np.array([s.mean for s in samples])
     share = np.array([s.share for s in samples])
+    by_curvature = _errors(model, columns, priors)
     kept = {}
     for k in extra:
         moved = np.abs(mean[:, k] - model.mean[k])
         again = (moved < _LEAST_APART) & (share[:, k] * columns.total >= 0.5 * _LEAST_COLUMNS)
         if again.mean() >= _LEAST_FOUND:
-            kept[k] = (float(mean[:, k].std()), float(share[:, k].std()))
+            of_mean, of_share = (
+                max(float(sample[:, k].std()), float(error[k]))
+                for sample, error in zip((mean, share), by_curvature, strict=True)
+            )
+            kept[k] = (of_mean, float(np.hypot(of_share, _of_wings(model, columns, tails, k))))
     return kept
+
+
+def _errors(
+    model: _Mixture, columns: WeighedColumns, priors: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Standard errors of means and shares by Fisher's information, all else left free, `(K,)`."""
+    chance = model.chance(columns)[0]
+    k = len(model.mean)
+    own, width = chance[:, :k], columns.sigma[:, None] * model.width
+    pull = (columns.weight[:, None] - model.mean) / width
+    score = np.concatenate(
+        [
+            own * pull / width,
+            own * (pull**2 - 1.0),
+            own / model.share[:k] - chance[:, k:] / model.share[k],
+        ],
+        axis=1,
+    )
+    information = score.T @ (columns.count[:, None] * score)
+    held = np.arange(len(priors))
+    information[held, held] += priors[:, 1] ** -2.0
+    apart = np.zeros((k, k))  # of the logarithms of the widths, from the commonest class's
+    apart[1:, 0], apart[range(1, k), range(1, k)] = -1.0, 1.0
+    information[k : 2 * k, k : 2 * k] += 2.0 * _WIDTH_PRIOR * apart.T @ apart
+    variance = np.diag(np.linalg.pinv(information, hermitian=True))
+    error = np.sqrt(np.maximum(variance, 0.0))
+    return error[:k], error[2 * k :]

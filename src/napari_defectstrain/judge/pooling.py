@@ -25,6 +25,10 @@ _SETTLED = 0.015
 """How far a class may weigh more or less in one image than in the run."""
 _LEAST_ANCHOR = 10
 _NEARLY_EMPTY = 0.15
+_BETWEEN = 0.025
+"""Error of a weight by the scale, of its distance from the next weight that is known."""
+_BRIGHTNESS = 0.012
+"""Error of the brightness of the chalcogens by that of the metals, in the metal's."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def classify_run(
         share=tuple(more.share[:OTHER]) + (prior.share[OTHER],),
     )
     found = classify(evidences, prior, say)
-    told = (*more.found, *_above_empty(on_metal))
+    told = (*_with_scale(more, prior), *_above_empty(on_metal))
     return RunClasses(tuple(found), told, prior)
 
 
@@ -97,8 +101,43 @@ def _above_empty(metals: OpenMixture) -> tuple[OpenClass, ...]:
     """
     weights = [*metals.mean.tolist(), *(o.weight for o in metals.found)]
     nothing = min(weights, key=abs)
-    nothing = nothing if abs(nothing) < _NEARLY_EMPTY else 0.0
-    return tuple(replace(o, weight=(o.weight - nothing) / (1.0 - nothing)) for o in metals.found)
+    known = [1.0, 0.0] if abs(nothing) < _NEARLY_EMPTY else [1.0]
+    nothing = nothing if len(known) > 1 else 0.0
+    told = []
+    for one in metals.found:
+        weight = (one.weight - nothing) / (1.0 - nothing)
+        scale = _BETWEEN * min(abs(weight - w) for w in known)
+        told.append(replace(one, weight=weight, weight_sigma=_hypot(one.weight_sigma, scale)))
+    return tuple(told)
+
+
+def _with_scale(chalcogens: OpenMixture, prior: ClassPrior) -> tuple[OpenClass, ...]:
+    """Classes on chalcogen sites, the error of the scale in that of their weights.
+
+    The scale is as good as what it says of known classes: of X beside nothing and of nothing, and
+    of XY between 2X and 2Y. Between these errors are interpolated.
+    """
+    mean = chalcogens.mean[:OTHER]
+    x2 = float(mean[X2])
+    expected = {
+        V2: prior.empty,
+        V1: prior.half * x2,
+        XY: (x2 + mean[Y2]) / 2 + prior.midway * x2,
+        X2: x2,
+    }
+    order = sorted(expected, key=lambda k: float(mean[k]))
+    off = [abs(float(mean[k] - expected[k])) for k in order]
+    told = []
+    for one in chalcogens.found:
+        known = float(np.interp(one.weight, mean[order], off))
+        brightness = _BRIGHTNESS * one.weight / x2
+        error = _hypot(one.weight_sigma, known, brightness)
+        told.append(replace(one, weight_sigma=error))
+    return tuple(told)
+
+
+def _hypot(*errors: float) -> float:
+    return float(np.linalg.norm(errors))
 
 
 def _further(asked: Sequence[FurtherClass], mixture: OpenMixture) -> tuple[FurtherClass, ...]:
