@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.pipeline.placement import place_sites
+from napari_defectstrain.pipeline.placement import place_positions, place_sites
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image
 from napari_defectstrain.simulate.scattering import nominal_weights
@@ -210,3 +210,15 @@ def test_a_few_columns_are_taken_as_they_are() -> None:
     assert 3 < len(few) < 30
     swapped = moved(few, lambda p: p[:, ::-1])
     assert placed(alloy(), swapped) == (swapped, ())
+
+
+@pytest.mark.parametrize("seed", [2, 4])
+def test_some_points_without_classes_are_never_turned_onto_brighter_columns(seed):
+    # a crystal that is its own mirror image
+    made = alloy(seed=seed, rotation_deg=0.0, fractions=(0.02, 0.02, 0.1, 0.01))
+    dark = made.position_px[np.isin(made.class_index, (4, 5))]
+    inside = (dark > 2).all(axis=1) & (dark < np.array(made.image.data.shape) - 4).all(axis=1)
+    points = dark[inside] + 1.0  # counted from 1
+    placed, notes = place_positions(made.image, points, A_PX, strict=False)
+    np.testing.assert_array_equal(placed, points)
+    assert notes == ()

@@ -29,6 +29,7 @@ from scipy.sparse import csr_array
 
 from ..crystal.regions import Regions
 from ..crystal.robust import robust_sigma
+from ..progress import shared_out
 from ..types import (
     BoolArray,
     CalibratedImage,
@@ -42,12 +43,13 @@ from ..types import (
 from .additivity import PAIR_SHELLS, PairCheck, near_pairs, pair_check, pair_text
 from .average import stacked_classes
 from .cells import DOUBTFUL, SAMPLES, CellFrame, PatchCells, cut_cells
-from .patches import find_patches
+from .patches import Patch, find_patches
 from .windows import SPLINE_ORDER, WindowFrame
 
 LEAST_DEFECTS = 3
 """Defects that a class needs for a crowded average."""
 
+_AT_A_TIME = 4  # domains
 _NEAREST = 7  # a defect's own cell and those beside it
 _CELLS_PER_UNKNOWN = 1.5
 _MOST_BANDS = 300
@@ -211,15 +213,18 @@ def crowded_stacks(
     frame = CellFrame(window.a_pm)
     names = sites[0].class_names
     roles = np.array([*stacked_classes(names)[1:], DOUBTFUL])
-    cells = []
+    cells: list[PatchCells] = []
     patches = find_patches(images, sites, frame.a_pm, regions)
-    for i, patch in enumerate(patches):
-        progress(0.6 * i / len(patches), "cutting cells")
+
+    def cut(patch: Patch) -> PatchCells:
         of = patch.image_index
         mine = None if counted is None else counted[of]
-        part = cut_cells(images[of], sites[of], patch, frame, roles, min_probability, mine)
-        if len(part) > part.slow.shape[1]:
-            cells.append(part)
+        return cut_cells(images[of], sites[of], patch, frame, roles, min_probability, mine)
+
+    for i in range(0, len(patches), _AT_A_TIME):
+        progress(0.6 * i / len(patches), "cutting cells")
+        cells += shared_out(cut, patches[i : i + _AT_A_TIME])
+    cells = [part for part in cells if len(part) > part.slow.shape[1]]
     belongs = np.zeros(len(images), dtype=int) if group is None else np.asarray(group)
     kinds = np.unique([belongs[c.image_index] for c in cells]).tolist()
     solved: dict[int, _Solved] = {}

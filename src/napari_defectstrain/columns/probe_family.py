@@ -10,6 +10,7 @@ scale, and that way shows at the outer spots.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from ..types import FloatArray
-from .profiles import aperture_transfer
+from .profiles import ColumnProfile, aperture_transfer
 
 MEMBERS = 128
 GRID = 96
@@ -61,29 +62,39 @@ def family_members() -> FloatArray:
     even = qmc.Sobol(7, seed=1).random(MEMBERS)
     drawn = ndtri(even[:, :6]) * [DEFOCUS, C3, C5, ASTIGMATISM, COMA, SPREAD / 2]
     reach = LIMITS[0] + even[:, 6] * (LIMITS[1] - LIMITS[0])
+    return np.array(
+        [_radial_transfer(one[:6], part) for one, part in zip(drawn, reach, strict=True)]
+    )
+
+
+@lru_cache(maxsize=1)
+def focused_probe() -> FloatArray:
+    """The same of a probe in focus, without aberrations: the aperture and its focal spread."""
+    return _radial_transfer(np.zeros(6), 1.0)
+
+
+def _radial_transfer(phases: FloatArray, part: float) -> FloatArray:
+    """Radial mean of one transfer function, `(K,)`: phases of the rim, size of the aperture."""
+    c1, c3, c5, a1, b2, spread = phases
     axis = np.arange(GRID) - GRID // 2
     radius = np.hypot(axis, axis[:, None])
     angle = np.arctan2(axis[:, None], axis)
     ring = np.rint(4.0 * radius).astype(int).ravel()
     count = np.bincount(ring)
     node, weight = np.polynomial.hermite_e.hermegauss(NODES)
-    found = np.empty((MEMBERS, len(FREQUENCIES)))
-    for member, (c1, c3, c5, a1, b2, spread), part in zip(found, drawn, reach, strict=True):
-        size = RADIUS * part
-        s = radius / size
-        aperture = np.clip((1.0 - s) * size + 0.5, 0.0, 1.0)
-        fixed = c3 * s**4 + c5 * s**6 + a1 * s**2 * np.cos(2 * angle) + b2 * s**3 * np.cos(angle)
-        intensity = np.zeros_like(s)
-        for x, w in zip(node, weight, strict=True):
-            phase = fixed + (c1 + x * (SPREAD + spread)) * s**2
-            intensity += (
-                w * np.abs(np.fft.ifft2(np.fft.ifftshift(aperture * np.exp(-1j * phase)))) ** 2
-            )
-        transfer = np.fft.fftshift(np.fft.fft2(intensity)).real
-        mean = np.bincount(ring, transfer.ravel() / transfer.max()) / np.maximum(count, 1)
-        there = count > 0
-        member[:] = np.interp(2.0 * RADIUS * FREQUENCIES, np.flatnonzero(there) / 4.0, mean[there])
-    return found
+    size = RADIUS * part
+    s = radius / size
+    aperture = np.clip((1.0 - s) * size + 0.5, 0.0, 1.0)
+    fixed = c3 * s**4 + c5 * s**6 + a1 * s**2 * np.cos(2 * angle) + b2 * s**3 * np.cos(angle)
+    intensity = np.zeros_like(s)
+    for x, w in zip(node, weight, strict=True):
+        phase = fixed + (c1 + x * (SPREAD + spread)) * s**2
+        intensity += w * np.abs(np.fft.ifft2(np.fft.ifftshift(aperture * np.exp(-1j * phase)))) ** 2
+    transfer = np.fft.fftshift(np.fft.fft2(intensity)).real
+    mean = np.bincount(ring, transfer.ravel() / transfer.max()) / np.maximum(count, 1)
+    there = count > 0
+    radii = np.flatnonzero(there) / 4.0
+    return np.asarray(np.interp(2.0 * RADIUS * FREQUENCIES, radii, mean[there]))
 
 
 def family_departure(spot: float) -> Departure:
@@ -95,17 +106,45 @@ def family_departure(spot: float) -> Departure:
         Frequency of the first spots of the lattice in units of the information limit.
     """
     aperture = np.maximum(aperture_transfer(FREQUENCIES), LEAST)
-    every = np.log(np.maximum(family_members(), LEAST) / aperture)
-    known = np.minimum(SPOTS * spot, 0.95)
-    # scale and blur are free: what they can do at the spots is none of the family's business
-    free = np.stack([np.ones(3), known**2], axis=1)
-    at_spots = np.array([np.interp(known, FREQUENCIES, one) for one in every])
-    weighted = free * SPOT_WEIGHT[:, None]
-    fitted = np.linalg.lstsq(weighted, (at_spots * SPOT_WEIGHT).T, rcond=None)[0]
-    left = every - (np.stack([np.ones_like(FREQUENCIES), FREQUENCIES**2], axis=1) @ fitted).T
+    left = _beyond_a_blur(family_members(), spot)
     # a usual blur, to a half at the first spots: frequencies count as an image holds them
     counts = aperture * np.exp(-0.5 * (FREQUENCIES / spot) ** 2)
     mean = left.mean(axis=0)
     _, size, ways = np.linalg.svd((left - mean) * counts, full_matrices=False)
     mode = size[0] / np.sqrt(len(left)) * ways[0] / np.maximum(counts, 1e-3)
     return Departure(FREQUENCIES, mean, mode * np.sign(mode[0]))
+
+
+def focused(profile: ColumnProfile, limit: float, spot: float) -> ColumnProfile:
+    """An aperture's profile with the focal spread that such a probe has.
+
+    Parameters
+    ----------
+    profile : ColumnProfile
+        Of an aperture and a blur (`profiles.spline_profile`).
+    limit : float
+        Its information limit, in the unit of the profile's cutoff.
+    spot : float
+        Frequency of the first spots of the lattice, likewise.
+    """
+    k = np.linspace(0.0, profile.cutoff_per_pm, 500)
+    basis = profile.basis(k)
+    more = _beyond_a_blur(focused_probe()[None], min(spot / limit, 0.9))[0]
+    goal = basis @ profile.coefficient * np.exp(np.interp(k / limit, FREQUENCIES, more.clip(-1, 1)))
+    coefficient = np.zeros(basis.shape[1])  # the last one stays: the end is zero
+    coefficient[:-1] = np.linalg.lstsq(basis[:, :-1], goal, rcond=None)[0]
+    return replace(profile, coefficient=coefficient)
+
+
+def _beyond_a_blur(transfers: FloatArray, spot: float) -> FloatArray:
+    """Logarithms over an aperture's, less the scale and blur that agree at the spots, `(N, K)`."""
+    aperture = np.maximum(aperture_transfer(FREQUENCIES), LEAST)
+    every = np.log(np.maximum(transfers, LEAST) / aperture)
+    known = np.minimum(SPOTS * spot, 0.95)
+    # scale and blur are free: what they can do at the spots is none of the family's business
+    free = np.stack([np.ones(3), known**2], axis=1)
+    at_spots = np.array([np.interp(known, FREQUENCIES, one) for one in every])
+    weighted = free * SPOT_WEIGHT[:, None]
+    fitted = np.linalg.lstsq(weighted, (at_spots * SPOT_WEIGHT).T, rcond=None)[0]
+    blur = np.stack([np.ones_like(FREQUENCIES), FREQUENCIES**2], axis=1)
+    return np.asarray(every - (blur @ fitted).T)

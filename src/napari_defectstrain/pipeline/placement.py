@@ -158,7 +158,9 @@ def place_positions(
     a_px : float
         Lattice constant in the image [px].
     strict : bool
-        Whether positions that fit in no way, or in several, are refused; else they stay.
+        Whether these are all columns: positions that fit in no way, or in several, are refused.
+        Else they stay, and only their unit is made good: of a few points, which may be the dark
+        columns, brightness tells neither turns nor offsets.
 
     Returns
     -------
@@ -176,7 +178,8 @@ def place_positions(
     )
     if n < MIN_COLUMNS:
         return alike.position_px, ()
-    judged = _Picture(image, alike, a_px, (1.0, 0.0))
+    # some points may be the dark columns: turned, or moved, they'd lie on brighter ones
+    judged = _Picture(image, alike, a_px, (1.0, 0.0), turns=strict)
     try:
         placement = judged.placement()
     except DefectStrainError:
@@ -198,9 +201,15 @@ class _Picture:
     """An image's contrast, and what a table's columns should find there."""
 
     def __init__(
-        self, image: CalibratedImage, sites: Sites, a_px: float, weights: Sequence[float]
+        self,
+        image: CalibratedImage,
+        sites: Sites,
+        a_px: float,
+        weights: Sequence[float],
+        turns: bool = True,
     ) -> None:
         self.image, self.a_px = image, a_px
+        self.ways = (False, True) if turns else (False,)
         self.agrees = False
         chosen = np.flatnonzero(sites.class_index < OTHER)  # how bright named ones are isn't told
         self.n = len(chosen)
@@ -250,11 +259,12 @@ class _Picture:
     def _fits(self, scale: float, unit: str) -> list[_Fit]:
         """Of every way the axes can lie, at its best offset; the best first."""
         fits = []
-        for swapped, flipped_y, flipped_x in itertools.product((False, True), repeat=3):
+        for swapped, flipped_y, flipped_x in itertools.product(self.ways, repeat=3):
             placement = _Placement(scale, unit, swapped, flipped_y, flipped_x)
             moved = placement.apply(self.position, self.image.data.shape)
             if _outside(moved, self.image.data.shape, 2.0).mean() <= _OUTSIDE:
-                fits.append(self._with_offset(placement, moved))
+                turns = len(self.ways) > 1
+                fits.append((self._with_offset if turns else self._fit)(placement, moved))
         return sorted(fits, key=lambda fit: -fit.agreement)
 
     def _with_offset(self, placement: _Placement, moved: FloatArray) -> _Fit:

@@ -281,10 +281,12 @@ def fit_class_fields(
         )
     site, is_metal = ideal_sites(a_pm, radius_pm)
     basis = symmetric_basis(site) if symmetric else np.eye(2 * len(site))
-    every = [
-        FieldEquations.of(part, roles, site, basis, radius_pm, a_pm, distortion_nm, rows)
-        for part, rows in zip(parts, use, strict=True)
-    ]
+
+    def equations_of(k: int) -> FieldEquations:
+        part, rows = parts[k], use[k]
+        return FieldEquations.of(part, roles, site, basis, radius_pm, a_pm, distortion_nm, rows)
+
+    every = shared_out(equations_of, range(len(parts)))
     equations = [e for e in every if len(e.role)]
     if not equations:
         raise DefectStrainError(

@@ -142,8 +142,17 @@ def _weights(
     if use.sum() <= design.shape[1]:
         return fitted
     for _ in range(PASSES):
-        answer = np.linalg.lstsq(design[use], weight[use], rcond=1e-8)[0]
+        answer = _least_squares(design[use], weight[use])
         fitted = design @ answer
         left = weight - fitted
         use = known & (np.abs(left) < OUTLIER_SIGMA * robust_sigma(left[use]))
     return np.asarray(np.where(known, fitted, np.nan))
+
+
+def _least_squares(design: FloatArray, value: FloatArray) -> FloatArray:
+    """By the normal equations: many rows, few columns; what nothing tells of is zero."""
+    size = np.sqrt((design**2).sum(axis=0))
+    scale = np.where(size > 0, 1.0 / np.where(size > 0, size, 1.0), 0.0)
+    scaled = design * scale
+    inverse = np.linalg.pinv(scaled.T @ scaled, 1e-10, hermitian=True)
+    return np.asarray(scale * (inverse @ (scaled.T @ value)))

@@ -12,6 +12,7 @@ from ...progress import shared_out
 from ...types import BoolArray, ClassAverage, ColumnFits, FloatArray, IntArray, Progress
 from ..asymmetry import no_terms
 from ..noise import NoiseModel, fit_noise
+from ..probe_family import focused
 from ..profiles import ColumnProfile, FourierWindow, gaussian_profile, spline_profile
 from ..types import FLAGS
 from .crowded import Geometry, LinearStart, State, Structure
@@ -156,7 +157,9 @@ def _plan(averages: Mapping[str, ClassAverage], config: ColumnConfig, start: Sta
         groups = [[n] for n in averages]
         return _Plan(geometry, groups, profile, np.arange(0), np.zeros(0), bases, states)
     shape = (config.n_coefficients, config.cutoff_sigma, config.information_limit_per_pm)
-    profile = spline_profile(sigma_pm, *shape, _first_spot(start.geometry.a_pm))
+    spot = _first_spot(start.geometry.a_pm)
+    profile = spline_profile(sigma_pm, *shape, spot)
+    profile = focused(profile, config.information_limit_per_pm, spot)
     width = np.array([sigma_pm**2, 0.0, sigma_pm**2])
     states = {n: replace(s, blur_pm2=s.blur_pm2 - width) for n, s in states.items()}
     reference = classes_by_number(averages)[0]

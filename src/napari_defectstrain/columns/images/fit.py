@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from ...types import BoolArray, FloatArray, IntArray, Progress, no_progress
+from ...types import BoolArray, FloatArray, IntArray, Progress
 from .background import SplineSurface
 from .derivatives import PAIR_REACH_SIGMA, Information, Patches, SeparableProfile, information
 from .noise import SAMPLE, STEP_SAMPLE, estimate_noise
@@ -139,6 +140,26 @@ def _inner(shape: tuple[int, ...], rim: float, dtype: npt.DTypeLike) -> FloatArr
     return inner
 
 
+class Seen(NamedTuple):
+    """An image beside what is expected of it.
+
+    Parameters
+    ----------
+    points : SpreadPoints
+        The columns.
+    noise : NoiseModel
+    inverse, pull : arrays, `(H, W)`
+        One over the variance of each pixel, and the residual times that.
+    patches : Patches
+    """
+
+    points: SpreadPoints
+    noise: NoiseModel
+    inverse: FloatArray
+    pull: FloatArray
+    patches: Patches
+
+
 class ImageFitter:
     """Fits all columns of one image.
 
@@ -224,11 +245,11 @@ class ImageFitter:
             inverse = self.pixels.good / noise.variance(model)
             pull = (self.pixels.data - model) * inverse
             if rebuild:
-                separable = SeparableProfile(state.shape.profile, self.sigma, model.dtype)
+                separable = self.separable(state)
             patches = Patches.of(separable, state.position, state.weight)
             if rebuild:
                 pairs = self.pairs[: 0 if first else None]
-                found = information(patches, inverse, pairs, self.surface)
+                found = self.information(patches, inverse, pairs)
                 state = self.without_empty(state, found)
                 equations = self.equations(found, inverse, state, damping)
                 learn = len(state.shape.amount) > 0 and i > 0
@@ -259,7 +280,8 @@ class ImageFitter:
         if self.config.noise != "poisson":
             noise = self.noise(model)
         if last:
-            found = self._information(state, noise, model)
+            patches = Patches.of(self.separable(state), state.position, state.weight)
+            found = self.information(patches, self.pixels.good / noise.variance(model))
         return ImageFit(state, found, noise, moved, errors, None if free is None else free.found)
 
     def step(
@@ -271,13 +293,24 @@ class ImageFitter:
         )
         return columns[..., 0], background[..., 0]
 
-    def refitted(self, fit: ImageFit, tolerance_px: float) -> ImageFit:
-        """The fit with its columns and background where its shape, held, lets them settle."""
-        shape = fit.state.shape
-        start = replace(fit.state, shape=shape.fixed())
-        found = self.run(start, fit.noise, tolerance_px, no_progress, near=True)
-        state = replace(found.state, shape=shape)
-        return replace(found, state=state, shape_errors=fit.shape_errors, by_shape=fit.by_shape)
+    def seen(self, state: ImageState, noise: NoiseModel | None = None) -> Seen:
+        """An image beside what is expected of it; without a noise, with that of the residual."""
+        points = self.renderer.spread(state.position)
+        model = self.model(state, self.renderer.structure_factor(points, state.weight))
+        noise = noise or self.noise(model)
+        inverse = self.pixels.good / noise.variance(model)
+        patches = Patches.of(self.separable(state), state.position, state.weight)
+        return Seen(points, noise, inverse, (self.pixels.data - model) * inverse, patches)
+
+    def separable(self, state: ImageState) -> SeparableProfile:
+        """Derivatives of a column of the state's profile."""
+        return SeparableProfile(state.shape.profile, self.sigma, self.pixels.data.dtype)
+
+    def information(
+        self, seen: Patches, inverse: FloatArray, pairs: IntArray | None = None
+    ) -> Information:
+        """Of all columns, and of `pairs` of them, by one over the variance of each pixel."""
+        return information(seen, inverse, self.pairs if pairs is None else pairs, self.surface)
 
     def spread(self, state: ImageState, covariance: FloatArray) -> FloatArray:
         """By how much errors of the places make the expected image wider, `(H, W)`.
@@ -294,13 +327,6 @@ class ImageFitter:
             for a, b, k in terms
         )
         return renderer.image(second * renderer.transfer(state.shape.profile))
-
-    def _information(self, state: ImageState, noise: NoiseModel, model: FloatArray) -> Information:
-        """Of the columns where a fit ended."""
-        separable = SeparableProfile(state.shape.profile, self.sigma, model.dtype)
-        patches = Patches.of(separable, state.position, state.weight)
-        inverse = self.pixels.good / noise.variance(model)
-        return information(patches, inverse, self.pairs, self.surface)
 
     def equations(
         self, found: Information, inverse: FloatArray, state: ImageState, damping: float = 1.0

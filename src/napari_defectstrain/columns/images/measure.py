@@ -28,6 +28,7 @@ from .types import NO_POSITION, Aberrations, ImageColumnConfig, ImageColumns, No
 __all__ = ["ImageColumnConfig", "ImageColumns", "fit_image_columns"]
 
 LOOSE_PX = 0.03
+SETTLED_PX = 0.01
 USUAL_LIMIT = 3.4  # information limit in units of the spots' frequency
 SPOT_SIGMA = 0.17
 """Frequency times sigma where data of columns are strongest: the {10} spots at the paper's."""
@@ -172,8 +173,9 @@ def _learn(
         # light of columns beyond the border ripples through background and weights
         inner = learning(fitter.pixels.without_rim(RIM_SIGMA * sigma))
         mean = replace(state, shape=Shape.starting(profile, mode[:, :0], np.eye(3)))
-        by_mean = inner.run(mean, fit.noise, config.tolerance_px, progress, near=True)
-        freed = freed_of_noise(inner, by_mean.with_modes(shape.modes), foresee)
+        by_mean = inner.run(mean, fit.noise, SETTLED_PX, progress, near=True, last=False)
+        begun = by_mean.with_modes(shape.modes)
+        freed = freed_of_noise(inner, begun.state, begun.noise, foresee)
         if freed is not None:
             return freed, inner
     learner = learning(fitter.pixels)
