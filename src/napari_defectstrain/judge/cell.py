@@ -42,7 +42,7 @@ _RINGS: dict[int, tuple[tuple[int, int], ...]] = {
 }
 """Half of the spots of each squared length, in units of two {100} vectors 60 degrees apart."""
 _HIGHEST = 0.46  # 1/px
-_MOST_TILES = 5  # a side
+_MOST_TILES, _TILES_OF_BRIGHTNESS = 5, 3  # a side
 _CLEAR = 6.0  # power of the weakest {100} spot over the noise
 _LEAST_METALS = 12
 _SMOOTH = 0.25
@@ -245,7 +245,7 @@ def find_tiles(data: FloatArray, a_px: float) -> tuple[list[Tile], int]:
 
 
 def _clear_tiles(
-    data: FloatArray, a_px: float
+    data: FloatArray, a_px: float, most: int = _MOST_TILES
 ) -> tuple[list[tuple[FloatArray, IntArray, _TileSpectrum]], int, int]:
     """Tiles that show the lattice with their corners, how many were looked at, pixels joined."""
     joined = max(1, round(a_px / _JOIN_PX))
@@ -255,7 +255,7 @@ def _clear_tiles(
     side = [min(n, round(TILE * a)) for n in image.shape]
     if spots is None or min(side) < _LEAST_PERIODS * a:
         return [], 0, joined
-    y, x = (_starts(n, s) for n, s in zip(image.shape, side, strict=True))
+    y, x = (_starts(n, s, most) for n, s in zip(image.shape, side, strict=True))
     corners = [np.array([i, j]) for i in y for j in x]
     found = []
     for corner in corners:
@@ -287,7 +287,7 @@ def brightness_of_sublattices(
     tuple of float or None
         None where no tile tells.
     """
-    found, _, joined = _clear_tiles(data, a_px)
+    found, _, joined = _clear_tiles(data, a_px, _TILES_OF_BRIGHTNESS)
     ratio, heights = [], []
     place = (np.asarray(metal_px) + 0.5) / joined - 0.5
     for tile, corner, spectrum in found:
@@ -323,9 +323,9 @@ def _heights(tile: FloatArray, place: FloatArray, to_centre: FloatArray) -> Floa
     return np.asarray((at - beside) / max(float(np.median(at - beside)), 1e-30))
 
 
-def _starts(length: int, side: int) -> IntArray:
+def _starts(length: int, side: int, most: int) -> IntArray:
     count = int(np.ceil(1.6 * length / side - 0.6))
-    return np.linspace(0, length - side, min(count, _MOST_TILES)).astype(int)
+    return np.linspace(0, length - side, min(count, most)).astype(int)
 
 
 def _wrapped(u: FloatArray) -> FloatArray:

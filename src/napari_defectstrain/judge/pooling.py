@@ -20,6 +20,8 @@ from .open_classes import (
 from .solving import ImageClasses, ImageEvidence, pooled_prior, solve_classes
 
 _SEED = 0
+_OVERLAP = 0.015
+"""How far from their own weight classes are told that overlap with a known one, in the metal's."""
 _METAL_SPREAD = 0.005
 _SETTLED = 0.015
 """How far a class may weigh more or less in one image than in the run."""
@@ -131,7 +133,7 @@ def _with_scale(chalcogens: OpenMixture, prior: ClassPrior) -> tuple[OpenClass, 
     for one in chalcogens.found:
         known = float(np.interp(one.weight, mean[order], off))
         brightness = _BRIGHTNESS * one.weight / x2
-        error = _hypot(one.weight_sigma, known, brightness)
+        error = _hypot(one.weight_sigma, known, brightness, _OVERLAP)
         told.append(replace(one, weight_sigma=error))
     return tuple(told)
 
