@@ -10,10 +10,9 @@ from numpy.testing import assert_array_equal
 
 from napari_defectstrain.evaluation.folders import truth_sites
 from napari_defectstrain.evaluation.score import confusion_matrix, f1_by_role
-from napari_defectstrain.judge.judging import JudgeConfig, Judgement, judge_images, weigh_columns
+from napari_defectstrain.judge.judging import JudgeConfig, Judgement, judge_images
 from napari_defectstrain.judge.solving import ImageEvidence
 from napari_defectstrain.materials import ROLES, WSE2
-from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig
 from napari_defectstrain.types import CalibratedImage, DefectStrainError, Sites
@@ -39,63 +38,25 @@ def test_classes_come_from_the_image_and_not_from_the_labels():
     assert (f1(judged(0.3).sites, image) > 0.93).all()
 
 
-HARD = replace(
-    SCAN, shape=(512, 512), pixel_size_pm=24.0, dose_e_per_nm2=6.2e6, jitter_px=0.9,
-    contamination=0.45, offset_counts=ScanConfig().offset_counts,
-)  # fmt: skip
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("scan", "crystal", "seeds"),
-    [
-        (
-            replace(SCAN, shape=(420, 420)),
-            CrystalConfig(fractions=(0.06, 0.05, 0.06, 0.01)),
-            (51, 52, 53, 54),
-        ),
-        (HARD, CrystalConfig(), (41, 42, 43, 44, 61, 62, 63, 64)),
-    ],
-    ids=["as the paper's", "hard"],
-)
-def test_thirty_per_cent_of_wrong_labels_change_a_thousandth_of_the_classes_at_most(
-    scan, crystal, seeds
-):
+def test_thirty_per_cent_of_wrong_labels_change_a_thousandth_of_the_classes_at_most():
+    scan = replace(SCAN, shape=(420, 420))
     changed = columns = 0
-    for seed in seeds:
-        config = SimulationConfig(crystal=crystal, scan=scan)
+    for seed in (51, 52, 53, 54):
+        config = SimulationConfig(
+            crystal=CrystalConfig(fractions=(0.06, 0.05, 0.06, 0.01)), scan=scan
+        )
         image = simulate_image(config, np.random.default_rng(seed), "image")
         good = as_found(image, 0.0)
         found = [good, replace(as_found(image, 0.3), position_px=good.position_px)]
         right, wrong = (
-            judge_images([image.image], [f], [scan.pixel_size_pm], WSE2)[0].sites for f in found
+            judge_images([image.image], [f], [SCAN.pixel_size_pm], WSE2)[0].sites for f in found
         )
         n = len(good)
         weighed = np.isfinite(right.weight[:n]) & np.isfinite(wrong.weight[:n])
         changed += int((right.class_index[:n] != wrong.class_index[:n])[weighed].sum())
         columns += int(weighed.sum())
     assert columns > 4000 and changed <= 0.001 * columns
-
-
-def test_labels_that_weights_rule_out_are_not_heard_and_the_others_are():
-    image = made()
-    found = as_found(image, 0.3)
-    evidence = weigh_columns(image.image, found, SCAN.pixel_size_pm, WSE2)
-    judged, label = evidence.is_chalcogen, found.class_index
-    true = np.asarray(image.class_index)
-    empty, full = (V1, V2), (X2, XY, Y2)
-    wrong = judged & (np.isin(true, full) & np.isin(label, empty) | (true == V1) & (label == Y2))
-    right = judged & (true == label)
-    heard = evidence.network[:, : OTHER + 1].argmax(axis=1) == label
-    assert wrong.sum() > 10 and not (evidence.network[wrong].max(axis=1) > 0.9).any()
-    assert heard[right].mean() > 0.97
-
-
-def test_a_network_that_is_mostly_wrong_is_not_heard_at_all():
-    image = made()
-    found = as_found(image, 0.9)
-    evidence = weigh_columns(image.image, found, SCAN.pixel_size_pm, WSE2)
-    assert np.ptp(evidence.network[evidence.is_chalcogen], axis=0).max() == 0.0
 
 
 def test_weights_err_as_much_as_they_say():

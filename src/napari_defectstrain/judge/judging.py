@@ -29,7 +29,7 @@ from .learnt import LearntClasses
 from .metal_sites import with_metals_told
 from .mixture import OTHER, ClassPrior, FurtherClass
 from .picture import Picture
-from .places import LatticePlaces, lattice_places
+from .places import lattice_places
 from .pooling import classify_run
 from .rim import border_distance, level_rim
 from .solving import ImageClasses, ImageEvidence, anchored_weights, solve_classes
@@ -52,12 +52,13 @@ columns outside, of which nothing is known."""
 _UNKNOWN = 0.2
 """How far a chalcogen column of unknown class may weigh from X2."""
 _IMPOSSIBLE = 0.01
+_AS_EXPECTED = 0.02
+"""Of the chalcogens' brightness: a smaller difference is no other detector's."""
 _BRIGHTER = (0.4, 2.5)
 """How far the chalcogens' brightness may be from cross sections."""
-_CONTRADICTED, _MOSTLY_WRONG = 0.08, 0.35
-"""Shares of the columns whose weight rules out the class that they were given: from which on a
-person's labels aren't where the search starts, and a network has no say. Good ones have 1 to 3 %,
-wrong ones are taken for right where classes overlap."""
+_CONTRADICTED = 0.08
+"""Share of the columns whose weight rules out the network's class from which on it isn't believed:
+good ones have 1 to 3 %, wrong ones are taken for right where classes overlap."""
 _DOUBTS = (0.03, 0.5)
 """How well the weight of a column that isn't judged is known, on the lattice and beside it."""
 
@@ -193,7 +194,6 @@ def weigh_image(
     material: Material,
     config: JudgeConfig | None = None,
     progress: Progress = no_progress,
-    known: bool = False,
 ) -> Weighed:
     """The part of `judge_images` that one image answers for; arguments as in `weigh_columns`."""
     if config is not None:
@@ -202,8 +202,7 @@ def weigh_image(
     every = with_empty_places(sites, a_px)
     every = with_places_beyond(every, image.data.shape, a_px)
     try:
-        evidence = weigh_columns(image, every, pixel_pm, material, config, progress, known)
-        return Weighed(every, evidence)
+        return Weighed(every, weigh_columns(image, every, pixel_pm, material, config, progress))
     except DefectStrainError as error:
         return Weighed(every, None, (f"{image.name}: not judged by the image itself: {error}",))
 
@@ -300,12 +299,8 @@ def weigh_columns(
     material: Material,
     config: JudgeConfig | None = None,
     progress: Progress = no_progress,
-    known: bool = False,
 ) -> ImageEvidence:
     """What an image says of the weights of its columns.
-
-    Weights and the column's image are learnt from one another, and stay a little on the scale that
-    they start from: so every column on a chalcogen site starts as the same, whatever its class.
 
     Parameters
     ----------
@@ -317,9 +312,6 @@ def weigh_columns(
     material : Material
     config : JudgeConfig, optional
     progress : Progress
-    known : bool
-        Whether the classes of the columns are known, for somebody labelled them: then the search
-        starts from these.
 
     Raises
     ------
@@ -337,16 +329,23 @@ def weigh_columns(
             f"got {int(metal.sum())} metal and {int(chalcogen.sum())} chalcogen columns on the "
             f"lattice, expected at least {_LEAST_CHALCOGEN} of each"
         )
+    network = np.asarray(sites.probabilities, dtype=float)
     typical = _starting_weights(material, config.learnt)
     prior = class_prior(material, config.learnt)
-    told = _beforehand(sites, places, judged, typical)
+    site = places.on_lattice & ~places.is_metal
+    weight = network @ typical
+    weight[places.on_lattice & places.is_metal] = 1.0
+    doubt = np.where(places.on_lattice, *_DOUBTS)
+    told = _Told(metal, chalcogen, site, network, weight, doubt)
     usual = float(typical[_X2])
     if config.learnt is None or not config.learnt.mean:
         of_metals = sites.position_px[places.on_lattice & places.is_metal]
-        usual = _brightness(image.data, a_pm / pixel_pm, of_metals, usual)
-        told = told.as_bright(usual)
+        seen = _brightness(image.data, a_pm / pixel_pm, of_metals, float(weight[site].mean()))
+        if seen is not None:
+            usual = seen
+            told = told.as_bright(seen)
 
-    def look(told: _Told, share: FloatArray, part: Progress) -> ImageEvidence | None:
+    def look(told: _Told, share: FloatArray, rounds: int, part: Progress) -> ImageEvidence | None:
         picture = Picture(
             np.asarray(image.data),
             pixel_pm,
@@ -356,36 +355,43 @@ def weigh_columns(
             sites.position_px,
             told.guess,
         )
-        return _look(picture, told, share, distance, prior, config, part)
+        settings = config.replace(rounds=rounds)
+        return _look(picture, told, share, distance, prior, settings, part)
 
-    evidence = None
-    share = told.network[:, 2:6] * chalcogen[:, None]
-    if known:
-        evidence = look(told, share, progress)
+    by_labels = network[:, 2:6] * chalcogen[:, None]
+    evidence = look(told, by_labels, config.rounds, progress)
     if evidence is None:
+        # what a network says that is mostly wrong must not even be where the search starts
         free = told.without_labels(usual, config.learnt)
-        evidence = look(free, np.zeros_like(share), progress)
+        evidence = look(free, np.zeros_like(by_labels), config.rounds + 1, progress)
     assert evidence is not None
     return evidence
 
 
-def _brightness(data: FloatArray, a_px: float, metal_px: FloatArray, expected: float) -> float:
-    """Mean weight of the chalcogen columns by the lattice's waves alone.
+def _brightness(
+    data: FloatArray, a_px: float, metal_px: FloatArray, expected: float
+) -> float | None:
+    """Mean weight of the chalcogens by the lattice's waves alone, where it isn't as expected.
 
     Profile and weights are learnt from each other, and hardly leave a brightness that both start
-    from: a profile that dips where neighbours lie explains one that is wrong.
+    from: a profile that dips where neighbours lie explains one that is wrong. None where the tiles
+    differ from each other by as much: classes and cross sections tell more then.
     """
     seen = brightness_of_sublattices(data, a_px, metal_px)
-    return expected * (1.0 if seen is None else float(np.clip(seen[0] / expected, *_BRIGHTER)))
+    if seen is None:
+        return None
+    mean, scatter = seen
+    if abs(mean - expected) < max(scatter, _AS_EXPECTED * expected):
+        return None
+    return expected * float(np.clip(mean / expected, *_BRIGHTER))
 
 
 @dataclass(frozen=True)
 class _Told:
     """What is believed of an image's columns before it is looked at: see `ImageEvidence`.
 
-    `site` are the columns on chalcogen sites, judged or not, `usual` a column of unknown class, and
-    `labelled` weights by the classes that columns were given; `labels` says whether these classes
-    are where the search starts.
+    `site` are the columns on chalcogen sites, judged or not; `labels` says whether the network's
+    classes have a part in it.
     """
 
     metal: BoolArray
@@ -394,69 +400,33 @@ class _Told:
     network: FloatArray
     guess: FloatArray
     doubt: FloatArray
-    usual: FloatArray
-    labelled: FloatArray
     labels: bool = True
-
-    @property
-    def cut(self) -> BoolArray:
-        """Columns on chalcogen sites that lie too near the border to be judged, `(N,)`."""
-        return self.site & ~self.chalcogen
 
     def as_bright(self, mean: float) -> _Told:
         """Columns on chalcogen sites of this mean weight."""
         factor = np.where(self.site, mean / max(float(self.guess[self.site].mean()), 1e-6), 1.0)
-        return replace(self, guess=self.guess * factor, labelled=self.labelled * factor)
+        return replace(self, guess=self.guess * factor)
 
     def without_labels(self, typical: float, learnt: LearntClasses | None = None) -> _Told:
         """Every column on a chalcogen site may be of any class, as often as was learnt."""
-        usual = self.usual
+        usual = self.network[self.chalcogen].mean(axis=0)
         if learnt is not None and learnt.mean and learnt.share:
             usual = np.zeros_like(usual)
             usual[1 : OTHER + 2] = learnt.share
             typical = learnt.usual_weight
         return replace(
             self,
+            network=np.where(self.site[:, None], usual, self.network),
             guess=np.where(self.site, typical, self.guess),
             doubt=np.where(self.site, np.hypot(self.doubt, _UNKNOWN), self.doubt),
-            usual=usual,
             labels=False,
         )
 
-    def ruled_out(self, found: ImageClasses) -> BoolArray:
-        """Columns whose weight rules out the class that they were given, `(N,)`."""
+    def contradicted(self, found: ImageClasses) -> bool:
+        """Whether the weights rule out the network's class of too many columns."""
         claimed = self.network[self.chalcogen, 1 : OTHER + 2].argmax(axis=1)
         chance = found.chance[self.chalcogen][np.arange(len(claimed)), claimed]
-        result = np.zeros(len(self.network), dtype=bool)
-        result[self.chalcogen] = chance < _IMPOSSIBLE
-        return result
-
-    def heard(self, found: ImageClasses) -> tuple[_Told, BoolArray]:
-        """The network without a say where weights rule out its class; nowhere if that is often.
-
-        And the columns whose class stands, `(N,)`.
-        """
-        wrong = self.ruled_out(found)
-        if wrong[self.chalcogen].mean() > _MOSTLY_WRONG:
-            silent, usual = self.site, self.usual
-        else:
-            silent, usual = wrong, self.network[self.chalcogen & ~wrong].mean(axis=0)
-        network = np.where(silent[:, None], usual, self.network)
-        return replace(self, network=network), self.chalcogen & ~silent
-
-
-def _beforehand(
-    sites: Sites, places: LatticePlaces, judged: BoolArray, typical: FloatArray
-) -> _Told:
-    """What the columns found and their lattice say; `typical` weights of the roles."""
-    metal, chalcogen = judged & places.is_metal, judged & ~places.is_metal
-    network = np.asarray(sites.probabilities, dtype=float)
-    site = places.on_lattice & ~places.is_metal
-    weight = network @ typical
-    weight[places.on_lattice & places.is_metal] = 1.0
-    doubt = np.where(places.on_lattice, *_DOUBTS)
-    usual = network[chalcogen].mean(axis=0)
-    return _Told(metal, chalcogen, site, network, weight, doubt, usual, weight)
+        return bool((chance < _IMPOSSIBLE).mean() > _CONTRADICTED)
 
 
 def _look(
@@ -468,29 +438,9 @@ def _look(
     config: JudgeConfig,
     progress: Progress,
 ) -> ImageEvidence | None:
-    """What the picture says; None where it contradicts the labels that the search started from."""
-
-    def said() -> ImageEvidence:
-        equations = level_rim(picture.equations(), picture.weight, distance, told.metal)
-        columns = (told.metal, told.chalcogen, told.network, told.guess, told.doubt)
-        place_px = picture.sampling.to_image(picture.position)
-        return ImageEvidence(equations, *columns, place_px, cut=told.cut)
-
-    def believe(found: ImageClasses) -> FloatArray:
-        picture.weight = anchored_weights(found, prior, told.chalcogen)
-        picture.explain()
-        return found.chance[:, 1:5]
-
+    """What the picture says; None where it contradicts what the search started from."""
     picture.fit_profile()
     picture.explain()
-    if not told.labels:
-        picture.fit_noise()
-        found = solve_classes(said(), prior)
-        told, believed = told.heard(found)
-        share = believe(found)
-        picture.weight = np.where(believed, told.labelled, picture.weight)
-        picture.explain()
-        share = np.where(believed[:, None], told.network[:, _X2 + 1 : _OTHER], share)
     for i in range(config.rounds):
         progress(i / config.rounds, "judging columns")
         picture.fit_lines()
@@ -499,13 +449,24 @@ def _look(
         picture.settle(share)
         picture.fit_profile()
         picture.explain()
-        evidence = said()
-        if i == 0 and told.labels:
-            wrong = told.ruled_out(solve_classes(evidence, prior))
-            if wrong[told.chalcogen].mean() > _CONTRADICTED:
-                return None
+        place_px = picture.sampling.to_image(picture.position)
+        equations = level_rim(picture.equations(), picture.weight, distance, told.metal)
+        evidence = ImageEvidence(
+            equations,
+            told.metal,
+            told.chalcogen,
+            told.network,
+            told.guess,
+            told.doubt,
+            place_px,
+        )
+        if i == 0 and told.labels and told.contradicted(solve_classes(evidence, prior)):
+            return None
         if i + 1 < config.rounds:
-            share = believe(solve_classes(evidence, prior, config.network_say))
+            found = solve_classes(evidence, prior, config.network_say)
+            picture.weight = anchored_weights(found, prior, told.chalcogen)
+            picture.explain()
+            share = found.chance[:, 1:5]
     return evidence
 
 

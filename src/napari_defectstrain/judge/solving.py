@@ -47,8 +47,6 @@ _ANCHOR_COLUMNS, _ANCHOR_PRIOR = 100.0, 3.0
 """Columns of a class beyond which it says no more of the scale, and what "it is right" counts."""
 _ANCHOR_WIDTH = 1.15
 _LEAST_TIE = 0.015
-_CUT_ERROR = 0.05
-"""What the border adds to the error of a weight beside it."""
 _CLEAR_SIGMA, _BLIND_SIGMA = 2.5, 1.5
 """Distance of X2, V1 and V2 in standard errors from which on their weights tell them apart, and
 below which they don't."""
@@ -72,9 +70,6 @@ class ImageEvidence:
     labels : array of int, `(N,)`, optional
         Class that somebody gave to a column, in the order X2, XY, Y2, V1, V2, other; -1 where
         nobody did. They hold against anything but a weight that is out of the question.
-    cut : array of bool, `(N,)`, optional
-        Columns on chalcogen sites that aren't judged, for the border is near. They may be of any
-        class, as their weights say.
     """
 
     equations: WeightEquations
@@ -85,7 +80,6 @@ class ImageEvidence:
     doubt: FloatArray
     place_px: FloatArray | None = None
     labels: IntArray | None = None
-    cut: BoolArray | None = None
 
     def labelled(self, further: int = 0) -> FloatArray:
         """Factors of the shares by the labels, `(n, 6 + K)`; *other* may be any further class."""
@@ -215,13 +209,12 @@ def solve_classes(
             weight[metal], sigma[metal] * width, prior.on_metal
         )
         new, doubt = _strangers(evidence, weight, sigma)
-        if evidence.cut is not None:
-            its_sigma = np.hypot(sigma[evidence.cut], _CUT_ERROR)
-            near = model.posterior(weight[evidence.cut], its_sigma)
-            known = _posterior_weights(model, near, weight[evidence.cut], its_sigma)
-            new[evidence.cut], doubt[evidence.cut] = known
         new[metal], doubt[metal] = metal_mean, metal_variance
-        new[chalcogen], doubt[chalcogen] = _posterior_weights(model, chance, its, error)
+        each = np.insert(_within_class(model, its), OTHER, its, axis=1)
+        new[chalcogen] = (chance * each).sum(axis=1)
+        doubt[chalcogen] = (
+            (chance * each**2).sum(axis=1) - new[chalcogen] ** 2 + chance[:, OTHER] * error**2
+        )
         mean = mean + _DAMPING * (new - mean)
         variance = np.maximum(doubt, 0.0)
     every, on_metal = np.zeros((len(mean), chance.shape[1])), np.zeros((len(mean), metals.shape[1]))
@@ -278,15 +271,6 @@ def _within_class(model: ClassModel, weight: FloatArray) -> FloatArray:
     own = np.clip(1.0 - (model.width[X2] / model.width) ** 2, 0.0, 1.0)
     own[model.width < _ANCHOR_WIDTH * model.width[X2]] = 0.0
     return np.asarray(model.mean + own * (weight[:, None] - model.mean))
-
-
-def _posterior_weights(
-    model: ClassModel, chance: FloatArray, weight: FloatArray, sigma: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Mean and variance of columns' weights, where classes are as probable as `(n, 6 + K)` says."""
-    each = np.insert(_within_class(model, weight), OTHER, weight, axis=1)
-    mean = (chance * each).sum(axis=1)
-    return mean, (chance * each**2).sum(axis=1) - mean**2 + chance[:, OTHER] * sigma**2
 
 
 def _free_weights(evidence: ImageEvidence) -> tuple[FloatArray, FloatArray]:

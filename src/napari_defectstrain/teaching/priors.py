@@ -83,30 +83,19 @@ class Scales:
         self.material = material
         self._known: dict[tuple[str, int, str], Weighed] = {}
 
-    def weigh(self, seen: Seen, config: JudgeConfig, known: bool = False) -> Weighed:
-        """What an image says of its columns; thresholds have no part in it.
-
-        Parameters
-        ----------
-        seen : Seen
-        config : JudgeConfig
-        known : bool
-            Whether the classes of its columns are labels, see `weigh_columns`.
-        """
+    def weigh(self, seen: Seen, config: JudgeConfig) -> Weighed:
+        """What an image says of its columns; thresholds have no part in it."""
         if config.learnt is not None:
             config = config.replace(learnt=config.learnt.replace(thresholds=()))
-        key = (seen.lesson.name, hash(seen.found.probabilities.tobytes()), repr((config, known)))
+        key = (seen.lesson.name, hash(seen.found.probabilities.tobytes()), repr(config))
         if key not in self._known:
             image, pixel_pm = seen.lesson.image, seen.pixel_size_pm
-            columns = (image, seen.found, pixel_pm, self.material, config)
-            self._known[key] = weigh_image(*columns, known=known)
+            self._known[key] = weigh_image(image, seen.found, pixel_pm, self.material, config)
         return self._known[key]
 
-    def labelled(
-        self, seen: Sequence[Seen], config: JudgeConfig, known: bool = False
-    ) -> list[Labelled]:
-        """The images that can be judged, with their labels; arguments as in `weigh`."""
-        both = [labelled(one, self.weigh(one, config, known)) for one in seen]
+    def labelled(self, seen: Sequence[Seen], config: JudgeConfig) -> list[Labelled]:
+        """The images that can be judged, with their labels."""
+        both = [labelled(one, self.weigh(one, config)) for one in seen]
         return [one for one in both if one is not None]
 
 
@@ -161,7 +150,7 @@ def learn_classes(seen: Sequence[Seen], scales: Scales, config: JudgeConfig) -> 
     config = config.replace(learnt=None)
     taught = config
     for _ in range(_ROUNDS):
-        lessons = scales.labelled([believed(one) for one in seen], taught, known=True)
+        lessons = scales.labelled([believed(one) for one in seen], taught)
         if not any((one.labels != _NOBODY).any() for one in lessons):
             return config
         taught = taught.replace(
