@@ -421,6 +421,7 @@ def with_tables(
     return arguments, tmp_path / "out"
 
 
+@pytest.mark.parametrize("command", ["run", "detect"])
 @pytest.mark.parametrize(
     ("options", "match"),
     [
@@ -439,10 +440,10 @@ def with_tables(
         (["--elastic", "nan,1"], "c11_n_per_m"),
     ],
 )
-def test_theories_that_cannot_be_compared_with(call, tmp_path, options, match):
+def test_theories_that_cannot_be_compared_with(call, tmp_path, command, options, match):
     bundled = {name: bundled_path(f"{name}_9x9.extxyz") for name in ("SV", "pristine")}
     given = [option.format(**bundled) for option in options]
-    code, said = call("run", save(tmp_path / "a.npy", noise()), *given)
+    code, said = call(command, save(tmp_path / "a.npy", noise()), *given)
     assert code == 2
     assert match in said
     assert len(said.splitlines()) == 1

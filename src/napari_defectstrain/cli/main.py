@@ -344,8 +344,10 @@ def detect(options: argparse.Namespace, progress: Progress) -> int:
     with working(options) as work:  # its processes import while this one does
         from ..output.results import figure_formats
         from .inputs import read_inputs
+        from .references import read_references
 
         figure_formats(options.figures)
+        read_references(options.references, _run_config(options).material)  # a mistake in them
         return detect_on(options, read_inputs(options, work=work), progress, work)
 
 
