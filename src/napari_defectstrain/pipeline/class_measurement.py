@@ -122,11 +122,9 @@ def _measure_family(
         part = subprogress(told, 0.85, 1.0)
         return _makeups(columns, stacks, averages, reference, config, draws["makeups"], part)
 
-    def both(job: str) -> Any:
-        return with_errors() if job == "errors" else made()
-
     # neither asks the other: on two cores at once
-    measured, makeups = shared_out(both, ("errors", "makeups"))
+    jobs: tuple[Callable[[], Any], ...] = (with_errors, made)
+    measured, makeups = shared_out(lambda job: job(), jobs)
     return {
         name: replace(
             one,

@@ -209,7 +209,7 @@ class _Picture:
         turns: bool = True,
     ) -> None:
         self.image, self.a_px = image, a_px
-        self.ways = (False, True) if turns else (False,)
+        self.turns = turns
         self.agrees = False
         chosen = np.flatnonzero(sites.class_index < OTHER)  # how bright named ones are isn't told
         self.n = len(chosen)
@@ -259,12 +259,12 @@ class _Picture:
     def _fits(self, scale: float, unit: str) -> list[_Fit]:
         """Of every way the axes can lie, at its best offset; the best first."""
         fits = []
-        for swapped, flipped_y, flipped_x in itertools.product(self.ways, repeat=3):
+        ways = (False, True) if self.turns else (False,)
+        for swapped, flipped_y, flipped_x in itertools.product(ways, repeat=3):
             placement = _Placement(scale, unit, swapped, flipped_y, flipped_x)
             moved = placement.apply(self.position, self.image.data.shape)
             if _outside(moved, self.image.data.shape, 2.0).mean() <= _OUTSIDE:
-                turns = len(self.ways) > 1
-                fits.append((self._with_offset if turns else self._fit)(placement, moved))
+                fits.append((self._with_offset if self.turns else self._fit)(placement, moved))
         return sorted(fits, key=lambda fit: -fit.agreement)
 
     def _with_offset(self, placement: _Placement, moved: FloatArray) -> _Fit:
