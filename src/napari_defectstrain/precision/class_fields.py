@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 from ..averages.patches import Patch, find_patches
 from ..averages.symmetry import symmetric_basis
 from ..columns.images.measure import fit_image_columns
-from ..columns.images.types import Aberrations, ImageColumns
+from ..columns.images.types import Aberrations, ImageColumnConfig, ImageColumns
 from ..crystal.honeycomb import ideal_sites, index_columns
 from ..crystal.regions import Regions
 from ..materials import ROLES
@@ -57,6 +57,7 @@ LEAST_DEFECT = 0.5
 
 _AT_A_TIME = 4
 _MOST_PIXELS = 1 << 23  # of the images that are fitted at a time
+FITTED = ImageColumnConfig(sampling_sigma=1.0)
 OWN_ERROR = 0.4
 COMMON_ERROR = 0.2
 """Errors of an amount of aberrations beyond noise, of one image and of all alike, in simulations
@@ -191,7 +192,7 @@ def _fitted(
     def fit(i: int) -> ImageColumns:
         mine = [patch for patch in domains if patch.image_index == i]
         foresee = ForeseenColumns(sites[i], mine, a_pm)
-        return fit_image_columns(images[i], sites[i].position_px, foresee=foresee)
+        return fit_image_columns(images[i], sites[i].position_px, FITTED, foresee=foresee)
 
     # each takes some twenty times an image's memory
     largest = max((image.data.size for image in images), default=1)

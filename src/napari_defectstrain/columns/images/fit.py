@@ -172,6 +172,8 @@ class ImageFitter:
         Width of the columns, and where their transfer function ends.
     surface : SplineSurface
     config : ImageColumnConfig
+    side : int
+        Pixels along the side of the squares that were summed to these pixels.
     """
 
     def __init__(
@@ -182,14 +184,16 @@ class ImageFitter:
         cutoff_per_px: float,
         surface: SplineSurface,
         config: ImageColumnConfig,
+        side: int = 1,
     ) -> None:
+        self.side = side
         self.pixels = pixels
         self.start = start
         self.sigma = sigma_px
         self.surface = surface
         self.config = config
         dtype = pixels.data.dtype
-        self.renderer = ColumnRenderer(pixels.data.shape, sigma_px, cutoff_per_px, dtype)
+        self.renderer = ColumnRenderer(pixels.data.shape, sigma_px, cutoff_per_px, dtype, side)
         reach = PAIR_REACH_SIGMA * sigma_px
         self.inner = _inner(pixels.data.shape, RIM_SIGMA * sigma_px, dtype)
         self.negligible = 1e-7 * float(np.var(pixels.data[::3, ::3])) * pixels.data.size
@@ -304,7 +308,8 @@ class ImageFitter:
 
     def separable(self, state: ImageState) -> SeparableProfile:
         """Derivatives of a column of the state's profile."""
-        return SeparableProfile(state.shape.profile, self.sigma, self.pixels.data.dtype)
+        dtype = self.pixels.data.dtype
+        return SeparableProfile(state.shape.profile, self.sigma, dtype, self.side)
 
     def information(
         self, seen: Patches, inverse: FloatArray, pairs: IntArray | None = None
