@@ -27,6 +27,7 @@ from .types import ImageColumnConfig, NoiseModel
 
 MAX_STEP_SIGMA = 0.5
 REBUILD_SIGMA = 0.04
+LOOSE_REBUILD_SIGMA = 0.1  # for what only begins
 STALE = 5  # iterations after which the normal equations are formed anew for the stragglers
 SOLVE_TOLERANCE = 1e-2
 SHAPE_TOLERANCE = 1e-3
@@ -275,7 +276,8 @@ class ImageFitter:
             state, moved = self.moved(state, columns, background, by_shape)
             before, typical = typical, typical_step(moved[~state.empty])
             stale = i % STALE == STALE - 1
-            rebuild = i == 0 or stale or typical > REBUILD_SIGMA * self.sigma
+            far = REBUILD_SIGMA if last or near else LOOSE_REBUILD_SIGMA
+            rebuild = i == 0 or stale or typical > far * self.sigma
             first = False
             settled = max(typical, before) if near else typical
             if (stale or not rebuild) and settled < tolerance_px:

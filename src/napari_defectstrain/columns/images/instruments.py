@@ -44,9 +44,10 @@ FOLLOWED = 6  # steps with the same instruments
 ENDING = 3  # steps of columns and background alone
 NEAR = 1.0  # of the family: so far instruments stay as they are
 NEAR_BLUR = 0.3  # of a column's width, squared
-APPROACH = 3  # steps of columns and background to a profile that is given
+APPROACH = 5  # steps of columns and background to a profile that is given, at most
+NEAR_STEP = 0.005  # of a column's width
 MOST_STEP = 1.0
-LEAST_RELAXED, MOST_RELAXED = 0.7, 3.0
+LEAST_RELAXED, MOST_RELAXED = 0.3, 3.0
 
 
 class _Formed(NamedTuple):
@@ -130,7 +131,7 @@ def freed_of_noise(
     ImageFit or None
         None where fewer than 200 columns are foreseen.
     """
-    formed = _approached(fitter, state, noise)
+    formed = _formed(fitter, _approached(fitter, state, noise))
     near: tuple[FloatArray, FloatArray] | None = None
     for i in range(ROUNDS):
         asked = _asked(fitter, formed, foresee, near)
@@ -151,13 +152,15 @@ def _formed(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None = N
     return _Formed(state, seen, found, fitter.equations(found, seen.inverse, state))
 
 
-def _approached(fitter: ImageFitter, state: ImageState, noise: NoiseModel) -> _Formed:
-    """Columns and background that follow from another profile, and their equations."""
+def _approached(fitter: ImageFitter, state: ImageState, noise: NoiseModel) -> ImageState:
+    """Columns and background as they follow from another profile."""
     formed = _formed(fitter, state, noise)
     for _ in range(APPROACH):
-        state, _ = _settled(fitter, formed, 0.0)
+        state, moved = _settled(fitter, formed, 0.0)
+        if typical_step(moved[~state.empty]) < NEAR_STEP * fitter.sigma:
+            break
         formed = formed._replace(state=state, seen=fitter.seen(state, noise))
-    return formed
+    return state
 
 
 def _asked(
@@ -202,10 +205,11 @@ def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArra
         if asked.settled(step, fitter.sigma) or i == FOLLOWED - 1:
             break
         formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
-        before, whole = step, np.abs(taken[0]) > 0.999 * np.abs(relaxed * step[0])
+        state, _ = _settled(fitter, formed, 0.0)
+        formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
+        before = step
         step = asked.step_by((formed.seen.pull + asked.wider) * fitter.inner)
-        # of a step cut short there is nothing to learn
-        relaxed = _relaxed(relaxed, before, step) if whole else 1.0
+        relaxed = _relaxed(float(taken[0]), before, step)
     return state, step
 
 
@@ -235,15 +239,15 @@ def _settled(
     return fitter.moved(state, *step, np.zeros(len(state.shape.amount)))
 
 
-def _relaxed(relaxed: float, before: FloatArray, now: FloatArray) -> float:
+def _relaxed(taken: float, before: FloatArray, now: FloatArray) -> float:
     """How much longer the next step should be than it is asked for, by what the last one left.
 
-    Aitken's (Irons & Tuck 1969, doi:10.1002/nme.1620010306), along the aberrations.
+    The secant along the aberrations (Aitken's; Irons & Tuck 1969, doi:10.1002/nme.1620010306).
     """
     change = float(now[0] - before[0])
     if abs(change) < 1e-12:
-        return relaxed
-    return float(np.clip(-relaxed * before[0] / change, LEAST_RELAXED, MOST_RELAXED))
+        return 1.0
+    return float(np.clip(-taken / change, LEAST_RELAXED, MOST_RELAXED))
 
 
 def _foreseen(state: ImageState, foresee: Foresight) -> ImageState | None:
