@@ -27,7 +27,6 @@ from .types import ImageColumnConfig, NoiseModel
 
 MAX_STEP_SIGMA = 0.5
 REBUILD_SIGMA = 0.04
-LOOSE_REBUILD_SIGMA = 0.1  # for what only begins
 STALE = 5  # iterations after which the normal equations are formed anew for the stragglers
 SOLVE_TOLERANCE = 1e-2
 SHAPE_TOLERANCE = 1e-3
@@ -38,6 +37,7 @@ LEAST_RIM = 0.01
 LEAST_SIGNIFICANCE = 3.0
 BRIGHT_PERCENTILE = 75.0
 MAX_SHAPE_STEP = 0.3
+FIRST_SHAPE_STEP = 0.8
 MAX_WEIGHT_STEP = 0.5
 WORSE = 2.0
 MORE_DAMPING = 10.0
@@ -270,14 +270,15 @@ class ImageFitter:
             by_shape: FloatArray = np.zeros(len(state.shape.amount))
             if free is not None:
                 departure = -state.shape.amount * self.prior(state.shape)
-                by_shape = self.limited(state.shape, free.step(pull * self.inner, departure))
+                by_shape = free.step(pull * self.inner, departure)
+                most = MAX_SHAPE_STEP if last or near else FIRST_SHAPE_STEP
+                by_shape = self.limited(state.shape, by_shape, most)
                 columns = columns - free.columns @ by_shape
                 background = background - free.background @ by_shape
             state, moved = self.moved(state, columns, background, by_shape)
             before, typical = typical, typical_step(moved[~state.empty])
             stale = i % STALE == STALE - 1
-            far = REBUILD_SIGMA if last or near else LOOSE_REBUILD_SIGMA
-            rebuild = i == 0 or stale or typical > far * self.sigma
+            rebuild = i == 0 or stale or typical > REBUILD_SIGMA * self.sigma
             first = False
             settled = max(typical, before) if near else typical
             if (stale or not rebuild) and settled < tolerance_px:

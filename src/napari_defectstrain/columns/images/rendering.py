@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.fft import fft, ifft, irfft, next_fast_len, rfft
+from scipy.sparse import csc_array
 
 from ...types import BoolArray, DefectStrainError, FloatArray, IntArray
 from ..profiles import ColumnProfile
@@ -97,13 +98,12 @@ class SpreadPoints:
     ----------
     there : array of bool, `(N,)`
         Which lie within the grid.
-    index, value : arrays, `(n Q,)` and `(n, Q)`
-        Pixels that each of them covers, and with how much of a unit weight.
+    on_grid : sparse array, `(grid's points, n)`
+        How much of a unit weight each of them puts where.
     """
 
     there: BoolArray
-    index: IntArray
-    value: FloatArray
+    on_grid: csc_array
 
 
 class ColumnRenderer:
@@ -234,13 +234,13 @@ class ColumnRenderer:
         around = (offset[:, None] * size[1] + offset).ravel()
         index = (base[:, 0] * size[1] + base[:, 1])[:, None] + around
         value = kernel[:, 0, :, None] * kernel[:, 1, None, :]
-        return SpreadPoints(there, index.ravel(), value.reshape(len(base), -1))
+        start = np.arange(len(base) + 1, dtype=np.int32) * len(around)
+        parts = (value.ravel(), index.ravel().astype(np.int32), start)
+        return SpreadPoints(there, csc_array(parts, shape=(int(size.prod()), len(base))))
 
     def structure_factor(self, points: SpreadPoints, weight: FloatArray) -> ComplexArray:
         """Fourier transform of weighted points, `(ky, kx)`."""
-        value = points.value * weight[points.there, None]
-        size = self._points[0] * self._points[1]
-        grid = np.bincount(points.index, value.ravel(), minlength=size).astype(self.dtype)
+        grid = points.on_grid @ weight[points.there].astype(self.dtype)
         rows = rfft(grid.reshape(self._points), axis=1)[:, : self._mx + 1]
         found = fft(np.ascontiguousarray(rows), axis=0, overwrite_x=True)
         kept = np.concatenate([found[: self._my + 1], found[-self._my :]])
@@ -257,8 +257,7 @@ class ColumnRenderer:
         full[-self._my :] = cleaned[self._my + 1 :]
         grid = irfft(ifft(full, axis=0, overwrite_x=True), n=self._points[1], axis=1).ravel()
         found = np.full(len(points.there), np.nan)
-        gathered = grid[points.index].reshape(points.value.shape)
-        found[points.there] = np.einsum("nq,nq->n", points.value, gathered)
+        found[points.there] = points.on_grid.T @ grid
         return np.asarray(found * (self._points[0] * self._points[1]))
 
     def image(self, spectrum: ComplexArray) -> FloatArray:
