@@ -55,9 +55,12 @@ PASSES = 3
 LEAST_DEFECT = 0.5
 """Defects of a class, by their shares, from which it has a field of its own."""
 
+FITTED = ImageColumnConfig(sampling_sigma=1.0)
+"""Pixels of a sigma: at the paper's that is 48 pm, and a probe's information limit is just below
+half a wave a pixel. Errors of places grow by 3 %, what they cost falls with the pixels."""
+
 _AT_A_TIME = 4
 _MOST_PIXELS = 1 << 23  # of the images that are fitted at a time
-FITTED = ImageColumnConfig(sampling_sigma=1.0)
 OWN_ERROR = 0.4
 COMMON_ERROR = 0.2
 """Errors of an amount of aberrations beyond noise, of one image and of all alike, in simulations

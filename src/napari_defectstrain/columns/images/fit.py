@@ -109,8 +109,6 @@ class ImageFit:
         Last step of each column [px].
     shape_errors : ShapeErrors or None
         None where nothing of the shape was learnt.
-    by_shape : tuple of arrays or None
-        `FreeShape.columns` and `FreeShape.background` as they were formed last.
     """
 
     state: ImageState
@@ -118,19 +116,11 @@ class ImageFit:
     noise: NoiseModel
     moved: FloatArray
     shape_errors: ShapeErrors | None
-    by_shape: tuple[FloatArray, FloatArray] | None
 
     @cached_property
     def covariance(self) -> FloatArray:
         """Of each column's weight, y and x, `(N, 3, 3)`, whatever its neighbours' are."""
         return marginal_covariance(self.information, self.state.empty)
-
-    def with_modes(self, modes: FloatArray) -> ImageFit:
-        """The same with modes of the profile `(C, F)` to fit, of which there is nothing yet."""
-        shape = self.state.shape
-        amount = np.concatenate([np.zeros(modes.shape[1]), shape.amount[shape.n_modes :]])
-        state = replace(self.state, shape=replace(shape, modes=modes, amount=amount))
-        return replace(self, state=state, by_shape=None)
 
 
 def _inner(shape: tuple[int, ...], rim: float, dtype: npt.DTypeLike) -> FloatArray:
@@ -289,7 +279,7 @@ class ImageFitter:
         if last:
             patches = Patches.of(self.separable(state), state.position, state.weight)
             found = self.information(patches, self.pixels.good / noise.variance(model))
-        return ImageFit(state, found, noise, moved, errors, None if free is None else free.found)
+        return ImageFit(state, found, noise, moved, errors)
 
     def step(
         self, equations: NormalEquations, patches: Patches, pull: FloatArray

@@ -36,7 +36,7 @@ Foresight = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 """From fitted places `(N, 2)` (y, x) [px] and weights `(N,)` to those foreseen; NaN where none."""
 
 LEAST_FORESEEN = 200  # columns; fewer tell nothing of what is noise
-ROUNDS = 10
+ROUNDS = 9
 SETTLED_SIGMA = 0.1  # of what the image tells, or
 SETTLED = 0.02  # of the family's standard deviation
 SETTLED_BLUR = 0.001  # of a column's width, squared
@@ -132,16 +132,16 @@ def freed_of_noise(
         None where fewer than 200 columns are foreseen.
     """
     formed = _formed(fitter, _approached(fitter, state, noise))
-    near: tuple[FloatArray, FloatArray] | None = None
-    for i in range(ROUNDS):
-        asked = _asked(fitter, formed, foresee, near)
+    asked = _asked(fitter, formed, foresee, None)
+    for _ in range(ROUNDS):
         if asked is None:
             return None
         state, step = _followed(fitter, asked)
-        if i == ROUNDS - 1 or (asked.near(state, fitter.sigma) and asked.settled(step, fitter.sigma)):
+        ended = asked
+        if asked.near(state, fitter.sigma) and asked.settled(step, fitter.sigma):
             break
-        formed, near = _formed(fitter, state), asked.own.found
-    return _ended(fitter, asked, state)
+        asked = _asked(fitter, _formed(fitter, state), foresee, asked.own.found)
+    return _ended(fitter, ended, state)
 
 
 def _formed(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None = None) -> _Formed:
@@ -227,7 +227,7 @@ def _ended(fitter: ImageFitter, asked: _Asked, state: ImageState) -> ImageFit:
             break
         formed = formed._replace(state=state, seen=fitter.seen(state, formed.seen.noise))
     noise = formed.seen.noise
-    return ImageFit(state, formed.information, noise, moved, asked.errors, asked.own.found)
+    return ImageFit(state, formed.information, noise, moved, asked.errors)
 
 
 def _settled(

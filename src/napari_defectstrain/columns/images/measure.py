@@ -88,14 +88,14 @@ def fit_image_columns(
     sampling = Sampling.fit_for(sigma, config)
     told = None if foresee is None else _of_usable(foresee, usable, sampling)
     size = None if pixel_size_pm is None else pixel_size_pm * sampling.side
-    image = _Image(sampling.summed(pixels), sampling, size, sampling.settings(config))
+    fitted = _Image(sampling.summed(pixels), sampling, size, sampling.settings(config))
     side = sampling.side
     fit, fitter = _together(
-        image, sampling.inwards(start[usable]), sigma / side, spacing / side, progress, told
+        fitted, sampling.inwards(start[usable]), sigma / side, spacing / side, progress, told
     )
     progress(1.0, "Fitted all columns")
-    return _report(
-        start, usable, duplicate, sigma, pixels.data.shape, fit, fitter, sampling, config, pixel_size_pm)
+    of = start, usable, duplicate, sigma, pixels.data.shape
+    return _report(*of, fit, fitter, sampling, config, pixel_size_pm)
 
 
 class _Image(NamedTuple):

@@ -39,7 +39,9 @@ class Sampling(NamedTuple):
         if self.side == 1:
             return pixels
         rows, columns = (-(-n // self.side) for n in pixels.data.shape)
-        missing = [(0, m * self.side - n) for m, n in zip((rows, columns), pixels.data.shape)]
+        missing = [
+            (0, m * self.side - n) for m, n in zip((rows, columns), pixels.data.shape, strict=True)
+        ]
         data, good = (
             np.pad(a, missing).reshape(rows, self.side, columns, self.side)
             for a in (pixels.data, pixels.good)
@@ -57,6 +59,8 @@ class Sampling(NamedTuple):
 
     def settings(self, config: ImageColumnConfig) -> ImageColumnConfig:
         """Settings with their lengths in sums."""
-        return config if self.side == 1 else config.replace(
-            tolerance_px=config.tolerance_px / self.side
+        return (
+            config
+            if self.side == 1
+            else config.replace(tolerance_px=config.tolerance_px / self.side)
         )
