@@ -222,3 +222,18 @@ def test_some_points_without_classes_are_never_turned_onto_brighter_columns(seed
     placed, notes = place_positions(made.image, points, A_PX, strict=False)
     np.testing.assert_array_equal(placed, points)
     assert notes == ()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("way", ["y up", "y up from 1", "mirrored", "matlab"])
+@pytest.mark.parametrize("rotation_deg", [30.0, 0.0, 7.0])
+def test_positions_without_classes_are_turned_rather_than_moved_as_nobody_counts(
+    seed: int, way: str, rotation_deg: float
+) -> None:
+    # a lattice that is its own mirror image fits as it is, too: 1.5 px off, or some other offset
+    made = alloy(seed=seed, rotation_deg=rotation_deg)
+    truth_px = truth(made).position_px
+    change, text = WAYS[way]
+    found, (note,) = place_positions(made.image, change(truth_px), A_PX, strict=True)
+    np.testing.assert_allclose(found, truth_px, rtol=0, atol=1e-9)
+    assert text in note

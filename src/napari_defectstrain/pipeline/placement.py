@@ -67,6 +67,11 @@ class _Placement:
         return np.asarray(turned + self.offset_px)
 
     @property
+    def turns(self) -> tuple[bool, ...]:
+        """What is exchanged or turned; the more usual, the earlier in order."""
+        return self.swapped, self.flipped_x, self.flipped_y
+
+    @property
     def text(self) -> str:
         """What was wrong with the table and has been made good."""
         said = [f"positions are in {self.unit} rather than px"] if self.unit != "px" else []
@@ -76,7 +81,7 @@ class _Placement:
         said += ["x counts from the right"] if self.flipped_x else []
         # as the table counts: a flip turns the offset over
         signs = (1 if self.flipped_y else -1, 1 if self.flipped_x else -1)
-        off = tuple(sign * d for sign, d in zip(signs, self.offset_px, strict=True))
+        off = tuple(sign * d + 0.0 for sign, d in zip(signs, self.offset_px, strict=True))
         if off == (1.0, 1.0):
             said.append("pixels count from 1")
         elif any(off):
@@ -234,6 +239,7 @@ class _Picture:
         given = next((fit for fit in fits if _is_given(fit.placement)), None)
         if given is not None and not self._clearly_better(best, given):
             best = given
+        best, fits = self._conventional(best, fits)
         self._refuse_unlike(best)
         self.agrees = True
         rivals = [fit for fit in fits if fit is not best and fit.agreement >= MIN_AGREEMENT]
@@ -243,6 +249,25 @@ class _Picture:
                 "several ways; give y_px downwards and x_px to the right, in pixels from 0"
             )
         return best.placement
+
+    def _conventional(self, best: _Fit, fits: list[_Fit]) -> tuple[_Fit, list[_Fit]]:
+        """Of fits that are alike, one whose offset programs have, and what is still to be judged.
+
+        A lattice that is its own mirror image fits when it is turned over, too, at some offset or
+        other: that nobody counts in.
+        """
+        alike = [
+            fit
+            for fit in fits
+            if _is_convention(fit.placement)
+            and fit.agreement >= MIN_AGREEMENT
+            and (fit.agreement >= best.agreement or self._significance(best, fit) < _TIE)
+        ]
+        if not alike or _is_given(best.placement) and _is_convention(best.placement):
+            return best, fits
+        if not _is_convention(best.placement):
+            best = min(alike, key=lambda fit: fit.placement.turns)
+        return best, alike
 
     def _units(self) -> list[tuple[float, str]]:
         """Units that make the columns about as dense as a crystal's, and their size in px."""
@@ -295,10 +320,13 @@ class _Picture:
         """Whether another placement than the given is right, by its classes' brightness too.
 
         What a material's classes should be like is known roughly. Where the table fits as it is,
-        another placement must also tell the classes better whatever their brightness.
+        another placement must also tell the classes better whatever their brightness: not where
+        there is one class, and the table lies as nobody counts.
         """
         if self._significance(other, given) < _CLEARLY:
             return False
+        if not _is_convention(given.placement) and (self.classes == self.classes[0]).all():
+            return True
         misfit = [self._from_class_means(fit) ** 2 for fit in (given, other)]
         return given.agreement < MIN_AGREEMENT or _z(misfit[0] - misfit[1]) >= _CLEARLY
 
@@ -346,6 +374,12 @@ def _z(gains: FloatArray) -> float:
 
 def _is_given(placement: _Placement) -> bool:
     return replace(placement, offset_px=(0.0, 0.0)) == _Placement()
+
+
+def _is_convention(placement: _Placement) -> bool:
+    """Whether pixels are counted from 0, from 1 or from their corner, along both axes."""
+    off = tuple(abs(d) for d in placement.offset_px)
+    return off[0] == off[1] and off[0] in (0.0, 0.5, 1.0)
 
 
 def image_contrast(data: FloatArray, a_px: float) -> FloatArray:
