@@ -18,6 +18,7 @@ from napari_defectstrain.pipeline.work import Outcome, Stage, Work, outcome_of
 from napari_defectstrain.pipeline.workers import LocalWorkers, usual_jobs, workers_for
 from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError
 
+
 def _killed(value, progress):
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -25,6 +25,7 @@ from ..types import (
     Sites,
 )
 from ..units import PM_PER_NM
+from .table_doubts import SAME_COLUMN, doubtful_rows, lines
 
 MIN_AGREEMENT = 0.5
 """Least cosine between the contrast at the columns and that of their classes; tables of their own
@@ -44,10 +45,8 @@ _TIE = 4.0
 _OUTSIDE = 0.05  # fraction of a table that may lie outside before it counts as misplaced
 _COLUMNS_PER_A2 = 4 / np.sqrt(3)
 _DENSITIES = (0.02, 10.0)  # relative to the crystal's: half empty tables, repeated rows
-_SAME_COLUMN = 0.15  # [a]: no two columns are that close
 _MIN_DEFECTS = 10
 _MIN_CONTRAST = 0.25  # of the defects, relative to that between metal and chalcogen
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -144,8 +143,9 @@ def place_sites(
             f"{image.name}: the {len(sites)} columns of its table lie unlike those of a crystal of "
             f"{a_px:.3g} px; expected y_px and x_px in pixels of this image"
         )
-    once, merged = _each_once(image.name, sites, _SAME_COLUMN * a_px)
-    return once, (*notes, *merged)
+    once, merged = _each_once(image.name, sites, SAME_COLUMN * a_px)
+    doubts = doubtful_rows(image.name, sites, a_px) if len(judged) >= MIN_COLUMNS else ()
+    return once, (*notes, *merged, *doubts)
 
 
 def place_positions(
@@ -417,7 +417,7 @@ def _refuse_outside(image: CalibratedImage, sites: Sites) -> None:
     if outside.any():
         raise DefectStrainError(
             f"{image.name}: {int(outside.sum())} of {len(sites)} columns of its table "
-            f"({_lines(np.flatnonzero(outside))}) lie outside the image of "
+            f"({lines(np.flatnonzero(outside))}) lie outside the image of "
             f"{' x '.join(map(str, image.data.shape))} px; is it the table of another image?"
         )
 
@@ -433,18 +433,11 @@ def _each_once(name: str, sites: Sites, reach_px: float) -> tuple[Sites, tuple[s
         one, other = int(first[unlike][0]), int(later[unlike][0])
         more = f" ({int(unlike.sum()) - 1} more such pairs)" if unlike.sum() > 1 else ""
         raise DefectStrainError(
-            f"{name}: {_lines([one, other])} of its table give one column two classes, "
+            f"{name}: {lines([one, other])} of its table give one column two classes, "
             f"{sites.class_name[one]} and {sites.class_name[other]}{more}; keep one of them"
         )
     kept = np.ones(len(sites), dtype=bool)
     kept[later] = False
     again = np.flatnonzero(~kept)
-    note = f"{name}: {len(again)} rows of its table repeat a column and count once: {_lines(again)}"
+    note = f"{name}: {len(again)} rows of its table repeat a column and count once: {lines(again)}"
     return sites.subset(kept), (note,)
-
-
-def _lines(rows: Sequence[int] | IntArray) -> str:
-    """Rows as a text editor counts lines (the header is line 1)."""
-    shown = ", ".join(str(int(row) + 2) for row in rows[:_NAMED])
-    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
-    return f"line{'s' if len(rows) > 1 else ''} {shown}{more}"
