@@ -306,7 +306,8 @@ def _origin(others: FloatArray, places: FloatArray, height: float, cell: FloatAr
     for shift in tried:
         apart, _ = _nearest(others - np.array([*shift, height]), places, cell)
         miss.append(float(np.median(np.linalg.norm(apart, axis=1))))
-    return tried[0] if miss[0] < 2.0 * min(miss) + _ALIKE_PM else tried[int(np.argmin(miss))]
+    best = 0 if miss[0] < 2.0 * min(miss) + _ALIKE_PM else int(np.argmin(miss))
+    return np.asarray(tried[best], dtype=float)
 
 
 def _is_metal(symbols: StrArray) -> BoolArray:

@@ -86,6 +86,7 @@ class LocalWorkers:
         self.jobs = jobs
         self._threads = threads
         self._pool: Executor | None = None
+        self._starting = threading.Lock()
 
     def __enter__(self) -> Self:
         if _COPIED and not self._threads:
@@ -129,9 +130,11 @@ class LocalWorkers:
     def _outcomes(
         self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
     ) -> Iterator[tuple[int, Outcome]]:
-        if self._pool is None:
-            self._pool = self._started()
-        pool, waiting = self._pool, iter(calls.items())
+        with self._starting:  # several threads may ask at once
+            if self._pool is None:
+                self._pool = self._started()
+            pool = self._pool
+        waiting = iter(calls.items())
         number: dict[Future[Outcome], int] = {}
 
         def send(count: int) -> None:
