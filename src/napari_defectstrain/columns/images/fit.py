@@ -20,7 +20,7 @@ from ...types import BoolArray, FloatArray, IntArray, Progress
 from .background import SplineSurface
 from .derivatives import PAIR_REACH_SIGMA, Information, Patches, SeparableProfile, information
 from .noise import SAMPLE, STEP_SAMPLE, estimate_noise
-from .rendering import ColumnRenderer, ComplexArray, Shape, SpreadPoints
+from .rendering import ColumnRenderer, ComplexArray, FamilyCurve, Shape, SpreadPoints
 from .steps import FreeShape, ShapeErrors, Steadying, typical_step
 from .system import NormalEquations, marginal_covariance
 from .types import ImageColumnConfig, NoiseModel
@@ -124,11 +124,11 @@ class ImageFit:
         """Of each column's weight, y and x, `(N, 3, 3)`, whatever its neighbours' are."""
         return marginal_covariance(self.information, self.state.empty)
 
-    def with_modes(self, modes: FloatArray) -> ImageFit:
+    def with_modes(self, modes: FloatArray, curve: FamilyCurve | None = None) -> ImageFit:
         """The same with modes of the profile `(C, F)` to fit, of which there is nothing yet."""
         shape = self.state.shape
         amount = np.concatenate([np.zeros(modes.shape[1]), shape.amount[shape.n_modes :]])
-        state = replace(self.state, shape=replace(shape, modes=modes, amount=amount))
+        state = replace(self.state, shape=replace(shape, modes=modes, amount=amount, curve=curve))
         return replace(self, state=state, by_shape=None)
 
 
