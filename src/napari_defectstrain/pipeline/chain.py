@@ -552,7 +552,7 @@ def _every_defect(
 
 AVERAGE = Stage("average", 2, _averaged)
 MEASURE = Stage("measure", 2, _measured)
-EVERY_DEFECT = Stage("every defect", 2, _every_defect)
+EVERY_DEFECT = Stage("every defect", 3, _every_defect)
 
 
 class _Clock:
