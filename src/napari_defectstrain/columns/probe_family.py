@@ -67,6 +67,12 @@ def family_members() -> FloatArray:
     )
 
 
+@lru_cache(maxsize=1)
+def focused_probe() -> FloatArray:
+    """The same of a probe in focus, without aberrations: the aperture and its focal spread."""
+    return _radial_transfer(np.zeros(6), 1.0)
+
+
 def _radial_transfer(phases: FloatArray, part: float) -> FloatArray:
     """Radial mean of one transfer function, `(K,)`: phases of the rim, size of the aperture."""
     c1, c3, c5, a1, b2, spread = phases
@@ -109,10 +115,8 @@ def family_departure(spot: float) -> Departure:
     return Departure(FREQUENCIES, mean, mode * np.sign(mode[0]))
 
 
-def among_probes(
-    profile: ColumnProfile, limit: float, spot: float
-) -> tuple[ColumnProfile, FloatArray]:
-    """An aperture's profile moved to the mean of the family, and the way in which probes differ.
+def focused(profile: ColumnProfile, limit: float, spot: float) -> ColumnProfile:
+    """An aperture's profile with the focal spread that such a probe has.
 
     Parameters
     ----------
@@ -122,26 +126,28 @@ def among_probes(
         Its information limit, in the unit of the profile's cutoff.
     spot : float
         Frequency of the first spots of the lattice, likewise.
-
-    Returns
-    -------
-    ColumnProfile
-        The mean.
-    array, `(B,)`
-        Change of the coefficients by one standard deviation of the family.
     """
     k = np.linspace(0.0, profile.cutoff_per_pm, 500)
     basis = profile.basis(k)
-    departure = family_departure(min(spot / limit, 0.9))
-    mean, mode = (
-        np.interp(k / limit, departure.frequency, by).clip(-1, 1)
-        for by in (departure.mean, departure.mode)
-    )
-    transfer = basis @ profile.coefficient * np.exp(mean)
-    goal = np.stack([transfer, transfer * mode], axis=1)
-    found = np.zeros((basis.shape[1], 2))  # the last one stays: the end is zero
-    found[:-1] = np.linalg.lstsq(basis[:, :-1], goal, rcond=None)[0]
-    return replace(profile, coefficient=found[:, 0]), found[:, 1]
+    more = _beyond_a_blur(focused_probe()[None], min(spot / limit, 0.9))[0]
+    goal = basis @ profile.coefficient * np.exp(np.interp(k / limit, FREQUENCIES, more.clip(-1, 1)))
+    coefficient = np.zeros(basis.shape[1])  # the last one stays: the end is zero
+    coefficient[:-1] = np.linalg.lstsq(basis[:, :-1], goal, rcond=None)[0]
+    return replace(profile, coefficient=coefficient)
+
+
+def family_way(profile: ColumnProfile, limit: float, spot: float) -> FloatArray:
+    """Change of a profile's coefficients by one standard deviation of the family, `(B,)`.
+
+    In the one way in which its members differ beyond blur and scale; arguments as of `focused`.
+    """
+    k = np.linspace(0.0, profile.cutoff_per_pm, 500)
+    basis = profile.basis(k)
+    mode = family_departure(min(spot / limit, 0.9)).mode.clip(-1, 1)
+    goal = basis @ profile.coefficient * np.interp(k / limit, FREQUENCIES, mode)
+    way = np.zeros(basis.shape[1])
+    way[:-1] = np.linalg.lstsq(basis[:, :-1], goal, rcond=None)[0]
+    return way
 
 
 def _beyond_a_blur(transfers: FloatArray, spot: float) -> FloatArray:

@@ -42,6 +42,10 @@ STEPS_PER_LINEARISATION = 4
 INSTRUMENT_STEPS = 8
 SETTLED_PM = 0.1
 """A position that a step moves by less is near enough to its place."""
+WILD_PM = 20.0
+"""A step that moves a column by more leads nowhere."""
+STRAY_PM = 60.0
+"""A column farther from its site tells nothing of where its like are."""
 
 
 @dataclass(frozen=True)
@@ -273,16 +277,17 @@ def _foreseen(geometry: Geometry, state: State) -> State:
     radius = np.maximum(np.hypot(*site.T), 1.0)
     weight, common = state.weight.copy(), np.zeros_like(site)
     away = state.position_pm - site
+    held = ~state.empty & (np.hypot(*away.T) < STRAY_PM)
     for of_kind in (metal, ~metal):
         around = of_kind & (radius > 1.0)
         weight[around] = np.median(weight[around])
-        told = around & ~state.empty
+        told = around & held
         if told.any():
             common[of_kind] = np.median(away[told], axis=0)
     outward = np.sum((away - common) * site, axis=1) / radius
     _, shell = np.unique(2 * np.rint(radius).astype(int) + metal, return_inverse=True)
-    told = (~state.empty).astype(float)
-    mean = np.bincount(shell, outward * told) / np.maximum(np.bincount(shell, told), 1.0)
+    number = np.maximum(np.bincount(shell, held), 1.0)
+    mean = np.bincount(shell, np.where(held, outward, 0.0)) / number
     position = site * (1.0 + mean[shell] / radius)[:, None] + common
     return replace(state, position_pm=position, weight=weight)
 
@@ -331,6 +336,8 @@ class _Descent:
                     now, moved = self._step(now, products, parts, instruments, inverse, residual)
                     if moved < tolerance_pm:
                         return now
+                    if not moved < WILD_PM:
+                        return start
         return now if moved < SETTLED_PM else start
 
     def instruments(
@@ -433,7 +440,7 @@ class _Descent:
     ) -> tuple[_Parameters, float]:
         pull = self.prior @ (self.prior_mean - now.profile.parameters[self.free])
         followed = {}
-        for name, part in parts.items():
+        for name in parts:
             followed[name] = products[name].own.times(residual[name])
             of_class = instruments[name]
             projected = of_class.shared @ residual[name] + of_class.gain.T @ followed[name]

@@ -12,7 +12,7 @@ from ...progress import shared_out
 from ...types import BoolArray, ClassAverage, ColumnFits, FloatArray, IntArray, Progress
 from ..asymmetry import no_terms
 from ..noise import NoiseModel, fit_noise
-from ..probe_family import among_probes
+from ..probe_family import family_way, focused
 from ..profiles import ColumnProfile, FourierWindow, gaussian_profile, spline_profile
 from ..types import FLAGS
 from .crowded import Geometry, LinearStart, State, Structure
@@ -161,7 +161,8 @@ def _plan(averages: Mapping[str, ClassAverage], config: ColumnConfig, start: Sta
     shape = (config.n_coefficients, config.cutoff_sigma, config.information_limit_per_pm)
     spot = _first_spot(start.geometry.a_pm)
     profile = spline_profile(sigma_pm, *shape, spot)
-    profile, way = among_probes(profile, config.information_limit_per_pm, spot)
+    profile = focused(profile, config.information_limit_per_pm, spot)
+    way = family_way(profile, config.information_limit_per_pm, spot)
     width = np.array([sigma_pm**2, 0.0, sigma_pm**2])
     states = {n: replace(s, blur_pm2=s.blur_pm2 - width) for n, s in states.items()}
     reference = classes_by_number(averages)[0]

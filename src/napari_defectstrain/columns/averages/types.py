@@ -45,8 +45,9 @@ class ColumnConfig(Config):
         Where an aperture like the probe's passes nothing more, ``2 alpha / lambda`` [1/pm]: 0.012
         for 25 mrad at 80 kV. It shapes what the profile is like where the data are silent.
     prior_sigma : float
-        How far the transfer function may depart there from those of the family of probes, their
-        mean and the way in which they differ (`probe_family.among_probes`).
+        How far the transfer function may depart there from that of the aperture with its focal
+        spread (`probe_family.focused`), beside the way in which probes differ
+        (`probe_family.family_way`).
     fit_radius_pm : float
         Largest radius of the disc of pixels that is fitted [pm].
     single_radius_pm : float
