@@ -85,15 +85,15 @@ def results_sheet(results: Results) -> Sheet | None:
                 "not measured" if math.isnan(float(row["spacing_pm"])) else spacing,
                 "reference" if is_reference else strain_text(row),
                 number(row["purity"], ".4f"),
-                *_crowded_cells(row, table),
+                *_crowded_cells(row, table, is_reference),
             )
         )
     head: tuple[str, ...] = ("class", "windows N", "images", f"{between} [pm]")
     head += ("strain ± statistical ± systematic", "expected purity")
     if _has_crowded(table):
-        head += ("every defect: effective N", "strain")
+        head += ("every defect: effective N", "every defect: strain ± total")
     caption = (
-        f"{between[0].upper()}{between[1:]}: of the three columns nearest the defect, and its "
+        f"{between[0].upper()}{between[1:]} of the three columns nearest the defect, and its "
         "strain against the defect-free average of the same images; errors are one standard "
         "deviation."
     )
@@ -105,9 +105,11 @@ def _has_crowded(table: pd.DataFrame) -> bool:
     return "crowded_strain" in table and bool(table["crowded_strain"].notna().any())
 
 
-def _crowded_cells(row: pd.Series, table: pd.DataFrame) -> tuple[str, ...]:
+def _crowded_cells(row: pd.Series, table: pd.DataFrame, is_reference: bool) -> tuple[str, ...]:
     if not _has_crowded(table):
         return ()
+    if is_reference:
+        return number(row["effective_n"], ".0f"), "reference"
     known = pd.notna(row["crowded_strain"])
     strain = per_cent(row["crowded_strain"], row["crowded_strain_total_std"])
     return number(row["effective_n"], ".0f"), f"{strain} %" if known else _NOTHING
