@@ -75,6 +75,16 @@ RECIPES = {
     "strain sheared": replace(STRAIN, images=10, shear=(0.05, 0.05)),
     "strain half dose": replace(STRAIN, images=10, dose=PAPER_DOSE / 2),
     "strain dirty": replace(STRAIN, images=10, contamination=(0.3, 0.7), grain=(0.15, 0.35)),
+    "strain hard": replace(
+        STRAIN,
+        images=9,
+        optics="WSe2 defocused",
+        dose=PAPER_DOSE / 2,
+        pixel_pm=(26.0, 26.0),
+        contamination=(0.3, 0.7),
+        patchy=(0.2, 0.6),
+        grain=(0.15, 0.35),
+    ),
     "strain twins": replace(STRAIN, images=10, twin=True),
     "rough": Recipe(
         12,

@@ -19,6 +19,7 @@ from napari_defectstrain.judge.identity import (
     REFUSED,
     judge_identity,
 )
+from napari_defectstrain.judge.readings import pooled_evidence
 from napari_defectstrain.judge.transfer import Transfer, _rings, fitted_transfer
 from napari_defectstrain.materials import get_material
 from napari_defectstrain.pipeline.fitness import (
@@ -371,7 +372,7 @@ def test_few_odd_columns_count_where_the_ratio_is_another_metals():
     few = replace(seen, metal_brighter=0.004, dim=replace(seen.dim, half=3.2 / seen.dim.n))
     found = judge_identity([few], get_material("MoSe2")).images[0]
     assert found.verdict == DOUBTFUL and "W that holds Mo" in found.line
-    for usual in ({"ratio": 0.66}, {"metal_brighter": -0.01}, {"dim": replace(few.dim, half=0.0)}):
+    for usual in ({"ratio": 0.66}, {"metal_brighter": -0.04}, {"dim": replace(few.dim, half=0.0)}):
         assert judge_identity([replace(few, **usual)], get_material("MoSe2")).verdict == AGREES
 
 
@@ -381,9 +382,44 @@ def test_few_columns_as_bright_as_another_metals_are_doubted():
     few = replace(seen, dim=replace(seen.dim, n=60), metal_brighter=-0.035, ratio=0.75)
     few = replace(few, bright=replace(few.bright, n=60))
     found = judge_identity([few], get_material("MoSe2")).images[0]
-    assert found.verdict == DOUBTFUL and "too few" in found.line
+    assert found.verdict == DOUBTFUL and "few vacancies" in found.line
     for usual in ({"ratio": 0.66}, {"dim": replace(seen.dim, n=300)}):
         assert judge_identity([replace(few, **usual)], get_material("MoSe2")).verdict == AGREES
+
+
+@pytest.mark.parametrize(("asked", "ratio"), [("MoSe2", 0.73), ("WSe2", 0.66)])
+def test_another_metal_without_vacancies_is_doubted(asked, ratio):
+    """Perfect WSe2 asked for as MoSe2, and the reverse, passed: their spacings are the same."""
+    seen = of(crystal((1.0, ratio, 0.0), noise=0.03, seed=5), 329.0)
+    found = judge_identity([replace(seen, metal_brighter=0.0)], get_material(asked)).images[0]
+    assert found.verdict == DOUBTFUL and "vacancies" in found.line
+
+
+def test_vacancies_tell_the_metal_whatever_the_ratio():
+    """A real MoSe2 is as bright as .80: six of 115 Se columns lack one atom, no Mo does."""
+    seen = of(crystal((1.0, 0.75, 0.0), noise=0.03, seed=5), 329.0)
+    bright, dim = replace(seen.bright, n=115, half=6 / 115), replace(seen.dim, n=115, half=0.0)
+    real = replace(seen, ratio=0.8, metal_brighter=-0.006, bright=bright, dim=dim)
+    assert judge_identity([real], get_material("MoSe2")).verdict == AGREES
+    found = judge_identity([replace(real, ratio=0.71)], get_material("WSe2")).images[0]
+    assert found.verdict == DOUBTFUL and "MoSe2 fits better" in found.line
+
+
+def test_vacancies_are_told_where_both_sublattices_are_resolved():
+    """Boron nitride given as MoSe2 passed: where half can't be seen, none is seen."""
+    seen = of(crystal((1.0, 0.54, 0.0), (0.0155, 0.0, 0.0), noise=0.03, seed=5), None)
+    noisy = replace(seen, metal_brighter=-0.001, dim=replace(seen.dim, scatter=0.245, half=0.0))
+    assert pooled_evidence([seen]).vacancies_dim is False
+    assert pooled_evidence([noisy]).vacancies_dim is None
+    assert judge_identity([noisy], get_material("MoSe2")).verdict == DOUBTFUL
+
+
+def test_mo_beside_w_is_not_taken_for_vacancies_of_mose2():
+    """A tenth of Mo, a few vacancies: what lies on the dim sublattice is none of Mo's."""
+    seen = of(crystal((1.0, 0.72, 0.0), (0.1, 0.03, 0.0), noise=0.03, seed=5), 329.0)
+    found = pooled_evidence([seen])
+    assert found.vacancies_dim is not False and found.for_dim_chalcogens > 0
+    assert judge_identity([seen], get_material("WSe2")).verdict == AGREES
 
 
 def test_centres_too_faint_for_a_second_layer_are_doubted():

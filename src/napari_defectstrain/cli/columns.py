@@ -16,10 +16,11 @@ from ..columns.types import MODELS
 from ..failures import Failures
 from ..io.files import read_settings, write_table
 from ..io.out_folder import check_inputs, check_out_dir, settings_of, writing_into
-from ..materials import MATERIALS, get_material
+from ..materials import get_material
 from ..types import CalibratedImage, DefectStrainError, Progress, Sites
 from ..units import PM_PER_NM
 from .main import read_tables, say, say_done, say_warnings
+from .resuming import material_help
 
 if TYPE_CHECKING:
     from ..pipeline.runs import RunResult
@@ -53,17 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--frames", action="store_true", help="a stack holds frames of one region: sum them")
     add("--config", type=Path, metavar="FILE", help="settings of the fit (JSON)")
-
-
-def material_help(or_else: str) -> str:
-    """Which materials there are, and which the bundled network was trained on."""
-    from ..detect.network.bundled import bundled_materials
-
-    return (
-        f"one of {', '.join(sorted(MATERIALS))} (WSe2) or a formula such as 'TaS2(S, 334)'; the "
-        f"bundled weights were trained on {', '.join(bundled_materials())}; for the others better "
-        f"give {or_else}"
-    )
 
 
 def fit_columns(options: argparse.Namespace, progress: Progress) -> int:

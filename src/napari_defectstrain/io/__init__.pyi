@@ -29,6 +29,7 @@ from .large_arrays import in_parts as in_parts
 from .large_arrays import is_large as is_large
 from .large_arrays import let_go as let_go
 from .large_arrays import on_disk as on_disk
+from .large_arrays import one_heap as one_heap
 from .large_arrays import room as room
 from .objects import Packer as Packer
 from .objects import Unpacker as Unpacker

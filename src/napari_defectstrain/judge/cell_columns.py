@@ -68,6 +68,11 @@ class Sublattice:
     share: float
     fainter: float = 0.0
 
+    @property
+    def resolved(self) -> bool:
+        """Whether columns of half the weight can be told from the others."""
+        return self.scatter < _RESOLVED
+
 
 def tile_weights(
     tile: FloatArray,

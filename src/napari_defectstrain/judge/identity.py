@@ -58,10 +58,10 @@ _STRANGE_HALF = (0.012, 3.5)
 there is no lighter one."""
 _FEW_HALF = (0.006, 1.5)
 """Fewer of them that count where the ratio is more like that with the other metal."""
-_FEW = 100
-"""Columns of a sublattice among which a few percent of odd ones may be none by chance."""
-_AS_RIVAL = -0.02
-"""Logarithm of the ratio, less that of the rival, from which on it is as with the rival."""
+_SETTLED = 2.8
+"""Nats by vacancies from which on they tell which of two exchanged readings it is."""
+_NEARER = 0.25
+"""From the middle between two ratios, of the way on to the other one: from there it is as there."""
 _APART = 0.3
 """Difference of the logarithm of the ratio from which on an image isn't like the others."""
 _APART_OF_TWO = 0.1  # from their mean
@@ -452,18 +452,29 @@ def _other_metal(e: CellEvidence, found: RunEvidence, asked: Reading, material: 
     least, count = _STRANGE_HALF
     half, of = found.half[metal], max(found.columns[metal], 1)
     strange = half > count and half > least * of
+    middle = (asked.log_ratio + reading.log_ratio) / 2
+    beyond = (float(np.log(found.ratio)) - middle) / (reading.log_ratio - middle)
+    as_rival = beyond > _NEARER
     if half > _FEW_HALF[1] and half > _FEW_HALF[0] * of and for_it <= _UNDECIDED:
-        strange |= np.log(found.ratio) > (asked.log_ratio + reading.log_ratio) / 2
+        strange |= as_rival
     if material.metal == "Mo" and strange:
         return (
             f"{100 * half / of:.0f} % of the columns taken for {material.metal} are of half the "
             f"brightness; {would}"
         )
-    if material.metal == "Mo" and of < _FEW and np.log(found.ratio) > reading.log_ratio + _AS_RIVAL:
+    told = found.for_dim_chalcogens if asked.dim_is_chalcogen else -found.for_dim_chalcogens
+    if told < -_SETTLED and half > count:
         return (
-            f"the dim sublattice is {found.ratio:.2f} times as bright as the other, as in "
-            f"{rival.name}, and {of} columns are too few to tell the metals; {would}; a larger "
-            "field would settle it"
+            f"{100 * half / of:.1f} % of the columns taken for {material.metal} are of half the "
+            f"brightness, and hardly any of those taken for {material.chalcogen}: vacancies of "
+            f"{rival.name} would look like that, its sublattices exchanged"
+        )
+    if as_rival and told < _SETTLED:
+        return (
+            f"the dim sublattice is {found.ratio:.2f} times as bright as the other, more as in "
+            f"{rival.name} ({np.exp(reading.log_ratio):.2f}) than in {material.name} "
+            f"({np.exp(asked.log_ratio):.2f}), the spacings are the same, and the few vacancies "
+            "that show don't tell the metals; a larger field or more images would settle it"
         )
     return ""
 

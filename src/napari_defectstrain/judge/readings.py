@@ -26,6 +26,10 @@ _COMMON = ("WSe2", "MoS2", "WS2", "MoSe2")
 _VACANCIES = 4.0
 """Nats that columns of half the brightness count for against a reading whose metal sits there."""
 _SEEN = 0.008
+_OF_HALF, _OF_COLUMN = 2.0, 0.026
+"""Nats that a column of half the brightness counts for on the sublattice that it lies on, and a
+column that isn't one against it: by three vacancies in a hundred chalcogens, and four such columns
+in a thousand metals."""
 EQUAL = ("a 2H (AA') bilayer or graphene", 1.0, 0.04)
 """Reading of two equal sublattices: its ratio of brightness, and how well that is known."""
 _OTHERS: tuple[tuple[str, float, float, float | None], ...] = (
@@ -99,6 +103,8 @@ class RunEvidence:
         those that holes make.
     columns : tuple of int
         How many were weighed on each.
+    for_dim_chalcogens : float
+        Nats by which vacancies speak for chalcogens on the dim sublattice.
     """
 
     ratio: float
@@ -109,19 +115,27 @@ class RunEvidence:
     weighed: int = 0
     half: tuple[float, float] = (0.0, 0.0)
     columns: tuple[int, int] = (0, 0)
+    for_dim_chalcogens: float = 0.0
 
 
 def pooled_evidence(found: Sequence[CellEvidence]) -> RunEvidence:
     """Evidence of several images together; medians, so that no image rules."""
     ratio = float(np.median([max(e.ratio, 0.02) for e in found]))
     stated = [e.measured_a_pm for e in found if e.measured_a_pm is not None]
-    sides = [[e.bright for e in found], [e.dim for e in found]]
+    # where one is unresolved, that none of half the brightness are seen on it says nothing
+    pairs = [(e.bright, e.dim) for e in found if e.bright.resolved and e.dim.resolved]
+    sides = [[pair[k] for pair in pairs] for k in range(2)]
+    columns = (sum(s.n for s in sides[0]), sum(s.n for s in sides[1]))
+    peaked = (_peaked(sides[0]), _peaked(sides[1]))
+    for_dim = _for_dim(peaked, columns)
     count = [sum(s.half * s.n for s in side) for side in sides]
-    half = [n / max(sum(s.n for s in side), 1) for n, side in zip(count, sides, strict=True)]
+    half = [n / max(of, 1) for n, of in zip(count, columns, strict=True)]
     dim: bool | None = None
     for mine, other, verdict in ((1, 0, True), (0, 1, False)):
         if half[mine] > max(_SEEN, 3 * half[other]) and count[mine] >= 5:
             dim = verdict
+    if dim is False and for_dim > 0:  # those on the dim one are more than metals would make
+        dim = None
     weighed = sum(e.weighed for e in found)
     return RunEvidence(
         ratio,
@@ -130,9 +144,20 @@ def pooled_evidence(found: Sequence[CellEvidence]) -> RunEvidence:
         float(np.median([e.mean_ratio for e in found])),
         sum(e.weighed * e.metal_brighter for e in found) / max(weighed, 1),
         weighed,
-        (_peaked(sides[0]), _peaked(sides[1])),
-        (sum(e.bright.n for e in found), sum(e.dim.n for e in found)),
+        peaked,
+        columns,
+        for_dim,
     )
+
+
+def _for_dim(half: Sequence[float], columns: Sequence[int]) -> float:
+    """Nats by which vacancies speak for chalcogens on the dim sublattice.
+
+    Columns of half the brightness on the bright one speak against them, but no more than as many
+    vacancies as are usual would: many may be Mo beside W, few can't be told from Mo.
+    """
+    of_bright, of_dim = (_OF_HALF * max(h, 0.0) for h in half)
+    return of_dim - min(of_bright, _OF_COLUMN * columns[0])
 
 
 def _peaked(side: Sequence[Sublattice]) -> float:

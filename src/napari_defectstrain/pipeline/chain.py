@@ -28,7 +28,7 @@ from ..io.files import validate_image
 from ..io.pixels import check_pixels
 from ..judge.identity import Identity
 from ..materials import get_material
-from ..progress import subprogress
+from ..progress import helped_by, subprogress
 from ..theory.reference import Reference
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
 from .by_image import calibrated_images, divided_images, find_columns, placed_columns
@@ -423,7 +423,7 @@ def measure(
         stacks = choose(stacks)
     end = 0.65 if config.average.crowded else 1.0
     if stacks:
-        with clock.stage("measure"), unless_crowded(config, notes):
+        with clock.stage("measure"), unless_crowded(config, notes), helped_by(work.workers):
             part = subprogress(progress, 0.3, end)
             measurements = work.once(MEASURE, stacks, config, progress=part)
     if config.split and measurements:

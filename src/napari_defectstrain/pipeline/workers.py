@@ -80,6 +80,7 @@ class LocalWorkers:
         self.jobs = jobs
         self._threads = threads
         self._pool: Executor | None = None
+        self._starting = threading.Lock()
 
     def __enter__(self) -> Self:
         if _COPIED and not self._threads:
@@ -109,9 +110,11 @@ class LocalWorkers:
         self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
     ) -> Iterator[tuple[int, Outcome]]:
         """See `work.Workers`; no more is sent than is soon done."""
-        if self._pool is None:
-            self._pool = self._started()
-        pool, waiting = self._pool, iter(calls.items())
+        with self._starting:  # several threads may ask at once
+            if self._pool is None:
+                self._pool = self._started()
+            pool = self._pool
+        waiting = iter(calls.items())
         number: dict[Future[Outcome], int] = {}
 
         def send(count: int) -> None:
