@@ -124,7 +124,7 @@ def test_another_process_finds_the_same_populations_to_the_last_bit(measured):
         populations_of(some, CONFIG.makeup, np.random.default_rng(5))["SV"]
         for some in (samples, sent)
     )
-    assert here.p_value == there.p_value
+    assert here.p == there.p
     for one, other in zip(here.populations, there.populations, strict=True):
         assert np.array_equal(one.value_std, other.value_std)
         assert np.array_equal(one.value, other.value)

@@ -21,7 +21,7 @@ from ..types import FLAGS
 from .background import SplineSurface
 from .fit import BRIGHT_PERCENTILE, RIM_SIGMA, ImageFit, ImageFitter, ImageState, Pixels
 from .instruments import Foresight, freed_of_noise
-from .rendering import Shape
+from .rendering import FamilyCurve, Shape
 from .sampling import Sampling
 from .single import fit_each
 from .start import checked_positions, pixels_of, starting_weights, starting_width, usable_columns
@@ -183,9 +183,11 @@ def _learn(
     if pixel_size_pm is not None:
         limit = config.information_limit_per_pm * pixel_size_pm
     profile = spline_profile(sigma, config.n_coefficients, config.cutoff_sigma, limit, spot)
-    profile, mode = _of_family(profile, limit, spot)
+    curve = _of_family(profile, limit, spot)
+    coefficient, mode = curve.at(0.0)
+    profile = replace(profile, coefficient=coefficient)
     profile = profile.with_blur(blur - np.array([sigma**2, 0.0, sigma**2]))
-    shape = Shape.starting(profile, mode[:, : int(config.aberrations)], np.eye(3))
+    shape = Shape.starting(profile, mode[:, : int(config.aberrations)], np.eye(3), curve)
     state = replace(fit.state, shape=shape)
 
     def learning(pixels: Pixels) -> ImageFitter:
@@ -203,12 +205,10 @@ def _learn(
     return learner.run(state, fit.noise, config.tolerance_px, progress, near=True), learner
 
 
-def _of_family(
-    profile: ColumnProfile, limit_per_px: float, spot_per_px: float
-) -> tuple[ColumnProfile, FloatArray]:
-    """The mean of the family of probes, and the change that tells its members apart, `(C, 1)`.
+def _of_family(profile: ColumnProfile, limit_per_px: float, spot_per_px: float) -> FamilyCurve:
+    """The family of probes, by the change that tells its members apart, from its mean.
 
-    The mode is one standard deviation of the family, see `probe_family`.
+    A unit of it is one standard deviation of the family, see `probe_family`.
     """
     k = np.linspace(0.0, profile.cutoff_per_pm, 500)
     basis = profile.basis(k)
@@ -217,11 +217,7 @@ def _of_family(
         np.clip(np.interp(k / limit_per_px, departure.frequency, by), -1.0, 1.0)
         for by in (departure.mean, departure.mode)
     )
-    transfer = basis @ profile.coefficient * np.exp(mean)
-    goal = np.stack([transfer, transfer * mode], axis=1)
-    found = np.zeros((basis.shape[1], 2))  # the last coefficient stays: the end is zero
-    found[:-1] = np.linalg.lstsq(basis[:, :-1], goal, rcond=None)[0]
-    return replace(profile, coefficient=found[:, 0]), found[:, 1:]
+    return FamilyCurve(basis, basis @ profile.coefficient * np.exp(mean), mode)
 
 
 def _report(

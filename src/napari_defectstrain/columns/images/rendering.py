@@ -42,6 +42,36 @@ TOLERANCE = {"single": 1e-6, "double": 3e-9}
 TABLE = 8192
 PAD_SIGMA = 8.0
 NARROWER = 0.9  # columns may turn out narrower than they seem at first
+MOST_DEPARTURE = 3.0  # of a logarithm
+
+
+class FamilyCurve:
+    """Profiles along the one way in which a family of transfer functions differs.
+
+    Along it their logarithms change in proportion: a transfer function stays positive however far
+    a probe is from the mean.
+
+    Parameters
+    ----------
+    basis : array, `(K, C)`
+        Splines at some frequencies; the last coefficient stays zero.
+    mean : array, `(K,)`
+        Transfer function of the mean there.
+    mode : array, `(K,)`
+        Change of its logarithm, one standard deviation of the family.
+    """
+
+    def __init__(self, basis: FloatArray, mean: FloatArray, mode: FloatArray) -> None:
+        self._mean, self._mode = mean, mode
+        self._nearest = np.zeros((basis.shape[1], len(mean)))
+        self._nearest[:-1] = np.linalg.pinv(basis[:, :-1])
+
+    def at(self, amount: float) -> tuple[FloatArray, FloatArray]:
+        """Coefficients so far along, `(C,)`, and their derivative, `(C, 1)`."""
+        by = np.clip(amount * self._mode, -MOST_DEPARTURE, MOST_DEPARTURE)
+        there = self._mean * np.exp(by)
+        found = self._nearest @ np.stack([there, there * self._mode], axis=1)
+        return found[:, 0], found[:, 1:]
 
 
 @dataclass(frozen=True)
@@ -58,17 +88,27 @@ class Shape:
         Directions of the blur (xx, xy, yy) that are fitted.
     amount : array, `(F + B,)`
         How far along each the profile has come from its start.
+    curve : FamilyCurve, optional
+        What the one mode is the derivative of; without it the coefficients change in proportion.
     """
 
     profile: ColumnProfile
     modes: FloatArray
     blur_basis: FloatArray
     amount: FloatArray
+    curve: FamilyCurve | None = None
 
     @classmethod
-    def starting(cls, profile: ColumnProfile, modes: FloatArray, blur_basis: FloatArray) -> Shape:
+    def starting(
+        cls,
+        profile: ColumnProfile,
+        modes: FloatArray,
+        blur_basis: FloatArray,
+        curve: FamilyCurve | None = None,
+    ) -> Shape:
         """A profile to start from."""
-        return cls(profile, modes, blur_basis, np.zeros(modes.shape[1] + blur_basis.shape[1]))
+        nothing = np.zeros(modes.shape[1] + blur_basis.shape[1])
+        return cls(profile, modes, blur_basis, nothing, curve)
 
     @property
     def n_modes(self) -> int:
@@ -78,12 +118,17 @@ class Shape:
     def moved(self, step: FloatArray) -> Shape:
         """The shape after a step of the fitted parameters."""
         by_modes, by_blur = np.split(step, [self.n_modes])
+        amount, modes = self.amount + step, self.modes
+        if self.curve is not None and self.n_modes:
+            coefficient, modes = self.curve.at(float(amount[0]))
+        else:
+            coefficient = self.profile.coefficient + modes @ by_modes
         profile = replace(
             self.profile,
-            coefficient=self.profile.coefficient + self.modes @ by_modes,
+            coefficient=coefficient,
             blur_pm2=self.profile.blur_pm2 + self.blur_basis @ by_blur,
         )
-        return replace(self, profile=profile, amount=self.amount + step)
+        return replace(self, profile=profile, modes=modes, amount=amount)
 
     def fixed(self) -> Shape:
         """The same profile with nothing to fit."""
