@@ -5,7 +5,16 @@ import threading
 
 import pytest
 
-from napari_defectstrain.progress import Stages, in_this_thread, shared_out, spare_cores
+from napari_defectstrain.pipeline.workers import LocalWorkers
+from napari_defectstrain.progress import (
+    Stages,
+    are_there_helpers,
+    asked_of_helpers,
+    helped_by,
+    in_this_thread,
+    shared_out,
+    spare_cores,
+)
 
 
 @pytest.fixture
@@ -108,3 +117,30 @@ def test_whoever_asks_is_told(four_cores, monkeypatch, cores):
     shared_out(lambda item: own(item, "own"), range(2), progress=told, message="step")
     assert [one for one in said if one[1] == "step"] == [(0.0, "step"), (0.5, "step")]
     assert len(said) == (4 if cores == "1" else 2)  # words of other threads are dropped
+
+
+def halved(number, progress):
+    progress(0.5, "halving")
+    if number % 2:
+        raise ValueError(f"{number} is odd")
+    return number // 2
+
+
+def test_helpers_make_calls_meanwhile():
+    with LocalWorkers(2, threads=True) as workers, helped_by(workers):
+        assert are_there_helpers()
+        asked = [asked_of_helpers(halved, number) for number in range(6)]
+        for number, future in enumerate(asked):
+            if number % 2:
+                with pytest.raises(ValueError, match=f"{number} is odd"):
+                    future.result(timeout=20)
+            else:
+                assert future.result(timeout=20) == number // 2
+
+
+def test_nobody_is_asked_where_nobody_helps():
+    with helped_by(None):
+        assert not are_there_helpers()
+        with pytest.raises(LookupError, match="helped_by"):
+            asked_of_helpers(halved, 2)
+    assert not are_there_helpers()

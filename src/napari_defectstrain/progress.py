@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar
 
 from .types import Progress, no_progress
 
@@ -21,6 +23,30 @@ _WITHIN = threading.local()
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Answer(Protocol):
+    """What became of a call that another process made."""
+
+    @property
+    def value(self) -> Any:
+        """What the function gave."""
+
+    @property
+    def error(self) -> Exception | None:
+        """What it ended in instead."""
+
+
+class Helpers(Protocol):
+    """Other processes that make calls (`pipeline.work.Workers`)."""
+
+    def outcomes(
+        self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Answer]]:
+        """Each call's number and answer; the function gets a progress callback at the end."""
+
+
+_HELPERS: ContextVar[Helpers | None] = ContextVar("helpers", default=None)
 
 
 def subprogress(progress: Progress, start: float, stop: float, prefix: str = "") -> Progress:
@@ -155,3 +181,58 @@ def spare_cores(algebra: bool = True) -> int:
 def _asked_for(variable: str, otherwise: int) -> int:
     text = os.environ.get(variable, "").split(",")[0].strip()
     return int(text) if text.isdecimal() and int(text) > 0 else otherwise
+
+
+@contextmanager
+def helped_by(helpers: Helpers | None) -> Iterator[None]:
+    """Let steps within the block give work to other processes (`asked_of_helpers`)."""
+    token = _HELPERS.set(helpers)
+    try:
+        yield
+    finally:
+        _HELPERS.reset(token)
+
+
+def are_there_helpers() -> bool:
+    """Whether other processes take work of this thread's steps."""
+    return _HELPERS.get() is not None
+
+
+def asked_of_helpers(function: Callable[..., R], *given: Any) -> Future[R]:
+    """Have another process make a call while this one goes on.
+
+    Parameters
+    ----------
+    function : callable
+        At the top of a module, so that other processes find it; takes `given`, then a progress
+        callback.
+    given : any
+        Small enough to be sent.
+
+    Returns
+    -------
+    Future
+        Ends with what the function gives, or raises.
+
+    Raises
+    ------
+    LookupError
+        If there are no helpers (`are_there_helpers`).
+    """
+    helpers = _HELPERS.get()
+    if helpers is None:
+        raise LookupError("asked_of_helpers: got no helpers, expected to be within helped_by")
+    future: Future[R] = Future()
+
+    def wait() -> None:
+        try:
+            for _, answer in helpers.outcomes(function, {0: given}):
+                if answer.error is not None:
+                    raise answer.error
+                future.set_result(answer.value)
+        except BaseException as error:  # raised again where the result is asked for
+            future.set_exception(error)
+
+    # a daemon keeps no process alive that is told to stop
+    threading.Thread(target=wait, daemon=True).start()
+    return future

@@ -197,8 +197,7 @@ def add_run(parser: argparse.ArgumentParser, into_study: bool = False) -> None:
         A study may stand for images and folder: neither is required.
     """
     from ..styles import FIGURE_WIDTHS_INCH
-    from .columns import material_help
-    from .resuming import add_work
+    from .resuming import add_work, material_help
 
     parser.add_argument(
         "images",

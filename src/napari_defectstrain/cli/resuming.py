@@ -37,6 +37,18 @@ def add_work(parser: argparse.ArgumentParser) -> None:
     add("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it instead")
 
 
+def material_help(or_else: str) -> str:
+    """Which materials there are, and which the bundled network was trained on."""
+    from ..detect.network.bundled import bundled_materials
+    from ..materials import MATERIALS
+
+    return (
+        f"one of {', '.join(sorted(MATERIALS))} (WSe2) or a formula such as 'TaS2(S, 334)'; the "
+        f"bundled weights were trained on {', '.join(bundled_materials())}; for the others better "
+        f"give {or_else}"
+    )
+
+
 @contextmanager
 def working(
     options: argparse.Namespace, store: StageStore | None = None, images: int = 0
@@ -52,10 +64,12 @@ def working(
     images : int
         How many there are beside those that the options name.
     """
+    from ..io.large_arrays import one_heap
     from ..io.stage_store import STAGES, StageStore
     from ..pipeline.work import Work
     from ..pipeline.workers import workers_for
 
+    one_heap()
     if store is None and options.resume:
         store = StageStore(options.out / STAGES)
     if store is not None:

@@ -22,7 +22,7 @@ _SAME_SIZE = 0.005
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``series``."""
-    from .columns import material_help
+    from .resuming import material_help
 
     parser.add_argument(
         "images",

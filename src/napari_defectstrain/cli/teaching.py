@@ -22,7 +22,7 @@ ALL = "all"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``teach``."""
-    from .columns import material_help
+    from .resuming import material_help
 
     add = parser.add_argument
     add(

@@ -5,7 +5,9 @@ zero and the first of them, where the tails are, hardly any image of a dirty all
 probes are a family: an aperture (Born and Wolf, *Principles of Optics*, 9.5.2), aberrations,
 which leave the slope at zero as it is (Hopkins 1955, doi:10.1098/rspa.1955.0158) and lower the
 middle, and a blur by source, vibration and jitter. Its members differ in one way beyond blur and
-scale, and that way shows at the outer spots.
+scale, and that way shows at the outer spots. A lattice whose two sublattices have weights of their
+own tells its amount by little more than how few spots compare, so that mean and slope must be right
+there; a few much aberrated members, whose transfer functions all but vanish, may not settle them.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ SPOTS = np.array([1.0, np.sqrt(3.0), 2.0])
 SPOT_WEIGHT = np.array([1.0, 0.5, 0.3])
 FREQUENCIES = np.linspace(0.0, 1.0, 121)
 LEAST = 1e-4
+MEDIAN_STEPS, LEAST_AWAY = 30, 1e-3
 
 
 class Departure(NamedTuple):
@@ -43,9 +46,9 @@ class Departure(NamedTuple):
     frequency : array, `(K,)`
         In units of the information limit.
     mean : array, `(K,)`
-        Of the family.
+        Of a member of mean amount; half of all such are above, half below.
     mode : array, `(K,)`
-        The one way in which its members differ, one standard deviation of them.
+        The one way in which members differ, one standard deviation of them.
     """
 
     frequency: FloatArray
@@ -109,10 +112,31 @@ def family_departure(spot: float) -> Departure:
     left = _beyond_a_blur(family_members(), spot)
     # a usual blur, to a half at the first spots: frequencies count as an image holds them
     counts = aperture * np.exp(-0.5 * (FREQUENCIES / spot) ** 2)
-    mean = left.mean(axis=0)
-    _, size, ways = np.linalg.svd((left - mean) * counts, full_matrices=False)
-    mode = size[0] / np.sqrt(len(left)) * ways[0] / np.maximum(counts, 1e-3)
-    return Departure(FREQUENCIES, mean, mode * np.sign(mode[0]))
+    far, _, ways = np.linalg.svd((left - left.mean(axis=0)) * counts, full_matrices=False)
+    amount = far[:, 0] * np.sqrt(len(left)) * np.sign(ways[0, 0])
+    return Departure(FREQUENCIES, *_median_lines(amount, left))
+
+
+def _median_lines(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Value at zero and slope of lines of least absolute deviations, `(K,)` each.
+
+    By weighted least squares (Schlossmacher 1973, doi:10.1080/01621459.1973.10481414).
+
+    Parameters
+    ----------
+    x : array, `(N,)`
+    y : array, `(N, K)`
+        Each column has a line of its own.
+    """
+    weight = np.ones_like(y)
+    for _ in range(MEDIAN_STEPS):
+        total = weight.sum(axis=0)
+        mean_x, mean_y = x @ weight / total, (weight * y).sum(axis=0) / total
+        away = x[:, None] - mean_x
+        slope = (weight * away * (y - mean_y)).sum(axis=0) / (weight * away**2).sum(axis=0)
+        left = y - mean_y - slope * away
+        weight = 1.0 / np.maximum(np.abs(left), LEAST_AWAY)
+    return np.asarray(mean_y - slope * mean_x), np.asarray(slope)
 
 
 def focused(profile: ColumnProfile, limit: float, spot: float) -> ColumnProfile:
@@ -134,6 +158,20 @@ def focused(profile: ColumnProfile, limit: float, spot: float) -> ColumnProfile:
     coefficient = np.zeros(basis.shape[1])  # the last one stays: the end is zero
     coefficient[:-1] = np.linalg.lstsq(basis[:, :-1], goal, rcond=None)[0]
     return replace(profile, coefficient=coefficient)
+
+
+def family_way(profile: ColumnProfile, limit: float, spot: float) -> FloatArray:
+    """Change of a profile's coefficients by one standard deviation of the family, `(B,)`.
+
+    In the one way in which its members differ beyond blur and scale; arguments as of `focused`.
+    """
+    k = np.linspace(0.0, profile.cutoff_per_pm, 500)
+    basis = profile.basis(k)
+    mode = family_departure(min(spot / limit, 0.9)).mode.clip(-1, 1)
+    goal = basis @ profile.coefficient * np.interp(k / limit, FREQUENCIES, mode)
+    way = np.zeros(basis.shape[1])
+    way[:-1] = np.linalg.lstsq(basis[:, :-1], goal, rcond=None)[0]
+    return way
 
 
 def _beyond_a_blur(transfers: FloatArray, spot: float) -> FloatArray:

@@ -1,5 +1,6 @@
 from .companions import Companion as Companion
 from .companions import read_companion as read_companion
+from .companions import scan_notes as scan_notes
 from .companions import write_averaged as write_averaged
 from .content import content_key as content_key
 from .content import in_content_order as in_content_order
@@ -29,6 +30,7 @@ from .large_arrays import in_parts as in_parts
 from .large_arrays import is_large as is_large
 from .large_arrays import let_go as let_go
 from .large_arrays import on_disk as on_disk
+from .large_arrays import one_heap as one_heap
 from .large_arrays import room as room
 from .objects import Packer as Packer
 from .objects import Unpacker as Unpacker

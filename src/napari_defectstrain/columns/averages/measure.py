@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...io.large_arrays import in_parts
 from ...progress import shared_out, subprogress
 from ...types import ClassAverage, ClassStack, FloatArray, Progress, no_progress
-from ..types import FLAGS, MODELS
+from ..types import FLAGS
 from .correction import column_bias, corrected, simulate_averages
 from .models import Start, fit_singles, fit_start, fit_together
 from .probe_groups import combine, split_by_probe
-from .types import (
-    Alternative,
-    ColumnConfig,
-    ColumnFitModel,
-    ColumnMeasurement,
-    WindowResponse,
-    check_averages,
+from .several import (
+    ASYMMETRIC,
+    CHECK,
+    Fitted,
+    Response,
+    Windows,
+    asked_models,
+    fit_by_others,
+    fit_models,
+    project,
 )
+from .types import Alternative, ColumnConfig, ColumnFitModel, ColumnMeasurement, check_averages
 
 __all__ = [
     "FLAGS",
@@ -33,14 +37,6 @@ __all__ = [
     "influence",
     "measure_columns",
 ]
-
-CHECK_PRIOR = 5.0
-START_TOLERANCE_PM = 0.3
-CHUNK = 256  # windows looked at at a time
-_CHECK, _ASYMMETRIC = "check", "asymmetric"
-_Response = tuple[FloatArray, FloatArray]
-"""Influence of each window on the positions of its class, `(N, 2M)`, and the profile, `(N, g)`."""
-_Fitted = tuple[dict[str, ColumnFitModel], dict[str, _Response]]
 
 
 def fit_columns(
@@ -110,7 +106,7 @@ def influence(model: ColumnFitModel, stack: ClassStack) -> FloatArray:
     array, `(N, 2M)`
         Columns as ``position_pm.ravel()``; NaN where there is no position.
     """
-    return _project([model.operator], model, stack)[0]
+    return project([model.operator], model, Windows.of(stack))[0]
 
 
 def measure_columns(
@@ -155,47 +151,89 @@ def measure_columns(
     config = config or ColumnConfig()
     check_averages(averages, config)
     groups = split_by_probe({name: stacks[name] for name in averages})
-    if len(groups) == 1:
-        return _measure_together(stacks, averages, config, progress, check)
-    measured = []
+    alone = len(groups) == 1
+    begun = []
     for done, group in enumerate(groups):
-        share = subprogress(progress, done / len(groups), (done + 1) / len(groups))
-        measured.append(_measure_together(group.stacks, group.averages(), config, share, check))
+        share = subprogress(progress, 0.2 * done / len(groups), 0.2 * (done + 1) / len(groups))
+        own = averages if alone else group.averages()
+        begun.append(_begin(stacks if alone else group.stacks, own, config, share, check))
+    fitted = []
+    for done, one in enumerate(begun):
+        first, last = (0.2 + 0.6 * k / len(groups) for k in (done, done + 1))
+        part = subprogress(progress, first, last)
+        fitted.append(
+            fit_models(one.asked, one.averages, one.windows, one.start, config.model, part)
+        )
+    measured = []
+    for done, (one, every) in enumerate(zip(begun, fitted, strict=True)):
+        first, last = (0.8 + 0.2 * k / len(groups) for k in (done, done + 1))
+        measured.append(_measured(one, every, config, subprogress(progress, first, last)))
+    progress(1.0, "Measured all columns")
+    if alone:
+        return measured[0]
     combined = combine(groups, measured)
     return {name: combined[name] for name in averages}
 
 
-def _measure_together(
+@dataclass(frozen=True)
+class _Begun:
+    """Windows of one probe width on their way.
+
+    Parameters
+    ----------
+    averages : mapping of class to ClassAverage
+    windows : mapping of class to Windows
+    start : Start
+    asked : mapping of str to ColumnConfig
+        What this process fits.
+    others : Future of dict of str to Fitted, or None
+        What another one fits meanwhile.
+    """
+
+    averages: Mapping[str, ClassAverage]
+    windows: Mapping[str, Windows]
+    start: Start
+    asked: Mapping[str, ColumnConfig]
+    others: Future[dict[str, Fitted]] | None
+
+
+def _begin(
     stacks: Mapping[str, ClassStack],
     averages: Mapping[str, ClassAverage],
     config: ColumnConfig,
     progress: Progress,
     check: bool,
+) -> _Begun:
+    """Where all models start; other processes, if there are any, go on with all but the own."""
+    start = fit_start(averages, config, progress)
+    asked = asked_models(config, check)
+    windows = {name: Windows.of(stacks[name]) for name in averages}
+    rest = {name: settings for name, settings in asked.items() if name != config.model}
+    others = fit_by_others(rest, averages, windows, start)
+    if others is not None:
+        asked = {config.model: config}
+    return _Begun(averages, windows, start, asked, others)
+
+
+def _measured(
+    begun: _Begun, every: dict[str, Fitted], config: ColumnConfig, progress: Progress
 ) -> dict[str, ColumnMeasurement]:
     """Windows of one probe width: the model, its check, and the other models beside it."""
-    start = fit_start(averages, config, subprogress(progress, 0.0, 0.2))
-    asked = _asked(config, check)
-
-    def by_model(name: str) -> _Fitted:
-        own = name == config.model
-        fitted = _fit(averages, asked[name], start, no_progress, operators=own)
-        response = _responses(fitted, stacks)
-        return fitted if own else _without_operators(fitted), response
-
-    part = subprogress(progress, 0.2, 0.8)
-    found = shared_out(by_model, asked, progress=part, message="Fitting all columns together")
-    every = dict(zip(asked, found, strict=True))
+    averages, start = begun.averages, begun.start
+    if begun.others is not None:
+        every |= begun.others.result()
     models, by_models = every[config.model]
-    checks, by_checks = every.pop(_CHECK, every[config.model])
+    checks, by_checks = every.pop(CHECK, every[config.model])
     by_check = _check_shifts(models, checks, by_models, by_checks)
     fitted = {name: by for name, (by, _) in every.items()}
     response = {name: {n: own for n, (own, _) in by.items()} for name, (_, by) in every.items()}
-    alike = {name: by for name, by in fitted.items() if name != _ASYMMETRIC}
-    biases = _biases(averages, config, start, alike, subprogress(progress, 0.8, 1.0))
+    alike = {name: by for name, by in fitted.items() if name != ASYMMETRIC}
+    biases = _biases(averages, config, start, alike, progress)
     # the profile is a special case: what it would find on its own simulation is itself
-    biases[_ASYMMETRIC] = {n: np.zeros_like(m.fits.position_pm) for n, m in models.items()}
+    biases[ASYMMETRIC] = {n: np.zeros_like(m.fits.position_pm) for n, m in models.items()}
     covariance = sum(by_profile.T @ by_profile for _, by_profile in by_models.values())
-    root = _square_root(np.asarray(covariance))
+    by_prior = next(iter(models.values())).profile_prior
+    root = _square_root(np.asarray(covariance + by_prior @ by_prior.T))
     measured = {}
     for name, model in models.items():
         check_pm = checks[name].fits.position_pm
@@ -219,53 +257,7 @@ def _measure_together(
             bias_pm=bias,
             config=config,
         )
-    progress(1.0, "Measured all columns")
     return measured
-
-
-def _asked(config: ColumnConfig, check: bool) -> dict[str, ColumnConfig]:
-    """The models that are fitted, beside each other: none of them starts from another one."""
-    asked = {config.model: config}
-    if check and config.model == "profile":
-        loose = CHECK_PRIOR * config.prior_sigma
-        asked[_CHECK] = config.replace(n_coefficients=config.check_coefficients, prior_sigma=loose)
-    if config.compare:
-        asked |= {m: config.replace(model=m) for m in MODELS if m != config.model}
-        if config.model == "profile" and not config.asymmetric:
-            asked[_ASYMMETRIC] = config.replace(asymmetric=True)
-    return asked
-
-
-def _responses(
-    models: Mapping[str, ColumnFitModel], stacks: Mapping[str, ClassStack]
-) -> dict[str, _Response]:
-    """What the windows of all classes do."""
-
-    def of_class(name: str) -> _Response:
-        model = models[name]
-        if model.response is not None:
-            return _projected(model.response, model, stacks[name])
-        own, by_profile = _project([model.operator, model.profile_operator], model, stacks[name])
-        return own, by_profile
-
-    return dict(zip(models, shared_out(of_class, models), strict=True))
-
-
-def _without_operators(models: Mapping[str, ColumnFitModel]) -> dict[str, ColumnFitModel]:
-    """Fits whose windows have told: operators take twenty megabytes a class and model."""
-    return {name: model.without_operators() for name, model in models.items()}
-
-
-def _fit(
-    averages: Mapping[str, ClassAverage],
-    config: ColumnConfig,
-    start: Start,
-    progress: Progress,
-    operators: bool,
-) -> dict[str, ColumnFitModel]:
-    if config.model == "gaussian":
-        return fit_singles(averages, config)
-    return fit_together(averages, config, start, progress, operators=operators)
 
 
 def _biases(
@@ -291,34 +283,11 @@ def _biases(
     return dict(zip(asked, shared_out(bias, asked, progress=progress, message=said), strict=True))
 
 
-def _project(
-    operators: Sequence[FloatArray], model: ColumnFitModel, stack: ClassStack
-) -> list[FloatArray]:
-    """What each operator `(k, P)` makes of the windows, less the mean over them, `(N, k)`."""
-    found: list[list[FloatArray]] = [[] for _ in operators]
-    for part in in_parts(stack.windows, np.flatnonzero(stack.included), CHUNK):
-        values = part[:, model.pixel].astype(float)
-        for operator, parts in zip(operators, found, strict=True):
-            parts.append(values @ operator.T)
-    every = [np.concatenate(parts) for parts in found]
-    return [np.asarray(one - one.mean(axis=0)) for one in every]
-
-
-def _projected(response: WindowResponse, model: ColumnFitModel, stack: ClassStack) -> _Response:
-    """What the windows do to positions and profile, less the mean over them."""
-    found = [
-        response.of(part[:, model.pixel].astype(float))
-        for part in in_parts(stack.windows, np.flatnonzero(stack.included), CHUNK)
-    ]
-    own, by_profile = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return own - own.mean(axis=0), by_profile - by_profile.mean(axis=0)
-
-
 def _check_shifts(
     models: Mapping[str, ColumnFitModel],
     checks: Mapping[str, ColumnFitModel],
-    by_models: Mapping[str, _Response],
-    by_checks: Mapping[str, _Response],
+    by_models: Mapping[str, Response],
+    by_checks: Mapping[str, Response],
 ) -> dict[str, FloatArray]:
     """What the windows' noise makes of all positions by the check less those by the model.
 

@@ -16,6 +16,7 @@ from scipy.interpolate import make_interp_spline
 from ...types import FloatArray, IntArray
 from ..profiles import ColumnProfile
 from .background import SplineSurface
+from .rendering import transfer_of_sums
 
 REACH_SIGMA = 3.5
 """Half the side of a patch: beyond it a pixel says less than 1e-3 of what is known of a place. What
@@ -43,17 +44,23 @@ class SeparableProfile:
         Its width.
     dtype : dtype
         Of the patches.
+    side : int
+        Pixels along the side of the squares that were summed to these pixels.
     """
 
     def __init__(
-        self, profile: ColumnProfile, sigma_px: float, dtype: npt.DTypeLike = np.float32
+        self,
+        profile: ColumnProfile,
+        sigma_px: float,
+        dtype: npt.DTypeLike = np.float32,
+        side: int = 1,
     ) -> None:
         self.half = int(np.ceil(REACH_SIGMA * sigma_px))
         self.dtype = np.dtype(dtype)
         step = sigma_px / NODES_PER_SIGMA
         n = int(np.ceil((self.half + 1.0) / step)) + 3
         node = np.arange(-n, n + 1) * step
-        left, size, right = np.linalg.svd(_sampled(profile, node))
+        left, size, right = np.linalg.svd(_sampled(profile, node, side))
         rank = int(np.clip(np.sum(size > RANK_TOLERANCE * size[0]), 1, MAX_RANK))
         root = np.sqrt(size[:rank])
         self._tables = [
@@ -95,13 +102,13 @@ class SeparableProfile:
         return centre, *parts
 
 
-def _sampled(profile: ColumnProfile, node: FloatArray) -> FloatArray:
-    """The profile at ``(node, node)``, rows y."""
+def _sampled(profile: ColumnProfile, node: FloatArray, side: int) -> FloatArray:
+    """The profile at ``(node, node)``, rows y, as sums of pixels see it."""
     period = 4.0 * node[-1]
     n = int(np.ceil(profile.cutoff_per_pm * period))
     k = np.arange(-n, n + 1) / period
     transfer = profile.transfer(k[None, :], k[:, None]) / period**2
-    phase = np.exp(2j * np.pi * node[:, None] * k)
+    phase = np.exp(2j * np.pi * node[:, None] * k) * transfer_of_sums(side, k)
     return np.asarray((phase @ transfer @ phase.T).real)
 
 

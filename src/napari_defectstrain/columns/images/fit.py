@@ -37,6 +37,7 @@ LEAST_RIM = 0.01
 LEAST_SIGNIFICANCE = 3.0
 BRIGHT_PERCENTILE = 75.0
 MAX_SHAPE_STEP = 0.3
+FIRST_SHAPE_STEP = 0.8
 MAX_WEIGHT_STEP = 0.5
 WORSE = 2.0
 MORE_DAMPING = 10.0
@@ -108,8 +109,6 @@ class ImageFit:
         Last step of each column [px].
     shape_errors : ShapeErrors or None
         None where nothing of the shape was learnt.
-    by_shape : tuple of arrays or None
-        `FreeShape.columns` and `FreeShape.background` as they were formed last.
     """
 
     state: ImageState
@@ -117,19 +116,11 @@ class ImageFit:
     noise: NoiseModel
     moved: FloatArray
     shape_errors: ShapeErrors | None
-    by_shape: tuple[FloatArray, FloatArray] | None
 
     @cached_property
     def covariance(self) -> FloatArray:
         """Of each column's weight, y and x, `(N, 3, 3)`, whatever its neighbours' are."""
         return marginal_covariance(self.information, self.state.empty)
-
-    def with_modes(self, modes: FloatArray) -> ImageFit:
-        """The same with modes of the profile `(C, F)` to fit, of which there is nothing yet."""
-        shape = self.state.shape
-        amount = np.concatenate([np.zeros(modes.shape[1]), shape.amount[shape.n_modes :]])
-        state = replace(self.state, shape=replace(shape, modes=modes, amount=amount))
-        return replace(self, state=state, by_shape=None)
 
 
 def _inner(shape: tuple[int, ...], rim: float, dtype: npt.DTypeLike) -> FloatArray:
@@ -172,6 +163,8 @@ class ImageFitter:
         Width of the columns, and where their transfer function ends.
     surface : SplineSurface
     config : ImageColumnConfig
+    side : int
+        Pixels along the side of the squares that were summed to these pixels.
     """
 
     def __init__(
@@ -182,14 +175,16 @@ class ImageFitter:
         cutoff_per_px: float,
         surface: SplineSurface,
         config: ImageColumnConfig,
+        side: int = 1,
     ) -> None:
+        self.side = side
         self.pixels = pixels
         self.start = start
         self.sigma = sigma_px
         self.surface = surface
         self.config = config
         dtype = pixels.data.dtype
-        self.renderer = ColumnRenderer(pixels.data.shape, sigma_px, cutoff_per_px, dtype)
+        self.renderer = ColumnRenderer(pixels.data.shape, sigma_px, cutoff_per_px, dtype, side)
         reach = PAIR_REACH_SIGMA * sigma_px
         self.inner = _inner(pixels.data.shape, RIM_SIGMA * sigma_px, dtype)
         self.negligible = 1e-7 * float(np.var(pixels.data[::3, ::3])) * pixels.data.size
@@ -265,7 +260,9 @@ class ImageFitter:
             by_shape: FloatArray = np.zeros(len(state.shape.amount))
             if free is not None:
                 departure = -state.shape.amount * self.prior(state.shape)
-                by_shape = self.limited(state.shape, free.step(pull * self.inner, departure))
+                by_shape = free.step(pull * self.inner, departure)
+                most = MAX_SHAPE_STEP if last or near else FIRST_SHAPE_STEP
+                by_shape = self.limited(state.shape, by_shape, most)
                 columns = columns - free.columns @ by_shape
                 background = background - free.background @ by_shape
             state, moved = self.moved(state, columns, background, by_shape)
@@ -282,7 +279,7 @@ class ImageFitter:
         if last:
             patches = Patches.of(self.separable(state), state.position, state.weight)
             found = self.information(patches, self.pixels.good / noise.variance(model))
-        return ImageFit(state, found, noise, moved, errors, None if free is None else free.found)
+        return ImageFit(state, found, noise, moved, errors)
 
     def step(
         self, equations: NormalEquations, patches: Patches, pull: FloatArray
@@ -304,7 +301,8 @@ class ImageFitter:
 
     def separable(self, state: ImageState) -> SeparableProfile:
         """Derivatives of a column of the state's profile."""
-        return SeparableProfile(state.shape.profile, self.sigma, self.pixels.data.dtype)
+        dtype = self.pixels.data.dtype
+        return SeparableProfile(state.shape.profile, self.sigma, dtype, self.side)
 
     def information(
         self, seen: Patches, inverse: FloatArray, pairs: IntArray | None = None

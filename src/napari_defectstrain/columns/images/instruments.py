@@ -28,7 +28,7 @@ import numpy as np
 from ...types import FloatArray
 from .derivatives import Information
 from .fit import ImageFit, ImageFitter, ImageState, Seen
-from .steps import FreeShape, ShapeErrors, shape_by_instruments
+from .steps import FreeShape, ShapeErrors, shape_by_instruments, typical_step
 from .system import NormalEquations, marginal_covariance
 from .types import NoiseModel
 
@@ -36,16 +36,36 @@ Foresight = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 """From fitted places `(N, 2)` (y, x) [px] and weights `(N,)` to those foreseen; NaN where none."""
 
 LEAST_FORESEEN = 200  # columns; fewer tell nothing of what is noise
-ROUNDS = 10
+ROUNDS = 9
 SETTLED_SIGMA = 0.1  # of what the image tells, or
-SETTLED = 0.01  # of the family's standard deviation
+SETTLED = 0.02  # of the family's standard deviation
 SETTLED_BLUR = 0.001  # of a column's width, squared
 FOLLOWED = 6  # steps with the same instruments
 ENDING = 3  # steps of columns and background alone
-NEAR = 0.4  # of the family: so far instruments stay as they are, or
-STRAIGHT = 1.3  # times as far as they ask for at first
+NEAR = 1.0  # of the family: so far instruments stay as they are
+NEAR_BLUR = 0.3  # of a column's width, squared
+APPROACH = 5  # steps of columns and background to a profile that is given, at most
+NEAR_STEP = 0.005  # of a column's width
 MOST_STEP = 1.0
-LEAST_RELAXED, MOST_RELAXED = 0.7, 3.0
+LEAST_RELAXED, MOST_RELAXED = 0.3, 3.0
+
+
+class _Formed(NamedTuple):
+    """Normal equations of columns and background, and where the columns are.
+
+    Parameters
+    ----------
+    state : ImageState
+    seen : Seen
+    information : Information
+    equations : NormalEquations
+        Formed at this state or at one much like it, by the same noise.
+    """
+
+    state: ImageState
+    seen: Seen
+    information: Information
+    equations: NormalEquations
 
 
 class _Asked(NamedTuple):
@@ -53,15 +73,10 @@ class _Asked(NamedTuple):
 
     Parameters
     ----------
-    state : ImageState
+    formed : _Formed
         Where they were formed.
-    seen : Seen
-    information : Information
-    equations : NormalEquations
     own, told : FreeShape
         Derivatives by the shape of the columns as they are, and as they are foreseen.
-    errors_of_places : array, `(N, 2, 2)`
-        Covariance [px^2].
     wider : array, `(H, W)`
         What errors of places do to the pull on average.
     step : array, `(S,)`
@@ -69,13 +84,9 @@ class _Asked(NamedTuple):
     errors : ShapeErrors
     """
 
-    state: ImageState
-    seen: Seen
-    information: Information
-    equations: NormalEquations
+    formed: _Formed
     own: FreeShape
     told: FreeShape
-    errors_of_places: FloatArray
     wider: FloatArray
     step: FloatArray
     errors: ShapeErrors
@@ -83,8 +94,14 @@ class _Asked(NamedTuple):
     def settled(self, step: FloatArray, sigma_px: float) -> bool:
         """Whether a step is so small that no further one is needed after it."""
         small = max(SETTLED, SETTLED_SIGMA * self.errors.sigma[0])
-        blur = float(np.abs(step[self.state.shape.n_modes :]).max()) / sigma_px**2
+        blur = float(np.abs(step[self.formed.state.shape.n_modes :]).max()) / sigma_px**2
         return bool(abs(step[0]) < small and blur < SETTLED_BLUR)
+
+    def near(self, state: ImageState, sigma_px: float) -> bool:
+        """Whether a shape is so near that instruments formed anew would ask for the same."""
+        away = np.abs(state.shape.amount - self.formed.state.shape.amount)
+        modes, blur = np.split(away, [state.shape.n_modes])
+        return bool(modes.max() < NEAR and blur.max() < NEAR_BLUR * sigma_px**2)
 
     def step_by(self, pull: FloatArray) -> FloatArray:
         """What the instruments, as they are, ask for by another pull."""
@@ -114,109 +131,123 @@ def freed_of_noise(
     ImageFit or None
         None where fewer than 200 columns are foreseen.
     """
-    errors: FloatArray | None = None
-    near: tuple[FloatArray, FloatArray] | None = None
-    for i in range(ROUNDS):
-        asked = _asked(fitter, state, foresee, errors, near)
+    formed = _formed(fitter, _approached(fitter, state, noise))
+    asked = _asked(fitter, formed, foresee, None)
+    for _ in range(ROUNDS):
         if asked is None:
             return None
-        fit, step = _followed(fitter, asked)
-        far = fit.state.shape.amount[0] - asked.state.shape.amount[0]
-        near_enough = abs(far) < max(NEAR, STRAIGHT * abs(asked.step[0]))
-        if i == ROUNDS - 1 or (near_enough and asked.settled(step, fitter.sigma)):
-            fit = _ended(fitter, asked, fit)
+        state, step = _followed(fitter, asked)
+        ended = asked
+        if asked.near(state, fitter.sigma) and asked.settled(step, fitter.sigma):
             break
-        state, errors, near = fit.state, asked.errors_of_places, asked.own.found
-    return fit
+        asked = _asked(fitter, _formed(fitter, state), foresee, asked.own.found)
+    return _ended(fitter, ended, state)
+
+
+def _formed(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None = None) -> _Formed:
+    """Equations of columns and background; without a noise, by that of the residual."""
+    seen = fitter.seen(state, noise)
+    found = fitter.information(seen.patches, seen.inverse)
+    state = fitter.without_empty(state, found)
+    return _Formed(state, seen, found, fitter.equations(found, seen.inverse, state))
+
+
+def _approached(fitter: ImageFitter, state: ImageState, noise: NoiseModel) -> ImageState:
+    """Columns and background as they follow from another profile."""
+    formed = _formed(fitter, state, noise)
+    for _ in range(APPROACH):
+        state, moved = _settled(fitter, formed, 0.0)
+        if typical_step(moved[~state.empty]) < NEAR_STEP * fitter.sigma:
+            break
+        formed = formed._replace(state=state, seen=fitter.seen(state, noise))
+    return state
 
 
 def _asked(
     fitter: ImageFitter,
-    state: ImageState,
+    formed: _Formed,
     foresee: Foresight,
-    errors_of_places: FloatArray | None,
     near: tuple[FloatArray, FloatArray] | None,
 ) -> _Asked | None:
-    """What instruments ask for; `errors_of_places` and `near` by a state much like it."""
+    """What instruments ask for; `near` is `FreeShape.found` at a state much like it."""
+    state, seen, found, equations = formed
     foreseen = _foreseen(state, foresee)
     if foreseen is None:
         return None
-    seen = fitter.seen(state)
-    found = fitter.information(seen.patches, seen.inverse)
-    state = fitter.without_empty(state, found)
-    equations = fitter.equations(found, seen.inverse, state)
-    if errors_of_places is None:
-        errors_of_places = np.nan_to_num(marginal_covariance(found, state.empty)[:, 1:, 1:])
-        errors_of_places[state.empty] = 0.0
-    formed = state, seen.patches, seen.inverse, seen.points, equations
-    own = fitter.free_shape(*formed, None, near)
-    told = fitter.free_shape(*formed, foreseen, own.found)
+    errors_of_places = np.nan_to_num(marginal_covariance(found, state.empty)[:, 1:, 1:])
+    errors_of_places[state.empty] = 0.0
+    given = state, seen.patches, seen.inverse, seen.points, equations
+    own = fitter.free_shape(*given, None, near)
+    told = fitter.free_shape(*given, foreseen, own.found)
     wider = fitter.spread(state, errors_of_places) * seen.inverse
     step, errors = shape_by_instruments(own, told, (seen.pull + wider) * fitter.inner)
-    return _Asked(state, seen, found, equations, own, told, errors_of_places, wider, step, errors)
+    return _Asked(formed, own, told, wider, step, errors)
 
 
-def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageFit, FloatArray]:
+def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArray]:
     """Where instruments, as they are, ask for no further step.
 
-    Columns and background settle along, by the equations as they are, at last without what
-    errors of places do to them on average.
+    Columns and background settle along, by the equations as they are.
 
     Returns
     -------
-    fit : ImageFit
+    state : ImageState
     step : array, `(S,)`
         What was asked for and taken last.
     """
-    state, seen, step, relaxed = asked.state, asked.seen, asked.step, 1.0
+    formed, step, relaxed = asked.formed, asked.step, 1.0
     for i in range(FOLLOWED):
-        settled = fitter.step(asked.equations, seen.patches, seen.pull)
+        state, seen = formed.state, formed.seen
+        settled = fitter.step(formed.equations, seen.patches, seen.pull)
         taken = fitter.limited(state.shape, relaxed * step, MOST_STEP)
         along = asked.following(taken)
         state, _ = fitter.moved(state, settled[0] + along[0], settled[1] + along[1], taken)
         if asked.settled(step, fitter.sigma) or i == FOLLOWED - 1:
             break
-        state, _ = _settled(fitter, asked, state, 0.0)
-        seen = fitter.seen(state, asked.seen.noise)
-        before, whole = step, np.abs(taken[0]) > 0.999 * np.abs(relaxed * step[0])
-        step = asked.step_by((seen.pull + asked.wider) * fitter.inner)
-        # of a step cut short there is nothing to learn
-        relaxed = _relaxed(relaxed, before, step) if whole else 1.0
-    state, moved = _settled(fitter, asked, state, asked.wider)
-    noise, found = asked.seen.noise, asked.information
-    return ImageFit(state, found, noise, moved, asked.errors, asked.own.found), step
+        formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
+        state, _ = _settled(fitter, formed, 0.0)
+        formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
+        before = step
+        step = asked.step_by((formed.seen.pull + asked.wider) * fitter.inner)
+        relaxed = _relaxed(float(taken[0]), before, step)
+    return state, step
 
 
-def _ended(fitter: ImageFitter, asked: _Asked, fit: ImageFit) -> ImageFit:
-    """Settled by equations formed where it ended: faint columns swing by those of before."""
-    seen = fitter.seen(fit.state, fit.noise)
-    found = fitter.information(seen.patches, seen.inverse)
-    equations = fitter.equations(found, seen.inverse, fit.state)
-    asked = asked._replace(equations=equations)
-    state, moved = fit.state, fit.moved
-    for _ in range(ENDING):
-        state, moved = _settled(fitter, asked, state, asked.wider)
-    return replace(fit, state=state, moved=moved, information=found)
+def _ended(fitter: ImageFitter, asked: _Asked, state: ImageState) -> ImageFit:
+    """Settled by equations formed where it ended: faint columns swing by those of before.
+
+    Without what errors of places do to columns and background on average.
+    """
+    formed = _formed(fitter, state)
+    # as much of the pull as there was, by the noise as it turns out
+    wider = asked.wider * (formed.seen.inverse / np.maximum(asked.formed.seen.inverse, 1e-30))
+    for i in range(ENDING):
+        state, moved = _settled(fitter, formed, wider)
+        if i == ENDING - 1 or typical_step(moved[~state.empty]) < fitter.config.tolerance_px:
+            break
+        formed = formed._replace(state=state, seen=fitter.seen(state, formed.seen.noise))
+    noise = formed.seen.noise
+    return ImageFit(state, formed.information, noise, moved, asked.errors)
 
 
 def _settled(
-    fitter: ImageFitter, asked: _Asked, state: ImageState, wider: FloatArray | float
+    fitter: ImageFitter, formed: _Formed, wider: FloatArray | float
 ) -> tuple[ImageState, FloatArray]:
     """A step of columns and background alone, and how far each column went."""
-    seen = fitter.seen(state, asked.seen.noise)
-    step = fitter.step(asked.equations, seen.patches, seen.pull + wider)
-    return fitter.moved(state, *step, np.zeros(len(asked.step)))
+    seen, state = formed.seen, formed.state
+    step = fitter.step(formed.equations, seen.patches, seen.pull + wider)
+    return fitter.moved(state, *step, np.zeros(len(state.shape.amount)))
 
 
-def _relaxed(relaxed: float, before: FloatArray, now: FloatArray) -> float:
+def _relaxed(taken: float, before: FloatArray, now: FloatArray) -> float:
     """How much longer the next step should be than it is asked for, by what the last one left.
 
-    Aitken's (Irons & Tuck 1969, doi:10.1002/nme.1620010306), along the aberrations.
+    The secant along the aberrations (Aitken's; Irons & Tuck 1969, doi:10.1002/nme.1620010306).
     """
     change = float(now[0] - before[0])
     if abs(change) < 1e-12:
-        return relaxed
-    return float(np.clip(-relaxed * before[0] / change, LEAST_RELAXED, MOST_RELAXED))
+        return 1.0
+    return float(np.clip(-taken / change, LEAST_RELAXED, MOST_RELAXED))
 
 
 def _foreseen(state: ImageState, foresee: Foresight) -> ImageState | None:

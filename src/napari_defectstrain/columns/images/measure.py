@@ -8,6 +8,7 @@ together with one Gaussian, or each by itself as in doi:10.1021/acs.nanolett.0c0
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,8 @@ from ..types import FLAGS
 from .background import SplineSurface
 from .fit import BRIGHT_PERCENTILE, RIM_SIGMA, ImageFit, ImageFitter, ImageState, Pixels
 from .instruments import Foresight, freed_of_noise
-from .rendering import Shape
+from .rendering import FamilyCurve, Shape
+from .sampling import Sampling
 from .single import fit_each
 from .start import checked_positions, pixels_of, starting_weights, starting_width, usable_columns
 from .types import NO_POSITION, Aberrations, ImageColumnConfig, ImageColumns, NoiseModel
@@ -28,7 +30,6 @@ from .types import NO_POSITION, Aberrations, ImageColumnConfig, ImageColumns, No
 __all__ = ["ImageColumnConfig", "ImageColumns", "fit_image_columns"]
 
 LOOSE_PX = 0.03
-SETTLED_PX = 0.01
 USUAL_LIMIT = 3.4  # information limit in units of the spots' frequency
 SPOT_SIGMA = 0.17
 """Frequency times sigma where data of columns are strongest: the {10} spots at the paper's."""
@@ -84,36 +85,58 @@ def fit_image_columns(
     usable, duplicate = usable_columns(start, pixels, sigma)
     if config.model == "gaussian":
         return _each(pixels, start, usable, duplicate, sigma, config, pixel_size_pm)
-    told = None if foresee is None else _of_usable(foresee, usable)
+    sampling = Sampling.fit_for(sigma, config)
+    told = None if foresee is None else _of_usable(foresee, usable, sampling)
+    size = None if pixel_size_pm is None else pixel_size_pm * sampling.side
+    fitted = _Image(sampling.summed(pixels), sampling, size, sampling.settings(config))
+    side = sampling.side
     fit, fitter = _together(
-        pixels, start[usable], sigma, spacing, config, pixel_size_pm, progress, told
+        fitted, sampling.inwards(start[usable]), sigma / side, spacing / side, progress, told
     )
     progress(1.0, "Fitted all columns")
-    return _report(start, usable, duplicate, fit, fitter, config, pixel_size_pm)
+    of = start, usable, duplicate, sigma, pixels.data.shape
+    return _report(*of, fit, fitter, sampling, config, pixel_size_pm)
 
 
-def _of_usable(foresee: Foresight, usable: BoolArray) -> Foresight:
-    """The same of those columns alone that are fitted."""
+class _Image(NamedTuple):
+    """What is fitted, all lengths in its own pixels.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    sampling : Sampling
+        How they were summed.
+    pixel_size_pm : float or None
+    config : ImageColumnConfig
+    """
+
+    pixels: Pixels
+    sampling: Sampling
+    pixel_size_pm: float | None
+    config: ImageColumnConfig
+
+
+def _of_usable(foresee: Foresight, usable: BoolArray, sampling: Sampling) -> Foresight:
+    """The same of those columns alone that are fitted, at places in sums of pixels."""
 
     def of_usable(position: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         every, all_weights = np.full((len(usable), 2), np.nan), np.full(len(usable), np.nan)
-        every[usable], all_weights[usable] = position, weight
+        every[usable], all_weights[usable] = sampling.outwards(position), weight
         place, heaviness = foresee(every, all_weights)
-        return place[usable], heaviness[usable]
+        return sampling.inwards(place[usable]), heaviness[usable]
 
     return of_usable
 
 
 def _together(
-    pixels: Pixels,
+    image: _Image,
     start: FloatArray,
     sigma: float,
     spacing: float,
-    config: ImageColumnConfig,
-    pixel_size_pm: float | None,
     progress: Progress,
     foresee: Foresight | None,
 ) -> tuple[ImageFit, ImageFitter]:
+    pixels, config, side = image.pixels, image.config, image.sampling.side
     surface = SplineSurface(
         pixels.data.shape, config.background_spacing * spacing, pixels.data.dtype
     )
@@ -123,26 +146,27 @@ def _together(
     noise = NoiseModel(1.0, 0.0)
     if config.noise != "poisson" or np.mean(counted) <= 0:
         noise = NoiseModel(0.0, max(float(np.var(counted)), 1e-30) * 0.05)
+    width = float(np.sqrt(max(sigma**2 - (1.0 - side**-2) / 12.0, 0.25)))  # without that of sums
     state = ImageState(
         position=start.copy(),
         weight=starting_weights(pixels, start, sigma, level),
         background=np.full(surface.size, level),
-        shape=Shape.starting(gaussian_profile(sigma), np.zeros((MIN_COEFFICIENTS, 0)), np.eye(3)),
+        shape=Shape.starting(gaussian_profile(width), np.zeros((MIN_COEFFICIENTS, 0)), np.eye(3)),
         empty=np.zeros(len(start), dtype=bool),
     )
     alone = config.model == "gaussians"
-    loose = config.tolerance_px if alone else LOOSE_PX
-    fitter = ImageFitter(pixels, start, sigma, state.shape.profile.cutoff_per_pm, surface, config)
+    loose = config.tolerance_px if alone else LOOSE_PX / side
+    cutoff = state.shape.profile.cutoff_per_pm
+    fitter = ImageFitter(pixels, start, sigma, cutoff, surface, config, side)
     fit = fitter.run(state, noise, loose, progress, last=alone)
     if alone:
         return fit, fitter
-    return _learn(fit, fitter, config, pixel_size_pm, progress, foresee)
+    return _learn(fit, fitter, image.pixel_size_pm, progress, foresee)
 
 
 def _learn(
     fit: ImageFit,
     fitter: ImageFitter,
-    config: ImageColumnConfig,
     pixel_size_pm: float | None,
     progress: Progress,
     foresee: Foresight | None,
@@ -152,42 +176,39 @@ def _learn(
     Where columns can be foreseen, from the mean of the family of probes: what noise would
     make of the profile may be too far off to come back from.
     """
-    blur = fit.state.shape.profile.blur_pm2
+    config, blur, side = fitter.config, fit.state.shape.profile.blur_pm2, fitter.side
     sigma = float(np.sqrt(max(0.5 * (blur[0] + blur[2]), 0.25)))
     spot = SPOT_SIGMA / sigma
     limit = USUAL_LIMIT * spot
     if pixel_size_pm is not None:
         limit = config.information_limit_per_pm * pixel_size_pm
     profile = spline_profile(sigma, config.n_coefficients, config.cutoff_sigma, limit, spot)
-    profile, mode = _of_family(profile, limit, spot)
+    curve = _of_family(profile, limit, spot)
+    coefficient, mode = curve.at(0.0)
+    profile = replace(profile, coefficient=coefficient)
     profile = profile.with_blur(blur - np.array([sigma**2, 0.0, sigma**2]))
-    shape = Shape.starting(profile, mode[:, : int(config.aberrations)], np.eye(3))
+    shape = Shape.starting(profile, mode[:, : int(config.aberrations)], np.eye(3), curve)
     state = replace(fit.state, shape=shape)
 
     def learning(pixels: Pixels) -> ImageFitter:
         return ImageFitter(
-            pixels, fitter.start, sigma, profile.cutoff_per_pm, fitter.surface, config
+            pixels, fitter.start, sigma, profile.cutoff_per_pm, fitter.surface, config, side
         )
 
     if foresee is not None and shape.n_modes:
         # light of columns beyond the border ripples through background and weights
         inner = learning(fitter.pixels.without_rim(RIM_SIGMA * sigma))
-        mean = replace(state, shape=Shape.starting(profile, mode[:, :0], np.eye(3)))
-        by_mean = inner.run(mean, fit.noise, SETTLED_PX, progress, near=True, last=False)
-        begun = by_mean.with_modes(shape.modes)
-        freed = freed_of_noise(inner, begun.state, begun.noise, foresee)
+        freed = freed_of_noise(inner, state, fit.noise, foresee)
         if freed is not None:
             return freed, inner
     learner = learning(fitter.pixels)
     return learner.run(state, fit.noise, config.tolerance_px, progress, near=True), learner
 
 
-def _of_family(
-    profile: ColumnProfile, limit_per_px: float, spot_per_px: float
-) -> tuple[ColumnProfile, FloatArray]:
-    """The mean of the family of probes, and the change that tells its members apart, `(C, 1)`.
+def _of_family(profile: ColumnProfile, limit_per_px: float, spot_per_px: float) -> FamilyCurve:
+    """The family of probes, by the change that tells its members apart, from its mean.
 
-    The mode is one standard deviation of the family, see `probe_family`.
+    A unit of it is one standard deviation of the family, see `probe_family`.
     """
     k = np.linspace(0.0, profile.cutoff_per_pm, 500)
     basis = profile.basis(k)
@@ -196,48 +217,47 @@ def _of_family(
         np.clip(np.interp(k / limit_per_px, departure.frequency, by), -1.0, 1.0)
         for by in (departure.mean, departure.mode)
     )
-    transfer = basis @ profile.coefficient * np.exp(mean)
-    goal = np.stack([transfer, transfer * mode], axis=1)
-    found = np.zeros((basis.shape[1], 2))  # the last coefficient stays: the end is zero
-    found[:-1] = np.linalg.lstsq(basis[:, :-1], goal, rcond=None)[0]
-    return replace(profile, coefficient=found[:, 0]), found[:, 1:]
+    return FamilyCurve(basis, basis @ profile.coefficient * np.exp(mean), mode)
 
 
 def _report(
     start: FloatArray,
     usable: BoolArray,
     duplicate: BoolArray,
+    sigma: float,
+    shape: tuple[int, ...],
     fit: ImageFit,
     fitter: ImageFitter,
+    sampling: Sampling,
     config: ImageColumnConfig,
     pixel_size_pm: float | None,
 ) -> ImageColumns:
-    state, n = fit.state, len(start)
+    state, n, side = fit.state, len(start), sampling.side
     covariance = np.full((n, 2, 2), np.nan)
-    covariance[usable] = fit.covariance[:, 1:, 1:]
+    covariance[usable] = side**2 * fit.covariance[:, 1:, 1:]
     position = np.full((n, 2), np.nan)
-    position[usable] = state.position
+    position[usable] = sampling.outwards(state.position)
     weight = np.full(n, np.nan)
     scale = float(state.shape.profile.coefficient[0])
     weight[usable] = state.weight * scale
-    by, bx = fitter.surface.at(np.nan_to_num(start))
-    background = np.einsum("ni,ni->n", by @ state.background, bx)
+    by, bx = fitter.surface.at(np.nan_to_num(sampling.inwards(start)))
+    background = np.einsum("ni,ni->n", by @ state.background, bx) / side**2
     moved, empty = np.zeros(n), np.zeros(n, dtype=bool)
-    moved[usable], empty[usable] = fit.moved, state.empty
+    moved[usable], empty[usable] = side * fit.moved, state.empty
     late = usable & ~empty & (moved > max(10.0 * config.tolerance_px, 1e-2))
     flag: IntArray = np.where(late, FLAGS["not_converged"], 0)
     flag |= np.where(empty, FLAGS["low_signal"], 0)
-    shape = fitter.pixels.data.shape
-    flag = _flagged(start, position, usable, duplicate, flag, fitter.sigma, shape, config)
-    profile = _calibrated(state.shape.profile, pixel_size_pm)
+    flag = _flagged(start, position, usable, duplicate, flag, sigma, shape, config)
+    profile = _calibrated(state.shape.profile, side * (pixel_size_pm or 1.0))
+    noise = replace(fit.noise, constant=fit.noise.constant / side**2)
     found = _columns(
-        position, covariance, weight, background, flag, profile, fit.noise, pixel_size_pm, config
+        position, covariance, weight, background, flag, profile, noise, pixel_size_pm, config
     )
     errors = fit.shape_errors
     if errors is None or not state.shape.n_modes:
         return found
     moves = np.zeros((n, 2))
-    moves[usable] = errors.with_first()
+    moves[usable] = side * errors.with_first()
     amount = Aberrations(float(state.shape.amount[0]), float(errors.sigma[0]), moves)
     return replace(found, aberrations=amount)
 
@@ -322,9 +342,8 @@ def _flagged(
     return flag
 
 
-def _calibrated(profile: ColumnProfile, pixel_size_pm: float | None) -> ColumnProfile:
-    """The profile of integral 1 in pm where that is known, y up."""
-    size = 1.0 if pixel_size_pm is None else pixel_size_pm
+def _calibrated(profile: ColumnProfile, size: float) -> ColumnProfile:
+    """The profile of integral 1 in the unit of the size of its pixels, y up."""
     return replace(
         profile.normalised(),
         cutoff_per_pm=profile.cutoff_per_pm / size,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.fft import fft, ifft, irfft, next_fast_len, rfft
+from scipy.sparse import csc_array
 
 from ...types import BoolArray, DefectStrainError, FloatArray, IntArray
 from ..profiles import ColumnProfile
@@ -41,6 +42,36 @@ TOLERANCE = {"single": 1e-6, "double": 3e-9}
 TABLE = 8192
 PAD_SIGMA = 8.0
 NARROWER = 0.9  # columns may turn out narrower than they seem at first
+MOST_DEPARTURE = 3.0  # of a logarithm
+
+
+class FamilyCurve:
+    """Profiles along the one way in which a family of transfer functions differs.
+
+    Along it their logarithms change in proportion: a transfer function stays positive however far
+    a probe is from the mean.
+
+    Parameters
+    ----------
+    basis : array, `(K, C)`
+        Splines at some frequencies; the last coefficient stays zero.
+    mean : array, `(K,)`
+        Transfer function of the mean there.
+    mode : array, `(K,)`
+        Change of its logarithm, one standard deviation of the family.
+    """
+
+    def __init__(self, basis: FloatArray, mean: FloatArray, mode: FloatArray) -> None:
+        self._mean, self._mode = mean, mode
+        self._nearest = np.zeros((basis.shape[1], len(mean)))
+        self._nearest[:-1] = np.linalg.pinv(basis[:, :-1])
+
+    def at(self, amount: float) -> tuple[FloatArray, FloatArray]:
+        """Coefficients so far along, `(C,)`, and their derivative, `(C, 1)`."""
+        by = np.clip(amount * self._mode, -MOST_DEPARTURE, MOST_DEPARTURE)
+        there = self._mean * np.exp(by)
+        found = self._nearest @ np.stack([there, there * self._mode], axis=1)
+        return found[:, 0], found[:, 1:]
 
 
 @dataclass(frozen=True)
@@ -57,17 +88,27 @@ class Shape:
         Directions of the blur (xx, xy, yy) that are fitted.
     amount : array, `(F + B,)`
         How far along each the profile has come from its start.
+    curve : FamilyCurve, optional
+        What the one mode is the derivative of; without it the coefficients change in proportion.
     """
 
     profile: ColumnProfile
     modes: FloatArray
     blur_basis: FloatArray
     amount: FloatArray
+    curve: FamilyCurve | None = None
 
     @classmethod
-    def starting(cls, profile: ColumnProfile, modes: FloatArray, blur_basis: FloatArray) -> Shape:
+    def starting(
+        cls,
+        profile: ColumnProfile,
+        modes: FloatArray,
+        blur_basis: FloatArray,
+        curve: FamilyCurve | None = None,
+    ) -> Shape:
         """A profile to start from."""
-        return cls(profile, modes, blur_basis, np.zeros(modes.shape[1] + blur_basis.shape[1]))
+        nothing = np.zeros(modes.shape[1] + blur_basis.shape[1])
+        return cls(profile, modes, blur_basis, nothing, curve)
 
     @property
     def n_modes(self) -> int:
@@ -77,12 +118,17 @@ class Shape:
     def moved(self, step: FloatArray) -> Shape:
         """The shape after a step of the fitted parameters."""
         by_modes, by_blur = np.split(step, [self.n_modes])
+        amount, modes = self.amount + step, self.modes
+        if self.curve is not None and self.n_modes:
+            coefficient, modes = self.curve.at(float(amount[0]))
+        else:
+            coefficient = self.profile.coefficient + modes @ by_modes
         profile = replace(
             self.profile,
-            coefficient=self.profile.coefficient + self.modes @ by_modes,
+            coefficient=coefficient,
             blur_pm2=self.profile.blur_pm2 + self.blur_basis @ by_blur,
         )
-        return replace(self, profile=profile, amount=self.amount + step)
+        return replace(self, profile=profile, modes=modes, amount=amount)
 
     def fixed(self) -> Shape:
         """The same profile with nothing to fit."""
@@ -97,13 +143,12 @@ class SpreadPoints:
     ----------
     there : array of bool, `(N,)`
         Which lie within the grid.
-    index, value : arrays, `(n Q,)` and `(n, Q)`
-        Pixels that each of them covers, and with how much of a unit weight.
+    on_grid : sparse array, `(grid's points, n)`
+        How much of a unit weight each of them puts where.
     """
 
     there: BoolArray
-    index: IntArray
-    value: FloatArray
+    on_grid: csc_array
 
 
 class ColumnRenderer:
@@ -117,6 +162,8 @@ class ColumnRenderer:
         Width of the columns, and where their transfer function ends.
     dtype : dtype
         float32 or float64.
+    side : int
+        Pixels along the side of the squares that were summed to these pixels.
 
     Raises
     ------
@@ -130,6 +177,7 @@ class ColumnRenderer:
         sigma_px: float,
         cutoff_per_px: float,
         dtype: npt.DTypeLike = np.float32,
+        side: int = 1,
     ) -> None:
         self.shape = shape
         self.dtype = np.dtype(dtype)
@@ -138,7 +186,7 @@ class ColumnRenderer:
         self.oversampling = max(int(fineness), 1)
         self.pad = int(np.ceil(PAD_SIGMA * sigma_px)) + int(np.ceil(self._reach / fineness))
         s = self.oversampling
-        size = [next_fast_len((s * (n + self.pad) + 3) // 4) * 4 for n in shape]
+        size = [next_fast_len(-(-(n + self.pad) // 4)) * 4 * s for n in shape]
         self.grid = (size[0], size[1])
         # points are spread on a coarser grid of the same extent where they are wide
         self._fineness = fineness
@@ -152,6 +200,7 @@ class ColumnRenderer:
         rows = np.concatenate([np.arange(my + 1), np.arange(-my, 0)])
         self.ky = rows[:, None] * (s / self.grid[0])
         self.kx = np.arange(mx + 1)[None, :] * (s / self.grid[1])
+        self._sums = transfer_of_sums(side, self.ky), transfer_of_sums(side, self.kx)
 
     @cached_property
     def _unspread(self) -> FloatArray:
@@ -182,7 +231,7 @@ class ColumnRenderer:
 
     def _blur(self, blur: FloatArray) -> FloatArray:
         xx, xy, yy = -2.0 * np.pi**2 * np.asarray(blur)
-        ky, kx = np.exp(yy * self.ky**2), np.exp(xx * self.kx**2)
+        ky, kx = np.exp(yy * self.ky**2) * self._sums[0], np.exp(xx * self.kx**2) * self._sums[1]
         both = ky.astype(self.dtype) * kx.astype(self.dtype)
         if xy:
             tilt = (2.0 * xy * self.ky).astype(self.dtype) * self.kx.astype(self.dtype)
@@ -230,13 +279,13 @@ class ColumnRenderer:
         around = (offset[:, None] * size[1] + offset).ravel()
         index = (base[:, 0] * size[1] + base[:, 1])[:, None] + around
         value = kernel[:, 0, :, None] * kernel[:, 1, None, :]
-        return SpreadPoints(there, index.ravel(), value.reshape(len(base), -1))
+        start = np.arange(len(base) + 1, dtype=np.int32) * len(around)
+        parts = (value.ravel(), index.ravel().astype(np.int32), start)
+        return SpreadPoints(there, csc_array(parts, shape=(int(size.prod()), len(base))))
 
     def structure_factor(self, points: SpreadPoints, weight: FloatArray) -> ComplexArray:
         """Fourier transform of weighted points, `(ky, kx)`."""
-        value = points.value * weight[points.there, None]
-        size = self._points[0] * self._points[1]
-        grid = np.bincount(points.index, value.ravel(), minlength=size).astype(self.dtype)
+        grid = points.on_grid @ weight[points.there].astype(self.dtype)
         rows = rfft(grid.reshape(self._points), axis=1)[:, : self._mx + 1]
         found = fft(np.ascontiguousarray(rows), axis=0, overwrite_x=True)
         kept = np.concatenate([found[: self._my + 1], found[-self._my :]])
@@ -253,20 +302,43 @@ class ColumnRenderer:
         full[-self._my :] = cleaned[self._my + 1 :]
         grid = irfft(ifft(full, axis=0, overwrite_x=True), n=self._points[1], axis=1).ravel()
         found = np.full(len(points.there), np.nan)
-        gathered = grid[points.index].reshape(points.value.shape)
-        found[points.there] = np.einsum("nq,nq->n", points.value, gathered)
+        found[points.there] = points.on_grid.T @ grid
         return np.asarray(found * (self._points[0] * self._points[1]))
 
     def image(self, spectrum: ComplexArray) -> FloatArray:
         """Image with a spectrum `(ky, kx)`, the pixels of the shape."""
-        full = np.zeros((self.grid[0], self._mx + 1), dtype=spectrum.dtype)
-        full[: self._my + 1] = spectrum[: self._my + 1]
-        full[-self._my :] = spectrum[self._my + 1 :]
-        s, first = self.oversampling, (self.pad // 2) * self.oversampling
-        height, width = self.shape
-        rows = ifft(full, axis=0, overwrite_x=True)[first : first + s * height : s]
-        grid = irfft(rows, n=self.grid[1], axis=1)
-        return np.asarray(grid[:, first : first + s * width : s] * self.dtype.type(s * s))
+        # at the pixels alone, waves of a finer grid are those of the pixels' own frequencies
+        ny, nx = (n // self.oversampling for n in self.grid)
+        full = np.zeros((ny, self._mx + 1), dtype=spectrum.dtype)
+        above, below = spectrum[: self._my + 1], spectrum[self._my + 1 :]
+        for start in range(0, len(above), ny):
+            part = above[start : start + ny]
+            full[: len(part)] += part
+        for end in range(len(below), 0, -ny):
+            part = below[max(end - ny, 0) : end]
+            full[ny - len(part) :] += part
+        first, (height, width) = self.pad // 2, self.shape
+        rows = ifft(full, axis=0, overwrite_x=True)[first : first + height]
+        if self._mx >= nx // 2:
+            rows = _folded(rows, nx // 2)
+        grid = irfft(rows, n=nx, axis=1)
+        return np.asarray(grid[:, first : first + width])
+
+
+def _folded(rows: ComplexArray, half: int) -> ComplexArray:
+    """Half spectra of real rows of ``2 half`` points, waves that are the same there added up."""
+    found = np.zeros((len(rows), half + 1), dtype=rows.dtype)
+    for k in range(-(-rows.shape[1] // half)):
+        part = rows[:, k * half : (k + 1) * half]
+        n = part.shape[1]
+        if k % 2 == 0:
+            found[:, :n] += part
+        else:
+            found[:, half - n + 1 :] += part[:, ::-1].conj()
+        if k:  # these two are their own mirror images
+            at = half if k % 2 else 0
+            found[:, at] += part[:, 0] if k % 2 else part[:, 0].conj()
+    return found
 
 
 def _spreading(sigma_px: float, dtype: np.dtype[Any]) -> tuple[float, float, int]:
@@ -282,3 +354,9 @@ def _spreading(sigma_px: float, dtype: np.dtype[Any]) -> tuple[float, float, int
         f"columns: got a width of {sigma_px:.2f} px, expected at least 0.7 px; use an image of "
         "smaller pixels"
     )
+
+
+def transfer_of_sums(side: int, k: FloatArray) -> FloatArray:
+    """What sums over so many pixels do to a wave, of frequency `k` per sum; 1 at zero."""
+    offset = (np.arange(side) - 0.5 * (side - 1)) / side
+    return np.asarray(np.cos(2.0 * np.pi * k[..., None] * offset).mean(axis=-1))

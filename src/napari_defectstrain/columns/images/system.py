@@ -61,6 +61,7 @@ class NormalEquations:
             ),
             shape=(3 * n, surface.size[0] * surface.size[1]),
         )
+        self._coupling.eliminate_zeros()  # splines that end before a patch begins
         self._coupled = self._coupling.T
         self._background = self._ridged(surface.normal(cells))
         # what is left of the background's information when each column's own is eliminated

@@ -50,6 +50,9 @@ class ImageColumnConfig(Config):
     prior_sigma : float
         How far the probe may be from the mean of its family where the image says nothing, in
         standard deviations of the family.
+    sampling_sigma : float or None
+        Where pixels are fine, squares of them are summed to larger ones, of which sigma is at least
+        so many; None fits the pixels as they are. The model ``gaussian`` always does.
     single_radius_sigma : float
         Radius of the pixels of a single Gaussian; 1.7 is 80 pm for the paper's probe.
     min_weight : float
@@ -73,6 +76,7 @@ class ImageColumnConfig(Config):
     information_limit_per_pm: Annotated[float, Between(0.004, 1)] = 0.012
     aberrations: bool = True
     prior_sigma: Annotated[float, Between(1e-6, 1e6)] = 1.0
+    sampling_sigma: Annotated[float, Between(0.9, 100)] | None = None
     single_radius_sigma: Annotated[float, Between(1, 6)] = 1.7
     min_weight: Annotated[float, Between(0, 1)] = 0.05
     max_shift_sigma: Annotated[float, Between(0.1, 10)] = 2.0

@@ -6,11 +6,13 @@ import json
 from functools import lru_cache
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...materials import ANY_MATERIAL
-from ...simulate.conditions import Conditions
 from ...types import DefectStrainError
+
+if TYPE_CHECKING:
+    from ...simulate.conditions import Conditions
 
 _LENGTH_BYTES = 8  # of the header, which safetensors files begin with
 
@@ -55,6 +57,8 @@ def trained_conditions(path: Path) -> Conditions:
     DefectStrainError
         If the file is no weights file of ours.
     """
+    from ...simulate.conditions import Conditions
+
     try:
         values = _header(path, path.stat().st_mtime_ns)["conditions"]
     except (OSError, KeyError, ValueError) as error:
