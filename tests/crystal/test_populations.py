@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_defectstrain.crystal.populations import population_table
+from napari_defectstrain.crystal.populations import population_table, usable_populations
+from napari_defectstrain.crystal.regions import Regions
 from napari_defectstrain.materials import WSE2
-from napari_defectstrain.types import DefectStrainError, Sites
+from napari_defectstrain.simulate.structure import lattice_sites
+from napari_defectstrain.types import CalibratedImage, DefectStrainError, Sites
 
 NAMES = WSE2.class_names
 
@@ -198,3 +200,29 @@ def test_images_that_differ_are_told_from_those_that_do_not():
     vacancies = table[(table["image"] == "all") & (table["class"] == "vacancy fraction")].iloc[-1]
     # one atom of two is gone: half as much of the sites as of the columns
     assert vacancies["image_std"] == pytest.approx(last["image_std"] / 2)
+
+
+@pytest.mark.parametrize("border_pm", [0.0, 50.0])
+def test_densities_are_those_of_the_crystal_though_columns_at_the_border_are_not_listed(border_pm):
+    pixel_pm, shape = 20.0, np.array((300, 340))
+    place, is_metal = lattice_sites(330.0, 6000.0)
+    turn = np.deg2rad(12.0)
+    turned = place[is_metal] @ np.array(
+        [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
+    )
+    position = turned / pixel_pm + shape / 2
+    away = np.minimum(position + 0.5, shape - 0.5 - position).min(axis=1) * pixel_pm
+    kept = away > border_pm
+    n = int(kept.sum())
+    sites = Sites(
+        position[kept],
+        np.eye(len(NAMES))[np.zeros(n, dtype=int)],
+        np.zeros(n, dtype=int),
+        NAMES,
+        np.full(n, "model"),
+    )
+    regions = Regions(np.ones(tuple(shape), dtype=np.uint8), ())
+    image = CalibratedImage(np.zeros(shape), pixel_pm, "a")
+    table = usable_populations([image], [sites], [regions], NAMES)
+    density = row(table, "a", "W")["per_nm2"]
+    assert density == pytest.approx(1 / (0.33**2 * np.sqrt(3) / 2), rel=0.008)

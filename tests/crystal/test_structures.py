@@ -102,6 +102,19 @@ def test_another_origin_and_wrapped_atoms_change_nothing(tmp_path: Path) -> None
     assert np.nanmax(field.out_of_plane_pm) == pytest.approx(0.0, abs=1e-3)
 
 
+@pytest.mark.parametrize("origin", [(0.37, 0.81), (0.05, 0.11), (0.5, 0.5), (1 / 15, 1 / 15)])
+def test_any_origin_changes_nothing(tmp_path: Path, origin: tuple[float, float]) -> None:
+    # shifted by a bond, metals lie where chalcogens were
+    pristine = small_cell()
+    defect = contracted(pristine)
+    expected = read_relaxed(*written(tmp_path, defect, pristine))
+    defect.positions = defect.positions + origin @ np.asarray(defect.cell[:2])
+    defect.wrap()
+    found = read_relaxed(*written(tmp_path, defect, pristine))
+    assert found.spacing_change == pytest.approx(expected.spacing_change, abs=1e-6)
+    assert found.at(CORNER, 330.0) == pytest.approx(-0.05 * CORNER, abs=1e-3)
+
+
 def test_the_far_columns_stay_in_place(tmp_path: Path) -> None:
     pristine = small_cell()
     defect = contracted(pristine)

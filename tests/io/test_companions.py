@@ -5,8 +5,13 @@ import numpy as np
 import pytest
 from rsciio import hspy
 
-from napari_defectstrain.io.companions import Companion, read_companion, write_averaged
-from napari_defectstrain.types import DefectStrainError
+from napari_defectstrain.io.companions import (
+    Companion,
+    read_companion,
+    scan_notes,
+    write_averaged,
+)
+from napari_defectstrain.types import CalibratedImage, DefectStrainError
 
 ENERGY = {"name": "Energy loss", "units": "eV", "scale": 0.5, "offset": 400.0}
 
@@ -76,3 +81,17 @@ def test_one_axis_is_no_scan(tmp_path):
         read_companion(tmp_path / "line.npy")
     with pytest.raises(DefectStrainError, match="expected one of hspy, zarr"):
         write_averaged(tmp_path / "a.tif", np.zeros((2, 2)), 40.0, Companion(None), {})
+
+
+@pytest.mark.parametrize(("step_pm", "told"), [(400.0, ""), (100.0, "5 x 5 nm"), (412.0, "")])
+def test_a_scan_of_another_size_than_its_image_is_told(tmp_path, step_pm, told):
+    """A flake scanned again at another magnification has the same shape, and is no companion."""
+    data = np.zeros((50, 50, 3), dtype=np.float32)
+    write_averaged(tmp_path / "spectra.hspy", data, step_pm, Companion(data, (ENERGY,)), {})
+    found = read_companion(tmp_path / "spectra.hspy")
+    assert found.scan_pm == pytest.approx((step_pm, step_pm))
+    image = CalibratedImage(np.zeros((200, 200)), 100.0, "region")
+    notes = scan_notes([found], [image])
+    assert len(notes) == bool(told)
+    assert all(told in note and "20 x 20 nm" in note for note in notes)
+    assert scan_notes([Companion(data, name="plain")], [image]) == []

@@ -10,6 +10,7 @@ from small_alloy import QUICK, SPACING_CHANGE, simulated, true_sites
 from napari_defectstrain.averages import AverageConfig, find_patches
 from napari_defectstrain.averages.cells import DOUBTFUL, CellFrame, cut_cells
 from napari_defectstrain.averages.crowded import Bands
+from napari_defectstrain.columns.images.types import ImageColumns
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.output.results import CROWDED, planned_files, write_results
 from napari_defectstrain.output.tables import (
@@ -20,6 +21,9 @@ from napari_defectstrain.output.tables import (
 )
 from napari_defectstrain.pipeline import detect, every_defect, measure
 from napari_defectstrain.pipeline.every_defect import _bands_of_columns, _disagreements
+from napari_defectstrain.pipeline.whole_images import fitted_columns
+from napari_defectstrain.pipeline.work import Work
+from napari_defectstrain.pipeline.workers import LocalWorkers
 from napari_defectstrain.precision import few_windows_factor
 
 CROWDED_RUN = QUICK.replace(average=AverageConfig(window_nm=2.0, crowded=True), bootstrap=20)
@@ -108,6 +112,23 @@ def test_bands_of_images_without_a_class_keep_their_covariance(monkeypatch):
     expected = (own.T @ own)[np.ix_(known, known)]
     told = fits.covariance_pm2[np.ix_(known, known)]
     np.testing.assert_allclose(told, expected, atol=1e-3 * expected.max())
+
+
+def test_columns_are_fitted_by_whoever_and_an_image_without_is_said(result):
+    fits = fitted_columns(result, Work())
+    assert len(fits) == len(result.images)
+    assert all(isinstance(one, ImageColumns) for one in fits)
+    with LocalWorkers(2, threads=True) as threads:
+        again = fitted_columns(result, Work(workers=threads))
+    for one, other in zip(fits, again, strict=True):
+        np.testing.assert_array_equal(one.position_px, other.position_px)
+    plain = replace(result, warnings=(), crowded={}, crowded_stacks={})
+    same = every_defect.measure_every_defect(plain, columns=fits)
+    for name, one in same.crowded.items():
+        assert one.spacing.strain == pytest.approx(result.crowded[name].spacing.strain, abs=1e-9)
+    gone = every_defect.measure_every_defect(plain, columns=["no light", *fits[1:]])
+    assert not gone.crowded
+    assert any("no light; their strain is not measured" in w for w in gone.warnings)
 
 
 def test_all_files_are_planned(result, tmp_path):

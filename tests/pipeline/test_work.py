@@ -1,5 +1,7 @@
 """Stages are done once, whoever does them, and one image's failure is its own."""
 
+import os
+import signal
 import time
 
 import numpy as np
@@ -16,6 +18,12 @@ from napari_defectstrain.pipeline.work import Outcome, Stage, Work, outcome_of
 from napari_defectstrain.pipeline.workers import LocalWorkers, usual_jobs, workers_for
 from napari_defectstrain.types import CalibratedImage, Cancelled, DefectStrainError
 
+
+def _killed(value, progress):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+KILLED = Stage("killed", 1, _killed)
 NAMES = {i: f"image {i}" for i in range(5)}
 
 
@@ -196,3 +204,12 @@ def test_what_is_asked_for_is_checked():
         assert alone is None
     assert usual_jobs(1) == 1
     assert usual_jobs(10**6) >= 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL there")
+def test_a_process_that_the_system_ends_is_told_in_words():
+    with (
+        pytest.raises(DefectStrainError, match=r"ended from outside.*memory.*--jobs 1"),
+        LocalWorkers(2) as workers,
+    ):
+        Work(workers=workers).each(KILLED, calls(1, 2, 3), NAMES, Failures())

@@ -10,7 +10,7 @@ from class_stage import measurement, noisy
 from napari_defectstrain.columns.averages.measure import ColumnMeasurement
 from napari_defectstrain.columns.averages.types import Alternative
 from napari_defectstrain.precision.budget import BudgetConfig, ErrorBudget, KnownBias, error_budget
-from napari_defectstrain.precision.budget_parts import Pair, few_windows_factor
+from napari_defectstrain.precision.budget_parts import Pair, _excess, few_windows_factor
 from napari_defectstrain.precision.image_scatter import WindowValues, between_images, shift_excess
 from napari_defectstrain.strain.displacement import displacement_field
 from napari_defectstrain.types import ClassStack, DefectStrainError
@@ -141,7 +141,7 @@ def test_errors_of_the_profile_cancel_where_both_have_them() -> None:
     np.testing.assert_allclose(radius, expected, rtol=0.1)
 
 
-def test_another_profile_counts_as_far_as_it_differs_by_more_than_noise() -> None:
+def test_another_profile_counts_where_it_surely_differs_by_more_than_noise() -> None:
     measured = measurement("SeTe", 0.006, 50, np.random.default_rng(3))
     radial = 1e-3 * measured.fits.site_pm
     base = replace(REFERENCE, check_shift_pm=np.zeros((radial.size, 1)))
@@ -153,11 +153,30 @@ def test_another_profile_counts_as_far_as_it_differs_by_more_than_noise() -> Non
         return budget(moved, reference=base)
 
     assert checked(0.0).strain_parts["profile"] == pytest.approx(1e-3, rel=0.02)
-    assert checked(0.6).strain_parts["profile"] == pytest.approx(0.8e-3, rel=0.02)
+    assert checked(0.3).strain_parts["profile"] == pytest.approx(np.sqrt(0.91) * 1e-3, rel=0.02)
+    assert checked(0.6).strain_parts["profile"] == 0.0  # 1.7 standard errors of noise
     assert checked(1.1).strain_parts["profile"] < 1e-5
-    whole, less = (np.square(checked(noise).parts["profile"]).sum() for noise in (0.0, 0.6))
-    assert less == pytest.approx(0.64 * whole, rel=0.05)
+    whole, less = (np.square(checked(noise).parts["profile"]).sum() for noise in (0.0, 0.3))
+    assert less == pytest.approx(0.91 * whole, rel=0.05)
     assert np.all(checked(1.2).parts["profile"] < 0.2)
+
+
+@pytest.mark.parametrize("n", [3, 10, 40])
+def test_noise_between_two_fits_rarely_counts(n: int) -> None:
+    """The positive part of its square over its mean was half of its variance on average."""
+    rng = np.random.default_rng(n)
+    counted, square, groups = [], [], np.zeros(2, dtype=int)
+    for _ in range(1000):
+        away = rng.normal(size=(n, 2))
+        told = (away - away.mean(axis=0)) / np.sqrt(n * (n - 1))
+        found = _excess(away.mean(axis=0), told.T, groups, n)
+        counted.append(found[0] > 0.0)
+        square.append(n * found[0])
+    assert np.mean(counted) == pytest.approx(0.05, abs=0.04)
+    assert np.median(square) == 0.0
+    # what is far beyond noise counts but for the noise
+    sure = _excess(np.array([3.0, 3.0, np.nan]), 0.1 * np.eye(3), np.array([0, 0, 1]), n)
+    assert sure == pytest.approx([9.0 - 0.01, np.nan], nan_ok=True)
 
 
 def test_tilt_moves_the_single_atom_of_a_vacancy_alone() -> None:

@@ -1,5 +1,6 @@
 """Spacings of single images by class, and the command that measures them."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -154,6 +155,25 @@ def test_the_command_writes_columns_and_spacings(folder, tmp_path, capsys):
     assert main(arguments) == 2  # the folder isn't empty
     assert "isn't empty" in capsys.readouterr().err
     assert main([*arguments, "--force"]) == 0
+
+
+@pytest.mark.slow
+def test_copies_of_an_image_count_once(folder, tmp_path, capsys):
+    """One picture, saved twice, is no twice as many spacings."""
+    sites = tmp_path / "sites"
+    sites.mkdir()
+    for name in ("region", "again"):
+        shutil.copy(folder / "region.tif", tmp_path / f"{name}.tif")
+        shutil.copy(folder / "sites" / "region.sites.csv", sites / f"{name}.sites.csv")
+    tables = []
+    for names in (("region",), ("region", "again")):
+        out = tmp_path / "_".join(names)
+        files = [str(tmp_path / f"{name}.tif") for name in names]
+        arguments = ["columns", *files, "--sites", str(sites), "--out", str(out)]
+        assert main([*arguments, "--model", "gaussians"]) == 0
+        tables.append(pd.read_csv(out / "single_image_spacings.csv"))
+    pd.testing.assert_frame_equal(*tables)
+    assert "counted once" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from ..failures import Failures
 from ..io.files import read_settings, write_table
 from ..io.out_folder import check_inputs, check_out_dir, settings_of, writing_into
 from ..materials import get_material
-from ..types import CalibratedImage, DefectStrainError, Progress, Sites
+from ..types import BoolArray, CalibratedImage, DefectStrainError, Progress, Sites
 from ..units import PM_PER_NM
 from .main import read_tables, say, say_done, say_warnings
 from .resuming import material_help
@@ -94,6 +94,7 @@ def fit_columns(options: argparse.Namespace, progress: Progress) -> int:
             [found.regions[i] for i in fits] if found.regions else None,
             options.scale,
             options.shells,
+            _counted(found, fits),
         )
     )
     with writing_into(options.out, options.command, COLUMNS_FILE) as folder:
@@ -105,6 +106,15 @@ def fit_columns(options: argparse.Namespace, progress: Progress) -> int:
     say(summary(images, list(fits.values())))
     say(spacings.to_string(index=False, float_format="%.2f"))
     return say_done(options.out, failures.found)
+
+
+def _counted(found: RunResult, fits: Mapping[int, ImageColumns]) -> list[BoolArray]:
+    """Of the images with a fit, the columns that aren't counted in another one of them."""
+    from ..crystal.overlaps import counted_columns
+
+    among = [o for o in found.overlaps if o.first in fits and o.second in fits]
+    counted = counted_columns(found.images, found.sites, among, found.regions or None)
+    return [counted[i] for i in fits]
 
 
 def _check_inputs(options: argparse.Namespace, stems: Sequence[str]) -> None:

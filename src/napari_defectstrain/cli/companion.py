@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_companion(options: argparse.Namespace, progress: Progress) -> int:
     """Read lazily, average by class, and write."""
     from ..averages.companion import CompanionConfig
-    from ..io.companions import read_companion
+    from ..io.companions import read_companion, scan_notes
     from ..io.file_names import in_counted_order
     from ..output.companions import COMPANION_FILE, write_companion
     from ..pipeline.companions import average_companion
@@ -52,7 +52,7 @@ def run_companion(options: argparse.Namespace, progress: Progress) -> int:
     notes = write_companion(
         result, found, companions[0], config, options.out, options.format, pairs
     )
-    say_warnings([*result.notes, *notes])
+    say_warnings([*scan_notes(companions, found.images), *result.notes, *notes])
     say(result.table.to_string(index=False, float_format="%.1f"))
     return say_done(options.out, Failures().found)
 

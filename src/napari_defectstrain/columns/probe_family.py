@@ -160,6 +160,20 @@ def focused(profile: ColumnProfile, limit: float, spot: float) -> ColumnProfile:
     return replace(profile, coefficient=coefficient)
 
 
+def family_way(profile: ColumnProfile, limit: float, spot: float) -> FloatArray:
+    """Change of a profile's coefficients by one standard deviation of the family, `(B,)`.
+
+    In the one way in which its members differ beyond blur and scale; arguments as of `focused`.
+    """
+    k = np.linspace(0.0, profile.cutoff_per_pm, 500)
+    basis = profile.basis(k)
+    mode = family_departure(min(spot / limit, 0.9)).mode.clip(-1, 1)
+    goal = basis @ profile.coefficient * np.interp(k / limit, FREQUENCIES, mode)
+    way = np.zeros(basis.shape[1])
+    way[:-1] = np.linalg.lstsq(basis[:, :-1], goal, rcond=None)[0]
+    return way
+
+
 def _beyond_a_blur(transfers: FloatArray, spot: float) -> FloatArray:
     """Logarithms over an aperture's, less the scale and blur that agree at the spots, `(N, K)`."""
     aperture = np.maximum(aperture_transfer(FREQUENCIES), LEAST)

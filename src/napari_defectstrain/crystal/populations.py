@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..materials import ROLES, SUBSTITUTED
-from ..types import ON_METAL, CalibratedImage, DefectStrainError, FloatArray, IntArray, Sites
+from ..types import ON_METAL, OTHER, CalibratedImage, DefectStrainError, FloatArray, IntArray, Sites
 from ..units import PM_PER_NM
 from .dispersion import SIGMAS_95, dispersion_of, wilson
 from .regions import Regions, usable_sites
@@ -40,6 +40,8 @@ COLUMNS = (
     "images_low",
     "images_high",
 )
+_STRIP_PM = (30.0, 350.0)
+"""Width of a strip along the border without columns [pm]: not by chance, and no empty half."""
 _BETWEEN = 5  # of them, the last, are for all images together
 
 
@@ -214,6 +216,9 @@ def usable_populations(
 ) -> pd.DataFrame:
     """`population_table` of the usable area of each image: its 2H domains.
 
+    The strip along the border in which no column is listed is no area either: columns that the
+    border cuts are not detected.
+
     Parameters
     ----------
     images, sites, regions : sequences of equal length
@@ -224,10 +229,26 @@ def usable_populations(
         [usable_sites(columns, found) for columns, found in zip(sites, regions, strict=True)],
         class_names,
         [
-            found.usable_px * ((image.pixel_size_pm or np.nan) / PM_PER_NM) ** 2
-            for image, found in zip(images, regions, strict=True)
+            _counted_px(found, columns, image.pixel_size_pm or np.nan)
+            * ((image.pixel_size_pm or np.nan) / PM_PER_NM) ** 2
+            for image, columns, found in zip(images, sites, regions, strict=True)
         ],
     )
+
+
+def _counted_px(regions: Regions, sites: Sites, pixel_size_pm: float) -> float:
+    """Area of the domains in which columns are listed [px]."""
+    shape = np.array(regions.labels.shape)
+    place = np.asarray(sites.position_px, dtype=float)[sites.role < OTHER]
+    strip = np.minimum(place + 0.5, shape - 0.5 - place).min() if len(place) else 0.0
+    least, most = (pm / pixel_size_pm for pm in _STRIP_PM)
+    if not least < strip < most:
+        return float(regions.usable_px)
+    lines, across = (
+        np.clip(np.minimum(np.arange(n) + 1, n - strip) - np.maximum(np.arange(n), strip), 0, 1)
+        for n in shape
+    )
+    return float(lines @ regions.usable @ across)
 
 
 def _rows(

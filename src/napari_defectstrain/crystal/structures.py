@@ -36,6 +36,9 @@ SMALL_CELL_PM = 2300.0
 
 _TOGETHER = 64  # atoms whose distances from all others are looked at at a time
 _NEIGHBOURS = np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)])
+_TRIED = 8
+_ALIKE_PM = 60.0
+"""A common shift that is no other origin: the median of the atoms finds it."""
 
 
 @dataclass(frozen=True)
@@ -281,6 +284,7 @@ def _match(
     species, symbols = _symbols(pristine), _symbols(atoms)
     shift = np.zeros(3)
     shift[2] = _metal_height(others, symbols) - _metal_height(places, species)
+    shift[:2] = _origin(others[_is_metal(symbols)], places[_is_metal(species)], shift[2], cell)
     for _ in range(2):
         shift = shift + np.median(_nearest(others - shift, places, cell)[0], axis=0)
     apart, nearest = _nearest(others - shift, places, cell)
@@ -289,8 +293,29 @@ def _match(
     return np.where(missing[:, None], np.nan, apart), np.asarray(changed)
 
 
+def _origin(others: FloatArray, places: FloatArray, height: float, cell: FloatArray) -> FloatArray:
+    """Where the origin of one lattice of metals lies in another's, up to a lattice vector [pm].
+
+    None, where the two lie on each other as they are; else the shift of one of some metals onto the
+    first that brings most of them onto each other.
+    """
+    if len(others) == 0 or len(places) == 0:
+        return np.zeros(2)
+    tried = [np.zeros(2), *(others[:: max(1, len(others) // _TRIED), :2] - places[0, :2])]
+    miss = []
+    for shift in tried:
+        apart, _ = _nearest(others - np.array([*shift, height]), places, cell)
+        miss.append(float(np.median(np.linalg.norm(apart, axis=1))))
+    best = 0 if miss[0] < 2.0 * min(miss) + _ALIKE_PM else int(np.argmin(miss))
+    return np.asarray(tried[best], dtype=float)
+
+
+def _is_metal(symbols: StrArray) -> BoolArray:
+    return np.asarray(~np.isin(symbols, CHALCOGENS))
+
+
 def _metal_height(place: FloatArray, symbols: StrArray) -> float:
-    metal = ~np.isin(symbols, CHALCOGENS)
+    metal = _is_metal(symbols)
     return float(np.median(place[metal, 2])) if metal.any() else 0.0
 
 

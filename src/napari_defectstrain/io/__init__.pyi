@@ -1,5 +1,6 @@
 from .companions import Companion as Companion
 from .companions import read_companion as read_companion
+from .companions import scan_notes as scan_notes
 from .companions import write_averaged as write_averaged
 from .content import content_key as content_key
 from .content import in_content_order as in_content_order

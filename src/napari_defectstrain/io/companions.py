@@ -19,11 +19,14 @@ import numpy as np
 import numpy.typing as npt
 from rsciio import hspy
 
-from ..types import DefectStrainError
+from ..types import CalibratedImage, DefectStrainError
+from ..units import PM_PER_NM, pm_per_unit
 from .formats import ROSETTASCIIO
 from .writing import atomic_path
 
 FORMATS = ("hspy", "zarr")
+_SCAN = 0.05
+"""Of the logarithm of two sizes of a field that are still alike."""
 _READERS = {".hspy": "hspy", ".nxs": "nexus", ".mib": "quantumdetector"}
 _READERS |= {".blo": "blockfile", ".hdr": "mrc", ".mrc": "mrc", ".bcf": "bruker", ".h5": "usid"}
 _READERS |= {".tif": "tiff", ".tiff": "tiff", ".raw": "empad", ".xml": "empad"}
@@ -42,12 +45,15 @@ class Companion:
     signal_type : str
         As HyperSpy has it, for instance ``EELS``; empty where it isn't known.
     name : str
+    scan_pm : tuple of float or None
+        Distance between scan lines, and between positions in a line, where the file says so [pm].
     """
 
     data: Any
     axes: tuple[Mapping[str, Any], ...] = ()
     signal_type: str = ""
     name: str = "companion"
+    scan_pm: tuple[float, float] | None = None
 
 
 def read_companion(path: Path) -> Companion:
@@ -138,7 +144,45 @@ def _of(data: Any, axes: Sequence[Mapping[str, Any]], kind: str, path: Path) -> 
         tuple(dict(by_index.get(i, {})) for i in signal),
         kind,
         path.stem,
+        _scan_pm([by_index.get(i, {}) for i in sorted(scan)]),
     )
+
+
+def _scan_pm(axes: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """Distances between positions by two axes; None where they say none, or of something else."""
+    steps = []
+    for axis in axes:
+        unit = pm_per_unit(str(axis.get("units") or ""))
+        scale = abs(float(axis.get("scale") or 0.0))
+        if unit is None or not 0.0 < scale < np.inf:
+            return None
+        steps.append(scale * unit)
+    return (steps[0], steps[1])
+
+
+def scan_notes(companions: Sequence[Companion], images: Sequence[CalibratedImage]) -> list[str]:
+    """What to say of companions whose scan has another size than their image, by their own files.
+
+    Parameters
+    ----------
+    companions, images : sequences of equal length
+    """
+    notes = []
+    for one, image in zip(companions, images, strict=True):
+        if one.scan_pm is None or image.pixel_size_pm is None:
+            continue
+        theirs = np.array(one.scan_pm) * one.data.shape[:2] / PM_PER_NM
+        ours = np.array(image.data.shape) * image.pixel_size_pm / PM_PER_NM
+        # some count the distance from the first position to the last
+        slack = _SCAN + 1.0 / np.array(one.data.shape[:2])
+        if (np.abs(np.log(theirs / ours)) > slack).any():
+            notes.append(
+                f"{image.name}: by its own calibration {one.name} was scanned over "
+                f"{theirs[0]:.3g} x {theirs[1]:.3g} nm (y, x), the image is of {ours[0]:.3g} x "
+                f"{ours[1]:.3g} nm: another field, or a calibration that is wrong; positions are "
+                "taken as of one field"
+            )
+    return notes
 
 
 def write_averaged(

@@ -80,7 +80,7 @@ def with_places_beyond(sites: Sites, shape: tuple[int, ...], a_px: float) -> Sit
         (METAL, sites.is_metal & close),
         (ROLES.index("X2"), sites.is_chalcogen & close),
     ):
-        guess, by = _opposite(every[own], a_px)
+        guess, by = opposite_places(every[own], a_px)
         inside = np.minimum(guess, last - guess).min(axis=1, initial=np.inf) / a_px
         at_border = (inside < _WITHIN) & (inside > -_BEYOND)
         guess, by = guess[at_border], by[at_border]
@@ -99,8 +99,22 @@ def with_places_beyond(sites: Sites, shape: tuple[int, ...], a_px: float) -> Sit
     return _with_columns(sites, np.array(places), chance, np.array(roles))
 
 
-def _opposite(place: FloatArray, a_px: float) -> tuple[FloatArray, IntArray]:
-    """Where columns would be opposite to the neighbours of each, and the one that guesses it."""
+def opposite_places(place: FloatArray, a_px: float) -> tuple[FloatArray, IntArray]:
+    """Where columns would be opposite to the neighbours of each, and the one that guesses it.
+
+    Parameters
+    ----------
+    place : array, `(N, 2)`
+        Columns of one sublattice [px].
+    a_px : float
+        Lattice constant [px].
+
+    Returns
+    -------
+    guess : array, `(M, 2)`
+        Up to six of each column [px].
+    by : array of int, `(M,)`
+    """
     if len(place) < 2:
         return np.zeros((0, 2)), np.zeros(0, dtype=int)
     pair = cKDTree(place).query_pairs(_RING[1] * a_px, output_type="ndarray")
@@ -125,18 +139,21 @@ def _with_columns(sites: Sites, place: FloatArray, chance: FloatArray, role: Int
     )
 
 
-def empty_places(sites: Sites, a_px: float) -> FloatArray:
+def empty_places(sites: Sites, a_px: float, of_metal: bool = False) -> FloatArray:
     """Places between three metals and four chalcogen columns or more that hold none, `(M, 2)` [px].
 
-    Each chalcogen column guesses the places opposite to its neighbours: so lattices of any domain,
-    however they are turned, are followed.
+    With `of_metal` those of metals, between three chalcogen columns. Each column of the sublattice
+    guesses the places opposite to its neighbours: so lattices of any domain, however they are
+    turned, are followed.
     """
     place = np.asarray(sites.position_px, dtype=float)
     chalcogen, metal = place[sites.is_chalcogen], place[sites.is_metal]
+    if of_metal:
+        chalcogen, metal = metal, chalcogen
     none = np.zeros((0, 2))
     if len(chalcogen) < _LEAST_GUESSES or len(metal) < 3:
         return none
-    guess, by = _opposite(chalcogen, a_px)
+    guess, by = opposite_places(chalcogen, a_px)
     if len(guess) == 0:
         return none
     vacant = cKDTree(place).query(guess)[0] > _VACANT * a_px

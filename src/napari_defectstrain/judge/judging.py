@@ -14,7 +14,6 @@ from ..materials import ROLES, Material, OpenClass
 from ..progress import subprogress
 from ..simulate import ELEMENTS, nominal_weights
 from ..types import (
-    BoolArray,
     CalibratedImage,
     DefectStrainError,
     FloatArray,
@@ -23,6 +22,7 @@ from ..types import (
     Sites,
     no_progress,
 )
+from .beforehand import Told, told_by
 from .cell import brightness_of_sublattices
 from .empty_places import with_empty_places, with_places_beyond
 from .learnt import LearntClasses
@@ -49,18 +49,6 @@ _UNKNOWN_SPREAD = (0.045, 0.03, 0.1, 0.6)
 _RIM = 0.9
 """Lattice constants from the border within which columns aren't judged: they lie in the light of
 columns outside, of which nothing is known."""
-_UNKNOWN = 0.2
-"""How far a chalcogen column of unknown class may weigh from X2."""
-_IMPOSSIBLE = 0.01
-_AS_EXPECTED = 0.02
-"""Of the chalcogens' brightness: a smaller difference is no other detector's."""
-_BRIGHTER = (0.4, 2.5)
-"""How far the chalcogens' brightness may be from cross sections."""
-_CONTRADICTED = 0.08
-"""Share of the columns whose weight rules out the network's class from which on it isn't believed:
-good ones have 1 to 3 %, wrong ones are taken for right where classes overlap."""
-_DOUBTS = (0.03, 0.5)
-"""How well the weight of a column that isn't judged is known, on the lattice and beside it."""
 
 
 @dataclass(frozen=True)
@@ -323,29 +311,22 @@ def weigh_columns(
     places = lattice_places(sites, a_pm)
     distance = border_distance(sites.position_px, image.data, a_pm / pixel_pm)
     judged = places.on_lattice & (distance >= _RIM)
-    metal, chalcogen = judged & places.is_metal, judged & ~places.is_metal
-    if min(metal.sum(), chalcogen.sum()) < _LEAST_CHALCOGEN:
+    metals, chalcogens = ((judged & (places.is_metal == which)).sum() for which in (True, False))
+    if min(metals, chalcogens) < _LEAST_CHALCOGEN:
         raise DefectStrainError(
-            f"got {int(metal.sum())} metal and {int(chalcogen.sum())} chalcogen columns on the "
+            f"got {metals} metal and {chalcogens} chalcogen columns on the "
             f"lattice, expected at least {_LEAST_CHALCOGEN} of each"
         )
-    network = np.asarray(sites.probabilities, dtype=float)
     typical = _starting_weights(material, config.learnt)
     prior = class_prior(material, config.learnt)
-    site = places.on_lattice & ~places.is_metal
-    weight = network @ typical
-    weight[places.on_lattice & places.is_metal] = 1.0
-    doubt = np.where(places.on_lattice, *_DOUBTS)
-    told = _Told(metal, chalcogen, site, network, weight, doubt)
-    usual = float(typical[_X2])
+    told = told_by(np.asarray(sites.probabilities, dtype=float), places, judged, typical)
+    bright = None
     if config.learnt is None or not config.learnt.mean:
         of_metals = sites.position_px[places.on_lattice & places.is_metal]
-        seen = _brightness(image.data, a_pm / pixel_pm, of_metals, float(weight[site].mean()))
-        if seen is not None:
-            usual = seen
-            told = told.as_bright(seen)
+        bright = brightness_of_sublattices(image.data, a_pm / pixel_pm, of_metals)
 
-    def look(told: _Told, share: FloatArray, rounds: int, part: Progress) -> ImageEvidence | None:
+    def look(told: Told, rounds: int, part: Progress) -> ImageEvidence | None:
+        told = told.as_bright(bright)
         picture = Picture(
             np.asarray(image.data),
             pixel_pm,
@@ -356,89 +337,30 @@ def weigh_columns(
             told.guess,
         )
         settings = config.replace(rounds=rounds)
-        return _look(picture, told, share, distance, prior, settings, part)
+        return _look(picture, told, distance, prior, settings, part)
 
-    by_labels = network[:, 2:6] * chalcogen[:, None]
-    evidence = look(told, by_labels, config.rounds, progress)
-    if evidence is None:
-        # what a network says that is mostly wrong must not even be where the search starts
-        free = told.without_labels(usual, config.learnt)
-        evidence = look(free, np.zeros_like(by_labels), config.rounds + 1, progress)
+    evidence = look(told, config.rounds, progress)
+    if evidence is not None:
+        return evidence
+    # what a network says that is mostly wrong must not even be where the search starts
+    free = told.without_labels(float(typical[_X2]), config.learnt)
+    evidence = look(free, config.rounds + 1, progress)
     assert evidence is not None
-    return evidence
-
-
-def _brightness(
-    data: FloatArray, a_px: float, metal_px: FloatArray, expected: float
-) -> float | None:
-    """Mean weight of the chalcogens by the lattice's waves alone, where it isn't as expected.
-
-    Profile and weights are learnt from each other, and hardly leave a brightness that both start
-    from: a profile that dips where neighbours lie explains one that is wrong. None where the tiles
-    differ from each other by as much: classes and cross sections tell more then.
-    """
-    seen = brightness_of_sublattices(data, a_px, metal_px)
-    if seen is None:
-        return None
-    mean, scatter = seen
-    if abs(mean - expected) < max(scatter, _AS_EXPECTED * expected):
-        return None
-    return expected * float(np.clip(mean / expected, *_BRIGHTER))
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What is believed of an image's columns before it is looked at: see `ImageEvidence`.
-
-    `site` are the columns on chalcogen sites, judged or not; `labels` says whether the network's
-    classes have a part in it.
-    """
-
-    metal: BoolArray
-    chalcogen: BoolArray
-    site: BoolArray
-    network: FloatArray
-    guess: FloatArray
-    doubt: FloatArray
-    labels: bool = True
-
-    def as_bright(self, mean: float) -> _Told:
-        """Columns on chalcogen sites of this mean weight."""
-        factor = np.where(self.site, mean / max(float(self.guess[self.site].mean()), 1e-6), 1.0)
-        return replace(self, guess=self.guess * factor)
-
-    def without_labels(self, typical: float, learnt: LearntClasses | None = None) -> _Told:
-        """Every column on a chalcogen site may be of any class, as often as was learnt."""
-        usual = self.network[self.chalcogen].mean(axis=0)
-        if learnt is not None and learnt.mean and learnt.share:
-            usual = np.zeros_like(usual)
-            usual[1 : OTHER + 2] = learnt.share
-            typical = learnt.usual_weight
-        return replace(
-            self,
-            network=np.where(self.site[:, None], usual, self.network),
-            guess=np.where(self.site, typical, self.guess),
-            doubt=np.where(self.site, np.hypot(self.doubt, _UNKNOWN), self.doubt),
-            labels=False,
-        )
-
-    def contradicted(self, found: ImageClasses) -> bool:
-        """Whether the weights rule out the network's class of too many columns."""
-        claimed = self.network[self.chalcogen, 1 : OTHER + 2].argmax(axis=1)
-        chance = found.chance[self.chalcogen][np.arange(len(claimed)), claimed]
-        return bool((chance < _IMPOSSIBLE).mean() > _CONTRADICTED)
+    found = solve_classes(evidence, prior)
+    told = told.heard(found, told_by(told.classes_found(found), places, judged, typical))
+    return look(told, config.rounds, progress) or replace(evidence, network=told.network)
 
 
 def _look(
     picture: Picture,
-    told: _Told,
-    share: FloatArray,
+    told: Told,
     distance: FloatArray,
     prior: ClassPrior,
     config: JudgeConfig,
     progress: Progress,
 ) -> ImageEvidence | None:
     """What the picture says; None where it contradicts what the search started from."""
+    share = told.share
     picture.fit_profile()
     picture.explain()
     for i in range(config.rounds):
@@ -460,7 +382,7 @@ def _look(
             told.doubt,
             place_px,
         )
-        if i == 0 and told.labels and told.contradicted(solve_classes(evidence, prior)):
+        if i == 0 and told.labels is not None and told.contradicted(solve_classes(evidence, prior)):
             return None
         if i + 1 < config.rounds:
             found = solve_classes(evidence, prior, config.network_say)

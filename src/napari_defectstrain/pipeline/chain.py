@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..averages.average import AverageConfig, stack_classes
 from ..averages.patches import lattice_constant
+from ..columns.images.types import ImageColumns
 from ..crystal.overlaps import Overlap, counted_columns, find_overlaps
 from ..crystal.region_search import divide_images
 from ..crystal.regions import Regions, check_regions
@@ -51,6 +52,7 @@ from .loading import CALIBRATION_TOLERANCE, load_images
 from .ranges import out_of_range, trained_for
 from .runs import Choose, ClassMeasurement, RunConfig, RunResult
 from .theories import compare_with_theory
+from .whole_images import fitted_columns
 from .work import Stage, Work
 
 __all__ = [
@@ -431,7 +433,8 @@ def measure(
     found = replace(found, stacks=stacks, measurements=measurements)
     if config.average.crowded:
         with clock.stage("every defect"):
-            part = subprogress(progress, end, 1.0)
+            columns = fitted_columns(found, work, subprogress(progress, end, 0.85))
+            part = subprogress(progress, 0.85, 1.0)
             crowded_stacks, crowded, more = work.once(
                 EVERY_DEFECT,
                 found.images,
@@ -442,6 +445,7 @@ def measure(
                 config,
                 stacks,
                 measurements,
+                columns,
                 progress=part,
             )
         crowded_stacks, said = asked_of_an_alloy(crowded_stacks, found)
@@ -532,6 +536,7 @@ def _every_defect(
     config: RunConfig,
     stacks: dict[str, ClassStack],
     measurements: dict[str, ClassMeasurement],
+    columns: tuple[ImageColumns | str, ...],
     progress: Progress,
 ) -> tuple[dict[str, ClassStack], dict[str, ClassMeasurement], tuple[str, ...]]:
     given = RunResult(
@@ -546,7 +551,7 @@ def _every_defect(
         stacks=stacks,
         measurements=measurements,
     )
-    found = measure_every_defect(given, progress)
+    found = measure_every_defect(given, progress, columns)
     return dict(found.crowded_stacks), dict(found.crowded), found.warnings
 
 

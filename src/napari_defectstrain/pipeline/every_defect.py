@@ -16,9 +16,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..averages.crowded import Bands, crowded_stacks
-from ..averages.patches import lattice_constant
 from ..averages.windows import WindowFrame
 from ..columns.averages.measure import ColumnMeasurement
+from ..columns.images.types import ImageColumns
 from ..crystal.overlaps import counted_columns
 from ..io.content import in_content_order
 from ..materials import Material
@@ -38,6 +38,7 @@ from ..types import (
 )
 from .class_measurement import measure_classes
 from .runs import MIN_MEASURED, ClassMeasurement, RunResult
+from .whole_images import spacing_of
 
 SAME_SITE_PM = 2.0
 
@@ -45,7 +46,11 @@ DISAGREE_SIGMA = 3.0
 """Standard errors of the difference from which crowded and isolated averages are said to differ."""
 
 
-def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> RunResult:
+def measure_every_defect(
+    found: RunResult,
+    progress: Progress = no_progress,
+    columns: Sequence[ImageColumns | str] | None = None,
+) -> RunResult:
     """Add the crowded averages of a run, and what is to be said of them.
 
     Parameters
@@ -55,6 +60,8 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
         images it takes over; where nothing is isolated, the frame is that of the lattices, and all
         images are taken as alike.
     progress : Progress
+    columns : sequence of ImageColumns or str, optional
+        Of each image, or why there are none (`whole_images.fitted_columns`), where that is known.
 
     Returns
     -------
@@ -67,11 +74,7 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
     config, reference = found.config, found.material.class_names[1]
     base = found.stacks.get(reference)
     average, regions = config.average, found.regions or None
-    a_pm = (
-        lattice_constant(found.images, found.sites, found.material.lattice_pm, regions)
-        if base is None
-        else base.a_pm
-    )
+    a_pm = spacing_of(found)
     window = WindowFrame(a_pm, average.step_pm, average.window_nm)
     counted = counted_columns(found.images, found.sites, found.overlaps, regions) or None
     solved = crowded_stacks(
@@ -98,6 +101,7 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
             found.sites,
             a_pm,
             regions,
+            fits=None if columns is None else _fits([columns[i] for i in order]),
             band=_bands_of_columns(found, bands, counted),
             bands=len(bands.line_px),
             progress=subprogress(progress, 0.3, 0.6),
@@ -128,6 +132,16 @@ def measure_every_defect(found: RunResult, progress: Progress = no_progress) -> 
         warnings=found.warnings + solved.warnings + notes,
     )
     return found.reordered(np.argsort(order).tolist())
+
+
+def _fits(columns: Sequence[ImageColumns | str]) -> list[ImageColumns]:
+    """The columns of all images; an image without ends it, as it would here."""
+    fits = []
+    for one in columns:
+        if isinstance(one, str):
+            raise DefectStrainError(one)
+        fits.append(one)
+    return fits
 
 
 def _counted_by_shares(

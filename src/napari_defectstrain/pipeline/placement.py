@@ -25,6 +25,7 @@ from ..types import (
     Sites,
 )
 from ..units import PM_PER_NM
+from .table_doubts import SAME_COLUMN, doubtful_rows, lines
 
 MIN_AGREEMENT = 0.5
 """Least cosine between the contrast at the columns and that of their classes; tables of their own
@@ -44,10 +45,8 @@ _TIE = 4.0
 _OUTSIDE = 0.05  # fraction of a table that may lie outside before it counts as misplaced
 _COLUMNS_PER_A2 = 4 / np.sqrt(3)
 _DENSITIES = (0.02, 10.0)  # relative to the crystal's: half empty tables, repeated rows
-_SAME_COLUMN = 0.15  # [a]: no two columns are that close
 _MIN_DEFECTS = 10
 _MIN_CONTRAST = 0.25  # of the defects, relative to that between metal and chalcogen
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,11 @@ class _Placement:
         return np.asarray(turned + self.offset_px)
 
     @property
+    def turns(self) -> tuple[bool, ...]:
+        """What is exchanged or turned; the more usual, the earlier in order."""
+        return self.swapped, self.flipped_x, self.flipped_y
+
+    @property
     def text(self) -> str:
         """What was wrong with the table and has been made good."""
         said = [f"positions are in {self.unit} rather than px"] if self.unit != "px" else []
@@ -76,7 +80,7 @@ class _Placement:
         said += ["x counts from the right"] if self.flipped_x else []
         # as the table counts: a flip turns the offset over
         signs = (1 if self.flipped_y else -1, 1 if self.flipped_x else -1)
-        off = tuple(sign * d for sign, d in zip(signs, self.offset_px, strict=True))
+        off = tuple(sign * d + 0.0 for sign, d in zip(signs, self.offset_px, strict=True))
         if off == (1.0, 1.0):
             said.append("pixels count from 1")
         elif any(off):
@@ -139,8 +143,9 @@ def place_sites(
             f"{image.name}: the {len(sites)} columns of its table lie unlike those of a crystal of "
             f"{a_px:.3g} px; expected y_px and x_px in pixels of this image"
         )
-    once, merged = _each_once(image.name, sites, _SAME_COLUMN * a_px)
-    return once, (*notes, *merged)
+    once, merged = _each_once(image.name, sites, SAME_COLUMN * a_px)
+    doubts = doubtful_rows(image.name, sites, a_px) if len(judged) >= MIN_COLUMNS else ()
+    return once, (*notes, *merged, *doubts)
 
 
 def place_positions(
@@ -234,6 +239,7 @@ class _Picture:
         given = next((fit for fit in fits if _is_given(fit.placement)), None)
         if given is not None and not self._clearly_better(best, given):
             best = given
+        best, fits = self._conventional(best, fits)
         self._refuse_unlike(best)
         self.agrees = True
         rivals = [fit for fit in fits if fit is not best and fit.agreement >= MIN_AGREEMENT]
@@ -243,6 +249,25 @@ class _Picture:
                 "several ways; give y_px downwards and x_px to the right, in pixels from 0"
             )
         return best.placement
+
+    def _conventional(self, best: _Fit, fits: list[_Fit]) -> tuple[_Fit, list[_Fit]]:
+        """Of fits that are alike, one whose offset programs have, and what is still to be judged.
+
+        A lattice that is its own mirror image fits when it is turned over, too, at some offset or
+        other: that nobody counts in.
+        """
+        alike = [
+            fit
+            for fit in fits
+            if _is_convention(fit.placement)
+            and fit.agreement >= MIN_AGREEMENT
+            and (fit.agreement >= best.agreement or self._significance(best, fit) < _TIE)
+        ]
+        if not alike or _is_given(best.placement) and _is_convention(best.placement):
+            return best, fits
+        if not _is_convention(best.placement):
+            best = min(alike, key=lambda fit: fit.placement.turns)
+        return best, alike
 
     def _units(self) -> list[tuple[float, str]]:
         """Units that make the columns about as dense as a crystal's, and their size in px."""
@@ -295,10 +320,13 @@ class _Picture:
         """Whether another placement than the given is right, by its classes' brightness too.
 
         What a material's classes should be like is known roughly. Where the table fits as it is,
-        another placement must also tell the classes better whatever their brightness.
+        another placement must also tell the classes better whatever their brightness: not where
+        there is one class, and the table lies as nobody counts.
         """
         if self._significance(other, given) < _CLEARLY:
             return False
+        if not _is_convention(given.placement) and (self.classes == self.classes[0]).all():
+            return True
         misfit = [self._from_class_means(fit) ** 2 for fit in (given, other)]
         return given.agreement < MIN_AGREEMENT or _z(misfit[0] - misfit[1]) >= _CLEARLY
 
@@ -348,6 +376,12 @@ def _is_given(placement: _Placement) -> bool:
     return replace(placement, offset_px=(0.0, 0.0)) == _Placement()
 
 
+def _is_convention(placement: _Placement) -> bool:
+    """Whether pixels are counted from 0, from 1 or from their corner, along both axes."""
+    off = tuple(abs(d) for d in placement.offset_px)
+    return off[0] == off[1] and off[0] in (0.0, 0.5, 1.0)
+
+
 def image_contrast(data: FloatArray, a_px: float) -> FloatArray:
     """The image without noise, slow background and outliers, about zero."""
     plain = np.asarray(data, dtype=np.float32)
@@ -383,7 +417,7 @@ def _refuse_outside(image: CalibratedImage, sites: Sites) -> None:
     if outside.any():
         raise DefectStrainError(
             f"{image.name}: {int(outside.sum())} of {len(sites)} columns of its table "
-            f"({_lines(np.flatnonzero(outside))}) lie outside the image of "
+            f"({lines(np.flatnonzero(outside))}) lie outside the image of "
             f"{' x '.join(map(str, image.data.shape))} px; is it the table of another image?"
         )
 
@@ -399,18 +433,11 @@ def _each_once(name: str, sites: Sites, reach_px: float) -> tuple[Sites, tuple[s
         one, other = int(first[unlike][0]), int(later[unlike][0])
         more = f" ({int(unlike.sum()) - 1} more such pairs)" if unlike.sum() > 1 else ""
         raise DefectStrainError(
-            f"{name}: {_lines([one, other])} of its table give one column two classes, "
+            f"{name}: {lines([one, other])} of its table give one column two classes, "
             f"{sites.class_name[one]} and {sites.class_name[other]}{more}; keep one of them"
         )
     kept = np.ones(len(sites), dtype=bool)
     kept[later] = False
     again = np.flatnonzero(~kept)
-    note = f"{name}: {len(again)} rows of its table repeat a column and count once: {_lines(again)}"
+    note = f"{name}: {len(again)} rows of its table repeat a column and count once: {lines(again)}"
     return sites.subset(kept), (note,)
-
-
-def _lines(rows: Sequence[int] | IntArray) -> str:
-    """Rows as a text editor counts lines (the header is line 1)."""
-    shown = ", ".join(str(int(row) + 2) for row in rows[:_NAMED])
-    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
-    return f"line{'s' if len(rows) > 1 else ''} {shown}{more}"

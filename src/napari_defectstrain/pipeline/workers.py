@@ -23,6 +23,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -43,6 +44,11 @@ _NEEDED = (
     "napari_defectstrain.output.figures.maps",
 )
 """What processes of this machine import: five seconds of work with all that comes along."""
+_ENDED = (
+    "a process of this run was ended from outside, as systems do where memory runs out; give fewer "
+    "of them (--jobs 1), or fewer or smaller images. In a script, keep what it does under "
+    'if __name__ == "__main__":'
+)
 _LOOK_S = 2.0
 _CONNECT_S = 10
 
@@ -109,7 +115,21 @@ class LocalWorkers:
     def outcomes(
         self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
     ) -> Iterator[tuple[int, Outcome]]:
-        """See `work.Workers`; no more is sent than is soon done."""
+        """See `work.Workers`; no more is sent than is soon done.
+
+        Raises
+        ------
+        DefectStrainError
+            If a process is killed: the system does so where memory runs out.
+        """
+        try:
+            yield from self._outcomes(function, calls)
+        except BrokenProcessPool as error:
+            raise DefectStrainError(_ENDED) from error
+
+    def _outcomes(
+        self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Outcome]]:
         with self._starting:  # several threads may ask at once
             if self._pool is None:
                 self._pool = self._started()
@@ -211,8 +231,14 @@ class ClusterWorkers:
     def outcomes(
         self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
     ) -> Iterator[tuple[int, Outcome]]:
-        """See `work.Workers`; no more is sent than the workers can have under way."""
-        from distributed import as_completed
+        """See `work.Workers`; no more is sent than the workers can have under way.
+
+        Raises
+        ------
+        DefectStrainError
+            If workers were killed, again and again, or the scheduler went.
+        """
+        from distributed import CancelledError, KilledWorker, as_completed
 
         waiting = iter(calls.items())
         number: dict[Any, int] = {}
@@ -228,7 +254,13 @@ class ClusterWorkers:
         send(_AHEAD * max(1, threads))
         for future in ended:
             i = number.pop(future.key)
-            outcome = future.result()
+            try:
+                outcome = future.result()
+            except (KilledWorker, CancelledError) as error:
+                raise DefectStrainError(
+                    f"--scheduler: the workers that were given an image ended ({error}), as "
+                    "systems do where memory runs out; give workers more memory, or smaller images"
+                ) from error
             send(1)
             yield i, outcome
 

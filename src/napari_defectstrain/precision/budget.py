@@ -177,10 +177,10 @@ def error_budget(
     Systematic are
 
     * ``model``: what the other column models find, if any were fitted, each corrected by its own
-      simulation, less what this one does, as far as their difference exceeds its statistical
-      error. Half of the variance of the difference is taken as that of either.
+      simulation, less what this one does, where their difference surely exceeds its statistical
+      error, and without that. Half of the variance of the difference is taken as that of either.
     * ``profile``: the errors of the learnt profile from the noise of all windows, and what
-      another number of its coefficients makes, as far as that exceeds what the noise makes of it.
+      another number of its coefficients makes, where that surely exceeds what noise makes of it.
     * ``registration``: a common shift of all windows cancels, and its scatter only blurs; what
       would not cancel shows as a difference between windows that were moved far and little
       (`image_scatter.shift_excess`); at least eight windows tell.

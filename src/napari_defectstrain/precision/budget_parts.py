@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import fdtri
 
 from ..columns.averages.measure import ColumnMeasurement
 from ..strain.displacement import displacement_field
 from ..types import ClassStack, ColumnFits, FloatArray, IntArray
-from .image_scatter import WindowValues, by_group
+from .image_scatter import WindowValues
 from .spacings import mean_spacing, nearest_metals, spacing_gradient
 
 LAYER_PM = 168.0
 """Height of the two chalcogens of a column above and below the metals: half of 3.35 angstrom in
 WSe2 (Schutte, De Boer and Jellinek 1987, doi:10.1016/0022-4596(87)90057-0), 6 % less in sulphides,
 which is little beside what is assumed of the tilt."""
+
+SURE = 0.95
+"""Share of chance's values that a squared difference between two fits lies above, to count."""
 
 TRIANGLES = 2.1
 """Triangles around the sites within this distance [a] stand for the defect's own."""
@@ -209,8 +213,10 @@ def model_error(
     array, `(M, 2)`, and float
         One-sigma errors of the displacements [pm] and of the strain; NaN without other models.
     """
-    square = np.zeros((0, len(rings)))
-    strain_square = []
+    differences, strains = [], []
+    by_chance: list[FloatArray] = []
+    strain_by_chance: list[FloatArray] = []
+    n_least = len(measurement.influence_pm)
     for name, other in measurement.alternatives.items():
         if reference is not None and name not in reference.alternatives:
             continue
@@ -219,24 +225,25 @@ def model_error(
         if reference is not None:
             members.append((reference, reference.alternatives[name]))
             base = reference.alternatives[name].corrected_pm
-        variance, strain_variance = np.zeros(len(rings)), 0.0
+        chance, along = [], []
         for (member, fitted), gradient in zip(members, pair.gradients(), strict=False):
             n = max(len(member.influence_pm), 2)
-            difference = fitted.influence_pm - member.influence_pm
-            variance = variance + np.sum(difference**2, axis=0) / (n * (n - 1))
-            along = np.nan_to_num(difference) @ gradient
-            strain_variance += float(along @ along) / (n * (n - 1))
-        found = pair.moved(other.corrected_pm, base).ravel() ** 2 - variance
-        square = np.vstack([square, found])
-        strain = pair.strain(other.corrected_pm, base)
-        strain_square.append(strain**2 - strain_variance)
-    if not strain_square:
+            size = np.nan_to_num(fitted.influence_pm - member.influence_pm) / np.sqrt(n * (n - 1))
+            chance.append(size.T)
+            along.append(size @ gradient)
+        differences.append(pair.moved(other.corrected_pm, base).ravel())
+        strains.append(pair.strain(other.corrected_pm, base))
+        by_chance.append(np.hstack(chance))
+        strain_by_chance.append(np.concatenate(along))
+    if not differences:
         return np.full_like(pair.u_pm, np.nan), np.nan
-    excess = by_group(square, rings, rings.max(initial=-1) + 1)
-    pooled = np.sqrt(np.maximum(excess, 0.0) / 2.0)[rings].reshape(-1, 2)
-    told = np.array(strain_square)[np.isfinite(strain_square)]
-    strain_excess = float(told.mean()) if len(told) else np.nan
-    return pooled, float(np.sqrt(np.maximum(strain_excess, 0.0) / 2.0))
+    groups = np.tile(rings, len(differences))
+    excess = _excess(np.concatenate(differences), np.vstack(by_chance), groups, n_least)
+    strain_excess = _excess(
+        np.array(strains), np.array(strain_by_chance), np.zeros(len(strains), dtype=int), n_least
+    )
+    pooled = np.sqrt(excess / 2.0)[rings].reshape(-1, 2)
+    return pooled, float(np.sqrt(strain_excess[0] / 2.0))
 
 
 def profile_error(
@@ -248,7 +255,8 @@ def profile_error(
     """Noise of the learnt profile, and what describing it otherwise changes beyond chance.
 
     A profile with more coefficients differs, if by nothing else, by what the windows' noise makes
-    of them, which is in the statistical errors: that variance is taken off the squared difference.
+    of them, which is in the statistical errors: their difference counts where that is surely
+    exceeded, and then without it.
     Arguments and what is returned are as in `model_error`.
     """
     position, base = pair.fits.position_pm, pair.base.position_pm
@@ -267,13 +275,50 @@ def profile_error(
         against = reference.check_position_pm
         along = along + against_gradient @ reference.check_shift_pm
         by_chance = by_chance - reference.check_shift_pm
+    n = len(measurement.influence_pm)
     found = pair.moved(measurement.check_position_pm, against).ravel()
-    excess = by_group(
-        (found**2 - np.sum(by_chance**2, axis=1))[None], rings, rings.max(initial=-1) + 1
-    )
-    square += np.maximum(excess, 0.0)[rings].reshape(shape)
-    strain_excess = pair.strain(measurement.check_position_pm, against) ** 2 - float(along @ along)
-    return np.sqrt(square), float(np.sqrt(strain + max(strain_excess, 0.0)))
+    square += _excess(found, by_chance, rings, n)[rings].reshape(shape)
+    found = np.array([pair.strain(measurement.check_position_pm, against)])
+    strain += float(_excess(found, along[None], np.zeros(1, dtype=int), n)[0])
+    return np.sqrt(square), float(np.sqrt(strain))
+
+
+def _excess(found: FloatArray, by_chance: FloatArray, groups: IntArray, n: int) -> FloatArray:
+    """Mean square of each group's differences beyond that of noise, `(n_groups,)`.
+
+    None where noise makes as much in one case of 20: the positive part of what exceeds its mean is
+    half of that mean on average, even where there is nothing but noise. Noise's mean square is a
+    multiple of chi squared of the same mean and variance (Satterthwaite), and itself only known
+    from n windows: a ratio of Fisher's distribution.
+
+    Parameters
+    ----------
+    found : array, `(K,)`
+        Differences between two fits of the same windows; NaN where there is none.
+    by_chance : array, `(K, G)`
+        What G independent one-sigma noises make of them.
+    groups : array of int, `(K,)`
+    n : int
+        Windows that tell the noise.
+
+    Returns
+    -------
+    array, `(n_groups,)`
+        NaN of groups without a difference.
+    """
+    excess: FloatArray = np.full(int(groups.max(initial=-1)) + 1, np.nan)
+    for group in range(len(excess)):
+        mine = np.flatnonzero((groups == group) & np.isfinite(found))
+        if len(mine) == 0:
+            continue
+        square = float(np.mean(found[mine] ** 2))
+        covariance = by_chance[mine] @ by_chance[mine].T
+        chance, spread = float(np.trace(covariance)), float(np.sum(covariance**2))
+        most = 0.0
+        if spread > 0.0:
+            most = chance / len(mine) * float(fdtri(chance**2 / spread, max(n - 1, 1), SURE))
+        excess[group] = square - chance / len(mine) if square > most else 0.0
+    return excess
 
 
 def tilt_error(

@@ -108,6 +108,7 @@ def superposed_fields(
     position_px: Sequence[FloatArray] | None = None,
     symmetric: bool = True,
     radius_pm: float = RADIUS_PM,
+    fits: Sequence[ImageColumns] | None = None,
     band: Sequence[IntArray] | None = None,
     bands: int | None = None,
     progress: Progress = no_progress,
@@ -123,11 +124,13 @@ def superposed_fields(
         Of each image; without them an image is one domain.
     position_px : sequence of array `(N, 2)`, optional
         Fitted positions of the columns of each `Sites` (y, x) [px], NaN where there is none;
-        by default `columns.images.fit_image_columns` measures them.
+        by default `columns_of_image` measures them.
     symmetric : bool
         Whether fields have the symmetry of the site: a sixth of the unknowns.
     radius_pm : float
         Reach of a class's field [pm].
+    fits : sequence of ImageColumns, optional
+        What `columns_of_image` says of each image, where that is known.
     band : sequence of array of int `(N,)`, optional
         Cluster of each column of each `Sites` for the errors, counted over all images; -1 leaves a
         column out. By default bands of scan lines.
@@ -145,7 +148,8 @@ def superposed_fields(
     places, moves = [], []
     domains = find_patches(images, sites, a_pm, regions)
     if position_px is None:
-        fits = _fitted(images, sites, domains, a_pm, subprogress(progress, 0.0, 0.8))
+        if fits is None:
+            fits = _fitted(images, sites, domains, a_pm, subprogress(progress, 0.0, 0.8))
         for fit, (change, sigma) in zip(fits, _agreed([f.aberrations for f in fits]), strict=True):
             way = np.zeros_like(fit.position_px)
             if fit.aberrations is not None:
@@ -183,6 +187,40 @@ def superposed_fields(
     return fit_class_fields(parts, names, a_pm, symmetric, radius_pm, bands=bands)
 
 
+def columns_of_image(
+    image: CalibratedImage,
+    sites: Sites,
+    domains: Sequence[Patch],
+    a_pm: float,
+    progress: Progress = no_progress,
+) -> ImageColumns:
+    """All columns of an image, with the profile that those foreseen tell.
+
+    Parameters
+    ----------
+    image : CalibratedImage
+    sites : Sites
+    domains : sequence of Patch
+        Its own.
+    a_pm : float
+        Lattice constant of the lattice frame [pm].
+    progress : Progress
+
+    Raises
+    ------
+    DefectStrainError
+        If they can't be fitted.
+    """
+    foresee = ForeseenColumns(sites, domains, a_pm)
+    return fit_image_columns(image, sites.position_px, FITTED, progress=progress, foresee=foresee)
+
+
+def at_a_time(images: Sequence[CalibratedImage]) -> int:
+    """How many images to fit at a time: each takes some ten times its memory."""
+    largest = max((image.data.size for image in images), default=1)
+    return max(1, min(_AT_A_TIME, len(images), _MOST_PIXELS // largest))
+
+
 def _fitted(
     images: Sequence[CalibratedImage],
     sites: Sequence[Sites],
@@ -194,16 +232,15 @@ def _fitted(
 
     def fit(i: int) -> ImageColumns:
         mine = [patch for patch in domains if patch.image_index == i]
-        foresee = ForeseenColumns(sites[i], mine, a_pm)
-        return fit_image_columns(images[i], sites[i].position_px, FITTED, foresee=foresee)
+        return columns_of_image(images[i], sites[i], mine, a_pm)
 
-    # each takes some twenty times an image's memory
-    largest = max((image.data.size for image in images), default=1)
-    at_a_time = max(1, min(_AT_A_TIME, _MOST_PIXELS // largest))
-    fits: list[ImageColumns] = []
-    for start in range(0, len(images), at_a_time):
-        progress(start / len(images), f"{images[start].name}: fitting columns")
-        fits += shared_out(fit, range(start, min(start + at_a_time, len(images))))
+    if at_a_time(images) > 1:
+        every = range(len(images))
+        return shared_out(fit, every, progress=progress, message="fitting columns")
+    fits = []
+    for i, image in enumerate(images):
+        progress(i / len(images), f"{image.name}: fitting columns")
+        fits.append(fit(i))
     return fits
 
 

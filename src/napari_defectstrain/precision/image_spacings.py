@@ -8,7 +8,7 @@ The three metal columns around a chalcogen column, each measured in the image it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,21 @@ from ..averages.patches import Patch, find_patches
 from ..columns.images.types import ImageColumns
 from ..crystal.lattice import isolated
 from ..crystal.regions import Regions
-from ..types import OTHER, CalibratedImage, DefectStrainError, FloatArray, IntArray, Sites, StrArray
+from ..types import (
+    OTHER,
+    BoolArray,
+    CalibratedImage,
+    DefectStrainError,
+    FloatArray,
+    IntArray,
+    Sites,
+    StrArray,
+)
 
 NEAR = 0.3
 """Largest departure of the three metal columns from their ideal places, in lattice constants."""
+
+_ROWS = ("spacing_pm", "sigma_pm", "image_index", "site_index")
 
 SCALES = ("lattice", "pixel_size")
 
@@ -76,6 +87,7 @@ def single_image_spacings(
     regions: Sequence[Regions | None] | None = None,
     scale: str = "lattice",
     shells: int = 0,
+    counted: Sequence[BoolArray] | None = None,
 ) -> dict[str, SingleSpacings]:
     """Spacings around every chalcogen column of all images, by class.
 
@@ -93,6 +105,9 @@ def single_image_spacings(
         image times its pixel size, shear and miscalibration included.
     shells : int
         Only columns this isolated (`honeycomb.isolated`); 0 takes all.
+    counted : sequence of bool arrays, `(N,)` each, optional
+        Columns around which spacings count: those that two images show in one of them
+        (`overlaps.counted_columns`); None: all.
 
     Returns
     -------
@@ -110,7 +125,11 @@ def single_image_spacings(
     parts: list[tuple[StrArray, SingleSpacings]] = []
     for patch in find_patches(images, sites, a_pm, regions):
         i = patch.image_index
-        parts.append(_of_patch(patch, images[i], sites[i], fits[i], scale, shells))
+        name_of, part = _of_patch(patch, images[i], sites[i], fits[i], scale, shells)
+        if counted is not None:
+            once = counted[i][part.site_index]
+            name_of, part = name_of[once], _subset(part, once)
+        parts.append((name_of, part))
     result = {}
     # by name: images of unlike materials, or tables of few classes, count them otherwise
     roles = {
@@ -123,12 +142,14 @@ def single_image_spacings(
         chosen = [(part, name_of == class_name) for name_of, part in parts]
         if not any(which.any() for _, which in chosen):
             continue
-        gathered = {
-            name: np.concatenate([getattr(part, name)[which] for part, which in chosen])
-            for name in ("spacing_pm", "sigma_pm", "image_index", "site_index")
-        }
+        kept = [_subset(part, which) for part, which in chosen]
+        gathered = {name: np.concatenate([getattr(part, name) for part in kept]) for name in _ROWS}
         result[class_name] = SingleSpacings(class_name=class_name, scale=scale, **gathered)
     return result
+
+
+def _subset(part: SingleSpacings, which: BoolArray) -> SingleSpacings:
+    return replace(part, **{name: getattr(part, name)[which] for name in _ROWS})
 
 
 def spacings_table(found: Mapping[str, SingleSpacings]) -> pd.DataFrame:

@@ -3,6 +3,12 @@
 Minimised is ``sum over classes of N_c sum over pixels of (I_c - m_c)^2 / variance``, the weighted
 least squares of all single windows, by damped Gauss-Newton. Each class's own parameters are
 eliminated from the normal equations of the few that all share (the Schur complement).
+
+Places and weights of columns follow the noise. Where it is correlated from pixel to pixel (grain,
+jitter, resampling), what is left of it agrees with columns displaced by it, and least squares take
+that for tails of the profile, the more the fewer windows there are. So the profile is found in the
+end by instruments (Reiersol 1945; Wooldridge 2010, chapter 5): the residual is multiplied with the
+profile's derivatives at columns as they are foreseen, which know nothing of its noise.
 """
 
 from __future__ import annotations
@@ -33,6 +39,29 @@ MIN_DAMPING = 1e-4
 NEGLIGIBLE_CHI2 = 1e-3
 """A gain in chi^2 (in pixel noise) that no later step could make worth having."""
 STEPS_PER_LINEARISATION = 4
+INSTRUMENT_STEPS = 8
+SETTLED_PM = 0.1
+"""A position that a step moves by less is near enough to its place."""
+WILD_PM = 20.0
+"""A step that moves a column by more leads nowhere."""
+STRAY_PM = 60.0
+"""A column farther from its site tells nothing of where its like are."""
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """What the residual of a class is multiplied with to find the profile.
+
+    Parameters
+    ----------
+    shared : array, `(g, P)`
+        Derivatives by the profile's coefficients.
+    gain : array, `(n, g)`
+        Multiples of the class's own Jacobian that take it out of them.
+    """
+
+    shared: FloatArray
+    gain: FloatArray
 
 
 @dataclass(frozen=True)
@@ -48,18 +77,18 @@ class Linearised:
         ``(J J^T)^-1``.
     gain : array, `(n, g)`
         Shift of its parameters by each coefficient of the profile.
-    shared : array, `(g, P)`
-        The profile's Jacobian; weighted alike.
+    instrument : Instrument
+        What finds the profile; weighted alike.
     """
 
     jacobian: BlockJacobian
     inverse: FloatArray
     gain: FloatArray
-    shared: FloatArray
+    instrument: Instrument
 
     def projected(self) -> FloatArray:
-        """What its own parameters leave of the profile's Jacobian, `(g, P)`."""
-        return self.shared + self.jacobian.combined(self.gain.T)
+        """What its own parameters leave of the instrument, `(g, P)`."""
+        return self.instrument.shared + self.jacobian.combined(self.instrument.gain.T)
 
 
 @dataclass(frozen=True)
@@ -117,6 +146,9 @@ class JointFit:
         At the solution; empty if it was not asked for.
     profile_inverse : array, `(g, g)`
         Inverse of the profile's normal equations.
+    by_prior : array, `(g, g)`
+        What independent one-sigma errors of what the profile is held to make of its coefficients:
+        little where the data tell them.
     residual : mapping of class to array, `(P,)`
         Data less model, not weighted.
     converged : bool
@@ -126,6 +158,7 @@ class JointFit:
     profile: ColumnProfile
     linearised: Mapping[str, Linearised]
     profile_inverse: FloatArray
+    by_prior: FloatArray
     residual: Mapping[str, FloatArray]
     converged: bool
 
@@ -164,8 +197,9 @@ def fit_jointly(
     tolerance_pm: float,
     max_iterations: int,
     respond: bool = True,
+    ways: FloatArray | None = None,
 ) -> JointFit:
-    """Levenberg-Marquardt on all classes and the profile's free coefficients.
+    """Levenberg-Marquardt on all classes and the profile's free coefficients, then instruments.
 
     Weights and profile multiply each other, so that a plain step overshoots: each linearisation
     serves for several steps, which are cheap beside it, before its outcome is judged.
@@ -189,32 +223,73 @@ def fit_jointly(
         Linearisations at most.
     respond : bool
         Whether to linearise at the solution: needed for covariance and influence.
+    ways : array, `(g, w)`, optional
+        Departures from the start, one standard deviation each, beside those of `prior_sigma`.
     """
     noise = max(t.noise_variance for t in targets.values())
-    prior = np.broadcast_to(noise / np.square(prior_sigma), free.shape)
+    prior = noise * _information(np.broadcast_to(prior_sigma, free.shape), ways)
     descent = _Descent(geometry, targets, free, prior, profile.parameters[free])
     negligible = NEGLIGIBLE_CHI2 * noise
     start = _Parameters(dict(states), profile)
-    now, converged = descent.run(start, negligible, tolerance_pm, max_iterations)
-    if not converged and len(free):
+    now, converged, products = descent.run(start, negligible, tolerance_pm, max_iterations)
+    if converged and len(free):
+        now = descent.by_instruments(now, products, tolerance_pm)
+    elif len(free):
         # Few windows leave the profile's tails open, in a long flat valley: take the profile as
         # it is, and settle the columns
         settled = replace(
-            descent, free=free[:0], prior=prior[:0], prior_mean=descent.prior_mean[:0]
+            descent, free=free[:0], prior=prior[:0, :0], prior_mean=descent.prior_mean[:0]
         )
-        now, converged = settled.run(now, negligible, tolerance_pm, max_iterations)
+        now, converged, _ = settled.run(now, negligible, tolerance_pm, max_iterations)
     root = {name: t.root_weight for name, t in targets.items()}
     residual = {name: r / root[name] for name, r in descent.residuals(now).items()}
     if not respond:
-        return JointFit(now.states, now.profile, {}, np.zeros((0, 0)), residual, converged)
+        none = np.zeros((0, 0))
+        return JointFit(now.states, now.profile, {}, none, none, residual, converged)
     products = descent.differentiate(now)
-    solved, inverse = descent.linearise(products, 0.0)
+    solved, _ = descent.linearise(products, 0.0)
+    instruments, inverse = descent.instruments(now, products, solved)
     parts = {}
     for name, part in solved.items():
         p = products.pop(name)  # twenty megabytes a class go as soon as they have served
-        own, shared = p.own.weighted(root[name]), p.shared * root[name]
-        parts[name] = Linearised(own, part.equations.inverse(), part.gain, shared)
-    return JointFit(now.states, now.profile, parts, inverse, residual, converged)
+        own, found = p.own.weighted(root[name]), instruments.pop(name)
+        instrument = Instrument(found.shared * root[name], found.gain)
+        parts[name] = Linearised(own, part.equations.inverse(), part.gain, instrument)
+    value, vector = np.linalg.eigh(prior)
+    by_prior = inverse @ (vector * np.sqrt(noise * np.maximum(value, 0.0)))
+    return JointFit(now.states, now.profile, parts, inverse, by_prior, residual, converged)
+
+
+def _information(sigma: FloatArray, ways: FloatArray | None) -> FloatArray:
+    """Inverse of the prior's covariance, `(g, g)`: independent errors, and some ways beside."""
+    if ways is None or not len(sigma):
+        return np.diag(sigma**-2.0)
+    return np.linalg.inv(np.diag(sigma**2) + ways @ ways.T)
+
+
+def _foreseen(geometry: Geometry, state: State) -> State:
+    """A class without what noise makes of its single columns.
+
+    Weights are those of the sublattice, but for the centre; columns are displaced as their
+    sublattice, and outwards or inwards as their shell around the centre.
+    """
+    site, metal = geometry.site_pm, geometry.is_metal
+    radius = np.maximum(np.hypot(*site.T), 1.0)
+    weight, common = state.weight.copy(), np.zeros_like(site)
+    away = state.position_pm - site
+    held = ~state.empty & (np.hypot(*away.T) < STRAY_PM)
+    for of_kind in (metal, ~metal):
+        around = of_kind & (radius > 1.0)
+        weight[around] = np.median(weight[around])
+        told = around & held
+        if told.any():
+            common[of_kind] = np.median(away[told], axis=0)
+    outward = np.sum((away - common) * site, axis=1) / radius
+    _, shell = np.unique(2 * np.rint(radius).astype(int) + metal, return_inverse=True)
+    number = np.maximum(np.bincount(shell, held), 1.0)
+    mean = np.bincount(shell, np.where(held, outward, 0.0)) / number
+    position = site * (1.0 + mean[shell] / radius)[:, None] + common
+    return replace(state, position_pm=position, weight=weight)
 
 
 @dataclass(frozen=True)
@@ -233,14 +308,57 @@ class _Descent:
 
     def run(
         self, now: _Parameters, negligible: float, tolerance_pm: float, max_iterations: int
-    ) -> tuple[_Parameters, bool]:
+    ) -> tuple[_Parameters, bool, dict[str, _Products]]:
+        """The least squares' solution, whether it is one, and the last linearisation before it."""
         damping = 0.0
         for _ in range(max_iterations):
             products = self.differentiate(now)
             now, moved, gained, damping = self.descend(now, products, damping)
             if moved < tolerance_pm or 0.0 <= gained < negligible:
-                return now, True
-        return now, False
+                return now, True, products
+        return now, False, products
+
+    def by_instruments(
+        self, start: _Parameters, products: Mapping[str, _Products], tolerance_pm: float
+    ) -> _Parameters:
+        """From the least squares' solution to that of the instruments.
+
+        Where steps don't settle, as those of one or two wild windows may not, it stays.
+        """
+        now = start
+        for again in (False, True):
+            products = self.differentiate(now) if again else products
+            parts, _ = self.linearise(products, 0.0)
+            instruments, inverse = self.instruments(now, products, parts)
+            with np.errstate(over="ignore", invalid="ignore"):
+                for _ in range(INSTRUMENT_STEPS):
+                    residual = self.residuals(now)
+                    now, moved = self._step(now, products, parts, instruments, inverse, residual)
+                    if moved < tolerance_pm:
+                        return now
+                    if not moved < WILD_PM:
+                        return start
+        return now if moved < SETTLED_PM else start
+
+    def instruments(
+        self,
+        now: _Parameters,
+        products: Mapping[str, _Products],
+        parts: Mapping[str, _Solution],
+    ) -> tuple[dict[str, Instrument], FloatArray]:
+        """The instrument of each class, and the inverse of the equations of all for the profile."""
+        found = {}
+        normal = self.prior.copy()
+        for name, part in parts.items():
+            p, target = products[name], self.targets[name]
+            foreseen = _foreseen(self.geometry, now.states[name])
+            shared = profile_jacobian(self.geometry, foreseen, now.profile, self.free)
+            shared *= target.root_weight
+            gain = -part.equations.solve(p.own.times(shared))
+            normal += target.n * (shared @ p.shared.T + gain.T @ p.own_shared)
+            found[name] = Instrument(shared, gain)
+        normal += 1e-13 * np.diag(np.diag(normal))
+        return found, np.linalg.inv(normal)
 
     def differentiate(self, now: _Parameters) -> dict[str, _Products]:
         def of_class(name: str) -> _Products:
@@ -260,7 +378,7 @@ class _Descent:
     ) -> tuple[dict[str, _Solution], FloatArray]:
         """Eliminate each class's parameters from the profile's normal equations."""
         parts = {}
-        normal = np.diag(self.prior)
+        normal = self.prior.copy()
         for name, p in products.items():
             damped = p.own_own + damping * np.diag(np.diag(p.own_own))
             equations = NormalEquations.of(damped)
@@ -283,7 +401,7 @@ class _Descent:
     def cost(self, now: _Parameters, residual: Mapping[str, FloatArray]) -> float:
         data = sum(self.targets[n].n * float(r @ r) for n, r in residual.items())
         departure = now.profile.parameters[self.free] - self.prior_mean
-        return data + float(self.prior @ departure**2)
+        return data + float(departure @ self.prior @ departure)
 
     def descend(
         self, start: _Parameters, products: Mapping[str, _Products], damping: float
@@ -297,11 +415,12 @@ class _Descent:
         before = self.cost(start, first)
         for _ in range(MAX_TRIALS):
             parts, inverse = self.linearise(products, damping)
+            least = {n: Instrument(products[n].shared, part.gain) for n, part in parts.items()}
             now, residual = start, first
             # a step of a class of few windows may go wild: it overflows, and is then refused
             with np.errstate(over="ignore", invalid="ignore"):
                 for _ in range(STEPS_PER_LINEARISATION):
-                    now, moved = self._step(now, products, parts, inverse, residual)
+                    now, moved = self._step(now, products, parts, least, inverse, residual)
                     residual = self.residuals(now)
                 after = self.cost(now, residual)
             if np.isfinite(after) and after <= before * (1.0 + 1e-9) + 1e-18:
@@ -315,14 +434,16 @@ class _Descent:
         now: _Parameters,
         products: Mapping[str, _Products],
         parts: Mapping[str, _Solution],
+        instruments: Mapping[str, Instrument],
         profile_inverse: FloatArray,
         residual: Mapping[str, FloatArray],
     ) -> tuple[_Parameters, float]:
-        pull = self.prior * (self.prior_mean - now.profile.parameters[self.free])
+        pull = self.prior @ (self.prior_mean - now.profile.parameters[self.free])
         followed = {}
-        for name, part in parts.items():
+        for name in parts:
             followed[name] = products[name].own.times(residual[name])
-            projected = products[name].shared @ residual[name] + part.gain.T @ followed[name]
+            of_class = instruments[name]
+            projected = of_class.shared @ residual[name] + of_class.gain.T @ followed[name]
             pull = pull + self.targets[name].n * projected
         by_profile = profile_inverse @ pull
         parameters = now.profile.parameters

@@ -232,7 +232,8 @@ def _measured(
     # the profile is a special case: what it would find on its own simulation is itself
     biases[ASYMMETRIC] = {n: np.zeros_like(m.fits.position_pm) for n, m in models.items()}
     covariance = sum(by_profile.T @ by_profile for _, by_profile in by_models.values())
-    root = _square_root(np.asarray(covariance))
+    by_prior = next(iter(models.values())).profile_prior
+    root = _square_root(np.asarray(covariance + by_prior @ by_prior.T))
     measured = {}
     for name, model in models.items():
         check_pm = checks[name].fits.position_pm

@@ -12,7 +12,7 @@ from ...progress import shared_out
 from ...types import BoolArray, ClassAverage, ColumnFits, FloatArray, IntArray, Progress
 from ..asymmetry import no_terms
 from ..noise import NoiseModel, fit_noise
-from ..probe_family import focused
+from ..probe_family import family_way, focused
 from ..profiles import ColumnProfile, FourierWindow, gaussian_profile, spline_profile
 from ..types import FLAGS
 from .crowded import Geometry, LinearStart, State, Structure
@@ -143,6 +143,7 @@ class _Plan:
     profile: ColumnProfile
     free: IntArray
     prior_sigma: FloatArray
+    ways: FloatArray
     blur_basis: Mapping[str, FloatArray]
     states: Mapping[str, State]
 
@@ -155,25 +156,31 @@ def _plan(averages: Mapping[str, ClassAverage], config: ColumnConfig, start: Sta
         geometry = start.geometry.with_cutoff(profile.cutoff_per_pm)
         bases = dict.fromkeys(averages, FULL_BLUR)
         groups = [[n] for n in averages]
-        return _Plan(geometry, groups, profile, np.arange(0), np.zeros(0), bases, states)
+        none = np.zeros(0)
+        return _Plan(geometry, groups, profile, np.arange(0), none, none, bases, states)
     shape = (config.n_coefficients, config.cutoff_sigma, config.information_limit_per_pm)
     spot = _first_spot(start.geometry.a_pm)
     profile = spline_profile(sigma_pm, *shape, spot)
     profile = focused(profile, config.information_limit_per_pm, spot)
+    way = family_way(profile, config.information_limit_per_pm, spot)
     width = np.array([sigma_pm**2, 0.0, sigma_pm**2])
     states = {n: replace(s, blur_pm2=s.blur_pm2 - width) for n, s in states.items()}
     reference = classes_by_number(averages)[0]
     bases = {n: TRACELESS_BLUR if n == reference else FULL_BLUR for n in averages}
-    free = _free_coefficients(profile, start.geometry.a_pm)
+    free, tied = _free_coefficients(profile, start.geometry.a_pm)
+    # what moves the tied coefficient moves all others the other way
+    way = (way - profile.coefficient * way[tied] / profile.coefficient[tied])[free]
     prior = np.full(len(free), config.prior_sigma)
     if config.asymmetric:
         terms = no_terms(config.n_asymmetry, _first_spot(start.geometry.a_pm))
         number = len(terms.coefficient)
         free = np.concatenate([free, len(profile.coefficient) + np.arange(number)])
         prior = np.concatenate([prior, np.full(number, config.asymmetry_sigma)])
+        way = np.concatenate([way, np.zeros(number)])
         profile = replace(profile, asymmetry=terms)
     geometry = start.geometry.with_cutoff(profile.cutoff_per_pm)
-    return _Plan(geometry, [list(averages)], profile, free, prior, bases, states)
+    groups = [list(averages)]
+    return _Plan(geometry, groups, profile, free, prior, way[:, None], bases, states)
 
 
 def fit_together(
@@ -215,6 +222,7 @@ def fit_together(
             plan.prior_sigma,
             config,
             respond,
+            plan.ways,
         )
         reported = shared_out(
             lambda name: _report(plan, averages[name], joint, config, start.noise, operators), group
@@ -239,6 +247,7 @@ def _fit_without_strays(
     prior_sigma: float | FloatArray,
     config: ColumnConfig,
     respond: bool,
+    ways: FloatArray | None = None,
 ) -> JointFit:
     """Fit once more where a column too weak to hold its place has strayed, with that one empty.
 
@@ -258,6 +267,7 @@ def _fit_without_strays(
             config.tolerance_pm,
             config.max_iterations,
             respond,
+            ways,
         )
         stray = {n: _strayed(geometry, states[n], joint.states[n], config) for n in states}
         if not any(found.any() for found in stray.values()):
@@ -282,14 +292,15 @@ def _first_spot(a_pm: float) -> float:
     return float(2.0 / (np.sqrt(3.0) * a_pm))
 
 
-def _free_coefficients(profile: ColumnProfile, a_pm: float) -> IntArray:
-    """All coefficients but the last, zero, and the one that matters most at the {10} spots.
+def _free_coefficients(profile: ColumnProfile, a_pm: float) -> tuple[IntArray, int]:
+    """All coefficients but the last, zero, and the one that matters most at the {10} spots, and it.
 
     A common factor of weights and profile is arbitrary. It is tied where the data are strongest:
     the integral, T(0), is nearly hidden by the background.
     """
     spot = profile.basis(np.array([_first_spot(a_pm)]))[0]
-    return np.delete(np.arange(len(spot) - 1), int(np.argmax(spot)))
+    tied = int(np.argmax(spot))
+    return np.delete(np.arange(len(spot) - 1), tied), tied
 
 
 def _report(
@@ -336,6 +347,7 @@ def _report(
         model=average.mean[geometry.pixel] - joint.residual[name],
         profile_gain=gain,
         profile_operator=profile_operator,
+        profile_prior=joint.by_prior,
         structure=Structure(
             geometry, state, joint.profile, plan.free, plan.blur_basis[name], shown
         ),
@@ -380,7 +392,7 @@ def _response(state: State, shown: BoolArray, joint: JointFit, name: str) -> Win
     # a column that left the pixels follows none of them
     lost = np.repeat(state.empty[shown], 2) | (np.diag(part.inverse)[rows] == 0.0)
     inverse = np.where(lost[:, None], np.nan, part.inverse[rows])
-    return WindowResponse(part.jacobian, inverse, part.shared, part.gain, joint.profile_inverse)
+    return WindowResponse(part.jacobian, inverse, part.instrument, joint.profile_inverse)
 
 
 def _shown(site_pm: FloatArray, radius_pm: float) -> BoolArray:

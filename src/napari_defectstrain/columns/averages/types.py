@@ -16,6 +16,7 @@ from ..profiles import MIN_COEFFICIENTS, ColumnProfile
 from ..types import MODELS
 from .blocks import BlockJacobian
 from .crowded import Structure
+from .joint import Instrument
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class ColumnConfig(Config):
         for 25 mrad at 80 kV. It shapes what the profile is like where the data are silent.
     prior_sigma : float
         How far the transfer function may depart there from that of the aperture with its focal
-        spread (`probe_family.focused`).
+        spread (`probe_family.focused`), beside the way in which probes differ
+        (`probe_family.family_way`).
     fit_radius_pm : float
         Largest radius of the disc of pixels that is fitted [pm].
     single_radius_pm : float
@@ -107,24 +109,22 @@ class WindowResponse:
         Of all parameters of the class by the pixels, weighted, `(n, P)`.
     inverse : array, `(2M, n)`
         Of the normal equations: the rows of the reported positions.
-    shared : array, `(g, P)`
-        The profile's Jacobian; weighted alike.
-    gain : array, `(n, g)`
-        Shift of the class's parameters by each coefficient of the profile.
+    instrument : Instrument
+        What finds the profile; weighted alike.
     profile_inverse : array, `(g, g)`
         Of the profile's normal equations.
     """
 
     jacobian: BlockJacobian
     inverse: FloatArray
-    shared: FloatArray
-    gain: FloatArray
+    instrument: Instrument
     profile_inverse: FloatArray
 
     def of(self, pixels: FloatArray) -> tuple[FloatArray, FloatArray]:
         """What pixels `(N, P)` do to the positions `(N, 2M)` [pm], and the profile, `(N, g)`."""
         followed = self.jacobian.times(pixels)
-        by_profile = self.profile_inverse @ (self.shared @ pixels.T + self.gain.T @ followed)
+        found = self.instrument.shared @ pixels.T + self.instrument.gain.T @ followed
+        by_profile = self.profile_inverse @ found
         return np.asarray((self.inverse @ followed).T), np.asarray(by_profile.T)
 
 
@@ -150,6 +150,9 @@ class ColumnFitModel:
         Shift of the positions by each free coefficient of the profile [pm].
     profile_operator : array, `(g, P)`
         Derivative of the coefficients by the pixels of one window of this class.
+    profile_prior : array, `(g, k)`
+        What independent one-sigma errors of what the profile is held to make of the coefficients;
+        nothing for single Gaussians.
     structure : Structure or None
         All fitted parameters; None for single Gaussians.
     noise : NoiseModel or None
@@ -172,6 +175,7 @@ class ColumnFitModel:
     noise: NoiseModel | None = None
     centre_operator: FloatArray | None = None
     response: WindowResponse | None = None
+    profile_prior: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
 
     def without_operators(self) -> ColumnFitModel:
         """The same, without what pixels do to it; the arrays of operators have no pixels."""
@@ -221,8 +225,9 @@ class ColumnMeasurement:
         Influence of each window on each position, mean zero: the fit of an average of other
         windows is shifted by their mean influence [pm].
     profile_shift_pm : array, `(2M, g)`
-        Shifts of the positions by independent one-sigma errors of the learnt profile [pm]: the
-        same errors for all classes, so that they mostly cancel in a difference.
+        Shifts of the positions by independent one-sigma errors of the learnt profile [pm], by the
+        noise of all windows and by what it is held to where they don't tell: the same errors for
+        all classes, so that they mostly cancel in a difference.
     check_position_pm : array, `(M, 2)`
         Positions by the profile with `check_coefficients` [pm].
     check_shift_pm : array, `(2M, r)`

@@ -1,0 +1,34 @@
+"""The family of probes: what a transfer function is held to where the data don't tell it."""
+
+import numpy as np
+import pytest
+
+from napari_defectstrain.columns.probe_family import (
+    FREQUENCIES,
+    family_departure,
+    family_members,
+    family_way,
+    focused,
+)
+from napari_defectstrain.columns.profiles import aperture_transfer, spline_profile
+
+LIMIT, SPOT, SIGMA = 0.012, 0.0035, 55.0
+
+
+def test_all_members_are_transfer_functions() -> None:
+    members = family_members()
+    assert members[:, 0] == pytest.approx(np.ones(len(members)), abs=1e-12)
+    # aberrations pass nothing on that the aperture doesn't, up to the sizes it may have
+    largest = aperture_transfer(FREQUENCIES / 1.1)
+    assert np.all(members < largest + 0.03)  # a coarse grid of the aperture
+
+
+def test_the_way_is_that_in_which_the_family_differs() -> None:
+    start = focused(spline_profile(SIGMA, 12, 0.7, LIMIT, SPOT), LIMIT, SPOT)
+    way = family_way(start, LIMIT, SPOT)
+    k = np.linspace(0.0, 0.009, 40)
+    departure = family_departure(SPOT / LIMIT)
+    mode = np.interp(k / LIMIT, departure.frequency, departure.mode)
+    expected = start.transfer(k, np.zeros_like(k)) * mode
+    np.testing.assert_allclose(start.basis(k) @ way, expected, atol=1.2e-2)
+    assert way[-1] == 0.0
