@@ -3,13 +3,13 @@
 `python bench_crowded_sets.py --profiles PROFILES.npz --out DIR --first 6001 --seeds 8` makes sets
 of nine images of the second simulator (640 x 640 px, the relaxed structures built in, 15 % of the
 chalcogen columns defects, dirt, jitter, tails of 5 %), gives the chain the true columns, blurred
-by 5 pm (`--columns network`: those that it finds; both words: both, of the same images), and measures
-isolated and crowded averages of each set and of its first image. `--fields` asks the whole images alone
-for the strains of crowded averages, in half the time: no pictures, no isolated averages; errors are
-those of noise and of the profile. What is done is in `DIR/rows.csv`, a row a quantity; done again,
-it goes on. `--summary` prints the tables of what is there: mean deviation from what is built in,
-scatter over the sets, errors and pulls, of the strain (% of the spacing) and, pooled with it, of
-the radial displacement of the three nearest shells of metals.
+by 5 pm (`--columns network`: those that it finds; both words: both, of the same images), and
+measures isolated and crowded averages of each set and of its first image. `--fields` asks whole
+images alone for the strains of crowded averages, in a third of the time: no pictures, no isolated
+averages; errors are those of noise and of the profile. What is done is in `DIR/rows.csv`, a row a
+quantity; done again, it goes on. `--summary` prints the tables of what is there: mean deviation
+from what is built in, scatter over the sets, errors and pulls, of the strain (% of the spacing)
+and, pooled with it, of the radial displacement of the three nearest shells of metals.
 """
 
 from __future__ import annotations
