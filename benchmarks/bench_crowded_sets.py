@@ -45,10 +45,12 @@ CONFIG = RunConfig(bootstrap=BOOTSTRAP)
 CONFIG = CONFIG.replace(average=CONFIG.average.replace(crowded=True))
 
 
-def make(seed: int, number: int, tables: dict[str, Any]) -> tuple[CalibratedImage, Sites]:
+def make(
+    seed: int, number: int, tables: dict[str, Any], side: int = SIDE
+) -> tuple[CalibratedImage, Sites]:
     """One image and its true columns, at places blurred as a network's are."""
     other_simulator.draw_setting = lambda *a: {**DRAW(*a), "fractions": DENSE}
-    recipe = replace(RECIPES["strain structures"], size_px=(SIDE, SIDE))
+    recipe = replace(RECIPES["strain structures"], size_px=(side, side))
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(number + 1)[number])
     counts, crystal, setting = other_simulator.make_image(recipe, number, tables, rng)
     pixel = setting["pixel_size_pm"]
@@ -218,6 +220,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--sizes", type=int, nargs="+", default=[9, 1], help="images of a set")
     parser.add_argument("--columns", choices=("true", "network"), nargs="+", default=["true"])
+    parser.add_argument("--side", type=int, default=SIDE, help="of the images [px]")
     parser.add_argument("--fields", action="store_true", help="whole images alone")
     parser.add_argument("--summary", action="store_true", help="print what is there, and no more")
     asked = parser.parse_args()
@@ -235,7 +238,7 @@ def main() -> None:
                     zip(done.seed, done.images, done["columns"], strict=True)
                 ):
                     continue
-                made += [make(seed, i, tables) for i in range(len(made), size)]
+                made += [make(seed, i, tables, asked.side) for i in range(len(made), size)]
                 sites = [s for _, s in made[:size]] if columns == "true" else None
                 measured = (field_rows if asked.fields else rows)(
                     seed, [image for image, _ in made[:size]], sites
