@@ -111,6 +111,24 @@ def test_equations_that_become_singular_leave_the_plain_fit(
     assert np.array_equal(plain.position_px, told.position_px, equal_nan=True)
 
 
+def test_errors_of_summed_pixels_are_told_by_as_many_tiles() -> None:
+    """Of one tile alone nothing is left where a fit ends: the error was zero."""
+    image, place, heavy = crystal(0.3)
+
+    def by_kind(
+        position: NDArray[np.float64], weight: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return place, np.where(heavy, np.nanmedian(weight[heavy]), np.nanmedian(weight[~heavy]))
+
+    sigma = []
+    for sampling in (None, 0.9):
+        config = ImageColumnConfig(sampling_sigma=sampling)
+        found = fit_image_columns(image, place, config, PIXEL_PM, foresee=by_kind).aberrations
+        assert found is not None
+        sigma.append(found.sigma)
+    assert 0.3 < sigma[1] / sigma[0] < 3.0
+
+
 @pytest.mark.slow
 def test_dirt_does_not_pass_for_another_probe() -> None:
     """One step of a fit that dirt had led astray left most of the error."""
