@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +98,31 @@ def test_a_worker_process_has_nothing_to_say():
 def test_the_end_of_a_finished_command_is_not_interrupted():
     done = ended("import atexit; atexit.register(os.kill, os.getpid(), signal.SIGINT)")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_process_ends_with_its_code_and_all_that_it_said():
+    code = """
+        import atexit, sys, threading, time
+        from napari_defectstrain.interruptions import end_process
+        atexit.register(print, "put in order", flush=False)
+        threading.Thread(target=lambda: (time.sleep(0.3), print("waited for"))).start()
+        print("said")
+        end_process(3)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.split("\n")[:3] == ["said", "waited for", "put in order"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_what_cannot_be_written_is_no_success():
+    code = "print(1); from napari_defectstrain.interruptions import end_process; end_process(0)"
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, env=buffered, check=False)
+    assert done.returncode == 120
 
 
 def test_what_was_before_comes_back():

@@ -32,3 +32,12 @@ def test_nothing_asked_is_nothing_found():
     found = global_envelope(np.zeros(0), np.zeros((99, 0)))
     assert found.p == 1.0
     assert found.low.shape == (0,)
+
+
+def test_it_is_the_same_however_the_counts_lie_in_memory():
+    rng = np.random.default_rng(3)
+    draws = rng.poisson(30.0, (199, 40)) + rng.random((199, 40))
+    observed = rng.poisson(30.0, 40)
+    here, there = (global_envelope(observed, np.array(draws, order=kind)) for kind in "CF")
+    for name in ("mean", "low", "high"):
+        assert np.array_equal(getattr(here, name), getattr(there, name))

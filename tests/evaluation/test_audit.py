@@ -199,3 +199,20 @@ def test_limits_hold_where_errors_are_of_other_classes_than_the_probabilities_sa
     cover = pd.concat(scores).groupby(["class", "score"])["cover"].mean()
     assert cover.mean() >= 0.9
     assert cover["SV", "expected_recall"] >= 0.7  # one factor for all errors alike: about half
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_labels_that_contradict_sure_probabilities_are_believed(seed):
+    """A tenth of the perfect columns that nothing doubts are SeTe: labels alone say 90 %."""
+    image, true = judged(8)
+    rng = np.random.default_rng(seed)
+    perfect = np.flatnonzero((image.sites.class_name == "2Se") & (true == "2Se"))
+    true = true.copy()
+    true[rng.choice(perfect, len(perfect) // 10, replace=False)] = "SeTe"
+    audit = labelled_by(draw_audit([image], AuditConfig(seed=seed)), {image.name: true})
+    scores = score_audit(audit).set_index("class")
+    told = true_scores([image], {image.name: true}).set_index("class")
+    for name in ("precision", "recall"):
+        row = scores.loc["2Se" if name == "precision" else "SeTe"]
+        truth = told.loc[row.name, name]
+        assert row[f"expected_{name}_low"] <= truth <= row[f"expected_{name}_high"]

@@ -422,6 +422,29 @@ def test_mo_beside_w_is_not_taken_for_vacancies_of_mose2():
     assert judge_identity([seen], get_material("WSe2")).verdict == AGREES
 
 
+def test_bent_grey_values_refuse_no_assignment():
+    """Good WSe2 with a gamma, under dirt, was refused as an alloy whose chalcogens outshine W."""
+    seen = replace(of(crystal((1.0, 0.7, 0.0)), 329.0), metal_brighter=-0.17)
+    assert judge_identity([seen], get_material("WSe2")).verdict == REFUSED
+    bent = judge_identity([replace(seen, centre_sigma=0.04)], get_material("WSe2")).images[0]
+    assert bent.verdict == DOUBTFUL and "several kinds" in bent.line
+
+
+@pytest.mark.parametrize("angle", [0.0, 23.0, 45.0])
+def test_margins_without_data_are_no_columns(angle):
+    """Turned and padded good pictures were alloys of two metals, or refused."""
+    weights = (0.66, 1.0, 0.0)
+    data = crystal(weights, noise=0.03, seed=5)
+    fill = float(data.mean())
+    if angle:
+        data = rotate(data, angle, order=1, cval=fill)
+    data = np.pad(data, 40, constant_values=fill)
+    seen = of(data, 329.0)
+    assert seen.tiles > 0 and not np.isfinite([seen.bright.second, seen.dim.second]).any()
+    assert seen.ratio == pytest.approx(0.66, abs=0.03)
+    assert judge_identity([seen], get_material("MoSe2")).verdict == AGREES
+
+
 def test_centres_too_faint_for_a_second_layer_are_doubted():
     """A good monolayer's twins, smoothed and given a gamma: .17 of Se2 where two layers have .4."""
     seen = of(crystal((0.66, 1.0, 0.17)), 329.0)

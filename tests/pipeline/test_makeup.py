@@ -1,5 +1,6 @@
 """A class of two populations through the measurement: told, split, and measured in parts."""
 
+import pickle
 from dataclasses import replace
 
 import class_stage as stage
@@ -28,6 +29,7 @@ from napari_defectstrain.output.tables import spacings_table, summary
 from napari_defectstrain.pipeline import measure_classes, measure_spacings, split_classes
 from napari_defectstrain.pipeline.class_measurement import measure_in_parts
 from napari_defectstrain.pipeline.runs import RunResult
+from napari_defectstrain.precision.makeup import populations_of
 from napari_defectstrain.types import DefectStrainError
 
 
@@ -113,6 +115,19 @@ def test_the_noise_of_a_class_is_that_of_its_own_windows(measured):
     quantities = measured[1]["SeTe"].makeup.quantities
     ratio = quantities.value.std(axis=0) / quantities.noise.std(axis=0)
     assert np.all(np.abs(ratio - 1) < 4 * np.sqrt(0.5 / 60 + 0.5 / 160))
+
+
+def test_another_process_finds_the_same_populations_to_the_last_bit(measured):
+    samples = {"SV": measured[1]["SV"].makeup.quantities.sample}
+    sent = pickle.loads(pickle.dumps(samples))
+    here, there = (
+        populations_of(some, CONFIG.makeup, np.random.default_rng(5))["SV"]
+        for some in (samples, sent)
+    )
+    assert here.p == there.p
+    for one, other in zip(here.populations, there.populations, strict=True):
+        assert np.array_equal(one.value_std, other.value_std)
+        assert np.array_equal(one.value, other.value)
 
 
 def test_halves_agree(measured):

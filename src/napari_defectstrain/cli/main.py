@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .. import __version__
-from ..interruptions import Interruptions
+from ..interruptions import Interruptions, end_process
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ----------
     arguments : sequence of str, optional
         Without the program's name; default those of the process, which then is for this command
-        alone.
+        alone, and ends with it.
     """
     of_process = arguments is None
     if of_process:
@@ -115,10 +115,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     with Interruptions(_say_error, forever=of_process) as interruptions:
         try:
-            return interruptions.done(_main(given, interruptions))
+            code = interruptions.done(_main(given, interruptions))
         except KeyboardInterrupt:  # before the command began
             _say_error("stopped")
-            return interruptions.done(interruptions.exit_code)
+            code = interruptions.done(interruptions.exit_code)
+    return end_process(code) if of_process else code
 
 
 def _main(arguments: Sequence[str], interruptions: Interruptions) -> int:

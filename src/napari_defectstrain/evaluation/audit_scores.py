@@ -29,6 +29,9 @@ _KIND_PRIOR = 2.0
 """The same of errors of each class, beside that of all."""
 _FACTORS = (1e-3, 1e3, 600)
 """Between what, and in how many steps, the factor of all errors is looked for."""
+_CONTRADICTED = 1e-3
+"""Chance of so many errors by the probabilities below which they are wrong."""
+_FREE_FACTORS, _FREE_KIND_PRIOR = (1e-3, 1e6, 900), 0.5
 _TINY = 1e-300
 _TAIL = 0.025
 _LEAST_ERROR = 1e-5
@@ -208,17 +211,24 @@ def _factors(errors: IntArray, expected: FloatArray, rng: np.random.Generator) -
 
     ``errors ~ Poisson(all * own * expected)`` with gamma priors of mean 1 on both factors; the one
     of all errors is drawn from its posterior on a grid, given which that of a class is a gamma
-    distribution again.
+    distribution again. Where labels show more errors than that prior allows for at all, the
+    probabilities are wrong, and their word counts no longer: the prior of the logarithm of the one
+    factor is flat then, above 1, and that of the others wide.
     """
-    grid = np.geomspace(*_FACTORS)
+    much = float(expected.sum())
+    chance = (much / (1.0 + much)) ** int(errors.sum())  # of so many, before there are labels
+    contradicted = errors.sum() > 0 and chance < _CONTRADICTED
+    kind = _FREE_KIND_PRIOR if contradicted else _KIND_PRIOR
+    grid = np.geomspace(*(_FREE_FACTORS if contradicted else _FACTORS))
     mean = grid[:, None] * expected  # (factors, classes)
     # own factors integrated out: negative binomial; terms without the factor are left out
     log = (errors * np.log(np.maximum(mean, _TINY))).sum(axis=1)
-    log -= ((_KIND_PRIOR + errors) * np.log(_KIND_PRIOR + mean)).sum(axis=1)
-    log += _PRIOR * np.log(grid) - _PRIOR * grid  # of the prior, and that the grid is logarithmic
+    log -= ((kind + errors) * np.log(kind + mean)).sum(axis=1)
+    # of the prior, and that the grid is logarithmic
+    log += -np.log1p(1.0 / grid) if contradicted else _PRIOR * (np.log(grid) - grid)
     weight = np.exp(log - log.max())
     every = rng.choice(grid, _DRAWS, p=weight / weight.sum())[:, None]
-    own = rng.gamma(_KIND_PRIOR + errors, 1.0 / (_KIND_PRIOR + every * expected))
+    own = rng.gamma(kind + errors, 1.0 / (kind + every * expected))
     return np.asarray(every * own)
 
 

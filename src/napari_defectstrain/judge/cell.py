@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from ..crystal.blank import blank_area
 from ..crystal.calibration import lattice_spots
 from ..types import BoolArray, FloatArray, IntArray
 from .transfer import Transfer, fitted_transfer
@@ -42,6 +43,11 @@ _RINGS: dict[int, tuple[tuple[int, int], ...]] = {
 }
 """Half of the spots of each squared length, in units of two {100} vectors 60 degrees apart."""
 _HIGHEST = 0.46  # 1/px
+_MOST_BLANK = 0.01
+"""Share of a tile without data up to which it is taken."""
+_SMALLER, _DENSE = (1.0, 0.8, 0.62, 0.48), 9
+"""Sides of tiles that are tried where pictures have margins without data, of the usual one, and how
+many a side of the picture where the usual ones hold such margins."""
 _MOST_TILES, _TILES_OF_BRIGHTNESS = 5, 3  # a side
 _CLEAR = 6.0  # power of the weakest {100} spot over the noise
 _LEAST_METALS = 12
@@ -255,8 +261,14 @@ def _clear_tiles(
     side = [min(n, round(TILE * a)) for n in image.shape]
     if spots is None or min(side) < _LEAST_PERIODS * a:
         return [], 0, joined
-    y, x = (_starts(n, s, most) for n, s in zip(image.shape, side, strict=True))
-    corners = [np.array([i, j]) for i in y for j in x]
+    blank = blank_area(data, a_px)
+    if blank is None:
+        y, x = (_starts(n, s, most) for n, s in zip(image.shape, side, strict=True))
+        corners = [np.array([i, j]) for i in y for j in x]
+    else:
+        blank = _joined(blank.astype(np.float32), joined) > 0
+        corners, side = _corners_with_data(blank, side, _LEAST_PERIODS * a, most)
+        image = np.where(blank, image[~blank].mean() if (~blank).any() else 0.0, image)
     found = []
     for corner in corners:
         tile = image[corner[0] : corner[0] + side[0], corner[1] : corner[1] + side[1]]
@@ -323,9 +335,50 @@ def _heights(tile: FloatArray, place: FloatArray, to_centre: FloatArray) -> Floa
     return np.asarray((at - beside) / max(float(np.median(at - beside)), 1e-30))
 
 
-def _starts(length: int, side: int, most: int) -> IntArray:
-    count = int(np.ceil(1.6 * length / side - 0.6))
-    return np.linspace(0, length - side, min(count, most)).astype(int)
+def _starts(length: int, side: int, most: int, dense: bool = False) -> IntArray:
+    count = most if dense else min(int(np.ceil(1.6 * length / side - 0.6)), most)
+    return np.linspace(0, length - side, count).astype(int)
+
+
+def _corners_with_data(
+    blank: BoolArray, side: list[int], least: float, most: int
+) -> tuple[list[IntArray], list[int]]:
+    """Corners of the tiles that lie where there are data, and their sides: smaller where need be.
+
+    Parameters
+    ----------
+    blank : array of bool, `(H, W)`
+        Pixels without data.
+    side : list of int
+        Usual sides of a tile [px].
+    least : float
+        Least side of one [px].
+    most : int
+        Tiles a side of the picture.
+    """
+    lines = [np.flatnonzero((~blank).any(axis=1 - axis)) for axis in (0, 1)]
+    if not lines[0].size:
+        return [], side
+    first = np.array([line[0] for line in lines])
+    extent = np.array([line[-1] + 1 for line in lines]) - first
+    for part in _SMALLER:
+        its = [min(int(n), round(part * s)) for n, s in zip(extent, side, strict=True)]
+        if min(its) < least:
+            break
+        for grid in (most, _DENSE):
+            y, x = (
+                f + _starts(n, s, grid, dense=grid == _DENSE)
+                for f, n, s in zip(first, extent, its, strict=True)
+            )
+            corners = [
+                np.array([i, j])
+                for i in y
+                for j in x
+                if blank[i : i + its[0], j : j + its[1]].mean() <= _MOST_BLANK
+            ]
+            if corners:
+                return (corners if grid == most else corners[:: max(1, len(corners) // 4)]), its
+    return [], side
 
 
 def _wrapped(u: FloatArray) -> FloatArray:

@@ -362,7 +362,8 @@ def _assignment(found: RunEvidence, material: Material) -> tuple[str, str]:
         f"{f'ask for {other.name}, or' if other is not None else 'to tell them apart,'} teach it "
         "with columns that somebody labelled"
     )
-    return (REFUSED if against > ASSIGNED else DOUBTFUL), why
+    # under dirt bent grey values brighten columns of both sublattices, as if they were of two kinds
+    return (REFUSED if against > ASSIGNED and not found.bent else DOUBTFUL), why
 
 
 def _other_end(material: Material, asked: Reading) -> Reading | None:

@@ -105,6 +105,8 @@ class RunEvidence:
         How many were weighed on each.
     for_dim_chalcogens : float
         Nats by which vacancies speak for chalcogens on the dim sublattice.
+    bent : bool
+        Whether the grey values of most images are bent, by a gamma or clipping.
     """
 
     ratio: float
@@ -116,6 +118,7 @@ class RunEvidence:
     half: tuple[float, float] = (0.0, 0.0)
     columns: tuple[int, int] = (0, 0)
     for_dim_chalcogens: float = 0.0
+    bent: bool = False
 
 
 def pooled_evidence(found: Sequence[CellEvidence]) -> RunEvidence:
@@ -147,6 +150,7 @@ def pooled_evidence(found: Sequence[CellEvidence]) -> RunEvidence:
         peaked,
         columns,
         for_dim,
+        2 * sum(e.centre_sigma > 0 for e in found) > len(found),
     )
 
 

@@ -17,9 +17,16 @@ from ..precision.bootstrap import bootstrap_classes
 from ..precision.budget import ErrorBudget, error_budget
 from ..precision.curve import precision_against_n, spacing_bound_pm
 from ..precision.known_biases import KnownBias, without_known_biases
-from ..precision.makeup import ClassMakeup, class_makeups
+from ..precision.makeup import ClassMakeup, class_makeups, populations_of
 from ..precision.summary import single_window_spacings, summarise_spacings
-from ..progress import in_this_thread, shared_out, subprogress
+from ..precision.two_populations import TwoPopulations
+from ..progress import (
+    are_there_helpers,
+    asked_of_helpers,
+    in_this_thread,
+    shared_out,
+    subprogress,
+)
 from ..strain.displacement import displacement_field
 from ..strain.field import strain_field
 from ..types import ClassAverage, ClassStack, DefectStrainError, Progress, no_progress
@@ -112,19 +119,27 @@ def _measure_family(
         zip(("samples", "subsets", "permutations", "makeups"), parent.spawn(4), strict=True)
     )
 
+    progress(0.7, "how windows vary")
+    makeups = _makeups(columns, stacks, averages, reference, config)
+    asked = {n: m.quantities.sample for n, m in makeups.items() if m.quantities is not None}
     told = in_this_thread(progress)
 
     def with_errors() -> dict[str, ClassMeasurement]:
-        part = subprogress(told, 0.7, 0.85)
+        part = subprogress(told, 0.8, 0.9)
         return _with_errors(columns, averages, stacks, known, reference, config, draws, part)
 
-    def made() -> dict[str, ClassMakeup]:
-        part = subprogress(told, 0.85, 1.0)
-        return _makeups(columns, stacks, averages, reference, config, draws["makeups"], part)
+    def populations() -> dict[str, TwoPopulations | None]:
+        part = subprogress(told, 0.9, 1.0)
+        return populations_of(asked, config.makeup, draws["makeups"], part)
 
     # neither asks the other: on two cores at once
-    jobs: tuple[Callable[[], Any], ...] = (with_errors, made)
-    measured, makeups = shared_out(lambda job: job(), jobs)
+    if asked and are_there_helpers():
+        others = asked_of_helpers(populations_of, asked, config.makeup, draws["makeups"])
+        measured, told_apart = with_errors(), others.result()
+    else:
+        jobs: tuple[Callable[[], Any], ...] = (with_errors, populations)
+        measured, told_apart = shared_out(lambda job: job(), jobs)
+    makeups |= {n: replace(makeups[n], populations=told_apart[n]) for n in asked}
     return {
         name: replace(
             one,
@@ -189,14 +204,12 @@ def _makeups(
     averages: Mapping[str, ClassAverage],
     reference: str,
     config: RunConfig,
-    rng: np.random.Generator,
-    progress: Progress,
 ) -> dict[str, ClassMakeup]:
     """What classes are made of; not asked of parts of classes, nor of averages of every defect."""
     if not config.makeup.enabled:
         return {}
     asked = [n for n in averages if n == whole_class(n) and stacks[n].n_columns is None]
-    return class_makeups(asked, columns, stacks, averages, reference, config.makeup, rng, progress)
+    return class_makeups(asked, columns, stacks, averages, reference, config.makeup)
 
 
 def _budget(

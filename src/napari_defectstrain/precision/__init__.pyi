@@ -25,6 +25,7 @@ from .known_biases import without_known_biases as without_known_biases
 from .makeup import ClassMakeup as ClassMakeup
 from .makeup import Scatter as Scatter
 from .makeup import class_makeups as class_makeups
+from .makeup import populations_of as populations_of
 from .mixture_fit import Selection as Selection
 from .single_windows import QUANTITIES as QUANTITIES
 from .single_windows import WindowQuantities as WindowQuantities

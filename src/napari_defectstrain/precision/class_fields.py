@@ -61,11 +61,12 @@ half a wave a pixel. Errors of places grow by 3 %, what they cost falls with the
 
 _AT_A_TIME = 4
 _MOST_PIXELS = 1 << 23  # of the images that are fitted at a time
-OWN_ERROR = 0.4
+OWN_ERROR = 0.25
 COMMON_ERROR = 0.2
 """Errors of an amount of aberrations beyond noise, of one image and of all alike, in simulations
-with jitter, grainy dirt and tails: contamination makes images of one probe differ by 0.4, and what
-they have in common is 0.1 to 0.2 from what the strains ask for (`columns.images.instruments`)."""
+with jitter, grainy dirt and tails: with and without noise and dirt images are told amounts that
+differ by 0.2 (rms of twelve; 0.6 in the worst of 36), and what they have in common is 0.1 to 0.2
+from what the strains ask for (`columns.images.instruments`)."""
 
 
 @dataclass(frozen=True)

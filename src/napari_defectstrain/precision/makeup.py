@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,7 +22,13 @@ from .single_windows import (
     without_images,
 )
 from .summary import single_window_spacings
-from .two_populations import MakeupConfig, Population, TwoPopulations, ask_populations
+from .two_populations import (
+    MakeupConfig,
+    Population,
+    TwoPopulations,
+    WindowSample,
+    ask_populations,
+)
 from .variability import OWN_SIGMA, Component, window_components
 
 CHUNK = 256  # windows at a time
@@ -134,10 +140,8 @@ def class_makeups(
     averages: Mapping[str, ClassAverage],
     reference: str,
     config: MakeupConfig,
-    rng: np.random.Generator,
-    progress: Progress = no_progress,
 ) -> dict[str, ClassMakeup]:
-    """What classes are made of.
+    """What classes are made of, but for their populations.
 
     Parameters
     ----------
@@ -147,9 +151,6 @@ def class_makeups(
     reference : str
         The defect-free class, whose windows tell the noise.
     config : MakeupConfig
-    rng : numpy Generator
-        Draws the simulated stacks, of one class after the other.
-    progress : Progress
 
     Returns
     -------
@@ -168,15 +169,31 @@ def class_makeups(
         components = _components(name, columns, stacks, reference, quantities, config.components)
         return ClassMakeup(quantities, None, _scatter(quantities), components, halves)
 
-    progress(0.0, "how windows vary")
-    found = dict(zip(names, shared_out(without_populations, names), strict=True))
-    for done, (name, one) in enumerate(found.items()):
-        if one.quantities is None:
-            continue
-        first, last = (0.5 + 0.5 * k / len(found) for k in (done, done + 1))
+    return dict(zip(names, shared_out(without_populations, names), strict=True))
+
+
+def populations_of(
+    samples: Mapping[str, WindowSample],
+    config: MakeupConfig,
+    rng: np.random.Generator,
+    progress: Progress = no_progress,
+) -> dict[str, TwoPopulations | None]:
+    """One population or two, of several classes; None for too few windows.
+
+    Parameters
+    ----------
+    samples : mapping of class to WindowSample
+        `WindowQuantities.sample` of each class that has any.
+    config : MakeupConfig
+    rng : numpy Generator
+        Draws the simulated stacks, of one class after the other.
+    progress : Progress
+    """
+    found = {}
+    for done, (name, sample) in enumerate(samples.items()):
+        first, last = (k / len(samples) for k in (done, done + 1))
         part = subprogress(progress, first, last, f"populations of {name}: ")
-        populations = ask_populations(one.quantities.sample, config, rng, part)
-        found[name] = replace(one, populations=populations)
+        found[name] = ask_populations(sample, config, rng, part)
     return found
 
 

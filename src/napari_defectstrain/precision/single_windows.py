@@ -93,9 +93,10 @@ class WindowQuantities:
     @property
     def sample(self) -> WindowSample:
         """Weight and triangle, to be asked for populations."""
+        # in one piece, as they arrive in another process: sums of them are the same to the last bit
         return WindowSample(
-            value=self.value[:, :2],
-            noise=self.noise[:, :2],
+            value=np.ascontiguousarray(self.value[:, :2]),
+            noise=np.ascontiguousarray(self.noise[:, :2]),
             noise_weight=self.noise_weight,
             noise_scale=self.noise_scale,
             noise_scale_error=self.noise_scale_error,

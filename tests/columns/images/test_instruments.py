@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from napari_defectstrain.averages import find_patches
+from napari_defectstrain.columns.images import instruments
 from napari_defectstrain.columns.images.background import SplineSurface
 from napari_defectstrain.columns.images.fit import ImageFitter, ImageState
 from napari_defectstrain.columns.images.measure import fit_image_columns
@@ -90,6 +91,42 @@ def test_what_is_foreseen_of_a_clear_image_changes_little_and_nothing_foreseen_n
     # pixels of the rim count for less, and errors there say so
     sigma = np.sqrt(np.einsum("nii->ni", told.covariance_px2)).max(axis=1)
     assert np.nanmax(away[~inner] / sigma[~inner]) < 3.0
+
+
+@pytest.mark.parametrize("error", [np.linalg.LinAlgError, RuntimeError])
+def test_equations_that_become_singular_leave_the_plain_fit(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """Images without noise ended in a traceback."""
+
+    def singular(*_: object) -> None:
+        raise error("singular")
+
+    image, place, _ = crystal(0.3)
+    plain = fit_image_columns(image, place, pixel_size_pm=PIXEL_PM)
+    monkeypatch.setattr(instruments, "_followed", singular)
+    told = fit_image_columns(
+        image, place, pixel_size_pm=PIXEL_PM, foresee=lambda p, w: (place, np.nan_to_num(w))
+    )
+    assert np.array_equal(plain.position_px, told.position_px, equal_nan=True)
+
+
+def test_errors_of_summed_pixels_are_told_by_as_many_tiles() -> None:
+    """Of one tile alone nothing is left where a fit ends: the error was zero."""
+    image, place, heavy = crystal(0.3)
+
+    def by_kind(
+        position: NDArray[np.float64], weight: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return place, np.where(heavy, np.nanmedian(weight[heavy]), np.nanmedian(weight[~heavy]))
+
+    sigma = []
+    for sampling in (None, 0.9):
+        config = ImageColumnConfig(sampling_sigma=sampling)
+        found = fit_image_columns(image, place, config, PIXEL_PM, foresee=by_kind).aberrations
+        assert found is not None
+        sigma.append(found.sigma)
+    assert 0.3 < sigma[1] / sigma[0] < 3.0
 
 
 @pytest.mark.slow

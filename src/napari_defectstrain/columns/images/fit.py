@@ -21,7 +21,7 @@ from .background import SplineSurface
 from .derivatives import PAIR_REACH_SIGMA, Information, Patches, SeparableProfile, information
 from .noise import SAMPLE, STEP_SAMPLE, estimate_noise
 from .rendering import ColumnRenderer, ComplexArray, Shape, SpreadPoints
-from .steps import FreeShape, ShapeErrors, Steadying, typical_step
+from .steps import TILE, FreeShape, ShapeErrors, Steadying, typical_step
 from .system import NormalEquations, marginal_covariance
 from .types import ImageColumnConfig, NoiseModel
 
@@ -421,7 +421,8 @@ class ImageFitter:
             image = self.renderer.image(factor * by - weights * transfer)
             images.append(image - self.surface.evaluate(background[..., k]))
         inside = inverse * self.inner
-        return FreeShape(columns, background, np.stack(images), inside, self.prior(state.shape))
+        tile, prior = max(TILE // self.side, 1), self.prior(state.shape)
+        return FreeShape(columns, background, np.stack(images), inside, prior, tile)
 
     def limited(self, shape: Shape, step: FloatArray, most: float = MAX_SHAPE_STEP) -> FloatArray:
         """A step of the shape, no longer than what a straight line may follow."""

@@ -129,8 +129,18 @@ def freed_of_noise(
     Returns
     -------
     ImageFit or None
-        None where fewer than 200 columns are foreseen.
+        None where fewer than 200 columns are foreseen, or where the equations become singular on
+        the way, as in images without noise.
     """
+    try:
+        return _freed(fitter, state, noise, foresee)
+    except (np.linalg.LinAlgError, RuntimeError):  # of numpy; of SuperLU
+        return None
+
+
+def _freed(
+    fitter: ImageFitter, state: ImageState, noise: NoiseModel, foresee: Foresight
+) -> ImageFit | None:
     formed = _formed(fitter, _approached(fitter, state, noise))
     asked = _asked(fitter, formed, foresee, None)
     for _ in range(ROUNDS):

@@ -59,6 +59,8 @@ class FreeShape:
         One over the variance of each pixel.
     prior : array, `(S,)`
         Information that is known beforehand.
+    tile : int
+        Pixels along the side of the tiles that errors are told by.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class FreeShape:
         images: FloatArray,
         inverse: FloatArray,
         prior: FloatArray,
+        tile: int = TILE,
     ) -> None:
+        self.tile = tile
         self.columns, self.background, self.images = columns, background, images
         self.weighting = inverse
         self.normal = np.diag(prior)
@@ -116,9 +120,9 @@ class FreeShape:
 
     def scores(self, pull: FloatArray) -> FloatArray:
         """What each tile of the image says of the shape, `(T, S)`."""
-        height, width = pull.shape
-        corners = [(y, x) for y in range(0, height, TILE) for x in range(0, width, TILE)]
-        tiles = [(slice(y, y + TILE), slice(x, x + TILE)) for y, x in corners]
+        (height, width), size = pull.shape, self.tile
+        corners = [(y, x) for y in range(0, height, size) for x in range(0, width, size)]
+        tiles = [(slice(y, y + size), slice(x, x + size)) for y, x in corners]
         return np.array([np.tensordot(self.images[:, *t], pull[t]) for t in tiles], dtype=float)
 
     def _inverse(self) -> FloatArray:
