@@ -37,7 +37,6 @@ LEAST_RIM = 0.01
 LEAST_SIGNIFICANCE = 3.0
 BRIGHT_PERCENTILE = 75.0
 MAX_SHAPE_STEP = 0.3
-FIRST_SHAPE_STEP = 0.8
 MAX_WEIGHT_STEP = 0.5
 WORSE = 2.0
 MORE_DAMPING = 10.0
@@ -260,9 +259,7 @@ class ImageFitter:
             by_shape: FloatArray = np.zeros(len(state.shape.amount))
             if free is not None:
                 departure = -state.shape.amount * self.prior(state.shape)
-                by_shape = free.step(pull * self.inner, departure)
-                most = MAX_SHAPE_STEP if last or near else FIRST_SHAPE_STEP
-                by_shape = self.limited(state.shape, by_shape, most)
+                by_shape = self.limited(state.shape, free.step(pull * self.inner, departure))
                 columns = columns - free.columns @ by_shape
                 background = background - free.background @ by_shape
             state, moved = self.moved(state, columns, background, by_shape)
