@@ -57,14 +57,19 @@ def crystal(
     heavy: float = 0.0,
     seed: int = 3,
     noise: float = 0.06,
+    end: float = 1.0,
 ) -> np.ndarray:
-    """Three sites of given weights; a share of each has half of it, of the first twice."""
+    """Three sites of given weights; a share of each has half of it, of the first twice.
+
+    Nothing is there beyond a share `end` of the width.
+    """
     rng = np.random.default_rng(seed)
     flat = np.zeros((SIDE, SIDE))
     image = np.fft.rfft2(flat) * 0
     fy, fx = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)
     for site in range(3):
         place = places_of(site)
+        place = place[place[:, 1] < end * SIDE]
         weight = np.full(len(place), weights[site])
         draw = rng.random(len(place))
         weight[draw < vacancies[site]] *= 0.5
@@ -201,6 +206,18 @@ def test_an_alloy_of_two_metals_is_named_and_counted():
     assert identity.alloy == pytest.approx(0.4, abs=0.04)
     few = judge_identity([of(crystal((1.0, 0.42, 0.0), heavy=0.1))], get_material("MoS2"))
     assert few.images[0].verdict == AGREES
+
+
+@pytest.mark.parametrize("end", [0.5, 0.65, 0.8])
+def test_nothing_beyond_an_edge_is_no_other_metal(end):
+    """What slow background leaves at the lattice's sites there passed for an alloy's metal."""
+    seen = of(crystal(nominal("WSe2"), (0.0, 0.04, 0.0), end=end), 330.0)
+    assert judge_identity([seen], get_material("WSe2")).images[0].verdict == AGREES
+    # and hid one that is there
+    seen = of(crystal(nominal("WSe2"), heavy=0.4, end=end), 330.0)
+    identity = judge_identity([seen], get_material("WSe2"))
+    assert identity.images[0].verdict == DOUBTFUL
+    assert identity.alloy == pytest.approx(0.4, abs=0.07)
 
 
 def test_an_image_unlike_the_others_is_doubted_alone():

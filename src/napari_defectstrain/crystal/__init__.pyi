@@ -1,4 +1,5 @@
 from .blank import blank_area as blank_area
+from .blank import data_box as data_box
 from .blank import distance_to_data_end as distance_to_data_end
 from .calibration import CALIBRATED_BY_LATTICE as CALIBRATED_BY_LATTICE
 from .calibration import MAX_DEVIATION as MAX_DEVIATION

@@ -47,6 +47,23 @@ def blank_area(data: FloatArray, a_px: float) -> BoolArray | None:
     return blank
 
 
+def data_box(data: FloatArray, a_px: float) -> tuple[slice, slice] | None:
+    """The rows and columns that hold any data; None where all do.
+
+    Parameters
+    ----------
+    data : array, `(H, W)`
+    a_px : float
+        Lattice constant [px].
+    """
+    blank = blank_area(data, a_px)
+    if blank is None:
+        return None
+    rows, columns = (np.flatnonzero(~blank.all(axis=axis)) for axis in (1, 0))
+    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    return None if data[box].shape == data.shape else box
+
+
 def _border_values(data: FloatArray) -> list[float]:
     """Values that runs of pixels at the border share."""
     found: set[float] = set()

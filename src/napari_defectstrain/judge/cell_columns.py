@@ -7,7 +7,9 @@ brightness, or of two kinds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import solveh_banded
@@ -25,6 +27,12 @@ _RIM = 1.0
 _ODD, _ODD_SIGMA, _BESIDE = 0.4, 5.0, 0.75
 """How far the weight of a hexagon centre is from that of the others, of the brightest site and in
 their scatter, from which on it is none, and how far that reaches in lattice constants."""
+_NEAR_EMPTY = 3
+"""Hexagon centres, and beside them the nearest columns, that tell whether a site is crystal."""
+_LEAST_SITES = 12  # of each kind
+_LEFT, _IN_CRYSTAL = 0.45, 0.9
+"""What is left of how heavy these are up to which it doesn't: at straight edges half of them are
+there, one row farther a third; and the quantile that stands for the crystal."""
 _HALF = (0.36, 0.64)
 _FAINTER = (0.08, 0.36)
 """Weights that columns beside holes have as often as half of that of the others."""
@@ -74,13 +82,20 @@ class Sublattice:
         return self.scatter < _RESOLVED
 
 
+class SiteWeights(NamedTuple):
+    """Weights `(n,)` of one site's columns, and of what is around each of them `(n,)`."""
+
+    weight: FloatArray
+    around: FloatArray
+
+
 def tile_weights(
     tile: FloatArray,
     cell: TileCell,
     corner: FloatArray,
     at_border: BoolArray,
     others: FloatArray,
-) -> list[FloatArray]:
+) -> list[SiteWeights]:
     """Weights of a tile's columns, site by site, in the units of the cell's.
 
     Parameters
@@ -120,7 +135,65 @@ def tile_weights(
         inner &= np.hypot(*away.T) <= theirs
     weight = cell.weight[kind] + change
     inner &= ~_at_a_boundary(weight, place, kind, cell, a)
-    return [weight[inner & (kind == s)] for s in range(3)]
+    around = _around(weight, place, kind, cell)
+    return [
+        SiteWeights(weight[its], around[its]) for its in (inner & (kind == s) for s in range(3))
+    ]
+
+
+def _around(weight: FloatArray, place: FloatArray, kind: IntArray, cell: TileCell) -> FloatArray:
+    """How much heavier the columns around each site are than the hexagon centres there, `(n,)`.
+
+    The six nearest of its own sublattice and the three of the other, around hexagon centres three
+    of both; nan in a tile of few sites.
+    """
+    centre = int(np.argmin(cell.weight))
+    around = np.full(len(place), np.nan)
+    if min(int((kind == s).sum()) for s in range(3)) < _LEAST_SITES:
+        return around
+    trees = [cKDTree(place[kind == s]) for s in range(3)]
+    first, second = (s for s in range(3) if s != centre)
+    for own, near in ((first, (6, 3)), (second, (6, 3)), (centre, (3, 3))):
+        its = place[kind == own]
+        beside = (first, second) if own == centre else (own, first + second - own)
+        columns = [
+            weight[kind == s][trees[s].query(its, k=k + (s == own))[1][:, int(s == own) :]]
+            for s, k in zip(beside, near, strict=True)
+        ]
+        hollow = weight[kind == centre][trees[centre].query(its, k=_NEAR_EMPTY)[1]].mean(axis=1)
+        around[kind == own] = np.concatenate(columns, axis=1).mean(axis=1) - hollow
+    return around
+
+
+def within_the_crystal(
+    tiles: Sequence[Sequence[SiteWeights]], cells: Sequence[TileCell]
+) -> list[list[FloatArray]]:
+    """Weights of the columns that others are around, by tile and site, in the units of its cell.
+
+    The lattice goes on beyond an edge and in a hole, and what slow background leaves at its sites
+    would pass for another kind of column. The cell of such a tile is that of both parts: weights
+    are counted from the hexagon centres of the crystal then, and their sum is made the cell's.
+
+    Parameters
+    ----------
+    tiles : sequence of sequence of SiteWeights
+        Of each tile, site by site. How heavy surroundings are is asked of all of them alike.
+    cells : sequence of TileCell
+        Of these tiles.
+    """
+    around = np.concatenate([site.around for sites in tiles for site in sites])
+    known = around[np.isfinite(around)]
+    least = _LEFT * max(float(np.quantile(known, _IN_CRYSTAL)), 0.0) if len(known) else 0.0
+    found = []
+    for sites, cell in zip(tiles, cells, strict=True):
+        kept = [site.weight[~(site.around < least)] for site in sites]
+        if min(len(k) for k in kept) and sum(map(len, kept)) < sum(len(s.weight) for s in sites):
+            empty = float(np.min([k.mean() for k in kept]))
+            total = float(sum(k.mean() - empty for k in kept))
+            unit = float(cell.weight.sum()) / total if total > 0.0 else 1.0
+            kept = [(k - empty) * unit for k in kept]
+        found.append(kept)
+    return found
 
 
 def _at_a_boundary(

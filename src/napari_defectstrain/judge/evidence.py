@@ -12,7 +12,7 @@ from ..crystal.other_lattices import HEXAGONAL, seen_lattice
 from ..types import BoolArray, FloatArray, IntArray
 from .assignment import metal_brighter
 from .cell import Tile, TileCell, find_tiles
-from .cell_columns import Sublattice, sublattice_of, tile_weights
+from .cell_columns import Sublattice, sublattice_of, tile_weights, within_the_crystal
 
 FILLED = 0.14
 """Weight of the hexagon centre, of the brightest column, from which on centres are filled."""
@@ -198,16 +198,19 @@ def _column_weights(
 ) -> list[list[FloatArray]]:
     """Weights of the columns of tiles, site by site; where any tiles overlap, of one of them."""
     middles = np.array([t.corner + (np.array(t.data.shape) - 1) / 2 for t in all_tiles])
-    return [
-        tile_weights(
-            tile.data,
-            tile.cell,
-            tile.corner,
-            tile.at_border(shape),
-            middles[[other is not tile for other in all_tiles]],
-        )
-        for tile in tiles
-    ]
+    return within_the_crystal(
+        [
+            tile_weights(
+                tile.data,
+                tile.cell,
+                tile.corner,
+                tile.at_border(shape),
+                middles[[other is not tile for other in all_tiles]],
+            )
+            for tile in tiles
+        ],
+        [tile.cell for tile in tiles],
+    )
 
 
 def _sites_of(tile: Tile) -> FloatArray:

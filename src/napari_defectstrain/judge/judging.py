@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 
 from ..config import Between, Config, Length
+from ..crystal import data_box
 from ..materials import ROLES, Material, OpenClass
 from ..progress import subprogress
 from ..simulate import ELEMENTS, nominal_weights
@@ -183,7 +184,22 @@ def weigh_image(
     config: JudgeConfig | None = None,
     progress: Progress = no_progress,
 ) -> Weighed:
-    """The part of `judge_images` that one image answers for; arguments as in `weigh_columns`."""
+    """The part of `judge_images` that one image answers for; arguments as in `weigh_columns`.
+
+    Padded margins are cut off before: at their step the profile would be learnt wrongly.
+    """
+    box = data_box(image.data, material.lattice_pm / pixel_pm)
+    if box is not None:
+        corner = np.array([part.start for part in box], dtype=float)
+        its, size = sites.position_px - corner, np.array(image.data[box].shape)
+        if ((its > -0.5) & (its < size - 0.5)).all():
+            cut, moved = replace(image, data=image.data[box]), replace(sites, position_px=its)
+            found = weigh_image(cut, moved, pixel_pm, material, config, progress)
+            every = replace(found.every, position_px=found.every.position_px + corner)
+            seen = found.evidence
+            if seen is not None and seen.place_px is not None:
+                seen = replace(seen, place_px=seen.place_px + corner)
+            return Weighed(every, seen, found.notes)
     if config is not None:
         sites = with_metals_told(image, sites, pixel_pm, material.lattice_pm, config.learnt)
     a_px = material.lattice_pm / pixel_pm

@@ -556,7 +556,7 @@ def _every_defect(
 
 
 AVERAGE = Stage("average", 2, _averaged)
-MEASURE = Stage("measure", 2, _measured)
+MEASURE = Stage("measure", 3, _measured)
 EVERY_DEFECT = Stage("every defect", 3, _every_defect)
 
 

@@ -75,7 +75,7 @@ def _evidence(image: CalibratedImage, material: Material, progress: Progress) ->
     return cell_evidence(image.name, image.data, a_px, stated)
 
 
-IDENTIFY = Stage("identify", 2, _evidence)
+IDENTIFY = Stage("identify", 3, _evidence)
 
 
 def check_identity(
@@ -201,7 +201,7 @@ def _counted(
     return count_patterns(sites, regions, config, seed)
 
 
-COUNT = Stage("patterns", 1, _counted)
+COUNT = Stage("patterns", 2, _counted)
 
 
 def patterns_of(
