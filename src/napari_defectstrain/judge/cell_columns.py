@@ -28,7 +28,7 @@ _ODD, _ODD_SIGMA, _BESIDE = 0.4, 5.0, 0.75
 """How far the weight of a hexagon centre is from that of the others, of the brightest site and in
 their scatter, from which on it is none, and how far that reaches in lattice constants."""
 _NEAR_EMPTY = 3
-"""Hexagon centres, and beside them the nearest columns, that tell whether a site is crystal."""
+"""Hexagon centres that the columns around a site are held against, to tell if it is crystal."""
 _LEAST_SITES = 12  # of each kind
 _LEFT, _IN_CRYSTAL = 0.45, 0.9
 """What is left of how heavy these are up to which it doesn't: at straight edges half of them are
@@ -153,13 +153,18 @@ def _around(weight: FloatArray, place: FloatArray, kind: IntArray, cell: TileCel
         return around
     trees = [cKDTree(place[kind == s]) for s in range(3)]
     first, second = (s for s in range(3) if s != centre)
-    for own, near in ((first, (6, 3)), (second, (6, 3)), (centre, (3, 3))):
+    asked = {
+        first: {first: 6, second: 3},
+        second: {second: 6, first: 3},
+        centre: {first: 3, second: 3},
+    }
+    for own, near in asked.items():
         its = place[kind == own]
-        beside = (first, second) if own == centre else (own, first + second - own)
-        columns = [
-            weight[kind == s][trees[s].query(its, k=k + (s == own))[1][:, int(s == own) :]]
-            for s, k in zip(beside, near, strict=True)
-        ]
+        columns = []
+        for other, count in near.items():
+            itself = int(other == own)  # the nearest one
+            nearest = trees[other].query(its, k=count + itself)[1][:, itself:]
+            columns.append(weight[kind == other][nearest])
         hollow = weight[kind == centre][trees[centre].query(its, k=_NEAR_EMPTY)[1]].mean(axis=1)
         around[kind == own] = np.concatenate(columns, axis=1).mean(axis=1) - hollow
     return around
