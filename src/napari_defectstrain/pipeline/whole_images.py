@@ -78,4 +78,4 @@ def _columns(
         return str(error)
 
 
-COLUMNS = Stage("columns of whole images", 2, _columns)
+COLUMNS = Stage("columns of whole images", 3, _columns)
