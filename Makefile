@@ -13,8 +13,6 @@ OLDEST_TESTS := $(addprefix tests/,io crystal frames simulate detect judge colum
   strain theory trials evaluation pipeline study series output cli)
 LOCKED := gui zarr cluster
 LOCK_ARGS ?=
-# Looked up when a recipe runs, since the set-up may just have installed it.
-XVFB = $$(command -v xvfb-run >/dev/null && echo "xvfb-run -a -s '-screen 0 1600x1000x24'")
 # Two cores: more threads than that only take turns.
 export OMP_NUM_THREADS ?= 2
 # The fits' matrices are small: on busy cores two threads wait for each other (a minute for seconds).
@@ -43,10 +41,11 @@ lint: install ## Check style, types, the plugin's manifest, workflows and citati
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
-# Two processes of one thread each; a file of tests stays in one process with what it sets up.
+# Two processes of one thread each, with a display (pytest-xvfb) of their own: on a shared one the
+# windows take the focus from each other. A file of tests stays in one process with what it sets up.
 pytest: export OMP_NUM_THREADS = 1
 pytest: install
-	eval "$(XVFB) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)"
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-fast: export OMP_NUM_THREADS = 1
 test-fast: install ## Run what answers within a minute: no window, nothing slow

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import napari_defectstrain
+from napari_defectstrain.detect.network.bundled import bundled_weights
+from napari_defectstrain.detect.network.weights_file import load_weights
 from napari_defectstrain.io import SUFFIXES
 
 ROOT = Path(__file__).parents[1]
@@ -189,3 +191,17 @@ def test_packages_name_what_is_in_them(package):
     rooms = {name.removeprefix("napari_defectstrain.") for name in PACKAGES}
     words = re.findall(r"(?<!`)`([\w.]+)`(?!`)", module.__doc__)
     assert [word for word in words if word not in here | rooms | set(module.__all__)] == []
+
+
+def test_the_shipped_network_has_seen_as_many_windows_as_is_said():
+    # its batch normalisation counts the batches, those of the network it began with included
+    weights = load_weights(bundled_weights("WSe2"))
+    tensors = weights.network.state_dict()
+    counted = {int(v) for name, v in tensors.items() if name.endswith("num_batches_tracked")}
+    assert len(counted) == 1
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    said = re.search(r"counts (\d+) steps in all: ([\d ]+) windows", page)
+    assert said is not None
+    assert {int(said[1])} == counted
+    assert int(said[2].replace(" ", "")) == counted.pop() * weights.config.batch
+    assert f"stops at step {weights.record[-1]['step']:.0f}, after" in page

@@ -141,13 +141,22 @@ def drag(viewer, layer, start, stop):
     QTest.qWait(50)
 
 
+def activate(window):
+    """Make a window the active one, in which alone Qt's shortcuts work.
+
+    A window that opened a moment before may take the focus back: then asked again.
+    """
+    for _ in range(20):
+        window.activateWindow()
+        if QTest.qWaitForWindowActive(window, 1000):
+            return
+    raise AssertionError("the window didn't become the active one")
+
+
 def press(viewer, key, modifier=Qt.KeyboardModifier.NoModifier):
     """Press a key with the focus on the canvas."""
     canvas = canvas_of(viewer)
-    window = viewer.window._qt_window
-    window.activateWindow()
+    activate(viewer.window._qt_window)
     canvas.setFocus()
-    # Qt's shortcuts work in the active window only
-    assert QTest.qWaitForWindowActive(window)
     QTest.keyClick(canvas, key, modifier)
     QTest.qWait(50)

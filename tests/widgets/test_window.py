@@ -143,7 +143,7 @@ def test_a_closed_widget_ends_its_job(viewer, qtbot, name):
     widget.run_bar.start(job, lambda _: ended.append("not"), "at work")
     pump(qtbot)
     dock_of(widget).destroyOnClose()
-    qtbot.waitUntil(lambda: bool(ended), timeout=10_000)
+    qtbot.waitUntil(lambda: bool(ended), timeout=60_000)
     pump(qtbot)
     assert ended == [name]
     assert not isalive(widget)

@@ -47,7 +47,7 @@ from .fitness import (
     without_other_phases,
     without_refused,
 )
-from .isolated import missing_classes, unknown_errors, unless_crowded
+from .isolated import left_to_say, unless_crowded
 from .loading import CALIBRATION_TOLERANCE, load_images
 from .ranges import out_of_range, trained_for
 from .runs import Choose, ClassMeasurement, RunConfig, RunResult
@@ -459,8 +459,7 @@ def measure(
         seconds={**found.seconds, **clock.seconds},
         warnings=found.warnings
         + tuple(notes)
-        + missing_classes(found.material, stacks, measurements, found.crowded)
-        + unknown_errors(found.material, stacks, measurements),
+        + left_to_say(found.material, stacks, measurements, found.crowded, config.columns),
     )
 
 

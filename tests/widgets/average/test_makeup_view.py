@@ -68,7 +68,7 @@ def test_parts_become_classes_at_a_click(panel, qtbot):
     viewer, widget = panel
     view = widget.results.makeup
     qtbot.mouseClick(view.split, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: not widget.run_bar.running, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.run_bar.running, timeout=60_000)
     found = runs(viewer)
     assert len(found) == 2
     row = {note(la)["class"]: la for la in found[next(reversed(found))]}

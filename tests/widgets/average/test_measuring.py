@@ -45,12 +45,12 @@ def stage(qtbot, monkeypatch):
     measurer.measured.connect(lambda run, _: done.append(run))
     yield measurer, job, following, done
     job.go.set()
-    qtbot.waitUntil(lambda: not bar.running, timeout=20_000)
+    qtbot.waitUntil(lambda: not bar.running, timeout=60_000)
 
 
 def end(qtbot, measurer, job):
     job.go.set()
-    qtbot.waitUntil(lambda: not (job.bar.running or measurer.waiting), timeout=20_000)
+    qtbot.waitUntil(lambda: not (job.bar.running or measurer.waiting), timeout=60_000)
 
 
 def test_what_is_asked_for_during_another_job_waits_and_leaves_that_alone(
@@ -73,7 +73,7 @@ def test_windows_left_out_while_the_next_job_runs_do_not_cancel_it(stage, qtbot)
     measurer, job, following, done = stage
     following["first"] = job.start
     measurer.now("first")
-    qtbot.waitUntil(lambda: done == ["first"] and job.bar._worker is not None)
+    qtbot.waitUntil(lambda: done == ["first"] and job.bar._worker is not None, timeout=60_000)
     measurer.later("first")
     qtbot.wait(100)
     assert job.bar.running and measurer.waiting
@@ -91,7 +91,7 @@ def test_a_measurement_of_windows_of_before_is_stopped(stage, qtbot, monkeypatch
     qtbot.wait(100)
     assert not job.bar._stop.asked
     measurer.later("first")
-    qtbot.waitUntil(lambda: job.bar._stop.asked or bool(job.bar.failure))
+    qtbot.waitUntil(lambda: job.bar._stop.asked or bool(job.bar.failure), timeout=60_000)
     end(qtbot, measurer, job)
     assert sorted(done) == ["first", "second"]
 

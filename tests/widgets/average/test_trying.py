@@ -55,7 +55,7 @@ def test_a_trial_is_shown_and_saved(stage, qtbot, monkeypatch, tmp_path):
 
     monkeypatch.setattr(trying, "self_test", trial)
     widget.trying.known.click()
-    qtbot.waitUntil(lambda: widget.trying.table.rows.rowCount() == 1, timeout=20000)
+    qtbot.waitUntil(lambda: widget.trying.table.rows.rowCount() == 1, timeout=60_000)
     assert asked == [(1, 2.0, ("shifted",))]
     headers = [widget.trying.table.rows.horizontalHeaderItem(i).text() for i in range(3)]
     assert headers == ["class", "n", "quantity"]
@@ -80,7 +80,7 @@ def test_simulated_twins_may_be_tried_too(stage, qtbot, monkeypatch, words, tria
     widget.trying.trials.setCurrentText(words)
     widget.trying.known.click()
     rows = widget.trying.table.rows
-    qtbot.waitUntil(lambda: rows.rowCount() == len(trials), timeout=20000)
+    qtbot.waitUntil(lambda: rows.rowCount() == len(trials), timeout=60_000)
     named = rows.horizontalHeaderItem(0).text() == "trial"
     assert named == (len(trials) == 2)
     assert widget.trying.table.text.text().startswith(f"{trials[0]}: 1 pulls")
@@ -112,7 +112,7 @@ def test_a_trial_detects_as_the_images_were_detected(stage, qtbot, monkeypatch, 
     elsewhere = {**about, "parameters": {**about["parameters"], "device": "cpu"}}
     assert detected_with([about, elsewhere]) == detected_with([about])
     assert detected_with([]) == {} and said[-1] == "far enough"
-    qtbot.waitUntil(lambda: not widget.counts.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.counts.busy, timeout=60_000)
 
 
 def test_another_signal_is_averaged_into_a_folder(stage, qtbot, monkeypatch, tmp_path):

@@ -123,7 +123,7 @@ def test_boxes_have_the_names_of_what_is_ticked(qtbot):
     assert widget.class_boxes.names() == list(NAMES)
     widget.images.item(0).setCheckState(Qt.CheckState.Unchecked)
     assert widget.class_boxes.names()[0] == "2S"
-    qtbot.waitUntil(lambda: not widget.counts.busy)
+    qtbot.waitUntil(lambda: not widget.counts.busy, timeout=60_000)
 
 
 def test_expected_purity_stands_beside_the_count(averaged):

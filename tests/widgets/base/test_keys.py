@@ -3,6 +3,7 @@
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
+from widget_stage import activate
 
 from napari_defectstrain.widgets.base import keys
 
@@ -26,8 +27,7 @@ def test_a_key_of_its_own_works_within_its_widget_only(qtbot, monkeypatch):
     done = []
     keys.shortcut(keys.declare("x", "F5", "Do"), inside, lambda: done.append(1), own=True)
     window.show()
-    window.activateWindow()
-    assert QTest.qWaitForWindowActive(window)
+    activate(window)
     other.setFocus()
     QTest.keyClick(other, Qt.Key.Key_F5)
     assert done == []

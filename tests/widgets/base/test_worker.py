@@ -125,7 +125,7 @@ def test_a_job_that_tells_the_time_left_itself_is_not_joined(qtbot, bar, monkeyp
     for timed, lines in ((False, 1), (True, 2)):
         held.clear()
         bar.start(compute, lambda _: None, "Starting…", timed=timed)
-        qtbot.waitUntil(lambda: "epoch" in bar.status.text())
+        qtbot.waitUntil(lambda: "epoch" in bar.status.text(), timeout=60_000)
         assert len(bar.status.text().splitlines()) == lines
         held.set()
         idle(qtbot, bar)

@@ -125,6 +125,10 @@ def test_dragging_selects_a_range_of_one_sublattice_and_shows_what_is_no_defect(
     # napari itself takes no notice of `shown` in an image of two dimensions
     assert_array_equal(every.border_width == 0, hidden)
     assert_array_equal(every.shown, ~hidden)
+    # highlighted although another layer is the active one
+    assert viewer.layers.selection.active is defects
+    assert len(every._highlight_index) == len(chosen)
+    assert "highlighted" in panel.state.text()
     assert set(defects.features["class"].iloc[sorted(defects.selected_data)]) == {"SeTe"}
     panel.clear.click()
     assert not every.visible

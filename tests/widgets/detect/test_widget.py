@@ -213,7 +213,7 @@ def test_named_classes_are_classes_like_any_other(qtbot, monkeypatch):
 
     monkeypatch.setattr(average_module, "_average", caught)
     average.run()
-    qtbot.waitUntil(lambda: bool(asked) and not average.run_bar.running, timeout=10000)
+    qtbot.waitUntil(lambda: bool(asked) and not average.run_bar.running, timeout=60_000)
     # perfect metals come along, as what Mo is measured against
     assert {"W", "Mo@metal", "2Se", "SSe"} <= set(asked)
 

@@ -10,7 +10,7 @@ from qtpy.QtCore import QEvent, QItemSelectionModel, QPointF, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
 from small_alloy import QUICK, simulated, true_sites
-from widget_stage import PIXEL_PM
+from widget_stage import PIXEL_PM, activate
 
 from napari_defectstrain.averages.average import average_stack
 from napari_defectstrain.materials import WSE2
@@ -93,7 +93,7 @@ def settled(qtbot, panel):
             panel.looks is None or panel.looks.core is not None
         )
 
-    qtbot.waitUntil(done, timeout=30_000)
+    qtbot.waitUntil(done, timeout=60_000)
 
 
 def averaged(viewer, made, defects):
@@ -299,7 +299,7 @@ def test_without_an_average_nothing_can_be_left_out(shown):
 
 def test_the_walk_takes_one_key_each(shown, qtbot):
     _, _, defects, panel = shown
-    panel.activateWindow()
+    activate(panel.window())
     panel.walk_through()
     first = panel.walk.row
     doubt = panel.looks.features()["doubt"]
@@ -368,7 +368,7 @@ def test_lasso_thumbnails_and_points_are_linked(shown, qtbot):
     # and from the canvas to the thumbnails
     viewer.layers.selection.active = defects
     defects.selected_data = {0, 1}
-    qtbot.waitUntil(lambda: len(panel.grid.chosen()) == 2)
+    qtbot.waitUntil(lambda: len(panel.grid.chosen()) == 2, timeout=60_000)
     chosen = panel.looks.detections.position_px[panel.grid.chosen()]
     assert {tuple(p) for p in chosen} == {tuple(p) for p in np.asarray(defects.data)[:2]}
 
@@ -378,7 +378,7 @@ def test_choosing_one_flies_there(shown, qtbot):
     row = int(rows_of(panel, "SeTe")[0])
     place = int(np.flatnonzero(panel.grid.list.rows == row)[0])
     panel.grid.setCurrentIndex(panel.grid.list.index(place, 0))
-    qtbot.waitUntil(lambda: not panel.going.waiting)
+    qtbot.waitUntil(lambda: not panel.going.waiting, timeout=60_000)
     marker = viewer.layers["chosen window"]
     expected = panel.looks.detections.position_px[row] * PIXEL_PM
     assert_allclose(marker.data[0], expected, atol=1e-3)
@@ -507,7 +507,7 @@ def test_a_relabelling_does_not_stop_the_way_there(shown, qtbot):
     panel.grid.choose(row)
     panel._picked(int(row[0]))
     panel.label_class(1)
-    qtbot.waitUntil(lambda: not panel.going.waiting)
+    qtbot.waitUntil(lambda: not panel.going.waiting, timeout=60_000)
     assert "chosen window" in viewer.layers
 
 
@@ -579,13 +579,13 @@ def test_nothing_is_cut_below_a_narrow_canvas(shown, qtbot):
     qtbot.addWidget(around)
     around.resize(530, 290)  # what a window of 1366 x 768 leaves beside the docks
     around.show()
-    qtbot.waitUntil(lambda: panel.width() <= around.viewport().width())
+    qtbot.waitUntil(lambda: panel.width() <= around.viewport().width(), timeout=60_000)
     assert panel.height() <= around.viewport().height()
     assert panel.side.isVisible()
     chip = panel.which.chips["SV"]
     assert (chip.text(), chip.accessibleName()) == ("", "SV")
     around.resize(1000, 290)
-    qtbot.waitUntil(lambda: chip.text() == "SV")
+    qtbot.waitUntil(lambda: chip.text() == "SV", timeout=60_000)
     around.takeWidget()  # the fixture's own
 
 

@@ -9,7 +9,7 @@ from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from strain_stage import settle, show_averages, strain_widget
-from widget_stage import PIXEL_PM, add_region, run, use_truth
+from widget_stage import PIXEL_PM, activate, add_region, run, use_truth
 
 from napari_defectstrain.crystal.regions import CONTAMINATED
 from napari_defectstrain.io.files import write_tiff
@@ -246,7 +246,7 @@ def test_tab_goes_through_the_buttons_and_space_presses_them(stage, qtbot):
     viewer, widget, _ = stage
     run(qtbot, widget)
     widget.show()
-    widget.activateWindow()
+    activate(widget.window())
     add, select = widget.edit.buttons["Add"], widget.edit.buttons["Select"]
     add.setFocus(Qt.FocusReason.TabFocusReason)
     assert QApplication.focusWidget() is add or widget.focusWidget() is add

@@ -83,13 +83,13 @@ def test_one_bar_and_the_time_left(world, qtbot):
     assert text == f"Step 1 of 3, 4 of 9 images, about {left} min left"
     world.steps[DETECT].due = False
     world.end(DETECT)
-    qtbot.waitUntil(lambda: world.started == [DETECT, AVERAGE])
+    qtbot.waitUntil(lambda: world.started == [DETECT, AVERAGE], timeout=60_000)
     assert not world.steps[DETECT].run_bar.quiet
     assert world.told[-1][0] == pytest.approx(share)
     world.end(AVERAGE)
-    qtbot.waitUntil(lambda: world.started == [DETECT, AVERAGE, STRAIN])
+    qtbot.waitUntil(lambda: world.started == [DETECT, AVERAGE, STRAIN], timeout=60_000)
     world.end(STRAIN)
-    qtbot.waitUntil(lambda: world.ends == [""])
+    qtbot.waitUntil(lambda: world.ends == [""], timeout=60_000)
     assert not world.all.running
 
 
@@ -108,19 +108,19 @@ def test_it_waits_for_a_job_that_follows_a_job(world, qtbot):
     assert world.started == [DETECT]
     world.steps[DETECT].due = False
     QTimer.singleShot(0, world.steps[DETECT].run_bar.idle.emit)
-    qtbot.waitUntil(lambda: world.started == [DETECT, AVERAGE])
+    qtbot.waitUntil(lambda: world.started == [DETECT, AVERAGE], timeout=60_000)
 
 
 def test_a_question_answered_with_no_ends_it(world, qtbot):
     world.all.start()  # nothing is started
-    qtbot.waitUntil(lambda: world.ends == ["Nothing was done"])
+    qtbot.waitUntil(lambda: world.ends == ["Nothing was done"], timeout=60_000)
     assert world.started == [DETECT]
 
 
 def test_cancel_ends_it_after_the_step_that_runs(world, qtbot):
     world.all.start()
     world.all.cancel()
-    qtbot.waitUntil(lambda: len(world.ends) == 1)
+    qtbot.waitUntil(lambda: len(world.ends) == 1, timeout=60_000)
     assert "Stopped" in world.ends[0]
 
 

@@ -59,10 +59,10 @@ def test_it_is_shown_in_the_strip_and_left(bench, qtbot):
     assert "1/6" in bench.words.text()
     assert bench.advice_buttons[0].text() == "Open the &sample"
     add_region(bench.viewer, size=256)
-    qtbot.waitUntil(lambda: "2/6" in bench.words.text())
+    qtbot.waitUntil(lambda: "2/6" in bench.words.text(), timeout=60_000)
     bench.viewer.layers.clear()
     qtbot.mouseClick(bench.leave_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: bench.words.text() == plain)
+    qtbot.waitUntil(lambda: bench.words.text() == plain, timeout=60_000)
     assert not bench.leave_button.isVisible()
 
 
@@ -88,11 +88,11 @@ def test_rows_of_layers_that_serve_others_are_hidden(bench, qtbot):
         return [viewer.layers[count - 1 - r] for r in range(count) if not view.isRowHidden(r)]
 
     viewer.layers.selection.active = defects
-    qtbot.waitUntil(lambda: shown() == [defects, layer])
+    qtbot.waitUntil(lambda: shown() == [defects, layer], timeout=60_000)
     viewer.layers.selection.active = sites  # what one works with is in sight
-    qtbot.waitUntil(lambda: sites in shown())
+    qtbot.waitUntil(lambda: sites in shown(), timeout=60_000)
     viewer.layers.selection.active = defects
-    qtbot.waitUntil(lambda: sites not in shown())
+    qtbot.waitUntil(lambda: sites not in shown(), timeout=60_000)
     bench.all_layers.trigger()
     assert sites in shown()
     assert [la.name for la in viewer.layers] == ["region", "region · sites", "region · defects"]
@@ -106,6 +106,6 @@ def test_rows_are_shown_again_when_the_dock_goes(make_napari_viewer, qtbot, monk
     add_detection(viewer, layer, [true_sites(made)], provenance("defects", {}))
     viewer.layers.selection.active = layer
     view = viewer.window._qt_viewer.layers
-    qtbot.waitUntil(lambda: any(view.isRowHidden(r) for r in range(3)))
+    qtbot.waitUntil(lambda: any(view.isRowHidden(r) for r in range(3)), timeout=60_000)
     bench.deleteLater()
-    qtbot.waitUntil(lambda: not any(view.isRowHidden(r) for r in range(3)))
+    qtbot.waitUntil(lambda: not any(view.isRowHidden(r) for r in range(3)), timeout=60_000)

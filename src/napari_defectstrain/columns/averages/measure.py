@@ -21,9 +21,11 @@ from .several import (
     Response,
     Windows,
     asked_models,
+    asymmetry_p,
     fit_by_others,
     fit_models,
     project,
+    worth_of_terms,
 )
 from .types import Alternative, ColumnConfig, ColumnFitModel, ColumnMeasurement, check_averages
 
@@ -37,6 +39,11 @@ __all__ = [
     "influence",
     "measure_columns",
 ]
+
+SURELY_ASYMMETRIC = 1e-3
+"""Chance of a symmetric profile's angular terms below which columns differ with direction."""
+LEAST_WORTH = 0.1
+"""Least square of what that does to displacements, in units of their variance, to be followed."""
 
 
 def fit_columns(
@@ -128,6 +135,12 @@ def measure_columns(
     means of its groups', weighted by their windows: ``sum of (n_g / N) position_g``. Groups with
     fewer than 5 windows of a class, or of the most numerous class, join the nearest
     (`probe_groups.split_by_probe`).
+
+    Where the other models are fitted too (`ColumnConfig.compare`) and the angular terms of the
+    asymmetric one are surely more than noise (`several.asymmetry_p`) and change displacements by
+    more than a third of their errors (`several.worth_of_terms`), the positions are those of an
+    asymmetric profile, and `ColumnMeasurement.config` says so: strong astigmatism displaces columns
+    around a defect by a picometre in a symmetric one.
 
     Parameters
     ----------
@@ -222,6 +235,9 @@ def _measured(
     averages, start = begun.averages, begun.start
     if begun.others is not None:
         every |= begun.others.result()
+    if ASYMMETRIC in every and _differ_with_direction(every[config.model], every[ASYMMETRIC]):
+        part, progress = subprogress(progress, 0.0, 0.5), subprogress(progress, 0.5, 1.0)
+        every, config = _with_direction(begun, every, config, part)
     models, by_models = every[config.model]
     checks, by_checks = every.pop(CHECK, every[config.model])
     by_check = _check_shifts(models, checks, by_models, by_checks)
@@ -258,6 +274,30 @@ def _measured(
             config=config,
         )
     return measured
+
+
+def _differ_with_direction(own: Fitted, asymmetric: Fitted) -> bool:
+    """Whether angular terms are surely there, and worth a fit of their own."""
+    if not asymmetry_p(asymmetric) < SURELY_ASYMMETRIC:
+        return False
+    return worth_of_terms(own, asymmetric) > LEAST_WORTH
+
+
+def _with_direction(
+    begun: _Begun, every: Mapping[str, Fitted], config: ColumnConfig, progress: Progress
+) -> tuple[dict[str, Fitted], ColumnConfig]:
+    """Profile and check fitted anew with angular terms, in the place of those without."""
+    config = config.replace(asymmetric=True)
+    asked = asked_models(config.replace(compare=False), CHECK in every)
+    rest = {name: settings for name, settings in asked.items() if name == CHECK}
+    others = fit_by_others(rest, begun.averages, begun.windows, begun.start)
+    if others is not None:
+        del asked[CHECK]
+    again = fit_models(asked, begun.averages, begun.windows, begun.start, config.model, progress)
+    if others is not None:
+        again |= others.result()
+    kept = {name: fitted for name, fitted in every.items() if name != ASYMMETRIC}
+    return {**kept, **again}, config
 
 
 def _biases(

@@ -180,4 +180,6 @@ def _name_classes(axes: Axes, histogram: WeightHistogram, styles: Mapping[str, C
 
 
 def _per_cent(share: float) -> str:
+    if 0.9995 <= share < 0.99995:  # beside a rare class "100.0 %" would be too much
+        return f"{100 * share:.2f} %"
     return f"{100 * share:.1f} %" if share >= 0.0995 else f"{100 * share:.2f} %"

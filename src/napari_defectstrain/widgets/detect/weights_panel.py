@@ -260,6 +260,7 @@ class WeightsPanel(QWidget):
         self.state.setText(
             f"{low:.3g} to {high:.3g}: {total} column{'s' * (total != 1)}"
             + (f" ({words}), {selected.points} among the defects" if total else "")
+            + ("; highlighted until Clear" if total > selected.points else "")
         )
         self._draw()
 

@@ -45,8 +45,8 @@ def select_columns(
 ) -> SelectedColumns:
     """Select the columns of a range of weights in both layers of a detection.
 
-    The layer of all columns shows these only, for as long as they include some that have no point
-    among the defects; else it stays hidden.
+    The layer of all columns shows these only, highlighted, for as long as they include some that
+    have no point among the defects; else it stays hidden.
 
     Parameters
     ----------
@@ -74,6 +74,8 @@ def select_columns(
     every.visible = bool(alone.any())
     show_only(every, inside if alone.any() else np.ones(len(inside), dtype=bool))
     every.selected_data = set(np.flatnonzero(inside).tolist())
+    # napari highlights in the active layer alone, and a thin grey cross isn't seen
+    every.update_highlight_visibility(bool(alone.any()))
     defects.selected_data = set(points.tolist())
     counts = every.features["class"][inside].astype(str).value_counts()
     names = [n for n in note(defects)["class_names"] if n in counts]
