@@ -455,7 +455,7 @@ def _with_every_defect(
     columns_of: Callable[[Progress], tuple[ImageColumns | str, ...]],
     work: Work,
     progress: Progress,
-) -> tuple[RunResult, list[str]]:
+) -> tuple[RunResult, tuple[str, ...]]:
     """A run with averages of every defect beside isolated ones, and what is to be said of them."""
     columns = columns_of(subprogress(progress, FITTING, FITTED))
     crowded_stacks, crowded, notes = work.once(
@@ -473,7 +473,7 @@ def _with_every_defect(
     )
     crowded_stacks, said = asked_of_an_alloy(crowded_stacks, found)
     crowded = {name: one for name, one in crowded.items() if name in crowded_stacks}
-    return replace(found, crowded_stacks=crowded_stacks, crowded=crowded), [*notes, *said]
+    return replace(found, crowded_stacks=crowded_stacks, crowded=crowded), (*notes, *said)
 
 
 def run(

@@ -248,11 +248,12 @@ def _no_responses(
     models: Mapping[str, ColumnFitModel], windows: Mapping[str, Windows]
 ) -> dict[str, Response]:
     """What windows that do nothing do, whatever the profile."""
-    found = {}
+    found: dict[str, Response] = {}
     for name, model in models.items():
         n = len(windows[name].index)
-        shapes = (n, model.fits.site_pm.size), (n, model.profile_gain.shape[1])
-        found[name] = np.zeros(shapes[0]), np.zeros(shapes[1])
+        own: FloatArray = np.zeros((n, model.fits.site_pm.size))
+        by_profile: FloatArray = np.zeros((n, model.profile_gain.shape[1]))
+        found[name] = own, by_profile
     return found
 
 
