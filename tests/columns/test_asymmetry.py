@@ -5,13 +5,19 @@ from dataclasses import replace
 import exact_images as exact
 import numpy as np
 import pytest
-from class_stage import average, small_model
+from class_stage import average, average_of, small_model, stack_of
 
 from napari_defectstrain.columns.asymmetry import Asymmetry, no_terms, number_of_terms
 from napari_defectstrain.columns.averages.crowded import jacobian, predict, profile_jacobian
-from napari_defectstrain.columns.averages.measure import ColumnConfig, ColumnFitModel, fit_columns
+from napari_defectstrain.columns.averages.measure import (
+    ColumnConfig,
+    ColumnFitModel,
+    ColumnMeasurement,
+    fit_columns,
+    measure_columns,
+)
 from napari_defectstrain.columns.profiles import ColumnProfile, FourierWindow, spline_profile
-from napari_defectstrain.types import ClassAverage, DefectStrainError
+from napari_defectstrain.types import ClassAverage, ClassStack, DefectStrainError
 
 SPOT = 2.0 / (np.sqrt(3.0) * exact.A_PM)
 COUNTS = 60.0
@@ -141,3 +147,51 @@ def test_bad_numbers_of_terms_are_refused() -> None:
         Asymmetry(np.zeros(3), 7, SPOT)
     with pytest.raises(DefectStrainError, match="n_asymmetry: got 4"):
         ColumnConfig(n_asymmetry=4)
+
+
+def windows(optics: dict[str, float], n: int, seed: int) -> dict[str, ClassStack]:
+    """Windows by a probe with white noise."""
+    rng = np.random.default_rng(seed)
+    stacks = {}
+    for name in ("2Se", "SV"):
+        image = exact.average_image(name, 61, **optics)
+        stacks[name] = stack_of(name, image + 0.05 * rng.normal(size=(n, *image.shape)))
+    return stacks
+
+
+def measured_by(
+    stacks: dict[str, ClassStack], config: ColumnConfig
+) -> dict[str, ColumnMeasurement]:
+    return measure_columns(
+        stacks, {n: average_of(s) for n, s in stacks.items()}, config, check=False
+    )
+
+
+def models_of(measured: dict[str, ColumnMeasurement]) -> dict[str, ColumnFitModel]:
+    return {name: one.model for name, one in measured.items()}
+
+
+SMALL = ColumnConfig(fit_radius_pm=560.0)
+
+
+def test_astigmatism_is_seen_and_followed() -> None:
+    stacks = windows({"astigmatism_pm": 3000.0}, 200, 3)
+    plain = measured_by(stacks, SMALL.replace(compare=False))
+    found = measured_by(stacks, SMALL)
+    assert found["SV"].config is not None and found["SV"].config.asymmetric
+    assert found["2Se"].model.profile is not None
+    assert len(found["2Se"].model.profile.asymmetry.coefficient) > 0
+    assert set(found["SV"].alternatives) == {"gaussians", "gaussian"}
+    apart = displacement_error(models_of(plain)), displacement_error(models_of(found))
+    assert apart[0] > 1.0 and apart[1] < 0.3  # pm; noise alone makes .1
+
+
+def test_a_round_probe_keeps_its_round_profile() -> None:
+    found = measured_by(windows({}, 100, 4), SMALL)
+    assert found["SV"].config == SMALL
+    assert "asymmetric" in found["SV"].alternatives
+
+
+def test_few_windows_say_nothing_of_directions() -> None:
+    found = measured_by(windows({"astigmatism_pm": 3000.0}, 12, 5), SMALL)
+    assert found["SV"].config == SMALL

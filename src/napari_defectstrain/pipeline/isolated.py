@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..averages.average import NoReferenceError
+from ..columns.averages.measure import ColumnConfig
 from ..io.stage_store import KeepingError
 from ..materials import Material
 from ..types import ClassStack, DefectStrainError
@@ -102,3 +103,22 @@ def unknown_errors(
         if "neighbours" in unknown:
             notes.append(f"{name}: what the defects around do to it isn't known")
     return tuple(notes)
+
+
+def left_to_say(
+    material: Material,
+    stacks: Mapping[str, ClassStack],
+    measured: Mapping[str, ClassMeasurement],
+    crowded: Mapping[str, ClassMeasurement],
+    columns: ColumnConfig,
+) -> tuple[str, ...]:
+    """All of it: classes that are missing, errors that aren't known, columns that aren't round."""
+    notes = missing_classes(material, stacks, measured, crowded)
+    notes += unknown_errors(material, stacks, measured)
+    found = [m.columns.config for m in measured.values() if m.columns is not None]
+    if not columns.asymmetric and any(one is not None and one.asymmetric for one in found):
+        notes += (
+            "columns of the averages differ with direction, as astigmatism, coma or shaking lines "
+            "make them: they are fitted with a profile that does, too",
+        )
+    return notes

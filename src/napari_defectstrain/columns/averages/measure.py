@@ -21,9 +21,11 @@ from .several import (
     Response,
     Windows,
     asked_models,
+    asymmetry_p,
     fit_by_others,
     fit_models,
     project,
+    worth_of_terms,
 )
 from .types import Alternative, ColumnConfig, ColumnFitModel, ColumnMeasurement, check_averages
 
@@ -37,6 +39,11 @@ __all__ = [
     "influence",
     "measure_columns",
 ]
+
+SURELY_ASYMMETRIC = 1e-3
+"""Chance of a symmetric profile's angular terms below which columns differ with direction."""
+LEAST_WORTH = 0.1
+"""Least square of what that does to displacements, in units of their variance, to be followed."""
 
 
 def fit_columns(
@@ -115,6 +122,7 @@ def measure_columns(
     config: ColumnConfig | None = None,
     progress: Progress = no_progress,
     check: bool = True,
+    respond: bool = True,
 ) -> dict[str, ColumnMeasurement]:
     """Fit all columns of all class averages, with the covariance of the windows' scatter.
 
@@ -129,6 +137,12 @@ def measure_columns(
     fewer than 5 windows of a class, or of the most numerous class, join the nearest
     (`probe_groups.split_by_probe`).
 
+    Where the other models are fitted too (`ColumnConfig.compare`) and the angular terms of the
+    asymmetric one are surely more than noise (`several.asymmetry_p`) and change displacements by
+    more than a third of their errors (`several.worth_of_terms`), the positions are those of an
+    asymmetric profile, and `ColumnMeasurement.config` says so: strong astigmatism displaces columns
+    around a defect by a picometre in a symmetric one.
+
     Parameters
     ----------
     stacks, averages : mappings by class
@@ -137,6 +151,9 @@ def measure_columns(
     progress : Progress
     check : bool
         Whether the second, richer profile is asked for: False where nothing asks what it says.
+    respond : bool
+        Whether errors are asked for: False, with zeros in their place, where columns get other
+        places, with errors of their own. Half of the time goes into them.
 
     Returns
     -------
@@ -156,13 +173,13 @@ def measure_columns(
     for done, group in enumerate(groups):
         share = subprogress(progress, 0.2 * done / len(groups), 0.2 * (done + 1) / len(groups))
         own = averages if alone else group.averages()
-        begun.append(_begin(stacks if alone else group.stacks, own, config, share, check))
+        begun.append(_begin(stacks if alone else group.stacks, own, config, share, check, respond))
     fitted = []
     for done, one in enumerate(begun):
         first, last = (0.2 + 0.6 * k / len(groups) for k in (done, done + 1))
         part = subprogress(progress, first, last)
         fitted.append(
-            fit_models(one.asked, one.averages, one.windows, one.start, config.model, part)
+            fit_models(one.asked, one.averages, one.windows, one.start, config.model, part, respond)
         )
     measured = []
     for done, (one, every) in enumerate(zip(begun, fitted, strict=True)):
@@ -203,13 +220,14 @@ def _begin(
     config: ColumnConfig,
     progress: Progress,
     check: bool,
+    respond: bool,
 ) -> _Begun:
     """Where all models start; other processes, if there are any, go on with all but the own."""
     start = fit_start(averages, config, progress)
     asked = asked_models(config, check)
     windows = {name: Windows.of(stacks[name]) for name in averages}
     rest = {name: settings for name, settings in asked.items() if name != config.model}
-    others = fit_by_others(rest, averages, windows, start)
+    others = fit_by_others(rest, averages, windows, start) if respond else None
     if others is not None:
         asked = {config.model: config}
     return _Begun(averages, windows, start, asked, others)
@@ -222,6 +240,9 @@ def _measured(
     averages, start = begun.averages, begun.start
     if begun.others is not None:
         every |= begun.others.result()
+    if ASYMMETRIC in every and _differ_with_direction(every[config.model], every[ASYMMETRIC]):
+        part, progress = subprogress(progress, 0.0, 0.5), subprogress(progress, 0.5, 1.0)
+        every, config = _with_direction(begun, every, config, part)
     models, by_models = every[config.model]
     checks, by_checks = every.pop(CHECK, every[config.model])
     by_check = _check_shifts(models, checks, by_models, by_checks)
@@ -258,6 +279,30 @@ def _measured(
             config=config,
         )
     return measured
+
+
+def _differ_with_direction(own: Fitted, asymmetric: Fitted) -> bool:
+    """Whether angular terms are surely there, and worth a fit of their own."""
+    if not asymmetry_p(asymmetric) < SURELY_ASYMMETRIC:
+        return False
+    return worth_of_terms(own, asymmetric) > LEAST_WORTH
+
+
+def _with_direction(
+    begun: _Begun, every: Mapping[str, Fitted], config: ColumnConfig, progress: Progress
+) -> tuple[dict[str, Fitted], ColumnConfig]:
+    """Profile and check fitted anew with angular terms, in the place of those without."""
+    config = config.replace(asymmetric=True)
+    asked = asked_models(config.replace(compare=False), CHECK in every)
+    rest = {name: settings for name, settings in asked.items() if name == CHECK}
+    others = fit_by_others(rest, begun.averages, begun.windows, begun.start)
+    if others is not None:
+        del asked[CHECK]
+    again = fit_models(asked, begun.averages, begun.windows, begun.start, config.model, progress)
+    if others is not None:
+        again |= others.result()
+    kept = {name: fitted for name, fitted in every.items() if name != ASYMMETRIC}
+    return {**kept, **again}, config
 
 
 def _biases(

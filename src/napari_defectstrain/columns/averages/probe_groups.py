@@ -156,6 +156,7 @@ def _combine_class(
             in_order([m.alternatives[model].influence_pm for m in of_all]),
         )
         for model in largest.alternatives
+        if all(model in m.alternatives for m in of_all)
     }
     biases = [m.bias_pm for m in of_all if m.bias_pm is not None]
     return ColumnMeasurement(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import fdtrc
 
 from ...io.large_arrays import in_parts, let_go
 from ...progress import are_there_helpers, asked_of_helpers, shared_out
@@ -83,6 +84,76 @@ def asked_models(config: ColumnConfig, check: bool) -> dict[str, ColumnConfig]:
     return asked
 
 
+def asymmetry_p(fitted: Fitted) -> float:
+    """Chance of angular terms as large from a profile that is the same in all directions.
+
+    Hotelling's statistic of the terms, by the scatter of what single windows do to them (Hotelling
+    1931, doi:10.1214/aoms/1177732979): the terms are held to zero and shrink, and so does what
+    noise makes of them.
+
+    Parameters
+    ----------
+    fitted : Fitted
+        Of a profile with angular terms.
+
+    Returns
+    -------
+    float
+        1 where there are too few windows to tell.
+    """
+    models, by = fitted
+    structure = next(iter(models.values())).structure
+    if structure is None:
+        return 1.0
+    terms = structure.profile.asymmetry.coefficient
+    number = len(terms)
+    freedom = sum(len(by_profile) - 1 for _, by_profile in by.values())
+    left = freedom - number + 1
+    if number == 0 or left < number:
+        return 1.0
+    shown = [by_profile[:, -number:] for _, by_profile in by.values()]
+    # of the sum over all windows: each is one of its class's average
+    covariance = sum(len(one) / max(len(one) - 1, 1) * one.T @ one for one in shown)
+    try:
+        square = float(terms @ np.linalg.solve(covariance, terms))
+    except np.linalg.LinAlgError:
+        return 1.0
+    if not square > 0.0:
+        return 1.0
+    return float(fdtrc(number, left, square * left / (number * freedom)))
+
+
+def worth_of_terms(own: Fitted, asymmetric: Fitted) -> float:
+    """Mean square of what angular terms change, beyond noise, in units of the fit's own variance.
+
+    Of the displacements against the class of most windows, of all classes and columns, each less
+    the common shift of its average's metals.
+
+    Parameters
+    ----------
+    own, asymmetric : Fitted
+        The same averages without and with angular terms.
+    """
+    changes, noises, errors = [], [], []
+    most = max(own[1], key=lambda name: len(own[1][name][0]))
+    for name, model in own[0].items():
+        metal = model.fits.is_metal
+        change = asymmetric[0][name].fits.position_pm - model.fits.position_pm
+        change = change - np.nanmean(change[metal], axis=0)
+        before, after = own[1][name][0], asymmetric[1][name][0]
+        n = max(len(before), 2)
+        changes.append(change)
+        noises.append(np.mean((after - before) ** 2, axis=0).reshape(-1, 2) / (n - 1))
+        errors.append(np.mean(before**2, axis=0).reshape(-1, 2) / (n - 1))
+    first = list(own[0]).index(most)
+    gained = [
+        ((one - changes[first]) ** 2 - noise - noises[first]) / (error + errors[first])
+        for k, (one, noise, error) in enumerate(zip(changes, noises, errors, strict=True))
+        if k != first
+    ]
+    return float(np.nanmean(np.concatenate(gained))) if gained else 0.0
+
+
 def fit_by_others(
     asked: Mapping[str, ColumnConfig],
     averages: Mapping[str, ClassAverage],
@@ -120,6 +191,7 @@ def fit_models(
     start: Start,
     own: str | None,
     progress: Progress,
+    respond: bool = True,
 ) -> dict[str, Fitted]:
     """Fits of the same averages, and what the windows do in each.
 
@@ -131,6 +203,8 @@ def fit_models(
     own : str or None
         The one that keeps its operators: they take twenty megabytes a class.
     progress : Progress
+    respond : bool
+        Whether what the windows do is asked for; else it is nothing.
     """
 
     def by_model(name: str) -> Fitted:
@@ -138,7 +212,9 @@ def fit_models(
         if settings.model == "gaussian":
             models = fit_singles(averages, settings)
         else:
-            models = fit_together(averages, settings, start, no_progress, operators=operators)
+            models = fit_together(averages, settings, start, no_progress, respond, operators)
+        if not respond:
+            return without_operators(models), _no_responses(models, windows)
         response = _responses(models, windows)
         return models if operators else without_operators(models), response
 
@@ -166,6 +242,19 @@ def _responses(
         return own, by_profile
 
     return dict(zip(models, shared_out(of_class, models), strict=True))
+
+
+def _no_responses(
+    models: Mapping[str, ColumnFitModel], windows: Mapping[str, Windows]
+) -> dict[str, Response]:
+    """What windows that do nothing do, whatever the profile."""
+    found: dict[str, Response] = {}
+    for name, model in models.items():
+        n = len(windows[name].index)
+        own: FloatArray = np.zeros((n, model.fits.site_pm.size))
+        by_profile: FloatArray = np.zeros((n, model.profile_gain.shape[1]))
+        found[name] = own, by_profile
+    return found
 
 
 def project(

@@ -53,9 +53,10 @@ class ColumnConfig(Config):
     single_radius_pm : float
         Radius of the pixels of a single Gaussian [pm].
     asymmetric : bool
-        Whether the profile may differ with direction (`asymmetry`). Displacements against the
-        reference stay as precise, but chalcogens move all together against the metals: their
-        absolute positions scatter a third more than the covariance says.
+        Whether the profile may differ with direction (`asymmetry`) in any case; without, it may
+        where the windows surely say so and `compare` is on (`measure.measure_columns`).
+        Displacements against the reference stay as precise, but chalcogens move all together
+        against the metals: their absolute positions scatter a third more than the covariance says.
     n_asymmetry : int
         Radial splines of the angular terms.
     asymmetry_sigma : float
@@ -242,7 +243,8 @@ class ColumnMeasurement:
     bias_pm : array, `(M, 2)`, or None
         The bias that was subtracted from the positions [pm]; None without `ColumnConfig.correct`.
     config : ColumnConfig or None
-        What it was fitted with, for whatever is to be fitted alike; None where no image was.
+        What it was fitted with (`asymmetric`, where that was found to be needed), for whatever is
+        to be fitted alike; None where no image was.
     parts : tuple of (array of bool `(N,)`, ColumnFitModel)
         Where images of different probe width were fitted apart: the windows of each group, and
         their fit. Empty where `model` is of all windows.
