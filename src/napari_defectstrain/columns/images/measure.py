@@ -29,6 +29,9 @@ from .types import NO_POSITION, Aberrations, ImageColumnConfig, ImageColumns, No
 
 __all__ = ["ImageColumnConfig", "ImageColumns", "fit_image_columns"]
 
+CLEAR_SIGMA = 8.0
+"""Widths from the border within which pixels count for less: columns beyond it, which nobody knows
+of, move those within it by twice their standard errors and more."""
 LOOSE_PX = 0.03
 USUAL_LIMIT = 3.4  # information limit in units of the spots' frequency
 SPOT_SIGMA = 0.17
@@ -157,7 +160,8 @@ def _together(
     alone = config.model == "gaussians"
     loose = config.tolerance_px if alone else LOOSE_PX / side
     cutoff = state.shape.profile.cutoff_per_pm
-    fitter = ImageFitter(pixels, start, sigma, cutoff, surface, config, side)
+    seen = pixels.without_rim(CLEAR_SIGMA * sigma) if alone else pixels
+    fitter = ImageFitter(seen, start, sigma, cutoff, surface, config, side)
     fit = fitter.run(state, noise, loose, progress, last=alone)
     if alone:
         return fit, fitter
@@ -201,7 +205,7 @@ def _learn(
         freed = freed_of_noise(inner, state, fit.noise, foresee)
         if freed is not None:
             return freed, inner
-    learner = learning(fitter.pixels)
+    learner = learning(fitter.pixels.without_rim(CLEAR_SIGMA * sigma))
     return learner.run(state, fit.noise, config.tolerance_px, progress, near=True), learner
 
 
