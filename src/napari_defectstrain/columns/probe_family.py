@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +24,8 @@ from ..types import FloatArray
 from .profiles import ColumnProfile, aperture_transfer
 
 MEMBERS = 128
-GRID = 96
-RADIUS = GRID / 8  # points of the aperture's radius
+GRID = 64  # no less than two diameters of the aperture, so that nothing wraps around
+RADIUS = 12  # points of the aperture's radius
 NODES = 5  # of the focal spread
 DEFOCUS, COMA, ASTIGMATISM, C3, C5, SPREAD = 1.2, 0.4, 0.4, 0.5, 0.3, 0.7
 """Standard deviations of the phases that aberrations make at the rim of the aperture [rad]; of the
@@ -36,6 +37,9 @@ SPOT_WEIGHT = np.array([1.0, 0.5, 0.3])
 FREQUENCIES = np.linspace(0.0, 1.0, 121)
 LEAST = 1e-4
 MEDIAN_STEPS, LEAST_AWAY = 30, 1e-3
+KEPT = Path(__file__).with_name("probe_family.npy")
+"""What `made_members` gives: it takes half a second of each process, and other drawings of SciPy
+would give other members."""
 
 
 class Departure(NamedTuple):
@@ -59,7 +63,13 @@ class Departure(NamedTuple):
 @lru_cache(maxsize=1)
 def family_members() -> FloatArray:
     """Radial means of the transfer functions of probes without a blur, `(MEMBERS, K)`."""
-    from scipy.stats import qmc  # a fifth of a second
+    members: FloatArray = np.load(KEPT, allow_pickle=False)
+    return members
+
+
+def made_members() -> FloatArray:
+    """What is kept of `family_members`, made anew."""
+    from scipy.stats import qmc  # a quarter of a second
 
     # a sequence that fills the space evenly: the mean of few members is that of many
     even = qmc.Sobol(7, seed=1).random(MEMBERS)

@@ -266,7 +266,8 @@ class FourierWindow:
     """The pixels of a square window, and the frequencies that carry a band-limited image there.
 
     The frequencies are those of a period of twice the window, so that nothing within the window
-    sees a periodic image of it. Only ``kx >= 0`` is kept: the image is real.
+    sees a periodic image of it; what is seen nearby only may do with a shorter one. Only
+    ``kx >= 0`` is kept: the image is real.
 
     Parameters
     ----------
@@ -276,11 +277,14 @@ class FourierWindow:
         Side of a pixel [pm].
     cutoff_per_pm : float
         Highest frequency [1/pm].
+    sides : float
+        Period of the Fourier series, in sides of the window.
     """
 
     size: int
     step_pm: float
     cutoff_per_pm: float
+    sides: float = 2.0
 
     @cached_property
     def x_pm(self) -> FloatArray:
@@ -290,7 +294,7 @@ class FourierWindow:
     @property
     def period_pm(self) -> float:
         """Period of the Fourier series [pm]."""
-        return 2.0 * self.size * self.step_pm
+        return self.sides * self.size * self.step_pm
 
     @cached_property
     def kx_per_pm(self) -> FloatArray:
@@ -487,7 +491,7 @@ def _halves(
     return half
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _window_splines(
     window: FourierWindow,
     cutoff_per_pm: float,

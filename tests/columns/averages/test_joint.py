@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from class_stage import average_of, small_model, stack_of
 
+from napari_defectstrain.columns.averages import joint
 from napari_defectstrain.columns.averages.crowded import State, predict
 from napari_defectstrain.columns.averages.joint import (
     TRACELESS_BLUR,
@@ -24,9 +25,11 @@ FREE = np.array([0, 1, 2, 4, 5])
 CONFIG = ColumnConfig(fit_radius_pm=560.0, compare=False)
 
 
-def fitted(prior_sigma: float, noise: float = 0.02) -> tuple[JointFit, np.ndarray]:
+def fitted(
+    prior_sigma: float, noise: float = 0.02, seed: int = 4, tolerance_pm: float = 1e-6
+) -> tuple[JointFit, np.ndarray]:
     """A small model with noise, fitted from a wrong profile, and where that began."""
-    rng = np.random.default_rng(4)
+    rng = np.random.default_rng(seed)
     geometry, state, profile = small_model(rng)
     first = profile.coefficient.copy()
     first[FREE] *= 0.97
@@ -39,7 +42,7 @@ def fitted(prior_sigma: float, noise: float = 0.02) -> tuple[JointFit, np.ndarra
         replace(profile, coefficient=first),
         FREE,
         prior_sigma,
-        1e-6,
+        tolerance_pm,
         40,
     )
     assert fit.converged
@@ -57,6 +60,18 @@ def test_the_residual_says_nothing_more_to_the_instruments(prior_sigma: float) -
     scatter = np.sqrt(n * noise) * np.linalg.norm(fit.profile_inverse @ projected, axis=1)
     sigma = np.hypot(scatter, np.linalg.norm(fit.by_prior, axis=1))
     assert np.all(np.abs(left) < 0.1 * sigma)  # the fit ends where no place moves any more
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_few_linearisations_end_where_many_do(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = fitted(0.02, 0.05, seed, 1e-3)
+    monkeypatch.setattr(joint, "NEAR_PM", 1e-3)
+    monkeypatch.setattr(joint, "INSTRUMENT_ROUNDS", 30)
+    exact_fit, _ = fitted(0.02, 0.05, seed, 1e-7)
+    position = exact_fit.states["SV"].position_pm
+    inverse = np.diag(exact_fit.linearised["SV"].inverse)[: position.size]
+    away = np.abs(found.states["SV"].position_pm - position)
+    assert away.max() < 0.3 * 0.05 * np.sqrt(np.median(inverse))
 
 
 def test_what_the_prior_may_have_done_vanishes_where_the_data_tell() -> None:

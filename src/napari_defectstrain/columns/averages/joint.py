@@ -38,10 +38,13 @@ MAX_TRIALS = 8
 MIN_DAMPING = 1e-4
 NEGLIGIBLE_CHI2 = 1e-3
 """A gain in chi^2 (in pixel noise) that no later step could make worth having."""
-STEPS_PER_LINEARISATION = 4
-INSTRUMENT_STEPS = 8
+LEAST_STEPS, MOST_STEPS = 4, 24
+"""With one linearisation; more than the least while they become smaller."""
+INSTRUMENT_ROUNDS = 8
 SETTLED_PM = 0.1
 """A position that a step moves by less is near enough to its place."""
+NEAR_PM = 1.0
+"""Where no column is farther away, a linearisation serves as well: a sixtieth of a width."""
 WILD_PM = 20.0
 """A step that moves a column by more leads nowhere."""
 STRAY_PM = 60.0
@@ -100,6 +103,15 @@ class _Solution:
 
 
 @dataclass(frozen=True)
+class _Equations:
+    """What tells the next step: each class solved, what finds the profile, and its equations."""
+
+    parts: Mapping[str, _Solution]
+    instruments: dict[str, Instrument]
+    inverse: FloatArray
+
+
+@dataclass(frozen=True)
 class _Products:
     """Jacobians of one class, weighted, and their products."""
 
@@ -108,6 +120,9 @@ class _Products:
     own_own: FloatArray
     own_shared: FloatArray
     shared_shared: FloatArray
+
+
+_Solved = tuple[dict[str, _Products], _Equations]
 
 
 @dataclass(frozen=True)
@@ -202,7 +217,8 @@ def fit_jointly(
     """Levenberg-Marquardt on all classes and the profile's free coefficients, then instruments.
 
     Weights and profile multiply each other, so that a plain step overshoots: each linearisation
-    serves for several steps, which are cheap beside it, before its outcome is judged.
+    serves for several steps, which are cheap beside it, before its outcome is judged. The last one
+    lies near the solution, and tells how that follows the pixels.
 
     Parameters
     ----------
@@ -231,9 +247,10 @@ def fit_jointly(
     descent = _Descent(geometry, targets, free, prior, profile.parameters[free])
     negligible = NEGLIGIBLE_CHI2 * noise
     start = _Parameters(dict(states), profile)
-    now, converged, products = descent.run(start, negligible, tolerance_pm, max_iterations)
+    now, converged, near = descent.run(start, negligible, tolerance_pm, max_iterations)
+    solved = None
     if converged and len(free):
-        now = descent.by_instruments(now, products, tolerance_pm)
+        now, solved = descent.by_instruments(now, near, tolerance_pm)
     elif len(free):
         # Few windows leave the profile's tails open, in a long flat valley: take the profile as
         # it is, and settle the columns
@@ -246,13 +263,11 @@ def fit_jointly(
     if not respond:
         none = np.zeros((0, 0))
         return JointFit(now.states, now.profile, {}, none, none, residual, converged)
-    products = descent.differentiate(now)
-    solved, _ = descent.linearise(products, 0.0)
-    instruments, inverse = descent.instruments(now, products, solved)
-    parts = {}
-    for name, part in solved.items():
+    products, equations = solved or descent.solved(now)
+    inverse, parts = equations.inverse, {}
+    for name, part in equations.parts.items():
         p = products.pop(name)  # twenty megabytes a class go as soon as they have served
-        own, found = p.own.weighted(root[name]), instruments.pop(name)
+        own, found = p.own.weighted(root[name]), equations.instruments.pop(name)
         instrument = Instrument(found.shared * root[name], found.gain)
         parts[name] = Linearised(own, part.equations.inverse(), part.gain, instrument)
     value, vector = np.linalg.eigh(prior)
@@ -299,6 +314,21 @@ class _Parameters:
 
 
 @dataclass(frozen=True)
+class _Near:
+    """Products of the Jacobians at some parameters."""
+
+    at: _Parameters
+    products: dict[str, _Products]
+
+    def serves(self, now: _Parameters) -> bool:
+        """Whether parameters are so near that Jacobians there are the same."""
+        return all(
+            np.abs(state.position_pm - self.at.states[name].position_pm).max() < NEAR_PM
+            for name, state in now.states.items()
+        )
+
+
+@dataclass(frozen=True)
 class _Descent:
     geometry: Geometry
     targets: Mapping[str, Target]
@@ -308,45 +338,51 @@ class _Descent:
 
     def run(
         self, now: _Parameters, negligible: float, tolerance_pm: float, max_iterations: int
-    ) -> tuple[_Parameters, bool, dict[str, _Products]]:
+    ) -> tuple[_Parameters, bool, _Near]:
         """The least squares' solution, whether it is one, and the last linearisation before it."""
         damping = 0.0
         for _ in range(max_iterations):
-            products = self.differentiate(now)
-            now, moved, gained, damping = self.descend(now, products, damping)
+            near = _Near(now, self.differentiate(now))
+            now, moved, gained, damping = self.descend(near, damping, tolerance_pm)
             if moved < tolerance_pm or 0.0 <= gained < negligible:
-                return now, True, products
-        return now, False, products
+                return now, True, near
+        return now, False, near
 
     def by_instruments(
-        self, start: _Parameters, products: Mapping[str, _Products], tolerance_pm: float
-    ) -> _Parameters:
-        """From the least squares' solution to that of the instruments.
+        self, start: _Parameters, near: _Near, tolerance_pm: float
+    ) -> tuple[_Parameters, _Solved | None]:
+        """From the least squares' solution to that of the instruments, with what was solved there.
 
-        Where steps don't settle, as those of one or two wild windows may not, it stays.
+        Where steps don't settle, as those of one or two wild windows may not, it stays. None where
+        nothing was solved near enough.
         """
         now = start
-        for again in (False, True):
-            products = self.differentiate(now) if again else products
-            parts, _ = self.linearise(products, 0.0)
-            instruments, inverse = self.instruments(now, products, parts)
+        for number in range(INSTRUMENT_ROUNDS):
+            if number:
+                near = _Near(now, self.differentiate(now))
+            equations = self.equations(now, near.products)
+            # the first round knows Jacobians from before the solution only
+            enough = tolerance_pm if number else SETTLED_PM
             with np.errstate(over="ignore", invalid="ignore"):
-                for _ in range(INSTRUMENT_STEPS):
+                for _ in range(MOST_STEPS):
                     residual = self.residuals(now)
-                    now, moved = self._step(now, products, parts, instruments, inverse, residual)
-                    if moved < tolerance_pm:
-                        return now
+                    now, moved = self._step(now, near.products, equations, residual)
                     if not moved < WILD_PM:
-                        return start
-        return now if moved < SETTLED_PM else start
+                        return start, None
+                    if moved < enough:
+                        break
+            if number and moved < enough and near.serves(now):
+                return now, (near.products, equations)
+        return (now if moved < SETTLED_PM else start), None
 
-    def instruments(
-        self,
-        now: _Parameters,
-        products: Mapping[str, _Products],
-        parts: Mapping[str, _Solution],
-    ) -> tuple[dict[str, Instrument], FloatArray]:
-        """The instrument of each class, and the inverse of the equations of all for the profile."""
+    def solved(self, now: _Parameters) -> _Solved:
+        """Jacobians and equations at some parameters."""
+        products = self.differentiate(now)
+        return products, self.equations(now, products)
+
+    def equations(self, now: _Parameters, products: Mapping[str, _Products]) -> _Equations:
+        """Those of all classes, with the instrument of each."""
+        parts, _ = self.linearise(products, 0.0)
         found = {}
         normal = self.prior.copy()
         for name, part in parts.items():
@@ -358,7 +394,7 @@ class _Descent:
             normal += target.n * (shared @ p.shared.T + gain.T @ p.own_shared)
             found[name] = Instrument(shared, gain)
         normal += 1e-13 * np.diag(np.diag(normal))
-        return found, np.linalg.inv(normal)
+        return _Equations(parts, found, np.linalg.inv(normal))
 
     def differentiate(self, now: _Parameters) -> dict[str, _Products]:
         def of_class(name: str) -> _Products:
@@ -404,24 +440,29 @@ class _Descent:
         return data + float(departure @ self.prior @ departure)
 
     def descend(
-        self, start: _Parameters, products: Mapping[str, _Products], damping: float
+        self, near: _Near, damping: float, tolerance_pm: float
     ) -> tuple[_Parameters, float, float, float]:
         """A few steps with one linearisation, damped until the fit improves.
 
         Returns the new parameters, how far a position moved in the last step [pm], by how much the
         cost fell, and the damping for the next time.
         """
+        start, products = near.at, near.products
         first = self.residuals(start)
         before = self.cost(start, first)
         for _ in range(MAX_TRIALS):
             parts, inverse = self.linearise(products, damping)
             least = {n: Instrument(products[n].shared, part.gain) for n, part in parts.items()}
-            now, residual = start, first
+            equations = _Equations(parts, least, inverse)
+            now, residual, steps = start, first, [np.inf] * LEAST_STEPS
             # a step of a class of few windows may go wild: it overflows, and is then refused
             with np.errstate(over="ignore", invalid="ignore"):
-                for _ in range(STEPS_PER_LINEARISATION):
-                    now, moved = self._step(now, products, parts, least, inverse, residual)
+                for _ in range(MOST_STEPS):
+                    now, moved = self._step(now, products, equations, residual)
                     residual = self.residuals(now)
+                    steps.append(moved)
+                    if moved < tolerance_pm or not moved < steps[-LEAST_STEPS]:
+                        break
                 after = self.cost(now, residual)
             if np.isfinite(after) and after <= before * (1.0 + 1e-9) + 1e-18:
                 lower = 0.1 * damping if damping > MIN_DAMPING else 0.0
@@ -433,24 +474,22 @@ class _Descent:
         self,
         now: _Parameters,
         products: Mapping[str, _Products],
-        parts: Mapping[str, _Solution],
-        instruments: Mapping[str, Instrument],
-        profile_inverse: FloatArray,
+        equations: _Equations,
         residual: Mapping[str, FloatArray],
     ) -> tuple[_Parameters, float]:
         pull = self.prior @ (self.prior_mean - now.profile.parameters[self.free])
         followed = {}
-        for name in parts:
+        for name in equations.parts:
             followed[name] = products[name].own.times(residual[name])
-            of_class = instruments[name]
+            of_class = equations.instruments[name]
             projected = of_class.shared @ residual[name] + of_class.gain.T @ followed[name]
             pull = pull + self.targets[name].n * projected
-        by_profile = profile_inverse @ pull
+        by_profile = equations.inverse @ pull
         parameters = now.profile.parameters
         parameters[self.free] += by_profile
         moved = 0.0
         states = {}
-        for name, part in parts.items():
+        for name, part in equations.parts.items():
             step = part.equations.solve(followed[name]) + part.gain @ by_profile
             n_position = 2 * int((~now.states[name].empty).sum())
             moved = max(moved, float(np.max(np.abs(step[:n_position]), initial=0.0)))
