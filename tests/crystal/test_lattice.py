@@ -412,6 +412,13 @@ def test_fields_of_five_periods_are_enough_at_any_sampling(pixel_pm, side):
     assert found.pixel_size_pm == pytest.approx(truth, rel=0.03)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_few_periods_are_found_in_the_noise_of_fine_pixels(seed):
+    """Five periods, 55 px each: once refused, for noise held more of the power than the spots."""
+    z, truth = picture(seed, 6.0, 250, noise=0.8, dirty=False)
+    assert estimate_pixel_size(z, A_PM).pixel_size_pm == pytest.approx(truth, rel=0.01)
+
+
 def test_the_spots_of_a_compressed_picture_are_not_taken_for_the_lattice():
     z, truth = picture(2, 8.0, 300, noise=0.05, dirty=False)
     z = gaussian_filter(z, 5.0)  # nothing is left of the noise between the blocks' spots
