@@ -114,3 +114,19 @@ def test_an_audit_of_other_classes_is_said(results, capsys):
     assert any(
         "when the audit was drawn: it judges those of before" in x for x in said(class_index=index)
     )
+
+
+def test_a_copy_is_not_drawn_again(results, capsys):
+    folder, _ = results
+    once = sum(len(image.audited) for image in read_audited(folder).images)
+    (folder / "two.sites.csv").write_bytes((folder / "one.sites.csv").read_bytes())
+    run = json.loads((folder / "run.json").read_text())
+    run["images"].append({**run["images"][0], "name": "two"})
+    shared = {"first": "one", "second": "two", "matrix": [[1, 0, 0], [0, 1, 0]], "share": 1.0}
+    run["overlaps"] = [shared]
+    (folder / "run.json").write_text(json.dumps(run))
+    assert sum(len(image.audited) for image in read_audited(folder).images) == once
+    run["overlaps"] = [{**shared, "first": "elsewhere"}]
+    (folder / "run.json").write_text(json.dumps(run))
+    assert main(["audit", str(folder)]) == 2
+    assert "is not what a run wrote" in capsys.readouterr().err

@@ -434,6 +434,23 @@ def test_the_spots_of_a_compressed_picture_are_not_taken_for_the_lattice():
     assert found.pixel_size_pm == pytest.approx(truth, rel=0.01)
 
 
+def test_the_error_of_the_pixel_size_holds_what_strain_within_the_field_does_to_it():
+    y, x = np.mgrid[:256, :256].astype(float)
+    # stretched by up to 0.3 % in one half and pressed together in the other
+    moved = x + 0.3e-2 * 256 / (2 * np.pi) * (1 - np.cos(2 * np.pi * x / 256))
+
+    def waves(x):
+        period = A_PM * np.sqrt(3) / 2 / 20.74
+        turns = np.deg2rad([10, 70, 130])
+        wave = [np.cos(2 * np.pi * (x * np.cos(t) + y * np.sin(t)) / period) for t in turns]
+        return np.exp(sum(wave)) + np.random.default_rng(3).normal(0, 0.5, x.shape)
+
+    even, strained = (estimate_pixel_size(waves(u), A_PM) for u in (x, moved))
+    assert even.pixel_size_pm == pytest.approx(20.74, rel=1e-4)
+    assert even.sigma_pm < 3e-4 * 20.74
+    assert 3e-4 * 20.74 < strained.sigma_pm < 2e-3 * 20.74
+
+
 @pytest.mark.parametrize("chalcogen", [0.4, 1.0, 1.4])
 def test_strong_110_spots_are_not_taken_for_100(chalcogen):
     # Equal columns and a sharp probe make {110} four times as strong as {100}.

@@ -1,12 +1,14 @@
 """Columns are drawn as promised; labels are kept; intervals hold what is true."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from audit_stage import judged
 
+from napari_defectstrain.crystal.overlaps import Overlap
 from napari_defectstrain.crystal.regions import label_regions
 from napari_defectstrain.evaluation.audit import (
     AUDIT_FILE,
@@ -23,6 +25,7 @@ from napari_defectstrain.evaluation.audit import (
 from napari_defectstrain.evaluation.audit_folders import (
     AuditedFolder,
     audit_coverage,
+    each_place_once,
     labelled_by,
     true_scores,
 )
@@ -216,3 +219,20 @@ def test_labels_that_contradict_sure_probabilities_are_believed(seed):
         row = scores.loc["2Se" if name == "precision" else "SeTe"]
         truth = told.loc[row.name, name]
         assert row[f"expected_{name}_low"] <= truth <= row[f"expected_{name}_high"]
+
+
+def test_what_two_images_show_is_drawn_and_weighs_once(made):
+    image, true = made
+    copy = replace(image, name="copy")
+    half = int(image.shape[1] / 2)
+    # the second image shows the first, moved by half its width
+    moved = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, half]])
+    same = each_place_once([image, copy], [Overlap(0, 1, np.eye(2, 3), 1.0)])
+    assert [len(one.audited) for one in same] == [len(image.audited), 0]
+    assert draw_audit(same).table["weight"].sum() == pytest.approx(len(image.audited))
+    assert true_scores(same, {image.name: true, "copy": true})["found"].sum() == len(image.audited)
+    beside = each_place_once([image, copy], [Overlap(0, 1, moved, 0.5)])
+    x = image.sites.position_px[beside[1].audited, 1]
+    assert len(beside[0].audited) == len(image.audited)
+    assert len(x)
+    assert x.min() >= image.shape[1] - 0.5 - half

@@ -248,6 +248,14 @@ def test_oblong_pixels_are_refused(tmp_path, frame):
     assert read_file(near).pixel_size_pm == pytest.approx(20.0, rel=SINGLE)
 
 
+def test_an_axis_that_runs_backwards_has_pixels_as_wide(tmp_path, frame):
+    side = {"PhysicalSizeX": -0.02, "PhysicalSizeY": -0.02}
+    units = {"PhysicalSizeXUnit": "nm", "PhysicalSizeYUnit": "nm"}
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, frame, ome=True, metadata={"axes": "YX", **side, **units})
+    assert read_file(path).pixel_size_pm == pytest.approx(20.0)
+
+
 def test_diffraction_pattern_is_refused(tmp_path, frame):
     path = write_dm(tmp_path / "a.dm3", frame, unit="1/nm")
     with pytest.raises(DefectStrainError, match="diffraction pattern"):

@@ -21,7 +21,7 @@ from napari_defectstrain.io.pixels import (
 from napari_defectstrain.pipeline.loading import load_images, sum_frames
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
-from napari_defectstrain.types import CalibratedImage
+from napari_defectstrain.types import CalibratedImage, DefectStrainError
 
 
 def counts(pixel_pm=20.74, dose=1.24e7, offset=100.0, read_noise=0.12, seed=1, size=384):
@@ -205,3 +205,34 @@ def test_a_clipped_image_says_so_in_its_metadata():
     checked, (text,) = check_pixels(image)
     assert text.startswith("cut: 2 % of the pixels")
     assert checked.metadata[CLIPPED]["highest"] > 0
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"), [(1.0, 1e9), (1.0, -(2.0**40)), (1e30, 0.0), (1e-30, 0.0), (1e25, 1e33)]
+)
+def test_offsets_and_units_that_single_precision_cannot_hold_are_made_good(scale, offset):
+    plain = np.asarray(counts(size=96), dtype=np.float64)
+    image = CalibratedImage(scale * plain + offset, 20.74, "odd")
+    checked, said = check_pixels(image)
+    assert len(said) == (1 if 0.0 in (offset, scale - 1.0) else 2)
+    single = checked.data.astype(np.float32).astype(float)
+    slope, rest = np.polyfit(plain.ravel(), single.ravel(), 1)
+    assert 0.1 < single.std() < 1e6
+    assert slope > 0
+    assert np.abs(single - slope * plain - rest).max() < 2e-4 * np.ptp(single)
+
+
+def test_an_offset_that_swallowed_the_grey_levels_is_refused():
+    data = np.asarray(counts(size=96), dtype=np.float32) + np.float32(1e9)
+    with pytest.raises(DefectStrainError, match=r"got values about 1e\+09 in steps of 64"):
+        check_pixels(CalibratedImage(data, 20.74, "odd"))
+
+
+def test_usual_values_stay_as_they_are():
+    image = CalibratedImage(np.asarray(counts(size=96), dtype=np.float64), 20.74, "usual")
+    assert check_pixels(image)[1] == ()
+    hot = image.data.copy()
+    hot[40, 40] = 1e30
+    checked, said = check_pixels(CalibratedImage(hot, 20.74, "hot"))
+    assert said == ("hot: 1 hot or dead pixel left out (replaced by the median of those around)",)
+    assert checked.data.max() < 1e9

@@ -42,7 +42,8 @@ class PixelSizeEstimate:
     Parameters
     ----------
     pixel_size_pm, sigma_pm : float
-        Side of a pixel and its standard error [pm] (without that of the lattice constant).
+        Side of a pixel and its standard error [pm], without that of the lattice constant, with
+        what strain and distortion within the field do.
     angle_deg : float
         Direction of a zigzag row against the image's x, counter-clockwise as seen, in
         [-30, 30) degrees.
@@ -115,7 +116,10 @@ def estimate_pixel_size(
     turn = np.exp(6j * np.arctan2(-spots[:, 0], spots[:, 1]))
     # g100 is perpendicular to a zigzag row: 90 degrees apart, 30 degrees modulo 60
     angle = np.rad2deg(np.angle(-turn.mean()) / 6)
-    spread = 1.2533 * pixel.std(ddof=1) / np.sqrt(len(pixel)) if len(pixel) > 2 else 0.0
+    if len(pixel) > 2:
+        spread = float(1.2533 * pixel.std(ddof=1) / np.sqrt(len(pixel)))
+    else:
+        spread = float(pixel[0]) * _spread_of_quarters(image, good[0][0])
     return PixelSizeEstimate(
         pixel_size_pm=float(np.median(pixel)),
         sigma_pm=float(max(spread, np.median(sigma) / np.sqrt(len(pixel)))),
@@ -123,6 +127,26 @@ def estimate_pixel_size(
         quality=float(np.median([q for _, _, q in good])),
         shear=float(np.median([_shear(b) for b, _, _ in good])),
     )
+
+
+def _spread_of_quarters(image: FloatArray, basis: FloatArray) -> float:
+    """Relative error of the lattice's size, by how it differs between the image's quarters.
+
+    Defects strain the crystal and scans are distorted: the average over a field is another one
+    beside it, however sharp the spots are. 0 where there are too few periods to tell.
+    """
+    side = [n // 2 for n in image.shape]
+    if _length(basis) * min(image.shape) < _FEW_PERIODS:
+        return 0.0
+    size = []
+    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        rows, columns = (slice(k * n, (k + 1) * n) for k, n in zip((y, x), side, strict=True))
+        spots = SPOTS[:3] @ basis.T
+        peak = _fourier_maxima(flattened(image[rows, columns]), spots)
+        if not (np.abs(peak - spots) * side < 1.0).all():
+            return 0.0
+        size.append(_length(np.linalg.lstsq(SPOTS[:3].astype(float), peak, rcond=None)[0].T))
+    return float(np.std(size, ddof=1) / (np.sqrt(len(size)) * np.mean(size)))
 
 
 def _bases_of_tiles(

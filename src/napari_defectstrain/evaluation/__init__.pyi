@@ -12,6 +12,7 @@ from .audit import same_columns as same_columns
 from .audit import write_audit as write_audit
 from .audit_folders import AuditedFolder as AuditedFolder
 from .audit_folders import audit_coverage as audit_coverage
+from .audit_folders import each_place_once as each_place_once
 from .audit_folders import labelled_by as labelled_by
 from .audit_folders import read_audited as read_audited
 from .audit_folders import true_labels as true_labels

@@ -169,6 +169,8 @@ class AuditedImage:
     shape : tuple of int
         Of the image [px].
     pixel_size_pm : float
+    counted : array of bool, `(N,)`, or None
+        Columns that aren't counted in another image of the same place (`overlaps`); None: all.
     """
 
     name: str
@@ -176,10 +178,11 @@ class AuditedImage:
     regions: Regions | None
     shape: tuple[int, ...]
     pixel_size_pm: float
+    counted: BoolArray | None = None
 
     @property
     def audited(self) -> IntArray:
-        """Columns that may be drawn: no metal, in the usable area, off the image's margin."""
+        """Columns that may be drawn: no metal, in the usable area, off the margin, counted here."""
         sites = self.sites
         metal = [i == METAL or n.endswith(ON_METAL) for i, n in enumerate(sites.class_names)]
         which = ~np.array(metal)[np.asarray(sites.class_index)]
@@ -187,6 +190,8 @@ class AuditedImage:
         last = np.asarray(self.shape) - 1 - margin
         place = np.asarray(sites.position_px)
         which &= np.all((place >= margin) & (place <= last), axis=1)
+        if self.counted is not None:
+            which &= self.counted
         if self.regions is not None:
             number = replace(sites, extra={"row": np.arange(len(sites)).astype(str)})
             kept = usable_sites(number, self.regions).extra["row"].astype(int)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..crystal.overlaps import Overlap
 from ..crystal.region_files import LABELS_SUFFIX, read_regions
 from ..io.tables import read_sites
 from ..materials import Material, get_material
@@ -60,6 +62,7 @@ def read_audited(folder: Path) -> AuditedFolder:
         values = json.loads(path.read_text(encoding="utf-8"))
         material = get_material(values["parameters"]["material"])
         records = [(str(i["name"]), i["shape"], i["pixel_size_pm"]) for i in values["images"]]
+        overlaps = _overlaps(values.get("overlaps", ()), [name for name, _, _ in records])
     except OSError as error:
         raise DefectStrainError(
             f"{path}: can't be read: {error.strerror}; expected the folder of a finished run"
@@ -78,7 +81,42 @@ def read_audited(folder: Path) -> AuditedFolder:
                 float(pixel_size_pm),
             )
         )
-    return AuditedFolder(folder, material, tuple(images))
+    return AuditedFolder(folder, material, tuple(each_place_once(images, overlaps)))
+
+
+def _overlaps(records: Iterable[Mapping[str, Any]], names: Sequence[str]) -> list[Overlap]:
+    """The overlaps of a run as ``run.json`` has them; runs of before had none there."""
+    place = {name: i for i, name in enumerate(names)}
+    return [
+        Overlap(
+            place[one["first"]],
+            place[one["second"]],
+            np.array(one["matrix"], dtype=float).reshape(2, 3),
+            float(one["share"]),
+        )
+        for one in records
+    ]
+
+
+def each_place_once(
+    images: Sequence[AuditedImage], overlaps: Sequence[Overlap]
+) -> list[AuditedImage]:
+    """The images without the columns that count in another one, as in all tables of a run.
+
+    Parameters
+    ----------
+    images : sequence of AuditedImage
+    overlaps : sequence of Overlap
+        Of these images.
+    """
+    result = list(images)
+    for o in overlaps:
+        first, second = images[o.first], result[o.second]
+        place = np.asarray(second.sites.position_px)
+        here = ~o.counted_first(place, first.shape, first.regions)
+        counted = here if second.counted is None else here & second.counted
+        result[o.second] = replace(second, counted=counted)
+    return result
 
 
 def true_labels(

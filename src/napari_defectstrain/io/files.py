@@ -209,11 +209,12 @@ def _calibration(dataset: Dataset, path: Path) -> tuple[float | None, dict[str, 
     factor = pm_per_unit(UNIT_SPELLINGS.get(unit.casefold(), unit))
     if factor is None:
         return None, {"warnings": [f"unknown unit of length {dataset.unit!r}: no calibration"]}
-    y_pm, x_pm = (side * factor for side in dataset.scale)
+    # a side below zero says that the axis runs the other way; as long it is all the same
+    y_pm, x_pm = (abs(side * factor) for side in dataset.scale)
     if y_pm == 0 and x_pm == 0:  # an MRC file that was never calibrated
         return None, {}
     low, high = PIXEL_SIZE_RANGE_PM
-    stated = math.sqrt(abs(y_pm * x_pm))
+    stated = math.sqrt(y_pm * x_pm)
     if not (low <= stated <= high):
         warning = (
             f"the file states a pixel size of {stated:.4g} pm, outside {low:g}-{high:g} pm: "

@@ -12,7 +12,15 @@ import numpy as np
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from ..progress import subprogress
-from ..types import BoolArray, CalibratedImage, FloatArray, IntArray, Progress, no_progress
+from ..types import (
+    BoolArray,
+    CalibratedImage,
+    DefectStrainError,
+    FloatArray,
+    IntArray,
+    Progress,
+    no_progress,
+)
 from .rasters import validate_image
 
 CHECKED = "pixels_checked"
@@ -25,6 +33,10 @@ CLIPPED = "clipped_pixels"
 _FEWEST_LEVELS = 4
 """Grey levels below which a picture says no more of brightness than a mask."""
 _MASKED = 0.1  # share of the pixels at the highest of so few; sparse counts have fewer there
+
+_LARGEST = 1e38  # single precision ends at 3.4e38
+_FINE, _COARSE = 1e-3, 0.05  # of the grey values' range: steps to be avoided, and to be refused
+_RANGES = (1e-9, 1e9)  # of grey values, whose fourth powers single precision holds
 
 MAX_CLIPPED = 1e-3
 """Share of the pixels at the last grey level that is worth a warning."""
@@ -106,15 +118,18 @@ def check_frames(
     """
     checked = []
     replaced, lowest, highest, total, masks = 0, 0, 0, 0, 0
+    unusual: list[str] = []
     for i, frame in enumerate(frames):
         if frame.metadata.get(CHECKED) is True:
             checked.append(frame)
             continue
         validate_image(frame)
-        clipped = find_clipped(frame.data)
-        masks += _is_mask(frame.data)
+        usual, told = _usual_values(frame)
+        unusual += [text for text in told if text not in unusual]
+        clipped = find_clipped(usual)
+        masks += _is_mask(usual)
         data, where = without_hot_pixels(
-            frame.data, subprogress(progress, i / len(frames), (i + 1) / len(frames))
+            usual, subprogress(progress, i / len(frames), (i + 1) / len(frames))
         )
         about: dict[str, object] = {CHECKED: True, REPLACED: len(where)}
         if clipped.lowest or clipped.highest:
@@ -122,7 +137,7 @@ def check_frames(
         checked.append(replace(frame, data=data, metadata={**frame.metadata, **about}))
         replaced, total = replaced + len(where), total + data.size
         lowest, highest = lowest + clipped.lowest, highest + clipped.highest
-    warnings = []
+    warnings = unusual
     if replaced:
         pixels = "1 hot or dead pixel" if replaced == 1 else f"{replaced} hot or dead pixels"
         warnings.append(f"{pixels} left out (replaced by the median of those around)")
@@ -142,6 +157,52 @@ def check_frames(
                 "unstretched, or lower the detector's gain"
             )
     return checked, tuple(warnings)
+
+
+def _usual_values(frame: CalibratedImage) -> tuple[FloatArray, list[str]]:
+    """The pixels as single precision can hold them, and what to say where that changed them.
+
+    Parameters
+    ----------
+    frame : CalibratedImage
+
+    Returns
+    -------
+    data : array, `(H, W)`
+        Without a large offset, and scaled by a power of two where squares would overflow.
+    said : list of str
+
+    Raises
+    ------
+    DefectStrainError
+        If an offset in single precision has swallowed the grey levels.
+    """
+    data = frame.data
+    some = data.ravel()[:: 1 + data.size // _SAMPLE].astype(float)
+    low, middle, high = (float(v) for v in np.quantile(some, (0.01, 0.5, 0.99)))
+    range_, step = high - low, float(np.spacing(np.float32(min(abs(middle), _LARGEST))))
+    if range_ <= 0:
+        return data, []
+    said = []
+    if data.dtype == np.float32 and step > _COARSE * range_:
+        raise DefectStrainError(
+            f"{frame.name}: got values about {middle:.4g} in steps of {step:.3g}, as single "
+            f"precision has them there, and a picture of {range_:.3g} between dark and bright; "
+            "expected finer steps: export without the offset, or as integers"
+        )
+    if data.dtype == np.float64 and step > _FINE * range_:
+        data = data - low
+        said.append(
+            f"values about {middle:.4g} that differ by {range_:.3g}: the offset is taken off"
+        )
+    if not _RANGES[0] < range_ < _RANGES[1]:
+        power = -round(np.log2(range_))
+        data = np.ldexp(data, power)
+        said.append(
+            f"values that differ by {range_:.3g}: multiplied by 2^{power}, which changes no "
+            "result but the unit of intensities"
+        )
+    return data, said
 
 
 # ------------------------------------------------------------------ hot and dead pixels

@@ -449,6 +449,7 @@ def write_run(result: RunResult, folder: OutFolder, inputs: str | None = None) -
                 for image, sites in zip(result.images, result.sites, strict=True)
             ],
             "regions_given": list(result.regions_given),
+            "overlaps": result.overlap_records,
             "open_classes": [one.record for one in result.open_classes],
             "failed": list(result.failed),
             "identity": None if result.identity is None else result.identity.to_dict(),

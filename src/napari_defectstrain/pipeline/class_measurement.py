@@ -102,8 +102,9 @@ def _measure_family(
     """Classes on sites of one sublattice, against the perfect columns of these sites."""
     averages = {name: average_stack(stack) for name, stack in stacks.items()}
     part = subprogress(progress, 0.0, 0.7)
-    # where columns get other places, nothing asks where a richer profile would put them
-    found = measure_columns(stacks, averages, config.columns, part, check=placed is None)
+    # where columns get other places, nothing asks how well these are known
+    last = placed is None
+    found = measure_columns(stacks, averages, config.columns, part, check=last, respond=last)
     if placed is not None:
         found = placed(found)
         averages = {name: averages[name] for name in found}

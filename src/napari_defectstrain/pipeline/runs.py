@@ -235,6 +235,19 @@ class RunResult:
         """The preset that the run used."""
         return get_material(self.config.material)
 
+    @property
+    def overlap_records(self) -> list[dict[str, Any]]:
+        """The overlaps as JSON values, with the names of the images."""
+        return [
+            {
+                "first": self.images[o.first].name,
+                "second": self.images[o.second].name,
+                "matrix": o.matrix.tolist(),
+                "share": o.share,
+            }
+            for o in self.overlaps
+        ]
+
     def reordered(self, order: Sequence[int]) -> RunResult:
         """The same with its images in another order.
 

@@ -179,7 +179,7 @@ class ImageFitter:
         self.side = side
         self.pixels = pixels
         self.start = start
-        self.sigma = sigma_px
+        self.sigma, self.cutoff = sigma_px, cutoff_per_px
         self.surface = surface
         self.config = config
         dtype = pixels.data.dtype
@@ -189,8 +189,13 @@ class ImageFitter:
         self.negligible = 1e-7 * float(np.var(pixels.data[::3, ::3])) * pixels.data.size
         tree = cKDTree(start)
         self.pairs: IntArray = tree.query_pairs(reach, output_type="ndarray")
+        self.most_lost = 1.0  # what background the equations stand to lose
         self.merged = np.zeros(len(start), dtype=bool)
         self.merged[tree.query_pairs(MERGED_SIGMA * sigma_px, output_type="ndarray")] = True
+
+    def beside(self, pixels: Pixels, start: FloatArray, surface: SplineSurface) -> ImageFitter:
+        """One of the same profile for other pixels and columns."""
+        return ImageFitter(pixels, start, self.sigma, self.cutoff, surface, self.config, self.side)
 
     def run(
         self,
@@ -327,14 +332,17 @@ class ImageFitter:
         self, found: Information, inverse: FloatArray, state: ImageState, damping: float = 1.0
     ) -> NormalEquations:
         """Normal equations of columns and background; `inverse` is one over each variance."""
-        return NormalEquations(
+        equations = NormalEquations(
             found,
             self.surface,
             self.surface.gather(inverse),
             state.position,
             state.empty,
             damping * self.damping(state),
+            self.most_lost,
         )
+        self.most_lost = equations.most_lost
+        return equations
 
     def damping(self, state: ImageState) -> FloatArray:
         """Information of weight, y and x, `(N, 3)`, that shortens steps of what hardly has any.

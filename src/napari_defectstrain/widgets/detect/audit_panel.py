@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QFontDatabase, QHideEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from ...crystal.overlaps import find_overlaps
 from ...evaluation.audit import (
     UNSURE,
     Audit,
@@ -20,6 +21,7 @@ from ...evaluation.audit import (
     same_columns,
     write_audit,
 )
+from ...evaluation.audit_folders import each_place_once
 from ...evaluation.audit_scores import score_audit, scores_text
 from ...types import DefectStrainError
 from ..base import forms, tr
@@ -171,7 +173,8 @@ class AuditPanel(QWidget):
             images.append(
                 AuditedImage(one.name, one.sites, one.regions, one.image.data.shape, size)
             )
-        return images
+        overlaps = find_overlaps([one.image for one in found], [one.sites for one in found])
+        return each_place_once(images, overlaps)
 
     def _name_keys(self) -> None:
         self.keys.name(() if self.audit is None else self.audit.class_names)
