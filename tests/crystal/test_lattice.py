@@ -260,7 +260,7 @@ def test_frame_is_right_handed_with_y_up():
 
 
 def test_the_same_columns_with_another_constant_give_the_same_lattice_in_its_units() -> None:
-    crystal = columns(3, 11.0)
+    crystal, _ = columns(3, 11.0)
     first = fit_lattice(crystal.position_px, crystal.is_metal, A_PM, PIXEL_PM)
     origin = first.origin_px.copy()
     first.origin_px[:] = 0.0  # an answer is its asker's own
