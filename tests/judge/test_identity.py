@@ -424,8 +424,13 @@ def test_few_columns_as_bright_as_another_metals_are_doubted():
     few = replace(few, bright=replace(few.bright, n=60))
     found = judge_identity([few], get_material("MoSe2")).images[0]
     assert found.verdict == DOUBTFUL and "few vacancies" in found.line
-    for usual in ({"ratio": 0.66}, {"dim": replace(seen.dim, n=300)}):
+    enough = replace(seen.bright, n=300), replace(seen.dim, n=300)
+    for usual in ({"ratio": 0.66}, {"dim": enough[1]}):
         assert judge_identity([replace(few, **usual)], get_material("MoSe2")).verdict == AGREES
+    # 90 % of W, a larger field: columns of many kinds on the dim sublattice weigh against vacancies
+    for against, expected in ((0.02, DOUBTFUL), (0.0, AGREES)):
+        many = replace(few, bright=enough[0], dim=enough[1], metal_brighter=against)
+        assert judge_identity([many], get_material("MoSe2")).verdict == expected
 
 
 @pytest.mark.parametrize(("asked", "ratio"), [("MoSe2", 0.73), ("WSe2", 0.66)])

@@ -159,7 +159,9 @@ def _bases_of_tiles(
     """
     best: list[tuple[FloatArray, float, float]] | None = None
     for scale, joined in enumerate(_JOINED):
-        top = min(high, 1.1 * fine * 2 / joined) if joined > 1 else high
+        # noise between the pixels' own frequency and a coarse lattice's hides few periods of it
+        reach = 1.1 if best is not None else 2.2
+        top = min(high, reach * fine * 2 / joined) if joined > 1 else high
         bottom = max(low, fine / joined)
         if bottom > top or min(image.shape) < 5 / top:
             continue

@@ -473,7 +473,7 @@ def _other_metal(e: CellEvidence, found: RunEvidence, asked: Reading, material: 
             f"brightness, and hardly any of those taken for {material.chalcogen}: vacancies of "
             f"{rival.name} would look like that, its sublattices exchanged"
         )
-    if as_rival and told < _SETTLED:
+    if as_rival and told + min(0.0, for_it * found.weighed) < _SETTLED:
         return (
             f"the dim sublattice is {found.ratio:.2f} times as bright as the other, more as in "
             f"{rival.name} ({np.exp(reading.log_ratio):.2f}) than in {material.name} "
