@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import binary_opening, distance_transform_edt
 from scipy.spatial import cKDTree
 
 from ...types import BoolArray, FloatArray, IntArray, Progress
@@ -62,10 +63,18 @@ class Pixels:
     def without_rim(self, width_px: float) -> Pixels:
         """The same where pixels nearer to the border than a width count for less, down to 1 %.
 
-        Columns beyond the border, which no fit knows of, shed light on them.
+        Columns beyond the border, which no fit knows of, shed light on them; so do those in areas
+        without data that are as wide as a quarter of that.
         """
         y, x = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5 for n in self.good.shape)
-        share = np.clip(np.minimum(y[:, None], x) / max(width_px, 1e-9), 0.0, 1.0)
+        away = np.minimum(y[:, None], x)
+        if not self.good.all():
+            side = max(int(width_px / 4), 1)
+            lost = np.pad(self.good == 0, side, constant_values=True)
+            wide = binary_opening(lost, np.ones((side, side)))
+            inside = slice(side, -side)
+            away = np.minimum(away, distance_transform_edt(~wide)[inside, inside] - 0.5)
+        share = np.clip(away / max(width_px, 1e-9), 0.0, 1.0)
         counts = LEAST_RIM + (1.0 - LEAST_RIM) * share**2
         return replace(self, good=(self.good * counts).astype(self.good.dtype))
 

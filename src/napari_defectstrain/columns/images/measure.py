@@ -30,6 +30,9 @@ from .types import NO_POSITION, Aberrations, ImageColumnConfig, ImageColumns, No
 
 __all__ = ["ImageColumnConfig", "ImageColumns", "fit_image_columns"]
 
+CLEAR_SIGMA = 8.0
+"""Widths from the border within which pixels count for less: columns beyond it, which nobody knows
+of, move those within it by twice their standard errors and more."""
 LOOSE_PX = 0.03
 ENOUGH = 2500  # columns, to tell how wide and how bright all are about
 USUAL_LIMIT = 3.4  # information limit in units of the spots' frequency
@@ -177,7 +180,8 @@ def _gaussians(
     alone = config.model == "gaussians"
     loose = config.tolerance_px if alone else LOOSE_PX / side
     cutoff = state.shape.profile.cutoff_per_pm
-    fitter = ImageFitter(pixels, start, sigma, cutoff, surface, config, side)
+    seen = pixels.without_rim(CLEAR_SIGMA * sigma) if alone else pixels
+    fitter = ImageFitter(seen, start, sigma, cutoff, surface, config, side)
     return fitter.run(state, noise, loose, progress, last=alone), fitter
 
 
@@ -267,8 +271,10 @@ class _Learner(NamedTuple):
 
     def learnt(self, progress: Progress) -> tuple[ImageFit, ImageFitter]:
         """By the columns as they are fitted."""
-        tolerance = self.fitter.config.tolerance_px
-        return self.fitter.run(self.state, self.noise, tolerance, progress, near=True), self.fitter
+        fitter, tolerance = self.fitter, self.fitter.config.tolerance_px
+        pixels = fitter.pixels.without_rim(CLEAR_SIGMA * fitter.sigma)
+        inner = fitter.beside(pixels, fitter.start, fitter.surface)
+        return inner.run(self.state, self.noise, tolerance, progress, near=True), inner
 
 
 def _of_family(profile: ColumnProfile, limit_per_px: float, spot_per_px: float) -> FamilyCurve:
