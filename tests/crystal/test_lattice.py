@@ -259,6 +259,19 @@ def test_frame_is_right_handed_with_y_up():
     assert lattice.measured_a_pm is None
 
 
+def test_the_same_columns_with_another_constant_give_the_same_lattice_in_its_units() -> None:
+    crystal, _ = columns(3, 11.0)
+    first = fit_lattice(crystal.position_px, crystal.is_metal, A_PM, PIXEL_PM)
+    origin = first.origin_px.copy()
+    first.origin_px[:] = 0.0  # an answer is its asker's own
+    again = fit_lattice(crystal.position_px, crystal.is_metal, 1.1 * A_PM, PIXEL_PM)
+    np.testing.assert_array_equal(again.origin_px, origin)
+    np.testing.assert_allclose(again.matrix * 1.1, first.matrix, rtol=1e-12)
+    assert first.measured_a_pm is not None
+    assert again.measured_a_pm == pytest.approx(first.measured_a_pm, rel=1e-12)
+    assert again.residual_pm == pytest.approx(1.1 * first.residual_pm, abs=1e-9)
+
+
 def test_vacancies_outliers_and_slow_distortion_are_tolerated():
     crystal, rng = columns(7, 17.0)
     position = crystal.position_px + rng.normal(0, 0.4, crystal.position_px.shape)
