@@ -99,7 +99,7 @@ def _vacancy_ratio(one: ImageClasses | None) -> tuple[float, float] | None:
     if one is None:
         return None
     mean = one.model.mean
-    mine = one.chance.sum(axis=1) > 0
+    mine = (one.chance.sum(axis=1) > 0) & np.isfinite(one.error)
     chance, error = one.chance[mine, V1], one.error[mine]
     if chance.sum() < _LEAST_VACANCIES:
         return None
