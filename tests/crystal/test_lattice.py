@@ -21,7 +21,12 @@ from napari_defectstrain.crystal.lattice import (
     shell_radii,
 )
 from napari_defectstrain.simulate.acquisition import ScanConfig
-from napari_defectstrain.simulate.dataset import SimulationConfig, atoms_px, crystal_for
+from napari_defectstrain.simulate.dataset import (
+    SimulationConfig,
+    atoms_px,
+    crystal_for,
+    simulate_image,
+)
 from napari_defectstrain.simulate.structure import CrystalConfig
 from napari_defectstrain.types import DefectStrainError, ImageLattice
 
@@ -430,6 +435,22 @@ def test_few_periods_are_found_in_the_noise_of_fine_pixels(seed):
     """Five periods, 55 px each: once refused, for noise held more of the power than the spots."""
     z, truth = picture(seed, 6.0, 250, noise=0.8, dirty=False)
     assert estimate_pixel_size(z, A_PM).pixel_size_pm == pytest.approx(truth, rel=0.01)
+
+
+def test_noise_of_fewer_periods_is_no_lattice():
+    """1.5 nm of a noisy WS2: three periods of noise were a lattice of 13.8 pm a pixel once."""
+    crystal = CrystalConfig(material="WS2", fractions=(0.04, 0.01, 0.05, 0.005))
+    scan = ScanConfig(
+        shape=(75, 75), pixel_size_pm=20.0, rotation_deg=25.0, dose_e_per_nm2=1.5e6,
+        read_noise=0.25, contamination_nm=4.0,
+    )  # fmt: skip
+    config = SimulationConfig(crystal=crystal, scan=scan)
+    data = simulate_image(config, np.random.default_rng(10)).image.data
+    try:
+        found = estimate_pixel_size(data, 315.3).pixel_size_pm
+    except DefectStrainError:
+        return
+    assert found == pytest.approx(20.0, rel=0.03)
 
 
 def test_the_spots_of_a_compressed_picture_are_not_taken_for_the_lattice():
