@@ -453,6 +453,16 @@ def test_noise_of_fewer_periods_is_no_lattice():
     assert found == pytest.approx(20.0, rel=0.03)
 
 
+def test_faint_fine_spots_are_no_lattice_beside_strong_ones():
+    """Smoothed and rounded, 2 pm a pixel: what was left of the noise was told as 30 pm once."""
+    z, truth = picture(1, 3.0, 500, noise=0.0, dirty=False)
+    z = gaussian_filter(z, 6.0)
+    y, x = np.mgrid[:500, :500] * 2 * np.pi / 10.0
+    ripple = np.cos(x) + np.cos(x / 2 + y * np.sqrt(0.75)) + np.cos(x / 2 - y * np.sqrt(0.75))
+    found = estimate_pixel_size(z + 0.0005 * ripple, A_PM)
+    assert found.pixel_size_pm == pytest.approx(truth, rel=0.03)
+
+
 def test_the_spots_of_a_compressed_picture_are_not_taken_for_the_lattice():
     z, truth = picture(2, 8.0, 300, noise=0.05, dirty=False)
     z = gaussian_filter(z, 5.0)  # nothing is left of the noise between the blocks' spots

@@ -20,6 +20,8 @@ _FINE_PM = 5.0
 _JOINED = (1, 2, 4)
 _FEW_PERIODS = 14.0
 """Below so many {100} periods a tile, a lattice is judged by all of its spots."""
+_STRONGER = 1e3
+"""Power of the spots over that of finer ones from which on these are what filters left of noise."""
 _LEAST_PERIODS = 4.0
 """{100} periods a tile below which nothing is a lattice: noise makes hexagons of fewer."""
 SPOT_RANGE = (1 / 60, 1 / 4)
@@ -177,9 +179,27 @@ def _bases_of_tiles(
         good += [(f[0] / joined, f[1], f[2]) for f in found if f is not None]
         if len(good) == 0 or 2 * len(good) < len(found) and len(good) < 3:
             continue
-        if best is None or _is_multiple(best[0][0], good[0][0]):
+        if (
+            best is None
+            or _is_multiple(best[0][0], good[0][0])
+            or _power(image, good[0][0]) > _STRONGER * _power(image, best[0][0])
+        ):
             best = good
     return best
+
+
+def _power(image: FloatArray, basis: FloatArray) -> float:
+    """Power of the weakest {100} spot in the middle of a picture, for comparing."""
+    start = [max(0, (n - TILE) // 2) for n in image.shape]
+    tile = image[start[0] : start[0] + TILE, start[1] : start[1] + TILE].astype(np.float64)
+    y, x = (np.hanning(n + 2)[1:-1] for n in tile.shape)
+    z = (tile - tile.mean()) * y[:, None] * x
+    power = []
+    for g in SPOTS[:3] @ basis.T:
+        rows = np.exp(-2j * np.pi * g[0] * np.arange(len(y)))
+        columns = np.exp(-2j * np.pi * g[1] * np.arange(len(x)))
+        power.append(abs(rows @ z @ columns) ** 2)
+    return float(min(power))
 
 
 def _joined(image: FloatArray, count: int) -> FloatArray:
