@@ -63,8 +63,9 @@ def shoot(viewer: Viewer, path: Path, small: bool = False) -> None:
     viewer.screenshot(str(path), canvas_only=False, flash=False)
     if small:
         with Image.open(path) as picture:
+            # kmeans: without it greys turn violet, and faint bands vanish
             few = picture.convert("RGB").quantize(
-                256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+                256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
             )
         few.save(path, optimize=True)
     print(path, flush=True)

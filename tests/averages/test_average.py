@@ -1,6 +1,7 @@
 """Class averages: right frame, right place, right brightness, and honest about what is left out."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -168,6 +169,22 @@ def test_registration_finds_the_true_places(two_regions, stacks):
             assert np.abs(miss).max() < 3.0, name
             # four windows of a rare class halve what the wave does to one
             assert np.abs(miss.mean(axis=0)).max() < 0.8, name
+
+
+def test_columns_that_are_all_found_a_little_beside_give_the_same_average(two_regions, stacks):
+    images, sites, _ = zip(*two_regions, strict=True)
+    beside = [replace(s, position_px=s.position_px + (-0.06, -0.11)) for s in sites]
+    again = stack_classes(images, beside, SMALL, A_PM, np.random.default_rng(5))
+    for name, stack in stacks.items():
+        assert again[name].position_px == pytest.approx(stack.position_px, abs=0.005)
+    # and the lattice lies on its sites, where the columns beyond the rim are held
+    reference = average_stack(again["2Se"])
+    r = A_PM / np.sqrt(3)
+    metal = [
+        np.subtract(centre_of_column(reference.mean, reference.step_pm, *place), place)
+        for place in r * np.array([[np.cos(t), np.sin(t)] for t in np.deg2rad([90, 210, 330])])
+    ]
+    assert np.mean(metal, axis=0) == pytest.approx([0.0, 0.0], abs=1.0)
 
 
 def test_two_rotations_give_one_average(stacks):

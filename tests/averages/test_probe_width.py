@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
-from window_stage import FRAME, noise, perfect
+from synthetic_lattice import HEIGHTS
+from window_stage import A_PM, FRAME, column, noise, perfect
 
 from napari_defectstrain.averages.probe_width import (
     USUAL_PM,
     group_widths,
     image_widths,
+    lattice_offset,
     probe_widths,
 )
+from napari_defectstrain.crystal.lattice import ideal_sites
 from napari_defectstrain.types import ClassStack, DefectStrainError
 
 
@@ -22,6 +25,15 @@ def test_a_gaussian_column_has_its_own_width_whatever_background_and_brightness(
     # Orders beyond the third, of 1e-4 of the first, leak through the rim of the disc
     assert found.sigma_pm == pytest.approx([47.0, 47.0, 55.0], abs=0.05)
     assert found.group.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (2.2, -1.3), (-20.0, 15.0)])
+def test_a_lattice_beside_its_sites_is_found_there(offset):
+    site, is_metal = ideal_sites(A_PM, 2200.0)
+    height = np.where(is_metal, HEIGHTS[0], HEIGHTS[1])
+    window = sum(h * column(place + offset) for h, place in zip(height, site, strict=True))
+    tilted = window + 1e-4 * FRAME.position_pm[:, :, 0] + 0.3
+    assert lattice_offset(tilted, FRAME) == pytest.approx(offset, abs=0.02)
 
 
 @pytest.mark.slow

@@ -21,7 +21,12 @@ from napari_defectstrain.crystal.lattice import (
     shell_radii,
 )
 from napari_defectstrain.simulate.acquisition import ScanConfig
-from napari_defectstrain.simulate.dataset import SimulationConfig, atoms_px, crystal_for
+from napari_defectstrain.simulate.dataset import (
+    SimulationConfig,
+    atoms_px,
+    crystal_for,
+    simulate_image,
+)
 from napari_defectstrain.simulate.structure import CrystalConfig
 from napari_defectstrain.types import DefectStrainError, ImageLattice
 
@@ -259,6 +264,19 @@ def test_frame_is_right_handed_with_y_up():
     assert lattice.measured_a_pm is None
 
 
+def test_the_same_columns_with_another_constant_give_the_same_lattice_in_its_units() -> None:
+    crystal, _ = columns(3, 11.0)
+    first = fit_lattice(crystal.position_px, crystal.is_metal, A_PM, PIXEL_PM)
+    origin = first.origin_px.copy()
+    first.origin_px[:] = 0.0  # an answer is its asker's own
+    again = fit_lattice(crystal.position_px, crystal.is_metal, 1.1 * A_PM, PIXEL_PM)
+    np.testing.assert_array_equal(again.origin_px, origin)
+    np.testing.assert_allclose(again.matrix * 1.1, first.matrix, rtol=1e-12)
+    assert first.measured_a_pm is not None
+    assert again.measured_a_pm == pytest.approx(first.measured_a_pm, rel=1e-12)
+    assert again.residual_pm == pytest.approx(1.1 * first.residual_pm, abs=1e-9)
+
+
 def test_vacancies_outliers_and_slow_distortion_are_tolerated():
     crystal, rng = columns(7, 17.0)
     position = crystal.position_px + rng.normal(0, 0.4, crystal.position_px.shape)
@@ -410,6 +428,29 @@ def test_fields_of_five_periods_are_enough_at_any_sampling(pixel_pm, side):
     z, truth = picture(1, pixel_pm, side, noise=0.15, dirty=False)
     found = estimate_pixel_size(z, A_PM)
     assert found.pixel_size_pm == pytest.approx(truth, rel=0.03)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_few_periods_are_found_in_the_noise_of_fine_pixels(seed):
+    """Five periods, 55 px each: once refused, for noise held more of the power than the spots."""
+    z, truth = picture(seed, 6.0, 250, noise=0.8, dirty=False)
+    assert estimate_pixel_size(z, A_PM).pixel_size_pm == pytest.approx(truth, rel=0.01)
+
+
+def test_noise_of_fewer_periods_is_no_lattice():
+    """1.5 nm of a noisy WS2: three periods of noise were a lattice of 13.8 pm a pixel once."""
+    crystal = CrystalConfig(material="WS2", fractions=(0.04, 0.01, 0.05, 0.005))
+    scan = ScanConfig(
+        shape=(75, 75), pixel_size_pm=20.0, rotation_deg=25.0, dose_e_per_nm2=1.5e6,
+        read_noise=0.25, contamination_nm=4.0,
+    )  # fmt: skip
+    config = SimulationConfig(crystal=crystal, scan=scan)
+    data = simulate_image(config, np.random.default_rng(10)).image.data
+    try:
+        found = estimate_pixel_size(data, 315.3).pixel_size_pm
+    except DefectStrainError:
+        return
+    assert found == pytest.approx(20.0, rel=0.03)
 
 
 def test_the_spots_of_a_compressed_picture_are_not_taken_for_the_lattice():

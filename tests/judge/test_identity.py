@@ -137,9 +137,9 @@ def test_vacancies_tell_which_sublattice_is_the_chalcogens():
     assert found == DOUBTFUL and "half the brightness lie on the bright sublattice" in line
 
 
-@pytest.mark.parametrize("asked", ["MoSe2", "WSe2"])
-def test_mos2_is_not_taken_for_a_selenide_without_a_scale(asked):
-    data = crystal(nominal("MoS2"), (0.0, 0.04, 0.0))
+@pytest.mark.parametrize(("asked", "share"), [("MoSe2", 0.04), ("WSe2", 0.04), ("MoTe2", 0.0)])
+def test_mos2_is_not_taken_for_another_material_without_a_scale(asked, share):
+    data = crystal(nominal("MoS2"), (0.0, share, 0.0))
     found, line = verdict(data, asked)
     assert found != AGREES and "MoS2" in line
 
@@ -324,6 +324,30 @@ def test_a_smoothed_picture_with_a_gamma_has_empty_hexagons(material, sigma_px, 
     assert verdict(bent, "WSe2", get_material("WSe2").lattice_pm)[0] != AGREES
 
 
+@pytest.mark.parametrize(("material", "sigma_px"), [("WS2", 3.0), ("MoS2", 3.5), ("WSe2", 2.5)])
+def test_what_a_gamma_turns_over_is_no_dark_column(material, sigma_px):
+    """The square of {100} turned {110} over: refused as ABF once, or ratios were wrong."""
+    data = gaussian_filter(crystal(nominal(material), (0.0, 0.04, 0.0), noise=0.03), sigma_px)
+    bent = ((data - data.min()) / np.ptp(data)) ** 0.62
+    seen = of(bent)
+    assert seen.sign > 0.9
+    assert seen.ratio == pytest.approx(nominal(material)[1], abs=0.03)
+    assert abs(seen.centre) < 0.06
+    a_pm = get_material(material).lattice_pm
+    assert verdict(bent, material, a_pm) == (AGREES, "")
+    found, line = verdict(1.0 - bent, material, a_pm)
+    assert found == REFUSED and "dark" in line
+
+
+def test_a_sum_of_another_sign_is_straightened():
+    made = Transfer(-1.78, 0.0, (-0.09, 0.01), 2.5)
+    rings = _rings(0.99 + 0.27j, 1.27, made)
+    assert rings[3].real < 0
+    one, total = made.straightened(rings[1], rings[3].real)
+    assert (one.real, one.imag) == pytest.approx((0.99, 0.27), abs=0.01)
+    assert total == pytest.approx(1.27, rel=0.05)
+
+
 def side_by_side(left: tuple[float, float, float], right: tuple[float, float, float]) -> np.ndarray:
     share = 1 / (1 + np.exp(-(np.arange(SIDE) - SIDE / 2) / 3))
     return crystal(left, (0.0, 0.04, 0.0)) * (1 - share) + crystal(right) * share
@@ -400,8 +424,13 @@ def test_few_columns_as_bright_as_another_metals_are_doubted():
     few = replace(few, bright=replace(few.bright, n=60))
     found = judge_identity([few], get_material("MoSe2")).images[0]
     assert found.verdict == DOUBTFUL and "few vacancies" in found.line
-    for usual in ({"ratio": 0.66}, {"dim": replace(seen.dim, n=300)}):
+    enough = replace(seen.bright, n=300), replace(seen.dim, n=300)
+    for usual in ({"ratio": 0.66}, {"dim": enough[1]}):
         assert judge_identity([replace(few, **usual)], get_material("MoSe2")).verdict == AGREES
+    # 90 % of W, a larger field: columns of many kinds on the dim sublattice weigh against vacancies
+    for against, expected in ((0.02, DOUBTFUL), (0.0, AGREES)):
+        many = replace(few, bright=enough[0], dim=enough[1], metal_brighter=against)
+        assert judge_identity([many], get_material("MoSe2")).verdict == expected
 
 
 @pytest.mark.parametrize(("asked", "ratio"), [("MoSe2", 0.73), ("WSe2", 0.66)])

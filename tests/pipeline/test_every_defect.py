@@ -21,10 +21,11 @@ from napari_defectstrain.output.tables import (
 )
 from napari_defectstrain.pipeline import detect, every_defect, measure
 from napari_defectstrain.pipeline.every_defect import _bands_of_columns, _disagreements
-from napari_defectstrain.pipeline.whole_images import fitted_columns
+from napari_defectstrain.pipeline.whole_images import columns_begun, fitted_columns
 from napari_defectstrain.pipeline.work import Work
 from napari_defectstrain.pipeline.workers import LocalWorkers
 from napari_defectstrain.precision import few_windows_factor
+from napari_defectstrain.types import no_progress
 
 CROWDED_RUN = QUICK.replace(average=AverageConfig(window_nm=2.0, crowded=True), bootstrap=20)
 
@@ -120,6 +121,9 @@ def test_columns_are_fitted_by_whoever_and_an_image_without_is_said(result):
     assert all(isinstance(one, ImageColumns) for one in fits)
     with LocalWorkers(2, threads=True) as threads:
         again = fitted_columns(result, Work(workers=threads))
+        begun = columns_begun(result, Work(workers=threads))(no_progress)
+    for one, other in zip(begun, again, strict=True):
+        np.testing.assert_array_equal(one.position_px, other.position_px)
     for one, other in zip(fits, again, strict=True):
         np.testing.assert_array_equal(one.position_px, other.position_px)
     plain = replace(result, warnings=(), crowded={}, crowded_stacks={})

@@ -208,7 +208,7 @@ def test_not_asked_not_told(measured):
 
 def test_the_error_of_a_population_follows_the_slope_of_the_response(measured):
     """The linear response sees half of what is there: the error is twice as large."""
-    makeup = measured[1]["SV"].makeup
+    makeup = replace(measured[1]["SV"].makeup, systematic=0.0)
     other = makeup.populations.populations[1]
     seen = makeup.quantities.response_pm[1]
     plain, half = (
@@ -219,6 +219,18 @@ def test_the_error_of_a_population_follows_the_slope_of_the_response(measured):
         for factor in (1.0, 2.0)
     )
     assert half.strain_of(other)[1] == pytest.approx(2.0 * plain.strain_of(other)[1])
+
+
+def test_a_population_errs_by_what_its_class_errs_by(measured):
+    """Profile and model displace the triangles of both populations, which no window tells."""
+    one = measured[1]["SV"]
+    parts = one.budget.strain_parts
+    systematic = np.hypot(np.nan_to_num(parts["model"]), parts["profile"])
+    assert systematic > 0.0
+    for population in one.makeup.populations.populations:
+        by_windows = replace(one.makeup, systematic=0.0).strain_of(population)[1]
+        expected = np.hypot(by_windows, systematic)
+        assert one.makeup.strain_of(population)[1] == pytest.approx(expected)
 
 
 def test_few_windows_have_one_statistical_error(measured):

@@ -25,6 +25,37 @@ def test_dose_helps_as_far_as_noise_is_counting():
     assert plan_images(shaken, 0.001, 0.0, doses=(0.25, 4.0))["images"].tolist() == [4, 4]
 
 
+def test_no_more_defect_free_windows_are_averaged_than_are():
+    """Their error falls with the images until there are as many as are ever averaged."""
+    test = Test("SV", 50, 1, 0.002, 0.0, 0.0, 1e7, 1, 0.0, 0.0008, 500, 1000)
+    own = 0.002**2 - 0.0008**2
+
+    def sigma(images):
+        return 100 * np.sqrt(own / images + 0.0008**2 * 500 / min(500 * images, 1000))
+
+    for target in (0.0015, 0.001, 0.0007):
+        plan = plan_images(test, target, 0.0, doses=(1.0,)).iloc[0]
+        assert plan["sigma_strain_%"] == pytest.approx(sigma(plan["images"]))
+        assert sigma(plan["images"]) <= 100 * target < sigma(plan["images"] - 1)
+    least = 0.0008 / np.sqrt(2)
+    never = plan_images(test, 0.99 * least, 0.0, doses=(1.0,)).iloc[0]
+    assert np.isinf(never["images"])
+    assert never["sigma_strain_%"] == pytest.approx(100 * least)
+
+
+@pytest.mark.parametrize("windows", [10, 31, 100])
+def test_intervals_hold_the_images_that_are_needed(windows):
+    """By tests whose windows scatter and number as chance has it."""
+    rng = np.random.default_rng(windows)
+    scatter, target, inside = 0.0141, 0.001, []
+    needed = scatter**2 / windows / target**2
+    for n in rng.poisson(windows, 400):
+        sigma = scatter * np.sqrt(rng.chisquare(n - 1) / (n - 1) / n)
+        plan = plan_images(Test("SV", n, 1, sigma, 0.0, 0.5, 1e7), target, 0.0, doses=(1.0,))
+        inside.append(plan["images_low"][0] - 1 < needed <= plan["images_high"][0])
+    assert 0.92 < np.mean(inside) < 0.99  # 400: 1.1 %; images are whole
+
+
 def test_what_the_beam_destroys():
     loss = 1e-9  # one atom in a hundred at the test's dose
     plan = plan_images(SV, 0.001, loss, shells=2, doses=(1.0, 8.0))

@@ -1,4 +1,4 @@
-"""How wide the probe of each image was, by its own lattice, and which images are alike.
+"""How wide the probe of each image was, by its own lattice, which images are alike, where it lies.
 
 The windows of a perfect crystal have Fourier components at the reciprocal lattice vectors only:
 ``I(g) = T(g) F(g)``, with the transfer function T of the whole recording (probe, source, jitter)
@@ -110,8 +110,29 @@ def image_widths(reference: ClassStack | None, n_images: int) -> ProbeWidths:
 def _reflections(windows: FloatArray, frame: WindowFrame) -> tuple[tuple[float, float], FloatArray]:
     """Amplitudes of the reflections (10) and (20) of each window, `(N, 2)`, and their |g| [1/pm].
 
-    By least squares of all low orders over a disc, and projected on the phases that a window in
-    the lattice frame has there: mean over the three equivalent directions.
+    Projected on the phases that a window in the lattice frame has there: mean over the three
+    equivalent directions.
+    """
+    wave, cosine, sine = _waves(windows, frame)
+    size = np.linalg.norm(wave, axis=1)
+    first = float(size.min())
+    found = []
+    for target in (first, 2 * first):
+        shell = np.abs(size - target) < 0.01 * first
+        # Phase of the honeycomb: known but for the columns' brightness, so taken from the mean
+        # of the data over the shell, folded to one direction of the threefold set.
+        sign = np.where(_threefold(wave[shell]), 1.0, -1.0)
+        z = cosine[:, shell] - 1j * sign * sine[:, shell]
+        mean = z.mean(axis=1)
+        turned = mean * np.exp(-1j * np.angle(mean.mean()))
+        found.append(turned.real)
+    return (first / (2 * np.pi), first / np.pi), np.stack(found, axis=1)
+
+
+def _waves(windows: FloatArray, frame: WindowFrame) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The lattice's waves of low order, `(w, 2)` [rad/pm], and their cosines and sines, `(N, w)`.
+
+    By least squares over a disc, the centre left out.
     """
     radius = np.linalg.norm(frame.position_pm, axis=2)
     use = (radius <= frame.half * frame.step_pm) & frame.outside(CORE_RADIUS)
@@ -129,20 +150,28 @@ def _reflections(windows: FloatArray, frame: WindowFrame) -> tuple[tuple[float, 
     design = np.column_stack([np.ones(len(r)), r / frame.a_pm, np.cos(phase), np.sin(phase)])
     solver = np.linalg.pinv(design)[3:]  # (2w, m)
     amplitude = np.asarray(windows[:, use] @ solver.T.astype(windows.dtype), dtype=float)
-    cosine, sine = amplitude[:, : len(orders)], amplitude[:, len(orders) :]
+    return wave, amplitude[:, : len(orders)], amplitude[:, len(orders) :]
+
+
+def lattice_offset(window: FloatArray, frame: WindowFrame) -> FloatArray:
+    """How far a defect-free window's lattice lies from its ideal sites, (x, y) [pm].
+
+    The three waves (10) of a structure with a threefold axis in the origin have one phase; where it
+    lies off by t, that of a wave g is less by ``g . t``. Nothing of the columns' brightness enters.
+
+    Parameters
+    ----------
+    window : array, `(P, P)`
+        In the lattice frame; best an average.
+    frame : WindowFrame
+    """
+    wave, cosine, sine = _waves(window[None], frame)
     size = np.linalg.norm(wave, axis=1)
-    first = float(size.min())
-    found = []
-    for target in (first, 2 * first):
-        shell = np.abs(size - target) < 0.01 * first
-        # Phase of the honeycomb: known but for the columns' brightness, so taken from the mean
-        # of the data over the shell, folded to one direction of the threefold set.
-        sign = np.where(_threefold(wave[shell]), 1.0, -1.0)
-        z = cosine[:, shell] - 1j * sign * sine[:, shell]
-        mean = z.mean(axis=1)
-        turned = mean * np.exp(-1j * np.angle(mean.mean()))
-        found.append(turned.real)
-    return (first / (2 * np.pi), first / np.pi), np.stack(found, axis=1)
+    shell = size < 1.01 * size.min()
+    sign = np.where(_threefold(wave[shell]), 1.0, -1.0)
+    z = cosine[0, shell] - 1j * sign * sine[0, shell]
+    late = np.angle(z * np.conj(z.sum()))
+    return np.asarray(-np.linalg.pinv(sign[:, None] * wave[shell]) @ late)
 
 
 def _threefold(wave: FloatArray) -> BoolArray:

@@ -57,7 +57,9 @@ def run_plan(options: argparse.Namespace, progress: Progress) -> int:
         )
     about = read_settings(manifest)
     config = RunConfig.from_dict(about.get("parameters", {}), f"{manifest}: ")
-    row = _row(pd.read_csv(tables[0]), options.class_name)
+    material, spacings = get_material(config.material), pd.read_csv(tables[0])
+    row = _row(spacings, options.class_name)
+    against, n_reference = _against(spacings, material.reference_of(options.class_name))
     populations = pd.read_csv(tables[1])
     loss, source = _loss(options)
     test = Test(
@@ -68,8 +70,11 @@ def run_plan(options: argparse.Namespace, progress: Progress) -> int:
         sigma_rest=float(np.sqrt(max(row["sigma_total"] ** 2 - row["sigma_stat"] ** 2, 0.0))),
         counting_share=_share(options, row, progress),
         dose_e_per_nm2=_dose(options, about),
-        atoms=_atoms(get_material(config.material).role_of(options.class_name)),
+        atoms=_atoms(material.role_of(options.class_name)),
         vacancies=_vacancies(populations),
+        sigma_reference=min(against, 0.99 * float(row["sigma_stat"])),
+        n_reference=n_reference,
+        most_reference=float(max(config.average.max_reference, n_reference)),
     )
     plan = plan_images(test, options.target * _PER_CENT, loss, config.average.shells)
     stat, rest = 100 * test.sigma_strain, 100 * test.sigma_rest
@@ -80,6 +85,12 @@ def run_plan(options: argparse.Namespace, progress: Progress) -> int:
         f"is lost at {loss:.3g} nm2 ({source})"
     )
     say(plan.to_string(index=False, float_format="%.4g"))
+    if np.isinf(plan["images"]).any():
+        say(
+            f"no number of images is enough where it says inf: {config.average.max_reference} "
+            "defect-free windows, as many as are averaged, err by as much (max_reference of the "
+            "settings of averages)"
+        )
     if options.out is not None:
         write_table(options.out, plan)
         say(f"plan in {options.out}")
@@ -114,6 +125,15 @@ def _row(table: pd.DataFrame, name: str) -> pd.Series:
             f"{', '.join(measured) or 'there is none'}"
         )
     return found.iloc[0]
+
+
+def _against(table: pd.DataFrame, reference: str) -> tuple[float, int]:
+    """Relative error of the defect-free spacing, and its windows; none where the table is older."""
+    found = table[table["class"] == reference]
+    if len(found) != 1 or not {"precision_pm", "spacing_pm"} <= set(table):
+        return 0.0, 1
+    error = float(found["precision_pm"].iloc[0] / found["spacing_pm"].iloc[0])
+    return (error if error > 0 else 0.0), max(int(found["n"].iloc[0]), 1)
 
 
 def _atoms(role: str) -> int:

@@ -20,6 +20,8 @@ _FINE_PM = 5.0
 _JOINED = (1, 2, 4)
 _FEW_PERIODS = 14.0
 """Below so many {100} periods a tile, a lattice is judged by all of its spots."""
+_LEAST_PERIODS = 4.0
+"""{100} periods a tile below which nothing is a lattice: noise makes hexagons of fewer."""
 SPOT_RANGE = (1 / 60, 1 / 4)
 """Lengths of {100} vectors that a picture of atoms may have [1/px]."""
 MIN_SIDE = 32
@@ -159,7 +161,9 @@ def _bases_of_tiles(
     """
     best: list[tuple[FloatArray, float, float]] | None = None
     for scale, joined in enumerate(_JOINED):
-        top = min(high, 1.1 * fine * 2 / joined) if joined > 1 else high
+        # noise between the pixels' own frequency and a coarse lattice's hides few periods of it
+        reach = 1.1 if best is not None else 2.2
+        top = min(high, reach * fine * 2 / joined) if joined > 1 else high
         bottom = max(low, fine / joined)
         if bottom > top or min(image.shape) < 5 / top:
             continue
@@ -257,6 +261,9 @@ def _reciprocal_basis(
 
     `low` and `high` bound the length of {100} vectors [1/px]. None where no lattice shows.
     """
+    low = max(low, _LEAST_PERIODS / min(tile.shape))
+    if low > high:
+        return None
     z = flattened(tile)
     spectrum = _Spectrum.of(z, min(high * np.sqrt(3) * 1.1, 0.48))
     basis = _best_hexagon(spectrum, low * 0.9)

@@ -8,6 +8,7 @@ chalcogen column lie at 90, 210 and 330 degrees.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -58,6 +59,8 @@ __all__ = [
     "shell_radii",
 ]
 
+_MOST_KEPT = 20_000
+"""Lattices of images of more columns aren't kept: their columns would take the memory."""
 MIN_METAL_COLUMNS = 12
 
 
@@ -266,6 +269,30 @@ def fit_lattice(
             f"lattice: got {len(metal)} metal and {len(chalcogen)} chalcogen columns, expected at "
             f"least {MIN_METAL_COLUMNS} and 3; use a larger region or check the detection"
         )
+    if len(position) > _MOST_KEPT:
+        site, basis, residual = _fitted(metal, chalcogen)
+    else:
+        site, basis, residual = _fitted_before(metal.tobytes(), chalcogen.tobytes())
+    matrix = basis @ np.linalg.inv(basis_pm(a_pm))
+    scale = float(np.sqrt(np.linalg.det(matrix)))
+    residual_pm = residual @ np.linalg.inv(matrix).T
+    return ImageLattice(
+        origin_px=site.copy(),
+        matrix=matrix,
+        a_pm=float(a_pm),
+        measured_a_pm=None if pixel_size_pm is None else float(a_pm * scale * pixel_size_pm),
+        residual_pm=float(np.sqrt(np.mean(residual_pm**2))),
+    )
+
+
+@lru_cache(maxsize=32)
+def _fitted_before(metal: bytes, chalcogen: bytes) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """`_fitted`, once for the columns of an image: averaging asks again with its own constant."""
+    return _fitted(*(np.frombuffer(one).reshape(-1, 2) for one in (metal, chalcogen)))
+
+
+def _fitted(metal: FloatArray, chalcogen: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """A chalcogen site amid the columns, basis and residuals of their lattice [px]."""
     basis = _orient(_neighbour_basis(metal), metal, chalcogen)
     member, index = _grow(metal, basis)
     if len(member) < max(MIN_METAL_COLUMNS, 0.5 * len(metal)):
@@ -277,16 +304,7 @@ def fit_lattice(
     origin, basis, residual = _fit_affine(metal[member], index)
     # Centre of an upward triangle of metals: a chalcogen site with metals at 90, 210, 330 deg.
     shift = np.rint(np.linalg.solve(basis, metal[member].mean(axis=0) - origin) - 1 / 3)
-    matrix = basis @ np.linalg.inv(basis_pm(a_pm))
-    scale = float(np.sqrt(np.linalg.det(matrix)))
-    residual_pm = residual @ np.linalg.inv(matrix).T
-    return ImageLattice(
-        origin_px=origin + basis @ (shift + 1 / 3),
-        matrix=matrix,
-        a_pm=float(a_pm),
-        measured_a_pm=None if pixel_size_pm is None else float(a_pm * scale * pixel_size_pm),
-        residual_pm=float(np.sqrt(np.mean(residual_pm**2))),
-    )
+    return origin + basis @ (shift + 1 / 3), basis, residual
 
 
 def coarse_basis(metal_px: FloatArray, chalcogen_px: FloatArray) -> FloatArray:

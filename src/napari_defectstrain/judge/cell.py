@@ -208,6 +208,7 @@ class _TileSpectrum:
         shared = abs(total) * transfer.total_sigma / 3
         own2 = (self.error[3] / np.exp(transfer.log3)) ** 2 + 2 * self.error[1] ** 2
         sigma = np.sqrt(shared**2 + own2 / 9)
+        sign = self.sign if total * self.third >= 0 else -self.sign
         return TileCell(
             np.asarray(weight),
             np.full(3, sigma),
@@ -215,7 +216,7 @@ class _TileSpectrum:
             self.lattice,
             transfer.slope,
             transfer.curve,
-            self.sign,
+            sign,
             self.clear,
             self.foreign,
             shared,

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..materials import MATERIALS, Material
 from .evidence import ASSIGNED, FOREIGN, CellEvidence
-from .readings import EQUAL, Reading, RunEvidence, all_readings, pooled_evidence, reading_of
+from .readings import COMMON, EQUAL, Reading, RunEvidence, all_readings, pooled_evidence, reading_of
 
 PREFIX = "Identity: "
 """What every line begins with that says a doubt."""
@@ -36,6 +36,8 @@ _DOUBT, _REFUSE = (1.5, 1.8), (6.0, 5.0)
 """Nats that another reading fits better by, and nats that the asked one misfits by at least."""
 _CLOSE = -0.3
 """Where the ratio alone speaks, readings look alike that misfit by so much less [nats]."""
+_CLOSE_TO_RARE = 1.0
+"""The same where the asked material is one whose monolayers are seldom seen."""
 _SPACING = (0.1, 0.17)
 """Relative differences of the spacing that are doubted, and refused where another reading fits."""
 _EXCHANGED = 0.05
@@ -423,7 +425,8 @@ def _by_likelihood(
                 "pixel size: another crystal, or a calibration that is wrong"
             )
         return AGREES, ""
-    close = [r.name for r in others if r.misfit(found) < mine + _CLOSE]
+    margin = _CLOSE if material.name in COMMON else _CLOSE_TO_RARE
+    close = [r.name for r in others if r.misfit(found) < mine + margin]
     if found.vacancies_dim is None and close:
         return DOUBTFUL, (
             f"{' or '.join(close[:3])} would look alike ({seen}), nor is a monolayer told from AA "
@@ -470,7 +473,7 @@ def _other_metal(e: CellEvidence, found: RunEvidence, asked: Reading, material: 
             f"brightness, and hardly any of those taken for {material.chalcogen}: vacancies of "
             f"{rival.name} would look like that, its sublattices exchanged"
         )
-    if as_rival and told < _SETTLED:
+    if as_rival and told + min(0.0, for_it * found.weighed) < _SETTLED:
         return (
             f"the dim sublattice is {found.ratio:.2f} times as bright as the other, more as in "
             f"{rival.name} ({np.exp(reading.log_ratio):.2f}) than in {material.name} "

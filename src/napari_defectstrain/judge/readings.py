@@ -22,7 +22,8 @@ _SPACING_SPREAD = 0.04
 _MOST_MISFIT = 12.5  # nothing counts for more: pictures hold surprises
 _RARE = 3.0
 """Nats that a preset has against itself whose 2H monolayers are seldom seen."""
-_COMMON = ("WSe2", "MoS2", "WS2", "MoSe2")
+COMMON = ("WSe2", "MoS2", "WS2", "MoSe2")
+"""Presets whose 2H monolayers are often seen."""
 _VACANCIES = 4.0
 """Nats that columns of half the brightness count for against a reading whose metal sits there."""
 _SEEN = 0.008
@@ -183,6 +184,6 @@ def all_readings(asked: Material) -> list[Reading]:
     """Every reading but the asked one: the other presets, bilayers, graphene, boron nitride."""
     presets = [reading_of(m) for m in MATERIALS.values() if m.name != asked.name]
     rare = [
-        replace(p, against=0.0 if p.name in _COMMON else _RARE) for p in presets if p is not None
+        replace(p, against=0.0 if p.name in COMMON else _RARE) for p in presets if p is not None
     ]
     return [*rare, *(Reading(name, float(np.log(r)), s, a, None) for name, r, s, a in _OTHERS)]

@@ -55,7 +55,14 @@ _TWO_PHASES = (0.12, 3.0)
 within them, from which on they show two phases."""
 _BENT_STARTS = (-0.12, 0.0, 0.12)
 _SLOPE_STARTS = (-1.2, -0.7)
+_POOR = 5.0
+"""Nats from which on a bent fit is begun anew, elsewhere and with {110} of either sign."""
+_ELSEWHERE = (-1.6, (-0.1, 0.1), (1.0, -1.0))
+"""Slope, c and signs of {110} that it is begun with then: what is left of {110} in a smoothed
+picture may be turned over by the square of {100}."""
 _ROUNDS = 8
+_SETTLED = 0.1
+"""Of {110}: how near the picture of what is straightened must come to it."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,9 @@ class Transfer:
         for _ in range(_ROUNDS):
             seen = _rings(f1, f3 / np.exp(self.log3), self)
             f1, f3 = f1 + 0.8 * (first - seen[1]), f3 + 0.8 * (third - float(seen[3].real))
-        if not np.isfinite(f1) or abs(f1 - first) > abs(first) or abs(f3 - third) > abs(third):
+        left = abs(third - float(_rings(f1, f3 / np.exp(self.log3), self)[3].real))
+        turned_over = abs(f3 - third) > abs(third) and not left < _SETTLED * abs(third)
+        if not np.isfinite(f1) or abs(f1 - first) > abs(first) or turned_over:
             f1, f3 = first, third  # so far away it is another picture: no fixed point
         return complex(f1), float(f3 / np.exp(self.log3))
 
@@ -157,9 +166,11 @@ def fitted_transfer(
     unit = float(np.sqrt(np.mean(power)))
     fits = [_fit(groups, unit, slope, None) for slope in _SLOPE_STARTS]
     straight = min(fits, key=lambda f: f[0])
-    bent = min(
-        (_fit(groups, unit, float(straight[1][0]), c) for c in _BENT_STARTS), key=lambda f: f[0]
-    )
+    bends = [_fit(groups, unit, float(straight[1][0]), c) for c in _BENT_STARTS]
+    if min(fit[0] for fit in (straight, *bends)) > _POOR:
+        slope, starts, signs = _ELSEWHERE
+        bends += [_fit(groups, unit, slope, c, sign) for c in starts for sign in signs]
+    bent = min(bends, key=lambda f: f[0])
     cost, fit, error_of_total = bent if bent[0] < straight[0] - _SIMPLER else straight
     surplus = max(1.0, 2 * cost / sum(2 * len(value) - 1 for value, _ in groups))
     bend = (0.0, 0.0) if len(fit) % 3 == 2 else (float(fit[2]), float(fit[3]))
@@ -207,7 +218,7 @@ def _pooled(
 
 
 def _fit(
-    groups: Sequence[_Group], unit: float, slope: float, c: float | None
+    groups: Sequence[_Group], unit: float, slope: float, c: float | None, sign: float = 1.0
 ) -> tuple[float, FloatArray, float]:
     """Cost [nats], parameters, and the relative error of the sums by the transfer.
 
@@ -236,7 +247,7 @@ def _fit(
         start, size = [*start, c, 0.0], [*size, 0.2, 0.1]
         least, most = [*least, -1.5, -1.0], [*most, 1.5, 1.0]
     for value, _ in groups:
-        start += [value[1].real, value[1].imag, value[3].real / np.exp(2 * slope)]
+        start += [value[1].real, value[1].imag, sign * value[3].real / np.exp(2 * slope)]
         size, least = [*size, 0.3, 0.3, 1.0], [*least, -5.0, -5.0, -500.0]
         most = [*most, 5.0, 5.0, 500.0]
     start = list(np.clip(start, np.array(least) + 1e-6, np.array(most) - 1e-6))

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -52,7 +52,7 @@ from .loading import CALIBRATION_TOLERANCE, load_images
 from .ranges import out_of_range, trained_for
 from .runs import Choose, ClassMeasurement, RunConfig, RunResult
 from .theories import compare_with_theory
-from .whole_images import fitted_columns
+from .whole_images import columns_begun
 from .work import Stage, Work
 
 __all__ = [
@@ -72,6 +72,8 @@ __all__ = [
     "run",
     "split_classes",
 ]
+
+FITTING, FITTED = 0.65, 0.85  # of measuring, where every defect is measured
 
 if TYPE_CHECKING:  # torch comes along only when something is detected
     from ..detect.finding.found import Detection
@@ -421,7 +423,9 @@ def measure(
     notes += said
     if choose is not None:
         stacks = choose(stacks)
-    end = 0.65 if config.average.crowded else 1.0
+    end = FITTING if config.average.crowded else 1.0
+    if config.average.crowded:
+        columns_of = columns_begun(replace(found, stacks=stacks), work)
     if stacks:
         with clock.stage("measure"), unless_crowded(config, notes), helped_by(work.workers):
             part = subprogress(progress, 0.3, end)
@@ -433,25 +437,8 @@ def measure(
     found = replace(found, stacks=stacks, measurements=measurements)
     if config.average.crowded:
         with clock.stage("every defect"):
-            columns = fitted_columns(found, work, subprogress(progress, end, 0.85))
-            part = subprogress(progress, 0.85, 1.0)
-            crowded_stacks, crowded, more = work.once(
-                EVERY_DEFECT,
-                found.images,
-                found.sites,
-                found.regions,
-                found.overconfidence,
-                found.overlaps,
-                config,
-                stacks,
-                measurements,
-                columns,
-                progress=part,
-            )
-        crowded_stacks, said = asked_of_an_alloy(crowded_stacks, found)
-        crowded = {name: one for name, one in crowded.items() if name in crowded_stacks}
-        found = replace(found, crowded_stacks=crowded_stacks, crowded=crowded)
-        notes += [*more, *(line for line in said if line not in notes)]
+            found, more = _with_every_defect(found, columns_of, work, progress)
+        notes += [line for line in more if line not in notes]
     if not (measurements or found.crowded):
         raise DefectStrainError("; ".join(notes))
     return replace(
@@ -461,6 +448,32 @@ def measure(
         + tuple(notes)
         + left_to_say(found.material, stacks, measurements, found.crowded, config.columns),
     )
+
+
+def _with_every_defect(
+    found: RunResult,
+    columns_of: Callable[[Progress], tuple[ImageColumns | str, ...]],
+    work: Work,
+    progress: Progress,
+) -> tuple[RunResult, tuple[str, ...]]:
+    """A run with averages of every defect beside isolated ones, and what is to be said of them."""
+    columns = columns_of(subprogress(progress, FITTING, FITTED))
+    crowded_stacks, crowded, notes = work.once(
+        EVERY_DEFECT,
+        found.images,
+        found.sites,
+        found.regions,
+        found.overconfidence,
+        found.overlaps,
+        found.config,
+        found.stacks,
+        found.measurements,
+        columns,
+        progress=subprogress(progress, FITTED, 1.0),
+    )
+    crowded_stacks, said = asked_of_an_alloy(crowded_stacks, found)
+    crowded = {name: one for name, one in crowded.items() if name in crowded_stacks}
+    return replace(found, crowded_stacks=crowded_stacks, crowded=crowded), (*notes, *said)
 
 
 def run(

@@ -102,8 +102,9 @@ def _measure_family(
     """Classes on sites of one sublattice, against the perfect columns of these sites."""
     averages = {name: average_stack(stack) for name, stack in stacks.items()}
     part = subprogress(progress, 0.0, 0.7)
-    # where columns get other places, nothing asks where a richer profile would put them
-    found = measure_columns(stacks, averages, config.columns, part, check=placed is None)
+    # where columns get other places, nothing asks how well these are known
+    last = placed is None
+    found = measure_columns(stacks, averages, config.columns, part, check=last, respond=last)
     if placed is not None:
         found = placed(found)
         averages = {name: averages[name] for name in found}
@@ -139,7 +140,13 @@ def _measure_family(
     else:
         jobs: tuple[Callable[[], Any], ...] = (with_errors, populations)
         measured, told_apart = shared_out(lambda job: job(), jobs)
-    makeups |= {n: replace(makeups[n], populations=told_apart[n]) for n in asked}
+    for name in asked:
+        # scatter between images is that of the class, whose populations are the cause of it
+        budget = measured[name].budget
+        parts = {} if budget is None else budget.strain_parts
+        alike = [parts.get(part, 0.0) for part in ("model", "profile")]
+        systematic = float(np.sqrt(np.nansum(np.square(alike))))
+        makeups[name] = replace(makeups[name], populations=told_apart[name], systematic=systematic)
     return {
         name: replace(
             one,

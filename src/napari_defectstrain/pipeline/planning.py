@@ -23,6 +23,7 @@ SHELL_COLUMNS = 6
 DOSES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Doses of a plan, in units of that of the test."""
 PER_CENT = 0.01
+NORMAL_95 = 1.96
 _SLOPES = 2  # rounds: how far counts walk goes by the slope itself
 _INTACT = 1e-3
 """Chance that a window outlives half of the test's dose, below which the test contradicts it."""
@@ -49,6 +50,12 @@ class Test:
         Chalcogen atoms of the central column that the beam may take: 2, 1 for single vacancies.
     vacancies : float
         Fraction of chalcogen columns that are single vacancies already.
+    sigma_reference : float
+        Part of `sigma_strain` that the defect-free windows have.
+    n_reference : int
+        Defect-free windows of the test.
+    most_reference : float
+        So many defect-free windows are averaged at most (`AverageConfig.max_reference`).
     """
 
     __test__ = False  # no test of pytest's
@@ -62,6 +69,9 @@ class Test:
     dose_e_per_nm2: float
     atoms: int = 2
     vacancies: float = 0.0
+    sigma_reference: float = 0.0
+    n_reference: int = 1
+    most_reference: float = np.inf
 
     def __post_init__(self) -> None:
         if not (self.n_windows > 0 and self.n_images > 0 and self.sigma_strain > 0):
@@ -74,6 +84,20 @@ class Test:
                 f"plan: got a counting share of {self.counting_share:g} and a dose of "
                 f"{self.dose_e_per_nm2:g} e-/nm2, expected 0 to 1, and a dose above 0"
             )
+        if not (0 <= self.sigma_reference < self.sigma_strain and self.n_reference > 0):
+            raise DefectStrainError(
+                f"plan: got an error of {self.sigma_reference:g} of {self.n_reference} defect-free "
+                f"windows, expected less than that of the strain, {self.sigma_strain:g}"
+            )
+
+    @property
+    def relative_error(self) -> float:
+        """Of the images that are planned: what few windows tell of their scatter and number.
+
+        Standard deviation of the logarithm: ``2 / (n - 1)`` of the variance, ``1 / n`` of how many
+        windows an image has.
+        """
+        return float(np.sqrt(2.0 / max(self.n_windows - 1, 1) + 1.0 / self.n_windows))
 
 
 def plan_images(
@@ -100,9 +124,11 @@ def plan_images(
     Returns
     -------
     DataFrame
-        ``dose_e_per_nm2``, ``images``, ``windows`` (per image), ``sigma_strain_%`` with that many
-        images, ``sigma_total_%`` with the test's systematic error, ``new_vacancies_%`` of the
-        chalcogen columns at the end, ``new_among_vacancies_%`` on average over the exposure,
+        ``dose_e_per_nm2``, ``images`` (infinite where the defect-free windows, of which no more
+        are averaged, err by as much alone), ``images_low`` and ``images_high`` (95 %, by how little
+        the test's windows tell), ``windows`` (per image), ``sigma_strain_%`` with that many images,
+        ``sigma_total_%`` with the test's systematic error, ``new_vacancies_%`` of the chalcogen
+        columns at the end, ``new_among_vacancies_%`` on average over the exposure,
         ``windows_lost_%``, ``class_lost_%`` (centres that lost an atom by the end).
 
     Raises
@@ -126,20 +152,22 @@ def plan_images(
             "the units of both (nm2, 1 barn = 1e-10 nm2; e-/nm2)"
         )
     rows = []
+    apart = float(np.exp(NORMAL_95 * test.relative_error))
     for factor in doses:
         dose = factor * test.dose_e_per_nm2
         kept = _survival(columns, loss_nm2, dose / 2)
         windows = per_image * kept / intact
-        share = test.counting_share
-        variance = test.sigma_strain**2 * test.n_windows * (share / factor + 1 - share)
-        images = int(np.ceil(max(variance / target**2 / windows, 1.0) - 1e-9))
-        sigma = float(np.sqrt(variance / (windows * images)))
+        needed = _Needed.of(test, factor, kept / intact)
+        images, low, high = (needed.images(target, by) for by in (1.0, 1 / apart, apart))
+        sigma = needed.sigma(images)
         lost = 1 - _survival(2, loss_nm2, dose)
         mean_lost = 1 - _survival(2, loss_nm2, dose / 2)
         rows.append(
             {
                 "dose_e_per_nm2": dose,
                 "images": images,
+                "images_low": low,
+                "images_high": high,
                 "windows": windows,
                 "sigma_strain_%": sigma / PER_CENT,
                 "sigma_total_%": float(np.hypot(sigma, test.sigma_rest)) / PER_CENT,
@@ -152,6 +180,42 @@ def plan_images(
             }
         )
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class _Needed:
+    """Variances of the strain by one image, `own` by the class and `reference` by defect-free ones.
+
+    The latter falls to `least`, where as many are averaged as ever are.
+    """
+
+    own: float
+    reference: float
+    least: float
+
+    @classmethod
+    def of(cls, test: Test, factor: float, kept: float) -> _Needed:
+        """At a dose in units of the test's, that leaves a part of its windows."""
+        share = test.counting_share
+        noise = (share / factor + 1 - share) * test.n_images
+        against = test.sigma_reference**2
+        return cls(
+            own=(test.sigma_strain**2 - against) * noise / kept,
+            reference=against * noise / kept,
+            least=against * noise / test.n_images * test.n_reference / test.most_reference,
+        )
+
+    def sigma(self, images: float) -> float:
+        """Error of the strain with so many images."""
+        return float(np.sqrt(self.own / images + max(self.reference / images, self.least)))
+
+    def images(self, target: float, by: float) -> float:
+        """Images that an error takes, where the class's own variance is so many times as large."""
+        together = (self.own * by + self.reference) / target**2
+        if self.reference < self.least * together:  # then there are enough to choose from
+            left = target**2 - self.least
+            together = self.own * by / left if left > 0 else np.inf
+        return float(np.ceil(max(together, 1.0) - 1e-9))
 
 
 def _survival(atoms: int, loss_nm2: float, dose: float) -> float:

@@ -21,6 +21,7 @@ from ..columns.images.measure import ImageColumnConfig, ImageColumns, fit_image_
 from ..config import Between, Config, Length, OneOf
 from ..crystal.overlaps import Overlap, counted_columns
 from ..materials import DEFECT_ROLES, Material, get_material, with_classes
+from ..precision import columns_of_image
 from ..progress import subprogress
 from ..simulate.relaxing import relaxation
 from ..simulate.structure import CrystalConfig
@@ -122,7 +123,7 @@ def self_test(
     material = found.material.host
     a_pm = lattice_constant(found.images, found.sites, material.lattice_pm, found.regions or None)
     patches = find_patches(found.images, found.sites, a_pm, found.regions or None)
-    fits = _fitted(found, subprogress(progress, 0.0, 0.15))
+    fits = _fitted(found, patches, a_pm, subprogress(progress, 0.0, 0.15))
     end = 0.6 if SIMULATED in config.trials else 1.0
     tables, warnings = [], []
     if SHIFTED in config.trials:
@@ -140,12 +141,20 @@ def self_test(
     return SelfTest(pd.concat(tables, ignore_index=True), found, tuple(warnings))
 
 
-def _fitted(found: RunResult, progress: Progress) -> list[ImageColumns]:
+def _fitted(
+    found: RunResult, patches: Sequence[Patch], a_pm: float, progress: Progress
+) -> list[ImageColumns]:
+    """All columns of every image, with a profile that noise and dirt don't lead astray."""
     fits = []
     for i, (image, sites) in enumerate(zip(found.images, found.sites, strict=True)):
         part = subprogress(progress, i / len(found.images), (i + 1) / len(found.images))
         progress(i / len(found.images), f"fitting the columns of {image.name}")
-        fits.append(fit_image_columns(image, sites.position_px, ImageColumnConfig(), progress=part))
+        domains = [patch for patch in patches if patch.image_index == i]
+        if domains:
+            fits.append(columns_of_image(image, sites, domains, a_pm, part))
+        else:
+            config = ImageColumnConfig()
+            fits.append(fit_image_columns(image, sites.position_px, config, progress=part))
     return fits
 
 

@@ -6,6 +6,9 @@ not done again.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import replace
 
 from ..averages.patches import find_patches, lattice_constant
@@ -19,6 +22,8 @@ from ..types import CalibratedImage, DefectStrainError, Progress, Sites, no_prog
 from .runs import RunResult
 from .work import Stage, Work
 from .workers import LocalWorkers
+
+LOOK_S = 0.2
 
 
 def spacing_of(found: RunResult) -> float:
@@ -64,6 +69,47 @@ def fitted_columns(
     return tuple(done[i] for i in calls)
 
 
+def columns_begun(
+    found: RunResult, work: Work
+) -> Callable[[Progress], tuple[ImageColumns | str, ...]]:
+    """Have other processes, if there are any, begin with `fitted_columns` while this one goes on.
+
+    Parameters
+    ----------
+    found : RunResult
+        With the stacks of isolated defects, if there are any.
+    work : Work
+
+    Returns
+    -------
+    callable
+        Waits for the end, telling a progress callback, and gives what `fitted_columns` gives or
+        raises. Where nobody else does it, it is done then.
+    """
+    if work.workers is None or at_a_time(found.images) < 2:
+        return lambda progress: fitted_columns(found, work, progress)
+    future: Future[tuple[ImageColumns | str, ...]] = Future()
+    heard = [(0.0, COLUMNS.name)]
+
+    def told(fraction: float, message: str) -> None:
+        heard[0] = (fraction, message)
+
+    def fit() -> None:
+        try:
+            future.set_result(fitted_columns(found, work, told))
+        except BaseException as error:  # raised again where the columns are asked for
+            future.set_exception(error)
+
+    def waited(progress: Progress) -> tuple[ImageColumns | str, ...]:
+        while not wait([future], LOOK_S).done:
+            progress(*heard[0])
+        return future.result()
+
+    # a daemon keeps no process alive that is told to stop
+    threading.Thread(target=fit, daemon=True).start()
+    return waited
+
+
 def _columns(
     image: CalibratedImage,
     sites: Sites,
@@ -78,4 +124,4 @@ def _columns(
         return str(error)
 
 
-COLUMNS = Stage("columns of whole images", 2, _columns)
+COLUMNS = Stage("columns of whole images", 3, _columns)

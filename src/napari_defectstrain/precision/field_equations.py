@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array, hstack
@@ -25,6 +24,7 @@ this distance [a] must be there."""
 OTHER_AWAY = 1.75  # a; columns nearer to one of the class other are pushed by no known field
 OUTLIER_SIGMA = 5.0
 LEAST_SHARE = 0.02  # of a column's probability that counts for a class
+CENTRES = 32  # defects at a time
 BAND_PM = 300.0  # columns whose lines lie in one band share its jitter
 
 
@@ -210,30 +210,44 @@ def _class_design(
     target = part.site_pm[use]
     defect, column = _pairs_within(centre, target, TAIL_RADII * radius_pm)
     offset = target[column] - centre[defect]
-    known = cKDTree(site_pm)
-    distance, index = known.query(offset, distance_upper_bound=SAME_SITE_PM)
-    inside = np.isfinite(distance)
+    square = np.einsum("ij,ij->i", offset, offset)
+    near = np.flatnonzero(square < (np.hypot(*site_pm.T).max() + SAME_SITE_PM) ** 2)
+    distance, index = cKDTree(site_pm).query(offset[near], distance_upper_bound=SAME_SITE_PM)
+    inside, index = near[np.isfinite(distance)], index[np.isfinite(distance)]
     rows = (2 * column[inside, None] + [0, 1]).ravel()
-    unknown = (2 * index[inside, None] + [0, 1]).ravel()
+    unknown = (2 * index[:, None] + [0, 1]).ravel()
     shape = (2 * len(use), 2 * len(site_pm))
     counted = np.repeat(share[defect[inside]], 2)
     full = csr_array(coo_array((counted, (rows, unknown)), shape=shape))
-    far = ~inside
-    away = offset[far]
-    tail = share[defect[far], None] * away / (away**2).sum(axis=1, keepdims=True)
-    summed = np.stack([np.bincount(column[far], t, minlength=len(use)) for t in tail.T], axis=1)
+    by = share[defect] / np.where(square > 0, square, 1.0)
+    by[inside] = 0.0
+    summed = np.stack(
+        [np.bincount(column, by * along, minlength=len(use)) for along in offset.T], axis=1
+    )
     return csr_array(hstack([full @ csr_array(basis), csr_array(summed.reshape(-1, 1))]))
 
 
 def _pairs_within(
     centre: FloatArray, target: FloatArray, reach: float
 ) -> tuple[IntArray, IntArray]:
-    """Which centre and which target lie within reach of each other, in the order of the centres."""
-    if not len(centre) or not len(target):
-        return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
-    near = cKDTree(target).query_ball_point(centre, reach, return_sorted=True)
-    defect = np.repeat(np.arange(len(centre)), [len(n) for n in near])
-    return defect, np.fromiter(chain.from_iterable(near), dtype=int, count=len(defect))
+    """Which centre and which target lie within reach of each other.
+
+    By rows of the image, whose columns are compared with all centres there: where a reach holds a
+    thousand columns, a tree of them takes longer.
+    """
+    rows, ranks = np.argsort(centre[:, 1], kind="stable"), np.argsort(target[:, 1], kind="stable")
+    x, y = target[ranks].T.copy()
+    defects, columns = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=int)]
+    for start in range(0, len(rows), CENTRES):
+        some = rows[start : start + CENTRES]
+        low = np.searchsorted(y, centre[some[0], 1] - reach)
+        high = np.searchsorted(y, centre[some[-1], 1] + reach, side="right")
+        square = (centre[some, :1] - x[low:high]) ** 2
+        square += (centre[some, 1:] - y[low:high]) ** 2
+        i, j = np.divmod(np.flatnonzero(square <= reach**2), max(high - low, 1))
+        defects.append(some[i])
+        columns.append(ranks[low + j])
+    return np.concatenate(defects), np.concatenate(columns)
 
 
 def slow_shapes(part: ColumnDisplacements, use: IntArray, distortion_nm: float) -> FloatArray:

@@ -141,18 +141,20 @@ def _weights(
     use = known.copy()
     if use.sum() <= design.shape[1]:
         return fitted
+    normal, right = design[use].T @ design[use], design[use].T @ weight[use]
     for _ in range(PASSES):
-        answer = _least_squares(design[use], weight[use])
-        fitted = design @ answer
+        fitted = design @ _solution(normal, right)
         left = weight - fitted
-        use = known & (np.abs(left) < OUTLIER_SIGMA * robust_sigma(left[use]))
+        before, use = use, known & (np.abs(left) < OUTLIER_SIGMA * robust_sigma(left[use]))
+        changed = np.flatnonzero(use != before)  # a few: no need to form all products anew
+        gained = design[changed].T * np.where(use[changed], 1.0, -1.0)
+        normal, right = normal + gained @ design[changed], right + gained @ weight[changed]
     return np.asarray(np.where(known, fitted, np.nan))
 
 
-def _least_squares(design: FloatArray, value: FloatArray) -> FloatArray:
-    """By the normal equations: many rows, few columns; what nothing tells of is zero."""
-    size = np.sqrt((design**2).sum(axis=0))
-    scale = np.where(size > 0, 1.0 / np.where(size > 0, size, 1.0), 0.0)
-    scaled = design * scale
-    inverse = np.linalg.pinv(scaled.T @ scaled, 1e-10, hermitian=True)
-    return np.asarray(scale * (inverse @ (scaled.T @ value)))
+def _solution(normal: FloatArray, right: FloatArray) -> FloatArray:
+    """Of normal equations; what nothing tells of is zero."""
+    size = np.sqrt(np.maximum(np.diag(normal), 0.0))
+    scale = np.where(size > 1e-6 * size.max(initial=0.0), 1.0 / np.where(size > 0, size, 1.0), 0.0)
+    inverse = np.linalg.pinv(normal * scale * scale[:, None], 1e-10, hermitian=True)
+    return np.asarray(scale * (inverse @ (scale * right)))

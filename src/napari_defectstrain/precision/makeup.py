@@ -79,6 +79,8 @@ class ClassMakeup:
     components : tuple of Component
     halves : HalfSets or None
         None for too few windows.
+    systematic : float
+        Error of the class's strain by column model and profile, which its populations share.
     """
 
     quantities: WindowQuantities | None
@@ -86,18 +88,20 @@ class ClassMakeup:
     scatter: tuple[Scatter, ...]
     components: tuple[Component, ...]
     halves: HalfSets | None
+    systematic: float = 0.0
 
     def strain_of(self, population: Population) -> tuple[float, float]:
         """Strain of a population's triangle against the defect-free average, and its error.
 
-        Errors are those of what the linear response sees, times the slope of what that stands for.
+        Errors are those of what the linear response sees, times the slope of what that stands for,
+        with those of the class by column model and profile.
         """
         q = self.quantities
         assert q is not None  # there are no populations without
         noise = q.noise[:, 1].std() / np.sqrt(len(q.noise))
         seen = float(population.value[1])
         error = q.slope(seen) * float(np.hypot(population.value_std[1], noise)) / q.reference_pm
-        return q.strain(seen), error
+        return q.strain(seen), float(np.hypot(error, self.systematic))
 
     @property
     def in_words(self) -> str:

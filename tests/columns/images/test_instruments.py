@@ -196,7 +196,7 @@ def test_columns_beyond_the_border_do_not_ripple_through_weights() -> None:
     """A lattice that goes on beyond the image: that light raised the background by turns.
 
     From knot to knot it was too bright and too dark, the columns there too light and too heavy, far
-    into the image; the shape of the profile followed.
+    into the image; the shape of the profile followed. Weights scattered by 60 %.
     """
     whole, place, heavy = crystal(0.0)
     rng = np.random.default_rng(7)
@@ -216,7 +216,7 @@ def test_columns_beyond_the_border_do_not_ripple_through_weights() -> None:
         found = fit_image_columns(image, place, pixel_size_pm=PIXEL_PM, foresee=told)
         parts = [found.weight[inner & kind] for kind in (heavy, ~heavy)]
         scatter.append(max(np.ptp(w) / np.median(w) for w in parts))
-    assert scatter[1] < 0.3 * scatter[0]
+    assert max(scatter) < 0.2
 
 
 def test_errors_of_places_widen_the_expected_image_as_said() -> None:

@@ -246,6 +246,22 @@ def test_the_covariance_is_that_of_the_whole_information():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["gaussians", "profile"])
+def test_columns_beyond_the_border_move_none_by_more_than_its_error(model):
+    rng = np.random.default_rng(5)
+    true = lattice(16, rng)
+    counts = rng.poisson(BACKGROUND + 5 * PEAK * gaussians(true, 16))
+    cut = slice(13, -12)  # columns that nobody is told of lie some two pixels beyond
+    counts, true = counts[cut, cut], true - 13
+    start = true[np.all((true > 0) & (true < len(counts) - 1), axis=1)]
+    fit = fit_image_columns(counts, start, ImageColumnConfig(model=model), 20.0)
+    pull = (fit.position_px - start) / fit.sigma_px
+    rim = ~inner(start, counts.shape, 2.5 * SPACING) & (fit.flag == 0)
+    assert rim.sum() > 80
+    assert np.sqrt(np.mean(pull[rim] ** 2)) < 2.2
+    assert np.sqrt(np.mean(pull[~rim & (fit.flag == 0)] ** 2)) < 1.3
+
+
 def test_the_likelihood_of_counts_beats_least_squares(crowd):
     counts, true, start = crowd
     use = inner(true, counts.shape)

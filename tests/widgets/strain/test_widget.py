@@ -1,11 +1,14 @@
 """The strain widget: arrows, maps beside theory, line profile, references, figures."""
 
 from importlib.resources import files
+from textwrap import fill
 
 import ase.io
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from napari.components import ViewerModel
 from numpy.testing import assert_allclose
 from report_stage import results_folder
@@ -37,6 +40,7 @@ from napari_defectstrain.widgets.strain import comparison_view, figure_files, re
 from napari_defectstrain.widgets.strain import widget as strain_module
 from napari_defectstrain.widgets.strain.controls import NO_MODEL
 from napari_defectstrain.widgets.strain.figure_files import expected_paths
+from napari_defectstrain.widgets.strain.profile_plot import PX_PER_NOTE, write_notes
 from napari_defectstrain.widgets.strain.widget import StrainWidget
 
 
@@ -672,3 +676,16 @@ def test_the_line_is_dragged_by_hand_and_the_plot_below_follows(
     # a pixel of the screen is about 5 pm
     assert_allclose(line.data[0][1], (-600.0, 500.0), atol=30.0)
     assert_allclose(after.point_pm[-1], (500.0, 600.0), atol=40.0)
+
+
+@pytest.mark.parametrize("height", [190, 250, 400])
+def test_notes_beside_a_profile_are_broken_into_lines_that_fit(height):
+    figure = Figure(figsize=(6.0, height / 100), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    figure.subplots()
+    notes = "reference: PBE, unconverged, see reference_structures.md; mean of three settings"
+    write_notes(figure, fill(notes, max(20, height // PX_PER_NOTE)))
+    canvas.draw()
+    extent = figure.texts[0].get_window_extent()
+    assert extent.y0 >= 0
+    assert extent.y1 <= height

@@ -122,6 +122,7 @@ def measure_columns(
     config: ColumnConfig | None = None,
     progress: Progress = no_progress,
     check: bool = True,
+    respond: bool = True,
 ) -> dict[str, ColumnMeasurement]:
     """Fit all columns of all class averages, with the covariance of the windows' scatter.
 
@@ -150,6 +151,9 @@ def measure_columns(
     progress : Progress
     check : bool
         Whether the second, richer profile is asked for: False where nothing asks what it says.
+    respond : bool
+        Whether errors are asked for: False, with zeros in their place, where columns get other
+        places, with errors of their own. Half of the time goes into them.
 
     Returns
     -------
@@ -169,13 +173,13 @@ def measure_columns(
     for done, group in enumerate(groups):
         share = subprogress(progress, 0.2 * done / len(groups), 0.2 * (done + 1) / len(groups))
         own = averages if alone else group.averages()
-        begun.append(_begin(stacks if alone else group.stacks, own, config, share, check))
+        begun.append(_begin(stacks if alone else group.stacks, own, config, share, check, respond))
     fitted = []
     for done, one in enumerate(begun):
         first, last = (0.2 + 0.6 * k / len(groups) for k in (done, done + 1))
         part = subprogress(progress, first, last)
         fitted.append(
-            fit_models(one.asked, one.averages, one.windows, one.start, config.model, part)
+            fit_models(one.asked, one.averages, one.windows, one.start, config.model, part, respond)
         )
     measured = []
     for done, (one, every) in enumerate(zip(begun, fitted, strict=True)):
@@ -216,13 +220,14 @@ def _begin(
     config: ColumnConfig,
     progress: Progress,
     check: bool,
+    respond: bool,
 ) -> _Begun:
     """Where all models start; other processes, if there are any, go on with all but the own."""
     start = fit_start(averages, config, progress)
     asked = asked_models(config, check)
     windows = {name: Windows.of(stacks[name]) for name in averages}
     rest = {name: settings for name, settings in asked.items() if name != config.model}
-    others = fit_by_others(rest, averages, windows, start)
+    others = fit_by_others(rest, averages, windows, start) if respond else None
     if others is not None:
         asked = {config.model: config}
     return _Begun(averages, windows, start, asked, others)

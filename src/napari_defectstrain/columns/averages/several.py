@@ -191,6 +191,7 @@ def fit_models(
     start: Start,
     own: str | None,
     progress: Progress,
+    respond: bool = True,
 ) -> dict[str, Fitted]:
     """Fits of the same averages, and what the windows do in each.
 
@@ -202,6 +203,8 @@ def fit_models(
     own : str or None
         The one that keeps its operators: they take twenty megabytes a class.
     progress : Progress
+    respond : bool
+        Whether what the windows do is asked for; else it is nothing.
     """
 
     def by_model(name: str) -> Fitted:
@@ -209,7 +212,9 @@ def fit_models(
         if settings.model == "gaussian":
             models = fit_singles(averages, settings)
         else:
-            models = fit_together(averages, settings, start, no_progress, operators=operators)
+            models = fit_together(averages, settings, start, no_progress, respond, operators)
+        if not respond:
+            return without_operators(models), _no_responses(models, windows)
         response = _responses(models, windows)
         return models if operators else without_operators(models), response
 
@@ -237,6 +242,19 @@ def _responses(
         return own, by_profile
 
     return dict(zip(models, shared_out(of_class, models), strict=True))
+
+
+def _no_responses(
+    models: Mapping[str, ColumnFitModel], windows: Mapping[str, Windows]
+) -> dict[str, Response]:
+    """What windows that do nothing do, whatever the profile."""
+    found: dict[str, Response] = {}
+    for name, model in models.items():
+        n = len(windows[name].index)
+        own: FloatArray = np.zeros((n, model.fits.site_pm.size))
+        by_profile: FloatArray = np.zeros((n, model.profile_gain.shape[1]))
+        found[name] = own, by_profile
+    return found
 
 
 def project(

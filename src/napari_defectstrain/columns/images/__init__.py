@@ -2,7 +2,7 @@
 
 `measure` chains them; `start`, `fit`, `rendering`, `derivatives`, `system` and `steps` are the
 fit's parts, `background` and `noise` what lies under and over the columns, `single` the paper's
-Gaussians; `types` are the settings and results.
+Gaussians; `parts` cuts large images; `types` are the settings and results.
 """
 
 import lazy_loader

@@ -29,6 +29,7 @@ class SplineSurface:
         self, shape: tuple[int, int], spacing_px: float, dtype: npt.DTypeLike = np.float32
     ) -> None:
         self.shape = shape
+        self.dtype = np.dtype(dtype)
         self._knots = [_knots(n, spacing_px) for n in shape]
         self._rows = [
             _basis(k, np.arange(n)).astype(dtype) for k, n in zip(self._knots, shape, strict=True)

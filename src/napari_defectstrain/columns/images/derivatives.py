@@ -181,9 +181,10 @@ class Patches:
         """Sum of an image times each derivative, `(N, 3)`."""
         n, _, rank, side = self.along_y.shape
         rows = self.along_y.reshape(n, 2 * rank, side) @ self.cut(image)
-        both = rows @ self.along_x.reshape(n, 2 * rank, side).transpose(0, 2, 1)
-        both = both.reshape(n, 2, rank, 2, rank).diagonal(axis1=2, axis2=4).sum(axis=-1)
-        found = np.stack([both[:, 0, 0], both[:, 1, 0], both[:, 0, 1]], axis=1)
+        by_y = rows.reshape(n, 2, rank * side)
+        by_x = self.along_x.reshape(n, 2, rank * side)
+        which = ((0, 0), (1, 0), (0, 1))  # of y and x: values or derivatives
+        found = np.stack([np.einsum("ni,ni->n", by_y[:, i], by_x[:, j]) for i, j in which], axis=1)
         found[:, 1:] *= self.weight[:, None]
         return np.asarray(found, dtype=float)
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import binary_opening, distance_transform_edt
 from scipy.spatial import cKDTree
 
 from ...types import BoolArray, FloatArray, IntArray, Progress
@@ -62,10 +63,18 @@ class Pixels:
     def without_rim(self, width_px: float) -> Pixels:
         """The same where pixels nearer to the border than a width count for less, down to 1 %.
 
-        Columns beyond the border, which no fit knows of, shed light on them.
+        Columns beyond the border, which no fit knows of, shed light on them; so do those in areas
+        without data that are as wide as a quarter of that.
         """
         y, x = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5 for n in self.good.shape)
-        share = np.clip(np.minimum(y[:, None], x) / max(width_px, 1e-9), 0.0, 1.0)
+        away = np.minimum(y[:, None], x)
+        if not self.good.all():
+            side = max(int(width_px / 4), 1)
+            lost = np.pad(self.good == 0, side, constant_values=True)
+            wide = binary_opening(lost, np.ones((side, side)))
+            inside = slice(side, -side)
+            away = np.minimum(away, distance_transform_edt(~wide)[inside, inside] - 0.5)
+        share = np.clip(away / max(width_px, 1e-9), 0.0, 1.0)
         counts = LEAST_RIM + (1.0 - LEAST_RIM) * share**2
         return replace(self, good=(self.good * counts).astype(self.good.dtype))
 
@@ -179,7 +188,7 @@ class ImageFitter:
         self.side = side
         self.pixels = pixels
         self.start = start
-        self.sigma = sigma_px
+        self.sigma, self.cutoff = sigma_px, cutoff_per_px
         self.surface = surface
         self.config = config
         dtype = pixels.data.dtype
@@ -189,8 +198,13 @@ class ImageFitter:
         self.negligible = 1e-7 * float(np.var(pixels.data[::3, ::3])) * pixels.data.size
         tree = cKDTree(start)
         self.pairs: IntArray = tree.query_pairs(reach, output_type="ndarray")
+        self.most_lost = 1.0  # what background the equations stand to lose
         self.merged = np.zeros(len(start), dtype=bool)
         self.merged[tree.query_pairs(MERGED_SIGMA * sigma_px, output_type="ndarray")] = True
+
+    def beside(self, pixels: Pixels, start: FloatArray, surface: SplineSurface) -> ImageFitter:
+        """One of the same profile for other pixels and columns."""
+        return ImageFitter(pixels, start, self.sigma, self.cutoff, surface, self.config, self.side)
 
     def run(
         self,
@@ -327,14 +341,17 @@ class ImageFitter:
         self, found: Information, inverse: FloatArray, state: ImageState, damping: float = 1.0
     ) -> NormalEquations:
         """Normal equations of columns and background; `inverse` is one over each variance."""
-        return NormalEquations(
+        equations = NormalEquations(
             found,
             self.surface,
             self.surface.gather(inverse),
             state.position,
             state.empty,
             damping * self.damping(state),
+            self.most_lost,
         )
+        self.most_lost = equations.most_lost
+        return equations
 
     def damping(self, state: ImageState) -> FloatArray:
         """Information of weight, y and x, `(N, 3)`, that shortens steps of what hardly has any.

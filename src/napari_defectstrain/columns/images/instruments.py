@@ -115,7 +115,11 @@ class _Asked(NamedTuple):
 
 
 def freed_of_noise(
-    fitter: ImageFitter, state: ImageState, noise: NoiseModel, foresee: Foresight
+    fitter: ImageFitter,
+    state: ImageState,
+    noise: NoiseModel,
+    foresee: Foresight,
+    rough: bool = False,
 ) -> ImageFit | None:
     """The fit with the shape that instruments ask for, all else following.
 
@@ -126,6 +130,8 @@ def freed_of_noise(
         Columns whose shape is about right.
     noise : NoiseModel
     foresee : Foresight
+    rough : bool
+        Whether weights are guesses.
 
     Returns
     -------
@@ -134,15 +140,20 @@ def freed_of_noise(
         the way, as in images without noise.
     """
     try:
-        return _freed(fitter, state, noise, foresee)
+        return _freed(fitter, state, noise, foresee, rough)
     except (np.linalg.LinAlgError, RuntimeError):  # of numpy; of SuperLU
         return None
 
 
 def _freed(
-    fitter: ImageFitter, state: ImageState, noise: NoiseModel, foresee: Foresight
+    fitter: ImageFitter, state: ImageState, noise: NoiseModel, foresee: Foresight, rough: bool
 ) -> ImageFit | None:
-    formed = _formed(fitter, _approached(fitter, state, noise))
+    if rough:  # equations by wrong weights lead astray: one step gives weights, no more
+        formed = _formed(fitter, state, noise)
+        state = _corrected(formed.state, _settled(fitter, formed, 0.0)[0])
+        formed = _approached(fitter, state, None)
+    else:
+        formed = _formed(fitter, _approached(fitter, state, noise).state)
     asked = _asked(fitter, formed, foresee, None)
     for _ in range(ROUNDS):
         if asked is None:
@@ -155,6 +166,13 @@ def _freed(
     return _ended(fitter, ended, state)
 
 
+def _wider(fitter: ImageFitter, state: ImageState, found: Information) -> FloatArray:
+    """By how much errors of the places make the expected image wider, `(H, W)`."""
+    errors_of_places = np.nan_to_num(marginal_covariance(found, state.empty)[:, 1:, 1:])
+    errors_of_places[state.empty | _lost(errors_of_places, fitter.sigma)] = 0.0
+    return fitter.spread(state, errors_of_places)
+
+
 def _formed(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None = None) -> _Formed:
     """Equations of columns and background; without a noise, by that of the residual."""
     seen = fitter.seen(state, noise)
@@ -163,15 +181,21 @@ def _formed(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None = N
     return _Formed(state, seen, found, fitter.equations(found, seen.inverse, state))
 
 
-def _approached(fitter: ImageFitter, state: ImageState, noise: NoiseModel) -> ImageState:
-    """Columns and background as they follow from another profile."""
+def _approached(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None) -> _Formed:
+    """Columns and background as they follow from another profile, by equations formed before."""
     formed = _formed(fitter, state, noise)
     for _ in range(APPROACH):
         state, moved = _settled(fitter, formed, 0.0)
+        formed = formed._replace(state=state, seen=fitter.seen(state, formed.seen.noise))
         if typical_step(moved[~state.empty]) < NEAR_STEP * fitter.sigma:
             break
-        formed = formed._replace(state=state, seen=fitter.seen(state, noise))
-    return state
+    return formed
+
+
+def _corrected(before: ImageState, after: ImageState) -> ImageState:
+    """A step from guessed weights, places as far as the weights found would have them go."""
+    share = np.clip(before.weight / np.maximum(after.weight, 1e-300), 0.0, 2.0)[:, None]
+    return replace(after, position=before.position + share * (after.position - before.position))
 
 
 def _asked(
@@ -185,12 +209,10 @@ def _asked(
     foreseen = _foreseen(state, foresee)
     if foreseen is None:
         return None
-    errors_of_places = np.nan_to_num(marginal_covariance(found, state.empty)[:, 1:, 1:])
-    errors_of_places[state.empty | _lost(errors_of_places, fitter.sigma)] = 0.0
     given = state, seen.patches, seen.inverse, seen.points, equations
     own = fitter.free_shape(*given, None, near)
     told = fitter.free_shape(*given, foreseen, own.found)
-    wider = fitter.spread(state, errors_of_places) * seen.inverse
+    wider = _wider(fitter, state, found) * seen.inverse
     step, errors = shape_by_instruments(own, told, (seen.pull + wider) * fitter.inner)
     return _Asked(formed, own, told, wider, step, errors)
 

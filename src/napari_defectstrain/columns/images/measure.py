@@ -21,6 +21,7 @@ from ..types import FLAGS
 from .background import SplineSurface
 from .fit import BRIGHT_PERCENTILE, RIM_SIGMA, ImageFit, ImageFitter, ImageState, Pixels
 from .instruments import Foresight, freed_of_noise
+from .parts import Part
 from .rendering import FamilyCurve, Shape
 from .sampling import Sampling
 from .single import fit_each
@@ -29,7 +30,11 @@ from .types import NO_POSITION, Aberrations, ImageColumnConfig, ImageColumns, No
 
 __all__ = ["ImageColumnConfig", "ImageColumns", "fit_image_columns"]
 
+CLEAR_SIGMA = 8.0
+"""Widths from the border within which pixels count for less: columns beyond it, which nobody knows
+of, move those within it by twice their standard errors and more."""
 LOOSE_PX = 0.03
+ENOUGH = 2500  # columns, to tell how wide and how bright all are about
 USUAL_LIMIT = 3.4  # information limit in units of the spots' frequency
 SPOT_SIGMA = 0.17
 """Frequency times sigma where data of columns are strongest: the {10} spots at the paper's."""
@@ -136,6 +141,24 @@ def _together(
     progress: Progress,
     foresee: Foresight | None,
 ) -> tuple[ImageFit, ImageFitter]:
+    config = image.config
+    if foresee is not None and config.model == "profile" and config.aberrations:
+        learner = _by_part(image, start, sigma, spacing, progress)
+        freed = None if learner is None else learner.freed(foresee)
+        if freed is not None:
+            return freed
+    fit, fitter = _gaussians(image, start, sigma, spacing, progress)
+    if config.model == "gaussians":
+        return fit, fitter
+    learner = _Learner.of(fit, fitter, image.pixel_size_pm)
+    freed = None if foresee is None else learner.freed(foresee)
+    return freed or learner.learnt(progress)
+
+
+def _gaussians(
+    image: _Image, start: FloatArray, sigma: float, spacing: float, progress: Progress
+) -> tuple[ImageFit, ImageFitter]:
+    """All columns with one Gaussian."""
     pixels, config, side = image.pixels, image.config, image.sampling.side
     surface = SplineSurface(
         pixels.data.shape, config.background_spacing * spacing, pixels.data.dtype
@@ -157,52 +180,101 @@ def _together(
     alone = config.model == "gaussians"
     loose = config.tolerance_px if alone else LOOSE_PX / side
     cutoff = state.shape.profile.cutoff_per_pm
-    fitter = ImageFitter(pixels, start, sigma, cutoff, surface, config, side)
-    fit = fitter.run(state, noise, loose, progress, last=alone)
-    if alone:
-        return fit, fitter
-    return _learn(fit, fitter, image.pixel_size_pm, progress, foresee)
+    seen = pixels.without_rim(CLEAR_SIGMA * sigma) if alone else pixels
+    fitter = ImageFitter(seen, start, sigma, cutoff, surface, config, side)
+    return fitter.run(state, noise, loose, progress, last=alone), fitter
 
 
-def _learn(
-    fit: ImageFit,
-    fitter: ImageFitter,
-    pixel_size_pm: float | None,
-    progress: Progress,
-    foresee: Foresight | None,
-) -> tuple[ImageFit, ImageFitter]:
+def _by_part(
+    image: _Image, start: FloatArray, sigma: float, spacing: float, progress: Progress
+) -> _Learner | None:
+    """All columns from the width and the brightness of those in a part of a large image.
+
+    None where the image isn't large.
+    """
+    height, width = image.pixels.data.shape
+    part = Part.densest((height, width), start, ENOUGH)
+    if part is None:
+        return None
+    own, member = image._replace(pixels=part.of(image.pixels)), part.member
+    fit, fitter = _gaussians(own, part.inwards(start[member]), sigma, spacing, progress)
+    learner = _Learner.of(fit, fitter, image.pixel_size_pm)
+    found, shape = learner.state, image.pixels.data.shape
+    surface = SplineSurface(shape, image.config.background_spacing * spacing, fitter.surface.dtype)
+    level = float(np.mean(found.background))
+    weight = starting_weights(image.pixels, start, sigma, level)
+    slope, least = np.polyfit(weight[member], found.weight, 1)
+    weight, position = least + slope * weight, start.copy()
+    weight[member], position[member] = found.weight, part.outwards(found.position)
+    empty = np.zeros(len(start), dtype=bool)
+    state = ImageState(position, weight, np.full(surface.size, level), found.shape, empty)
+    return _Learner(learner.fitter.beside(image.pixels, start, surface), state, learner.noise, True)
+
+
+class _Learner(NamedTuple):
     """From one Gaussian to a learnt profile.
 
-    Where columns can be foreseen, from the mean of the family of probes: what noise would
-    make of the profile may be too far off to come back from.
+    Parameters
+    ----------
+    fitter : ImageFitter
+    state : ImageState
+        With a profile of the family of probes to start from.
+    noise : NoiseModel
+    rough : bool
+        Whether weights are guesses.
     """
-    config, blur, side = fitter.config, fit.state.shape.profile.blur_pm2, fitter.side
-    sigma = float(np.sqrt(max(0.5 * (blur[0] + blur[2]), 0.25)))
-    spot = SPOT_SIGMA / sigma
-    limit = USUAL_LIMIT * spot
-    if pixel_size_pm is not None:
-        limit = config.information_limit_per_pm * pixel_size_pm
-    profile = spline_profile(sigma, config.n_coefficients, config.cutoff_sigma, limit, spot)
-    curve = _of_family(profile, limit, spot)
-    coefficient, mode = curve.at(0.0)
-    profile = replace(profile, coefficient=coefficient)
-    profile = profile.with_blur(blur - np.array([sigma**2, 0.0, sigma**2]))
-    shape = Shape.starting(profile, mode[:, : int(config.aberrations)], np.eye(3), curve)
-    state = replace(fit.state, shape=shape)
 
-    def learning(pixels: Pixels) -> ImageFitter:
-        return ImageFitter(
-            pixels, fitter.start, sigma, profile.cutoff_per_pm, fitter.surface, config, side
+    fitter: ImageFitter
+    state: ImageState
+    noise: NoiseModel
+    rough: bool = False
+
+    @classmethod
+    def of(cls, fit: ImageFit, fitter: ImageFitter, pixel_size_pm: float | None) -> _Learner:
+        """Where columns fitted by Gaussians let it start."""
+        config, blur = fitter.config, fit.state.shape.profile.blur_pm2
+        sigma = float(np.sqrt(max(0.5 * (blur[0] + blur[2]), 0.25)))
+        spot = SPOT_SIGMA / sigma
+        limit = USUAL_LIMIT * spot
+        if pixel_size_pm is not None:
+            limit = config.information_limit_per_pm * pixel_size_pm
+        profile = spline_profile(sigma, config.n_coefficients, config.cutoff_sigma, limit, spot)
+        curve = _of_family(profile, limit, spot)
+        coefficient, mode = curve.at(0.0)
+        profile = replace(profile, coefficient=coefficient)
+        profile = profile.with_blur(blur - np.array([sigma**2, 0.0, sigma**2]))
+        shape = Shape.starting(profile, mode[:, : int(config.aberrations)], np.eye(3), curve)
+        learner = ImageFitter(
+            fitter.pixels,
+            fitter.start,
+            sigma,
+            profile.cutoff_per_pm,
+            fitter.surface,
+            config,
+            fitter.side,
         )
+        return cls(learner, replace(fit.state, shape=shape), fit.noise)
 
-    if foresee is not None and shape.n_modes:
+    def freed(self, foresee: Foresight) -> tuple[ImageFit, ImageFitter] | None:
+        """By what can be foreseen of the columns, from the mean of the family of probes.
+
+        What noise would make of the profile may be too far off to come back from.
+        """
+        if not self.state.shape.n_modes:
+            return None
         # light of columns beyond the border ripples through background and weights
-        inner = learning(fitter.pixels.without_rim(RIM_SIGMA * sigma))
-        freed = freed_of_noise(inner, state, fit.noise, foresee)
-        if freed is not None:
-            return freed, inner
-    learner = learning(fitter.pixels)
-    return learner.run(state, fit.noise, config.tolerance_px, progress, near=True), learner
+        fitter = self.fitter
+        pixels = fitter.pixels.without_rim(RIM_SIGMA * fitter.sigma)
+        inner = fitter.beside(pixels, fitter.start, fitter.surface)
+        freed = freed_of_noise(inner, self.state, self.noise, foresee, self.rough)
+        return None if freed is None else (freed, inner)
+
+    def learnt(self, progress: Progress) -> tuple[ImageFit, ImageFitter]:
+        """By the columns as they are fitted."""
+        fitter, tolerance = self.fitter, self.fitter.config.tolerance_px
+        pixels = fitter.pixels.without_rim(CLEAR_SIGMA * fitter.sigma)
+        inner = fitter.beside(pixels, fitter.start, fitter.surface)
+        return inner.run(self.state, self.noise, tolerance, progress, near=True), inner
 
 
 def _of_family(profile: ColumnProfile, limit_per_px: float, spot_per_px: float) -> FamilyCurve:

@@ -32,6 +32,9 @@ class NormalEquations:
         Columns whose positions are held.
     damping : array, `(N, 3)`
         Added to the information of each column's weight, y and x (Levenberg).
+    most_lost : float
+        How much of what columns take of the background's information may be taken out: less where
+        equations like these (their `most_lost`) stand no more.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class NormalEquations:
         position: FloatArray,
         empty: BoolArray,
         damping: FloatArray,
+        most_lost: float = MOST_LOST[0],
     ) -> None:
         self.surface = surface
         self.n = len(position)
@@ -49,7 +53,9 @@ class NormalEquations:
         self.held[:, 0] = False
         block, first, second, pair = held_blocks(information, empty)
         block[:, np.arange(3), np.arange(3)] += damping
-        self._inverse = inverse_of(block)
+        inverse = inverse_of(block)
+        every = np.arange(self.n + 1)
+        self._inverse = bsr_array((inverse, every[:-1], every), shape=(3 * self.n, 3 * self.n))
         self._matrix = _block_matrix(block, first, second, pair)
         coupling = np.where(self.held[..., None], 0.0, information.coupling)
         n, _, m = coupling.shape
@@ -66,12 +72,13 @@ class NormalEquations:
         self._background = self._ridged(surface.normal(cells))
         # what is left of the background's information when each column's own is eliminated
         level = coupling.sum(axis=2)  # the splines' sum is 1
-        lost = np.einsum("na,nab,nb->n", level, self._inverse, level)
+        lost = np.einsum("na,nab,nb->n", level, inverse, level)
         taken = surface.gather_points(position, lost)
         # columns that overlap share what they take: nowhere may it be more than there is
         share = surface.within(taken) / np.maximum(surface.within(cells), 1e-300)
         taken /= max(float(share.max()), 1.0)
-        for most in MOST_LOST:
+        for most in (m for m in MOST_LOST if m <= most_lost):
+            self.most_lost = most
             reduced = csc_array(self._ridged(surface.normal(cells - most * taken)))
             self._reduced = splu(reduced, diag_pivot_thresh=0.0, options={"SymmetricMode": True})
             if self._reduced.U.diagonal().min() > 0:  # positive definite
@@ -129,12 +136,11 @@ class NormalEquations:
 
     def _precondition(self, vector: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Solution without the coupling of columns to each other; coupling times its background."""
-        n, m = self.n, vector.shape[1]
-        columns, surface = vector[: 3 * n], vector[3 * n :]
-        alone = (self._inverse @ columns.reshape(n, 3, m)).reshape(3 * n, m)
+        columns, surface = vector[: 3 * self.n], vector[3 * self.n :]
+        alone = self._inverse @ columns
         surface = self._reduced.solve(surface - self._coupled @ alone)
         pulled = self._coupling @ surface
-        moved = alone - (self._inverse @ pulled.reshape(n, 3, m)).reshape(3 * n, m)
+        moved = alone - self._inverse @ pulled
         return np.concatenate([moved, surface]), pulled
 
     def _solve(self, right: FloatArray, tolerance: float, near: FloatArray | None) -> FloatArray:
@@ -191,9 +197,10 @@ def _block_matrix(
     row = np.concatenate([np.arange(n), first, second])
     column = np.concatenate([np.arange(n), second, first])
     data = np.concatenate([block, pair, pair.swapaxes(1, 2)])
-    order = np.lexsort((column, row))
-    start = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))])
-    return bsr_array((data[order], column[order], start), shape=(3 * n, 3 * n))
+    number = np.arange(1.0, len(row) + 1.0)  # none is zero
+    sorted_ = csr_array((number, (row, column)), shape=(n, n))
+    order = sorted_.data.astype(np.intp) - 1
+    return bsr_array((data[order], sorted_.indices, sorted_.indptr), shape=(3 * n, 3 * n))
 
 
 def marginal_covariance(information: Information, empty: BoolArray) -> FloatArray:

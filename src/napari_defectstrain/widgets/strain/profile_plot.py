@@ -27,7 +27,7 @@ from .comparison_text import notes_of, profile_text
 AS_MAPS = "as the maps"
 DOCK = "Strain: line profile"
 HEIGHT = 300
-PX_PER_LETTER, PX_PER_NOTE = 8, 4
+PX_PER_LETTER, PX_PER_NOTE = 8, 6
 """Room for a letter of the axis' label, and of the notes [px of the screen]."""
 PRINT_LETTERS, NOTE_WIDTH = 44, 0.045
 """Of the notes beside a printed profile: letters a line, and the width of a line as a fraction."""
