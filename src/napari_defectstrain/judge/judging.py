@@ -11,7 +11,7 @@ import numpy as np
 
 from ..config import Between, Config, Length
 from ..crystal import data_box
-from ..materials import ROLES, Material, OpenClass
+from ..materials import CHALCOGEN_SITES, ROLES, Material, OpenClass
 from ..progress import subprogress
 from ..simulate import ELEMENTS, nominal_weights
 from ..types import (
@@ -23,6 +23,7 @@ from ..types import (
     Sites,
     no_progress,
 )
+from .alike import alike_notes, vacancy_notes
 from .beforehand import Told, told_by
 from .cell import brightness_of_sublattices
 from .empty_places import with_empty_places, with_places_beyond
@@ -38,8 +39,6 @@ from .solving import ImageClasses, ImageEvidence, anchored_weights, solve_classe
 _OTHER, _X2 = ROLES.index("other"), ROLES.index("X2")
 _NAMED_SHARE = 0.01
 """Fraction of the columns of its sites that a named class has, before the images are seen."""
-_TOLD_APART = 2.0
-"""Standard errors of a column's weight within which two classes are one to the eye."""
 _TYPICAL_WEIGHT = 0.72
 """Of X2, where the weights start if nothing is known of the elements."""
 _SIGMA = 0.18
@@ -233,6 +232,8 @@ def judge_weighed(
     run = classify_run(evidences, class_prior(material, config.learnt), config.network_say)
     thresholds = () if config.learnt is None else config.learnt.thresholds
     alike = alike_notes(run.images, material)
+    if not any(one.sites == CHALCOGEN_SITES for one in run.open_classes):
+        alike += vacancy_notes(run.images, material, class_prior(material, config.learnt))
     return [
         Judgement(
             _told(columns, one.every, classes, material, thresholds),
@@ -242,43 +243,6 @@ def judge_weighed(
         )
         for columns, one, classes in zip(sites, weighed, run.images, strict=True)
     ]
-
-
-def alike_notes(images: Sequence[ImageClasses | None], material: Material) -> tuple[str, ...]:
-    """Named classes whose weight is another class's: which is which is then shared out by chance.
-
-    Parameters
-    ----------
-    images : sequence of ImageClasses or None
-    material : Material
-    """
-    known = [one for one in images if one is not None]
-    if not known or not material.named:
-        return ()
-    first = OTHER
-    mean = np.median([one.model.mean[: first + len(material.named_chalcogens)] for one in known], 0)
-    names = (*material.class_names[1 : first + 1], *(c.name for c in material.named_chalcogens))
-    chalcogens = [one.error[one.chance.sum(axis=1) > 0] for one in known]
-    metals = [one.error[one.metal_chance.sum(axis=1) > 0] for one in known]
-    on_metal = (material.metal, *(c.class_name for c in material.named_metals))
-    weights = np.array([1.0, *(c.weight for c in material.named_metals)])
-    notes = []
-    for words, values, errors, start in (
-        (names, mean, chalcogens, first),
-        (on_metal, weights, metals, 1),
-    ):
-        found = np.concatenate(errors)
-        sigma = float(np.median(found[np.isfinite(found)])) if np.isfinite(found).any() else 0.0
-        for k in range(start, len(words)):
-            apart = np.abs(values[:k] - values[k])
-            j = int(apart.argmin())
-            if apart[j] < _TOLD_APART * sigma:
-                notes.append(
-                    f"class {words[k]} at {values[k]:.3f} of the metal can hardly be told from "
-                    f"{words[j]} at {values[j]:.3f}: single columns scatter by {sigma:.2g}; which "
-                    "of the two a column is counted as is chance"
-                )
-    return tuple(notes)
 
 
 def _told(
