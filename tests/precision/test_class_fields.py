@@ -11,8 +11,10 @@ from napari_defectstrain.columns import Aberrations
 from napari_defectstrain.crystal.lattice import ideal_sites
 from napari_defectstrain.precision import class_fields
 from napari_defectstrain.precision.class_fields import (
+    COMMON_ERROR,
     ColumnDisplacements,
     _agreed,
+    common_error,
     fit_class_fields,
     superposed_fields,
 )
@@ -295,3 +297,9 @@ def test_domains_of_an_image_share_the_error_of_its_profile() -> None:
     assert own(of(first, 0), of(second, 0)) == pytest.approx(whole)
     assert own(of(first, 0), of(second, 1)) < 0.7 * whole
     assert own(of(first, None), of(second, None)) < 0.7 * whole
+
+
+def test_probes_far_from_the_mean_are_known_less_well() -> None:
+    """Much out of focus (0.9 told), amounts were off by four times the error given, in silence."""
+    assert common_error(-0.6) == common_error(0.2) == COMMON_ERROR
+    assert common_error(0.9) > 0.6

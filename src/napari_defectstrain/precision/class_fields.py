@@ -62,11 +62,16 @@ half a wave a pixel. Errors of places grow by 3 %, what they cost falls with the
 _AT_A_TIME = 4
 _MOST_PIXELS = 1 << 23  # of the images that are fitted at a time
 OWN_ERROR = 0.25
-COMMON_ERROR = 0.2
-"""Errors of an amount of aberrations beyond noise, of one image and of all alike, in simulations
-with jitter, grainy dirt and tails: with and without noise and dirt images are told amounts that
-differ by 0.2 (rms of twelve; 0.6 in the worst of 36), and what they have in common is 0.1 to 0.2
-from what the strains ask for (`columns.images.instruments`)."""
+"""Error of an image's amount of aberrations beyond noise, in simulations with jitter, grainy dirt
+and tails: with and without noise and dirt images are told amounts that differ by 0.2 (rms of
+twelve; 0.6 in the worst of 36)."""
+COMMON_ERROR = 0.12
+"""Error that the amounts of all images share: tails that no aperture makes (0 to 15 %) change what
+is told by 0.08 (rms) from what the strains ask for, members of the family differ by 0.06, and noise
+and jitter leave 0.05 (`columns.images.instruments`)."""
+FAR, FAR_ERROR = 0.3, 1.0
+"""Beyond so much of them the family's members are unlike each other (0.12 to 0.24), and probes that
+are much out of focus are told 0.8 too little where 0.9 is told: this much more error a unit."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,8 @@ def superposed_fields(
             if fit.aberrations is not None:
                 way = fit.aberrations.moves_px
             places.append(fit.position_px + change * way)
-            moves.append(np.stack([sigma * way, COMMON_ERROR * way], axis=2))
+            told = 0.0 if fit.aberrations is None else fit.aberrations.amount + change
+            moves.append(np.stack([sigma * way, common_error(told) * way], axis=2))
     else:
         places = [np.asarray(p, dtype=float) for p in position_px]
         moves = [np.zeros((*p.shape, 2)) for p in places]
@@ -276,6 +282,17 @@ def _agreed(found: Sequence[Aberrations | None]) -> list[tuple[float, float]]:
         left = kept * own + (1.0 - kept) ** 2 * of_mean
         result.append((float((1.0 - kept) * (mean - one.amount)), float(np.sqrt(left))))
     return result
+
+
+def common_error(amount: float) -> float:
+    """Error that images share, of an amount of aberrations, in the family's standard deviations.
+
+    Parameters
+    ----------
+    amount : float
+        As it is told, likewise.
+    """
+    return COMMON_ERROR + FAR_ERROR * max(amount - FAR, 0.0)
 
 
 def fit_class_fields(

@@ -129,6 +129,31 @@ def test_errors_of_summed_pixels_are_told_by_as_many_tiles() -> None:
     assert 0.3 < sigma[1] / sigma[0] < 3.0
 
 
+def test_errors_of_places_do_not_change_the_probe_on_average() -> None:
+    """Columns settled without what their errors do to them, and the shape made up for it.
+
+    An image with noise and the same with its negative: what is linear in it cancels.
+    """
+    image, place, heavy = crystal(0.0)
+
+    def by_kind(
+        position: NDArray[np.float64], weight: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return place, np.where(heavy, np.nanmedian(weight[heavy]), np.nanmedian(weight[~heavy]))
+
+    def amount(scale: float, seed: int) -> float:
+        noise = np.random.default_rng(seed).normal(0, scale, image.shape)
+        found = [
+            fit_image_columns(image + n, place, pixel_size_pm=PIXEL_PM, foresee=by_kind).aberrations
+            for n in (noise, -noise)
+        ]
+        return float(np.mean([one.amount for one in found if one is not None]))
+
+    clear = amount(0.3, 1)
+    noisy = np.mean([amount(6.0, seed) for seed in (1, 2)])
+    assert abs(noisy - clear) < 0.1  # it was 0.2
+
+
 @pytest.mark.slow
 def test_dirt_does_not_pass_for_another_probe() -> None:
     """One step of a fit that dirt had led astray left most of the error."""

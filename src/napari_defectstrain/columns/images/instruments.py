@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...types import FloatArray
+from ...types import BoolArray, FloatArray
 from .derivatives import Information
 from .fit import ImageFit, ImageFitter, ImageState, Seen
 from .steps import FreeShape, ShapeErrors, shape_by_instruments, typical_step
@@ -47,6 +47,7 @@ NEAR_BLUR = 0.3  # of a column's width, squared
 APPROACH = 5  # steps of columns and background to a profile that is given, at most
 NEAR_STEP = 0.005  # of a column's width
 MOST_STEP = 1.0
+MOST_ERROR = 0.7  # of a place, of a column's width
 LEAST_RELAXED, MOST_RELAXED = 0.3, 3.0
 
 
@@ -168,7 +169,7 @@ def _freed(
 def _wider(fitter: ImageFitter, state: ImageState, found: Information) -> FloatArray:
     """By how much errors of the places make the expected image wider, `(H, W)`."""
     errors_of_places = np.nan_to_num(marginal_covariance(found, state.empty)[:, 1:, 1:])
-    errors_of_places[state.empty] = 0.0
+    errors_of_places[state.empty | _lost(errors_of_places, fitter.sigma)] = 0.0
     return fitter.spread(state, errors_of_places)
 
 
@@ -216,10 +217,16 @@ def _asked(
     return _Asked(formed, own, told, wider, step, errors)
 
 
+def _lost(covariance: FloatArray, sigma_px: float) -> BoolArray:
+    """Columns whose errors are too large for second derivatives to say what they do, `(N,)`."""
+    return np.asarray(np.trace(covariance, axis1=1, axis2=2) > (MOST_ERROR * sigma_px) ** 2)
+
+
 def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArray]:
     """Where instruments, as they are, ask for no further step.
 
-    Columns and background settle along, by the equations as they are.
+    Columns and background settle along, by the equations as they are, and without what errors of
+    places do to them on average: near the border instruments don't tell that from the shape's.
 
     Returns
     -------
@@ -230,14 +237,14 @@ def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArra
     formed, step, relaxed = asked.formed, asked.step, 1.0
     for i in range(FOLLOWED):
         state, seen = formed.state, formed.seen
-        settled = fitter.step(formed.equations, seen.patches, seen.pull)
+        settled = fitter.step(formed.equations, seen.patches, seen.pull + asked.wider)
         taken = fitter.limited(state.shape, relaxed * step, MOST_STEP)
         along = asked.following(taken)
-        state, _ = fitter.moved(state, settled[0] + along[0], settled[1] + along[1], taken)
+        state, _ = _moved(fitter, state, settled[0] + along[0], settled[1] + along[1], taken)
         if asked.settled(step, fitter.sigma) or i == FOLLOWED - 1:
             break
         formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
-        state, _ = _settled(fitter, formed, 0.0)
+        state, _ = _settled(fitter, formed, asked.wider)
         formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
         before = step
         step = asked.step_by((formed.seen.pull + asked.wider) * fitter.inner)
@@ -268,7 +275,21 @@ def _settled(
     """A step of columns and background alone, and how far each column went."""
     seen, state = formed.seen, formed.state
     step = fitter.step(formed.equations, seen.patches, seen.pull + wider)
-    return fitter.moved(state, *step, np.zeros(len(state.shape.amount)))
+    return _moved(fitter, state, *step, np.zeros(len(state.shape.amount)))
+
+
+def _moved(
+    fitter: ImageFitter,
+    state: ImageState,
+    columns: FloatArray,
+    background: FloatArray,
+    by_shape: FloatArray,
+) -> tuple[ImageState, FloatArray]:
+    """`ImageFitter.moved`; steps that diverged end it."""
+    parts = (columns[~state.empty], background, by_shape)
+    if not all(np.isfinite(part).all() for part in parts):
+        raise np.linalg.LinAlgError("the steps of the columns diverge")
+    return fitter.moved(state, columns, background, by_shape)
 
 
 def _relaxed(taken: float, before: FloatArray, now: FloatArray) -> float:
