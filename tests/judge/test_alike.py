@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_defectstrain.judge.alike import alike_notes, vacancy_notes
+from napari_defectstrain.judge.alike import alike_notes, noise_notes, vacancy_notes
 from napari_defectstrain.judge.mixture import ClassPrior
 from napari_defectstrain.materials import get_material
 
@@ -85,3 +85,11 @@ def test_vacancies_heavier_or_lighter_than_half_are_said():
 )
 def test_usual_few_and_unclear_vacancies_say_nothing(image):
     assert vacancy_notes([image], get_material("WSe2"), ClassPrior(1.75)) == ()
+
+
+def test_an_image_too_noisy_for_its_classes_is_said():
+    wse2 = get_material("WSe2")
+    (said,) = noise_notes(with_vacancies(0.5, error=0.17), wse2)
+    assert "known to 0.17 of the metal" in said and "2Se and SV are 0.35 apart" in said
+    # hard images are known to .06 to .08
+    assert noise_notes(with_vacancies(0.5, error=0.08), wse2) == noise_notes(None, wse2) == ()

@@ -1,5 +1,6 @@
 from .empty_places import empty_places as empty_places
 from .empty_places import opposite_places as opposite_places
+from .empty_places import with_places_beyond as with_places_beyond
 from .evidence import CellEvidence as CellEvidence
 from .evidence import cell_evidence as cell_evidence
 from .histograms import WeightHistogram as WeightHistogram

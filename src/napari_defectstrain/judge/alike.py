@@ -20,6 +20,9 @@ _RATIO_ERROR = 0.015
 """Of the weight of V1 over that of X2, both above V2: what images of one crystal differ in."""
 _BEYOND = 2.5
 """Errors by which V1's weight may be off what is expected."""
+_DROWNED = 3.0
+"""Distance of V1 from X2 in standard errors of a column below which noise decides too much: one in
+fifteen of either lies on the other's side, and probabilities are worth what is known of shares."""
 
 
 def alike_notes(images: Sequence[ImageClasses | None], material: Material) -> tuple[str, ...]:
@@ -57,6 +60,29 @@ def alike_notes(images: Sequence[ImageClasses | None], material: Material) -> tu
                     "of the two a column is counted as is chance"
                 )
     return tuple(notes)
+
+
+def noise_notes(image: ImageClasses | None, material: Material) -> tuple[str, ...]:
+    """Whether the columns' weights are too noisy to tell vacancies from perfect columns.
+
+    Parameters
+    ----------
+    image : ImageClasses or None
+    material : Material
+    """
+    if image is None:
+        return ()
+    error = image.error[(image.chance.sum(axis=1) > 0) & np.isfinite(image.error)]
+    sigma = float(np.median(error)) if len(error) else 0.0
+    apart = float(image.model.mean[X2] - image.model.mean[V1])
+    if apart >= _DROWNED * sigma:
+        return ()
+    x2, v1 = (material.class_names[ROLES.index(role)] for role in ("X2", "V1"))
+    return (
+        f"weights of single columns are known to {sigma:.2f} of the metal only, and {x2} and {v1} "
+        f"are {apart:.2f} apart: many columns can't be told, rare classes are missed, and "
+        "probabilities are too sure; sum more frames, or take a higher dose",
+    )
 
 
 def vacancy_notes(

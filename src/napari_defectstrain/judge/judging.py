@@ -23,7 +23,7 @@ from ..types import (
     Sites,
     no_progress,
 )
-from .alike import alike_notes, vacancy_notes
+from .alike import alike_notes, noise_notes, vacancy_notes
 from .beforehand import Told, told_by
 from .cell import brightness_of_sublattices
 from .empty_places import with_empty_places, with_places_beyond
@@ -237,7 +237,7 @@ def judge_weighed(
     return [
         Judgement(
             _told(columns, one.every, classes, material, thresholds),
-            (*one.notes, *alike),
+            (*one.notes, *alike, *noise_notes(classes, material)),
             classes,
             run.open_classes,
         )

@@ -124,4 +124,4 @@ def _columns(
         return str(error)
 
 
-COLUMNS = Stage("columns of whole images", 3, _columns)
+COLUMNS = Stage("columns of whole images", 4, _columns)

@@ -4,7 +4,7 @@
 and `curve` measure scatter, `image_scatter` what averaging leaves; `known_biases` subtracts what
 contaminants and neighbours (`superposition`) add; `budget` and `budget_parts` keep what can't be
 known; `class_fields` solves `field_equations` for the fields of all defects at once. Imports
-`strain`, `columns`, `averages`, `crystal`, `io` and the words.
+`strain`, `judge` (places at the border), `columns`, `averages`, `crystal`, `io` and the words.
 """
 
 import lazy_loader

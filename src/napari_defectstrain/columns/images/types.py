@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -167,6 +167,15 @@ class ImageColumns:
 
     def __len__(self) -> int:
         return len(self.position_px)
+
+    def first(self, n: int) -> ImageColumns:
+        """Some of the columns: the first `n`."""
+        by_column = ("position_px", "covariance_px2", "weight", "background", "flag")
+        aberrations = self.aberrations
+        if aberrations is not None:
+            aberrations = replace(aberrations, moves_px=aberrations.moves_px[:n])
+        kept = {name: getattr(self, name)[:n] for name in by_column}
+        return replace(self, **kept, aberrations=aberrations)
 
     @property
     def sigma_px(self) -> FloatArray:
