@@ -54,7 +54,7 @@ MEASURED: dict[tuple[tuple[str, bytes], ...], dict[str, ColumnMeasurement]] = {}
 def quick_columns(monkeypatch):
     """A disc of columns that saves time, and no average measured twice: all show one image."""
 
-    def measure(stacks, averages, config, progress, check=True):
+    def measure(stacks, averages, config, progress, check=True, respond=True):
         if config == QUICK.columns:
             return MEASURE(stacks, averages, config, progress, check)
         key = tuple((name, average.mean.tobytes()) for name, average in averages.items())
