@@ -103,8 +103,8 @@ def _measure_family(
     averages = {name: average_stack(stack) for name, stack in stacks.items()}
     part = subprogress(progress, 0.0, 0.7)
     # where columns get other places, nothing asks how well these are known
-    last = placed is None
-    found = measure_columns(stacks, averages, config.columns, part, check=last, respond=last)
+    needed = placed is None
+    found = measure_columns(stacks, averages, config.columns, part, check=needed, respond=needed)
     if placed is not None:
         found = placed(found)
         averages = {name: averages[name] for name in found}
