@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis, Tick
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import NullLocator
 
 _LISTS = ("majorTicks", "minorTicks")
 """Attributes of an axis that are made when they are first asked for."""
@@ -175,11 +176,32 @@ def placed_once(figure: Figure) -> Iterator[None]:
             settle()
             setattr(axes, _SETTLE, _as_it_is)
             remembered.append((axes, _SETTLE))
+    without = [axis for axes in figure.axes for axis in _without_minor_ticks(axes)]
+    for axis in without:
+        axis.minorTicks = []
     try:
         yield
     finally:
         for whose, method in remembered:
             delattr(whose, method)
+        for axis in without:
+            if axis.minorTicks == []:
+                del axis.minorTicks
+
+
+def _without_minor_ticks(axes: Axes) -> list[Any]:
+    """Axes that have no minor ticks, for which one would be made to be asked for its size.
+
+    None where matplotlib looks at the first one that isn't there.
+    """
+    asking = getattr(getattr(Axis, "_get_ticks_position", None), "__code__", None)
+    if asking is None or NullLocator.__name__ not in asking.co_names:
+        return []
+    return [
+        axis
+        for axis in (axes.xaxis, axes.yaxis)
+        if _LISTS[1] not in vars(axis) and isinstance(axis.get_minor_locator(), NullLocator)
+    ]
 
 
 def _as_it_is() -> None:
