@@ -339,7 +339,8 @@ def fit_class_fields(
     Least squares, weighted by the scatter of the columns of each class and of each domain along
     either axis, without columns that differ by more than 5 robust standard deviations. Slow
     distortion of each domain (affine, and cosines of half-waves down to `distortion_nm`), an offset
-    of its chalcogen sublattice (tilt) and shifts of scan lines are fitted along. Errors by the sandwich with bands of scan lines as clusters.
+    of its chalcogen sublattice (tilt) and shifts of scan lines are fitted along. Errors by the
+    sandwich with bands of scan lines as clusters.
 
     Parameters
     ----------
