@@ -70,12 +70,12 @@ def as_written(sites: Sites) -> Sites:
     def rounded(values: FloatArray) -> FloatArray:
         return np.asarray(values, dtype=float).round(DECIMALS)
 
-    weights = {name: getattr(sites, name) for name in WEIGHT_COLUMNS}
     return replace(
         sites,
         position_px=rounded(sites.position_px),
         probabilities=rounded(sites.probabilities),
-        **{name: rounded(weight) for name, weight in weights.items() if weight is not None},
+        weight=None if sites.weight is None else rounded(sites.weight),
+        weight_sigma=None if sites.weight_sigma is None else rounded(sites.weight_sigma),
     )
 
 
