@@ -201,6 +201,7 @@ def columns_of_image(
     domains: Sequence[Patch],
     a_pm: float,
     progress: Progress = no_progress,
+    errors: bool = True,
 ) -> ImageColumns:
     """All columns of an image, with the profile that those foreseen tell.
 
@@ -216,6 +217,8 @@ def columns_of_image(
     a_pm : float
         Lattice constant of the lattice frame [pm].
     progress : Progress
+    errors : bool
+        Whether the covariance of each position is wanted: those of fields don't ask for it.
 
     Raises
     ------
@@ -224,7 +227,9 @@ def columns_of_image(
     """
     foresee = ForeseenColumns(sites, domains, a_pm)
     start = np.concatenate([sites.position_px, _cut_by_border(image, sites, domains, a_pm)])
-    fitted = fit_image_columns(image, start, FITTED, progress=progress, foresee=foresee)
+    fitted = fit_image_columns(
+        image, start, FITTED, progress=progress, foresee=foresee, errors=errors
+    )
     return fitted.first(len(sites))
 
 
@@ -260,7 +265,7 @@ def _fitted(
 
     def fit(i: int) -> ImageColumns:
         mine = [patch for patch in domains if patch.image_index == i]
-        return columns_of_image(images[i], sites[i], mine, a_pm)
+        return columns_of_image(images[i], sites[i], mine, a_pm, errors=False)
 
     if at_a_time(images) > 1:
         every = range(len(images))
@@ -380,9 +385,9 @@ def fit_class_fields(
             "more images, a smaller radius or symmetric fields"
         )
     scatter: FloatArray = np.ones(len(class_names))
-    for _ in range(PASSES):
+    for left_to_do in reversed(range(PASSES)):
         equations = [e.weighted(scatter) for e in equations]
-        solved = solve(equations, bands)
+        solved = solve(equations, bands, errors=left_to_do == 0)
         left = solved.left_pm
         scatter = scatter_of(left, [e.role for e in equations], len(class_names))
         equations = [e.without(r, scatter) for e, r in zip(equations, left, strict=True)]

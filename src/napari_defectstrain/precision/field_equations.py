@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array, hstack
@@ -11,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from ..crystal.honeycomb import ideal_sites
 from ..crystal.robust import robust_sigma
+from ..progress import shared_out
 from ..types import METAL, OTHER, BoolArray, FloatArray, IntArray
 
 SAME_SITE_PM = 2.0
@@ -287,7 +289,9 @@ class FieldSolution:
     left_pm: list[FloatArray]
 
 
-def solve(equations: Sequence[FieldEquations], bands: int | None = None) -> FieldSolution:
+def solve(
+    equations: Sequence[FieldEquations], bands: int | None = None, errors: bool = True
+) -> FieldSolution:
     """Least squares for the unknowns of all domains.
 
     Parameters
@@ -296,49 +300,96 @@ def solve(equations: Sequence[FieldEquations], bands: int | None = None) -> Fiel
     bands : int, optional
         How many bands there are over all domains, where `FieldEquations.band` counts them so; by
         default every domain has bands of its own.
+    errors : bool
+        Whether the influence of bands and profiles is asked for; without it they have no rows.
     """
-    n_unknown = equations[0].design.shape[1]
-    normal, right = np.zeros((n_unknown, n_unknown)), np.zeros(n_unknown)
-    reduced, by_profile = [], []
-    for e in equations:
-        w = np.repeat(e.weight, 2)
-        design = csr_array(e.design * w[:, None])
-        q, _ = np.linalg.qr(e.slow * e.weight[:, None])  # (n, Q)
-        u = e.u_pm * e.weight[:, None]
-        u = u - q @ (q.T @ u)
-        # What slow distortion can do is taken out of the unknowns too: (Q, P) for x and y
-        slow = [np.asarray((design[axis::2].T @ q).T) for axis in (0, 1)]
-        normal += (design.T @ design).toarray() - sum(s.T @ s for s in slow)
-        right += design.T @ u.ravel()
-        moved = e.by_profile_pm * e.weight[:, None, None]
-        moved = moved - np.tensordot(q, np.tensordot(q, moved, (0, 0)), (1, 0))
-        by_profile.append(design.T @ moved.reshape(2 * len(u), moved.shape[2]))
-        reduced.append((design, q, u, slow))
-    inverse = _inverse(normal)
-    solution = inverse @ right
-    left, scores = [], []
-    total = np.zeros((bands or 0, n_unknown))
-    for e, (design, q, u, slow) in zip(equations, reduced, strict=True):
-        r = u - (design @ solution).reshape(-1, 2)
-        r -= q @ (q.T @ r)
-        left.append(r / e.weight[:, None])
-        score = _band_scores(design, q, slow, r, e.band)
-        if bands is None:
-            scores.append(score)
-        else:
-            total[: len(score)] += score
-    every = np.concatenate(scores) if bands is None else total
+    reduced = shared_out(_Reduced.of, equations)
+    inverse = _inverse(np.asarray(sum(one.normal for one in reduced)))
+    solution = inverse @ sum(one.right for one in reduced)
+    left = [one.left(solution) for one in reduced]
+    left_pm: list[FloatArray] = [
+        r / e.weight[:, None] for e, r in zip(equations, left, strict=True)
+    ]
+    if not errors:
+        none = np.zeros((0, len(solution)))
+        return FieldSolution(solution, none, none, left_pm)
+    every = _scores_of_bands(equations, reduced, left, bands)
     n_rows = 2 * sum(len(e.role) for e in equations)
-    n_fitted = n_unknown + 2 * sum(e.slow.shape[1] for e in equations)
+    n_fitted = len(solution) + 2 * sum(e.slow.shape[1] for e in equations)
     n_bands = int((every != 0).any(axis=1).sum())
     factor = n_rows / max(n_rows - n_fitted, 1) * n_bands / max(n_bands - 1, 1)
+    by_profile = [one.by_profile(e) for e, one in zip(equations, reduced, strict=True)]
     own, shared = np.moveaxis(np.array(by_profile), 2, 0)  # (domains, P) each
     whose = [-1 - k if e.image is None else e.image for k, e in enumerate(equations)]
     kinds, of = np.unique(whose, return_inverse=True)
-    by_image = np.zeros((len(kinds), n_unknown))
+    by_image = np.zeros((len(kinds), len(solution)))
     np.add.at(by_image, of, own)  # the domains of an image err together
     shift = np.concatenate([by_image, shared.sum(axis=0, keepdims=True)]) @ inverse
-    return FieldSolution(solution, np.sqrt(factor) * every @ inverse, shift, left)
+    return FieldSolution(solution, np.sqrt(factor) * every @ inverse, shift, left_pm)
+
+
+class _Reduced(NamedTuple):
+    """Equations of one domain, weighted, what slow distortion can do taken out.
+
+    Parameters
+    ----------
+    design : sparse array, `(2n, P)`
+    q : array, `(n, Q)`
+        Orthonormal shapes of the distortion.
+    u : array, `(n, 2)`
+    slow : list of array, `(Q, P)`
+        What of the unknowns it can do, for x and y.
+    normal : array, `(P, P)`
+    right : array, `(P,)`
+    """
+
+    design: csr_array
+    q: FloatArray
+    u: FloatArray
+    slow: list[FloatArray]
+    normal: FloatArray
+    right: FloatArray
+
+    @classmethod
+    def of(cls, e: FieldEquations) -> _Reduced:
+        """Equations reduced."""
+        design = csr_array(e.design * np.repeat(e.weight, 2)[:, None])
+        q, _ = np.linalg.qr(e.slow * e.weight[:, None])  # (n, Q)
+        u = e.u_pm * e.weight[:, None]
+        u = u - q @ (q.T @ u)
+        slow = [np.asarray((design[axis::2].T @ q).T) for axis in (0, 1)]
+        normal = (design.T @ design).toarray() - sum(s.T @ s for s in slow)
+        return cls(design, q, u, slow, np.asarray(normal), design.T @ u.ravel())
+
+    def left(self, solution: FloatArray) -> FloatArray:
+        """What a solution leaves, `(n, 2)`."""
+        r = self.u - (self.design @ solution).reshape(-1, 2)
+        return np.asarray(r - self.q @ (self.q.T @ r))
+
+    def by_profile(self, e: FieldEquations) -> FloatArray:
+        """What errors of profiles add to the right-hand side, `(P, 2)`."""
+        moved, q = e.by_profile_pm * e.weight[:, None, None], self.q
+        moved = moved - np.tensordot(q, np.tensordot(q, moved, (0, 0)), (1, 0))
+        return np.asarray(self.design.T @ moved.reshape(2 * len(self.u), moved.shape[2]))
+
+
+def _scores_of_bands(
+    equations: Sequence[FieldEquations],
+    reduced: Sequence[_Reduced],
+    left: Sequence[FloatArray],
+    bands: int | None,
+) -> FloatArray:
+    """`_band_scores` of all domains, `(T, P)`."""
+    scores = [
+        _band_scores(one.design, one.q, one.slow, r, e.band)
+        for e, one, r in zip(equations, reduced, left, strict=True)
+    ]
+    if bands is None:
+        return np.concatenate(scores)
+    total = np.zeros((bands, scores[0].shape[1]))
+    for score in scores:
+        total[: len(score)] += score
+    return total
 
 
 def _band_scores(
