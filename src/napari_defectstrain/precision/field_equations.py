@@ -423,7 +423,8 @@ def solve(
     inverse = _inverse(np.asarray(sum(one.normal for one in reduced)))
     solution = inverse @ sum(one.right for one in reduced)
     left = [one.left(solution) for one in reduced]
-    left_pm = [r * e.size_pm for e, r in zip(equations, left, strict=True)]
+    sizes = [e.size_pm for e in equations]
+    left_pm: list[FloatArray] = [r * size for r, size in zip(left, sizes, strict=True)]
     if not errors:
         none = np.zeros((0, len(solution)))
         return FieldSolution(solution, none, none, left_pm)
