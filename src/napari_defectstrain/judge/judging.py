@@ -352,7 +352,8 @@ def _look(
         picture.fit_profile()
         picture.explain()
         place_px = picture.sampling.to_image(picture.position)
-        equations = level_rim(picture.equations(), picture.weight, distance, told.metal)
+        equations = picture.equations(lean=i + 1 == config.rounds)
+        equations = level_rim(equations, picture.weight, distance, told.metal)
         evidence = ImageEvidence(
             equations,
             told.metal,
