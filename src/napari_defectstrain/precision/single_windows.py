@@ -337,7 +337,7 @@ class _Response:
             - _triangle_pm(fits)
             for fits, model in ((self.fits, self.model), (base, other))
         ]
-        return np.array(grown) / size**2
+        return np.asarray(np.array(grown) / size**2)
 
 
 def _between(own: Structure, that: Structure, part: float) -> State:
