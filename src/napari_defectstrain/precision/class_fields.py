@@ -186,7 +186,16 @@ def superposed_fields(
         of_band = None if band is None else band[patch.image_index][patch.member]
         parts.append(
             ColumnDisplacements(
-                start, site, u, role, pixel, share, of_band, moved, patch.image_index
+                start,
+                site,
+                u,
+                role,
+                pixel,
+                share,
+                of_band,
+                moved,
+                patch.image_index,
+                _scan_directions(patch),
             )
         )
     names = sites[0].class_names if sites else ROLES
@@ -201,6 +210,7 @@ def columns_of_image(
     domains: Sequence[Patch],
     a_pm: float,
     progress: Progress = no_progress,
+    errors: bool = True,
 ) -> ImageColumns:
     """All columns of an image, with the profile that those foreseen tell.
 
@@ -216,6 +226,8 @@ def columns_of_image(
     a_pm : float
         Lattice constant of the lattice frame [pm].
     progress : Progress
+    errors : bool
+        Whether the covariance of each position is wanted: those of fields don't ask for it.
 
     Raises
     ------
@@ -224,7 +236,9 @@ def columns_of_image(
     """
     foresee = ForeseenColumns(sites, domains, a_pm)
     start = np.concatenate([sites.position_px, _cut_by_border(image, sites, domains, a_pm)])
-    fitted = fit_image_columns(image, start, FITTED, progress=progress, foresee=foresee)
+    fitted = fit_image_columns(
+        image, start, FITTED, progress=progress, foresee=foresee, errors=errors
+    )
     return fitted.first(len(sites))
 
 
@@ -260,7 +274,7 @@ def _fitted(
 
     def fit(i: int) -> ImageColumns:
         mine = [patch for patch in domains if patch.image_index == i]
-        return columns_of_image(images[i], sites[i], mine, a_pm)
+        return columns_of_image(images[i], sites[i], mine, a_pm, errors=False)
 
     if at_a_time(images) > 1:
         every = range(len(images))
@@ -327,10 +341,11 @@ def fit_class_fields(
 ) -> SuperposedFields:
     """Class fields that fit the columns of all domains best.
 
-    Least squares, weighted by the scatter of the columns of each class, without columns that
-    differ by more than 5 robust standard deviations. Slow distortion of each domain (affine, and
-    cosines of half-waves down to `distortion_nm`) and an offset of its chalcogen sublattice (tilt)
-    are fitted along. Errors by the sandwich with bands of scan lines as clusters.
+    Least squares, weighted by the scatter of the columns of each class and of each domain along
+    either axis, without columns that differ by more than 5 robust standard deviations. Slow
+    distortion of each domain (affine, and cosines of half-waves down to `distortion_nm`), an offset
+    of its chalcogen sublattice (tilt) and shifts of scan lines are fitted along. Errors by the
+    sandwich with bands of scan lines as clusters.
 
     Parameters
     ----------
@@ -380,12 +395,12 @@ def fit_class_fields(
             "more images, a smaller radius or symmetric fields"
         )
     scatter: FloatArray = np.ones(len(class_names))
-    for _ in range(PASSES):
-        equations = [e.weighted(scatter) for e in equations]
-        solved = solve(equations, bands)
-        left = solved.left_pm
-        scatter = scatter_of(left, [e.role for e in equations], len(class_names))
-        equations = [e.without(r, scatter) for e, r in zip(equations, left, strict=True)]
+    left: Sequence[FloatArray | None] = [None] * len(equations)
+    for to_do in reversed(range(PASSES)):
+        equations = [e.weighted(scatter, r) for e, r in zip(equations, left, strict=True)]
+        solved = solve(equations, bands, errors=to_do == 0)
+        scatter = scatter_of(solved.left_pm, [e.role for e in equations], len(class_names))
+        equations, left = _without_outliers(equations, solved.left_pm, scatter)
     solution = solved.unknown
     fields, tail, influence, by_profile = {}, {}, {}, {}
     for k, role in enumerate(roles):
@@ -409,6 +424,22 @@ def fit_class_fields(
         influence,
         by_profile,
     )
+
+
+def _without_outliers(
+    equations: Sequence[FieldEquations], left_pm: Sequence[FloatArray], scatter: FloatArray
+) -> tuple[list[FieldEquations], list[FloatArray]]:
+    """Equations, and what is left of their columns, without those that are outliers."""
+    keep = [e.no_outliers(r, scatter) for e, r in zip(equations, left_pm, strict=True)]
+    fewer = [e.without(r, scatter) for e, r in zip(equations, left_pm, strict=True)]
+    return fewer, [r[k] for r, k in zip(left_pm, keep, strict=True)]
+
+
+def _scan_directions(patch: Patch) -> FloatArray:
+    """Unit vectors along and across the lines of a scan, in the lattice frame, `(2, 2)`."""
+    along = patch.lattice.to_pm(np.array([[0.0, 1.0]])) - patch.lattice.to_pm(np.zeros((1, 2)))
+    x, y = along[0] / np.hypot(*along[0])
+    return np.array([[x, y], [-y, x]])
 
 
 def _defects_with_a_say(
