@@ -97,7 +97,9 @@ class SplineSurface:
         half = coo_array((np.concatenate(values), place), shape=(ny * nx, ny * nx)).tocsc()
         return csc_array(half + half.T)
 
-    def around(self, centre: IntArray, half: int) -> tuple[FloatArray, FloatArray, IntArray]:
+    def around(
+        self, centre: IntArray, half: int, every: int = 1
+    ) -> tuple[FloatArray, FloatArray, IntArray]:
         """Splines that reach into patches, at the rows and columns of their pixels.
 
         Parameters
@@ -106,6 +108,9 @@ class SplineSurface:
             Central pixel of each patch.
         half : int
             Pixels on each side of it.
+        every : int
+            Pixels from one that is looked at to the next, the middle of the first so many being
+            the first; `centre` and `half` count in them.
 
         Returns
         -------
@@ -114,11 +119,12 @@ class SplineSurface:
         index : array of int, `(N, ky kx)`
             Which they are, among the flattened coefficients.
         """
-        offset = np.arange(-half, half + 1)
+        offset = every * np.arange(-half, half + 1)
+        middle = (every - 1) // 2 + every * centre
         values, firsts = [], []
         for axis in (0, 1):
             rows, knots = self._rows[axis], self._knots[axis]
-            place = np.clip(centre[:, axis, None] + offset, 0, len(rows) - 1)
+            place = np.clip(middle[:, axis, None] + offset, 0, len(rows) - 1)
             width = min(DEGREE + 3, rows.shape[1])
             piece = np.searchsorted(knots, place[:, 0], side="right") - 1 - DEGREE
             first = np.clip(piece, 0, rows.shape[1] - width)

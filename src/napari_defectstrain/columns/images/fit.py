@@ -19,7 +19,14 @@ from scipy.spatial import cKDTree
 
 from ...types import BoolArray, FloatArray, IntArray, Progress
 from .background import SplineSurface
-from .derivatives import PAIR_REACH_SIGMA, Information, Patches, SeparableProfile, information
+from .derivatives import (
+    PAIR_REACH_SIGMA,
+    Information,
+    Patches,
+    SeparableProfile,
+    information,
+    thinned_information,
+)
 from .noise import SAMPLE, STEP_SAMPLE, estimate_noise
 from .rendering import ColumnRenderer, ComplexArray, Shape, SpreadPoints
 from .steps import TILE, FreeShape, ShapeErrors, Steadying, typical_step
@@ -35,6 +42,8 @@ SWIFT_STEPS = 3
 RIM_SIGMA = 5.0
 RIM_PART = 6
 LEAST_RIM = 0.01
+THINNED_SIGMA = 1.25
+"""Pixels that are looked at for what all say of the columns: so many to a sigma, at least."""
 LEAST_SIGNIFICANCE = 3.0
 BRIGHT_PERCENTILE = 75.0
 MAX_SHAPE_STEP = 0.3
@@ -59,6 +68,11 @@ class Pixels:
 
     data: FloatArray
     good: FloatArray
+
+    @cached_property
+    def data_everywhere(self) -> bool:
+        """Whether all pixels count, if some for less."""
+        return bool(self.good.all())
 
     def without_rim(self, width_px: float) -> Pixels:
         """The same where pixels nearer to the border than a width count for less, down to 1 %.
@@ -198,6 +212,7 @@ class ImageFitter:
         self.negligible = 1e-7 * float(np.var(pixels.data[::3, ::3])) * pixels.data.size
         tree = cKDTree(start)
         self.pairs: IntArray = tree.query_pairs(reach, output_type="ndarray")
+        self.every = max(int(sigma_px / THINNED_SIGMA), 1) if pixels.data_everywhere else 1
         self.most_lost = 1.0  # what background the equations stand to lose
         self.merged = np.zeros(len(start), dtype=bool)
         self.merged[tree.query_pairs(MERGED_SIGMA * sigma_px, output_type="ndarray")] = True
@@ -257,7 +272,7 @@ class ImageFitter:
             patches = Patches.of(separable, state.position, state.weight)
             if rebuild:
                 pairs = self.pairs[: 0 if first else None]
-                found = self.information(patches, inverse, pairs)
+                found = self.information(state, patches, inverse, pairs)
                 state = self.without_empty(state, found)
                 equations = self.equations(found, inverse, state, damping)
                 learn = len(state.shape.amount) > 0 and i > 0
@@ -288,8 +303,8 @@ class ImageFitter:
         if self.config.noise != "poisson":
             noise = self.noise(model)
         if last:
-            patches = Patches.of(self.separable(state), state.position, state.weight)
-            found = self.information(patches, self.pixels.good / noise.variance(model))
+            patches = Patches.of(separable, state.position, state.weight)
+            found = self.information(state, patches, self.pixels.good / noise.variance(model))
         return ImageFit(state, found, noise, moved, errors)
 
     def step(
@@ -316,10 +331,19 @@ class ImageFitter:
         return SeparableProfile(state.shape.profile, self.sigma, dtype, self.side)
 
     def information(
-        self, seen: Patches, inverse: FloatArray, pairs: IntArray | None = None
+        self,
+        state: ImageState,
+        seen: Patches,
+        inverse: FloatArray,
+        pairs: IntArray | None = None,
     ) -> Information:
         """Of all columns, and of `pairs` of them, by one over the variance of each pixel."""
-        return information(seen, inverse, self.pairs if pairs is None else pairs, self.surface)
+        pairs = self.pairs if pairs is None else pairs
+        if self.every == 1:
+            return information(seen, inverse, pairs, self.surface)
+        of = state.shape.profile, state.position, state.weight
+        common = inverse, pairs, self.surface, self.side, self.every
+        return thinned_information(of, self.sigma, *common)
 
     def spread(self, state: ImageState, covariance: FloatArray) -> FloatArray:
         """By how much errors of the places make the expected image wider, `(H, W)`.
