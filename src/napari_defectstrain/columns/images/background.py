@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array, csc_array
@@ -56,6 +58,16 @@ class SplineSurface:
     def at(self, position: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Splines of rows and of columns at places (y, x) [px], `(N, ny)` and `(N, nx)`."""
         by, bx = (_basis(k, p) for k, p in zip(self._knots, position.T, strict=True))
+        return by, bx
+
+    def nearest(self, products: FloatArray) -> FloatArray:
+        """Coefficients of the surface nearest to an image whose sums with splines are given."""
+        wy, wx = self._of_products
+        return np.asarray(wy @ products @ wx)
+
+    @cached_property
+    def _of_products(self) -> tuple[FloatArray, FloatArray]:
+        by, bx = (np.linalg.inv(np.asarray(r.T @ r, dtype=float)) for r in self._rows)
         return by, bx
 
     def gather(self, weight: FloatArray) -> FloatArray:

@@ -29,8 +29,8 @@ MAX_RANK = 5
 CHUNK = 128  # columns at a time: their patches stay in the cache
 PAIRS = 4096  # at a time: the derivatives of their columns take some 15 MB
 ALL = slice(None)
-PAIR_REACH_SIGMA = 6.0
-"""Columns farther apart hardly share what pixels say: ``exp(-(6/2)^2) = 1e-4``."""
+KNOWN_SIGMA = 3.0
+"""The same of the patches that information is summed over, with all pairs of them that touch."""
 
 
 class SeparableProfile:
@@ -49,6 +49,8 @@ class SeparableProfile:
     every : int
         Pixels from one that is looked at to the next, in rows and columns; profile, width and
         patches are then in units of that distance.
+    reach_sigma : float
+        Half the side of a patch.
     """
 
     def __init__(
@@ -58,8 +60,9 @@ class SeparableProfile:
         dtype: npt.DTypeLike = np.float32,
         side: int = 1,
         every: int = 1,
+        reach_sigma: float = REACH_SIGMA,
     ) -> None:
-        self.half = int(np.ceil(REACH_SIGMA * sigma_px))
+        self.half = int(np.ceil(reach_sigma * sigma_px))
         self.dtype = np.dtype(dtype)
         step = sigma_px / NODES_PER_SIGMA
         n = int(np.ceil((self.half + 1.0) / step)) + 3
@@ -71,6 +74,13 @@ class SeparableProfile:
             _tabulate(node, left[:, :rank] * root, self.half).astype(self.dtype),
             _tabulate(node, right[:rank].T * root, self.half).astype(self.dtype),
         ]
+
+    def within(self, half: int | None = None) -> float:
+        """Part of a column's light on its patch, or on the middle of it."""
+        out = 0 if half is None else self.half - half
+        inner = slice(out, 2 * self.half + 1 - out)
+        by_y, by_x = (t[PHASES // 2, 0, :, inner].sum(axis=-1, dtype=float) for t in self._tables)
+        return float(by_y @ by_x)
 
     def factors(self, position: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
         """The functions of y and x on the patch of each column.
@@ -147,6 +157,14 @@ class Patches:
     def of(cls, separable: SeparableProfile, position: FloatArray, weight: FloatArray) -> Patches:
         """Patches around columns."""
         return cls(*separable.factors(position), weight.astype(separable.dtype))
+
+    def inner(self, half: int) -> Patches:
+        """The middle of each patch, so many pixels on each side of the central one."""
+        out = max(self.half - half, 0)
+        inner = slice(out, 2 * self.half + 1 - out)
+        return replace(
+            self, along_y=self.along_y[..., inner], along_x=self.along_x[..., inner]
+        )
 
     @property
     def half(self) -> int:
@@ -269,7 +287,7 @@ def information(
     surface : SplineSurface
         The background.
     every : int
-        Pixels from one in `patches` and `weight_image` to the next, see `thinned`.
+        Pixels from one in `patches` and `weight_image` to the next, see `Looked`.
     """
     weight = patches.cut(weight_image)
     by_y, by_x, spline = surface.around(patches.centre, patches.half, every)
@@ -279,45 +297,65 @@ def information(
     return Information(block, pairs[:, 0], pairs[:, 1], pair, coupling, spline)
 
 
-def thinned_information(
-    state_of: tuple[ColumnProfile, FloatArray, FloatArray],
-    sigma_px: float,
-    weight_image: FloatArray,
-    pairs: IntArray,
-    surface: SplineSurface,
-    side: int,
-    every: int,
-) -> Information:
-    """Information of all columns by every n-th pixel in rows and columns, as if by all.
+@dataclass(frozen=True)
+class Looked:
+    """Patches that information is summed over: smaller ones than pixels are projected on.
 
     What pixels say of columns is smooth, the noise apart: products of a profile's derivatives hold
-    no frequencies that a coarser grid doesn't. Sums over it are the same to 1e-4 as long as
-    a column's width is a pixel of it and a quarter.
+    no frequencies that a coarser grid doesn't. Sums over every n-th pixel in rows and columns are
+    those over all to 1e-4, as long as a column's width is one and a quarter of the distance.
 
     Parameters
     ----------
-    state_of : tuple
-        Profile, positions `(N, 2)` (y, x) [px] and weights `(N,)` of the columns.
-    sigma_px : float
-    weight_image : array, `(H, W)`
-        One over the variance of each pixel.
-    pairs, surface
-        As of `information`.
-    side : int
-        Pixels along the side of the squares that were summed to these pixels.
+    patches : Patches
     every : int
+        Pixels from one that is looked at to the next.
+    within, beyond : float
+        Part of a column's light on such a patch, and on the rest of the larger one.
     """
-    profile, position, weight = state_of
-    coarse = replace(
-        profile,
-        cutoff_per_pm=profile.cutoff_per_pm * every,
-        blur_pm2=profile.blur_pm2 / every**2,
-    )
-    separable = SeparableProfile(coarse, sigma_px / every, weight_image.dtype, side, every)
-    first = (every - 1) // 2
-    patches = Patches.of(separable, (position - first) / every, weight)
-    seen = weight_image[first::every, first::every] / weight_image.dtype.type(every**2)
-    return information(patches, seen, pairs, surface, every).of_pixels(every)
+
+    patches: Patches
+    every: int
+    within: float
+    beyond: float
+
+    @classmethod
+    def of(
+        cls,
+        separable: SeparableProfile,
+        seen: Patches,
+        profile: ColumnProfile,
+        position: FloatArray,
+        sigma_px: float,
+        side: int,
+        every: int,
+    ) -> Looked:
+        """Of columns whose larger patches are `seen`; the rest as of `SeparableProfile`."""
+        if every == 1:
+            half = min(int(np.ceil(KNOWN_SIGMA * sigma_px)), separable.half)
+            within = separable.within(half)
+            return cls(seen.inner(half), 1, within, separable.within() - within)
+        coarse = replace(
+            profile,
+            cutoff_per_pm=profile.cutoff_per_pm * every,
+            blur_pm2=profile.blur_pm2 / every**2,
+        )
+        looked = SeparableProfile(
+            coarse, sigma_px / every, separable.dtype, side, every, KNOWN_SIGMA
+        )
+        patches = Patches.of(looked, (position - (every - 1) // 2) / every, seen.weight)
+        return cls(patches, every, looked.within(), separable.within() - looked.within())
+
+    def information(
+        self, weight_image: FloatArray, pairs: IntArray, surface: SplineSurface
+    ) -> Information:
+        """Information of all columns, as by all pixels; arguments as of `information`."""
+        every = self.every
+        if every == 1:
+            return information(self.patches, weight_image, pairs, surface)
+        first = (every - 1) // 2
+        seen = weight_image[first::every, first::every] / weight_image.dtype.type(every**2)
+        return information(self.patches, seen, pairs, surface, every).of_pixels(every)
 
 
 def _blocks(

@@ -20,12 +20,11 @@ from scipy.spatial import cKDTree
 from ...types import BoolArray, FloatArray, IntArray, Progress
 from .background import SplineSurface
 from .derivatives import (
-    PAIR_REACH_SIGMA,
+    KNOWN_SIGMA,
     Information,
+    Looked,
     Patches,
     SeparableProfile,
-    information,
-    thinned_information,
 )
 from .noise import SAMPLE, STEP_SAMPLE, estimate_noise
 from .rendering import ColumnRenderer, ComplexArray, Shape, SpreadPoints
@@ -207,12 +206,12 @@ class ImageFitter:
         self.config = config
         dtype = pixels.data.dtype
         self.renderer = ColumnRenderer(pixels.data.shape, sigma_px, cutoff_per_px, dtype, side)
-        reach = PAIR_REACH_SIGMA * sigma_px
         self.inner = _inner(pixels.data.shape, RIM_SIGMA * sigma_px, dtype)
         self.negligible = 1e-7 * float(np.var(pixels.data[::3, ::3])) * pixels.data.size
         tree = cKDTree(start)
-        self.pairs: IntArray = tree.query_pairs(reach, output_type="ndarray")
         self.every = max(int(sigma_px / THINNED_SIGMA), 1) if pixels.data_everywhere else 1
+        touching = self.every * (2.0 * np.ceil(KNOWN_SIGMA * sigma_px / self.every) + 2.0)
+        self.pairs: IntArray = tree.query_pairs(touching, np.inf, output_type="ndarray")
         self.most_lost = 1.0  # what background the equations stand to lose
         self.merged = np.zeros(len(start), dtype=bool)
         self.merged[tree.query_pairs(MERGED_SIGMA * sigma_px, output_type="ndarray")] = True
@@ -272,9 +271,10 @@ class ImageFitter:
             patches = Patches.of(separable, state.position, state.weight)
             if rebuild:
                 pairs = self.pairs[: 0 if first else None]
-                found = self.information(state, patches, inverse, pairs)
+                looked = self.looked(state, separable, patches)
+                found = self.information(looked, inverse, pairs)
                 state = self.without_empty(state, found)
-                equations = self.equations(found, inverse, state, damping)
+                equations = self.equations(looked, found, inverse, state, damping)
                 learn = len(state.shape.amount) > 0 and i > 0
                 last_shape = None if free is None else free.found
                 free = None
@@ -303,8 +303,7 @@ class ImageFitter:
         if self.config.noise != "poisson":
             noise = self.noise(model)
         if last:
-            patches = Patches.of(separable, state.position, state.weight)
-            found = self.information(state, patches, self.pixels.good / noise.variance(model))
+            found = self.information(self.looked(state), self.pixels.good / noise.variance(model))
         return ImageFit(state, found, noise, moved, errors)
 
     def step(
@@ -331,19 +330,11 @@ class ImageFitter:
         return SeparableProfile(state.shape.profile, self.sigma, dtype, self.side)
 
     def information(
-        self,
-        state: ImageState,
-        seen: Patches,
-        inverse: FloatArray,
-        pairs: IntArray | None = None,
+        self, looked: Looked, inverse: FloatArray, pairs: IntArray | None = None
     ) -> Information:
         """Of all columns, and of `pairs` of them, by one over the variance of each pixel."""
         pairs = self.pairs if pairs is None else pairs
-        if self.every == 1:
-            return information(seen, inverse, pairs, self.surface)
-        of = state.shape.profile, state.position, state.weight
-        common = inverse, pairs, self.surface, self.side, self.every
-        return thinned_information(of, self.sigma, *common)
+        return looked.information(inverse, pairs, self.surface)
 
     def spread(self, state: ImageState, covariance: FloatArray) -> FloatArray:
         """By how much errors of the places make the expected image wider, `(H, W)`.
@@ -361,8 +352,22 @@ class ImageFitter:
         )
         return renderer.image(second * renderer.transfer(state.shape.profile))
 
+    def looked(
+        self, state: ImageState, separable: SeparableProfile | None = None, seen: Patches | None = None
+    ) -> Looked:
+        """What the information of a state is summed over; the rest saves work where it is known."""
+        separable = separable or self.separable(state)
+        seen = seen or Patches.of(separable, state.position, state.weight)
+        profile, place = state.shape.profile, state.position
+        return Looked.of(separable, seen, profile, place, self.sigma, self.side, self.every)
+
     def equations(
-        self, found: Information, inverse: FloatArray, state: ImageState, damping: float = 1.0
+        self,
+        looked: Looked,
+        found: Information,
+        inverse: FloatArray,
+        state: ImageState,
+        damping: float = 1.0,
     ) -> NormalEquations:
         """Normal equations of columns and background; `inverse` is one over each variance."""
         equations = NormalEquations(
@@ -372,6 +377,8 @@ class ImageFitter:
             state.position,
             state.empty,
             damping * self.damping(state),
+            float(state.shape.profile.coefficient[0]) - looked.within,
+            looked.beyond,
             self.most_lost,
         )
         self.most_lost = equations.most_lost

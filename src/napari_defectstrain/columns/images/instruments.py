@@ -176,9 +176,10 @@ def _wider(fitter: ImageFitter, state: ImageState, found: Information) -> FloatA
 def _formed(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None = None) -> _Formed:
     """Equations of columns and background; without a noise, by that of the residual."""
     seen = fitter.seen(state, noise)
-    found = fitter.information(state, seen.patches, seen.inverse)
+    looked = fitter.looked(state, seen=seen.patches)
+    found = fitter.information(looked, seen.inverse)
     state = fitter.without_empty(state, found)
-    return _Formed(state, seen, found, fitter.equations(found, seen.inverse, state))
+    return _Formed(state, seen, found, fitter.equations(looked, found, seen.inverse, state))
 
 
 def _approached(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None) -> _Formed:
