@@ -21,6 +21,7 @@ from ...types import BoolArray, FloatArray, IntArray, Progress
 from .background import SplineSurface
 from .derivatives import (
     KNOWN_SIGMA,
+    PAIR_REACH_SIGMA,
     Information,
     Looked,
     Patches,
@@ -45,7 +46,10 @@ THINNED_SIGMA = 1.25
 """Pixels that are looked at for what all say of the columns: so many to a sigma, at least."""
 LEAST_SIGNIFICANCE = 3.0
 BRIGHT_PERCENTILE = 75.0
-MAX_SHAPE_STEP = 0.3
+LEAST_TAIL = 0.01  # of a column's light beyond its patch: less is a Gaussian's
+MAX_BLUR_STEP = 0.3
+REBUILD_SHAPE = 0.15  # of the family's standard deviation, since equations were formed
+SETTLED_SHAPE = 0.05  # of the family's standard deviation
 MAX_WEIGHT_STEP = 0.5
 WORSE = 2.0
 MORE_DAMPING = 10.0
@@ -212,6 +216,9 @@ class ImageFitter:
         self.every = max(int(sigma_px / THINNED_SIGMA), 1) if pixels.data_everywhere else 1
         touching = self.every * (2.0 * np.ceil(KNOWN_SIGMA * sigma_px / self.every) + 2.0)
         self.pairs: IntArray = tree.query_pairs(touching, np.inf, output_type="ndarray")
+        away = start[self.pairs[:, 0]] - start[self.pairs[:, 1]]
+        near = np.einsum("ni,ni->n", away, away) <= (PAIR_REACH_SIGMA * sigma_px) ** 2
+        self.near_pairs: IntArray = self.pairs[near]
         self.most_lost = 1.0  # what background the equations stand to lose
         self.merged = np.zeros(len(start), dtype=bool)
         self.merged[tree.query_pairs(MERGED_SIGMA * sigma_px, output_type="ndarray")] = True
@@ -270,11 +277,11 @@ class ImageFitter:
                 separable = self.separable(state)
             patches = Patches.of(separable, state.position, state.weight)
             if rebuild:
-                pairs = self.pairs[: 0 if first else None]
                 looked = self.looked(state, separable, patches)
-                found = self.information(looked, inverse, pairs)
+                found = self.information(looked, inverse, alone=first)
                 state = self.without_empty(state, found)
                 equations = self.equations(looked, found, inverse, state, damping)
+                reshaped = 0.0
                 learn = len(state.shape.amount) > 0 and i > 0
                 last_shape = None if free is None else free.found
                 free = None
@@ -294,16 +301,20 @@ class ImageFitter:
             state, moved = self.moved(state, columns, background, by_shape)
             before, typical = typical, typical_step(moved[~state.empty])
             stale = i % STALE == STALE - 1
+            reshaped += float(np.abs(by_shape[: state.shape.n_modes]).max(initial=0.0))
             rebuild = i == 0 or stale or typical > REBUILD_SIGMA * self.sigma
+            rebuild |= reshaped > REBUILD_SHAPE
             first = False
             settled = max(typical, before) if near else typical
-            if (stale or not rebuild) and settled < tolerance_px:
+            shaped = np.abs(by_shape[: state.shape.n_modes]).max(initial=0.0) < SETTLED_SHAPE
+            if (stale or not rebuild) and settled < tolerance_px and shaped:
                 break
         errors = free.errors(pull * self.inner) if last and free is not None else None
         if self.config.noise != "poisson":
             noise = self.noise(model)
         if last:
-            found = self.information(self.looked(state), self.pixels.good / noise.variance(model))
+            inverse = self.pixels.good / noise.variance(model)
+            found = self.information(self.looked(state), inverse)
         return ImageFit(state, found, noise, moved, errors)
 
     def step(
@@ -330,10 +341,12 @@ class ImageFitter:
         return SeparableProfile(state.shape.profile, self.sigma, dtype, self.side)
 
     def information(
-        self, looked: Looked, inverse: FloatArray, pairs: IntArray | None = None
+        self, looked: Looked, inverse: FloatArray, alone: bool = False
     ) -> Information:
-        """Of all columns, and of `pairs` of them, by one over the variance of each pixel."""
-        pairs = self.pairs if pairs is None else pairs
+        """By one over the variance of each pixel; of columns that share nothing if `alone`."""
+        pairs = self.pairs if looked.tail > LEAST_TAIL else self.near_pairs
+        if alone:
+            pairs = pairs[:0]
         return looked.information(inverse, pairs, self.surface)
 
     def spread(self, state: ImageState, covariance: FloatArray) -> FloatArray:
@@ -377,8 +390,8 @@ class ImageFitter:
             state.position,
             state.empty,
             damping * self.damping(state),
-            float(state.shape.profile.coefficient[0]) - looked.within,
-            looked.beyond,
+            looked.tail,
+            looked.ring,
             self.most_lost,
         )
         self.most_lost = equations.most_lost
@@ -469,12 +482,13 @@ class ImageFitter:
         tile, prior = max(TILE // self.side, 1), self.prior(state.shape)
         return FreeShape(columns, background, np.stack(images), inside, prior, tile)
 
-    def limited(self, shape: Shape, step: FloatArray, most: float = MAX_SHAPE_STEP) -> FloatArray:
+    def limited(
+        self, shape: Shape, step: FloatArray, most_blur: float = MAX_BLUR_STEP
+    ) -> FloatArray:
         """A step of the shape, no longer than what a straight line may follow."""
-        scale = np.ones(len(step))
-        scale[shape.n_modes :] = self.sigma**2
-        largest = float(np.max(np.abs(step) / scale))
-        return np.asarray(step * min(1.0, most / max(largest, 1e-300)))
+        modes, blur = np.split(np.abs(step), [shape.n_modes])
+        largest = max(modes.max(initial=0.0), blur.max(initial=0.0) / (most_blur * self.sigma**2))
+        return np.asarray(step * min(1.0, 1.0 / max(float(largest), 1e-300)))
 
     def moved(
         self,
