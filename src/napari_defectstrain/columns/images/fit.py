@@ -46,6 +46,7 @@ THINNED_SIGMA = 1.25
 """Pixels that are looked at for what all say of the columns: so many to a sigma, at least."""
 LEAST_SIGNIFICANCE = 3.0
 BRIGHT_PERCENTILE = 75.0
+LAST_STEPS = 3
 LEAST_TAIL = 0.01  # of a column's light beyond its patch: less is a Gaussian's
 MAX_BLUR_STEP = 0.3
 REBUILD_SHAPE = 0.15  # of the family's standard deviation, since equations were formed
@@ -316,6 +317,32 @@ class ImageFitter:
             inverse = self.pixels.good / noise.variance(model)
             found = self.information(self.looked(state), inverse)
         return ImageFit(state, found, noise, moved, errors)
+
+    def settled(
+        self, state: ImageState, tolerance_px: float, errors: ShapeErrors | None
+    ) -> ImageFit:
+        """A fit whose state is known but for little: columns and background by few steps.
+
+        Parameters
+        ----------
+        state : ImageState
+        tolerance_px : float
+            As of `run`; where a step is less than five times as long, the next is less than that.
+        errors : ShapeErrors or None
+            Of the shape, which stays as it is.
+        """
+        seen, still = self.seen(state), np.zeros(len(state.shape.amount))
+        looked = self.looked(state, seen=seen.patches)
+        found = self.information(looked, seen.inverse)
+        state = self.without_empty(state, found)
+        equations = self.equations(looked, found, seen.inverse, state)
+        for _ in range(LAST_STEPS):
+            columns, background = self.step(equations, seen.patches, seen.pull)
+            state, moved = self.moved(state, columns, background, still)
+            if typical_step(moved[~state.empty]) < 5.0 * tolerance_px:
+                break
+            seen = self.seen(state, seen.noise)
+        return ImageFit(state, found, seen.noise, moved, errors)
 
     def step(
         self, equations: NormalEquations, patches: Patches, pull: FloatArray

@@ -36,6 +36,15 @@ class ShapeErrors:
         """Standard error of each parameter, `(S,)`."""
         return np.asarray(np.sqrt(np.maximum(np.diag(self.scatter), 0.0)))
 
+    def at_scale(self, larger: float, n_modes: int) -> ShapeErrors:
+        """The same where a unit of length is so many times as large; blurs follow the modes."""
+        unit = np.ones(len(self.inverse))
+        unit[n_modes:] = larger**-2.0
+        both = np.outer(unit, unit)
+        return ShapeErrors(
+            self.inverse * both, self.scatter * both, self.moves / (larger * unit)
+        )
+
     def with_first(self) -> FloatArray:
         """By how much columns move when the first parameter changes by 1, `(N, 2)` [px].
 
