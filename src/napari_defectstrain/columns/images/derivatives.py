@@ -165,9 +165,7 @@ class Patches:
         """The middle of each patch, so many pixels on each side of the central one."""
         out = max(self.half - half, 0)
         inner = slice(out, 2 * self.half + 1 - out)
-        return replace(
-            self, along_y=self.along_y[..., inner], along_x=self.along_x[..., inner]
-        )
+        return replace(self, along_y=self.along_y[..., inner], along_x=self.along_x[..., inner])
 
     @property
     def half(self) -> int:
@@ -346,9 +344,7 @@ class Looked:
             cutoff_per_pm=profile.cutoff_per_pm * every,
             blur_pm2=profile.blur_pm2 / every**2,
         )
-        looked = SeparableProfile(
-            coarse, sigma_px / every, separable.dtype, side, every, reach
-        )
+        looked = SeparableProfile(coarse, sigma_px / every, separable.dtype, side, every, reach)
         patches = Patches.of(looked, (position - (every - 1) // 2) / every, seen.weight)
         within = looked.within()
         return cls(patches, every, whole - within, all_seen - within)

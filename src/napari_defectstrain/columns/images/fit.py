@@ -29,7 +29,7 @@ from .derivatives import (
 )
 from .noise import SAMPLE, STEP_SAMPLE, estimate_noise
 from .rendering import ColumnRenderer, ComplexArray, Shape, SpreadPoints
-from .steps import TILE, FreeShape, ShapeErrors, Steadying, typical_step
+from .steps import TILE, FreeShape, Secant, ShapeErrors, Steadying, typical_step
 from .system import NormalEquations, marginal_covariance
 from .types import ImageColumnConfig, NoiseModel
 
@@ -46,7 +46,7 @@ THINNED_SIGMA = 1.25
 """Pixels that are looked at for what all say of the columns: so many to a sigma, at least."""
 LEAST_SIGNIFICANCE = 3.0
 BRIGHT_PERCENTILE = 75.0
-LAST_STEPS = 3
+LAST_STEPS, LAST_TOLERANCE = 3, 10.0
 LEAST_TAIL = 0.01  # of a column's light beyond its patch: less is a Gaussian's
 MAX_BLUR_STEP = 0.3
 REBUILD_SHAPE = 0.15  # of the family's standard deviation, since equations were formed
@@ -253,11 +253,12 @@ class ImageFitter:
         near : bool
             True where the start is the end of another fit.
         last : bool
-            False where nothing but state and noise are asked for.
+            False where nothing but state, noise and, near the end, errors of the shape are asked
+            for.
         """
         rebuild, first = True, not near
         free: FreeShape | None = None
-        steadied, damping = Steadying(), 1.0
+        steadied, damping, longer = Steadying(), 1.0, Secant()
         best, least, typical = state, np.inf, np.inf
         iterations = self.config.max_iterations * (2 if near else 1)
         for i in range(iterations):
@@ -283,7 +284,7 @@ class ImageFitter:
                 state = self.without_empty(state, found)
                 equations = self.equations(looked, found, inverse, state, damping)
                 reshaped = 0.0
-                learn = len(state.shape.amount) > 0 and i > 0
+                learn = len(state.shape.amount) > 0 and (i > 0 or near)
                 last_shape = None if free is None else free.found
                 free = None
                 if learn:
@@ -296,7 +297,10 @@ class ImageFitter:
             by_shape: FloatArray = np.zeros(len(state.shape.amount))
             if free is not None:
                 departure = -state.shape.amount * self.prior(state.shape)
-                by_shape = self.limited(state.shape, free.step(pull * self.inner, departure))
+                asked = free.step(pull * self.inner, departure)
+                factor = longer(asked) if state.shape.n_modes else 1.0
+                by_shape = self.limited(state.shape, factor * asked)
+                longer.taken(asked, by_shape)
                 columns = columns - free.columns @ by_shape
                 background = background - free.background @ by_shape
             state, moved = self.moved(state, columns, background, by_shape)
@@ -306,11 +310,12 @@ class ImageFitter:
             rebuild = i == 0 or stale or typical > REBUILD_SIGMA * self.sigma
             rebuild |= reshaped > REBUILD_SHAPE
             first = False
-            settled = max(typical, before) if near else typical
+            settled = max(typical, before) if near and last else typical
             shaped = np.abs(by_shape[: state.shape.n_modes]).max(initial=0.0) < SETTLED_SHAPE
             if (stale or not rebuild) and settled < tolerance_px and shaped:
                 break
-        errors = free.errors(pull * self.inner) if last and free is not None else None
+        told = None if free is None or not (last or near) else free
+        errors = None if told is None else told.errors(pull * self.inner)
         if self.config.noise != "poisson":
             noise = self.noise(model)
         if last:
@@ -327,7 +332,7 @@ class ImageFitter:
         ----------
         state : ImageState
         tolerance_px : float
-            As of `run`; where a step is less than five times as long, the next is less than that.
+            As of `run`; a step is a hundred times as long as the next.
         errors : ShapeErrors or None
             Of the shape, which stays as it is.
         """
@@ -339,7 +344,7 @@ class ImageFitter:
         for _ in range(LAST_STEPS):
             columns, background = self.step(equations, seen.patches, seen.pull)
             state, moved = self.moved(state, columns, background, still)
-            if typical_step(moved[~state.empty]) < 5.0 * tolerance_px:
+            if typical_step(moved[~state.empty]) < LAST_TOLERANCE * tolerance_px:
                 break
             seen = self.seen(state, seen.noise)
         return ImageFit(state, found, seen.noise, moved, errors)
@@ -367,9 +372,7 @@ class ImageFitter:
         dtype = self.pixels.data.dtype
         return SeparableProfile(state.shape.profile, self.sigma, dtype, self.side)
 
-    def information(
-        self, looked: Looked, inverse: FloatArray, alone: bool = False
-    ) -> Information:
+    def information(self, looked: Looked, inverse: FloatArray, alone: bool = False) -> Information:
         """By one over the variance of each pixel; of columns that share nothing if `alone`."""
         pairs = self.pairs if looked.tail > LEAST_TAIL else self.near_pairs
         if alone:
@@ -393,7 +396,10 @@ class ImageFitter:
         return renderer.image(second * renderer.transfer(state.shape.profile))
 
     def looked(
-        self, state: ImageState, separable: SeparableProfile | None = None, seen: Patches | None = None
+        self,
+        state: ImageState,
+        separable: SeparableProfile | None = None,
+        seen: Patches | None = None,
     ) -> Looked:
         """What the information of a state is summed over; the rest saves work where it is known."""
         separable = separable or self.separable(state)

@@ -36,6 +36,8 @@ of, move those within it by twice their standard errors and more."""
 LOOSE_PX = 0.03
 SUMMED_SIGMA = 1.25
 """Pixels of sums that a fit comes near by: so many to a sigma, at least."""
+LEAST_SQUARES = 3
+COARSELY = 5.0  # times the tolerance, where a fit of the pixels themselves follows
 ENOUGH = 2500  # columns, to tell how wide and how bright all are about
 USUAL_LIMIT = 3.4  # information limit in units of the spots' frequency
 SPOT_SIGMA = 0.17
@@ -187,21 +189,24 @@ def _by_sums(
 ) -> tuple[ImageFit, ImageFitter]:
     """All columns by sums of pixels, then by the pixels themselves, which change little."""
     fine = image.sampling
-    sums = image.summed(int(sigma / SUMMED_SIGMA))
+    sums = image.summed(_squares(sigma))
     fit, fitter = _gaussians(sums, *sums.lengths(image, start, sigma, spacing), progress)
     blur, before = fit.state.shape.profile.blur_pm2, sums.sampling
     width = float(np.sqrt(max(0.5 * (blur[0] + blur[2]), 0.25))) * before.side / fine.side
-    sums = image.summed(int(width / SUMMED_SIGMA))
+    sums = image.summed(_squares(width))
     if sums.sampling != before:
         where, small, apart = sums.lengths(image, start, width, spacing)
         surface = _surface(sums, apart)
         state = sums.sampling.state(fit.state, before, surface)
-        fitter = ImageFitter(sums.pixels, where, small, fitter.cutoff, surface, sums.config, sums.side)
+        fitter = ImageFitter(
+            sums.pixels, where, small, fitter.cutoff, surface, sums.config, sums.side
+        )
         larger = sums.side / before.side
         noise = replace(fit.noise, constant=fit.noise.constant * larger**2)
         fit = replace(fit, state=state, noise=noise)
-    learnt, fitter = _Learner.of(fit, fitter, sums.pixel_size_pm).learnt(progress)
-    if sums.sampling == fine:
+    ended = sums.sampling == fine
+    learnt, fitter = _Learner.of(fit, fitter, sums.pixel_size_pm).learnt(progress, ended)
+    if ended:
         return learnt, fitter
     surface = _surface(image, spacing)
     state = fine.state(learnt.state, sums.sampling, surface)
@@ -216,6 +221,12 @@ def _by_sums(
     # of the last step of many, not of the first by the pixels themselves
     moved = np.minimum(fit.moved, np.maximum(learnt.moved / larger, 0.1 * fit.moved))
     return replace(fit, moved=moved), last
+
+
+def _squares(sigma: float) -> int:
+    """Side of the squares that a fit comes near by: 1 where they save little."""
+    side = int(sigma / SUMMED_SIGMA)
+    return side if side >= LEAST_SQUARES else 1
 
 
 def _surface(image: _Image, spacing: float) -> SplineSurface:
@@ -335,12 +346,13 @@ class _Learner(NamedTuple):
         freed = freed_of_noise(inner, self.state, self.noise, foresee, self.rough)
         return None if freed is None else (freed, inner)
 
-    def learnt(self, progress: Progress) -> tuple[ImageFit, ImageFitter]:
-        """By the columns as they are fitted."""
-        fitter, tolerance = self.fitter, self.fitter.config.tolerance_px
+    def learnt(self, progress: Progress, last: bool = True) -> tuple[ImageFit, ImageFitter]:
+        """By the columns as they are fitted; coarsely, with errors of the shape, if not `last`."""
+        fitter = self.fitter
+        tolerance = fitter.config.tolerance_px * (1.0 if last else COARSELY)
         pixels = fitter.pixels.without_rim(CLEAR_SIGMA * fitter.sigma)
         inner = fitter.beside(pixels, fitter.start, fitter.surface)
-        return inner.run(self.state, self.noise, tolerance, progress, near=True), inner
+        return inner.run(self.state, self.noise, tolerance, progress, True, last), inner
 
 
 def _of_family(profile: ColumnProfile, limit_per_px: float, spot_per_px: float) -> FamilyCurve:
