@@ -279,18 +279,14 @@ class ImageFitter:
                 separable = self.separable(state)
             patches = Patches.of(separable, state.position, state.weight)
             if rebuild:
-                looked = self.looked(state, separable, patches)
+                looked, reshaped = self.looked(state, separable, patches), 0.0
                 found = self.information(looked, inverse, alone=first)
                 state = self.without_empty(state, found)
                 equations = self.equations(looked, found, inverse, state, damping)
-                reshaped = 0.0
-                learn = len(state.shape.amount) > 0 and (i > 0 or near)
-                last_shape = None if free is None else free.found
-                free = None
-                if learn:
-                    free = self.free_shape(
-                        state, patches, inverse, points, equations, near=last_shape
-                    )
+                if len(state.shape.amount) > 0 and (i > 0 or near):
+                    known = None if free is None else free.found
+                    given = state, patches, inverse, points, equations
+                    free = self.free_shape(*given, near=known)
             columns, background = self.step(equations, patches, pull)
             if i >= SWIFT_STEPS:
                 columns, background = steadied(columns, background)
@@ -306,21 +302,20 @@ class ImageFitter:
             state, moved = self.moved(state, columns, background, by_shape)
             before, typical = typical, typical_step(moved[~state.empty])
             stale = i % STALE == STALE - 1
-            reshaped += float(np.abs(by_shape[: state.shape.n_modes]).max(initial=0.0))
-            rebuild = i == 0 or stale or typical > REBUILD_SIGMA * self.sigma
-            rebuild |= reshaped > REBUILD_SHAPE
-            first = False
+            turned = float(np.abs(by_shape[: state.shape.n_modes]).max(initial=0.0))
+            reshaped, first = reshaped + turned, False
+            far = typical > REBUILD_SIGMA * self.sigma or reshaped > REBUILD_SHAPE
+            rebuild = i == 0 or stale or far
             settled = max(typical, before) if near and last else typical
-            shaped = np.abs(by_shape[: state.shape.n_modes]).max(initial=0.0) < SETTLED_SHAPE
-            if (stale or not rebuild) and settled < tolerance_px and shaped:
+            if (stale or not rebuild) and settled < tolerance_px and turned < SETTLED_SHAPE:
                 break
-        told = None if free is None or not (last or near) else free
-        errors = None if told is None else told.errors(pull * self.inner)
+        errors = None
+        if free is not None and (last or near):
+            errors = free.errors(pull * self.inner)
         if self.config.noise != "poisson":
             noise = self.noise(model)
         if last:
-            inverse = self.pixels.good / noise.variance(model)
-            found = self.information(self.looked(state), inverse)
+            found = self.information(self.looked(state), self.pixels.good / noise.variance(model))
         return ImageFit(state, found, noise, moved, errors)
 
     def settled(
