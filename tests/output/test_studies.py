@@ -1,5 +1,6 @@
 """Studies measured: what is found, kept, carried over; numbers that don't depend on the way."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,12 +14,16 @@ from napari_defectstrain.crystal import label_regions
 from napari_defectstrain.detect import Detection, bundled_weights
 from napari_defectstrain.detect.finding import predict
 from napari_defectstrain.failures import Failures
+from napari_defectstrain.io import read_sites
+from napari_defectstrain.io.out_folder import writing_into
+from napari_defectstrain.materials import WSE2
 from napari_defectstrain.output import export_results
 from napari_defectstrain.output.report import make_report
 from napari_defectstrain.output.report.checklist import reviewer_checks
 from napari_defectstrain.output.report.folder import read_results
+from napari_defectstrain.output.results import write_detections, write_run
 from napari_defectstrain.output.studies import find_answers
-from napari_defectstrain.pipeline import detect
+from napari_defectstrain.pipeline import detect, load_images
 from napari_defectstrain.simulate.samples import write_simulated
 from napari_defectstrain.study import WeightsRecord
 from napari_defectstrain.study import weights as study_weights
@@ -114,6 +119,30 @@ def test_a_second_run_changes_no_digit_and_measures_what_a_run_does(study, netwo
     assert set(third.stacks["2Se"].reason[stack.included & ~included]) == {"by hand"}
     written = export_results(study.results, study.path.parent / "exported", ["extxyz", "hspy"])
     assert {"columns_2Se.extxyz", "average_2Se.hspy"} <= {path.name for path in written}
+
+
+def test_a_study_gives_the_tables_of_a_run_to_the_last_byte(study, network, tmp_path):
+    with_second_image(study)
+    study.set_config(CONFIG.replace(force_material=False))
+    run_study(study, formats=(), detect_only=True)
+    images, _ = load_images([tmp_path / "one.tif", tmp_path / "two.tif"])
+    told = {"study": json.loads((study.results / "run.json").read_text())}
+
+    def written(name, sites=None):
+        found = detect(images, study.config, sites)
+        with writing_into(tmp_path / name, "detect", "run.json") as folder:
+            write_detections(found, folder, ())
+            write_run(found, folder)
+        told[name] = json.loads((tmp_path / name / "run.json").read_text())
+        return {p.name: p.read_bytes() for p in (tmp_path / name).glob("*.csv")}
+
+    assert tables(study) == written("run")
+    # and it says the same of the material: nobody insisted on it
+    assert told["study"]["identity"] == told["run"]["identity"]
+    assert not told["study"]["identity"]["forced"]
+    # and by the tables that the run wrote
+    paths = [tmp_path / "run" / f"{name}.sites.csv" for name in study.images]
+    assert tables(study) == written("again", [read_sites(p, WSE2.class_names) for p in paths])
 
 
 def test_what_is_corrected_is_what_counts(study, network):

@@ -30,6 +30,7 @@ from napari_defectstrain.pipeline import measure_classes, measure_spacings, spli
 from napari_defectstrain.pipeline.class_measurement import measure_in_parts
 from napari_defectstrain.pipeline.runs import RunResult
 from napari_defectstrain.precision.makeup import populations_of
+from napari_defectstrain.styles import FIGURE_WIDTHS_INCH
 from napari_defectstrain.types import DefectStrainError
 
 
@@ -184,7 +185,9 @@ def test_figures_draw_every_class(result):
     assert [axes.get_title(loc="left")[:3] for axes in parts.axes] == ["(a)", "(b)"]
     numbers = [axes.get_title()[:6] for axes in variability.axes]
     assert numbers == ["(a) 1:", "(b) 2:", "(c) 1:", "(d) 2:"]
-    assert len(halves_figure(made, WSE2).axes[0].lines) == 4  # three classes, one half
+    halves = halves_figure(made, WSE2)
+    assert len(halves.axes[0].lines) == 4  # three classes, one half
+    assert {f.get_figwidth() for f in (parts, variability, halves)} <= set(FIGURE_WIDTHS_INCH)
     figure = Figure()
     draw_makeup(figure, "SV", made["SV"], WSE2)
     titles = [axes.get_title(loc="left") + axes.get_title() for axes in figure.axes]

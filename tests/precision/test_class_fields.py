@@ -64,9 +64,9 @@ def alloy(seed, side_pm, fractions, noise_pm=6.0, jitter_pm=0.0, wave_pm=0.0):
     return ColumnDisplacements(position, place, u, kind, PIXEL_PM)
 
 
-def pulls(found, near_pm=np.inf):
+def pulls(found, near_pm=np.inf, roles=tuple(AMPLITUDE)):
     result = []
-    for role in AMPLITUDE:
+    for role in roles:
         field = found.fields[NAMES[role]]
         radius = np.hypot(*field.site_pm.T)
         near = (radius > 1) & (radius < near_pm)
@@ -121,6 +121,42 @@ def test_crowding_defects_give_smaller_errors():
     many = fit_class_fields([alloy(1, 12000, (0.0, 0.0, 0.10, 0.0))], NAMES, A_PM)
     ratio = np.nanmedian(few.fields["SV"].sigma_pm) / np.nanmedian(many.fields["SV"].sigma_pm)
     assert ratio == pytest.approx(np.sqrt(10), rel=0.3)
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.7])
+def test_shifts_of_scan_lines_are_no_noise_of_columns(turn):
+    """What a line's columns share is told from fields, along whatever direction lines run."""
+    c, s = np.cos(turn), np.sin(turn)
+    scan = np.array([[c, s], [-s, c]])
+    still, shifted = [], []
+    for seed in range(2):
+        part = alloy(seed, 9000, (0.0, 0.05, 0.05, 0.0), noise_pm=3.0)
+        across = part.site_pm @ scan[1]
+        position = np.stack([across, part.site_pm @ scan[0]], axis=1) / PIXEL_PM
+        still.append(replace(part, position_px=position, scan=scan))
+        knots = np.arange(-9000.0, 9000.0, 150.0)
+        shift = np.interp(across, knots, np.random.default_rng(seed).normal(0, 6.0, len(knots)))
+        shifted.append(replace(still[-1], u_pm=part.u_pm + shift[:, None] * scan[0]))
+    without, found = (
+        fit_class_fields(some, NAMES, A_PM, radius_pm=700.0) for some in (still, shifted)
+    )
+    for name in ("2Te", "SV"):
+        sigma, its = (np.nanmedian(f.fields[name].sigma_pm[1:]) for f in (found, without))
+        assert sigma < 1.2 * its  # 1.8 times as large where shifts are noise
+    z = pulls(found, 600.0, (3, 4))
+    assert np.std(z) == pytest.approx(1.05, abs=0.35)
+    # the noise of both axes is as it was built in, the shifts are gone
+    assert found.residual_pm["W"] == pytest.approx(3.0, rel=0.12)
+
+
+def test_a_noisier_domain_counts_for_less():
+    quiet, loud = (
+        alloy(k, 9000, (0.0, 0.0, 0.08, 0.0), noise_pm=n) for k, n in ((1, 2.0), (2, 9.0))
+    )
+    alone = fit_class_fields([quiet], NAMES, A_PM, radius_pm=700.0)
+    both = fit_class_fields([quiet, loud], NAMES, A_PM, radius_pm=700.0)
+    sigma, its = (np.nanmedian(f.fields["SV"].sigma_pm[1:]) for f in (both, alone))
+    assert sigma < 1.05 * its  # equal weights make it twice as large
 
 
 def test_columns_astray_and_those_beside_others_have_no_say():

@@ -82,6 +82,7 @@ def _pixels(image: Mapping[str, Any]) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``merge``."""
+    from ..styles import FIGURE_WIDTHS_INCH
     from .resuming import add_work
 
     add = parser.add_argument
@@ -89,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     add("--force", action="store_true", help="write into DIR even if it isn't empty")
     add("--figures", default="png", metavar="F,...", help="some of png, pdf, svg (png)")
+    add("--figure-width", type=float, choices=FIGURE_WIDTHS_INCH, metavar="W", help="as for run")
     add(
         "--reference",
         dest="references",
@@ -116,7 +118,8 @@ def run_merge(options: argparse.Namespace, progress: Progress) -> int:
     paths = _image_paths(parts)
     given = [command, *map(str, paths), "--out", str(options.out), "--figures", options.figures]
     run = build_parser([command]).parse_args(given)
-    for name in ("force", "discard_edits", "jobs", "threads", "scheduler", "references"):
+    as_run = ("force", "discard_edits", "jobs", "threads", "scheduler", "references")
+    for name in (*as_run, "figure_width"):
         setattr(run, name, getattr(options, name))
     run.resume, run.strict = True, True
     run.config = parts[0].folder / "run.json"

@@ -56,6 +56,7 @@ from .stage_store import KeepingError as KeepingError
 from .stage_store import StageStore as StageStore
 from .tables import SOURCE_DTYPE as SOURCE_DTYPE
 from .tables import WEIGHT_COLUMNS as WEIGHT_COLUMNS
+from .tables import as_written as as_written
 from .tables import read_sites as read_sites
 from .unfinished import check_whole as check_whole
 from .unfinished import json_object as json_object

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,24 @@ def sites_table(sites: Sites, pixel_size_pm: float | None) -> pd.DataFrame:
         if weight is not None:
             columns[name] = np.asarray(weight, dtype=float).round(DECIMALS)
     return pd.DataFrame({**columns, **sites.extra})
+
+
+def as_written(sites: Sites) -> Sites:
+    """The columns as they will be read again from their table: positions and chances rounded.
+
+    What is found is measured so, that a study, or a run by its own tables, gives the same numbers.
+    """
+
+    def rounded(values: FloatArray) -> FloatArray:
+        return np.asarray(values, dtype=float).round(DECIMALS)
+
+    return replace(
+        sites,
+        position_px=rounded(sites.position_px),
+        probabilities=rounded(sites.probabilities),
+        weight=None if sites.weight is None else rounded(sites.weight),
+        weight_sigma=None if sites.weight_sigma is None else rounded(sites.weight_sigma),
+    )
 
 
 def read_sites(path: str | Path, class_names: Sequence[str]) -> Sites:

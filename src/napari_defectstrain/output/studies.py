@@ -249,6 +249,10 @@ def _from_study(
             study.set_regions(name, divided, by=MODEL)
     answers = [study.answer_of(name) for name in kept]
     by_model = [answer for answer in answers if answer.by == MODEL]
+    if len(by_model) == len(answers) and found.identity is not None:
+        # these passed when their columns were looked for: nobody insisted on the material
+        forced = study.config.force_material
+        found = replace(found, identity=replace(found.identity, forced=forced))
     said = [warning for answer in answers for warning in answer.warnings]
     warnings = dict.fromkeys((*said, *found.warnings))
     if not by_model or study.weights is None:

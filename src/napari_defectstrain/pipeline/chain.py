@@ -26,6 +26,7 @@ from ..io.content import pixels_sha256
 from ..io.file_names import output_stems
 from ..io.files import validate_image
 from ..io.pixels import check_pixels
+from ..io.tables import as_written
 from ..judge.identity import Identity
 from ..materials import get_material
 from ..progress import helped_by, subprogress
@@ -273,7 +274,7 @@ def detect(
         if sites is None:
             part = subprogress(progress, 0.02, 0.9)
             detections = find_columns(calibrated, config, failures, work, part)
-            columns = {i: found.sites for i, found in detections.items()}
+            columns = {i: as_written(found.sites) for i, found in detections.items()}
             warnings += [note for found in detections.values() for note in found.warnings]
         else:
             columns, said = placed_columns(calibrated, sites, material, failures)

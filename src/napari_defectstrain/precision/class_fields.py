@@ -186,7 +186,16 @@ def superposed_fields(
         of_band = None if band is None else band[patch.image_index][patch.member]
         parts.append(
             ColumnDisplacements(
-                start, site, u, role, pixel, share, of_band, moved, patch.image_index
+                start,
+                site,
+                u,
+                role,
+                pixel,
+                share,
+                of_band,
+                moved,
+                patch.image_index,
+                _scan_directions(patch),
             )
         )
     names = sites[0].class_names if sites else ROLES
@@ -327,10 +336,11 @@ def fit_class_fields(
 ) -> SuperposedFields:
     """Class fields that fit the columns of all domains best.
 
-    Least squares, weighted by the scatter of the columns of each class, without columns that
-    differ by more than 5 robust standard deviations. Slow distortion of each domain (affine, and
-    cosines of half-waves down to `distortion_nm`) and an offset of its chalcogen sublattice (tilt)
-    are fitted along. Errors by the sandwich with bands of scan lines as clusters.
+    Least squares, weighted by the scatter of the columns of each class and of each domain along
+    either axis, without columns that differ by more than 5 robust standard deviations. Slow
+    distortion of each domain (affine, and cosines of half-waves down to `distortion_nm`), an offset
+    of its chalcogen sublattice (tilt) and shifts of scan lines are fitted along. Errors by the
+    sandwich with bands of scan lines as clusters.
 
     Parameters
     ----------
@@ -380,12 +390,12 @@ def fit_class_fields(
             "more images, a smaller radius or symmetric fields"
         )
     scatter: FloatArray = np.ones(len(class_names))
+    left: Sequence[FloatArray | None] = [None] * len(equations)
     for _ in range(PASSES):
-        equations = [e.weighted(scatter) for e in equations]
+        equations = [e.weighted(scatter, r) for e, r in zip(equations, left, strict=True)]
         solved = solve(equations, bands)
-        left = solved.left_pm
-        scatter = scatter_of(left, [e.role for e in equations], len(class_names))
-        equations = [e.without(r, scatter) for e, r in zip(equations, left, strict=True)]
+        scatter = scatter_of(solved.left_pm, [e.role for e in equations], len(class_names))
+        equations, left = _without_outliers(equations, solved.left_pm, scatter)
     solution = solved.unknown
     fields, tail, influence, by_profile = {}, {}, {}, {}
     for k, role in enumerate(roles):
@@ -409,6 +419,22 @@ def fit_class_fields(
         influence,
         by_profile,
     )
+
+
+def _without_outliers(
+    equations: Sequence[FieldEquations], left_pm: Sequence[FloatArray], scatter: FloatArray
+) -> tuple[list[FieldEquations], list[FloatArray]]:
+    """Equations, and what is left of their columns, without those that are outliers."""
+    keep = [e.no_outliers(r, scatter) for e, r in zip(equations, left_pm, strict=True)]
+    fewer = [e.without(r, scatter) for e, r in zip(equations, left_pm, strict=True)]
+    return fewer, [r[k] for r, k in zip(left_pm, keep, strict=True)]
+
+
+def _scan_directions(patch: Patch) -> FloatArray:
+    """Unit vectors along and across the lines of a scan, in the lattice frame, `(2, 2)`."""
+    along = patch.lattice.to_pm(np.array([[0.0, 1.0]])) - patch.lattice.to_pm(np.zeros((1, 2)))
+    x, y = along[0] / np.hypot(*along[0])
+    return np.array([[x, y], [-y, x]])
 
 
 def _defects_with_a_say(

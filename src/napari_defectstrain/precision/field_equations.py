@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array, hstack
+from scipy.linalg import cholesky, solve_triangular
+from scipy.sparse import coo_array, csr_array, eye_array, hstack, issparse
+from scipy.sparse import kron as kron_array
 from scipy.spatial import cKDTree
 
 from ..crystal.honeycomb import ideal_sites
@@ -26,6 +29,14 @@ OUTLIER_SIGMA = 5.0
 LEAST_SHARE = 0.02  # of a column's probability that counts for a class
 CENTRES = 32  # defects at a time
 BAND_PM = 300.0  # columns whose lines lie in one band share its jitter
+
+LINE_PM = 100.0
+"""Between the knots of what lines of the scan are shifted by. A column's place is a mean over as
+many lines as it is wide, so that shifts of neighbouring lines can't be told apart."""
+
+COLUMNS_A_KNOT = 12.0  # at least, on average
+SAME_SHAPE = 1e-9  # squared length of what differs between shapes of length 1 that are the same
+TELLING = 50  # columns of a domain, from which they tell how they scatter along each axis
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,9 @@ class ColumnDisplacements:
         images share [pm].
     image : int, optional
         Whose profile that is: domains of one image share it. None: no other domain does.
+    scan : array, `(2, 2)`, optional
+        Unit vectors (x, y) in the lattice frame along the lines of the scan, and across them. With
+        it what is common to the columns of a line counts as its shift.
     """
 
     position_px: FloatArray
@@ -66,6 +80,7 @@ class ColumnDisplacements:
     band: IntArray | None = None
     by_profile_pm: FloatArray | None = None
     image: int | None = None
+    scan: FloatArray | None = None
 
     def share(self, role: int) -> FloatArray:
         """How much of each column is of a class, `(N,)`."""
@@ -82,9 +97,10 @@ class FieldEquations:
     Parameters
     ----------
     design : sparse array, `(2n, P)`
-        Rows x and y of each column in turn; for each class its unknowns, then its tail.
+        Rows x and y of each column in turn; for each class its unknowns, then its tail. Where the
+        directions of the scan are known, along and across its lines instead of x and y.
     u_pm : array, `(n, 2)`
-        Displacements of the columns [pm].
+        Displacements of the columns, likewise [pm].
     slow : array, `(n, Q)`
         Shapes of the distortion, the same for x and y, each with coefficients of its own.
     role, band : arrays of int, `(n,)`
@@ -95,6 +111,10 @@ class FieldEquations:
         `ColumnDisplacements.by_profile_pm`; zeros where there is none.
     image : int or None
         `ColumnDisplacements.image`.
+    lines : sparse array, `(n, L)`, optional
+        Shapes of what displaces columns along the lines of the scan alone.
+    axes : array, `(2,)`, optional
+        How much more the columns of this domain scatter along each axis than those of their class.
     """
 
     design: csr_array
@@ -105,6 +125,8 @@ class FieldEquations:
     weight: FloatArray
     by_profile_pm: FloatArray
     image: int | None = None
+    lines: csr_array | None = None
+    axes: FloatArray | None = None
 
     @classmethod
     def of(
@@ -144,7 +166,7 @@ class FieldEquations:
         line_pm = part.position_px[use, 0] * part.pixel_size_pm
         band = ((line_pm - line_pm.min(initial=0.0)) / BAND_PM).astype(int)
         by_profile = part.by_profile_pm
-        return cls(
+        found = cls(
             csr_array(hstack(blocks)) if blocks else csr_array((2 * len(use), 0)),
             part.u_pm[use],
             slow_shapes(part, use, distortion_nm),
@@ -154,16 +176,44 @@ class FieldEquations:
             np.zeros((len(use), 2, 2)) if by_profile is None else by_profile[use],
             part.image,
         )
+        return found if part.scan is None else found._along_lines(part.scan, line_pm)
 
-    def weighted(self, scatter: FloatArray) -> FieldEquations:
-        """The same equations with rows weighted by the scatter of their classes."""
+    def _along_lines(self, scan: FloatArray, line_pm: FloatArray) -> FieldEquations:
+        """The same equations along and across the lines of the scan, whose shifts are free."""
+        turned = csr_array(kron_array(eye_array(len(self.u_pm)), scan))
+        return replace(
+            self,
+            design=csr_array(turned @ self.design),
+            u_pm=self.u_pm @ scan.T,
+            by_profile_pm=np.einsum("ij,njg->nig", scan, self.by_profile_pm),
+            lines=line_shapes(line_pm),
+        )
+
+    @property
+    def size_pm(self) -> FloatArray:
+        """One over the weights of the rows, `(n, 2)`."""
+        axes = np.ones(2) if self.axes is None else self.axes
+        return np.asarray(axes / np.where(self.weight > 0, self.weight, np.nan)[:, None])
+
+    def weighted(self, scatter: FloatArray, left_pm: FloatArray | None = None) -> FieldEquations:
+        """The same equations with rows weighted by the scatter of their classes.
+
+        With what was left of the columns, by how much more or less those of this domain scatter
+        along either axis, besides.
+        """
         size = scatter[self.role]
-        return replace(self, weight=1.0 / np.where(np.isfinite(size), size, np.inf))
+        weight = 1.0 / np.where(np.isfinite(size), size, np.inf)
+        axes = None
+        if left_pm is not None and len(left_pm) >= TELLING:
+            relative = left_pm * weight[:, None]
+            axes = np.array([max(robust_sigma(along, 0.0), 1e-3) for along in relative.T])
+        return replace(self, weight=weight, axes=axes)
 
     def no_outliers(self, left_pm: FloatArray, scatter: FloatArray) -> BoolArray:
         """Columns within five standard deviations of their class, `(n,)`."""
-        size = np.where(np.isfinite(scatter), scatter, np.inf)[self.role]
-        return np.asarray(np.abs(left_pm).max(axis=1) <= OUTLIER_SIGMA * size)
+        size = np.where(np.isfinite(scatter), scatter, np.inf)[self.role, None]
+        axes = np.ones(2) if self.axes is None else self.axes
+        return np.asarray((np.abs(left_pm) <= OUTLIER_SIGMA * size * axes).all(axis=1))
 
     def without(self, left_pm: FloatArray, scatter: FloatArray) -> FieldEquations:
         """The equations of columns that are no outliers."""
@@ -178,6 +228,7 @@ class FieldEquations:
             band=self.band[keep],
             weight=self.weight[keep],
             by_profile_pm=self.by_profile_pm[keep],
+            lines=None if self.lines is None else self.lines[keep],
         )
 
 
@@ -266,6 +317,72 @@ def slow_shapes(part: ColumnDisplacements, use: IntArray, distortion_nm: float) 
     return np.stack(shapes, axis=1)
 
 
+def line_shapes(line_pm: FloatArray) -> csr_array:
+    """Linear splines of the place across the lines of a scan, `(n, L)`.
+
+    Parameters
+    ----------
+    line_pm : array, `(n,)`
+        Where the columns' lines lie [pm].
+    """
+    n = len(line_pm)
+    if n == 0:
+        return csr_array((0, 0))
+    low, extent = float(line_pm.min()), float(np.ptp(line_pm))
+    steps = max(min(int(extent / LINE_PM), int(n / COLUMNS_A_KNOT)), 1)
+    place = (line_pm - low) / max(extent, 1e-9) * steps
+    knot = np.minimum(place.astype(int), steps - 1)
+    share = place - knot
+    values = np.concatenate([1.0 - share, share])
+    where = np.concatenate([knot, knot + 1])
+    rows = np.tile(np.arange(n), 2)
+    return csr_array(coo_array((values, (rows, where)), shape=(n, steps + 1)))
+
+
+class _Free:
+    """What displaces columns along one axis besides the fields, to be taken out of all else.
+
+    Orthonormal columns `q` are kept as products, as shapes of lines are mostly zeros.
+    """
+
+    def __init__(self, e: FieldEquations, axis: int) -> None:
+        self.shapes: list[Any] = [e.slow * e.weight[:, None]]
+        if axis == 0 and e.lines is not None:
+            self.shapes.append(csr_array(e.lines * e.weight[:, None]))
+        product = np.concatenate([self._all_told(s) for s in self.shapes], axis=1)
+        size = np.sqrt(np.maximum(np.diag(product), 1e-300))
+        normal = product / np.outer(size, size)
+        # a line's shift can be slow distortion too: what both say counts once
+        normal[np.diag_indices_from(normal)] += SAME_SHAPE
+        if len(normal):
+            normal = solve_triangular(cholesky(normal), np.eye(len(normal)))
+        self.rank = int(round(len(normal) - SAME_SHAPE * float((normal**2).sum())))
+        self.half = normal / size[:, None]
+
+    def _all_told(self, rows: csr_array | FloatArray) -> FloatArray:
+        # a sparse matrix times a dense one is done in less time than two sparse ones
+        told = [_dense((rows.T @ s).T) for s in self.shapes]
+        return np.asarray(np.concatenate(told))
+
+    def told(self, rows: csr_array | FloatArray) -> FloatArray:
+        """`q.T @ rows`."""
+        return np.asarray(self.half.T @ self._all_told(rows))
+
+    def of_bands(self, gather: csr_array) -> FloatArray:
+        """`gather @ q`."""
+        every = np.concatenate([_dense(gather @ s) for s in self.shapes], axis=1)
+        return np.asarray(every @ self.half)
+
+    def without(self, rows: FloatArray) -> FloatArray:
+        """`rows - q @ (q.T @ rows)`."""
+        by_shape = np.split(self.half @ self.told(rows), [self.shapes[0].shape[1]])
+        return np.asarray(rows - sum(s @ by for s, by in zip(self.shapes, by_shape, strict=False)))
+
+
+def _dense(rows: Any) -> FloatArray:
+    return np.asarray(rows.toarray() if issparse(rows) else rows)
+
+
 @dataclass(frozen=True)
 class FieldSolution:
     """Solution of the equations of all domains.
@@ -301,35 +418,33 @@ def solve(equations: Sequence[FieldEquations], bands: int | None = None) -> Fiel
     normal, right = np.zeros((n_unknown, n_unknown)), np.zeros(n_unknown)
     reduced, by_profile = [], []
     for e in equations:
-        w = np.repeat(e.weight, 2)
-        design = csr_array(e.design * w[:, None])
-        q, _ = np.linalg.qr(e.slow * e.weight[:, None])  # (n, Q)
-        u = e.u_pm * e.weight[:, None]
-        u = u - q @ (q.T @ u)
-        # What slow distortion can do is taken out of the unknowns too: (Q, P) for x and y
-        slow = [np.asarray((design[axis::2].T @ q).T) for axis in (0, 1)]
+        w = np.nan_to_num(1.0 / e.size_pm)  # (n, 2)
+        design = csr_array(e.design * w.reshape(-1, 1))
+        free = [_Free(e, axis) for axis in (0, 1)]
+        u = _both(free, e.u_pm * w)
+        # What slow distortion can do is taken out of the unknowns too: (Q, P) along each axis
+        slow = [of.told(design[axis::2]) for axis, of in enumerate(free)]
         normal += (design.T @ design).toarray() - sum(s.T @ s for s in slow)
         right += design.T @ u.ravel()
-        moved = e.by_profile_pm * e.weight[:, None, None]
-        moved = moved - np.tensordot(q, np.tensordot(q, moved, (0, 0)), (1, 0))
+        moved = _both(free, e.by_profile_pm * w[:, :, None])
         by_profile.append(design.T @ moved.reshape(2 * len(u), moved.shape[2]))
-        reduced.append((design, q, u, slow))
+        reduced.append((design, free, u, slow))
     inverse = _inverse(normal)
     solution = inverse @ right
-    left, scores = [], []
+    left: list[FloatArray] = []
+    scores = []
     total = np.zeros((bands or 0, n_unknown))
-    for e, (design, q, u, slow) in zip(equations, reduced, strict=True):
-        r = u - (design @ solution).reshape(-1, 2)
-        r -= q @ (q.T @ r)
-        left.append(r / e.weight[:, None])
-        score = _band_scores(design, q, slow, r, e.band)
+    for e, (design, free, u, slow) in zip(equations, reduced, strict=True):
+        r = _both(free, u - (design @ solution).reshape(-1, 2))
+        left.append(r * e.size_pm)
+        score = _band_scores(design, free, slow, r, e.band)
         if bands is None:
             scores.append(score)
         else:
             total[: len(score)] += score
     every = np.concatenate(scores) if bands is None else total
     n_rows = 2 * sum(len(e.role) for e in equations)
-    n_fitted = n_unknown + 2 * sum(e.slow.shape[1] for e in equations)
+    n_fitted = n_unknown + sum(of.rank for _, free, *_ in reduced for of in free)
     n_bands = int((every != 0).any(axis=1).sum())
     factor = n_rows / max(n_rows - n_fitted, 1) * n_bands / max(n_bands - 1, 1)
     own, shared = np.moveaxis(np.array(by_profile), 2, 0)  # (domains, P) each
@@ -341,16 +456,25 @@ def solve(equations: Sequence[FieldEquations], bands: int | None = None) -> Fiel
     return FieldSolution(solution, np.sqrt(factor) * every @ inverse, shift, left)
 
 
+def _both(free: Sequence[_Free], rows: FloatArray) -> FloatArray:
+    """Rows `(n, 2, ...)` without what is free along either axis."""
+    return np.stack([of.without(rows[:, axis]) for axis, of in enumerate(free)], axis=1)
+
+
 def _band_scores(
-    design: csr_array, q: FloatArray, slow: list[FloatArray], r: FloatArray, band: IntArray
+    design: csr_array,
+    free: Sequence[_Free],
+    slow: list[FloatArray],
+    r: FloatArray,
+    band: IntArray,
 ) -> FloatArray:
     """Sum over the columns of each band of residual times design, distortion taken out."""
     n_bands = int(band.max(initial=-1)) + 1
     score = np.zeros((n_bands, design.shape[1]))
     row = np.arange(len(band))
-    for axis in (0, 1):
+    for axis, of in enumerate(free):
         gather = csr_array((r[:, axis], (band, row)), shape=(n_bands, len(band)))
-        score += (gather @ design[axis::2]).toarray() - (gather @ q) @ slow[axis]
+        score += (gather @ design[axis::2]).toarray() - of.of_bands(gather) @ slow[axis]
     return score
 
 

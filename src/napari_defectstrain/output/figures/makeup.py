@@ -16,10 +16,10 @@ from matplotlib.patches import Ellipse
 from ...materials import Material
 from ...precision.makeup import ClassMakeup
 from ...precision.variability import Component
-from ...styles import chosen_width_inch, class_styles, panels_across
+from ...styles import class_styles, panels_across
 from ...types import FloatArray
 from .files import PAGE_INCH, for_print
-from .panels import is_narrow, letter_titles
+from .panels import in_columns, is_narrow, letter_titles
 
 _ELLIPSE_SIGMA = 2.0
 _PERCENTILES = (0.5, 99.5)
@@ -37,7 +37,7 @@ def populations_figure(makeups: Mapping[str, ClassMakeup], material: Material) -
     columns = panels_across(min(max(len(shown), 1), 4), PAGE_INCH)
     rows = -(-len(shown) // columns)
     own = max(PAGE_INCH * min(columns, 4) / 4, 0.5 * PAGE_INCH)
-    size = (chosen_width_inch(own), 2.7 * rows)
+    size = (in_columns(own), 2.7 * rows)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (name, makeup) in zip(panels, shown.items(), strict=False):
@@ -100,7 +100,7 @@ def variability_figure(makeups: Mapping[str, ClassMakeup]) -> Figure:
     shown = {n: m.components for n, m in makeups.items() if m.components}
     rows, columns = len(shown), max((len(c) for c in shown.values()), default=1)
     own = 1.7 * columns + 0.4
-    width = chosen_width_inch(own)
+    width = in_columns(own)
     high = (1.5 * width / own + 0.4) * max(rows, 1)
     figure = Figure(figsize=(width, high), layout="constrained")
     panels = figure.subplots(max(rows, 1), columns, squeeze=False)
@@ -128,7 +128,7 @@ def draw_component(axes: Axes, component: Component, number: int) -> None:
 @for_print
 def halves_figure(makeups: Mapping[str, ClassMakeup], material: Material) -> Figure:
     """`draw_halves` as a figure of its own."""
-    width = chosen_width_inch(0.7 * PAGE_INCH)
+    width = in_columns(PAGE_INCH)
     figure = Figure(figsize=(width, 2.8), layout="constrained")
     draw_halves(figure.subplots(), makeups, material)
     if is_narrow(width) and (legend := figure.axes[0].get_legend()) is not None:

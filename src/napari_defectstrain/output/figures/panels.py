@@ -68,6 +68,11 @@ def is_narrow(figure_inch: float) -> bool:
     return figure_inch < 0.5 * (COLUMN_INCH + PAGE_INCH)
 
 
+def in_columns(figure_inch: float) -> float:
+    """Width of a figure [inch]: one column or both, whichever is nearer; or as was chosen."""
+    return chosen_width_inch(COLUMN_INCH if is_narrow(figure_inch) else PAGE_INCH)
+
+
 def turned(rows: int, columns: int) -> bool:
     """Whether rows of panels become columns: where too many stand side by side for a column."""
     return columns > _MOST_ACROSS and rows < columns and is_narrow(width_inch(columns))

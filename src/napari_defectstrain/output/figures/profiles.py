@@ -58,9 +58,9 @@ def draw_profile(
             x,
             factor * profile.low,
             factor * profile.high,
-            color="#0072B2",
-            alpha=0.15,
-            linewidth=0,
+            facecolor=("#0072B2", 0.15),
+            edgecolor=("#0072B2", 0.6),  # it is often hardly wider than the band within
+            linewidth=0.6,
             label="full range of the bootstrap",
         )
     axes.fill_between(
