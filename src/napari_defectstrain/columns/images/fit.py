@@ -294,8 +294,8 @@ class ImageFitter:
             if free is not None:
                 departure = -state.shape.amount * self.prior(state.shape)
                 asked = free.step(pull * self.inner, departure)
-                factor = longer(asked) if state.shape.n_modes else 1.0
-                by_shape = self.limited(state.shape, factor * asked)
+                more = longer(asked) if state.shape.n_modes else 1.0
+                by_shape = self.limited(state.shape, more * asked)
                 longer.taken(asked, by_shape)
                 columns = columns - free.columns @ by_shape
                 background = background - free.background @ by_shape
