@@ -320,8 +320,10 @@ class ImageFitter:
 
     def settled(
         self, state: ImageState, tolerance_px: float, errors: ShapeErrors | None
-    ) -> ImageFit:
+    ) -> ImageFit | None:
         """A fit whose state is known but for little: columns and background by few steps.
+
+        None where they don't settle.
 
         Parameters
         ----------
@@ -340,9 +342,9 @@ class ImageFitter:
             columns, background = self.step(equations, seen.patches, seen.pull)
             state, moved = self.moved(state, columns, background, still)
             if typical_step(moved[~state.empty]) < LAST_TOLERANCE * tolerance_px:
-                break
+                return ImageFit(state, found, seen.noise, moved, errors)
             seen = self.seen(state, seen.noise)
-        return ImageFit(state, found, seen.noise, moved, errors)
+        return None
 
     def step(
         self, equations: NormalEquations, patches: Patches, pull: FloatArray

@@ -175,7 +175,9 @@ def _together(
         if freed is not None:
             return freed
     if foresee is None and config.model == "profile" and image.pixels.data_everywhere:
-        return _by_sums(image, start, sigma, spacing, progress)
+        by_sums = _by_sums(image, start, sigma, spacing, progress)
+        if by_sums is not None:
+            return by_sums
     fit, fitter = _gaussians(image, start, sigma, spacing, progress)
     if config.model == "gaussians":
         return fit, fitter
@@ -186,8 +188,11 @@ def _together(
 
 def _by_sums(
     image: _Image, start: FloatArray, sigma: float, spacing: float, progress: Progress
-) -> tuple[ImageFit, ImageFitter]:
-    """All columns by sums of pixels, then by the pixels themselves, which change little."""
+) -> tuple[ImageFit, ImageFitter] | None:
+    """All columns by sums of pixels, then by the pixels themselves, which change little.
+
+    None where they change much: sums of a few columns may tell of another profile.
+    """
     fine = image.sampling
     sums = image.summed(_squares(sigma))
     fit, fitter = _gaussians(sums, *sums.lengths(image, start, sigma, spacing), progress)
@@ -218,6 +223,8 @@ def _by_sums(
     if errors is not None:
         errors = errors.at_scale(larger, state.shape.n_modes)
     fit = last.settled(state, image.config.tolerance_px, errors)
+    if fit is None:
+        return None
     # of the last step of many, not of the first by the pixels themselves
     moved = np.minimum(fit.moved, np.maximum(learnt.moved / larger, 0.1 * fit.moved))
     return replace(fit, moved=moved), last
