@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -178,6 +179,32 @@ def test_nobody_waits_for_the_slowest():
         found = dict(workers.outcomes(_held, calls))
     assert found[0].value == 40
     assert sorted(found) == list(range(40))
+
+
+def _noted(order, name, begun, go, progress):
+    order.append(name)
+    begun.set()
+    assert go.wait(60)
+
+
+def test_what_somebody_waits_for_comes_before_work_that_nobody_waits_for_yet():
+    order, begun, go = [], threading.Event(), threading.Event()
+    calls = {i: (order, f"image {i}", begun, go) for i in range(4)}
+    with LocalWorkers(1, threads=True) as workers:
+        later = workers.behind_others()
+        thread = threading.Thread(target=lambda: list(later.outcomes(_noted, calls)))
+        thread.start()
+        assert begun.wait(60)
+        asked = workers.outcomes(_noted, {0: (order, "asked", begun, go)})
+        other = threading.Thread(target=lambda: list(asked))
+        other.start()
+        while workers._pool._work_queue.empty():  # until it has been asked
+            time.sleep(0.001)
+        go.set()
+        for one in (thread, other):
+            one.join()
+    assert order.index("asked") == 1
+    assert len(order) == 5
 
 
 @pytest.mark.slow

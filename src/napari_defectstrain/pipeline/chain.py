@@ -570,7 +570,7 @@ def _every_defect(
 
 AVERAGE = Stage("average", 2, _averaged)
 MEASURE = Stage("measure", 3, _measured)
-EVERY_DEFECT = Stage("every defect", 4, _every_defect)
+EVERY_DEFECT = Stage("every defect", 5, _every_defect)
 
 
 class _Clock:

@@ -117,10 +117,12 @@ def measure_every_defect(
             if name == reference or name in fields.fields
         }
 
-    # the pictures give no places, so nothing is to be corrected or held against other models
+    # the pictures give no places, so nothing is to be corrected or held against other models, and
+    # for weights one profile of all images does as well as one for each width of the probe
     plain = config.replace(columns=config.columns.replace(compare=False, correct=False))
+    alike = {name: replace(stack, group=None) for name, stack in stacks.items()}
     try:
-        measured = measure_classes(stacks, plain, subprogress(progress, 0.6, 1.0), placed)
+        measured = measure_classes(alike, plain, subprogress(progress, 0.6, 1.0), placed)
     except DefectStrainError as error:
         note = f"crowded averages: {error}; their strain is not measured"
         return replace(given, warnings=given.warnings + solved.warnings + (note,))

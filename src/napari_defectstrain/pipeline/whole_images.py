@@ -74,6 +74,8 @@ def columns_begun(
 ) -> Callable[[Progress], tuple[ImageColumns | str, ...]]:
     """Have other processes, if there are any, begin with `fitted_columns` while this one goes on.
 
+    What this one asks of them meanwhile comes first: it waits for that, and for columns not yet.
+
     Parameters
     ----------
     found : RunResult
@@ -88,6 +90,9 @@ def columns_begun(
     """
     if work.workers is None or at_a_time(found.images) < 2:
         return lambda progress: fitted_columns(found, work, progress)
+    workers = work.workers
+    if isinstance(workers, LocalWorkers):
+        work = replace(work, workers=workers.behind_others())
     future: Future[tuple[ImageColumns | str, ...]] = Future()
     heard = [(0.0, COLUMNS.name)]
 
@@ -119,9 +124,9 @@ def _columns(
 ) -> ImageColumns | str:
     try:
         domains = find_patches([image], [sites], a_pm, [regions])
-        return columns_of_image(image, sites, domains, a_pm, progress)
+        return columns_of_image(image, sites, domains, a_pm, progress, errors=False)
     except DefectStrainError as error:
         return str(error)
 
 
-COLUMNS = Stage("columns of whole images", 4, _columns)
+COLUMNS = Stage("columns of whole images", 5, _columns)

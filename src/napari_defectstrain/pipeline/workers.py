@@ -113,9 +113,12 @@ class LocalWorkers:
             self._pool = None
 
     def outcomes(
-        self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
+        self,
+        function: Callable[..., Any],
+        calls: Mapping[int, tuple[Any, ...]],
+        ahead: int = _AHEAD,
     ) -> Iterator[tuple[int, Outcome]]:
-        """See `work.Workers`; no more is sent than is soon done.
+        """See `work.Workers`; no more is sent than is soon done: so many calls for each of them.
 
         Raises
         ------
@@ -123,12 +126,19 @@ class LocalWorkers:
             If a process is killed: the system does so where memory runs out.
         """
         try:
-            yield from self._outcomes(function, calls)
+            yield from self._outcomes(function, calls, ahead)
         except BrokenProcessPool as error:
             raise DefectStrainError(_ENDED) from error
 
+    def behind_others(self) -> Workers:
+        """The same, for work that nobody waits for yet: what others ask for meanwhile comes first.
+
+        One call is sent to each at a time, so that none is waiting when somebody else asks.
+        """
+        return _BehindOthers(self)
+
     def _outcomes(
-        self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
+        self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]], ahead: int
     ) -> Iterator[tuple[int, Outcome]]:
         with self._starting:  # several threads may ask at once
             if self._pool is None:
@@ -141,7 +151,7 @@ class LocalWorkers:
             for i, given in itertools.islice(waiting, count):
                 number[pool.submit(outcome_of, function, given)] = i
 
-        send(_AHEAD * self.jobs)
+        send(ahead * self.jobs)
         while number:
             ended, _ = wait(number, return_when=FIRST_COMPLETED)
             send(len(ended))
@@ -168,6 +178,18 @@ class LocalWorkers:
         share = max(1, _cores() // self.jobs)
         with _environment({name: str(share) for name in _THREADS_OF}):
             yield share
+
+
+class _BehindOthers:
+    """Local workers that are given what others leave them time for."""
+
+    def __init__(self, workers: LocalWorkers) -> None:
+        self._workers = workers
+
+    def outcomes(
+        self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Outcome]]:
+        return self._workers.outcomes(function, calls, ahead=1)
 
 
 def _end_model() -> None:

@@ -210,6 +210,7 @@ def columns_of_image(
     domains: Sequence[Patch],
     a_pm: float,
     progress: Progress = no_progress,
+    errors: bool = True,
 ) -> ImageColumns:
     """All columns of an image, with the profile that those foreseen tell.
 
@@ -225,6 +226,8 @@ def columns_of_image(
     a_pm : float
         Lattice constant of the lattice frame [pm].
     progress : Progress
+    errors : bool
+        Whether the covariance of each position is wanted: those of fields don't ask for it.
 
     Raises
     ------
@@ -233,7 +236,9 @@ def columns_of_image(
     """
     foresee = ForeseenColumns(sites, domains, a_pm)
     start = np.concatenate([sites.position_px, _cut_by_border(image, sites, domains, a_pm)])
-    fitted = fit_image_columns(image, start, FITTED, progress=progress, foresee=foresee)
+    fitted = fit_image_columns(
+        image, start, FITTED, progress=progress, foresee=foresee, errors=errors
+    )
     return fitted.first(len(sites))
 
 
@@ -269,7 +274,7 @@ def _fitted(
 
     def fit(i: int) -> ImageColumns:
         mine = [patch for patch in domains if patch.image_index == i]
-        return columns_of_image(images[i], sites[i], mine, a_pm)
+        return columns_of_image(images[i], sites[i], mine, a_pm, errors=False)
 
     if at_a_time(images) > 1:
         every = range(len(images))
@@ -391,9 +396,9 @@ def fit_class_fields(
         )
     scatter: FloatArray = np.ones(len(class_names))
     left: Sequence[FloatArray | None] = [None] * len(equations)
-    for _ in range(PASSES):
+    for to_do in reversed(range(PASSES)):
         equations = [e.weighted(scatter, r) for e, r in zip(equations, left, strict=True)]
-        solved = solve(equations, bands)
+        solved = solve(equations, bands, errors=to_do == 0)
         scatter = scatter_of(solved.left_pm, [e.role for e in equations], len(class_names))
         equations, left = _without_outliers(equations, solved.left_pm, scatter)
     solution = solved.unknown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from ..crystal.honeycomb import ideal_sites
 from ..crystal.robust import robust_sigma
+from ..progress import shared_out
 from ..types import METAL, OTHER, BoolArray, FloatArray, IntArray
 
 SAME_SITE_PM = 2.0
@@ -404,7 +405,9 @@ class FieldSolution:
     left_pm: list[FloatArray]
 
 
-def solve(equations: Sequence[FieldEquations], bands: int | None = None) -> FieldSolution:
+def solve(
+    equations: Sequence[FieldEquations], bands: int | None = None, errors: bool = True
+) -> FieldSolution:
     """Least squares for the unknowns of all domains.
 
     Parameters
@@ -413,47 +416,96 @@ def solve(equations: Sequence[FieldEquations], bands: int | None = None) -> Fiel
     bands : int, optional
         How many bands there are over all domains, where `FieldEquations.band` counts them so; by
         default every domain has bands of its own.
+    errors : bool
+        Whether the influence of bands and profiles is asked for; without it they have no rows.
     """
-    n_unknown = equations[0].design.shape[1]
-    normal, right = np.zeros((n_unknown, n_unknown)), np.zeros(n_unknown)
-    reduced, by_profile = [], []
-    for e in equations:
+    reduced = shared_out(_Reduced.of, equations)
+    inverse = _inverse(np.asarray(sum(one.normal for one in reduced)))
+    solution = inverse @ sum(one.right for one in reduced)
+    left = [one.left(solution) for one in reduced]
+    sizes = [e.size_pm for e in equations]
+    left_pm: list[FloatArray] = [r * size for r, size in zip(left, sizes, strict=True)]
+    if not errors:
+        none = np.zeros((0, len(solution)))
+        return FieldSolution(solution, none, none, left_pm)
+    every = _scores_of_bands(equations, reduced, left, bands)
+    n_rows = 2 * sum(len(e.role) for e in equations)
+    n_fitted = len(solution) + sum(of.rank for one in reduced for of in one.free)
+    n_bands = int((every != 0).any(axis=1).sum())
+    factor = n_rows / max(n_rows - n_fitted, 1) * n_bands / max(n_bands - 1, 1)
+    by_profile = [one.by_profile(e) for e, one in zip(equations, reduced, strict=True)]
+    own, shared = np.moveaxis(np.array(by_profile), 2, 0)  # (domains, P) each
+    whose = [-1 - k if e.image is None else e.image for k, e in enumerate(equations)]
+    kinds, of_kind = np.unique(whose, return_inverse=True)
+    by_image = np.zeros((len(kinds), len(solution)))
+    np.add.at(by_image, of_kind, own)  # the domains of an image err together
+    shift = np.concatenate([by_image, shared.sum(axis=0, keepdims=True)]) @ inverse
+    return FieldSolution(solution, np.sqrt(factor) * every @ inverse, shift, left_pm)
+
+
+class _Reduced(NamedTuple):
+    """Equations of one domain, weighted, with what is free along either axis taken out.
+
+    Parameters
+    ----------
+    design : sparse array, `(2n, P)`
+    weight : array, `(n, 2)`
+        What rows were multiplied with [1/pm].
+    free : list of _Free
+        Of either axis.
+    u : array, `(n, 2)`
+    slow : list of array, `(Q, P)`
+        What of the unknowns slow distortion can do, along each axis.
+    normal : array, `(P, P)`
+    right : array, `(P,)`
+    """
+
+    design: csr_array
+    weight: FloatArray
+    free: list[_Free]
+    u: FloatArray
+    slow: list[FloatArray]
+    normal: FloatArray
+    right: FloatArray
+
+    @classmethod
+    def of(cls, e: FieldEquations) -> _Reduced:
+        """Equations of a domain, reduced."""
         w = np.nan_to_num(1.0 / e.size_pm)  # (n, 2)
         design = csr_array(e.design * w.reshape(-1, 1))
         free = [_Free(e, axis) for axis in (0, 1)]
         u = _both(free, e.u_pm * w)
-        # What slow distortion can do is taken out of the unknowns too: (Q, P) along each axis
         slow = [of.told(design[axis::2]) for axis, of in enumerate(free)]
-        normal += (design.T @ design).toarray() - sum(s.T @ s for s in slow)
-        right += design.T @ u.ravel()
-        moved = _both(free, e.by_profile_pm * w[:, :, None])
-        by_profile.append(design.T @ moved.reshape(2 * len(u), moved.shape[2]))
-        reduced.append((design, free, u, slow))
-    inverse = _inverse(normal)
-    solution = inverse @ right
-    left: list[FloatArray] = []
-    scores = []
-    total = np.zeros((bands or 0, n_unknown))
-    for e, (design, free, u, slow) in zip(equations, reduced, strict=True):
-        r = _both(free, u - (design @ solution).reshape(-1, 2))
-        left.append(r * e.size_pm)
-        score = _band_scores(design, free, slow, r, e.band)
-        if bands is None:
-            scores.append(score)
-        else:
-            total[: len(score)] += score
-    every = np.concatenate(scores) if bands is None else total
-    n_rows = 2 * sum(len(e.role) for e in equations)
-    n_fitted = n_unknown + sum(of.rank for _, free, *_ in reduced for of in free)
-    n_bands = int((every != 0).any(axis=1).sum())
-    factor = n_rows / max(n_rows - n_fitted, 1) * n_bands / max(n_bands - 1, 1)
-    own, shared = np.moveaxis(np.array(by_profile), 2, 0)  # (domains, P) each
-    whose = [-1 - k if e.image is None else e.image for k, e in enumerate(equations)]
-    kinds, of = np.unique(whose, return_inverse=True)
-    by_image = np.zeros((len(kinds), n_unknown))
-    np.add.at(by_image, of, own)  # the domains of an image err together
-    shift = np.concatenate([by_image, shared.sum(axis=0, keepdims=True)]) @ inverse
-    return FieldSolution(solution, np.sqrt(factor) * every @ inverse, shift, left)
+        normal = (design.T @ design).toarray() - sum(s.T @ s for s in slow)
+        return cls(design, w, free, u, slow, normal, design.T @ u.ravel())
+
+    def left(self, solution: FloatArray) -> FloatArray:
+        """What a solution leaves, `(n, 2)`."""
+        return _both(self.free, self.u - (self.design @ solution).reshape(-1, 2))
+
+    def by_profile(self, e: FieldEquations) -> FloatArray:
+        """What errors of profiles add to the right-hand side, `(P, 2)`."""
+        moved = _both(self.free, e.by_profile_pm * self.weight[:, :, None])
+        return np.asarray(self.design.T @ moved.reshape(2 * len(self.u), moved.shape[2]))
+
+
+def _scores_of_bands(
+    equations: Sequence[FieldEquations],
+    reduced: Sequence[_Reduced],
+    left: Sequence[FloatArray],
+    bands: int | None,
+) -> FloatArray:
+    """`_band_scores` of all domains, `(T, P)`."""
+    scores = [
+        _band_scores(one.design, one.free, one.slow, r, e.band)
+        for e, one, r in zip(equations, reduced, left, strict=True)
+    ]
+    if bands is None:
+        return np.concatenate(scores)
+    total = np.zeros((bands, scores[0].shape[1]))
+    for score in scores:
+        total[: len(score)] += score
+    return total
 
 
 def _both(free: Sequence[_Free], rows: FloatArray) -> FloatArray:

@@ -100,7 +100,7 @@ class ForeseenColumns:
         scatter: FloatArray = np.ones(n_classes)
         for _ in range(PASSES):
             e = e.weighted(scatter)
-            left = solve([e]).left_pm[0]
+            left = solve([e], errors=False).left_pm[0]
             scatter = scatter_of([left], [e.role], n_classes)
             foreseen = use, e.u_pm - left
             keep = e.no_outliers(left, scatter)
@@ -141,7 +141,8 @@ def _weights(
     use = known.copy()
     if use.sum() <= design.shape[1]:
         return fitted
-    normal, right = design[use].T @ design[use], design[use].T @ weight[use]
+    known_rows = design[use]
+    normal, right = known_rows.T @ known_rows, known_rows.T @ weight[use]
     for _ in range(PASSES):
         fitted = design @ _solution(normal, right)
         left = weight - fitted

@@ -46,6 +46,8 @@ _GAUSSIANS: dict[str, tuple[tuple[float, float], ...]] = {
 _A0_E = 0.529177211 * 14.3996454
 """Bohr radius times elementary charge [V angstrom^2]."""
 _WIDEST_MRAD = 500.0
+_LOG_R = np.linspace(np.log(1e-5), np.log(12.0), 6000)
+"""Logarithms of the radii of the integral [angstrom]."""
 ELEMENTS = tuple(_LORENTZIANS)
 
 PAIR_RANGE = (0.92, 1.06)
@@ -91,12 +93,18 @@ def scattering_factor(element: str, energy_kev: float, q_per_angstrom: FloatArra
         Spatial frequency [1/angstrom].
     """
     wavelength, sigma = _wavelength_and_sigma(energy_kev)
-    log_r = np.linspace(np.log(1e-5), np.log(12.0), 6000)
-    r = np.exp(log_r)
+    r = np.exp(_LOG_R)
     phase = sigma * projected_potential(element, r)
     wave = 2j * np.sin(phase / 2) * np.exp(0.5j * phase)  # exp(i phase) - 1, also where it is small
-    bessel = j0(2 * np.pi * np.asarray(q_per_angstrom, dtype=float)[:, None] * r)  # (Q, R)
-    return np.asarray(2 * np.pi / wavelength * np.abs(np.trapezoid(bessel * wave * r**2, log_r)))
+    bessel = _bessel(np.asarray(q_per_angstrom, dtype=float).tobytes())
+    return np.asarray(2 * np.pi / wavelength * np.abs(np.trapezoid(bessel * wave * r**2, _LOG_R)))
+
+
+@lru_cache(maxsize=1)
+def _bessel(frequencies: bytes) -> FloatArray:
+    """``J0(2 pi q r)`` at the radii of the integral, `(Q, R)`: the same for all elements."""
+    q = np.frombuffer(frequencies)
+    return np.asarray(j0(2 * np.pi * q[:, None] * np.exp(_LOG_R)))
 
 
 def _wavelength_and_sigma(energy_kev: float) -> tuple[float, float]:

@@ -20,8 +20,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from ..materials import Material
@@ -84,13 +86,13 @@ class LatticeModel:
     @cached_property
     def elastic(self) -> ElasticConstants:
         """Elastic constants of the sheet with free inner shifts [N/m]."""
-        plain, mixed, inner = self._second_derivatives()
+        plain, mixed, inner = self._second_derivatives
         c = (plain - mixed @ np.linalg.solve(inner, mixed.T)) / self.cell_area_pm2
         return ElasticConstants(float(c[0, 0]), float(c[0, 1]), "the lattice model")
 
     def optical_cm(self, metal_da: float, chalcogen_da: float) -> tuple[float, float]:
         """Frequencies of E' and A1' at the zone's centre by the masses [Da], in 1/cm."""
-        _, _, inner = self._second_derivatives()
+        _, _, inner = self._second_derivatives
         reduced = 2 * metal_da * chalcogen_da / (metal_da + 2 * chalcogen_da) * _DALTON_KG
         breathing = 2 * chalcogen_da * _DALTON_KG
         shift, height = inner[0, 0], inner[2, 2]
@@ -99,21 +101,12 @@ class LatticeModel:
             float(np.sqrt(max(height, 0.0) / breathing)) / _CM,
         )
 
+    @cached_property
     def _second_derivatives(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Of a cell's energy by (exx, eyy, 2 exy), and by (shift x, y, half the growth in z)."""
-        plain, mixed, inner = np.zeros((3, 3)), np.zeros((3, 3)), np.zeros((3, 3))
-        for term in _terms(self.lattice_pm, self.thickness_pm):
-            x, y = term.place[:, 0], term.place[:, 1]
-            cx, cy, cz = term.change.T
-            strain = np.array([cx @ x, cy @ y, 0.5 * (cx @ y + cy @ x)])
-            kind = np.array(term.kind)
-            shifted = kind > 0
-            up = np.where(kind == 1, 1.0, np.where(kind == 2, -1.0, 0.0))
-            inside = np.array([cx @ shifted, cy @ shifted, cz @ up])
-            k = self.force_n_per_m[term.constant]
-            plain += k * np.outer(strain, strain)
-            mixed += k * np.outer(strain, inside)
-            inner += k * np.outer(inside, inside)
+        constant, *squares = _by_strain_and_shift(self.lattice_pm, self.thickness_pm)
+        k = np.asarray(self.force_n_per_m)[constant, None, None]
+        plain, mixed, inner = ((k * square).sum(axis=0) for square in squares)
         return plain, mixed, inner
 
     def dynamical(self, q_per_pm: FloatArray) -> FloatArray:
@@ -280,6 +273,26 @@ def _terms(a: float, thickness: float) -> tuple[_Term, ...]:
         above, below = np.array([-x, -y, height]), np.array([-x, -y, -height])
         terms.append(_bend(3, (0, 1, 2), metal, above, below))
     return tuple(terms)
+
+
+@lru_cache(maxsize=16)
+def _by_strain_and_shift(a: float, thickness: float) -> tuple[NDArray[Any], ...]:
+    """Constant of each term `(T,)`; what a unit of it adds to second derivatives, 3 `(T, 3, 3)`.
+
+    By the strain twice, by strain and inner shift, by the shift twice.
+    """
+    strains, shifts, constants = [], [], []
+    for term in _terms(a, thickness):
+        x, y = term.place[:, 0], term.place[:, 1]
+        cx, cy, cz = term.change.T
+        strains.append([cx @ x, cy @ y, 0.5 * (cx @ y + cy @ x)])
+        kind = np.array(term.kind)
+        up = np.where(kind == 1, 1.0, np.where(kind == 2, -1.0, 0.0))
+        shifts.append([cx @ (kind > 0), cy @ (kind > 0), cz @ up])
+        constants.append(term.constant)
+    strain, shift = np.array(strains), np.array(shifts)
+    pairs = ((strain, strain), (strain, shift), (shift, shift))
+    return np.array(constants), *(left[:, :, None] * right[:, None] for left, right in pairs)
 
 
 def _stretch(kind: tuple[int, ...], first: FloatArray, second: FloatArray) -> _Term:

@@ -72,6 +72,7 @@ def test_starting_from_a_part_ends_where_starting_from_all_does(
         return gaussians(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(measure, "_gaussians", counted)
+    monkeypatch.setattr(measure, "LARGE", 400)
     monkeypatch.setattr(measure, "ENOUGH", 200)
     told = fit_image_columns(image, start, **asked)  # type: ignore[arg-type]
     assert len(fitted) == 1 and fitted[0] < 250 < len(place)

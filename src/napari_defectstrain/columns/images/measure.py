@@ -38,7 +38,8 @@ SUMMED_SIGMA = 1.25
 """Pixels of sums that a fit comes near by: so many to a sigma, at least."""
 LEAST_SQUARES = 3
 COARSELY = 5.0  # times the tolerance, where a fit of the pixels themselves follows
-ENOUGH = 2500  # columns, to tell how wide and how bright all are about
+LARGE, ENOUGH = 5000, 1000
+"""Columns: where there are more than so many, so many tell how wide and bright all are about."""
 USUAL_LIMIT = 3.4  # information limit in units of the spots' frequency
 SPOT_SIGMA = 0.17
 """Frequency times sigma where data of columns are strongest: the {10} spots at the paper's."""
@@ -51,6 +52,7 @@ def fit_image_columns(
     pixel_size_pm: float | None = None,
     progress: Progress = no_progress,
     foresee: Foresight | None = None,
+    errors: bool = True,
 ) -> ImageColumns:
     """Fit every column of an image.
 
@@ -68,6 +70,9 @@ def fit_image_columns(
     foresee : Foresight, optional
         What can be foreseen of the columns (all of them, NaN where one isn't fitted): with it the
         shape of their profile is free of what correlated noise does to it, see `instruments`.
+    errors : bool
+        Whether the covariance of each position is wanted: NaN without, where all columns are fitted
+        together.
 
     Returns
     -------
@@ -104,7 +109,7 @@ def fit_image_columns(
     )
     progress(1.0, "Fitted all columns")
     of = start, usable, duplicate, sigma, pixels.data.shape
-    return _report(*of, fit, fitter, sampling, config, pixel_size_pm)
+    return _report(*of, fit, fitter, sampling, config, pixel_size_pm, errors)
 
 
 class _Image(NamedTuple):
@@ -277,7 +282,7 @@ def _by_part(
     None where the image isn't large.
     """
     height, width = image.pixels.data.shape
-    part = Part.densest((height, width), start, ENOUGH)
+    part = Part.densest((height, width), start, ENOUGH) if len(start) > LARGE else None
     if part is None:
         return None
     own, member = image._replace(pixels=part.of(image.pixels)), part.member
@@ -388,10 +393,12 @@ def _report(
     sampling: Sampling,
     config: ImageColumnConfig,
     pixel_size_pm: float | None,
+    errors: bool,
 ) -> ImageColumns:
     state, n, side = fit.state, len(start), sampling.side
     covariance = np.full((n, 2, 2), np.nan)
-    covariance[usable] = side**2 * fit.covariance[:, 1:, 1:]
+    if errors:
+        covariance[usable] = side**2 * fit.covariance[:, 1:, 1:]
     position = np.full((n, 2), np.nan)
     position[usable] = sampling.outwards(state.position)
     weight = np.full(n, np.nan)
@@ -410,12 +417,12 @@ def _report(
     found = _columns(
         position, covariance, weight, background, flag, profile, noise, pixel_size_pm, config
     )
-    errors = fit.shape_errors
-    if errors is None or not state.shape.n_modes:
+    of_shape = fit.shape_errors
+    if of_shape is None or not state.shape.n_modes:
         return found
     moves = np.zeros((n, 2))
-    moves[usable] = side * errors.with_first()
-    amount = Aberrations(float(state.shape.amount[0]), float(errors.sigma[0]), moves)
+    moves[usable] = side * of_shape.with_first()
+    amount = Aberrations(float(state.shape.amount[0]), float(of_shape.sigma[0]), moves)
     return replace(found, aberrations=amount)
 
 
