@@ -227,12 +227,12 @@ def _by_sums(
     errors = learnt.shape_errors
     if errors is not None:
         errors = errors.at_scale(larger, state.shape.n_modes)
-    fit = last.settled(state, image.config.tolerance_px, errors)
-    if fit is None:
+    near = last.settled(state, image.config.tolerance_px, errors)
+    if near is None:
         return None
     # of the last step of many, not of the first by the pixels themselves
-    moved = np.minimum(fit.moved, np.maximum(learnt.moved / larger, 0.1 * fit.moved))
-    return replace(fit, moved=moved), last
+    moved = np.minimum(near.moved, np.maximum(learnt.moved / larger, 0.1 * near.moved))
+    return replace(near, moved=moved), last
 
 
 def _squares(sigma: float) -> int:
