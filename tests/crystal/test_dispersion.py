@@ -34,6 +34,11 @@ def test_built_in_scatter_is_found_and_measured():
     assert found.high - found.low > 2 * np.diff(wilson(0.05, 80000))[0]
 
 
+def test_the_order_of_the_images_changes_no_digit():
+    count, total = np.array([12, 9, 21, 30]), np.array([301, 299, 310, 301])
+    assert dispersion_of(count, total) == dispersion_of(count[::-1], total[::-1])
+
+
 def test_one_image_or_none_of_a_class_tells_no_scatter():
     for count, total in (([5], [100]), ([0, 0], [100, 100]), ([5, 0], [100, 0])):
         assert np.isnan(dispersion_of(np.array(count), np.array(total)).ratio)

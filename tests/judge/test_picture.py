@@ -96,3 +96,45 @@ def test_empty_sites_weigh_nothing_on_the_scale_of_the_profile():
     np.testing.assert_allclose(scaled[[0, 3, 4]], [0.7, 0.343, 0.0], atol=0.02)
     few = anchored_weights(found, prior, np.zeros(1000, bool))
     np.testing.assert_array_equal(few, weight)
+
+
+def test_neighbours_that_were_put_elsewhere_lend_no_weight():
+    """Metals drawn in by what is no vacancy took light from the column between them."""
+    image = made()
+    sites = as_found(image, 0.0)
+    weight = np.array([*image.config.weights[:6], 0.7])[image.class_index]
+    a_pm = WSE2.lattice_pm
+    places = lattice_places(sites, a_pm)
+    picture = Picture(
+        np.asarray(image.image.data),
+        SCAN.pixel_size_pm,
+        a_pm,
+        0.18 * a_pm,
+        places,
+        image.position_px,
+        weight,
+    )
+    true = picture.sampling.to_working(image.position_px)
+    picture.place_at(true)
+    picture.fit_profile()
+    picture.explain()
+    picture.fit_noise()
+    known, sure = picture.weight, np.zeros(len(true))
+    right, _ = picture.equations().estimates(known, sure)
+    middle = np.array(picture.sampling.working) / 2
+    away = np.hypot(*(true - middle).T) + 1e6 * places.is_metal
+    centre = int(np.argmin(away))
+    metals = np.argsort(np.hypot(*(true - true[centre]).T) + 1e6 * ~places.is_metal)[:3]
+    drawn = np.zeros_like(true)
+    way = true[centre] - true[metals]
+    drawn[metals] = 10.0 / picture.sampling.pixel_pm * way / np.hypot(*way.T)[:, None]
+    picture.place_at(true + drawn)
+    picture.left = -drawn
+    picture.explain()
+    equations = picture.equations()
+    off = equations.estimates(known, sure)[0][centre] - right[centre]
+    freed = equations.freed(1.0).estimates(known, sure)[0][centre] - right[centre]
+    half = equations.freed(0.5).estimates(known, sure)[0][centre] - right[centre]
+    assert off < -0.01
+    assert abs(freed) < 0.25 * abs(off)
+    np.testing.assert_allclose(half, (off + freed) / 2, atol=1e-6)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
-from small_alloy import simulated, true_sites
+from small_alloy import relabelled, simulated, true_sites
 
 from napari_defectstrain.judge import judge_images
 from napari_defectstrain.judge.picture import WeightEquations
-from napari_defectstrain.judge.rim import REACH, border_distance, level_rim
+from napari_defectstrain.judge.rim import REACH, border_distance, level_rim, weighable
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.simulate import CrystalConfig, ScanConfig, SimulationConfig, simulate_image
 
@@ -67,6 +67,13 @@ def test_distance_is_that_of_the_nearest_border():
     ) == pytest.approx([2.0, 1.0, 6.0])
 
 
+def test_columns_that_two_sides_cut_must_lie_farther_in():
+    place = np.array([[0.7, 5.0], [0.7, 0.8], [0.7, 1.3], [0.95, 1.0], [0.6, 5.0], [9.3, 9.2]])
+    data = np.random.default_rng(0).random((101, 101))
+    distance = border_distance(10.0 * place, data, 10.0)
+    assert weighable(10.0 * place, data, distance, 10.0).tolist() == [1, 0, 0, 1, 0, 0]
+
+
 @pytest.mark.slow
 def test_metals_near_the_border_of_a_clear_image_stay_metals():
     image = simulated(5)
@@ -104,3 +111,20 @@ def test_light_of_columns_beyond_the_border_is_not_taken_off_those_within(rotati
         assert ratio[own & near].max() < 1.13
     perfect = near & (sites.class_index == 1)
     assert not np.isin(found.class_index[perfect], [2, 3, 4, 5]).any()
+
+
+def test_columns_from_two_thirds_of_a_from_the_border_on_are_judged():
+    image = simulated(7, size=320)
+    true = true_sites(image)
+    a_px = WSE2.lattice_pm / image.image.pixel_size_pm
+    sides = np.minimum(true.position_px, 319.0 - true.position_px) / a_px
+    distance = sides.min(axis=1)
+    strip = (distance > 0.67) & (distance < 0.9) & (sides.max(axis=1) > 1.4) & true.is_chalcogen
+    wrong = strip & (np.arange(len(true)) % 2 == 0)
+    assert wrong.sum() > 6
+    sites = relabelled(true, wrong, "SV")
+    (judged,) = judge_images([image.image], [sites], [image.image.pixel_size_pm], WSE2)
+    n = len(true)
+    assert np.isfinite(judged.sites.weight[:n][strip]).all()
+    assert np.isnan(judged.sites.weight[:n][distance < 0.64]).all()
+    assert np.array_equal(judged.sites.class_index[:n][strip], true.class_index[strip])

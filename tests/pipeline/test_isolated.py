@@ -72,3 +72,7 @@ def test_a_class_without_columns_leaves_the_others(result):
     notes = missing_classes(WSE2, stacks, again, {})
     assert any(note.startswith("SeTe: ") and "no strain" in note for note in notes)
     assert not any(note.startswith("SV: ") for note in notes)
+    # fitted, but for one of the metals that the spacing is of
+    empty = replace(again["SV"], spacing=replace(good.spacing, spacing_pm=np.nan))
+    notes = missing_classes(WSE2, stacks, {**again, "SV": empty}, {})
+    assert any(note.startswith("SV: ") and "no spacing" in note for note in notes)

@@ -80,6 +80,8 @@ def dispersion_of(count: IntArray, total: IntArray) -> Dispersion:
     """
     count, total = (np.asarray(n, dtype=np.int64) for n in (count, total))
     count, total = count[total > 0], total[total > 0]
+    order = np.lexsort((count, total))  # whatever the order of the images: the same draws and sums
+    count, total = count[order], total[order]
     images, n, found = len(total), int(total.sum()), int(count.sum())
     if images < 2 or found in (0, n):
         return Dispersion(_NAN, _NAN, _NAN, _NAN, _NAN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -99,9 +100,39 @@ def vacancy_notes(
     prior : ClassPrior
         What is expected.
     """
+    doubt = vacancy_doubt(images, prior)
+    if doubt is None:
+        return ()
+    names = material.class_names
+    v1, x2 = names[ROLES.index("V1")], names[ROLES.index("X2")]
+    return (
+        f"class {v1} weighs {doubt.found:.3f} of {x2} (both above an empty site), "
+        f"{doubt.expected:.3f} ± {doubt.sigma:.3f} is expected: columns of another kind and nearly "
+        f"the same weight may be counted as {v1}; its share and averages would be of both",
+    )
+
+
+@dataclass(frozen=True)
+class VacancyDoubt:
+    """Weight of V1 over that of X2, both above V2: found, expected, and the error of both."""
+
+    found: float
+    expected: float
+    sigma: float
+
+
+def vacancy_doubt(images: Sequence[ImageClasses | None], prior: ClassPrior) -> VacancyDoubt | None:
+    """What V1 weighs, where that isn't half of what X2 does; else None.
+
+    Parameters
+    ----------
+    images : sequence of ImageClasses or None
+    prior : ClassPrior
+        What is expected.
+    """
     told = [one for one in map(_vacancy_ratio, images) if one is not None]
     if not told:
-        return ()
+        return None
     ratio, error = np.array(told).T
     importance = error**-2.0
     found = float((importance * ratio).sum() / importance.sum())
@@ -110,14 +141,8 @@ def vacancy_notes(
     empty = prior.empty / float(np.median(usual))
     expected = (prior.half - empty) / (1.0 - empty)
     if abs(found - expected) < _BEYOND * sigma:
-        return ()
-    names = material.class_names
-    v1, x2 = names[ROLES.index("V1")], names[ROLES.index("X2")]
-    return (
-        f"class {v1} weighs {found:.3f} of {x2} (both above an empty site), {expected:.3f} ± "
-        f"{sigma:.3f} is expected: columns of another kind and nearly the same weight may be "
-        f"counted as {v1}; its share and averages would be of both",
-    )
+        return None
+    return VacancyDoubt(found, expected, sigma)
 
 
 def _vacancy_ratio(one: ImageClasses | None) -> tuple[float, float] | None:

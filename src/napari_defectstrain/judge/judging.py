@@ -33,7 +33,7 @@ from .mixture import OTHER, ClassPrior, FurtherClass
 from .picture import Picture
 from .places import lattice_places
 from .pooling import classify_run
-from .rim import border_distance, level_rim
+from .rim import border_distance, level_rim, weighable
 from .solving import ImageClasses, ImageEvidence, anchored_weights, solve_classes
 
 _OTHER, _X2 = ROLES.index("other"), ROLES.index("X2")
@@ -46,9 +46,6 @@ _SIGMA = 0.18
 _LEAST_CHALCOGEN = 30
 _UNKNOWN_SPREAD = (0.045, 0.03, 0.1, 0.6)
 """Ties of the means where nothing is known of how heavy the substituent is."""
-_RIM = 0.9
-"""Lattice constants from the border within which columns aren't judged: they lie in the light of
-columns outside, of which nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -290,7 +287,7 @@ def weigh_columns(
     a_pm = material.lattice_pm
     places = lattice_places(sites, a_pm)
     distance = border_distance(sites.position_px, image.data, a_pm / pixel_pm)
-    judged = places.on_lattice & (distance >= _RIM)
+    judged = places.on_lattice & weighable(sites.position_px, image.data, distance, a_pm / pixel_pm)
     metals, chalcogens = ((judged & (places.is_metal == which)).sum() for which in (True, False))
     if min(metals, chalcogens) < _LEAST_CHALCOGEN:
         raise DefectStrainError(
@@ -352,7 +349,8 @@ def _look(
         picture.fit_profile()
         picture.explain()
         place_px = picture.sampling.to_image(picture.position)
-        equations = level_rim(picture.equations(), picture.weight, distance, told.metal)
+        equations = picture.equations(lean=i + 1 == config.rounds)
+        equations = level_rim(equations, picture.weight, distance, told.metal)
         evidence = ImageEvidence(
             equations,
             told.metal,

@@ -42,6 +42,8 @@ BACKGROUND = 1.5
 _TILE = 5.0  # of the noise, in lattice constants
 _LEVELS = 3
 _PAIR_REACH = 2.2
+_LEAN_REACH = 1.3
+"""Lattice constants within which it matters that a neighbour lies some picometres elsewhere."""
 _STEP_PM = 4.0
 _LEAST_WEIGHT = 0.25  # fainter columns say nothing of their place
 _RIM_A = 1.2
@@ -62,11 +64,15 @@ class WeightEquations:
         ``P_j' C^-1 (data - b - sum_i w_i P_i)``.
     coupling : sparse array, `(N, N)`
         A: ``P_j' C^-1 P_i``, each row with the noise around its own column.
+    lean : array, `(N,)`, optional
+        How much too heavy each column seems, to first order, because its neighbours were put where
+        lattice and classes say and not where the image alone would have them.
     """
 
     weight: FloatArray
     pull: FloatArray
     coupling: csr_array
+    lean: FloatArray | None = None
 
     @cached_property
     def information(self) -> FloatArray:
@@ -92,9 +98,17 @@ class WeightEquations:
         coupling = self.coupling.multiply((factor / scatter**2)[:, None]).tocsr()
         coupling.setdiag(own * (factor / scatter) ** 2)
         alone = (self.weight + self.pull / own) / factor
+        lean = None if self.lean is None else self.lean / factor
         return WeightEquations(
-            self.weight, (alone - self.weight) * own * (factor / scatter) ** 2, coupling
+            self.weight, (alone - self.weight) * own * (factor / scatter) ** 2, coupling, lean
         )
+
+    def freed(self, part: float) -> WeightEquations:
+        """Equations with the neighbours a part of the way to where the image alone has them."""
+        if self.lean is None:
+            return self
+        pull = self.pull - part * self.lean * self.information
+        return WeightEquations(self.weight, pull, self.coupling, (1.0 - part) * self.lean)
 
     def estimates(self, mean: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Weight of each column and its standard error, its neighbours known as well as given.
@@ -163,6 +177,7 @@ class Picture:
         self.relaxation = Relaxation(places, self.ideal, self.a_px)
         self.weight = np.array(weight, dtype=float)
         self.position = self.sampling.to_working(position_px)
+        self.left: FloatArray = np.zeros_like(self.position)  # to where the image alone has them
         self.move(self.position - self.ideal, places.on_lattice.astype(float))
 
     # -- columns and background
@@ -254,8 +269,14 @@ class Picture:
         pairs = cKDTree(self.position).query_pairs(reach, output_type="ndarray")
         return pairs[:, 0], pairs[:, 1]
 
-    def equations(self) -> WeightEquations:
-        """The normal equations of the weights under the noise around each column."""
+    def equations(self, lean: bool = True) -> WeightEquations:
+        """The normal equations of the weights under the noise around each column.
+
+        Parameters
+        ----------
+        lean : bool
+            Whether to say, too, what they owe to where neighbours were put.
+        """
         level, lower, part = self._levels()
         waves = self.grid.transform(self.residual)
         pulls, tables = [], []
@@ -277,6 +298,9 @@ class Picture:
         weight /= self.loudness[:, None]
         value = [(near * weight[of]).sum(axis=1) for of in (first, second)]
         pull = (np.nan_to_num(np.stack(pulls, axis=1)) * weight).sum(axis=1)
+        owed = None
+        if lean:
+            owed = self._moved_light(table, near, weight, step) / np.maximum(weight @ own, 1e-12)
         coupling = csr_array(
             coo_array(
                 (
@@ -289,7 +313,26 @@ class Picture:
                 shape=(n, n),
             )
         )
-        return WeightEquations(self.weight.copy(), pull, coupling)
+        return WeightEquations(self.weight.copy(), pull, coupling, owed)
+
+    def _moved_light(
+        self, table: FloatArray, near: FloatArray, weight: FloatArray, step_px: float
+    ) -> FloatArray:
+        """What each pull would lose if the neighbours lay where the image alone has them, `(N,)`.
+
+        Arguments as in `equations`: products of two columns' images by the way between them, those
+        of the pairs, and the levels at every column.
+        """
+        first, second = self._pairs
+        way = self.position[second] - self.position[first]
+        close = (way**2).sum(axis=1) < (_LEAN_REACH * self.a_px) ** 2
+        first, second, way, near = first[close], second[close], way[close], near[close]
+        lost = np.zeros(len(self.position))
+        for of, neighbour, sign in ((first, second, 1.0), (second, first, -1.0)):
+            moved = _read_table(table, (way + sign * self.left[neighbour]) / step_px) - near
+            light = self.weight[neighbour] * (moved * weight[of]).sum(axis=1)
+            lost += np.bincount(of, light, minlength=len(lost))
+        return lost
 
     # -- places
 
@@ -348,6 +391,8 @@ class Picture:
         own2 = np.maximum(own2, 0.1 * error2)
         part = np.where(known[:, None], own2 / (own2 + variance), 0.0)
         place = np.where(self.places.on_lattice[:, None], expected + part * rest, raw)
+        settled = known & self.places.on_lattice
+        self.left = np.where(settled[:, None], (1.0 - part) * rest, 0.0)
         self.place_at(self.ideal + place)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..materials import CHALCOGEN_SITES, METAL_SITES, OpenClass
 from ..types import FloatArray
+from .alike import vacancy_doubt
 from .mixture import OTHER, V1, V2, X2, XY, Y2, ClassPrior, FurtherClass
 from .open_classes import (
     KnownClass,
@@ -26,6 +27,8 @@ _METAL_SPREAD = 0.005
 _SETTLED = 0.015
 """How far a class may weigh more or less in one image than in the run."""
 _LEAST_ANCHOR = 10
+_SURE, _LEAST_SURE = 0.9, 30
+"""Probability of 2X, and how many such columns must say what places by the image alone do."""
 _NEARLY_EMPTY = 0.15
 _BETWEEN = 0.025
 """Error of a weight by the scale, of its distance from the next weight that is known."""
@@ -67,17 +70,21 @@ def classify_run(
         How much the network's odds of V1 and of V2 count, see `ImageEvidence.knowledge`.
     """
     found = classify(evidences, prior, say)
-    known = [
-        (e, c) for e, c in zip(evidences, found, strict=True) if e is not None and c is not None
-    ]
+    known = _judged(evidences, found)
     if not known:
         return RunClasses(tuple(found), (), prior)
     rng = np.random.default_rng(_SEED)
-    chalcogens, metals = _chalcogens(known), _metals(known)
+    metals = _metals(known)
     tails = tail_share(metals, 1.0)
     on_metal = find_open_classes(metals, _known_metals(prior), METAL_SITES, rng, tails)
-    expected = _known_chalcogens(known, prior)
-    more = find_open_classes(chalcogens, expected, CHALCOGEN_SITES, rng, tails)
+    more = _on_chalcogen_sites(known, prior, tails, rng)
+    if more.found or prior.further or vacancy_doubt(found, prior):
+        freed = [None if c is None else _freed(e, c) for e, c in zip(evidences, found, strict=True)]
+        known = _judged(freed, classify(freed, prior, say))
+        again = _on_chalcogen_sites(known, prior, tails, rng)
+        least = max(len(more.found), 0 if prior.further else 1)
+        if len(again.found) >= least:
+            evidences, more = freed, again
     if not more.found and not on_metal.found and not prior.further and not prior.on_metal:
         return RunClasses(tuple(found), (), prior)
     prior = replace(
@@ -91,6 +98,44 @@ def classify_run(
     found = classify(evidences, prior, say)
     told = (*_with_scale(more, prior), *_above_empty(on_metal))
     return RunClasses(tuple(found), told, prior)
+
+
+def _judged(
+    evidences: Sequence[ImageEvidence | None], found: Sequence[ImageClasses | None]
+) -> list[tuple[ImageEvidence, ImageClasses]]:
+    """The images that can be judged."""
+    pairs = zip(evidences, found, strict=True)
+    return [(e, c) for e, c in pairs if e is not None and c is not None]
+
+
+def _on_chalcogen_sites(
+    known: Sequence[tuple[ImageEvidence, ImageClasses]],
+    prior: ClassPrior,
+    tails: float,
+    rng: np.random.Generator,
+) -> OpenMixture:
+    """The mixture of the chalcogen columns of all images, and what there is beside the classes."""
+    expected = _known_chalcogens(known, prior)
+    return find_open_classes(_chalcogens(known), expected, CHALCOGEN_SITES, rng, tails)
+
+
+def _freed(evidence: ImageEvidence | None, classes: ImageClasses) -> ImageEvidence | None:
+    """What an image says if neighbours lie where it alone has them, and not where classes say.
+
+    Columns of a class that nobody knew were taken for another, and the columns around them put
+    where they are around that one: S beside Se, taken for a vacancy, lost light to metals that were
+    drawn in, and vacancies gained some by those that weren't. Places by the image alone bring their
+    own noise: as far as the commonest class scatters more by them, the others' word counts.
+    """
+    if evidence is None or evidence.equations.lean is None:
+        return evidence
+    sure = classes.chance[:, X2] > _SURE
+    if sure.sum() < _LEAST_SURE:
+        return evidence
+    scatter = np.cov(classes.weight[sure], evidence.equations.lean[sure])
+    # twice what would make the scatter least leaves it as it was
+    part = float(np.clip(2.0 * scatter[0, 1] / max(float(scatter[1, 1]), 1e-12), 0.0, 1.0))
+    return replace(evidence, equations=evidence.equations.freed(part))
 
 
 def _above_empty(metals: OpenMixture) -> tuple[OpenClass, ...]:

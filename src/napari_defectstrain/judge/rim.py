@@ -15,6 +15,11 @@ from .picture import WeightEquations
 
 REACH = 2.25
 """Lattice constants from the border up to which weights are levelled."""
+_RIM = 0.65
+"""Lattice constants from the border within which columns aren't weighed: they lie in the light of
+columns outside, of which nothing is known."""
+_CORNER_RIM, _CORNER = 0.9, 1.36
+"""The same in corners, where a second side cuts the profile of a column."""
 _STEP = 0.25
 _BEFOREHAND = 5.0
 """Metals that a strip of its own bias needs: fewer are taken as those farther in."""
@@ -24,6 +29,26 @@ _MOST_BIAS, _MOST_SCATTER = 0.25, 3.0
 def border_distance(position_px: FloatArray, data: FloatArray, a_px: float) -> FloatArray:
     """How far columns `(N, 2)` (y, x) lie from where the data of an image end [a], `(N,)`."""
     return distance_to_data_end(position_px, data, a_px) / a_px
+
+
+def weighable(
+    position_px: FloatArray, data: FloatArray, distance: FloatArray, a_px: float
+) -> BoolArray:
+    """Whether enough of a column lies within the image to weigh it, `(N,)`.
+
+    Parameters
+    ----------
+    position_px : array, `(N, 2)`
+        Places of the columns (y, x) [px].
+    data : array, `(H, W)`
+    distance : array, `(N,)`
+        From the nearest border, `border_distance` [a].
+    a_px : float
+        Lattice constant [px].
+    """
+    sides = np.minimum(position_px, np.array(data.shape) - 1.0 - position_px) / a_px
+    corner = (sides < _CORNER).all(axis=1)
+    return np.asarray(distance >= np.where(corner, _CORNER_RIM, _RIM))
 
 
 def level_rim(

@@ -77,6 +77,9 @@ def missing_classes(
         elif name in measured and measured[name].displacement is None:
             lost = "no strain: the columns of its average, or of its reference, can't be fitted"
             notes.append(f"{name}: {n} windows: {other or lost}")
+        elif name in measured and not np.isfinite(measured[name].spacing.spacing_pm):
+            lost = "no spacing: the nearest metals of its average can't all be fitted"
+            notes.append(f"{name}: {n} windows: {lost}")
     told = [name for name in material.averaged_names if name in measured or name in crowded]
     if not told:
         notes.append("no defect could be measured, only the defect-free lattice")
