@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...crystal.robust import MAD_TO_SIGMA
+from ...crystal.robust import robust_sigma
 from ...types import BoolArray, FloatArray
 from .types import NoiseModel
 
@@ -66,7 +66,8 @@ def estimate_noise(
 def _of_bins(level: FloatArray, residual: FloatArray, inflate: float) -> FloatArray:
     """Mean level, variance and its error of bins of pixels `(B, P)`, as `(3, B)`."""
     middle = np.median(residual, axis=1)
-    spread = MAD_TO_SIGMA * np.median(np.abs(residual - middle[:, None]), axis=1)
+    rows = zip(residual, middle, strict=True)
+    spread = np.array([robust_sigma(row, float(centre)) for row, centre in rows])
     # a model that misses all pixels of a kind by more than their noise must not lose them all
     middle = np.where(np.abs(middle) > spread, middle, 0.0)
     away = np.abs(residual - middle[:, None])
