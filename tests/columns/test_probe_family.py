@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from napari_defectstrain.columns.probe_family import (
+    FOCUS_AMOUNT,
     FREQUENCIES,
+    _beyond_a_blur,
     family_departure,
     family_members,
     family_way,
     focused,
+    focused_probe,
     made_members,
 )
 from napari_defectstrain.columns.profiles import aperture_transfer, spline_profile
@@ -43,3 +46,13 @@ def test_the_way_is_that_in_which_the_family_differs() -> None:
     expected = start.transfer(k, np.zeros_like(k)) * mode
     np.testing.assert_allclose(start.basis(k) @ way, expected, atol=1.2e-2)
     assert way[-1] == 0.0
+
+
+@pytest.mark.parametrize("spot", [0.27, 0.29, 0.31])
+def test_a_probe_in_focus_is_no_mean_member(spot: float) -> None:
+    """Most members are more aberrated: a prior about focus errs by more than the family's width."""
+    departure = family_departure(spot)
+    counts = aperture_transfer(FREQUENCIES) * np.exp(-0.5 * (FREQUENCIES / spot) ** 2)
+    mode = departure.mode * counts
+    away = (_beyond_a_blur(focused_probe()[None], spot)[0] - departure.mean) * counts
+    assert away @ mode / (mode @ mode) == pytest.approx(FOCUS_AMOUNT, abs=0.04)

@@ -11,6 +11,8 @@ import pytest
 from makeup_stage import CONFIG, PASSIVATED, stacks
 from matplotlib.figure import Figure
 
+from napari_defectstrain.averages import average_stack
+from napari_defectstrain.columns import measure_columns
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.output.figures.makeup import (
     draw_makeup,
@@ -29,6 +31,7 @@ from napari_defectstrain.output.tables import spacings_table, summary
 from napari_defectstrain.pipeline import measure_classes, measure_spacings, split_classes
 from napari_defectstrain.pipeline.class_measurement import measure_in_parts
 from napari_defectstrain.pipeline.runs import RunResult
+from napari_defectstrain.precision import window_quantities
 from napari_defectstrain.precision.makeup import populations_of
 from napari_defectstrain.styles import FIGURE_WIDTHS_INCH
 from napari_defectstrain.types import DefectStrainError
@@ -60,6 +63,31 @@ def test_undistorted_vacancies_are_told_from_the_others(measured):
         assert abs(strain - truth) < 4 * error
         assert error < 0.004
     assert makeup.in_words.startswith("30 ± 5 % undistorted (p < 0.008), the rest -4.")
+
+
+def test_what_two_kinds_of_triangles_do_to_the_profile_is_taken_off():
+    """An average of both is broad, the shared profile with it, and all strains were too small."""
+    rng = np.random.default_rng(3)
+    size, n = 61, 80
+    site, _, weight, _ = exact.structure("SV")
+    kinds = exact.average_image("SV", size), exact.render(site, weight, exact.transfer(), size)
+    images = {"2Se": [exact.average_image("2Se", size)] * 2, "SV": kinds}
+    drawn = {
+        name: stage.stack_of(
+            name,
+            np.concatenate([np.tile(one, (n // 2, 1, 1)) for one in both])
+            + 0.003 * rng.normal(size=(n, size, size)),
+        )
+        for name, both in images.items()
+    }
+    averages = {name: average_stack(stack) for name, stack in drawn.items()}
+    columns = measure_columns(drawn, averages, CONFIG.columns.replace(fit_radius_pm=560.0))
+    found = window_quantities("SV", columns, drawn, averages, "2Se")
+    first, second = (found.value[k, 1].mean() for k in (slice(n // 2), slice(n // 2, n)))
+    variance = 0.25 * (found.triangle_pm(second) - found.triangle_pm(first)) ** 2
+    for linear, truth in ((first, exact.STRAINS["SV"]), (second, 0.0)):
+        before, now = (100 * (found.strain(linear, v) - truth) for v in (0.0, variance))
+        assert abs(now) < 0.5 * abs(before)
 
 
 def test_parts_whose_windows_cannot_be_told_one_by_one_are_free_of_the_choice():

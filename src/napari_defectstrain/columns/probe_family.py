@@ -35,6 +35,8 @@ LIMITS = (0.92, 1.1)
 SPOTS = np.array([1.0, np.sqrt(3.0), 2.0])
 SPOT_WEIGHT = np.array([1.0, 0.5, 0.3])
 FREQUENCIES = np.linspace(0.0, 1.0, 121)
+FOCUS_AMOUNT = -0.81
+"""Of a probe in focus without aberrations, in standard deviations of the family from its mean."""
 LEAST = 1e-4
 MEDIAN_STEPS, LEAST_AWAY = 30, 1e-3
 KEPT = Path(__file__).with_name("probe_family.npy")

@@ -101,7 +101,17 @@ class ClassMakeup:
         noise = q.noise[:, 1].std() / np.sqrt(len(q.noise))
         seen = float(population.value[1])
         error = q.slope(seen) * float(np.hypot(population.value_std[1], noise)) / q.reference_pm
-        return q.strain(seen), float(np.hypot(error, self.systematic))
+        return q.strain(seen, self._variance_pm2()), float(np.hypot(error, self.systematic))
+
+    def _variance_pm2(self) -> float:
+        """Of the triangles' sizes, by the populations that are seen [pm^2]."""
+        q, found = self.quantities, self.populations
+        if q is None or found is None or not found.two:
+            return 0.0
+        share = np.array([one.share for one in found.populations])
+        size = np.array([q.triangle_pm(float(one.value[1])) for one in found.populations])
+        share = share / share.sum()
+        return float(share @ (size - share @ size) ** 2)
 
     @property
     def in_words(self) -> str:

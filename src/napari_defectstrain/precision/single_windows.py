@@ -10,7 +10,7 @@ the noise model gives both.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -39,9 +39,12 @@ LEAST_OF_IMAGE = 4
 """Windows of an image from which on its mean weight is taken off."""
 
 LEAST_EXPECTED = 1e-4
-RESPONSE_STEPS = np.linspace(-1.0, 2.0, 13)
+RESPONSE_STEPS = np.linspace(-2.5, 2.0, 19)
+"""On the way from a class to the defect-free one: where two thirds of the windows are undistorted,
+the others lie two ways beyond their average."""
 _SOFTNESS = (0.1, 0.25, 0.5, 1.0, 2.0)
 LIKELY = 1.0  # difference of log-likelihoods
+_NO_CHANGE_PM = 1e-3  # smaller differences of two triangles are rounding
 _NEAR_EDGE = 8.0  # noise widths from the class's mean within which an edge matters
 
 
@@ -75,6 +78,10 @@ class WindowQuantities:
         Other classes expected among the windows, and where they would lie.
     spacing_pm, reference_pm : float
         Mean spacing of the triangle in the class's average, and in the defect-free one [pm].
+    mixing_per_pm : array, `(2,)`
+        By how much both come out too large where the class's triangles differ in size, in units of
+        the variance of their sizes [pm/pm^2]: an average of columns at two places is broader than
+        a column, and the shared profile learns it.
     """
 
     class_name: str
@@ -89,6 +96,7 @@ class WindowQuantities:
     others: tuple[tuple[str, float, FloatArray], ...]
     spacing_pm: float
     reference_pm: float
+    mixing_per_pm: FloatArray = field(default_factory=lambda: np.zeros(2))
 
     @property
     def sample(self) -> WindowSample:
@@ -120,9 +128,18 @@ class WindowQuantities:
         ends = [self.triangle_pm(linear_pm + sign * step) for sign in (-1.0, 1.0)]
         return float(abs(ends[1] - ends[0]) / (2.0 * step))
 
-    def strain(self, linear_pm: float) -> float:
-        """Its strain against the defect-free average."""
-        return self.triangle_pm(linear_pm) / self.reference_pm - 1.0
+    def strain(self, linear_pm: float, variance_pm2: float = 0.0) -> float:
+        """Its strain against the defect-free average.
+
+        Parameters
+        ----------
+        linear_pm : float
+            The triangle's size against the average, as the linear response takes it [pm].
+        variance_pm2 : float
+            Of the sizes of the class's triangles, noise apart, where they are of two kinds [pm^2].
+        """
+        own, base = variance_pm2 * self.mixing_per_pm
+        return float((self.triangle_pm(linear_pm) - own) / (self.reference_pm - base) - 1.0)
 
 
 def window_quantities(
@@ -163,6 +180,7 @@ def window_quantities(
     noises, weights, far, far_noise = [], [], [], []
     undistorted = np.zeros(len(QUANTITIES))
     response = np.zeros((2, len(RESPONSE_STEPS)))
+    mixing = np.zeros(2)
     others: dict[str, FloatArray] = {}
     for member, model in _fits(mine):
         share = float(member.mean())
@@ -187,6 +205,7 @@ def window_quantities(
         far_noise.append(_far_power(fits, shifts, stack.a_pm))
         undistorted += share * quiet.of_structure(other, 1.0)
         response += share * np.stack([quiet.response(other, t) for t in RESPONSE_STEPS], axis=1)
+        mixing += share * quiet.mixing(other, base.fits, int(member.sum()))
         for kind in averages[name].contaminants:
             if kind in columns:
                 place = quiet.of_structure(_largest(columns[kind]), None)
@@ -211,6 +230,7 @@ def window_quantities(
         ),
         spacing_pm=_triangle_pm(fits),
         reference_pm=_triangle_pm(base.fits),
+        mixing_per_pm=mixing,
     )
 
 
@@ -289,6 +309,35 @@ class _Response:
             for m in (moved, 0.0 * moved)
         ]
         return np.array([sides[0] - sides[1], self.of_structure(other, part)[1]])
+
+    def mixing(self, other: ColumnFitModel, base: ColumnFits, n: int) -> FloatArray:
+        """What triangles of two sizes do to both averages by the profile, `(2,)` [pm/pm^2].
+
+        By an average of half of the windows nearer to another structure and half farther from it:
+        what it holds beyond a window in the middle is of second order, and so a multiple of the
+        variance whatever the shares. `base` is the fit of the defect-free class, `n` the windows.
+        """
+        own, that = self.model.structure, other.structure
+        assert own is not None and that is not None
+        half = 0.5
+        ends = [
+            replace(own, state=_between(own, that, sign * half)).image() for sign in (-1.0, 1.0)
+        ]
+        more = (0.5 * (ends[0] + ends[1]) - own.image())[self.model.pixel]
+        size = half * (self.response(other, 1.0)[0])
+        if not abs(size) > _NO_CHANGE_PM:
+            return np.zeros(2)
+        learnt = n * (self.model.profile_operator @ more)
+        grown = [
+            nearest_metal_spacings(
+                fits.position_pm + (model.profile_gain @ learnt).reshape(-1, 2),
+                fits.site_pm,
+                fits.is_metal,
+            ).mean()
+            - _triangle_pm(fits)
+            for fits, model in ((self.fits, self.model), (base, other))
+        ]
+        return np.asarray(np.array(grown) / size**2)
 
 
 def _between(own: Structure, that: Structure, part: float) -> State:

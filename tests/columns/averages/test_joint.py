@@ -26,7 +26,11 @@ CONFIG = ColumnConfig(fit_radius_pm=560.0, compare=False)
 
 
 def fitted(
-    prior_sigma: float, noise: float = 0.02, seed: int = 4, tolerance_pm: float = 1e-6
+    prior_sigma: float,
+    noise: float = 0.02,
+    seed: int = 4,
+    tolerance_pm: float = 1e-6,
+    apart: np.ndarray | None = None,
 ) -> tuple[JointFit, np.ndarray]:
     """A small model with noise, fitted from a wrong profile, and where that began."""
     rng = np.random.default_rng(seed)
@@ -44,6 +48,7 @@ def fitted(
         prior_sigma,
         tolerance_pm,
         40,
+        apart=apart,
     )
     assert fit.converged
     return fit, first[FREE]
@@ -78,6 +83,13 @@ def test_what_the_prior_may_have_done_vanishes_where_the_data_tell() -> None:
     tight, loose = (fitted(sigma)[0].by_prior for sigma in (1e-4, 1e4))
     np.testing.assert_allclose(tight, 1e-4 * np.eye(len(FREE)), rtol=0.05, atol=2e-6)
     assert np.linalg.norm(loose) < 0.01
+
+
+def test_a_start_apart_from_what_is_likely_errs_by_that_where_the_data_are_silent() -> None:
+    apart = np.array([[0.01], [0.02], [0.0], [-0.01], [0.0]])
+    tight, loose = (fitted(sigma, apart=apart)[0].by_prior[:, -1:] for sigma in (1e-4, 1e4))
+    np.testing.assert_allclose(tight, apart, rtol=0.05, atol=2e-4)
+    assert np.linalg.norm(loose) < 1e-4
 
 
 def test_foreseen_columns_know_no_noise_of_single_ones() -> None:

@@ -161,7 +161,7 @@ class JointFit:
         At the solution; empty if it was not asked for.
     profile_inverse : array, `(g, g)`
         Inverse of the profile's normal equations.
-    by_prior : array, `(g, g)`
+    by_prior : array, `(g, k)`
         What independent one-sigma errors of what the profile is held to make of its coefficients:
         little where the data tell them.
     residual : mapping of class to array, `(P,)`
@@ -213,6 +213,7 @@ def fit_jointly(
     max_iterations: int,
     respond: bool = True,
     ways: FloatArray | None = None,
+    apart: FloatArray | None = None,
 ) -> JointFit:
     """Levenberg-Marquardt on all classes and the profile's free coefficients, then instruments.
 
@@ -241,6 +242,8 @@ def fit_jointly(
         Whether to linearise at the solution: needed for covariance and influence.
     ways : array, `(g, w)`, optional
         Departures from the start, one standard deviation each, beside those of `prior_sigma`.
+    apart : array, `(g, a)`, optional
+        How far the start is from the middle of what the profile may be: a further error.
     """
     noise = max(t.noise_variance for t in targets.values())
     prior = noise * _information(np.broadcast_to(prior_sigma, free.shape), ways)
@@ -272,6 +275,8 @@ def fit_jointly(
         parts[name] = Linearised(own, part.equations.inverse(), part.gain, instrument)
     value, vector = np.linalg.eigh(prior)
     by_prior = inverse @ (vector * np.sqrt(noise * np.maximum(value, 0.0)))
+    if apart is not None and len(free):
+        by_prior = np.hstack([by_prior, inverse @ prior @ apart])
     return JointFit(now.states, now.profile, parts, inverse, by_prior, residual, converged)
 
 

@@ -12,7 +12,7 @@ from ...progress import shared_out
 from ...types import BoolArray, ClassAverage, ColumnFits, FloatArray, IntArray, Progress
 from ..asymmetry import no_terms
 from ..noise import NoiseModel, fit_noise
-from ..probe_family import family_way, focused
+from ..probe_family import FOCUS_AMOUNT, family_way, focused
 from ..profiles import ColumnProfile, FourierWindow, gaussian_profile, spline_profile
 from ..types import FLAGS
 from .crowded import Geometry, LinearStart, State, Structure
@@ -223,6 +223,8 @@ def fit_together(
             config,
             respond,
             plan.ways,
+            # probes lie about the family's mean, and the fit starts from one in focus
+            -FOCUS_AMOUNT * plan.ways,
         )
         reported = shared_out(
             lambda name: _report(plan, averages[name], joint, config, start.noise, operators), group
@@ -248,6 +250,7 @@ def _fit_without_strays(
     config: ColumnConfig,
     respond: bool,
     ways: FloatArray | None = None,
+    apart: FloatArray | None = None,
 ) -> JointFit:
     """Fit once more where a column too weak to hold its place has strayed, with that one empty.
 
@@ -268,6 +271,7 @@ def _fit_without_strays(
             config.max_iterations,
             respond,
             ways,
+            apart,
         )
         stray = {n: _strayed(geometry, states[n], joint.states[n], config) for n in states}
         if not any(found.any() for found in stray.values()):
