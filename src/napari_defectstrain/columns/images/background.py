@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array, csc_array
@@ -58,6 +60,16 @@ class SplineSurface:
         by, bx = (_basis(k, p) for k, p in zip(self._knots, position.T, strict=True))
         return by, bx
 
+    def nearest(self, products: FloatArray) -> FloatArray:
+        """Coefficients of the surface nearest to an image whose sums with splines are given."""
+        wy, wx = self._of_products
+        return np.asarray(wy @ products @ wx)
+
+    @cached_property
+    def _of_products(self) -> tuple[FloatArray, FloatArray]:
+        by, bx = (np.linalg.inv(np.asarray(r.T @ r, dtype=float)) for r in self._rows)
+        return by, bx
+
     def gather(self, weight: FloatArray) -> FloatArray:
         """Sum of the weights of pixels in coarse cells, fine enough for `normal`."""
         rows = np.add.reduceat(weight, np.arange(0, self.shape[0], self._cell), axis=0)
@@ -97,7 +109,9 @@ class SplineSurface:
         half = coo_array((np.concatenate(values), place), shape=(ny * nx, ny * nx)).tocsc()
         return csc_array(half + half.T)
 
-    def around(self, centre: IntArray, half: int) -> tuple[FloatArray, FloatArray, IntArray]:
+    def around(
+        self, centre: IntArray, half: int, every: int = 1
+    ) -> tuple[FloatArray, FloatArray, IntArray]:
         """Splines that reach into patches, at the rows and columns of their pixels.
 
         Parameters
@@ -106,6 +120,9 @@ class SplineSurface:
             Central pixel of each patch.
         half : int
             Pixels on each side of it.
+        every : int
+            Pixels from one that is looked at to the next, the middle of the first so many being
+            the first; `centre` and `half` count in them.
 
         Returns
         -------
@@ -114,11 +131,12 @@ class SplineSurface:
         index : array of int, `(N, ky kx)`
             Which they are, among the flattened coefficients.
         """
-        offset = np.arange(-half, half + 1)
+        offset = every * np.arange(-half, half + 1)
+        middle = (every - 1) // 2 + every * centre
         values, firsts = [], []
         for axis in (0, 1):
             rows, knots = self._rows[axis], self._knots[axis]
-            place = np.clip(centre[:, axis, None] + offset, 0, len(rows) - 1)
+            place = np.clip(middle[:, axis, None] + offset, 0, len(rows) - 1)
             width = min(DEGREE + 3, rows.shape[1])
             piece = np.searchsorted(knots, place[:, 0], side="right") - 1 - DEGREE
             first = np.clip(piece, 0, rows.shape[1] - width)

@@ -6,7 +6,7 @@ so that its values at any sub-pixel offset, and its derivatives, come from two s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,11 @@ MAX_RANK = 5
 CHUNK = 128  # columns at a time: their patches stay in the cache
 PAIRS = 4096  # at a time: the derivatives of their columns take some 15 MB
 ALL = slice(None)
+KNOWN_SIGMA = 3.0
+"""The same of the patches that information of a profile with tails is summed over, with all pairs
+of them that touch: pairs left out made weights of all columns 20 % too easy to change."""
 PAIR_REACH_SIGMA = 6.0
-"""Columns farther apart hardly share what pixels say: ``exp(-(6/2)^2) = 1e-4``."""
+"""Gaussians farther apart hardly share what pixels say: ``exp(-(6/2)^2) = 1e-4``."""
 
 
 class SeparableProfile:
@@ -46,6 +49,11 @@ class SeparableProfile:
         Of the patches.
     side : int
         Pixels along the side of the squares that were summed to these pixels.
+    every : int
+        Pixels from one that is looked at to the next, in rows and columns; profile, width and
+        patches are then in units of that distance.
+    reach_sigma : float
+        Half the side of a patch.
     """
 
     def __init__(
@@ -54,19 +62,28 @@ class SeparableProfile:
         sigma_px: float,
         dtype: npt.DTypeLike = np.float32,
         side: int = 1,
+        every: int = 1,
+        reach_sigma: float = REACH_SIGMA,
     ) -> None:
-        self.half = int(np.ceil(REACH_SIGMA * sigma_px))
+        self.half = int(np.ceil(reach_sigma * sigma_px))
         self.dtype = np.dtype(dtype)
         step = sigma_px / NODES_PER_SIGMA
         n = int(np.ceil((self.half + 1.0) / step)) + 3
         node = np.arange(-n, n + 1) * step
-        left, size, right = np.linalg.svd(_sampled(profile, node, side))
+        left, size, right = np.linalg.svd(_sampled(profile, node, side, every))
         rank = int(np.clip(np.sum(size > RANK_TOLERANCE * size[0]), 1, MAX_RANK))
         root = np.sqrt(size[:rank])
         self._tables = [
             _tabulate(node, left[:, :rank] * root, self.half).astype(self.dtype),
             _tabulate(node, right[:rank].T * root, self.half).astype(self.dtype),
         ]
+
+    def within(self, half: int | None = None) -> float:
+        """Part of a column's light on its patch, or on the middle of it."""
+        out = 0 if half is None else self.half - half
+        inner = slice(out, 2 * self.half + 1 - out)
+        by_y, by_x = (t[PHASES // 2, 0, :, inner].sum(axis=-1, dtype=float) for t in self._tables)
+        return float(by_y @ by_x)
 
     def factors(self, position: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
         """The functions of y and x on the patch of each column.
@@ -102,13 +119,13 @@ class SeparableProfile:
         return centre, *parts
 
 
-def _sampled(profile: ColumnProfile, node: FloatArray, side: int) -> FloatArray:
+def _sampled(profile: ColumnProfile, node: FloatArray, side: int, every: int) -> FloatArray:
     """The profile at ``(node, node)``, rows y, as sums of pixels see it."""
     period = 4.0 * node[-1]
     n = int(np.ceil(profile.cutoff_per_pm * period))
     k = np.arange(-n, n + 1) / period
     transfer = profile.transfer(k[None, :], k[:, None]) / period**2
-    phase = np.exp(2j * np.pi * node[:, None] * k) * transfer_of_sums(side, k)
+    phase = np.exp(2j * np.pi * node[:, None] * k) * transfer_of_sums(side, k / every)
     return np.asarray((phase @ transfer @ phase.T).real)
 
 
@@ -143,6 +160,12 @@ class Patches:
     def of(cls, separable: SeparableProfile, position: FloatArray, weight: FloatArray) -> Patches:
         """Patches around columns."""
         return cls(*separable.factors(position), weight.astype(separable.dtype))
+
+    def inner(self, half: int) -> Patches:
+        """The middle of each patch, so many pixels on each side of the central one."""
+        out = max(self.half - half, 0)
+        inner = slice(out, 2 * self.half + 1 - out)
+        return replace(self, along_y=self.along_y[..., inner], along_x=self.along_x[..., inner])
 
     @property
     def half(self) -> int:
@@ -234,9 +257,24 @@ class Information:
     coupling: FloatArray
     spline: IntArray
 
+    def of_pixels(self, every: int) -> Information:
+        """The same with places in pixels, and for all pixels, of what every n-th of them says."""
+        unit = np.array([1.0, 1.0 / every, 1.0 / every])
+        both = unit[:, None] * unit
+        return replace(
+            self,
+            block=self.block * both,
+            pair=self.pair * both,
+            coupling=self.coupling * (every**2 * unit[:, None]),
+        )
+
 
 def information(
-    patches: Patches, weight_image: FloatArray, pairs: IntArray, surface: SplineSurface
+    patches: Patches,
+    weight_image: FloatArray,
+    pairs: IntArray,
+    surface: SplineSurface,
+    every: int = 1,
 ) -> Information:
     """Information of all columns.
 
@@ -249,13 +287,78 @@ def information(
         Columns close enough to share pixels.
     surface : SplineSurface
         The background.
+    every : int
+        Pixels from one in `patches` and `weight_image` to the next, see `Looked`.
     """
     weight = patches.cut(weight_image)
-    by_y, by_x, spline = surface.around(patches.centre, patches.half)
+    by_y, by_x, spline = surface.around(patches.centre, patches.half, every)
     blocks = _separable_blocks if patches.rank == 1 else _blocks
     block, coupling = blocks(patches, weight, by_y, by_x)
     pairs, pair = _pair_blocks(patches, weight, pairs)
     return Information(block, pairs[:, 0], pairs[:, 1], pair, coupling, spline)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Patches that information is summed over: smaller ones than pixels are projected on.
+
+    What pixels say of columns is smooth, the noise apart: products of a profile's derivatives hold
+    no frequencies that a coarser grid doesn't. Sums over every n-th pixel in rows and columns are
+    those over all to 1e-4, as long as a column's width is one and a quarter of the distance.
+
+    Parameters
+    ----------
+    patches : Patches
+    every : int
+        Pixels from one that is looked at to the next.
+    tail, ring : float
+        Parts of a column's light beyond such a patch, and between that and the larger one; 0 where
+        they don't count.
+    """
+
+    patches: Patches
+    every: int = 1
+    tail: float = 0.0
+    ring: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        separable: SeparableProfile,
+        seen: Patches,
+        profile: ColumnProfile,
+        position: FloatArray,
+        sigma_px: float,
+        side: int,
+        every: int,
+    ) -> Looked:
+        """Of columns whose larger patches are `seen`; the rest as of `SeparableProfile`."""
+        whole, all_seen = float(profile.coefficient[0]), separable.within()
+        reach = REACH_SIGMA if profile.is_gaussian else KNOWN_SIGMA
+        if every == 1:
+            half = min(int(np.ceil(reach * sigma_px)), separable.half)
+            within = separable.within(half)
+            return cls(seen.inner(half), 1, whole - within, all_seen - within)
+        coarse = replace(
+            profile,
+            cutoff_per_pm=profile.cutoff_per_pm * every,
+            blur_pm2=profile.blur_pm2 / every**2,
+        )
+        looked = SeparableProfile(coarse, sigma_px / every, separable.dtype, side, every, reach)
+        patches = Patches.of(looked, (position - (every - 1) // 2) / every, seen.weight)
+        within = looked.within()
+        return cls(patches, every, whole - within, all_seen - within)
+
+    def information(
+        self, weight_image: FloatArray, pairs: IntArray, surface: SplineSurface
+    ) -> Information:
+        """Information of all columns, as by all pixels; arguments as of `information`."""
+        every = self.every
+        if every == 1:
+            return information(self.patches, weight_image, pairs, surface)
+        first = (every - 1) // 2
+        seen = weight_image[first::every, first::every] / weight_image.dtype.type(every**2)
+        return information(self.patches, seen, pairs, surface, every).of_pixels(every)
 
 
 def _blocks(

@@ -19,10 +19,17 @@ from scipy.spatial import cKDTree
 
 from ...types import BoolArray, FloatArray, IntArray, Progress
 from .background import SplineSurface
-from .derivatives import PAIR_REACH_SIGMA, Information, Patches, SeparableProfile, information
+from .derivatives import (
+    KNOWN_SIGMA,
+    PAIR_REACH_SIGMA,
+    Information,
+    Looked,
+    Patches,
+    SeparableProfile,
+)
 from .noise import SAMPLE, STEP_SAMPLE, estimate_noise
 from .rendering import ColumnRenderer, ComplexArray, Shape, SpreadPoints
-from .steps import TILE, FreeShape, ShapeErrors, Steadying, typical_step
+from .steps import TILE, FreeShape, Secant, ShapeErrors, Steadying, typical_step
 from .system import NormalEquations, marginal_covariance
 from .types import ImageColumnConfig, NoiseModel
 
@@ -35,9 +42,15 @@ SWIFT_STEPS = 3
 RIM_SIGMA = 5.0
 RIM_PART = 6
 LEAST_RIM = 0.01
+THINNED_SIGMA = 1.25
+"""Pixels that are looked at for what all say of the columns: so many to a sigma, at least."""
 LEAST_SIGNIFICANCE = 3.0
 BRIGHT_PERCENTILE = 75.0
-MAX_SHAPE_STEP = 0.3
+LAST_STEPS, LAST_TOLERANCE = 3, 10.0
+LEAST_TAIL = 0.01  # of a column's light beyond its patch: less is a Gaussian's
+MAX_BLUR_STEP = 0.3
+REBUILD_SHAPE = 0.15  # of the family's standard deviation, since equations were formed
+SETTLED_SHAPE = 0.05  # of the family's standard deviation
 MAX_WEIGHT_STEP = 0.5
 WORSE = 2.0
 MORE_DAMPING = 10.0
@@ -59,6 +72,11 @@ class Pixels:
 
     data: FloatArray
     good: FloatArray
+
+    @cached_property
+    def data_everywhere(self) -> bool:
+        """Whether all pixels count, if some for less."""
+        return bool(self.good.all())
 
     def without_rim(self, width_px: float) -> Pixels:
         """The same where pixels nearer to the border than a width count for less, down to 1 %.
@@ -193,11 +211,15 @@ class ImageFitter:
         self.config = config
         dtype = pixels.data.dtype
         self.renderer = ColumnRenderer(pixels.data.shape, sigma_px, cutoff_per_px, dtype, side)
-        reach = PAIR_REACH_SIGMA * sigma_px
         self.inner = _inner(pixels.data.shape, RIM_SIGMA * sigma_px, dtype)
         self.negligible = 1e-7 * float(np.var(pixels.data[::3, ::3])) * pixels.data.size
         tree = cKDTree(start)
-        self.pairs: IntArray = tree.query_pairs(reach, output_type="ndarray")
+        self.every = max(int(sigma_px / THINNED_SIGMA), 1) if pixels.data_everywhere else 1
+        touching = self.every * (2.0 * np.ceil(KNOWN_SIGMA * sigma_px / self.every) + 2.0)
+        self.pairs: IntArray = tree.query_pairs(touching, np.inf, output_type="ndarray")
+        away = start[self.pairs[:, 0]] - start[self.pairs[:, 1]]
+        near = np.einsum("ni,ni->n", away, away) <= (PAIR_REACH_SIGMA * sigma_px) ** 2
+        self.near_pairs: IntArray = self.pairs[near]
         self.most_lost = 1.0  # what background the equations stand to lose
         self.merged = np.zeros(len(start), dtype=bool)
         self.merged[tree.query_pairs(MERGED_SIGMA * sigma_px, output_type="ndarray")] = True
@@ -231,11 +253,12 @@ class ImageFitter:
         near : bool
             True where the start is the end of another fit.
         last : bool
-            False where nothing but state and noise are asked for.
+            False where nothing but state, noise and, near the end, errors of the shape are asked
+            for.
         """
         rebuild, first = True, not near
         free: FreeShape | None = None
-        steadied, damping = Steadying(), 1.0
+        steadied, damping, longer = Steadying(), 1.0, Secant()
         best, least, typical = state, np.inf, np.inf
         iterations = self.config.max_iterations * (2 if near else 1)
         for i in range(iterations):
@@ -256,41 +279,72 @@ class ImageFitter:
                 separable = self.separable(state)
             patches = Patches.of(separable, state.position, state.weight)
             if rebuild:
-                pairs = self.pairs[: 0 if first else None]
-                found = self.information(patches, inverse, pairs)
+                looked, reshaped = self.looked(state, separable, patches), 0.0
+                found = self.information(looked, inverse, alone=first)
                 state = self.without_empty(state, found)
-                equations = self.equations(found, inverse, state, damping)
-                learn = len(state.shape.amount) > 0 and i > 0
-                last_shape = None if free is None else free.found
-                free = None
-                if learn:
-                    free = self.free_shape(
-                        state, patches, inverse, points, equations, near=last_shape
-                    )
+                equations = self.equations(looked, found, inverse, state, damping)
+                if len(state.shape.amount) > 0 and (i > 0 or near):
+                    known = None if free is None else free.found
+                    given = state, patches, inverse, points, equations
+                    free = self.free_shape(*given, near=known)
             columns, background = self.step(equations, patches, pull)
             if i >= SWIFT_STEPS:
                 columns, background = steadied(columns, background)
             by_shape: FloatArray = np.zeros(len(state.shape.amount))
             if free is not None:
                 departure = -state.shape.amount * self.prior(state.shape)
-                by_shape = self.limited(state.shape, free.step(pull * self.inner, departure))
+                asked = free.step(pull * self.inner, departure)
+                more = longer(asked) if state.shape.n_modes else 1.0
+                by_shape = self.limited(state.shape, more * asked)
+                longer.taken(asked, by_shape)
                 columns = columns - free.columns @ by_shape
                 background = background - free.background @ by_shape
             state, moved = self.moved(state, columns, background, by_shape)
             before, typical = typical, typical_step(moved[~state.empty])
             stale = i % STALE == STALE - 1
-            rebuild = i == 0 or stale or typical > REBUILD_SIGMA * self.sigma
-            first = False
-            settled = max(typical, before) if near else typical
-            if (stale or not rebuild) and settled < tolerance_px:
+            turned = float(np.abs(by_shape[: state.shape.n_modes]).max(initial=0.0))
+            reshaped, first = reshaped + turned, False
+            far = typical > REBUILD_SIGMA * self.sigma or reshaped > REBUILD_SHAPE
+            rebuild = i == 0 or stale or far
+            settled = max(typical, before) if near and last else typical
+            if (stale or not rebuild) and settled < tolerance_px and turned < SETTLED_SHAPE:
                 break
-        errors = free.errors(pull * self.inner) if last and free is not None else None
+        errors = None
+        if free is not None and (last or near):
+            errors = free.errors(pull * self.inner)
         if self.config.noise != "poisson":
             noise = self.noise(model)
         if last:
-            patches = Patches.of(self.separable(state), state.position, state.weight)
-            found = self.information(patches, self.pixels.good / noise.variance(model))
+            found = self.information(self.looked(state), self.pixels.good / noise.variance(model))
         return ImageFit(state, found, noise, moved, errors)
+
+    def settled(
+        self, state: ImageState, tolerance_px: float, errors: ShapeErrors | None
+    ) -> ImageFit | None:
+        """A fit whose state is known but for little: columns and background by few steps.
+
+        None where they don't settle.
+
+        Parameters
+        ----------
+        state : ImageState
+        tolerance_px : float
+            As of `run`; a step is a hundred times as long as the next.
+        errors : ShapeErrors or None
+            Of the shape, which stays as it is.
+        """
+        seen, still = self.seen(state), np.zeros(len(state.shape.amount))
+        looked = self.looked(state, seen=seen.patches)
+        found = self.information(looked, seen.inverse)
+        state = self.without_empty(state, found)
+        equations = self.equations(looked, found, seen.inverse, state)
+        for _ in range(LAST_STEPS):
+            columns, background = self.step(equations, seen.patches, seen.pull)
+            state, moved = self.moved(state, columns, background, still)
+            if typical_step(moved[~state.empty]) < LAST_TOLERANCE * tolerance_px:
+                return ImageFit(state, found, seen.noise, moved, errors)
+            seen = self.seen(state, seen.noise)
+        return None
 
     def step(
         self, equations: NormalEquations, patches: Patches, pull: FloatArray
@@ -315,11 +369,12 @@ class ImageFitter:
         dtype = self.pixels.data.dtype
         return SeparableProfile(state.shape.profile, self.sigma, dtype, self.side)
 
-    def information(
-        self, seen: Patches, inverse: FloatArray, pairs: IntArray | None = None
-    ) -> Information:
-        """Of all columns, and of `pairs` of them, by one over the variance of each pixel."""
-        return information(seen, inverse, self.pairs if pairs is None else pairs, self.surface)
+    def information(self, looked: Looked, inverse: FloatArray, alone: bool = False) -> Information:
+        """By one over the variance of each pixel; of columns that share nothing if `alone`."""
+        pairs = self.pairs if looked.tail > LEAST_TAIL else self.near_pairs
+        if alone:
+            pairs = pairs[:0]
+        return looked.information(inverse, pairs, self.surface)
 
     def spread(self, state: ImageState, covariance: FloatArray) -> FloatArray:
         """By how much errors of the places make the expected image wider, `(H, W)`.
@@ -337,8 +392,25 @@ class ImageFitter:
         )
         return renderer.image(second * renderer.transfer(state.shape.profile))
 
+    def looked(
+        self,
+        state: ImageState,
+        separable: SeparableProfile | None = None,
+        seen: Patches | None = None,
+    ) -> Looked:
+        """What the information of a state is summed over; the rest saves work where it is known."""
+        separable = separable or self.separable(state)
+        seen = seen or Patches.of(separable, state.position, state.weight)
+        profile, place = state.shape.profile, state.position
+        return Looked.of(separable, seen, profile, place, self.sigma, self.side, self.every)
+
     def equations(
-        self, found: Information, inverse: FloatArray, state: ImageState, damping: float = 1.0
+        self,
+        looked: Looked,
+        found: Information,
+        inverse: FloatArray,
+        state: ImageState,
+        damping: float = 1.0,
     ) -> NormalEquations:
         """Normal equations of columns and background; `inverse` is one over each variance."""
         equations = NormalEquations(
@@ -348,6 +420,8 @@ class ImageFitter:
             state.position,
             state.empty,
             damping * self.damping(state),
+            looked.tail,
+            looked.ring,
             self.most_lost,
         )
         self.most_lost = equations.most_lost
@@ -438,12 +512,13 @@ class ImageFitter:
         tile, prior = max(TILE // self.side, 1), self.prior(state.shape)
         return FreeShape(columns, background, np.stack(images), inside, prior, tile)
 
-    def limited(self, shape: Shape, step: FloatArray, most: float = MAX_SHAPE_STEP) -> FloatArray:
+    def limited(
+        self, shape: Shape, step: FloatArray, most_blur: float = MAX_BLUR_STEP
+    ) -> FloatArray:
         """A step of the shape, no longer than what a straight line may follow."""
-        scale = np.ones(len(step))
-        scale[shape.n_modes :] = self.sigma**2
-        largest = float(np.max(np.abs(step) / scale))
-        return np.asarray(step * min(1.0, most / max(largest, 1e-300)))
+        modes, blur = np.split(np.abs(step), [shape.n_modes])
+        largest = max(modes.max(initial=0.0), blur.max(initial=0.0) / (most_blur * self.sigma**2))
+        return np.asarray(step * min(1.0, 1.0 / max(float(largest), 1e-300)))
 
     def moved(
         self,

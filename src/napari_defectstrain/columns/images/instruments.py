@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...types import BoolArray, FloatArray
-from .derivatives import Information
+from .derivatives import Information, Looked
 from .fit import ImageFit, ImageFitter, ImageState, Seen
 from .steps import FreeShape, ShapeErrors, shape_by_instruments, typical_step
 from .system import NormalEquations, marginal_covariance
@@ -46,7 +46,7 @@ NEAR = 1.0  # of the family: so far instruments stay as they are
 NEAR_BLUR = 0.3  # of a column's width, squared
 APPROACH = 5  # steps of columns and background to a profile that is given, at most
 NEAR_STEP = 0.015  # of a column's width
-MOST_STEP = 1.0
+MOST_BLUR_STEP = 1.0
 MOST_ERROR = 0.7  # of a place, of a column's width
 LEAST_RELAXED, MOST_RELAXED = 0.3, 3.0
 
@@ -176,9 +176,11 @@ def _wider(fitter: ImageFitter, state: ImageState, found: Information) -> FloatA
 def _formed(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None = None) -> _Formed:
     """Equations of columns and background; without a noise, by that of the residual."""
     seen = fitter.seen(state, noise)
-    found = fitter.information(seen.patches, seen.inverse)
+    # equations are kept while the shape goes far: as those of patches alone they stand that
+    looked = Looked(seen.patches)
+    found = fitter.information(looked, seen.inverse)
     state = fitter.without_empty(state, found)
-    return _Formed(state, seen, found, fitter.equations(found, seen.inverse, state))
+    return _Formed(state, seen, found, fitter.equations(looked, found, seen.inverse, state))
 
 
 def _approached(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None) -> _Formed:
@@ -238,7 +240,7 @@ def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArra
     for i in range(FOLLOWED):
         state, seen = formed.state, formed.seen
         settled = fitter.step(formed.equations, seen.patches, seen.pull + asked.wider)
-        taken = fitter.limited(state.shape, relaxed * step, MOST_STEP)
+        taken = fitter.limited(state.shape, relaxed * step, MOST_BLUR_STEP)
         along = asked.following(taken)
         state, _ = _moved(fitter, state, settled[0] + along[0], settled[1] + along[1], taken)
         if asked.settled(step, fitter.sigma) or i == FOLLOWED - 1:

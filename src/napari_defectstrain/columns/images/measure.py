@@ -34,6 +34,10 @@ CLEAR_SIGMA = 8.0
 """Widths from the border within which pixels count for less: columns beyond it, which nobody knows
 of, move those within it by twice their standard errors and more."""
 LOOSE_PX = 0.03
+SUMMED_SIGMA = 1.25
+"""Pixels of sums that a fit comes near by: so many to a sigma, at least."""
+LEAST_SQUARES = 3
+COARSELY = 5.0  # times the tolerance, where a fit of the pixels themselves follows
 LARGE, ENOUGH = 5000, 1000
 """Columns: where there are more than so many, so many tell how wide and bright all are about."""
 USUAL_LIMIT = 3.4  # information limit in units of the spots' frequency
@@ -125,6 +129,29 @@ class _Image(NamedTuple):
     pixel_size_pm: float | None
     config: ImageColumnConfig
 
+    @property
+    def side(self) -> int:
+        """Of the image's pixels along the side of one of these."""
+        return self.sampling.side
+
+    def summed(self, side: int) -> _Image:
+        """Squares of these pixels, so many along a side."""
+        if side <= 1:
+            return self
+        size = None if self.pixel_size_pm is None else self.pixel_size_pm * side
+        by = Sampling(side)
+        return _Image(
+            by.summed(self.pixels), self.sampling.coarser(side), size, by.settings(self.config)
+        )
+
+    def lengths(
+        self, of: _Image, start: FloatArray, sigma: float, spacing: float
+    ) -> tuple[FloatArray, float, float]:
+        """Places, width and distance of columns in pixels of another image in these."""
+        larger = self.side / of.side
+        place = self.sampling.inwards(of.sampling.outwards(start))
+        return place, sigma / larger, spacing / larger
+
 
 def _of_usable(foresee: Foresight, usable: BoolArray, sampling: Sampling) -> Foresight:
     """The same of those columns alone that are fitted, at places in sums of pixels."""
@@ -152,6 +179,10 @@ def _together(
         freed = None if learner is None else learner.freed(foresee)
         if freed is not None:
             return freed
+    if foresee is None and config.model == "profile" and image.pixels.data_everywhere:
+        by_sums = _by_sums(image, start, sigma, spacing, progress)
+        if by_sums is not None:
+            return by_sums
     fit, fitter = _gaussians(image, start, sigma, spacing, progress)
     if config.model == "gaussians":
         return fit, fitter
@@ -160,14 +191,67 @@ def _together(
     return freed or learner.learnt(progress)
 
 
+def _by_sums(
+    image: _Image, start: FloatArray, sigma: float, spacing: float, progress: Progress
+) -> tuple[ImageFit, ImageFitter] | None:
+    """All columns by sums of pixels, then by the pixels themselves, which change little.
+
+    None where they change much: sums of a few columns may tell of another profile.
+    """
+    fine = image.sampling
+    sums = image.summed(_squares(sigma))
+    fit, fitter = _gaussians(sums, *sums.lengths(image, start, sigma, spacing), progress)
+    blur, before = fit.state.shape.profile.blur_pm2, sums.sampling
+    width = float(np.sqrt(max(0.5 * (blur[0] + blur[2]), 0.25))) * before.side / fine.side
+    sums = image.summed(_squares(width))
+    if sums.sampling != before:
+        where, small, apart = sums.lengths(image, start, width, spacing)
+        surface = _surface(sums, apart)
+        state = sums.sampling.state(fit.state, before, surface)
+        fitter = ImageFitter(
+            sums.pixels, where, small, fitter.cutoff, surface, sums.config, sums.side
+        )
+        larger = sums.side / before.side
+        noise = replace(fit.noise, constant=fit.noise.constant * larger**2)
+        fit = replace(fit, state=state, noise=noise)
+    ended = sums.sampling == fine
+    learnt, fitter = _Learner.of(fit, fitter, sums.pixel_size_pm).learnt(progress, ended)
+    if ended:
+        return learnt, fitter
+    surface = _surface(image, spacing)
+    state = fine.state(learnt.state, sums.sampling, surface)
+    larger = fine.side / sums.side
+    width, cutoff = fitter.sigma / larger, state.shape.profile.cutoff_per_pm
+    pixels = image.pixels.without_rim(CLEAR_SIGMA * width)
+    last = ImageFitter(pixels, start, width, cutoff, surface, image.config, fine.side)
+    errors = learnt.shape_errors
+    if errors is not None:
+        errors = errors.at_scale(larger, state.shape.n_modes)
+    near = last.settled(state, image.config.tolerance_px, errors)
+    if near is None:
+        return None
+    # of the last step of many, not of the first by the pixels themselves
+    moved = np.minimum(near.moved, np.maximum(learnt.moved / larger, 0.1 * near.moved))
+    return replace(near, moved=moved), last
+
+
+def _squares(sigma: float) -> int:
+    """Side of the squares that a fit comes near by: 1 where they save little."""
+    side = int(sigma / SUMMED_SIGMA)
+    return side if side >= LEAST_SQUARES else 1
+
+
+def _surface(image: _Image, spacing: float) -> SplineSurface:
+    data = image.pixels.data
+    return SplineSurface(data.shape, image.config.background_spacing * spacing, data.dtype)
+
+
 def _gaussians(
     image: _Image, start: FloatArray, sigma: float, spacing: float, progress: Progress
 ) -> tuple[ImageFit, ImageFitter]:
     """All columns with one Gaussian."""
     pixels, config, side = image.pixels, image.config, image.sampling.side
-    surface = SplineSurface(
-        pixels.data.shape, config.background_spacing * spacing, pixels.data.dtype
-    )
+    surface = _surface(image, spacing)
     every = max(1, min(pixels.data.shape) // 200)
     counted = pixels.data[::every, ::every][pixels.good[::every, ::every] > 0]
     level = float(np.percentile(counted, 10.0))
@@ -274,12 +358,13 @@ class _Learner(NamedTuple):
         freed = freed_of_noise(inner, self.state, self.noise, foresee, self.rough)
         return None if freed is None else (freed, inner)
 
-    def learnt(self, progress: Progress) -> tuple[ImageFit, ImageFitter]:
-        """By the columns as they are fitted."""
-        fitter, tolerance = self.fitter, self.fitter.config.tolerance_px
+    def learnt(self, progress: Progress, last: bool = True) -> tuple[ImageFit, ImageFitter]:
+        """By the columns as they are fitted; coarsely, with errors of the shape, if not `last`."""
+        fitter = self.fitter
+        tolerance = fitter.config.tolerance_px * (1.0 if last else COARSELY)
         pixels = fitter.pixels.without_rim(CLEAR_SIGMA * fitter.sigma)
         inner = fitter.beside(pixels, fitter.start, fitter.surface)
-        return inner.run(self.state, self.noise, tolerance, progress, near=True), inner
+        return inner.run(self.state, self.noise, tolerance, progress, True, last), inner
 
 
 def _of_family(profile: ColumnProfile, limit_per_px: float, spot_per_px: float) -> FamilyCurve:

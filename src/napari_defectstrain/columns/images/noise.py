@@ -48,19 +48,34 @@ def estimate_noise(
     n_good = int(good.sum())
     inflate = n_good / max(n_good - parameters, 0.2 * n_good)
     order = np.argsort(level)
-    means, variances, errors = [], [], []
-    for part in np.array_split(order, min(BINS, max(len(order) // 50, 1))):
-        r = residual[part]
-        spread = robust_sigma(r)
-        # a model that misses all pixels of a kind by more than their noise must not lose them all
-        middle = float(np.median(r)) if len(r) else 0.0
-        middle = middle if abs(middle) > spread else 0.0
-        kept = np.abs(r - middle) <= CLIP_SIGMA * max(spread, 1e-300) if spread > 0 else r == r
-        variance = float(np.mean(r[kept] ** 2)) * inflate
-        means.append(float(level[part].mean()))
-        variances.append(variance)
-        errors.append(variance * np.sqrt(2.0 / max(int(kept.sum()), 1)))
-    return _line(np.array(means), np.array(variances), np.array(errors))
+    n_bins = min(BINS, max(len(order) // 50, 1))
+    least, longer = divmod(len(order), n_bins)
+    parts = np.split(order, [longer * (least + 1)])
+    by_length = [
+        _of_bins(level[part].reshape(n, length), residual[part].reshape(n, length), inflate)
+        for part, n, length in zip(
+            parts, (longer, n_bins - longer), (least + 1, least), strict=True
+        )
+        if n and length
+    ]
+    if not by_length:
+        return NoiseModel(0.0, 1.0)
+    return _line(*np.concatenate(by_length, axis=1))
+
+
+def _of_bins(level: FloatArray, residual: FloatArray, inflate: float) -> FloatArray:
+    """Mean level, variance and its error of bins of pixels `(B, P)`, as `(3, B)`."""
+    middle = np.median(residual, axis=1)
+    rows = zip(residual, middle, strict=True)
+    spread = np.array([robust_sigma(row, float(centre)) for row, centre in rows])
+    # a model that misses all pixels of a kind by more than their noise must not lose them all
+    middle = np.where(np.abs(middle) > spread, middle, 0.0)
+    away = np.abs(residual - middle[:, None])
+    kept = (away <= CLIP_SIGMA * spread[:, None]) | (spread <= 0)[:, None]
+    number = kept.sum(axis=1)
+    variance = inflate * (residual**2 * kept).sum(axis=1) / np.maximum(number, 1)
+    errors = variance * np.sqrt(2.0 / np.maximum(number, 1))
+    return np.stack([level.mean(axis=1), variance, errors])
 
 
 def _line(mean: FloatArray, variance: FloatArray, error: FloatArray) -> NoiseModel:

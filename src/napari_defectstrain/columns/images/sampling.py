@@ -7,12 +7,14 @@ exactly.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from ...types import FloatArray
-from .fit import Pixels
+from .background import SplineSurface
+from .fit import ImageState, Pixels
 from .types import ImageColumnConfig
 
 
@@ -56,6 +58,37 @@ class Sampling(NamedTuple):
     def outwards(self, position: FloatArray) -> FloatArray:
         """Places in sums as places in pixels."""
         return np.asarray(position * self.side + 0.5 * (self.side - 1))
+
+    def coarser(self, side: int) -> Sampling:
+        """Squares of so many of these squares along a side."""
+        return Sampling(self.side * side)
+
+    def state(self, of: ImageState, before: Sampling, surface: SplineSurface) -> ImageState:
+        """A state of a fit by other squares, as one by these.
+
+        Parameters
+        ----------
+        of : ImageState
+        before : Sampling
+            The squares that it was fitted by.
+        surface : SplineSurface
+            Of these.
+        """
+        larger = self.side / before.side
+        background = np.full(surface.size, float(np.mean(of.background)))
+        if of.background.shape == surface.size:
+            background = of.background
+        profile = replace(
+            of.shape.profile,
+            cutoff_per_pm=of.shape.profile.cutoff_per_pm * larger,
+            blur_pm2=of.shape.profile.blur_pm2 / larger**2,
+        )
+        return replace(
+            of,
+            position=self.inwards(before.outwards(of.position)),
+            background=background * larger**2,
+            shape=replace(of.shape, profile=profile),
+        )
 
     def settings(self, config: ImageColumnConfig) -> ImageColumnConfig:
         """Settings with their lengths in sums."""

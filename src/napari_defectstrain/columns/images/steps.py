@@ -9,6 +9,8 @@ import numpy as np
 from ...types import FloatArray
 
 LEAST_STEP = 0.2
+SECANT = (0.5, 2.5)
+LEAST_CHANGE = 0.02
 TILE = 128
 ROWS = 32  # of an image at a time: sums of 32 bits stay exact enough
 
@@ -35,6 +37,13 @@ class ShapeErrors:
     def sigma(self) -> FloatArray:
         """Standard error of each parameter, `(S,)`."""
         return np.asarray(np.sqrt(np.maximum(np.diag(self.scatter), 0.0)))
+
+    def at_scale(self, larger: float, n_modes: int) -> ShapeErrors:
+        """The same where a unit of length is so many times as large; blurs follow the modes."""
+        unit = np.ones(len(self.inverse))
+        unit[n_modes:] = larger**-2.0
+        both = np.outer(unit, unit)
+        return ShapeErrors(self.inverse * both, self.scatter * both, self.moves / (larger * unit))
 
     def with_first(self) -> FloatArray:
         """By how much columns move when the first parameter changes by 1, `(N, 2)` [px].
@@ -187,6 +196,28 @@ class Steadying:
             self._last[k] = row.copy()
         by_column, by_spline = self._factor
         return columns * by_column[:, None], background * by_spline.reshape(background.shape)
+
+
+class Secant:
+    """How much longer steps of the shape should be than they are asked for.
+
+    By what the last one left of what was asked for, along the first parameter (Aitken's method;
+    Irons & Tuck 1969, doi:10.1002/nme.1620010306).
+    """
+
+    def __init__(self) -> None:
+        self._asked = self._taken = 0.0
+
+    def __call__(self, asked: FloatArray) -> float:
+        """Factor of a step that is asked for, `(S,)`."""
+        change = self._asked - float(asked[0])
+        if abs(change) < LEAST_CHANGE or abs(self._taken) < LEAST_CHANGE:
+            return 1.0
+        return float(np.clip(self._taken / change, *SECANT))
+
+    def taken(self, asked: FloatArray, step: FloatArray) -> None:
+        """Note what was asked for and taken."""
+        self._asked, self._taken = float(asked[0]), float(step[0])
 
 
 def typical_step(moved: FloatArray) -> float:

@@ -32,6 +32,9 @@ class NormalEquations:
         Columns whose positions are held.
     damping : array, `(N, 3)`
         Added to the information of each column's weight, y and x (Levenberg).
+    tail, ring : float
+        Parts of a column's light beyond the patch that information is summed over, and between
+        that and the one that pixels are projected on, see `_beyond_patches`.
     most_lost : float
         How much of what columns take of the background's information may be taken out: less where
         equations like these (their `most_lost`) stand no more.
@@ -45,9 +48,12 @@ class NormalEquations:
         position: FloatArray,
         empty: BoolArray,
         damping: FloatArray,
+        tail: float = 0.0,
+        ring: float = 0.0,
         most_lost: float = MOST_LOST[0],
     ) -> None:
         self.surface = surface
+        self._tail, self._ring, self._splines = tail, ring, surface.at(position)
         self.n = len(position)
         self.held = np.repeat(empty[:, None], 3, axis=1)
         self.held[:, 0] = False
@@ -113,10 +119,34 @@ class NormalEquations:
             Of the same shapes; zero for positions that are held.
         """
         m = columns.shape[-1]
-        right = self._flat(columns, background)
+        right = self._flat(self._on_patches(columns, background), background)
+        if near is not None:
+            near = near[0], near[1] + self._beyond_patches(near[0])
         solution = self._solve(right, tolerance, None if near is None else self._flat(*near))
         n = 3 * self.n
-        return solution[:n].reshape(-1, 3, m), solution[n:].reshape(*self.surface.size, m)
+        found = solution[:n].reshape(-1, 3, m)
+        background = solution[n:].reshape(*self.surface.size, m)
+        return found, background - self._beyond_patches(found)
+
+    def _beyond_patches(self, columns: FloatArray) -> FloatArray:
+        """The background that light of columns makes beyond their patches, `(ny, nx, m)`.
+
+        The information of columns, `(N, 3, m)`, knows of their patches alone. What lies beyond is
+        as smooth as the background, which is found as if it were a part of it: left there, it
+        would be counted twice, and weights, background and profile would swing for ever.
+        """
+        by, bx = self._splines
+        each = [by.T @ (weight[:, None] * bx) for weight in self._tail * columns[:, 0].T]
+        return np.stack([self.surface.nearest(one) for one in each], axis=-1)
+
+    def _on_patches(self, columns: FloatArray, background: FloatArray) -> FloatArray:
+        """Right-hand sides of columns as the patches of information would have them."""
+        by, bx = self._splines
+        smooth = [self.surface.nearest(one) for one in np.moveaxis(background, -1, 0)]
+        ring = np.stack([np.einsum("ni,ni->n", by @ one, bx) for one in smooth], axis=-1)
+        result = columns.copy()
+        result[:, 0] -= self._ring * ring
+        return result
 
     def _flat(self, columns: FloatArray, background: FloatArray) -> FloatArray:
         """Both as vectors, `(3N + B, m)`, with zeros for positions that are held."""
