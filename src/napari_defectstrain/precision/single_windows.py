@@ -178,9 +178,9 @@ def window_quantities(
         return None
     value = np.full((stack.n, len(QUANTITIES)), np.nan)
     noises, weights, far, far_noise = [], [], [], []
-    undistorted = np.zeros(len(QUANTITIES))
+    expected = averages[name].contaminants
+    undistorted, mixing = np.zeros(len(QUANTITIES)), np.zeros(2)
     response = np.zeros((2, len(RESPONSE_STEPS)))
-    mixing = np.zeros(2)
     others: dict[str, FloatArray] = {}
     for member, model in _fits(mine):
         share = float(member.mean())
@@ -190,14 +190,8 @@ def window_quantities(
         value[member] = quiet.of_shifts(
             mine.influence_pm[member], without_images(_weights(stack, member, model), images)
         )
-        shifts, centre = _noise(
-            model,
-            other,
-            stacks[reference],
-            alike,
-            base.influence_pm,
-            {} if known is None else known,
-        )
+        told = {} if known is None else known
+        shifts, centre = _noise(model, other, stacks[reference], alike, base.influence_pm, told)
         ref_images = stacks[reference].image_index[stacks[reference].included][alike]
         noises.append(quiet.of_shifts(shifts, without_images(centre, ref_images)))
         weights.append(_weight_by_image(images, ref_images))
@@ -206,13 +200,11 @@ def window_quantities(
         undistorted += share * quiet.of_structure(other, 1.0)
         response += share * np.stack([quiet.response(other, t) for t in RESPONSE_STEPS], axis=1)
         mixing += share * quiet.mixing(other, base.fits, int(member.sum()))
-        for kind in averages[name].contaminants:
-            if kind in columns:
-                place = quiet.of_structure(_largest(columns[kind]), None)
-                others[kind] = others.get(kind, 0.0) + share * place
+        for kind in [kind for kind in expected if kind in columns]:
+            place = quiet.of_structure(_largest(columns[kind]), None)
+            others[kind] = others.get(kind, 0.0) + share * place
     noise, noise_weight = np.concatenate(noises), np.concatenate(weights)
     scale, scale_error = _noise_scale(np.concatenate(far), np.concatenate(far_noise), noise_weight)
-    expected = averages[name].contaminants
     return WindowQuantities(
         class_name=name,
         value=value,
