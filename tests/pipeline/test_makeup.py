@@ -65,8 +65,9 @@ def test_undistorted_vacancies_are_told_from_the_others(measured):
     assert makeup.in_words.startswith("30 ± 5 % undistorted (p < 0.008), the rest -4.")
 
 
-def test_what_two_kinds_of_triangles_do_to_the_profile_is_taken_off():
-    """An average of both is broad, the shared profile with it, and all strains were too small."""
+@pytest.fixture(scope="module")
+def two_kinds():
+    """Half of the vacancies relaxed, half not, nearly without noise."""
     rng = np.random.default_rng(3)
     size, n = 61, 80
     site, _, weight, _ = exact.structure("SV")
@@ -82,12 +83,39 @@ def test_what_two_kinds_of_triangles_do_to_the_profile_is_taken_off():
     }
     averages = {name: average_stack(stack) for name, stack in drawn.items()}
     columns = measure_columns(drawn, averages, CONFIG.columns.replace(fit_radius_pm=560.0))
-    found = window_quantities("SV", columns, drawn, averages, "2Se")
-    first, second = (found.value[k, 1].mean() for k in (slice(n // 2), slice(n // 2, n)))
+    return columns, drawn, averages
+
+
+def test_what_two_kinds_of_triangles_do_to_the_profile_is_taken_off(two_kinds):
+    """An average of both is broad, the shared profile with it, and all strains were too small."""
+    found = window_quantities("SV", *two_kinds, "2Se")
+    first, second = (one[:, 1].mean() for one in np.split(found.value, 2))
     variance = 0.25 * (found.triangle_pm(second) - found.triangle_pm(first)) ** 2
     for linear, truth in ((first, exact.STRAINS["SV"]), (second, 0.0)):
         before, now = (100 * (found.strain(linear, v) - truth) for v in (0.0, variance))
         assert abs(now) < 0.5 * abs(before)
+
+
+def test_what_is_taken_off_the_defect_free_is_what_is_of_the_same_profile(two_kinds):
+    """Groups of images learn profiles of their own, and don't move with those of others."""
+    columns, drawn, averages = two_kinds
+    base = columns["2Se"]
+    model, n = base.model, len(base.influence_pm)
+    learnt = model.structure.profile
+    other = learnt.with_parameters(1.01 * learnt.parameters)
+    apart = replace(model, structure=replace(model.structure, profile=other))
+
+    def mixing(*parts):
+        grouped = {**columns, "2Se": replace(base, parts=parts)}
+        return window_quantities("SV", grouped, drawn, averages, "2Se").mixing_per_pm
+
+    own, of_base = mixing()
+    assert own != 0.0 and of_base != 0.0
+    # the larger part, whose windows are the noise, is of the other group
+    few, every = np.arange(n) < n // 4, np.ones(n, dtype=bool)
+    np.testing.assert_allclose(mixing((few, model), (~few, apart)), [own, 0.25 * of_base])
+    np.testing.assert_allclose(mixing((few, apart), (~few, model)), [own, 0.75 * of_base])
+    np.testing.assert_array_equal(mixing((every, apart)), [own, 0.0])
 
 
 def test_parts_whose_windows_cannot_be_told_one_by_one_are_free_of_the_choice():
@@ -240,6 +268,9 @@ def test_not_asked_not_told(measured):
 def test_the_error_of_a_population_follows_the_slope_of_the_response(measured):
     """The linear response sees half of what is there: the error is twice as large."""
     makeup = replace(measured[1]["SV"].makeup, systematic=0.0)
+    # what mixing does goes with the square of the sizes
+    quantities = replace(makeup.quantities, mixing_per_pm=np.zeros(2))
+    makeup = replace(makeup, quantities=quantities)
     other = makeup.populations.populations[1]
     seen = makeup.quantities.response_pm[1]
     plain, half = (
@@ -250,6 +281,46 @@ def test_the_error_of_a_population_follows_the_slope_of_the_response(measured):
         for factor in (1.0, 2.0)
     )
     assert half.strain_of(other)[1] == pytest.approx(2.0 * plain.strain_of(other)[1])
+
+
+def test_the_error_of_a_population_holds_that_of_what_mixing_does(measured):
+    """What is taken off has the errors of both places and of the shares: by differences."""
+    makeup = replace(measured[1]["SV"].makeup, systematic=0.0)
+    quiet = replace(makeup.quantities, noise=np.zeros_like(makeup.quantities.noise))
+    plain = makeup.populations.populations
+    steps = ((0.05, 0.0, 0.0), (0.0, 0.3, 0.0), (0.0, 0.0, 0.3))
+
+    def with_populations(shifts, errors):
+        share, *place = shifts
+        share_std, *place_std = errors
+        both = tuple(
+            replace(
+                one,
+                share=one.share + sign * share,
+                share_std=share_std,
+                value=one.value + [0.0, moved],
+                value_std=np.array([0.0, std]),
+            )
+            for one, sign, moved, std in zip(plain, (-1, 1), place, place_std, strict=True)
+        )
+        found = replace(makeup.populations, populations=both)
+        return replace(makeup, quantities=quiet, populations=found)
+
+    def strains(step):
+        one = with_populations(step, np.zeros(3))
+        return np.array([one.strain_of(p)[0] for p in one.populations.populations])
+
+    def errors(step):
+        one = with_populations(np.zeros(3), step)
+        return np.array([one.strain_of(p)[1] for p in one.populations.populations])
+
+    for step in np.array(steps):
+        by_difference = 0.5 * np.abs(strains(step) - strains(-step))
+        assert by_difference.min() > 0.0
+        np.testing.assert_allclose(errors(step), by_difference, rtol=0.05)
+        np.testing.assert_allclose(errors(3.0 * step), 3.0 * errors(step))
+    together = np.linalg.norm([errors(np.array(step)) for step in steps], axis=0)
+    np.testing.assert_allclose(errors(np.sum(steps, axis=0)), together)
 
 
 def test_a_population_errs_by_what_its_class_errs_by(measured):

@@ -11,7 +11,7 @@ from ..columns.averages.measure import ColumnMeasurement
 from ..io.large_arrays import in_parts
 from ..progress import shared_out, subprogress
 from ..styles import with_error
-from ..types import ClassAverage, ClassStack, Progress, no_progress
+from ..types import ClassAverage, ClassStack, FloatArray, Progress, no_progress
 from .half_sets import HalfSets, half_sets, split_by_image
 from .single_windows import (
     QUANTITIES,
@@ -94,24 +94,51 @@ class ClassMakeup:
         """Strain of a population's triangle against the defect-free average, and its error.
 
         Errors are those of what the linear response sees, times the slope of what that stands for,
-        with those of the class by column model and profile.
+        those of what two sizes do to the shared profile, which is taken off, to first order in the
+        places of both and in their shares, and those of the class by column model and profile.
+        The class's own strain keeps what is taken off here: strains of its populations, weighted
+        by their shares, don't add up to it.
+
+        Parameters
+        ----------
+        population : Population
+            One of `populations`.
+
+        Returns
+        -------
+        (float, float)
         """
-        q = self.quantities
-        assert q is not None  # there are no populations without
+        q, found = self.quantities, self.populations
+        assert q is not None and found is not None  # there are no populations without
         noise = q.noise[:, 1].std() / np.sqrt(len(q.noise))
         seen = float(population.value[1])
-        error = q.slope(seen) * float(np.hypot(population.value_std[1], noise)) / q.reference_pm
-        return q.strain(seen, self._variance_pm2()), float(np.hypot(error, self.systematic))
+        slope = q.slope(seen) / q.reference_pm
+        variance, errors = self._variance_pm2()
+        strain = q.strain(seen, variance)
+        # its own place moves the strain and what is taken off together
+        apart = errors * (strain - q.strain(seen)) / variance if variance > 0.0 else errors
+        own = [one is population for one in found.populations].index(True)
+        apart[own] += slope * population.value_std[1]
+        return strain, float(np.linalg.norm([*apart, slope * noise, self.systematic]))
 
-    def _variance_pm2(self) -> float:
-        """Of the triangles' sizes, by the populations that are seen [pm^2]."""
+    def _variance_pm2(self) -> tuple[float, FloatArray]:
+        """Of the triangles' sizes, by the populations that are seen, and its errors [pm^2].
+
+        By one standard error of the first place, of the second one, and of the shares, `(3,)`.
+        """
         q, found = self.quantities, self.populations
         if q is None or found is None or not found.two:
-            return 0.0
-        share = np.array([one.share for one in found.populations])
-        size = np.array([q.triangle_pm(float(one.value[1])) for one in found.populations])
+            return 0.0, np.zeros(3)
+        both = found.populations
+        share = np.array([one.share for one in both])
+        share_std = both[1].share_std / share.sum()  # one loses what the other gains
         share = share / share.sum()
-        return float(share @ (size - share @ size) ** 2)
+        size = np.array([q.triangle_pm(float(one.value[1])) for one in both])
+        size_std = np.array([q.slope(float(p.value[1])) * p.value_std[1] for p in both])
+        away = size - share @ size
+        by_share = (away[1] ** 2 - away[0] ** 2) * share_std
+        errors = np.array([*(2.0 * share * away * size_std), by_share])
+        return float(share @ away**2), errors
 
     @property
     def in_words(self) -> str:

@@ -10,7 +10,7 @@ the noise model gives both.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -96,7 +96,7 @@ class WindowQuantities:
     others: tuple[tuple[str, float, FloatArray], ...]
     spacing_pm: float
     reference_pm: float
-    mixing_per_pm: FloatArray = field(default_factory=lambda: np.zeros(2))
+    mixing_per_pm: FloatArray
 
     @property
     def sample(self) -> WindowSample:
@@ -199,7 +199,7 @@ def window_quantities(
         far_noise.append(_far_power(fits, shifts, stack.a_pm))
         undistorted += share * quiet.of_structure(other, 1.0)
         response += share * np.stack([quiet.response(other, t) for t in RESPONSE_STEPS], axis=1)
-        mixing += share * quiet.mixing(other, base.fits, int(member.sum()))
+        mixing += quiet.mixing(other, base, member)
         for kind in [kind for kind in expected if kind in columns]:
             place = quiet.of_structure(_largest(columns[kind]), None)
             others[kind] = others.get(kind, 0.0) + share * place
@@ -302,12 +302,16 @@ class _Response:
         ]
         return np.array([sides[0] - sides[1], self.of_structure(other, part)[1]])
 
-    def mixing(self, other: ColumnFitModel, base: ColumnFits, n: int) -> FloatArray:
+    def mixing(
+        self, other: ColumnFitModel, base: ColumnMeasurement, member: BoolArray
+    ) -> FloatArray:
         """What triangles of two sizes do to both averages by the profile, `(2,)` [pm/pm^2].
 
         By an average of half of the windows nearer to another structure and half farther from it:
         what it holds beyond a window in the middle is of second order, and so a multiple of the
-        variance whatever the shares. `base` is the fit of the defect-free class, `n` the windows.
+        variance whatever the shares. Averages of several groups are means of their parts: `member`
+        are the class's windows here, and of the defect-free class, `base`, the part fitted with the
+        same profile moves along, and nothing where it has none.
         """
         own, that = self.model.structure, other.structure
         assert own is not None and that is not None
@@ -319,17 +323,31 @@ class _Response:
         size = half * (self.response(other, 1.0)[0])
         if not abs(size) > _NO_CHANGE_PM:
             return np.zeros(2)
-        learnt = n * (self.model.profile_operator @ more)
+        learnt = int(member.sum()) * (self.model.profile_operator @ more)
+        alike = [(part, model) for part, model in _fits(base) if _one_profile(model, self.model)]
         grown = [
-            nearest_metal_spacings(
-                fits.position_pm + (model.profile_gain @ learnt).reshape(-1, 2),
-                fits.site_pm,
-                fits.is_metal,
-            ).mean()
-            - _triangle_pm(fits)
-            for fits, model in ((self.fits, self.model), (base, other))
+            sum(
+                float(part.mean()) * _growth_pm(fits, model.profile_gain @ learnt)
+                for part, model in parts
+            )
+            for fits, parts in ((self.fits, [(member, self.model)]), (base.fits, alike))
         ]
         return np.asarray(np.array(grown) / size**2)
+
+
+def _growth_pm(fits: ColumnFits, shift_pm: FloatArray) -> float:
+    """By how much the triangle grows where columns shift by `(2M,)` [pm]."""
+    moved = fits.position_pm + shift_pm.reshape(-1, 2)
+    sides = nearest_metal_spacings(moved, fits.site_pm, fits.is_metal)
+    return float(sides.mean()) - _triangle_pm(fits)
+
+
+def _one_profile(one: ColumnFitModel, other: ColumnFitModel) -> bool:
+    """Whether both were fitted with one profile; every group of images learns its own."""
+    own, that = one.structure, other.structure
+    if own is None or that is None:
+        return False
+    return np.array_equal(own.profile.parameters, that.profile.parameters)
 
 
 def _between(own: Structure, that: Structure, part: float) -> State:
