@@ -112,8 +112,9 @@ class Aberrations:
     """Where in the family of probes an image's is, see `probe_family`.
 
     The family's mean is taken at the width of the Gaussians that a fit starts from. Where another
-    start finds another width (sums of pixels, or not, by 0.6 %), the amount differs by 0.02 at the
-    same profile, most where the pixel size isn't known; `sigma` doesn't hold that.
+    start finds another width (sums of pixels, or not, by 0.6 %), the amount differs by 0.02 to 0.03
+    at a profile that is the same to 0.4 % of its height, where the pixel size isn't known; `sigma`
+    doesn't hold that.
 
     Parameters
     ----------
