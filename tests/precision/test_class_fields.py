@@ -19,7 +19,7 @@ from napari_defectstrain.precision.class_fields import (
     fit_class_fields,
     superposed_fields,
 )
-from napari_defectstrain.precision.field_equations import FieldEquations, solve
+from napari_defectstrain.precision.field_equations import FieldEquations, scales_of, solve
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig
@@ -157,6 +157,57 @@ def test_a_noisier_domain_counts_for_less():
     both = fit_class_fields([quiet, loud], NAMES, A_PM, radius_pm=700.0)
     sigma, its = (np.nanmedian(f.fields["SV"].sigma_pm[1:]) for f in (both, alone))
     assert sigma < 1.05 * its  # equal weights make it twice as large
+
+
+def test_a_class_that_a_noisy_domain_alone_holds_is_no_noisier_itself(monkeypatch):
+    """Scatters of class and domain count once, and no column is cut by that of other domains."""
+    quiet = alloy(3, 9000, (0.0, 0.2, 0.0, 0.0), noise_pm=2.0)
+    loud = alloy(4, 9000, (0.0, 0.0, 0.2, 0.0), noise_pm=14.0)
+    seen = []
+
+    def solved(equations, *args, **settings):
+        seen.append(equations)
+        return solve(equations, *args, **settings)
+
+    monkeypatch.setattr(class_fields, "solve", solved)
+    both = fit_class_fields([quiet, loud], NAMES, A_PM, radius_pm=700.0)
+    before, after = seen[0], seen[-1]
+    of_class = {name: [e.size_pm[e.role == k] for e in after] for k, name in enumerate(NAMES)}
+    size = {name: [np.median(s) for s in found if len(s)] for name, found in of_class.items()}
+    assert size["W"] == pytest.approx([2.0, 14.0], rel=0.1)
+    assert size["2Se"] == pytest.approx([2.0, 14.0], rel=0.1)
+    # 38 and 1.2 where what a class owes to its domain counts twice
+    assert size["SV"] == pytest.approx([14.0], rel=0.2)
+    assert size["2Te"] == pytest.approx([2.0], rel=0.2)
+    cut = [len(a.role) - len(b.role) for a, b in zip(before, after, strict=True)]
+    assert max(cut) <= 2  # 320 by a scatter of all domains together
+    for part, name in ((quiet, "2Te"), (loud, "SV")):
+        alone = fit_class_fields([part], NAMES, A_PM, radius_pm=700.0)
+        sigma, its = (np.nanmedian(f.fields[name].sigma_pm[1:]) for f in (both, alone))
+        assert sigma == pytest.approx(its, rel=0.1)
+
+
+def test_what_is_fitted_to_few_columns_doesnt_make_them_quiet() -> None:
+    """Nine shapes along either axis of 73 columns, and fields that they alone tell of."""
+    rng = np.random.default_rng(0)
+    many, few, unknowns = 2000, 73, 30
+
+    def of(n: int, own: slice) -> FieldEquations:
+        design = np.zeros((2 * n, 2 * unknowns))
+        design[:, own] = rng.standard_normal((2 * n, unknowns))
+        role = np.zeros(n, dtype=int)
+        return FieldEquations(
+            csr_array(design), rng.standard_normal((n, 2)), rng.standard_normal((n, 9)), role, role,
+            np.ones(n), np.zeros((n, 2, 2)),
+        )  # fmt: skip
+
+    found = []
+    for _ in range(40):
+        parts = [of(many, slice(0, unknowns)), of(few, slice(unknowns, None))]
+        found.append(scales_of(solve(parts, errors=False), [e.role for e in parts], 1)[1])
+    large, small = np.mean(found, axis=(0, 2))
+    assert large == pytest.approx(1.0, abs=0.02)
+    assert small == pytest.approx(1.0, abs=0.05)  # .84 by what is left alone
 
 
 def test_columns_astray_and_those_beside_others_have_no_say():

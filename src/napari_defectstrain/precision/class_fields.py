@@ -44,6 +44,8 @@ from ..types import (
 from .field_equations import (
     ColumnDisplacements,
     FieldEquations,
+    FieldSolution,
+    scales_of,
     scatter_of,
     solve,
     usable_columns,
@@ -88,7 +90,8 @@ class SuperposedFields:
     tail_pm2 : mapping of class to float
         B of the elastic tail beyond the sites [pm^2].
     residual_pm : mapping of class to float
-        Root mean square per axis of what is left, by the class of the column [pm].
+        Robust standard deviation per axis of what is left, by the class of the column, all domains
+        together [pm].
     n_columns : int
         Columns fitted.
     influence_pm : mapping of class to array, `(T, 2M)`
@@ -342,7 +345,7 @@ def fit_class_fields(
     """Class fields that fit the columns of all domains best.
 
     Least squares, weighted by the scatter of the columns of each class and of each domain along
-    either axis, without columns that differ by more than 5 robust standard deviations. Slow
+    either axis, without columns that differ by more than 5 robust standard deviations of both. Slow
     distortion of each domain (affine, and cosines of half-waves down to `distortion_nm`), an offset
     of its chalcogen sublattice (tilt) and shifts of scan lines are fitted along. Errors by the
     sandwich with bands of scan lines as clusters.
@@ -394,13 +397,10 @@ def fit_class_fields(
             f"superposition: got {n_rows} columns for {n_unknown} unknowns, expected more; use "
             "more images, a smaller radius or symmetric fields"
         )
-    scatter: FloatArray = np.ones(len(class_names))
-    left: Sequence[FloatArray | None] = [None] * len(equations)
-    for to_do in reversed(range(PASSES)):
-        equations = [e.weighted(scatter, r) for e, r in zip(equations, left, strict=True)]
-        solved = solve(equations, bands, errors=to_do == 0)
-        scatter = scatter_of(solved.left_pm, [e.role for e in equations], len(class_names))
-        equations, left = _without_outliers(equations, solved.left_pm, scatter)
+    for _ in range(PASSES - 1):
+        equations = _reweighted(equations, solve(equations, errors=False), len(class_names))
+    solved = solve(equations, bands)
+    left = scatter_of(solved.left_pm, [e.role for e in equations], len(class_names))
     solution = solved.unknown
     fields, tail, influence, by_profile = {}, {}, {}, {}
     for k, role in enumerate(roles):
@@ -419,20 +419,25 @@ def fit_class_fields(
         fields,
         {class_names[role]: float(count[role]) for role in roles},
         tail,
-        {class_names[r]: float(s) for r, s in enumerate(scatter) if np.isfinite(s)},
+        {class_names[r]: float(s) for r, s in enumerate(left) if np.isfinite(s)},
         sum(len(e.role) for e in equations),
         influence,
         by_profile,
     )
 
 
-def _without_outliers(
-    equations: Sequence[FieldEquations], left_pm: Sequence[FloatArray], scatter: FloatArray
-) -> tuple[list[FieldEquations], list[FloatArray]]:
-    """Equations, and what is left of their columns, without those that are outliers."""
-    keep = [e.no_outliers(r, scatter) for e, r in zip(equations, left_pm, strict=True)]
-    fewer = [e.without(r, scatter) for e, r in zip(equations, left_pm, strict=True)]
-    return fewer, [r[k] for r, k in zip(left_pm, keep, strict=True)]
+def _reweighted(
+    equations: Sequence[FieldEquations], solved: FieldSolution, n_classes: int
+) -> list[FieldEquations]:
+    """Equations weighted by what a solution leaves, without columns that are outliers.
+
+    Weights first: by the scatter of all domains together noisy ones lost columns that are none.
+    """
+    scatter, axes = scales_of(solved, [e.role for e in equations], n_classes)
+    result = []
+    for e, left, own in zip(equations, solved.left_pm, axes, strict=True):
+        result.append(e.weighted(scatter, own).without(left, scatter))
+    return result
 
 
 def _scan_directions(patch: Patch) -> FloatArray:

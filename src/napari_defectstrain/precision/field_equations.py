@@ -38,6 +38,8 @@ many lines as it is wide, so that shifts of neighbouring lines can't be told apa
 COLUMNS_A_KNOT = 12.0  # at least, on average
 SAME_SHAPE = 1e-9  # squared length of what differs between shapes of length 1 that are the same
 TELLING = 50  # columns of a domain, from which they tell how they scatter along each axis
+ROUNDS = 3  # between scatters by class and by domain: each is told with the other taken out
+LEAST_FREEDOM = 0.1  # of what columns leave; with less nothing is told of their scatter
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class FieldEquations:
     role, band : arrays of int, `(n,)`
         Class of each column, and the band of scan lines it lies in.
     weight : array, `(n,)`
-        What rows are multiplied with [1/pm].
+        One over the scatter of each column's class [1/pm]; rows are divided by `size_pm`.
     by_profile_pm : array, `(n, 2, 2)`
         `ColumnDisplacements.by_profile_pm`; zeros where there is none.
     image : int or None
@@ -192,26 +194,25 @@ class FieldEquations:
 
     @property
     def size_pm(self) -> FloatArray:
-        """One over the weights of the rows, `(n, 2)`."""
+        """What rows are divided by, `(n, 2)` [pm]; NaN where they have no weight."""
         axes = np.ones(2) if self.axes is None else self.axes
         return np.asarray(axes / np.where(self.weight > 0, self.weight, np.nan)[:, None])
 
-    def weighted(self, scatter: FloatArray, left_pm: FloatArray | None = None) -> FieldEquations:
-        """The same equations with rows weighted by the scatter of their classes.
+    def weighted(self, scatter: FloatArray, axes: FloatArray | None = None) -> FieldEquations:
+        """The same equations with rows weighted by the scatter of their classes and their domain.
 
-        With what was left of the columns, by how much more or less those of this domain scatter
-        along either axis, besides.
+        Parameters
+        ----------
+        scatter : array, `(K,)`
+            Of each class [pm]; columns of those without one have no weight.
+        axes : array, `(2,)`, optional
+            By how much more or less those of this domain scatter along either axis.
         """
         size = scatter[self.role]
-        weight = 1.0 / np.where(np.isfinite(size), size, np.inf)
-        axes = None
-        if left_pm is not None and len(left_pm) >= TELLING:
-            relative = left_pm * weight[:, None]
-            axes = np.array([max(robust_sigma(along, 0.0), 1e-3) for along in relative.T])
-        return replace(self, weight=weight, axes=axes)
+        return replace(self, weight=1.0 / np.where(np.isfinite(size), size, np.inf), axes=axes)
 
     def no_outliers(self, left_pm: FloatArray, scatter: FloatArray) -> BoolArray:
-        """Columns within five standard deviations of their class, `(n,)`."""
+        """Columns within five standard deviations of their class and domain, `(n,)`."""
         size = np.where(np.isfinite(scatter), scatter, np.inf)[self.role, None]
         axes = np.ones(2) if self.axes is None else self.axes
         return np.asarray((np.abs(left_pm) <= OUTLIER_SIGMA * size * axes).all(axis=1))
@@ -396,13 +397,17 @@ class FieldSolution:
     profile_shift : array, `(G, P)`
         What independent one-sigma errors of the images' profiles add.
     left_pm : list of array, `(n, 2)`
-        What is left of each domain's columns [pm].
+        What is left of each domain's columns, along the axes of its equations [pm].
+    freedom : array, `(D, 2)`
+        Of each domain along either axis: one less the share of its columns' freedom that all that
+        was fitted takes (the trace of what maps columns on their fit).
     """
 
     unknown: FloatArray
     band_influence: FloatArray
     profile_shift: FloatArray
     left_pm: list[FloatArray]
+    freedom: FloatArray
 
 
 def solve(
@@ -425,9 +430,10 @@ def solve(
     left = [one.left(solution) for one in reduced]
     sizes = [e.size_pm for e in equations]
     left_pm: list[FloatArray] = [r * size for r, size in zip(left, sizes, strict=True)]
+    freedom = np.array([one.freedom(inverse) for one in reduced])
     if not errors:
         none = np.zeros((0, len(solution)))
-        return FieldSolution(solution, none, none, left_pm)
+        return FieldSolution(solution, none, none, left_pm, freedom)
     every = _scores_of_bands(equations, reduced, left, bands)
     n_rows = 2 * sum(len(e.role) for e in equations)
     n_fitted = len(solution) + sum(of.rank for one in reduced for of in one.free)
@@ -440,7 +446,7 @@ def solve(
     by_image = np.zeros((len(kinds), len(solution)))
     np.add.at(by_image, of_kind, own)  # the domains of an image err together
     shift = np.concatenate([by_image, shared.sum(axis=0, keepdims=True)]) @ inverse
-    return FieldSolution(solution, np.sqrt(factor) * every @ inverse, shift, left_pm)
+    return FieldSolution(solution, np.sqrt(factor) * every @ inverse, shift, left_pm, freedom)
 
 
 class _Reduced(NamedTuple):
@@ -482,6 +488,12 @@ class _Reduced(NamedTuple):
     def left(self, solution: FloatArray) -> FloatArray:
         """What a solution leaves, `(n, 2)`."""
         return _both(self.free, self.u - (self.design @ solution).reshape(-1, 2))
+
+    def freedom(self, inverse: FloatArray) -> FloatArray:
+        """`FieldSolution.freedom` of this domain, `(2,)`; fields take the same from both axes."""
+        of_fields = 0.5 * float((inverse * self.normal).sum())
+        fitted = np.array([of.rank + of_fields for of in self.free])
+        return np.asarray(1.0 - fitted / max(len(self.u), 1))
 
     def by_profile(self, e: FieldEquations) -> FloatArray:
         """What errors of profiles add to the right-hand side, `(P, 2)`."""
@@ -548,3 +560,38 @@ def scatter_of(left: Sequence[FloatArray], role: Sequence[IntArray], n_classes: 
             result[k] = robust_sigma(every[kind == k], 0.0)
     floor = 1e-3 * max(float(np.nanmax(result)), 1e-6)
     return np.asarray(np.where(np.isnan(result), np.nan, np.maximum(result, floor)))
+
+
+def scales_of(
+    solved: FieldSolution, role: Sequence[IntArray], n_classes: int
+) -> tuple[FloatArray, FloatArray]:
+    """How columns of each class and of each domain scatter, whichever classes a domain holds.
+
+    A column's scatter is the product of both. What each says is told with the other taken out: a
+    class that noisy domains alone hold is no noisier itself.
+
+    Parameters
+    ----------
+    solved : FieldSolution
+    role : sequence of array of int `(n,)`
+        Class of the columns of each domain.
+    n_classes : int
+
+    Returns
+    -------
+    scatter : array, `(K,)`
+        By class, in a usual domain [pm]; NaN for absent classes.
+    axes : array, `(D, 2)`
+        Of each domain along either axis, by how much more; 1 where its columns are few.
+    """
+    free = np.sqrt(np.maximum(solved.freedom, LEAST_FREEDOM))
+    left = [r / of for r, of in zip(solved.left_pm, free, strict=True)]
+    axes: FloatArray = np.ones((len(left), 2))
+    for _ in range(ROUNDS):
+        alike = [r / own for r, own in zip(left, axes, strict=True)]
+        scatter = scatter_of(alike, role, n_classes)
+        for k, (r, kind) in enumerate(zip(left, role, strict=True)):
+            if len(r) >= TELLING:
+                relative = r / scatter[kind][:, None]
+                axes[k] = [max(robust_sigma(along, 0.0), 1e-3) for along in relative.T]
+    return scatter, axes
