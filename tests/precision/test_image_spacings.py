@@ -155,6 +155,11 @@ def test_the_command_writes_columns_and_spacings(folder, tmp_path, capsys):
     assert main(arguments) == 2  # the folder isn't empty
     assert "isn't empty" in capsys.readouterr().err
     assert main([*arguments, "--force"]) == 0
+    assert "converged" not in capsys.readouterr().err
+    (tmp_path / "short.json").write_text('{"max_iterations": 3, "tolerance_px": 1e-6}')
+    short = ["--model", "gaussians", "--config", str(tmp_path / "short.json")]
+    assert main([*arguments, *short, "--force"]) == 0
+    assert "region: the fit of all columns had not converged" in capsys.readouterr().err
 
 
 @pytest.mark.slow

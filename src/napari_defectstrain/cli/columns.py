@@ -102,7 +102,7 @@ def fit_columns(options: argparse.Namespace, progress: Progress) -> int:
             write_table(folder.place(f"{image.name}{_SUFFIX}"), columns_table(fit, sites))
         write_table(folder.place(_SPACINGS), spacings)
         folder.finish({**config.to_dict(), "failed": failures.found})
-    say_warnings(folder.notes)
+    say_warnings([*folder.notes, *_unsettled(images, list(fits.values()))])
     say(summary(images, list(fits.values())))
     say(spacings.to_string(index=False, float_format="%.2f"))
     return say_done(options.out, failures.found)
@@ -164,6 +164,16 @@ def summary(images: Sequence[CalibratedImage], fits: Sequence[ImageColumns]) -> 
             f"{unit}, noise variance {fit.noise.gain:.3g} I + {fit.noise.constant:.3g}"
         )
     return "\n".join(lines)
+
+
+def _unsettled(images: Sequence[CalibratedImage], fits: Sequence[ImageColumns]) -> list[str]:
+    """Which fits ended on the way."""
+    return [
+        f"{image.name}: the fit of all columns had not converged after its iterations; raise "
+        "max_iterations"
+        for image, fit in zip(images, fits, strict=True)
+        if not fit.converged
+    ]
 
 
 def _config(options: argparse.Namespace) -> ImageColumnConfig:

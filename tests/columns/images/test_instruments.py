@@ -15,7 +15,7 @@ from napari_defectstrain.columns.images.measure import fit_image_columns
 from napari_defectstrain.columns.images.rendering import Shape
 from napari_defectstrain.columns.images.start import pixels_of
 from napari_defectstrain.columns.images.steps import FreeShape, shape_by_instruments
-from napari_defectstrain.columns.images.types import Aberrations, ImageColumnConfig
+from napari_defectstrain.columns.images.types import Aberrations, ImageColumnConfig, NoiseModel
 from napari_defectstrain.columns.profiles import gaussian_profile
 from napari_defectstrain.precision.foreseen_columns import ForeseenColumns
 from napari_defectstrain.simulate.acquisition import ScanConfig
@@ -91,6 +91,15 @@ def test_what_is_foreseen_of_a_clear_image_changes_little_and_nothing_foreseen_n
     # pixels of the rim count for less, and errors there say so
     sigma = np.sqrt(np.einsum("nii->ni", told.covariance_px2)).max(axis=1)
     assert np.nanmax(away[~inner] / sigma[~inner]) < 3.0
+
+
+def test_noise_that_is_given_is_kept() -> None:
+    image, place, heavy = crystal(1.0)
+    config = ImageColumnConfig(noise="poisson")
+    found = fit_image_columns(
+        image, place, config, PIXEL_PM, foresee=lambda p, w: (place, np.where(heavy, 1020.0, 595.0))
+    )
+    assert found.noise == NoiseModel(1.0, 0.0)
 
 
 @pytest.mark.parametrize("error", [np.linalg.LinAlgError, RuntimeError])

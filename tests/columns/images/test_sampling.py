@@ -80,6 +80,10 @@ def test_a_sum_counts_where_all_its_pixels_do() -> None:
     assert sums.data[0, 1] == data[:2, 2:4].sum()
     assert np.array_equal(sums.good, [[0, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]])
     assert np.all(sums.data[sums.good == 0] == 0)
+    assert not sums.data_everywhere
+    assert Sampling(2).summed(Pixels(data, np.ones((5, 7)))).data_everywhere
+    again = Sampling(2).summed(Sampling(2).summed(Pixels(data, np.ones((5, 7)))))
+    assert np.array_equal(again.good, [[1, 0], [0, 0]]) and again.data_everywhere
     assert Sampling.fit_for(3.0, ImageColumnConfig()).side == 1
     assert Sampling.fit_for(3.5, ImageColumnConfig(sampling_sigma=1.1)).side == 3
     assert Sampling.fit_for(9.0, ImageColumnConfig(sampling_sigma=1.0, model="gaussian")).side == 1

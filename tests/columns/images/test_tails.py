@@ -1,12 +1,13 @@
 """Fits of a learnt profile: by sums of pixels, by every few of them, and until it stands."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from napari_defectstrain.columns.images.background import SplineSurface
-from napari_defectstrain.columns.images.fit import ImageFitter, ImageState
+from napari_defectstrain.columns.images.fit import ImageFit, ImageFitter, ImageState
 from napari_defectstrain.columns.images.measure import ImageColumnConfig, fit_image_columns
 from napari_defectstrain.columns.images.rendering import Shape
 from napari_defectstrain.columns.images.start import pixels_of
@@ -55,21 +56,60 @@ def test_every_few_pixels_tell_what_all_tell() -> None:
     assert np.allclose(diagonal[1], diagonal[0], rtol=0.01)
 
 
-def test_a_fit_by_sums_ends_where_that_of_the_pixels_does() -> None:
+def wide_columns() -> tuple[FloatArray, FloatArray]:
+    """Counts of columns so wide that sums of 3 x 3 pixels come first, and their places."""
     fitter, state = crystal(4.2, 220, 20.0, gaussian=True)
     weight = np.where(np.arange(len(state.weight)) % 2, 20000.0, 12000.0)
     expected = image_of(fitter, replace(state, weight=weight))
-    counts = np.random.default_rng(2).poisson(expected).astype(float)
-    start = state.position + 0.4
+    return np.random.default_rng(2).poisson(expected).astype(float), state.position
+
+
+@pytest.fixture
+def endings(monkeypatch: pytest.MonkeyPatch) -> list[ImageFit | None]:
+    """How fits by the pixels that follow those by sums end, as they come."""
+    found: list[ImageFit | None] = []
+    settled = ImageFitter.settled
+
+    def noted(self: ImageFitter, *given: Any) -> ImageFit | None:
+        found.append(settled(self, *given))
+        return found[-1]
+
+    monkeypatch.setattr(ImageFitter, "settled", noted)
+    return found
+
+
+def test_a_fit_by_sums_ends_where_that_of_the_pixels_does(endings: list[ImageFit | None]) -> None:
+    counts, place = wide_columns()
+    start = place + 0.4
     by_sums = fit_image_columns(counts, start, ImageColumnConfig())
+    assert len(endings) == 1 and endings[0] is not None
     missing = counts.copy()
     missing[0, 0] = np.nan  # sums would lose what is beside it: by the pixels themselves
     by_pixels = fit_image_columns(missing, start, ImageColumnConfig(tolerance_px=2e-4))
-    inner = np.abs(state.position - 110.0).max(axis=1) < 80
+    assert len(endings) == 1
+    inner = np.abs(place - 110.0).max(axis=1) < 80
     away = (by_sums.position_px - by_pixels.position_px)[inner]
     assert np.sqrt(np.mean(away**2)) < 0.05 * np.sqrt(np.mean(by_pixels.sigma_px[inner] ** 2))
     assert np.allclose(by_sums.sigma_px[inner], by_pixels.sigma_px[inner], rtol=0.03)
     assert not by_sums.flag[inner].any()
+    assert by_sums.converged and by_pixels.converged
+
+
+def test_counts_keep_their_noise_where_sums_come_first(endings: list[ImageFit | None]) -> None:
+    """The noise was read from the residual all the same: gain 4 of counts times 4."""
+    counts, place = wide_columns()
+    found = fit_image_columns(4.0 * counts, place + 0.4, ImageColumnConfig(noise="poisson"))
+    assert len(endings) == 1 and endings[0] is not None
+    assert found.noise == NoiseModel(1.0, 0.0)
+
+
+def test_sums_that_do_not_converge_leave_it_to_the_pixels(
+    endings: list[ImageFit | None],
+) -> None:
+    counts, place = wide_columns()
+    found = fit_image_columns(counts, place + 0.4, ImageColumnConfig(max_iterations=1))
+    assert not endings
+    assert not found.converged
 
 
 def test_a_profile_is_learnt_until_it_stands() -> None:

@@ -68,15 +68,19 @@ class Pixels:
         Zero where it doesn't count.
     good : array, `(H, W)`
         1 where a pixel counts, 0 elsewhere; between them it counts for less.
+    padded : tuple of int
+        Last rows and columns that don't count, being sums that reach beyond the image.
     """
 
     data: FloatArray
     good: FloatArray
+    padded: tuple[int, int] = (0, 0)
 
     @cached_property
     def data_everywhere(self) -> bool:
-        """Whether all pixels count, if some for less."""
-        return bool(self.good.all())
+        """Whether all pixels of the image count, if some for less."""
+        rows, columns = (n - p for n, p in zip(self.good.shape, self.padded, strict=True))
+        return bool(self.good[:rows, :columns].all())
 
     def without_rim(self, width_px: float) -> Pixels:
         """The same where pixels nearer to the border than a width count for less, down to 1 %.
@@ -129,12 +133,15 @@ class ImageFit:
     ----------
     state : ImageState
     information : Information
-        Of the columns, at the end; of a fit that another follows, where it was last formed.
+        Of the columns, at the end; where it was last formed, of a fit that another follows or that
+        followed one (`ImageFitter.settled`: before its steps, which are small).
     noise : NoiseModel
     moved : array, `(N,)`
         Last step of each column [px].
     shape_errors : ShapeErrors or None
         None where nothing of the shape was learnt.
+    converged : bool
+        False where iterations ran out before the steps of columns and shape were small.
     """
 
     state: ImageState
@@ -142,6 +149,7 @@ class ImageFit:
     noise: NoiseModel
     moved: FloatArray
     shape_errors: ShapeErrors | None
+    converged: bool = True
 
     @cached_property
     def covariance(self) -> FloatArray:
@@ -259,7 +267,7 @@ class ImageFitter:
         rebuild, first = True, not near
         free: FreeShape | None = None
         steadied, damping, longer = Steadying(), 1.0, Secant()
-        best, least, typical = state, np.inf, np.inf
+        best, least, typical, converged = state, np.inf, np.inf, False
         iterations = self.config.max_iterations * (2 if near else 1)
         for i in range(iterations):
             progress(i / iterations, "Fitting all columns together")
@@ -271,8 +279,8 @@ class ImageFitter:
                 state, rebuild, damping = best, True, damping * MORE_DAMPING
                 continue
             best, least = state, min(misfit, least)
-            if not first and self.config.noise != "poisson":
-                noise = self.noise(model, STEP_SAMPLE)
+            if not first:
+                noise = self.known(noise) or self.noise(model, STEP_SAMPLE)
             inverse = self.pixels.good / noise.variance(model)
             pull = (self.pixels.data - model) * inverse
             if rebuild:
@@ -307,19 +315,23 @@ class ImageFitter:
             far = typical > REBUILD_SIGMA * self.sigma or reshaped > REBUILD_SHAPE
             rebuild = i == 0 or stale or far
             settled = max(typical, before) if near and last else typical
-            if (stale or not rebuild) and settled < tolerance_px and turned < SETTLED_SHAPE:
+            converged = (stale or not rebuild) and settled < tolerance_px and turned < SETTLED_SHAPE
+            if converged:
                 break
         errors = None
         if free is not None and (last or near):
             errors = free.errors(pull * self.inner)
-        if self.config.noise != "poisson":
-            noise = self.noise(model)
+        noise = self.known(noise) or self.noise(model)
         if last:
             found = self.information(self.looked(state), self.pixels.good / noise.variance(model))
-        return ImageFit(state, found, noise, moved, errors)
+        return ImageFit(state, found, noise, moved, errors, converged)
 
     def settled(
-        self, state: ImageState, tolerance_px: float, errors: ShapeErrors | None
+        self,
+        state: ImageState,
+        noise: NoiseModel,
+        tolerance_px: float,
+        errors: ShapeErrors | None,
     ) -> ImageFit | None:
         """A fit whose state is known but for little: columns and background by few steps.
 
@@ -328,12 +340,14 @@ class ImageFitter:
         Parameters
         ----------
         state : ImageState
+        noise : NoiseModel
+            Kept unless the settings leave the noise to the image.
         tolerance_px : float
             As of `run`; a step is a hundred times as long as the next.
         errors : ShapeErrors or None
             Of the shape, which stays as it is.
         """
-        seen, still = self.seen(state), np.zeros(len(state.shape.amount))
+        seen, still = self.seen(state, self.known(noise)), np.zeros(len(state.shape.amount))
         looked = self.looked(state, seen=seen.patches)
         found = self.information(looked, seen.inverse)
         state = self.without_empty(state, found)
@@ -443,6 +457,10 @@ class ImageFitter:
         return np.asarray(
             self.renderer.image(factor * transfer) + self.surface.evaluate(state.background)
         )
+
+    def known(self, noise: NoiseModel) -> NoiseModel | None:
+        """The noise where the settings give it; None where it is the image's to tell."""
+        return noise if self.config.noise == "poisson" else None
 
     def noise(self, model: FloatArray, sample: int = SAMPLE) -> NoiseModel:
         """Noise by the residual, read from so many pixels."""

@@ -148,22 +148,24 @@ def freed_of_noise(
 def _freed(
     fitter: ImageFitter, state: ImageState, noise: NoiseModel, foresee: Foresight, rough: bool
 ) -> ImageFit | None:
+    known = fitter.known(noise)
     if rough:  # equations by wrong weights lead astray: one step gives weights, no more
         formed = _formed(fitter, state, noise)
         state = _corrected(formed.state, _settled(fitter, formed, 0.0)[0])
-        formed = _approached(fitter, state, None)
+        formed = _approached(fitter, state, known)
     else:
-        formed = _formed(fitter, _approached(fitter, state, noise).state)
-    asked = _asked(fitter, formed, foresee, None)
+        formed = _formed(fitter, _approached(fitter, state, noise).state, known)
+    asked, converged = _asked(fitter, formed, foresee, None), False
     for _ in range(ROUNDS):
         if asked is None:
             return None
         state, step = _followed(fitter, asked)
         ended = asked
-        if asked.near(state, fitter.sigma) and asked.settled(step, fitter.sigma):
+        converged = asked.near(state, fitter.sigma) and asked.settled(step, fitter.sigma)
+        if converged:
             break
-        asked = _asked(fitter, _formed(fitter, state), foresee, asked.own.found)
-    return _ended(fitter, ended, state)
+        asked = _asked(fitter, _formed(fitter, state, known), foresee, asked.own.found)
+    return replace(_ended(fitter, ended, state, known), converged=converged)
 
 
 def _wider(fitter: ImageFitter, state: ImageState, found: Information) -> FloatArray:
@@ -173,7 +175,7 @@ def _wider(fitter: ImageFitter, state: ImageState, found: Information) -> FloatA
     return fitter.spread(state, errors_of_places)
 
 
-def _formed(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None = None) -> _Formed:
+def _formed(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None) -> _Formed:
     """Equations of columns and background; without a noise, by that of the residual."""
     seen = fitter.seen(state, noise)
     # equations are kept while the shape goes far: as those of patches alone they stand that
@@ -254,12 +256,14 @@ def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArra
     return state, step
 
 
-def _ended(fitter: ImageFitter, asked: _Asked, state: ImageState) -> ImageFit:
+def _ended(
+    fitter: ImageFitter, asked: _Asked, state: ImageState, noise: NoiseModel | None
+) -> ImageFit:
     """Settled by equations formed where it ended: faint columns swing by those of before.
 
     Without what errors of places do to columns and background on average.
     """
-    formed = _formed(fitter, state)
+    formed = _formed(fitter, state, noise)
     # as much of the pull as there was, by the noise as it turns out
     wider = asked.wider * (formed.seen.inverse / np.maximum(asked.formed.seen.inverse, 1e-30))
     for i in range(ENDING):
@@ -267,8 +271,7 @@ def _ended(fitter: ImageFitter, asked: _Asked, state: ImageState) -> ImageFit:
         if i == ENDING - 1 or typical_step(moved[~state.empty]) < fitter.config.tolerance_px:
             break
         formed = formed._replace(state=state, seen=fitter.seen(state, formed.seen.noise))
-    noise = formed.seen.noise
-    return ImageFit(state, formed.information, noise, moved, asked.errors)
+    return ImageFit(state, formed.information, formed.seen.noise, moved, asked.errors)
 
 
 def _settled(

@@ -196,7 +196,8 @@ def _by_sums(
 ) -> tuple[ImageFit, ImageFitter] | None:
     """All columns by sums of pixels, then by the pixels themselves, which change little.
 
-    None where they change much: sums of a few columns may tell of another profile.
+    None where they change much, for sums of a few columns may tell of another profile; and where
+    the fit by sums doesn't converge.
     """
     fine = image.sampling
     sums = image.summed(_squares(sigma))
@@ -209,7 +210,13 @@ def _by_sums(
         surface = _surface(sums, apart)
         state = sums.sampling.state(fit.state, before, surface)
         fitter = ImageFitter(
-            sums.pixels, where, small, fitter.cutoff, surface, sums.config, sums.side
+            sums.pixels,
+            where,
+            small,
+            state.shape.profile.cutoff_per_pm,
+            surface,
+            sums.config,
+            sums.side,
         )
         larger = sums.side / before.side
         noise = replace(fit.noise, constant=fit.noise.constant * larger**2)
@@ -218,6 +225,8 @@ def _by_sums(
     learnt, fitter = _Learner.of(fit, fitter, sums.pixel_size_pm).learnt(progress, ended)
     if ended:
         return learnt, fitter
+    if not learnt.converged:
+        return None
     surface = _surface(image, spacing)
     state = fine.state(learnt.state, sums.sampling, surface)
     larger = fine.side / sums.side
@@ -227,7 +236,8 @@ def _by_sums(
     errors = learnt.shape_errors
     if errors is not None:
         errors = errors.at_scale(larger, state.shape.n_modes)
-    near = last.settled(state, image.config.tolerance_px, errors)
+    noise = replace(learnt.noise, constant=learnt.noise.constant * larger**2)
+    near = last.settled(state, noise, image.config.tolerance_px, errors)
     if near is None:
         return None
     # of the last step of many, not of the first by the pixels themselves
@@ -417,7 +427,7 @@ def _report(
     found = _columns(
         position, covariance, weight, background, flag, profile, noise, pixel_size_pm, config
     )
-    of_shape = fit.shape_errors
+    found, of_shape = replace(found, converged=fit.converged), fit.shape_errors
     if of_shape is None or not state.shape.n_modes:
         return found
     moves = np.zeros((n, 2))

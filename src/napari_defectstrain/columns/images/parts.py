@@ -58,7 +58,10 @@ class Part(NamedTuple):
     def of(self, pixels: Pixels) -> Pixels:
         """Its pixels."""
         inside = tuple(slice(a, b) for a, b in zip(self.first, self.last, strict=True))
-        return Pixels(*(np.ascontiguousarray(a[inside]) for a in (pixels.data, pixels.good)))
+        data, good = (np.ascontiguousarray(a[inside]) for a in (pixels.data, pixels.good))
+        beyond = zip(self.last, pixels.good.shape, pixels.padded, strict=True)
+        rows, columns = (max(end - (size - padded), 0) for end, size, padded in beyond)
+        return Pixels(data, good, (rows, columns))
 
     def inwards(self, position: FloatArray) -> FloatArray:
         """Places (y, x) in the image as places in the part [px]."""

@@ -49,7 +49,8 @@ class Sampling(NamedTuple):
             for a in (pixels.data, pixels.good)
         )
         counts = good.min(axis=(1, 3))
-        return Pixels(data.sum(axis=(1, 3)) * (counts > 0), counts)
+        rim = [-(-(m + p) // self.side) for (_, m), p in zip(missing, pixels.padded, strict=True)]
+        return Pixels(data.sum(axis=(1, 3)) * (counts > 0), counts, (rim[0], rim[1]))
 
     def inwards(self, position_px: FloatArray) -> FloatArray:
         """Places in pixels as places in sums."""
