@@ -1,8 +1,8 @@
 """The command line, one module a command: thin layers over `pipeline` and `output`.
 
-`main` holds the parser and the commands of the chain, `own_process` sets a process up for one,
-`inputs` says what these are made from, `resuming` what is known already and who does the work;
-`columns`, `evaluate`, `merging`, `simulate`, `train` and `watching` hold theirs.
+`main` holds the parser and the commands of the chain, `inputs` what these are made from, `resuming`
+what is known already and who does the work; `columns`, `evaluate`, `merging`, `simulate`, `train`
+and `watching` hold theirs.
 """
 
 import lazy_loader

@@ -8,7 +8,9 @@ their number. Nothing heavy is imported along with this module, nor for ``--help
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .. import __version__
 from ..interruptions import Interruptions, end_process
-from .own_process import prepare
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -34,6 +35,8 @@ Command = Callable[[argparse.Namespace, "Progress"], int]
 
 EXIT_ERROR = 2
 EXIT_LEFT_OUT = 3
+COLLECT_AFTER = (20_000, 20, 50)
+"""Objects and rounds: seldom, as imports leave a million that refer to each other and stay."""
 
 COMMANDS = {
     "run": ("from images to strain maps", "study", "add_run_or_study", "run_or_study"),
@@ -104,9 +107,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         alone, and ends with it.
     """
     of_process = arguments is None
-    given = sys.argv[1:] if arguments is None else arguments
     if of_process:
-        prepare(given)
+        # Before numpy is imported: threads of our own share the work of classes, and results are
+        # the same to the last bit
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        gc.set_threshold(*COLLECT_AFTER)
+    given = sys.argv[1:] if arguments is None else arguments
     with Interruptions(_say_error, forever=of_process) as interruptions:
         try:
             code = interruptions.done(_main(given, interruptions))

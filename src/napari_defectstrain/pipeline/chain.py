@@ -568,9 +568,9 @@ def _every_defect(
     return dict(found.crowded_stacks), dict(found.crowded), found.warnings
 
 
-AVERAGE = Stage("average", 2, _averaged)
-MEASURE = Stage("measure", 3, _measured)
-EVERY_DEFECT = Stage("every defect", 5, _every_defect)
+AVERAGE = Stage("average", 3, _averaged)
+MEASURE = Stage("measure", 4, _measured)
+EVERY_DEFECT = Stage("every defect", 6, _every_defect)
 
 
 class _Clock:

@@ -118,21 +118,3 @@ def test_ticks_are_copies_of_the_first_but_share_nothing_that_changes():
     assert axes.xaxis.get_major_ticks(4)[3].label1.get_fontsize() == 5.0
     axes.xaxis.reset_ticks()
     assert axes.xaxis.get_major_ticks(2)[1].label1.get_fontsize() == 5.0
-
-
-def test_no_tick_is_made_where_none_is_wanted():
-    with ticks.made_late():
-        axes = Figure().subplots()
-        axes.set_xticks([])
-    assert not {"majorTicks", "minorTicks"} & set(vars(axes.xaxis))
-
-
-def test_a_tick_that_comes_later_looks_as_the_first_was_made_to_look():
-    with files.figure_settings(files.STYLE), ticks.made_late():
-        axes = Figure().subplots()
-        first, _ = axes.xaxis.get_major_ticks(2)
-        first.label1.set_color("red")
-        third = axes.xaxis.get_major_ticks(3)[2]
-    assert third.label1.get_color() == "red"
-    first.label1.set_color("blue")
-    assert third.label1.get_color() == "red"

@@ -24,10 +24,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 from ...io.files import atomic_path
-from .letters import laid_out_once
 from .ticks import made_late, placed_once, settle_spines
 
 COLUMN_INCH, PAGE_INCH = 3.3, 7.0
@@ -140,15 +138,15 @@ def _pixels(figure: Figure) -> npt.NDArray[np.uint8]:
         printed: Any = FigureCanvasAgg(figure)
         figure.set_dpi(DPI)
         figure.set_facecolor(STYLE["savefig.facecolor"])
-        with placed_once(figure), laid_out_once():
+        with placed_once(figure):
             printed.draw()
-        pixels = Image.frombuffer("RGBA", printed.get_width_height(), printed.buffer_rgba())
+        pixels = np.asarray(printed.buffer_rgba())
     finally:
         figure.set_facecolor(colour)
         figure.set_dpi(dpi)
         figure.set_canvas(canvas)
-    opaque = pixels.getchannel("A").getextrema() == (255, 255)
-    copied = np.array(pixels.convert("RGB") if opaque else pixels)
+    opaque = bool((pixels[..., 3] == 255).all())
+    copied = np.array(pixels[..., : 3 if opaque else 4], order="C")
     # Letters remember what drew them, and figures wait for the garbage collector: a dozen canvases
     # of 17 MB would lie about.
     printed.renderer.__init__(1, 1, DPI)
