@@ -21,7 +21,8 @@ def ended(body: str) -> subprocess.CompletedProcess[str]:
     """A process that signals itself within `body`."""
     code = f"""
 import gc, os, signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits "ignore"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits "ignore",
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and so does what nohup starts
 from napari_defectstrain.interruptions import Interruptions, put_in_order
 say = lambda text: print("error:", text, file=sys.stderr)
 with Interruptions(say, forever=True) as caught:
