@@ -1,39 +1,54 @@
-"""What metals say of the columns between them, and that they are found where defects draw them."""
+"""What metals say of the columns between them, and that no class is told by its strain."""
 
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 import pytest
-from judge_stage import SCAN
+from judge_stage import truth
+from scipy.spatial import cKDTree
 
+from napari_defectstrain.judge.judging import judge_images
 from napari_defectstrain.judge.surroundings import MetalsAround, Settled, surroundings_of
-from napari_defectstrain.materials import ROLES
-from napari_defectstrain.simulate.dataset import SimulatedImage, SimulationConfig, simulate_image
+from napari_defectstrain.materials import ROLES, WSE2
+from napari_defectstrain.simulate.acquisition import ScanConfig
+from napari_defectstrain.simulate.dataset import SimulationConfig, clean_image, simulate_image
 from napari_defectstrain.simulate.structure import CrystalConfig
+from napari_defectstrain.trials.known_fields import known_displacement
+from napari_defectstrain.types import CalibratedImage, IntArray, Sites
 
-V1, V2 = ROLES.index("V1"), ROLES.index("V2")
-PIXEL_PM = 24.0
-NEAR_PM = 250.0
+X2 = ROLES.index("X2")
+PIXEL_PM, SIDE, A_PM = 20.74, 340, 330.0
 
 
-@lru_cache
-def pulled(seed: int) -> SimulatedImage:
-    """Poor images of a crystal whose defects move their metals far, as by PBE."""
+def with_strained_perfect_columns(strain: float) -> tuple[Sites, IntArray, CalibratedImage]:
+    """A noisy image whose vacancies strain as much as some of its perfect columns do."""
     crystal = CrystalConfig(
-        fractions=(0.05, 0.03, 0.06, 0.015), spacing_change=(0.025, 0.04, -0.07, -0.15)
+        fractions=(0.02, 0.02, 0.08, 0.01), spacing_change=(0.006, 0.012, -0.048, -0.08)
     )
-    scan = replace(
-        SCAN,
-        shape=(420, 420),
-        pixel_size_pm=PIXEL_PM,
-        dose_e_per_nm2=6.2e6,
-        jitter_px=0.9,
-        contamination=0.45,
+    scan = ScanConfig(
+        shape=(SIDE, SIDE), pixel_size_pm=PIXEL_PM, rotation_deg=8.0, contamination=0.0
     )
-    return simulate_image(
-        SimulationConfig(crystal=crystal, scan=scan), np.random.default_rng(seed), "pulled"
-    )
+    config = SimulationConfig(crystal=crystal, scan=replace(scan, jitter_px=0.0))
+    made = simulate_image(config, np.random.default_rng(2), "strained")
+    place, role = np.asarray(made.position_px), np.asarray(made.class_index)
+    a_px = A_PM / PIXEL_PM
+    beside = cKDTree(place[role > X2]).query(place)[0]
+    inside = np.minimum(place, SIDE - 1 - place).min(axis=1) > 2.5 * a_px
+    chosen: list[int] = []
+    for k in np.flatnonzero((role == X2) & inside & (beside > 1.2 * a_px)):
+        if all(np.hypot(*(place[k] - place[other])) > 4.5 * a_px for other in chosen):
+            chosen.append(int(k))
+    matrix = made.config.scan.matrix_pm()
+    for k in chosen:
+        offset_pm = (made.position_px - made.position_px[k])[:, ::-1] @ matrix.T
+        moved = known_displacement(offset_pm, strain, A_PM) @ np.linalg.inv(matrix).T
+        place = place + moved[:, ::-1]
+    data = 130.0 * clean_image(place, role, config) + 20.0
+    data += np.random.default_rng(102).normal(0.0, 55.0, data.shape)
+    true = truth(made)
+    known = 0.94 * true.probabilities + 0.06 / true.probabilities.shape[1]
+    sites = replace(true, position_px=place, probabilities=known)
+    return sites, np.array(chosen), CalibratedImage(data.astype(np.float32), PIXEL_PM, "strained")
 
 
 def one_column(b: float, stiff: float, s2: float):
@@ -111,3 +126,13 @@ def test_a_column_without_metals_is_weighed_as_it_was():
     np.testing.assert_allclose(around.weights(weight, row, 1), np.full((7, 1), 0.9))
     factor = around.factors(weight, row, 1)
     np.testing.assert_allclose(factor, np.full((1, 7), factor[0, 0]))
+
+
+@pytest.mark.parametrize("strain", [0.0, -0.048])
+def test_perfect_columns_that_are_strained_stay_perfect(strain):
+    sites, chosen, image = with_strained_perfect_columns(strain)
+    (judged,) = judge_images([image], [sites], [PIXEL_PM], WSE2)
+    chance = judged.sites.probabilities[chosen, X2]
+    assert len(chosen) >= 9 and np.median(judged.sites.weight_sigma[chosen]) > 0.07
+    assert (chance > 0.5).all()
+    assert (chance > 0.9).sum() >= len(chosen) - 1

@@ -66,7 +66,7 @@ class JudgeConfig(Config):
 
     enabled: bool = True
     rounds: Annotated[int, Between(1, 20)] = 2
-    network_say: Annotated[tuple[float, ...], Length(2), Between(0.0, 1.0)] = (0.25, 0.5)
+    network_say: Annotated[tuple[float, ...], Length(2), Between(0.0, 1.0)] = (0.12, 0.25)
     learnt: LearntClasses | None = None
 
 
