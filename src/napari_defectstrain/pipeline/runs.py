@@ -105,7 +105,12 @@ class RunConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        get_material(self.material)
+        known = get_material(self.material).all_class_names
+        for name in self.split:
+            if name not in known:
+                raise DefectStrainError(
+                    f"split: got {name!r}, expected a class of {self.material}: {', '.join(known)}"
+                )
         # one material in the whole record of a run
         object.__setattr__(self, "detect", self.detect.replace(material=self.material))
 
