@@ -18,7 +18,7 @@ from ..pipeline import chain as pipeline
 from ..pipeline.loading import load_images
 from ..pipeline.runs import RunConfig, RunResult
 from ..pipeline.work import Work
-from ..types import CalibratedImage, Progress, Sites
+from ..types import CalibratedImage, DefectStrainError, Progress, Sites
 from . import resuming
 from .main import _run_config, read_tables, say_warnings
 from .references import reference_paths
@@ -116,6 +116,12 @@ def check_options(options: argparse.Namespace, manifest: str = "run.json") -> Ru
         If an option can't be used.
     """
     config = _run_config(options)
+    known = get_material(config.material).all_class_names
+    for name in config.split:
+        if name not in known:
+            raise DefectStrainError(
+                f"split: got {name!r}, expected a class of {config.material}: {', '.join(known)}"
+            )
     if options.sites is None:
         pipeline.check_weights(config)
     results.check_out_dir(options.out, resuming.may_write_into(options, manifest), manifest)
