@@ -72,9 +72,7 @@ def test_an_image_that_may_not_be_read_is_not_said_to_be_changed(tmp_path, monke
             return opened(path, *given, **more)
 
         monkeypatch.setattr(Path, "open", refused)
-        with pytest.raises(
-            DefectStrainError, match="image_1.tif: can.t be read: Perm"
-        ):
+        with pytest.raises(DefectStrainError, match="image_1.tif: can.t be read: Perm"):
             study.load_images(["image_1"])
 
 

@@ -66,4 +66,5 @@ from .selftest import self_test as self_test
 from .theories import compare_with_theory as compare_with_theory
 from .work import Work as Work
 from .work import Workers as Workers
+from .workers import check_jobs as check_jobs
 from .workers import workers_for as workers_for
