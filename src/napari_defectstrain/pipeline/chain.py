@@ -569,7 +569,7 @@ def _every_defect(
 
 
 AVERAGE = Stage("average", 3, _averaged)
-MEASURE = Stage("measure", 4, _measured)
+MEASURE = Stage("measure", 5, _measured)
 EVERY_DEFECT = Stage("every defect", 6, _every_defect)
 
 
