@@ -19,7 +19,7 @@ from ..columns.images.types import Aberrations
 from ..crystal.regions import Regions
 from ..precision.class_fields import columns_of_image, probe_by
 from ..progress import shared_out
-from ..types import CalibratedImage, ClassStack, DefectStrainError, FloatArray, KnownProbe, Sites
+from ..types import CalibratedImage, ClassStack, DefectStrainError, FloatArray, Sites
 
 FEW = 300
 """Windows of all classes; more of them tell the probe."""
@@ -98,7 +98,8 @@ def _part_of(
         return image, sites, list(domains)
     rows, lines = (slice(a, b) for a, b in zip(part.first, part.last, strict=True))
     place = sites.position_px
-    here = ((place >= np.array(part.first) - 0.5) & (place < np.array(part.last) - 0.5)).all(axis=1)
+    low, high = np.array(part.first) - 0.5, np.array(part.last) - 0.5
+    here = np.asarray(((place >= low) & (place < high)).all(axis=1))
     columns = sites.subset(here)
     inside = []
     for one in domains:

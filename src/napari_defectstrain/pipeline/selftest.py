@@ -39,8 +39,8 @@ from ..types import (
     no_progress,
 )
 from .chain import average_classes, detect
-from .few_windows import with_probe
 from .class_measurement import measure_classes
+from .few_windows import with_probe
 from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
 
 SHIFTED, SIMULATED = "shifted", "simulated"
