@@ -63,6 +63,7 @@ FITTED = ImageColumnConfig(sampling_sigma=1.0)
 """Pixels of a sigma: at the paper's that is 48 pm, and a probe's information limit is just below
 half a wave a pixel. Errors of places grow by 3 %, what they cost falls with the pixels."""
 
+DOUBT = "averages of every defect may be off by more than their errors say"
 _AT_A_TIME = 4
 _MOST_PIXELS = 1 << 23  # of the images that are fitted at a time
 OWN_ERROR = 0.25
@@ -100,6 +101,8 @@ class SuperposedFields:
     profile_shift_pm : mapping of class to array, `(G, 2M)`
         What independent one-sigma errors of the images' profiles add to a field, the same errors
         for all classes [pm].
+    notes : tuple of str
+        Images whose columns' fit ended on the way.
     """
 
     fields: Mapping[str, DisplacementField]
@@ -109,6 +112,7 @@ class SuperposedFields:
     n_columns: int
     influence_pm: Mapping[str, FloatArray]
     profile_shift_pm: Mapping[str, FloatArray]
+    notes: tuple[str, ...] = ()
 
 
 def superposed_fields(
@@ -156,11 +160,13 @@ def superposed_fields(
     DefectStrainError
         If an image shows no lattice, or no column is usable.
     """
-    places, moves = [], []
+    places, moves, notes = [], [], []
     domains = find_patches(images, sites, a_pm, regions)
     if position_px is None:
         if fits is None:
             fits = _fitted(images, sites, domains, a_pm, subprogress(progress, 0.0, 0.8))
+        for image, fit in zip(images, fits, strict=True):
+            notes += [f"{n}; {DOUBT}" for n in fit.notes(image.name)]
         for fit, (change, sigma) in zip(fits, _agreed([f.aberrations for f in fits]), strict=True):
             way = np.zeros_like(fit.position_px)
             if fit.aberrations is not None:
@@ -205,7 +211,8 @@ def superposed_fields(
     names = sites[0].class_names if sites else ROLES
     if band is not None and bands is None:
         bands = 1 + max(int(b.max(initial=-1)) for b in band)
-    return fit_class_fields(parts, names, a_pm, symmetric, radius_pm, bands=bands)
+    fields = fit_class_fields(parts, names, a_pm, symmetric, radius_pm, bands=bands)
+    return replace(fields, notes=tuple(notes))
 
 
 def columns_of_image(

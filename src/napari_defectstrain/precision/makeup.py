@@ -153,11 +153,12 @@ class ClassMakeup:
             high = 100 * found.undistorted_95[1]
             text += f", at most {high:.2g} % undistorted (95 %)"
             if np.isfinite(found.seen_from):
-                text += f"; {100 * found.seen_from:.2g} % would have been seen"
+                text += f"; {100 * found.seen_from:.2g} % would be seen nine times in ten"
             else:
                 text += "; too few windows to see even a half"
         if found.expected_other >= 0.0005:
-            text += f"; {100 * found.expected_other:.1f} % of other classes expected, not counted"
+            other = f"{100 * found.expected_other:.1f} %"
+            text += f"; {other} expected of other classes is taken off"
         return text
 
     def _two_in_words(self, found: TwoPopulations) -> str:

@@ -28,7 +28,7 @@ import numpy as np
 from ...types import BoolArray, FloatArray
 from .derivatives import Information, Looked
 from .fit import ImageFit, ImageFitter, ImageState, Seen
-from .steps import FreeShape, ShapeErrors, shape_by_instruments, typical_step
+from .steps import FreeShape, Secant, ShapeErrors, shape_by_instruments, typical_step
 from .system import NormalEquations, marginal_covariance
 from .types import NoiseModel
 
@@ -52,7 +52,8 @@ away from the solution."""
 STRAY = 1.25  # of a column's width: near a neighbour two columns take each other's light
 MOST_BLUR_STEP = 1.0
 MOST_ERROR = 0.7  # of a place, of a column's width
-LEAST_RELAXED, MOST_RELAXED = 0.3, 3.0
+SECANT = (0.3, 3.0)  # wider than beside columns that swing: here they settle after each step
+LEAST_CHANGE = 1e-12
 
 
 class _Formed(NamedTuple):
@@ -242,11 +243,13 @@ def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArra
     step : array, `(S,)`
         What was asked for and taken last.
     """
-    formed, step, relaxed, least = asked.formed, asked.step, 1.0, np.inf
+    formed, step, least = asked.formed, asked.step, np.inf
+    longer = Secant(SECANT, LEAST_CHANGE)
     for i in range(FOLLOWED):
         state, seen = formed.state, formed.seen
         settled = fitter.step(formed.equations, seen.patches, seen.pull + asked.wider)
-        taken = fitter.limited(state.shape, relaxed * step, MOST_BLUR_STEP)
+        taken = fitter.limited(state.shape, longer(step) * step, MOST_BLUR_STEP)
+        longer.taken(step, taken)
         along = asked.following(taken)
         state, _ = _moved(fitter, state, settled[0] + along[0], settled[1] + along[1], taken)
         if asked.settled(step, fitter.sigma) or i == FOLLOWED - 1:
@@ -258,9 +261,7 @@ def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArra
             break
         state, least = _without_strays(fitter, there), min(least, length)
         formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
-        before = step
         step = asked.step_by((formed.seen.pull + asked.wider) * fitter.inner)
-        relaxed = _relaxed(float(taken[0]), before, step)
     return state, step
 
 
@@ -309,17 +310,6 @@ def _moved(
     if not all(np.isfinite(part).all() for part in parts):
         raise np.linalg.LinAlgError("the steps of the columns diverge")
     return fitter.moved(state, columns, background, by_shape)
-
-
-def _relaxed(taken: float, before: FloatArray, now: FloatArray) -> float:
-    """How much longer the next step should be than it is asked for, by what the last one left.
-
-    The secant along the aberrations (Aitken's; Irons & Tuck 1969, doi:10.1002/nme.1620010306).
-    """
-    change = float(now[0] - before[0])
-    if abs(change) < 1e-12:
-        return 1.0
-    return float(np.clip(-taken / change, LEAST_RELAXED, MOST_RELAXED))
 
 
 def _foreseen(state: ImageState, foresee: Foresight) -> ImageState | None:
