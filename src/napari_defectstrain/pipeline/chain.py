@@ -223,6 +223,7 @@ def detect(
     regions: Sequence[Regions | None] | None = None,
     failures: Failures | None = None,
     work: Work | None = None,
+    known: Identity | None = None,
 ) -> RunResult:
     """The first half of `run`: images, their columns, regions and populations.
 
@@ -239,6 +240,9 @@ def detect(
         Collects images that can't be used, which are left out; else the first is raised.
     work : Work, optional
         Who does it, and what is kept; default: this process, nothing.
+    known : Identity, optional
+        What is thought of the images already, as a run of them and others would; by default it is
+        found out, and images whose columns are given are not refused.
 
     Returns
     -------
@@ -250,8 +254,7 @@ def detect(
     DefectStrainError
         If an image, its columns or its regions are unusable, or, with `failures`, all of them are.
     """
-    clock = _Clock()
-    material = get_material(config.material)
+    clock, material = _Clock(), get_material(config.material)
     if sites is None:
         check_weights(config)
     failures, work = failures or Failures(strict=True), work or Work()
@@ -267,7 +270,7 @@ def detect(
         forced = config.force_material or sites is not None  # columns corrected by hand: she knows
         part = subprogress(progress, 0.0, 0.02)
         calibrated, identity = without_refused(
-            calibrated, material, forced, failures, part, work, config.judge.learnt
+            calibrated, material, forced, failures, part, work, config.judge.learnt, known
         )
         warnings += identity.lines
     failures.check_any_left(calibrated)
@@ -284,12 +287,12 @@ def detect(
             warnings += said
     with clock.stage("regions"):
         part = subprogress(progress, 0.9, 1.0)
-        known, said = divided_images(
+        kept, said = divided_images(
             calibrated, columns, set(detections), config, regions, failures, work, part
         )
         warnings += said
-    failures.check_any_left(known)
-    left, tables, divided = _in_order(known, calibrated, columns, identity, detections)
+    failures.check_any_left(kept)
+    left, tables, divided, identity = _in_order(kept, calibrated, columns, identity, detections)
     with clock.stage("overlaps"):
         overlaps, populations, more = counted_once(left, tables, divided, material)
     any_found = next(iter(detections.values()), None)
@@ -301,8 +304,8 @@ def detect(
         populations=marked(populations, identity),
         weights_sha256=None if any_found is None else any_found.weights_sha256,
         regions=tuple(divided),
-        regions_given=_given_names(known, calibrated, regions),
-        overconfidence=_overconfidence([detections[i] for i in known if i in detections]),
+        regions_given=_given_names(kept, calibrated, regions),
+        overconfidence=_overconfidence([detections[i] for i in kept if i in detections]),
         overlaps=overlaps,
         open_classes=() if any_found is None else any_found.open_classes,
         seconds=clock.seconds,
@@ -337,7 +340,7 @@ def _in_order(
     columns: Mapping[int, Sites],
     identity: Identity,
     detected: Collection[int],
-) -> tuple[list[CalibratedImage], list[Sites], list[Regions]]:
+) -> tuple[list[CalibratedImage], list[Sites], list[Regions], Identity]:
     """What is left of a batch, side by side; no columns of `detected` in another phase."""
     told = dict(zip(calibrated, identity.images, strict=True))
     tables = [
@@ -346,7 +349,8 @@ def _in_order(
         else columns[i]
         for i in known
     ]
-    return [calibrated[i] for i in known], tables, list(known.values())
+    left = [calibrated[i] for i in known]
+    return left, tables, list(known.values()), identity.of([image.name for image in left])
 
 
 def _usable(
@@ -575,7 +579,7 @@ def _every_defect(
 
 
 AVERAGE = Stage("average", 4, _averaged)
-MEASURE = Stage("measure", 5, _measured)
+MEASURE = Stage("measure", 6, _measured)
 EVERY_DEFECT = Stage("every defect", 6, _every_defect)
 
 
