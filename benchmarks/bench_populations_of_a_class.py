@@ -224,11 +224,12 @@ def row(share: float, truth: float, makeup: ClassMakeup) -> dict[str, float]:
         rest = next(q for q in found.populations if q is not passive)
         low, high = passive.share_95
         values |= {"share": passive.share, "share_std": passive.share_std}
-        values |= {"covers_free": low <= share <= high, "undistorted": passive.undistorted}
-        values["other"] = quantities.strain(passive.value[1])
-        values["other_pull"] = (
-            values["other"] * quantities.reference_pm / np.hypot(passive.value_std[1], spacing_std)
-        )
+        values |= {
+            "covers_free": low <= share <= high,
+            "undistorted": makeup.is_undistorted(passive),
+        }
+        values["other"], told = makeup.strain_of(passive)
+        values["other_pull"] = values["other"] / told
     strain, told = makeup.strain_of(rest)
     error = np.hypot(rest.value_std[1], spacing_std) / quantities.reference_pm
     values |= {"rest": strain, "rest_std": error, "rest_told": told}

@@ -164,6 +164,26 @@ def test_errors_of_places_do_not_change_the_probe_on_average() -> None:
     assert abs(noisy - clear) < 0.1  # it was 0.2
 
 
+def test_a_column_that_leaves_its_place_is_put_back() -> None:
+    """It came near its neighbour, both took each other's light, and all columns diverged."""
+    _, place, heavy = crystal(0.3)
+    pixels = pixels_of(np.ones((SIDE, SIDE)), ImageColumnConfig())
+    surface = SplineSurface((SIDE, SIDE), 60.0)
+    fitter = ImageFitter(pixels, place, SIGMA, 0.3, surface, ImageColumnConfig())
+    away = place.copy()
+    away[7] += [1.5 * SIGMA, 0.0]
+    away[8] -= [0.0, 0.9 * SIGMA]
+    weight = np.where(heavy, 24.0, 14.0)
+    shape = Shape.starting(gaussian_profile(SIGMA), np.zeros((0, 0)), np.eye(3))
+    state = ImageState(
+        away, weight, np.zeros(surface.size), shape, np.zeros(len(place), dtype=bool)
+    )
+    found = instruments._without_strays(fitter, state)
+    assert np.array_equal(found.position[7], place[7])
+    kept = np.arange(len(place)) != 7
+    assert np.array_equal(found.position[kept], away[kept])
+
+
 @pytest.mark.slow
 def test_dirt_does_not_pass_for_another_probe() -> None:
     """One step of a fit that dirt had led astray left most of the error."""

@@ -46,6 +46,10 @@ NEAR = 1.0  # of the family: so far instruments stay as they are
 NEAR_BLUR = 0.3  # of a column's width, squared
 APPROACH = 5  # steps of columns and background to a profile that is given, at most
 NEAR_STEP = 0.015  # of a column's width
+GROWN, GROWN_STEP = 3.0, 0.01
+"""Steps of columns that become so many times longer, and longer than this part of a width, lead
+away from the solution."""
+STRAY = 1.25  # of a column's width: near a neighbour two columns take each other's light
 MOST_BLUR_STEP = 1.0
 MOST_LONGER = 3.0  # a step of the shape than the one before it
 MOST_ERROR = 0.7  # of a place, of a column's width
@@ -258,7 +262,8 @@ def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArra
     step : array, `(S,)`
         What was asked for and taken last.
     """
-    formed, step, longer = asked.formed, asked.step, Secant(SECANT, LEAST_CHANGE)
+    formed, step, least = asked.formed, asked.step, np.inf
+    longer = Secant(SECANT, LEAST_CHANGE)
     for i in range(FOLLOWED):
         state, seen = formed.state, formed.seen
         settled = fitter.step(formed.equations, seen.patches, seen.pull + asked.wider)
@@ -269,7 +274,11 @@ def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArra
         if asked.settled(step, fitter.sigma) or i == FOLLOWED - 1:
             break
         formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
-        state, _ = _settled(fitter, formed, asked.wider)
+        there, moved = _settled(fitter, formed, asked.wider)
+        length = float(np.sqrt(np.mean(moved[~state.empty] ** 2)))
+        if length > max(GROWN * least, GROWN_STEP * fitter.sigma):
+            break
+        state, least = _without_strays(fitter, there), min(least, length)
         formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
         before = step
         step = asked.step_by((formed.seen.pull + asked.wider) * fitter.inner)
@@ -291,6 +300,12 @@ def _ended(fitter: ImageFitter, asked: _Asked, formed: _Formed) -> ImageFit:
             break
         formed = formed._replace(state=state, seen=fitter.seen(state, formed.seen.noise))
     return ImageFit(state, formed.information, formed.seen.noise, moved, asked.errors)
+
+
+def _without_strays(fitter: ImageFitter, state: ImageState) -> ImageState:
+    """Columns that have left their places are put back where they started."""
+    far = np.hypot(*(state.position - fitter.start).T) > STRAY * fitter.sigma
+    return replace(state, position=np.where(far[:, None], fitter.start, state.position))
 
 
 def _settled(
