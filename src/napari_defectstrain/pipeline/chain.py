@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..averages.average import AverageConfig, stack_classes
 from ..averages.patches import lattice_constant
+from ..columns.averages.types import ColumnConfig
 from ..columns.images.types import ImageColumns
 from ..crystal.overlaps import Overlap, counted_columns, find_overlaps
 from ..crystal.region_search import divide_images
@@ -40,6 +41,7 @@ from .class_measurement import (
     split_classes,
 )
 from .every_defect import measure_every_defect
+from .few_windows import with_probe
 from .fitness import (
     asked_of_an_alloy,
     counted_once,
@@ -172,7 +174,7 @@ def average_classes(
     -------
     dict of class to ClassStack
         Their windows in the order of the hashes of the images' pixels: the same whatever order the
-        images come in.
+        images come in. Where they are few, with what the images tell of their probe.
 
     Raises
     ------
@@ -206,10 +208,11 @@ def average_classes(
         None if counted is None else [counted[i] for i in order],
     )
     place = np.array(order)
-    return {
+    stacks = {
         name: replace(stack, image_index=place[stack.image_index], image_keys=keys)
         for name, stack in stacks.items()
     }
+    return with_probe(stacks, images, sites, regions) if config.columns.learns else stacks
 
 
 def detect(
@@ -419,6 +422,7 @@ def measure(
             config.average,
             config.material,
             config.seed,
+            config.columns.learns,
             found.regions or None,
             found.overconfidence or None,
             found.overlaps,
@@ -529,12 +533,14 @@ def _averaged(
     config: AverageConfig,
     material: str,
     seed: int,
+    learns: bool,
     regions: tuple[Regions, ...] | None,
     overconfidence: tuple[float, ...] | None,
     overlaps: tuple[Overlap, ...],
     progress: Progress,
 ) -> dict[str, ClassStack]:
-    settings = RunConfig(material=material, average=config, seed=seed)
+    columns = ColumnConfig() if learns else ColumnConfig(model="gaussian", compare=False)
+    settings = RunConfig(material=material, average=config, seed=seed, columns=columns)
     return average_classes(images, sites, settings, progress, regions, overconfidence, overlaps)
 
 
@@ -572,8 +578,8 @@ def _every_defect(
     return dict(found.crowded_stacks), dict(found.crowded), found.warnings
 
 
-AVERAGE = Stage("average", 3, _averaged)
-MEASURE = Stage("measure", 5, _measured)
+AVERAGE = Stage("average", 4, _averaged)
+MEASURE = Stage("measure", 6, _measured)
 EVERY_DEFECT = Stage("every defect", 6, _every_defect)
 
 

@@ -40,6 +40,7 @@ from ..types import (
 )
 from .chain import average_classes, detect
 from .class_measurement import measure_classes
+from .few_windows import with_probe
 from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
 
 SHIFTED, SIMULATED = "shifted", "simulated"
@@ -224,6 +225,7 @@ def _shifted(
         None,
         counted,
     )
+    stacks = with_probe(stacks, again.images, marked, again.regions)
     wanted = (*names, material.class_names[1])
     kept = {n: _of_originals(s, whose) for n, s in stacks.items() if n in wanted}
     measured = measure_classes(kept, run, subprogress(progress, 0.65, 1.0))

@@ -37,6 +37,7 @@ from ..types import (
     DisplacementField,
     FloatArray,
     IntArray,
+    KnownProbe,
     Progress,
     Sites,
     no_progress,
@@ -327,6 +328,29 @@ def _agreed(found: Sequence[Aberrations | None]) -> list[tuple[float, float]]:
         left = kept * own + (1.0 - kept) ** 2 * of_mean
         result.append((float((1.0 - kept) * (mean - one.amount)), float(np.sqrt(left))))
     return result
+
+
+def probe_by(found: Sequence[Aberrations]) -> KnownProbe:
+    """What the columns of some images tell of the probe they share.
+
+    Parameters
+    ----------
+    found : sequence of Aberrations
+        Of each image, one at least.
+    """
+    amount = np.array([one.amount for one in found])
+    weight = 1.0 / np.array([one.sigma**2 + OWN_ERROR**2 for one in found])
+    mean = float(weight @ amount / weight.sum())
+    between = 0.0
+    if len(found) > 1:
+        surplus = float(weight @ (amount - mean) ** 2) - (len(amount) - 1)
+        scale = float(weight.sum() - (weight**2).sum() / weight.sum())
+        between = float(np.clip(surplus / scale, 0.0, 1.0))
+    weight = 1.0 / (1.0 / weight + between)
+    # the family itself is one more thing that is known of it
+    total = float(weight.sum()) + 1.0
+    mean = float(weight @ amount) / total
+    return KnownProbe(mean, min(float(np.hypot(total**-0.5, common_error(mean))), 1.0))
 
 
 def common_error(amount: float) -> float:

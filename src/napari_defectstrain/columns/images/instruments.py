@@ -46,7 +46,12 @@ NEAR = 1.0  # of the family: so far instruments stay as they are
 NEAR_BLUR = 0.3  # of a column's width, squared
 APPROACH = 5  # steps of columns and background to a profile that is given, at most
 NEAR_STEP = 0.015  # of a column's width
+GROWN, GROWN_STEP = 3.0, 0.01
+"""Steps of columns that become so many times longer, and longer than this part of a width, lead
+away from the solution."""
+STRAY = 1.25  # of a column's width: near a neighbour two columns take each other's light
 MOST_BLUR_STEP = 1.0
+MOST_LONGER = 3.0  # a step of the shape than the one before it
 MOST_ERROR = 0.7  # of a place, of a column's width
 SECANT = (0.3, 3.0)  # wider than beside columns that swing: here they settle after each step
 LEAST_CHANGE = 1e-12
@@ -140,22 +145,31 @@ def freed_of_noise(
         None where fewer than 200 columns are foreseen, or where the equations become singular on
         the way, as in images without noise.
     """
-    try:
-        return _freed(fitter, state, noise, foresee, rough)
-    except (np.linalg.LinAlgError, RuntimeError):  # of numpy; of SuperLU
-        return None
+    # with light beyond patches where a broad probe, far out of focus, leads astray without
+    for beyond in (False, True):
+        try:
+            return _freed(fitter, state, noise, foresee, rough, beyond)
+        except (np.linalg.LinAlgError, RuntimeError):  # of numpy; of SuperLU
+            pass
+    return None
 
 
 def _freed(
-    fitter: ImageFitter, state: ImageState, noise: NoiseModel, foresee: Foresight, rough: bool
+    fitter: ImageFitter,
+    state: ImageState,
+    noise: NoiseModel,
+    foresee: Foresight,
+    rough: bool,
+    beyond: bool,
 ) -> ImageFit | None:
     known = fitter.known(noise)
     if rough:  # equations by wrong weights lead astray: one step gives weights, no more
-        formed = _formed(fitter, state, noise)
+        formed = _formed(fitter, state, noise, beyond)
         state = _corrected(formed.state, _settled(fitter, formed, 0.0)[0])
-        formed = _approached(fitter, state, known)
+        formed = _approached(fitter, state, known, beyond)
     else:
-        formed = _formed(fitter, _approached(fitter, state, noise).state, known)
+        near = _approached(fitter, state, noise, beyond).state
+        formed = _formed(fitter, near, known, beyond)
     asked, converged = _asked(fitter, formed, foresee, None), False
     for _ in range(ROUNDS):
         if asked is None:
@@ -165,8 +179,10 @@ def _freed(
         converged = asked.near(state, fitter.sigma) and asked.settled(step, fitter.sigma)
         if converged:
             break
-        asked = _asked(fitter, _formed(fitter, state, known), foresee, asked.own.found)
-    return replace(_ended(fitter, ended, state, known), converged=converged)
+        formed = _formed(fitter, state, known, beyond)
+        asked = _asked(fitter, formed, foresee, asked.own.found)
+    formed = _formed(fitter, state, known, beyond)
+    return replace(_ended(fitter, ended, formed), converged=converged)
 
 
 def _wider(fitter: ImageFitter, state: ImageState, found: Information) -> FloatArray:
@@ -176,19 +192,26 @@ def _wider(fitter: ImageFitter, state: ImageState, found: Information) -> FloatA
     return fitter.spread(state, errors_of_places)
 
 
-def _formed(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None) -> _Formed:
-    """Equations of columns and background; without a noise, by that of the residual."""
+def _formed(
+    fitter: ImageFitter, state: ImageState, noise: NoiseModel | None, beyond: bool
+) -> _Formed:
+    """Equations of columns and background; without a noise, by that of the residual.
+
+    Those of patches alone, without light `beyond` these, stand it best that they are kept while
+    the shape goes far.
+    """
     seen = fitter.seen(state, noise)
-    # equations are kept while the shape goes far: as those of patches alone they stand that
-    looked = Looked(seen.patches)
+    looked = fitter.looked(state, seen=seen.patches) if beyond else Looked(seen.patches)
     found = fitter.information(looked, seen.inverse)
     state = fitter.without_empty(state, found)
     return _Formed(state, seen, found, fitter.equations(looked, found, seen.inverse, state))
 
 
-def _approached(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None) -> _Formed:
+def _approached(
+    fitter: ImageFitter, state: ImageState, noise: NoiseModel | None, beyond: bool
+) -> _Formed:
     """Columns and background as they follow from another profile, by equations formed before."""
-    formed = _formed(fitter, state, noise)
+    formed = _formed(fitter, state, noise, beyond)
     for _ in range(APPROACH):
         state, moved = _settled(fitter, formed, 0.0)
         formed = formed._replace(state=state, seen=fitter.seen(state, formed.seen.noise))
@@ -239,7 +262,8 @@ def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArra
     step : array, `(S,)`
         What was asked for and taken last.
     """
-    formed, step, longer = asked.formed, asked.step, Secant(SECANT, LEAST_CHANGE)
+    formed, step, least = asked.formed, asked.step, np.inf
+    longer = Secant(SECANT, LEAST_CHANGE)
     for i in range(FOLLOWED):
         state, seen = formed.state, formed.seen
         settled = fitter.step(formed.equations, seen.patches, seen.pull + asked.wider)
@@ -250,20 +274,24 @@ def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArra
         if asked.settled(step, fitter.sigma) or i == FOLLOWED - 1:
             break
         formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
-        state, _ = _settled(fitter, formed, asked.wider)
+        there, moved = _settled(fitter, formed, asked.wider)
+        length = float(np.sqrt(np.mean(moved[~state.empty] ** 2)))
+        if length > max(GROWN * least, GROWN_STEP * fitter.sigma):
+            break
+        state, least = _without_strays(fitter, there), min(least, length)
         formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
+        before = step
         step = asked.step_by((formed.seen.pull + asked.wider) * fitter.inner)
+        if abs(step[0]) > max(MOST_LONGER * abs(before[0]), NEAR):
+            raise np.linalg.LinAlgError("the steps of the shape diverge")
     return state, step
 
 
-def _ended(
-    fitter: ImageFitter, asked: _Asked, state: ImageState, noise: NoiseModel | None
-) -> ImageFit:
+def _ended(fitter: ImageFitter, asked: _Asked, formed: _Formed) -> ImageFit:
     """Settled by equations formed where it ended: faint columns swing by those of before.
 
     Without what errors of places do to columns and background on average.
     """
-    formed = _formed(fitter, state, noise)
     # as much of the pull as there was, by the noise as it turns out
     wider = asked.wider * (formed.seen.inverse / np.maximum(asked.formed.seen.inverse, 1e-30))
     for i in range(ENDING):
@@ -272,6 +300,12 @@ def _ended(
             break
         formed = formed._replace(state=state, seen=fitter.seen(state, formed.seen.noise))
     return ImageFit(state, formed.information, formed.seen.noise, moved, asked.errors)
+
+
+def _without_strays(fitter: ImageFitter, state: ImageState) -> ImageState:
+    """Columns that have left their places are put back where they started."""
+    far = np.hypot(*(state.position - fitter.start).T) > STRAY * fitter.sigma
+    return replace(state, position=np.where(far[:, None], fitter.start, state.position))
 
 
 def _settled(
