@@ -67,10 +67,10 @@ class Told:
 
     @property
     def share(self) -> FloatArray:
-        """How far each column is of each class of defects, `(N, 4)`."""
+        """How far each column is of XY, Y2, V1, V2 and others, `(N, 5)`."""
         if self.labels is None:
-            return np.zeros((len(self.network), _END - _X2 - 2))
-        return self.labels[:, _X2 + 1 : _END - 1] * self.chalcogen[:, None]
+            return np.zeros((len(self.network), _END - _X2 - 1))
+        return self.labels[:, _X2 + 1 : _END] * self.chalcogen[:, None]
 
     def as_bright(self, seen: tuple[float, float] | None) -> Told:
         """Columns on chalcogen sites as heavy as the lattice says, where it says another weight.

@@ -66,7 +66,7 @@ class JudgeConfig(Config):
 
     enabled: bool = True
     rounds: Annotated[int, Between(1, 20)] = 2
-    network_say: Annotated[tuple[float, ...], Length(2), Between(0.0, 1.0)] = (0.25, 0.5)
+    network_say: Annotated[tuple[float, ...], Length(2), Between(0.0, 1.0)] = (0.12, 0.25)
     learnt: LearntClasses | None = None
 
 
@@ -349,7 +349,8 @@ def _look(
         picture.fit_profile()
         picture.explain()
         place_px = picture.sampling.to_image(picture.position)
-        equations = picture.equations(lean=i + 1 == config.rounds)
+        last = i + 1 == config.rounds
+        equations = picture.equations(lean=last)
         equations = level_rim(equations, picture.weight, distance, told.metal)
         evidence = ImageEvidence(
             equations,
@@ -359,14 +360,17 @@ def _look(
             told.guess,
             told.doubt,
             place_px,
+            # classes that labels taught are those of columns that were weighed without it
+            around=picture.surroundings() if last and config.learnt is None else None,
         )
         if i == 0 and told.labels is not None and told.contradicted(solve_classes(evidence, prior)):
             return None
-        if i + 1 < config.rounds:
+        if not last:
             found = solve_classes(evidence, prior, config.network_say)
             picture.weight = anchored_weights(found, prior, told.chalcogen)
             picture.explain()
-            share = found.chance[:, 1:5]
+            share = found.chance[:, 1 : OTHER + 1].copy()
+            share[:, -1] += found.chance[:, OTHER + 1 :].sum(axis=1)
     return evidence
 
 

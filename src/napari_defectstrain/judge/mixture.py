@@ -94,7 +94,9 @@ class ClassModel:
 
         Parameters
         ----------
-        weight, sigma : arrays, `(n,)`
+        weight : array, `(n,)` or `(5 + K, n)`
+            The latter where a weight depends on the class that a column is taken to be of.
+        sigma : array, `(n,)`
         mean : array, `(5 + K,)`
         """
         width = sigma * self.width[:, None]
@@ -117,7 +119,8 @@ class ClassModel:
 
         Parameters
         ----------
-        weight, sigma : arrays, `(n,)`
+        weight : array, `(n,)` or `(5 + K, n)`
+        sigma : array, `(n,)`
         prior : array, `(n, 6 + K)`, optional
             What is known of each column beside its weight: factors of the shares.
         """
@@ -137,10 +140,12 @@ class ClassModel:
             pull += self.shift
             pull /= self._sides(pull)
         density = t_density(pull * pull, self.tails) / (sigma * self.width[:, None])
-        terms = np.empty((len(self.share), len(weight)))
+        terms = np.empty((len(self.share), len(sigma)))
         terms[:OTHER] = density[:OTHER] * self.share[:OTHER, None]
         # nothing is lighter than an empty site: what seems to be is one, its neighbours misplaced
-        terms[OTHER] = np.where(weight > self.mean[V2], self.share[OTHER] / _OTHER_RANGE, 0.0)
+        terms[OTHER] = np.where(
+            _of(weight, V2) > self.mean[V2], self.share[OTHER] / _OTHER_RANGE, 0.0
+        )
         terms[OTHER + 1 :] = density[OTHER:] * self.share[OTHER + 1 :, None]
         if prior is not None:
             terms *= np.maximum(prior.T, _LEAST_FACTOR)
@@ -180,6 +185,11 @@ class FurtherClass:
     weight: float
     share: float
     spread: float = 0.03
+
+
+def _of(weight: FloatArray, k: int) -> FloatArray:
+    """Weights of columns if they are of class k, `(n,)`."""
+    return weight if weight.ndim == 1 else weight[k]
 
 
 def without_other(chance: FloatArray) -> FloatArray:
@@ -248,7 +258,7 @@ def starting_model(
     weight: FloatArray, prior: ClassPrior, heavier: float | None = None
 ) -> ClassModel:
     """A model that needs no labels: most chalcogen columns are X2, where nothing else is known."""
-    x2 = float(np.median(weight)) if prior.x2 is None else prior.x2[0]
+    x2 = float(np.median(_of(weight, X2))) if prior.x2 is None else prior.x2[0]
     mean = prior.means(x2, heavier)
     return ClassModel(mean, np.ones(len(mean)), prior.shares)
 
@@ -268,7 +278,8 @@ def improve(
     ----------
     model : ClassModel
         To start from.
-    weight, sigma : arrays, `(n,)`
+    weight : array, `(n,)` or `(5 + K, n)`
+    sigma : array, `(n,)`
     prior : ClassPrior
     knowledge : array, `(n, 6 + K)`, optional
         As in `ClassModel.posterior`.
@@ -303,7 +314,7 @@ def _means(
     """Weighted means, pulled towards what the other classes say of each."""
     away, width = model.half_pulls(weight, sigma, model.mean)
     information = own.T * _trust(away**2, model.tails) / width**2
-    total, pull = information.sum(axis=1), information @ weight
+    total, pull = information.sum(axis=1), (information * weight).sum(axis=1)
     if model.skew:  # from likeliest weights to means
         pull += model.shift * model.width * (information @ sigma)
     mean = model.mean.copy()

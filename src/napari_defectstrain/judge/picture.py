@@ -27,12 +27,14 @@ from .local_noise import LocalNoise, learn_noise
 from .places import LatticePlaces
 from .profile import ProfileLearner
 from .relaxation import Relaxation
+from .surroundings import MetalsAround, Settled, Surroundings, surroundings_of
 from .working import (
     LowPass,
     Sampling,
     WaveGrid,
     line_shifts,
     margin_mask,
+    read_table,
     sampling_for,
     shift_lines,
 )
@@ -300,7 +302,7 @@ class Picture:
         n = len(self.position)
         first, second = self._pairs
         table = np.stack(tables, axis=-1)
-        near = _read_table(table, (self.position[second] - self.position[first]) / step)
+        near = read_table(table, (self.position[second] - self.position[first]) / step)
         own = table[len(table) // 2, len(table) // 2]
         weight = np.zeros((n, _LEVELS), dtype=np.float32)  # of the levels at every column
         weight[np.arange(n), lower], weight[np.arange(n), lower + 1] = 1 - part, part
@@ -338,7 +340,7 @@ class Picture:
         first, second, way, near = first[close], second[close], way[close], near[close]
         lost = np.zeros(len(self.position))
         for of, neighbour, sign in ((first, second, 1.0), (second, first, -1.0)):
-            moved = _read_table(table, (way + sign * self.left[neighbour]) / step_px) - near
+            moved = read_table(table, (way + sign * self.left[neighbour]) / step_px) - near
             light = self.weight[neighbour] * (moved * weight[of]).sum(axis=1)
             lost += np.bincount(of, light, minlength=len(lost))
         return lost
@@ -391,7 +393,7 @@ class Picture:
         by_defects: FloatArray = np.zeros_like(raw)
         for _ in range(2):
             smooth = self.places.smooth(raw - by_defects, count)
-            by_defects = self.relaxation.fitted(fields, raw - smooth, variance)
+            by_defects, amount = self.relaxation.fitted(fields, raw - smooth, variance)
         expected = smooth + by_defects
         rest = raw - expected
         sure = known & self.places.is_metal & self.places.on_lattice
@@ -403,19 +405,37 @@ class Picture:
         settled = known & self.places.on_lattice
         self.left = np.where(settled[:, None], (1.0 - part) * rest, 0.0)
         self.place_at(self.ideal + place)
+        by_class = np.append(0.0, amount[: share.shape[1]])
+        self.settled = Settled(self.ideal + expected, own2, by_class, share)
 
+    def surroundings(self) -> Surroundings:
+        """What the metals around each column say of its class, once they are settled."""
+        step, variance = self.displacements()
+        known = np.isfinite(variance[:, :1]) & self.places.is_metal[:, None]
+        metals = MetalsAround.of(
+            self.relaxation.first_metals, self.places.on_lattice & ~self.places.is_metal
+        )
+        table, step_px = self._correlation(1.0)
+        middle = len(table) // 2
+        way = self.position[metals.metal] - self.position[metals.centre]
+        slope = read_table(np.stack(list(np.gradient(table, step_px)), axis=-1), way / step_px)
+        return surroundings_of(
+            metals,
+            self.settled,
+            weight=self.weight,
+            information=table[middle, middle] / self.relative_loudness,
+            position=self.position,
+            push=np.where(known, step / variance, 0.0),
+            stiffness=np.where(known, 1.0 / variance, 0.0),
+            slope=slope * self.weight[metals.metal, None],
+            loudness=self.relative_loudness,
+        )
 
-def _read_table(table: FloatArray, place: FloatArray) -> FloatArray:
-    """Values of a table `(2 n + 1, 2 n + 1, L)` at places (y, x) from its middle, `(P, L)`."""
-    size = len(table)
-    place = np.clip(place + (size - 1) / 2, 0, size - 1.001)
-    low = place.astype(int)
-    part = (place - low).astype(np.float32)
-    y, x = part[:, :1], part[:, 1:]
-    flat = table.reshape(size * size, -1)
-    at = low[:, 0] * size + low[:, 1]
-    upper = flat[at] * (1 - x) + flat[at + 1] * x
-    return np.asarray(upper * (1 - y) + (flat[at + size] * (1 - x) + flat[at + size + 1] * x) * y)
+    def _correlation(self, reach_a: float) -> tuple[FloatArray, float]:
+        """``P' C^-1 P`` of two columns by the way between them, and the table's step [px]."""
+        power = (np.abs(self.transfer) * self.sharp) ** 2 / self.noise_power * self.grid.inside
+        step = _STEP_PM / self.sampling.pixel_pm
+        return self.grid.lags(power, reach_a * self.a_px, step), step
 
 
 def _on_waves(spectrum: FloatArray, tile: int, grid: WaveGrid) -> FloatArray:

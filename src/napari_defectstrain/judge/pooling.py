@@ -135,7 +135,7 @@ def _freed(evidence: ImageEvidence | None, classes: ImageClasses) -> ImageEviden
     scatter = np.cov(classes.weight[sure], evidence.equations.lean[sure])
     # twice what would make the scatter least leaves it as it was
     part = float(np.clip(2.0 * scatter[0, 1] / max(float(scatter[1, 1]), 1e-12), 0.0, 1.0))
-    return replace(evidence, equations=evidence.equations.freed(part))
+    return replace(evidence, equations=evidence.equations.freed(part), around=None)
 
 
 def _above_empty(metals: OpenMixture) -> tuple[OpenClass, ...]:

@@ -58,9 +58,16 @@ class Relaxation:
         parts = [np.stack([y @ share, x @ share], axis=1) for y, x in self._ways]
         return np.concatenate(parts, axis=2)
 
+    @property
+    def first_metals(self) -> tuple[csr_array, csr_array]:
+        """Directions (y, x) from each chalcogen column (columns) to its metals (rows)."""
+        return self._ways[0]
+
     @staticmethod
-    def fitted(fields: FloatArray, moved: FloatArray, variance: FloatArray) -> FloatArray:
-        """The displacement by all defects that fits what is measured, `(N, 2)`.
+    def fitted(
+        fields: FloatArray, moved: FloatArray, variance: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """The displacement by all defects that fits what is measured, and the amount of each field.
 
         Parameters
         ----------
@@ -69,6 +76,11 @@ class Relaxation:
             Measured displacements.
         variance : array, `(N, 2)`
             Of those; inf for what isn't known.
+
+        Returns
+        -------
+        displacement : array, `(N, 2)`
+        amount : array, `(K,)`
         """
         known: BoolArray = np.isfinite(variance)
         matrix = fields[known]
@@ -76,4 +88,4 @@ class Relaxation:
         gram = (matrix * information[:, None]).T @ matrix
         gram[np.diag_indices_from(gram)] += _RIDGE * np.median(information)
         amount = np.linalg.solve(gram, (matrix * information[:, None]).T @ moved[known])
-        return np.asarray(fields @ amount)
+        return np.asarray(fields @ amount), amount

@@ -33,6 +33,7 @@ from .mixture import (
     without_other,
 )
 from .picture import WeightEquations
+from .surroundings import Surroundings
 
 _FREE_ROUNDS = 5
 _ROUNDS = 7
@@ -73,6 +74,8 @@ class ImageEvidence:
     labels : array of int, `(N,)`, optional
         Class that somebody gave to a column, in the order X2, XY, Y2, V1, V2, other; -1 where
         nobody did. They hold against anything but a weight that is out of the question.
+    around : Surroundings, optional
+        What the metals around each column say of its class.
     """
 
     equations: WeightEquations
@@ -83,6 +86,37 @@ class ImageEvidence:
     doubt: FloatArray
     place_px: FloatArray | None = None
     labels: IntArray | None = None
+    around: Surroundings | None = None
+
+    def by_class(
+        self, weight: FloatArray, sigma: FloatArray, further: int = 0
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Chalcogen columns with their metals where each class would put them.
+
+        Parameters
+        ----------
+        weight, sigma : arrays, `(N,)`
+            Of all columns, metals where they are taken to be.
+        further : int
+            How many classes there are beside X2, XY, Y2, V1, V2.
+
+        Returns
+        -------
+        weight : array, `(6 + K, n)`
+            In the order of the shares.
+        sigma : array, `(n,)`
+        factor : array, `(n, 6 + K)`
+            Of the shares, by where the metals are.
+        """
+        rows = self.is_chalcogen
+        its, error = weight[rows], sigma[rows]
+        if self.around is None:
+            return np.tile(its, (6 + further, 1)), error, np.ones((len(its), 6 + further))
+        return (
+            self.around.weights(its, rows, further),
+            error * np.sqrt(self.around.gain[rows, X2]),
+            self.around.factors(its, rows, further),
+        )
 
     def labelled(self, further: int = 0) -> FloatArray:
         """Factors of the shares by the labels, `(n, 6 + K)`; *other* may be any further class."""
@@ -195,7 +229,9 @@ def solve_classes(
     weight, sigma = evidence.equations.estimates(mean, variance)
     if start is not None and len(start.mean) != 5 + more:
         start = None
-    model = start or best_model(weight[chalcogen], sigma[chalcogen], prior, knowledge)
+    each, error, factor = evidence.by_class(weight, sigma, more)
+    its = without_other(each.T).T
+    model = start or best_model(its, error, prior, knowledge * factor)
     typical = float(np.median(sigma[chalcogen])) if chalcogen.any() else 0.0
     steps = min(model.mean[X2] - model.mean[V1], model.mean[V1] - model.mean[V2])
     apart = float(steps) / max(typical * float(model.width[X2]), 1e-9)
@@ -203,24 +239,25 @@ def solve_classes(
         knowledge = knowledge * evidence.where_blind(apart, more)
     for _ in range(_ROUNDS):
         weight, sigma = evidence.equations.estimates(mean, variance)
-        its, error = weight[chalcogen], sigma[chalcogen]
+        each, error, factor = evidence.by_class(weight, sigma, more)
+        its = without_other(each.T).T
         width = _metal_width(weight[metal], sigma[metal])
         model = replace(
             model,
             skew=metal_skew(weight[metal], sigma[metal]),
             tails=metal_tails(weight[metal], sigma[metal]),
         )
-        model = improve(model, its, error, prior, knowledge, rounds=4)
-        chance = model.posterior(its, error, knowledge)
+        model = improve(model, its, error, prior, knowledge * factor, rounds=4)
+        chance = model.posterior(its, error, knowledge * factor)
         metals, metal_mean, metal_variance = _metals(
             weight[metal], sigma[metal] * width, prior.on_metal
         )
         new, doubt = _strangers(evidence, weight, sigma)
         new[metal], doubt[metal] = metal_mean, metal_variance
-        each = np.insert(_within_class(model, its), OTHER, its, axis=1)
-        new[chalcogen] = (chance * each).sum(axis=1)
+        within = np.insert(_within_class(model, its), OTHER, each[OTHER], axis=1)
+        new[chalcogen] = (chance * within).sum(axis=1)
         doubt[chalcogen] = (
-            (chance * each**2).sum(axis=1) - new[chalcogen] ** 2 + chance[:, OTHER] * error**2
+            (chance * within**2).sum(axis=1) - new[chalcogen] ** 2 + chance[:, OTHER] * error**2
         )
         mean = mean + evidence.equations.step * (new - mean)
         variance = np.maximum(doubt, 0.0)
@@ -233,6 +270,8 @@ def solve_classes(
         without_other(chance) @ model.scatter + chance[:, OTHER] * model.scatter[X2]
     )
     place = evidence.place_px
+    weight[chalcogen] = (chance * each.T).sum(axis=1)
+    sigma[chalcogen] = error
     return ImageClasses(weight, sigma * scatter, every, on_metal, mean, sigma * usual, model, place)
 
 
@@ -277,7 +316,7 @@ def _within_class(model: ClassModel, weight: FloatArray) -> FloatArray:
     """
     own = np.clip(1.0 - (model.width[X2] / model.width) ** 2, 0.0, 1.0)
     own[model.width < _ANCHOR_WIDTH * model.width[X2]] = 0.0
-    return np.asarray(model.mean + own * (weight[:, None] - model.mean))
+    return np.asarray(model.mean + own * (weight.T - model.mean))
 
 
 def _free_weights(evidence: ImageEvidence) -> tuple[FloatArray, FloatArray]:

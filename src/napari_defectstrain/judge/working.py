@@ -232,3 +232,16 @@ def margin_mask(shape: tuple[int, ...], width_px: float) -> FloatArray:
         d = np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5
         sides.append(np.sin(np.pi / 2 * np.clip(d / width_px, 0, 1)) ** 2)
     return np.asarray(sides[0][:, None] * sides[1])
+
+
+def read_table(table: FloatArray, place: FloatArray) -> FloatArray:
+    """Values of a table `(2 n + 1, 2 n + 1, L)` at places (y, x) from its middle, `(P, L)`."""
+    size = len(table)
+    place = np.clip(place + (size - 1) / 2, 0, size - 1.001)
+    low = place.astype(int)
+    part = (place - low).astype(np.float32)
+    y, x = part[:, :1], part[:, 1:]
+    flat = table.reshape(size * size, -1)
+    at = low[:, 0] * size + low[:, 1]
+    upper = flat[at] * (1 - x) + flat[at + 1] * x
+    return np.asarray(upper * (1 - y) + (flat[at + size] * (1 - x) + flat[at + size + 1] * x) * y)

@@ -148,7 +148,8 @@ def learn_classes(seen: Sequence[Seen], scales: Scales, config: JudgeConfig) -> 
     material = scales.material
     usual = class_prior(material)
     config = config.replace(learnt=None)
-    taught = config
+    # nothing is learnt yet, but columns are weighed as they will be
+    taught = config.replace(learnt=LearntClasses())
     for _ in range(_ROUNDS):
         lessons = scales.labelled([believed(one) for one in seen], taught)
         if not any((one.labels != _NOBODY).any() for one in lessons):
