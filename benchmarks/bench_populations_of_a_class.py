@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -25,7 +25,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from napari_defectstrain.averages import average_stack
-from napari_defectstrain.columns import ColumnConfig, measure_columns
+from napari_defectstrain.columns import ColumnConfig, ColumnMeasurement, measure_columns
 from napari_defectstrain.crystal import ideal_sites
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.precision import (
@@ -46,7 +46,7 @@ from napari_defectstrain.simulate import (
     render_columns,
 )
 from napari_defectstrain.theory import bundled_reference
-from napari_defectstrain.types import ClassStack, FloatArray
+from napari_defectstrain.types import ClassAverage, ClassStack, FloatArray
 
 A_PM, STEP_PM, SIZE = WSE2.lattice_pm, 20.74, 75
 N_SV, N_REFERENCE = 576, 437
@@ -153,13 +153,20 @@ def stack_of(name: str, windows: FloatArray) -> ClassStack:
     )
 
 
+def measured(
+    reference: FloatArray, vacancies: FloatArray
+) -> tuple[dict[str, ClassStack], Mapping[str, ClassAverage], Mapping[str, ColumnMeasurement]]:
+    """Stacks, averages and columns of both classes."""
+    stacks = {REFERENCE: stack_of(REFERENCE, reference), CLASS: stack_of(CLASS, vacancies)}
+    averages = {name: average_stack(stack) for name, stack in stacks.items()}
+    return stacks, averages, measure_columns(stacks, averages, COLUMNS)
+
+
 def ask(
     reference: FloatArray, vacancies: FloatArray, config: MakeupConfig, seed: list[int]
 ) -> ClassMakeup:
     """What one stack is made of, with the error that its class shares."""
-    stacks = {REFERENCE: stack_of(REFERENCE, reference), CLASS: stack_of(CLASS, vacancies)}
-    averages = {name: average_stack(stack) for name, stack in stacks.items()}
-    columns = measure_columns(stacks, averages, COLUMNS)
+    stacks, averages, columns = measured(reference, vacancies)
     quantities = window_quantities(CLASS, columns, stacks, averages, REFERENCE)
     found = ask_populations(quantities.sample, config, np.random.default_rng(seed))
     own, base = columns[CLASS], columns[REFERENCE]
@@ -217,11 +224,12 @@ def row(share: float, truth: float, makeup: ClassMakeup) -> dict[str, float]:
         rest = next(q for q in found.populations if q is not passive)
         low, high = passive.share_95
         values |= {"share": passive.share, "share_std": passive.share_std}
-        values |= {"covers_free": low <= share <= high, "undistorted": passive.undistorted}
-        values["other"] = quantities.strain(passive.value[1])
-        values["other_pull"] = (
-            values["other"] * quantities.reference_pm / np.hypot(passive.value_std[1], spacing_std)
-        )
+        values |= {
+            "covers_free": low <= share <= high,
+            "undistorted": makeup.is_undistorted(passive),
+        }
+        values["other"], told = makeup.strain_of(passive)
+        values["other_pull"] = values["other"] / told
     strain, told = makeup.strain_of(rest)
     error = np.hypot(rest.value_std[1], spacing_std) / quantities.reference_pm
     values |= {"rest": strain, "rest_std": error, "rest_told": told}

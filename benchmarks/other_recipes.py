@@ -106,3 +106,5 @@ RECIPES = {
     ),
     "populations": Recipe(100, size_px=(448, 448)),
 }
+# Sets are drawn by their place here: new ones come last.
+RECIPES["hard populations"] = replace(RECIPES["hard"], images=100, size_px=(448, 448))

@@ -232,6 +232,21 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
+class KnownProbe:
+    """What is known of the images' probe before windows are fitted.
+
+    Parameters
+    ----------
+    amount, sigma : float
+        Of aberrations, in standard deviations of the family of probes from its mean, and its
+        standard error (`columns.probe_family`).
+    """
+
+    amount: float
+    sigma: float
+
+
+@dataclass(frozen=True)
 class ClassStack:
     """Windows around the isolated columns of one class, resampled into the lattice frame.
 
@@ -280,6 +295,8 @@ class ClassStack:
     image_keys : tuple of str
         Hash of the pixels of each image that `image_index` counts; empty where they aren't known.
         What is drawn or added up image by image goes by these, not by the order given.
+    probe : KnownProbe or None
+        What all columns of images tell of their probe; None where windows are many enough to tell.
     """
 
     class_name: str
@@ -302,6 +319,7 @@ class ClassStack:
     effective_n: float | None = None
     on_metal: bool = False
     image_keys: tuple[str, ...] = ()
+    probe: KnownProbe | None = None
 
     def in_content_order(self) -> ClassStack:
         """The same windows, their images numbered by `image_keys`."""

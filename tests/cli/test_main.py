@@ -560,6 +560,24 @@ def test_linear_algebra_has_one_thread_unless_more_are_asked_for(given, used):
     assert done.stdout.splitlines()[-1] == f"{used} False"  # before numpy reads it
 
 
+@pytest.mark.parametrize(("given", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_of_torch_sleep_while_they_wait_unless_it_is_asked_otherwise(given, used):
+    code = (
+        "import os, sys; from napari_defectstrain.cli.main import main\n"
+        "sys.argv = ['defectstrain', '--version']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    if given is not None:
+        environment["OMP_WAIT_POLICY"] = given
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == f"{used} False"
+
+
 @pytest.mark.slow
 def test_module_runs_without_qt_and_torch_unless_needed():
     code = (

@@ -1,11 +1,17 @@
 """``defectstrain plan``: from the folder of a run to a table."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from small_alloy import simulated, true_sites
 
 from napari_defectstrain.cli.main import main
-from napari_defectstrain.io.files import write_json, write_table
+from napari_defectstrain.columns.images import measure
+from napari_defectstrain.io import sites_table, write_tiff
+from napari_defectstrain.io.files import read_settings, write_json, write_table
+from napari_defectstrain.pipeline.loading import load_images
 from napari_defectstrain.pipeline.runs import RunConfig
 
 
@@ -108,3 +114,25 @@ def test_a_plan_replaces_nothing_but_a_plan(run, tmp_path, capsys):
         assert before is None or out.read_bytes() == before
     for _ in range(2):
         assert main(["plan", str(run), *options, str(tmp_path / "plan.csv")]) == 0
+
+
+def test_a_fit_that_ended_on_the_way_is_said(run, tmp_path, capsys, monkeypatch):
+    made = simulated(seed=3, size=128)
+    write_tiff(tmp_path / "a.tif", made.image.data, 20.74, {})
+    (image,), _ = load_images([tmp_path / "a.tif"])
+    manifest = read_settings(run / "run.json")
+    manifest["images"][0] |= {"pixel_size_pm": 20.74, "metadata": dict(image.metadata)}
+    write_json(run / "run.json", manifest)
+    write_table(run / "a.sites.csv", sites_table(true_sites(made), 20.74))
+    fit_of = measure.fit_image_columns
+    words = ["plan", str(run), "--class", "SV", "--loss-nm2", "1e-9"]
+    for converged in (True, False):
+
+        def fitted(*given, converged=converged, **named):
+            few = measure.ImageColumnConfig(model="gaussians")
+            return replace(fit_of(*given, few, **named), converged=converged)
+
+        monkeypatch.setattr(measure, "fit_image_columns", fitted)
+        assert main(words) == 0
+        said = capsys.readouterr().err
+        assert said.count("a: the fit of all columns had not converged") == (not converged)

@@ -261,6 +261,36 @@ def test_stopped_in_a_run_it_says_that_the_results_are_not_whole(work, call, cap
         assert f"{option}: got nan, expected seconds" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        (["--jobs", "0"], "--jobs: got 0"),
+        (["--material", "Foo"], "Foo"),
+        (["--set", "average.window=3"], "average.window"),
+        (["--split", "XX"], "split: got 'XX', expected a class of WSe2: W, 2Se"),
+        (["--figures", "gif"], "gif"),
+        (["--reference", "SV=a,b"], "got a, which is no file"),
+        (["--sites", "none"], "--sites none: got no folder"),
+        (["--regions", "none"], "--regions none: got no folder"),
+        (["--weights", "none"], "weights: got none, which is no file"),
+    ],
+)
+def test_mistakes_in_options_are_said_before_anything_is_waited_for(work, capsys, mistake, said):
+    """Not at every image that comes, hours later, with a promise to go on."""
+    given = ["watch", str(work), "--out", str(work / "out"), "--idle", "0", *mistake]
+    assert main(given) == 2
+    told = capsys.readouterr()
+    assert said in told.err and len(told.err.strip().splitlines()) == 1
+    assert "watching" not in told.out
+    assert not (work / "out").exists()
+
+
+def test_results_do_not_go_where_a_file_is(work, capsys):
+    (work / "letter").write_text("mine")
+    assert main(["watch", str(work), "--out", str(work / "letter"), "--idle", "0"]) == 2
+    assert "got a file, expected a folder" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_folder_that_fills_is_measured_like_one_run(work, call, capsys):
     folder = work / "session"

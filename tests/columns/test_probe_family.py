@@ -8,6 +8,7 @@ from napari_defectstrain.columns.probe_family import (
     FREQUENCIES,
     _beyond_a_blur,
     family_departure,
+    family_member,
     family_members,
     family_way,
     focused,
@@ -46,6 +47,23 @@ def test_the_way_is_that_in_which_the_family_differs() -> None:
     expected = start.transfer(k, np.zeros_like(k)) * mode
     np.testing.assert_allclose(start.basis(k) @ way, expected, atol=1.2e-2)
     assert way[-1] == 0.0
+
+
+def test_a_probe_in_focus_is_a_member_and_others_pass_less_of_the_middle() -> None:
+    plain = spline_profile(SIGMA, 12, 0.7, LIMIT, SPOT)
+    k = np.linspace(0.0, 0.009, 40)
+    sharp, member, blurred = (
+        one.transfer(k, np.zeros_like(k))
+        for one in (
+            focused(plain, LIMIT, SPOT),
+            family_member(plain, LIMIT, SPOT, FOCUS_AMOUNT),
+            family_member(plain, LIMIT, SPOT, 1.0),
+        )
+    )
+    np.testing.assert_allclose(member, sharp, atol=5e-3)
+    at_spot = np.array([SPOT])
+    tails = [one[0] / np.interp(at_spot, k, one)[0] for one in (sharp, blurred)]
+    assert tails[1] > 1.1 * tails[0]
 
 
 @pytest.mark.parametrize("spot", [0.27, 0.29, 0.31])

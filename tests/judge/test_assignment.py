@@ -10,7 +10,7 @@ from napari_defectstrain.judge.evidence import ASSIGNED
 from napari_defectstrain.judge.identity import (
     AGREES,
     DOUBTFUL,
-    PREFIX,
+    IDENTITY_PREFIX,
     REFUSED,
     Identity,
     judge_identity,
@@ -83,7 +83,7 @@ def identity(*data: np.ndarray, asked: str, learnt: LearntClasses | None = None)
     material = get_material(asked)
     images = [calibrate(CalibratedImage(d, 20.0, f"x{i}"), material)[0] for i, d in enumerate(data)]
     found = identify_images(images, material, learnt=learnt)
-    assert all(line.startswith(PREFIX) for line in found.lines)
+    assert all(line.startswith(IDENTITY_PREFIX) for line in found.lines)
     return found
 
 

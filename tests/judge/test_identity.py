@@ -15,7 +15,7 @@ from napari_defectstrain.judge.evidence import CellEvidence, cell_evidence
 from napari_defectstrain.judge.identity import (
     AGREES,
     DOUBTFUL,
-    PREFIX,
+    IDENTITY_PREFIX,
     REFUSED,
     judge_identity,
 )
@@ -92,7 +92,7 @@ def nominal(material: str) -> tuple[float, float, float]:
 
 def verdict(data: np.ndarray, material: str, a_pm: float | None = None) -> tuple[str, str]:
     found = judge_identity([of(data, a_pm)], get_material(material)).images[0]
-    assert found.line.startswith(PREFIX) or found.verdict == AGREES
+    assert found.line.startswith(IDENTITY_PREFIX) or found.verdict == AGREES
     return found.verdict, found.line
 
 
@@ -225,7 +225,7 @@ def test_an_image_unlike_the_others_is_doubted_alone():
     odd = of(crystal((1.0, 0.24, 0.0), (0.0, 0.04, 0.0)), 316.0, "odd")
     identity = judge_identity([*good, odd], get_material("MoS2"))
     assert [v.verdict for v in identity.images] == [AGREES, AGREES, AGREES, DOUBTFUL]
-    assert identity.lines[0].startswith(f"{PREFIX}odd: ")
+    assert identity.lines[0].startswith(f"{IDENTITY_PREFIX}odd: ")
 
 
 def test_elements_without_cross_sections_are_judged_by_geometry_alone():
@@ -256,11 +256,11 @@ def test_refused_images_are_left_out_unless_forced():
     kept, identity = without_refused(images, material, False, failures)
     assert [image.name for image in kept.values()] == ["good"]
     assert failures.found[0].name == "two_layers"
-    assert failures.found[0].reason.startswith(PREFIX)
+    assert failures.found[0].reason.startswith(IDENTITY_PREFIX)
     assert identity.verdict == AGREES and len(identity.to_dict()["images"]) == 1
     kept, identity = without_refused(images, material, True, Failures())
     assert len(kept) == 2 and identity.verdict == DOUBTFUL
-    with pytest.raises(DefectStrainError, match=PREFIX):
+    with pytest.raises(DefectStrainError, match=IDENTITY_PREFIX):
         without_refused(images, material, False, Failures(strict=True))
 
 

@@ -9,6 +9,8 @@ from scipy.stats import t as student
 from napari_defectstrain.evaluation.calibration_curve import reliability
 from napari_defectstrain.judge.mixture import (
     OTHER,
+    TAILS,
+    USUAL_TAILS,
     V1,
     X2,
     XY,
@@ -18,7 +20,7 @@ from napari_defectstrain.judge.mixture import (
     best_model,
     improve,
 )
-from napari_defectstrain.judge.solving import metal_skew
+from napari_defectstrain.judge.solving import metal_skew, metal_tails
 
 PRIOR = ClassPrior(1.9)
 MEANS = np.array([0.70, 1.06, 1.37, 0.35, 0.0])
@@ -88,12 +90,14 @@ def test_what_seems_lighter_than_nothing_is_an_empty_site():
     assert chance[0].argmax() == 4
 
 
-def test_densities_are_students_and_never_vanish():
-    model = ClassModel(np.array([0.7, 1.06, 1.37, 0.35, 0.0]), np.full(5, 1.3), np.full(6, 1 / 6))
+@pytest.mark.parametrize("tails", TAILS)
+def test_densities_are_students_and_never_vanish(tails):
+    mean = np.array([0.7, 1.06, 1.37, 0.35, 0.0])
+    model = ClassModel(mean, np.full(5, 1.3), np.full(6, 1 / 6), tails=tails)
     weight, sigma = np.array([0.7, 1.1, 40.0, -3.0]), np.array([0.05, 0.08, 0.05, 0.02])
     terms = model.terms(weight, sigma)
     width = 1.3 * sigma
-    expected = student.pdf((weight - 0.7) / width, 16) / width / 6
+    expected = student.pdf((weight - 0.7) / width, tails) / width / 6
     np.testing.assert_allclose(terms[:, X2], expected, rtol=1e-9)
     assert (model.posterior(weight, sigma) > -1).all()  # no nan
     assert terms[3, OTHER] == 0.0
@@ -125,6 +129,25 @@ def test_how_lopsided_noise_is_the_metals_tell():
             skew, abs=0.05
         )
     assert metal_skew(np.ones(20), np.full(20, 0.1)) == 0.0
+
+
+def test_how_far_noise_reaches_the_metals_tell():
+    rng = np.random.default_rng(3)
+    sigma = rng.uniform(0.04, 0.1, 900)
+    clean, rough = rng.normal(size=900), rng.standard_t(5, 900)
+    assert metal_tails(1.0 + sigma * clean, sigma) >= 32
+    assert metal_tails(1.0 + sigma * rough, sigma) == TAILS[0]
+    # one in a hundred that is no such metal isn't noise
+    clean[:9] = -12.0
+    assert metal_tails(1.0 + sigma * clean, sigma) >= 32
+    assert metal_tails(1.0 + sigma[:50] * rough[:50], sigma[:50]) == USUAL_TAILS
+
+
+def test_what_isnt_there_leaves_no_class_in_doubt():
+    """An image of 900 columns without *other* held 0.4 of them by their probabilities."""
+    weight, error, _ = drawn(900, 0.06)
+    chance = best_model(weight, error, PRIOR).posterior(weight, error)
+    assert chance[:, OTHER].sum() < 0.12
 
 
 def test_dirt_that_only_adds_light_makes_no_purer_class_than_there_is():

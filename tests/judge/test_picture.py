@@ -1,12 +1,14 @@
 """An image explained by its columns: profile, places and lines as they were put in."""
 
 import numpy as np
+import pytest
 from judge_stage import SCAN, as_found, made
 from scipy.ndimage import gaussian_filter
+from scipy.sparse import csr_array
 
 from napari_defectstrain.judge.judging import class_prior
 from napari_defectstrain.judge.mixture import ClassModel
-from napari_defectstrain.judge.picture import Picture
+from napari_defectstrain.judge.picture import Picture, WeightEquations
 from napari_defectstrain.judge.places import lattice_places
 from napari_defectstrain.judge.solving import ImageClasses, anchored_weights
 from napari_defectstrain.judge.working import LowPass, line_shifts, shift_lines
@@ -96,6 +98,19 @@ def test_empty_sites_weigh_nothing_on_the_scale_of_the_profile():
     np.testing.assert_allclose(scaled[[0, 3, 4]], [0.7, 0.343, 0.0], atol=0.02)
     few = anchored_weights(found, prior, np.zeros(1000, bool))
     np.testing.assert_array_equal(few, weight)
+
+
+@pytest.mark.parametrize("overlap", [0.1, 0.35])
+def test_weights_that_overlap_find_an_end(overlap):
+    """Twelve columns of no known class in one another's light went to and fro ever farther."""
+    coupling = np.full((12, 12), overlap) + (1.0 - overlap) * np.eye(12)
+    true = np.linspace(0.3, 1.4, 12)
+    equations = WeightEquations(np.zeros(12), coupling @ true, csr_array(coupling))
+    mean = np.zeros(12)
+    for _ in range(400):
+        estimate, _ = equations.estimates(mean, np.zeros(12))
+        mean = mean + equations.step * (estimate - mean)
+    np.testing.assert_allclose(mean, true, atol=1e-3)
 
 
 def test_neighbours_that_were_put_elsewhere_lend_no_weight():

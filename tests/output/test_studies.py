@@ -16,6 +16,14 @@ from napari_defectstrain.detect.finding import predict
 from napari_defectstrain.failures import Failures
 from napari_defectstrain.io import read_sites
 from napari_defectstrain.io.out_folder import writing_into
+from napari_defectstrain.judge.identity import (
+    AGREES,
+    DOUBTFUL,
+    IDENTITY_PREFIX,
+    REFUSED,
+    Identity,
+    ImageVerdict,
+)
 from napari_defectstrain.materials import WSE2
 from napari_defectstrain.output import export_results
 from napari_defectstrain.output.report import make_report
@@ -23,7 +31,7 @@ from napari_defectstrain.output.report.checklist import reviewer_checks
 from napari_defectstrain.output.report.folder import read_results
 from napari_defectstrain.output.results import write_detections, write_run
 from napari_defectstrain.output.studies import find_answers
-from napari_defectstrain.pipeline import detect, load_images
+from napari_defectstrain.pipeline import detect, fitness, load_images
 from napari_defectstrain.simulate.samples import write_simulated
 from napari_defectstrain.study import WeightsRecord
 from napari_defectstrain.study import weights as study_weights
@@ -257,6 +265,54 @@ def test_an_image_that_fails_now_is_not_measured_by_its_old_answer(study, networ
     assert [one.name for one in failures.found] == ["two"]
     assert not (study.results / "two.sites.csv").exists()
     assert study.has_sites("two")  # what was corrected in it is still known
+
+
+def test_a_study_refuses_what_a_run_of_its_images_refuses(study, network, tmp_path, monkeypatch):
+    """What images say together turns when one of them has gone: pooled anew, not let pass."""
+
+    def judged(evidence, material, forced=False, told=False):
+        names = [one.name for one in evidence]
+        alone = REFUSED if "two" not in names and not forced else DOUBTFUL
+        verdicts = [
+            ImageVerdict(n, alone if n == "one" else refuses, f"{IDENTITY_PREFIX}{n}: {names}")
+            for n in names
+        ]
+        return Identity(material.name, tuple(verdicts), tuple(evidence), forced=forced)
+
+    monkeypatch.setattr(fitness, "judge_identity", judged)
+    with_second_image(study)
+    study.set_config(CONFIG.replace(force_material=False))
+    paths = [tmp_path / "one.tif", tmp_path / "two.tif"]
+
+    def both():
+        """What a run and the study say of the material and of what is left out."""
+        told = []
+        for of_run in (True, False):
+            failures = Failures()
+            images, _ = load_images([path for path in paths if path.exists()])
+            try:
+                found = (
+                    detect(images, study.config, failures=failures)
+                    if of_run
+                    else run_study(study, (), None, failures, detect_only=True)
+                )
+            except DefectStrainError as error:
+                told.append(str(error))
+            else:
+                said = [w for w in found.warnings if w.startswith(IDENTITY_PREFIX)]
+                told.append((found.identity.to_dict(), said, [f.name for f in failures.found]))
+        return told
+
+    for refuses in (AGREES, REFUSED):  # one that is refused has its say in what the rest is, too
+        run, of_study = both()
+        assert of_study == run
+        assert run[0]["verdict"] == DOUBTFUL
+        assert run[2] == (["two"] if refuses == REFUSED else [])
+    refuses = AGREES
+    paths[1].unlink()
+    run, of_study = both()
+    assert run.startswith(f"{IDENTITY_PREFIX}one: ['one']")
+    assert run in of_study and "two" in of_study  # and that one is missing
 
 
 def test_the_difference_that_other_weights_make_is_shown(study, network):

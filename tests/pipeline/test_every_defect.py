@@ -127,7 +127,11 @@ def test_columns_are_fitted_by_whoever_and_an_image_without_is_said(result):
     for one, other in zip(fits, again, strict=True):
         np.testing.assert_array_equal(one.position_px, other.position_px)
     plain = replace(result, warnings=(), crowded={}, crowded_stacks={})
-    same = every_defect.measure_every_defect(plain, columns=fits)
+    ended = [replace(fits[0], converged=False), *fits[1:]]
+    same = every_defect.measure_every_defect(plain, columns=ended)
+    (said,) = [w for w in same.warnings if "had not converged" in w]
+    assert said.startswith(f"{result.images[0].name}: the fit of all columns")
+    assert not any("had not converged" in w for w in result.warnings)
     for name, one in same.crowded.items():
         assert one.spacing.strain == pytest.approx(result.crowded[name].spacing.strain, abs=1e-9)
     gone = every_defect.measure_every_defect(plain, columns=["no light", *fits[1:]])

@@ -1,11 +1,14 @@
 """A self-test finds in an image what was built in, and nothing where nothing was."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from small_alloy import SHARED_PROFILE, simulated, true_sites
 
 from napari_defectstrain.averages.average import AverageConfig
 from napari_defectstrain.averages.patches import find_patches
+from napari_defectstrain.columns import ImageColumnConfig, ImageColumns
+from napari_defectstrain.columns.images.types import NoiseModel
 from napari_defectstrain.crystal.overlaps import Overlap
 from napari_defectstrain.pipeline import chain, selftest
 from napari_defectstrain.pipeline.class_measurement import measure_classes
@@ -96,6 +99,24 @@ def test_too_few_places_are_said(found):
     small = chain.replace(found, config=wide)
     with pytest.raises(DefectStrainError, match="expected 3 for each"):
         self_test(small, SelfTestConfig(trials=(SHIFTED,)))
+
+
+def test_a_fit_that_ended_on_the_way_is_said(found, monkeypatch):
+    n = len(found.sites[0])
+    none = np.zeros(n)
+    fit = ImageColumns(
+        found.sites[0].position_px,
+        np.zeros((n, 2, 2)),
+        *(none, none, none.astype(int), None),
+        *(NoiseModel(1.0, 0.0), None, ImageColumnConfig()),
+        converged=False,
+    )
+    monkeypatch.setattr(selftest, "columns_of_image", lambda *_: fit)
+    monkeypatch.setattr(selftest, "_shifted", lambda *_: (pd.DataFrame(), ["moved"]))
+    made = self_test(found, SelfTestConfig(trials=(SHIFTED,)))
+    first, second = made.warnings
+    assert first.startswith(f"{found.images[0].name}: the fit of all columns had not converged")
+    assert second == "moved"
 
 
 def test_windows_of_copies_are_of_the_image_that_was_copied(found):

@@ -7,7 +7,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from napari_defectstrain.averages import find_patches
-from napari_defectstrain.columns import Aberrations
+from napari_defectstrain.columns import Aberrations, ImageColumnConfig, ImageColumns
+from napari_defectstrain.columns.images.types import NoiseModel
 from napari_defectstrain.crystal.lattice import ideal_sites
 from napari_defectstrain.precision import class_fields
 from napari_defectstrain.precision.class_fields import (
@@ -266,6 +267,31 @@ def test_images_give_the_fields_that_were_built_in():
     difference = (a.u_pm - b.u_pm)[nearest]
     assert np.abs(difference).max() < 4 * a.sigma_pm[nearest].max() + 0.2
     assert seen == sorted(seen)
+
+
+def test_a_fit_that_ended_on_the_way_is_said():
+    """Given or made here: whoever takes the fields gets a line for each such image."""
+    made = simulate_image(
+        SimulationConfig(
+            crystal=CrystalConfig(fractions=(0.0, 0.0, 0.1, 0.0)),
+            scan=ScanConfig(shape=(160, 160), jitter_px=0.0, contamination=0.0),
+        ),
+        np.random.default_rng(3),
+        "one",
+    )
+    role = np.asarray(made.class_index)
+    sites = Sites(made.position_px, np.eye(7)[role], role, NAMES, np.full(len(role), "truth"))
+    n, none = len(role), np.zeros(len(role))
+    fit = ImageColumns(
+        made.position_px,
+        np.zeros((n, 2, 2)),
+        *(none, none, none.astype(int), None),
+        *(NoiseModel(1.0, 0.0), None, ImageColumnConfig()),
+    )
+    assert superposed_fields([made.image], [sites], A_PM, fits=[fit]).notes == ()
+    ended = replace(fit, converged=False)
+    (note,) = superposed_fields([made.image], [sites], A_PM, fits=[ended]).notes
+    assert note.startswith("one: the fit of all columns had not converged")
 
 
 def test_columns_cut_by_the_border_are_fitted_though_nobody_found_them():

@@ -42,7 +42,6 @@ def test_a_share_and_both_places_are_found_and_told_apart():
     found = ask_populations(sample(value, rng), CONFIG, rng)
     assert found.two and found.p < CONFIG.level
     rest, other = found.populations
-    assert other.undistorted and not rest.undistorted
     assert other.share_95[0] < 0.2 < other.share_95[1]
     assert abs(other.share - second.mean()) < 0.02  # they are five widths apart
     assert rest.share + other.share == pytest.approx(1.0)

@@ -16,7 +16,9 @@ from napari_defectstrain.simulate.lookalikes import (
     stacked_row,
 )
 from napari_defectstrain.simulate.scattering import (
+    _AT_A_TIME,
     ELEMENTS,
+    _bessel,
     adf_cross_section,
     nominal_weights,
     projected_potential,
@@ -141,3 +143,15 @@ def test_nominal_weights_serve_any_material() -> None:
         assert weights[5] == 0
         assert 0 < weights[4] < weights[1]
     assert nominal_weights(get_material("MoSe2"))[1] > 1 > nominal_weights(get_material("MoS2"))[1]
+
+
+def test_many_frequencies_are_worked_out_some_at_a_time() -> None:
+    """One table of all of them would be kept, however large."""
+    q = np.linspace(0.0, 4.0, _AT_A_TIME + 40)
+    together = scattering_factor("Se", 80.0, q)
+    parts = [scattering_factor("Se", 80.0, part) for part in np.split(q, [60, 400])]
+    np.testing.assert_allclose(together, np.concatenate(parts), rtol=1e-12)
+    scattering_factor("Se", 80.0, q)
+    assert _bessel.cache_info().currsize == 1
+    assert len(_bessel(q[_AT_A_TIME:].tobytes())) == 40
+    assert scattering_factor("Se", 80.0, q[:0]).shape == (0,)

@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +60,20 @@ def test_a_changed_image_is_refused_until_it_is_accepted(tmp_path):
         (file,) = [f for f, (state, _) in study.states(False).items() if state == "changed"]
         with pytest.raises(DefectStrainError, match="expected those of the study; remove"):
             study.accept_changed(file)
+
+
+def test_an_image_that_may_not_be_read_is_not_said_to_be_changed(tmp_path, monkeypatch):
+    with small_study(tmp_path) as study:
+        image, opened = tmp_path / "image_1.tif", Path.open
+
+        def refused(path, *given, **more):
+            if path.name == image.name:  # root may read everything, so that chmod is no test
+                raise PermissionError(13, "Permission denied", str(path))
+            return opened(path, *given, **more)
+
+        monkeypatch.setattr(Path, "open", refused)
+        with pytest.raises(DefectStrainError, match="image_1.tif: can.t be read: Perm"):
+            study.load_images(["image_1"])
 
 
 def test_copies_survive_their_originals(tmp_path):

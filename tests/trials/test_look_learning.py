@@ -1,14 +1,24 @@
 """What is learnt of images whose look is known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from look_stage import FRACTIONS, SHAKEN, SIDE, STEADY, known_look, pictured, seen
 from small_alloy import true_sites
 
+from napari_defectstrain.columns import fit_image_columns
 from napari_defectstrain.simulate import column_height
-from napari_defectstrain.trials import Look, learn_look, pooled_look, read_look, write_look
+from napari_defectstrain.trials import (
+    Look,
+    learn_look,
+    pooled_look,
+    read_look,
+    see_image,
+    write_look,
+)
+from napari_defectstrain.trials.look_seeing import LOOK_FIT
 from napari_defectstrain.types import CalibratedImage, DefectStrainError
 
 
@@ -92,3 +102,14 @@ def test_images_without_a_crystal_are_left_out_or_refused():
     few = sites.subset(np.arange(len(sites)) < 20)
     with pytest.raises(DefectStrainError, match="no image that can be learnt from"):
         learn_look([empty], [few], "WSe2")
+
+
+def test_a_fit_that_ended_on_the_way_is_said() -> None:
+    made = pictured(*STEADY)
+    sites = true_sites(made)
+    fit = fit_image_columns(made.image, sites.position_px, LOOK_FIT)
+    for converged in (True, False):
+        one = see_image(made.image, sites, "WSe2", fit=replace(fit, converged=converged))
+        said = [n for n in pooled_look([one]).notes if "had not converged" in n]
+        assert len(said) == (not converged)
+    assert said[0].startswith(made.image.name)

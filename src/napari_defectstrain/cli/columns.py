@@ -169,10 +169,9 @@ def summary(images: Sequence[CalibratedImage], fits: Sequence[ImageColumns]) -> 
 def _unsettled(images: Sequence[CalibratedImage], fits: Sequence[ImageColumns]) -> list[str]:
     """Which fits ended on the way."""
     return [
-        f"{image.name}: the fit of all columns had not converged after its iterations; raise "
-        "max_iterations"
+        f"{note}; raise max_iterations"
         for image, fit in zip(images, fits, strict=True)
-        if not fit.converged
+        for note in fit.notes(image.name)
     ]
 
 

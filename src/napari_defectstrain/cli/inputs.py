@@ -18,7 +18,7 @@ from ..pipeline import chain as pipeline
 from ..pipeline.loading import load_images
 from ..pipeline.runs import RunConfig, RunResult
 from ..pipeline.work import Work
-from ..types import CalibratedImage, Progress, Sites
+from ..types import CalibratedImage, DefectStrainError, Progress, Sites
 from . import resuming
 from .main import _run_config, read_tables, say_warnings
 from .references import reference_paths
@@ -68,13 +68,9 @@ def read_inputs(
     work : Work, optional
         With a store: see whether the folder holds the results already.
     """
-    config = _run_config(options)
+    config = check_options(options, manifest)
     say_taught(options)
-    if options.sites is None:
-        pipeline.check_weights(config)
     paths = in_one_order(options.images)
-    may_write = resuming.may_write_into(options, manifest)
-    results.check_out_dir(options.out, may_write, manifest)
     if not options.resume:
         resuming.check_edits(options, manifest)
     _check_inputs(options, [path.stem for path in paths], config)
@@ -102,6 +98,34 @@ def read_inputs(
         if not inputs.up_to_date:
             resuming.check_edits(options, manifest)
     return inputs
+
+
+def check_options(options: argparse.Namespace, manifest: str = "run.json") -> RunConfig:
+    """The settings of the options of ``run``, and whether results may go where they say.
+
+    Parameters
+    ----------
+    options : Namespace
+        With what `add_run` adds.
+    manifest : str
+        Of the folder that the command is going to write.
+
+    Raises
+    ------
+    DefectStrainError
+        If an option can't be used.
+    """
+    config = _run_config(options)
+    known = get_material(config.material).all_class_names
+    for name in config.split:
+        if name not in known:
+            raise DefectStrainError(
+                f"split: got {name!r}, expected a class of {config.material}: {', '.join(known)}"
+            )
+    if options.sites is None:
+        pipeline.check_weights(config)
+    results.check_out_dir(options.out, resuming.may_write_into(options, manifest), manifest)
+    return config
 
 
 def known_inputs(options: argparse.Namespace, inputs: Inputs, manifest: str) -> Inputs:

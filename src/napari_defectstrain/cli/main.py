@@ -109,9 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     of_process = arguments is None
     if of_process:
-        # Before numpy is imported: threads of our own share the work of classes, and results are
-        # the same to the last bit
+        # Before numpy and torch are: threads of our own share the work of classes, and results are
+        # the same to the last bit; torch's sleep while they wait, in place of keeping cores busy
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         gc.set_threshold(*COLLECT_AFTER)
     given = sys.argv[1:] if arguments is None else arguments
     with Interruptions(_say_error, forever=of_process) as interruptions:

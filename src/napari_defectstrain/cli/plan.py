@@ -14,7 +14,7 @@ import pandas as pd
 from ..materials import get_material
 from ..types import DefectStrainError, Progress
 from ..units import BARN_PER_NM2
-from .main import say
+from .main import say, say_warnings
 
 _PER_CENT = 0.01
 _PLANNED = {"dose_e_per_nm2", "images", "windows", "sigma_strain_%"}
@@ -239,5 +239,8 @@ def _share(options: argparse.Namespace, row: pd.Series, progress: Progress) -> f
     sites = read_sites(options.results / f"{first['name']}.sites.csv", names)
     fit = fit_image_columns(
         images[0], sites.position_px, pixel_size_pm=first["pixel_size_pm"], progress=progress
+    )
+    say_warnings(
+        [f"{n}; its share of counting noise may be off" for n in fit.notes(images[0].name)]
     )
     return counting_share(fit, sites.is_metal, float(row["p1_pm"]))

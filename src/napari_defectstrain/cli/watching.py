@@ -109,6 +109,7 @@ def run_watch(options: argparse.Namespace, progress: Progress) -> int:
         value = getattr(options, name)
         if value is not None and not 0 <= value < math.inf:
             raise DefectStrainError(f"--{name}: got {value:g}, expected seconds, 0 or more")
+    _check(_as_run(options, []))
     pause_s = max(options.every, _LEAST_S)
     say(f"watching {folder}; Ctrl-C ends it")
     last: object = None
@@ -136,16 +137,41 @@ def run_watch(options: argparse.Namespace, progress: Progress) -> int:
             return 0
 
 
+def _check(options: argparse.Namespace) -> None:
+    """Say mistakes in the options at once, not again and again when images have come."""
+    from ..output.results import figure_formats
+    from ..pipeline.workers import check_jobs
+    from ..study.weights import configured_weights
+    from .inputs import check_options
+    from .references import read_references
+
+    figure_formats(options.figures)
+    check_jobs(options.jobs)
+    for name, what in (("sites", "tables"), ("regions", "label images")):
+        folder = getattr(options, name)
+        if folder is not None and not folder.is_dir():
+            raise DefectStrainError(f"--{name} {folder}: got no folder, expected one with {what}")
+    config = check_options(options)
+    read_references(options.references, config.material)
+    if config.detect.weights and options.sites is None:
+        configured_weights(config)
+
+
+def _as_run(options: argparse.Namespace, images: list[Path]) -> argparse.Namespace:
+    """The options of a run of images that goes on from what is known."""
+    given = argparse.Namespace(**vars(options))
+    given.images, given.resume, given.command = images, True, "run"
+    return given
+
+
 def _measured(options: argparse.Namespace, images: list[Path], progress: Progress) -> int:
     """Bring the results up to date; images that can't be measured yet are said."""
     from ..failures import reason_of
     from .main import EXIT_ERROR, run, say, say_warnings
 
-    given = argparse.Namespace(**vars(options))
-    given.images, given.resume, given.command = images, True, "run"
     say(f"measuring {len(images)} image{'s' * (len(images) > 1)}")
     try:
-        return run(given, progress)
+        return run(_as_run(options, images), progress)
     except Exception as error:
         reason = reason_of(error)
         if reason is None:

@@ -11,6 +11,7 @@ from .averages.measure import windows_covariance as windows_covariance
 from .images.measure import ImageColumnConfig as ImageColumnConfig
 from .images.measure import ImageColumns as ImageColumns
 from .images.measure import fit_image_columns as fit_image_columns
+from .images.parts import Part as Part
 from .images.rendering import ColumnRenderer as ColumnRenderer
 from .images.rendering import ComplexArray as ComplexArray
 from .images.rendering import SpreadPoints as SpreadPoints

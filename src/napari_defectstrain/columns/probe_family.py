@@ -163,10 +163,32 @@ def focused(profile: ColumnProfile, limit: float, spot: float) -> ColumnProfile:
     spot : float
         Frequency of the first spots of the lattice, likewise.
     """
+    more = _beyond_a_blur(focused_probe()[None], min(spot / limit, 0.9))[0]
+    return _departed(profile, limit, more.clip(-1, 1))
+
+
+def family_member(
+    profile: ColumnProfile, limit: float, spot: float, amount: float
+) -> ColumnProfile:
+    """An aperture's profile with the aberrations of a member of the family.
+
+    Parameters
+    ----------
+    profile, limit, spot
+        As of `focused`.
+    amount : float
+        In standard deviations of the family from its mean.
+    """
+    departure = family_departure(min(spot / limit, 0.9))
+    more = departure.mean.clip(-1, 1) + (amount * departure.mode).clip(-1, 1)
+    return _departed(profile, limit, more)
+
+
+def _departed(profile: ColumnProfile, limit: float, more: FloatArray) -> ColumnProfile:
+    """A profile whose logarithm is changed by so much at `FREQUENCIES`, as near as it can come."""
     k = np.linspace(0.0, profile.cutoff_per_pm, 500)
     basis = profile.basis(k)
-    more = _beyond_a_blur(focused_probe()[None], min(spot / limit, 0.9))[0]
-    goal = basis @ profile.coefficient * np.exp(np.interp(k / limit, FREQUENCIES, more.clip(-1, 1)))
+    goal = basis @ profile.coefficient * np.exp(np.interp(k / limit, FREQUENCIES, more))
     coefficient = np.zeros(basis.shape[1])  # the last one stays: the end is zero
     coefficient[:-1] = np.linalg.lstsq(basis[:, :-1], goal, rcond=None)[0]
     return replace(profile, coefficient=coefficient)

@@ -11,6 +11,7 @@ from .histograms import weight_histograms as weight_histograms
 from .identity import AGREES as AGREES
 from .identity import ALLOY as ALLOY
 from .identity import DOUBTFUL as DOUBTFUL
+from .identity import IDENTITY_PREFIX as IDENTITY_PREFIX
 from .identity import REFUSED as REFUSED
 from .identity import Identity as Identity
 from .identity import judge_identity as judge_identity

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..materials import MATERIALS, Material
 from .evidence import ASSIGNED, FOREIGN, CellEvidence
 from .readings import COMMON, EQUAL, Reading, RunEvidence, all_readings, pooled_evidence, reading_of
 
-PREFIX = "Identity: "
+IDENTITY_PREFIX = "Identity: "
 """What every line begins with that says a doubt."""
 AGREES, DOUBTFUL, REFUSED = "agrees", "doubtful", "refused"
 ALLOY = 0.2
@@ -80,7 +80,7 @@ class ImageVerdict:
     verdict : str
         ``agrees``, ``doubtful`` or ``refused``.
     line : str
-        Why, in one line that begins with `PREFIX`; empty where it agrees.
+        Why, in one line that begins with `IDENTITY_PREFIX`; empty where it agrees.
     left_out : tuple of tuple of int
         Boxes of the picture that show another phase and aren't counted: first row and column, and
         those behind the last ones [px].
@@ -127,6 +127,15 @@ class Identity:
     def lines(self) -> tuple[str, ...]:
         """Every doubt once."""
         return tuple(dict.fromkeys(image.line for image in self.images if image.line))
+
+    def of(self, names: Collection[str]) -> Identity:
+        """That of some of the images; what all said together stays."""
+        there = [image.name in names for image in self.images]
+        return replace(
+            self,
+            images=tuple(v for v, left in zip(self.images, there, strict=True) if left),
+            evidence=tuple(e for e, left in zip(self.evidence, there, strict=True) if left),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """What ``run.json`` says of it."""
@@ -207,9 +216,9 @@ def _like(e: CellEvidence, among: Sequence[CellEvidence]) -> bool:
 
 def _differs(e: CellEvidence, together: RunEvidence) -> ImageVerdict:
     line = (
-        f"{PREFIX}{e.name}: the dim sublattice is {e.ratio:.2f} times as bright as the other, in "
-        f"most of the images {together.ratio:.2f}: another material, detector or processing; "
-        "compare it with the others, or run it alone"
+        f"{IDENTITY_PREFIX}{e.name}: the dim sublattice is {e.ratio:.2f} times as bright as the "
+        f"other, in most of the images {together.ratio:.2f}: another material, detector or "
+        "processing; compare it with the others, or run it alone"
     )
     return ImageVerdict(e.name, DOUBTFUL, line)
 
@@ -266,7 +275,9 @@ def _with_part(said: ImageVerdict, e: CellEvidence, part: str, material: Materia
     """A verdict on the rest of a picture of which a part is left out."""
     if not part or said.verdict == REFUSED:
         return said
-    rest = said.line.removeprefix(f"{PREFIX}{e.name}: ").removesuffix(_end(DOUBTFUL, material))
+    rest = said.line.removeprefix(f"{IDENTITY_PREFIX}{e.name}: ").removesuffix(
+        _end(DOUBTFUL, material)
+    )
     why = part if not rest else f"{part}; in the rest {rest}"
     return replace(_said(e, DOUBTFUL, why, material), left_out=e.filled_boxes)
 
@@ -274,7 +285,9 @@ def _with_part(said: ImageVerdict, e: CellEvidence, part: str, material: Materia
 def _said(e: CellEvidence, verdict: str, why: str, material: Material) -> ImageVerdict:
     if verdict == AGREES:
         return ImageVerdict(e.name, AGREES)
-    return ImageVerdict(e.name, verdict, f"{PREFIX}{e.name}: {why}{_end(verdict, material)}")
+    return ImageVerdict(
+        e.name, verdict, f"{IDENTITY_PREFIX}{e.name}: {why}{_end(verdict, material)}"
+    )
 
 
 def _end(verdict: str, material: Material) -> str:

@@ -25,7 +25,9 @@ X2, XY, Y2, V1, V2, OTHER = range(6)
 _OTHER_RANGE = 2.6
 """Weights that *other* spreads over, in the metal's."""
 _OTHER_SHARE = 0.002
-_OTHER_STRENGTH = 400.0
+_OTHER_STRENGTH = 40.0
+"""How many columns this share counts for: few, as samples hold none or many. Were it sure, all
+classes together would be in doubt by a part of a column that isn't there."""
 _PRIOR_COLUMNS = 30.0
 """A class's own scatter counts fully against the expected one from this many columns on."""
 _TIES = {"V1": 0.045, "V2": 0.03, "XY": 0.03, "Y2": 0.12}
@@ -35,11 +37,11 @@ _SHARE_STRENGTH = 10.0
 _ROUNDS = 12
 _SETTLED = 1e-4
 """Of what models are told by: a hundredth of what classes are apart, and less."""
-_TAILS = 16.0
-"""Degrees of freedom of Student's t that pulls follow: errors are only estimates themselves."""
-_HEIGHT = float(gamma((_TAILS + 1) / 2) / gamma(_TAILS / 2) / np.sqrt(np.pi * _TAILS))
-_MEAN_PULL = float(2.0 * _HEIGHT * _TAILS / (_TAILS - 1.0))
-"""Mean of a t's absolute value."""
+USUAL_TAILS = 16
+"""Degrees of freedom of Student's t that pulls follow where too few metals tell."""
+TAILS = (8, USUAL_TAILS, 32, 64)
+"""Those that an image may have: powers of two, whose densities are squares of squares."""
+_HEIGHT = {v: float(gamma((v + 1) / 2) / gamma(v / 2) / np.sqrt(np.pi * v)) for v in TAILS}
 _LEAST_FACTOR = 1e-6
 _TYPICAL_SHARES = (0.9, 0.035, 0.02, 0.035, 0.01)
 
@@ -59,22 +61,27 @@ class ClassModel:
     skew : float
         How much farther columns scatter above the likeliest weight than below: widths are
         ``1 + skew`` and ``1 - skew`` times as large. Grains of dirt only ever add light.
+    tails : int
+        Degrees of freedom of Student's t that pulls follow, one of `TAILS`: the more, the nearer to
+        a Gaussian. Noise of clean images is one; where errors differ more than they say, it isn't.
     """
 
     mean: FloatArray
     width: FloatArray
     share: FloatArray
     skew: float = 0.0
+    tails: int = USUAL_TAILS
 
     @property
     def scatter(self) -> FloatArray:
         """Standard deviation of a class in units of the columns' standard errors, `(5 + K,)`."""
-        return np.asarray(self.width * np.sqrt(_TAILS / (_TAILS - 2)))
+        return np.asarray(self.width * np.sqrt(self.tails / (self.tails - 2)))
 
     @property
     def shift(self) -> float:
         """Mean less likeliest weight of a class, in units of its width."""
-        return 2.0 * self.skew * _MEAN_PULL
+        mean_pull = 2.0 * _HEIGHT[self.tails] * self.tails / (self.tails - 1.0)
+        return 2.0 * self.skew * mean_pull
 
     def _sides(self, pull: FloatArray) -> FloatArray:
         """Widths above and below the likeliest weight."""
@@ -129,7 +136,7 @@ class ClassModel:
         if self.skew:
             pull += self.shift
             pull /= self._sides(pull)
-        density = _t_density(pull * pull) / (sigma * self.width[:, None])
+        density = t_density(pull * pull, self.tails) / (sigma * self.width[:, None])
         terms = np.empty((len(self.share), len(weight)))
         terms[:OTHER] = density[:OTHER] * self.share[:OTHER, None]
         # nothing is lighter than an empty site: what seems to be is one, its neighbours misplaced
@@ -140,13 +147,20 @@ class ClassModel:
         return terms.T
 
 
-def _t_density(pull2: FloatArray) -> FloatArray:
-    """Student's density of squared pulls, without a logarithm: (1 + z^2 / 16)^(-17 / 2)."""
-    base = 1.0 + pull2 / _TAILS
-    eighth = base * base
-    eighth *= eighth
-    eighth *= eighth
-    return np.asarray(_HEIGHT / (eighth * np.sqrt(base)))
+def t_density(pull2: FloatArray, tails: int) -> FloatArray:
+    """Student's density of squared pulls, without a logarithm: (1 + z^2 / v)^(-(v + 1) / 2).
+
+    Parameters
+    ----------
+    pull2 : array
+    tails : int
+        Degrees of freedom v, one of `TAILS`.
+    """
+    base = 1.0 + pull2 / tails
+    power = base * base
+    for _ in range(tails.bit_length() - 3):
+        power *= power
+    return np.asarray(_HEIGHT[tails] / (power * np.sqrt(base)))
 
 
 @dataclass(frozen=True)
@@ -268,7 +282,8 @@ def improve(
         own = without_other(chance)
         mean = _means(model, own, weight, sigma, prior)
         width = _widths(model, own, weight, sigma, mean, slope)
-        before, model = model, ClassModel(mean, width, _shares(chance, prior), model.skew)
+        share = _shares(chance, prior)
+        before, model = model, ClassModel(mean, width, share, model.skew, model.tails)
         if model.moved_from(before) < _SETTLED:
             break
     return model
@@ -287,7 +302,7 @@ def _means(
 ) -> FloatArray:
     """Weighted means, pulled towards what the other classes say of each."""
     away, width = model.half_pulls(weight, sigma, model.mean)
-    information = own.T * _trust(away**2) / width**2
+    information = own.T * _trust(away**2, model.tails) / width**2
     total, pull = information.sum(axis=1), information @ weight
     if model.skew:  # from likeliest weights to means
         pull += model.shift * model.width * (information @ sigma)
@@ -314,9 +329,9 @@ def _means(
     return mean
 
 
-def _trust(pull2: FloatArray) -> FloatArray:
+def _trust(pull2: FloatArray, tails: int) -> FloatArray:
     """How much a column counts for its class, by its squared pull: t is a mixture of Gaussians."""
-    return np.asarray((_TAILS + 1) / (_TAILS + pull2))
+    return np.asarray((tails + 1) / (tails + pull2))
 
 
 def _doubt(information: float, tie: float) -> float:
@@ -332,7 +347,7 @@ def _widths(
     slope: float,
 ) -> FloatArray:
     pull2 = model.half_pulls(weight, sigma, mean)[0] ** 2
-    squares = (own.T * _trust(pull2) * pull2).sum(axis=1) * model.width**2
+    squares = (own.T * _trust(pull2, model.tails) * pull2).sum(axis=1) * model.width**2
     count = own.sum(axis=0)
     common = np.clip(squares[X2] / max(count[X2], 1.0), 0.09, 9.0)
     expected = common * np.clip(1 + slope * (mean - mean[X2]), *np.square(_WIDTHS))

@@ -48,6 +48,9 @@ _STEP_PM = 4.0
 _LEAST_WEIGHT = 0.25  # fainter columns say nothing of their place
 _RIM_A = 1.2
 _CUT_A = 0.15  # nearer to the border, too little of a column is seen to say where it is
+_STEP, _STABLE = 0.8, 1.9
+"""Part of the way that weights go to what their neighbours say of them, and how far all may go at
+once: twice as far, and weights that overlap would be thrown to and fro ever farther."""
 _MISFIT = 0.01
 """Relative error of the columns' image, by what their model leaves out."""
 
@@ -78,6 +81,12 @@ class WeightEquations:
     def information(self) -> FloatArray:
         """Diagonal of A: one over the variance of a weight, its neighbours known, `(N,)`."""
         return np.asarray(self.coupling.diagonal())
+
+    @cached_property
+    def step(self) -> FloatArray:
+        """Part of the way to its estimate that a weight may go while its neighbours go, `(N,)`."""
+        together = np.abs(self.coupling).sum(axis=1) / self.information
+        return np.asarray(np.minimum(_STEP, _STABLE / together))
 
     @cached_property
     def _doubt(self) -> csr_array:

@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import stdtr, stdtrit
 
 from ..types import BoolArray, FloatArray, IntArray
 from .mixture import (
     OTHER,
+    TAILS,
+    USUAL_TAILS,
     V1,
     V2,
     X2,
@@ -26,13 +29,13 @@ from .mixture import (
     FurtherClass,
     best_model,
     improve,
+    t_density,
     without_other,
 )
 from .picture import WeightEquations
 
 _FREE_ROUNDS = 5
 _ROUNDS = 7
-_DAMPING = 0.8
 _METAL_SPREAD = 0.05
 _CHALCOGEN_SPREAD = 0.3
 _METAL_SCATTER = 0.01
@@ -202,7 +205,11 @@ def solve_classes(
         weight, sigma = evidence.equations.estimates(mean, variance)
         its, error = weight[chalcogen], sigma[chalcogen]
         width = _metal_width(weight[metal], sigma[metal])
-        model = replace(model, skew=metal_skew(weight[metal], sigma[metal]))
+        model = replace(
+            model,
+            skew=metal_skew(weight[metal], sigma[metal]),
+            tails=metal_tails(weight[metal], sigma[metal]),
+        )
         model = improve(model, its, error, prior, knowledge, rounds=4)
         chance = model.posterior(its, error, knowledge)
         metals, metal_mean, metal_variance = _metals(
@@ -215,7 +222,7 @@ def solve_classes(
         doubt[chalcogen] = (
             (chance * each**2).sum(axis=1) - new[chalcogen] ** 2 + chance[:, OTHER] * error**2
         )
-        mean = mean + _DAMPING * (new - mean)
+        mean = mean + evidence.equations.step * (new - mean)
         variance = np.maximum(doubt, 0.0)
     every, on_metal = np.zeros((len(mean), chance.shape[1])), np.zeros((len(mean), metals.shape[1]))
     every[chalcogen], on_metal[metal] = chance, metals
@@ -286,7 +293,8 @@ def _free_weights(evidence: ImageEvidence) -> tuple[FloatArray, FloatArray]:
     for _ in range(_FREE_ROUNDS):
         weight, sigma = equations.estimates(mean, variance)
         known = sigma**-2.0 + spread**-2.0
-        mean = mean + _DAMPING * ((weight * sigma**-2.0 + typical * spread**-2.0) / known - mean)
+        new = (weight * sigma**-2.0 + typical * spread**-2.0) / known
+        mean = mean + equations.step * (new - mean)
     return mean, 1.0 / known
 
 
@@ -309,6 +317,25 @@ def metal_skew(weight: FloatArray, sigma: FloatArray) -> float:
     third, error2 = float((z**3).mean()), 6.0 / len(z)
     third *= third**2 / (third**2 + error2)
     return float(np.clip(third / _THIRD_MOMENT, -_MOST_SKEW, _MOST_SKEW))
+
+
+def metal_tails(weight: FloatArray, sigma: FloatArray) -> int:
+    """How far noise reaches, by the metals of an image, see `ClassModel.tails`.
+
+    The likeliest of a few; metals that lie farther than noise does, which may be none, say nothing.
+    """
+    if len(weight) < _SKEW_COLUMNS:
+        return USUAL_TAILS
+    pull = (weight - np.median(weight)) / sigma
+    pull /= np.median(np.abs(pull))
+    pull2 = pull[np.abs(pull) < _SKEW_REACH * 1.4826] ** 2
+    likelihood = []
+    for tails in TAILS:
+        half = float(stdtrit(tails, 0.75))
+        reach = 2.0 * float(stdtr(tails, _SKEW_REACH * 1.4826 * half)) - 1.0
+        density = t_density(pull2 * half**2, tails) * half / reach
+        likelihood.append(float(np.log(density).sum()))
+    return TAILS[int(np.argmax(likelihood))]
 
 
 def _metals(

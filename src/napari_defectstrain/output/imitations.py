@@ -60,7 +60,7 @@ def write_imitation(
                 **provenance(found),
                 "imitation": config.to_dict(),
                 "images": [image.name for image in found.images],
-                "warnings": [*found.warnings, *made.look.notes],
+                "warnings": [*found.warnings, *_notes(made)],
             }
         )
     return folder.notes
@@ -80,4 +80,9 @@ def imitation_text(made: Imitation) -> str:
     known = made.table["within"].notna()
     alike = int((made.table["within"][known] == True).sum())  # noqa: E712  objects, not booleans
     lines = [text, f"{alike} of {int(known.sum())} numbers differ by no more than chance"]
-    return "\n".join([*lines, *made.look.notes])
+    return "\n".join([*lines, *_notes(made)])
+
+
+def _notes(made: Imitation) -> list[str]:
+    """What is to be said of the look, and of how simulated images were seen."""
+    return [*made.look.notes, *(note for one in made.simulated for note in one.notes)]

@@ -58,7 +58,7 @@ def parts_table(result: RunResult) -> pd.DataFrame:
                     "strain_std": strain_std,
                     "weight_change": part.value[0],
                     "weight_change_std": part.value_std[0],
-                    "undistorted": part.undistorted,
+                    "undistorted": makeup.is_undistorted(part),
                     "p": found.p,
                     "simulated": found.simulated,
                     "undistorted_low": found.undistorted_95[0],

@@ -15,8 +15,10 @@ from ..failures import Failures
 from ..io.files import write_table
 from ..io.out_folder import check_out_dir, writing_into
 from ..io.stage_store import STAGES, StageStore
+from ..judge.identity import IDENTITY_PREFIX, Identity
 from ..materials import OpenClass
 from ..pipeline import chain as pipeline
+from ..pipeline.fitness import identity_of_run
 from ..pipeline.ranges import out_of_range, trained_for
 from ..pipeline.runs import Meanwhile, RunResult
 from ..pipeline.work import Work
@@ -221,11 +223,12 @@ def _from_study(
     key = _key(study)  # an earlier answer is none where looking for another one failed
     left = [image for image in images if _is_answered(study, image.name, key)]
     failures.check_any_left(left)
+    known = _identity(study, images, work)
     sites = [study.sites(image.name) for image in left]
     regions = [
         study.regions(image.name) if study.has_regions(image.name) else None for image in left
     ]
-    found = pipeline.detect(left, study.config, sites, progress, regions, failures, work)
+    found = pipeline.detect(left, study.config, sites, progress, regions, failures, work, known)
     kept = [image.name for image in found.images]
     by_hand = [name for name in kept if _regions_by_hand(study, name) is not None]
     found = replace(found, regions_given=tuple(by_hand))
@@ -234,11 +237,13 @@ def _from_study(
             study.set_regions(name, divided, by=MODEL)
     answers = [study.answer_of(name) for name in kept]
     by_model = [answer for answer in answers if answer.by == MODEL]
-    if len(by_model) == len(answers) and found.identity is not None:
-        # these passed when their columns were looked for: nobody insisted on the material
-        forced = study.config.force_material
-        found = replace(found, identity=replace(found.identity, forced=forced))
-    said = [warning for answer in answers for warning in answer.warnings]
+    said = [
+        warning
+        for answer in answers
+        for warning in answer.warnings
+        # doubts of then may be none any more: another image was there
+        if not warning.startswith(IDENTITY_PREFIX) or warning in found.warnings
+    ]
     warnings = dict.fromkeys((*said, *found.warnings))
     if not by_model or study.weights is None:
         return replace(found, warnings=tuple(warnings))
@@ -254,6 +259,23 @@ def _from_study(
         out_of_range=beyond,
         warnings=tuple(dict.fromkeys((*warnings, *map(str, beyond)))),
     )
+
+
+def _identity(study: Study, images: Sequence[CalibratedImage], work: Work) -> Identity | None:
+    """What a run of all images thinks of them now; of those whose columns a file gave, no refusal.
+
+    An image that has gone since, or came, may turn what the others say together.
+    """
+    asked = [image for image in images if not _is_from_file(study, image.name)]
+    if not asked:
+        return None
+    own = identity_of_run(asked, study.config, work)
+    if len(asked) == len(images):
+        return own
+    together = identity_of_run(images, study.config.replace(force_material=True), work)
+    told = {verdict.name: verdict for verdict in own.images}
+    verdicts = tuple(told.get(verdict.name, verdict) for verdict in together.images)
+    return replace(together, images=verdicts)
 
 
 def _most(values: Sequence[tuple[float, ...]]) -> tuple[float, ...]:

@@ -28,6 +28,7 @@ from .fitness import IDENTITY as IDENTITY
 from .fitness import check_identity as check_identity
 from .fitness import counted_once as counted_once
 from .fitness import identify_images as identify_images
+from .fitness import identity_of_run as identity_of_run
 from .fitness import patterns_of as patterns_of
 from .fitness import without_other_phases as without_other_phases
 from .imitation import Imitation as Imitation
@@ -65,4 +66,5 @@ from .selftest import self_test as self_test
 from .theories import compare_with_theory as compare_with_theory
 from .work import Work as Work
 from .work import Workers as Workers
+from .workers import check_jobs as check_jobs
 from .workers import workers_for as workers_for

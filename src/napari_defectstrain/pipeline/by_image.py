@@ -133,7 +133,7 @@ def _weighed(
     return weigh_image(image, sites, pixel_pm, material, config, progress)
 
 
-WEIGH = Stage("weigh", 5, _weighed)
+WEIGH = Stage("weigh", 6, _weighed)
 
 
 def find_columns(

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..averages.average import AverageConfig, stack_classes
 from ..averages.patches import lattice_constant
+from ..columns.averages.types import ColumnConfig
 from ..columns.images.types import ImageColumns
 from ..crystal.overlaps import Overlap, counted_columns, find_overlaps
 from ..crystal.region_search import divide_images
@@ -39,6 +40,7 @@ from .class_measurement import (
     split_classes,
 )
 from .every_defect import EVERY_DEFECT
+from .few_windows import with_probe
 from .fitness import (
     asked_of_an_alloy,
     counted_once,
@@ -171,7 +173,7 @@ def average_classes(
     -------
     dict of class to ClassStack
         Their windows in the order of the hashes of the images' pixels: the same whatever order the
-        images come in.
+        images come in. Where they are few, with what the images tell of their probe.
 
     Raises
     ------
@@ -205,10 +207,11 @@ def average_classes(
         None if counted is None else [counted[i] for i in order],
     )
     place = np.array(order)
-    return {
+    stacks = {
         name: replace(stack, image_index=place[stack.image_index], image_keys=keys)
         for name, stack in stacks.items()
     }
+    return with_probe(stacks, images, sites, regions) if config.columns.learns else stacks
 
 
 def detect(
@@ -219,6 +222,7 @@ def detect(
     regions: Sequence[Regions | None] | None = None,
     failures: Failures | None = None,
     work: Work | None = None,
+    known: Identity | None = None,
 ) -> RunResult:
     """The first half of `run`: images, their columns, regions and populations.
 
@@ -235,6 +239,9 @@ def detect(
         Collects images that can't be used, which are left out; else the first is raised.
     work : Work, optional
         Who does it, and what is kept; default: this process, nothing.
+    known : Identity, optional
+        What is thought of the images already, as a run of them and others would; by default it is
+        found out, and images whose columns are given are not refused.
 
     Returns
     -------
@@ -246,8 +253,7 @@ def detect(
     DefectStrainError
         If an image, its columns or its regions are unusable, or, with `failures`, all of them are.
     """
-    clock = _Clock()
-    material = get_material(config.material)
+    clock, material = _Clock(), get_material(config.material)
     if sites is None:
         check_weights(config)
     failures, work = failures or Failures(strict=True), work or Work()
@@ -263,7 +269,7 @@ def detect(
         forced = config.force_material or sites is not None  # columns corrected by hand: she knows
         part = subprogress(progress, 0.0, 0.02)
         calibrated, identity = without_refused(
-            calibrated, material, forced, failures, part, work, config.judge.learnt
+            calibrated, material, forced, failures, part, work, config.judge.learnt, known
         )
         warnings += identity.lines
     failures.check_any_left(calibrated)
@@ -280,12 +286,12 @@ def detect(
             warnings += said
     with clock.stage("regions"):
         part = subprogress(progress, 0.9, 1.0)
-        known, said = divided_images(
+        kept, said = divided_images(
             calibrated, columns, set(detections), config, regions, failures, work, part
         )
         warnings += said
-    failures.check_any_left(known)
-    left, tables, divided = _in_order(known, calibrated, columns, identity, detections)
+    failures.check_any_left(kept)
+    left, tables, divided, identity = _in_order(kept, calibrated, columns, identity, detections)
     with clock.stage("overlaps"):
         overlaps, populations, more = counted_once(left, tables, divided, material)
     any_found = next(iter(detections.values()), None)
@@ -297,8 +303,8 @@ def detect(
         populations=marked(populations, identity),
         weights_sha256=None if any_found is None else any_found.weights_sha256,
         regions=tuple(divided),
-        regions_given=_given_names(known, calibrated, regions),
-        overconfidence=_overconfidence([detections[i] for i in known if i in detections]),
+        regions_given=_given_names(kept, calibrated, regions),
+        overconfidence=_overconfidence([detections[i] for i in kept if i in detections]),
         overlaps=overlaps,
         open_classes=() if any_found is None else any_found.open_classes,
         seconds=clock.seconds,
@@ -333,7 +339,7 @@ def _in_order(
     columns: Mapping[int, Sites],
     identity: Identity,
     detected: Collection[int],
-) -> tuple[list[CalibratedImage], list[Sites], list[Regions]]:
+) -> tuple[list[CalibratedImage], list[Sites], list[Regions], Identity]:
     """What is left of a batch, side by side; no columns of `detected` in another phase."""
     told = dict(zip(calibrated, identity.images, strict=True))
     tables = [
@@ -342,7 +348,8 @@ def _in_order(
         else columns[i]
         for i in known
     ]
-    return [calibrated[i] for i in known], tables, list(known.values())
+    left = [calibrated[i] for i in known]
+    return left, tables, list(known.values()), identity.of([image.name for image in left])
 
 
 def _usable(
@@ -419,6 +426,7 @@ def measure(
             config.average,
             config.material,
             config.seed,
+            config.columns.learns,
             found.regions or None,
             found.overconfidence or None,
             found.overlaps,
@@ -542,12 +550,14 @@ def _averaged(
     config: AverageConfig,
     material: str,
     seed: int,
+    learns: bool,
     regions: tuple[Regions, ...] | None,
     overconfidence: tuple[float, ...] | None,
     overlaps: tuple[Overlap, ...],
     progress: Progress,
 ) -> dict[str, ClassStack]:
-    settings = RunConfig(material=material, average=config, seed=seed)
+    columns = ColumnConfig() if learns else ColumnConfig(model="gaussian", compare=False)
+    settings = RunConfig(material=material, average=config, seed=seed, columns=columns)
     return average_classes(images, sites, settings, progress, regions, overconfidence, overlaps)
 
 
@@ -557,8 +567,8 @@ def _measured(
     return measure_classes(stacks, config, progress)
 
 
-AVERAGE = Stage("average", 3, _averaged)
-MEASURE = Stage("measure", 4, _measured)
+AVERAGE = Stage("average", 4, _averaged)
+MEASURE = Stage("measure", 6, _measured)
 
 
 class _Clock:

@@ -130,7 +130,7 @@ def measure_every_defect(
     except DefectStrainError as error:
         note = f"crowded averages: {error}; their strain is not measured"
         return replace(given, warnings=given.warnings + solved.warnings + (note,))
-    notes = _disagreements(found.measurements, measured, found.material)
+    notes = (*fields.notes, *_disagreements(found.measurements, measured, found.material))
     found = replace(
         found,
         crowded_stacks=stacks,

@@ -18,13 +18,15 @@ from ..crystal.populations import usable_populations
 from ..crystal.regions import NOT_2H, Regions
 from ..failures import Failures
 from ..io.content import in_content_order
+from ..io.files import validate_image
 from ..judge.evidence import CellEvidence, cell_evidence
 from ..judge.identity import AGREES, ALLOY, DOUBTFUL, REFUSED, Identity, judge_identity
 from ..judge.learnt import LearntClasses
-from ..materials import Material
+from ..materials import Material, get_material
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, Sites, no_progress
+from .by_image import calibrated_images
 from .loading import PIXEL_SIZE_BY_LATTICE, calibrate
-from .runs import RunResult
+from .runs import RunConfig, RunResult
 from .work import Stage, Work
 
 IDENTITY = "identity"
@@ -111,6 +113,7 @@ def without_refused(
     progress: Progress = no_progress,
     work: Work | None = None,
     learnt: LearntClasses | None = None,
+    known: Identity | None = None,
 ) -> tuple[dict[int, CalibratedImage], Identity]:
     """The images that may be counted as the material, and what is to be thought of these.
 
@@ -128,19 +131,45 @@ def without_refused(
         Who does it, and what is kept; default: this process, nothing.
     learnt : LearntClasses, optional
         As `identify_images` takes it.
+    known : Identity, optional
+        What is thought of these images, and maybe others, already; default: it is found out.
     """
-    identity = identify_images(list(images.values()), material, forced, progress, work, learnt)
+    identity = known or identify_images(
+        list(images.values()), material, forced, progress, work, learnt
+    )
+    identity = identity.of([image.name for image in images.values()])
     kept = {}
     for (i, image), found in zip(images.items(), identity.images, strict=True):
         with failures.left_out(image.name):
             if found.verdict == REFUSED:
                 raise DefectStrainError(found.line)
             kept[i] = image
-    there = [found.verdict != REFUSED for found in identity.images]
-    return kept, replace(
-        identity,
-        images=tuple(v for v, left in zip(identity.images, there, strict=True) if left),
-        evidence=tuple(e for e, left in zip(identity.evidence, there, strict=True) if left),
+    return kept, identity.of([v.name for v in identity.images if v.verdict != REFUSED])
+
+
+def identity_of_run(images: Sequence[CalibratedImage], config: RunConfig, work: Work) -> Identity:
+    """What a run of images whose columns are looked for thinks of them, refused ones included.
+
+    Parameters
+    ----------
+    images : sequence of CalibratedImage
+        By distinct names. Those that can't be used are no part of it.
+    config : RunConfig
+    work : Work
+        What is kept is taken.
+    """
+    failures, usable = Failures(), {}
+    for i, image in enumerate(images):
+        with failures.left_out(image.name):
+            validate_image(image)
+            usable[i] = image
+    calibrated, _ = calibrated_images(usable, config, failures, work)
+    return identify_images(
+        list(calibrated.values()),
+        get_material(config.material),
+        config.force_material,
+        work=work,
+        learnt=config.judge.learnt,
     )
 
 
@@ -277,12 +306,14 @@ def measurable(found: RunResult, failures: Failures, work: Work | None = None) -
     images, sites = [found.images[i] for i in kept], [found.sites[i] for i in kept]
     regions = [found.regions[i] for i in kept]
     overlaps, populations, _ = counted_once(images, sites, regions, found.material)
+    identity = found.identity and found.identity.of([image.name for image in images])
     return replace(
         found,
+        identity=identity,
         images=tuple(images),
         sites=tuple(sites),
         regions=tuple(regions),
-        populations=marked(populations, found.identity),
+        populations=marked(populations, identity),
         overlaps=overlaps,
         failed=tuple(failures.found),
     )

@@ -40,6 +40,7 @@ from ..types import (
 )
 from .chain import average_classes, detect
 from .class_measurement import measure_classes
+from .few_windows import with_probe
 from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
 
 SHIFTED, SIMULATED = "shifted", "simulated"
@@ -125,7 +126,7 @@ def self_test(
     patches = find_patches(found.images, found.sites, a_pm, found.regions or None)
     fits = _fitted(found, patches, a_pm, subprogress(progress, 0.0, 0.15))
     end = 0.6 if SIMULATED in config.trials else 1.0
-    tables, warnings = [], []
+    tables, warnings = [], _unsettled(found, fits)
     if SHIFTED in config.trials:
         part = subprogress(progress, 0.15, end, "known displacement: ")
         table, said = _shifted(found, fits, patches, a_pm, config, part)
@@ -156,6 +157,15 @@ def _fitted(
             config = ImageColumnConfig()
             fits.append(fit_image_columns(image, sites.position_px, config, progress=part))
     return fits
+
+
+def _unsettled(found: RunResult, fits: Sequence[ImageColumns]) -> list[str]:
+    """Images whose fit ended on the way."""
+    return [
+        f"{note}; what is built into it, and its twins' look, may be off"
+        for image, fit in zip(found.images, fits, strict=True)
+        for note in fit.notes(image.name)
+    ]
 
 
 # ------------------------------------------------------------------ shifted
@@ -215,6 +225,7 @@ def _shifted(
         None,
         counted,
     )
+    stacks = with_probe(stacks, again.images, marked, again.regions)
     wanted = (*names, material.class_names[1])
     kept = {n: _of_originals(s, whose) for n, s in stacks.items() if n in wanted}
     measured = measure_classes(kept, run, subprogress(progress, 0.65, 1.0))

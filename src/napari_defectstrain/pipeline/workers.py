@@ -292,6 +292,18 @@ class ClusterWorkers:
             yield i, outcome
 
 
+def check_jobs(jobs: int | None) -> None:
+    """See that there is at least one local process.
+
+    Raises
+    ------
+    DefectStrainError
+        If there is none.
+    """
+    if jobs is not None and jobs < 1:
+        raise DefectStrainError(f"--jobs: got {jobs}, expected 1 or more")
+
+
 @contextmanager
 def workers_for(
     images: int, jobs: int | None = None, scheduler: str | None = None, threads: bool = False
@@ -314,8 +326,7 @@ def workers_for(
     DefectStrainError
         If `jobs` is none, or as `ClusterWorkers`.
     """
-    if jobs is not None and jobs < 1:
-        raise DefectStrainError(f"--jobs: got {jobs}, expected 1 or more")
+    check_jobs(jobs)
     if scheduler is not None:
         with ClusterWorkers(scheduler) as cluster:
             yield cluster

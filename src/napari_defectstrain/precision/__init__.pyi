@@ -10,6 +10,7 @@ from .budget_parts import few_windows_factor as few_windows_factor
 from .class_fields import SuperposedFields as SuperposedFields
 from .class_fields import at_a_time as at_a_time
 from .class_fields import columns_of_image as columns_of_image
+from .class_fields import probe_by as probe_by
 from .class_fields import superposed_fields as superposed_fields
 from .curve import PrecisionAgainstN as PrecisionAgainstN
 from .curve import precision_against_n as precision_against_n

@@ -37,6 +37,7 @@ from ..types import (
     DisplacementField,
     FloatArray,
     IntArray,
+    KnownProbe,
     Progress,
     Sites,
     no_progress,
@@ -62,6 +63,7 @@ FITTED = ImageColumnConfig(sampling_sigma=1.0)
 """Pixels of a sigma: at the paper's that is 48 pm, and a probe's information limit is just below
 half a wave a pixel. Errors of places grow by 3 %, what they cost falls with the pixels."""
 
+DOUBT = "averages of every defect may be off by more than their errors say"
 _AT_A_TIME = 4
 _MOST_PIXELS = 1 << 23  # of the images that are fitted at a time
 OWN_ERROR = 0.25
@@ -99,6 +101,8 @@ class SuperposedFields:
     profile_shift_pm : mapping of class to array, `(G, 2M)`
         What independent one-sigma errors of the images' profiles add to a field, the same errors
         for all classes [pm].
+    notes : tuple of str
+        Images whose columns' fit ended on the way.
     """
 
     fields: Mapping[str, DisplacementField]
@@ -108,6 +112,7 @@ class SuperposedFields:
     n_columns: int
     influence_pm: Mapping[str, FloatArray]
     profile_shift_pm: Mapping[str, FloatArray]
+    notes: tuple[str, ...] = ()
 
 
 def superposed_fields(
@@ -155,11 +160,13 @@ def superposed_fields(
     DefectStrainError
         If an image shows no lattice, or no column is usable.
     """
-    places, moves = [], []
+    places, moves, notes = [], [], []
     domains = find_patches(images, sites, a_pm, regions)
     if position_px is None:
         if fits is None:
             fits = _fitted(images, sites, domains, a_pm, subprogress(progress, 0.0, 0.8))
+        for image, fit in zip(images, fits, strict=True):
+            notes += [f"{n}; {DOUBT}" for n in fit.notes(image.name)]
         for fit, (change, sigma) in zip(fits, _agreed([f.aberrations for f in fits]), strict=True):
             way = np.zeros_like(fit.position_px)
             if fit.aberrations is not None:
@@ -204,7 +211,8 @@ def superposed_fields(
     names = sites[0].class_names if sites else ROLES
     if band is not None and bands is None:
         bands = 1 + max(int(b.max(initial=-1)) for b in band)
-    return fit_class_fields(parts, names, a_pm, symmetric, radius_pm, bands=bands)
+    fields = fit_class_fields(parts, names, a_pm, symmetric, radius_pm, bands=bands)
+    return replace(fields, notes=tuple(notes))
 
 
 def columns_of_image(
@@ -320,6 +328,29 @@ def _agreed(found: Sequence[Aberrations | None]) -> list[tuple[float, float]]:
         left = kept * own + (1.0 - kept) ** 2 * of_mean
         result.append((float((1.0 - kept) * (mean - one.amount)), float(np.sqrt(left))))
     return result
+
+
+def probe_by(found: Sequence[Aberrations]) -> KnownProbe:
+    """What the columns of some images tell of the probe they share.
+
+    Parameters
+    ----------
+    found : sequence of Aberrations
+        Of each image, one at least.
+    """
+    amount = np.array([one.amount for one in found])
+    weight = 1.0 / np.array([one.sigma**2 + OWN_ERROR**2 for one in found])
+    mean = float(weight @ amount / weight.sum())
+    between = 0.0
+    if len(found) > 1:
+        surplus = float(weight @ (amount - mean) ** 2) - (len(amount) - 1)
+        scale = float(weight.sum() - (weight**2).sum() / weight.sum())
+        between = float(np.clip(surplus / scale, 0.0, 1.0))
+    weight = 1.0 / (1.0 / weight + between)
+    # the family itself is one more thing that is known of it
+    total = float(weight.sum()) + 1.0
+    mean = float(weight @ amount) / total
+    return KnownProbe(mean, min(float(np.hypot(total**-0.5, common_error(mean))), 1.0))
 
 
 def common_error(amount: float) -> float:

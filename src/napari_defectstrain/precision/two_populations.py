@@ -43,9 +43,6 @@ BATCH = 50
 ENOUGH_ABOVE = 10
 """Simulated stacks beyond the measured one at which p is known well enough."""
 
-UNDISTORTED_SIGMA = 3.0
-"""Errors within which a triangle is called that of the defect-free lattice."""
-
 EDGE, GRID = 1e-4, 13
 POWER = 0.9
 POWER_DRAWS = 4000
@@ -121,8 +118,6 @@ class Population:
         Interval of 95 % by the likelihood.
     value, value_std : arrays, `(2,)`
         Weight and triangle against the class's average, as `WindowSample.value`, and errors.
-    undistorted : bool
-        Whether its triangle is that of the defect-free lattice, within three errors.
     """
 
     share: float
@@ -130,7 +125,6 @@ class Population:
     share_95: tuple[float, float]
     value: FloatArray
     value_std: FloatArray
-    undistorted: bool
 
 
 @dataclass(frozen=True)
@@ -438,7 +432,6 @@ def _populations(
         intervals = [(known.own - high, known.own - low), (low, high)]
     found = []
     for k in np.argsort(-share):
-        away = abs(mean[k, 1] - draw.sample.undistorted[1])
         found.append(
             Population(
                 share=float(share[k]),
@@ -446,7 +439,6 @@ def _populations(
                 share_95=intervals[k],
                 value=mean[k],
                 value_std=mean_std[k],
-                undistorted=bool(away < UNDISTORTED_SIGMA * mean_std[k, 1]),
             )
         )
     return tuple(found)

@@ -47,6 +47,7 @@ _A0_E = 0.529177211 * 14.3996454
 """Bohr radius times elementary charge [V angstrom^2]."""
 _WIDEST_MRAD = 500.0
 _LOG_R = np.linspace(np.log(1e-5), np.log(12.0), 6000)
+_AT_A_TIME = 512  # frequencies of a table
 """Logarithms of the radii of the integral [angstrom]."""
 ELEMENTS = tuple(_LORENTZIANS)
 
@@ -96,13 +97,20 @@ def scattering_factor(element: str, energy_kev: float, q_per_angstrom: FloatArra
     r = np.exp(_LOG_R)
     phase = sigma * projected_potential(element, r)
     wave = 2j * np.sin(phase / 2) * np.exp(0.5j * phase)  # exp(i phase) - 1, also where it is small
-    bessel = _bessel(np.asarray(q_per_angstrom, dtype=float).tobytes())
-    return np.asarray(2 * np.pi / wavelength * np.abs(np.trapezoid(bessel * wave * r**2, _LOG_R)))
+    q = np.asarray(q_per_angstrom, dtype=float)
+    integral = np.zeros(len(q), dtype=complex)
+    for first in range(0, len(q), _AT_A_TIME):
+        part = slice(first, first + _AT_A_TIME)
+        integral[part] = np.trapezoid(_bessel(q[part].tobytes()) * wave * r**2, _LOG_R)
+    return np.asarray(2 * np.pi / wavelength * np.abs(integral))
 
 
 @lru_cache(maxsize=1)
 def _bessel(frequencies: bytes) -> FloatArray:
-    """``J0(2 pi q r)`` at the radii of the integral, `(Q, R)`: the same for all elements."""
+    """``J0(2 pi q r)`` at the radii of the integral, `(Q, R)`: the same for all elements.
+
+    One table is kept, and a caller asks for `_AT_A_TIME` frequencies at most: 25 MB.
+    """
     q = np.frombuffer(frequencies)
     return np.asarray(j0(2 * np.pi * q[:, None] * np.exp(_LOG_R)))
 

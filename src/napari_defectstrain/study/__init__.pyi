@@ -34,4 +34,5 @@ from .status import status_of as status_of
 from .status import status_text as status_text
 from .weights import answer_key as answer_key
 from .weights import check_weights_of as check_weights_of
+from .weights import configured_weights as configured_weights
 from .windows import WindowChoice as WindowChoice

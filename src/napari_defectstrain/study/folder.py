@@ -32,6 +32,7 @@ from .images import (
     THERE,
     FileRecord,
     ImageRecord,
+    check_readable,
     file_record,
     file_state,
     find_moved,
@@ -399,6 +400,7 @@ class StudyFolder:
         if state == THERE:
             return path
         if state == CHANGED:
+            check_readable(path)
             raise DefectStrainError(
                 f"{path}: was changed since it was taken into the study {self.name}; put the old "
                 "file back, or accept the new one (defectstrain status STUDY --accept-changed), "

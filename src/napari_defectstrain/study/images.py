@@ -171,6 +171,21 @@ def is_same_file(record: FileRecord, path: Path, trust_times: bool = False) -> b
         return False
 
 
+def check_readable(path: Path) -> None:
+    """See that a file may be read: one that may not isn't changed.
+
+    Raises
+    ------
+    DefectStrainError
+        If it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise DefectStrainError(f"{path}: can't be read: {error.strerror or error}") from error
+
+
 def find_moved(records: Iterable[FileRecord], folders: Iterable[Path]) -> dict[FileRecord, Path]:
     """Where files went, by their hash, among all files of some folders.
 

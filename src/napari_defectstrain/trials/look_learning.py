@@ -70,7 +70,7 @@ def pooled_look(seen: Sequence[Seen], notes: Sequence[str] = ()) -> Look:
     notes : sequence of str
         To be kept with it.
     """
-    said = list(notes)
+    said = [*notes, *(note for one in seen for note in one.notes)]
     first = seen[0]
     energy, angle = (_stated(seen, name) for name in _STATED)
     for value, name in ((energy, "beam energy"), (angle, "semi-angle")):

@@ -92,6 +92,8 @@ class Seen:
         Base, height, step and, where pixels are clipped, both ends.
     metadata : mapping
         Of the file.
+    notes : tuple of str
+        What makes it doubtful.
     """
 
     name: str
@@ -107,6 +109,7 @@ class Seen:
     picture: FloatArray
     grey: tuple[float, ...]
     metadata: Mapping[str, object]
+    notes: tuple[str, ...] = ()
 
 
 def see_image(
@@ -177,6 +180,7 @@ def see_image(
         picture=(np.asarray(image.data, dtype=float) - base) / height,
         grey=(base, height, *_greys(np.asarray(image.data, dtype=float))),
         metadata=image.metadata,
+        notes=tuple(f"{n}; what is learnt of it may be off" for n in fit.notes(image.name)),
     )
 
 

@@ -17,7 +17,8 @@ from napari_defectstrain.columns.averages.models import (
 )
 from napari_defectstrain.columns.averages.types import ColumnConfig
 from napari_defectstrain.columns.profiles import gaussian_profile
-from napari_defectstrain.types import no_progress
+from napari_defectstrain.precision.spacings import mean_spacing
+from napari_defectstrain.types import ClassAverage, KnownProbe, no_progress
 
 CONFIG = ColumnConfig(fit_radius_pm=560.0, compare=False)
 SIGMA_PM = 60.0
@@ -104,3 +105,28 @@ def test_factors_do_what_operators_do():
         np.testing.assert_array_equal(alike.profile_gain, model.profile_gain)
         np.testing.assert_array_equal(alike.fits.position_pm, model.fits.position_pm)
         assert alike.without_operators().response is None
+
+
+def test_few_windows_follow_what_is_known_of_their_probe():
+    """Four nanometres out of focus: without it their strain is half a standard error too small."""
+    averages = {}
+    for name, n in {"2Se": 15, "SV": 5, "2Te": 5}.items():
+        _, position, weight, _ = exact.structure(name)
+        mean = exact.render(position, weight, exact.transfer(defocus_pm=4000.0), 61)
+        sem = np.full_like(mean, 0.2 / np.sqrt(n))  # of noise that isn't there
+        averages[name] = ClassAverage(name, mean, sem, n, 0, exact.STEP_PM, exact.A_PM, 1.0)
+    away, error = {}, {}
+    for probe in (None, KnownProbe(0.9, 0.3)):
+        start = fit_start(averages, CONFIG, no_progress, probe)
+        found = fit_together(averages, CONFIG, start, no_progress)
+        spacing = {name: mean_spacing(model.fits) for name, model in found.items()}
+        away[probe] = {
+            name: spacing[name] / spacing["2Se"] - 1.0 - exact.STRAINS[name]
+            for name in ("2Te", "SV")
+        }
+        error[probe] = np.linalg.norm(found["SV"].profile_gain @ found["SV"].profile_prior)
+    unknown, known = away.values()
+    assert unknown["2Te"] < -0.003 and unknown["SV"] > 0.0015
+    assert abs(known["2Te"]) < 0.001 and abs(known["SV"]) < 0.0005
+    unknown, known = error.values()
+    assert 0.3 * unknown < known < 0.7 * unknown

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from napari_defectstrain.averages import find_patches
-from napari_defectstrain.columns.images import instruments
+from napari_defectstrain.columns.images import instruments, measure
 from napari_defectstrain.columns.images.background import SplineSurface
 from napari_defectstrain.columns.images.fit import ImageFitter, ImageState
 from napari_defectstrain.columns.images.measure import fit_image_columns
@@ -20,6 +20,7 @@ from napari_defectstrain.columns.profiles import gaussian_profile
 from napari_defectstrain.precision.foreseen_columns import ForeseenColumns
 from napari_defectstrain.simulate.acquisition import ScanConfig
 from napari_defectstrain.simulate.dataset import SimulationConfig, simulate_image
+from napari_defectstrain.simulate.probe import ProbeConfig
 from napari_defectstrain.simulate.structure import CrystalConfig
 from napari_defectstrain.types import Sites
 
@@ -163,6 +164,26 @@ def test_errors_of_places_do_not_change_the_probe_on_average() -> None:
     assert abs(noisy - clear) < 0.1  # it was 0.2
 
 
+def test_a_column_that_leaves_its_place_is_put_back() -> None:
+    """It came near its neighbour, both took each other's light, and all columns diverged."""
+    _, place, heavy = crystal(0.3)
+    pixels = pixels_of(np.ones((SIDE, SIDE)), ImageColumnConfig())
+    surface = SplineSurface((SIDE, SIDE), 60.0)
+    fitter = ImageFitter(pixels, place, SIGMA, 0.3, surface, ImageColumnConfig())
+    away = place.copy()
+    away[7] += [1.5 * SIGMA, 0.0]
+    away[8] -= [0.0, 0.9 * SIGMA]
+    weight = np.where(heavy, 24.0, 14.0)
+    shape = Shape.starting(gaussian_profile(SIGMA), np.zeros((0, 0)), np.eye(3))
+    state = ImageState(
+        away, weight, np.zeros(surface.size), shape, np.zeros(len(place), dtype=bool)
+    )
+    found = instruments._without_strays(fitter, state)
+    assert np.array_equal(found.position[7], place[7])
+    kept = np.arange(len(place)) != 7
+    assert np.array_equal(found.position[kept], away[kept])
+
+
 @pytest.mark.slow
 def test_dirt_does_not_pass_for_another_probe() -> None:
     """One step of a fit that dirt had led astray left most of the error."""
@@ -199,6 +220,31 @@ def test_dirt_does_not_pass_for_another_probe() -> None:
     assert aberrations(data + dirt, told=False).amount > clean.amount + 1.0  # led astray
     assert abs(dirty.amount - clean.amount) < 4 * np.hypot(clean.sigma, dirty.sigma)
     assert dirty.sigma < 0.3
+
+
+def test_probes_far_out_of_focus_are_told(
+    recwarn: pytest.WarningsRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps by equations without light beyond patches diverged, and noise told the probe."""
+    names = ("W", "2Se", "SeTe", "2Te", "SV", "DV", "other")
+    scan = ScanConfig(shape=(320, 320), rotation_deg=17.0, jitter_px=0.0, contamination=0.0)
+    crystal = CrystalConfig(fractions=(0.03, 0.02, 0.03, 0.02))
+    probe = ProbeConfig(c1_pm=-5000.0)
+    config = SimulationConfig(crystal=crystal, scan=scan, probe=probe)
+    simulated = simulate_image(config, np.random.default_rng(4))
+    place, last = simulated.position_px, scan.shape[0] - 1
+    inside = ((place > 0) & (place < last)).all(axis=1)
+    role = np.asarray(simulated.class_index)[inside]
+    sites = Sites(place[inside], np.eye(7)[role], role, names, np.full(len(role), "truth"))
+    image = simulated.image
+    freed, told = measure.freed_of_noise, []
+    monkeypatch.setattr(measure, "freed_of_noise", lambda *a: told.append(freed(*a)) or told[-1])
+    foresee = ForeseenColumns(sites, find_patches([image], [sites], 328.0, None), 328.0)
+    found = fit_image_columns(image, sites.position_px, foresee=foresee).aberrations
+    assert told[0] is not None and told[0].converged
+    assert found is not None
+    assert found.amount > 1.0
+    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]
 
 
 def test_columns_beyond_the_border_do_not_ripple_through_weights() -> None:

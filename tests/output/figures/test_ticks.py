@@ -118,3 +118,24 @@ def test_ticks_are_copies_of_the_first_but_share_nothing_that_changes():
     assert axes.xaxis.get_major_ticks(4)[3].label1.get_fontsize() == 5.0
     axes.xaxis.reset_ticks()
     assert axes.xaxis.get_major_ticks(2)[1].label1.get_fontsize() == 5.0
+
+
+def test_further_ticks_are_taken_from_the_first_one_as_it_is(monkeypatch):
+    copied = Mock(wraps=Axis._copy_tick_props)
+    monkeypatch.setattr(Axis, "_copy_tick_props", lambda *given: copied(*given))
+    with ticks.made_late():
+        axes = Figure().subplots()
+    axes.plot([0, 1], [0, 1])
+    first = axes.xaxis.get_major_ticks(1)[0]
+    copied.reset_mock()
+    first.label1.set_color("red")
+    first.tick1line.set_marker(3)
+    others = axes.xaxis.get_major_ticks(4)[1:]
+    assert {tick.label1.get_color() for tick in others} == {"red"}
+    assert {tick.tick1line.get_marker() for tick in others} == {3}
+    assert not copied.called
+    others[0].label1.set_color("blue")
+    assert first.label1.get_color() == "red"
+    axes.xaxis._copy_tick_props(others[0], first)  # of any others it is done as ever
+    assert copied.called
+    assert first.label1.get_color() == "blue"

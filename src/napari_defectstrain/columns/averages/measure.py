@@ -223,7 +223,9 @@ def _begin(
     respond: bool,
 ) -> _Begun:
     """Where all models start; other processes, if there are any, go on with all but the own."""
-    start = fit_start(averages, config, progress)
+    # all classes are of the same images
+    probe = next(iter(stacks.values())).probe
+    start = fit_start(averages, config, progress, probe)
     asked = asked_models(config, check)
     windows = {name: Windows.of(stacks[name]) for name in averages}
     rest = {name: settings for name, settings in asked.items() if name != config.model}

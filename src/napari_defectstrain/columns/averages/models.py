@@ -9,10 +9,18 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ...progress import shared_out
-from ...types import BoolArray, ClassAverage, ColumnFits, FloatArray, IntArray, Progress
+from ...types import (
+    BoolArray,
+    ClassAverage,
+    ColumnFits,
+    FloatArray,
+    IntArray,
+    KnownProbe,
+    Progress,
+)
 from ..asymmetry import no_terms
 from ..noise import NoiseModel, fit_noise
-from ..probe_family import FOCUS_AMOUNT, family_way, focused
+from ..probe_family import FOCUS_AMOUNT, family_member, family_way, focused
 from ..profiles import ColumnProfile, FourierWindow, gaussian_profile, spline_profile
 from ..types import FLAGS
 from .crowded import Geometry, LinearStart, State, Structure
@@ -59,6 +67,8 @@ class Start:
         Of single windows, all classes together.
     variance : mapping of class to array, `(P,)`
         The noise at the pixels of the fitted Gaussians.
+    probe : KnownProbe or None
+        What the learnt profile starts from and is held to; None: a probe in focus.
     """
 
     geometry: Geometry
@@ -66,6 +76,7 @@ class Start:
     sigma_pm: float
     noise: NoiseModel
     variance: Mapping[str, FloatArray]
+    probe: KnownProbe | None = None
 
     @property
     def noise_variance(self) -> float:
@@ -76,7 +87,10 @@ class Start:
 
 
 def fit_start(
-    averages: Mapping[str, ClassAverage], config: ColumnConfig, progress: Progress
+    averages: Mapping[str, ClassAverage],
+    config: ColumnConfig,
+    progress: Progress,
+    probe: KnownProbe | None = None,
 ) -> Start:
     """Fit all columns of each class by Gaussians, roughly, and the noise around them."""
     names = classes_by_number(averages)
@@ -101,7 +115,7 @@ def fit_start(
     scatter = {n: averages[n].sem[geometry.pixel] ** 2 * number[n] for n in names}
     noise = fit_noise(means, scatter, number)
     variance = {n: noise.variance(means[n]) for n in names}
-    return Start(geometry, states, sigma_pm, noise, variance)
+    return Start(geometry, states, sigma_pm, noise, variance, probe)
 
 
 def _roughly(
@@ -136,7 +150,11 @@ def _even_target(geometry: Geometry, average: ClassAverage) -> Target:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What one model of all columns fits: which classes together, what is free, from where."""
+    """What one model of all columns fits: which classes together, what is free, from where.
+
+    `ways` are departures of the profile that are as likely as not, `apart` is how far its start
+    lies from the middle of what it may be.
+    """
 
     geometry: Geometry
     groups: list[list[str]]
@@ -144,6 +162,7 @@ class _Plan:
     free: IntArray
     prior_sigma: FloatArray
     ways: FloatArray
+    apart: FloatArray
     blur_basis: Mapping[str, FloatArray]
     states: Mapping[str, State]
 
@@ -157,12 +176,11 @@ def _plan(averages: Mapping[str, ClassAverage], config: ColumnConfig, start: Sta
         bases = dict.fromkeys(averages, FULL_BLUR)
         groups = [[n] for n in averages]
         none = np.zeros(0)
-        return _Plan(geometry, groups, profile, np.arange(0), none, none, bases, states)
+        return _Plan(geometry, groups, profile, np.arange(0), none, none, none, bases, states)
     shape = (config.n_coefficients, config.cutoff_sigma, config.information_limit_per_pm)
     spot = _first_spot(start.geometry.a_pm)
     profile = spline_profile(sigma_pm, *shape, spot)
-    profile = focused(profile, config.information_limit_per_pm, spot)
-    way = family_way(profile, config.information_limit_per_pm, spot)
+    profile, way = _beforehand(profile, start.probe, config.information_limit_per_pm, spot)
     width = np.array([sigma_pm**2, 0.0, sigma_pm**2])
     states = {n: replace(s, blur_pm2=s.blur_pm2 - width) for n, s in states.items()}
     reference = classes_by_number(averages)[0]
@@ -179,8 +197,21 @@ def _plan(averages: Mapping[str, ClassAverage], config: ColumnConfig, start: Sta
         way = np.concatenate([way, np.zeros(number)])
         profile = replace(profile, asymmetry=terms)
     geometry = start.geometry.with_cutoff(profile.cutoff_per_pm)
-    groups = [list(averages)]
-    return _Plan(geometry, groups, profile, free, prior, way[:, None], bases, states)
+    groups, ways = [list(averages)], way[:, None]
+    # probes lie about the family's mean; where nothing is known, the fit starts from one in focus
+    apart = -FOCUS_AMOUNT * ways if start.probe is None else ways[:, :0]
+    return _Plan(geometry, groups, profile, free, prior, ways, apart, bases, states)
+
+
+def _beforehand(
+    profile: ColumnProfile, probe: KnownProbe | None, limit: float, spot: float
+) -> tuple[ColumnProfile, FloatArray]:
+    """The profile before anything is learnt, and one standard deviation of what it may be."""
+    if probe is None:
+        profile = focused(profile, limit, spot)
+        return profile, family_way(profile, limit, spot)
+    profile = family_member(profile, limit, spot, probe.amount)
+    return profile, probe.sigma * family_way(profile, limit, spot)
 
 
 def fit_together(
@@ -223,8 +254,7 @@ def fit_together(
             config,
             respond,
             plan.ways,
-            # probes lie about the family's mean, and the fit starts from one in focus
-            -FOCUS_AMOUNT * plan.ways,
+            plan.apart,
         )
         reported = shared_out(
             lambda name: _report(plan, averages[name], joint, config, start.noise, operators), group

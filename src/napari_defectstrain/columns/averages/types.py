@@ -96,6 +96,11 @@ class ColumnConfig(Config):
     tolerance_pm: Annotated[float, Between(0, 1)] = 1e-3
     max_iterations: Annotated[int, Between(1, 1000)] = 15
 
+    @property
+    def learns(self) -> bool:
+        """Whether a profile is learnt anywhere, also beside the model asked for."""
+        return self.model == "profile" or self.compare or self.correct
+
 
 @dataclass(frozen=True)
 class WindowResponse:

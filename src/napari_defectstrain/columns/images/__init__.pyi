@@ -2,6 +2,7 @@ from .instruments import Foresight as Foresight
 from .measure import ImageColumnConfig as ImageColumnConfig
 from .measure import ImageColumns as ImageColumns
 from .measure import fit_image_columns as fit_image_columns
+from .parts import Part as Part
 from .rendering import ColumnRenderer as ColumnRenderer
 from .rendering import ComplexArray as ComplexArray
 from .rendering import SpreadPoints as SpreadPoints

@@ -28,7 +28,7 @@ import numpy as np
 from ...types import BoolArray, FloatArray
 from .derivatives import Information, Looked
 from .fit import ImageFit, ImageFitter, ImageState, Seen
-from .steps import FreeShape, ShapeErrors, shape_by_instruments, typical_step
+from .steps import FreeShape, Secant, ShapeErrors, shape_by_instruments, typical_step
 from .system import NormalEquations, marginal_covariance
 from .types import NoiseModel
 
@@ -46,9 +46,15 @@ NEAR = 1.0  # of the family: so far instruments stay as they are
 NEAR_BLUR = 0.3  # of a column's width, squared
 APPROACH = 5  # steps of columns and background to a profile that is given, at most
 NEAR_STEP = 0.015  # of a column's width
+GROWN, GROWN_STEP = 3.0, 0.01
+"""Steps of columns that become so many times longer, and longer than this part of a width, lead
+away from the solution."""
+STRAY = 1.25  # of a column's width: near a neighbour two columns take each other's light
 MOST_BLUR_STEP = 1.0
+MOST_LONGER = 3.0  # a step of the shape than the one before it
 MOST_ERROR = 0.7  # of a place, of a column's width
-LEAST_RELAXED, MOST_RELAXED = 0.3, 3.0
+SECANT = (0.3, 3.0)  # wider than beside columns that swing: here they settle after each step
+LEAST_CHANGE = 1e-12
 
 
 class _Formed(NamedTuple):
@@ -139,22 +145,31 @@ def freed_of_noise(
         None where fewer than 200 columns are foreseen, or where the equations become singular on
         the way, as in images without noise.
     """
-    try:
-        return _freed(fitter, state, noise, foresee, rough)
-    except (np.linalg.LinAlgError, RuntimeError):  # of numpy; of SuperLU
-        return None
+    # with light beyond patches where a broad probe, far out of focus, leads astray without
+    for beyond in (False, True):
+        try:
+            return _freed(fitter, state, noise, foresee, rough, beyond)
+        except (np.linalg.LinAlgError, RuntimeError):  # of numpy; of SuperLU
+            pass
+    return None
 
 
 def _freed(
-    fitter: ImageFitter, state: ImageState, noise: NoiseModel, foresee: Foresight, rough: bool
+    fitter: ImageFitter,
+    state: ImageState,
+    noise: NoiseModel,
+    foresee: Foresight,
+    rough: bool,
+    beyond: bool,
 ) -> ImageFit | None:
     known = fitter.known(noise)
     if rough:  # equations by wrong weights lead astray: one step gives weights, no more
-        formed = _formed(fitter, state, noise)
+        formed = _formed(fitter, state, noise, beyond)
         state = _corrected(formed.state, _settled(fitter, formed, 0.0)[0])
-        formed = _approached(fitter, state, known)
+        formed = _approached(fitter, state, known, beyond)
     else:
-        formed = _formed(fitter, _approached(fitter, state, noise).state, known)
+        near = _approached(fitter, state, noise, beyond).state
+        formed = _formed(fitter, near, known, beyond)
     asked, converged = _asked(fitter, formed, foresee, None), False
     for _ in range(ROUNDS):
         if asked is None:
@@ -164,8 +179,10 @@ def _freed(
         converged = asked.near(state, fitter.sigma) and asked.settled(step, fitter.sigma)
         if converged:
             break
-        asked = _asked(fitter, _formed(fitter, state, known), foresee, asked.own.found)
-    return replace(_ended(fitter, ended, state, known), converged=converged)
+        formed = _formed(fitter, state, known, beyond)
+        asked = _asked(fitter, formed, foresee, asked.own.found)
+    formed = _formed(fitter, state, known, beyond)
+    return replace(_ended(fitter, ended, formed), converged=converged)
 
 
 def _wider(fitter: ImageFitter, state: ImageState, found: Information) -> FloatArray:
@@ -175,19 +192,26 @@ def _wider(fitter: ImageFitter, state: ImageState, found: Information) -> FloatA
     return fitter.spread(state, errors_of_places)
 
 
-def _formed(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None) -> _Formed:
-    """Equations of columns and background; without a noise, by that of the residual."""
+def _formed(
+    fitter: ImageFitter, state: ImageState, noise: NoiseModel | None, beyond: bool
+) -> _Formed:
+    """Equations of columns and background; without a noise, by that of the residual.
+
+    Those of patches alone, without light `beyond` these, stand it best that they are kept while
+    the shape goes far.
+    """
     seen = fitter.seen(state, noise)
-    # equations are kept while the shape goes far: as those of patches alone they stand that
-    looked = Looked(seen.patches)
+    looked = fitter.looked(state, seen=seen.patches) if beyond else Looked(seen.patches)
     found = fitter.information(looked, seen.inverse)
     state = fitter.without_empty(state, found)
     return _Formed(state, seen, found, fitter.equations(looked, found, seen.inverse, state))
 
 
-def _approached(fitter: ImageFitter, state: ImageState, noise: NoiseModel | None) -> _Formed:
+def _approached(
+    fitter: ImageFitter, state: ImageState, noise: NoiseModel | None, beyond: bool
+) -> _Formed:
     """Columns and background as they follow from another profile, by equations formed before."""
-    formed = _formed(fitter, state, noise)
+    formed = _formed(fitter, state, noise, beyond)
     for _ in range(APPROACH):
         state, moved = _settled(fitter, formed, 0.0)
         formed = formed._replace(state=state, seen=fitter.seen(state, formed.seen.noise))
@@ -238,32 +262,36 @@ def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArra
     step : array, `(S,)`
         What was asked for and taken last.
     """
-    formed, step, relaxed = asked.formed, asked.step, 1.0
+    formed, step, least = asked.formed, asked.step, np.inf
+    longer = Secant(SECANT, LEAST_CHANGE)
     for i in range(FOLLOWED):
         state, seen = formed.state, formed.seen
         settled = fitter.step(formed.equations, seen.patches, seen.pull + asked.wider)
-        taken = fitter.limited(state.shape, relaxed * step, MOST_BLUR_STEP)
+        taken = fitter.limited(state.shape, longer(step) * step, MOST_BLUR_STEP)
+        longer.taken(step, taken)
         along = asked.following(taken)
         state, _ = _moved(fitter, state, settled[0] + along[0], settled[1] + along[1], taken)
         if asked.settled(step, fitter.sigma) or i == FOLLOWED - 1:
             break
         formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
-        state, _ = _settled(fitter, formed, asked.wider)
+        there, moved = _settled(fitter, formed, asked.wider)
+        length = float(np.sqrt(np.mean(moved[~state.empty] ** 2)))
+        if length > max(GROWN * least, GROWN_STEP * fitter.sigma):
+            break
+        state, least = _without_strays(fitter, there), min(least, length)
         formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
         before = step
         step = asked.step_by((formed.seen.pull + asked.wider) * fitter.inner)
-        relaxed = _relaxed(float(taken[0]), before, step)
+        if abs(step[0]) > max(MOST_LONGER * abs(before[0]), NEAR):
+            raise np.linalg.LinAlgError("the steps of the shape diverge")
     return state, step
 
 
-def _ended(
-    fitter: ImageFitter, asked: _Asked, state: ImageState, noise: NoiseModel | None
-) -> ImageFit:
+def _ended(fitter: ImageFitter, asked: _Asked, formed: _Formed) -> ImageFit:
     """Settled by equations formed where it ended: faint columns swing by those of before.
 
     Without what errors of places do to columns and background on average.
     """
-    formed = _formed(fitter, state, noise)
     # as much of the pull as there was, by the noise as it turns out
     wider = asked.wider * (formed.seen.inverse / np.maximum(asked.formed.seen.inverse, 1e-30))
     for i in range(ENDING):
@@ -272,6 +300,12 @@ def _ended(
             break
         formed = formed._replace(state=state, seen=fitter.seen(state, formed.seen.noise))
     return ImageFit(state, formed.information, formed.seen.noise, moved, asked.errors)
+
+
+def _without_strays(fitter: ImageFitter, state: ImageState) -> ImageState:
+    """Columns that have left their places are put back where they started."""
+    far = np.hypot(*(state.position - fitter.start).T) > STRAY * fitter.sigma
+    return replace(state, position=np.where(far[:, None], fitter.start, state.position))
 
 
 def _settled(
@@ -295,17 +329,6 @@ def _moved(
     if not all(np.isfinite(part).all() for part in parts):
         raise np.linalg.LinAlgError("the steps of the columns diverge")
     return fitter.moved(state, columns, background, by_shape)
-
-
-def _relaxed(taken: float, before: FloatArray, now: FloatArray) -> float:
-    """How much longer the next step should be than it is asked for, by what the last one left.
-
-    The secant along the aberrations (Aitken's; Irons & Tuck 1969, doi:10.1002/nme.1620010306).
-    """
-    change = float(now[0] - before[0])
-    if abs(change) < 1e-12:
-        return 1.0
-    return float(np.clip(-taken / change, LEAST_RELAXED, MOST_RELAXED))
 
 
 def _foreseen(state: ImageState, foresee: Foresight) -> ImageState | None:

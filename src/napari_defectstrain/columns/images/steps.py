@@ -203,17 +203,25 @@ class Secant:
 
     By what the last one left of what was asked for, along the first parameter (Aitken's method;
     Irons & Tuck 1969, doi:10.1002/nme.1620010306).
+
+    Parameters
+    ----------
+    limits : (float, float)
+        Of the factor.
+    least : float
+        Changes and steps below it say nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: tuple[float, float] = SECANT, least: float = LEAST_CHANGE) -> None:
+        self._limits, self._least = limits, least
         self._asked = self._taken = 0.0
 
     def __call__(self, asked: FloatArray) -> float:
         """Factor of a step that is asked for, `(S,)`."""
         change = self._asked - float(asked[0])
-        if abs(change) < LEAST_CHANGE or abs(self._taken) < LEAST_CHANGE:
+        if abs(change) < self._least or abs(self._taken) < self._least:
             return 1.0
-        return float(np.clip(self._taken / change, *SECANT))
+        return float(np.clip(self._taken / change, *self._limits))
 
     def taken(self, asked: FloatArray, step: FloatArray) -> None:
         """Note what was asked for and taken."""

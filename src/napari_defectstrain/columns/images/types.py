@@ -177,6 +177,12 @@ class ImageColumns:
     def __len__(self) -> int:
         return len(self.position_px)
 
+    def notes(self, name: str) -> tuple[str, ...]:
+        """What whoever reads the columns of the image `name` must be told: nothing, or a line."""
+        if self.converged:
+            return ()
+        return (f"{name}: the fit of all columns had not converged after its iterations",)
+
     def first(self, n: int) -> ImageColumns:
         """Some of the columns: the first `n`."""
         by_column = ("position_px", "covariance_px2", "weight", "background", "flag")

@@ -87,7 +87,8 @@ def _ellipse(noise: FloatArray, scale: float) -> tuple[float, float, float]:
 
 def _wrapped(text: str, most: int = 24) -> str:
     lines = [""]
-    for word in text.replace("-", "−").split(" "):
+    text = text.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+    for word in text.replace(" %", "\N{NO-BREAK SPACE}%").replace("-", "−").split(" "):
         if len(lines[-1]) + len(word) > most:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
