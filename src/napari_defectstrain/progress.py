@@ -222,17 +222,38 @@ def asked_of_helpers(function: Callable[..., R], *given: Any) -> Future[R]:
     helpers = _HELPERS.get()
     if helpers is None:
         raise LookupError("asked_of_helpers: got no helpers, expected to be within helped_by")
+
+    def wait() -> R:
+        ((_, answer),) = helpers.outcomes(function, {0: given})
+        if answer.error is not None:
+            raise answer.error
+        value: R = answer.value
+        return value
+
+    return begun(wait)
+
+
+def begun(job: Callable[[], R]) -> Future[R]:
+    """Begin with a job that others do, in a thread that waits for them while this one goes on.
+
+    Parameters
+    ----------
+    job : callable
+        Begins no work of this process that Python's lock would hold up.
+
+    Returns
+    -------
+    Future
+        Ends with what the job gives, or raises what it did.
+    """
     future: Future[R] = Future()
 
-    def wait() -> None:
+    def run() -> None:
         try:
-            for _, answer in helpers.outcomes(function, {0: given}):
-                if answer.error is not None:
-                    raise answer.error
-                future.set_result(answer.value)
+            future.set_result(job())
         except BaseException as error:  # raised again where the result is asked for
             future.set_exception(error)
 
     # a daemon keeps no process alive that is told to stop
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
     return future

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..failures import Failure, Failures
     from ..io.out_folder import OutFolder
     from ..pipeline.chain import RunConfig, RunResult
+    from ..pipeline.runs import Meanwhile
     from ..pipeline.work import Work
     from ..types import CalibratedImage, Progress, Sites
     from .inputs import Inputs
@@ -301,8 +302,8 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
 def run_on(options: argparse.Namespace, inputs: Inputs, progress: Progress, work: Work) -> int:
     """From images that were read to strain maps."""
     from ..output import results
+    from ..output.whole_runs import measured_and_written
     from ..pipeline import chain as pipeline
-    from ..pipeline.theories import compare_with_theory
     from ..progress import subprogress
     from ..types import DefectStrainError
     from .inputs import columns_in
@@ -315,22 +316,17 @@ def run_on(options: argparse.Namespace, inputs: Inputs, progress: Progress, work
         return _nothing_to_do(options, inputs)
     found = columns_in(options, inputs, subprogress(progress, 0.0, 0.6), work)
     with _writing(options) as folder:
-        mistake = None
-        with results.detections_written(found, folder, formats, work.workers):
-            try:
-                result = pipeline.measure(found, subprogress(progress, 0.6, 0.9), work)
-            except DefectStrainError as error:
-                mistake = error
-        if mistake is not None:
-            # The detection took minutes and may be right: it stays.
-            results.write_run(found, folder)
+
+        def measure(part: Progress, meanwhile: Meanwhile | None) -> RunResult:
+            return pipeline.measure(found, part, work, meanwhile=meanwhile)
+
+        part = subprogress(progress, 0.6, 1.0)
+        try:
+            result = measured_and_written(found, measure, folder, formats, references, work, part)
+        except DefectStrainError as mistake:
             raise DefectStrainError(
                 f"{mistake} (the detected columns are in {options.out})"
             ) from mistake
-        with results.measurements_written(result, folder, formats, work.workers):
-            result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
-        progress(0.95, "writing results")
-        results.write_comparisons(result, folder, formats, work.workers)
         results.write_run(result, folder, inputs.key)
     say_warnings([*result.warnings[len(found.warnings) :], *folder.notes])
     say(results.summary(result))

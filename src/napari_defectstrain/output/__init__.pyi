@@ -63,3 +63,4 @@ from .series import series_files as series_files
 from .series import write_series as write_series
 from .studies import run_study as run_study
 from .studies import study_store as study_store
+from .whole_runs import measured_and_written as measured_and_written

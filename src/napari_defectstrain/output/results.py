@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import __version__
 from ..averages.parts import part_names
+from ..crystal.defect_patterns import DefectPatterns
 from ..crystal.region_files import LABELS_SUFFIX, TABLE_SUFFIX, write_regions
 from ..io.files import sites_table, write_table, write_tiff
 from ..io.out_folder import OutFolder, check_out_dir, writing_into
@@ -30,14 +31,15 @@ from ..pipeline.fitness import patterns_of
 from ..pipeline.loading import FILE_SHA256
 from ..pipeline.ranges import conditions_of
 from ..pipeline.work import Work
+from ..progress import begun
 from ..types import (
     STRAIN_COMPONENTS,
     ClassAverage,
-    ClassStack,
     DefectStrainError,
     StrainField,
 )
 from .makeup import halves_table, makeups, parts_table, variability_table
+from .run_figures import measurement_figures, theory_figures
 from .tables import (
     a_ref_pm,
     budget_table,
@@ -231,6 +233,7 @@ def _detection_figures(
     from .figures import weights as figures_weights
     from .figures.drawing import Drawing
 
+    patterns = _patterns_begun(result, workers)
     drawings = [
         Drawing.of(f"detections_{image.name}", figures.detections_figure, image, sites, material)
         for material in [result.material]
@@ -242,7 +245,7 @@ def _detection_figures(
     for image, regions in zip(result.images, result.regions, strict=False):
         write_regions(regions, folder.place, image.name, image.pixel_size_pm)
     write_table(folder.place("populations.csv"), result.populations)
-    drawings += _patterns(result, folder, workers)
+    drawings += _patterns(result, folder, patterns())
     histograms = weight_histograms(result.sites)
     if histograms is not None:
         weights = figures_weights.weights_figure
@@ -253,7 +256,14 @@ def _detection_figures(
     return drawings
 
 
-def _patterns(result: RunResult, folder: OutFolder, workers: Workers | None) -> list[Drawing]:
+def _patterns_begun(result: RunResult, workers: Workers | None) -> Callable[[], DefectPatterns]:
+    """Have others, if there are any, count where defects lie; waits for them when it is called."""
+    if workers is None:
+        return lambda: patterns_of(result)
+    return begun(lambda: patterns_of(result, work=Work(workers=workers))).result
+
+
+def _patterns(result: RunResult, folder: OutFolder, found: DefectPatterns) -> list[Drawing]:
     """Whether defects lie at random: tables; and figures of that and of the populations."""
     from .figures import populations as figures
     from .figures.drawing import Drawing
@@ -261,7 +271,6 @@ def _patterns(result: RunResult, folder: OutFolder, workers: Workers | None) -> 
     names = result.material.all_class_names
     own = figures.populations_figure
     drawings = [Drawing.of("populations", own, result.populations, names)]
-    found = patterns_of(result, work=Work(workers=workers))
     for name, table in (
         ("pair_correlation", found.pair_correlation),
         ("clusters", found.clusters),
@@ -298,14 +307,22 @@ def measurements_written(
     folder: OutFolder,
     formats: Sequence[str] = FIGURE_FORMATS[:1],
     workers: Workers | None = None,
+    ahead: Mapping[str, Drawing] | None = None,
 ) -> Iterator[None]:
-    """`write_measurements` but for theory, which a block goes on with while `workers` draw."""
-    from .figures.drawing import drawn_meanwhile
+    """`write_measurements` but for theory, which a block goes on with while `workers` draw.
+
+    Figures that others have begun with (`figures.drawing.begun_drawings`), by name, are `ahead`.
+    """
+    from .figures.drawing import begun_drawings, drawn_meanwhile
 
     if not (result.measurements or result.crowded):
         yield
         return
-    drawings: list[Drawing] = []
+    every = replace(result, stacks=result.crowded_stacks, measurements=result.crowded)
+    drawings = measurement_figures(result) if result.measurements else []
+    if result.crowded:
+        drawings += map(_of_every_defect, measurement_figures(every))
+    drawings = begun_drawings(_with_begun(drawings, ahead), formats, workers)
     tables = {
         "spacings.csv": spacings_table(result),
         "precision.csv": precision_table(result),
@@ -319,10 +336,9 @@ def measurements_written(
     for name, table in tables.items():
         write_table(folder.place(name), table)
     if result.measurements:
-        drawings += _write_averages(result, folder, "")
+        _write_averages(result, folder, "")
     if result.crowded:
-        every = replace(result, stacks=result.crowded_stacks, measurements=result.crowded)
-        drawings += _write_averages(every, folder, CROWDED)
+        _write_averages(every, folder, CROWDED)
     with drawn_meanwhile(drawings, folder, formats, FIGURES, workers):
         yield
 
@@ -332,11 +348,25 @@ def write_comparisons(
     folder: OutFolder,
     formats: Sequence[str] = FIGURE_FORMATS[:1],
     workers: Workers | None = None,
+    ahead: Mapping[str, Drawing] | None = None,
 ) -> None:
     """Write what there is of comparisons with theories, which `workers` draw."""
-    from .figures.drawing import write_drawings
+    from .figures.drawing import begun_drawings, write_drawings
 
-    write_drawings(_write_theory(result, folder), folder, formats, FIGURES, workers)
+    drawings = theory_figures(result.comparisons)
+    drawings += map(_of_every_defect, theory_figures(result.crowded_comparisons))
+    drawings = begun_drawings(_with_begun(drawings, ahead), formats, workers)
+    _write_theory(result, folder)
+    write_drawings(drawings, folder, formats, FIGURES, workers)
+
+
+def _of_every_defect(drawing: Drawing) -> Drawing:
+    return replace(drawing, name=CROWDED + drawing.name)
+
+
+def _with_begun(drawings: Sequence[Drawing], ahead: Mapping[str, Drawing] | None) -> list[Drawing]:
+    """Figures, those that others have begun with in the place of the same."""
+    return [(ahead or {}).get(one.name, one) for one in drawings]
 
 
 def _write_components(result: RunResult, folder: OutFolder) -> None:
@@ -358,26 +388,14 @@ def _write_components(result: RunResult, folder: OutFolder) -> None:
         write_tiff(path, stack, step_pm, metadata, channels=channels)
 
 
-def _write_theory(result: RunResult, folder: OutFolder) -> list[Drawing]:
-    """What there is of comparisons with theories; the figures to draw."""
+def _write_theory(result: RunResult, folder: OutFolder) -> None:
+    """What there is of comparisons with theories."""
     if not result.comparisons and not result.crowded_comparisons:
-        return []
-    from .figures import strain as figures_strain
-    from .figures import theory as figures_theory
-    from .figures.drawing import Drawing
-
-    drawings = []
+        return
     write_table(folder.place("theory.csv"), theory_table(result))
     for prefix, found in (("", result.comparisons), (CROWDED, result.crowded_comparisons)):
-        if not found:
-            continue
-        drawings.append(Drawing.of(f"{prefix}theory", figures_theory.shells_figure, found))
-        for name, comparison in found.items():
-            maps = (comparison.strain, comparison.displacement[MEASURED])
-            compared = figures_strain.comparison_figure
-            drawings.append(Drawing.of(f"{prefix}theory_{name}", compared, *maps))
+        for comparison in found.values():
             _write_compared(result, comparison, folder, prefix)
-    return drawings
 
 
 def _write_compared(
@@ -396,8 +414,8 @@ def _write_compared(
     write_tiff(path, stack, metadata["step_pm"], metadata, channels=tuple(maps))
 
 
-def _write_averages(result: RunResult, folder: OutFolder, prefix: str) -> list[Drawing]:
-    """What there is of isolated and of crowded averages alike; the figures to draw."""
+def _write_averages(result: RunResult, folder: OutFolder, prefix: str) -> None:
+    """What there is of isolated and of crowded averages alike."""
     tables = {
         "columns.csv": columns_table(result),
         "displacement.csv": displacement_table(result),
@@ -409,7 +427,6 @@ def _write_averages(result: RunResult, folder: OutFolder, prefix: str) -> list[D
         _write_class(result, name, measurement.average, measurement.strain, folder, prefix)
     for name, average in result.unmeasured.items():
         _write_class(result, name, average, None, folder, prefix)
-    return [replace(one, name=prefix + one.name) for one in _measurement_figures(result)]
 
 
 def write_run(result: RunResult, folder: OutFolder, inputs: str | None = None) -> Path:
@@ -531,62 +548,6 @@ def _grid(strain: StrainField) -> dict[str, Any]:
         "y_pm": strain.y_pm.tolist(),
         "smoothing_pm": strain.smoothing_pm,
     }
-
-
-def _measurement_figures(result: RunResult) -> list[Drawing]:
-    """Figures of what was measured; none needs operators, or more than a window a class."""
-    from .figures import makeup as figures_makeup
-    from .figures import maps as figures
-    from .figures import precision as figures_precision
-    from .figures import spacings as figures_spacings
-    from .figures import strain as figures_strain
-    from .figures.drawing import Drawing
-
-    measured, material = result.measurements, result.material
-    displacements = {n: m.displacement for n, m in measured.items() if m.displacement is not None}
-    strains = {n: m.strain for n, m in measured.items() if m.strain is not None}
-    averages = {n: m.average for n, m in measured.items()} | result.unmeasured
-    shown = {name: _first_window(result.stacks[name]) for name in averages}
-    drawn = [Drawing.of("averages", figures.averages_figure, shown, averages)]
-    if all(result.stacks[name].n_columns is None for name in measured):
-        single = {n: m.single_spacing_pm.ravel() for n, m in measured.items()}
-        spacings = {n: m.spacing for n, m in measured.items()}
-        histograms = figures_precision.spacing_figure
-        drawn.append(Drawing.of("spacings", histograms, single, spacings, material))
-        by_class = figures_spacings.precision_rows_figure
-        slim = {n: replace(m, columns=None, strain=None) for n, m in measured.items()}
-        drawn.append(Drawing.of("precision_by_class", by_class, slim, material))
-    reference = material.class_names[1]
-    curve = measured[reference].precision
-    if curve is not None:
-        precision = figures_precision.precision_figure
-        drawn.append(Drawing.of("precision", precision, curve, reference))
-    if budgets := {n: m.budget for n, m in measured.items() if m.budget is not None}:
-        drawn.append(Drawing.of("budget", figures_precision.budget_figure, budgets, material))
-    made = makeups(result)
-    if figures_makeup.shown_makeups(made):
-        parts = figures_makeup.populations_figure
-        drawn.append(Drawing.of("class_parts", parts, made, material))
-    if any(m.components for m in made.values()):
-        drawn.append(Drawing.of("variability", figures_makeup.variability_figure, made))
-    if any(m.halves for m in made.values()):
-        halves = figures_makeup.halves_figure
-        drawn.append(Drawing.of("half_sets", halves, made, material))
-    if displacements:
-        arrows = figures_strain.displacement_figure
-        drawn.append(Drawing.of("displacement", arrows, averages, displacements, strains))
-    for name, strain in strains.items():
-        maps = figures_strain.strain_figure
-        drawn.append(Drawing.of(f"strain_{name}", maps, strain, displacements[name]))
-    return drawn
-
-
-def _first_window(stack: ClassStack) -> ClassStack:
-    """A stack with no window but the first that counts: a hundred megabytes less to send."""
-    first = np.flatnonzero(stack.included)[:1]
-    return replace(
-        stack, windows=np.array(stack.windows[first]), included=np.ones(len(first), bool)
-    )
 
 
 def _versions() -> dict[str, str]:

@@ -20,8 +20,7 @@ from ..materials import OpenClass
 from ..pipeline import chain as pipeline
 from ..pipeline.fitness import identity_of_run
 from ..pipeline.ranges import out_of_range, trained_for
-from ..pipeline.runs import RunResult
-from ..pipeline.theories import compare_with_theory
+from ..pipeline.runs import Meanwhile, RunResult
 from ..pipeline.work import Work
 from ..progress import subprogress
 from ..study import corrections_table
@@ -31,15 +30,8 @@ from ..study.opening import Study
 from ..study.weights import answer_key, check_weights_of
 from ..theory.reference import Reference
 from ..types import CalibratedImage, ClassStack, DefectStrainError, Progress, no_progress
-from .results import (
-    EDITS_FILE,
-    RUN_FILE,
-    detections_written,
-    measurements_written,
-    write_comparisons,
-    write_detections,
-    write_run,
-)
+from .results import EDITS_FILE, RUN_FILE, write_detections, write_run
+from .whole_runs import measured_and_written
 
 
 def run_study(
@@ -110,19 +102,12 @@ def run_study(
             write_run(found, folder)
             study.note_measured([image.name for image in found.images], "columns")
             return replace(found, warnings=(*found.warnings, *folder.notes))
-        mistake = None
-        with detections_written(found, folder, formats, work.workers):
-            try:
-                result = _measured(study, found, subprogress(progress, 0.6, 0.9), work)
-            except DefectStrainError as error:
-                mistake = error
-        if mistake is not None:
-            write_run(found, folder)
-            raise mistake
-        with measurements_written(result, folder, formats, work.workers):
-            result = compare_with_theory(result, references, subprogress(progress, 0.9, 0.95))
-        progress(0.95, "writing results")
-        write_comparisons(result, folder, formats, work.workers)
+
+        def measure(part: Progress, meanwhile: Meanwhile | None) -> RunResult:
+            return _measured(study, found, part, work, meanwhile)
+
+        part = subprogress(progress, 0.6, 1.0)
+        result = measured_and_written(found, measure, folder, formats, references, work, part)
         write_run(result, folder)
     study.note_measured([image.name for image in result.images])
     return replace(result, warnings=(*result.warnings, *folder.notes))
@@ -304,7 +289,13 @@ def _open_classes(answers: Sequence[Answer]) -> tuple[OpenClass, ...]:
     return tuple(OpenClass(**record) for record in found.values())
 
 
-def _measured(study: Study, found: RunResult, progress: Progress, work: Work) -> RunResult:
+def _measured(
+    study: Study,
+    found: RunResult,
+    progress: Progress,
+    work: Work,
+    meanwhile: Meanwhile | None = None,
+) -> RunResult:
     """The second half of the run, with the windows that hands chose."""
     names = [image.name for image in found.images]
     notes: list[str] = []
@@ -314,5 +305,5 @@ def _measured(study: Study, found: RunResult, progress: Progress, work: Work) ->
         notes.extend(said)
         return chosen
 
-    result = pipeline.measure(found, progress, work, choose)
+    result = pipeline.measure(found, progress, work, choose, meanwhile)
     return replace(result, warnings=(*result.warnings, *notes))

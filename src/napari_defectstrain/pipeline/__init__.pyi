@@ -56,6 +56,7 @@ from .ranges import out_of_range as out_of_range
 from .ranges import trained_for as trained_for
 from .runs import MIN_MEASURED as MIN_MEASURED
 from .runs import ClassMeasurement as ClassMeasurement
+from .runs import Meanwhile as Meanwhile
 from .runs import RunConfig as RunConfig
 from .selftest import SHIFTED as SHIFTED
 from .selftest import SIMULATED as SIMULATED
@@ -63,6 +64,8 @@ from .selftest import SelfTest as SelfTest
 from .selftest import SelfTestConfig as SelfTestConfig
 from .selftest import pulls_text as pulls_text
 from .selftest import self_test as self_test
+from .theories import IsolatedTheories as IsolatedTheories
+from .theories import compare_isolated as compare_isolated
 from .theories import compare_with_theory as compare_with_theory
 from .work import Work as Work
 from .work import Workers as Workers

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from ..averages.average import AverageConfig, stack_classes
 from ..averages.patches import lattice_constant
@@ -40,7 +39,7 @@ from .class_measurement import (
     measure_spacings,
     split_classes,
 )
-from .every_defect import measure_every_defect
+from .every_defect import EVERY_DEFECT
 from .few_windows import with_probe
 from .fitness import (
     asked_of_an_alloy,
@@ -53,9 +52,9 @@ from .fitness import (
 from .isolated import left_to_say, unless_crowded
 from .loading import CALIBRATION_TOLERANCE, load_images
 from .ranges import out_of_range, trained_for
-from .runs import Choose, ClassMeasurement, RunConfig, RunResult
+from .runs import Choose, ClassMeasurement, Meanwhile, RunConfig, RunResult
 from .theories import compare_with_theory
-from .whole_images import columns_begun
+from .whole_images import ColumnsOf, columns_begun
 from .work import Stage, Work
 
 __all__ = [
@@ -384,6 +383,7 @@ def measure(
     progress: Progress = no_progress,
     work: Work | None = None,
     choose: Choose | None = None,
+    meanwhile: Meanwhile | None = None,
 ) -> RunResult:
     """The second half of `run`: from columns to strain.
 
@@ -396,6 +396,10 @@ def measure(
         Who does it, and what is kept; default: this process, nothing.
     choose : callable, optional
         Given the stacks, returns them with windows left out and put back by hand.
+    meanwhile : callable, optional
+        Where every defect is measured, given what isolated ones say while others still fit the
+        columns of whole images. What it returns is called when these are fitted: from then on this
+        process works alone, and the others are free.
 
     Returns
     -------
@@ -445,6 +449,8 @@ def measure(
         notes += more
     found = replace(found, stacks=stacks, measurements=measurements)
     if config.average.crowded:
+        if meanwhile is not None and measurements:
+            columns_of = _and_then(columns_of, meanwhile(found))
         with clock.stage("every defect"):
             found, more = _with_every_defect(found, columns_of, work, progress)
         notes += [line for line in more if line not in notes]
@@ -459,9 +465,20 @@ def measure(
     )
 
 
+def _and_then(columns_of: ColumnsOf, then: Callable[[], None]) -> ColumnsOf:
+    """Columns that are waited for, and something that is done when they are there."""
+
+    def waited(progress: Progress) -> tuple[ImageColumns | str, ...]:
+        columns = columns_of(progress)
+        then()
+        return columns
+
+    return waited
+
+
 def _with_every_defect(
     found: RunResult,
-    columns_of: Callable[[Progress], tuple[ImageColumns | str, ...]],
+    columns_of: ColumnsOf,
     work: Work,
     progress: Progress,
 ) -> tuple[RunResult, tuple[str, ...]]:
@@ -550,37 +567,8 @@ def _measured(
     return measure_classes(stacks, config, progress)
 
 
-def _every_defect(
-    images: tuple[CalibratedImage, ...],
-    sites: tuple[Sites, ...],
-    regions: tuple[Regions, ...],
-    overconfidence: tuple[float, ...],
-    overlaps: tuple[Overlap, ...],
-    config: RunConfig,
-    stacks: dict[str, ClassStack],
-    measurements: dict[str, ClassMeasurement],
-    columns: tuple[ImageColumns | str, ...],
-    progress: Progress,
-) -> tuple[dict[str, ClassStack], dict[str, ClassMeasurement], tuple[str, ...]]:
-    given = RunResult(
-        config=config,
-        images=images,
-        sites=sites,
-        populations=pd.DataFrame(),
-        weights_sha256=None,
-        regions=regions,
-        overconfidence=overconfidence,
-        overlaps=overlaps,
-        stacks=stacks,
-        measurements=measurements,
-    )
-    found = measure_every_defect(given, progress, columns)
-    return dict(found.crowded_stacks), dict(found.crowded), found.warnings
-
-
 AVERAGE = Stage("average", 4, _averaged)
 MEASURE = Stage("measure", 6, _measured)
-EVERY_DEFECT = Stage("every defect", 6, _every_defect)
 
 
 class _Clock:

@@ -13,13 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from scipy.spatial import cKDTree
 
 from ..averages.crowded import Bands, crowded_stacks
 from ..averages.windows import WindowFrame
 from ..columns.averages.measure import ColumnMeasurement
 from ..columns.images.types import ImageColumns
-from ..crystal.overlaps import counted_columns
+from ..crystal.overlaps import Overlap, counted_columns
+from ..crystal.regions import Regions
 from ..io.content import in_content_order
 from ..materials import Material
 from ..precision import LEAST_SHARE
@@ -28,6 +30,7 @@ from ..progress import subprogress
 from ..types import (
     METAL,
     BoolArray,
+    CalibratedImage,
     ClassStack,
     DefectStrainError,
     FloatArray,
@@ -37,8 +40,9 @@ from ..types import (
     no_progress,
 )
 from .class_measurement import measure_classes
-from .runs import MIN_MEASURED, ClassMeasurement, RunResult
+from .runs import MIN_MEASURED, ClassMeasurement, RunConfig, RunResult
 from .whole_images import spacing_of
+from .work import Stage
 
 SAME_SITE_PM = 2.0
 
@@ -241,3 +245,34 @@ def _disagreements(
                 f"{100 * error:.2f} % of strain: look for wrong classes, dirt, or an unusual probe"
             )
     return tuple(notes)
+
+
+def _every_defect(
+    images: tuple[CalibratedImage, ...],
+    sites: tuple[Sites, ...],
+    regions: tuple[Regions, ...],
+    overconfidence: tuple[float, ...],
+    overlaps: tuple[Overlap, ...],
+    config: RunConfig,
+    stacks: dict[str, ClassStack],
+    measurements: dict[str, ClassMeasurement],
+    columns: tuple[ImageColumns | str, ...],
+    progress: Progress,
+) -> tuple[dict[str, ClassStack], dict[str, ClassMeasurement], tuple[str, ...]]:
+    given = RunResult(
+        config=config,
+        images=images,
+        sites=sites,
+        populations=pd.DataFrame(),
+        weights_sha256=None,
+        regions=regions,
+        overconfidence=overconfidence,
+        overlaps=overlaps,
+        stacks=stacks,
+        measurements=measurements,
+    )
+    found = measure_every_defect(given, progress, columns)
+    return dict(found.crowded_stacks), dict(found.crowded), found.warnings
+
+
+EVERY_DEFECT = Stage("every defect", 6, _every_defect)

@@ -54,6 +54,10 @@ Choose = Callable[[Mapping[str, ClassStack]], dict[str, ClassStack]]
 """Given the stacks, returns them with windows left out and put back by hand."""
 
 
+Meanwhile = Callable[["RunResult"], Callable[[], None]]
+"""Given a run with its isolated averages, works by them; returns what is to be done afterwards."""
+
+
 @dataclass(frozen=True)
 class RunConfig(Config):
     """Settings of a whole run.

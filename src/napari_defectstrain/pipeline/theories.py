@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ..materials import WSE2, Material
 from ..progress import shared_out, subprogress
@@ -31,10 +31,51 @@ def bundled_references(
     return {name: bundled_reference(name, material) for name in asked}
 
 
+@dataclass(frozen=True)
+class IsolatedTheories:
+    """Isolated averages beside the theories of them.
+
+    Parameters
+    ----------
+    comparisons : mapping of class to Comparison
+    notes : tuple of str
+        What is to be said of those that can't be compared.
+    references : mapping of class to Reference
+        What was read for it.
+    seconds : float
+        Wall-clock time.
+    """
+
+    comparisons: Mapping[str, Comparison]
+    notes: tuple[str, ...]
+    references: Mapping[str, Reference]
+    seconds: float
+
+
+def compare_isolated(
+    result: RunResult,
+    references: Mapping[str, Reference] | None = None,
+    progress: Progress = no_progress,
+) -> IsolatedTheories | None:
+    """The part of `compare_with_theory` that isolated averages answer for; arguments as there.
+
+    None where the settings leave theory out.
+    """
+    if not result.config.theory.enabled:
+        return None
+    start = time.perf_counter()
+    given = references or {}
+    offered = {**bundled_references(result.material, {*result.measurements} - {*given}), **given}
+    notes: list[str] = []
+    found = _compare(result, result.measurements, offered, notes, "", progress)
+    return IsolatedTheories(found, tuple(notes), offered, time.perf_counter() - start)
+
+
 def compare_with_theory(
     result: RunResult,
     references: Mapping[str, Reference] | None = None,
     progress: Progress = no_progress,
+    known: IsolatedTheories | None = None,
 ) -> RunResult:
     """Compare every class that has a displacement with elasticity, lattice statics and structures.
 
@@ -45,6 +86,8 @@ def compare_with_theory(
     references : mapping of class to Reference, optional
         In the place of bundled ones.
     progress : Progress
+    known : IsolatedTheories, optional
+        What `compare_isolated` says of the same isolated averages and references.
 
     Returns
     -------
@@ -55,25 +98,24 @@ def compare_with_theory(
     """
     if not result.config.theory.enabled:
         return result
-    start = time.perf_counter()
-    given = references or {}
-    needed = {*result.measurements, *result.crowded} - {*given}
-    offered = {**bundled_references(result.material, needed), **given}
-    notes: list[str] = []
     middle = 0.5 if result.crowded else 1.0
-    isolated = _compare(
-        result, result.measurements, offered, notes, "", subprogress(progress, 0.0, middle)
-    )
+    if known is None:
+        known = compare_isolated(result, references, subprogress(progress, 0.0, middle))
+        assert known is not None
+    start = time.perf_counter()
+    needed = {*result.crowded} - {*known.references}
+    offered = {**bundled_references(result.material, needed), **known.references}
+    notes = [*known.notes]
     crowded = _compare(
         *(result, result.crowded, offered, notes, "crowded "), subprogress(progress, middle, 1.0)
     )
     warnings = result.warnings + tuple(dict.fromkeys(notes))
     return replace(
         result,
-        comparisons=isolated,
+        comparisons=known.comparisons,
         crowded_comparisons=crowded,
         warnings=warnings,
-        seconds={**result.seconds, "theory": time.perf_counter() - start},
+        seconds={**result.seconds, "theory": known.seconds + time.perf_counter() - start},
     )
 
 

@@ -6,9 +6,8 @@ not done again.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import replace
 
 from ..averages.patches import find_patches, lattice_constant
@@ -17,13 +16,16 @@ from ..crystal.regions import Regions
 from ..failures import Failures
 from ..io.content import in_content_order
 from ..precision.class_fields import at_a_time, columns_of_image
-from ..progress import spare_cores
+from ..progress import begun, spare_cores
 from ..types import CalibratedImage, DefectStrainError, Progress, Sites, no_progress
 from .runs import RunResult
 from .work import Stage, Work
 from .workers import LocalWorkers
 
 LOOK_S = 0.2
+
+ColumnsOf = Callable[[Progress], tuple[ImageColumns | str, ...]]
+"""Waits for the columns of every image, or why they can't be fitted."""
 
 
 def spacing_of(found: RunResult) -> float:
@@ -69,9 +71,7 @@ def fitted_columns(
     return tuple(done[i] for i in calls)
 
 
-def columns_begun(
-    found: RunResult, work: Work
-) -> Callable[[Progress], tuple[ImageColumns | str, ...]]:
+def columns_begun(found: RunResult, work: Work) -> ColumnsOf:
     """Have other processes, if there are any, begin with `fitted_columns` while this one goes on.
 
     What this one asks of them meanwhile comes first: it waits for that, and for columns not yet.
@@ -93,25 +93,18 @@ def columns_begun(
     workers = work.workers
     if isinstance(workers, LocalWorkers):
         work = replace(work, workers=workers.behind_others())
-    future: Future[tuple[ImageColumns | str, ...]] = Future()
     heard = [(0.0, COLUMNS.name)]
 
     def told(fraction: float, message: str) -> None:
         heard[0] = (fraction, message)
 
-    def fit() -> None:
-        try:
-            future.set_result(fitted_columns(found, work, told))
-        except BaseException as error:  # raised again where the columns are asked for
-            future.set_exception(error)
+    future = begun(lambda: fitted_columns(found, work, told))
 
     def waited(progress: Progress) -> tuple[ImageColumns | str, ...]:
         while not wait([future], LOOK_S).done:
             progress(*heard[0])
         return future.result()
 
-    # a daemon keeps no process alive that is told to stop
-    threading.Thread(target=fit, daemon=True).start()
     return waited
 
 

@@ -2,6 +2,7 @@ from .detection import curves_figure as curves_figure
 from .detection import read_training_log as read_training_log
 from .detection import training_figure as training_figure
 from .drawing import Drawing as Drawing
+from .drawing import begun_drawings as begun_drawings
 from .drawing import drawn_meanwhile as drawn_meanwhile
 from .drawing import write_drawings as write_drawings
 from .drawn import drawn_data as drawn_data

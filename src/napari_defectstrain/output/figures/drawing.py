@@ -10,9 +10,10 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -44,17 +45,59 @@ class Drawing:
         What it draws.
     small : bool
         Whether that is soon sent to another process.
+    drawn : Future, optional
+        The `DrawnFiles`, where others have begun with it (`begun_drawings`).
     """
 
     name: str
     draw: Callable[..., Figure]
     given: tuple[Any, ...]
     small: bool = True
+    drawn: Future[DrawnFiles] | None = None
 
     @classmethod
     def of(cls, name: str, draw: Callable[..., Figure], *given: Any) -> Drawing:
         """A figure of what is soon sent elsewhere."""
         return cls(name, draw, given)
+
+
+def begun_drawings(
+    drawings: Sequence[Drawing], formats: Sequence[str], workers: Workers | None
+) -> list[Drawing]:
+    """Have workers, if there are any, begin with the first figures before they can be written.
+
+    Parameters
+    ----------
+    drawings : sequence of Drawing
+    formats : sequence of str
+    workers : Workers, optional
+
+    Returns
+    -------
+    list of Drawing
+        The same figures; `write_drawings` waits for those that were begun.
+    """
+    width = chosen_width_inch(0.0) or None
+    asked = [i for i, d in enumerate(drawings) if d.small and d.drawn is None][:_AT_A_TIME]
+    if workers is None or not asked:
+        return list(drawings)
+    calls = {i: (drawings[i].draw, drawings[i].given, tuple(formats), width) for i in asked}
+    answers: dict[int, Future[DrawnFiles]] = {i: Future() for i in asked}
+
+    def draw() -> None:
+        try:
+            for i, outcome in workers.outcomes(drawn_files, calls):
+                if outcome.error is not None:
+                    raise outcome.error
+                answers.pop(i).set_result(outcome.value)
+        except BaseException as error:  # raised again where the figures are written
+            for answer in answers.values():
+                answer.set_exception(error)
+
+    begun = [replace(d, drawn=answers[i]) if i in answers else d for i, d in enumerate(drawings)]
+    # a daemon keeps no process alive that is told to stop
+    threading.Thread(target=draw, daemon=True).start()
+    return begun
 
 
 def write_drawings(
@@ -79,7 +122,8 @@ def write_drawings(
     for start in range(0, len(drawings), _AT_A_TIME):
         some = drawings[start : start + _AT_A_TIME]
         width = chosen_width_inch(0.0) or None
-        sent = {} if workers is None else {i: d for i, d in enumerate(some) if d.small}
+        new = {i: d for i, d in enumerate(some) if d.small and d.drawn is None}
+        sent = {} if workers is None else new
         files: dict[int, DrawnFiles] = {}
         if workers is not None and len(sent) > 1:
             calls = {i: (d.draw, d.given, tuple(formats), width) for i, d in sent.items()}
@@ -88,7 +132,9 @@ def write_drawings(
                     raise outcome.error
                 files[i] = outcome.value
         for i, drawing in enumerate(some):
-            drawn = files.pop(i, None)
+            drawn = files.pop(i, None) if drawing.drawn is None else drawing.drawn.result()
+            if isinstance(workers, _Until):
+                workers.check()
             if drawn is None:
                 drawn = drawn_files(drawing.draw, drawing.given, formats, width, no_progress)
             _write(drawn, folder, f"{below}/{drawing.name}")
@@ -147,9 +193,13 @@ class _Until:
         self, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]]
     ) -> Iterator[tuple[int, Any]]:
         for outcome in self._workers.outcomes(function, calls):
-            if self._stopped.is_set():
-                raise _Stopped
+            self.check()
             yield outcome
+
+    def check(self) -> None:
+        """Go no further where nobody waits."""
+        if self._stopped.is_set():
+            raise _Stopped
 
 
 @dataclass(frozen=True)
