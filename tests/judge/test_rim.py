@@ -107,10 +107,11 @@ def test_light_of_columns_beyond_the_border_is_not_taken_off_those_within(rotati
     for role in (0, 1):
         own = (sites.class_index == role) & np.isfinite(found.weight)
         ratio = found.weight / np.median(found.weight[own & (distance > 3.0)])
-        assert ratio[own & near].min() > 0.87  # .54 and .69 without them
+        # .54 and .69 without them; .86 and .91 where weights weren't settled
+        assert ratio[own & near].min() > 0.92
         assert ratio[own & near].max() < 1.13
     perfect = near & (sites.class_index == 1)
-    assert not np.isin(found.class_index[perfect], [2, 3, 4, 5]).any()
+    assert (found.class_index[perfect] == 1).all()
 
 
 def test_columns_from_two_thirds_of_a_from_the_border_on_are_judged():

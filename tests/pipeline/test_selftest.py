@@ -12,6 +12,7 @@ from napari_defectstrain.columns.images.types import NoiseModel
 from napari_defectstrain.crystal.overlaps import Overlap
 from napari_defectstrain.pipeline import chain, selftest
 from napari_defectstrain.pipeline.class_measurement import measure_classes
+from napari_defectstrain.pipeline.few_windows import with_probe
 from napari_defectstrain.pipeline.selftest import (
     SHIFTED,
     SelfTestConfig,
@@ -76,7 +77,12 @@ def test_what_is_built_in_is_found(found, monkeypatch):
         measured.update(stacks)
         return measure_classes(stacks, *rest)
 
+    def probe(stacks, images, *rest):
+        assert images == found.images  # their copies tell nothing new
+        return with_probe(stacks, images, *rest)
+
     monkeypatch.setattr(selftest, "measure_classes", measure)
+    monkeypatch.setattr(selftest, "with_probe", probe)
     config = SelfTestConfig(trials=(SHIFTED,), strains=(0.0, -0.048), windows=8, rounds=2)
     made = self_test(found, config)
     # copies have the noise of the one image, which is all that there is

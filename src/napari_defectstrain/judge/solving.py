@@ -36,7 +36,10 @@ from .picture import WeightEquations
 from .surroundings import Surroundings
 
 _FREE_ROUNDS = 5
-_ROUNDS = 7
+_ROUNDS, _MOST_ROUNDS = 7, 40
+_SETTLED = 0.1
+"""Of its error: rounds end, at the earliest after the first few, where no weight moves by more.
+Short steps take more of them: stopped too early, perfect columns at a border were of no class."""
 _METAL_SPREAD = 0.05
 _CHALCOGEN_SPREAD = 0.3
 _METAL_SCATTER = 0.01
@@ -237,7 +240,7 @@ def solve_classes(
     apart = float(steps) / max(typical * float(model.width[X2]), 1e-9)
     if prior.blind:
         knowledge = knowledge * evidence.where_blind(apart, more)
-    for _ in range(_ROUNDS):
+    for done in range(1, _MOST_ROUNDS + 1):
         weight, sigma = evidence.equations.estimates(mean, variance)
         each, error, factor = evidence.by_class(weight, sigma, more)
         its = without_other(each.T).T
@@ -259,8 +262,10 @@ def solve_classes(
         doubt[chalcogen] = (
             (chance * within**2).sum(axis=1) - new[chalcogen] ** 2 + chance[:, OTHER] * error**2
         )
-        mean = mean + evidence.equations.step * (new - mean)
-        variance = np.maximum(doubt, 0.0)
+        moved = evidence.equations.step * (new - mean)
+        mean, variance = mean + moved, np.maximum(doubt, 0.0)
+        if done >= _ROUNDS and np.abs(moved / sigma).max() < _SETTLED:
+            break
     every, on_metal = np.zeros((len(mean), chance.shape[1])), np.zeros((len(mean), metals.shape[1]))
     every[chalcogen], on_metal[metal] = chance, metals
     usual = np.full(len(mean), model.scatter[X2])

@@ -133,7 +133,7 @@ def _weighed(
     return weigh_image(image, sites, pixel_pm, material, config, progress)
 
 
-WEIGH = Stage("weigh", 6, _weighed)
+WEIGH = Stage("weigh", 7, _weighed)
 
 
 def find_columns(

@@ -225,9 +225,11 @@ def _shifted(
         None,
         counted,
     )
-    stacks = with_probe(stacks, again.images, marked, again.regions)
+    stacks = {n: _of_originals(s, whose) for n, s in stacks.items()}
+    if run.columns.learns:  # by the originals: copies would tell the same probe, surer each time
+        stacks = with_probe(stacks, found.images, found.sites, found.regions or None)
     wanted = (*names, material.class_names[1])
-    kept = {n: _of_originals(s, whose) for n, s in stacks.items() if n in wanted}
+    kept = {n: s for n, s in stacks.items() if n in wanted}
     measured = measure_classes(kept, run, subprogress(progress, 0.65, 1.0))
     built = dict(zip(names, config.strains, strict=True))
     total = sum(len(places.site_index) for places in placed)

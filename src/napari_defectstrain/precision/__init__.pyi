@@ -7,6 +7,7 @@ from .budget import BudgetConfig as BudgetConfig
 from .budget import ErrorBudget as ErrorBudget
 from .budget import error_budget as error_budget
 from .budget_parts import few_windows_factor as few_windows_factor
+from .class_fields import OWN_ERROR as OWN_ERROR
 from .class_fields import SuperposedFields as SuperposedFields
 from .class_fields import at_a_time as at_a_time
 from .class_fields import columns_of_image as columns_of_image

@@ -47,8 +47,8 @@ _A0_E = 0.529177211 * 14.3996454
 """Bohr radius times elementary charge [V angstrom^2]."""
 _WIDEST_MRAD = 500.0
 _LOG_R = np.linspace(np.log(1e-5), np.log(12.0), 6000)
-_AT_A_TIME = 512  # frequencies of a table
 """Logarithms of the radii of the integral [angstrom]."""
+_AT_A_TIME = 512  # frequencies of a table
 ELEMENTS = tuple(_LORENTZIANS)
 
 PAIR_RANGE = (0.92, 1.06)

@@ -142,6 +142,8 @@ class ImageFit:
         None where nothing of the shape was learnt.
     converged : bool
         False where iterations ran out before the steps of columns and shape were small.
+    foreseen : bool
+        Whether instruments told the shape (`instruments`): noise has no say in it then.
     """
 
     state: ImageState
@@ -150,6 +152,7 @@ class ImageFit:
     moved: FloatArray
     shape_errors: ShapeErrors | None
     converged: bool = True
+    foreseen: bool = False
 
     @cached_property
     def covariance(self) -> FloatArray:

@@ -182,7 +182,7 @@ def _freed(
         formed = _formed(fitter, state, known, beyond)
         asked = _asked(fitter, formed, foresee, asked.own.found)
     formed = _formed(fitter, state, known, beyond)
-    return replace(_ended(fitter, ended, formed), converged=converged)
+    return replace(_ended(fitter, ended, formed), converged=converged, foreseen=True)
 
 
 def _wider(fitter: ImageFitter, state: ImageState, found: Information) -> FloatArray:

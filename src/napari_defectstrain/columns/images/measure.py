@@ -432,7 +432,8 @@ def _report(
         return found
     moves = np.zeros((n, 2))
     moves[usable] = side * of_shape.with_first()
-    amount = Aberrations(float(state.shape.amount[0]), float(of_shape.sigma[0]), moves)
+    told = float(state.shape.amount[0]), float(of_shape.sigma[0])
+    amount = Aberrations(*told, moves, fit.foreseen)
     return replace(found, aberrations=amount)
 
 

@@ -122,11 +122,15 @@ class Aberrations:
         In standard deviations of the family from its mean, and its standard error.
     moves_px : array, `(N, 2)`
         By how much the columns (y, x) would move with an amount larger by 1 [px].
+    foreseen : bool
+        Whether columns as they are foreseen told it; else dirt may pass for aberrations, by three
+        and more.
     """
 
     amount: float
     sigma: float
     moves_px: FloatArray
+    foreseen: bool = False
 
 
 @dataclass(frozen=True)
