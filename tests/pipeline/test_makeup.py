@@ -26,7 +26,8 @@ from napari_defectstrain.output.makeup import (
     parts_table,
     variability_table,
 )
-from napari_defectstrain.output.results import _measurement_figures, planned_files
+from napari_defectstrain.output.results import planned_files
+from napari_defectstrain.output.run_figures import measurement_figures
 from napari_defectstrain.output.tables import spacings_table, summary
 from napari_defectstrain.pipeline import measure_classes, measure_spacings, split_classes
 from napari_defectstrain.pipeline.class_measurement import measure_in_parts
@@ -267,7 +268,7 @@ def test_figures_draw_every_class(result):
 
 def test_everything_that_is_drawn_of_parts_is_planned(result):
     planned = planned_files([], WSE2)
-    figures = [drawing.name for drawing in _measurement_figures(result)]
+    figures = [drawing.name for drawing in measurement_figures(result)]
     assert {"spacings", "class_parts", "strain_SV.2"} < set(figures)
     assert all(f"figures/{name}.png" in planned for name in figures)
 
