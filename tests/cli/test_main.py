@@ -542,40 +542,32 @@ def test_version_and_help_import_nothing_heavy(argument):
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize(("given", "used"), [(None, "1"), ("3", "3")])
-def test_linear_algebra_has_one_thread_unless_more_are_asked_for(given, used):
+@pytest.mark.parametrize(
+    ("name", "reader", "given", "used"),
+    [
+        ("OPENBLAS_NUM_THREADS", "numpy", None, "1"),
+        ("OPENBLAS_NUM_THREADS", "numpy", "3", "3"),
+        ("OMP_WAIT_POLICY", "torch", None, "PASSIVE"),
+        ("OMP_WAIT_POLICY", "torch", "ACTIVE", "ACTIVE"),
+    ],
+)
+def test_threads_are_few_and_sleep_while_they_wait_unless_asked_otherwise(
+    name, reader, given, used
+):
     code = (
         "import os, sys; from napari_defectstrain.cli.main import main\n"
         "sys.argv = ['defectstrain', '--version']\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print(os.environ['OPENBLAS_NUM_THREADS'], 'numpy' in sys.modules)"
+        f"print(os.environ[{name!r}], {reader!r} in sys.modules)"
     )
-    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    environment = {k: v for k, v in os.environ.items() if k != name}
     if given is not None:
-        environment["OPENBLAS_NUM_THREADS"] = given
+        environment[name] = given
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines()[-1] == f"{used} False"  # before numpy reads it
-
-
-@pytest.mark.parametrize(("given", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_of_torch_sleep_while_they_wait_unless_it_is_asked_otherwise(given, used):
-    code = (
-        "import os, sys; from napari_defectstrain.cli.main import main\n"
-        "sys.argv = ['defectstrain', '--version']\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    )
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
-    if given is not None:
-        environment["OMP_WAIT_POLICY"] = given
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == f"{used} False"
+    assert done.stdout.splitlines()[-1] == f"{used} False"  # before it is read
 
 
 @pytest.mark.slow

@@ -301,19 +301,14 @@ def _agreed(found: Sequence[Aberrations | None]) -> list[tuple[float, float]]:
     """By how much the amount of each image's aberrations is to change, and its error then.
 
     Images of one session are alike, and what a dirty one says of its probe may be far off. So
-    each amount is drawn to the mean of all by how little it is known and by how little they differ
-    (DerSimonian & Laird 1986, doi:10.1016/0197-2456(86)90046-2, for the scatter between images).
+    each amount is drawn to the mean of all by how little it is known and by how little they differ.
     """
     known = [one for one in found if one is not None]
     if not known:
         return [(0.0, 0.0)] * len(found)
     amount = np.array([one.amount for one in known])
     variance = np.array([one.sigma**2 + OWN_ERROR**2 for one in known])
-    weight = 1.0 / variance
-    mean = float(weight @ amount / weight.sum())
-    surplus = float(weight @ (amount - mean) ** 2) - (len(amount) - 1)
-    scale = float(weight.sum() - (weight**2).sum() / weight.sum())
-    between = min(max(surplus / scale, 0.0), 1.0) if len(amount) > 1 else 1.0
+    between = _scatter_between(amount, variance) if len(amount) > 1 else 1.0
     weight = 1.0 / (variance + between)
     # the family itself is one more thing that is known of the mean
     mean = float(weight @ amount / (weight.sum() + 1.0))
@@ -330,6 +325,18 @@ def _agreed(found: Sequence[Aberrations | None]) -> list[tuple[float, float]]:
     return result
 
 
+def _scatter_between(amount: FloatArray, variance: FloatArray) -> float:
+    """Variance between amounts, `(N,)`, beyond their own; at most that of the family, 1.
+
+    DerSimonian & Laird 1986, doi:10.1016/0197-2456(86)90046-2.
+    """
+    weight = 1.0 / variance
+    mean = float(weight @ amount / weight.sum())
+    surplus = float(weight @ (amount - mean) ** 2) - (len(amount) - 1)
+    scale = float(weight.sum() - (weight**2).sum() / weight.sum())
+    return min(max(surplus / scale, 0.0), 1.0)
+
+
 def probe_by(found: Sequence[Aberrations]) -> KnownProbe:
     """What the columns of some images tell of the probe they share.
 
@@ -339,14 +346,9 @@ def probe_by(found: Sequence[Aberrations]) -> KnownProbe:
         Of each image, one at least.
     """
     amount = np.array([one.amount for one in found])
-    weight = 1.0 / np.array([one.sigma**2 + OWN_ERROR**2 for one in found])
-    mean = float(weight @ amount / weight.sum())
-    between = 0.0
-    if len(found) > 1:
-        surplus = float(weight @ (amount - mean) ** 2) - (len(amount) - 1)
-        scale = float(weight.sum() - (weight**2).sum() / weight.sum())
-        between = float(np.clip(surplus / scale, 0.0, 1.0))
-    weight = 1.0 / (1.0 / weight + between)
+    variance = np.array([one.sigma**2 + OWN_ERROR**2 for one in found])
+    between = _scatter_between(amount, variance) if len(found) > 1 else 0.0
+    weight = 1.0 / (variance + between)
     # the family itself is one more thing that is known of it
     total = float(weight.sum()) + 1.0
     mean = float(weight @ amount) / total
