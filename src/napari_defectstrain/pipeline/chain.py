@@ -567,7 +567,7 @@ def _measured(
     return measure_classes(stacks, config, progress)
 
 
-AVERAGE = Stage("average", 5, _averaged)
+AVERAGE = Stage("average", 6, _averaged)
 MEASURE = Stage("measure", 6, _measured)
 
 
