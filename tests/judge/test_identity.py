@@ -208,31 +208,6 @@ def test_an_alloy_of_two_metals_is_named_and_counted():
     assert few.images[0].verdict == AGREES
 
 
-@pytest.mark.parametrize(
-    ("ratio", "columns", "expected"),
-    [(0.764, 112, DOUBTFUL), (0.764, 180, AGREES), (0.69, 112, AGREES)],
-)
-def test_vacancies_settle_exchanged_sublattices_only_beyond_the_brightness(
-    ratio, columns, expected
-):
-    """MoSe2 with 90 % of W: of 111 Se columns no vacancy, and 6 Mo that look like vacancies."""
-    seen = of(crystal((1.0, 0.764, 0.0)), 330.0)
-    none = replace(seen.bright, n=columns, half=0.0, second=np.nan, share=0.0, fainter=0.0)
-    seen = replace(
-        seen,
-        ratio=ratio,
-        mean_ratio=ratio,
-        metal_brighter=-0.0128,
-        metal=None,
-        bright=replace(none, half=6.0 / columns),
-        dim=none,
-    )
-    (found,) = judge_identity([seen], get_material("MoSe2")).images
-    assert found.verdict == expected
-    if expected == DOUBTFUL:
-        assert "more as in WSe2" in found.line
-
-
 @pytest.mark.parametrize("end", [0.5, 0.65, 0.8])
 def test_nothing_beyond_an_edge_is_no_other_metal(end):
     """What slow background leaves at the lattice's sites there passed for an alloy's metal."""

@@ -61,8 +61,7 @@ there is no lighter one."""
 _FEW_HALF = (0.006, 1.5)
 """Fewer of them that count where the ratio is more like that with the other metal."""
 _SETTLED = 2.8
-"""Nats by vacancies from which on they tell which of two exchanged readings it is, where the ratio
-speaks for neither."""
+"""Nats by vacancies from which on they tell which of two exchanged readings it is."""
 _NEARER = 0.25
 """From the middle between two ratios, of the way on to the other one: from there it is as there."""
 _APART = 0.3
@@ -487,8 +486,7 @@ def _other_metal(e: CellEvidence, found: RunEvidence, asked: Reading, material: 
             f"brightness, and hardly any of those taken for {material.chalcogen}: vacancies of "
             f"{rival.name} would look like that, its sublattices exchanged"
         )
-    by_ratio = asked.of_ratio(found.ratio) - reading.of_ratio(found.ratio)
-    if as_rival and told + by_ratio + min(0.0, for_it * found.weighed) < _SETTLED:
+    if as_rival and told + min(0.0, for_it * found.weighed) < _SETTLED:
         return (
             f"the dim sublattice is {found.ratio:.2f} times as bright as the other, more as in "
             f"{rival.name} ({np.exp(reading.log_ratio):.2f}) than in {material.name} "

@@ -66,17 +66,13 @@ class Reading:
 
     def misfit(self, found: RunEvidence) -> float:
         """Minus the logarithm of its likelihood, without constants [nats]."""
-        total = self.against - self.of_ratio(found.ratio)
+        total = _half_square((np.log(found.ratio) - self.log_ratio) / self.spread)
+        total += self.against
         if found.a_pm is not None and self.a_pm is not None:
             total += _half_square((found.a_pm / self.a_pm - 1) / _SPACING_SPREAD)
         if found.vacancies_dim is not None and self.dim_is_chalcogen is not None:
             total += 0.0 if found.vacancies_dim == self.dim_is_chalcogen else _VACANCIES
-        return total
-
-    def of_ratio(self, ratio: float) -> float:
-        """Logarithm of its likelihood by the ratio alone, without constants [nats]."""
-        pull = (float(np.log(ratio)) - self.log_ratio) / self.spread
-        return -_half_square(pull) - float(np.log(self.spread / _RATIO_SPREAD))
+        return total + float(np.log(self.spread / _RATIO_SPREAD))
 
 
 def _half_square(pull: float) -> float:
