@@ -37,12 +37,11 @@ Foresight = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 
 LEAST_FORESEEN = 200  # columns; fewer tell nothing of what is noise
 ROUNDS = 9
-SETTLED_SIGMA = 0.1  # of what the image tells, or
-SETTLED = 0.02  # of the family's standard deviation
-SETTLED_BLUR = 0.001  # of a column's width, squared
+SETTLED = 0.02  # of the family's standard deviation, or as much as the image's noise leaves open
+SETTLED_BLUR = 0.05  # of that, of a column's width, squared
 FOLLOWED = 6  # steps with the same instruments
 ENDING = 3  # steps of columns and background alone
-NEAR = 1.0  # of the family: so far instruments stay as they are
+NEAR = 1.2  # of the family: so far instruments stay as they are
 NEAR_BLUR = 0.3  # of a column's width, squared
 APPROACH = 5  # steps of columns and background to a profile that is given, at most
 NEAR_STEP = 0.015  # of a column's width
@@ -52,6 +51,7 @@ away from the solution."""
 STRAY = 1.25  # of a column's width: near a neighbour two columns take each other's light
 MOST_BLUR_STEP = 1.0
 MOST_LONGER = 3.0  # a step of the shape than the one before it
+LONG_STEP = 1.0  # of the family: shorter ones may grow
 MOST_ERROR = 0.7  # of a place, of a column's width
 SECANT = (0.3, 3.0)  # wider than beside columns that swing: here they settle after each step
 LEAST_CHANGE = 1e-12
@@ -100,9 +100,9 @@ class _Asked(NamedTuple):
 
     def settled(self, step: FloatArray, sigma_px: float) -> bool:
         """Whether a step is so small that no further one is needed after it."""
-        small = max(SETTLED, SETTLED_SIGMA * self.errors.sigma[0])
+        small = max(SETTLED, float(self.errors.sigma[0]))
         blur = float(np.abs(step[self.formed.state.shape.n_modes :]).max()) / sigma_px**2
-        return bool(abs(step[0]) < small and blur < SETTLED_BLUR)
+        return bool(abs(step[0]) < small and blur < SETTLED_BLUR * small)
 
     def near(self, state: ImageState, sigma_px: float) -> bool:
         """Whether a shape is so near that instruments formed anew would ask for the same."""
@@ -282,7 +282,7 @@ def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArra
         formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
         before = step
         step = asked.step_by((formed.seen.pull + asked.wider) * fitter.inner)
-        if abs(step[0]) > max(MOST_LONGER * abs(before[0]), NEAR):
+        if abs(step[0]) > max(MOST_LONGER * abs(before[0]), LONG_STEP):
             raise np.linalg.LinAlgError("the steps of the shape diverge")
     return state, step
 
