@@ -41,7 +41,7 @@ SETTLED = 0.02  # of the family's standard deviation, or as much as the image's 
 SETTLED_BLUR = 0.05  # of that, of a column's width, squared
 FOLLOWED = 6  # steps with the same instruments
 ENDING = 3  # steps of columns and background alone
-NEAR = 1.2  # of the family: so far instruments stay as they are
+NEAR = 1.0  # of the family: so far instruments stay as they are
 NEAR_BLUR = 0.3  # of a column's width, squared
 APPROACH = 5  # steps of columns and background to a profile that is given, at most
 NEAR_STEP = 0.015  # of a column's width
@@ -51,7 +51,6 @@ away from the solution."""
 STRAY = 1.25  # of a column's width: near a neighbour two columns take each other's light
 MOST_BLUR_STEP = 1.0
 MOST_LONGER = 3.0  # a step of the shape than the one before it
-LONG_STEP = 1.0  # of the family: shorter ones may grow
 MOST_ERROR = 0.7  # of a place, of a column's width
 SECANT = (0.3, 3.0)  # wider than beside columns that swing: here they settle after each step
 LEAST_CHANGE = 1e-12
@@ -282,7 +281,7 @@ def _followed(fitter: ImageFitter, asked: _Asked) -> tuple[ImageState, FloatArra
         formed = formed._replace(state=state, seen=fitter.seen(state, seen.noise))
         before = step
         step = asked.step_by((formed.seen.pull + asked.wider) * fitter.inner)
-        if abs(step[0]) > max(MOST_LONGER * abs(before[0]), LONG_STEP):
+        if abs(step[0]) > max(MOST_LONGER * abs(before[0]), NEAR):
             raise np.linalg.LinAlgError("the steps of the shape diverge")
     return state, step
 
