@@ -418,6 +418,8 @@ def measure(
     stacks: dict[str, ClassStack] = {}
     measurements: dict[str, ClassMeasurement] = {}
     notes: list[str] = []
+    if config.average.crowded:  # which takes longest: others begin while windows are cut here
+        columns_of = columns_begun(found, work)
     with clock.stage("average"), unless_crowded(config, notes):
         stacks = work.once(
             AVERAGE,
@@ -437,8 +439,6 @@ def measure(
     if choose is not None:
         stacks = choose(stacks)
     end = FITTING if config.average.crowded else 1.0
-    if config.average.crowded:
-        columns_of = columns_begun(replace(found, stacks=stacks), work)
     if stacks:
         with clock.stage("measure"), unless_crowded(config, notes), helped_by(work.workers):
             part = subprogress(progress, 0.3, end)
