@@ -87,8 +87,8 @@ def check_weights(config: RunConfig) -> None:
     Raises
     ------
     DefectStrainError
-        If none are given and none are bundled, or if classes are named that only the judge could
-        tell, and it is switched off.
+        If none are given and none are bundled; if those given are missing, damaged, or of other
+        materials; or if classes are named that only the judge could tell, and it is switched off.
     """
     from ..detect.network.bundled import bundled_weights
 
@@ -98,8 +98,14 @@ def check_weights(config: RunConfig) -> None:
             f"class {named[0].name}: got a class by weight and no judge, expected the judge to be "
             "enabled: the network knows no weights"
         )
+    host = get_material(config.material).host
     if not config.detect.weights:
-        bundled_weights(get_material(config.material).host.label)
+        bundled_weights(host.label)
+        return
+    from ..detect.finding.model import find_model  # imports torch
+
+    # the device is that of the workers, which may be elsewhere
+    find_model(config.detect.replace(device="cpu", material=host.label), host)
 
 
 def detect_images(
