@@ -574,7 +574,7 @@ def _measured(
 
 
 AVERAGE = Stage("average", 6, _averaged)
-MEASURE = Stage("measure", 6, _measured)
+MEASURE = Stage("measure", 7, _measured)
 
 
 class _Clock:
