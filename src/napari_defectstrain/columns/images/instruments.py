@@ -37,8 +37,9 @@ Foresight = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 
 LEAST_FORESEEN = 200  # columns; fewer tell nothing of what is noise
 ROUNDS = 9
-SETTLED = 0.02  # of the family's standard deviation, or as much as the image's noise leaves open
-SETTLED_BLUR = 0.05  # of that, of a column's width, squared
+SETTLED_SIGMA = 0.1  # of what the image tells, or
+SETTLED = 0.02  # of the family's standard deviation
+SETTLED_BLUR = 0.001  # of a column's width, squared
 FOLLOWED = 6  # steps with the same instruments
 ENDING = 3  # steps of columns and background alone
 NEAR = 1.0  # of the family: so far instruments stay as they are
@@ -99,9 +100,9 @@ class _Asked(NamedTuple):
 
     def settled(self, step: FloatArray, sigma_px: float) -> bool:
         """Whether a step is so small that no further one is needed after it."""
-        small = max(SETTLED, float(self.errors.sigma[0]))
+        small = max(SETTLED, SETTLED_SIGMA * self.errors.sigma[0])
         blur = float(np.abs(step[self.formed.state.shape.n_modes :]).max()) / sigma_px**2
-        return bool(abs(step[0]) < small and blur < SETTLED_BLUR * small)
+        return bool(abs(step[0]) < small and blur < SETTLED_BLUR)
 
     def near(self, state: ImageState, sigma_px: float) -> bool:
         """Whether a shape is so near that instruments formed anew would ask for the same."""
