@@ -5,7 +5,7 @@ import errno
 import numpy as np
 import pytest
 
-from napari_defectstrain.failures import Failure, Failures, is_out_of_memory, reason_of
+from napari_defectstrain.failures import Failure, Failures, is_out_of_memory, reason_of, said_once
 from napari_defectstrain.types import Cancelled, DefectStrainError
 
 
@@ -87,3 +87,14 @@ def test_nothing_left_is_an_error_with_the_reasons():
             raise DefectStrainError(f"{name}: damaged")
     with pytest.raises(DefectStrainError, match="none of 2 images can be used: a: dam.*; b: dam"):
         failures.check_any_left([])
+
+
+def test_what_is_the_same_for_many_is_said_once():
+    failures = Failures()
+    for name in ("a", "b", "c"):
+        with failures.left_out(name):
+            raise DefectStrainError("b.tif: torn" if name == "b" else "device: got 'cuda'")
+    assert said_once(failures.found) == ["a, c: device: got 'cuda'", "b.tif: torn"]
+    with pytest.raises(DefectStrainError) as raised:
+        failures.check_any_left([])
+    assert str(raised.value).count("device") == 1

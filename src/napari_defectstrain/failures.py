@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -90,8 +90,34 @@ class Failures:
         if len(self.found) == 1:
             raise DefectStrainError(str(self.found[0]))
         raise DefectStrainError(
-            f"none of {len(self.found)} images can be used: " + "; ".join(map(str, self.found))
+            f"none of {len(self.found)} images can be used: " + "; ".join(said_once(self.found))
         )
+
+
+def said_once(failures: Sequence[Failure]) -> list[str]:
+    """Each reason once, behind the names of all that it holds for, in the order of the first.
+
+    Parameters
+    ----------
+    failures : sequence of Failure
+
+    Returns
+    -------
+    list of str
+        As many as there are reasons.
+
+    Examples
+    --------
+    >>> said_once([Failure("a", "torn"), Failure("b", "b: no lattice"), Failure("c", "torn")])
+    ['a, c: torn', 'b: no lattice']
+    """
+    names: dict[str, list[str]] = {}
+    for failure in failures:
+        names.setdefault(failure.reason, []).append(failure.name)
+    return [
+        str(Failure(of[0], reason)) if len(of) == 1 else f"{', '.join(of)}: {reason}"
+        for reason, of in names.items()
+    ]
 
 
 def reason_of(error: Exception) -> str | None:

@@ -116,6 +116,31 @@ def test_files_that_are_no_image(call, tmp_path, suffix, content):
     assert "bad" in said
 
 
+@pytest.mark.parametrize("command", ["run", "detect", "series"])
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (None, "missing.safetensors, which is no file"),
+        (b"no weights", "is no safetensors file"),
+    ],
+)
+def test_weights_that_are_none_are_refused_once_before_any_image_is_read(
+    call, tmp_path, monkeypatch, command, content, match
+):
+    images = [tmp_path / f"image_{k}.npy" for k in range(3)]
+    for path in images:
+        path.touch()  # not even read: it would be refused
+    weights = tmp_path / "missing.safetensors"
+    if content is not None:
+        weights.write_bytes(content)
+    code, said = call(command, *images, "--weights", weights)
+    assert code == 2
+    assert said.count("weights:") == 1
+    assert match in said
+    assert "image_" not in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_unknown_kind_missing_file_and_folder(call, tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     for name, match in (

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, diags_array
 
+from napari_defectstrain.judge import pooling
 from napari_defectstrain.judge.mixture import ClassPrior, FurtherClass, best_model, improve
 from napari_defectstrain.judge.open_classes import OpenMixture, WeighedColumns
 from napari_defectstrain.judge.picture import WeightEquations
@@ -138,6 +139,36 @@ def test_a_named_class_takes_its_columns_in_one_image():
     assert chance.shape == (4000, 7)
     given = np.array([0, 1, 2, 3, 4, -1, 5])[chance.argmax(axis=1)]
     assert (given == index).mean() > 0.97
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.15])
+def test_a_class_that_was_found_weighs_more_where_all_chalcogens_do(factor):
+    """Few columns of it in one image say little: the run does, on that image's own scale."""
+    rng = np.random.default_rng(0)
+    means = factor * np.array([0.7, 1.05, 1.4, 0.343, 0.0, 0.44])
+    index = np.repeat(np.arange(6), [1500, 80, 60, 60, 10, 4])
+    sigma = np.full(len(index), 0.03)
+    weight = means[index] + sigma * rng.normal(size=len(index))
+    found = FurtherClass(0.44, 0.01, 0.015)
+    prior = ClassPrior(2.0, further=(found,), run_x2=0.7)
+    assert prior.means(0.7 * factor)[5] == pytest.approx(means[5])
+    model = improve(best_model(weight, sigma, prior), weight, sigma, prior)
+    assert model.mean[5] == pytest.approx(means[5], abs=0.015)
+    alone = ClassPrior(2.0, further=(found,))  # one that was named: as it was given
+    assert alone.means(0.7 * factor)[5] == 0.44
+
+
+def test_classes_that_were_found_follow_each_image_of_a_run(monkeypatch):
+    priors = []
+    solve = pooling.solve_classes
+    monkeypatch.setattr(
+        pooling, "solve_classes", lambda e, p, *rest: priors.append(p) or solve(e, p, *rest)
+    )
+    run = classify_run([leaning(0.005, 0.1)], ClassPrior(heavier=1.9), (0.0, 0.0))
+    assert run.prior.further and run.prior.run_x2 is not None
+    (image,) = run.images
+    assert run.prior.run_x2 == pytest.approx(image.model.mean[0], rel=0.02)
+    assert priors[-1].run_x2 == run.prior.run_x2 and priors[0].run_x2 is None
 
 
 @pytest.mark.parametrize(

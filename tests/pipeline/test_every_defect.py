@@ -121,7 +121,8 @@ def test_columns_are_fitted_by_whoever_and_an_image_without_is_said(result):
     assert all(isinstance(one, ImageColumns) for one in fits)
     with LocalWorkers(2, threads=True) as threads:
         again = fitted_columns(result, Work(workers=threads))
-        begun = columns_begun(result, Work(workers=threads))(no_progress)
+        before = replace(result, stacks={})  # isolated averages come later, in the same frame
+        begun = columns_begun(before, Work(workers=threads))(no_progress)
     for one, other in zip(begun, again, strict=True):
         np.testing.assert_array_equal(one.position_px, other.position_px)
     for one, other in zip(fits, again, strict=True):

@@ -79,6 +79,8 @@ def test_imagej_is_understood_by_the_picture(made, tmp_path, change, said):
     assert near(found.position_px, true).max() < 0.6
     notes = [note for note in found.notes if "made good" in note]
     assert ([said in note for note in notes] == [True]) if said else (notes == [])
+    as_usual = [note for note in found.notes if "counts pixels from 0, y down" in note]
+    assert len(as_usual) == (said is None)  # which way it was read is always said
     assert all("\n" not in note for note in found.notes)
 
 
@@ -103,6 +105,16 @@ def test_pairs_of_atomap_are_x_and_y(made, tmp_path):
     np.save(tmp_path / "positions.npy", made.position_px[:, ::-1])
     points = read_points(tmp_path / "positions.npy")
     np.testing.assert_array_equal(points.position, made.position_px)
+    np.savetxt(tmp_path / "bare.csv", made.position_px[:, ::-1], delimiter=",", fmt="%.9f")
+    frame = pd.DataFrame(made.position_px[:, ::-1])
+    frame.to_csv(tmp_path / "frame.csv")
+    frame.to_csv(tmp_path / "frame.tsv", index=False, sep="\t")
+    for name in ("bare.csv", "frame.csv", "frame.tsv"):
+        found = read_points(tmp_path / name)
+        np.testing.assert_allclose(found.position, made.position_px, atol=1e-8)
+        assert found.classes == ()
+    (tmp_path / "three.csv").write_text("1,2,3\n4,5,6\n")
+    assert read_points(tmp_path / "three.csv") is None
     np.save(tmp_path / "image.npy", np.zeros((40, 40)))
     assert read_points(tmp_path / "image.npy") is None
 

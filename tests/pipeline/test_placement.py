@@ -276,5 +276,5 @@ def test_a_row_that_was_deleted_is_told() -> None:
         gone = own[away.argmin()]
         y, x = sites.position_px[gone]
         _, (note,) = placed(alloy(), sites.subset(np.arange(len(sites)) != gone))
-        assert "1 places within its crystal have no column in the table" in note
+        assert "1 place within its crystal has no column in the table (near" in note
         assert f"near y {y:.0f}" in note

@@ -174,6 +174,30 @@ def test_the_window_is_never_higher_than_a_small_screen(viewer, qtbot, monkeypat
         assert button.width() >= words + 8
 
 
+def test_the_controls_of_the_first_step_are_not_cut_off(viewer, qtbot):
+    """There is no bar to scroll sideways: what is wider than the dock can't be reached."""
+    window = viewer.window._qt_window
+    window.resize(1366, 768)
+    window.show()
+    add_region(viewer, size=64, name="one")
+    add_region(viewer, size=64, name="two")
+    panel = by_script(viewer, "Defect strain").panel(0)
+    for choice in ("one", "all 2 images"):
+        panel.image.setCurrentText(choice)
+        assert panel.image.currentText() == choice
+        qtbot.wait(100)
+        scroll = panel._scroll
+        assert scroll.widget().width() <= scroll.viewport().width(), choice
+
+
+def test_the_window_goes_before_the_dock_of_steps_without_a_word(viewer, qtbot):
+    bench = by_script(viewer, "Defect strain")
+    bench.rows.view().deleteLater()
+    pump(qtbot)
+    assert bench.rows.view() is None
+    bench.rows.show_everything(True)
+
+
 def test_plots_without_room_side_by_side_have_tabs(viewer):
     panel = by_script(viewer, "Average classes").results
     for width, wanted in (

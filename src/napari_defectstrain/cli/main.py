@@ -544,12 +544,13 @@ def say_warnings(texts: Sequence[str]) -> None:
 
 def say_done(out: Path | None, failed: Sequence[Failure]) -> int:
     """Say where the results are and what is not among them; returns the exit code."""
+    from ..failures import said_once
     from .resuming import older_reports
 
     if out is not None:
         say(f"results in {out}")
         say_warnings(older_reports(out))
-    say_warnings([f"left out: {failure}" for failure in failed])
+    say_warnings([f"left out: {reason}" for reason in said_once(failed)])
     return EXIT_LEFT_OUT if failed else 0
 
 

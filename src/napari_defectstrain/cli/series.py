@@ -67,11 +67,14 @@ def run_series(options: argparse.Namespace, progress: Progress) -> int:
     """Register, detect, follow, and write."""
     from ..io import check_inputs, in_counted_order
     from ..output import SERIES_FILE, check_out_dir, figure_formats, series_files, write_series
+    from ..pipeline import check_weights
     from ..progress import subprogress
     from ..series import analyse_series, series_text
 
     formats = figure_formats(options.figures)
     config, run = _settings(options)
+    if config.kind != "frames":
+        check_weights(run)
     check_out_dir(options.out, options.force, SERIES_FILE)
     paths = in_counted_order(options.images)
     frames, name, said = _frames(paths)

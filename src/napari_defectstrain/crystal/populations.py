@@ -11,6 +11,7 @@ import pandas as pd
 from ..materials import ROLES, SUBSTITUTED
 from ..types import ON_METAL, OTHER, CalibratedImage, DefectStrainError, FloatArray, IntArray, Sites
 from ..units import PM_PER_NM
+from .class_errors import CommonErrors, common_errors
 from .dispersion import SIGMAS_95, dispersion_of, wilson
 from .regions import Regions, usable_sites
 
@@ -55,18 +56,30 @@ class _Expected:
         Expected number of columns of each class.
     covariance : array, `(K, K)`
         Of these numbers: columns whose class is in doubt.
+    common : CommonErrors
+        Of these numbers: what the columns of an image have in common.
     """
 
     mean: FloatArray
     covariance: FloatArray
+    common: CommonErrors
 
     @classmethod
     def of(cls, sites: Sites) -> _Expected:
         p = np.asarray(sites.probabilities, dtype=float)
-        return cls(p.sum(axis=0), np.diag(p.sum(axis=0)) - p.T @ p)
+        return cls(p.sum(axis=0), np.diag(p.sum(axis=0)) - p.T @ p, common_errors(sites))
+
+    @classmethod
+    def none(cls, classes: int) -> _Expected:
+        zeros = np.zeros((classes, classes))
+        return cls(np.zeros(classes), zeros, CommonErrors.none(classes))
 
     def __add__(self, other: _Expected) -> _Expected:
-        return _Expected(self.mean + other.mean, self.covariance + other.covariance)
+        return _Expected(
+            self.mean + other.mean,
+            self.covariance + other.covariance,
+            self.common + other.common,
+        )
 
     def fraction(self, part: FloatArray, whole: FloatArray) -> tuple[float, ...]:
         """What a weighted sum of classes is of another, with its errors.
@@ -79,7 +92,8 @@ class _Expected:
         Returns
         -------
         tuple of float
-            The fraction; its standard deviation by doubtful columns; limits of 95 % by these for
+            The fraction; its standard deviation by doubtful columns, and by how well the classes
+            are known that they are of; limits of 95 % by these for
             the columns at hand; limits of 95 % for the crystal that they are a sample of, where
             how many there happen to be counts too (Wilson 1927, doi:10.1080/01621459.1927.10502953,
             with the number of columns that would have this scatter).
@@ -89,7 +103,8 @@ class _Expected:
             return (float("nan"),) * 6
         x = float(part @ self.mean) / total
         change = part - x * whole
-        doubt = max(float(change @ self.covariance @ change), 0.0) / total**2
+        doubt = max(float(change @ self.covariance @ change), 0.0) + self.common.variance(change)
+        doubt /= total**2
         std = float(np.sqrt(doubt))
         counting = float((change**2) @ self.mean) / total**2
         most = float(part.max(initial=1.0) / max(whole.max(initial=0.0), 1e-12))
@@ -123,7 +138,8 @@ def population_table(
 
     A column that is more likely 2X than XY counts as 2X, so where noise makes classes hard to tell
     rare ones are counted too seldom or too often. The corrected fractions sum the probabilities
-    instead; their errors follow from how doubtful the columns are.
+    instead; their errors follow from how doubtful the columns are, and how well the classes are
+    known (`class_errors.common_errors`).
 
     Parameters
     ----------
@@ -179,7 +195,7 @@ def population_table(
     every = float(sum(areas)) if areas else float("nan")
     rows = []
     k = len(class_names)
-    whole = sum(expected, _Expected(np.zeros(k), np.zeros((k, k))))
+    whole = sum(expected, _Expected.none(k))
     for name, count, area, likely in [
         *zip(names, counts, areas, expected, strict=True),
         (ALL_IMAGES, total, every, whole),

@@ -89,8 +89,8 @@ def read_points(path: str | Path) -> PointFile | None:
     ----------
     path : path
         CSV or TSV with columns y_px and x_px, axis-0 and axis-1 (napari), Y and X (ImageJ's
-        results), y and x; ImageJ's .roi or .zip of them; an HDF5 file of atomap; or a .npy of pairs
-        (x, y), as atomap gives them.
+        results), y and x, or with two columns (x, y) without names; ImageJ's .roi or .zip of them;
+        an HDF5 file of atomap; or a .npy of pairs (x, y), as atomap gives them.
 
     Raises
     ------
@@ -121,6 +121,7 @@ def _from_table(path: Path) -> PointFile | None:
         table, separator = text_table(path)
     except DefectStrainError:
         return None
+    table = _with_names(table)
     names = list(table.columns)
     axes = [name for name in names if name.startswith("axis-")]
     if len(axes) in (2, 3):
@@ -148,6 +149,21 @@ def _from_table(path: Path) -> PointFile | None:
         for name in [n for n in table if str(n).startswith("p_")]:
             table[name] = table[name].str.replace(",", ".", regex=False)
     return PointFile(origin, position, planes, table.drop(columns=dropped), path.name)
+
+
+def _with_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Pairs (x, y) without names, as numpy and pandas write what atomap returns."""
+    names = list(table.columns)
+    if names in (["0", "1"], ["", "0", "1"]):  # pandas counts them
+        return table.rename(columns={"0": "x", "1": "y"})
+    try:
+        first = [float(name) for name in names]
+    except ValueError:
+        return table
+    if len(first) != 2:
+        return table
+    rows = pd.DataFrame([names], columns=["x", "y"], index=[table.index.min() - 1])
+    return pd.concat([rows, table.set_axis(["x", "y"], axis=1)]) if len(table) else rows
 
 
 def _numbers(table: pd.DataFrame, name: str, separator: str, path: Path) -> FloatArray:

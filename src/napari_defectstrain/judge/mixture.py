@@ -225,6 +225,9 @@ class ClassPrior:
         Weight of V2: what an empty site seems to weigh.
     blind : bool
         Whether the network's word on vacancies counts where weights can't tell them.
+    run_x2 : float, optional
+        Weight of 2X where the further classes weigh what they do: in an image where 2X weighs more
+        they do as well. Without it they weigh the same everywhere.
     """
 
     heavier: float
@@ -238,6 +241,7 @@ class ClassPrior:
     x2: tuple[float, float] | None = None
     empty: float = 0.0
     blind: bool = True
+    run_x2: float | None = None
 
     @property
     def shares(self) -> FloatArray:
@@ -250,7 +254,8 @@ class ClassPrior:
         """Expected weights of the classes for a weight of 2X."""
         y2 = x2 * (heavier or self.heavier)
         xy = 0.5 * (x2 + y2) + self.midway * x2
-        further = (f.weight for f in self.further)
+        factor = 1.0 if self.run_x2 is None else x2 / self.run_x2
+        further = (f.weight * factor for f in self.further)
         return np.array([x2, xy, y2, self.half * x2, self.empty, *further])
 
 
@@ -332,7 +337,7 @@ def _means(
             XY: ((expected[XY], spread[XY]),),
             Y2: ((prior.heavier * x2, spread[Y2]), (by_xy, _doubt(total[XY], spread[XY]))),
         }
-        terms |= {5 + k: ((f.weight, f.spread),) for k, f in enumerate(prior.further)}
+        terms |= {5 + k: ((expected[5 + k], f.spread),) for k, f in enumerate(prior.further)}
         for k, beforehand in terms.items():
             weights = np.array([s**-2.0 for _, s in beforehand])
             values = np.array([v for v, _ in beforehand])

@@ -93,6 +93,7 @@ def classify_run(
         spread=(min(_SETTLED, prior.spread[0]), *prior.spread[1:]),
         further=_further(prior.further, more),
         on_metal=_further(prior.on_metal, on_metal),
+        run_x2=float(more.mean[X2]),
         share=tuple(more.share[:OTHER]) + (prior.share[OTHER],),
     )
     found = classify(evidences, prior, say)

@@ -87,8 +87,8 @@ def check_weights(config: RunConfig) -> None:
     Raises
     ------
     DefectStrainError
-        If none are given and none are bundled, or if classes are named that only the judge could
-        tell, and it is switched off.
+        If none are given and none are bundled; if those given are missing, damaged, or of other
+        materials; or if classes are named that only the judge could tell, and it is switched off.
     """
     from ..detect.network.bundled import bundled_weights
 
@@ -98,8 +98,14 @@ def check_weights(config: RunConfig) -> None:
             f"class {named[0].name}: got a class by weight and no judge, expected the judge to be "
             "enabled: the network knows no weights"
         )
+    host = get_material(config.material).host
     if not config.detect.weights:
-        bundled_weights(get_material(config.material).host.label)
+        bundled_weights(host.label)
+        return
+    from ..detect.finding.model import find_model  # imports torch
+
+    # the device is that of the workers, which may be elsewhere
+    find_model(config.detect.replace(device="cpu", material=host.label), host)
 
 
 def detect_images(
@@ -418,6 +424,8 @@ def measure(
     stacks: dict[str, ClassStack] = {}
     measurements: dict[str, ClassMeasurement] = {}
     notes: list[str] = []
+    if config.average.crowded:  # which takes longest: others begin while windows are cut here
+        columns_of = columns_begun(found, work)
     with clock.stage("average"), unless_crowded(config, notes):
         stacks = work.once(
             AVERAGE,
@@ -437,8 +445,6 @@ def measure(
     if choose is not None:
         stacks = choose(stacks)
     end = FITTING if config.average.crowded else 1.0
-    if config.average.crowded:
-        columns_of = columns_begun(replace(found, stacks=stacks), work)
     if stacks:
         with clock.stage("measure"), unless_crowded(config, notes), helped_by(work.workers):
             part = subprogress(progress, 0.3, end)
@@ -567,8 +573,8 @@ def _measured(
     return measure_classes(stacks, config, progress)
 
 
-AVERAGE = Stage("average", 5, _averaged)
-MEASURE = Stage("measure", 6, _measured)
+AVERAGE = Stage("average", 6, _averaged)
+MEASURE = Stage("measure", 7, _measured)
 
 
 class _Clock:

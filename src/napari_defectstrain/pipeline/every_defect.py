@@ -275,4 +275,4 @@ def _every_defect(
     return dict(found.crowded_stacks), dict(found.crowded), found.warnings
 
 
-EVERY_DEFECT = Stage("every defect", 7, _every_defect)
+EVERY_DEFECT = Stage("every defect", 8, _every_defect)

@@ -123,7 +123,9 @@ def open_columns(
         return OpenedColumns(calibrated, None, None, position, classes, points, (*notes, *said))
     else:
         position, said = place_positions(calibrated, points.position, a_px, strict=True)
-        notes += said
+        notes += said or (
+            f"{image.name}: the file counts pixels from 0, y down, as the picture has it",
+        )
         part = subprogress(progress, 0.1, 0.8)
         sites, said = _classified(calibrated, position, material, config, part)
         notes += said
@@ -161,7 +163,11 @@ def _some(
         if points.origin == NAPARI:
             return points.position, None, ()
         position, notes = place_positions(image, points.position, a_px, strict=False)
-        return position, None, notes
+        unknown = (
+            f"{image.name}: of some columns the picture doesn't tell whether pixels count from 0 "
+            "or 1, nor whether y points down: from 0 and down is assumed"
+        )
+        return position, None, (*notes, unknown)
     placed, notes = points.sites(material.all_class_names), ()
     if points.origin != NAPARI:
         placed, notes = place_sites(image, placed, a_px, column_brightness(material))

@@ -69,9 +69,14 @@ def doubtful_rows(name: str, sites: Sites, a_px: float) -> tuple[str, ...]:
     empty = np.concatenate([empty_places(sites, a_px), empty_places(sites, a_px, of_metal=True)])
     if len(empty):
         y, x = empty[np.lexsort(empty.T[::-1])][0]
+        one = len(empty) == 1
+        places = "1 place" if one else f"{len(empty)} places"
+        have, which, count = (
+            ("has", "", "it counts") if one else ("have", "the first ", "they count")
+        )
         notes.append(
-            f"{name}: {len(empty)} places within its crystal have no column in the table (the "
-            f"first near y {y:.0f}, x {x:.0f} px): they count nowhere; where a defect is none, set "
+            f"{name}: {places} within its crystal {have} no column in the table "
+            f"({which}near y {y:.0f}, x {x:.0f} px): {count} nowhere; where a defect is none, set "
             "its class to the perfect one rather than delete its row"
         )
     return tuple(notes)

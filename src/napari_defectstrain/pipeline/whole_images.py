@@ -79,7 +79,7 @@ def columns_begun(found: RunResult, work: Work) -> ColumnsOf:
     Parameters
     ----------
     found : RunResult
-        With the stacks of isolated defects, if there are any.
+        With the stacks of isolated defects or before there are any: their frame is the same.
     work : Work
 
     Returns
@@ -122,4 +122,4 @@ def _columns(
         return str(error)
 
 
-COLUMNS = Stage("columns of whole images", 7, _columns)
+COLUMNS = Stage("columns of whole images", 8, _columns)

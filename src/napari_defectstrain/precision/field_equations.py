@@ -262,10 +262,11 @@ def _class_design(
     centre, share = part.site_pm[share > 0], share[share > 0]
     target = part.site_pm[use]
     defect, column = _pairs_within(centre, target, TAIL_RADII * radius_pm)
-    offset = target[column] - centre[defect]
-    square = np.einsum("ij,ij->i", offset, offset)
+    offset = [of[column] - to[defect] for of, to in zip(target.T.copy(), centre.T, strict=True)]
+    square = offset[0] ** 2 + offset[1] ** 2
     near = np.flatnonzero(square < (np.hypot(*site_pm.T).max() + SAME_SITE_PM) ** 2)
-    distance, index = cKDTree(site_pm).query(offset[near], distance_upper_bound=SAME_SITE_PM)
+    beside = np.stack([along[near] for along in offset], axis=1)
+    distance, index = cKDTree(site_pm).query(beside, distance_upper_bound=SAME_SITE_PM)
     inside, index = near[np.isfinite(distance)], index[np.isfinite(distance)]
     rows = (2 * column[inside, None] + [0, 1]).ravel()
     unknown = (2 * index[:, None] + [0, 1]).ravel()
@@ -275,7 +276,7 @@ def _class_design(
     by = share[defect] / np.where(square > 0, square, 1.0)
     by[inside] = 0.0
     summed = np.stack(
-        [np.bincount(column, by * along, minlength=len(use)) for along in offset.T], axis=1
+        [np.bincount(column, by * along, minlength=len(use)) for along in offset], axis=1
     )
     return csr_array(hstack([full @ csr_array(basis), csr_array(summed.reshape(-1, 1))]))
 
@@ -482,7 +483,8 @@ class _Reduced(NamedTuple):
         free = [_Free(e, axis) for axis in (0, 1)]
         u = _both(free, e.u_pm * w)
         slow = [of.told(design[axis::2]) for axis, of in enumerate(free)]
-        normal = (design.T @ design).toarray() - sum(s.T @ s for s in slow)
+        dense = design.toarray()  # a product of sparse ones takes twice as long
+        normal = dense.T @ dense - sum(s.T @ s for s in slow)
         return cls(design, w, free, u, slow, normal, design.T @ u.ravel())
 
     def left(self, solution: FloatArray) -> FloatArray:

@@ -79,6 +79,21 @@ def test_few_linearisations_end_where_many_do(seed: int, monkeypatch: pytest.Mon
     assert away.max() < 0.3 * 0.05 * np.sqrt(np.median(inverse))
 
 
+def test_what_has_no_noise_is_found_without_instruments(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_given: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(joint._Descent, "by_instruments", never)
+    fit, _ = fitted(0.02, noise=0.0)
+    _, state, profile = small_model(np.random.default_rng(4))
+    away = fit.states["SV"].position_pm - state.position_pm
+    assert np.abs(away).max() < 1e-4
+    np.testing.assert_allclose(fit.profile.coefficient, profile.coefficient, atol=1e-6)
+    assert set(fit.linearised) == {"SV"}
+    with pytest.raises(AssertionError):
+        fitted(0.02)
+
+
 def test_what_the_prior_may_have_done_vanishes_where_the_data_tell() -> None:
     tight, loose = (fitted(sigma)[0].by_prior for sigma in (1e-4, 1e4))
     np.testing.assert_allclose(tight, 1e-4 * np.eye(len(FREE)), rtol=0.05, atol=2e-6)

@@ -5,10 +5,12 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from napari_defectstrain.output.figures import drawing, files, ticks
+from napari_defectstrain.output.figures import panels as panels_of_maps
 from napari_defectstrain.types import no_progress
 
 
@@ -139,3 +141,52 @@ def test_further_ticks_are_taken_from_the_first_one_as_it_is(monkeypatch):
     axes.xaxis._copy_tick_props(others[0], first)  # of any others it is done as ever
     assert copied.called
     assert first.label1.get_color() == "blue"
+
+
+def pictures() -> Figure:
+    """Maps with names of rows and titles, and colour bars below them, of which one has two maps."""
+    made = Figure(figsize=(5, 3.2), layout="constrained")
+    grid = made.subplots(2, 3)
+    for number, axes in enumerate(grid.flat):
+        drawn = axes.imshow(np.arange(12.0).reshape(3, 4) * 10**number, extent=(0, 4, 0, 3))
+        panels_of_maps.bare(axes)
+        panels_of_maps.note(axes, "(a)", "upper left")
+        panels_of_maps.scale_bar(axes)
+        if number != 1:
+            of_bar = [axes] if number else list(grid[0, :2])
+            panels_of_maps.colour_bar(made, drawn, of_bar, "[%]")
+    grid[0, 0].set_title("two\nlines")
+    grid[0, 2].text(1.1, 0.5, "beyond", transform=grid[0, 2].transAxes)
+    panels_of_maps.row_labels(grid, ("above", "below"))
+    return made
+
+
+def test_boxes_of_pictures_move_along_and_those_of_bars_are_measured_once():
+    with files.figure_settings(files.STYLE):
+        plain = pictures()
+    late = files.for_print(pictures)()
+    asked = Mock(wraps=Axes.get_tightbbox)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Axes, "get_tightbbox", lambda *given, **more: asked(*given, **more))
+        picture = files.figure_bytes(late, "png")
+        measured = [call.args[0] for call in asked.call_args_list]
+        patch.setattr(ticks, "_remembering_box", lambda axes: axes.get_tightbbox)
+        assert picture == files.figure_bytes(plain, "png")
+    shown, bars = late.axes[:6], late.axes[6:]
+    twice = {late.axes[2]}  # what reaches beyond is measured at each place
+    assert [measured.count(axes) for axes in shown] == [1 + (axes in twice) for axes in shown]
+    assert {measured.count(axes) for axes in bars} == {2}
+    for axes in late.axes:  # matplotlib's own again
+        assert not {"get_tightbbox", "_unstale_viewLim"} & set(vars(axes))
+        assert "get_major_ticks" not in vars(axes.xaxis)
+
+
+def test_limits_for_data_are_found_before_it_is_drawn():
+    with files.figure_settings(files.STYLE):
+        figure = Figure()
+        axes = figure.subplots()
+        axes.plot([0.0, 2.0], [1.0, 5.0])
+        with ticks.placed_once(figure):
+            assert axes.viewLim.x0 < 0.0 < 2.0 < axes.viewLim.x1
+        axes.plot([7.0], [7.0])
+        assert axes.viewLim.x1 > 7.0

@@ -84,7 +84,7 @@ def test_a_table_of_columns_opens_onto_its_image(viewer, made, tmp_path, told):
     assert note(defects)["image"] == layer_id(image)
     assert list(defects.features["class"].cat.categories) == list(sites.class_names[1:])
     assert defects.border_color_mode == "cycle"
-    assert told == [f"alloy.sites.csv: {len(sites)} columns of table of columns opened onto alloy"]
+    assert told == [f"alloy.sites.csv: {len(sites)} columns opened onto alloy (table of columns)"]
 
 
 def test_opened_columns_can_be_edited_and_gathered_for_averages(viewer, made, tmp_path):

@@ -253,7 +253,8 @@ def fit_jointly(
     now, converged, near = descent.run(start, negligible, tolerance_pm, max_iterations)
     solved = None
     if converged and len(free):
-        now, solved = descent.by_instruments(now, near, tolerance_pm)
+        if noise > 0.0:  # what has none, a simulation, needs no instruments against it
+            now, solved = descent.by_instruments(now, near, tolerance_pm)
     elif len(free):
         # Few windows leave the profile's tails open, in a long flat valley: take the profile as
         # it is, and settle the columns

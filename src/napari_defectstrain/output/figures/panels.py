@@ -138,13 +138,13 @@ def letter_titles(panels: Iterable[Axes]) -> None:
         next(part for part in parts if part.get_text() == title).set_text(f"({letter}) {title}")
 
 
-def note(axes: Axes, text: str, where: str, colour: str = "white") -> None:
+def note(axes: Axes, words: str, where: str, colour: str = "white") -> None:
     """Words in a corner of a panel; white ones have a rim, so that they show on anything."""
     vertical, horizontal = where.split()
-    axes.text(
+    text = axes.text(
         0.04 if horizontal == "left" else 0.96,
         0.035 if vertical == "lower" else 0.965,
-        text,
+        words,
         ha=horizontal,
         va="bottom" if vertical == "lower" else "top",
         transform=axes.transAxes,
@@ -153,6 +153,7 @@ def note(axes: Axes, text: str, where: str, colour: str = "white") -> None:
         linespacing=1.1,
         path_effects=_STROKE if colour == "white" else [],
     )
+    text.set_in_layout(False)  # inside
 
 
 def scale_bar(axes: Axes, where: str = "lower left", colour: str = "white") -> None:
@@ -170,7 +171,7 @@ def scale_bar(axes: Axes, where: str = "lower left", colour: str = "white") -> N
         transform=axes.transAxes,
         path_effects=rim,
     )
-    axes.annotate(
+    said = axes.annotate(
         f"{length:g} nm",
         (left if where.endswith("left") else 0.96, 0.045),
         (0, 2),
@@ -182,6 +183,7 @@ def scale_bar(axes: Axes, where: str = "lower left", colour: str = "white") -> N
         fontsize=7,
         path_effects=_STROKE if colour == "white" else [],
     )
+    said.set_in_layout(False)
 
 
 def colour_bar(

@@ -10,12 +10,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis, Tick
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import NullLocator
+from matplotlib.transforms import Bbox
 
 _LISTS = ("majorTicks", "minorTicks")
 """Attributes of an axis that are made when they are first asked for."""
@@ -23,6 +27,8 @@ _ASKING = ("set_clip_path", "set_tick_params")
 """What asks for them although it concerns only those that are there: later ones are told, too."""
 _PARTS = ("tick1line", "tick2line", "gridline", "label1", "label2")
 """What a tick is made of."""
+_COUNTED = {"get_major_ticks": _LISTS[0], "get_minor_ticks": _LISTS[1]}
+"""Methods that hand out so many ticks, and where they have them from."""
 _SIDES = ("left", "right", "top", "bottom")
 """Kinds of spines that have a place; that of a colour bar has none."""
 _SAME_PLACE = 6
@@ -32,13 +38,15 @@ _SAME_PLACE = 6
 @contextmanager
 def made_late() -> Iterator[None]:
     """Axes made within the block make their ticks when they are drawn, if they have any."""
-    before = {name: Axis.__dict__.get(name) for name in _ASKING}
+    before = {name: Axis.__dict__.get(name) for name in (*_ASKING, *_COUNTED)}
     lazy = all(hasattr(Axis.__dict__.get(name), "__get__") for name in _LISTS)
     if not lazy or None in before.values() or not hasattr(Axis, "_get_tick"):
         yield
         return
-    for name, method in before.items():
-        setattr(Axis, name, _for_ticks_that_are_there(method))
+    for name in _ASKING:
+        setattr(Axis, name, _for_ticks_that_are_there(before[name]))
+    for name, ticks in _COUNTED.items():
+        setattr(Axis, name, _none_for_none(before[name], ticks))
     try:
         yield
     finally:
@@ -65,6 +73,18 @@ def _for_ticks_that_are_there(method: Any) -> Callable[..., Any]:
                 vars(axis)["_get_tick"] = made
                 if hasattr(axis, "_copy_tick_props"):
                     vars(axis)["_copy_tick_props"] = made.copy_settings
+
+    return called
+
+
+def _none_for_none(method: Any, ticks: str) -> Callable[..., Any]:
+    """A method of axes that makes no tick to hand out none: matplotlib makes one to copy it."""
+
+    @wraps(method)
+    def called(axis: Axis, numticks: int | None = None) -> Any:
+        if numticks == 0 and ticks not in vars(axis):
+            return []
+        return method(axis, numticks)
 
     return called
 
@@ -142,26 +162,107 @@ def settle_spines(figure: Figure) -> None:
 
 @contextmanager
 def placed_once(figure: Figure) -> Iterator[None]:
-    """Axes whose size and limits stay the same don't place their ticks and labels anew.
+    """Axes whose size and limits stay the same are measured, and place their labels, once.
 
     While it lays a figure out and draws it, matplotlib asks each axis some fifteen times for its
-    ticks and where their labels are, and works both out each time.
+    ticks and where their labels are, colour bars once for each of their panels how much room they
+    take, and all axes a hundred times whether data have come in; it works all of it out each time.
     """
-    remembered = []
+    shadowed: list[tuple[Any, str, tuple[Any, ...]]] = []
     for axes in figure.axes:
+        _settle_limits(axes, shadowed)
         for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
             of_axis = ["_update_ticks", "_get_ticklabel_bboxes"]
             if not _is_aligned(axis, name):
                 of_axis.append("_update_label_position")
             for method in of_axis:
                 if hasattr(axis, method):
-                    setattr(axis, method, _remembering(axis, getattr(axis, method)))
-                    remembered.append((axis, method))
+                    _shadow(axis, method, _remembering(axis, getattr(axis, method)), shadowed)
+            minor = _LISTS[1]  # spines ask how long they are
+            if minor not in vars(axis) and isinstance(axis.get_minor_locator(), NullLocator):
+                _shadow(axis, minor, [], shadowed)
+            for method, ticks in _COUNTED.items():
+                if hasattr(axis, method):
+                    counted = _none_for_none(_of_one(getattr(axis, method)), ticks)
+                    _shadow(axis, method, partial(counted, axis), shadowed)
+        _shadow(axes, "get_tightbbox", _remembering_box(axes), shadowed)
     try:
         yield
     finally:
-        for axis, method in remembered:
-            delattr(axis, method)
+        for owner, name, before in reversed(shadowed):
+            vars(owner).pop(name, None)
+            if before:
+                setattr(owner, name, before[0])
+
+
+def _shadow(
+    owner: Any, name: str, by: Any, shadowed: list[tuple[Any, str, tuple[Any, ...]]]
+) -> None:
+    """Have an object answer otherwise for a while; what answered for it alone is remembered."""
+    own = vars(owner)
+    shadowed.append((owner, name, (own[name],) if name in own else ()))
+    setattr(owner, name, by)
+
+
+def _of_one(bound: Any) -> Callable[..., Any]:
+    """The method of one object as that of its class."""
+    return lambda _owner, *given: bound(*given)
+
+
+def _settle_limits(axes: Axes, shadowed: list[tuple[Any, str, tuple[Any, ...]]]) -> None:
+    """Find limits for the data now, and ask no more whether that is to be done."""
+    if hasattr(axes, "_unstale_viewLim"):
+        axes._unstale_viewLim()
+        _shadow(axes, "_unstale_viewLim", _nothing, shadowed)
+
+
+def _nothing() -> None:
+    """What is done where nothing is left to do."""
+
+
+def _remembering_box(axes: Axes) -> Callable[..., Any]:
+    """The room that axes take, as long as their limits and the place given to them stay.
+
+    What stands around a picture without ticks (a title, the name of a row) moves along with it.
+    """
+    measure = axes.get_tightbbox
+    known: dict[Any, Any] = {}
+    is_picture = _is_picture(axes)
+
+    def answer(renderer: Any = None, **asked: Any) -> Any:
+        if asked.keys() - {"for_layout_only"}:
+            return measure(renderer, **asked)
+        place: Any = axes.get_position(original=True)
+        parent: Any = axes.figure
+        bounds = place.transformed(parent.transSubfigure).bounds
+        rounded = tuple(round(float(value), _SAME_PLACE) for value in bounds)
+        limits = (*axes.xaxis.get_view_interval(), *axes.yaxis.get_view_interval())
+        now = (rounded, limits, tuple(asked.items()))
+        same = known.get("now") == now
+        if not same and not (is_picture and known.get("asked") == asked):
+            box: Any = measure(renderer, **asked)
+            known.update(now=now, asked=asked, box=box)
+            if box is not None:
+                known["around"] = np.subtract(box.extents, axes.bbox.extents)
+            return box
+        if axes.get_visible():  # measuring settles them within the place given to them
+            locator: Any = axes.get_axes_locator()
+            axes.apply_aspect(locator(axes, renderer) if locator else None)
+        if not same and known["box"] is not None:
+            known.update(
+                now=now, box=Bbox.from_extents(*np.add(axes.bbox.extents, known["around"]))
+            )
+        return known["box"]
+
+    return answer
+
+
+def _is_picture(axes: Axes) -> bool:
+    """Whether axes have no ticks, and nothing reaches beyond them but titles and names."""
+    own: list[Any] = [axes.xaxis, axes.yaxis, axes.patch]
+    ticked = any(axis.get_visible() and len(axis.get_majorticklocs()) for axis in own[:2])
+    beyond = [a for a in axes.get_default_bbox_extra_artists() if a not in own]
+    return axes.axison and not ticked and not beyond
 
 
 def _is_aligned(axis: Axis, name: str) -> bool:

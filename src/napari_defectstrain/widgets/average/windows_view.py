@@ -278,7 +278,8 @@ class WindowsView(QWidget):
             self.canvas.clear()
             nothing = "No average yet" if stack is None else "No window selected"
             if stack is not None and self.model.rowCount() == 0:
-                nothing = f"No window of {stack.class_name} is {self.filter_box.currentText()}"
+                shown = self.filter_box.currentText()
+                nothing = f"No window of {stack.class_name} is {shown}: the list beside it has more"
             self.words.setText(nothing)
             return
         self.canvas.show_window(stack.windows[window], self._average().data, self.model.limits)

@@ -67,7 +67,7 @@ class PixelSize(QWidget):
         self.origin.setToolTip(tr("Where the pixel size comes from"))
         size, origin = None, ""
         if everything:
-            origin = "each image's own"
+            origin = "each its own"  # longer, and it made the panel wider than its dock
         elif layer is None:
             origin = "no image"
         else:

@@ -80,8 +80,8 @@ def open_points(
     raise DefectStrainError(
         f"{path.name}: {problems[0]}"
         if problems
-        else f"{path.name}: got {len(points)} {points.origin}, but no image for them: open their "
-        f"image first, or put it beside the file as {stem_of(path)}.tif"
+        else f"{path.name}: got {_points(len(points))} ({points.origin}), but no image for them: "
+        f"open their image first, or put it beside the file as {stem_of(path)}.tif"
     )
 
 
@@ -191,7 +191,8 @@ def _onto(
     if points.plane is not None or image.ndim != 2:
         scratch = _scratch(image)
         _add_loose(scratch, points, points.position, points.plane)
-        where = f"{points.name}: {len(points)} {points.origin} opened onto {image.name}"
+        what = _points(len(points))
+        where = f"{points.name}: {what} opened onto {image.name} ({points.origin})"
         return _records(scratch, is_new), [where]
     (plane,) = image_planes(image)
     found = open_columns(plane, points, config)
@@ -212,14 +213,18 @@ def _onto(
         what = f"{len(found.sites)} columns"
     elif found.classes is not None:
         said += _add_defects(scratch, found, config, viewer, image)
-        what = f"{len(points)} points"
+        what = _points(len(points))
     else:
         _add_loose(scratch, points, found.position_px, None)
-        what = f"{len(points)} points without classes"
+        what = f"{_points(len(points))} without classes"
     return _records(scratch, is_new), [
-        f"{points.name}: {what} of {points.origin} opened onto {image.name}",
+        f"{points.name}: {what} opened onto {image.name} ({points.origin})",
         *said,
     ]
+
+
+def _points(number: int) -> str:
+    return "1 point" if number == 1 else f"{number} points"
 
 
 def _add_defects(

@@ -6,6 +6,7 @@ Nothing is removed or renamed: the rows are hidden, and shown again by *Show all
 """
 
 from napari.components import ViewerModel
+from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QListView, QWidget
 
@@ -51,10 +52,10 @@ class LayerListRows:
         self._soon.start(0)
 
     def view(self) -> QListView | None:
-        """The list of napari, if there is a window."""
+        """The list of napari, if there is a window, and Qt hasn't taken it apart yet."""
         window = getattr(self._viewer, "window", None)
         found = getattr(getattr(window, "_qt_viewer", None), "layers", None)
-        return found if isinstance(found, QListView) else None
+        return found if isinstance(found, QListView) and isalive(found) else None
 
     def show_everything(self, everything: bool) -> None:
         """Show a row for each layer, or only for those that one works with."""
