@@ -190,14 +190,6 @@ def test_the_controls_of_the_first_step_are_not_cut_off(viewer, qtbot):
         assert scroll.widget().width() <= scroll.viewport().width(), choice
 
 
-def test_the_window_goes_before_the_dock_of_steps_without_a_word(viewer, qtbot):
-    bench = by_script(viewer, "Defect strain")
-    bench.rows.view().deleteLater()
-    pump(qtbot)
-    assert bench.rows.view() is None
-    bench.rows.show_everything(True)
-
-
 def test_plots_without_room_side_by_side_have_tabs(viewer):
     panel = by_script(viewer, "Average classes").results
     for width, wanted in (
