@@ -86,9 +86,11 @@ def study(tmp_path):
 
 
 def other_weights(study):
-    """Settings with another file of weights; what it holds doesn't matter here."""
+    """The same weights in another file: its header, JSON after its length, ends in spaces."""
     path = study.path.parent / "other.safetensors"
-    path.write_bytes(bundled_weights("WSe2").read_bytes() + b"other")
+    known = bundled_weights("WSe2").read_bytes()
+    end = 8 + int.from_bytes(known[:8], "little")
+    path.write_bytes(end.to_bytes(8, "little") + known[8:end] + 8 * b" " + known[end:])
     return str(path)
 
 

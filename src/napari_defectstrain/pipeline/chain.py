@@ -573,7 +573,7 @@ def _measured(
     return measure_classes(stacks, config, progress)
 
 
-AVERAGE = Stage("average", 6, _averaged)
+AVERAGE = Stage("average", 5, _averaged)
 MEASURE = Stage("measure", 7, _measured)
 
 

@@ -122,4 +122,4 @@ def _columns(
         return str(error)
 
 
-COLUMNS = Stage("columns of whole images", 8, _columns)
+COLUMNS = Stage("columns of whole images", 7, _columns)

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csc_array
+from scipy.sparse import coo_array, csc_array
 
 from ...types import FloatArray, IntArray
 from ..splines import DEGREE, splines_at, uniform_knots
@@ -72,8 +72,6 @@ class SplineSurface:
 
     def gather(self, weight: FloatArray) -> FloatArray:
         """Sum of the weights of pixels in coarse cells, fine enough for `normal`."""
-        if self._cell == 1:
-            return np.asarray(weight, dtype=float)
         rows = np.add.reduceat(weight, np.arange(0, self.shape[0], self._cell), axis=0)
         cells = np.add.reduceat(rows, np.arange(0, self.shape[1], self._cell), axis=1)
         return np.asarray(cells, dtype=float)
@@ -94,31 +92,22 @@ class SplineSurface:
         """Sum over cells of their weight times ``outer(splines, splines)``, sparse."""
         by, bx = self._coarse
         ny, nx = self.size
-        every_y, every_x = (_neighbours(n) for n in (ny, nx))
-        along_y = (by[:, every_y[0]] * by[:, every_y[1]]).T @ cells
-        products = along_y @ (bx[:, every_x[0]] * bx[:, every_x[1]])
-        where, indices, indptr = self._pattern
-        return csc_array((products.ravel()[where], indices, indptr), shape=(ny * nx, ny * nx))
-
-    @cached_property
-    def _pattern(self) -> tuple[IntArray, IntArray, IntArray]:
-        """Which products of splines of rows and of columns `normal` holds, column by column.
-
-        Returns
-        -------
-        where : array, `(nnz,)`
-            Among the products of pairs along y times those along x.
-        indices, indptr : arrays
-            Of the sparse matrix.
-        """
-        ny, nx = self.size
-        (y, y2), (x, x2) = _neighbours(ny), _neighbours(nx)
-        row = (y[:, None] * nx + x).ravel()
-        column = (y2[:, None] * nx + x2).ravel()
-        order = np.lexsort((row, column))
-        count = np.bincount(column, minlength=ny * nx)
-        indptr = np.concatenate([[0], np.cumsum(count)])
-        return order, row[order].astype(np.int32), indptr.astype(np.int32)
+        index = np.arange(ny * nx).reshape(ny, nx)
+        rows, columns, values = [], [], []
+        for dy in range(DEGREE + 1):
+            products_y = (by[:, : ny - dy] * by[:, dy:]).T @ cells
+            for dx in range(-DEGREE, DEGREE + 1):
+                if dy == 0 and dx < 0:
+                    continue  # the other triangle
+                x, x2 = slice(max(-dx, 0), nx - max(dx, 0)), slice(max(dx, 0), nx - max(-dx, 0))
+                rows.append(index[: ny - dy, x].ravel())
+                columns.append(index[dy:, x2].ravel())
+                values.append((products_y @ (bx[:, x] * bx[:, x2])).ravel())
+                if dy == 0 and dx == 0:
+                    values[-1] *= 0.5
+        place = (np.concatenate(rows), np.concatenate(columns))
+        half = coo_array((np.concatenate(values), place), shape=(ny * nx, ny * nx)).tocsc()
+        return csc_array(half + half.T)
 
     def around(
         self, centre: IntArray, half: int, every: int = 1
@@ -155,13 +144,6 @@ class SplineSurface:
             firsts.append(first[:, None] + np.arange(width))
         index = firsts[0][:, :, None] * self.size[1] + firsts[1][:, None]
         return values[0], values[1], index.reshape(len(centre), -1)
-
-
-def _neighbours(n: int) -> tuple[IntArray, IntArray]:
-    """All pairs of `n` splines that overlap, in either order."""
-    one, two = np.arange(n)[:, None], np.arange(n)
-    first, second = np.nonzero(np.abs(one - two) <= DEGREE)
-    return first, second
 
 
 def _knots(n: int, spacing: float) -> FloatArray:

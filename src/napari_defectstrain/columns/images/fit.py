@@ -88,23 +88,17 @@ class Pixels:
         Columns beyond the border, which no fit knows of, shed light on them; so do those in areas
         without data that are as wide as a quarter of that.
         """
-        width_px = max(width_px, 1e-9)
         y, x = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5 for n in self.good.shape)
-        dtype = self.good.dtype
-        counts = np.minimum(*(_counted(a, width_px).astype(dtype) for a in (y[:, None], x)))
+        away = np.minimum(y[:, None], x)
         if not self.good.all():
             side = max(int(width_px / 4), 1)
             lost = np.pad(self.good == 0, side, constant_values=True)
             wide = binary_opening(lost, np.ones((side, side)))
             inside = slice(side, -side)
-            away = distance_transform_edt(~wide)[inside, inside] - 0.5
-            counts = np.minimum(counts, _counted(away, width_px).astype(dtype))
-        return replace(self, good=self.good * counts)
-
-
-def _counted(away: FloatArray, width_px: float) -> FloatArray:
-    """How much a pixel counts that is so far from where an image ends."""
-    return np.asarray(LEAST_RIM + (1.0 - LEAST_RIM) * np.clip(away / width_px, 0.0, 1.0) ** 2)
+            away = np.minimum(away, distance_transform_edt(~wide)[inside, inside] - 0.5)
+        share = np.clip(away / max(width_px, 1e-9), 0.0, 1.0)
+        counts = LEAST_RIM + (1.0 - LEAST_RIM) * share**2
+        return replace(self, good=(self.good * counts).astype(self.good.dtype))
 
 
 @dataclass(frozen=True)
@@ -288,7 +282,7 @@ class ImageFitter:
                 state, rebuild, damping = best, True, damping * MORE_DAMPING
                 continue
             best, least = state, min(misfit, least)
-            if not first and (rebuild or last):
+            if not first:
                 noise = self.known(noise) or self.noise(model, STEP_SAMPLE)
             inverse = self.pixels.good / noise.variance(model)
             pull = (self.pixels.data - model) * inverse
@@ -322,7 +316,7 @@ class ImageFitter:
             turned = float(np.abs(by_shape[: state.shape.n_modes]).max(initial=0.0))
             reshaped, first = reshaped + turned, False
             far = typical > REBUILD_SIGMA * self.sigma or reshaped > REBUILD_SHAPE
-            rebuild = (i == 0 and (last or not near)) or stale or far
+            rebuild = i == 0 or stale or far
             settled = max(typical, before) if near and last else typical
             converged = (stale or not rebuild) and settled < tolerance_px and turned < SETTLED_SHAPE
             if converged:
@@ -330,7 +324,7 @@ class ImageFitter:
         errors = None
         if free is not None and (last or near):
             errors = free.errors(pull * self.inner)
-        noise = self.known(noise) or self.noise(model, SAMPLE if last else STEP_SAMPLE)
+        noise = self.known(noise) or self.noise(model)
         if last:
             found = self.information(self.looked(state), self.pixels.good / noise.variance(model))
         return ImageFit(state, found, noise, moved, errors, converged)

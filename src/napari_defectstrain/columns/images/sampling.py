@@ -44,21 +44,13 @@ class Sampling(NamedTuple):
         missing = [
             (0, m * self.side - n) for m, n in zip((rows, columns), pixels.data.shape, strict=True)
         ]
-        data, good = pixels.data, pixels.good
-        if any(m for _, m in missing):
-            data, good = np.pad(data, missing), np.pad(good, missing)
-        counts = self._of_squares(np.minimum, good)
+        data, good = (
+            np.pad(a, missing).reshape(rows, self.side, columns, self.side)
+            for a in (pixels.data, pixels.good)
+        )
+        counts = good.min(axis=(1, 3))
         rim = [-(-(m + p) // self.side) for (_, m), p in zip(missing, pixels.padded, strict=True)]
-        return Pixels(self._of_squares(np.add, data) * (counts > 0), counts, (rim[0], rim[1]))
-
-    def _of_squares(self, reduce: np.ufunc, image: FloatArray) -> FloatArray:
-        """Sum, or the like, of the pixels of each square."""
-        rows, side = image.shape[0] // self.side, self.side
-        lines = reduce.reduce(image.reshape(rows, side, -1), axis=1)
-        found: FloatArray = lines[:, ::side].copy()
-        for first in range(1, side):
-            reduce(found, lines[:, first::side], out=found)
-        return found
+        return Pixels(data.sum(axis=(1, 3)) * (counts > 0), counts, (rim[0], rim[1]))
 
     def inwards(self, position_px: FloatArray) -> FloatArray:
         """Places in pixels as places in sums."""

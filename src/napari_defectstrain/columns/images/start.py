@@ -15,7 +15,6 @@ DUPLICATE_SIGMA = 0.5
 PROBES = 500
 MAX_PROBE_PX = 30
 LEAST_SIDE_SIGMA = 6.0
-NINE_PIXELS = 2.0 / 3.0  # variance of three pixels' places along either axis
 
 
 def pixels_of(array: npt.ArrayLike, config: ImageColumnConfig) -> Pixels:
@@ -144,7 +143,7 @@ def _half_width(pixels: Pixels, position: FloatArray, spacing: float) -> float:
 
 
 def starting_weights(pixels: Pixels, start: FloatArray, sigma: float, level: float) -> FloatArray:
-    """Weights by the mean of the 3 x 3 pixels around the start, a little below the height there."""
+    """Weights by the height of the 3 x 3 pixels around the start."""
     offset = np.arange(-1, 2)
     last = np.array(pixels.data.shape) - 1
     row, column = (
@@ -154,4 +153,4 @@ def starting_weights(pixels: Pixels, start: FloatArray, sigma: float, level: flo
     height = (
         pixels.data[row[:, :, None], column[:, None, :]].mean(axis=(1, 2)).astype(float) - level
     )
-    return np.asarray(2.0 * np.pi * (sigma**2 + NINE_PIXELS) * np.maximum(height, 0.0))
+    return np.asarray(2.0 * np.pi * sigma**2 * np.maximum(height, 0.0))

@@ -75,18 +75,17 @@ class NormalEquations:
         )
         self._coupling.eliminate_zeros()  # splines that end before a patch begins
         self._coupled = self._coupling.T
-        whole = surface.normal(cells)
-        self._background = self._ridged(whole)
+        self._background = self._ridged(surface.normal(cells))
         # what is left of the background's information when each column's own is eliminated
         level = coupling.sum(axis=2)  # the splines' sum is 1
         lost = np.einsum("na,nab,nb->n", level, inverse, level)
         taken = surface.gather_points(position, lost)
         # columns that overlap share what they take: nowhere may it be more than there is
         share = surface.within(taken) / np.maximum(surface.within(cells), 1e-300)
-        of_columns = surface.normal(taken / max(float(share.max()), 1.0))
+        taken /= max(float(share.max()), 1.0)
         for most in (m for m in MOST_LOST if m <= most_lost):
             self.most_lost = most
-            reduced = self._ridged(whole - most * of_columns)
+            reduced = csc_array(self._ridged(surface.normal(cells - most * taken)))
             self._reduced = splu(reduced, diag_pivot_thresh=0.0, options={"SymmetricMode": True})
             if self._reduced.U.diagonal().min() > 0:  # positive definite
                 break
